@@ -1,0 +1,79 @@
+"""What describes a detector's architecture; no torch, so that recipes can be read anywhere."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+FIRST_STRIDE = 4
+"""Pixels per cell of the backbone's first level; each further level doubles it."""
+
+
+class AnchorSpec(BaseModel):
+    """Anchors per level, as in mmdet's AnchorGenerator with octave scales and centre offset 0.
+
+    A level of stride s has, for each of `ratios` (height / width), anchors of area (s * scale)^2
+    for the scales octave_base_scale * 2^(i / scales_per_octave), i = 0 .. scales_per_octave - 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strides: tuple[PositiveInt, ...] = Field((8, 16, 32, 64, 128), min_length=1)
+    octave_base_scale: PositiveFloat = 4.0
+    scales_per_octave: PositiveInt = 3
+    ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
+
+    @property
+    def per_cell(self) -> int:
+        """Number of anchors in one cell."""
+        return self.scales_per_octave * len(self.ratios)
+
+
+class RetinaNetConfig(AnchorSpec):
+    """Architecture of a RetinaNet; the defaults are mmdet's RetinaNet-R50-FPN.
+
+    `start_level` is the first backbone level the neck uses: 1 makes the finest output P3 (stride
+    8), 0 makes it P2 (stride 4). `strides` may be left out: start_level and num_outs
+    determine them.
+    """
+
+    num_classes: PositiveInt
+    depth: Literal[18, 34, 50, 101] = 50
+    base_channels: PositiveInt = 64
+    style: Literal["pytorch", "caffe"] = "pytorch"
+    fpn_channels: PositiveInt = 256
+    start_level: Literal[0, 1] = 1
+    num_outs: PositiveInt = 5
+    extra_convs: Literal["on_input", "on_output"] = "on_input"
+    relu_before_extra_convs: bool = False
+    feat_channels: PositiveInt = 256
+    stacked_convs: int = Field(4, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_strides(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "strides" not in values:
+            start, count = values.get("start_level", 1), values.get("num_outs", 5)
+            if isinstance(start, int) and isinstance(count, int) and start >= 0 and count > 0:
+                return {**values, "strides": pyramid_strides(start, count)}
+        return values
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "RetinaNetConfig":
+        backbone_levels = 4 - self.start_level
+        if self.num_outs < backbone_levels:
+            raise ValueError(
+                f"num_outs is {self.num_outs} but start_level {self.start_level} takes "
+                f"{backbone_levels} backbone levels; set num_outs to at least {backbone_levels}"
+            )
+        expected = pyramid_strides(self.start_level, self.num_outs)
+        if self.strides != expected:
+            raise ValueError(
+                f"strides {self.strides} do not fit start_level {self.start_level} and num_outs "
+                f"{self.num_outs}, which give {expected}; leave strides out or set them so"
+            )
+        return self
+
+
+def pyramid_strides(start_level: int, num_outs: int) -> tuple[int, ...]:
+    """Strides (pixels per cell) of the neck's outputs, finest first."""
+    return tuple(FIRST_STRIDE << level for level in range(start_level, start_level + num_outs))

@@ -1,0 +1,169 @@
+"""ResNet with the parameter names of OpenMMLab's (mmdet) ResNet."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from lzu_export.errors import LzuError
+
+Style = Literal["pytorch", "caffe"]
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions, of which the first strides whatever the style."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        style: Style,
+        downsample: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, channels, H / stride, W / stride), rounded up."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)) + shortcut)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The normalisation in front of the residual sum."""
+        return self.bn2
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3, 1 x 1 convolutions; "pytorch" strides in the second, "caffe" in the first."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        style: Style,
+        downsample: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        first, second = (1, stride) if style == "pytorch" else (stride, 1)
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, second, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, channels * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, 4 * channels, H / stride, W / stride), rounded up."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + shortcut)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The normalisation in front of the residual sum."""
+        return self.bn3
+
+
+Block = type[BasicBlock] | type[Bottleneck]
+
+ARCHITECTURES: dict[int, tuple[Block, tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """Deep residual network (He et al. 2016) whose stages layer1..layer4 have strides 4, 8, 16, 32.
+
+    `out_channels` lists the channels of the stages in `out_indices`. Frozen normalisation is eval
+    mode.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        base_channels: int = 64,
+        style: Style = "pytorch",
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+    ) -> None:
+        """Build with Kaiming weights; the last normalisation of every block starts at zero.
+
+        Raises:
+            LzuError: the depth is not one of 18, 34, 50, 101.
+        """
+        super().__init__()
+        if depth not in ARCHITECTURES:
+            raise LzuError(
+                f"ResNet depth {depth} is unknown; choose one of {sorted(ARCHITECTURES)}"
+            )
+        block, counts = ARCHITECTURES[depth]
+        self.out_indices = tuple(out_indices)
+        self.conv1 = nn.Conv2d(3, base_channels, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        in_channels = base_channels
+        widths = []
+        for stage, count in enumerate(counts):
+            channels = base_channels << stage
+            layer = make_stage(
+                block, in_channels, channels, count, stride=1 if stage == 0 else 2, style=style
+            )
+            self.add_module(f"layer{stage + 1}", layer)
+            in_channels = channels * block.expansion
+            widths.append(in_channels)
+        self.out_channels = tuple(widths[index] for index in self.out_indices)
+        self._initialise()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) to the stages in `out_indices`, finest first."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        outputs = []
+        for stage in range(max(self.out_indices) + 1):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
+            if stage in self.out_indices:
+                outputs.append(x)
+        return outputs
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self.modules():
+            if isinstance(module, BasicBlock | Bottleneck):
+                nn.init.zeros_(module.last_norm.weight)
+
+
+def make_stage(
+    block: Block, in_channels: int, channels: int, count: int, *, stride: int, style: Style
+) -> nn.Sequential:
+    """A stage of `count` blocks; the first strides, with a projected shortcut if it must."""
+    out_channels = channels * block.expansion
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+    blocks = [block(in_channels, channels, stride, style, downsample)]
+    blocks += [block(out_channels, channels, 1, style, None) for _ in range(count - 1)]
+    return nn.Sequential(*blocks)

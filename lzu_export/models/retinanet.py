@@ -1,0 +1,216 @@
+"""RetinaNet (Lin et al. 2017) with mmdet's parameter names, and its exportable decode."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lzu_export.errors import LzuError
+from lzu_export.models.config import AnchorSpec, RetinaNetConfig
+from lzu_export.models.fpn import FPN, ConvModule
+from lzu_export.models.resnet import ResNet
+from lzu_export.models.shapes import static_shape
+
+MAX_K = 3840
+"""Largest k of one TopK layer in TensorRT."""
+
+MAX_LOG_RATIO = abs(math.log(16 / 1000))
+"""Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""
+
+PRIOR_PROBABILITY = 0.01
+
+
+class RetinaHead(nn.Module):
+    """Two towers of 3 x 3 convolutions shared by all levels, for class logits and box deltas."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *,
+        feat_channels: int = 256,
+        stacked_convs: int = 4,
+        anchors: AnchorSpec,
+    ) -> None:
+        """Build with normal weights (deviation 0.01) and class biases for a prior of 0.01."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.anchors = anchors
+        widths = [in_channels] + [feat_channels] * stacked_convs
+        self.cls_convs = nn.ModuleList(ConvModule(a, b, 3, relu=True) for a, b in pairwise(widths))
+        self.reg_convs = nn.ModuleList(ConvModule(a, b, 3, relu=True) for a, b in pairwise(widths))
+        self.retina_cls = nn.Conv2d(widths[-1], anchors.per_cell * num_classes, 3, padding=1)
+        self.retina_reg = nn.Conv2d(widths[-1], anchors.per_cell * 4, 3, padding=1)
+        prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, prior if module is self.retina_cls else 0.0)
+
+    def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels (B, C, H, W) to logits (B, A * classes, H, W) and box deltas (B, A * 4, H, W).
+
+        Both are lists with one entry per level. Channels are ordered anchor first, then class or
+        (dx, dy, dw, dh).
+        """
+        cls_scores, bbox_preds = [], []
+        for level in levels:
+            cls_feature = reg_feature = level
+            for conv in self.cls_convs:
+                cls_feature = conv(cls_feature)
+            for conv in self.reg_convs:
+                reg_feature = conv(reg_feature)
+            cls_scores.append(self.retina_cls(cls_feature))
+            bbox_preds.append(self.retina_reg(reg_feature))
+        return cls_scores, bbox_preds
+
+
+class RetinaNet(nn.Module):
+    """Backbone, neck and head; an unzoom can stand between `extract` and `head`."""
+
+    def __init__(self, backbone: ResNet, neck: FPN, bbox_head: RetinaHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.bbox_head = bbox_head
+
+    def extract(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) to the neck's levels (B, C, H_l, W_l), finest first."""
+        return self.neck(self.backbone(images))
+
+    def head(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels to (class logits, box deltas) per level, see `RetinaHead.forward`."""
+        return self.bbox_head(levels)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Normalised images (B, 3, H, W) to (class logits, box deltas) per level."""
+        return self.head(self.extract(images))
+
+
+def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
+    """A RetinaNet with random weights, in training mode."""
+    backbone = ResNet(config.depth, base_channels=config.base_channels, style=config.style)
+    neck = FPN(
+        backbone.out_channels,
+        config.fpn_channels,
+        config.num_outs,
+        start_level=config.start_level,
+        add_extra_convs=config.extra_convs,
+        relu_before_extra_convs=config.relu_before_extra_convs,
+    )
+    head = RetinaHead(
+        config.num_classes,
+        config.fpn_channels,
+        feat_channels=config.feat_channels,
+        stacked_convs=config.stacked_convs,
+        anchors=config,
+    )
+    return RetinaNet(backbone, neck, head)
+
+
+def decode(
+    cls_scores: Sequence[Tensor],
+    bbox_preds: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    image_size: tuple[int, int],
+    k_per_level: int = 1000,
+    *,
+    max_k: int = MAX_K,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best candidates of every level as boxes: mmdet's, but a fixed number and no threshold.
+
+    Per level the k = min(k_per_level, cells * anchors * classes) highest scoring (cell, anchor,
+    class) entries are taken, in descending order; K is the sum of k over levels. Which of exactly
+    equal scores are taken, and their order, is the TopK operator's choice. All arithmetic is
+    float32, whatever the inputs' type.
+
+    Args:
+        cls_scores: per level logits (B, A * classes, H, W).
+        bbox_preds: per level deltas (B, A * 4, H, W): centre offsets in anchor sides, then log
+            ratios of sides.
+        anchors: per level (H * W * A, 4) float32, see `anchors.grid_anchors`.
+        image_size: (height, width) in pixels to which boxes are clipped.
+        k_per_level: candidates per level.
+        max_k: largest k of one TopK operator that the targets allow.
+
+    Returns:
+        Boxes (B, K, 4) float32 x1, y1, x2, y2 in pixels of the network input, clipped to [0, width]
+        and [0, height]; scores (B, K) float32, sigmoid; labels (B, K) int64.
+
+    Raises:
+        LzuError: a level takes more than max_k candidates, or levels and anchors do not fit.
+    """
+    if not len(cls_scores) == len(bbox_preds) == len(anchors):
+        raise LzuError(
+            f"decode got {len(cls_scores)} levels of logits, {len(bbox_preds)} of deltas and "
+            f"{len(anchors)} of anchors; give one of each per level"
+        )
+    candidates = [
+        _decode_level(*level, k_per_level=k_per_level, max_k=max_k, name=f"level {index}")
+        for index, level in enumerate(zip(cls_scores, bbox_preds, anchors, strict=True))
+    ]
+    boxes, logits, labels = (torch.cat(parts, dim=1) for parts in zip(*candidates, strict=True))
+    height, width = image_size
+    limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+    return torch.minimum(boxes.clamp(min=0), limits), logits.sigmoid(), labels
+
+
+def _decode_level(
+    cls_score: Tensor,
+    bbox_pred: Tensor,
+    anchors: Tensor,
+    *,
+    k_per_level: int,
+    max_k: int,
+    name: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch, channels, height, width = static_shape(cls_score)
+    entries = channels * height * width
+    count = static_shape(anchors)[0]
+    if (
+        static_shape(bbox_pred) != (batch, 4 * count // (height * width), height, width)
+        or entries % count
+    ):
+        raise LzuError(
+            f"{name} has logits {(batch, channels, height, width)}, deltas "
+            f"{static_shape(bbox_pred)} and {count} anchors, which do not fit; make the anchors "
+            "with the model's own configuration and level sizes"
+        )
+    num_classes = entries // count
+    k = min(k_per_level, entries)
+    if k > max_k:
+        raise LzuError(
+            f"{name} takes {k} candidates, more than the {max_k} of one TopK; lower k_per_level"
+        )
+    # The sigmoid is monotonic: ranking logits and squashing only the k winners gives the same order
+    # at less cost, and keeps it where scores saturate.
+    logits, entry = cls_score.float().permute(0, 2, 3, 1).reshape(batch, entries).topk(k, dim=1)
+    index = torch.div(entry, num_classes, rounding_mode="trunc")
+    labels = entry - index * num_classes
+    deltas = bbox_pred.permute(0, 2, 3, 1).reshape(batch * count, 4)
+    flat = (
+        index if batch == 1 else index + count * torch.arange(batch, device=index.device)[:, None]
+    )
+    boxes = delta_to_box(_rows(anchors.float(), index), _rows(deltas, flat).float())
+    return boxes, logits, labels
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of (N, 4) at (B, k) as (B, k, 4); index_select becomes one plain ONNX Gather."""
+    return table.index_select(0, index.reshape(-1)).reshape(*static_shape(index), 4)
+
+
+def delta_to_box(anchors: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (..., 4) from anchors (..., 4) and deltas (..., 4), parametrised as in Faster R-CNN.
+
+    x1, y1, x2, y2 in the anchors' pixels; deltas have deviation 1, log ratios are bounded
+    by |log(16 / 1000)| as in mmdet.
+    """
+    corner, opposite = anchors[..., :2], anchors[..., 2:]
+    size = opposite - corner
+    centre = (corner + opposite) * 0.5 + size * deltas[..., :2]
+    half = 0.5 * size * deltas[..., 2:].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    return torch.cat([centre - half, centre + half], dim=-1)
