@@ -1,0 +1,95 @@
+"""The forward warp: where each pixel of the canvas samples the source.
+
+Between knots the warp is linear (bilinear in the plane), LZU eq. (5). All positions are in
+[-1, 1] with align_corners: -1 and 1 are the centres of the first and last pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.saliency import Array
+
+
+def pixel_centres(n: int) -> Array:
+    """Return the positions (n,) of the centres of n pixels; a single pixel sits at 0."""
+    if n < 1:
+        raise LzuError(f"an axis of {n} pixels is empty; give it at least 1")
+    return np.linspace(-1.0, 1.0, n) if n > 1 else np.zeros(1)
+
+
+def check_knots(knots: ArrayLike, name: str = "knots") -> Array:
+    """Return one axis' knots as float64 (m,), or refuse them by name.
+
+    Equal neighbours pass (plain LZ clamps at the borders); the inverse bounds their gap.
+
+    Raises:
+        LzuError: they are no 1-D array of at least 2 finite numbers that never decrease.
+    """
+    array = np.asarray(knots, dtype=np.float64)
+    if array.ndim != 1 or len(array) < 2:
+        raise LzuError(f"{name} have shape {array.shape}; give one axis of at least 2 values")
+    if not np.isfinite(array).all():
+        raise LzuError(f"{name} hold NaN or infinite values; compute them from a valid saliency")
+    if (np.diff(array) < 0).any():
+        raise LzuError(f"{name} decrease somewhere; sort out the axis they belong to")
+    return array
+
+
+def forward_at(knots: ArrayLike, u: ArrayLike) -> Array:
+    """Return source positions for canvas positions `u` of any shape: LZU eq. (5) on one axis.
+
+    Outside [-1, 1] the first and last pieces continue as straight lines.
+
+    Args:
+        knots: (m,) non-decreasing source positions, equally spaced on the canvas.
+        u: canvas positions in [-1, 1] units.
+    """
+    array = check_knots(knots)
+    place = (np.asarray(u, dtype=np.float64) + 1.0) / 2.0 * (len(array) - 1)
+    piece = np.floor(place).clip(0, len(array) - 2).astype(np.intp)
+    share = place - piece
+    return np.asarray((1.0 - share) * array[piece] + share * array[piece + 1])
+
+
+def forward_axis(knots: ArrayLike, n: int) -> Array:
+    """Return the source positions (n,) of the n canvas pixels along one axis."""
+    return forward_at(knots, pixel_centres(n))
+
+
+def forward_grid(knots_x: ArrayLike, knots_y: ArrayLike, size: tuple[int, int]) -> Array:
+    """Return the separable sampling grid (H, W, 2), order x, y, for a canvas of `size` (H, W)."""
+    columns, rows = forward_axis(knots_x, size[1]), forward_axis(knots_y, size[0])
+    return np.stack(np.meshgrid(columns, rows), axis=-1)
+
+
+def nonseparable_forward_grid(knots: ArrayLike, size: tuple[int, int]) -> Array:
+    """Return the sampling grid (H, W, 2), order x, y, of knots (h, w, 2) for a canvas of `size`.
+
+    This is the bilinear, align_corners upsampling of the knots.
+    """
+    array = check_knot_plane(knots)
+    height, width = array.shape[:2]
+    rows, columns = _lerp_matrix(height, size[0]), _lerp_matrix(width, size[1])
+    return np.einsum("Hh,hwc,Ww->HWc", rows, array, columns, optimize=True)
+
+
+def check_knot_plane(knots: ArrayLike, name: str = "knots") -> Array:
+    """Return non-separable knots as float64 (h, w, 2), or refuse them by name.
+
+    Raises:
+        LzuError: they are no (h, w, 2) array of finite numbers with h and w at least 2.
+    """
+    array = np.asarray(knots, dtype=np.float64)
+    if array.ndim != 3 or array.shape[2] != 2 or min(array.shape[:2]) < 2:
+        raise LzuError(f"{name} have shape {array.shape}; give (h, w, 2) with h and w at least 2")
+    if not np.isfinite(array).all():
+        raise LzuError(f"{name} hold NaN or infinite values; compute them from a valid saliency")
+    return array
+
+
+def _lerp_matrix(n_in: int, n_out: int) -> Array:
+    place = (pixel_centres(n_out) + 1.0) / 2.0 * (n_in - 1)
+    return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(n_in)))

@@ -1,0 +1,181 @@
+"""Where the zoom samples the source and the unzoom samples each feature level.
+
+The canvas is the zoomed image before it is padded (bottom and right, with zeros) to a multiple of
+32. Cell i of a level of stride s sees the padded canvas around pixel s * i. Two geometries of the
+unzoom exist:
+
+- `published`, that of the released LZU models: the inverse warp is evaluated as if each level's
+  first and last cells lay on the image's borders. Padding and cell centres are ignored, so zoom and
+  unzoom do not compose to the identity. Checkpoints trained so need it.
+- `consistent`, true pixel coordinates: zoom and unzoom compose to the identity at every level.
+
+An axis of a single pixel or cell has one position, 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.forward import check_knots, forward_axis, pixel_centres
+from lzu_export.warp.inverse import invert_axis
+from lzu_export.warp.saliency import Array
+
+Geometry = Literal["published", "consistent"]
+Edge = Literal["top", "bottom", "left", "right"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A feature level: its stride in canvas pixels and its size (height, width) in cells."""
+
+    stride: int
+    size: tuple[int, int]
+
+
+def padded_size(canvas: tuple[int, int], multiple: int = 32) -> tuple[int, int]:
+    """Return the canvas size (height, width) rounded up to a multiple."""
+    if multiple < 1 or min(canvas) < 1:
+        raise LzuError(
+            f"canvas {tuple(canvas)} cannot be padded to {multiple}; give positive sizes"
+        )
+    height, width = (-(-int(n) // multiple) * multiple for n in canvas)
+    return height, width
+
+
+def level_sizes(canvas: tuple[int, int], strides: Sequence[int], pad_to: int = 32) -> list[Level]:
+    """Return the levels of a network fed the canvas padded to a multiple of `pad_to`.
+
+    Strided convolutions round sizes up, so a level has ceil(padded / stride) cells.
+    """
+    height, width = padded_size(canvas, pad_to)
+    if not strides or min(strides) < 1:
+        raise LzuError(f"strides are {list(strides)}; give positive whole numbers")
+    return [Level(int(s), (-(-height // s), -(-width // s))) for s in strides]
+
+
+def zoom_positions(
+    knots_x: ArrayLike, knots_y: ArrayLike, canvas: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Return where canvas rows (H_c,) and columns (W_c,) sample the source, in [-1, 1] over it."""
+    return forward_axis(knots_y, canvas[0]), forward_axis(knots_x, canvas[1])
+
+
+def unzoom_positions(
+    knots_x: ArrayLike,
+    knots_y: ArrayLike,
+    level: Level,
+    canvas: tuple[int, int],
+    *,
+    geometry: Geometry,
+) -> tuple[Array, Array]:
+    """Return where output rows (H_l,) and columns (W_l,) sample a level, in [-1, 1] over its cells.
+
+    Positions outside [-1, 1] are to be sampled as zeros. Neither geometry has unfilled edges here;
+    see `published_inverse_grid` for those of the released code.
+
+    Args:
+        knots_x: (w,) knots along x.
+        knots_y: (h,) knots along y.
+        level: stride and size of the level.
+        canvas: (height, width) of the unpadded zoomed image; `published` does not use it.
+        geometry: `published` or `consistent`, see the module.
+
+    Raises:
+        LzuError: the geometry is unknown or the knots are invalid.
+
+    Source: LZU eqs. (6) and (7) at the resolution of the level.
+    """
+    if geometry not in get_args(Geometry):
+        raise LzuError(f"geometry is {geometry!r}; choose one of {', '.join(get_args(Geometry))}")
+    axes = ((knots_y, level.size[0], canvas[0]), (knots_x, level.size[1], canvas[1]))
+    if geometry == "published":
+        rows, columns = (_published_axis(knots, cells) for knots, cells, _ in axes)
+    else:
+        rows, columns = (
+            _consistent_axis(knots, cells, level.stride, pixels) for knots, cells, pixels in axes
+        )
+    return rows, columns
+
+
+def _published_axis(knots: ArrayLike, cells: int) -> Array:
+    return invert_axis(knots, pixel_centres(cells)) if cells > 1 else np.zeros(1)
+
+
+def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int) -> Array:
+    if cells == 1:
+        return np.zeros(1)
+    if pixels == 1:
+        return np.linspace(-1.0, 1.0, cells)
+    label = -1.0 + 2.0 * stride * np.arange(cells) / (pixels - 1)
+    zoomed_pixel = (invert_axis(knots, label) + 1.0) / 2.0 * (pixels - 1)
+    return np.asarray(-1.0 + 2.0 * zoomed_pixel / stride / (cells - 1))
+
+
+def published_sentinel(size: tuple[int, int], lattice: tuple[int, int]) -> tuple[float, float]:
+    """Return the (x, y) that the released inverter leaves in cells it does not fill.
+
+    It means "outside", 2 max(H_l, W_l) in lattice cells, but at coarse levels (max(H_l, W_l) below
+    the lattice size) it lies inside [-1, 1], so those cells copy one unrelated feature.
+
+    Args:
+        size: (H_l, W_l) of the level.
+        lattice: (h, w) of the knots.
+    """
+    outside = 2.0 * max(size)
+    return outside / (lattice[1] - 1) * 2.0 - 1.0, outside / (lattice[0] - 1) * 2.0 - 1.0
+
+
+def published_inverse_grid(
+    knots_x: ArrayLike,
+    knots_y: ArrayLike,
+    level: Level,
+    *,
+    unfilled: Sequence[Edge] = ("bottom",),
+) -> Array:
+    """Return the sampling grid (H_l, W_l, 2), order x, y, of the released unzoom.
+
+    The released inverter loses an edge where float32 rounding puts its end knot inside the image.
+    For the released nuScenes warp that is the bottom row of every level, on a CPU. Here the lost
+    edges are stated, never the outcome of this machine's rounding; their cells hold the sentinel.
+
+    Args:
+        knots_x: (w,) knots along x.
+        knots_y: (h,) knots along y.
+        level: stride and size of the level; only the size is used.
+        unfilled: lost edges, of `top`, `bottom`, `left`, `right`.
+
+    Raises:
+        LzuError: an edge is unknown or the knots are invalid.
+    """
+    unknown = [edge for edge in unfilled if edge not in get_args(Edge)]
+    if isinstance(unfilled, str) or unknown:
+        raise LzuError(
+            f"unfilled is {unfilled!r}; give a list of edges out of {', '.join(get_args(Edge))}"
+        )
+    lattice = (len(check_knots(knots_y, "knots_y")), len(check_knots(knots_x, "knots_x")))
+    rows, columns = unzoom_positions(knots_x, knots_y, level, (1, 1), geometry="published")
+    grid = np.stack(np.meshgrid(columns, rows), axis=-1)
+    sentinel = published_sentinel(level.size, lattice)
+    row, column = {"top": 0, "bottom": -1}, {"left": 0, "right": -1}
+    for edge in unfilled:
+        cells = grid[row[edge], :] if edge in row else grid[:, column[edge]]
+        cells[:] = sentinel
+    return grid
+
+
+def canvas_to_source(canvas: tuple[int, int], source: tuple[int, int]) -> tuple[float, float]:
+    """Return (scale_y, scale_x): source pixels per canvas pixel, between centres.
+
+    With align_corners the first and last pixels of canvas and source coincide, so a pixel index is
+    multiplied by (N - 1) / (n - 1). An axis of one canvas pixel has scale 0.
+    """
+    scale_y, scale_x = (
+        (many - 1) / (few - 1) if few > 1 else 0.0 for few, many in zip(canvas, source, strict=True)
+    )
+    return scale_y, scale_x

@@ -1,0 +1,68 @@
+"""Sampling along one axis as a matrix, so that a separable warp is rows @ image @ columns.T."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.saliency import Array
+
+
+def axis_weights(
+    positions: ArrayLike, n_in: int, *, support: ArrayLike = 1.0, gain: ArrayLike = 1.0
+) -> Array:
+    """Return the (n_out, n_in) float64 matrix that samples n_in pixels at `positions`.
+
+    Row i is a hat around pixel p = (position + 1) / 2 * (n_in - 1): max(0, 1 - |p - j| / support).
+    Support 1 is bilinear interpolation with align_corners and zeros outside, as PyTorch's
+    grid_sample. A wider support averages more pixels against aliasing; such rows are divided by
+    the sum they have at the nearest position inside, so they sum to 1 there and fade outside.
+
+    Args:
+        positions: (n_out,) in [-1, 1] over the input; outside they sample zeros.
+        n_in: input pixels. With one pixel every position samples it.
+        support: half width of the hat in input pixels, at least 1; one number or (n_out,).
+        gain: factor on each row; one number or (n_out,).
+
+    Raises:
+        LzuError: positions are not 1-D and finite, or a support is below 1.
+    """
+    place = _pixels(positions, n_in)
+    widths = np.broadcast_to(np.asarray(support, dtype=np.float64), place.shape)
+    if not (widths >= 1.0).all():
+        raise LzuError(
+            f"support is {widths.min():g} pixels; give at least 1, or pixels are skipped"
+        )
+    weights = _hat(place, n_in, widths)
+    inside = _hat(place.clip(0, n_in - 1), n_in, widths).sum(axis=1)
+    norm = np.where(widths > 1.0, inside, 1.0)
+    factor = np.broadcast_to(np.asarray(gain, dtype=np.float64), place.shape) / norm
+    return np.asarray(weights * factor[:, None])
+
+
+def antialias_support(positions: ArrayLike, n_in: int) -> Array:
+    """Return hat half widths (n_out,): the local spacing of positions in pixels, at least 1.
+
+    Where the warp shrinks the image, each output pixel then covers all the input pixels it stands
+    for; where it magnifies, sampling stays bilinear.
+    """
+    place = _pixels(positions, n_in)
+    if len(place) < 2:
+        return np.ones(len(place))
+    return np.asarray(np.maximum(1.0, np.abs(np.gradient(place))))
+
+
+def _pixels(positions: ArrayLike, n_in: int) -> Array:
+    array = np.asarray(positions, dtype=np.float64)
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise LzuError(f"positions have shape {array.shape}; give one axis of finite numbers")
+    if n_in < 1:
+        raise LzuError(f"an axis of {n_in} pixels cannot be sampled; give it at least 1")
+    return np.asarray((array + 1.0) / 2.0 * (n_in - 1))
+
+
+def _hat(place: Array, n_in: int, widths: Array) -> Array:
+    return np.asarray(
+        np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(n_in)) / widths[:, None])
+    )

@@ -1,0 +1,146 @@
+"""Resample tables: the compact form in which a fixed separable warp is baked into a graph."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.warp.geometry import (
+    Edge,
+    Geometry,
+    Level,
+    published_sentinel,
+    unzoom_positions,
+    zoom_positions,
+)
+from lzu_export.warp.saliency import Array
+from lzu_export.warp.sampling import antialias_support
+
+Table = NDArray[np.float32]
+
+
+class TablePair(NamedTuple):
+    """The two resample tables of a separable warp."""
+
+    rows: Table
+    cols: Table
+
+
+def resample_table(
+    positions: ArrayLike, n_in: int, *, antialias: bool = False, gain: ArrayLike = 1.0
+) -> Table:
+    """Pack sampling positions of one axis into a resample table.
+
+    Args:
+        positions: (n_out,) where each output cell samples, normalised to [-1, 1] over the input's
+            `n_in` cells (align_corners).
+        n_in: cells of the input axis.
+        antialias: widen the hat to the local spacing of positions, rows normalised to sum 1;
+            plain bilinear otherwise.
+        gain: further factor of each output cell.
+
+    Returns:
+        float32, 4 x n_out: floor of the position in input pixels, its fraction, the hat's half
+        width in input pixels, the factor.
+    """
+    place = np.asarray(positions, np.float64)
+    pixels = (place + 1) / 2 * (n_in - 1)
+    whole = np.floor(pixels)
+    support = antialias_support(place, n_in) if antialias else np.ones(len(place))
+    fields = [whole, pixels - whole, support, np.broadcast_to(np.asarray(gain), place.shape)]
+    table = np.stack(fields).astype(np.float32)
+    if antialias:
+        wide = table[2] > 1
+        table[3, wide] /= table_matrix(table, n_in).sum(axis=1)[wide]
+    return table
+
+
+def table_pixels(table: Table) -> Array:
+    """Sampling positions of a table in input pixels, float64."""
+    return np.asarray(table[0].astype(np.float64) + table[1].astype(np.float64))
+
+
+def table_matrix(table: Table, n_in: int) -> Array:
+    """The n_out x n_in float64 matrix that a resample table stands for."""
+    support, gain = table[2].astype(np.float64)[:, None], table[3].astype(np.float64)[:, None]
+    distance = np.abs(table_pixels(table)[:, None] - np.arange(n_in))
+    return np.asarray(gain * np.maximum(0.0, 1.0 - distance / support))
+
+
+def is_bilinear(table: Table) -> bool:
+    """Whether the table is plain bilinear sampling, which GridSample can express."""
+    return bool(np.all(table[2] == 1) and np.all(table[3] == 1))
+
+
+def zoom_tables(
+    knots_x: ArrayLike,
+    knots_y: ArrayLike,
+    source: tuple[int, int],
+    canvas: tuple[int, int],
+    *,
+    antialias: bool = False,
+) -> TablePair:
+    """Tables that sample a source image (height, width) at the forward warp onto the canvas."""
+    rows, cols = zoom_positions(knots_x, knots_y, canvas)
+    return TablePair(
+        resample_table(rows, source[0], antialias=antialias),
+        resample_table(cols, source[1], antialias=antialias),
+    )
+
+
+def unzoom_tables(
+    knots_x: ArrayLike,
+    knots_y: ArrayLike,
+    level: Level,
+    canvas: tuple[int, int],
+    *,
+    geometry: Geometry,
+    unfilled: Sequence[Edge] = (),
+) -> list[TablePair]:
+    """Tables whose samples add up to the unzoomed level.
+
+    One pair but for the `unfilled` edges of the `published` geometry: there the cells of an edge
+    copy one interior feature where the sentinel lies inside the map (see
+    `geometry.published_sentinel`), which takes a pair of its own; outside the map they are zeros.
+    """
+    rows, cols = unzoom_positions(knots_x, knots_y, level, canvas, geometry=geometry)
+    height, width = level.size
+    gain_y, gain_x = np.ones(height), np.ones(width)
+    if "top" in unfilled:
+        gain_y[0] = 0
+    if "bottom" in unfilled:
+        gain_y[-1] = 0
+    if "left" in unfilled:
+        gain_x[0] = 0
+    if "right" in unfilled:
+        gain_x[-1] = 0
+    main = TablePair(
+        resample_table(rows, height, gain=gain_y), resample_table(cols, width, gain=gain_x)
+    )
+    pairs = [main]
+    sentinel_x, sentinel_y = published_sentinel(
+        level.size, (np.asarray(knots_y).size, np.asarray(knots_x).size)
+    )
+    constant_y, constant_x = np.full(height, sentinel_y), np.full(width, sentinel_x)
+
+    def strip(rows_gain: Array, cols_gain: Array) -> None:
+        if rows_gain.any() and cols_gain.any():
+            pairs.append(
+                TablePair(
+                    resample_table(constant_y, height, gain=rows_gain),
+                    resample_table(constant_x, width, gain=cols_gain),
+                )
+            )
+
+    inside = _touches(sentinel_x, width) and _touches(sentinel_y, height)
+    if inside:
+        strip(1 - gain_y, np.ones(width))  # whole rows, corners included
+        strip(gain_y, 1 - gain_x)  # what is left of the columns
+    return pairs
+
+
+def _touches(position: float, cells: int) -> bool:
+    """Whether a bilinear sample at `position` in [-1, 1] units reads any of the cells."""
+    pixel = (position + 1) / 2 * (cells - 1)
+    return -1 < pixel < cells
