@@ -1,0 +1,10 @@
+"""What can be seen: the object classes of the detection task and the labels of the class map."""
+
+# Index = class number in `Frame.classes`; COCO category ids are this plus one.
+CLASSES = ("car", "truck", "bus", "pedestrian", "bicycle", "traffic_sign")
+
+# Index = value in `Frame.labels`: the object classes first, then what only the class map knows.
+LABELS = (*CLASSES, "road", "sidewalk", "building", "vegetation", "sky", "pole", "clutter")
+
+CAR, TRUCK, BUS, PEDESTRIAN, BICYCLE, TRAFFIC_SIGN = range(len(CLASSES))
+ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, POLE, CLUTTER = range(len(CLASSES), len(LABELS))

@@ -1,0 +1,137 @@
+"""`lzu::SeparableResample`: sample an image or feature map at a fixed separable warp.
+
+    Y[b, c, i, j] = sum_{k, l} A_y[i, k] * A_x[j, l] * X[b, c, k, l]
+
+The axis matrices are hat functions, A[i, k] = gain_i * max(0, 1 - |p_i - k| / support_i), so that
+`support` 1 is bilinear sampling with zeros outside the input (`grid_sample`, align_corners=True)
+and a larger support is the antialiased sampler. `p` is in input pixels; the centre of the first
+pixel is 0.
+
+Every axis comes as a *resample table*: float32, 4 x n, rows `floor(p)`, `p - floor(p)`, `support`,
+`gain`. Splitting p keeps the weights exact to float32's epsilon at any image size, where a single
+float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
+
+The operator exists three times with one meaning: the torch operator below (reference semantics,
+traced), the ONNX schema `SeparableResample` in domain `lzu`, and a function body of standard
+operators, by which ONNX Runtime runs the canonical file as it is.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+
+from lzu_export.ops.tables import table_matrix
+
+DOMAIN = "lzu"
+VERSION = 1
+NAME = "SeparableResample"
+
+
+@torch.library.custom_op("lzu::separable_resample", mutates_args=())
+def separable_resample(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """Resample `x` (B x C x H x W) at the tables `rows` (4 x H') and `cols` (4 x W').
+
+    Returns:
+        B x C x H' x W' in the dtype of `x`. Weights are built in float64 and rounded once.
+    """
+    a_y = _matrix(rows, x.shape[2]).to(x)
+    a_x = _matrix(cols, x.shape[3]).to(x)
+    return (a_y @ x @ a_x.T).contiguous()
+
+
+@separable_resample.register_fake
+def _(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    return x.new_empty((x.shape[0], x.shape[1], rows.shape[1], cols.shape[1]))
+
+
+def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
+    return torch.from_numpy(table_matrix(table.detach().cpu().numpy(), n_in))
+
+
+def schema() -> onnx.defs.OpSchema:
+    """The operator's ONNX schema; `height` and `width` are the input's, for the function body."""
+    op = onnx.defs.OpSchema
+    return op(
+        NAME,
+        DOMAIN,
+        VERSION,
+        doc="Samples X at a fixed separable warp given by two resample tables.",
+        inputs=[
+            op.FormalParameter("X", "T"),
+            op.FormalParameter("rows", "tensor(float)"),
+            op.FormalParameter("cols", "tensor(float)"),
+        ],
+        outputs=[op.FormalParameter("Y", "T")],
+        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "image or feature map")],
+        attributes=[
+            op.Attribute("height", onnx.defs.OpSchema.AttrType.INT, required=True),
+            op.Attribute("width", onnx.defs.OpSchema.AttrType.INT, required=True),
+        ],
+    )
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
+    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
+
+    def translate(x: Any, rows: Any, cols: Any) -> Any:
+        return op(x, rows, cols, height=int(x.shape[2]), width=int(x.shape[3]))
+
+    return {torch.ops.lzu.separable_resample.default: translate}
+
+
+def function_body(opset: int) -> onnx.FunctionProto:
+    """The operator as an ONNX local function of standard operators, float32 features.
+
+    `opset` must be the model's: ONNX Runtime ignores a function's own opset import.
+    """
+    nodes: list[onnx.NodeProto] = []
+
+    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
+
+    def constant(name: str, value: NDArray[Any]) -> str:
+        return node("Constant", [], name, value=onnx.numpy_helper.from_array(value))
+
+    one = constant("one", np.array(1.0, np.float32))
+    zero_index, one_index = constant("zero_i", np.array(0)), constant("one_i", np.array(1))
+
+    def matrix(table: str, size_attribute: str) -> str:
+        size = f"{table}_size"
+        nodes.append(helper.make_node("Constant", [], [size]))
+        reference = nodes[-1].attribute.add()
+        reference.name, reference.ref_attr_name = "value_int", size_attribute
+        reference.type = onnx.AttributeProto.INT
+        indices = node("Range", [zero_index, size, one_index], f"{table}_range")
+        pixels = node("Cast", [indices], f"{table}_pixels", to=onnx.TensorProto.FLOAT)
+        row: list[str] = []
+        for i, field in enumerate(("floor", "fraction", "support", "gain")):
+            index = constant(f"{table}_{field}_i", np.array([i]))
+            column = node("Gather", [table, index], f"{table}_{field}_row", axis=0)
+            row.append(node("Transpose", [column], f"{table}_{field}", perm=[1, 0]))
+        # floor - k is an exact integer, so the distance keeps the fraction's full precision
+        whole = node("Sub", [row[0], pixels], f"{table}_whole")
+        distance = node("Abs", [node("Add", [whole, row[1]], f"{table}_offset")], f"{table}_dist")
+        hat = node("Sub", [one, node("Div", [distance, row[2]], f"{table}_scaled")], f"{table}_hat")
+        weights = node("Mul", [node("Relu", [hat], f"{table}_relu"), row[3]], f"{table}_weights")
+        return weights
+
+    a_y = matrix("rows", "height")
+    a_x = node("Transpose", [matrix("cols", "width")], "cols_transposed", perm=[1, 0])
+    # Columns first: at a zoom out they shrink the larger operand before the batched product.
+    node("MatMul", [a_y, node("MatMul", ["X", a_x], "across")], "Y")
+    return helper.make_function(
+        DOMAIN,
+        NAME,
+        ["X", "rows", "cols"],
+        ["Y"],
+        nodes,
+        [helper.make_opsetid("", opset)],
+        ["height", "width"],
+    )
