@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper
 
-from lzu_export.ops.tables import table_matrix
+from lzu_export.warp.tables import table_matrix
 
 DOMAIN = "lzu"
 VERSION = 1

@@ -1,0 +1,58 @@
+"""What every engine offers: a Session with named, statically shaped inputs and outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, NumPy dtype name and static shape of an engine's input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Session(Protocol):
+    """An opened engine."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    provider: str
+    """What really executes, such as `CPUExecutionProvider`."""
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run once; arrays by name in, arrays by name out.
+
+        Raises:
+            LzuError: an input is missing, unknown, or of another dtype or shape.
+        """
+
+
+def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
+    """Refuse what the engine would misread, in one sentence."""
+    for spec in specs:
+        if spec.name not in inputs:
+            raise LzuError(f"the engine's input {spec.name} is missing; give {spec}")
+        value = inputs[spec.name]
+        if value.dtype != np.dtype(spec.dtype):
+            raise LzuError(
+                f"input {spec.name} is {value.dtype} but the engine takes {spec.dtype}; convert it"
+            )
+        if value.shape != spec.shape:
+            raise LzuError(
+                f"input {spec.name} has shape {value.shape} but the engine takes {spec.shape}; "
+                "bring it to that size"
+            )
+    known = {spec.name for spec in specs}
+    for name in inputs:
+        if name not in known:
+            raise LzuError(f"the engine has no input {name}; its inputs are {', '.join(known)}")

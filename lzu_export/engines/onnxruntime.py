@@ -1,0 +1,92 @@
+"""ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
+from lzu_export.errors import LzuError
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+class OnnxRuntimeSession:
+    """A session on exactly the provider that was asked for.
+
+    ONNX Runtime silently falls back to the CPU when a provider fails to load; this one refuses.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        provider: str = "CPUExecutionProvider",
+        threads: int | None = None,
+    ) -> None:
+        """Open a model file or its bytes; `threads` defaults to the machine's processors.
+
+        Raises:
+            LzuError: the file is no model ONNX Runtime runs, or the provider did not load.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, options, providers=[provider])
+        except Exception as error:  # its exception types are private and change between releases
+            first = str(error).strip().splitlines()[0]
+            name = "the model" if isinstance(model, bytes) else str(model)
+            raise LzuError(f"ONNX Runtime cannot open {name}: {first}") from error
+        got = self._session.get_providers()[0]
+        if got != provider:
+            raise LzuError(
+                f"ONNX Runtime runs on {got}, not on {provider} as asked; install the libraries "
+                "that provider needs, or ask for CPUExecutionProvider"
+            )
+        self.provider = got
+        self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
+        self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run once; see `engines.base.Session`."""
+        check_inputs(self.inputs, inputs)
+        values = self._session.run(None, dict(inputs))
+        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+
+def time_model(model: bytes, *, repeats: int = 7) -> float:
+    """Seconds of one run of a small model on random input: the best of `repeats`, after a warmup.
+
+    The minimum, since whatever else the machine does only ever adds.
+    """
+    session = OnnxRuntimeSession(model)
+    generator = np.random.default_rng(0)
+    feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
+    session.run(feeds)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        session.run(feeds)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _spec(value: Any) -> TensorSpec:
+    if value.type not in _DTYPES or not all(isinstance(n, int) for n in value.shape):
+        raise LzuError(
+            f"tensor {value.name} is {value.type} {value.shape}; the runtime takes static shapes "
+            f"of {', '.join(_DTYPES.values())}"
+        )
+    return TensorSpec(value.name, _DTYPES[value.type], tuple(value.shape))

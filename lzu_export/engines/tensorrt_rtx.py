@@ -1,0 +1,176 @@
+"""TensorRT-RTX: engines built ahead of time, without a GPU, for RTX cards.
+
+One portable file serves several compute capabilities; on first use the card compiles its kernels
+from it. Nothing here runs on a machine without a GPU but the build and the check of what the
+parser made of the graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lzu_export.engines.base import TensorSpec
+from lzu_export.errors import LzuError
+
+PORTABLE = ("8.0", "8.6", "8.9", "12.0")
+"""NVIDIA's portable default: Ampere to Blackwell."""
+TURING = "7.5"
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """What a build gave, besides the file."""
+
+    version: str
+    compute_capabilities: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sampling_layers: int
+
+
+def build(
+    model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()
+) -> BuiltEngine:
+    """Build a strongly typed engine file from a lowered ONNX file.
+
+    Args:
+        model: ONNX of standard operators, linted for this target.
+        engine: file to write.
+        compute_capabilities: such as `8.9`; empty for the portable default.
+
+    Raises:
+        LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or parsed
+            the graph into something else than it says.
+    """
+    trt = _import()
+    wanted = tuple(compute_capabilities) or PORTABLE
+    pairs = [_capability(trt, each) for each in wanted]
+    if TURING in wanted and len(wanted) > 1:
+        raise LzuError(
+            "compute capability 7.5 (Turing) needs an engine of its own; build it separately"
+        )
+    from polygraphy import config as polygraphy_config
+
+    # Read once when Polygraphy's TensorRT backend is first used in this process.
+    polygraphy_config.USE_TENSORRT_RTX = True
+    from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
+    from polygraphy.backend.trt import create_network, engine_bytes_from_network, get_trt_logger
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.logger import G_LOGGER
+
+    create_config = CreateConfigRTX(compute_capabilities=pairs)
+
+    def config(builder: Any, network: Any) -> Any:
+        made = create_config(builder, network)
+        made.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
+        return made
+
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+        builder, network = create_network(strongly_typed=True)
+        parser = trt.OnnxParser(network, get_trt_logger())
+        if not parser.parse(model.read_bytes()):
+            raise LzuError(f"TensorRT-RTX cannot read {model.name}: {_parser_errors(parser)}")
+        inputs, outputs, sampling = check_network(trt, network, onnx.load(model))
+        try:
+            serialised = engine_bytes_from_network((builder, network, parser), config=config)
+        except PolygraphyException as error:
+            raise LzuError(
+                f"TensorRT-RTX could not build an engine from {model.name}; run again with "
+                "--verbose to see its log"
+            ) from error
+    engine.write_bytes(serialised)
+    return BuiltEngine(trt.__version__, wanted, inputs, outputs, sampling)
+
+
+def check_network(
+    trt: Any, network: Any, model: onnx.ModelProto
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int]:
+    """Hold the parsed network against the ONNX graph it was parsed from.
+
+    Parsers have misread sampling modes silently (GridSample of opset 20 became nearest), so each
+    sampling layer is checked, and names, shapes and dtypes of inputs and outputs with it.
+
+    Returns:
+        Inputs, outputs, number of sampling layers.
+    """
+    inputs = tuple(_spec(trt, network.get_input(i)) for i in range(network.num_inputs))
+    outputs = tuple(_spec(trt, network.get_output(i)) for i in range(network.num_outputs))
+    for got, wanted in ((inputs, model.graph.input), (outputs, model.graph.output)):
+        expected = tuple(_onnx_spec(value) for value in wanted)
+        if got != expected:
+            raise LzuError(f"TensorRT-RTX parsed {got} where the ONNX file says {expected}")
+    sampling = [
+        layer
+        for layer in (network.get_layer(i) for i in range(network.num_layers))
+        if layer.type == trt.LayerType.GRID_SAMPLE
+    ]
+    in_graph = sum(node.op_type == "GridSample" for node in model.graph.node)
+    if len(sampling) != in_graph:
+        raise LzuError(
+            f"TensorRT-RTX parsed {len(sampling)} sampling layers where the ONNX file has "
+            f"{in_graph}; lower the unzoom to matmul"
+        )
+    for layer in sampling:
+        layer.__class__ = trt.IGridSampleLayer  # the bindings hand out the base class
+        read = (layer.interpolation_mode, layer.sample_mode, layer.align_corners)
+        if read != (trt.InterpolationMode.LINEAR, trt.SampleMode.FILL, True):
+            raise LzuError(
+                f"TensorRT-RTX reads the GridSample {layer.name} as {read}, not as bilinear with "
+                "zeros outside and aligned corners; lower it to matmul"
+            )
+    return inputs, outputs, len(sampling)
+
+
+def version() -> str | None:
+    """The installed TensorRT-RTX, or None."""
+    try:
+        import tensorrt_rtx
+    except ImportError:
+        return None
+    return str(tensorrt_rtx.__version__)
+
+
+def _import() -> Any:
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        raise LzuError(
+            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
+            "leave tensorrt-rtx out of TARGET"
+        ) from error
+    return tensorrt_rtx
+
+
+def _capability(trt: Any, text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    known = sorted(
+        (name for name in trt.ComputeCapability.__members__ if name.startswith("SM")),
+        key=lambda name: int(name[2:]),
+    )
+    if f"SM{major}{minor}" not in known:
+        listed = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known)
+        raise LzuError(f"TensorRT-RTX knows no compute capability {text}; it knows {listed}")
+    return int(major), int(minor)
+
+
+def _parser_errors(parser: Any) -> str:
+    errors = [parser.get_error(i) for i in range(parser.num_errors)]
+    if not errors:
+        return "it gave no reason"
+    first = errors[0]
+    reason = first.desc().strip().splitlines()[0]
+    return f"node {first.node_name()} ({first.node_operator()}): {reason}"
+
+
+def _spec(trt: Any, tensor: Any) -> TensorSpec:
+    return TensorSpec(tensor.name, np.dtype(trt.nptype(tensor.dtype)).name, tuple(tensor.shape))
+
+
+def _onnx_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return TensorSpec(value.name, dtype.name, tuple(d.dim_value for d in tensor.shape.dim))

@@ -1,0 +1,83 @@
+"""Choose a lowering for every warp of a graph, and say why."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.lower_resample import Kind, lower_node, possible_kinds, resample_nodes
+
+Timer = Callable[[onnx.ModelProto], float]
+"""Seconds that one run of a small model takes on the target."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The lowering of one warp."""
+
+    place: str
+    kind: Kind
+    reason: str
+
+
+def choose_lowerings(
+    model: onnx.ModelProto,
+    *,
+    zoom: Kind | str,
+    unzoom: Kind | str,
+    defaults: dict[str, tuple[Kind, str]],
+    timer: Timer | None,
+) -> list[Choice]:
+    """Pick a lowering for each `lzu::SeparableResample` of `model`.
+
+    Args:
+        model: the canonical graph; the node that feeds no other warp's features but reads the
+            frame is the zoom (its output has 3 channels), all others are unzooms.
+        zoom: a kind, or `auto`.
+        unzoom: a kind, or `auto`.
+        defaults: for `auto` without a timer, by place (`zoom`, `unzoom`): kind and reason.
+        timer: measures a one-node model on the target; None where the target is not present.
+    """
+    graph = gs.import_onnx(model)
+    choices = []
+    for node in resample_nodes(graph):
+        name = node.outputs[0].name
+        place = "zoom" if node.inputs[0].shape[1] == 3 else "unzoom"
+        wanted = zoom if place == "zoom" else unzoom
+        possible = possible_kinds(node)
+        if wanted != "auto":
+            if wanted not in possible:
+                raise LzuError(
+                    f"lowering.{place} is {wanted}, which cannot express the antialiased sampler; "
+                    f"choose one of {', '.join(possible)}"
+                )
+            choices.append(Choice(name, wanted, "set in the recipe"))  # type: ignore[arg-type]
+        elif timer is None:
+            kind, reason = defaults[place]
+            if kind not in possible:
+                kind, reason = "banded", "the sampler is antialiased, which GridSample is not"
+            choices.append(Choice(name, kind, reason))
+        else:
+            choices.append(_measured(node, name, possible, timer))
+    return choices
+
+
+def _measured(node: gs.Node, name: str, possible: list[Kind], timer: Timer) -> Choice:
+    seconds = {kind: timer(_one_node_model(node, kind)) for kind in possible}
+    best = min(seconds, key=lambda kind: seconds[kind])
+    listed = ", ".join(f"{kind} {1e3 * seconds[kind]:.2f} ms" for kind in possible)
+    return Choice(name, best, f"measured: {listed}")
+
+
+def _one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
+    x = gs.Variable("x", dtype=np.float32, shape=node.inputs[0].shape)
+    y = gs.Variable("y", dtype=np.float32, shape=node.outputs[0].shape)
+    copy = gs.Node(node.op, "warp", dict(node.attrs), [x, *node.inputs[1:]], [y], domain="lzu")
+    graph = gs.Graph([copy], [x], [y], opset=17)
+    lower_node(graph, copy, kind)
+    small = gs.export_onnx(graph.cleanup().toposort())
+    small.ir_version = 8
+    return small

@@ -1,0 +1,105 @@
+"""Refuse what a target misreads or cannot hold, before it does."""
+
+from collections.abc import Callable, Iterator
+
+import onnx
+
+from lzu_export.errors import LzuError
+
+MAX_IR_VERSION = 10
+MAX_OPSET = 19
+MAX_TOPK = 3840
+"""TensorRT's TopK limit."""
+
+_STATIC_ONLY = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
+_FORBIDDEN: dict[str, frozenset[str]] = {
+    "onnxruntime": _STATIC_ONLY,
+    "tensorrt-rtx": _STATIC_ONLY | {"NonMaxSuppression", "DeformConv", "RoiAlign"},
+}
+
+
+def lint(model: onnx.ModelProto, target: str) -> None:
+    """Check a graph that is meant for `target`.
+
+    Raises:
+        LzuError: the first problem found, naming the node or tensor and what to do.
+    """
+    for rule in _RULES:
+        for problem in rule(model, target):
+            raise LzuError(f"the {target} graph is refused: {problem}")
+
+
+def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    if model.ir_version > MAX_IR_VERSION:
+        yield f"ir_version {model.ir_version} is newer than {MAX_IR_VERSION}; lower it"
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > MAX_OPSET:
+            yield (
+                f"opset {opset.version} is newer than {MAX_OPSET}; from opset 20 on TensorRT "
+                "reads GridSample as nearest, export with an older one"
+            )
+
+
+def _domains(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            yield f"node {node.name} is {node.domain}::{node.op_type}; lower it first"
+
+
+def _operators(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    for node in model.graph.node:
+        if node.op_type in _FORBIDDEN[target]:
+            yield f"node {node.name} is a {node.op_type}, which has no static shape or no kernel"
+
+
+def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    for node in model.graph.node:
+        if node.op_type == "GridSample":
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            mode = attributes.get("mode", b"bilinear").decode()
+            if mode != "bilinear":
+                yield f"GridSample {node.name} has mode {mode}, which TensorRT reads as nearest"
+            if attributes.get("align_corners", 0) != 1:
+                yield f"GridSample {node.name} lacks align_corners, which every warp here assumes"
+
+
+def _static_shapes(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if not dimension.HasField("dim_value") or dimension.dim_value < 1:
+                yield f"tensor {value.name} has a dynamic or empty dimension; export it static"
+
+
+def _types(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    if target == "onnxruntime":
+        return
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.DOUBLE:
+            yield f"constant {tensor.name} is float64, which TensorRT has not; make it float32"
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
+            yield f"tensor {value.name} is float64, which TensorRT has not; make it float32"
+
+
+def _topk(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    if target == "onnxruntime":
+        return
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "TopK":
+            k = constants.get(node.input[1])
+            if k is None:
+                yield f"TopK {node.name} has a computed k; make it a constant"
+            elif int(onnx.numpy_helper.to_array(k).item()) > MAX_TOPK:
+                yield f"TopK {node.name} keeps more than {MAX_TOPK}; lower candidates_per_level"
+
+
+_RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
+    _versions,
+    _domains,
+    _operators,
+    _grid_sample,
+    _static_shapes,
+    _types,
+    _topk,
+)

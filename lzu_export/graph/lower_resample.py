@@ -1,0 +1,165 @@
+"""Lower `lzu::SeparableResample` to standard operators, each node as chosen.
+
+`matmul`      A_y X A_x^T with dense constant matrices: what tensor cores and small maps like.
+`banded`      the same product in blocks of output cells, each on the slice of the input that it
+              reads: the matrices are banded, so a large zoom drops most of the arithmetic.
+`gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only.
+
+All three give the same numbers; weights are computed in float64 and rounded once.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.passes import Pass
+from lzu_export.warp.saliency import Array
+from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
+
+Kind = Literal["matmul", "banded", "gridsample"]
+KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
+
+OP = "SeparableResample"
+BLOCK = 64
+"""Output cells a block: smaller ones skip more zeros, larger ones call fewer kernels."""
+
+
+def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
+    """Every `lzu::SeparableResample` of the graph."""
+    return [node for node in graph.nodes if node.op == OP and node.domain == "lzu"]
+
+
+def possible_kinds(node: gs.Node) -> list[Kind]:
+    """Lowerings that express the node exactly."""
+    rows, cols = _tables(node)
+    bilinear = is_bilinear(rows) and is_bilinear(cols)
+    return [kind for kind in KINDS if kind != "gridsample" or bilinear]
+
+
+def lower_resample(choices: Mapping[str, Kind]) -> Pass:
+    """Replace each resample node by the kind chosen for its output tensor's name."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        for node in resample_nodes(graph):
+            name = node.outputs[0].name
+            if name not in choices:
+                raise LzuError(f"no lowering was chosen for the warp at {name}")
+            lower_node(graph, node, choices[name])
+        graph.functions = [f for f in graph.functions if f.domain != "lzu"]
+        graph.import_domains = [d for d in graph.import_domains or [] if d.domain != "lzu"]
+        return graph.cleanup().toposort()
+
+    summary = ", ".join(f"{name}: {kind}" for name, kind in choices.items())
+    return Pass("lower-resample", summary or "no warp in this graph", apply)
+
+
+def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
+    """Replace one resample node; its output tensor keeps its name."""
+    rows, cols = _tables(node)
+    x, y = node.inputs[0], node.outputs[0]
+    if kind not in possible_kinds(node):
+        raise LzuError(
+            f"the antialiased warp at {y.name} cannot be a GridSample; choose matmul or banded"
+        )
+    height, width = int(node.attrs["height"]), int(node.attrs["width"])
+    node.outputs.clear()
+    build = _Builder(graph, y.name)
+    if kind == "gridsample":
+        grid = _grid(rows, cols, height, width, batch=int(x.shape[0]))
+        attributes = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1}
+        build.into(y, "GridSample", x, build.constant(grid), **attributes)
+        return
+    a_y, a_x = table_matrix(rows, height), table_matrix(cols, width)
+    rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) <= _cost(a_x, height) + _cost(a_y, len(a_x))
+    shape = (x.shape[0], x.shape[1], len(a_y) if rows_first else height, None)
+    middle_shape = [*shape[:3], width if rows_first else len(a_x)]
+    middle = gs.Variable(f"{y.name}/middle", dtype=np.float32, shape=middle_shape)
+    product = build.dense if kind == "matmul" else build.banded
+    if rows_first:
+        product(x, a_y, "rows", middle)
+        product(middle, a_x, "cols", y)
+    else:
+        product(x, a_x, "cols", middle)
+        product(middle, a_y, "rows", y)
+
+
+class _Builder:
+    """Adds nodes to a graph under names that tell which warp they belong to."""
+
+    def __init__(self, graph: gs.Graph, prefix: str) -> None:
+        self.graph, self.prefix, self.count = graph, prefix, 0
+
+    def _name(self, kind: str) -> str:
+        self.count += 1
+        return f"{self.prefix}/{kind}_{self.count}"
+
+    def constant(self, values: NDArray[Any]) -> gs.Constant:
+        return gs.Constant(self._name("constant"), np.ascontiguousarray(values))
+
+    def into(self, output: gs.Variable, op: str, *inputs: Any, **attributes: Any) -> None:
+        node = gs.Node(op, self._name(op), attributes, list(inputs), [output])
+        self.graph.nodes.append(node)
+
+    def node(self, op: str, *inputs: Any, **attributes: Any) -> gs.Variable:
+        output = gs.Variable(self._name(op.lower()), dtype=np.float32)
+        self.into(output, op, *inputs, **attributes)
+        return output
+
+    def dense(self, x: gs.Variable, matrix: Array, axis: str, y: gs.Variable) -> None:
+        if axis == "rows":
+            self.into(y, "MatMul", self.constant(matrix.astype(np.float32)), x)
+        else:
+            self.into(y, "MatMul", x, self.constant(matrix.T.astype(np.float32)))
+
+    def banded(self, x: gs.Variable, matrix: Array, axis: str, y: gs.Variable) -> None:
+        dimension = 2 if axis == "rows" else 3
+        parts = []
+        for start, stop, block in bands(matrix):
+            limits = (np.array([start]), np.array([stop]), np.array([dimension]))
+            whole = (start, stop) == (0, matrix.shape[1])
+            piece = x if whole else self.node("Slice", x, *map(self.constant, limits))
+            part = gs.Variable(self._name("band"), dtype=np.float32)
+            self.dense(piece, block, axis, part)
+            parts.append(part)
+        self.into(y, "Concat", *parts, axis=dimension)
+
+
+def bands(matrix: Array, block: int = BLOCK) -> list[tuple[int, int, Array]]:
+    """Cut a banded matrix into row blocks: (first column, last column + 1, block's matrix)."""
+    result = []
+    for first in range(0, len(matrix), block):
+        rows = matrix[first : first + block]
+        used = np.flatnonzero(rows.any(axis=0))
+        start, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
+        result.append((start, stop, rows[:, start:stop]))
+    return result
+
+
+def _tables(node: gs.Node) -> tuple[Table, Table]:
+    rows, cols = node.inputs[1:]
+    for tensor in (rows, cols):
+        if not isinstance(tensor, gs.Constant):
+            raise LzuError(
+                f"the resample table {tensor.name} is computed in the graph; a fixed warp's tables "
+                "must be constants"
+            )
+    return rows.values, cols.values
+
+
+def _cost(matrix: Array, other: int) -> int:
+    """Multiplications of the product with `other` lines of the input, zeros counted."""
+    return matrix.size * other
+
+
+def _grid(rows: Table, cols: Table, height: int, width: int, batch: int) -> NDArray[np.float32]:
+    def normalised(table: Table, size: int) -> Array:
+        # A one-cell axis has no extent: GridSample reads any coordinate of it around its centre.
+        return 2 * table_pixels(table) / max(size - 1, 1) - (size > 1)
+
+    y, x = normalised(rows, height), normalised(cols, width)
+    grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).astype(np.float32)
+    return np.repeat(grid[None], batch, axis=0)

@@ -1,0 +1,78 @@
+"""What a pass is, and how passes are run and logged."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.errors import LzuError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A named change of a graph, and the reason for it."""
+
+    name: str
+    why: str
+    apply: Callable[[gs.Graph], gs.Graph]
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What a pass did, for the log and the manifest."""
+
+    name: str
+    why: str
+    nodes_before: int
+    nodes_after: int
+
+
+def run_passes(
+    model: onnx.ModelProto, passes: Sequence[Pass], *, skip: Sequence[str] = ()
+) -> tuple[onnx.ModelProto, list[PassRecord]]:
+    """Apply passes in order, except those named in `skip`; the input model is not changed."""
+    unknown = set(skip) - {each.name for each in passes}
+    if unknown:
+        names = ", ".join(each.name for each in passes)
+        raise LzuError(f"there is no pass named {sorted(unknown)[0]}; the passes are {names}")
+    graph = gs.import_onnx(model)
+    records = []
+    for each in passes:
+        if each.name in skip:
+            log.info("pass %s skipped on request", each.name)
+            continue
+        before = len(graph.nodes)
+        graph = each.apply(graph)
+        records.append(PassRecord(each.name, each.why, before, len(graph.nodes)))
+        log.info("pass %s: %d -> %d nodes (%s)", each.name, before, len(graph.nodes), each.why)
+    exported = gs.export_onnx(graph)
+    exported.ir_version = min(model.ir_version, 10)
+    exported.producer_name, exported.producer_version = "lzu_export", ""
+    return exported, records
+
+
+def keep_outputs(names: Sequence[str]) -> Pass:
+    """Make exactly these tensors the graph's outputs and drop what no longer matters."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        tensors = graph.tensors()
+        missing = [name for name in names if name not in tensors]
+        if missing:
+            raise LzuError(f"the graph has no tensor named {missing[0]}; export it again")
+        graph.outputs = [tensors[name] for name in names]
+        return graph.cleanup().toposort()
+
+    return Pass("keep-outputs", f"outputs are {', '.join(names)}", apply)
+
+
+def fold_constants() -> Pass:
+    """Evaluate what depends on constants only."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        return graph.fold_constants().cleanup().toposort()
+
+    return Pass("fold-constants", "nothing constant is computed per frame", apply)

@@ -1,0 +1,56 @@
+"""PyTorch to the canonical ONNX graph: traced once, with every arrow a named output."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import onnx
+import torch
+from torch import nn
+
+from lzu_export.errors import LzuError
+from lzu_export.ops import separable_resample
+
+OPSET = 18
+"""What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
+still the one that every TensorRT understands (it changed at opset 20)."""
+
+
+def trace(
+    module: nn.Module, example: torch.Tensor, input_name: str, output_names: Sequence[str]
+) -> onnx.ModelProto:
+    """Trace `module` at static shapes into an ONNX model with `lzu` calls and their bodies.
+
+    Raises:
+        LzuError: the exporter met something it cannot express, naming it.
+    """
+    # The exporter reports progress through loggers and warnings of its own; what matters of it
+    # is checked by the lint pass afterwards.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[input_name],
+                output_names=list(output_names),
+                custom_translation_table=separable_resample.translation_table(),
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            first = str(error).strip().splitlines()[0]
+            raise LzuError(f"the model could not be traced to ONNX: {first}") from error
+    if program is None:
+        raise LzuError("the model could not be traced to ONNX: the exporter returned nothing")
+    model: onnx.ModelProto = program.model_proto
+    model.functions.append(separable_resample.function_body(OPSET))
+    if not any(opset.domain == separable_resample.DOMAIN for opset in model.opset_import):
+        model.opset_import.append(
+            onnx.helper.make_opsetid(separable_resample.DOMAIN, separable_resample.VERSION)
+        )
+    model.ir_version = min(model.ir_version, 10)
+    return model

@@ -1,0 +1,160 @@
+"""The zoom wrapper: any model with `extract` and `head`, as uniform or fixed-warp.
+
+frame -> zoom -> normalise -> pad -> extract (backbone, neck) -> unzoom each level -> head -> decode
+
+Every stage's value has a name, its *arrow*, under which verification compares it on all targets.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import lzu_export.ops.separable_resample  # noqa: F401  registers torch.ops.lzu
+from lzu_export.warp.tables import Table, TablePair
+
+
+class LevelModel(Protocol):
+    """A model that an unzoom can be put into: features per level, then a head."""
+
+    def extract(self, image: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Feature maps per level from the normalised network input, B x 3 x H x W."""
+
+    def head(self, levels: Sequence[torch.Tensor]) -> Sequence[Sequence[torch.Tensor]]:
+        """Groups of raw outputs, each with one tensor a level."""
+
+
+class Resample(nn.Module):
+    """`lzu::SeparableResample` with its tables as buffers."""
+
+    rows: torch.Tensor
+    cols: torch.Tensor
+
+    def __init__(self, rows: Table, cols: Table) -> None:
+        """Keep the resample tables of the two axes (see `lzu_export.warp.tables`)."""
+        super().__init__()
+        # Not persistent: a checkpoint carries the network, the warp comes from the recipe.
+        self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
+        self.register_buffer("cols", torch.from_numpy(cols), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """B x C x H x W to B x C x rows x cols."""
+        y: torch.Tensor = torch.ops.lzu.separable_resample(x, self.rows, self.cols)
+        return y
+
+
+class Unzoom(nn.Module):
+    """The unzoom of one level: a resample, plus one more for each edge that copies a feature."""
+
+    def __init__(self, pairs: Sequence[TablePair]) -> None:
+        """`pairs` are the resample tables whose samples add up (see `warp.tables`)."""
+        super().__init__()
+        self.parts = nn.ModuleList(Resample(*pair) for pair in pairs)
+
+    def forward(self, level: torch.Tensor) -> torch.Tensor:
+        """B x C x H_l x W_l to the same shape."""
+        first, *rest = (part(level) for part in self.parts)
+        for each in rest:
+            first = first + each
+        y: torch.Tensor = first
+        return y
+
+
+class SourceToNetwork(nn.Module):
+    """Camera bytes to network input: zoom, normalise, pad with zeros at the bottom and right.
+
+    Normalising after the zoom equals normalising before it, since the weights of a zoom sum to 1,
+    and touches fewer pixels.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self,
+        zoom: Resample,
+        network_input: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        order: str,
+    ) -> None:
+        """`mean` and `std` are in the model's channel order, `order`; frames are BGR."""
+        super().__init__()
+        self.zoom, self.network_input, self.order = zoom, network_input, order
+        scale = 1 / torch.tensor(std, dtype=torch.float64)
+        shift = -torch.tensor(mean, dtype=torch.float64) * scale
+        self.register_buffer("scale", scale.float().reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, frame: torch.Tensor) -> torch.Tensor:
+        """B x H x W x 3 uint8 BGR to B x 3 x network input, float32."""
+        # Cast first: TensorRT moves no uint8.
+        x = self.zoom(frame.float().permute(0, 3, 1, 2))
+        if self.order == "rgb":
+            x = x.flip(1)
+        x = x * self.scale + self.shift
+        height, width = self.network_input
+        return functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+
+
+@dataclass(frozen=True)
+class ArrowNames:
+    """Names of the values between the stages, in the order of the chain."""
+
+    levels: int
+    groups: tuple[str, ...]
+    unzooms: bool
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every arrow but the final outputs."""
+        level = range(self.levels)
+        names = ["zoomed", *(f"level_{i}" for i in level)]
+        if self.unzooms:
+            names += [f"unzoomed_{i}" for i in level]
+        return (*names, *(f"{group}_{i}" for group in self.groups for i in level))
+
+
+class ZoomedModel(nn.Module):
+    """A level model between its zoom and its unzoom, with its decode."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decode: Callable[[Sequence[Sequence[torch.Tensor]]], Sequence[torch.Tensor]],
+        *,
+        to_network: nn.Module | None,
+        unzoom: Sequence[Unzoom] | None,
+        groups: tuple[str, ...],
+        outputs: tuple[str, ...],
+        levels: int,
+    ) -> None:
+        """Wrap `model` (a LevelModel); `to_network` None means that the input is zoomed already."""
+        super().__init__()
+        self.model, self.decode, self.outputs = model, decode, outputs
+        self.to_network = to_network
+        self.unzoom = nn.ModuleList(unzoom) if unzoom is not None else None
+        self.names = ArrowNames(levels, groups, unzoom is not None)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """All arrows, then the outputs: the order in which `forward` returns them."""
+        return (*self.names.all, *self.outputs)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Every arrow and output of one batch, in the order of `output_names`."""
+        model: Any = self.model
+        # `+ 0` keeps the arrow's own tensor where the input is the zoomed image itself
+        zoomed = self.to_network(x) if self.to_network is not None else x + 0
+        levels = list(model.extract(zoomed))
+        values: list[torch.Tensor] = [zoomed, *levels]
+        if self.unzoom is not None:
+            levels = [unzoom(level) for unzoom, level in zip(self.unzoom, levels, strict=True)]
+            values += levels
+        groups = model.head(levels)
+        for group in groups:
+            values += group
+        return (*values, *self.decode(groups))

@@ -1,0 +1,112 @@
+"""Find, read and validate recipes."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import Recipe
+
+FOLDER = Path(__file__).parent
+DEFAULT = {"det": "det-demo"}
+"""The recipe that a task name stands for."""
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe by task, shipped name or path, with `overrides` of (dotted) keys on top.
+
+    Paths inside the file are relative to it and come back absolute.
+
+    Raises:
+        LzuError: no such recipe, not YAML, an unknown key (with the nearest known one) or a bad
+            value, naming the file and the key.
+    """
+    path = _find(name)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise LzuError(f"recipe {path} is not valid YAML{line}: mend the file") from error
+    if not isinstance(data, dict):
+        raise LzuError(f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}")
+    _absolute_paths(data, path.parent)
+    for key, value in (overrides or {}).items():
+        _override(data, key, value)
+    return validate(data, str(path))
+
+
+def validate(data: Mapping[str, Any], where: str) -> Recipe:
+    """Turn plain data into a recipe, or name the first thing wrong with it."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise LzuError(f"recipe {where}: {_first_problem(error)}") from error
+
+
+def _find(name: str) -> Path:
+    shipped = FOLDER / f"{DEFAULT.get(name, name)}.yaml"
+    if shipped.is_file():
+        return shipped
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or os.sep in name:
+        if path.is_file():
+            return path.resolve()
+        raise LzuError(f"recipe file {path} does not exist; give a path that does")
+    known = list_recipes()
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the shipped ones are {', '.join(known)}"
+    raise LzuError(f"there is no recipe named {name}; {hint}")
+
+
+def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
+    def absolute(value: Any) -> Any:
+        return os.path.normpath(folder / value) if isinstance(value, str) else value
+
+    if isinstance(warp := data.get("warp"), dict) and warp.get("saliency"):
+        warp["saliency"] = absolute(warp["saliency"])
+    if isinstance(checkpoint := data.get("checkpoint"), dict):
+        data["checkpoint"] = {key: absolute(value) for key, value in checkpoint.items()}
+
+
+def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise LzuError(f"recipe key {dotted} cannot be set: {parent} is not a section")
+    data[leaf] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    location = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(tuple(problem["loc"][:-1]))
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+        return f"unknown key {location}; {hint}"
+    if problem["type"] == "missing":
+        return f"the key {location} is missing; add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Recipe
+    for part in location:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        model = field.annotation if field is not None else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return sorted(Recipe.model_fields)
+    return sorted(model.model_fields)

@@ -1,0 +1,162 @@
+"""The manifest of a bundle: what it holds, where it came from, how far it drifts."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import Recipe
+
+FILE = "manifest.json"
+FORMAT = 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tensor(_Section):
+    """An input or output of an engine."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Lowering(_Section):
+    """How one warp became standard operators."""
+
+    place: str
+    kind: str
+    reason: str
+
+
+class Engine(_Section):
+    """One engine and the ONNX file it was made from."""
+
+    target: str
+    precision: str
+    file: str
+    onnx: str
+    version: str
+    compute_capabilities: tuple[str, ...] = ()
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    lowerings: tuple[Lowering, ...]
+    passes: tuple[dict[str, Any], ...]
+    build_seconds: float
+
+
+class Drift(_Section):
+    """How far an engine is from PyTorch: max|a - b| / max|b| at each arrow and output."""
+
+    target: str
+    precision: str
+    status: str
+    """`passed`, or `not run` with the reason in `note`."""
+    note: str = ""
+    arrows: dict[str, float] = {}
+    outputs: dict[str, float] = {}
+    limit: float
+
+
+class Accuracy(_Section):
+    """The task's metric, in points, of PyTorch and of each engine that runs here."""
+
+    dataset: str
+    frames: int
+    pytorch: dict[str, float]
+    engines: dict[str, dict[str, float]]
+    """By `target/precision`."""
+    limit: float
+
+
+class Latency(_Section):
+    """Milliseconds a frame, from the camera's bytes to the candidates, on the exporting machine."""
+
+    machine: str
+    threads: int
+    runs: int
+    pytorch: float
+    engines: dict[str, float]
+
+
+class Manifest(_Section):
+    """Everything about a bundle."""
+
+    format: int = FORMAT
+    name: str
+    task: str
+    variant: str
+    precision: tuple[str, ...]
+    recipe: Recipe
+    fingerprint: str
+    checkpoint: dict[str, str]
+    warp: dict[str, str]
+    opset: int
+    plugin: None = None
+    engines: tuple[Engine, ...]
+    drift: tuple[Drift, ...]
+    accuracy: Accuracy | None
+    latency: Latency | None
+    versions: dict[str, str]
+    source_revision: str
+    created: str
+    stages: dict[str, float]
+    """Seconds each stage of the export took."""
+    files: dict[str, str]
+    """sha256 of every other file of the bundle."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest.
+
+    Raises:
+        LzuError: the folder is no bundle, or its manifest is damaged or of another format.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise LzuError(f"{folder} is no bundle: it has no {FILE}; give a folder that export made")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found = data.get("format")
+        if found != FORMAT:
+            raise LzuError(
+                f"{path} has format {found} but this version reads {FORMAT}; export the bundle "
+                "again, or use the version that made it"
+            )
+        return Manifest.model_validate(data)
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(
+            hashlib, "file_digest"
+        ) else _sha256_310(stream.read())
+
+
+def _sha256_310(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
+    """The path of a bundle's file, after its hash was held against the manifest.
+
+    Raises:
+        LzuError: the file is missing or was changed after the export.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise LzuError(f"{path} is missing from the bundle; export or copy it again")
+    if sha256(path) != manifest.files.get(name):
+        raise LzuError(
+            f"{path} was changed after the export: its hash differs from {FILE}; export or copy "
+            "the bundle again"
+        )
+    return path

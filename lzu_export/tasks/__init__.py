@@ -1,0 +1,1 @@
+"""One module a task: assemble the model from a recipe, its outputs, its comparison."""
