@@ -17,10 +17,10 @@ class AnchorSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    strides: tuple[PositiveInt, ...] = Field((8, 16, 32, 64, 128), min_length=1)
+    strides: tuple[PositiveInt, ...] = Field(default=(8, 16, 32, 64, 128), min_length=1)
     octave_base_scale: PositiveFloat = 4.0
     scales_per_octave: PositiveInt = 3
-    ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
+    ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
 
     @property
     def per_cell(self) -> int:
@@ -46,7 +46,7 @@ class RetinaNetConfig(AnchorSpec):
     extra_convs: Literal["on_input", "on_output"] = "on_input"
     relu_before_extra_convs: bool = False
     feat_channels: PositiveInt = 256
-    stacked_convs: int = Field(4, ge=0)
+    stacked_convs: int = Field(default=4, ge=0)
 
     @model_validator(mode="before")
     @classmethod

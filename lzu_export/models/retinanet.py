@@ -25,6 +25,9 @@ PRIOR_PROBABILITY = 0.01
 class RetinaHead(nn.Module):
     """Two towers of 3 x 3 convolutions shared by all levels, for class logits and box deltas."""
 
+    class_layer = "retina_cls"
+    """The layer whose output channels are a multiple of num_classes."""
+
     def __init__(
         self,
         num_classes: int,
@@ -148,54 +151,67 @@ def decode(
             f"decode got {len(cls_scores)} levels of logits, {len(bbox_preds)} of deltas and "
             f"{len(anchors)} of anchors; give one of each per level"
         )
-    candidates = [
-        _decode_level(*level, k_per_level=k_per_level, max_k=max_k, name=f"level {index}")
-        for index, level in enumerate(zip(cls_scores, bbox_preds, anchors, strict=True))
-    ]
-    boxes, logits, labels = (torch.cat(parts, dim=1) for parts in zip(*candidates, strict=True))
+    counts = [static_shape(level)[0] for level in anchors]
+    num_classes = _count_classes(cls_scores, bbox_preds, counts)
+    batch = static_shape(cls_scores[0])[0]
+
+    logits, entries = [], []
+    start = 0
+    for level, (cls_score, count) in enumerate(zip(cls_scores, counts, strict=True)):
+        k = min(k_per_level, count * num_classes)
+        if k > max_k:
+            raise LzuError(
+                f"level {level} takes {k} candidates, more than the {max_k} of one TopK; "
+                "lower k_per_level"
+            )
+        flat = cls_score.float().permute(0, 2, 3, 1).reshape(batch, count * num_classes)
+        # The sigmoid is monotonic: ranking logits and squashing only the k winners gives the same
+        # order at less cost, and keeps it where scores saturate.
+        best, entry = flat.topk(k, dim=1)
+        logits.append(best)
+        entries.append(entry + start)
+        start += count * num_classes
+
+    # One gather for all levels: a few large operators instead of many small ones per level.
+    entry = torch.cat(entries, dim=1)
+    index = entry // num_classes  # rounding_mode="trunc" would be traced as a float32 division
+    deltas = torch.cat(
+        [level.permute(0, 2, 3, 1).reshape(batch, -1, 4) for level in bbox_preds], dim=1
+    )
+    row = index if batch == 1 else index + sum(counts) * torch.arange(batch).to(index)[:, None]
+    boxes = delta_to_box(
+        _rows(torch.cat([level.float() for level in anchors]), index),
+        _rows(deltas.reshape(-1, 4), row).float(),
+    )
     height, width = image_size
     limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
-    return torch.minimum(boxes.clamp(min=0), limits), logits.sigmoid(), labels
+    boxes = torch.minimum(boxes.clamp(min=0), limits)
+    return boxes, torch.cat(logits, dim=1).sigmoid(), entry - index * num_classes
 
 
-def _decode_level(
-    cls_score: Tensor,
-    bbox_pred: Tensor,
-    anchors: Tensor,
-    *,
-    k_per_level: int,
-    max_k: int,
-    name: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    batch, channels, height, width = static_shape(cls_score)
-    entries = channels * height * width
-    count = static_shape(anchors)[0]
-    if (
-        static_shape(bbox_pred) != (batch, 4 * count // (height * width), height, width)
-        or entries % count
+def _count_classes(
+    cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], counts: Sequence[int]
+) -> int:
+    """Classes of the logits, given the number of anchors of every level."""
+    found = set()
+    for level, (cls_score, bbox_pred, count) in enumerate(
+        zip(cls_scores, bbox_preds, counts, strict=True)
     ):
+        batch, channels, height, width = static_shape(cls_score)
+        per_cell, rest = divmod(count, height * width)
+        expected = (batch, 4 * per_cell, height, width)
+        if rest or not per_cell or channels % per_cell or static_shape(bbox_pred) != expected:
+            raise LzuError(
+                f"level {level} has logits {static_shape(cls_score)}, deltas "
+                f"{static_shape(bbox_pred)} and {count} anchors, which do not fit; make the "
+                "anchors with the model's own configuration and level sizes"
+            )
+        found.add(channels // per_cell)
+    if len(found) != 1:
         raise LzuError(
-            f"{name} has logits {(batch, channels, height, width)}, deltas "
-            f"{static_shape(bbox_pred)} and {count} anchors, which do not fit; make the anchors "
-            "with the model's own configuration and level sizes"
+            f"levels have {sorted(found)} classes; decode the outputs of one head over all levels"
         )
-    num_classes = entries // count
-    k = min(k_per_level, entries)
-    if k > max_k:
-        raise LzuError(
-            f"{name} takes {k} candidates, more than the {max_k} of one TopK; lower k_per_level"
-        )
-    # The sigmoid is monotonic: ranking logits and squashing only the k winners gives the same order
-    # at less cost, and keeps it where scores saturate.
-    logits, entry = cls_score.float().permute(0, 2, 3, 1).reshape(batch, entries).topk(k, dim=1)
-    index = torch.div(entry, num_classes, rounding_mode="trunc")
-    labels = entry - index * num_classes
-    deltas = bbox_pred.permute(0, 2, 3, 1).reshape(batch * count, 4)
-    flat = (
-        index if batch == 1 else index + count * torch.arange(batch, device=index.device)[:, None]
-    )
-    boxes = delta_to_box(_rows(anchors.float(), index), _rows(deltas, flat).float())
-    return boxes, logits, labels
+    return found.pop()
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
