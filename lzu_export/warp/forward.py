@@ -7,7 +7,7 @@ Between knots the warp is linear (bilinear in the plane), LZU eq. (5). All posit
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.warp.saliency import Array
@@ -48,9 +48,7 @@ def forward_at(knots: ArrayLike, u: ArrayLike) -> Array:
         u: canvas positions in [-1, 1] units.
     """
     array = check_knots(knots)
-    place = (np.asarray(u, dtype=np.float64) + 1.0) / 2.0 * (len(array) - 1)
-    piece = np.floor(place).clip(0, len(array) - 2).astype(np.intp)
-    share = place - piece
+    piece, share = _piece(np.asarray(u, dtype=np.float64), len(array))
     return np.asarray((1.0 - share) * array[piece] + share * array[piece + 1])
 
 
@@ -74,6 +72,32 @@ def nonseparable_forward_grid(knots: ArrayLike, size: tuple[int, int]) -> Array:
     height, width = array.shape[:2]
     rows, columns = _lerp_matrix(height, size[0]), _lerp_matrix(width, size[1])
     return np.einsum("Hh,hwc,Ww->HWc", rows, array, columns, optimize=True)
+
+
+def forward_points(knots: ArrayLike, points: ArrayLike) -> Array:
+    """Return source points (..., 2) for canvas points (..., 2), order x, y: LZU eq. (5).
+
+    Outside [-1, 1] the outermost tiles continue bilinearly.
+
+    Args:
+        knots: (h, w, 2) source positions, order x, y.
+        points: canvas positions.
+    """
+    array = check_knot_plane(knots)
+    places = np.asarray(points, dtype=np.float64)
+    j, u = _piece(places[..., 0, None], array.shape[1])
+    i, v = _piece(places[..., 1, None], array.shape[0])
+    i, j = i[..., 0], j[..., 0]
+    upper = (1.0 - u) * array[i, j] + u * array[i, j + 1]
+    lower = (1.0 - u) * array[i + 1, j] + u * array[i + 1, j + 1]
+    return np.asarray((1.0 - v) * upper + v * lower)
+
+
+def _piece(u: Array, knots: int) -> tuple[NDArray[np.intp], Array]:
+    """Return the piece between two knots that holds each position, and the place within it."""
+    place = (u + 1.0) / 2.0 * (knots - 1)
+    piece = np.floor(place).clip(0, knots - 2).astype(np.intp)
+    return piece, place - piece
 
 
 def check_knot_plane(knots: ArrayLike, name: str = "knots") -> Array:
