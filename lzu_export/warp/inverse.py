@@ -54,7 +54,8 @@ def invert_tiles(knots: ArrayLike, points: ArrayLike, *, outside: float = np.nan
 
     Each tile between four knots is a bilinear map; its inverse is the root of a quadratic (LZU
     eqs. (8)-(17)), solved without cancellation so that parallelogram tiles need no case of their
-    own. A point on a seam belongs to the tile it violates least, the first of equals.
+    own. A point on a seam belongs to the tile it violates least, the first of equals. So does a
+    point that several tiles cover, which takes a saliency of extreme contrast: its tiles may fold.
 
     Args:
         knots: (h, w, 2) source positions, order x, y.
@@ -118,7 +119,10 @@ class _Tiles:
         c2 = _cross(d, c)
         # LZU eq. (16), c2 v^2 + c1 v + c0 = 0. Both roots come from q without cancellation, and
         # c0 / q stays exact as c2 goes to zero, where the tile is a parallelogram.
-        root = np.sqrt(np.maximum(c1 * c1 - 4.0 * c2 * c0, 0.0))
+        square, product = c1 * c1, 4.0 * c2 * c0
+        # Below zero by more than rounding: the point lies beyond the fold of a folded tile.
+        real = square - product >= -1e-12 * (square + np.abs(product))
+        root = np.sqrt(np.maximum(square - product, 0.0))
         q = -0.5 * (c1 + np.copysign(root, c1))
         best_u, best_v = np.full(len(tile), np.nan), np.full(len(tile), np.nan)
         best = np.full(len(tile), np.inf)
@@ -130,7 +134,8 @@ class _Tiles:
                 steep = np.abs(slope[:, 0]) >= np.abs(slope[:, 1])
                 u = np.where(steep, rest[:, 0] / slope[:, 0], rest[:, 1] / slope[:, 1])
                 violation = np.maximum(np.maximum(-u, u - 1.0), np.maximum(-v, v - 1.0))
-                violation = np.where(np.isnan(violation), np.inf, np.maximum(violation, 0.0))
+                valid = real & ~np.isnan(violation)
+                violation = np.where(valid, np.maximum(violation, 0.0), np.inf)
                 better = violation < best
                 best_u, best_v = np.where(better, u, best_u), np.where(better, v, best_v)
                 best = np.where(better, violation, best)

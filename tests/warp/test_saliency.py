@@ -325,6 +325,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         load_saliency(tmp_path / "nothing.npy")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:pickletools")
 @settings(max_examples=300, deadline=None)
 @given(place=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 40))
 def test_any_corruption_is_refused_or_read_as_numbers(
