@@ -120,7 +120,7 @@ def test_tile_inverse_of_forward_is_the_identity(
 
 def test_folded_tiles_still_yield_an_inverse() -> None:
     knots = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]), -1)
-    knots[1, 1] = 0.8  # past the diagonal of the last tile, which folds over
+    knots[1, 1] = -0.8  # past the diagonal of the first tile, which folds over
     points = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
     inverted = invert_tiles(knots, points)
     np.testing.assert_allclose(forward_points(knots, inverted), points, atol=1e-9)
