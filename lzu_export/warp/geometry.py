@@ -120,8 +120,9 @@ def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int) -> 
 def published_sentinel(size: tuple[int, int], lattice: tuple[int, int]) -> tuple[float, float]:
     """Return the (x, y) that the released inverter leaves in cells it does not fill.
 
-    It means "outside", 2 max(H_l, W_l) in lattice cells, but at coarse levels (max(H_l, W_l) below
-    the lattice size) it lies inside [-1, 1], so those cells copy one unrelated feature.
+    It means "outside", 2 max(H_l, W_l) in lattice cells, but at coarse levels, where max(H_l, W_l)
+    is at most half of h - 1 and of w - 1, it lies inside [-1, 1]: those cells copy one unrelated
+    feature.
 
     Args:
         size: (H_l, W_l) of the level.
