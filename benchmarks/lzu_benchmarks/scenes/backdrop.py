@@ -3,6 +3,8 @@
 Objects stay between the facades, so the backdrop never hides one and is painted first.
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,18 @@ from lzu_benchmarks.scenes.draw import SHIFT, Canvas, lit, project_polygons
 from lzu_benchmarks.scenes.world import LANE, REACH, Actor, Building, Sequence
 
 SCALE = 2  # supersampling of the backdrop
-BANDS = (-4.0, 3.0, 6.0, 10.0, 16.0, 25.0, 40.0, 64.0, 100.0, 48.0 + REACH)  # depth steps of the haze
+BANDS = (
+    -4.0,
+    3.0,
+    6.0,
+    10.0,
+    16.0,
+    25.0,
+    40.0,
+    64.0,
+    100.0,
+    48.0 + REACH,
+)  # depth steps of the haze
 FAR = 1000.0  # metres: depth of the sky
 UP = np.array([[0.0, -1.0, 0.0]])
 _GRAIN = np.random.Generator(np.random.PCG64(20)).integers(-128, 128, (256, 256)).astype(np.int8)
@@ -34,7 +47,7 @@ class Plane:
 def paint_backdrop(
     sequence: Sequence, camera: Camera, actors: list[tuple[Actor, NDArray[np.float64]]]
 ) -> tuple[Canvas, Plane]:
-    """A fresh canvas with sky, ground, shadows of the actors (at their ground positions) and buildings."""
+    """A fresh canvas with sky, ground, shadows of the actors (by their places) and buildings."""
     height, width = camera.size
     fine = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
     table = Plane()
@@ -80,7 +93,7 @@ def _strip(x0: float, x1: float, z0: float, z1: float) -> NDArray[np.float64]:
     return np.array([[x0, 0, z0], [x1, 0, z0], [x1, 0, z1], [x0, 0, z1]], dtype=np.float64)
 
 
-def _ground(
+def _ground(  # noqa: PLR0912  one branch for each kind of marking
     fine: NDArray[np.uint8],
     surfaces: NDArray[np.int16],
     table: Plane,
@@ -100,9 +113,9 @@ def _ground(
         colours.append(colour)
 
     edges = [start + b for b in BANDS]
-    for z0, z1 in zip(edges[:-1], edges[1:], strict=True):
+    for z0, z1 in pairwise(edges):
         add(-60, 60, z0, z1, stone)
-    for z0, z1 in zip(edges[:-1], edges[1:], strict=True):
+    for z0, z1 in pairwise(edges):
         add(-street.half - 0.18, street.half + 0.18, z0, z1, kerb)
         add(-street.half, street.half, z0, z1, asphalt)
     at = street.crossing
@@ -132,7 +145,10 @@ def _ground(
     for outline, colour in zip(outlines, tints.tolist(), strict=True):
         if outline is not None:
             cv2.fillConvexPoly(fine, outline, colour, shift=SHIFT)
-    flat = [_strip(-60, 60, start - 4, start + 800), _strip(-street.half, street.half, start - 4, start + 800)]
+    flat = [
+        _strip(-60, 60, start - 4, start + 800),
+        _strip(-street.half, street.half, start - 4, start + 800),
+    ]
     numbers = [pavement, road]
     if at is not None:
         flat.append(_strip(-60, 60, at - 4.5, at + 4.5))
@@ -156,14 +172,18 @@ def _shadows(
         side, along = np.array([np.cos(actor.yaw), 0, -np.sin(actor.yaw)]), None
         along = np.array([np.sin(actor.yaw), 0, np.cos(actor.yaw)])
         a, b = side * (width / 2 + 0.12), along * (length / 2 + 0.12)
-        quads.append(np.stack([position - a - b, position + a - b, position + a + b, position - a + b]))
+        quads.append(
+            np.stack([position - a - b, position + a - b, position + a + b, position - a + b])
+        )
         road = abs(position[0]) < sequence.street.half
         colours.append((52.0, 50.0, 50.0) if road else (88.0, 92.0, 94.0))
         depths.append(max(0.0, float(camera.to_camera(position)[2])))
     if not quads:
         return
     tints = lit(sequence.light, np.array(colours), np.repeat(UP, len(quads), 0), np.array(depths))
-    for outline, colour in zip(project_polygons(camera, np.stack(quads), SCALE), tints.tolist(), strict=True):
+    for outline, colour in zip(
+        project_polygons(camera, np.stack(quads), SCALE), tints.tolist(), strict=True
+    ):
         if outline is not None:
             cv2.fillConvexPoly(fine, outline, colour, shift=SHIFT)
 
@@ -220,7 +240,10 @@ def _buildings(
         polygons = np.concatenate([walls, glass])
         wall = np.array(building.colour, np.float64)
         colours = np.concatenate(
-            [np.stack([wall, wall, wall * 0.7, wall * 0.62]), np.repeat([building.glass], len(glass), 0)]
+            [
+                np.stack([wall, wall, wall * 0.7, wall * 0.62]),
+                np.repeat([building.glass], len(glass), 0),
+            ]
         )
         normals = np.concatenate([facing[None], np.repeat(side[None], 3 + len(glass), 0)])
         lamps = np.zeros(len(colours), dtype=bool)
@@ -238,7 +261,9 @@ def _buildings(
             offset = float(plane @ camera.to_camera(polygon[1]))
             (outline,) = project_polygons(camera, polygon[None], 1)
             if outline is not None:
-                cv2.fillConvexPoly(surfaces, outline, table.add(BUILDING, plane, offset), shift=SHIFT)
+                cv2.fillConvexPoly(
+                    surfaces, outline, table.add(BUILDING, plane, offset), shift=SHIFT
+                )
     return fine
 
 

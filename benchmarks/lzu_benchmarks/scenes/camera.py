@@ -1,9 +1,9 @@
 """The pinhole camera of the ego vehicle.
 
-Camera axes: x right, y down, z forward. World axes are the same with the ground at y = 0 and the street
-along +z. Image coordinates measure pixel edges: pixel (row i, column j) covers [j, j+1) x [i, i+1).
-The camera is always level: small pitch is a vertical shift of the principal point, so that a box standing
-on the ground needs no rotation but its yaw.
+Camera axes: x right, y down, z forward. World axes are the same with the ground at y = 0 and the
+street along +z. Image coordinates measure pixel edges: pixel (row i, column j) covers [j, j+1) x
+[i, i+1). The camera is always level: small pitch is a vertical shift of the principal point, so
+that a box standing on the ground needs no rotation but its yaw.
 """
 
 from dataclasses import dataclass
@@ -58,21 +58,33 @@ class Camera:
 
 
 def rotation(yaw: float) -> NDArray[np.float64]:
-    """(3, 3) matrix that turns the +z axis towards +x by `yaw` radians: turned = rotation @ column."""
+    """(3, 3) matrix that turns a column vector on +z towards +x by `yaw` radians."""
     cosine, sine = np.cos(yaw), np.sin(yaw)
     return np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
 
 
 def clip_near(polygon: NDArray[np.float64], near: float = NEAR) -> NDArray[np.float64]:
     """The part of a convex camera-space polygon (k, 3) beyond z = near; (0, 3) if there is none."""
-    z = polygon[:, 2]
-    if z.min() >= near:
+    return clip_half(polygon, polygon[:, 2] - near)
+
+
+def clip_half(polygon: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The part of a convex polygon (k, d) where the linear `distance` (k,) is not negative."""
+    if not len(polygon) or distance.min() >= 0:
         return polygon
-    following = np.roll(polygon, -1, axis=0)
     kept = []
-    for a, b in zip(polygon, following, strict=True):
-        if a[2] >= near:
+    for i, (a, da) in enumerate(zip(polygon, distance, strict=True)):
+        b, db = polygon[(i + 1) % len(polygon)], distance[(i + 1) % len(polygon)]
+        if da >= 0:
             kept.append(a)
-        if (a[2] >= near) != (b[2] >= near):
-            kept.append(a + (near - a[2]) / (b[2] - a[2]) * (b - a))
-    return np.array(kept).reshape(-1, 3)
+        if (da >= 0) != (db >= 0):
+            kept.append(a + da / (da - db) * (b - a))
+    return np.array(kept).reshape(-1, polygon.shape[1])
+
+
+def clip_image(polygon: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """The part of a convex polygon (k, 2) in image coordinates inside an image (height, width)."""
+    for axis, limit in ((0, size[1]), (1, size[0])):
+        polygon = clip_half(polygon, polygon[:, axis])
+        polygon = clip_half(polygon, limit - polygon[:, axis])
+    return polygon

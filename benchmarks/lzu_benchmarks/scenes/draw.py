@@ -1,7 +1,8 @@
 """Rasterising: convex polygons drawn supersampled with integer coordinates, then averaged down.
 
-The image and a map of surface numbers are painted together, far to near; labels, depth and visibility are
-look-ups in that map. Only integer drawing is used (sub-pixel shift bits, no library antialiasing).
+The image and a map of surface numbers are painted together, far to near; labels, depth and
+visibility are look-ups in that map. Only integer drawing is used (sub-pixel shift bits, no library
+antialiasing).
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.scenes.camera import NEAR, Camera, clip_near, rotation
+from lzu_benchmarks.scenes.camera import NEAR, Camera, clip_image, clip_near, rotation
 from lzu_benchmarks.scenes.mesh import Mesh
 from lzu_benchmarks.scenes.world import Light
 
@@ -21,14 +22,14 @@ COVERED = 127  # a pixel belongs to a surface that covers at least half of it
 
 @dataclass
 class Canvas:
-    """What is painted on: `image` (H, W, 4) uint8 BGR and a scratch channel, `surfaces` (H, W) int16."""
+    """What is painted on: (H, W, 4) uint8 BGR and a scratch channel; (H, W) int16 surfaces."""
 
     image: NDArray[np.uint8]
     surfaces: NDArray[np.int16]
 
 
 def fixed_point(pixels: NDArray[np.float64], scale: int) -> NDArray[np.int32]:
-    """Image coordinates (pixel edges) as OpenCV's fixed-point coordinates of a raster `scale` times finer."""
+    """Image coordinates (pixel edges) in OpenCV's fixed point, on a `scale` times finer raster."""
     unit = 1 << SHIFT
     return np.rint(pixels * (scale * unit) - unit / 2).clip(-LIMIT, LIMIT).astype(np.int32)
 
@@ -36,7 +37,7 @@ def fixed_point(pixels: NDArray[np.float64], scale: int) -> NDArray[np.int32]:
 def project_polygons(
     camera: Camera, polygons: NDArray[np.float64], scale: int
 ) -> list[NDArray[np.int32] | None]:
-    """World polygons (n, k, 3) as fixed-point outlines, clipped at the near plane; None if behind it."""
+    """World polygons (n, k, 3) as clipped fixed-point outlines; None if behind the camera."""
     points = camera.to_camera(polygons)
     near = points[..., 2] < NEAR
     safe = points.copy()
@@ -55,7 +56,7 @@ def lit(
     depth: NDArray[np.float64] | float,
     lamps: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Colours (n, 3) under the light: shading by world normals (n, 3), then haze by depth in metres."""
+    """Colours (n, 3) under the light: shaded by world normals (n, 3), hazed by metres of depth."""
     shade = 0.8 + 0.3 * (normals @ light.sun) + 0.15 * ~normals.any(axis=1)
     seen = colours * light.gain * shade[:, None]
     if lamps is not None and light.night:
@@ -69,6 +70,7 @@ def paint_mesh(
     camera: Camera,
     light: Light,
     mesh: Mesh,
+    *,
     position: NDArray[np.float64],
     yaw: float,
     swing: float,
@@ -77,8 +79,8 @@ def paint_mesh(
     """Paint a mesh over everything painted so far.
 
     Returns:
-        The extent of its outline (x1, y1, x2, y2), pixels, not clipped to the image, and the number of image
-        pixels it covers; None if no face is in view.
+        The extent (x1, y1, x2, y2) in pixels of what of it lies inside the image, hidden or not,
+        and the number of pixels it covers there; None if no face is in view.
     """
     turn = rotation(yaw)
     eye = turn.T @ (camera.position - position)
@@ -98,15 +100,19 @@ def paint_mesh(
         seen = pixels[owner]
         outlines = [pixels[starts[f] : starts[f + 1]] for f in faces]
     else:
-        clipped = [(f, clip_near(points[starts[f] : starts[f + 1]])) for f in faces]
-        clipped = [(f, p) for f, p in clipped if len(p) > 2]
-        if not clipped:
+        beyond = [clip_near(points[starts[f] : starts[f + 1]]) for f in faces]
+        faces = faces[[len(p) > 2 for p in beyond]]
+        outlines = [camera.project(p) for p in beyond if len(p) > 2]
+        if not outlines:
             return None
-        faces = np.array([f for f, _ in clipped])
-        outlines = [camera.project(p) for _, p in clipped]
         seen = np.concatenate(outlines)
     extent = np.concatenate([seen.min(axis=0), seen.max(axis=0)])
     height, width = camera.size
+    if extent[0] < 0 or extent[1] < 0 or extent[2] > width or extent[3] > height:
+        seen = np.concatenate([clip_image(o, camera.size) for o in outlines])
+        if not len(seen):
+            return None
+        extent = np.concatenate([seen.min(axis=0), seen.max(axis=0)])
     x1, y1 = max(0, int(extent[0])), max(0, int(extent[1]))
     x2, y2 = min(width, int(extent[2]) + 1), min(height, int(extent[3]) + 1)
     if x1 >= x2 or y1 >= y2:
@@ -117,7 +123,9 @@ def paint_mesh(
     finer = ((x2 - x1) * scale, (y2 - y1) * scale)
     window = cv2.resize(region, finer, interpolation=cv2.INTER_NEAREST)
     depth = float(max(camera.to_camera(position)[2], NEAR))
-    colours = lit(light, mesh.colours[faces], mesh.normals[faces] @ turn.T, depth, mesh.lamps[faces])
+    colours = lit(
+        light, mesh.colours[faces], mesh.normals[faces] @ turn.T, depth, mesh.lamps[faces]
+    )
     origin = np.array([x1, y1])
     sizes = [len(o) for o in outlines]
     corners = fixed_point(np.concatenate(outlines) - origin, scale)

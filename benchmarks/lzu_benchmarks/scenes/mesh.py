@@ -123,7 +123,8 @@ class Builder:
         inset: tuple[float, float, float] = (0.0, 0.0, 0.0),
         tops: dict[str, Colour] | None = None,
     ) -> None:
-        """Five faces of a box from y[0] (upper) to y[1]; `inset` narrows the top: sides, rear, front.
+        """Five faces of a box from y[0] (upper) to y[1]; `inset` narrows the top: sides, rear,
+        front.
 
         `tops` overrides the colour of single faces by the name of their side.
         """
@@ -162,7 +163,7 @@ class Builder:
             vertices,
             starts,
             normals,
-            ~normals.any(axis=1),
+            (normals == 0).all(axis=1),
             offsets,
             np.array(self.colours, dtype=np.float64),
             np.array(self.lamps, dtype=bool),

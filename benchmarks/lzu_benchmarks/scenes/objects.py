@@ -1,6 +1,8 @@
-"""The things that stand and move in a street, each a painted mesh with random colours and proportions.
+"""The things that stand and move in a street, each a painted mesh with random colours and
+proportions.
 
-Every builder takes a generator and returns an `Item`: a mesh and its physical length, height and width.
+Every builder takes a generator and returns an `Item`: a mesh and its physical length, height and
+width.
 """
 
 from dataclasses import dataclass
@@ -149,11 +151,15 @@ def truck(random: Random) -> Item:
             build.panel(side, plane, (z, z + 0.06), (-height, floor), _tint(load, 0.75))
         build.panel(side, plane, (z0 + 1.2, split - 0.2), (floor, -0.45), (44, 44, 46))
     rear = z0 - 0.01
-    build.panel("rear", rear, (-half + 0.12, -0.04), (-height + 0.12, floor - 0.1), _tint(load, 0.88))
+    build.panel(
+        "rear", rear, (-half + 0.12, -0.04), (-height + 0.12, floor - 0.1), _tint(load, 0.88)
+    )
     build.panel("rear", rear, (0.04, half - 0.12), (-height + 0.12, floor - 0.1), _tint(load, 0.88))
     for sign in (-1, 1):
         inner, outer = sorted((sign * (half - 0.4), sign * (half - 0.06)))
-        build.panel("rear", rear, (inner, outer), (floor - 0.02, floor + 0.16), (30, 26, 190), lamp=True)
+        build.panel(
+            "rear", rear, (inner, outer), (floor - 0.02, floor + 0.16), (30, 26, 190), lamp=True
+        )
         build.panel("rear", rear, (inner, outer), (-height + 0.02, -height + 0.1), (40, 120, 230))
     _wheels(build, half, [z0 + 0.18 * length, z0 + 0.32 * length], 0.48)
     build.part = 1
@@ -179,7 +185,9 @@ def bus(random: Random) -> Item:
     width, height = 2.5, float(random.uniform(2.9, 3.2))
     length = float(random.uniform(10.0, 12.5))
     half, z0, z1 = width / 2, -length / 2, length / 2
-    paint = _pick(random, ((40, 60, 200), (200, 120, 40), (60, 170, 220), (90, 160, 70), (230, 230, 226)))
+    paint = _pick(
+        random, ((40, 60, 200), (200, 120, 40), (60, 170, 220), (90, 160, 70), (230, 230, 226))
+    )
     skirt = _pick(random, PAINTS)
     build = Builder()
     _tyres(build, half, (z0 + 0.1, z1 - 0.1), -0.4)
@@ -194,7 +202,9 @@ def bus(random: Random) -> Item:
     _wheels(build, half, [z0 + 2.6, z1 - 2.4], 0.46)
     front, rear = z1 + 0.01, z0 - 0.01
     build.panel("front", front, (-half + 0.1, half - 0.1), (-height + 0.45, -1.1), GLASS)
-    build.panel("front", front, (-0.8, 0.8), (-height + 0.1, -height + 0.36), (40, 190, 245), lamp=True)
+    build.panel(
+        "front", front, (-0.8, 0.8), (-height + 0.1, -height + 0.36), (40, 190, 245), lamp=True
+    )
     build.panel("rear", rear, (-half + 0.25, half - 0.25), (-height + 0.4, -1.75), GLASS)
     build.panel("rear", rear, (-half + 0.3, half - 0.3), (-1.35, -0.6), _tint(paint, 0.6))
     for sign in (-1, 1):
@@ -206,15 +216,22 @@ def bus(random: Random) -> Item:
 
 def pedestrian(random: Random) -> Item:
     """A walker: legs and arms swing, seen as a flat figure turned to the camera."""
-    height = float(random.uniform(1.55, 1.9) if random.random() > 0.12 else random.uniform(1.1, 1.4))
+    height = float(
+        random.uniform(1.55, 1.9) if random.random() > 0.12 else random.uniform(1.1, 1.4)
+    )
     s = height / 1.75
     top, legs, skin = (_pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
     hair = _tint(_pick(random, ((30, 36, 46), (60, 90, 120), (150, 160, 170), (24, 26, 30))), 1.0)
     wide = float(random.uniform(0.9, 1.15))
     build = Builder()
 
-    def limb(x: float, y0: float, y1: float, w: float, colour: Colour, reach: float) -> None:
-        quad: list[Point] = [(x - w, y0, 0), (x + w, y0, 0), (x + 0.8 * w, y1, 0), (x - 0.8 * w, y1, 0)]
+    def limb(x: float, y0: float, y1: float, w: float, colour: Colour, reach: float) -> None:  # noqa: PLR0917
+        quad: list[Point] = [
+            (x - w, y0, 0),
+            (x + w, y0, 0),
+            (x + 0.8 * w, y1, 0),
+            (x - 0.8 * w, y1, 0),
+        ]
         swing: list[Point] = [(0, 0, 0), (0, 0, 0), (reach, 0, 0), (reach, 0, 0)]
         build.polygon([(a * s, b * s, c) for a, b, c in quad], colour, swing=swing)
 
@@ -254,8 +271,9 @@ def bicycle(random: Random) -> Item:
         build.disc("right", 0, (z, -0.34), 0.27, (126, 128, 130), corners=12, two_sided=True)
         build.disc("right", 0, (z, -0.34), 0.06, TYRE, corners=6, two_sided=True)
     for a, b in (
-        ((-0.53, -0.34), (-0.15, -0.85)), ((-0.53, -0.34), (-0.02, -0.3)), ((-0.02, -0.3), (-0.2, -0.92)),
-        ((-0.02, -0.3), (0.42, -0.82)), ((-0.17, -0.82), (0.4, -0.86)), ((0.53, -0.34), (0.4, -1.0)),
+        ((-0.53, -0.34), (-0.15, -0.85)), ((-0.53, -0.34), (-0.02, -0.3)), ((-0.02, -0.3), (-0.2,
+        -0.92)), ((-0.02, -0.3), (0.42, -0.82)), ((-0.17, -0.82), (0.4, -0.86)), ((0.53, -0.34),
+        (0.4, -1.0)),
     ):  # fmt: skip
         bar(a, b, 0.055, frame)
     bar((0.36, -1.02), (0.5, -1.02), 0.06, TYRE)
@@ -269,10 +287,18 @@ def bicycle(random: Random) -> Item:
     build.part = 1
     build.polygon([(-0.03, -0.68, 0), (0.03, -0.68, 0), (0.03, 0, 0), (-0.03, 0, 0)], TYRE)
     for sign in (-1.0, 1.0):
-        quad: list[Point] = [(sign * 0.06, -0.95, 0), (sign * 0.2, -0.95, 0), (sign * 0.17, -0.25, 0),
+        quad: list[Point] = [(sign * 0.06, -0.95, 0), (sign * 0.2, -0.95, 0), (sign * 0.17, -0.25,
+            0),
                              (sign * 0.07, -0.25, 0)]  # fmt: skip
         build.polygon(quad, legs)
-    torso = [(-0.14, -1.5), (0.14, -1.5), (0.24, -1.38), (0.17, -0.9), (-0.17, -0.9), (-0.24, -1.38)]
+    torso = [
+        (-0.14, -1.5),
+        (0.14, -1.5),
+        (0.24, -1.38),
+        (0.17, -0.9),
+        (-0.17, -0.9),
+        (-0.24, -1.38),
+    ]
     build.polygon([(x, y, 0) for x, y in torso], top)
     build.disc("rear", 0, (0, -1.62), 0.12, skin, two_sided=True)
     cap = [(-0.13, -1.63), (-0.1, -1.73), (0, -1.78), (0.1, -1.73), (0.13, -1.63)]
@@ -291,10 +317,16 @@ def traffic_sign(random: Random) -> Item:
         build.disc("rear", 0, (0, y), r, red, corners=14)
         build.disc("rear", -0.005, (0, y), 0.74 * r, white, corners=14)
         for x in (-0.24, 0.2):
-            build.panel("rear", -0.01, ((x - 0.14) * r, (x + 0.18) * r), (y - 0.36 * r, y + 0.36 * r), black)
+            build.panel(
+                "rear", -0.01, ((x - 0.14) * r, (x + 0.18) * r), (y - 0.36 * r, y + 0.36 * r), black
+            )
     elif kind == 1:  # warning
         for scale, colour in ((1.0, red), (0.62, white)):
-            ring = [(0, y - r * scale), (r * scale, y + 0.75 * r * scale), (-r * scale, y + 0.75 * r * scale)]
+            ring = [
+                (0, y - r * scale),
+                (r * scale, y + 0.75 * r * scale),
+                (-r * scale, y + 0.75 * r * scale),
+            ]
             build.polygon([(a, b, -0.005 * (1 - scale)) for a, b in ring], colour, (0, 0, -1))
         build.panel("rear", -0.01, (-0.07 * r, 0.07 * r), (y - 0.2 * r, y + 0.36 * r), black)
     elif kind == 2:  # stop
@@ -309,7 +341,11 @@ def traffic_sign(random: Random) -> Item:
     else:  # direction
         build.disc("rear", 0, (0, y), r, blue, corners=14)
         build.panel("rear", -0.01, (-0.55 * r, 0.25 * r), (y - 0.12 * r, y + 0.12 * r), white)
-        head: list[Point] = [(0.2 * r, y - 0.4 * r, -0.01), (0.7 * r, y, -0.01), (0.2 * r, y + 0.4 * r, -0.01)]
+        head: list[Point] = [
+            (0.2 * r, y - 0.4 * r, -0.01),
+            (0.7 * r, y, -0.01),
+            (0.2 * r, y + 0.4 * r, -0.01),
+        ]
         build.polygon(head, white, (0, 0, -1))
     return Item(build.build(), (0.06, 2 * r, 2 * r), bottom=-y - r)
 
@@ -329,7 +365,8 @@ def lamp_post(random: Random, arm: float) -> Item:
     build.polygon([(-0.06, -height, 0), (0.06, -height, 0), (0.11, 0, 0), (-0.11, 0, 0)], paint)
     build.polygon([(0, -height, 0), (0, -height + 0.1, 0), (1.6 * arm, -height - 0.25, 0),
                    (1.6 * arm, -height - 0.35, 0)], paint)  # fmt: skip
-    build.polygon([(1.5 * arm, -height - 0.4, 0), (2.1 * arm, -height - 0.42, 0), (2.1 * arm, -height - 0.28, 0),
+    build.polygon([(1.5 * arm, -height - 0.4, 0), (2.1 * arm, -height - 0.42, 0), (2.1 * arm,
+    -height - 0.28, 0),
                    (1.5 * arm, -height - 0.25, 0)], (190, 230, 245), lamp=True)  # fmt: skip
     return Item(build.build(), (0.2, height, 0.2), billboard=True)
 
@@ -339,18 +376,22 @@ def tree(random: Random) -> Item:
     height = float(random.uniform(4.5, 7.5))
     build = Builder()
     trunk = _pick(random, ((52, 70, 92), (60, 76, 88), (40, 56, 76)))
-    build.polygon([(-0.1, -0.6 * height, 0), (0.1, -0.6 * height, 0), (0.17, 0, 0), (-0.17, 0, 0)], trunk)
+    build.polygon(
+        [(-0.1, -0.6 * height, 0), (0.1, -0.6 * height, 0), (0.17, 0, 0), (-0.17, 0, 0)], trunk
+    )
     green = _pick(random, ((50, 110, 70), (44, 92, 52), (40, 120, 110), (60, 130, 90)))
     for i in range(6):
         radius = float(random.uniform(0.16, 0.24)) * height
         x = float(random.uniform(-0.17, 0.17)) * height
         y = -float(random.uniform(0.55, 0.82)) * height
-        build.disc("rear", 0, (x, y), radius, _tint(green, 0.8 + 0.09 * i), two_sided=True, corners=9)
+        build.disc(
+            "rear", 0, (x, y), radius, _tint(green, 0.8 + 0.09 * i), two_sided=True, corners=9
+        )
     return Item(build.build(), (0.5, height, 0.5), billboard=True)
 
 
 def clutter(random: Random) -> Item:
-    """Street furniture that is no labelled class: a skip, a kiosk panel, a bollard, a bin or a pillar."""
+    """Street furniture of no labelled class: a skip, an advert, a bollard, a bin or a pillar."""
     kind = int(random.integers(5))
     paint = _pick(random, PAINTS)
     build = Builder()

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,9 @@ from lzu_benchmarks.scenes.world import REACH, STEP, Actor, Sequence
 MIN_VISIBLE = 0.3  # share of an object's pixels in the image that must be seen
 MIN_HEIGHT = 6.0  # pixels
 MIN_AREA = 40.0  # square pixels
-_NOISE = np.random.Generator(np.random.PCG64(21)).normal(0, 16, (512, 1024, 3)).round().astype(np.int16)
+_NOISE = (
+    np.random.Generator(np.random.PCG64(21)).normal(0, 16, (512, 1024, 3)).round().astype(np.int16)
+)
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,16 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8, BGR as OpenCV has it.
-        boxes: (n, 4) x1, y1, x2, y2 in pixel edges: the whole outline, hidden parts included, clipped to the
-            image.
+        boxes: (n, 4) x1, y1, x2, y2 in pixel edges, around what of the object lies inside the
+            image, parts hidden by others included.
         classes: (n,) int64, index into `CLASSES`.
         tracks: (n,) int64, identity within the sequence.
         visibility: (n,) share of the object's pixels inside the image that no nearer object hides.
-        ignore: (n,) bool: less than 30 % visible, lower than 6 px, or smaller than 40 px^2. Objects of which
-            nothing is visible are not listed.
-        boxes3d: (n, 7) centre x, y, z in camera axes, length, height, width (metres), yaw: rotation about
-            the camera's y axis, 0 where the heading is +x and -pi/2 where it is +z (KITTI's rotation_y).
+        ignore: (n,) bool: less than 30 % visible, lower than 6 px, or smaller than 40 px^2.
+            Objects of which nothing is visible are not listed.
+        boxes3d: (n, 7) centre x, y, z in camera axes, length, height, width (metres), yaw:
+            rotation about the camera's y axis, 0 where the heading is +x and -pi/2 where it is +z
+            (KITTI's rotation_y).
         intrinsics: (3, 3) camera matrix.
         surfaces: (H, W) int16 row of `table` that each pixel shows.
         table: (s, 5) label and plane (normal, offset) of each surface in camera axes.
@@ -56,7 +58,7 @@ class Frame:
 
     @property
     def depth(self) -> NDArray[np.float32]:
-        """(H, W) float32 z in metres: exact for ground and facades, an object's centre for its pixels."""
+        """(H, W) float32 z in metres: exact for ground and facades, the centre for objects."""
         height, width = self.surfaces.shape
         x = (np.arange(width) + 0.5 - self.intrinsics[0, 2]) / self.intrinsics[0, 0]
         y = (np.arange(height) + 0.5 - self.intrinsics[1, 2]) / self.intrinsics[1, 1]
@@ -85,7 +87,14 @@ def render(sequence: Sequence, index: int) -> Frame:
             # Steps are seen in full from the side and hardly from behind.
             swing *= 0.3 + 0.7 * abs(float(np.sin(actor.yaw - yaw)))
         drawn = paint_mesh(
-            canvas, camera, sequence.light, actor.item.mesh, position, yaw, swing, surface
+            canvas,
+            camera,
+            sequence.light,
+            actor.item.mesh,
+            position=position,
+            yaw=yaw,
+            swing=swing,
+            surface=surface,
         )
         if drawn is not None and actor.track >= 0:
             found.append((actor, position, drawn[0], drawn[1], surface))

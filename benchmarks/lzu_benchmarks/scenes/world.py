@@ -1,7 +1,7 @@
 """A street and what moves in it: everything about a sequence that does not depend on the frame.
 
-A sequence is fixed by its seed alone. Right-hand traffic on a straight street between two rows of buildings;
-the street is along +z and x = 0 is its centre line. Metres, seconds, radians.
+A sequence is fixed by its seed alone. Right-hand traffic on a straight street between two rows of
+buildings; the street is along +z and x = 0 is its centre line. Metres, seconds, radians.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,8 @@ VEHICLES = {CAR: objects.car, TRUCK: objects.truck, BUS: objects.bus}
 class Actor:
     """An item with a label and a straight path.
 
-    `label` indexes `categories.LABELS`; `track` is the sequence-wide identity of labelled objects, else -1.
+    `label` indexes `categories.LABELS`; `track` is the sequence-wide identity of labelled objects,
+    else -1.
     """
 
     item: Item
@@ -120,7 +121,9 @@ class Sequence:
         self.street = _street(random)
         self.light = _light(random)
         self.speed = float(random.choice([0.0, 4.0, 8.0, 12.0], p=[0.15, 0.2, 0.4, 0.25]))
-        self._lane = float(LANE * (random.integers(self.street.lanes) + 0.5) + random.normal(0, 0.15))
+        self._lane = float(
+            LANE * (random.integers(self.street.lanes) + 0.5) + random.normal(0, 0.15)
+        )
         self._mount = (float(random.normal(1.5, 0.05)), float(random.normal(0.0, 0.012)))
         self._pitch = float(random.normal(0.0, 0.004))
         self._sway = random.uniform(0, 2 * np.pi, 3)
@@ -138,13 +141,15 @@ class Sequence:
         tracks = iter(range(len(actors)))
         labelled = {CAR, TRUCK, BUS, PEDESTRIAN, BICYCLE, TRAFFIC_SIGN}
         return tuple(
-            Actor(**{**vars(a), "track": next(tracks)}) if a.label in labelled else a for a in actors
+            Actor(**{**vars(a), "track": next(tracks)}) if a.label in labelled else a
+            for a in actors
         )
 
     def camera(self, index: int) -> Camera:
-        """The camera at frame `index`; heading, height and horizon sway a little as the car moves."""
+        """The camera at frame `index`; heading, height and horizon sway a little when moving."""
         time = index * STEP
-        sway = np.sin(np.array([0.9, 2.7, 4.1]) * time + self._sway) * min(1.0, self.speed / 6.0)
+        amount = min(1.0, self.speed / 6.0)
+        sway = amount * np.sin(np.array([0.9, 2.7, 4.1]) * time + self._sway)
         height, width = SOURCE_SIZE
         return Camera(
             position=np.array(
@@ -208,9 +213,14 @@ def _buildings(random: Random, street: Street) -> tuple[Building, ...]:
                 continue
             found.append(
                 Building(
-                    side * (street.facade + setback), (z, z + length), height, colour, glass,
-                    int(height // 3), bay,
-                )  # fmt: skip
+                    side * (street.facade + setback),
+                    (z, z + length),
+                    height,
+                    colour,
+                    glass,
+                    int(height // 3),
+                    bay,
+                )
             )
             z += length + (0.0 if random.random() < 0.8 else float(random.uniform(1, 5)))
     return tuple(found)
@@ -288,10 +298,16 @@ def _people(random: Random, street: Street) -> list[Actor]:
                 velocity = direction * float(random.uniform(0.8, 1.6))
                 actors.append(
                     Actor(
-                        objects.pedestrian(random), PEDESTRIAN, -1, x + 0.7 * companion * -side,
-                        z + 0.2 * companion, 0.0 if direction > 0 else np.pi, vz=velocity,
-                        phase=float(random.uniform(0, 6.28)), cadence=6.0 * abs(velocity),
-                    )  # fmt: skip
+                        objects.pedestrian(random),
+                        PEDESTRIAN,
+                        -1,
+                        x + 0.7 * companion * -side,
+                        z + 0.2 * companion,
+                        0.0 if direction > 0 else np.pi,
+                        vz=velocity,
+                        phase=float(random.uniform(0, 6.28)),
+                        cadence=6.0 * abs(velocity),
+                    )
                 )
     if street.crossing is not None:
         for _ in range(int(random.poisson(2.5))):
@@ -301,9 +317,16 @@ def _people(random: Random, street: Street) -> list[Actor]:
             z = street.crossing - 8.0 + float(random.uniform(-1.2, 1.2))
             actors.append(
                 Actor(
-                    objects.pedestrian(random), PEDESTRIAN, -1, x, z, direction * np.pi / 2,
-                    vx=velocity, phase=float(random.uniform(0, 6.28)), cadence=6.0 * abs(velocity),
-                )  # fmt: skip
+                    objects.pedestrian(random),
+                    PEDESTRIAN,
+                    -1,
+                    x,
+                    z,
+                    direction * np.pi / 2,
+                    vx=velocity,
+                    phase=float(random.uniform(0, 6.28)),
+                    cadence=6.0 * abs(velocity),
+                )
             )
     return actors
 
@@ -316,7 +339,9 @@ def _furniture(random: Random, street: Street) -> list[Actor]:
         for z in np.arange(random.uniform(4, 20), 48 + REACH, random.uniform(16, 30)):
             at = float(z + random.uniform(-4, 4))
             sign = objects.traffic_sign(random)
-            actors.append(Actor(objects.sign_pole(sign.bottom + 0.4), POLE, -1, side * kerb, at + 0.06))
+            actors.append(
+                Actor(objects.sign_pole(sign.bottom + 0.4), POLE, -1, side * kerb, at + 0.06)
+            )
             actors.append(Actor(sign, TRAFFIC_SIGN, -1, side * kerb, at))
         if random.random() < 0.8:
             post = objects.lamp_post(random, -side)

@@ -1,0 +1,176 @@
+"""COCO average precision by faster-coco-eval, and how certain a difference of two models is.
+
+Objects are small, medium or large by area limits that fit 640-pixel frames (COCO's own are for
+photographs of about the same size in which objects are larger): below 16^2, below 48^2 and above,
+in source pixels. Everything else is COCO's: 10 overlap thresholds 0.50:0.95, 101 recall points, 100
+detections a frame, objects marked iscrowd neither reward nor punish.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faster_coco_eval.faster_eval_api_cpp as library
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+
+AREAS: dict[str, list[float]] = {
+    "small": [0, 16**2],
+    "medium": [16**2, 48**2],
+    "large": [48**2, 1e10],
+}
+NAMES = {
+    "AP": "AP_all",
+    "AP50": "AP_50",
+    "AP75": "AP_75",
+    **{f"AP_{name}": f"AP_{name}" for name in AREAS},
+}
+Detections = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference, in AP points (0..100), with the bootstrap's 95 % interval around it."""
+
+    difference: float
+    low: float
+    high: float
+    resamples: int
+    groups: int
+
+    def __str__(self) -> str:
+        """As it stands in reports."""
+        return f"{self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+class Evaluation:
+    """Detections of one model matched with the ground truth, image by image.
+
+    Args:
+        truth: COCO data set.
+        detections: COCO results: image_id, category_id, bbox (x, y, width, height), score.
+
+    Raises:
+        LzuError: a detection names an image or a category that the data set does not have.
+    """
+
+    def __init__(self, truth: Mapping[str, Any], detections: Detections) -> None:
+        images = {image["id"] for image in truth["images"]}
+        categories = {category["id"] for category in truth["categories"]}
+        for found in detections:
+            if found["image_id"] not in images or found["category_id"] not in categories:
+                raise LzuError(
+                    f"a detection names image {found['image_id']} and category "
+                    f"{found['category_id']}, which are not both in the ground truth; evaluate "
+                    "detections on the data set they were made from"
+                )
+        # The library writes into what it is given.
+        reference = COCO(copy.deepcopy(dict(truth)))
+        results = reference.loadRes([dict(d) for d in detections]) if detections else _empty(truth)
+        # Without separate_eval the library accumulates at once and drops per-image matches.
+        self._eval = COCOeval_faster(reference, results, "bbox", ranges=AREAS, separate_eval=True)
+        self._eval.evaluate()
+        self.image_ids: list[int] = [int(i) for i in self._eval.params.imgIds]
+
+    def summary(self) -> dict[str, float]:
+        """AP, AP50, AP75 and AP by size over all images, 0..100; nan without objects."""
+        self._eval.accumulate()
+        self._eval.summarize()
+        stats = self._eval.stats_as_dict
+        return {
+            name: 100 * stats[key] if stats[key] >= 0 else float("nan")
+            for name, key in NAMES.items()
+        }
+
+    def by_class(self) -> dict[str, float]:
+        """AP of every class over all images, in points (0..100)."""
+        self._eval.accumulate()
+        precision = self._eval.eval["precision"]  # thresholds, recalls, classes, areas, limits
+        names = {c["id"]: c["name"] for c in self._eval.cocoGt.dataset["categories"]}
+        return {
+            names[number]: 100 * _mean(precision[:, :, k, 0, -1])
+            for k, number in enumerate(self._eval.params.catIds)
+        }
+
+    def resampled(self, places: NDArray[np.int64]) -> dict[str, float]:
+        """AP over all objects and by size, with images taken (repeatedly) by their place in
+        `image_ids`.
+
+        The library accumulates its own per-image matches in the order of `places`.
+        """
+        images = len(self.image_ids)
+        params = copy.copy(self._eval._paramsEval)
+        params.imgIds = list(range(len(places)))
+        matches = self._eval._evalImgs_cpp  # classes x areas x images
+        groups = len(matches) // images
+        chosen = [matches[g * images + i] for g in range(groups) for i in places.tolist()]
+        precision = library.COCOevalAccumulate(params, chosen)["precision"]
+        named = zip(("AP", *(f"AP_{name}" for name in AREAS)), range(1 + len(AREAS)), strict=True)
+        return {name: 100 * _mean(precision[:, :, :, area, -1]) for name, area in named}
+
+
+def _mean(precision: NDArray[np.float64]) -> float:
+    valid = precision[precision > -1]
+    return float(valid.mean()) if valid.size else float("nan")
+
+
+def _empty(truth: Mapping[str, Any]) -> COCO:
+    return COCO({"images": truth["images"], "categories": truth["categories"], "annotations": []})
+
+
+def average_precision(truth: Mapping[str, Any], detections: Detections) -> dict[str, float]:
+    """AP, AP50, AP75, AP_small, AP_medium and AP_large in points (0..100), see `Evaluation`."""
+    return Evaluation(truth, detections).summary()
+
+
+def bootstrap_ap_difference(
+    truth: Mapping[str, Any],
+    baseline: Detections | Evaluation,
+    candidate: Detections | Evaluation,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """How far AP(candidate) - AP(baseline) could be chance of which sequences were looked at.
+
+    Frames of one sequence are alike, so whole sequences (`sequence_id` of the images) are drawn
+    with replacement, the same ones for both models. The interval is the percentile bootstrap's.
+
+    Returns:
+        Intervals for AP, AP_small, AP_medium and AP_large.
+
+    Raises:
+        LzuError: there are fewer than two sequences.
+    """
+    first = baseline if isinstance(baseline, Evaluation) else Evaluation(truth, baseline)
+    second = candidate if isinstance(candidate, Evaluation) else Evaluation(truth, candidate)
+    sequence_of = {image["id"]: image["sequence_id"] for image in truth["images"]}
+    owners = np.array([sequence_of[i] for i in first.image_ids])
+    sequences = np.unique(owners)
+    if len(sequences) < 2:
+        raise LzuError("a bootstrap needs images of at least two sequences; evaluate more frames")
+    members = [np.flatnonzero(owners == s) for s in sequences]
+
+    def differences(places: NDArray[np.int64]) -> dict[str, float]:
+        one, two = first.resampled(places), second.resampled(places)
+        return {name: two[name] - one[name] for name in one}
+
+    random = np.random.Generator(np.random.PCG64(seed))
+    drawn = [
+        differences(
+            np.concatenate([members[i] for i in random.integers(len(members), size=len(members))])
+        )
+        for _ in range(resamples)
+    ]
+    whole = differences(np.arange(len(owners)))
+    tail = 100 * (1 - level) / 2
+    found = {}
+    for name, value in whole.items():
+        low, high = np.nanpercentile([d[name] for d in drawn], [tail, 100 - tail])
+        found[name] = Interval(value, float(low), float(high), resamples, len(members))
+    return found

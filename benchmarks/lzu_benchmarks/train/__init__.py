@@ -1,0 +1,1 @@
+"""Training of the demonstration models. torch may be imported here."""

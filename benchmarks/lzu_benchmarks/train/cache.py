@@ -1,0 +1,171 @@
+"""Rendered, zoomed frames and their targets on disk, made once before training."""
+
+import os
+from dataclasses import asdict
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks import scenes
+from lzu_benchmarks.datasets import SPLITS
+from lzu_benchmarks.scenes import LENGTH, Sequence, render
+from lzu_benchmarks.train.assign import assign
+from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_export.warp.saliency import box_saliency
+
+VARIANTS = ("uniform", "fixed")
+EVERY = 10  # training frames are a second apart
+CHUNK = 8  # sequences rendered by one job
+SALIENCY_SEQUENCES = 300  # enough for a smooth density
+
+
+class Targets(NamedTuple):
+    """Targets of one image: anchors and boxes (canvas pixels) of positives, and ignored anchors."""
+
+    positive: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    ignored: NDArray[np.int64]
+
+
+def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:
+    """(n, 4) boxes in source pixels of objects to be learnt, from the first training sequences."""
+    first, _ = SPLITS["train"]
+    with get_context("spawn").Pool(processes) as pool:
+        return np.concatenate(pool.map(_boxes, range(first, first + sequences), chunksize=CHUNK))
+
+
+def _boxes(seed: int) -> NDArray[np.float64]:
+    cv2.setNumThreads(1)
+    sequence = Sequence(seed)
+    frames = [render(sequence, index) for index in (0, LENGTH // 2)]
+    return np.concatenate([frame.boxes[~frame.ignore] for frame in frames])
+
+
+def fixed_saliency(setup: Setup, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(h, w) density of training boxes, the same left and right so that mirrored frames fit it."""
+    saliency = box_saliency(
+        boxes, setup.source, setup.lattice, amplitude=setup.amplitude, bandwidth=setup.bandwidth
+    )
+    return (saliency + saliency[:, ::-1]) / 2
+
+
+class Cache:
+    """Training frames of both variants under a folder, made on first use and then memory-mapped.
+
+    Args:
+        folder: where to keep it; about 170 kB a frame and variant.
+        setup: the detectors.
+        saliency: of the fixed warp.
+        sequences: how many training sequences, of 4 frames each.
+        processes: how many render at once.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        setup: Setup,
+        saliency: NDArray[np.float64],
+        *,
+        sequences: int,
+        processes: int = 2,
+    ) -> None:
+        # The renderer's sources too: stale frames would be trained on without a word.
+        sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
+        key = b"".join([repr((setup, sequences)).encode(), saliency.tobytes(), *sources])
+        self.folder = Path(folder) / sha256(key).hexdigest()[:12]
+        self.count = sequences * len(range(0, LENGTH, EVERY))
+        if not (self.folder / "targets.npz").exists():
+            self._make(setup, saliency, sequences, processes)
+        self._targets = dict(np.load(self.folder / "targets.npz"))
+
+    def images(self, variant: str) -> NDArray[np.uint8]:
+        """(N, H_c, W_c, 3) zoomed frames, memory-mapped."""
+        loaded: NDArray[np.uint8] = np.load(self.folder / f"{variant}.npy", mmap_mode="r")
+        return loaded
+
+    def targets(self, index: int, flipped: bool) -> Targets:
+        """Targets of a frame or of its mirror image."""
+        at = 2 * index + int(flipped)
+        data = self._targets
+        a, b = data["positives"][at : at + 2]
+        c, d = data["leave"][at : at + 2]
+        return Targets(
+            data["positive"][a:b], data["labels"][a:b], data["boxes"][a:b], data["ignored"][c:d]
+        )
+
+    def _make(
+        self, setup: Setup, saliency: NDArray[np.float64], sequences: int, processes: int
+    ) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shape = (self.count, *setup.canvas, 3)
+        paths = {v: str(self.folder / f"{v}.npy") for v in VARIANTS}
+        for path in paths.values():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        first, available = SPLITS["train"]
+        assert sequences <= available
+        jobs = [
+            (setup, saliency, paths, first, start, min(start + CHUNK, sequences))
+            for start in range(0, sequences, CHUNK)
+        ]
+        with get_context("spawn").Pool(processes) as pool:
+            made = [t for part in pool.starmap(_fill, jobs, chunksize=1) for t in part]
+        part = self.folder / "part.npz"
+        np.savez(
+            part,
+            positive=np.concatenate([t.positive for t in made]),
+            labels=np.concatenate([t.labels for t in made]),
+            boxes=np.concatenate([t.boxes for t in made]),
+            ignored=np.concatenate([t.ignored for t in made]),
+            positives=np.cumsum([0, *(len(t.positive) for t in made)]),
+            leave=np.cumsum([0, *(len(t.ignored) for t in made)]),
+        )
+        os.replace(part, self.folder / "targets.npz")
+
+
+def _fill(  # noqa: PLR0917  called through a pool, which passes no keywords
+    setup: Setup,
+    saliency: NDArray[np.float64],
+    paths: dict[str, str],
+    first: int,
+    start: int,
+    stop: int,
+) -> list[Targets]:
+    """Render sequences start..stop into the files; return targets, plain then mirrored."""
+    cv2.setNumThreads(1)
+    files = {v: np.load(path, mmap_mode="r+") for v, path in paths.items()}
+    matrices = {"uniform": setup.zoom_matrices(None), "fixed": setup.zoom_matrices(saliency)}
+    anchors = setup.anchors()
+    frames = range(0, LENGTH, EVERY)
+    targets = []
+    for number in range(start, stop):
+        sequence = Sequence(first + number)
+        for place, index in enumerate(frames):
+            frame = render(sequence, index)
+            for variant, file in files.items():
+                file[number * len(frames) + place] = zoom(frame.image, matrices[variant])
+            mirrored = frame.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [setup.source[1], 0] * 2
+            for boxes in (frame.boxes, mirrored):
+                scaled = boxes / setup.label_scale
+                found = assign(scaled, frame.ignore, anchors, setup.config.per_cell)
+                targets.append(
+                    Targets(
+                        found.positive,
+                        frame.classes[found.object],
+                        scaled[found.object].astype(np.float32),
+                        found.ignored,
+                    )
+                )
+    return targets
+
+
+def describe(setup: Setup) -> dict[str, Any]:
+    """The setup as plain data, for checkpoints and reports."""
+    plain = asdict(setup)
+    plain["config"] = setup.config.model_dump()
+    return plain

@@ -1,0 +1,273 @@
+"""Train, evaluate and compare the demonstration detectors.
+
+One command makes everything that ships: `python -m lzu_benchmarks.train.det --out
+lzu_export/demo/det`. Both variants share frames, architecture, schedule, augmentation and seed;
+only the sampling of the image and the unzoom of the features differ.
+"""
+
+import argparse
+import json
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.train.cache import (
+    SALIENCY_SEQUENCES,
+    Cache,
+    describe,
+    fixed_saliency,
+    training_boxes,
+)
+from lzu_benchmarks.train.loss import detection_loss
+from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
+from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
+from lzu_export.runtime.postprocess import suppress
+
+SCORE_THRESHOLD = 0.05
+IOU_THRESHOLD = 0.5
+MAX_DETECTIONS = 100
+CANDIDATES = 300  # per level
+
+
+class Detector(torch.nn.Module):
+    """The network between zoomed uint8 canvases and raw outputs in the frame of the labels."""
+
+    def __init__(self, setup: Setup, saliency: NDArray[np.float64] | None) -> None:
+        """Build with random weights; `saliency` None is the uniform variant, without an unzoom."""
+        super().__init__()
+        self.network: RetinaNet = build_retinanet(setup.config)
+        self.pad = [n - m for n, m in zip(setup.network_input, setup.canvas, strict=True)]
+        self.mean = torch.tensor(setup.mean).view(1, 3, 1, 1)
+        self.std = torch.tensor(setup.std).view(1, 3, 1, 1)
+        matrices = setup.unzoom_matrices(saliency)
+        self.unzoom = (
+            None
+            if matrices is None
+            else [(torch.from_numpy(rows), torch.from_numpy(columns)) for rows, columns in matrices]
+        )
+
+    def forward(self, canvases: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """(B, H_c, W_c, 3) uint8 BGR to class logits and box deltas per level."""
+        image = (canvases.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
+        levels = self.network.extract(image.contiguous(memory_format=torch.channels_last))
+        if self.unzoom is not None:
+            levels = [
+                torch.matmul(torch.matmul(rows, level.contiguous()), columns.T).contiguous(
+                    memory_format=torch.channels_last
+                )
+                for level, (rows, columns) in zip(levels, self.unzoom, strict=True)
+            ]
+        return self.network.head(levels)
+
+
+def make_batch(
+    cache: Cache, images: NDArray[np.uint8], picks: NDArray[np.int64], flips: NDArray[np.bool_]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Canvases (B, H_c, W_c, 3) uint8 and the arguments of the loss."""
+    canvases = np.stack(
+        [images[i][:, ::-1] if f else images[i] for i, f in zip(picks, flips, strict=True)]
+    )
+    found = [cache.targets(int(i), bool(f)) for i, f in zip(picks, flips, strict=True)]
+    rows = np.arange(len(found))
+    return torch.from_numpy(canvases), {
+        "positive": (
+            torch.from_numpy(np.repeat(rows, [len(t.positive) for t in found])),
+            torch.from_numpy(np.concatenate([t.positive for t in found])),
+        ),
+        "labels": torch.from_numpy(np.concatenate([t.labels for t in found])),
+        "boxes": torch.from_numpy(np.concatenate([t.boxes for t in found])),
+        "ignored": (
+            torch.from_numpy(np.repeat(rows, [len(t.ignored) for t in found])),
+            torch.from_numpy(np.concatenate([t.ignored for t in found])),
+        ),
+    }
+
+
+def train(
+    setup: Setup,
+    saliency: NDArray[np.float64] | None,
+    cache: Cache,
+    *,
+    epochs: float,
+    seed: int = 0,
+    batch: int = 16,
+    rate: float = 3e-3,
+    log: Path | None = None,
+) -> tuple[Detector, list[float]]:
+    """Train one variant on one thread.
+
+    Returns:
+        The detector and the loss of every step.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    detector = Detector(setup, saliency).train()
+    for parameter in detector.parameters():  # convolutions follow the layout of their weights
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    images = cache.images("uniform" if saliency is None else "fixed")
+    anchors = torch.from_numpy(np.concatenate(setup.anchors()))
+    decayed = [p for p in detector.parameters() if p.ndim > 1]
+    plain = [p for p in detector.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=rate
+    )
+    steps = max(2, round(epochs * cache.count / batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.2, div_factor=20, final_div_factor=100
+    )
+    random = np.random.Generator(np.random.PCG64(seed))
+    order = np.concatenate(
+        [random.permutation(cache.count) for _ in range(int(np.ceil(epochs)) + 1)]
+    )
+    flips = random.random(len(order)) < 0.5
+    losses: list[float] = []
+    began = time.time()
+    for step in range(steps):
+        window = slice(step * batch, (step + 1) * batch)
+        canvases, targets = make_batch(cache, images, order[window], flips[window])
+        classes, boxes = detection_loss(
+            detector(canvases), anchors, num_classes=setup.config.num_classes, **targets
+        )
+        optimizer.zero_grad(set_to_none=True)
+        (classes + boxes).backward()
+        torch.nn.utils.clip_grad_norm_(detector.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(classes.detach() + boxes.detach()))
+        if log is not None and (step % 50 == 0 or step == steps - 1):
+            recent = np.mean(losses[-50:])
+            line = f"step {step}/{steps} loss {recent:.4f} {time.time() - began:.0f} s\n"
+            with log.open("a") as file:
+                file.write(line)
+    return detector.eval(), losses
+
+
+def detect(
+    detector: Detector, setup: Setup, canvases: NDArray[np.uint8], frame_ids: list[int]
+) -> list[dict[str, Any]]:
+    """COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
+    anchors = [torch.from_numpy(a) for a in setup.anchors()]
+    scale = setup.label_scale
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(canvases), 8):
+            logits, deltas = detector(torch.from_numpy(canvases[start : start + 8]))
+            boxes, scores, labels = decode(logits, deltas, anchors, setup.network_input, CANDIDATES)
+            for i, frame_id in enumerate(frame_ids[start : start + 8]):
+                kept = suppress(
+                    boxes[i].numpy(),
+                    scores[i].numpy(),
+                    labels[i].numpy(),
+                    score_threshold=SCORE_THRESHOLD,
+                    iou_threshold=IOU_THRESHOLD,
+                    max_detections=MAX_DETECTIONS,
+                )
+                for box, score, label in zip(*kept, strict=True):
+                    x1, y1, x2, y2 = (float(v) for v in box * scale)
+                    found.append(
+                        {
+                            "image_id": frame_id,
+                            "category_id": int(label) + 1,
+                            "bbox": [x1, y1, x2 - x1, y2 - y1],
+                            "score": float(score),
+                        }
+                    )
+    return found
+
+
+def predict_split(
+    detector: Detector,
+    setup: Setup,
+    saliency: NDArray[np.float64] | None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """COCO detections on the validation split."""
+    cv2.setNumThreads(1)
+    matrices = setup.zoom_matrices(saliency)
+    canvases, ids = [], []
+    for sample in open_demo("val", limit):
+        canvases.append(zoom(sample.image, matrices))
+        ids.append(sample.frame_id)
+    return detect(detector, setup, np.stack(canvases), ids)
+
+
+def run_variant(  # noqa: PLR0917  called through a pool, which passes no keywords
+    variant: str,
+    setup: Setup,
+    saliency: NDArray[np.float64],
+    cache_folder: str,
+    sequences: int,
+    epochs: float,
+    seed: int,
+    out: str,
+    limit: int | None,
+) -> dict[str, Any]:
+    """Train and save one variant, then evaluate the saved file; writes OUT/VARIANT.json."""
+    target = Path(out)
+    chosen = saliency if variant == "fixed" else None
+    cache = Cache(cache_folder, setup, saliency, sequences=sequences)
+    began = time.time()
+    log = target / f"{variant}.log"
+    log.unlink(missing_ok=True)
+    detector, losses = train(setup, chosen, cache, epochs=epochs, seed=seed, log=log)
+    seconds = time.time() - began
+    path = target / f"{variant}.pth"
+    save_checkpoint(path, detector.network.state_dict(), meta={"variant": variant})
+    load_into(
+        detector.network, load_state(path), name=str(path)
+    )  # judge what ships: half precision
+    detections = predict_split(detector.eval(), setup, chosen, limit)
+    (target / f"{variant}.detections.json").write_text(json.dumps(detections))
+    return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=None, help="folder for logs and detections; default: out"
+    )
+    parser.add_argument("--cache", default="/tmp/lzu-demo-cache", help="folder for rendered frames")
+    parser.add_argument("--sequences", type=int, default=1000)
+    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
+    parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
+    parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+    parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
+    options = parser.parse_args()
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth)
+    saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
+    np.save(out / "saliency.npy", saliency.astype(np.float32))
+    saliency = np.load(out / "saliency.npy").astype(np.float64)
+    began = time.time()
+    Cache(options.cache, setup, saliency, sequences=options.sequences)
+    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    with get_context("spawn").Pool(len(options.variants)) as pool:
+        jobs = [
+            (v, setup, saliency, options.cache, options.sequences, options.epochs, options.seed,
+             str(out), options.limit)
+            for v in options.variants
+        ]  # fmt: skip
+        results = pool.starmap(run_variant, jobs, chunksize=1)
+    print(json.dumps({"setup": describe(setup), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

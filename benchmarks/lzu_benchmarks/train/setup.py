@@ -1,0 +1,129 @@
+"""What the demonstration detectors are: one description for both variants."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks.scenes import CLASSES
+from lzu_benchmarks.scenes.camera import SOURCE_SIZE
+from lzu_export.models.anchors import grid_anchors
+from lzu_export.models.config import RetinaNetConfig
+from lzu_export.warp.geometry import (
+    Level,
+    canvas_to_source,
+    level_sizes,
+    padded_size,
+    unzoom_positions,
+    zoom_positions,
+)
+from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.saliency import uniform_saliency
+from lzu_export.warp.sampling import axis_weights
+
+Matrices = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def demo_config() -> RetinaNetConfig:
+    """The architecture of the demonstration detectors."""
+    return RetinaNetConfig(
+        num_classes=len(CLASSES),
+        depth=18,
+        base_channels=16,
+        start_level=0,
+        num_outs=4,
+        extra_convs="on_output",
+        fpn_channels=48,
+        feat_channels=48,
+        stacked_convs=1,
+        octave_base_scale=2.0,
+        scales_per_octave=1,
+        ratios=(0.5, 1.0, 2.0),
+    )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything besides weights and saliency. Sizes are (height, width).
+
+    Mean and deviation are per channel in the order of the image (BGR), on the scale 0..255.
+    """
+
+    config: RetinaNetConfig = field(default_factory=demo_config)
+    source: tuple[int, int] = SOURCE_SIZE
+    scale: float = 0.5
+    lattice: tuple[int, int] = (31, 51)
+    fwhm: float = 10.0
+    amplitude: float = 1.0
+    bandwidth: float = 64.0
+    mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    std: tuple[float, float, float] = (64.0, 64.0, 64.0)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Size of the zoomed image before padding."""
+        return int(self.source[0] * self.scale), int(self.source[1] * self.scale)
+
+    @property
+    def network_input(self) -> tuple[int, int]:
+        """Size of the padded canvas."""
+        return padded_size(self.canvas)
+
+    @property
+    def levels(self) -> list[Level]:
+        """Strides and sizes of the feature levels."""
+        return level_sizes(self.canvas, self.config.strides)
+
+    @property
+    def label_scale(self) -> NDArray[np.float64]:
+        """(4,) source pixels per canvas pixel for boxes x1, y1, x2, y2."""
+        y, x = canvas_to_source(self.canvas, self.source)
+        return np.array([x, y, x, y])
+
+    def anchors(self) -> list[NDArray[np.float32]]:
+        """Anchors of every level in canvas pixels."""
+        sizes = [level.size for level in self.levels]
+        return grid_anchors(sizes, self.config.strides, self.config)
+
+    def knots(
+        self, saliency: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Knots along x and y; without a saliency those of the identity."""
+        chosen = uniform_saliency(self.lattice) if saliency is None else saliency
+        return separable_knots(chosen, self.fwhm)
+
+    def zoom_matrices(self, saliency: NDArray[np.float64] | None) -> Matrices:
+        """Rows (H_c, H) and columns (W_c, W): canvas = rows @ source @ columns.T per channel."""
+        knots_x, knots_y = self.knots(saliency)
+        rows, columns = zoom_positions(knots_x, knots_y, self.canvas)
+        return (
+            axis_weights(rows, self.source[0]).astype(np.float32),
+            axis_weights(columns, self.source[1]).astype(np.float32),
+        )
+
+    def unzoom_matrices(self, saliency: NDArray[np.float64] | None) -> list[Matrices] | None:
+        """Per level rows (H_l, H_l) and columns (W_l, W_l); None without a warp."""
+        if saliency is None:
+            return None
+        knots_x, knots_y = self.knots(saliency)
+        matrices = []
+        for level in self.levels:
+            rows, columns = unzoom_positions(
+                knots_x, knots_y, level, self.canvas, geometry="consistent"
+            )
+            matrices.append(
+                (
+                    axis_weights(rows, level.size[0]).astype(np.float32),
+                    axis_weights(columns, level.size[1]).astype(np.float32),
+                )
+            )
+        return matrices
+
+
+def zoom(image: NDArray[np.uint8], matrices: Matrices) -> NDArray[np.uint8]:
+    """Sample (H, W, 3) uint8 onto the canvas (H_c, W_c, 3), rounded to uint8."""
+    rows, columns = matrices
+    height, width, channels = image.shape
+    tall = rows @ image.reshape(height, width * channels).astype(np.float32)
+    wide = columns @ tall.reshape(len(rows), width, channels)
+    return np.rint(wide).clip(0, 255).astype(np.uint8)
