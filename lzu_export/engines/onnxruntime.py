@@ -1,7 +1,7 @@
 """ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
 
-import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,13 @@ class OnnxRuntimeSession:
         provider: str = "CPUExecutionProvider",
         threads: int | None = None,
     ) -> None:
-        """Open a model file or its bytes; `threads` defaults to the machine's processors.
+        """Open a model file or its bytes; `threads` is left to ONNX Runtime if not given.
 
         Raises:
             LzuError: the file is no model ONNX Runtime runs, or the provider did not load.
         """
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
         source = model if isinstance(model, bytes) else str(model)
         try:
@@ -66,21 +66,26 @@ class OnnxRuntimeSession:
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
 
 
-def time_model(model: bytes, *, repeats: int = 7) -> float:
-    """Seconds of one run of a small model on random input: the best of `repeats`, after a warmup.
+def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
+    """Seconds of one run of each small model on random input: the best of `rounds`, after a warmup.
 
-    The minimum, since whatever else the machine does only ever adds.
+    The models take turns, so that a busy machine slows all alike; the minimum, since whatever else
+    the machine does only ever adds.
     """
-    session = OnnxRuntimeSession(model)
     generator = np.random.default_rng(0)
-    feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
-    session.run(feeds)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    runs = []
+    for model in models:
+        session = OnnxRuntimeSession(model)
+        feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
         session.run(feeds)
-        times.append(time.perf_counter() - start)
-    return min(times)
+        runs.append((session, feeds))
+    best = [float("inf")] * len(runs)
+    for _ in range(rounds):
+        for i, (session, feeds) in enumerate(runs):
+            start = time.perf_counter()
+            session.run(feeds)
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
 
 
 def _spec(value: Any) -> TensorSpec:
@@ -90,3 +95,8 @@ def _spec(value: Any) -> TensorSpec:
             f"of {', '.join(_DTYPES.values())}"
         )
     return TensorSpec(value.name, _DTYPES[value.type], tuple(value.shape))
+
+
+def version() -> str:
+    """The installed ONNX Runtime."""
+    return str(ort.__version__)

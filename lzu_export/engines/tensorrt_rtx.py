@@ -32,9 +32,7 @@ class BuiltEngine:
     sampling_layers: int
 
 
-def build(
-    model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()
-) -> BuiltEngine:
+def build(model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()) -> BuiltEngine:
     """Build a strongly typed engine file from a lowered ONNX file.
 
     Args:

@@ -1,6 +1,6 @@
 """Choose a lowering for every warp of a graph, and say why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import Kind, lower_node, possible_kinds, resample_nodes
 
-Timer = Callable[[onnx.ModelProto], float]
-"""Seconds that one run of a small model takes on the target."""
+Timer = Callable[[Sequence[onnx.ModelProto]], list[float]]
+"""Seconds that one run of each small model takes on the target, measured in turn."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def choose_lowerings(
         zoom: a kind, or `auto`.
         unzoom: a kind, or `auto`.
         defaults: for `auto` without a timer, by place (`zoom`, `unzoom`): kind and reason.
-        timer: measures a one-node model on the target; None where the target is not present.
+        timer: measures one-node models on the target; None where the target is not present.
     """
     graph = gs.import_onnx(model)
     choices = []
@@ -66,7 +66,8 @@ def choose_lowerings(
 
 
 def _measured(node: gs.Node, name: str, possible: list[Kind], timer: Timer) -> Choice:
-    seconds = {kind: timer(_one_node_model(node, kind)) for kind in possible}
+    times = timer([_one_node_model(node, kind) for kind in possible])
+    seconds = dict(zip(possible, times, strict=True))
     best = min(seconds, key=lambda kind: seconds[kind])
     listed = ", ".join(f"{kind} {1e3 * seconds[kind]:.2f} ms" for kind in possible)
     return Choice(name, best, f"measured: {listed}")

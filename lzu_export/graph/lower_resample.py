@@ -74,7 +74,9 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
         build.into(y, "GridSample", x, build.constant(grid), **attributes)
         return
     a_y, a_x = table_matrix(rows, height), table_matrix(cols, width)
-    rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) <= _cost(a_x, height) + _cost(a_y, len(a_x))
+    rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) <= _cost(a_x, height) + _cost(
+        a_y, len(a_x)
+    )
     shape = (x.shape[0], x.shape[1], len(a_y) if rows_first else height, None)
     middle_shape = [*shape[:3], width if rows_first else len(a_x)]
     middle = gs.Variable(f"{y.name}/middle", dtype=np.float32, shape=middle_shape)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx_graphsurgeon.logger import G_LOGGER
+
 from lzu_export.errors import LzuError
 
+G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about folding what is meant to be folded
 log = logging.getLogger(__name__)
 
 
@@ -76,3 +79,15 @@ def fold_constants() -> Pass:
         return graph.fold_constants().cleanup().toposort()
 
     return Pass("fold-constants", "nothing constant is computed per frame", apply)
+
+
+def name_zoom() -> Pass:
+    """Call the zoom's output `zoom`, so that logs and choices speak of it by that name."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        for node in graph.nodes:
+            if node.op == "SeparableResample" and node.inputs[0].shape[1] == 3:
+                node.outputs[0].name = "zoom"
+        return graph
+
+    return Pass("name-zoom", "the warp of the image has a name of its own", apply)

@@ -26,7 +26,8 @@ def trace(
     """
     # The exporter reports progress through loggers and warnings of its own; what matters of it
     # is checked by the lint pass afterwards.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:

@@ -63,8 +63,8 @@ class Unzoom(nn.Module):
         return y
 
 
-class SourceToNetwork(nn.Module):
-    """Camera bytes to network input: zoom, normalise, pad with zeros at the bottom and right.
+class SourceToCanvas(nn.Module):
+    """Camera bytes to the normalised canvas: zoom, then normalise.
 
     Normalising after the zoom equals normalising before it, since the weights of a zoom sum to 1,
     and touches fewer pixels.
@@ -74,30 +74,23 @@ class SourceToNetwork(nn.Module):
     shift: torch.Tensor
 
     def __init__(
-        self,
-        zoom: Resample,
-        network_input: tuple[int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
-        order: str,
+        self, zoom: Resample, mean: Sequence[float], std: Sequence[float], order: str
     ) -> None:
         """`mean` and `std` are in the model's channel order, `order`; frames are BGR."""
         super().__init__()
-        self.zoom, self.network_input, self.order = zoom, network_input, order
+        self.zoom, self.order = zoom, order
         scale = 1 / torch.tensor(std, dtype=torch.float64)
         shift = -torch.tensor(mean, dtype=torch.float64) * scale
         self.register_buffer("scale", scale.float().reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift.float().reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
-        """B x H x W x 3 uint8 BGR to B x 3 x network input, float32."""
+        """B x H x W x 3 uint8 BGR to B x 3 x canvas, float32."""
         # Cast first: TensorRT moves no uint8.
         x = self.zoom(frame.float().permute(0, 3, 1, 2))
         if self.order == "rgb":
             x = x.flip(1)
-        x = x * self.scale + self.shift
-        height, width = self.network_input
-        return functional.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+        return x * self.scale + self.shift
 
 
 @dataclass(frozen=True)
@@ -106,13 +99,15 @@ class ArrowNames:
 
     levels: int
     groups: tuple[str, ...]
+    zooms: bool
     unzooms: bool
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every arrow but the final outputs."""
         level = range(self.levels)
-        names = ["zoomed", *(f"level_{i}" for i in level)]
+        names = ["zoomed"] if self.zooms else []
+        names += [f"level_{i}" for i in level]
         if self.unzooms:
             names += [f"unzoomed_{i}" for i in level]
         return (*names, *(f"{group}_{i}" for group in self.groups for i in level))
@@ -126,18 +121,30 @@ class ZoomedModel(nn.Module):
         model: nn.Module,
         decode: Callable[[Sequence[Sequence[torch.Tensor]]], Sequence[torch.Tensor]],
         *,
-        to_network: nn.Module | None,
+        to_canvas: nn.Module | None,
+        padding: tuple[int, int],
         unzoom: Sequence[Unzoom] | None,
         groups: tuple[str, ...],
         outputs: tuple[str, ...],
         levels: int,
     ) -> None:
-        """Wrap `model` (a LevelModel); `to_network` None means that the input is zoomed already."""
+        """Wrap `model` (a LevelModel).
+
+        Args:
+            model: backbone, neck and head.
+            decode: raw outputs to the final ones.
+            to_canvas: frame to normalised canvas; None: the input is the padded network input.
+            padding: rows and columns of zeros at the bottom and right of the canvas.
+            unzoom: one a level; None for the uniform variant.
+            groups: names of the head's groups of raw outputs.
+            outputs: names of the final outputs.
+            levels: number of feature levels.
+        """
         super().__init__()
         self.model, self.decode, self.outputs = model, decode, outputs
-        self.to_network = to_network
+        self.to_canvas, self.padding = to_canvas, padding
         self.unzoom = nn.ModuleList(unzoom) if unzoom is not None else None
-        self.names = ArrowNames(levels, groups, unzoom is not None)
+        self.names = ArrowNames(levels, groups, to_canvas is not None, unzoom is not None)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -147,10 +154,13 @@ class ZoomedModel(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every arrow and output of one batch, in the order of `output_names`."""
         model: Any = self.model
-        # `+ 0` keeps the arrow's own tensor where the input is the zoomed image itself
-        zoomed = self.to_network(x) if self.to_network is not None else x + 0
-        levels = list(model.extract(zoomed))
-        values: list[torch.Tensor] = [zoomed, *levels]
+        values: list[torch.Tensor] = []
+        if self.to_canvas is not None:
+            zoomed = self.to_canvas(x)
+            values.append(zoomed)
+            x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
+        levels = list(model.extract(x))
+        values += levels
         if self.unzoom is not None:
             levels = [unzoom(level) for unzoom, level in zip(self.unzoom, levels, strict=True)]
             values += levels

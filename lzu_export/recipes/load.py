@@ -39,7 +39,9 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         line = f" at line {where.line + 1}" if where else ""
         raise LzuError(f"recipe {path} is not valid YAML{line}: mend the file") from error
     if not isinstance(data, dict):
-        raise LzuError(f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}")
+        raise LzuError(
+            f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}"
+        )
     _absolute_paths(data, path.parent)
     for key, value in (overrides or {}).items():
         _override(data, key, value)

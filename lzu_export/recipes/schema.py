@@ -1,12 +1,12 @@
 """The one schema of all recipes."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lzu_export.models.config import RetinaNetConfig
-from lzu_export.warp.geometry import level_sizes, padded_size
+from lzu_export.warp.geometry import Level, level_sizes, padded_size
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
@@ -123,8 +123,6 @@ class Recipe(Section):
                 "sampler opencv is OpenCV's resize in the runtime: it needs variant uniform and "
                 "input zoomed"
             )
-        if self.warp.geometry == "published" and self.variant == "uniform":
-            pass  # the identity warp has one geometry; the key is simply not read
         height, width = self.canvas
         if height < 1 or width < 1:
             raise ValueError(
@@ -149,9 +147,16 @@ class Recipe(Section):
         return padded_size(self.canvas, PAD_MULTIPLE)
 
     @property
-    def levels(self) -> list[Any]:
+    def levels(self) -> list[Level]:
         """Stride and size of every feature level."""
         return level_sizes(self.canvas, self.model.strides, PAD_MULTIPLE)
+
+    @property
+    def candidates(self) -> list[int]:
+        """Number of candidates that the decode keeps of every level."""
+        per_cell = self.model.per_cell * self.model.num_classes
+        most = self.postprocess.candidates_per_level
+        return [min(most, level.size[0] * level.size[1] * per_cell) for level in self.levels]
 
     @property
     def label(self) -> str:

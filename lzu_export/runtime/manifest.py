@@ -134,15 +134,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(
-            hashlib, "file_digest"
-        ) else _sha256_310(stream.read())
-
-
-def _sha256_310(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def check_file(folder: Path, name: str, manifest: Manifest) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.checkpoint import load_into, load_state
 from lzu_export.models.retinanet import build_retinanet, decode
-from lzu_export.models.zoom import Resample, SourceToNetwork, Unzoom, ZoomedModel
+from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes import Recipe
 from lzu_export.tasks.warps import Warp, box_scale
 
@@ -44,8 +44,10 @@ class Decode(nn.Module):
         return boxes * self.scale, scores, labels.to(torch.int32)
 
 
-def assemble(recipe: Recipe, warp: Warp) -> ZoomedModel:
-    """The recipe's model with its weights, in eval mode, from frame to candidates.
+def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> ZoomedModel:
+    """The recipe's model with its weights, in eval mode, ending in candidates.
+
+    It begins at the frame, or where not `from_source` at the network's input.
 
     Raises:
         LzuError: the checkpoint is missing, unreadable or of another architecture.
@@ -57,16 +59,16 @@ def assemble(recipe: Recipe, warp: Warp) -> ZoomedModel:
     else:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(model, recipe.random_weights)
-    to_network = None
-    if recipe.input == "source":
+    to_canvas = None
+    if from_source:
         norm = recipe.normalisation
-        to_network = SourceToNetwork(
-            Resample(*warp.zoom), recipe.network_input, norm.mean, norm.std, norm.order
-        )
+        to_canvas = SourceToCanvas(Resample(*warp.zoom), norm.mean, norm.std, norm.order)
+    height, width = recipe.network_input
     zoomed = ZoomedModel(
         model,
         Decode(recipe),
-        to_network=to_network,
+        to_canvas=to_canvas,
+        padding=(height - recipe.canvas[0], width - recipe.canvas[1]),
         unzoom=None if warp.unzoom is None else [Unzoom(pairs) for pairs in warp.unzoom],
         groups=GROUPS,
         outputs=OUTPUTS,

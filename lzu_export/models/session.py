@@ -1,0 +1,36 @@
+"""PyTorch behind the engines' Session interface: the reference that all engines are held to."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
+from lzu_export.models.zoom import ZoomedModel
+
+
+class TorchSession:
+    """Runs a ZoomedModel on the CPU."""
+
+    provider = "PyTorch"
+
+    def __init__(self, model: ZoomedModel, inputs: tuple[TensorSpec, ...]) -> None:
+        """`inputs` are those of the engines made from the model."""
+        self.model, self.inputs = model, inputs
+        self.outputs: tuple[TensorSpec, ...] = ()
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """The outputs only; see `engines.base.Session`."""
+        values = self.all_values(inputs)
+        return {name: values[name] for name in self.model.outputs}
+
+    def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Every arrow and output by name, in the order of the chain."""
+        check_inputs(self.inputs, inputs)
+        (image,) = inputs.values()
+        with torch.inference_mode():
+            values = self.model(torch.from_numpy(np.ascontiguousarray(image)))
+        return {
+            name: value.numpy() for name, value in zip(self.model.output_names, values, strict=True)
+        }

@@ -1,0 +1,448 @@
+"""The compiler's driver: from a recipe to a verified bundle, stage by stage."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+import yaml
+
+from lzu_export import provenance
+from lzu_export.datasets import EvaluationSet, open_dataset
+from lzu_export.engines.base import TensorSpec
+from lzu_export.engines.onnxruntime import time_models
+from lzu_export.errors import LzuError
+from lzu_export.evaluate import evaluate, latencies
+from lzu_export.graph.choose import choose_lowerings
+from lzu_export.graph.lint import lint
+from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
+from lzu_export.graph.targets import DEFAULTS, target_passes
+from lzu_export.progress import Reporter
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE, Detector, open_session
+from lzu_export.runtime.manifest import (
+    FILE,
+    Accuracy,
+    Drift,
+    Engine,
+    Latency,
+    Lowering,
+    Manifest,
+    Tensor,
+    read_manifest,
+    sha256,
+)
+from lzu_export.runtime.preprocess import Frame, ZoomedInput
+from lzu_export.runtime.reference import FILE as REFERENCE_FILE
+from lzu_export.runtime.reference import Reference, read_reference, subsample, write_reference
+from lzu_export.tasks.warps import Warp, make_warp
+from lzu_export.verify import compare, first_drift, not_run
+from lzu_export.workspace import Record, Workspace
+
+if TYPE_CHECKING:
+    from lzu_export.models.session import TorchSession
+
+log = logging.getLogger(__name__)
+
+REFERENCE_BATCHES = 2
+"""Batches of frames whose values at every arrow go into the bundle."""
+MAIN_METRIC = "AP"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an export came to."""
+
+    folder: Path
+    manifest: Manifest
+    status: Literal["exported", "resumed", "up to date"]
+
+
+def export(
+    recipe: Recipe, out: Path, *, force: bool = False, report: Reporter | None = None
+) -> Outcome:
+    """Export one recipe into the bundle `out`/TASK/VARIANT-SCALEx.
+
+    Does nothing where the bundle is there, whole and made from the same inputs; continues an
+    interrupted export; publishes only a bundle whose engines passed their verification.
+
+    Args:
+        recipe: what to export.
+        out: folder of all bundles.
+        force: export again even if nothing changed.
+        report: where progress is shown.
+
+    Raises:
+        LzuError: an input is missing or unfit, a target refuses the graph, an engine drifts from
+            PyTorch, or the disk refuses.
+    """
+    report = report or Reporter(quiet=True)
+    _check_inputs(recipe)
+    final = out / recipe.task / recipe.label
+    fingerprint = provenance.fingerprint(recipe)
+    if not force and (manifest := _current(final, fingerprint)) is not None:
+        return Outcome(final, manifest, "up to date")
+    run = _Export(recipe, Workspace(final, fingerprint), report)
+    manifest = run.all_stages()
+    run.work.publish(manifest)
+    return Outcome(final, manifest, "resumed" if run.work.resumed else "exported")
+
+
+class _Export:
+    """One export: its workspace and what the stages share."""
+
+    def __init__(self, recipe: Recipe, work: Workspace, report: Reporter) -> None:
+        self.recipe, self.work, self.report = recipe, work, report
+
+    @cached_property
+    def warp(self) -> Warp:
+        return make_warp(self.recipe)
+
+    @cached_property
+    def torch_session(self) -> "TorchSession":
+        """PyTorch from the frame on, imported only by the stages that need it.
+
+        OpenCV's resize has no twin in PyTorch: such recipes begin at the network's input.
+        """
+        from lzu_export.models.session import TorchSession
+        from lzu_export.tasks.detection import assemble
+
+        from_source = self.recipe.sampler != "opencv"
+        model = assemble(self.recipe, self.warp, from_source=from_source)
+        return TorchSession(model, (image_input(self.recipe, from_source=from_source),))
+
+    @cached_property
+    def dataset(self) -> EvaluationSet | None:
+        name = self.recipe.evaluation.dataset
+        return open_dataset(name, self.recipe.evaluation.frames) if name else None
+
+    def all_stages(self) -> Manifest:
+        """Run what is not done yet, in order, and describe the result."""
+        canonical = self._stage(
+            "trace", ["model.fp32.onnx", WARP_FILE, "recipe.yaml", "labels.txt"]
+        )
+        self._stage("reference", [REFERENCE_FILE])
+        engines, drifts = [], []
+        for target in self.recipe.targets:
+            engine = self._engine(target)
+            engines.append(engine)
+            record = self.work.run(f"verify {target}", [], lambda e=engine: self._verify(e))
+            drifts.append(Drift.model_validate(record))
+            self._refuse_drift(drifts[-1])
+        accuracy = latency = None
+        measured = [engine for engine in engines if engine.target == "onnxruntime"]
+        if self.dataset is not None and measured:
+            record = self.work.run("accuracy", [], lambda: self._accuracy(measured))
+            accuracy = Accuracy.model_validate(record)
+            self._refuse_loss(accuracy)
+        if measured:
+            record = self.work.run("latency", [], lambda: self._latency(measured))
+            latency = Latency.model_validate(record)
+        return Manifest(
+            name=self.recipe.name,
+            task=self.recipe.task,
+            variant=self.recipe.variant,
+            precision=self.recipe.precision,
+            recipe=_portable(self.recipe),
+            fingerprint=self.work.fingerprint,
+            checkpoint=provenance.checkpoint_identity(self.recipe),
+            warp={
+                "sha256": self.work.hashes()[WARP_FILE],
+                "geometry": self.recipe.warp.geometry,
+            },
+            opset=canonical["opset"],
+            engines=tuple(engines),
+            drift=tuple(drifts),
+            accuracy=accuracy,
+            latency=latency,
+            versions=provenance.versions(),
+            source_revision=provenance.source_revision(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            stages=self.work.seconds(),
+            files=self.work.hashes(),
+        )
+
+    def _stage(self, name: str, files: list[str]) -> Record:
+        make = {"trace": self._trace, "reference": self._reference}[name]
+        return self.work.run(name, files, make)
+
+    def _trace(self) -> Record:
+        with self.report.working("tracing the model"):
+            import torch
+
+            from lzu_export.models.trace import OPSET, trace
+            from lzu_export.tasks.detection import assemble
+
+            from_source = self.recipe.input == "source"
+            module = assemble(self.recipe, self.warp, from_source=from_source)
+            spec = image_input(self.recipe, from_source=from_source)
+            example = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
+            model = trace(module, example, spec.name, module.output_names)
+            model, _ = run_passes(model, [keep_outputs(module.outputs), name_zoom()])
+        onnx.save(model, self.work.path("model.fp32.onnx"))
+        np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
+        data = _portable(self.recipe).model_dump(mode="json")
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        self.work.path("recipe.yaml").write_text(text, encoding="utf-8")
+        self.work.path("labels.txt").write_text("\n".join(self.recipe.classes) + "\n", "utf-8")
+        return {"opset": OPSET}
+
+    def _reference(self) -> Record:
+        with self.report.working("running PyTorch for the reference"):
+            frames = self._reference_frames()
+            references = [make_reference(self.torch_session, self._zoomed_input, f) for f in frames]
+        write_reference(self.work.path(REFERENCE_FILE), references)
+        return {}
+
+    def _engine(self, target: str) -> Engine:
+        derived = f"model.fp32.{target}.onnx"
+        record = self.work.run(f"derive {target}", [derived], lambda: self._derive(target, derived))
+        common = {
+            "target": target,
+            "precision": "fp32",
+            "onnx": derived,
+            "lowerings": tuple(Lowering(**each) for each in record["lowerings"]),
+            "passes": tuple(record["passes"]),
+        }
+        if target == "onnxruntime":
+            built = self.work.run("build onnxruntime", [], lambda: self._open_engine(derived))
+            return Engine(file=derived, **common, **built)
+        file = "model.fp32.rtx.engine"
+        built = self.work.run(f"build {target}", [file], lambda: self._build_rtx(derived, file))
+        return Engine(file=file, **common, **built)
+
+    def _derive(self, target: str, file: str) -> Record:
+        model = onnx.load(self.work.path("model.fp32.onnx"))
+        timer = _time_on_onnxruntime if target == "onnxruntime" else None
+        with self.report.working(f"lowering the warps for {target}"):
+            choices = choose_lowerings(
+                model,
+                zoom=self.recipe.lowering.zoom,
+                unzoom=self.recipe.lowering.unzoom,
+                defaults=DEFAULTS.get(target, {}),
+                timer=timer,
+            )
+            kinds = {choice.place: choice.kind for choice in choices}
+            derived, records = run_passes(model, target_passes(target, kinds))
+        for choice in choices:
+            log.info("%s: %s as %s (%s)", target, choice.place, choice.kind, choice.reason)
+        lint(derived, target)
+        onnx.save(derived, self.work.path(file))
+        return {
+            "lowerings": [asdict(choice) for choice in choices],
+            "passes": [asdict(record) for record in records],
+        }
+
+    def _open_engine(self, file: str) -> Record:
+        from lzu_export.engines.onnxruntime import OnnxRuntimeSession, version
+
+        session = OnnxRuntimeSession(self.work.path(file))
+        return _built(version(), (), session.inputs, session.outputs, 0.0)
+
+    def _build_rtx(self, onnx_file: str, file: str) -> Record:
+        import time
+
+        from lzu_export.engines.tensorrt_rtx import build
+
+        start = time.perf_counter()
+        with self.report.working("building the TensorRT-RTX engine"):
+            built = build(
+                self.work.path(onnx_file),
+                self.work.path(file),
+                compute_capabilities=self.recipe.compute_capabilities,
+            )
+        seconds = time.perf_counter() - start
+        capabilities = built.compute_capabilities
+        return _built(built.version, capabilities, built.inputs, built.outputs, seconds)
+
+    def _verify(self, engine: Engine) -> Record:
+        if engine.target != "onnxruntime":
+            return not_run(engine, self.recipe).model_dump(mode="json")
+        with self.report.working(f"comparing {engine.target} with PyTorch at every arrow"):
+            drift = compare(
+                self.recipe,
+                engine,
+                self.work.path("model.fp32.onnx"),
+                {each.place: each.kind for each in engine.lowerings},
+                open_session(engine, self.work.path(engine.file)),
+                read_reference(self.work.path(REFERENCE_FILE)),
+                self.warp.zoom,
+            )
+        return drift.model_dump(mode="json")
+
+    def _accuracy(self, engines: list[Engine]) -> Record:
+        assert self.dataset is not None
+        detectors = self._detectors(engines)
+        with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
+            metrics = evaluate(detectors, self.dataset, advance)
+        return Accuracy(
+            dataset=self.dataset.name,
+            frames=len(self.dataset),
+            pytorch=metrics.pop("pytorch"),
+            engines=metrics,
+            limit=self.recipe.tolerances.metric,
+        ).model_dump(mode="json")
+
+    def _latency(self, engines: list[Engine]) -> Record:
+        frames = list(read_reference(self.work.path(REFERENCE_FILE))[0].frames)
+        with self.report.working("measuring latency"):
+            milliseconds, runs = latencies(self._detectors(engines), frames)
+        return Latency(
+            machine=provenance.machine(),
+            threads=provenance.threads(),
+            runs=runs,
+            pytorch=milliseconds.pop("pytorch"),
+            engines=milliseconds,
+        ).model_dump(mode="json")
+
+    def _detectors(self, engines: list[Engine]) -> dict[str, Detector]:
+        arrays = self.warp.arrays()
+        as_torch = self.recipe
+        if self.recipe.sampler != "opencv":
+            as_torch = self.recipe.model_copy(update={"input": "source"})
+        detectors = {"pytorch": Detector(as_torch, self.torch_session, arrays)}
+        for engine in engines:
+            session = open_session(engine, self.work.path(engine.file))
+            name = f"{engine.target}/{engine.precision}"
+            detectors[name] = Detector(self.recipe, session, arrays)
+        return detectors
+
+    @cached_property
+    def _zoomed_input(self) -> ZoomedInput | None:
+        """What stands before a PyTorch model that begins at the network's input."""
+        opencv = self.recipe.sampler == "opencv"
+        return ZoomedInput(self.recipe, self.warp.zoom) if opencv else None
+
+    def _reference_frames(self) -> list[list[Frame]]:
+        need = REFERENCE_BATCHES * self.recipe.batch
+        if self.dataset is None:
+            return [[noise_frame(self.recipe.source, seed=i) for i in range(self.recipe.batch)]]
+        chosen: list[Frame] = []
+        places = set(np.linspace(0, len(self.dataset) - 1, need).round().astype(int).tolist())
+        last = max(places)
+        for i, (_, frame) in enumerate(self.dataset.frames()):
+            if i in places:
+                chosen.append(frame)
+            if i == last:
+                break
+        chosen += chosen[-1:] * (-len(chosen) % self.recipe.batch)
+        size = self.recipe.batch
+        return [chosen[i : i + size] for i in range(0, len(chosen), size)]
+
+    def _refuse_drift(self, drift: Drift) -> None:
+        name = first_drift(drift)
+        if name is not None:
+            value = {**drift.arrows, **drift.outputs}[name]
+            raise LzuError(
+                f"the {drift.target} engine drifts from PyTorch: the first difference is at {name}, "
+                f"{value:.2g} where {drift.limit:.2g} is allowed; no bundle was written"
+            )
+
+    def _refuse_loss(self, accuracy: Accuracy) -> None:
+        for name, metrics in accuracy.engines.items():
+            lost = abs(metrics[MAIN_METRIC] - accuracy.pytorch[MAIN_METRIC])
+            if lost > accuracy.limit:
+                raise LzuError(
+                    f"{MAIN_METRIC} of {name} differs from PyTorch's by {lost:.2f} points where "
+                    f"{accuracy.limit:g} is allowed; no bundle was written"
+                )
+
+
+def make_reference(
+    session: "TorchSession", prepare: ZoomedInput | None, frames: list[Frame]
+) -> Reference:
+    """PyTorch's values at every arrow for one batch of frames."""
+    batch = np.stack(frames)
+    (spec,) = session.inputs
+    values = session.all_values({spec.name: prepare(frames) if prepare else batch})
+    outputs = {name: values[name] for name in session.model.outputs}
+    arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
+    return Reference(batch, arrows, outputs)
+
+
+def noise_frame(source: tuple[int, int], seed: int) -> Frame:
+    """A smooth random picture, for recipes without an evaluation set."""
+    import cv2
+
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (source[0] // 8 + 2, source[1] // 8 + 2, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (source[1], source[0])), np.uint8)
+
+
+def _current(final: Path, fingerprint: str) -> Manifest | None:
+    """The finished bundle if it was made from these inputs and is whole."""
+    if not (final / FILE).is_file():
+        return None
+    try:
+        manifest = read_manifest(final)
+    except LzuError:
+        return None  # damaged, or of an older format: it is made again
+    whole = manifest.fingerprint == fingerprint and all(
+        (final / name).is_file() and sha256(final / name) == digest
+        for name, digest in manifest.files.items()
+    )
+    return manifest if whole else None
+
+
+def _check_inputs(recipe: Recipe) -> None:
+    """Refuse before any work what would fail later."""
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is None and recipe.random_weights is None:
+        raise LzuError(
+            f"recipe {recipe.name} has no checkpoint for the variant {recipe.variant}; give one "
+            "(CHECKPOINT=file), or RANDOM_WEIGHTS=0 to time an untrained network"
+        )
+    if path is not None and not path.is_file():
+        raise LzuError(f"checkpoint {path} does not exist; give a path that does")
+    saliency = recipe.warp.saliency
+    if recipe.variant != "uniform" and saliency is not None and not saliency.is_file():
+        raise LzuError(f"saliency {saliency} does not exist; give a path that does")
+
+
+def image_input(recipe: Recipe, *, from_source: bool) -> TensorSpec:
+    """The image input of a model that begins at the frame, or at the network's input."""
+    if from_source:
+        return TensorSpec(INPUT_NAMES["source"], "uint8", (recipe.batch, *recipe.source, 3))
+    return TensorSpec(INPUT_NAMES["zoomed"], "float32", (recipe.batch, 3, *recipe.network_input))
+
+
+def _portable(recipe: Recipe) -> Recipe:
+    """The recipe without this machine's paths: file names only."""
+    checkpoint = {variant: Path(path.name) for variant, path in recipe.checkpoint.items()}
+    saliency = Path(recipe.warp.saliency.name) if recipe.warp.saliency else None
+    dataset = recipe.evaluation.dataset
+    evaluation = recipe.evaluation.model_copy(
+        update={"dataset": Path(dataset).name if dataset else None}
+    )
+    warp = recipe.warp.model_copy(update={"saliency": saliency})
+    return recipe.model_copy(
+        update={"checkpoint": checkpoint, "warp": warp, "evaluation": evaluation}
+    )
+
+
+def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[float]:
+    return time_models([model.SerializeToString() for model in models])
+
+
+def _built(
+    version: str,
+    capabilities: tuple[str, ...],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    seconds: float,
+) -> Record:
+    def tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+        return [Tensor(**asdict(spec)).model_dump(mode="json") for spec in specs]
+
+    return {
+        "version": version,
+        "compute_capabilities": list(capabilities),
+        "inputs": tensors(inputs),
+        "outputs": tensors(outputs),
+        "build_seconds": round(seconds, 3),
+    }

@@ -1,0 +1,101 @@
+"""What made a bundle: fingerprints, versions, source revision, machine."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lzu_export import __version__
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.manifest import sha256
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "tensorrt-rtx")
+"""Packages whose release can change a bundle."""
+
+
+def versions() -> dict[str, str]:
+    """Releases of this package, Python and everything that shapes a bundle."""
+    found = {"lzu-export": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source_digest() -> str:
+    """Hash of this package's own source, so that a change of code makes a bundle stale."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Hash of all that a bundle depends on: recipe, weights, saliency, code, packages."""
+    inputs = {
+        "recipe": json.loads(
+            recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
+        ),
+        "checkpoint": checkpoint_identity(recipe),
+        "saliency": _digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
+        "source": source_digest(),
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def checkpoint_identity(recipe: Recipe) -> dict[str, str]:
+    """File name and hash of the weights, or the seed that stands for them."""
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is None:
+        return {"random_weights": str(recipe.random_weights)}
+    return {"file": path.name, "sha256": _digest(path) or ""}
+
+
+def source_revision() -> str:
+    """The source tree's git revision, `+changes` if it has uncommitted ones, or `unknown`."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return "unknown"
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except OSError:  # no git on this machine
+        return "unknown"
+    return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"
+
+
+def machine() -> str:
+    """Processor and number of usable threads."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {threads()} threads, {platform.system()} {platform.machine()}"
+
+
+def threads() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _digest(path: Path | None) -> str | None:
+    return sha256(path) if path is not None and path.is_file() else None

@@ -1,0 +1,111 @@
+"""From the camera's frames to an engine's input, in NumPy and OpenCV."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.warp.tables import Table, TablePair, table_matrix
+
+Frame = NDArray[np.uint8]
+"""H x W x 3, BGR like OpenCV's."""
+
+
+def check_frame(frame: Any, source: tuple[int, int], name: str = "frame") -> Frame:
+    """Refuse what is not a BGR image of the source size, naming it.
+
+    Raises:
+        LzuError: not an array, not uint8, not three channels, or of another size.
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+        shape = getattr(frame, "shape", type(frame).__name__)
+        raise LzuError(f"{name} is {shape}, not height x width x 3; convert it to a BGR image")
+    if frame.dtype != np.uint8:
+        raise LzuError(f"{name} is {frame.dtype}; give the camera's bytes as uint8")
+    if frame.shape[:2] != source:
+        raise LzuError(
+            f"{name} is {frame.shape[0]}x{frame.shape[1]} but this bundle takes "
+            f"{source[0]}x{source[1]}; export for that size, or pass resize (--resize)"
+        )
+    return frame
+
+
+class ZoomedInput:
+    """Zoom, normalise and pad on the host, for engines whose input is the zoomed image.
+
+    The separable warp is applied to the rows, then to the columns, as a short sum of gathered and
+    weighted lines: exact to float32, where OpenCV's remap quantises positions to 1/32 pixel before release 5.
+    """
+
+    def __init__(self, recipe: Recipe, zoom: TablePair) -> None:
+        """`zoom` are the warp's resample tables; `opencv` recipes resize instead."""
+        self.recipe = recipe
+        norm = recipe.normalisation
+        self._scale = (1 / np.array(norm.std, np.float64)).astype(np.float32)
+        self._shift = (-np.array(norm.mean, np.float64) / np.array(norm.std)).astype(np.float32)
+        self._rows = taps(zoom.rows, recipe.source[0])
+        self._cols = taps(zoom.cols, recipe.source[1])
+
+    def __call__(self, frames: Sequence[Frame]) -> NDArray[np.float32]:
+        """Frames of the source size to B x 3 x network input, float32, normalised."""
+        height, width = self.recipe.network_input
+        result = np.zeros((len(frames), 3, height, width), np.float32)
+        for image, frame in zip(result, frames, strict=True):
+            canvas = self._resize(frame)
+            if self.recipe.normalisation.order == "rgb":
+                canvas = canvas[:, :, ::-1]
+            for channel in range(3):
+                plane = image[channel, : canvas.shape[0], : canvas.shape[1]]
+                np.multiply(canvas[:, :, channel], self._scale[channel], out=plane)
+                plane += self._shift[channel]
+        return result
+
+    def _resize(self, frame: Frame) -> NDArray[Any]:
+        if self.recipe.sampler == "opencv":
+            height, width = self.recipe.canvas
+            return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+        return resample(frame, self._rows, self._cols)
+
+
+class Taps(NamedTuple):
+    """A resample table as gathered and weighted lines."""
+
+    index: NDArray[np.intp]
+    weights: NDArray[np.float32]
+
+
+def taps(table: Table, n_in: int) -> Taps:
+    """Indices (k, n_out) and weights (k, n_out) of the lines that a table sums up.
+
+    k is the widest row's number of non-zero weights.
+    """
+    matrix = table_matrix(table, n_in)
+    used = matrix != 0
+    first = np.where(used.any(axis=1), used.argmax(axis=1), 0)
+    last = np.where(used.any(axis=1), n_in - 1 - used[:, ::-1].argmax(axis=1), 0)
+    count = int((last - first).max()) + 1
+    index = np.minimum(first + np.arange(count)[:, None], n_in - 1)
+    weights = np.take_along_axis(matrix.T, index, axis=0)
+    # Near the end several taps fall on the last line, which must count once.
+    weights[1:][index[1:] == index[:-1]] = 0
+    return Taps(index.astype(np.intp), weights.astype(np.float32))
+
+
+def resample(image: NDArray[Any], rows: Taps, cols: Taps) -> NDArray[np.float32]:
+    """Sample an image H x W x 3 at a separable warp: its rows first, then its columns."""
+    return _weighted_lines(_weighted_lines(image, rows, axis=0), cols, axis=1)
+
+
+def _weighted_lines(image: NDArray[Any], lines: Taps, axis: int) -> NDArray[np.float32]:
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    total: NDArray[np.float32] | None = None
+    for index, weight in zip(lines.index, lines.weights, strict=True):
+        part = image.take(index, axis=axis).astype(np.float32, copy=False)
+        part *= weight.reshape(shape)
+        total = part if total is None else np.add(total, part, out=total)
+    assert total is not None, "a table has at least one tap"
+    return total

@@ -1,0 +1,73 @@
+"""`reference.npz`: a few frames and PyTorch's values at every arrow, so that a device can verify."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+
+FILE = "reference.npz"
+SAMPLES = 8192
+"""Values kept of an arrow, evenly spread; outputs are kept whole."""
+
+Values = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What PyTorch computed for one batch of frames."""
+
+    frames: NDArray[np.uint8]
+    """B x H x W x 3, BGR."""
+    arrows: Values
+    """Per arrow the samples that `subsample` takes of it."""
+    outputs: Values
+    """The decoded candidates, whole."""
+
+
+def subsample(values: NDArray[Any]) -> NDArray[Any]:
+    """At most SAMPLES values of an array, evenly spread over it in memory order.
+
+    The step is made odd so that it does not lock on to an even row length.
+    """
+    step = -(-values.size // SAMPLES)
+    if step > 1 and step % 2 == 0:
+        step += 1
+    return np.ascontiguousarray(values.reshape(-1)[::step])
+
+
+def write_reference(path: Path, references: Sequence[Reference]) -> None:
+    """Store references compressed."""
+    arrays: dict[str, Any] = {}
+    for i, reference in enumerate(references):
+        arrays[f"{i}/frames"] = reference.frames
+        arrays.update({f"{i}/arrow/{name}": v for name, v in reference.arrows.items()})
+        arrays.update({f"{i}/output/{name}": v for name, v in reference.outputs.items()})
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def read_reference(path: Path) -> list[Reference]:
+    """Read what `write_reference` stored.
+
+    Raises:
+        LzuError: the file is damaged.
+    """
+    try:
+        with np.load(path) as stored:
+            arrays: Mapping[str, Any] = dict(stored)
+    except (OSError, ValueError) as error:
+        raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
+    batches: dict[int, dict[str, Values]] = {}
+    for key, value in arrays.items():
+        number, kind, *name = key.split("/")
+        batch = batches.setdefault(int(number), {"frames": {}, "arrow": {}, "output": {}})
+        batch[kind][name[0] if name else ""] = value
+    return [
+        Reference(batch["frames"][""], batch["arrow"], batch["output"])
+        for _, batch in sorted(batches.items())
+    ]

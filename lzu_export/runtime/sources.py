@@ -1,0 +1,82 @@
+"""Frames from an image, a folder of images or a video file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.preprocess import Frame
+
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"})
+
+
+def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
+    """Yield (file name, BGR frame) of an image, of a folder's images by name, or of a video.
+
+    A video's frames are named after the file and their number. The source is checked at once,
+    before the first frame is asked for.
+
+    Raises:
+        LzuError: nothing there, an empty folder, an unknown or unreadable file.
+    """
+    path = Path(source)
+    if path.is_dir():
+        images = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES)
+        if not images:
+            raise LzuError(f"folder {path} holds no images ({', '.join(sorted(IMAGES))}); add some")
+        return _images(images)
+    if not path.is_file():
+        raise LzuError(f"{path} does not exist; give an image, a folder of images or a video")
+    if path.suffix.lower() in VIDEOS:
+        return _video(path)
+    return _images([path])
+
+
+def count(source: str | Path) -> int | None:
+    """How many frames `frames` will yield, or None where the file does not say."""
+    path = Path(source)
+    if path.is_dir():
+        return sum(each.suffix.lower() in IMAGES for each in path.iterdir())
+    if path.suffix.lower() in VIDEOS:
+        capture = cv2.VideoCapture(str(path))
+        number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        return number if number > 0 else None
+    return 1
+
+
+def read_image(path: Path) -> Frame:
+    """Read an image file as BGR."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise LzuError(f"{path} cannot be read as an image; check that it is one and is whole")
+    return np.asarray(image, np.uint8)
+
+
+def _images(paths: list[Path]) -> Iterator[tuple[str, Frame]]:
+    return ((path.name, read_image(path)) for path in paths)
+
+
+def _video(path: Path) -> Iterator[tuple[str, Frame]]:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise LzuError(f"{path} cannot be read as a video; check that it is one and is whole")
+
+    def generate() -> Iterator[tuple[str, Frame]]:
+        number = 0
+        try:
+            while True:
+                there, image = capture.read()
+                if not there:
+                    break
+                yield f"{path.stem}_{number:06d}.jpg", np.asarray(image, np.uint8)
+                number += 1
+        finally:
+            capture.release()
+        if number == 0:
+            raise LzuError(f"{path} holds no frame; check that the video is whole")
+
+    return generate()

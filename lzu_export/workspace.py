@@ -1,0 +1,131 @@
+"""The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
+from lzu_export.runtime.manifest import Manifest, sha256
+
+STATE_FILE = "state.json"
+
+Record = dict[str, Any]
+
+
+class Workspace:
+    """A bundle in the making, beside the place where it will stand.
+
+    Finished stages are recorded with the hashes of their files. A later run with the same
+    fingerprint continues after them; any other fingerprint starts afresh.
+    """
+
+    def __init__(self, final: Path, fingerprint: str) -> None:
+        """Open or create the working folder of the bundle `final`."""
+        self.final, self.fingerprint = final, fingerprint
+        self.folder = final.parent / f".{final.name}.partial"
+        self.stages: dict[str, Record] = {}
+        self.resumed: list[str] = []
+        with readable_os_errors(f"the bundle {final}"):
+            self._open()
+
+    def run(self, stage: str, files: list[str], make: Callable[[], Record]) -> Record:
+        """Do a stage unless it is done: `make` writes `files` and returns a JSON record."""
+        done = self.stages.get(stage)
+        if done is not None and self._intact(done["files"], files):
+            if stage not in self.resumed:
+                self.resumed.append(stage)
+            return dict(done["record"])
+        start = time.perf_counter()
+        with readable_os_errors(f"the bundle {self.final}"):
+            record = make()
+            self.stages[stage] = {
+                "record": record,
+                "seconds": round(time.perf_counter() - start, 3),
+                "files": {name: sha256(self.folder / name) for name in files},
+            }
+            self._save()
+        return record
+
+    def path(self, name: str) -> Path:
+        """A file of the bundle in the making."""
+        return self.folder / name
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every file that the stages wrote."""
+        merged: dict[str, str] = {}
+        for stage in self.stages.values():
+            merged.update(stage["files"])
+        return dict(sorted(merged.items()))
+
+    def seconds(self) -> dict[str, float]:
+        """Time each stage took, resumed ones as they took when they ran."""
+        return {name: stage["seconds"] for name, stage in self.stages.items()}
+
+    def publish(self, manifest: Manifest) -> None:
+        """Write the manifest and put the folder in its place, replacing an older bundle."""
+        with readable_os_errors(f"the bundle {self.final}"):
+            text = manifest.model_dump_json(indent=2) + "\n"
+            self.path(MANIFEST_FILE).write_text(text, encoding="utf-8")
+            keep = {*manifest.files, MANIFEST_FILE}
+            for path in self.folder.iterdir():
+                if path.name not in keep:
+                    path.unlink()
+            old = self.final.parent / f".{self.final.name}.old"
+            shutil.rmtree(old, ignore_errors=True)
+            if self.final.exists():
+                os.replace(self.final, old)
+            os.replace(self.folder, self.final)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _open(self) -> None:
+        state = self.folder / STATE_FILE
+        if state.is_file():
+            try:
+                stored = json.loads(state.read_text(encoding="utf-8"))
+                if stored["fingerprint"] == self.fingerprint:
+                    self.stages = stored["stages"]
+                    return
+            except (ValueError, KeyError, TypeError):
+                pass  # cut off while it was written: the stages are done again
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def _intact(self, hashes: dict[str, str], files: list[str]) -> bool:
+        return set(hashes) == set(files) and all(
+            self.path(name).is_file() and sha256(self.path(name)) == digest
+            for name, digest in hashes.items()
+        )
+
+    def _save(self) -> None:
+        state = {"fingerprint": self.fingerprint, "stages": self.stages}
+        temporary = self.path(STATE_FILE + ".new")
+        temporary.write_text(json.dumps(state), encoding="utf-8")
+        os.replace(temporary, self.path(STATE_FILE))
+
+
+@contextmanager
+def readable_os_errors(what: str) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a sentence with the remedy.
+
+    Raises:
+        LzuError: in place of any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: "the disk is full; free space and run again, finished stages are kept",
+            errno.EDQUOT: "the disk quota is used up; free space and run again",
+            errno.EACCES: "permission is denied; make the folder writable or choose another (OUT)",
+            errno.EPERM: "the operation is not permitted; choose another folder (OUT)",
+            errno.EROFS: "the file system is read-only; choose another folder (OUT)",
+            errno.ENOTDIR: "part of the path is a file; choose another folder (OUT)",
+        }.get(error.errno or 0, f"{error.strerror or error}; mend that and run again")
+        raise LzuError(f"{what} cannot be written: {remedy}") from error
