@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +31,6 @@ from lzu_export.runtime.manifest import (
     Drift,
     Engine,
     Latency,
-    Lowering,
     Manifest,
     Tensor,
     read_manifest,
@@ -105,16 +104,7 @@ class _Export:
 
     @cached_property
     def torch_session(self) -> "TorchSession":
-        """PyTorch from the frame on, imported only by the stages that need it.
-
-        OpenCV's resize has no twin in PyTorch: such recipes begin at the network's input.
-        """
-        from lzu_export.models.session import TorchSession
-        from lzu_export.tasks.detection import assemble
-
-        from_source = self.recipe.sampler != "opencv"
-        model = assemble(self.recipe, self.warp, from_source=from_source)
-        return TorchSession(model, (image_input(self.recipe, from_source=from_source),))
+        return torch_session(self.recipe, self.warp)
 
     @cached_property
     def dataset(self) -> EvaluationSet | None:
@@ -131,7 +121,7 @@ class _Export:
         for target in self.recipe.targets:
             engine = self._engine(target)
             engines.append(engine)
-            record = self.work.run(f"verify {target}", [], lambda e=engine: self._verify(e))
+            record = self.work.run(f"verify {target}", [], partial(self._verify, engine))
             drifts.append(Drift.model_validate(record))
             self._refuse_drift(drifts[-1])
         accuracy = latency = None
@@ -202,19 +192,14 @@ class _Export:
     def _engine(self, target: str) -> Engine:
         derived = f"model.fp32.{target}.onnx"
         record = self.work.run(f"derive {target}", [derived], lambda: self._derive(target, derived))
-        common = {
-            "target": target,
-            "precision": "fp32",
-            "onnx": derived,
-            "lowerings": tuple(Lowering(**each) for each in record["lowerings"]),
-            "passes": tuple(record["passes"]),
-        }
         if target == "onnxruntime":
+            file = derived
             built = self.work.run("build onnxruntime", [], lambda: self._open_engine(derived))
-            return Engine(file=derived, **common, **built)
-        file = "model.fp32.rtx.engine"
-        built = self.work.run(f"build {target}", [file], lambda: self._build_rtx(derived, file))
-        return Engine(file=file, **common, **built)
+        else:
+            file = "model.fp32.rtx.engine"
+            built = self.work.run(f"build {target}", [file], lambda: self._build_rtx(derived, file))
+        described = {"target": target, "precision": "fp32", "file": file, "onnx": derived}
+        return Engine.model_validate({**described, **record, **built})
 
     def _derive(self, target: str, file: str) -> Record:
         model = onnx.load(self.work.path("model.fp32.onnx"))
@@ -339,8 +324,8 @@ class _Export:
         if name is not None:
             value = {**drift.arrows, **drift.outputs}[name]
             raise LzuError(
-                f"the {drift.target} engine drifts from PyTorch: the first difference is at {name}, "
-                f"{value:.2g} where {drift.limit:.2g} is allowed; no bundle was written"
+                f"the {drift.target} engine drifts from PyTorch: the first difference is at "
+                f"{name}, {value:.2g} where {drift.limit:.2g} is allowed; no bundle was written"
             )
 
     def _refuse_loss(self, accuracy: Accuracy) -> None:
@@ -351,6 +336,19 @@ class _Export:
                     f"{MAIN_METRIC} of {name} differs from PyTorch's by {lost:.2f} points where "
                     f"{accuracy.limit:g} is allowed; no bundle was written"
                 )
+
+
+def torch_session(recipe: Recipe, warp: Warp) -> "TorchSession":
+    """PyTorch from the frame on; imports torch.
+
+    OpenCV's resize has no twin in PyTorch: such recipes begin at the network's input.
+    """
+    from lzu_export.models.session import TorchSession
+    from lzu_export.tasks.detection import assemble
+
+    from_source = recipe.sampler != "opencv"
+    model = assemble(recipe, warp, from_source=from_source)
+    return TorchSession(model, (image_input(recipe, from_source=from_source),))
 
 
 def make_reference(

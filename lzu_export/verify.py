@@ -38,8 +38,13 @@ def arrow_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def verify_bundle(folder: Path, manifest: Manifest, engine: Engine) -> Drift:
-    """Compare one engine of a bundle with the bundle's reference.
+def verify_bundle(
+    folder: Path,
+    manifest: Manifest,
+    engine: Engine,
+    references: Sequence[Reference] | None = None,
+) -> Drift:
+    """Compare one engine of a bundle with `references`, by default the bundle's own.
 
     The arrows come from a flavour of the same graph with marked outputs, in the same lowering; the
     shipped engine is checked at its outputs.
@@ -50,7 +55,8 @@ def verify_bundle(folder: Path, manifest: Manifest, engine: Engine) -> Drift:
     if engine.target != "onnxruntime":
         check_file(folder, engine.file, manifest)
         return not_run(engine, manifest.recipe)
-    references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
+    if references is None:
+        references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         zoom = TablePair(arrays["zoom_rows"], arrays["zoom_cols"])
     canonical = check_file(folder, f"model.{engine.precision}.onnx", manifest)
@@ -113,6 +119,12 @@ def first_drift(drift: Drift) -> str | None:
         if not difference <= drift.limit:
             return name
     return None
+
+
+def worst_drift(drift: Drift) -> tuple[str, float] | None:
+    """The arrow or output that differs most, with its difference."""
+    differences = {**drift.arrows, **drift.outputs}
+    return max(differences.items(), key=lambda item: item[1]) if differences else None
 
 
 def candidates(

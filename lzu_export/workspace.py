@@ -1,16 +1,14 @@
 """The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
 
-import errno
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import readable_os_errors
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
 from lzu_export.runtime.manifest import Manifest, sha256
 
@@ -108,24 +106,3 @@ class Workspace:
         temporary = self.path(STATE_FILE + ".new")
         temporary.write_text(json.dumps(state), encoding="utf-8")
         os.replace(temporary, self.path(STATE_FILE))
-
-
-@contextmanager
-def readable_os_errors(what: str) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a sentence with the remedy.
-
-    Raises:
-        LzuError: in place of any OSError inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        remedy = {
-            errno.ENOSPC: "the disk is full; free space and run again, finished stages are kept",
-            errno.EDQUOT: "the disk quota is used up; free space and run again",
-            errno.EACCES: "permission is denied; make the folder writable or choose another (OUT)",
-            errno.EPERM: "the operation is not permitted; choose another folder (OUT)",
-            errno.EROFS: "the file system is read-only; choose another folder (OUT)",
-            errno.ENOTDIR: "part of the path is a file; choose another folder (OUT)",
-        }.get(error.errno or 0, f"{error.strerror or error}; mend that and run again")
-        raise LzuError(f"{what} cannot be written: {remedy}") from error

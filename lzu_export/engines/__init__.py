@@ -1,1 +1,1 @@
-"""One module a target: build an engine from an ONNX file and open it as a Session. No torch here."""
+"""One module a target: builds an engine of an ONNX file, opens it as a Session. No torch."""

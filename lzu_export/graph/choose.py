@@ -54,7 +54,7 @@ def choose_lowerings(
                     f"lowering.{place} is {wanted}, which cannot express the antialiased sampler; "
                     f"choose one of {', '.join(possible)}"
                 )
-            choices.append(Choice(name, wanted, "set in the recipe"))  # type: ignore[arg-type]
+            choices.append(Choice(name, wanted, "set in the recipe"))
         elif timer is None:
             kind, reason = defaults[place]
             if kind not in possible:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import onnx
 import onnx_graphsurgeon as gs
-
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from lzu_export.errors import LzuError

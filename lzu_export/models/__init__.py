@@ -1,1 +1,1 @@
-"""PyTorch modules with OpenMMLab parameter names, and what traces them to ONNX. torch may be imported here."""
+"""PyTorch modules with OpenMMLab parameter names, and what traces them: torch lives here."""

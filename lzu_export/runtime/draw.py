@@ -54,7 +54,7 @@ def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
     zoomed = zoom(detector, frame)
     scale = height / zoomed.shape[0]
     size = (round(zoomed.shape[1] * scale), height)
-    right = cv2.resize(zoomed, size, interpolation=cv2.INTER_NEAREST)
+    right = np.asarray(cv2.resize(zoomed, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     unit = max(1, round(min(frame.shape[:2]) / 400))
     _caption(left, "source, sampling grid", unit)
     _caption(right, f"zoomed {zoomed.shape[0]}x{zoomed.shape[1]}", unit)

@@ -38,7 +38,8 @@ class ZoomedInput:
     """Zoom, normalise and pad on the host, for engines whose input is the zoomed image.
 
     The separable warp is applied to the rows, then to the columns, as a short sum of gathered and
-    weighted lines: exact to float32, where OpenCV's remap quantises positions to 1/32 pixel before release 5.
+    weighted lines: exact to float32, where OpenCV's remap rounds
+    positions to 1/32 pixel before release 5.
     """
 
     def __init__(self, recipe: Recipe, zoom: TablePair) -> None:
@@ -50,8 +51,8 @@ class ZoomedInput:
         self._rows = taps(zoom.rows, recipe.source[0])
         self._cols = taps(zoom.cols, recipe.source[1])
 
-    def __call__(self, frames: Sequence[Frame]) -> NDArray[np.float32]:
-        """Frames of the source size to B x 3 x network input, float32, normalised."""
+    def __call__(self, frames: Sequence[Frame] | Frame) -> NDArray[np.float32]:
+        """Frames (H x W x 3, source size) to B x 3 x network input, float32, normalised."""
         height, width = self.recipe.network_input
         result = np.zeros((len(frames), 3, height, width), np.float32)
         for image, frame in zip(result, frames, strict=True):
@@ -74,12 +75,12 @@ class ZoomedInput:
 class Taps(NamedTuple):
     """A resample table as gathered and weighted lines."""
 
-    index: NDArray[np.intp]
+    lines: NDArray[np.intp]
     weights: NDArray[np.float32]
 
 
 def taps(table: Table, n_in: int) -> Taps:
-    """Indices (k, n_out) and weights (k, n_out) of the lines that a table sums up.
+    """Line numbers (k, n_out) and weights (k, n_out) of the lines that a table sums up.
 
     k is the widest row's number of non-zero weights.
     """
@@ -100,11 +101,11 @@ def resample(image: NDArray[Any], rows: Taps, cols: Taps) -> NDArray[np.float32]
     return _weighted_lines(_weighted_lines(image, rows, axis=0), cols, axis=1)
 
 
-def _weighted_lines(image: NDArray[Any], lines: Taps, axis: int) -> NDArray[np.float32]:
+def _weighted_lines(image: NDArray[Any], table: Taps, axis: int) -> NDArray[np.float32]:
     shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
     total: NDArray[np.float32] | None = None
-    for index, weight in zip(lines.index, lines.weights, strict=True):
-        part = image.take(index, axis=axis).astype(np.float32, copy=False)
+    for lines, weight in zip(table.lines, table.weights, strict=True):
+        part = image.take(lines, axis=axis).astype(np.float32, copy=False)
         part *= weight.reshape(shape)
         total = part if total is None else np.add(total, part, out=total)
     assert total is not None, "a table has at least one tap"

@@ -1,4 +1,4 @@
-"""`reference.npz`: a few frames and PyTorch's values at every arrow, so that a device can verify."""
+"""`reference.npz`: frames and PyTorch's values at every arrow, so that a device can verify."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """From a recipe's warp settings to knots and resample tables. No torch."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,26 @@ class Warp:
                 arrays[f"unzoom_{level}_{i}_rows"] = pair.rows
                 arrays[f"unzoom_{level}_{i}_cols"] = pair.cols
         return arrays
+
+
+def stored_warp(arrays: Mapping[str, Any]) -> Warp:
+    """The warp that `Warp.arrays` stored."""
+    levels: dict[int, dict[int, dict[str, Any]]] = {}
+    for key, value in arrays.items():
+        if key.startswith("unzoom_"):
+            _, level, part, axis = key.split("_")
+            levels.setdefault(int(level), {}).setdefault(int(part), {})[axis] = value
+    unzoom = [
+        [TablePair(**tables) for _, tables in sorted(parts.items())]
+        for _, parts in sorted(levels.items())
+    ]
+    return Warp(
+        arrays["saliency"],
+        arrays["knots_x"],
+        arrays["knots_y"],
+        TablePair(arrays["zoom_rows"], arrays["zoom_cols"]),
+        unzoom or None,
+    )
 
 
 def make_warp(recipe: Recipe) -> Warp:

@@ -1,0 +1,286 @@
+"""`lzu-export`: thin argument groups over the API. Results go to stdout, all else to stderr."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from lzu_export.errors import LzuError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compile Learning to Zoom and Unzoom models to verified ONNX graphs and engines.",
+)
+
+EXIT_ERROR = 2
+EXIT_DRIFT = 1
+VARIANTS = ("fixed", "uniform")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
+
+
+@app.callback()
+def _main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done and why.")] = (
+        False
+    ),
+) -> None:
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+
+
+@app.command()
+def export(
+    recipe: Annotated[str, typer.Argument(help="Task (det), shipped recipe, or a recipe file.")],
+    variant: Annotated[
+        str | None, typer.Option(help="fixed, uniform, or both separated by a space.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Targets separated by spaces: onnxruntime tensorrt-rtx.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Precisions separated by spaces.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
+    ] = None,
+    saliency: Annotated[
+        Path | None, typer.Option(help="Saliency map (.npy, .pkl) or COCO boxes (.json).")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Evaluation set: demo, COCO annotations, or none.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
+    random_weights: Annotated[
+        int | None, typer.Option(help="Seed of untrained weights, for timing only.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any recipe key, such as lowering.zoom=banded; repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),
+    force: Annotated[bool, typer.Option(help="Export again even if nothing changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a recipe into verified bundles, one a variant, and print what they came to."""
+    from lzu_export.pipeline import export as export_recipe
+    from lzu_export.progress import Reporter
+    from lzu_export.recipes import load_recipe
+    from lzu_export.tables import export_table
+
+    overrides = _key_values(set_ or [])
+    given = {
+        "scale": scale,
+        "targets": target.split() if target else None,
+        "precision": precision.split() if precision else None,
+        "warp.saliency": _absolute(saliency),
+        "evaluation.frames": frames,
+        "random_weights": random_weights,
+    }
+    overrides |= {key: value for key, value in given.items() if value is not None}
+    if dataset is not None:
+        overrides["evaluation.dataset"] = _dataset(dataset)
+    if random_weights is not None:
+        overrides["checkpoint"] = {}
+    # A checkpoint belongs to one variant: without VARIANT it is the recipe's own.
+    variants = variant.split() if variant else [None] if checkpoint else list(VARIANTS)
+    recipes = []
+    for each in variants:
+        mine = dict(overrides)
+        if each is not None:
+            mine["variant"] = each
+        if checkpoint is not None:
+            kind = each or load_recipe(recipe, mine).variant
+            mine["checkpoint"] = {kind: _absolute(checkpoint)}
+        recipes.append(load_recipe(recipe, mine))
+    report = Reporter()
+    outcomes = []
+    for each_recipe in recipes:
+        report.note(f"[bold]{each_recipe.name}[/] {each_recipe.label}")
+        outcome = export_recipe(each_recipe, out, force=force, report=report)
+        report.note(f"  {outcome.status}: {outcome.folder}")
+        outcomes.append(outcome)
+    if as_json:
+        _print_json(
+            [
+                {"bundle": str(o.folder), "status": o.status, **o.manifest.model_dump(mode="json")}
+                for o in outcomes
+            ]
+        )
+    else:
+        Console().print(export_table(outcomes))
+
+
+@app.command()
+def verify(
+    bundle: Bundle,
+    live: Annotated[
+        Path | None,
+        typer.Option(help="Run PyTorch on frames of your own: image, folder or video."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Frames taken of --live.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
+    from lzu_export.runtime.manifest import read_manifest
+    from lzu_export.tables import drift_table
+    from lzu_export.verify import first_drift, verify_bundle
+
+    manifest = read_manifest(bundle)
+    references = None
+    if live is not None:
+        from lzu_export.live import live_references
+
+        references = live_references(bundle, manifest, live, checkpoint, limit)
+    drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
+    if as_json:
+        _print_json([drift.model_dump(mode="json") for drift in drifts])
+    else:
+        Console().print(drift_table(drifts))
+    failed = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
+    for drift, name in failed:
+        value = {**drift.arrows, **drift.outputs}[name]
+        _complain(
+            f"{drift.target} {drift.precision} drifts: the first difference is at {name}, "
+            f"{value:.2g} where {drift.limit:.2g} is allowed"
+        )
+    if failed:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@app.command()
+def run(
+    bundle: Bundle,
+    source: Annotated[Path, typer.Argument(help="An image, a folder of images or a video.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures and results.")] = Path("run"),
+    show_warp: Annotated[
+        bool, typer.Option("--show-warp", help="Draw the sampling grid and the zoomed image.")
+    ] = False,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Bring frames of another size to the source size.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Detect in frames: pictures with boxes, and COCO results in results.json."""
+    from lzu_export.progress import Reporter
+    from lzu_export.runtime.apply import apply
+
+    counts = apply(
+        bundle, source, out, show_warp=show_warp, resize=resize, report=Reporter(quiet=as_json)
+    )
+    if as_json:
+        _print_json(counts)
+    else:
+        print(
+            f"{counts['frames']} frames, {counts['detections']} detections, "
+            f"{counts['milliseconds']:.1f} ms a frame: {out}"
+        )
+
+
+@app.command()
+def build(
+    bundle: Bundle,
+    compute_capability: Annotated[
+        list[str] | None, typer.Option(help="Such as 8.9; repeatable. Default: portable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Engine file to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a bundle's TensorRT-RTX engine again, for compute capabilities of your choice."""
+    from lzu_export.rebuild import rebuild
+
+    built = rebuild(bundle, compute_capability or [], out)
+    if as_json:
+        _print_json(built)
+    else:
+        print(f"{built['file']}: TensorRT-RTX {built['version']}, for {built['for']}")
+
+
+@app.command()
+def inspect(bundle: Bundle, as_json: Json = False) -> None:
+    """Show what a bundle holds, how its warps were lowered and how far it drifts."""
+    from lzu_export.runtime.manifest import read_manifest
+    from lzu_export.tables import inspect_tables
+
+    manifest = read_manifest(bundle)
+    if as_json:
+        _print_json(manifest.model_dump(mode="json"))
+    else:
+        console = Console()
+        for table in inspect_tables(manifest):
+            console.print(table)
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the recipes that ship with the package."""
+    from lzu_export.recipes import list_recipes, load_recipe
+
+    rows = [load_recipe(name) for name in list_recipes()]
+    if as_json:
+        _print_json([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        source, canvas = ("x".join(map(str, size)) for size in (row.source, row.canvas))
+        print(f"{row.name:24} {row.task:6} {source} -> {canvas}, {len(row.classes)} classes")
+
+
+def main() -> None:
+    """Entry point: errors meant for the user become one sentence on stderr and status 2."""
+    try:
+        app()
+    except LzuError as error:
+        _complain(str(error))
+        sys.exit(EXIT_ERROR)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(f"[red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.resolve()) if path is not None else None
+
+
+def _dataset(name: str) -> str | None:
+    if name == "none":
+        return None
+    return str(Path(name).resolve()) if name.endswith(".json") else name
+
+
+def _key_values(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise LzuError(f"--set {pair} has no value; write key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise LzuError(f"--set {pair} has a value that is not YAML; quote it") from error
+    return values
+
+
+if __name__ == "__main__":
+    main()

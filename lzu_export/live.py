@@ -1,0 +1,66 @@
+"""References of the moment: PyTorch on frames of the user's own."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import make_reference, torch_session
+from lzu_export.provenance import checkpoint_identity
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.runtime.detector import WARP_FILE
+from lzu_export.runtime.manifest import Manifest, check_file
+from lzu_export.runtime.preprocess import ZoomedInput, check_frame
+from lzu_export.runtime.reference import Reference
+from lzu_export.runtime.sources import frames
+from lzu_export.tasks.warps import stored_warp
+
+
+def live_references(
+    folder: Path, manifest: Manifest, source: Path, checkpoint: Path | None, limit: int
+) -> list[Reference]:
+    """PyTorch's values at every arrow for up to `limit` frames of `source`.
+
+    The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
+    the bundle's name.
+
+    Raises:
+        LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
+    """
+    recipe = _with_checkpoint(manifest, checkpoint)
+    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
+        warp = stored_warp(dict(arrays))
+    session = torch_session(recipe, warp)
+    prepare = ZoomedInput(recipe, warp.zoom) if recipe.sampler == "opencv" else None
+    taken = []
+    for name, frame in islice(frames(source), limit * recipe.batch):
+        taken.append(check_frame(frame, recipe.source, name))
+    taken += taken[-1:] * (-len(taken) % recipe.batch)
+    size = recipe.batch
+    groups = [taken[i : i + size] for i in range(0, len(taken), size)]
+    return [make_reference(session, prepare, group) for group in groups]
+
+
+def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
+    variant = manifest.variant
+    if checkpoint is None and "sha256" in manifest.checkpoint:
+        try:
+            shipped = load_recipe(manifest.name).checkpoint.get(manifest.recipe.variant)
+        except LzuError:
+            shipped = None
+        if shipped is None:
+            raise LzuError(
+                f"--live needs the weights: give --checkpoint {manifest.checkpoint['file']}, the "
+                "file the bundle was made from"
+            )
+        checkpoint = shipped
+    update = {"checkpoint": {variant: checkpoint} if checkpoint else {}}
+    recipe = manifest.recipe.model_copy(update=update)
+    if checkpoint is not None:
+        identity = checkpoint_identity(recipe)
+        if identity.get("sha256") != manifest.checkpoint.get("sha256"):
+            raise LzuError(
+                f"checkpoint {checkpoint} is not the one this bundle was made from; give that one"
+            )
+    return recipe

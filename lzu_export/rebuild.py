@@ -1,0 +1,44 @@
+"""Build an engine of a bundle again, for other devices. Needs no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.runtime.manifest import check_file, read_manifest
+
+TARGET = "tensorrt-rtx"
+
+
+def rebuild(bundle: Path, compute_capabilities: Sequence[str], out: Path | None) -> dict[str, str]:
+    """Build the bundle's TensorRT-RTX engine for the given compute capabilities.
+
+    The engine is written beside the bundle's own, under a name that tells what it is for, unless
+    `out` says otherwise; the bundle's files stay as they are.
+
+    Returns:
+        file, version, for.
+
+    Raises:
+        LzuError: the bundle has no graph for this target, or the build fails.
+    """
+    from lzu_export.engines.tensorrt_rtx import build
+
+    manifest = read_manifest(bundle)
+    engine = next((each for each in manifest.engines if each.target == TARGET), None)
+    if engine is None:
+        raise LzuError(f"{bundle} has no {TARGET} graph; export it with that target")
+    model = check_file(bundle, engine.onnx, manifest)
+    devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
+    path = out or bundle / f"model.{engine.precision}.rtx{devices or '.portable'}.engine"
+    temporary = path.with_name(f".{path.name}.new")
+    with readable_os_errors(str(path)):
+        try:
+            built = build(model, temporary, compute_capabilities=compute_capabilities)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return {
+        "file": str(path),
+        "version": built.version,
+        "for": ", ".join(f"sm{each}" for each in built.compute_capabilities),
+    }

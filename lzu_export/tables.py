@@ -1,0 +1,122 @@
+"""What the command line prints, as Rich tables."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from lzu_export.pipeline import MAIN_METRIC, Outcome
+from lzu_export.runtime.manifest import Drift, Manifest
+from lzu_export.verify import worst_drift
+
+
+def export_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row an engine, PyTorch's figures beside it."""
+    table = Table(title="Exported", title_justify="left")
+    for heading in ("bundle", "engine"):
+        table.add_column(heading, overflow="fold")
+    for heading in (
+        f"{MAIN_METRIC} PyTorch",
+        f"{MAIN_METRIC} engine",
+        "ms PyTorch",
+        "ms engine",
+        "largest drift",
+    ):
+        table.add_column(heading, justify="right")
+    table.add_column("status")
+    for outcome in outcomes:
+        manifest = outcome.manifest
+        drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+        for engine in manifest.engines:
+            name = f"{engine.target}/{engine.precision}"
+            accuracy, latency = manifest.accuracy, manifest.latency
+            runs = latency is not None and name in latency.engines
+            measured = accuracy is not None and name in accuracy.engines
+            drift = drifts[engine.target, engine.precision]
+            worst = worst_drift(drift)
+            table.add_row(
+                str(outcome.folder),
+                name,
+                _number(accuracy.pytorch[MAIN_METRIC] if accuracy else None, 2),
+                _number(accuracy.engines[name][MAIN_METRIC] if accuracy and measured else None, 2),
+                _number(latency.pytorch if latency else None, 1),
+                _number(latency.engines[name] if latency and runs else None, 1),
+                f"{worst[1]:.1e} at {worst[0]}" if worst else "-",
+                "verified" if drift.status == "passed" else "built, awaits an RTX card",
+            )
+    accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]
+    latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
+    notes = []
+    if accuracies:
+        notes.append(
+            f"{MAIN_METRIC} in points on {accuracies[0].frames} frames of {accuracies[0].dataset}"
+        )
+    if latencies:
+        notes.append(f"ms a frame, camera bytes to detections, on {latencies[0].machine}")
+    table.caption = "; ".join(notes)
+    table.caption_justify = "left"
+    return table
+
+
+def drift_table(drifts: Sequence[Drift]) -> Table:
+    """One row an arrow, one column an engine."""
+    table = Table(title="max|engine - PyTorch| / max|PyTorch|", title_justify="left")
+    table.add_column("arrow")
+    for drift in drifts:
+        table.add_column(f"{drift.target} {drift.precision}", justify="right")
+    ran = [drift for drift in drifts if drift.status != "not run"]
+    names = list({**ran[0].arrows, **ran[0].outputs}) if ran else []
+    for name in names:
+        table.add_row(name, *(_drift_cell(drift, name) for drift in drifts))
+    table.add_section()
+    table.add_row("status", *(drift.status for drift in drifts))
+    notes = [f"{drift.target}: {drift.note}" for drift in drifts if drift.note]
+    limits = sorted({drift.limit for drift in drifts})
+    table.caption = "; ".join([f"limit {', '.join(f'{x:g}' for x in limits)}", *notes])
+    table.caption_justify = "left"
+    return table
+
+
+def inspect_tables(manifest: Manifest) -> list[Table]:
+    """The bundle, its engines, its lowerings."""
+    about = Table(title="Bundle", title_justify="left", show_header=False)
+    recipe = manifest.recipe
+    source, canvas = ("x".join(map(str, size)) for size in (recipe.source, recipe.canvas))
+    for name, value in (
+        ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
+        ("source -> canvas", f"{source} -> {canvas}, scale {recipe.scale:g}"),
+        ("geometry, sampler", f"{recipe.warp.geometry}, {recipe.sampler}"),
+        ("classes", ", ".join(recipe.classes)),
+        ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
+        ("made", f"{manifest.created}, revision {manifest.source_revision[:12]}"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
+        ("seconds", ", ".join(f"{k} {v:.1f}" for k, v in manifest.stages.items())),
+    ):
+        about.add_row(name, value)
+    engines = Table(title="Engines", title_justify="left")
+    for heading in ("target", "precision", "file", "version", "inputs", "outputs"):
+        engines.add_column(heading, overflow="fold")
+    lowerings = Table(title="Warps", title_justify="left")
+    for heading in ("target", "place", "lowering", "reason"):
+        lowerings.add_column(heading, overflow="fold")
+    for engine in manifest.engines:
+        tensors = (
+            "\n".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in group)
+            for group in (engine.inputs, engine.outputs)
+        )
+        version = " ".join([engine.version, *(f"sm{c}" for c in engine.compute_capabilities)])
+        engines.add_row(engine.target, engine.precision, engine.file, version, *tensors)
+        for each in engine.lowerings:
+            lowerings.add_row(engine.target, each.place, each.kind, each.reason)
+    return [about, engines, lowerings, drift_table(manifest.drift)]
+
+
+def _drift_cell(drift: Drift, name: str) -> str:
+    value = {**drift.arrows, **drift.outputs}.get(name)
+    if value is None:
+        return "-"
+    text = f"{value:.1e}"
+    return text if value <= drift.limit else f"[red]{text}[/]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
