@@ -140,7 +140,7 @@ def test_nearer_objects_hide_farther_ones(frames: list[Frame]) -> None:
 def test_few_visible_or_tiny_objects_are_to_be_ignored(frames: list[Frame]) -> None:
     for frame, i in objects(frames):
         side = frame.boxes[i, 2:] - frame.boxes[i, :2]
-        ignored = frame.visibility[i] < 0.3 or side[1] < 6 or side.prod() < 40
+        ignored = frame.visibility[i] < 0.3 or side[1] < 8 or side.prod() < 64
         assert frame.ignore[i] == ignored
 
 

@@ -32,8 +32,8 @@ UP = np.array([[0.0, -1.0, 0.0]])
 _GRAIN = np.random.Generator(np.random.PCG64(20)).integers(-128, 128, (256, 256)).astype(np.int8)
 
 
-class Plane:
-    """Rows of the surface table: label, then the plane normal . point = offset in camera axes."""
+class SurfaceTable:
+    """Label and plane (normal . point = offset, camera axes) of every painted surface."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, ...]] = []
@@ -46,22 +46,19 @@ class Plane:
 
 def paint_backdrop(
     sequence: Sequence, camera: Camera, actors: list[tuple[Actor, NDArray[np.float64]]]
-) -> tuple[Canvas, Plane]:
+) -> tuple[Canvas, SurfaceTable]:
     """A fresh canvas with sky, ground, shadows of the actors (by their places) and buildings."""
     height, width = camera.size
     fine = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
-    table = Plane()
+    table = SurfaceTable()
     sky = table.add(SKY, np.array([0.0, 0.0, 1.0]), FAR)
     surfaces = np.full((height, width), sky, np.int16)
     _sky(fine, sequence, camera)
     _ground(fine, surfaces, table, sequence, camera)
     _shadows(fine, sequence, camera, actors)
-    image = cv2.cvtColor(
-        cv2.resize(_buildings(fine, surfaces, table, sequence, camera), (width, height),
-                   interpolation=cv2.INTER_AREA),
-        cv2.COLOR_BGR2BGRA,
-    )  # fmt: skip
-    image[..., 3] = 0
+    _buildings(fine, surfaces, table, sequence, camera)
+    image = np.zeros((height, width, 4), np.uint8)
+    image[..., :3] = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     _grain(image, camera)
     return Canvas(image, surfaces), table
 
@@ -96,7 +93,7 @@ def _strip(x0: float, x1: float, z0: float, z1: float) -> NDArray[np.float64]:
 def _ground(  # noqa: PLR0912  one branch for each kind of marking
     fine: NDArray[np.uint8],
     surfaces: NDArray[np.int16],
-    table: Plane,
+    table: SurfaceTable,
     sequence: Sequence,
     camera: Camera,
 ) -> None:
@@ -169,7 +166,7 @@ def _shadows(
         length, _, width = actor.item.dimensions
         if length * width < 0.2:
             continue
-        side, along = np.array([np.cos(actor.yaw), 0, -np.sin(actor.yaw)]), None
+        side = np.array([np.cos(actor.yaw), 0, -np.sin(actor.yaw)])
         along = np.array([np.sin(actor.yaw), 0, np.cos(actor.yaw)])
         a, b = side * (width / 2 + 0.12), along * (length / 2 + 0.12)
         quads.append(
@@ -210,10 +207,10 @@ def _windows(building: Building, near: bool) -> NDArray[np.float64]:
 def _buildings(
     fine: NDArray[np.uint8],
     surfaces: NDArray[np.int16],
-    table: Plane,
+    table: SurfaceTable,
     sequence: Sequence,
     camera: Camera,
-) -> NDArray[np.uint8]:
+) -> None:
     start = float(camera.position[2])
     axes = camera.to_camera(np.eye(3) + camera.position)  # rows: world axes in camera axes
     ordered = sorted(sequence.buildings, key=lambda b: -b.z[0])
@@ -264,7 +261,6 @@ def _buildings(
                 cv2.fillConvexPoly(
                     surfaces, outline, table.add(BUILDING, plane, offset), shift=SHIFT
                 )
-    return fine
 
 
 def _grain(image: NDArray[np.uint8], camera: Camera) -> None:

@@ -50,7 +50,8 @@ def _tint(colour: Colour, factor: float) -> Colour:
     return (b, g, r)
 
 
-def _pick(random: Random, colours: tuple[Colour, ...]) -> Colour:
+def pick(random: Random, colours: tuple[Colour, ...]) -> Colour:
+    """One of the colours, a little darker or lighter."""
     return _tint(colours[int(random.integers(len(colours)))], float(random.uniform(0.85, 1.12)))
 
 
@@ -77,7 +78,7 @@ def car(random: Random) -> Item:
     half, z0, z1 = width / 2, -length / 2, length / 2
     belt = -(0.88 if kind < 2 else 1.0)
     sill = -0.28
-    paint = _pick(random, PAINTS)
+    paint = pick(random, PAINTS)
     build = Builder()
     _tyres(build, half, (z0 + 0.05, z1 - 0.05), sill)
     build.box((-half, half), (belt, sill), (z0, z1), paint, inset=(0.04, 0.04, 0.12))
@@ -135,7 +136,7 @@ def truck(random: Random) -> Item:
     length = float(random.uniform(6.2, 9.0))
     height = float(random.uniform(2.9, 3.6))
     half, z0, z1 = width / 2, -length / 2, length / 2
-    cab, load = _pick(random, PAINTS), _pick(random, PAINTS)
+    cab, load = pick(random, PAINTS), pick(random, PAINTS)
     split = z1 - float(random.uniform(1.9, 2.3))
     roof = -float(random.uniform(2.4, 2.8))
     build = Builder()
@@ -143,7 +144,7 @@ def truck(random: Random) -> Item:
     floor = -0.85
     build.panel("rear", z0 + 0.1, (-half + 0.3, half - 0.3), (floor, -0.5), (40, 40, 42))
     build.box((-half, half), (-height, floor), (z0, split - 0.12), load)
-    stripe = _pick(random, PAINTS)
+    stripe = pick(random, PAINTS)
     upper, lower = -height * 0.72, -height * 0.48
     for side, plane in (("left", -half - 0.01), ("right", half + 0.01)):
         build.panel(side, plane, (z0 + 0.2, split - 0.4), (upper, lower), stripe)
@@ -185,10 +186,10 @@ def bus(random: Random) -> Item:
     width, height = 2.5, float(random.uniform(2.9, 3.2))
     length = float(random.uniform(10.0, 12.5))
     half, z0, z1 = width / 2, -length / 2, length / 2
-    paint = _pick(
+    paint = pick(
         random, ((40, 60, 200), (200, 120, 40), (60, 170, 220), (90, 160, 70), (230, 230, 226))
     )
-    skirt = _pick(random, PAINTS)
+    skirt = pick(random, PAINTS)
     build = Builder()
     _tyres(build, half, (z0 + 0.1, z1 - 0.1), -0.4)
     build.box((-half, half), (-height, -0.35), (z0, z1), paint, tops={"top": _tint(paint, 1.15)})
@@ -220,12 +221,12 @@ def pedestrian(random: Random) -> Item:
         random.uniform(1.55, 1.9) if random.random() > 0.12 else random.uniform(1.1, 1.4)
     )
     s = height / 1.75
-    top, legs, skin = (_pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
-    hair = _tint(_pick(random, ((30, 36, 46), (60, 90, 120), (150, 160, 170), (24, 26, 30))), 1.0)
+    top, legs, skin = (pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
+    hair = _tint(pick(random, ((30, 36, 46), (60, 90, 120), (150, 160, 170), (24, 26, 30))), 1.0)
     wide = float(random.uniform(0.9, 1.15))
     build = Builder()
 
-    def limb(x: float, y0: float, y1: float, w: float, colour: Colour, reach: float) -> None:  # noqa: PLR0917
+    def limb(x: float, y0: float, y1: float, w: float, colour: Colour, reach: float) -> None:
         quad: list[Point] = [
             (x - w, y0, 0),
             (x + w, y0, 0),
@@ -245,7 +246,7 @@ def pedestrian(random: Random) -> Item:
     build.polygon([(x * s, y * s, 0) for x, y in torso], top)
     limb(-0.2 * wide, -1.4, -0.82, 0.05, _tint(top, 0.8), -0.16)
     if random.random() < 0.35:
-        bag = _pick(random, PAINTS)
+        bag = pick(random, PAINTS)
         build.panel("rear", 0.0, (0.1 * s, 0.34 * s), (-1.0 * s, -0.68 * s), bag)
     build.disc("rear", 0, (0, -1.62 * s), 0.125 * s, skin, two_sided=True)
     cap = [(-0.13, -1.63), (-0.1, -1.73), (0, -1.765), (0.1, -1.73), (0.13, -1.63)]
@@ -255,8 +256,8 @@ def pedestrian(random: Random) -> Item:
 
 def bicycle(random: Random) -> Item:
     """A bicycle with its rider: one flat figure along its length, one across it."""
-    top, legs, skin = (_pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
-    frame, helmet = _pick(random, PAINTS), _pick(random, PAINTS)
+    top, legs, skin = (pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
+    frame, helmet = pick(random, PAINTS), pick(random, PAINTS)
     build = Builder()
 
     def bar(a: tuple[float, float], b: tuple[float, float], w: float, colour: Colour) -> None:
@@ -361,7 +362,7 @@ def lamp_post(random: Random, arm: float) -> Item:
     """A tall post with an arm towards positive or negative x, by the sign of `arm`."""
     height = float(random.uniform(6.5, 8.0))
     build = Builder()
-    paint = _pick(random, ((90, 92, 92), (60, 66, 60), (120, 122, 122)))
+    paint = pick(random, ((90, 92, 92), (60, 66, 60), (120, 122, 122)))
     build.polygon([(-0.06, -height, 0), (0.06, -height, 0), (0.11, 0, 0), (-0.11, 0, 0)], paint)
     build.polygon([(0, -height, 0), (0, -height + 0.1, 0), (1.6 * arm, -height - 0.25, 0),
                    (1.6 * arm, -height - 0.35, 0)], paint)  # fmt: skip
@@ -375,11 +376,11 @@ def tree(random: Random) -> Item:
     """A trunk under a few blobs of leaves."""
     height = float(random.uniform(4.5, 7.5))
     build = Builder()
-    trunk = _pick(random, ((52, 70, 92), (60, 76, 88), (40, 56, 76)))
+    trunk = pick(random, ((52, 70, 92), (60, 76, 88), (40, 56, 76)))
     build.polygon(
         [(-0.1, -0.6 * height, 0), (0.1, -0.6 * height, 0), (0.17, 0, 0), (-0.17, 0, 0)], trunk
     )
-    green = _pick(random, ((50, 110, 70), (44, 92, 52), (40, 120, 110), (60, 130, 90)))
+    green = pick(random, ((50, 110, 70), (44, 92, 52), (40, 120, 110), (60, 130, 90)))
     for i in range(6):
         radius = float(random.uniform(0.16, 0.24)) * height
         x = float(random.uniform(-0.17, 0.17)) * height
@@ -393,7 +394,7 @@ def tree(random: Random) -> Item:
 def clutter(random: Random) -> Item:
     """Street furniture of no labelled class: a skip, an advert, a bollard, a bin or a pillar."""
     kind = int(random.integers(5))
-    paint = _pick(random, PAINTS)
+    paint = pick(random, PAINTS)
     build = Builder()
     if kind == 0:
         build.box((-0.8, 0.8), (-1.2, -0.1), (-1.2, 1.2), paint, inset=(-0.1, -0.15, -0.15))
@@ -405,8 +406,8 @@ def clutter(random: Random) -> Item:
         build.panel("rear", 0, (-0.06, 0.06), (-0.6, 0), STEEL)
         build.panel("rear", 0, (-0.6, 0.6), (-2.2, -0.5), (60, 60, 62))
         build.panel("rear", -0.01, (-0.52, 0.52), (-2.1, -0.6), paint)
-        build.panel("rear", -0.02, (-0.4, 0.4), (-1.9, -1.5), _pick(random, PAINTS))
-        build.panel("rear", -0.02, (-0.4, 0.2), (-1.2, -1.0), _pick(random, PAINTS))
+        build.panel("rear", -0.02, (-0.4, 0.4), (-1.9, -1.5), pick(random, PAINTS))
+        build.panel("rear", -0.02, (-0.4, 0.2), (-1.2, -1.0), pick(random, PAINTS))
         size = (0.2, 2.2, 1.2)
     elif kind == 2:
         build.panel("rear", 0, (-0.1, 0.1), (-0.95, 0), (70, 74, 76))
@@ -419,6 +420,6 @@ def clutter(random: Random) -> Item:
     else:
         build.box((-0.35, 0.35), (-2.4, 0), (-0.35, 0.35), _tint(paint, 0.9))
         build.box((-0.45, 0.45), (-2.6, -2.4), (-0.45, 0.45), (70, 80, 74))
-        build.panel("rear", -0.36, (-0.3, 0.3), (-2.1, -0.9), _pick(random, PAINTS))
+        build.panel("rear", -0.36, (-0.3, 0.3), (-2.1, -0.9), pick(random, PAINTS))
         size = (0.8, 2.6, 0.8)
     return Item(build.build(), size)

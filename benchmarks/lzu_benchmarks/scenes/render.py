@@ -12,8 +12,8 @@ from lzu_benchmarks.scenes.draw import paint_mesh
 from lzu_benchmarks.scenes.world import REACH, STEP, Actor, Sequence
 
 MIN_VISIBLE = 0.3  # share of an object's pixels in the image that must be seen
-MIN_HEIGHT = 6.0  # pixels
-MIN_AREA = 40.0  # square pixels
+MIN_HEIGHT = 8.0  # pixels
+MIN_AREA = 64.0  # square pixels
 _NOISE = (
     np.random.Generator(np.random.PCG64(21)).normal(0, 16, (512, 1024, 3)).round().astype(np.int16)
 )
@@ -30,7 +30,7 @@ class Frame:
         classes: (n,) int64, index into `CLASSES`.
         tracks: (n,) int64, identity within the sequence.
         visibility: (n,) share of the object's pixels inside the image that no nearer object hides.
-        ignore: (n,) bool: less than 30 % visible, lower than 6 px, or smaller than 40 px^2.
+        ignore: (n,) bool: less than 30 % visible, lower than 8 px, or smaller than 64 px^2.
             Objects of which nothing is visible are not listed.
         boxes3d: (n, 7) centre x, y, z in camera axes, length, height, width (metres), yaw:
             rotation about the camera's y axis, 0 where the heading is +x and -pi/2 where it is +z

@@ -205,8 +205,8 @@ def _buildings(random: Random, street: Street) -> tuple[Building, ...]:
             height = float(random.uniform(7, 19))
             setback = float(random.uniform(0, 1.2))
             bay = float(random.uniform(2.6, 3.8))
-            colour = objects._pick(random, walls)
-            glass = objects._pick(random, ((110, 92, 74), (92, 84, 76), (130, 116, 92)))
+            colour = objects.pick(random, walls)
+            glass = objects.pick(random, ((110, 92, 74), (92, 84, 76), (130, 116, 92)))
             at = street.crossing
             if at is not None and z < at + 6 and z + length > at - 6:
                 z = at + 6.5

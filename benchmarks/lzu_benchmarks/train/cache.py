@@ -128,7 +128,7 @@ class Cache:
         os.replace(part, self.folder / "targets.npz")
 
 
-def _fill(  # noqa: PLR0917  called through a pool, which passes no keywords
+def _fill(
     setup: Setup,
     saliency: NDArray[np.float64],
     paths: dict[str, str],

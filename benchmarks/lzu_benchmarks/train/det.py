@@ -7,6 +7,8 @@ only the sampling of the image and the unzoom of the features differ.
 
 import argparse
 import json
+import shlex
+import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +28,7 @@ from lzu_benchmarks.train.cache import (
     fixed_saliency,
     training_boxes,
 )
+from lzu_benchmarks.train.figures import compare, machine, readme
 from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
@@ -100,8 +103,8 @@ def train(
     *,
     epochs: float,
     seed: int = 0,
-    batch: int = 16,
-    rate: float = 3e-3,
+    batch: int = 8,
+    rate: float = 2e-3,
     log: Path | None = None,
 ) -> tuple[Detector, list[float]]:
     """Train one variant on one thread.
@@ -163,7 +166,7 @@ def detect(
     with torch.inference_mode():
         for start in range(0, len(canvases), 8):
             logits, deltas = detector(torch.from_numpy(canvases[start : start + 8]))
-            boxes, scores, labels = decode(logits, deltas, anchors, setup.network_input, CANDIDATES)
+            boxes, scores, labels = decode(logits, deltas, anchors, setup.canvas, CANDIDATES)
             for i, frame_id in enumerate(frame_ids[start : start + 8]):
                 kept = suppress(
                     boxes[i].numpy(),
@@ -202,7 +205,7 @@ def predict_split(
     return detect(detector, setup, np.stack(canvases), ids)
 
 
-def run_variant(  # noqa: PLR0917  called through a pool, which passes no keywords
+def run_variant(
     variant: str,
     setup: Setup,
     saliency: NDArray[np.float64],
@@ -210,25 +213,25 @@ def run_variant(  # noqa: PLR0917  called through a pool, which passes no keywor
     sequences: int,
     epochs: float,
     seed: int,
-    out: str,
+    out: Path,
+    work: Path,
     limit: int | None,
 ) -> dict[str, Any]:
-    """Train and save one variant, then evaluate the saved file; writes OUT/VARIANT.json."""
-    target = Path(out)
+    """Train and save one variant, then detect with the saved file on the validation split."""
     chosen = saliency if variant == "fixed" else None
     cache = Cache(cache_folder, setup, saliency, sequences=sequences)
     began = time.time()
-    log = target / f"{variant}.log"
+    log = work / f"{variant}.log"
     log.unlink(missing_ok=True)
     detector, losses = train(setup, chosen, cache, epochs=epochs, seed=seed, log=log)
     seconds = time.time() - began
-    path = target / f"{variant}.pth"
+    path = out / f"{variant}.pth"
     save_checkpoint(path, detector.network.state_dict(), meta={"variant": variant})
     load_into(
         detector.network, load_state(path), name=str(path)
     )  # judge what ships: half precision
     detections = predict_split(detector.eval(), setup, chosen, limit)
-    (target / f"{variant}.detections.json").write_text(json.dumps(detections))
+    (work / f"{variant}.detections.json").write_text(json.dumps(detections))
     return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
 
 
@@ -239,11 +242,11 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder for checkpoints and saliency"
     )
     parser.add_argument(
-        "--work", type=Path, default=None, help="folder for logs and detections; default: out"
+        "--work", type=Path, default=Path("build/train-det"), help="logs, detections and figures"
     )
-    parser.add_argument("--cache", default="/tmp/lzu-demo-cache", help="folder for rendered frames")
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
     parser.add_argument("--sequences", type=int, default=1000)
-    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--epochs", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
@@ -251,22 +254,37 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
     options = parser.parse_args()
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    work: Path = options.work
+    cache = str(options.cache or work / "frames")
+    for folder in (out, work):
+        folder.mkdir(parents=True, exist_ok=True)
     setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth)
     saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
     np.save(out / "saliency.npy", saliency.astype(np.float32))
     saliency = np.load(out / "saliency.npy").astype(np.float64)
     began = time.time()
-    Cache(options.cache, setup, saliency, sequences=options.sequences)
+    Cache(cache, setup, saliency, sequences=options.sequences)
     print(f"frames ready after {time.time() - began:.0f} s", flush=True)
     with get_context("spawn").Pool(len(options.variants)) as pool:
         jobs = [
-            (v, setup, saliency, options.cache, options.sequences, options.epochs, options.seed,
-             str(out), options.limit)
+            (v, setup, saliency, cache, options.sequences, options.epochs, options.seed,
+             out, work, options.limit)
             for v in options.variants
         ]  # fmt: skip
         results = pool.starmap(run_variant, jobs, chunksize=1)
-    print(json.dumps({"setup": describe(setup), "results": results}, indent=1))
+    record = {
+        "command": "python -m lzu_benchmarks.train.det " + shlex.join(sys.argv[1:]),
+        "machine": machine(),
+        "seed": options.seed,
+        "setup": describe(setup),
+        "results": results,
+    }
+    (work / "training.json").write_text(json.dumps(record, indent=1))
+    if set(options.variants) == {"uniform", "fixed"}:
+        figures = compare(work, options.limit)
+        (work / "figures.json").write_text(json.dumps(figures, indent=1))
+        (out / "README.md").write_text(readme(figures, record))
+        print(readme(figures, record))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Setup:
     lattice: tuple[int, int] = (31, 51)
     fwhm: float = 10.0
     amplitude: float = 1.0
-    bandwidth: float = 64.0
+    bandwidth: float = 32.0
     mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
     std: tuple[float, float, float] = (64.0, 64.0, 64.0)
 
