@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,3 +26,49 @@ def golden(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"golden vectors are absent from LZU_SHARED ({shared})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Plain data of a complete recipe of an untrained network, small enough for any test.
+
+    Copy it before you change it; `lzu_export.recipes.load.validate` makes a Recipe of it.
+    """
+    from lzu_export.warp.saliency import box_saliency
+
+    saliency = tmp_path_factory.mktemp("tiny-recipe") / "saliency.npy"
+    boxes = np.array([[60.0, 40, 90, 60], [100, 50, 130, 70]])
+    np.save(saliency, box_saliency(boxes, (96, 160), (9, 13)))
+    return {
+        "name": "tiny",
+        "task": "det",
+        "source": [96, 160],
+        "scale": 0.5,
+        "warp": {"saliency": str(saliency), "lattice": [9, 13], "fwhm": 4.0},
+        "model": {
+            "num_classes": 2,
+            "depth": 18,
+            "base_channels": 8,
+            "fpn_channels": 16,
+            "feat_channels": 16,
+            "stacked_convs": 1,
+            "num_outs": 3,
+        },
+        "classes": ["car", "sign"],
+        "random_weights": 0,
+        "targets": ["onnxruntime"],
+        "postprocess": {"candidates_per_level": 100},
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a verified bundle of `tiny_recipe`. Do not change its files: copy it first."""
+    from lzu_export import evaluate
+    from lzu_export.pipeline import export
+    from lzu_export.recipes.load import validate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody
+        outcome = export(validate(tiny_recipe, "tiny"), tmp_path_factory.mktemp("tiny-bundle"))
+    return outcome.folder
