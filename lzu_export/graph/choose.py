@@ -66,14 +66,15 @@ def choose_lowerings(
 
 
 def _measured(node: gs.Node, name: str, possible: list[Kind], timer: Timer) -> Choice:
-    times = timer([_one_node_model(node, kind) for kind in possible])
+    times = timer([one_node_model(node, kind) for kind in possible])
     seconds = dict(zip(possible, times, strict=True))
     best = min(seconds, key=lambda kind: seconds[kind])
     listed = ", ".join(f"{kind} {1e3 * seconds[kind]:.2f} ms" for kind in possible)
     return Choice(name, best, f"measured: {listed}")
 
 
-def _one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
+def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
+    """A model of nothing but this resample node, lowered as `kind`."""
     x = gs.Variable("x", dtype=np.float32, shape=node.inputs[0].shape)
     y = gs.Variable("y", dtype=np.float32, shape=node.outputs[0].shape)
     copy = gs.Node(node.op, "warp", dict(node.attrs), [x, *node.inputs[1:]], [y], domain="lzu")

@@ -1,0 +1,75 @@
+# Every target sets up the virtual environment first if there is none. `make help` lists them.
+
+VENV   ?= .venv
+PYTHON ?= python3
+# An edge device needs no torch: EXTRAS=runtime. Never both `runtime` and `gpu`.
+EXTRAS ?= export,runtime,rtx,bench,dev
+TASK   ?= det
+OUT    ?= build
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+TORCH       := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
+# PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help setup export run verify bench train-det test test-slow test-gpu lint format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make the virtual environment (VENV, PYTHON, EXTRAS)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "no virtual environment: install python3-venv, or name another PYTHON" >&2; exit 2; }
+	@echo "setting up $(VENV) with extras $(EXTRAS)" >&2
+ifneq (,$(findstring export,$(EXTRAS)))
+	@$(BIN)/python -c 'import torch' 2>/dev/null || \
+	  $(BIN)/pip install -q --disable-pip-version-check 'torch==$(TORCH)$(TORCH_LOCAL)' 2>/dev/null || \
+	  $(BIN)/pip install -q --disable-pip-version-check --extra-index-url $(TORCH_INDEX) 'torch==$(TORCH)$(TORCH_LOCAL)'
+endif
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+export: $(READY) ## TASK, VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENCY, RECIPE, DATASET, SET, OUT
+	@$(BIN)/lzu-export export $(or $(RECIPE),$(TASK)) --out $(OUT) \
+	  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale $(SCALE)) \
+	  $(if $(PRECISION),--precision "$(PRECISION)") $(if $(TARGET),--target "$(TARGET)") \
+	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(SALIENCY),--saliency "$(SALIENCY)") \
+	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(RANDOM_WEIGHTS),--random-weights $(RANDOM_WEIGHTS)) \
+	  $(foreach pair,$(SET),--set $(pair)) $(if $(FORCE),--force)
+
+run: $(READY) ## BUNDLE on SOURCE (image, folder, video): pictures and COCO results
+	@$(BIN)/lzu-export run $(BUNDLE) $(SOURCE) --show-warp
+
+verify: $(READY) ## BUNDLE against PyTorch's reference
+	@$(BIN)/lzu-export verify $(BUNDLE)
+
+bench: $(READY) ## speed: fixed against uniform, unzoom lowerings, export, import (writes build/bench)
+	@$(BIN)/python -m lzu_benchmarks.speed --out $(OUT)/bench
+
+train-det: $(READY) ## train both demonstration detectors from rendered scenes
+	@$(BIN)/python -m lzu_benchmarks.train.det --out lzu_export/demo/det
+
+test: $(READY) ## lint, types and the fast tests
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/mypy
+	@$(BIN)/pytest -q
+
+test-slow: $(READY) ## full-size models, README commands
+	@$(BIN)/pytest -q -m slow
+
+test-gpu: $(READY) ## what needs an NVIDIA GPU
+	@$(BIN)/pytest -q -m gpu
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(READY) ## ruff's formatting
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+
+clean: ## remove bundles, results and the virtual environment
+	rm -rf $(OUT) run $(VENV)

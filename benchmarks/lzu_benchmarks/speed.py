@@ -1,0 +1,189 @@
+"""What the compiler's speed claims rest on: `python -m lzu_benchmarks.speed`.
+
+RetinaNet-R50, 1200x1920 frames at 0.5, untrained weights (speed does not depend on them), ONNX
+Runtime on this machine's processors. Everything compared is run in turns within one process, and
+reported as a ratio: absolute times are this machine's own.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from rich.console import Console
+from rich.table import Table
+
+from lzu_export.engines.onnxruntime import time_models
+from lzu_export.graph.choose import one_node_model
+from lzu_export.graph.lower_resample import Kind, resample_nodes
+from lzu_export.provenance import machine
+from lzu_export.runtime import load
+
+DEMO_SALIENCY = Path(__file__).resolve().parents[2] / "lzu_export/demo/det/saliency.npy"
+UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed")
+"""The uniform model with its own fastest pre-processing: OpenCV's resize of the bytes."""
+
+
+def export(out: Path, *arguments: str) -> dict[str, Any]:
+    """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
+    command = [sys.executable, "-m", "lzu_export.cli", "export", "argoverse-hd", "--json"]
+    command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
+    command += ["--saliency", str(DEMO_SALIENCY), *arguments]
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    seconds = time.perf_counter() - start
+    (bundle,) = json.loads(done.stdout)
+    # The largest of the children so far: exports are of the same size, so a close upper bound.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "bundle": bundle["bundle"],
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "stages": bundle["stages"],
+    }
+
+
+def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each of `runs`, taken in turns so that drift hits all alike, after one warmup."""
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
+    """Frame to detections of each bundle, and its ratio to the uniform one with OpenCV's resize."""
+    detectors = {name: load(bundle) for name, bundle in bundles.items()}
+    recipe = next(iter(detectors.values())).recipe
+    frame = np.random.default_rng(0).integers(0, 256, (*recipe.source, 3), dtype=np.uint8)
+    runs = {name: (lambda d=detector: d(frame)) for name, detector in detectors.items()}
+    times = interleaved(runs, rounds)
+    base = times["uniform, OpenCV resize"]
+    return {
+        name: {
+            "milliseconds": 1e3 * median(each),
+            "ratio": median(a / b for a, b in zip(each, base, strict=True)),
+        }
+        for name, each in times.items()
+    }
+
+
+def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
+    """Milliseconds of the unzoom of all levels, each kind summed over the levels."""
+    graph = gs.import_onnx(onnx.load(bundle / "model.fp32.onnx"))
+    nodes = [node for node in resample_nodes(graph) if node.inputs[0].shape[1] != 3]
+    kinds: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
+    models = [one_node_model(node, kind).SerializeToString() for node in nodes for kind in kinds]
+    seconds = time_models(models, rounds=rounds)
+    return {kind: 1e3 * sum(seconds[i :: len(kinds)]) for i, kind in enumerate(kinds)}
+
+
+def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
+    """Seconds to import the runtime and to load a bundle, in fresh processes; the median."""
+    script = (
+        "import sys, time; a = time.perf_counter(); from lzu_export.runtime import load;"
+        "b = time.perf_counter(); load(sys.argv[1]); c = time.perf_counter();"
+        "print(b - a, c - b, 'torch' in sys.modules)"
+    )
+    results = []
+    for _ in range(rounds):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(bundle)],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        imported, loaded, torch = done.stdout.split()
+        results.append((float(imported), float(loaded), torch == "True"))
+    return {
+        "import": median(r[0] for r in results),
+        "load": median(r[1] for r in results),
+        "torch_imported": any(r[2] for r in results),
+    }
+
+
+def measure(out: Path, rounds: int) -> dict[str, Any]:
+    """All figures."""
+    exported = {
+        "fixed": export(out, "--variant", "fixed"),
+        "uniform, same sampler": export(out, "--variant", "uniform"),
+    }
+    options = [part for pair in UNIFORM_RESIZE for part in ("--set", pair)]
+    resized = export(out / "opencv", "--variant", "uniform", *options)
+    zoomed = export(out / "zoomed", "--variant", "fixed", "--set", "input=zoomed")
+    bundles = {
+        "uniform, OpenCV resize": Path(resized["bundle"]),
+        "uniform, same sampler": Path(exported["uniform, same sampler"]["bundle"]),
+        "fixed, zoom in the graph": Path(exported["fixed"]["bundle"]),
+        "fixed, zoom in the runtime": Path(zoomed["bundle"]),
+    }
+    fixed = bundles["fixed, zoom in the graph"]
+    return {
+        "machine": machine(),
+        "rounds": rounds,
+        "export": exported["fixed"],
+        "whole_model": whole_model(bundles, rounds),
+        "unzoom": unzoom_lowerings(fixed, 3 * rounds),
+        "import_and_load": import_and_load(fixed, 5),
+    }
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The figures as tables."""
+    whole = Table(title="RetinaNet-R50, 1200x1920 at 0.5: camera bytes to detections")
+    for heading in ("model", "ms", "ratio"):
+        whole.add_column(heading, justify="left" if heading == "model" else "right")
+    for name, each in result["whole_model"].items():
+        whole.add_row(name, f"{each['milliseconds']:.0f}", f"{each['ratio']:.3f}")
+    unzoom = Table(title="Unzoom of all five levels")
+    for heading in ("lowering", "ms", "times faster than gridsample"):
+        unzoom.add_column(heading, justify="left" if heading == "lowering" else "right")
+    base = result["unzoom"]["gridsample"]
+    for name, value in result["unzoom"].items():
+        unzoom.add_row(name, f"{value:.2f}", f"{base / value:.1f}")
+    export_table = Table(title="Export of the fixed model, both targets")
+    export_table.add_column("stage")
+    export_table.add_column("seconds", justify="right")
+    for stage, seconds in result["export"]["stages"].items():
+        export_table.add_row(stage, f"{seconds:.1f}")
+    export_table.add_section()
+    export_table.add_row("whole command", f"{result['export']['seconds']:.1f}")
+    export_table.add_row("peak memory, GB", f"{result['export']['peak_bytes'] / 1e9:.1f}")
+    start = Table(title="Runtime, fresh process")
+    start.add_column("step")
+    start.add_column("seconds", justify="right")
+    for step in ("import", "load"):
+        start.add_row(step, f"{result['import_and_load'][step]:.2f}")
+    return [whole, unzoom, export_table, start]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    result = measure(arguments.out, arguments.rounds)
+    (arguments.out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
+    console = Console()
+    console.print(result["machine"])
+    for table in tables(result):
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
