@@ -36,7 +36,7 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     sha256,
 )
-from lzu_export.runtime.preprocess import Frame, ZoomedInput
+from lzu_export.runtime.preprocess import Frame, ZoomedInput, check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample, write_reference
 from lzu_export.tasks.warps import Warp, make_warp
@@ -73,7 +73,7 @@ def export(
     Args:
         recipe: what to export.
         out: folder of all bundles.
-        force: export again even if nothing changed.
+        force: export again from the first stage, even if nothing changed.
         report: where progress is shown.
 
     Raises:
@@ -86,7 +86,7 @@ def export(
     fingerprint = provenance.fingerprint(recipe)
     if not force and (manifest := _current(final, fingerprint)) is not None:
         return Outcome(final, manifest, "up to date")
-    run = _Export(recipe, Workspace(final, fingerprint), report)
+    run = _Export(recipe, Workspace(final, fingerprint, fresh=force), report)
     manifest = run.all_stages()
     run.work.publish(manifest)
     return Outcome(final, manifest, "resumed" if run.work.resumed else "exported")
@@ -123,13 +123,11 @@ class _Export:
             engines.append(engine)
             record = self.work.run(f"verify {target}", [], partial(self._verify, engine))
             drifts.append(Drift.model_validate(record))
-            self._refuse_drift(drifts[-1])
         accuracy = latency = None
         measured = [engine for engine in engines if engine.target == "onnxruntime"]
         if self.dataset is not None and measured:
             record = self.work.run("accuracy", [], lambda: self._accuracy(measured))
             accuracy = Accuracy.model_validate(record)
-            self._refuse_loss(accuracy)
         if measured:
             record = self.work.run("latency", [], lambda: self._latency(measured))
             latency = Latency.model_validate(record)
@@ -258,6 +256,7 @@ class _Export:
                 read_reference(self.work.path(REFERENCE_FILE)),
                 self.warp.zoom,
             )
+        self._refuse_drift(drift)  # within the stage: a failure is no finished stage
         return drift.model_dump(mode="json")
 
     def _accuracy(self, engines: list[Engine]) -> Record:
@@ -265,13 +264,15 @@ class _Export:
         detectors = self._detectors(engines)
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
             metrics = evaluate(detectors, self.dataset, advance)
-        return Accuracy(
+        accuracy = Accuracy(
             dataset=self.dataset.name,
             frames=len(self.dataset),
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
             limit=self.recipe.tolerances.metric,
-        ).model_dump(mode="json")
+        )
+        self._refuse_loss(accuracy)
+        return accuracy.model_dump(mode="json")
 
     def _latency(self, engines: list[Engine]) -> Record:
         frames = list(read_reference(self.work.path(REFERENCE_FILE))[0].frames)
@@ -304,19 +305,12 @@ class _Export:
         return ZoomedInput(self.recipe, self.warp.zoom) if opencv else None
 
     def _reference_frames(self) -> list[list[Frame]]:
-        need = REFERENCE_BATCHES * self.recipe.batch
-        if self.dataset is None:
-            return [[noise_frame(self.recipe.source, seed=i) for i in range(self.recipe.batch)]]
-        chosen: list[Frame] = []
-        places = set(np.linspace(0, len(self.dataset) - 1, need).round().astype(int).tolist())
-        last = max(places)
-        for i, (_, frame) in enumerate(self.dataset.frames()):
-            if i in places:
-                chosen.append(frame)
-            if i == last:
-                break
-        chosen += chosen[-1:] * (-len(chosen) % self.recipe.batch)
-        size = self.recipe.batch
+        size, name = self.recipe.batch, self.recipe.evaluation.dataset
+        if name is None:
+            return [[noise_frame(self.recipe.source, seed=i) for i in range(size)]]
+        few = open_dataset(name, REFERENCE_BATCHES * size)
+        chosen = [frame for _, frame in few.frames()]
+        chosen += chosen[-1:] * (-len(chosen) % size)
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
     def _refuse_drift(self, drift: Drift) -> None:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lzu_benchmarks.accuracy import average_precision
-from lzu_benchmarks.datasets import DemoDataset, open_demo
+from lzu_benchmarks.datasets import DemoDataset, coco_dict, image_entry, open_demo
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.sources import read_image
@@ -24,6 +23,7 @@ class DemoSet:
         """Wrap the rendered data set."""
         self._dataset = dataset
         self.classes: tuple[str, ...] = tuple(dataset.classes)
+        self._truth: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -31,15 +31,17 @@ class DemoSet:
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """(image id, BGR frame), rendered in order."""
+        images, annotations = [], []
         for sample in self._dataset:
+            images.append(image_entry(sample.frame_id, sample.sequence_id))
+            annotations += sample.annotations
             yield sample.frame_id, sample.image
-
-    @cached_property
-    def _truth(self) -> dict[str, Any]:
-        return self._dataset.coco_ground_truth()
+        self._truth = coco_dict(images, annotations)  # a whole pass spares rendering it again
 
     def evaluate(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """COCO AP and its parts, in points."""
+        if self._truth is None:
+            self._truth = self._dataset.coco_ground_truth()
         return average_precision(self._truth, results)
 
 
