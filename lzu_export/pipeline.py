@@ -309,7 +309,10 @@ class _Export:
         if name is None:
             return [[noise_frame(self.recipe.source, seed=i) for i in range(size)]]
         few = open_dataset(name, REFERENCE_BATCHES * size)
-        chosen = [frame for _, frame in few.frames()]
+        chosen = [
+            check_frame(frame, self.recipe.source, f"frame {number} of {few.name}")
+            for number, frame in few.frames()
+        ]
         chosen += chosen[-1:] * (-len(chosen) % size)
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 
