@@ -36,8 +36,8 @@ def resample_table(
         positions: (n_out,) where each output cell samples, normalised to [-1, 1] over the input's
             `n_in` cells (align_corners).
         n_in: cells of the input axis.
-        antialias: widen the hat to the local spacing of positions, rows normalised to sum 1;
-            plain bilinear otherwise.
+        antialias: widen the hat to the local spacing of positions; such rows sum to 1 inside the
+            input and fade outside, as those of `sampling.axis_weights`. Plain bilinear otherwise.
         gain: further factor of each output cell.
 
     Returns:
@@ -46,14 +46,18 @@ def resample_table(
     """
     place = np.asarray(positions, np.float64)
     pixels = (place + 1) / 2 * (n_in - 1)
-    whole = np.floor(pixels)
     support = antialias_support(place, n_in) if antialias else np.ones(len(place))
-    fields = [whole, pixels - whole, support, np.broadcast_to(np.asarray(gain), place.shape)]
-    table = np.stack(fields).astype(np.float32)
+    table = _pack(pixels, support, np.broadcast_to(np.asarray(gain), place.shape))
     if antialias:
         wide = table[2] > 1
-        table[3, wide] /= table_matrix(table, n_in).sum(axis=1)[wide]
+        inside = _pack(pixels.clip(0, n_in - 1), support, np.ones(len(place)))
+        table[3, wide] /= table_matrix(inside, n_in).sum(axis=1)[wide]
     return table
+
+
+def _pack(pixels: Array, support: Array, gain: Array) -> Table:
+    whole = np.floor(pixels)
+    return np.stack([whole, pixels - whole, support, gain]).astype(np.float32)
 
 
 def table_pixels(table: Table) -> Array:

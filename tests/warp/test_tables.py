@@ -1,0 +1,131 @@
+"""Resample tables: positions packed without loss, antialiased rows, unfilled edges."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lzu_export.warp.geometry import Level, unzoom_positions
+from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.sampling import antialias_support, axis_weights
+from lzu_export.warp.tables import (
+    is_bilinear,
+    resample_table,
+    table_matrix,
+    table_pixels,
+    unzoom_tables,
+    zoom_tables,
+)
+
+LATTICE = (9, 14)
+
+
+@pytest.fixture
+def knots() -> tuple[np.ndarray, np.ndarray]:
+    return separable_knots(np.random.default_rng(0).uniform(0.2, 2, LATTICE), 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    positions=st.lists(st.floats(-3, 3), min_size=1, max_size=30),
+    n_in=st.integers(1, 5000),
+)
+def test_a_table_is_the_axis_weights_to_float32(positions: list[float], n_in: int) -> None:
+    table = resample_table(positions, n_in)
+    assert table.dtype == np.float32
+    assert table.shape == (4, len(positions))
+    assert is_bilinear(table)
+    exact = (np.array(positions) + 1) / 2 * (n_in - 1)
+    assert np.abs(table_pixels(table) - exact).max() <= 2.0**-24
+    assert np.abs(table_matrix(table, n_in) - axis_weights(positions, n_in)).max() <= 2.0**-24
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    reach=st.floats(0.1, 4),
+    n_out=st.integers(2, 30),
+    n_in=st.integers(1, 200),
+    gain=st.floats(0.1, 2),
+)
+def test_antialiased_rows_are_the_axis_weights(
+    reach: float, n_out: int, n_in: int, gain: float
+) -> None:
+    """Outside the input too, where there is nothing to normalise by."""
+    positions = np.linspace(-reach, reach, n_out)
+    table = resample_table(positions, n_in, antialias=True, gain=gain)
+    assert np.isfinite(table).all()
+    exact = axis_weights(positions, n_in, support=antialias_support(positions, n_in), gain=gain)
+    np.testing.assert_allclose(table_matrix(table, n_in), exact, atol=1e-5)
+
+
+def test_antialiased_rows_sum_to_one_inside() -> None:
+    table = resample_table(np.linspace(-1, 1, 7), 60, antialias=True)
+    assert not is_bilinear(table)
+    np.testing.assert_allclose(table_matrix(table, 60).sum(axis=1), 1, atol=1e-6)
+
+
+def test_gain_scales_rows_and_zero_empties_them() -> None:
+    gain = np.array([1, 0.5, 0])
+    plain = table_matrix(resample_table([-0.5, 0, 0.5], 9), 9)
+    scaled = resample_table([-0.5, 0, 0.5], 9, gain=gain)
+    np.testing.assert_array_equal(table_matrix(scaled, 9), plain * gain[:, None])
+    assert not is_bilinear(scaled)
+    wide = resample_table([-1, 0, 1], 90, antialias=True, gain=gain)
+    np.testing.assert_allclose(table_matrix(wide, 90).sum(axis=1), gain, atol=1e-6)
+
+
+def test_positions_outside_read_nothing() -> None:
+    matrix = table_matrix(resample_table([-1.6, -1.1, 1.1, 1.6], 5), 5)
+    assert not matrix[[0, 3]].any()
+    np.testing.assert_allclose(matrix[1], [0.8, 0, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(matrix[2], [0, 0, 0, 0, 0.8], atol=1e-6)
+
+
+def test_the_zoom_fills_the_canvas(knots: tuple[np.ndarray, np.ndarray]) -> None:
+    for antialias in (False, True):
+        pair = zoom_tables(*knots, (60, 100), (30, 50), antialias=antialias)
+        assert (pair.rows.shape, pair.cols.shape) == ((4, 30), (4, 50))
+        for table, n_in in ((pair.rows, 60), (pair.cols, 100)):
+            np.testing.assert_allclose(table_matrix(table, n_in).sum(axis=1), 1, atol=1e-6)
+        pixels = table_pixels(pair.rows)
+        assert (pixels[0], pixels[-1]) == (0, 59)
+
+
+def test_a_uniform_zoom_of_the_same_size_is_the_identity() -> None:
+    knots_x, knots_y = separable_knots(np.ones(LATTICE), 5)
+    pair = zoom_tables(knots_x, knots_y, (12, 20), (12, 20))
+    np.testing.assert_allclose(table_matrix(pair.rows, 12), np.eye(12), atol=1e-6)
+    np.testing.assert_allclose(table_matrix(pair.cols, 20), np.eye(20), atol=1e-6)
+
+
+@pytest.mark.parametrize("geometry", ["consistent", "published"])
+def test_the_unzoom_is_one_pair_at_the_geometry_s_positions(
+    geometry: str, knots: tuple[np.ndarray, np.ndarray]
+) -> None:
+    level, canvas = Level(8, (8, 12)), (60, 90)
+    (pair,) = unzoom_tables(*knots, level, canvas, geometry=geometry)
+    rows, cols = unzoom_positions(*knots, level, canvas, geometry=geometry)
+    np.testing.assert_allclose(table_pixels(pair.rows), (rows + 1) / 2 * 7, atol=1e-6)
+    np.testing.assert_allclose(table_pixels(pair.cols), (cols + 1) / 2 * 11, atol=1e-6)
+
+
+@pytest.mark.parametrize("edge", ["top", "bottom", "left", "right"])
+def test_an_unfilled_edge_outside_the_map_is_zeros(
+    edge: str, knots: tuple[np.ndarray, np.ndarray]
+) -> None:
+    pairs = unzoom_tables(
+        *knots, Level(8, (20, 30)), (1, 1), geometry="published", unfilled=(edge,)
+    )
+    (pair,) = pairs
+    filled = np.outer(
+        table_matrix(pair.rows, 20).sum(axis=1), table_matrix(pair.cols, 30).sum(axis=1)
+    )
+    place = {"top": (0,), "bottom": (-1,), "left": (slice(None), 0), "right": (slice(None), -1)}
+    assert not filled[place[edge]].any()
+    assert filled[1:-1, 1:-1].all()
+
+
+def test_levels_of_one_cell_read_that_cell(knots: tuple[np.ndarray, np.ndarray]) -> None:
+    for geometry in ("consistent", "published"):
+        (pair,) = unzoom_tables(*knots, Level(128, (1, 1)), (48, 80), geometry=geometry)
+        assert table_matrix(pair.rows, 1) == table_matrix(pair.cols, 1) == 1
