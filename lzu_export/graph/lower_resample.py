@@ -5,7 +5,8 @@
               reads: the matrices are banded, so a large zoom drops most of the arithmetic.
 `gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only.
 
-All three give the same numbers; weights are computed in float64 and rounded once.
+The products' weights are computed in float64 and rounded once. GridSample computes them from one
+float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range at a width of 1920.
 """
 
 from collections.abc import Mapping

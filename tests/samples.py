@@ -1,0 +1,144 @@
+"""Small graphs, tables and recipes that several test files build on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.load import validate
+from lzu_export.warp.tables import Table, resample_table
+
+OPSET = 18
+CLASSES = ["near", "far"]
+TINY_MODEL = {
+    "num_classes": 2,
+    "depth": 18,
+    "base_channels": 8,
+    "fpn_channels": 16,
+    "feat_channels": 16,
+    "stacked_convs": 1,
+    "num_outs": 3,
+}
+
+
+def relative(value: NDArray[Any], reference: NDArray[Any]) -> float:
+    """max|a - b| / max|b|, where shapes agree."""
+    assert value.shape == reference.shape
+    return float(np.abs(value - reference).max() / np.abs(reference).max())
+
+
+def random_positions(generator: np.random.Generator, n: int, low: float, high: float) -> Any:
+    """`n` increasing positions between `low` and `high`."""
+    steps = np.cumsum(generator.uniform(0.2, 1.8, n))
+    return low + (high - low) * (steps - steps[0]) / max(steps[-1] - steps[0], 1e-9)
+
+
+def random_tables(
+    seed: int,
+    size: tuple[int, int],
+    out: tuple[int, int],
+    *,
+    reach: float = 1.0,
+    antialias: bool = False,
+) -> tuple[Table, Table]:
+    """Tables of a random monotone warp whose positions span [-reach, reach]."""
+    generator = np.random.default_rng(seed)
+    rows, cols = (
+        resample_table(random_positions(generator, n, -reach, reach), m, antialias=antialias)
+        for n, m in zip(out, size, strict=True)
+    )
+    return rows, cols
+
+
+def graph_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, tuple[Any, ...]],
+    outputs: Mapping[str, tuple[Any, ...]],
+    constants: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    opset: int = OPSET,
+    dtype: int = onnx.TensorProto.FLOAT,
+    ir_version: int = 10,
+) -> onnx.ModelProto:
+    """A hand-made ONNX model of named inputs and outputs."""
+    graph = helper.make_graph(
+        list(nodes),
+        "sample",
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = ir_version
+    return model
+
+
+def warp_model(
+    shape: tuple[int, ...], rows: Table, cols: Table, *, body: bool = True
+) -> onnx.ModelProto:
+    """One `lzu::SeparableResample` from `x` to `warped`, with its function body."""
+    node = helper.make_node(
+        "SeparableResample",
+        ["x", "rows", "cols"],
+        ["warped"],
+        name="warp",
+        domain="lzu",
+        height=shape[2],
+        width=shape[3],
+    )
+    out = (*shape[:2], rows.shape[1], cols.shape[1])
+    model = graph_model([node], {"x": shape}, {"warped": out}, {"rows": rows, "cols": cols})
+    model.opset_import.append(helper.make_opsetid("lzu", 1))
+    if body:
+        from lzu_export.ops.separable_resample import function_body
+
+        model.functions.append(function_body(OPSET))
+    return model
+
+
+def run_onnx(model: onnx.ModelProto, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Outputs of a model by ONNX Runtime."""
+    from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(model.SerializeToString()).run(inputs)
+
+
+def saliency_file(folder: Path, lattice: tuple[int, int] = (7, 11), seed: int = 3) -> Path:
+    """A smooth random saliency as a .npy file."""
+    y, x = np.mgrid[0 : lattice[0], 0 : lattice[1]]
+    centre = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * lattice
+    spread = np.array(lattice) / 4
+    bump = np.exp(-(((y - centre[0]) / spread[0]) ** 2) - ((x - centre[1]) / spread[1]) ** 2)
+    path = folder / "saliency.npy"
+    np.save(path, (0.1 + bump) / (0.1 + bump).sum())
+    return path
+
+
+def tiny_settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Plain data of a small untrained detector's recipe."""
+    settings: dict[str, Any] = {
+        "name": "tiny",
+        "task": "det",
+        "source": [96, 160],
+        "scale": 0.5,
+        "warp": {"saliency": str(saliency_file(folder)), "lattice": [7, 11], "fwhm": 4},
+        "model": TINY_MODEL,
+        "classes": CLASSES,
+        "random_weights": 0,
+        "targets": ["onnxruntime"],
+        "postprocess": {"candidates_per_level": 50},
+    }
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(settings.get(key), dict)
+        settings[key] = {**settings[key], **value} if nested else value
+    return settings
+
+
+def tiny_recipe(folder: Path, **changes: Any) -> Recipe:
+    """A small untrained detector's recipe: 96x160 to 48x80, three levels."""
+    return validate(tiny_settings(folder, **changes), "tiny.yaml")
