@@ -30,5 +30,10 @@ def readable_os_errors(what: str) -> Iterator[None]:
             errno.EPERM: "the operation is not permitted; choose another folder (OUT)",
             errno.EROFS: "the file system is read-only; choose another folder (OUT)",
             errno.ENOTDIR: "part of the path is a file; choose another folder (OUT)",
-        }.get(error.errno or 0, f"{error.strerror or error}; mend that and run again")
+        }.get(error.errno or 0, f"{_reason(error)}; mend that and run again")
         raise LzuError(f"{what} cannot be written: {remedy}") from error
+
+
+def _reason(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{reason} ({error.filename})" if error.filename else reason

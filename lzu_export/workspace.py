@@ -24,14 +24,14 @@ class Workspace:
     fingerprint continues after them; any other fingerprint starts afresh.
     """
 
-    def __init__(self, final: Path, fingerprint: str) -> None:
-        """Open or create the working folder of the bundle `final`."""
+    def __init__(self, final: Path, fingerprint: str, *, fresh: bool = False) -> None:
+        """Open or create the working folder of the bundle `final`; `fresh` keeps no stage."""
         self.final, self.fingerprint = final, fingerprint
         self.folder = final.parent / f".{final.name}.partial"
         self.stages: dict[str, Record] = {}
         self.resumed: list[str] = []
         with readable_os_errors(f"the bundle {final}"):
-            self._open()
+            self._open(fresh)
 
     def run(self, stage: str, files: list[str], make: Callable[[], Record]) -> Record:
         """Do a stage unless it is done: `make` writes `files` and returns a JSON record."""
@@ -79,12 +79,17 @@ class Workspace:
             shutil.rmtree(old, ignore_errors=True)
             if self.final.exists():
                 os.replace(self.final, old)
-            os.replace(self.folder, self.final)
+            try:
+                os.replace(self.folder, self.final)
+            except OSError:
+                if old.exists():
+                    os.replace(old, self.final)
+                raise
             shutil.rmtree(old, ignore_errors=True)
 
-    def _open(self) -> None:
+    def _open(self, fresh: bool) -> None:
         state = self.folder / STATE_FILE
-        if state.is_file():
+        if state.is_file() and not fresh:
             try:
                 stored = json.loads(state.read_text(encoding="utf-8"))
                 if stored["fingerprint"] == self.fingerprint:
