@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 
 def relative_difference(value: NDArray[Any], reference: NDArray[Any]) -> float:
-    """max|a - b| / max|b|; infinite where the value is not finite."""
+    """max|a - b| / max|b|; infinite where a value on either side is not finite."""
     a, b = value.astype(np.float64), reference.astype(np.float64)
-    if a.shape != b.shape or not np.isfinite(a).all():
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
     if a.size == 0:
         return 0.0
@@ -45,6 +45,9 @@ def candidate_difference(
     Returns:
         For `boxes` and `scores` max|a - b| / max|b|; for `labels` 0, or infinite.
     """
+    for side in (value, reference):  # comparisons with NaN would let them pass
+        if not (np.isfinite(side["boxes"]).all() and np.isfinite(side["scores"]).all()):
+            return dict.fromkeys(("boxes", "scores", "labels"), float("inf"))
     box_worst = score_worst = 0.0
     kept = reference["scores"] >= floor
     if not kept.any():
