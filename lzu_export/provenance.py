@@ -38,8 +38,12 @@ def source_digest() -> str:
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Hash of all that a bundle depends on: recipe, weights, saliency, code, packages."""
+    """Hash of all that a bundle depends on: recipe, weights, saliency, annotations, code,
+    packages.
+    """
+    dataset = recipe.evaluation.dataset
     inputs = {
+        "evaluation": _digest(Path(dataset)) if dataset else None,
         "recipe": json.loads(
             recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
         ),

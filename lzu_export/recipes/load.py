@@ -79,6 +79,10 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
         warp["saliency"] = absolute(warp["saliency"])
     if isinstance(checkpoint := data.get("checkpoint"), dict):
         data["checkpoint"] = {key: absolute(value) for key, value in checkpoint.items()}
+    if isinstance(evaluation := data.get("evaluation"), dict):
+        dataset = evaluation.get("dataset")
+        if isinstance(dataset, str) and dataset.endswith(".json"):  # else it is the name of a set
+            evaluation["dataset"] = absolute(dataset)
 
 
 def _override(data: dict[str, Any], dotted: str, value: Any) -> None:

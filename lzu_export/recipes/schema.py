@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lzu_export.models.config import RetinaNetConfig
 from lzu_export.warp.geometry import Level, level_sizes, padded_size
@@ -24,7 +24,7 @@ PAD_MULTIPLE = 32
 class Section(BaseModel):
     """A part of a recipe: immutable, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Normalisation(Section):
@@ -32,7 +32,7 @@ class Normalisation(Section):
 
     order: Literal["bgr", "rgb"] = "rgb"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (58.395, 57.12, 57.375)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
 
 
 class WarpSettings(Section):
@@ -104,7 +104,7 @@ class Recipe(Section):
     """Seed of untrained weights, for timing only: used where no checkpoint is given."""
     postprocess: Postprocess = Postprocess()
     precision: tuple[Precision, ...] = ("fp32",)
-    targets: tuple[Target, ...] = ("onnxruntime", "tensorrt-rtx")
+    targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     compute_capabilities: tuple[str, ...] = ()
     """For TensorRT-RTX, like `8.9`; empty: NVIDIA's portable default."""
     lowering: LoweringSettings = LoweringSettings()
@@ -123,6 +123,13 @@ class Recipe(Section):
                 "sampler opencv is OpenCV's resize in the runtime: it needs variant uniform and "
                 "input zoomed"
             )
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"targets lists {', '.join(self.targets)}; give each once")
+        if self.warp.unfilled and self.warp.geometry != "published":
+            raise ValueError(
+                "warp.unfilled belongs to the geometry published; set warp.geometry to published "
+                "or remove warp.unfilled"
+            )
         height, width = self.canvas
         if height < 1 or width < 1:
             raise ValueError(
@@ -139,7 +146,8 @@ class Recipe(Section):
     @property
     def canvas(self) -> tuple[int, int]:
         """(height, width) of the zoomed image before padding."""
-        return int(self.source[0] * self.scale), int(self.source[1] * self.scale)
+        # The slack undoes binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
+        return int(self.source[0] * self.scale + 1e-6), int(self.source[1] * self.scale + 1e-6)
 
     @property
     def network_input(self) -> tuple[int, int]:
