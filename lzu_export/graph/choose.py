@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import Kind, lower_node, possible_kinds, resample_nodes
+from lzu_export.graph.passes import is_zoom
 
 Timer = Callable[[Sequence[onnx.ModelProto]], list[float]]
 """Seconds that one run of each small model takes on the target, measured in turn."""
@@ -34,8 +35,7 @@ def choose_lowerings(
     """Pick a lowering for each `lzu::SeparableResample` of `model`.
 
     Args:
-        model: the canonical graph; the node that feeds no other warp's features but reads the
-            frame is the zoom (its output has 3 channels), all others are unzooms.
+        model: the canonical graph; the warp of the image is the zoom, all others are unzooms.
         zoom: a kind, or `auto`.
         unzoom: a kind, or `auto`.
         defaults: for `auto` without a timer, by place (`zoom`, `unzoom`): kind and reason.
@@ -45,7 +45,7 @@ def choose_lowerings(
     choices = []
     for node in resample_nodes(graph):
         name = node.outputs[0].name
-        place = "zoom" if node.inputs[0].shape[1] == 3 else "unzoom"
+        place = "zoom" if is_zoom(node) else "unzoom"
         wanted = zoom if place == "zoom" else unzoom
         possible = possible_kinds(node)
         if wanted != "auto":

@@ -22,11 +22,20 @@ def lint(model: onnx.ModelProto, target: str) -> None:
     """Check a graph that is meant for `target`.
 
     Raises:
-        LzuError: the first problem found, naming the node or tensor and what to do.
+        LzuError: the first problem found, naming the node or tensor and what to do; or the target
+            is unknown.
     """
+    if target not in _FORBIDDEN:
+        known = ", ".join(_FORBIDDEN)
+        raise LzuError(f"there is no lint for the target {target}; choose one of {known}")
     for rule in _RULES:
         for problem in rule(model, target):
             raise LzuError(f"the {target} graph is refused: {problem}")
+
+
+def _name(node: onnx.NodeProto) -> str:
+    """A node's name, or the tensor it makes where it has none."""
+    return node.name or f"that makes {next(iter(node.output), 'nothing')}"
 
 
 def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
@@ -43,13 +52,13 @@ def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
 def _domains(model: onnx.ModelProto, _target: str) -> Iterator[str]:
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
-            yield f"node {node.name} is {node.domain}::{node.op_type}; lower it first"
+            yield f"node {_name(node)} is {node.domain}::{node.op_type}; lower it first"
 
 
 def _operators(model: onnx.ModelProto, target: str) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type in _FORBIDDEN[target]:
-            yield f"node {node.name} is a {node.op_type}, which has no static shape or no kernel"
+            yield f"node {_name(node)} is a {node.op_type}, which has no static shape or no kernel"
 
 
 def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
@@ -58,9 +67,9 @@ def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             mode = attributes.get("mode", b"bilinear").decode()
             if mode != "bilinear":
-                yield f"GridSample {node.name} has mode {mode}, which TensorRT reads as nearest"
+                yield f"GridSample {_name(node)} has mode {mode}, which TensorRT reads as nearest"
             if attributes.get("align_corners", 0) != 1:
-                yield f"GridSample {node.name} lacks align_corners, which every warp here assumes"
+                yield f"GridSample {_name(node)} lacks align_corners, which every warp here assumes"
 
 
 def _static_shapes(model: onnx.ModelProto, _target: str) -> Iterator[str]:
@@ -89,9 +98,9 @@ def _topk(model: onnx.ModelProto, target: str) -> Iterator[str]:
         if node.op_type == "TopK":
             k = constants.get(node.input[1])
             if k is None:
-                yield f"TopK {node.name} has a computed k; make it a constant"
+                yield f"TopK {_name(node)} has a computed k; make it a constant"
             elif int(onnx.numpy_helper.to_array(k).item()) > MAX_TOPK:
-                yield f"TopK {node.name} keeps more than {MAX_TOPK}; lower candidates_per_level"
+                yield f"TopK {_name(node)} keeps more than {MAX_TOPK}; lower candidates_per_level"
 
 
 _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (

@@ -80,12 +80,24 @@ def fold_constants() -> Pass:
     return Pass("fold-constants", "nothing constant is computed per frame", apply)
 
 
+def is_zoom(node: gs.Node) -> bool:
+    """Whether a warp resamples the image: three channels, and no convolution before it."""
+    tensor = node.inputs[0]
+    if tensor.shape is None or tensor.shape[1] != 3:
+        return False
+    while tensor.inputs and tensor.inputs[0].inputs:
+        if tensor.inputs[0].op == "Conv":
+            return False
+        tensor = tensor.inputs[0].inputs[0]
+    return True
+
+
 def name_zoom() -> Pass:
     """Call the zoom's output `zoom`, so that logs and choices speak of it by that name."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         for node in graph.nodes:
-            if node.op == "SeparableResample" and node.inputs[0].shape[1] == 3:
+            if node.op == "SeparableResample" and is_zoom(node):
                 node.outputs[0].name = "zoom"
         return graph
 
