@@ -41,7 +41,10 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
     """Refuse what the engine would misread, in one sentence."""
     for spec in specs:
         if spec.name not in inputs:
-            raise LzuError(f"the engine's input {spec.name} is missing; give {spec}")
+            raise LzuError(
+                f"the engine's input {spec.name} is missing; give {spec.dtype} of shape "
+                f"{spec.shape}"
+            )
         value = inputs[spec.name]
         if value.dtype != np.dtype(spec.dtype):
             raise LzuError(
@@ -52,7 +55,7 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
                 f"input {spec.name} has shape {value.shape} but the engine takes {spec.shape}; "
                 "bring it to that size"
             )
-    known = {spec.name for spec in specs}
+    known = [spec.name for spec in specs]
     for name in inputs:
         if name not in known:
             raise LzuError(f"the engine has no input {name}; its inputs are {', '.join(known)}")

@@ -144,15 +144,14 @@ def _import() -> Any:
 
 
 def _capability(trt: Any, text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    known = sorted(
-        (name for name in trt.ComputeCapability.__members__ if name.startswith("SM")),
-        key=lambda name: int(name[2:]),
+    numbers = sorted(
+        int(name[2:]) for name in trt.ComputeCapability.__members__ if name.startswith("SM")
     )
-    if f"SM{major}{minor}" not in known:
-        listed = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known)
+    known = {f"{number // 10}.{number % 10}": divmod(number, 10) for number in numbers}
+    if text not in known:
+        listed = ", ".join(known)
         raise LzuError(f"TensorRT-RTX knows no compute capability {text}; it knows {listed}")
-    return int(major), int(minor)
+    return known[text]
 
 
 def _parser_errors(parser: Any) -> str:
