@@ -313,6 +313,8 @@ class _Export:
             check_frame(frame, self.recipe.source, f"frame {number} of {few.name}")
             for number, frame in few.frames()
         ]
+        if not chosen:
+            raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         chosen += chosen[-1:] * (-len(chosen) % size)
         return [chosen[i : i + size] for i in range(0, len(chosen), size)]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import Kind
-from lzu_export.graph.passes import fold_constants, keep_outputs, run_passes
+from lzu_export.graph.passes import keep_outputs, run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.compare import candidate_difference, relative_difference
@@ -89,8 +89,9 @@ def compare(
     arrows: dict[str, float] = {}
     outputs: dict[str, float] = {}
     names = arrow_order(list(references[0].arrows))
-    marked = _marked_session(engine, canonical, choices, names)
     prepare = ZoomedInput(recipe, zoom) if recipe.input == "zoomed" else None
+    in_graph = [name for name in names if not (prepare and name == "zoomed")]
+    marked = _marked_session(engine, canonical, choices, in_graph)
     for reference in references:
         image = prepare(reference.frames) if prepare else reference.frames
         inputs = {INPUT_NAMES[recipe.input]: image}
@@ -152,11 +153,8 @@ def _marked_session(
     engine: Engine, canonical: Path, choices: Mapping[str, str], names: Sequence[str]
 ) -> Session:
     model = onnx.load(canonical)
-    present = {output for node in model.graph.node for output in node.output}
-    passes = [keep_outputs([name for name in names if name in present])]
     kinds: dict[str, Kind] = dict(choices)  # type: ignore[arg-type]
-    passes += target_passes(engine.target, kinds)
-    marked, _ = run_passes(model, [*passes, fold_constants()])
+    marked, _ = run_passes(model, [keep_outputs(names), *target_passes(engine.target, kinds)])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrows.onnx"
         try:
