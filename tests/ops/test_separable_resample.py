@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import OPSET, random_tables, relative, run_onnx, warp_model
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
@@ -16,6 +15,7 @@ from lzu_export.ops.separable_resample import function_body, schema, separable_r
 from lzu_export.warp.geometry import Level, published_inverse_grid, published_sentinel
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.tables import Table, table_matrix, unzoom_tables
+from samples import OPSET, random_tables, relative, run_onnx, warp_model
 
 TOLERANCE = 1e-5
 
