@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.runtime.detector import Detections, Detector
+from lzu_export.runtime.detector import Detections, Detector, fit
 from lzu_export.runtime.preprocess import Frame, resample, taps
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; BGR.
@@ -20,21 +20,37 @@ PALETTE = (
     (167, 121, 204),
     (200, 200, 200),
 )
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SIZE = 0.38
+"""OpenCV's scale of the font where lines are one pixel wide."""
+Area = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels."""
 GRID_LINES = (18, 32)
 """Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
 
 
 def draw_detections(frame: Frame, detections: Detections) -> Frame:
-    """A copy of the frame with boxes, class names and scores."""
+    """A copy of the frame with boxes, class names and scores.
+
+    The best detections are named first, above or below their boxes; a name that would hide another
+    is left out, its box keeps the colour of the class.
+    """
     picture = frame.copy()
-    unit = max(1, round(min(frame.shape[:2]) / 400))
-    for box, score, label in zip(
-        detections.boxes[::-1], detections.scores[::-1], detections.labels[::-1], strict=True
-    ):
-        colour = PALETTE[int(label) % len(PALETTE)]
-        x1, y1, x2, y2 = (round(float(v)) for v in box)
+    unit = _unit(frame)
+    corners = np.rint(detections.boxes).astype(int).tolist()
+    colours = [PALETTE[int(label) % len(PALETTE)] for label in detections.labels]
+    for (x1, y1, x2, y2), colour in zip(reversed(corners), reversed(colours), strict=True):
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
-        _label(picture, f"{detections.classes[int(label)]} {score:.2f}", (x1, y1), colour, unit)
+    taken: list[Area] = []
+    for i, (x1, y1, _, y2) in enumerate(corners):
+        text = f"{detections.classes[int(detections.labels[i])]} {detections.scores[i]:.2f}"
+        height = _text_size(text, unit)[1]
+        for bottom in (y1, y2 + height):
+            area = _area(picture, text, (x1, bottom), unit)
+            if not any(_overlap(area, other) for other in taken):
+                taken.append(area)
+                _label(picture, text, area, colours[i], unit)
+                break
     return picture
 
 
@@ -55,7 +71,7 @@ def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
     scale = height / zoomed.shape[0]
     size = (round(zoomed.shape[1] * scale), height)
     right = np.asarray(cv2.resize(zoomed, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    unit = max(1, round(min(frame.shape[:2]) / 400))
+    unit = _unit(picture)
     _caption(left, "source, sampling grid", unit)
     _caption(right, f"zoomed {zoomed.shape[0]}x{zoomed.shape[1]}", unit)
     gap = np.full((height, 4 * unit, 3), 255, np.uint8)
@@ -65,11 +81,9 @@ def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
 def zoom(detector: Detector, frame: Frame) -> Frame:
     """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
     source = detector.recipe.source
-    if frame.shape[:2] != source:
-        frame = np.asarray(cv2.resize(frame, (source[1], source[0])), np.uint8)
     rows = taps(detector.warp["zoom_rows"], source[0])
     cols = taps(detector.warp["zoom_cols"], source[1])
-    image = resample(frame, rows, cols)
+    image = resample(fit(frame, source), rows, cols)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
@@ -77,16 +91,37 @@ def _positions(table: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(table[0], np.float64) + table[1]
 
 
-def _label(
-    picture: Frame, text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: int
-) -> None:
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.38 * unit
-    (width, height), base = cv2.getTextSize(text, font, size, unit)
+def _unit(picture: Frame) -> int:
+    """Line width in pixels, which sizes everything that is drawn."""
+    return max(1, round(min(picture.shape[:2]) / 400))
+
+
+def _text_size(text: str, unit: int) -> tuple[int, int]:
+    """(width, height) in pixels of a text with its margin."""
+    (width, height), base = cv2.getTextSize(text, FONT, FONT_SIZE * unit, unit)
+    return width + 2 * unit, height + base
+
+
+def _area(picture: Frame, text: str, corner: tuple[int, int], unit: int) -> Area:
+    """Where a text goes whose bottom left corner is asked at `corner`: inside the picture."""
+    width, height = _text_size(text, unit)
     x = min(max(corner[0], 0), max(picture.shape[1] - width, 0))
-    y = max(corner[1], height + base)
-    cv2.rectangle(picture, (x, y - height - base), (x + width, y), colour, cv2.FILLED)
-    cv2.putText(picture, text, (x, y - base // 2), font, size, (0, 0, 0), unit, cv2.LINE_AA)
+    y = min(max(corner[1], height), picture.shape[0])
+    return x, y - height, x + width, y
+
+
+def _overlap(a: Area, b: Area) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _label(picture: Frame, text: str, area: Area, colour: tuple[int, int, int], unit: int) -> None:
+    x1, y1, x2, y2 = area
+    _, base = cv2.getTextSize(text, FONT, FONT_SIZE * unit, unit)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, cv2.FILLED)
+    foot = (x1 + unit, y2 - base // 2)
+    cv2.putText(picture, text, foot, FONT, FONT_SIZE * unit, (0, 0, 0), unit, cv2.LINE_AA)
 
 
 def _caption(picture: Frame, text: str, unit: int) -> None:
-    _label(picture, text, (4 * unit, 18 * unit), (255, 255, 255), unit)
+    area = _area(picture, text, (4 * unit, 18 * unit), unit)
+    _label(picture, text, area, (255, 255, 255), unit)
