@@ -1,7 +1,12 @@
-"""Run a bundle over frames: pictures and COCO results."""
+"""Run a bundle over frames: pictures or a video with boxes, and COCO results."""
 
 import json
+import shutil
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +14,16 @@ import cv2
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.progress import Reporter
-from lzu_export.runtime.detector import load
+from lzu_export.runtime.detector import Detections, Detector, load
 from lzu_export.runtime.draw import draw_detections, show_warp
 from lzu_export.runtime.preprocess import Frame, check_frame
-from lzu_export.runtime.sources import IMAGES, count, frames
+from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames
 
 RESULTS_FILE = "results.json"
+IMAGES_FILE = "images.json"
+
+Writer = Callable[[str, Frame], None]
+"""Takes a frame's name and its picture."""
 
 
 def apply(
@@ -28,8 +37,9 @@ def apply(
 ) -> dict[str, Any]:
     """Detect in every frame of `source`, writing pictures and `results.json` into `out`.
 
-    results.json is a COCO results list; image ids number the frames from 1 in the order read, and
-    `images` beside it gives their names.
+    Images keep their names; a video becomes NAME.mp4. results.json is a COCO results list; image
+    ids number the frames from 1 in the order read, and images.json gives their names, sizes and
+    the categories. Nothing is written where a frame is refused.
 
     Returns:
         frames, detections, milliseconds (mean, frame to detections), out.
@@ -39,49 +49,31 @@ def apply(
     """
     detector = load(bundle, resize=resize)
     reader = frames(source)
+    _spare(source, out)
     images: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    seconds = 0.0
-    size = detector.recipe.batch
-    with readable_os_errors(f"the folder {out}"):
-        out.mkdir(parents=True, exist_ok=True)
-    with report.steps("detecting", count(source)) as advance:
-        pending: list[tuple[str, Frame]] = []
-
-        def flush() -> None:
-            nonlocal seconds
-            batch = [frame for _, frame in pending]
-            batch += batch[-1:] * (size - len(batch))
-            start = time.perf_counter()
-            found = detector.batch(batch)
-            seconds += time.perf_counter() - start
-            for (name, frame), detections in zip(pending, found, strict=False):
-                number = len(images) + 1
-                height, width = frame.shape[:2]
-                images.append({"id": number, "file_name": name, "height": height, "width": width})
-                results.extend(detections.to_coco(number))
-                picture = draw_detections(frame, detections)
-                if show_warp:
-                    picture = draw_warp(detector, frame, picture)
-                write_picture(out / name, picture)
-            advance(len(pending))
-            pending.clear()
-
-        for name, frame in reader:
-            if not resize:
-                check_frame(frame, detector.recipe.source, name)
-            pending.append((name, frame))
-            if len(pending) == size:
-                flush()
-        if pending:
-            flush()
-    categories = [{"id": i + 1, "name": n} for i, n in enumerate(detector.recipe.classes)]
-    write_json(out / RESULTS_FILE, results)
-    write_json(out / "images.json", {"images": images, "categories": categories})
+    total = 0.0
+    with (
+        _staged(out) as folder,
+        _writer(folder, source) as write,
+        report.steps("detecting", count(source)) as advance,
+    ):
+        for name, frame, detections, seconds in _detect(detector, reader):
+            number = len(images) + 1
+            height, width = frame.shape[:2]
+            images.append({"id": number, "file_name": name, "height": height, "width": width})
+            results += detections.to_coco(number)
+            picture = draw_detections(frame, detections)
+            write(name, draw_warp(detector, frame, picture) if show_warp else picture)
+            total += seconds
+            advance()
+        categories = [{"id": i + 1, "name": n} for i, n in enumerate(detector.recipe.classes)]
+        write_json(folder / RESULTS_FILE, results)
+        write_json(folder / IMAGES_FILE, {"images": images, "categories": categories})
     return {
         "frames": len(images),
         "detections": len(results),
-        "milliseconds": 1e3 * seconds / max(len(images), 1),
+        "milliseconds": 1e3 * total / max(len(images), 1),
         "out": str(out),
     }
 
@@ -89,25 +81,106 @@ def apply(
 draw_warp = show_warp  # the argument of `apply` has the name of the option
 
 
+def _detect(
+    detector: Detector, reader: Iterator[tuple[str, Frame]]
+) -> Iterator[tuple[str, Frame, Detections, float]]:
+    """Name, frame, detections and seconds of every frame, run in the bundle's batches."""
+    size = detector.recipe.batch
+    while group := list(islice(reader, size)):
+        for name, frame in group:
+            check_frame(frame, None if detector.resize else detector.recipe.source, name)
+        batch = [frame for _, frame in group]
+        batch += batch[-1:] * (size - len(batch))
+        start = time.perf_counter()
+        found = detector.batch(batch)
+        seconds = (time.perf_counter() - start) / len(group)
+        for (name, frame), detections in zip(group, found, strict=False):
+            yield name, frame, detections, seconds
+
+
+def _spare(source: Path, out: Path) -> None:
+    """Refuse to write where the source's own files would be replaced."""
+    folder = source if source.is_dir() else source.parent
+    if folder.resolve() == out.resolve():
+        raise LzuError(f"{out} holds the frames themselves; give --out another folder")
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder whose files move into `out` at the end; after an error nothing remains of them."""
+    new = not out.exists()
+    staging = out / ".partial"
+    try:
+        with readable_os_errors(f"the folder {out}"):
+            shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+            staging.mkdir(parents=True)
+        yield staging
+        with readable_os_errors(f"the folder {out}"):
+            for path in sorted(staging.iterdir()):
+                path.replace(out / path.name)
+            staging.rmdir()
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if new:
+            with suppress(OSError):
+                out.rmdir()
+        raise
+
+
+def _writer(folder: Path, source: Path) -> AbstractContextManager[Writer]:
+    rate = frame_rate(source)
+    if rate is None:
+        return nullcontext(partial(_write_named, folder))
+    return _video(folder / f"{source.stem}.mp4", rate)
+
+
+def _write_named(folder: Path, name: str, picture: Frame) -> None:
+    """Pictures keep the frames' names, with a suffix added to those that cannot be written."""
+    known = Path(name).suffix.lower() in IMAGES
+    write_picture(folder / (name if known else f"{name}.png"), picture)
+
+
+@contextmanager
+def _video(path: Path, rate: float) -> Iterator[Writer]:
+    writer = cv2.VideoWriter()
+    written = 0
+
+    def write(_name: str, picture: Frame) -> None:
+        nonlocal written
+        if written == 0:
+            size = (picture.shape[1], picture.shape[0])
+            writer.open(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        writer.write(picture)
+        written += 1
+
+    try:
+        yield write
+    finally:
+        writer.release()
+    # OpenCV reports no error of writing, so the file is asked what it holds.
+    capture = cv2.VideoCapture(str(path))
+    there = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    if there != written:
+        raise LzuError(
+            f"the video {path.name} could not be written whole ({there} of {written} frames); "
+            "free disk space, or give the frames as a folder of images"
+        )
+
+
 def write_picture(path: Path, picture: Frame) -> None:
-    """Write a picture in the format of its name, through a temporary file."""
-    suffix = path.suffix if path.suffix.lower() in IMAGES else ".png"
-    done, encoded = cv2.imencode(suffix, picture)
+    """Write a picture in the format of its name."""
+    done, encoded = cv2.imencode(path.suffix, picture)
     if not done:
-        raise LzuError(f"{path} cannot be encoded as {suffix}; give frames of another format")
+        raise LzuError(f"{path} cannot be encoded as {path.suffix}; give frames of another format")
     _write(path, encoded.tobytes())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON through a temporary file."""
+    """Write indented JSON."""
     _write(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    with readable_os_errors(str(path)):
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with readable_os_errors(path.name):
+        path.write_bytes(content)

@@ -24,7 +24,7 @@ def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
     """
     path = Path(source)
     if path.is_dir():
-        images = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES)
+        images = _images_in(path)
         if not images:
             raise LzuError(f"folder {path} holds no images ({', '.join(sorted(IMAGES))}); add some")
         return _images(images)
@@ -39,7 +39,7 @@ def count(source: str | Path) -> int | None:
     """How many frames `frames` will yield, or None where the file does not say."""
     path = Path(source)
     if path.is_dir():
-        return sum(each.suffix.lower() in IMAGES for each in path.iterdir())
+        return len(_images_in(path))
     if path.suffix.lower() in VIDEOS:
         capture = cv2.VideoCapture(str(path))
         number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -48,12 +48,36 @@ def count(source: str | Path) -> int | None:
     return 1
 
 
+def frame_rate(source: str | Path) -> float | None:
+    """Frames a second of a video (25 where the file does not say), or None for images."""
+    path = Path(source)
+    if path.is_dir() or path.suffix.lower() not in VIDEOS:
+        return None
+    capture = cv2.VideoCapture(str(path))
+    rate = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return rate if 1 <= rate <= 1000 else 25.0
+
+
 def read_image(path: Path) -> Frame:
-    """Read an image file as BGR."""
+    """Read an image file as BGR; grey ones become three equal channels, opacity is dropped.
+
+    Raises:
+        LzuError: the file is no image or is damaged.
+    """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise LzuError(f"{path} cannot be read as an image; check that it is one and is whole")
     return np.asarray(image, np.uint8)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.suffix.lower() in IMAGES)
+    except OSError as error:
+        raise LzuError(
+            f"folder {folder} cannot be read ({error.strerror}); make it readable"
+        ) from error
 
 
 def _images(paths: list[Path]) -> Iterator[tuple[str, Frame]]:
