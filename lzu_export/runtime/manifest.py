@@ -2,16 +2,26 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import Recipe
 
 FILE = "manifest.json"
 FORMAT = 1
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
+"""JSON has no nan (the AP of a size without objects) and no inf (the drift of a NaN): they are
+written as strings, which read back as numbers."""
 
 
 class _Section(BaseModel):
@@ -58,8 +68,8 @@ class Drift(_Section):
     status: str
     """`passed`, or `not run` with the reason in `note`."""
     note: str = ""
-    arrows: dict[str, float] = {}
-    outputs: dict[str, float] = {}
+    arrows: dict[str, Number] = {}
+    outputs: dict[str, Number] = {}
     limit: float
 
 
@@ -68,8 +78,8 @@ class Accuracy(_Section):
 
     dataset: str
     frames: int
-    pytorch: dict[str, float]
-    engines: dict[str, dict[str, float]]
+    pytorch: dict[str, Number]
+    engines: dict[str, dict[str, Number]]
     """By `target/precision`."""
     limit: float
 
@@ -129,6 +139,8 @@ def read_manifest(folder: Path) -> Manifest:
                 "again, or use the version that made it"
             )
         return Manifest.model_validate(data)
+    except OSError as error:
+        raise LzuError(f"{path} cannot be read ({error.strerror}); make it readable") from error
     except (ValueError, AttributeError, ValidationError) as error:
         raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
 
