@@ -67,7 +67,9 @@ class Detector:
         """Use `load` to make one from a bundle."""
         self.recipe, self.session = recipe, session
         self.warp, self.resize = warp, resize
-        self._zoom = ZoomedInput(self.recipe, TablePair(warp["zoom_rows"], warp["zoom_cols"]))
+        self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
+        if recipe.input == "zoomed":
+            self._zoom = ZoomedInput(recipe, TablePair(warp["zoom_rows"], warp["zoom_cols"]))
 
     def __call__(self, frame: Frame) -> Detections:
         """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
@@ -93,21 +95,19 @@ class Detector:
     def prepare(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """The engine's inputs for these frames."""
         source = self.recipe.source
-        if self.resize:
-            size = (source[1], source[0])
-            frames = [
-                frame
-                if frame.shape[:2] == source
-                else np.asarray(cv2.resize(frame, size), np.uint8)
-                for frame in frames
-            ]
         for frame in frames:
-            check_frame(frame, source)
-        name = INPUT_NAMES[self.recipe.input]
-        return {name: self._zoom(frames) if self.recipe.input == "zoomed" else np.stack(frames)}
+            check_frame(frame, None if self.resize else source)
+        if self.resize:
+            frames = [fit(frame, source) for frame in frames]
+        image = self._zoom(frames) if self._zoom is not None else np.stack(frames)
+        return {INPUT_NAMES[self.recipe.input]: image}
 
     def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections:
-        """Suppress one frame's candidates; `size` is the frame's, for those that were resized."""
+        """Suppress one frame's candidates; `size` is the frame's, for those that were resized.
+
+        Boxes are clipped to the frame: the canvas's far edge, to which candidates are clipped, lies
+        up to a canvas pixel beyond it.
+        """
         settings = self.recipe.postprocess
         boxes, scores, labels = suppress(
             outputs["boxes"],
@@ -119,12 +119,20 @@ class Detector:
         )
         height, width = self.recipe.source
         factor = np.array([size[1] / width, size[0] / height] * 2, np.float32)
+        edge = np.array([size[1], size[0]] * 2, np.float32)
         return Detections(
-            (boxes * factor).astype(np.float32),
+            np.clip(boxes * factor, 0, edge),
             scores.astype(np.float32),
             labels.astype(np.int32),
             self.recipe.classes,
         )
+
+
+def fit(frame: Frame, size: tuple[int, int]) -> Frame:
+    """The frame at `size` (height, width), resized bilinearly if it has another."""
+    if frame.shape[:2] == size:
+        return frame
+    return np.asarray(cv2.resize(frame, (size[1], size[0])), np.uint8)
 
 
 def load(
@@ -139,7 +147,7 @@ def load(
 
     Args:
         bundle: folder that export made.
-        target: engine to run; by default the first of the bundle that this machine can run.
+        target: engine to run; by default onnxruntime, which runs on any machine.
         precision: of the engine.
         resize: bring frames of another size to the source size instead of refusing them.
         threads: of ONNX Runtime on the CPU; all processors by default.

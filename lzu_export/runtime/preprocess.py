@@ -15,8 +15,8 @@ Frame = NDArray[np.uint8]
 """H x W x 3, BGR like OpenCV's."""
 
 
-def check_frame(frame: Any, source: tuple[int, int], name: str = "frame") -> Frame:
-    """Refuse what is not a BGR image of the source size, naming it.
+def check_frame(frame: Any, source: tuple[int, int] | None, name: str = "frame") -> Frame:
+    """Refuse what is not a BGR image of the source size (of any size for None), naming it.
 
     Raises:
         LzuError: not an array, not uint8, not three channels, or of another size.
@@ -26,10 +26,13 @@ def check_frame(frame: Any, source: tuple[int, int], name: str = "frame") -> Fra
         raise LzuError(f"{name} is {shape}, not height x width x 3; convert it to a BGR image")
     if frame.dtype != np.uint8:
         raise LzuError(f"{name} is {frame.dtype}; give the camera's bytes as uint8")
-    if frame.shape[:2] != source:
+    if frame.size == 0:
+        raise LzuError(f"{name} is {frame.shape[0]}x{frame.shape[1]}, without a pixel; drop it")
+    if source is not None and frame.shape[:2] != source:
         raise LzuError(
             f"{name} is {frame.shape[0]}x{frame.shape[1]} but this bundle takes "
-            f"{source[0]}x{source[1]}; export for that size, or pass resize (--resize)"
+            f"{source[0]}x{source[1]}; bring it to that size (load and run do with resize), or "
+            "export for its size"
         )
     return frame
 
@@ -38,8 +41,8 @@ class ZoomedInput:
     """Zoom, normalise and pad on the host, for engines whose input is the zoomed image.
 
     The separable warp is applied to the rows, then to the columns, as a short sum of gathered and
-    weighted lines: exact to float32, where OpenCV's remap rounds
-    positions to 1/32 pixel before release 5.
+    weighted lines: exact to float32, where OpenCV's remap rounds positions to 1/32 pixel before
+    release 5.
     """
 
     def __init__(self, recipe: Recipe, zoom: TablePair) -> None:
