@@ -1,5 +1,7 @@
 """`reference.npz`: frames and PyTorch's values at every arrow, so that a device can verify."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +62,14 @@ def read_reference(path: Path) -> list[Reference]:
     try:
         with np.load(path) as stored:
             arrays: Mapping[str, Any] = dict(stored)
-    except (OSError, ValueError) as error:
+        batches: dict[int, dict[str, Values]] = {}
+        for key, value in arrays.items():
+            number, kind, *name = key.split("/")
+            batch = batches.setdefault(int(number), {"frames": {}, "arrow": {}, "output": {}})
+            batch[kind][name[0] if name else ""] = value
+        return [
+            Reference(batch["frames"][""], batch["arrow"], batch["output"])
+            for _, batch in sorted(batches.items())
+        ]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
-    batches: dict[int, dict[str, Values]] = {}
-    for key, value in arrays.items():
-        number, kind, *name = key.split("/")
-        batch = batches.setdefault(int(number), {"frames": {}, "arrow": {}, "output": {}})
-        batch[kind][name[0] if name else ""] = value
-    return [
-        Reference(batch["frames"][""], batch["arrow"], batch["output"])
-        for _, batch in sorted(batches.items())
-    ]
