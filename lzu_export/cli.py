@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from lzu_export.errors import LzuError
 
@@ -91,23 +92,19 @@ def export(
         overrides["evaluation.dataset"] = _dataset(dataset)
     if random_weights is not None:
         overrides["checkpoint"] = {}
-    # A checkpoint belongs to one variant: without VARIANT it is the recipe's own.
-    variants = variant.split() if variant else [None] if checkpoint else list(VARIANTS)
+    variants = _variants(recipe, overrides, variant, checkpoint)
     recipes = []
     for each in variants:
-        mine = dict(overrides)
-        if each is not None:
-            mine["variant"] = each
+        mine = {**overrides, "variant": each}
         if checkpoint is not None:
-            kind = each or load_recipe(recipe, mine).variant
-            mine["checkpoint"] = {kind: _absolute(checkpoint)}
+            mine["checkpoint"] = {each: _absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
     outcomes = []
     for each_recipe in recipes:
-        report.note(f"[bold]{each_recipe.name}[/] {each_recipe.label}")
+        report.note(f"[bold]{escape(each_recipe.name)}[/] {each_recipe.label}")
         outcome = export_recipe(each_recipe, out, force=force, report=report)
-        report.note(f"  {outcome.status}: {outcome.folder}")
+        report.note(f"  {outcome.status}: {escape(str(outcome.folder))}")
         outcomes.append(outcome)
     if as_json:
         _print_json(
@@ -130,7 +127,7 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Frames taken of --live.")] = 2,
+    limit: Annotated[int, typer.Option(min=1, help="Batches of frames taken of --live.")] = 2,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
@@ -244,13 +241,23 @@ def main() -> None:
     except LzuError as error:
         _complain(str(error))
         sys.exit(EXIT_ERROR)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise
+        _complain(f"this needs the package {error.name}; pip install 'lzu-export[export]'")
+        sys.exit(EXIT_ERROR)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{where}; mend that and run again")
+        sys.exit(EXIT_ERROR)
 
 
 def _complain(sentence: str) -> None:
-    Console(stderr=True).print(f"[red]error:[/] {sentence}", highlight=False, soft_wrap=True)
+    text = f"[red]error:[/] {escape(sentence)}"
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:
@@ -259,6 +266,26 @@ def _print_json(value: Any) -> None:
 
 def _absolute(path: Path | None) -> str | None:
     return str(path.resolve()) if path is not None else None
+
+
+def _variants(
+    recipe: str, overrides: dict[str, Any], variant: str | None, checkpoint: Path | None
+) -> list[str]:
+    """What to export: what was asked for, else every variant there are weights for."""
+    from lzu_export.recipes import load_recipe
+
+    if variant:
+        wanted = list(dict.fromkeys(variant.split()))
+        if checkpoint is not None and len(wanted) > 1:
+            raise LzuError(
+                f"--checkpoint {checkpoint} is of one variant but --variant lists "
+                f"{' and '.join(wanted)}; export one at a time"
+            )
+        return wanted
+    base = load_recipe(recipe, overrides)
+    if checkpoint is not None or "variant" in overrides:
+        return [base.variant]
+    return [each for each in VARIANTS if each in base.checkpoint] or list(VARIANTS)
 
 
 def _dataset(name: str) -> str | None:
@@ -273,8 +300,8 @@ def _key_values(pairs: list[str]) -> dict[str, Any]:
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals:
-            raise LzuError(f"--set {pair} has no value; write key=value")
+        if not equals or not key.strip():
+            raise LzuError(f"--set {pair} is not key=value; write it so")
         try:
             values[key.strip()] = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -1,16 +1,23 @@
 """What the command line prints, as Rich tables."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
-from lzu_export.pipeline import MAIN_METRIC, Outcome
 from lzu_export.runtime.manifest import Drift, Manifest
-from lzu_export.verify import worst_drift
+
+if TYPE_CHECKING:
+    from lzu_export.pipeline import Outcome
 
 
-def export_table(outcomes: Sequence[Outcome]) -> Table:
+def export_table(outcomes: "Sequence[Outcome]") -> Table:
     """One row an engine, PyTorch's figures beside it."""
+    # Here, not above: a device that inspects a bundle has not all that the pipeline needs.
+    from lzu_export.pipeline import MAIN_METRIC
+    from lzu_export.verify import worst_drift
+
     table = Table(title="Exported", title_justify="left")
     for heading in ("bundle", "engine"):
         table.add_column(heading, overflow="fold")
@@ -34,7 +41,7 @@ def export_table(outcomes: Sequence[Outcome]) -> Table:
             drift = drifts[engine.target, engine.precision]
             worst = worst_drift(drift)
             table.add_row(
-                str(outcome.folder),
+                escape(str(outcome.folder)),
                 name,
                 _number(accuracy.pytorch[MAIN_METRIC] if accuracy else None, 2),
                 _number(accuracy.engines[name][MAIN_METRIC] if accuracy and measured else None, 2),
@@ -91,7 +98,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
         ("seconds", ", ".join(f"{k} {v:.1f}" for k, v in manifest.stages.items())),
     ):
-        about.add_row(name, value)
+        about.add_row(name, escape(value))
     engines = Table(title="Engines", title_justify="left")
     for heading in ("target", "precision", "file", "version", "inputs", "outputs"):
         engines.add_column(heading, overflow="fold")
@@ -106,7 +113,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         version = " ".join([engine.version, *(f"sm{c}" for c in engine.compute_capabilities)])
         engines.add_row(engine.target, engine.precision, engine.file, version, *tensors)
         for each in engine.lowerings:
-            lowerings.add_row(engine.target, each.place, each.kind, each.reason)
+            lowerings.add_row(engine.target, each.place, each.kind, escape(each.reason))
     return [about, engines, lowerings, drift_table(manifest.drift)]
 
 
