@@ -20,7 +20,7 @@ from lzu_export.tasks.warps import stored_warp
 def live_references(
     folder: Path, manifest: Manifest, source: Path, checkpoint: Path | None, limit: int
 ) -> list[Reference]:
-    """PyTorch's values at every arrow for up to `limit` frames of `source`.
+    """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
     the bundle's name.
@@ -49,7 +49,7 @@ def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
             shipped = load_recipe(manifest.name).checkpoint.get(manifest.recipe.variant)
         except LzuError:
             shipped = None
-        if shipped is None:
+        if shipped is None or not shipped.is_file():
             raise LzuError(
                 f"--live needs the weights: give --checkpoint {manifest.checkpoint['file']}, the "
                 "file the bundle was made from"
@@ -58,9 +58,12 @@ def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
     update = {"checkpoint": {variant: checkpoint} if checkpoint else {}}
     recipe = manifest.recipe.model_copy(update=update)
     if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise LzuError(f"checkpoint {checkpoint} does not exist; give a path that does")
         identity = checkpoint_identity(recipe)
         if identity.get("sha256") != manifest.checkpoint.get("sha256"):
             raise LzuError(
-                f"checkpoint {checkpoint} is not the one this bundle was made from; give that one"
+                f"checkpoint {checkpoint} is not the one this bundle was made from; give "
+                f"{manifest.checkpoint.get('file', 'none, it has untrained weights')}"
             )
     return recipe
