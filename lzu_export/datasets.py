@@ -35,15 +35,16 @@ def open_dataset(name: str, frames: int | None) -> EvaluationSet:
     """
     kind, argument = ("coco", (name,)) if name.endswith(".json") else (name, ())
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if kind not in found:
+    if kind not in found or (kind == "coco" and not argument):
         if not found:
             raise LzuError(
                 "accuracy needs the benchmark harness; pip install -e '.[bench]' in a source "
                 "checkout, or set evaluation.dataset to null"
             )
+        names = sorted(set(found) - {"coco"})
         raise LzuError(
-            f"there is no evaluation set {name}; give one of {', '.join(sorted(found))} or the "
-            "path of COCO annotations (.json)"
+            f"there is no evaluation set {name}; give {' or '.join(names)}, or the path of COCO "
+            "annotations (.json)"
         )
     if argument and not Path(name).is_file():
         raise LzuError(f"the annotations {name} do not exist; give a path that does")
