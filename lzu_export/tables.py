@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lzu_export.runtime.manifest import Drift, Manifest
@@ -12,56 +13,55 @@ if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
 
 
-def export_table(outcomes: "Sequence[Outcome]") -> Table:
-    """One row an engine, PyTorch's figures beside it."""
-    # Here, not above: a device that inspects a bundle has not all that the pipeline needs.
-    from lzu_export.pipeline import MAIN_METRIC
-    from lzu_export.verify import worst_drift
-
-    table = Table(title="Exported", title_justify="left")
+def export_table(outcomes: Sequence[Outcome]) -> Table:
+    """One row an engine, PyTorch's figures beside it; fits 80 columns."""
+    table = Table(title="Exported", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("bundle", "engine"):
-        table.add_column(heading, overflow="fold")
-    for heading in (
-        f"{MAIN_METRIC} PyTorch",
-        f"{MAIN_METRIC} engine",
-        "ms PyTorch",
-        "ms engine",
-        "largest drift",
-    ):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
+        table.add_column(heading, no_wrap=True)
+    metric = MAIN_METRIC
+    for heading in (f"{metric}\nPyTorch", f"{metric}\nengine", "ms\nPyTorch", "ms\nengine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("largest\ndrift", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
     for outcome in outcomes:
         manifest = outcome.manifest
         drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+        accuracy, latency = manifest.accuracy, manifest.latency
         for engine in manifest.engines:
             name = f"{engine.target}/{engine.precision}"
-            accuracy, latency = manifest.accuracy, manifest.latency
-            runs = latency is not None and name in latency.engines
-            measured = accuracy is not None and name in accuracy.engines
             drift = drifts[engine.target, engine.precision]
             worst = worst_drift(drift)
+            exported = accuracy.engines.get(name) if accuracy else None
             table.add_row(
-                escape(str(outcome.folder)),
-                name,
-                _number(accuracy.pytorch[MAIN_METRIC] if accuracy else None, 2),
-                _number(accuracy.engines[name][MAIN_METRIC] if accuracy and measured else None, 2),
+                outcome.folder.name,
+                f"{engine.target} {engine.precision}",
+                _number(accuracy.pytorch[metric] if accuracy else None, 2),
+                _number(exported[metric] if exported else None, 2),
                 _number(latency.pytorch if latency else None, 1),
-                _number(latency.engines[name] if latency and runs else None, 1),
-                f"{worst[1]:.1e} at {worst[0]}" if worst else "-",
-                "verified" if drift.status == "passed" else "built, awaits an RTX card",
+                _number(latency.engines.get(name) if latency else None, 1),
+                f"{worst[1]:.1e}" if worst else "-",
+                "verified" if drift.status == "passed" else "built",
             )
-    accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]
-    latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
-    notes = []
-    if accuracies:
-        notes.append(
-            f"{MAIN_METRIC} in points on {accuracies[0].frames} frames of {accuracies[0].dataset}"
-        )
-    if latencies:
-        notes.append(f"ms a frame, camera bytes to detections, on {latencies[0].machine}")
-    table.caption = "; ".join(notes)
+    table.caption = "\n".join(_export_notes(outcomes))
     table.caption_justify = "left"
     return table
+
+
+def _export_notes(outcomes: Sequence[Outcome]) -> list[str]:
+    folders = sorted({str(outcome.folder.parent) for outcome in outcomes})
+    notes = [f"bundles in {', '.join(folders)}"]
+    accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]
+    latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
+    if accuracies:
+        first = accuracies[0]
+        notes.append(f"{MAIN_METRIC}: points on {first.frames} frames of {first.dataset}")
+    if latencies:
+        notes.append("ms: a frame from camera bytes to detections, median, on")
+        notes.append(f"  {latencies[0].machine}")
+    notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows")
+    waiting = {d.note for o in outcomes for d in o.manifest.drift if d.status == "not run"}
+    notes += [f"built: {note}" for note in sorted(waiting)]
+    return notes
 
 
 def drift_table(drifts: Sequence[Drift]) -> Table:

@@ -16,6 +16,7 @@ traced), the ONNX schema `SeparableResample` in domain `lzu`, and a function bod
 operators, by which ONNX Runtime runs the canonical file as it is.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,14 @@ def _(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
 
 
 def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
-    return torch.from_numpy(table_matrix(table.detach().cpu().numpy(), n_in))
+    values = table.detach().cpu().numpy().astype(np.float32)
+    return _cached_matrix(values.tobytes(), n_in)
+
+
+@lru_cache(maxsize=64)
+def _cached_matrix(table: bytes, n_in: int) -> torch.Tensor:
+    # A fixed warp asks for the same few matrices in every frame; they are never written to.
+    return torch.from_numpy(table_matrix(np.frombuffer(table, np.float32).reshape(4, -1), n_in))
 
 
 def schema() -> onnx.defs.OpSchema:
