@@ -27,6 +27,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE, Detector, open_session
 from lzu_export.runtime.manifest import (
     FILE,
+    MAIN_METRIC,
     Accuracy,
     Drift,
     Engine,
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 
 REFERENCE_BATCHES = 2
 """Batches of frames whose values at every arrow go into the bundle."""
-MAIN_METRIC = "AP"
 
 
 @dataclass(frozen=True)

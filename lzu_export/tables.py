@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
-from lzu_export.runtime.manifest import Drift, Manifest
+from lzu_export.runtime.manifest import MAIN_METRIC, Drift, Manifest
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
 
 
-def export_table(outcomes: Sequence[Outcome]) -> Table:
+def export_table(outcomes: "Sequence[Outcome]") -> Table:
     """One row an engine, PyTorch's figures beside it; fits 80 columns."""
     table = Table(title="Exported", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("bundle", "engine"):
@@ -30,7 +30,7 @@ def export_table(outcomes: Sequence[Outcome]) -> Table:
         for engine in manifest.engines:
             name = f"{engine.target}/{engine.precision}"
             drift = drifts[engine.target, engine.precision]
-            worst = worst_drift(drift)
+            differences = [*drift.arrows.values(), *drift.outputs.values()]
             exported = accuracy.engines.get(name) if accuracy else None
             table.add_row(
                 outcome.folder.name,
@@ -39,7 +39,7 @@ def export_table(outcomes: Sequence[Outcome]) -> Table:
                 _number(exported[metric] if exported else None, 2),
                 _number(latency.pytorch if latency else None, 1),
                 _number(latency.engines.get(name) if latency else None, 1),
-                f"{worst[1]:.1e}" if worst else "-",
+                f"{max(differences):.1e}" if differences else "-",
                 "verified" if drift.status == "passed" else "built",
             )
     table.caption = "\n".join(_export_notes(outcomes))
@@ -47,7 +47,7 @@ def export_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _export_notes(outcomes: Sequence[Outcome]) -> list[str]:
+def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     folders = sorted({str(outcome.folder.parent) for outcome in outcomes})
     notes = [f"bundles in {', '.join(folders)}"]
     accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]

@@ -122,12 +122,6 @@ def first_drift(drift: Drift) -> str | None:
     return None
 
 
-def worst_drift(drift: Drift) -> tuple[str, float] | None:
-    """The arrow or output that differs most, with its difference."""
-    differences = {**drift.arrows, **drift.outputs}
-    return max(differences.items(), key=lambda item: item[1]) if differences else None
-
-
 def candidates(
     recipe: Recipe, value: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]
 ) -> dict[str, float]:
