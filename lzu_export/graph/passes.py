@@ -65,6 +65,9 @@ def keep_outputs(names: Sequence[str]) -> Pass:
         missing = [name for name in names if name not in tensors]
         if missing:
             raise LzuError(f"the graph has no tensor named {missing[0]}; export it again")
+        untyped = [name for name in names if tensors[name].dtype is None]
+        if untyped:
+            raise LzuError(f"the tensor {untyped[0]} has no type in the graph; export it again")
         graph.outputs = [tensors[name] for name in names]
         return graph.cleanup().toposort()
 

@@ -1,0 +1,129 @@
+"""One hand-made graph for each thing that lint refuses."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.lint import MAX_TOPK, lint
+from samples import graph_model, random_tables, warp_model
+
+TARGETS = ("onnxruntime", "tensorrt-rtx")
+
+
+def one_node(
+    op: str, inputs: list[str], *, name: str = "culprit", opset: int = 18, **attributes: object
+) -> onnx.ModelProto:
+    node = helper.make_node(op, inputs, ["y"], name=name, **attributes)
+    shapes = {each: (1, 4, 6, 8) for each in inputs}
+    return graph_model([node], shapes, {"y": (1, 4, 6, 8)}, opset=opset)
+
+
+def refusal(model: onnx.ModelProto, target: str) -> str:
+    with pytest.raises(LzuError) as caught:
+        lint(model, target)
+    message = str(caught.value)
+    assert message.startswith(f"the {target} graph is refused: ")
+    assert "\n" not in message
+    return message
+
+
+def grid_sample(**attributes: object) -> onnx.ModelProto:
+    return one_node("GridSample", ["x", "grid"], **attributes)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_sound_graph_passes(target: str) -> None:
+    lint(one_node("Relu", ["x"]), target)
+    lint(grid_sample(mode="bilinear", align_corners=1), target)
+    lint(grid_sample(align_corners=1), target)  # bilinear is the default
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_newer_ir_versions_and_opsets(target: str) -> None:
+    model = one_node("Relu", ["x"])
+    model.ir_version = 11
+    assert "ir_version 11 is newer than 10" in refusal(model, target)
+    message = refusal(one_node("Relu", ["x"], opset=20), target)
+    assert "opset 20 is newer than 19" in message
+    lint(one_node("Relu", ["x"], opset=19), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_operators_of_other_domains(target: str) -> None:
+    rows, cols = random_tables(0, (6, 8), (6, 8))
+    message = refusal(warp_model((1, 4, 6, 8), rows, cols), target)
+    assert "node warp is lzu::SeparableResample; lower it first" in message
+
+
+@pytest.mark.parametrize("op", ["NonZero", "Loop", "If", "Scan", "Unique", "Compress"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_operators_without_static_shapes(op: str, target: str) -> None:
+    assert f"node culprit is a {op}" in refusal(one_node(op, ["x"]), target)
+
+
+@pytest.mark.parametrize("op", ["NonMaxSuppression", "DeformConv", "RoiAlign"])
+def test_operators_that_tensorrt_rtx_has_not(op: str) -> None:
+    model = one_node(op, ["x"])
+    assert f"node culprit is a {op}" in refusal(model, "tensorrt-rtx")
+    lint(model, "onnxruntime")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_grid_samples_that_are_misread(target: str) -> None:
+    for mode in ("nearest", "linear", "bicubic"):
+        message = refusal(grid_sample(mode=mode, align_corners=1), target)
+        assert f"GridSample culprit has mode {mode}" in message
+    assert "GridSample culprit lacks align_corners" in refusal(grid_sample(), target)
+    assert "lacks align_corners" in refusal(grid_sample(align_corners=0), target)
+
+
+def test_nodes_without_a_name_are_named_by_what_they_make() -> None:
+    assert "node that makes y is a Loop" in refusal(one_node("Loop", ["x"], name=""), TARGETS[0])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_dynamic_and_empty_dimensions(side: str, target: str) -> None:
+    changes: list[Callable[[onnx.TensorShapeProto.Dimension], None]] = [
+        lambda dimension: setattr(dimension, "dim_param", "batch"),
+        lambda dimension: setattr(dimension, "dim_value", 0),
+        lambda dimension: dimension.Clear(),
+    ]
+    for change in changes:
+        model = one_node("Relu", ["x"])
+        (value,) = getattr(model.graph, side)
+        change(value.type.tensor_type.shape.dim[0])
+        message = refusal(model, target)
+        assert f"tensor {value.name} has a dynamic or empty dimension" in message
+
+
+def test_float64() -> None:
+    node = helper.make_node("Add", ["x", "two"], ["y"], name="add")
+    shape = {"x": (4,)}, {"y": (4,)}
+    constant = graph_model([node], *shape, {"two": np.array([2.0])})
+    assert "constant two is float64" in refusal(constant, "tensorrt-rtx")
+    lint(constant, "onnxruntime")
+    inputs = graph_model([node], *shape, {"two": np.float32([2])}, dtype=TensorProto.DOUBLE)
+    assert "tensor x is float64" in refusal(inputs, "tensorrt-rtx")
+
+
+def test_top_k() -> None:
+    def top(k: int) -> onnx.ModelProto:
+        node = helper.make_node("TopK", ["x", "k"], ["y", "index"], name="best")
+        return graph_model([node], {"x": (1, 9000)}, {"y": (1, k)}, {"k": np.array([k])})
+
+    assert "TopK best keeps more than 3840" in refusal(top(MAX_TOPK + 1), "tensorrt-rtx")
+    lint(top(MAX_TOPK), "tensorrt-rtx")
+    lint(top(MAX_TOPK + 1), "onnxruntime")
+    computed = top(5)
+    del computed.graph.initializer[:]
+    assert "TopK best has a computed k" in refusal(computed, "tensorrt-rtx")
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(LzuError, match="no lint for the target abacus; choose one of onnxruntime"):
+        lint(one_node("Relu", ["x"]), "abacus")

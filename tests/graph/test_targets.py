@@ -1,0 +1,25 @@
+"""Every target has its passes and, where it cannot be measured, its documented defaults."""
+
+import pytest
+
+from lzu_export.graph.lower_resample import KINDS
+from lzu_export.graph.passes import run_passes
+from lzu_export.graph.targets import DEFAULTS, target_passes
+from samples import random_tables, warp_model
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-rtx"])
+def test_a_target_s_graph_is_lowered_then_folded(target: str) -> None:
+    passes = target_passes(target, {"warped": "banded"})
+    assert [each.name for each in passes] == ["lower-resample", "fold-constants"]
+    rows, cols = random_tables(0, (30, 40), (12, 20))
+    lowered, _ = run_passes(warp_model((1, 3, 30, 40), rows, cols), passes)
+    assert all(node.domain == "" for node in lowered.graph.node)
+
+
+def test_targets_that_are_not_here_have_defaults_with_reasons() -> None:
+    for defaults in DEFAULTS.values():
+        assert set(defaults) == {"zoom", "unzoom"}
+        for kind, reason in defaults.values():
+            assert kind in KINDS
+            assert reason.startswith("default: ")
