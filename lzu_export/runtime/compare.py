@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OUTPUTS = ("boxes", "scores", "labels")
+
 
 def relative_difference(value: NDArray[Any], reference: NDArray[Any]) -> float:
     """max|a - b| / max|b|; infinite where a value on either side is not finite."""
@@ -30,10 +32,10 @@ def candidate_difference(
     """Compare the fixed-size candidates (boxes K x 4, scores K, labels K) of one frame.
 
     Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
-    cut. So every reference candidate of a score of at least `floor` (the others never become
-    detections) is held against the closest box of the same label among the engine's candidates of
-    that level whose scores are within `tie` of its own. One without such a partner is an infinite
-    difference, unless its own score is within `tie` of the level's last.
+    cut. So every candidate of a score of at least `floor` (the others never become detections), of
+    either side, is held against the closest box of the same label among the other side's candidates
+    of that level whose scores are within `tie` of its own. One without such a partner is an
+    infinite difference, unless its own score is within `tie` of the level's last.
 
     Args:
         value: what the engine gave.
@@ -45,34 +47,57 @@ def candidate_difference(
     Returns:
         For `boxes` and `scores` max|a - b| / max|b|; for `labels` 0, or infinite.
     """
+    infinite = dict.fromkeys(OUTPUTS, float("inf"))
+    for name in OUTPUTS:
+        if value[name].shape != reference[name].shape:
+            return infinite
     for side in (value, reference):  # comparisons with NaN would let them pass
         if not (np.isfinite(side["boxes"]).all() and np.isfinite(side["scores"]).all()):
-            return dict.fromkeys(("boxes", "scores", "labels"), float("inf"))
+            return infinite
+    there = _partners(reference, value, segments, floor=floor, tie=tie)
+    back = _partners(value, reference, segments, floor=floor, tie=tie)
+    if there is None or back is None:
+        return infinite
+    boxes, scores = (max(pair) for pair in zip(there, back, strict=True))
+    return {"boxes": boxes, "scores": scores, "labels": 0.0}
+
+
+def _partners(
+    wanted: Mapping[str, NDArray[Any]],
+    given: Mapping[str, NDArray[Any]],
+    segments: Sequence[int],
+    *,
+    floor: float,
+    tie: float,
+) -> tuple[float, float] | None:
+    """Largest relative difference of boxes and scores of `wanted` to their partners in `given`.
+
+    None where one has no partner.
+    """
     box_worst = score_worst = 0.0
-    kept = reference["scores"] >= floor
+    kept = wanted["scores"] >= floor
     if not kept.any():
-        return {"boxes": 0.0, "scores": 0.0, "labels": 0.0}
-    box_size = float(np.abs(reference["boxes"][kept]).max()) or 1.0
+        return 0.0, 0.0
+    box_size = float(np.abs(wanted["boxes"][kept]).max()) or 1.0
     start = 0
     for length in segments:
         level = slice(start, start + length)
         start += length
-        scores = value["scores"][level]
-        cut = float(reference["scores"][level].min())
+        scores = given["scores"][level]
+        cut = float(wanted["scores"][level].min())
         for i in np.flatnonzero(kept[level]) + level.start:
-            score = float(reference["scores"][i])
+            score = float(wanted["scores"][i])
             near = np.abs(scores - score) <= tie
-            near &= value["labels"][level] == reference["labels"][i]
+            near &= given["labels"][level] == wanted["labels"][i]
             if not near.any():
                 if score - cut > tie:
-                    return dict.fromkeys(("boxes", "scores", "labels"), float("inf"))
+                    return None
                 continue
-            there = value["boxes"][level][near].astype(np.float64)
-            gaps = np.abs(there - reference["boxes"][i]).max(axis=1)
+            boxes = given["boxes"][level][near].astype(np.float64)
+            gaps = np.abs(boxes - wanted["boxes"][i]).max(axis=1)
             if gaps.min() / box_size > tie and score - cut <= tie:
                 continue  # another one came in at the cut
             best = int(gaps.argmin())
             box_worst = max(box_worst, float(gaps[best]) / box_size)
             score_worst = max(score_worst, abs(float(scores[near][best]) - score))
-    largest = float(reference["scores"][kept].max())
-    return {"boxes": box_worst, "scores": score_worst / largest, "labels": 0.0}
+    return box_worst, score_worst / float(wanted["scores"][kept].max())
