@@ -15,6 +15,22 @@ from lzu_export.recipes.schema import Recipe
 FOLDER = Path(__file__).parent
 DEFAULT = {"det": "det-demo"}
 """The recipe that a task name stands for."""
+LONGEST_VALUE = 40
+"""Characters of a refused value that are shown."""
+WORDING = {
+    "tuple_type": "a list",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "path_type": "a path",
+    "float_parsing": "a number",
+    "int_parsing": "an integer",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "string_type": "text",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
+"""What pydantic says less plainly, by its type of error."""
 
 
 def list_recipes() -> list[str]:
@@ -34,6 +50,10 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     path = _find(name)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LzuError(f"recipe {path} cannot be read ({error.strerror}); check it") from error
+    except UnicodeDecodeError as error:
+        raise LzuError(f"recipe {path} is not text in UTF-8; save it as such") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
@@ -96,7 +116,8 @@ def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    location = ".".join(str(part) for part in problem["loc"])
+    # Pydantic marks the key of a dictionary, where that is at fault, with a last part.
+    location = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     if problem["type"] == "extra_forbidden":
         known = _known_keys(tuple(problem["loc"][:-1]))
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
@@ -105,7 +126,14 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"the key {location} is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{location}: {message}" if location else message
+    if problem["type"] == "value_error":  # our own words, which name what they are about
+        return message
+    given = repr(problem["input"])
+    if len(given) > LONGEST_VALUE:
+        given = f"{given[:LONGEST_VALUE]}..."
+    wanted = WORDING.get(problem["type"], message.removeprefix("Input should be "))
+    wanted = wanted.format(**problem.get("ctx", {})).removeprefix("a valid ")
+    return f"{location} is {given} but must be {wanted}; change it"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
