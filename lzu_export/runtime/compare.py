@@ -35,7 +35,8 @@ def candidate_difference(
     cut. So every candidate of a score of at least `floor` (the others never become detections), of
     either side, is held against the closest box of the same label among the other side's candidates
     of that level whose scores are within `tie` of its own. One without such a partner is an
-    infinite difference, unless its own score is within `tie` of the level's last.
+    infinite difference, unless its score is below the other side's last of that level, or within
+    `tie` of it.
 
     Args:
         value: what the engine gave.
@@ -84,7 +85,7 @@ def _partners(
         level = slice(start, start + length)
         start += length
         scores = given["scores"][level]
-        cut = float(wanted["scores"][level].min())
+        cut = float(scores.min())
         for i in np.flatnonzero(kept[level]) + level.start:
             score = float(wanted["scores"][i])
             near = np.abs(scores - score) <= tie
