@@ -39,6 +39,8 @@ class OnnxRuntimeSession:
         Raises:
             LzuError: the file is no model ONNX Runtime runs, or the provider did not load.
         """
+        if provider not in ort.get_available_providers():
+            raise _not_on(provider, "was built without it")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
@@ -51,10 +53,7 @@ class OnnxRuntimeSession:
             raise LzuError(f"ONNX Runtime cannot open {name}: {first}") from error
         got = self._session.get_providers()[0]
         if got != provider:
-            raise LzuError(
-                f"ONNX Runtime runs on {got}, not on {provider} as asked; install the libraries "
-                "that provider needs, or ask for CPUExecutionProvider"
-            )
+            raise _not_on(provider, f"runs on {got}")
         self.provider = got
         self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
         self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
@@ -86,6 +85,13 @@ def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
             session.run(feeds)
             best[i] = min(best[i], time.perf_counter() - start)
     return best
+
+
+def _not_on(provider: str, why: str) -> LzuError:
+    return LzuError(
+        f"ONNX Runtime does not run on {provider} as asked, it {why}; install the build and the "
+        "libraries that provider needs, or ask for CPUExecutionProvider"
+    )
 
 
 def _spec(value: Any) -> TensorSpec:

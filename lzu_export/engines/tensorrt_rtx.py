@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
@@ -67,12 +68,16 @@ def build(model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()
         made.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
         return made
 
+    try:
+        parsed_from = onnx.load(model)
+    except DecodeError as error:
+        raise LzuError(f"TensorRT-RTX cannot read {model.name}: it is no ONNX file") from error
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
         builder, network = create_network(strongly_typed=True)
         parser = trt.OnnxParser(network, get_trt_logger())
         if not parser.parse(model.read_bytes()):
             raise LzuError(f"TensorRT-RTX cannot read {model.name}: {_parser_errors(parser)}")
-        inputs, outputs, sampling = check_network(trt, network, onnx.load(model))
+        inputs, outputs, sampling = check_network(trt, network, parsed_from)
         try:
             serialised = engine_bytes_from_network((builder, network, parser), config=config)
         except PolygraphyException as error:

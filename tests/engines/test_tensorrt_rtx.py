@@ -1,0 +1,225 @@
+"""TensorRT-RTX: real builds without a GPU, and the check of what its parser read."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from lzu_export.engines.tensorrt_rtx import PORTABLE, build, check_network, version
+from lzu_export.errors import LzuError
+from lzu_export.graph.lint import lint
+from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
+from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
+from lzu_export.graph.targets import target_passes
+from samples import graph_model, random_tables, tiny_recipe, warp_model
+
+trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+
+@pytest.fixture(scope="module")
+def canonical(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    """The graph of a tiny zoomed detector."""
+    torch = pytest.importorskip("torch")
+    from lzu_export.models.trace import trace
+    from lzu_export.tasks.detection import assemble
+    from lzu_export.tasks.warps import make_warp
+
+    recipe = tiny_recipe(tmp_path_factory.mktemp("rtx"))
+    module = assemble(recipe, make_warp(recipe), from_source=True)
+    frame = torch.zeros((1, *recipe.source, 3), dtype=torch.uint8)
+    model = trace(module, frame, "frame", module.output_names)
+    return run_passes(model, [keep_outputs(module.outputs), name_zoom()])[0]
+
+
+def lowered(model: onnx.ModelProto, kind: Kind) -> onnx.ModelProto:
+    places = [n.output[0] for n in model.graph.node if n.domain == "lzu"]
+    return run_passes(model, target_passes("tensorrt-rtx", dict.fromkeys(places, kind)))[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zoomed_detector_builds(kind: Kind, canonical: onnx.ModelProto, tmp_path: Path) -> None:
+    model = lowered(canonical, kind)
+    lint(model, "tensorrt-rtx")
+    onnx.save(model, tmp_path / "model.onnx")
+    built = build(tmp_path / "model.onnx", tmp_path / "model.engine")
+    assert (tmp_path / "model.engine").stat().st_size > 10_000
+    assert built.version == version() == trt.__version__
+    assert built.compute_capabilities == PORTABLE
+    assert built.sampling_layers == (4 if kind == "gridsample" else 0)  # the zoom, three levels
+    assert [(spec.name, spec.dtype, spec.shape) for spec in built.inputs] == [
+        ("frame", "uint8", (1, 96, 160, 3))
+    ]
+    assert [(spec.name, spec.dtype, spec.shape) for spec in built.outputs] == [
+        ("boxes", "float32", (1, 150, 4)),
+        ("scores", "float32", (1, 150)),
+        ("labels", "int32", (1, 150)),
+    ]
+
+
+def save(model: onnx.ModelProto, folder: Path) -> Path:
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A graph that builds at once."""
+    node = helper.make_node("Relu", ["x"], ["y"], name="rectify")
+    return save(graph_model([node], {"x": (1, 4)}, {"y": (1, 4)}), tmp_path)
+
+
+@pytest.mark.parametrize("capability", ["7.5", "8.9", "12.0"])
+def test_an_engine_of_one_capability(capability: str, small: Path, tmp_path: Path) -> None:
+    built = build(small, tmp_path / "one.engine", compute_capabilities=[capability])
+    assert built.compute_capabilities == (capability,)
+
+
+@pytest.mark.parametrize("capability", ["1.0", "9.9.9", "1.20", "89", "ada", "8.90", ""])
+def test_an_unknown_capability_is_refused(capability: str, small: Path, tmp_path: Path) -> None:
+    with pytest.raises(LzuError) as caught:
+        build(small, tmp_path / "no.engine", compute_capabilities=["8.6", capability])
+    message = str(caught.value)
+    assert f"no compute capability {capability}; it knows " in message
+    assert "8.9" in message
+    assert not (tmp_path / "no.engine").exists()
+
+
+def test_turing_needs_an_engine_of_its_own(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=r"7\.5 \(Turing\) needs an engine of its own"):
+        build(small, tmp_path / "no.engine", compute_capabilities=["7.5", "8.6"])
+
+
+@pytest.mark.parametrize(("op", "domain"), [("StringNormalizer", ""), ("Abacus", "toys")])
+def test_a_node_the_parser_refuses_is_named_in_one_sentence(
+    op: str, domain: str, tmp_path: Path
+) -> None:
+    node = helper.make_node(op, ["x"], ["y"], name="culprit", domain=domain)
+    model = graph_model([node], {"x": (1, 4)}, {"y": (1, 4)})
+    model.opset_import.append(helper.make_opsetid("toys", 1))
+    with pytest.raises(LzuError) as caught:
+        build(save(model, tmp_path), tmp_path / "no.engine")
+    message = str(caught.value)
+    assert message.startswith(f"TensorRT-RTX cannot read model.onnx: node culprit ({op})")
+    assert "\n" not in message
+    assert not (tmp_path / "no.engine").exists()
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x00\x01no model")
+    with pytest.raises(LzuError, match=r"cannot read model\.onnx") as caught:
+        build(tmp_path / "model.onnx", tmp_path / "no.engine")
+    assert "\n" not in str(caught.value)
+
+
+def parsed(model: onnx.ModelProto) -> Any:
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network()
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(model.SerializeToString())
+    return SimpleNamespace(network=network, keep=(builder, parser, logger))
+
+
+def sampler(**attributes: Any) -> onnx.ModelProto:
+    rows, cols = random_tables(0, (6, 8), (4, 5))
+    model = warp_model((1, 4, 6, 8), rows, cols)
+    model, _ = run_passes(model, [lower_resample({"warped": "gridsample"})])
+    (node,) = (node for node in model.graph.node if node.op_type == "GridSample")
+    wanted = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1, **attributes}
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in wanted.items())
+    return model
+
+
+def test_a_bilinear_grid_sample_is_read_as_such() -> None:
+    model = sampler()
+    inputs, outputs, layers = check_network(trt, parsed(model).network, model)
+    assert ([spec.name for spec in inputs], [spec.name for spec in outputs]) == (["x"], ["warped"])
+    assert layers == 1
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"mode": "nearest"}, {"padding_mode": "border"}, {"align_corners": 0}]
+)
+def test_a_grid_sample_read_otherwise_is_refused(attributes: dict[str, Any]) -> None:
+    model = sampler(**attributes)
+    with pytest.raises(LzuError, match=r"reads the GridSample .* not as bilinear with zeros"):
+        check_network(trt, parsed(model).network, model)
+
+
+def test_opset_20_is_misread_or_refused() -> None:
+    """Why lint refuses it: the newer spelling, `linear`, must never get through as nearest."""
+    model = sampler(mode="linear")
+    model.opset_import[0].version = 20
+    read = parsed(model)
+    layer = next(
+        layer
+        for layer in (read.network.get_layer(i) for i in range(read.network.num_layers))
+        if layer.type == trt.LayerType.GRID_SAMPLE
+    )
+    layer.__class__ = trt.IGridSampleLayer
+    if layer.interpolation_mode == trt.InterpolationMode.LINEAR:
+        check_network(trt, read.network, model)
+    else:
+        with pytest.raises(LzuError, match="reads the GridSample"):
+            check_network(trt, read.network, model)
+    with pytest.raises(LzuError, match="opset 20"):
+        lint(model, "tensorrt-rtx")
+
+
+def test_names_shapes_and_types_are_held_against_the_file() -> None:
+    model = sampler()
+    read = parsed(model)
+    wrong_name, wrong_shape, wrong_type = (
+        onnx.ModelProto.FromString(model.SerializeToString()) for _ in range(3)
+    )
+    wrong_name.graph.output[0].name = "other"
+    wrong_shape.graph.output[0].type.tensor_type.shape.dim[3].dim_value = 6
+    wrong_type.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    for wrong in (wrong_name, wrong_shape, wrong_type):
+        with pytest.raises(LzuError, match=r"parsed .* where the ONNX file says"):
+            check_network(trt, read.network, wrong)
+
+
+def test_a_lost_sampling_layer_is_refused() -> None:
+    model = sampler()
+    without = onnx.ModelProto.FromString(model.SerializeToString())
+    without.graph.node.append(
+        helper.make_node("GridSample", ["x", "x"], ["unused"], name="second", align_corners=1)
+    )
+    with pytest.raises(LzuError, match="parsed 1 sampling layers where the ONNX file has 2"):
+        check_network(trt, parsed(model).network, without)
+
+
+def test_without_the_package_the_remedy_is_named(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    assert version() is None
+    with pytest.raises(LzuError, match="TensorRT-RTX is not installed; pip install"):
+        build(small, tmp_path / "no.engine")
+
+
+def test_products_are_not_rounded_to_tf32(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polygraphy.backend import trt as backend
+
+    build(small, tmp_path / "first.engine")  # lets Polygraphy choose its backend
+    seen = []
+    original = backend.engine_bytes_from_network
+
+    def spy(network: Any, config: Any) -> Any:
+        made = config(*network[:2])
+        seen.append(made.get_flag(trt.BuilderFlag.TF32))
+        return original(network, config=config)
+
+    monkeypatch.setattr(backend, "engine_bytes_from_network", spy)
+    build(small, tmp_path / "second.engine")
+    assert seen == [False]
