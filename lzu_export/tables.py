@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def export_table(outcomes: "Sequence[Outcome]") -> Table:
     """One row an engine, PyTorch's figures beside it; fits 80 columns."""
-    table = Table(title="Exported", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in ("bundle", "engine"):
         table.add_column(heading, no_wrap=True)
     metric = MAIN_METRIC

@@ -1,6 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+
+# Before any test imports torch: spinning threads are very slow on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from pathlib import Path
 from typing import Any
 
