@@ -1,0 +1,99 @@
+"""The README's commands do what it says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from lzu_export.runtime.manifest import read_manifest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced code of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def command(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_command_named_exists() -> None:
+    """Each `lzu-export X` of the page is a command with a help page."""
+    named = set(re.findall(r"`lzu-export ([a-z]+)", README))
+    assert {"export", "verify", "run", "build", "inspect", "recipes"} <= named
+    listed = command(sys.executable, "-m", "lzu_export.cli", "--help").stdout
+    assert all(re.search(rf"\b{name}\b", listed) for name in named)
+
+
+def test_every_make_target_named_exists() -> None:
+    """Each `make X` of the page is a target."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z0-9-]+)\b", README))
+    assert {"export", "test"} <= named
+    assert named - {"export"} <= targets
+
+
+def test_folders_named_exist() -> None:
+    """The layout table names what is there."""
+    section = README.split("## Layout")[1].split("##")[0]
+    for row in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE):
+        for folder in re.findall(r"`([^`]+)`", row):
+            assert (REPOSITORY / folder).is_dir(), folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_first_command_and_snippet(tmp_path: Path) -> None:
+    """`make export TASK=det` ends in two verified bundles; the Python of the page runs on one."""
+    out = tmp_path / "build"
+    # The environment of the tests stands for the one that `make` would set up.
+    ready = tmp_path / "venv"
+    ready.mkdir()
+    (ready / "bin").symlink_to(Path(sys.executable).parent)
+    (ready / ".ready").touch()
+    first = next(line for line in blocks("sh")[0].splitlines() if "export" in line)
+    words = first.split("#")[0].split()
+    assert words == ["make", "export", "TASK=det"]
+    done = command(*words, f"OUT={out}", f"VENV={ready}")
+    assert done.returncode == 0, done.stderr
+    assert "verified" in done.stdout
+    bundles = [out / "det" / name for name in ("fixed-0.5x", "uniform-0.5x")]
+    fixed, uniform = (read_manifest(bundle) for bundle in bundles)
+    for manifest, bundle in zip((fixed, uniform), bundles, strict=True):
+        assert manifest.accuracy is not None
+        assert manifest.latency is not None
+        assert {drift.status for drift in manifest.drift} == {"passed", "not run"}
+        assert (bundle / "model.fp32.rtx.engine").stat().st_size > 1_000_000
+        assert manifest.recipe.network_input == fixed.recipe.network_input
+    assert fixed.accuracy is not None
+    assert uniform.accuracy is not None
+    assert fixed.accuracy.pytorch["AP"] > uniform.accuracy.pytorch["AP"] + 2
+    again = command(*words, f"OUT={out}", f"VENV={ready}")
+    assert again.stderr.count("up to date") == 2
+
+    from lzu_export.datasets import open_dataset
+
+    _, frame = next(open_dataset("demo", 1).frames())
+    cv2.imwrite(str(tmp_path / "frame.png"), frame)
+    snippet = blocks("python")[0]
+    ran = command(sys.executable, "-c", snippet, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert any(name in ran.stdout for name in fixed.recipe.classes)
+
+    result = command("lzu-export", "run", str(bundles[0]), "frame.png", "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["frames"] == 1
+    verified = command("lzu-export", "verify", str(bundles[0]), "--json", cwd=tmp_path)
+    assert json.loads(verified.stdout)[0]["status"] == "passed"
