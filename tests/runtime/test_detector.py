@@ -1,0 +1,228 @@
+"""A loaded bundle: frames in, detections out, without torch and at once."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.engines.base import TensorSpec
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import noise_frame
+from lzu_export.recipes.load import validate
+from lzu_export.runtime import Detections, Detector, load
+from lzu_export.runtime.manifest import read_manifest
+from lzu_export.tasks.warps import make_warp
+
+SECONDS = 1.0
+"""A device shall be ready within this time after its program starts."""
+
+LOAD = """
+import json, sys, time
+start = time.perf_counter()
+from lzu_export.runtime import load
+imported = time.perf_counter()
+detector = load(sys.argv[1])
+loaded = time.perf_counter()
+import numpy as np
+found = detector(np.zeros((96, 160, 3), np.uint8))
+ran = time.perf_counter()
+heavy = [m for m in ("torch", "onnx", "matplotlib", "typer", "rich") if m in sys.modules]
+print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))
+"""
+
+
+class FakeSession:
+    """Returns the candidates it was given, and keeps the inputs."""
+
+    provider = "fake"
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+    def __init__(self, boxes: Any, scores: Any, labels: Any) -> None:
+        self.values = {
+            "boxes": np.array(boxes, np.float32),
+            "scores": np.array(scores, np.float32),
+            "labels": np.array(labels, np.int32),
+        }
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        self.given = dict(inputs)
+        return self.values
+
+
+def detector(tiny_recipe: dict[str, Any], session: FakeSession, **changes: Any) -> Detector:
+    resize = changes.pop("resize", False)
+    recipe = validate({**tiny_recipe, **changes}, "tiny")
+    return Detector(recipe, session, make_warp(recipe).arrays(), resize=resize)
+
+
+def one(boxes: Any, scores: Any, labels: Any) -> FakeSession:
+    return FakeSession([boxes], [scores], [labels])
+
+
+def test_loads_fast_and_without_torch(tiny_bundle: Path) -> None:
+    """Import plus load, the best of three fresh processes."""
+    splits = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD, str(tiny_bundle)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported, loaded, ran, heavy = json.loads(done.stdout)
+        assert heavy == []
+        splits.append((imported + loaded, imported, loaded, ran))
+    total, imported, loaded, ran = min(splits)
+    print(f"import {imported:.2f} s + load {loaded:.2f} s = {total:.2f} s, first frame {ran:.3f} s")
+    assert total < SECONDS
+
+
+def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[str, Any]) -> None:
+    """The same boxes, scores and labels from the frame on."""
+    from lzu_export.pipeline import torch_session
+
+    recipe = validate(tiny_recipe, "tiny")
+    warp = make_warp(recipe)
+    frame = noise_frame(recipe.source, seed=7)
+    wanted = Detector(recipe, torch_session(recipe, warp), warp.arrays())(frame)
+    got = load(tiny_bundle)(frame)
+    assert len(wanted) > 10
+    np.testing.assert_array_equal(got.labels, wanted.labels)
+    np.testing.assert_allclose(got.scores, wanted.scores, atol=1e-4)
+    np.testing.assert_allclose(got.boxes, wanted.boxes, atol=0.02)
+    assert got.classes == ("car", "sign")
+
+
+def test_candidates_are_suppressed_by_the_recipe(tiny_recipe: dict[str, Any]) -> None:
+    """Threshold, overlap and number come from its postprocess section."""
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [100, 5, 120, 15]]
+    session = one(boxes, [0.9, 0.8, 0.7, 0.3], [1, 1, 1, 0])
+    settings = {"score_threshold": 0.4, "iou_threshold": 0.5, "max_detections": 5}
+    found = detector(tiny_recipe, session, postprocess=settings)(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.boxes, np.array([boxes[0], boxes[2]], np.float32))
+    np.testing.assert_array_equal(found.scores, np.array([0.9, 0.7], np.float32))
+    assert found.labels.tolist() == [1, 1]
+    settings["max_detections"] = 1
+    assert len(detector(tiny_recipe, session, postprocess=settings)(noise_frame((96, 160), 0))) == 1
+
+
+def test_no_candidate_no_detection(tiny_recipe: dict[str, Any]) -> None:
+    """Empty arrays of the right shapes, and an empty COCO list."""
+    found = detector(tiny_recipe, one([[0, 0, 9, 9]], [0.01], [0]))(noise_frame((96, 160), 0))
+    assert len(found) == 0
+    assert found.boxes.shape == (0, 4)
+    assert found.to_coco(1) == []
+
+
+def test_the_engine_gets_the_frame(tiny_recipe: dict[str, Any]) -> None:
+    """Untouched bytes where it zooms itself, else the zoomed image."""
+    frame = noise_frame((96, 160), 0)
+    session = one([[0, 0, 9, 9]], [0.9], [0])
+    detector(tiny_recipe, session)(frame)
+    np.testing.assert_array_equal(session.given["frame"], frame[None])
+    detector(tiny_recipe, session, input="zoomed")(frame)
+    assert session.given["image"].shape == (1, 3, 64, 96)
+    assert session.given["image"].dtype == np.float32
+
+
+def test_resized_frames_give_boxes_in_their_own_pixels(tiny_recipe: dict[str, Any]) -> None:
+    """By the ratio of sizes of each axis."""
+    session = one([[16, 24, 80, 96]], [0.9], [0])
+    frame = noise_frame((192, 480), 0)
+    found = detector(tiny_recipe, session, resize=True)(frame)
+    np.testing.assert_allclose(found.boxes, [[48, 48, 240, 192]], rtol=1e-6)
+    np.testing.assert_array_equal(session.given["frame"][0], cv2.resize(frame, (160, 96)))
+
+
+def test_boxes_end_at_the_frame(tiny_recipe: dict[str, Any]) -> None:
+    """The canvas's far edge lies a little beyond the source's."""
+    session = one([[-1, 2, 161.01, 97.9]], [0.9], [0])
+    found = detector(tiny_recipe, session)(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.boxes, np.array([[0, 2, 160, 96]], np.float32))
+    found = detector(tiny_recipe, session, resize=True)(noise_frame((48, 80), 0))
+    np.testing.assert_array_equal(found.boxes, np.array([[0, 1, 80, 48]], np.float32))
+
+
+def test_coco_results_match_the_detections() -> None:
+    """x, y, width, height; categories counted from 1; plain numbers."""
+    found = Detections(
+        np.array([[1, 2, 4, 10], [5, 5, 6, 7]], np.float32),
+        np.array([0.75, 0.5], np.float32),
+        np.array([1, 0], np.int32),
+        ("car", "sign"),
+    )
+    assert json.loads(json.dumps(found.to_coco(9))) == [
+        {"image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 8], "score": 0.75},
+        {"image_id": 9, "category_id": 1, "bbox": [5, 5, 1, 2], "score": 0.5},
+    ]
+
+
+def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
+    """Each frame gets its own candidates and its own size."""
+    session = FakeSession([[[0, 0, 16, 16]], [[16, 16, 32, 32]]], [[0.9], [0.8]], [[0], [1]])
+    two = detector(tiny_recipe, session, batch=2, resize=True)
+    first, second = two.batch([noise_frame((96, 160), 0), noise_frame((48, 320), 1)])
+    np.testing.assert_array_equal(first.boxes, [[0, 0, 16, 16]])
+    np.testing.assert_array_equal(second.boxes, [[32, 8, 64, 16]])
+    assert second.labels.tolist() == [1]
+    assert session.given["frame"].shape == (2, 96, 160, 3)
+    with pytest.raises(LzuError, match="1 frames were given but this bundle takes 2"):
+        two(noise_frame((96, 160), 0))
+
+
+@pytest.mark.parametrize("resize", [False, True])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((96, 160), np.uint8),
+        np.zeros((96, 160, 4), np.uint8),
+        np.zeros((192, 160, 3), np.float32),
+        np.zeros((0, 160, 3), np.uint8),
+        "frame.png",
+    ],
+)
+def test_unfit_frames_are_refused(tiny_recipe: dict[str, Any], resize: bool, frame: Any) -> None:
+    """Also where sizes do not matter: a resize must not convert what it gets in silence."""
+    fake = one([[0, 0, 9, 9]], [0.9], [0])
+    with pytest.raises(LzuError, match=r"^frame is "):
+        detector(tiny_recipe, fake, resize=resize)(frame)
+
+
+def test_another_size_is_refused_with_both(tiny_bundle: Path) -> None:
+    """And the remedy."""
+    with pytest.raises(LzuError, match=r"frame is 97x160 but this bundle takes 96x160; bring"):
+        load(tiny_bundle)(np.zeros((97, 160, 3), np.uint8))
+    assert isinstance(load(tiny_bundle, resize=True)(np.zeros((97, 160, 3), np.uint8)), Detections)
+
+
+def test_unknown_engines_are_refused(tiny_bundle: Path) -> None:
+    """With those that are there."""
+    for asked in ({"target": "tensorrt-rtx"}, {"precision": "int8"}):
+        with pytest.raises(LzuError, match="it has onnxruntime fp32"):
+            load(tiny_bundle, **asked)
+
+
+@pytest.mark.parametrize("name", ["model.fp32.onnxruntime.onnx", "warp.npz"])
+def test_changed_files_are_refused(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
+    """Before anything is opened."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    with (bundle / name).open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(LzuError, match=f"{name} was changed after the export"):
+        load(bundle)
+
+
+def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
+    """This release has no session for them."""
+    from lzu_export.runtime.detector import open_session
+
+    (engine,) = read_manifest(tiny_bundle).engines
+    with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):
+        open_session(engine.model_copy(update={"target": "tensorrt-rtx"}), tiny_bundle)

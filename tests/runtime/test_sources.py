@@ -1,0 +1,116 @@
+"""Frames from files: images, folders, videos, and what is none of them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.sources import count, frame_rate, frames, read_image
+
+
+def picture(value: int, size: tuple[int, int] = (24, 32)) -> np.ndarray:
+    return np.full((*size, 3), value, np.uint8)
+
+
+def video(path: Path, values: list[int], rate: float = 10) -> Path:
+    codec = {".mp4": "mp4v", ".avi": "MJPG"}[path.suffix]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, (32, 24))
+    for value in values:
+        writer.write(picture(value))
+    writer.release()
+    return path
+
+
+def test_an_image_is_one_frame(tmp_path: Path) -> None:
+    """Named after its file, as BGR."""
+    blue = np.zeros((24, 32, 3), np.uint8)
+    blue[:, :, 0] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), blue)
+    ((name, frame),) = frames(tmp_path / "a.png")
+    assert name == "a.png"
+    np.testing.assert_array_equal(frame, blue)
+    assert count(tmp_path / "a.png") == 1
+    assert frame_rate(tmp_path / "a.png") is None
+
+
+def test_a_folder_is_its_images_by_name(tmp_path: Path) -> None:
+    """Whatever else lies there."""
+    for i, name in enumerate(("b.png", "a.PNG", "c.jpg")):
+        cv2.imwrite(str(tmp_path / name), picture(50 * i))
+    (tmp_path / "notes.txt").write_text("x")
+    found = list(frames(str(tmp_path)))
+    assert [name for name, _ in found] == ["a.PNG", "b.png", "c.jpg"]
+    assert [int(frame[0, 0, 0]) for _, frame in found] == [50, 0, 100]
+    assert count(tmp_path) == 3
+    assert frame_rate(tmp_path) is None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_video_is_its_frames_in_order(tmp_path: Path, suffix: str) -> None:
+    """Numbered from 0, with the file's rate."""
+    path = video(tmp_path / f"drive{suffix}", [10, 90, 170, 250], rate=12.5)
+    found = list(frames(path))
+    assert [name for name, _ in found] == [f"drive_{i:06d}.jpg" for i in range(4)]
+    values = [float(frame.mean()) for _, frame in found]
+    np.testing.assert_allclose(values, [10, 90, 170, 250], atol=8)
+    assert count(path) == 4
+    assert frame_rate(path) == pytest.approx(12.5)
+
+
+def test_grey_and_translucent_images_become_bgr(tmp_path: Path) -> None:
+    """As OpenCV reads them."""
+    cv2.imwrite(str(tmp_path / "grey.png"), picture(77)[:, :, 0])
+    cv2.imwrite(str(tmp_path / "rgba.png"), np.dstack([picture(77), picture(9)[:, :, :1]]))
+    for name in ("grey.png", "rgba.png"):
+        np.testing.assert_array_equal(read_image(tmp_path / name), picture(77))
+
+
+def test_what_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    """Before the first frame is asked for."""
+    with pytest.raises(LzuError, match="does not exist; give an image, a folder"):
+        frames(tmp_path / "nothing.png")
+    with pytest.raises(LzuError, match="holds no images"):
+        frames(tmp_path)
+    (tmp_path / "bad.mp4").write_text("hello")
+    with pytest.raises(LzuError, match=r"bad\.mp4 cannot be read as a video; check"):
+        frames(tmp_path / "bad.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    """By name."""
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(LzuError, match=r"bad\.png cannot be read as an image; check"):
+        list(frames(path))
+    with pytest.raises(LzuError, match=r"bad\.png cannot be read as an image; check"):
+        list(frames(tmp_path))
+
+
+def test_a_video_without_a_frame_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that opens and then gives nothing."""
+
+    class Empty:
+        def __init__(self, _path: str) -> None: ...
+
+        def isOpened(self) -> bool:
+            return True
+
+        def read(self) -> tuple[bool, None]:
+            return False, None
+
+        def release(self) -> None: ...
+
+        def get(self, _what: int) -> float:
+            return 0.0
+
+    path = video(tmp_path / "v.avi", [1])
+    monkeypatch.setattr(cv2, "VideoCapture", Empty)
+    with pytest.raises(LzuError, match=r"v\.avi holds no frame; check that the video is whole"):
+        list(frames(path))
+    assert count(path) is None
+    assert frame_rate(path) == 25.0
