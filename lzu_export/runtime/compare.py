@@ -33,8 +33,8 @@ def candidate_difference(
 
     Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
     cut. So every candidate of a score of at least `floor` (the others never become detections), of
-    either side, is held against the closest box of the same label among the other side's candidates
-    of that level whose scores are within `tie` of its own. One without such a partner is an
+    either side, is held against the closest box and score of the same label among the other side's
+    candidates of that level whose scores are within `tie` of its own. One without such a partner is an
     infinite difference, unless its score is below the other side's last of that level, or within
     `tie` of it.
 
@@ -98,7 +98,8 @@ def _partners(
             gaps = np.abs(boxes - wanted["boxes"][i]).max(axis=1)
             if gaps.min() / box_size > tie and score - cut <= tie:
                 continue  # another one came in at the cut
-            best = int(gaps.argmin())
+            # Boxes clipped at one edge can coincide, so the score tells the partner as well.
+            best = int(np.maximum(gaps / box_size, np.abs(scores[near] - score)).argmin())
             box_worst = max(box_worst, float(gaps[best]) / box_size)
             score_worst = max(score_worst, abs(float(scores[near][best]) - score))
     return box_worst, score_worst / float(wanted["scores"][kept].max())
