@@ -34,9 +34,9 @@ def candidate_difference(
     Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
     cut. So every candidate of a score of at least `floor` (the others never become detections), of
     either side, is held against the closest box and score of the same label among the other side's
-    candidates of that level whose scores are within `tie` of its own. One without such a partner is an
-    infinite difference, unless its score is below the other side's last of that level, or within
-    `tie` of it.
+    candidates of that level whose scores are within `tie` of its own. One without such a partner
+    is an infinite difference, unless its score is below the other side's last of that level, or
+    within `tie` of it.
 
     Args:
         value: what the engine gave.
