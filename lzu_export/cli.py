@@ -236,6 +236,9 @@ def recipes(as_json: Json = False) -> None:
 
 def main() -> None:
     """Entry point: errors meant for the user become one sentence on stderr and status 2."""
+    # OpenCV's own words about an unreadable file would stand before ours.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Read when torch is first imported: threads that spin while they wait make PyTorch some 40
     # times slower as soon as another process wants the processors too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

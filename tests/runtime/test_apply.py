@@ -1,0 +1,270 @@
+"""Frames in, pictures or a video and COCO results out; all of it or nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import noise_frame
+from lzu_export.progress import Reporter
+from lzu_export.runtime import load
+from lzu_export.runtime.apply import apply, write_picture
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tiny_bundle: Path, tmp_path: Path) -> Run:
+    """`apply` with the tiny bundle into tmp_path/out."""
+
+    def call(source: Path, **changes: Any) -> dict[str, Any]:
+        options = {"show_warp": False, "resize": False, "out": tmp_path / "out", **changes}
+        return apply(
+            tiny_bundle, source, options.pop("out"), report=Reporter(quiet=True), **options
+        )
+
+    return call
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of three fitting frames."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), noise_frame((96, 160), i))
+    return folder
+
+
+def video(path: Path, frames: int) -> Path:
+    codec = {".mp4": "mp4v", ".avi": "MJPG"}[path.suffix]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 12, (160, 96))
+    for i in range(frames):
+        writer.write(noise_frame((96, 160), i))
+    writer.release()
+    return path
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_gives_pictures_and_results(
+    run: Run, images: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Results are those of the detector, under the ids that images.json explains."""
+    out = tmp_path / "out"
+    counts = run(images)
+    assert listing(out) == ["0.png", "1.png", "2.png", "images.json", "results.json"]
+    results = json.loads((out / "results.json").read_text())
+    about = json.loads((out / "images.json").read_text())
+    assert [image["id"] for image in about["images"]] == [1, 2, 3]
+    assert about["images"][2] == {"id": 3, "file_name": "2.png", "height": 96, "width": 160}
+    assert about["categories"] == [{"id": 1, "name": "car"}, {"id": 2, "name": "sign"}]
+    detector = load(tiny_bundle)
+    wanted = []
+    for i in range(3):
+        wanted += detector(noise_frame((96, 160), i)).to_coco(i + 1)
+    assert results == wanted
+    assert counts["frames"] == 3
+    assert counts["detections"] == len(results) > 0
+    assert counts["milliseconds"] > 0
+    for i in range(3):
+        picture = cv2.imread(str(out / f"{i}.png"))
+        assert picture.shape == (96, 160, 3)
+        assert (picture != noise_frame((96, 160), i)).any()
+
+
+def test_results_are_valid_coco_results(run: Run, images: Path, tmp_path: Path) -> None:
+    """COCO's own reader takes them, and finds each with itself as the truth."""
+    coco = pytest.importorskip("faster_coco_eval").COCO
+    run(images)
+    about = json.loads((tmp_path / "out" / "images.json").read_text())
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    read = coco({**about, "annotations": []}).loadRes(results)
+    assert len(read.getAnnIds()) == len(results)
+
+
+def test_an_image_with_the_warp_beside(run: Run, images: Path, tmp_path: Path) -> None:
+    """Another picture than the plain one, with room for the zoomed image."""
+    run(images / "1.png")
+    plain = cv2.imread(str(tmp_path / "out" / "1.png"))
+    run(images / "1.png", show_warp=True)
+    shown = cv2.imread(str(tmp_path / "out" / "1.png"))
+    assert plain.shape == (96, 160, 3)
+    assert shown.shape == (96, 324, 3)
+    assert (shown[:, :160] != plain).any()
+    assert "0.png" not in listing(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("suffix", "show_warp"), [(".mp4", False), (".avi", True)])
+def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp: bool) -> None:
+    """Of as many frames at the same rate, with results for each."""
+    counts = run(video(tmp_path / f"drive{suffix}", 5), show_warp=show_warp)
+    out = tmp_path / "out"
+    assert listing(out) == ["drive.mp4", "images.json", "results.json"]
+    capture = cv2.VideoCapture(str(out / "drive.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
+    there, frame = capture.read()
+    capture.release()
+    assert there
+    assert frame.shape == ((96, 324, 3) if show_warp else (96, 160, 3))
+    assert counts["frames"] == 5
+    results = json.loads((out / "results.json").read_text())
+    assert {each["image_id"] for each in results} == {1, 2, 3, 4, 5}
+
+
+def test_resized_frames_come_back_in_their_own_pixels(run: Run, tmp_path: Path) -> None:
+    """Boxes, picture and size are those of the file."""
+    cv2.imwrite(str(tmp_path / "big.png"), noise_frame((192, 480), 0))
+    run(tmp_path / "big.png", resize=True)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    corners = np.array([each["bbox"] for each in results])
+    ends = corners[:, :2] + corners[:, 2:]
+    assert ends[:, 0].max() > 320
+    assert ends[:, 1].max() > 160
+    assert (corners >= 0).all()
+    assert (ends <= [480.001, 192.001]).all()
+    assert cv2.imread(str(tmp_path / "out" / "big.png")).shape == (192, 480, 3)
+    about = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert about["images"][0] == {"id": 1, "file_name": "big.png", "height": 192, "width": 480}
+
+
+def test_a_frame_of_another_size_stops_it_all(run: Run, images: Path, tmp_path: Path) -> None:
+    """By its name; the folder that was made for the results is gone again."""
+    cv2.imwrite(str(images / "9.png"), noise_frame((97, 160), 0))
+    with pytest.raises(LzuError, match=r"^9\.png is 97x160 but this bundle takes 96x160"):
+        run(images)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_frame_leaves_older_results_alone(run: Run, images: Path, tmp_path: Path) -> None:
+    """Nothing of the failed run shows."""
+    run(images)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    cv2.imwrite(str(images / "0.png"), noise_frame((96, 160), 9))
+    (images / "9.png").write_text("hello")
+    with pytest.raises(LzuError, match=r"9\.png cannot be read as an image"):
+        run(images)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_what_a_killed_run_left_is_cleared(run: Run, images: Path, tmp_path: Path) -> None:
+    """The next one does not take it for its own."""
+    (tmp_path / "out" / ".partial").mkdir(parents=True)
+    (tmp_path / "out" / ".partial" / "old.png").write_text("x")
+    run(images / "0.png")
+    assert listing(tmp_path / "out") == ["0.png", "images.json", "results.json"]
+
+
+def test_the_frames_are_never_replaced(run: Run, images: Path) -> None:
+    """By pictures of the same name in the same folder."""
+    before = (images / "0.png").read_bytes()
+    for source in (images, images / "0.png"):
+        with pytest.raises(LzuError, match="holds the frames themselves; give --out another"):
+            run(source, out=images)
+    assert (images / "0.png").read_bytes() == before
+    assert len(listing(images)) == 3
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_file_in_the_folders_place_is_named(
+    run: Run, images: Path, tmp_path: Path, below: bool
+) -> None:
+    """Or in the place of its parent."""
+    (tmp_path / "taken").write_text("x")
+    out = tmp_path / "taken" / "deeper" if below else tmp_path / "taken"
+    with pytest.raises(
+        LzuError, match=r"the folder .*taken.* cannot be written: .* is a file|stand"
+    ):
+        run(images, out=out)
+    assert (tmp_path / "taken").read_text() == "x"
+
+
+def test_pictures_of_other_formats_become_png(run: Run, images: Path, tmp_path: Path) -> None:
+    """Under a name that says so."""
+    image = cv2.imread(str(images / "0.png"))
+    cv2.imwrite(str(tmp_path / "frame.ppm"), image)
+    run(tmp_path / "frame.ppm")
+    assert "frame.ppm.png" in listing(tmp_path / "out")
+    assert (tmp_path / "out" / "frame.ppm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
+    """Three frames through a bundle of two: no frame is lost or doubled."""
+    from lzu_export.recipes.load import validate
+    from lzu_export.runtime.apply import _detect
+    from lzu_export.runtime.detector import Detector
+    from lzu_export.tasks.warps import make_warp
+
+    class Session:
+        """Finds one box whose side is the frame's first byte."""
+
+        def run(self, inputs: Any) -> dict[str, Any]:
+            side = inputs["frame"][:, 0, 0, 0].astype(np.float32)
+            boxes = np.stack([0 * side, 0 * side, side, side], axis=1)[:, None]
+            return {
+                "boxes": boxes,
+                "scores": np.full((2, 1), 0.9, np.float32),
+                "labels": np.zeros((2, 1), np.int32),
+            }
+
+    recipe = validate({**tiny_recipe, "batch": 2}, "tiny")
+    session: Any = Session()
+    detector = Detector(recipe, session, make_warp(recipe).arrays())
+    frames = [(f"{i}.png", np.full((96, 160, 3), 10 + i, np.uint8)) for i in range(3)]
+    found = list(_detect(detector, iter(frames)))
+    assert [name for name, *_ in found] == ["0.png", "1.png", "2.png"]
+    assert [float(detections.boxes[0, 2]) for _, _, detections, _ in found] == [10, 11, 12]
+
+
+def test_a_full_disk_is_named(
+    run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing remains."""
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LzuError, match=r"0\.png cannot be written: the disk is full; free space"):
+        run(images)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_cut_short_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV drops frames it cannot write without a word."""
+
+    real = cv2.VideoWriter
+
+    class Lossy:  # OpenCV's own class does not bear a Python subclass: it corrupts memory
+        fourcc = staticmethod(real.fourcc)
+
+        def __init__(self) -> None:
+            self.real, self.calls = real(), 0
+            self.open, self.release = self.real.open, self.real.release
+
+        def write(self, image: Any) -> None:
+            self.calls += 1
+            if self.calls < 3:
+                self.real.write(image)
+
+    source = video(tmp_path / "drive.mp4", 4)
+    monkeypatch.setattr(cv2, "VideoWriter", Lossy)
+    with pytest.raises(LzuError, match=r"drive\.mp4 could not be written whole \(2 of 4 frames\)"):
+        run(source)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
+    """JPEG ends at 65535 pixels."""
+    with pytest.raises(LzuError, match=r"wide\.jpg cannot be encoded as \.jpg"):
+        write_picture(tmp_path / "wide.jpg", np.zeros((1, 70000, 3), np.uint8))

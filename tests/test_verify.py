@@ -1,0 +1,212 @@
+"""Verification of a finished bundle: changed files are refused, the first drift is named."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+pytest.importorskip("torch", reason="exporting needs torch")
+
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import export
+from lzu_export.runtime.compare import candidate_difference
+from lzu_export.runtime.manifest import FILE, Drift, Manifest, read_manifest, sha256
+from lzu_export.runtime.reference import read_reference, write_reference
+from lzu_export.verify import arrow_order, first_drift, verify_bundle
+from samples import tiny_recipe
+
+CANONICAL, SHIPPED = "model.fp32.onnx", "model.fp32.onnxruntime.onnx"
+
+
+@pytest.fixture(scope="module", params=["source", "zoomed"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify")
+    lowering = {"zoom": "banded", "unzoom": "gridsample"}
+    recipe = tiny_recipe(folder, input=request.param, lowering=lowering)
+    return export(recipe, folder / "out").folder
+
+
+@pytest.fixture
+def bundle(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def verify(folder: Path) -> Drift:
+    manifest = read_manifest(folder)
+    return verify_bundle(folder, manifest, manifest.engines[0])
+
+
+def seal(folder: Path, *names: str) -> None:
+    """Write the hashes of changed files into the manifest."""
+    manifest = read_manifest(folder)
+    files = {**manifest.files, **{name: sha256(folder / name) for name in names}}
+    update: Manifest = manifest.model_copy(update={"files": files})
+    (folder / FILE).write_text(update.model_dump_json())
+
+
+def scale_weight(folder: Path, file: str, part: str, factor: float) -> None:
+    """Scale one convolution's weights inside a model file."""
+    model = onnx.load(folder / file)
+    (tensor,) = (each for each in model.graph.initializer if each.name.endswith(part))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * factor, tensor.name))
+    onnx.save(model, folder / file)
+    seal(folder, file)
+
+
+def test_a_fresh_bundle_passes_again(bundle: Path) -> None:
+    drift = verify(bundle)
+    assert drift.status == "passed"
+    assert first_drift(drift) is None
+    (stored,) = read_manifest(bundle).drift
+    assert drift == stored
+    assert list(drift.arrows) == arrow_order(list(drift.arrows))
+    assert 0 < max({**drift.arrows, **drift.outputs}.values()) < 1e-5
+
+
+@pytest.mark.parametrize("name", [CANONICAL, SHIPPED, "reference.npz", "warp.npz"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_changed_and_missing_files_are_refused(bundle: Path, name: str, lost: bool) -> None:
+    path = bundle / name
+    if lost:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(LzuError) as caught:
+        verify(bundle)
+    message = str(caught.value)
+    assert f"{path} {'is missing' if lost else 'was changed after the export'}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("weight", "first"),
+    [
+        ("neck.fpn_convs.0.conv.weight", "level_0"),
+        ("neck.fpn_convs.2.conv.weight", "level_2"),
+        ("bbox_head.retina_reg.weight", "bbox_0"),
+        ("bbox_head.retina_cls.weight", "cls_0"),
+    ],
+)
+def test_the_first_arrow_that_differs_is_named(bundle: Path, weight: str, first: str) -> None:
+    scale_weight(bundle, CANONICAL, weight, 1.01)
+    drift = verify(bundle)
+    assert drift.status == "drifted"
+    assert first_drift(drift) == first
+    before = list(drift.arrows)[: list(drift.arrows).index(first)]
+    assert all(drift.arrows[name] < 1e-5 for name in before)
+    assert max(drift.outputs.values()) < 1e-5  # the shipped engine was left alone
+
+
+def test_a_changed_unzoom_is_named(bundle: Path) -> None:
+    model = onnx.load(bundle / CANONICAL)
+    (node,) = (n for n in model.graph.node if n.output[0] == "unzoomed_1")
+    for each in model.graph.initializer:
+        if each.name == node.input[1]:
+            table = numpy_helper.to_array(each).copy()
+            table[1] += 0.1
+            each.CopyFrom(numpy_helper.from_array(table, each.name))
+    onnx.save(model, bundle / CANONICAL)
+    seal(bundle, CANONICAL)
+    assert first_drift(verify(bundle)) == "unzoomed_1"
+
+
+def test_the_shipped_engine_is_held_at_its_outputs(bundle: Path) -> None:
+    model = onnx.load(bundle / SHIPPED)
+    weights = [t for t in model.graph.initializer if t.name.endswith("retina_cls.bias")]
+    (bias,) = weights
+    bias.CopyFrom(
+        numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.05), bias.name)
+    )
+    onnx.save(model, bundle / SHIPPED)
+    seal(bundle, SHIPPED)
+    drift = verify(bundle)
+    assert drift.status == "drifted"
+    assert first_drift(drift) in drift.outputs
+    assert max(drift.arrows.values()) < 1e-5
+
+
+def test_an_arrow_that_the_graph_lost_is_refused(bundle: Path) -> None:
+    model = onnx.load(bundle / CANONICAL)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == "level_1":
+                    names[i] = "renamed"
+    onnx.save(model, bundle / CANONICAL)
+    seal(bundle, CANONICAL)
+    with pytest.raises(LzuError, match="no tensor named level_1; export it again"):
+        verify(bundle)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_never_pass(bundle: Path, bad: float) -> None:
+    references = read_reference(bundle / "reference.npz")
+    references[0].arrows["level_1"][7] = bad
+    write_reference(bundle / "reference.npz", references)
+    seal(bundle, "reference.npz")
+    drift = verify(bundle)
+    assert (drift.status, first_drift(drift)) == ("drifted", "level_1")
+
+
+def test_other_references_can_be_given(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    (engine,) = manifest.engines
+    references = read_reference(bundle / "reference.npz")
+    references[0].outputs["boxes"] += 5
+    drift = verify_bundle(bundle, manifest, engine, references)
+    assert first_drift(drift) == "boxes"
+    (bundle / "reference.npz").unlink()
+    assert verify_bundle(bundle, manifest, engine, references) == drift
+
+
+def test_an_engine_of_another_machine_is_not_run_but_its_file_is_checked(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    engine = manifest.engines[0].model_copy(update={"target": "tensorrt-rtx"})
+    drift = verify_bundle(bundle, manifest, engine)
+    assert drift.status == "not run"
+    assert drift.arrows == drift.outputs == {}
+    (bundle / engine.file).write_bytes(b"")
+    with pytest.raises(LzuError, match="was changed after the export"):
+        verify_bundle(bundle, manifest, engine)
+
+
+def test_a_full_temporary_folder_is_one_sentence(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LzuError, match=r"No space left on device.*TMPDIR"):
+        verify(bundle)
+
+
+def test_arrows_come_in_the_order_of_the_chain() -> None:
+    names = ["cls_1", "unzoomed_10", "unzoomed_2", "bbox_0", "level_0", "zoomed", "cls_0"]
+    assert arrow_order(names) == [
+        "zoomed",
+        "level_0",
+        "unzoomed_2",
+        "unzoomed_10",
+        "bbox_0",
+        "cls_0",
+        "cls_1",
+    ]
+
+
+def test_coinciding_boxes_are_told_by_their_scores() -> None:
+    """Boxes clipped at the same corner: a partner of another score would be a false drift."""
+    boxes = np.zeros((6, 4), np.float32)
+    boxes[:, 2:] = 5
+    scores = np.float32([0.30009, 0.30005, 0.3, 0.2, 0.1, 0.06])
+    reference = {"boxes": boxes, "scores": scores, "labels": np.zeros(6, np.int32)}
+    shifted = boxes.copy()
+    shifted[1] += 1e-6
+    value = {**reference, "boxes": shifted}
+    found = candidate_difference(value, reference, [3, 3], floor=0.05, tie=1e-4)
+    assert found["scores"] < 1e-6
