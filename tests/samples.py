@@ -127,7 +127,7 @@ def tiny_settings(folder: Path, **changes: Any) -> dict[str, Any]:
         "source": [96, 160],
         "scale": 0.5,
         "warp": {"saliency": str(saliency_file(folder)), "lattice": [7, 11], "fwhm": 4},
-        "model": TINY_MODEL,
+        "model": dict(TINY_MODEL),
         "classes": CLASSES,
         "random_weights": 0,
         "targets": ["onnxruntime"],

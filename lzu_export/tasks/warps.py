@@ -139,7 +139,7 @@ def _coco_boxes(path: Path, source: tuple[int, int]) -> Array:
                 rows.append((x * fx, y * fy, (x + w) * fx, (y + h) * fy))
     except OSError as error:
         raise LzuError(f"saliency {path} cannot be read ({error.strerror}); check it") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise LzuError(f"saliency {path} is not COCO annotations; give images and boxes") from error
     if not rows:
         raise LzuError(f"saliency {path} holds no boxes; give the training annotations")

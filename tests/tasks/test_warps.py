@@ -1,0 +1,146 @@
+"""From a recipe's warp settings to its tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.tasks.warps import box_scale, make_warp, read_saliency, stored_warp
+from lzu_export.warp.saliency import box_saliency
+from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
+from samples import tiny_recipe
+
+
+def annotations(folder: Path, **changes: Any) -> Path:
+    """COCO annotations of one 192x320 image (twice the source) with two boxes and a crowd."""
+    data = {
+        "images": [{"id": 1, "height": 192, "width": 320}],
+        "annotations": [
+            {"image_id": 1, "bbox": [20, 40, 60, 30]},
+            {"image_id": 1, "bbox": [200, 100, 40, 60]},
+            {"image_id": 1, "bbox": [0, 0, 320, 192], "iscrowd": 1},
+            {"image_id": 1, "bbox": [5, 5, 0, 10]},
+        ],
+        **changes,
+    }
+    path = folder / "train.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_uniform_is_the_identity_without_an_unzoom(tmp_path: Path) -> None:
+    warp = make_warp(tiny_recipe(tmp_path, variant="uniform", scale=1.0, warp={"saliency": None}))
+    assert warp.unzoom is None
+    np.testing.assert_allclose(table_matrix(warp.zoom.rows, 96), np.eye(96), atol=1e-5)
+    np.testing.assert_allclose(table_matrix(warp.zoom.cols, 160), np.eye(160), atol=1e-5)
+
+
+def test_fixed_has_an_unzoom_for_every_level(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    warp = make_warp(recipe)
+    assert warp.unzoom is not None
+    sizes = [[(p.rows.shape[1], p.cols.shape[1]) for p in level] for level in warp.unzoom]
+    assert sizes == [[level.size] for level in recipe.levels]
+    assert (warp.zoom.rows.shape[1], warp.zoom.cols.shape[1]) == recipe.canvas
+    assert (warp.knots_y.shape, warp.knots_x.shape) == ((7,), (11,))
+    assert np.abs(np.diff(table_pixels(warp.zoom.rows), 2)).max() > 0.01  # it does warp
+
+
+def test_zoom_and_unzoom_of_the_consistent_geometry_undo_each_other(tmp_path: Path) -> None:
+    """Cell i of a level, stride * i canvas pixels in, comes from where the zoom put it."""
+    recipe = tiny_recipe(tmp_path, source=[480, 800])
+    warp = make_warp(recipe)
+    assert warp.unzoom is not None
+    stride = recipe.levels[0].stride
+    canvas_rows = table_pixels(warp.unzoom[0][0].rows) * stride
+    source_rows = np.interp(canvas_rows, np.arange(recipe.canvas[0]), table_pixels(warp.zoom.rows))
+    cells = np.arange(len(canvas_rows)) * stride
+    inside = cells < recipe.canvas[0]
+    straight = cells * (recipe.source[0] - 1) / (recipe.canvas[0] - 1)
+    assert np.abs(source_rows - straight)[inside].max() < 0.02 * stride
+
+
+def test_antialiased_widens_the_zoom_only(tmp_path: Path) -> None:
+    warp = make_warp(tiny_recipe(tmp_path, sampler="antialiased", scale=0.25))
+    assert not is_bilinear(warp.zoom.rows)
+    assert warp.unzoom is not None
+    assert all(is_bilinear(table) for level in warp.unzoom for pair in level for table in pair)
+
+
+def test_a_stored_warp_comes_back_whole(tmp_path: Path) -> None:
+    settings = {"geometry": "published", "unfilled": ["bottom", "right"]}
+    warp = make_warp(tiny_recipe(tmp_path, warp=settings))
+    np.savez_compressed(tmp_path / "warp.npz", **warp.arrays())
+    with np.load(tmp_path / "warp.npz") as stored:
+        again = stored_warp(dict(stored))
+    assert again.unzoom is not None
+    assert warp.unzoom is not None
+    assert [len(level) for level in again.unzoom] == [len(level) for level in warp.unzoom]
+    assert max(len(level) for level in warp.unzoom) > 1
+    assert again.arrays().keys() == warp.arrays().keys()
+    for name, array in warp.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array)
+    uniform = make_warp(tiny_recipe(tmp_path, variant="uniform"))
+    assert stored_warp(uniform.arrays()).unzoom is None
+
+
+def test_levels_beyond_nine_keep_their_order() -> None:
+    table = np.zeros((4, 1), np.float32)
+    arrays: dict[str, Any] = dict.fromkeys(
+        ("saliency", "knots_x", "knots_y", "zoom_rows", "zoom_cols"), table
+    )
+    for level in range(11):
+        arrays[f"unzoom_{level}_0_rows"] = arrays[f"unzoom_{level}_0_cols"] = table + level
+    unzoom = stored_warp(arrays).unzoom
+    assert unzoom is not None
+    assert [level[0].rows[0, 0] for level in unzoom] == list(range(11))
+
+
+def test_a_saliency_of_boxes_scales_them_to_the_source(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, warp={"saliency": str(annotations(tmp_path)), "bandwidth": 30})
+    boxes = np.array([[10, 20, 40, 35], [100, 50, 120, 80.0]])
+    expected = box_saliency(boxes, recipe.source, (7, 11), amplitude=1.0, bandwidth=30)
+    np.testing.assert_allclose(read_saliency(recipe.warp, recipe.source), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"annotations": []}, "holds no boxes"),
+        ({"annotations": [{"image_id": 2, "bbox": [0, 0, 5, 5]}]}, "is not COCO annotations"),
+        ({"annotations": [{"image_id": 1, "bbox": [0, 0, 5]}]}, "is not COCO annotations"),
+        ({"images": [{"id": 1, "height": 0, "width": 320}]}, "is not COCO annotations"),
+        ({"images": None}, "is not COCO annotations"),
+    ],
+)
+def test_annotations_that_cannot_be_used_are_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = annotations(tmp_path, **changes)
+    recipe = tiny_recipe(tmp_path, warp={"saliency": str(path)})
+    with pytest.raises(LzuError, match=words) as caught:
+        make_warp(recipe)
+    assert str(path) in str(caught.value)
+    path.write_text("{")
+    with pytest.raises(LzuError, match="is not COCO annotations"):
+        make_warp(recipe)
+    path.unlink()
+    with pytest.raises(LzuError, match=r"train\.json cannot be read \(No such file"):
+        make_warp(recipe)
+
+
+def test_a_map_of_another_lattice_and_no_map_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=r"saliency\.npy.*7.*11"):
+        make_warp(tiny_recipe(tmp_path, warp={"lattice": [9, 11]}))
+    with pytest.raises(LzuError, match=r"needs a saliency: set warp\.saliency"):
+        make_warp(tiny_recipe(tmp_path, warp={"saliency": None}))
+
+
+def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> None:
+    assert box_scale(tiny_recipe(tmp_path)) == (95 / 47, 159 / 79)
+    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published"})) == (2, 2)
+    opencv = {"variant": "uniform", "input": "zoomed", "sampler": "opencv"}
+    assert box_scale(tiny_recipe(tmp_path, **opencv)) == (2, 2)
