@@ -1,0 +1,134 @@
+"""What the command line prints: every number where it belongs, readable at 80 columns."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from lzu_export.pipeline import Outcome
+from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, read_manifest
+from lzu_export.tables import drift_table, export_table, inspect_tables
+
+
+def text(table: Table, width: int = 80) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return console.export_text()
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    """The tiny bundle's, with figures of its own choice."""
+    return read_manifest(tiny_bundle).model_copy(
+        update={
+            "accuracy": Accuracy(
+                dataset="streets",
+                frames=12,
+                pytorch={"AP": 31.256, "AP_large": math.nan},
+                engines={"onnxruntime/fp32": {"AP": 31.249, "AP_large": math.nan}},
+                limit=0.1,
+            ),
+            "latency": Latency(
+                machine="a machine",
+                threads=2,
+                runs=5,
+                pytorch=71.26,
+                engines={"onnxruntime/fp32": 33.34},
+            ),
+        }
+    )
+
+
+def drift(**changes: Any) -> Drift:
+    data = {"target": "onnxruntime", "precision": "fp32", "status": "passed", "limit": 1e-4}
+    return Drift.model_validate({**data, **changes})
+
+
+def test_an_export_is_one_row(manifest: Manifest, tiny_bundle: Path) -> None:
+    """With both accuracies, both latencies and the largest drift."""
+    found = text(export_table([Outcome(tiny_bundle, manifest, "exported")]))
+    (row,) = (line for line in found.splitlines() if "onnxruntime fp32" in line)
+    for value in (tiny_bundle.name, "31.26", "31.25", "71.3", "33.3", "verified"):
+        assert value in row
+    largest = max([*manifest.drift[0].arrows.values(), *manifest.drift[0].outputs.values()])
+    assert f"{largest:.1e}" in row
+    assert "12 frames of streets" in found
+    assert "a machine" in found
+    assert "…" not in found
+
+
+def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:
+    """An engine that did not run here, without evaluation."""
+    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    (engine,) = manifest.engines
+    built = manifest.model_copy(
+        update={
+            "accuracy": None,
+            "latency": None,
+            "engines": (engine.model_copy(update={"target": "tensorrt-rtx"}),),
+            "drift": (waiting,),
+        }
+    )
+    found = text(export_table([Outcome(tiny_bundle, built, "exported")]))
+    (row,) = (line for line in found.splitlines() if "tensorrt-rtx fp32" in line)
+    assert row.split().count("-") == 5
+    assert "verified" not in row
+    assert "awaits a card" in " ".join(found.split())
+
+
+def test_drift_is_one_row_an_arrow() -> None:
+    """One column an engine; a dash for one that did not run."""
+    ran = drift(arrows={"zoomed": 0.0, "level_0": 2.5e-6}, outputs={"boxes": 1e-6})
+    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    for order in ([ran, waiting], [waiting, ran]):
+        lines = text(drift_table(order)).splitlines()
+        (row,) = (line for line in lines if "level_0" in line)
+        assert "2.5e-06" in row
+        assert " - " in row
+        (row,) = (line for line in lines if "status" in line)
+        assert "passed" in row
+        assert "not run" in row
+        assert any("awaits a card" in line for line in lines)
+
+
+def test_drift_of_nothing_that_ran() -> None:
+    """Only the status."""
+    found = text(drift_table([drift(status="not run", note="awaits a card")]))
+    assert "not run" in found
+
+
+def test_drift_beyond_the_limit_is_red() -> None:
+    """And so is one that is infinite."""
+    table = drift_table([drift(arrows={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="drifted")])
+    cells = list(table.columns[1].cells)
+    assert cells[:3] == ["1.0e-05", "[red]2.0e-04[/]", "[red]inf[/]"]
+
+
+def test_inspection_shows_all_parts(manifest: Manifest) -> None:
+    """Sizes, classes, engines with their tensors, lowerings with their reasons, drift."""
+    found = " ".join(text(table, 200) for table in inspect_tables(manifest))
+    for value in (
+        "96x160 -> 48x80",
+        "car, sign",
+        "random_weights 0",
+        "frame uint8 [1, 96, 160, 3]",
+        "boxes float32 [1, 300, 4]",
+        "unzoomed_2",
+        "measured: ",
+        "passed",
+    ):
+        assert value in found
+
+
+def test_brackets_are_no_markup(manifest: Manifest, tiny_bundle: Path) -> None:
+    """Names are shown as they are."""
+    recipe = manifest.recipe.model_copy(update={"classes": ("[red]car", "[/]")})
+    odd = manifest.model_copy(update={"recipe": recipe, "name": "[bold]tiny"})
+    found = text(inspect_tables(odd)[0])
+    assert "[red]car, [/]" in found
+    assert "[bold]tiny" in found
+    folder = tiny_bundle.parent / "[red]x"
+    assert "[red]x" in text(export_table([Outcome(folder, odd, "exported")]))
