@@ -32,7 +32,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
             differences = [*drift.arrows.values(), *drift.outputs.values()]
             exported = accuracy.engines.get(name) if accuracy else None
             table.add_row(
-                outcome.folder.name,
+                escape(outcome.folder.name),
                 f"{engine.target} {engine.precision}",
                 _number(accuracy.pytorch[metric] if accuracy else None, 2),
                 _number(exported[metric] if exported else None, 2),
@@ -41,7 +41,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
                 f"{max(differences):.1e}" if differences else "-",
                 "verified" if drift.status == "passed" else "built",
             )
-    table.caption = "\n".join(_export_notes(outcomes))
+    table.caption = escape("\n".join(_export_notes(outcomes)))
     table.caption_justify = "left"
     return table
 
