@@ -242,7 +242,6 @@ def test_a_video_cut_short_is_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenCV drops frames it cannot write without a word."""
-
     real = cv2.VideoWriter
 
     class Lossy:  # OpenCV's own class does not bear a Python subclass: it corrupts memory
