@@ -5,6 +5,7 @@ from it. Nothing here runs on a machine without a GPU but the build and the chec
 parser made of the graph.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
+
+log = logging.getLogger(__name__)
 
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
 """NVIDIA's portable default: Ampere to Blackwell."""
@@ -72,7 +75,8 @@ def build(model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()
         parsed_from = onnx.load(model)
     except DecodeError as error:
         raise LzuError(f"TensorRT-RTX cannot read {model.name}: it is no ONNX file") from error
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+    quiet = not log.isEnabledFor(logging.INFO)
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL if quiet else G_LOGGER.ERROR):
         builder, network = create_network(strongly_typed=True)
         parser = trt.OnnxParser(network, get_trt_logger())
         if not parser.parse(model.read_bytes()):

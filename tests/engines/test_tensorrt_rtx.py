@@ -223,3 +223,31 @@ def test_products_are_not_rounded_to_tf32(
     monkeypatch.setattr(backend, "engine_bytes_from_network", spy)
     build(small, tmp_path / "second.engine")
     assert seen == [False]
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_failed_build_is_one_sentence_and_verbose_shows_its_log(
+    verbose: bool,
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from polygraphy.backend import trt as backend
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.logger import G_LOGGER
+
+    build(small, tmp_path / "first.engine")  # lets Polygraphy choose its backend
+    seen = []
+
+    def fail(*_: Any, **__: Any) -> Any:
+        seen.append(G_LOGGER.module_severity.get())
+        raise PolygraphyException("many\nlines")
+
+    monkeypatch.setattr(backend, "engine_bytes_from_network", fail)
+    caplog.set_level("INFO" if verbose else "WARNING")
+    with pytest.raises(LzuError, match=r"could not build an engine from model\.onnx") as caught:
+        build(small, tmp_path / "second.engine")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "second.engine").exists()
+    assert seen == [G_LOGGER.ERROR if verbose else G_LOGGER.CRITICAL]
