@@ -149,13 +149,13 @@ def _marked_session(
     model = onnx.load(canonical)
     kinds: dict[str, Kind] = dict(choices)  # type: ignore[arg-type]
     marked, _ = run_passes(model, [keep_outputs(names), *target_passes(engine.target, kinds)])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "arrows.onnx"
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "arrows.onnx"
             path.write_bytes(marked.SerializeToString())
-        except OSError as error:
-            raise LzuError(
-                f"the arrows' graph cannot be written to {folder} ({error.strerror}); free space "
-                "there or set TMPDIR"
-            ) from error
-        return open_session(engine, path)
+            return open_session(engine, path)
+    except OSError as error:
+        raise LzuError(
+            "the arrows' graph cannot be written to the temporary folder "
+            f"({error.strerror or error}); free space there or set TMPDIR"
+        ) from error

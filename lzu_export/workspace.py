@@ -75,7 +75,7 @@ class Workspace:
             for path in self.folder.iterdir():
                 if path.name not in keep:
                     path.unlink()
-            old = self.final.parent / f".{self.final.name}.old"
+            old = self._old
             shutil.rmtree(old, ignore_errors=True)
             if self.final.exists():
                 os.replace(self.final, old)
@@ -87,7 +87,13 @@ class Workspace:
                 raise
             shutil.rmtree(old, ignore_errors=True)
 
+    @property
+    def _old(self) -> Path:
+        return self.final.parent / f".{self.final.name}.old"
+
     def _open(self, fresh: bool) -> None:
+        if self._old.exists() and not self.final.exists():
+            os.replace(self._old, self.final)  # cut off between the two renames of `publish`
         state = self.folder / STATE_FILE
         if state.is_file() and not fresh:
             try:

@@ -154,6 +154,16 @@ def test_where_the_new_bundle_cannot_take_its_place_the_old_one_keeps_it(
     assert (final / "manifest.json").is_file()
 
 
+def test_a_bundle_cut_off_while_it_was_replaced_comes_back(final: Path, tmp_path: Path) -> None:
+    work = Workspace(final, "A")
+    work.run("write", ["a.txt"], writing(work, "a.txt", "A", []))
+    work.publish(manifest(work, tmp_path))
+    final.rename(final.parent / f".{final.name}.old")
+    Workspace(final, "B")
+    assert (final / "a.txt").read_text() == "A"
+    assert not (final.parent / f".{final.name}.old").exists()
+
+
 def test_errors_of_reading_name_the_file(final: Path, tmp_path: Path) -> None:
     work = Workspace(final, "A")
     with pytest.raises(LzuError, match=r"No such file or directory \(.*absent\.txt\)"):
