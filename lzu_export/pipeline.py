@@ -113,6 +113,7 @@ class _Export:
 
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
+        _ = self.dataset  # one that cannot be opened is refused before any work
         canonical = self._stage(
             "trace", ["model.fp32.onnx", WARP_FILE, "recipe.yaml", "labels.txt"]
         )
