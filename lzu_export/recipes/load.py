@@ -22,6 +22,7 @@ WORDING = {
     "dict_type": "keys with values",
     "model_type": "keys with values",
     "path_type": "a path",
+    "float_type": "a number",
     "float_parsing": "a number",
     "int_parsing": "an integer",
     "int_type": "an integer",
