@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -171,7 +172,12 @@ def _read(path: Path) -> Any:
         raise LzuError(
             f"checkpoint {path} cannot be read ({error.strerror}); make it readable"
         ) from error
-    with file, torch.serialization.safe_globals(_harmless_globals()):
+    with (
+        file,
+        torch.serialization.safe_globals(_harmless_globals()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # what is said about pickles that are refused anyway
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file raises anything, an OSError of a seek included
