@@ -52,7 +52,7 @@ class CocoSet:
         """Read the annotations; at most `frames` images, evenly taken.
 
         Raises:
-            LzuError: the file is no COCO data set.
+            LzuError: the file is no COCO data set, or has no images or no objects.
         """
         self.name = annotations.name
         try:
@@ -62,10 +62,17 @@ class CocoSet:
             self.classes: tuple[str, ...] = tuple(category["name"] for category in categories)
             # Results count classes from 1 in their order; COCO's own ids may have gaps.
             number = {category["id"]: i + 1 for i, category in enumerate(categories)}
+            # Identities from 1: in COCO's matching an identity of 0 means unmatched.
             labelled = [
-                {**each, "category_id": number[each["category_id"]]}
-                for each in truth["annotations"]
+                {
+                    **each,
+                    "id": i,
+                    "category_id": number[each["category_id"]],
+                    "bbox": [float(value) for value in each["bbox"]],
+                }
+                for i, each in enumerate(truth["annotations"], start=1)
             ]
+            self._names = {image["id"]: str(image["file_name"]) for image in images}
             if frames is not None and frames < len(images):
                 places = np.linspace(0, len(images) - 1, frames).round().astype(int)
                 images = [images[i] for i in places]
@@ -80,6 +87,9 @@ class CocoSet:
                 f"{annotations} is no COCO data set ({type(error).__name__}: {error}); give one "
                 "with images, annotations and categories"
             ) from error
+        for part in ("images", "annotations"):
+            if not self._truth[part]:
+                raise LzuError(f"{annotations} holds no {part} to measure on; give another set")
         self._folder = annotations.parent
 
     def __len__(self) -> int:
@@ -89,7 +99,7 @@ class CocoSet:
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """(image id, BGR frame) by ascending id."""
         for image in self._truth["images"]:
-            yield image["id"], read_image(self._find(image["file_name"]))
+            yield image["id"], read_image(self._find(self._names[image["id"]]))
 
     def evaluate(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """COCO AP and its parts, in points."""
