@@ -168,6 +168,9 @@ def run(
     resize: Annotated[
         bool, typer.Option("--resize", help="Bring frames of another size to the source size.")
     ] = False,
+    draw_above: Annotated[
+        float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
+    ] = 0.3,
     as_json: Json = False,
 ) -> None:
     """Detect in frames: pictures with boxes, and COCO results in results.json."""
@@ -175,7 +178,13 @@ def run(
     from lzu_export.runtime.apply import apply
 
     counts = apply(
-        bundle, source, out, show_warp=show_warp, resize=resize, report=Reporter(quiet=as_json)
+        bundle,
+        source,
+        out,
+        show_warp=show_warp,
+        resize=resize,
+        report=Reporter(quiet=as_json),
+        draw_above=draw_above,
     )
     if as_json:
         _print_json(counts)

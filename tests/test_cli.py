@@ -178,6 +178,19 @@ def test_run_with_the_warp(command: Command, tiny_bundle: Path, image: Path) -> 
     assert cv2.imread(str(out / "big.png")).shape == (192, 644, 3)
 
 
+def test_run_draws_what_is_asked_for(command: Command, tiny_bundle: Path, image: Path) -> None:
+    """Results are the same."""
+    results, pictures = [], []
+    for lowest in (0, 1):
+        out = image.parent / str(lowest)
+        assert command("run", tiny_bundle, image, "--out", out, "--draw-above", lowest).status == 0
+        results.append((out / "results.json").read_text())
+        pictures.append(cv2.imread(str(out / "frame.png")))
+    assert results[0] == results[1]
+    np.testing.assert_array_equal(pictures[1], cv2.imread(str(image)))
+    assert (pictures[0] != pictures[1]).any()
+
+
 def test_run_needs_what_a_device_has(tiny_bundle: Path, image: Path) -> None:
     """Neither torch nor onnx nor what only builds."""
     out = image.parent / "out"

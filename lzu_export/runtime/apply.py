@@ -21,6 +21,8 @@ from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames
 
 RESULTS_FILE = "results.json"
 IMAGES_FILE = "images.json"
+DRAW_ABOVE = 0.3
+"""Lowest score drawn by default: a metric wants the unlikely ones too, an eye does not."""
 
 Writer = Callable[[str, Frame], None]
 """Takes a frame's name and its picture."""
@@ -34,12 +36,14 @@ def apply(
     show_warp: bool,
     resize: bool,
     report: Reporter,
+    draw_above: float = DRAW_ABOVE,
 ) -> dict[str, Any]:
     """Detect in every frame of `source`, writing pictures and `results.json` into `out`.
 
     Images keep their names; a video becomes NAME.mp4. results.json is a COCO results list; image
     ids number the frames from 1 in the order read, and images.json gives their names, sizes and
-    the categories. Nothing is written where a frame is refused.
+    the categories. Pictures show detections of scores of at least `draw_above`, the results hold
+    all. Nothing is written where a frame is refused.
 
     Returns:
         frames, detections, milliseconds (mean, frame to detections), out.
@@ -63,7 +67,7 @@ def apply(
             height, width = frame.shape[:2]
             images.append({"id": number, "file_name": name, "height": height, "width": width})
             results += detections.to_coco(number)
-            picture = draw_detections(frame, detections)
+            picture = draw_detections(frame, detections, lowest=draw_above)
             write(name, draw_warp(detector, frame, picture) if show_warp else picture)
             total += seconds
             advance()

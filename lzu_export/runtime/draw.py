@@ -29,21 +29,23 @@ GRID_LINES = (18, 32)
 """Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
 
 
-def draw_detections(frame: Frame, detections: Detections) -> Frame:
-    """A copy of the frame with boxes, class names and scores.
+def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:
+    """A copy of the frame with boxes, class names and scores, of scores of at least `lowest`.
 
     The best detections are named first, above or below their boxes; a name that would hide another
     is left out, its box keeps the colour of the class.
     """
     picture = frame.copy()
     unit = _unit(frame)
-    corners = np.rint(detections.boxes).astype(int).tolist()
-    colours = [PALETTE[int(label) % len(PALETTE)] for label in detections.labels]
+    shown = detections.scores >= lowest
+    corners = np.rint(detections.boxes[shown]).astype(int).tolist()
+    labels, scores = detections.labels[shown], detections.scores[shown]
+    colours = [PALETTE[int(label) % len(PALETTE)] for label in labels]
     for (x1, y1, x2, y2), colour in zip(reversed(corners), reversed(colours), strict=True):
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
     taken: list[Area] = []
     for i, (x1, y1, _, y2) in enumerate(corners):
-        text = f"{detections.classes[int(detections.labels[i])]} {detections.scores[i]:.2f}"
+        text = f"{detections.classes[int(labels[i])]} {scores[i]:.2f}"
         height = _text_size(text, unit)[1]
         for bottom in (y1, y2 + height):
             area = _area(picture, text, (x1, bottom), unit)

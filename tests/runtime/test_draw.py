@@ -72,6 +72,15 @@ def test_labels_do_not_hide_each_other() -> None:
     assert (difference.max(axis=2) > 0).mean() < 0.05
 
 
+def test_unlikely_detections_may_be_left_out() -> None:
+    """Those below the lowest score asked for."""
+    found = detections((50, 60, 120, 150), (200, 60, 250, 150))  # scores 0.9 and 0.5
+    first = detections((50, 60, 120, 150))
+    some = draw_detections(grey(), found, lowest=0.6)
+    np.testing.assert_array_equal(some, draw_detections(grey(), first))
+    assert (draw_detections(grey(), found, lowest=0.5) != some).any()
+
+
 def test_colours_are_distinguishable() -> None:
     """Any two differ by a clear step in some channel."""
     for i, a in enumerate(PALETTE):
