@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,10 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from lzu_export.errors import LzuError
+
+if TYPE_CHECKING:
+    from lzu_export.progress import Reporter
+    from lzu_export.recipes import Recipe
 
 app = typer.Typer(
     add_completion=False,
@@ -100,6 +104,8 @@ def export(
             mine["checkpoint"] = {each: _absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
+    if target is None:
+        recipes = [_for_this_machine(each, report) for each in recipes]
     outcomes = []
     for each_recipe in recipes:
         report.note(f"[bold]{escape(each_recipe.name)}[/] {each_recipe.label}")
@@ -268,6 +274,18 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         _complain(f"{error.strerror or error}{where}; mend that and run again")
         sys.exit(EXIT_ERROR)
+
+
+def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
+    """The recipe without the targets that cannot be had here; who names a target gets it."""
+    from lzu_export.engines.tensorrt_rtx import version
+
+    missing = {"tensorrt-rtx"} & set(recipe.targets) if version() is None else set()
+    kept = tuple(each for each in recipe.targets if each not in missing)
+    if not missing or not kept:
+        return recipe
+    report.note(f"  {', '.join(missing)} is not installed and left out (extra rtx)")
+    return recipe.model_copy(update={"targets": kept})
 
 
 def _complain(sentence: str) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from lzu_export import provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
+from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.base import TensorSpec
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.errors import LzuError
@@ -42,7 +43,7 @@ from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample, write_reference
 from lzu_export.tasks.warps import Warp, make_warp
 from lzu_export.verify import compare, first_drift, not_run
-from lzu_export.workspace import Record, Workspace
+from lzu_export.workspace import Record, Workspace, exclusive
 
 if TYPE_CHECKING:
     from lzu_export.models.session import TorchSession
@@ -86,9 +87,10 @@ def export(
     fingerprint = provenance.fingerprint(recipe)
     if not force and (manifest := _current(final, fingerprint)) is not None:
         return Outcome(final, manifest, "up to date")
-    run = _Export(recipe, Workspace(final, fingerprint, fresh=force), report)
-    manifest = run.all_stages()
-    run.work.publish(manifest)
+    with exclusive(final):
+        run = _Export(recipe, Workspace(final, fingerprint, fresh=force), report)
+        manifest = run.all_stages()
+        run.work.publish(manifest)
     return Outcome(final, manifest, "resumed" if run.work.resumed else "exported")
 
 
@@ -400,6 +402,11 @@ def _check_inputs(recipe: Recipe) -> None:
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.is_file():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")
+    if "tensorrt-rtx" in recipe.targets and tensorrt_rtx.version() is None:
+        raise LzuError(
+            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
+            "leave tensorrt-rtx out of TARGET"
+        )
 
 
 def image_input(recipe: Recipe, *, from_source: bool) -> TensorSpec:

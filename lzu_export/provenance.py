@@ -12,7 +12,17 @@ from lzu_export import __version__
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.manifest import sha256
 
-PACKAGES = ("torch", "onnx", "onnxscript", "onnx-graphsurgeon", "onnxruntime", "tensorrt-rtx")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "onnx-graphsurgeon",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python-headless",
+    "tensorrt-rtx",
+)
 """Packages whose release can change a bundle."""
 
 

@@ -128,11 +128,13 @@ def candidates(
     """Worst differences of the decoded candidates over a batch."""
     worst: dict[str, float] = {}
     for i in range(recipe.batch):
+        # Where no candidate would become a detection, the best ones are compared all the same.
+        best = float(np.max(reference["scores"][i]))
         differences = candidate_difference(
             {name: array[i] for name, array in value.items()},
             {name: array[i] for name, array in reference.items()},
             recipe.candidates,
-            floor=recipe.postprocess.score_threshold,
+            floor=min(recipe.postprocess.score_threshold, best / 2),
             tie=recipe.tolerances.arrow,
         )
         worst = {name: max(worst.get(name, 0.0), d) for name, d in differences.items()}

@@ -1,14 +1,16 @@
 """The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
 
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lzu_export.errors import readable_os_errors
+from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
 from lzu_export.runtime.manifest import Manifest, sha256
 
@@ -117,3 +119,27 @@ class Workspace:
         temporary = self.path(STATE_FILE + ".new")
         temporary.write_text(json.dumps(state), encoding="utf-8")
         os.replace(temporary, self.path(STATE_FILE))
+
+
+@contextmanager
+def exclusive(final: Path) -> Iterator[None]:
+    """Keep other exports of the bundle `final` out while the block runs.
+
+    Raises:
+        LzuError: another one is running.
+    """
+    with readable_os_errors(f"the bundle {final}"):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        path = final.parent / f".{final.name}.lock"
+        lock = path.open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LzuError(
+                f"another export of {final} is running; wait for it, or choose another folder (OUT)"
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from lzu_export import workspace as module
 from lzu_export.errors import LzuError
 from lzu_export.runtime.manifest import Manifest, sha256
-from lzu_export.workspace import STATE_FILE, Workspace
+from lzu_export.workspace import STATE_FILE, Workspace, exclusive
 from samples import tiny_recipe
 
 
@@ -168,3 +168,16 @@ def test_errors_of_reading_name_the_file(final: Path, tmp_path: Path) -> None:
     work = Workspace(final, "A")
     with pytest.raises(LzuError, match=r"No such file or directory \(.*absent\.txt\)"):
         work.run("read", [], lambda: {"text": (tmp_path / "absent.txt").read_text()})
+
+
+def test_two_exports_of_one_bundle_exclude_each_other(tmp_path: Path) -> None:
+    """The second is told so, and may go ahead once the first is done."""
+    final = tmp_path / "det" / "fixed-0.5x"
+    with (
+        exclusive(final),
+        pytest.raises(LzuError, match=r"another export of .* is running"),
+        exclusive(final),
+    ):
+        pass
+    with exclusive(final):
+        assert final.parent.is_dir()

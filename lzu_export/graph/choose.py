@@ -11,6 +11,10 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import Kind, lower_node, possible_kinds, resample_nodes
 from lzu_export.graph.passes import is_zoom
 
+EXACT_GRID = 1024
+"""Widest image whose GridSample `auto` considers: its one float32 coordinate a pixel is off by
+1e-4 pixel at 1920, which a sharp image turns into a drift above the limits."""
+
 Timer = Callable[[Sequence[onnx.ModelProto]], list[float]]
 """Seconds that one run of each small model takes on the target, measured in turn."""
 
@@ -55,13 +59,18 @@ def choose_lowerings(
                     f"choose one of {', '.join(possible)}"
                 )
             choices.append(Choice(name, wanted, "set in the recipe"))
-        elif timer is None:
-            kind, reason = defaults[place]
-            if kind not in possible:
-                kind, reason = "banded", "the sampler is antialiased, which GridSample is not"
-            choices.append(Choice(name, kind, reason))
-        else:
+            continue
+        why = "the antialiased sampler is none"
+        if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
+            possible = [kind for kind in possible if kind != "gridsample"]
+            why = f"one is not exact beyond {EXACT_GRID} pixels"
+        if timer is not None:
             choices.append(_measured(node, name, possible, timer))
+            continue
+        kind, reason = defaults[place]
+        if kind not in possible:
+            kind, reason = "banded", f"default for large images where no GridSample serves: {why}"
+        choices.append(Choice(name, kind, reason))
     return choices
 
 

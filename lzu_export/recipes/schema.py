@@ -90,7 +90,7 @@ class Recipe(Section):
     name: str
     task: Literal["det"]
     source: Size
-    scale: float = Field(0.5, gt=0)
+    scale: float = Field(0.5, gt=0, le=4)
     variant: Variant = "fixed"
     input: Literal["source", "zoomed"] = "source"
     sampler: Literal["bilinear", "antialiased", "opencv"] = "bilinear"

@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ class Reference:
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
     """At most SAMPLES values of an array, evenly spread over it in memory order.
 
-    The step is made odd so that it does not lock on to an even row length.
+    The step shares no factor with any axis, so that it does not lock on to some columns or rows.
     """
     step = -(-values.size // SAMPLES)
-    if step > 1 and step % 2 == 0:
+    while any(gcd(step, length) > 1 for length in values.shape):
         step += 1
     return np.ascontiguousarray(values.reshape(-1)[::step])
 

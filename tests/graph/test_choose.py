@@ -95,6 +95,18 @@ def test_antialiased_falls_back_and_says_why() -> None:
     assert "gridsample" not in choice.reason
 
 
+def test_wide_images_get_no_grid_sample_by_itself() -> None:
+    """One float32 coordinate is not exact there; who names it in the recipe gets it."""
+    rows, cols = random_tables(0, (30, 1400), (12, 20))
+    model = warp_model((1, 3, 30, 1400), rows, cols)
+    choice = choose(model)
+    assert choice.kind == "banded"
+    assert "1024 pixels" in choice.reason
+    timer = FakeTimer(matmul=2, banded=3, gridsample=1)
+    assert choose(model, timer=timer).kind == "matmul"
+    assert choose(model, zoom="gridsample").kind == "gridsample"
+
+
 def test_antialiased_as_a_grid_sample_is_refused() -> None:
     with pytest.raises(LzuError, match=r"lowering\.zoom is gridsample.*one of matmul, banded"):
         choose(warp(3, antialias=True), zoom="gridsample")

@@ -196,7 +196,9 @@ def test_a_bare_pickle_does_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [HistoryBuffer(), np.array([None]), np.zeros(1, [("a", "f4")])], ids=repr
+    "extra",
+    [HistoryBuffer(), np.array([None]), np.zeros(1, [("a", "f4")])],
+    ids=["history", "objects", "structured"],
 )
 def test_objects_beside_the_weights_are_refused_with_a_remedy(
     tmp_path: Path, extra: object
