@@ -134,6 +134,9 @@ def verify(
         Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Batches of frames taken of --live.")] = 2,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Bring frames of --live to the source size.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
@@ -146,7 +149,7 @@ def verify(
     if live is not None:
         from lzu_export.live import live_references
 
-        references = live_references(bundle, manifest, live, checkpoint, limit)
+        references = live_references(bundle, manifest, live, checkpoint, limit, resize=resize)
     drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
     if as_json:
         _print_json([drift.model_dump(mode="json") for drift in drifts])

@@ -9,7 +9,7 @@ from lzu_export.errors import LzuError
 from lzu_export.pipeline import make_reference, torch_session
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
-from lzu_export.runtime.detector import WARP_FILE
+from lzu_export.runtime.detector import WARP_FILE, fit
 from lzu_export.runtime.manifest import Manifest, check_file
 from lzu_export.runtime.preprocess import ZoomedInput, check_frame
 from lzu_export.runtime.reference import Reference
@@ -18,12 +18,18 @@ from lzu_export.tasks.warps import stored_warp
 
 
 def live_references(
-    folder: Path, manifest: Manifest, source: Path, checkpoint: Path | None, limit: int
+    folder: Path,
+    manifest: Manifest,
+    source: Path,
+    checkpoint: Path | None,
+    limit: int,
+    *,
+    resize: bool = False,
 ) -> list[Reference]:
     """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
-    the bundle's name.
+    the bundle's name. With `resize` frames of another size are brought to the bundle's.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
@@ -35,7 +41,8 @@ def live_references(
     prepare = ZoomedInput(recipe, warp.zoom) if recipe.sampler == "opencv" else None
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
-        taken.append(check_frame(frame, recipe.source, name))
+        fitting = fit(frame, recipe.source) if resize else frame
+        taken.append(check_frame(fitting, recipe.source, name))
     taken += taken[-1:] * (-len(taken) % recipe.batch)
     size = recipe.batch
     groups = [taken[i : i + size] for i in range(0, len(taken), size)]

@@ -99,20 +99,21 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     ):
         about.add_row(name, escape(value))
     engines = Table(title="Engines", title_justify="left")
-    for heading in ("target", "precision", "file", "version", "inputs", "outputs"):
+    for heading in ("engine", "inputs and outputs"):
         engines.add_column(heading, overflow="fold")
     lowerings = Table(title="Warps", title_justify="left")
-    for heading in ("target", "place", "lowering", "reason"):
+    for heading in ("place", "lowering", "reason"):
         lowerings.add_column(heading, overflow="fold")
     for engine in manifest.engines:
-        tensors = (
-            "\n".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in group)
-            for group in (engine.inputs, engine.outputs)
-        )
-        version = " ".join([engine.version, *(f"sm{c}" for c in engine.compute_capabilities)])
-        engines.add_row(engine.target, engine.precision, engine.file, version, *tensors)
-        for each in engine.lowerings:
-            lowerings.add_row(engine.target, each.place, each.kind, escape(each.reason))
+        devices = " ".join(f"sm{c}" for c in engine.compute_capabilities)
+        made = f"{engine.target} {engine.precision}\n{engine.file}\nmade with {engine.version}"
+        tensors = [("in ", t) for t in engine.inputs] + [("out", t) for t in engine.outputs]
+        lines = [f"{way} {t.name} {t.dtype} {list(t.shape)}" for way, t in tensors]
+        engines.add_row(f"{made}\n{devices}".strip(), escape("\n".join(lines)), end_section=True)
+        lowerings.add_row(f"[bold]{engine.target}[/]")
+        for each in sorted(engine.lowerings, key=lambda each: (each.place != "zoom", each.place)):
+            lowerings.add_row(each.place, each.kind, escape(each.reason))
+        lowerings.add_section()
     return [about, engines, lowerings, drift_table(manifest.drift)]
 
 

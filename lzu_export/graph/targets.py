@@ -13,7 +13,7 @@ DEFAULTS: dict[str, dict[str, tuple[Kind, str]]] = {
         ),
         "unzoom": (
             "matmul",
-            "default: two dense products on tensor cores, no grid to read; not measured here",
+            "default: two dense products, exact and without a grid to read; not measured here",
         ),
     },
 }
