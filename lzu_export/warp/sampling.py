@@ -28,17 +28,14 @@ def axis_weights(
     Raises:
         LzuError: positions are not 1-D and finite, or a support is below 1.
     """
-    place = _pixels(positions, n_in)
+    place = to_pixels(positions, n_in)
     widths = np.broadcast_to(np.asarray(support, dtype=np.float64), place.shape)
     if not (widths >= 1.0).all():
         raise LzuError(
             f"support is {widths.min():g} pixels; give at least 1, or pixels are skipped"
         )
-    weights = _hat(place, n_in, widths)
-    inside = _hat(place.clip(0, n_in - 1), n_in, widths).sum(axis=1)
-    norm = np.where(widths > 1.0, inside, 1.0)
-    factor = np.broadcast_to(np.asarray(gain, dtype=np.float64), place.shape) / norm
-    return np.asarray(weights * factor[:, None])
+    factor = np.asarray(gain, dtype=np.float64) * hat_factor(place, n_in, widths)
+    return np.asarray(hat(place, n_in, widths) * factor[:, None])
 
 
 def antialias_support(positions: ArrayLike, n_in: int) -> Array:
@@ -47,13 +44,14 @@ def antialias_support(positions: ArrayLike, n_in: int) -> Array:
     Where the warp shrinks the image, each output pixel then covers all the input pixels it stands
     for; where it magnifies, sampling stays bilinear.
     """
-    place = _pixels(positions, n_in)
+    place = to_pixels(positions, n_in)
     if len(place) < 2:
         return np.ones(len(place))
     return np.asarray(np.maximum(1.0, np.abs(np.gradient(place))))
 
 
-def _pixels(positions: ArrayLike, n_in: int) -> Array:
+def to_pixels(positions: ArrayLike, n_in: int) -> Array:
+    """Return positions (n,) in [-1, 1] (align_corners) as input pixels; errors as above."""
     array = np.asarray(positions, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise LzuError(f"positions have shape {array.shape}; give one axis of finite numbers")
@@ -62,7 +60,16 @@ def _pixels(positions: ArrayLike, n_in: int) -> Array:
     return np.asarray((array + 1.0) / 2.0 * (n_in - 1))
 
 
-def _hat(place: Array, n_in: int, widths: Array) -> Array:
-    return np.asarray(
-        np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(n_in)) / widths[:, None])
-    )
+def hat(pixels: Array, n_in: int, support: Array) -> Array:
+    """Return the (n_out, n_in) hats max(0, 1 - |pixels - j| / support), not normalised."""
+    distance = np.abs(pixels[:, None] - np.arange(n_in))
+    return np.asarray(np.maximum(0.0, 1.0 - distance / support[:, None]))
+
+
+def hat_factor(pixels: Array, n_in: int, support: Array) -> Array:
+    """Return what makes wide hats (n_out,) sum to 1 inside the input and fade outside.
+
+    It is 1 for a support of 1, whose weights sum to 1 by themselves.
+    """
+    inside = hat(pixels.clip(0, n_in - 1), n_in, support).sum(axis=1)
+    return np.where(support > 1.0, 1.0 / inside, 1.0)

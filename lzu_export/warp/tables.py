@@ -15,7 +15,7 @@ from lzu_export.warp.geometry import (
     zoom_positions,
 )
 from lzu_export.warp.saliency import Array
-from lzu_export.warp.sampling import antialias_support
+from lzu_export.warp.sampling import antialias_support, hat, hat_factor, to_pixels
 
 Table = NDArray[np.float32]
 
@@ -44,20 +44,11 @@ def resample_table(
         float32, 4 x n_out: floor of the position in input pixels, its fraction, the hat's half
         width in input pixels, the factor.
     """
-    place = np.asarray(positions, np.float64)
-    pixels = (place + 1) / 2 * (n_in - 1)
-    support = antialias_support(place, n_in) if antialias else np.ones(len(place))
-    table = _pack(pixels, support, np.broadcast_to(np.asarray(gain), place.shape))
-    if antialias:
-        wide = table[2] > 1
-        inside = _pack(pixels.clip(0, n_in - 1), support, np.ones(len(place)))
-        table[3, wide] /= table_matrix(inside, n_in).sum(axis=1)[wide]
-    return table
-
-
-def _pack(pixels: Array, support: Array, gain: Array) -> Table:
+    pixels = to_pixels(positions, n_in)
+    support = antialias_support(positions, n_in) if antialias else np.ones(len(pixels))
+    factor = np.asarray(gain, np.float64) * hat_factor(pixels, n_in, support)
     whole = np.floor(pixels)
-    return np.stack([whole, pixels - whole, support, gain]).astype(np.float32)
+    return np.stack([whole, pixels - whole, support, factor]).astype(np.float32)
 
 
 def table_pixels(table: Table) -> Array:
@@ -67,9 +58,8 @@ def table_pixels(table: Table) -> Array:
 
 def table_matrix(table: Table, n_in: int) -> Array:
     """The n_out x n_in float64 matrix that a resample table stands for."""
-    support, gain = table[2].astype(np.float64)[:, None], table[3].astype(np.float64)[:, None]
-    distance = np.abs(table_pixels(table)[:, None] - np.arange(n_in))
-    return np.asarray(gain * np.maximum(0.0, 1.0 - distance / support))
+    support, gain = table[2].astype(np.float64), table[3].astype(np.float64)
+    return np.asarray(gain[:, None] * hat(table_pixels(table), n_in, support))
 
 
 def is_bilinear(table: Table) -> bool:
