@@ -5,9 +5,11 @@ import os
 # Before any test imports torch: spinning threads are very slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -39,6 +41,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     Copy it before you change it; `lzu_export.recipes.load.validate` makes a Recipe of it.
     """
     from lzu_export.warp.saliency import box_saliency
+    from samples import TINY_MODEL
 
     saliency = tmp_path_factory.mktemp("tiny-recipe") / "saliency.npy"
     boxes = np.array([[60.0, 40, 90, 60], [100, 50, 130, 70]])
@@ -49,15 +52,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "source": [96, 160],
         "scale": 0.5,
         "warp": {"saliency": str(saliency), "lattice": [9, 13], "fwhm": 4.0},
-        "model": {
-            "num_classes": 2,
-            "depth": 18,
-            "base_channels": 8,
-            "fpn_channels": 16,
-            "feat_channels": 16,
-            "stacked_convs": 1,
-            "num_outs": 3,
-        },
+        "model": TINY_MODEL,
         "classes": ["car", "sign"],
         "random_weights": 0,
         "targets": ["onnxruntime"],
@@ -76,3 +71,19 @@ def tiny_bundle(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFa
         patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody
         outcome = export(validate(tiny_recipe, "tiny"), tmp_path_factory.mktemp("tiny-bundle"))
     return outcome.folder
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to change or damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A frame that fits the tiny bundle."""
+    from lzu_export.pipeline import noise_frame
+
+    path = tmp_path / "frame.png"
+    cv2.imwrite(str(path), noise_frame((96, 160), 5))
+    return path

@@ -3,7 +3,6 @@
 import os
 import pickle
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,20 +83,6 @@ def checkpoint(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "good.pth"
     model = build_retinanet(validate(tiny_recipe, "tiny").model)
     save_checkpoint(path, model.state_dict())
-    return path
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """A fitting frame."""
-    path = tmp_path / "frame.png"
-    cv2.imwrite(str(path), noise_frame((96, 160), 5))
     return path
 
 

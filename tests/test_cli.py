@@ -1,7 +1,6 @@
 """The command line as a user and a script see it: stdout, stderr, exit status."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,20 +63,6 @@ def without(packages: str, *arguments: Any) -> Done:
     command = [sys.executable, "-c", WITHOUT, packages, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """A fitting frame."""
-    path = tmp_path / "frame.png"
-    cv2.imwrite(str(path), noise_frame((96, 160), 5))
-    return path
 
 
 def falsify(bundle: Path) -> None:
