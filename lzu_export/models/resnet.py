@@ -1,4 +1,4 @@
-"""ResNet with the parameter names of OpenMMLab's (mmdet) ResNet."""
+"""ResNet with the parameter names of OpenMMLab's ResNet (mmdet; with a deep stem mmseg's v1c)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +11,7 @@ Style = Literal["pytorch", "caffe"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions, of which the first strides whatever the style."""
+    """Two 3 x 3 convolutions, of which the first strides and dilates whatever the style."""
 
     expansion = 1
 
@@ -22,9 +22,10 @@ class BasicBlock(nn.Module):
         stride: int,
         style: Style,
         downsample: nn.Module | None,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -55,12 +56,13 @@ class Bottleneck(nn.Module):
         stride: int,
         style: Style,
         downsample: nn.Module | None,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         first, second = (1, stride) if style == "pytorch" else (stride, 1)
         self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, second, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, second, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, channels * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
@@ -82,6 +84,9 @@ class Bottleneck(nn.Module):
 
 Block = type[BasicBlock] | type[Bottleneck]
 
+STEM_STRIDE = 4
+"""Pixels per cell behind the stem and its pooling."""
+
 ARCHITECTURES: dict[int, tuple[Block, tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -91,10 +96,13 @@ ARCHITECTURES: dict[int, tuple[Block, tuple[int, ...]]] = {
 
 
 class ResNet(nn.Module):
-    """Deep residual network (He et al. 2016) whose stages layer1..layer4 have strides 4, 8, 16, 32.
+    """Deep residual network (He et al. 2016) of four stages, layer1..layer4.
 
-    `out_channels` lists the channels of the stages in `out_indices`. Frozen normalisation is eval
-    mode.
+    Their strides are 4, 8, 16 and 32 unless told otherwise; a dilation in place of a stride keeps
+    what the convolutions see, and the size of the map (Yu et al. 2017).
+
+    `out_channels` and `out_strides` list the channels and the strides (pixels per cell) of the
+    stages in `out_indices`. Frozen normalisation is eval mode.
     """
 
     def __init__(
@@ -104,11 +112,26 @@ class ResNet(nn.Module):
         base_channels: int = 64,
         style: Style = "pytorch",
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        deep_stem: bool = False,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        contract_dilation: bool = False,
     ) -> None:
         """Build with Kaiming weights; the last normalisation of every block starts at zero.
 
+        Args:
+            depth: number of layers, one of 18, 34, 50, 101.
+            base_channels: channels of the stem and, before expansion, of layer1.
+            style: which convolution of a bottleneck strides.
+            out_indices: stages that are returned.
+            deep_stem: three 3 x 3 convolutions (ResNet v1c, keys `stem.*`) for the 7 x 7 one.
+            strides: of the four stages, on top of the stem's 4.
+            dilations: of the 3 x 3 convolutions of the four stages, instead of strides.
+            contract_dilation: the first block of a dilated stage has half its dilation, as in
+                mmseg: the stride it replaces would act behind that convolution.
+
         Raises:
-            LzuError: the depth is not one of 18, 34, 50, 101.
+            LzuError: the depth is unknown, or the deep stem's channels cannot be halved.
         """
         super().__init__()
         if depth not in ARCHITECTURES:
@@ -117,26 +140,41 @@ class ResNet(nn.Module):
             )
         block, counts = ARCHITECTURES[depth]
         self.out_indices = tuple(out_indices)
-        self.conv1 = nn.Conv2d(3, base_channels, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(base_channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.deep_stem = deep_stem
+        if deep_stem:
+            self.stem = make_deep_stem(base_channels)
+        else:
+            self.conv1 = nn.Conv2d(3, base_channels, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(base_channels)
+            self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         in_channels = base_channels
-        widths = []
-        for stage, count in enumerate(counts):
+        widths, reached = [], [STEM_STRIDE]
+        stages = zip(counts, strides, dilations, strict=True)
+        for stage, (count, stride, dilation) in enumerate(stages):
             channels = base_channels << stage
             layer = make_stage(
-                block, in_channels, channels, count, stride=1 if stage == 0 else 2, style=style
+                block,
+                in_channels,
+                channels,
+                count,
+                stride=stride,
+                style=style,
+                dilation=dilation,
+                contract_dilation=contract_dilation,
             )
             self.add_module(f"layer{stage + 1}", layer)
             in_channels = channels * block.expansion
             widths.append(in_channels)
+            reached.append(reached[-1] * stride)
         self.out_channels = tuple(widths[index] for index in self.out_indices)
+        self.out_strides = tuple(reached[index + 1] for index in self.out_indices)
         self._initialise()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) to the stages in `out_indices`, finest first."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.stem(images) if self.deep_stem else self.relu(self.bn1(self.conv1(images)))
+        x = self.maxpool(x)
         outputs = []
         for stage in range(max(self.out_indices) + 1):
             x = self.get_submodule(f"layer{stage + 1}")(x)
@@ -153,10 +191,40 @@ class ResNet(nn.Module):
                 nn.init.zeros_(module.last_norm.weight)
 
 
+def make_deep_stem(channels: int) -> nn.Sequential:
+    """The stem of ResNet v1c: three 3 x 3 convolutions, the first strides; (B, 3, H, W) images.
+
+    Raises:
+        LzuError: the number of channels is odd, though the first two convolutions have half.
+    """
+    half, rest = divmod(channels, 2)
+    if rest or not half:
+        raise LzuError(f"a deep stem of {channels} channels cannot be halved; give an even number")
+    layers: list[nn.Module] = []
+    for before, after, stride in ((3, half, 2), (half, half, 1), (half, channels, 1)):
+        layers += [
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
 def make_stage(
-    block: Block, in_channels: int, channels: int, count: int, *, stride: int, style: Style
+    block: Block,
+    in_channels: int,
+    channels: int,
+    count: int,
+    *,
+    stride: int,
+    style: Style,
+    dilation: int = 1,
+    contract_dilation: bool = False,
 ) -> nn.Sequential:
-    """A stage of `count` blocks; the first strides, with a projected shortcut if it must."""
+    """A stage of `count` blocks; the first strides, with a projected shortcut if it must.
+
+    All dilate alike, but the first by half where `contract_dilation`.
+    """
     out_channels = channels * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
@@ -164,6 +232,7 @@ def make_stage(
             nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
             nn.BatchNorm2d(out_channels),
         )
-    blocks = [block(in_channels, channels, stride, style, downsample)]
-    blocks += [block(out_channels, channels, 1, style, None) for _ in range(count - 1)]
+    first = dilation // 2 if contract_dilation and dilation > 1 else dilation
+    blocks = [block(in_channels, channels, stride, style, downsample, first)]
+    blocks += [block(out_channels, channels, 1, style, None, dilation) for _ in range(count - 1)]
     return nn.Sequential(*blocks)

@@ -48,6 +48,74 @@ def test_unknown_depth_is_refused() -> None:
         ResNet(20)
 
 
+def test_a_deep_stem_halves_once_and_has_mmsegs_names() -> None:
+    net = ResNet(18, base_channels=4, deep_stem=True).eval()
+    names = [name for name in net.state_dict() if name.startswith("stem.") and "weight" in name]
+    assert names == [f"stem.{i}.weight" for i in (0, 1, 3, 4, 6, 7)]
+    assert not [name for name in net.state_dict() if name.startswith(("conv1", "bn1"))]
+    assert net.stem(torch.randn(1, 3, 21, 32)).shape == (1, 4, 11, 16)
+    assert [m.out_channels for m in net.stem if isinstance(m, torch.nn.Conv2d)] == [2, 2, 4]
+
+
+def test_a_deep_stem_of_odd_width_is_refused() -> None:
+    with pytest.raises(LzuError, match="even"):
+        ResNet(18, base_channels=3, deep_stem=True)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("contract", [False, True])
+def test_dilations_replace_strides(depth: int, contract: bool) -> None:
+    net = ResNet(
+        depth,
+        base_channels=4,
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        contract_dilation=contract,
+    ).eval()
+    assert net.out_strides == (4, 8, 8, 8)
+    with torch.no_grad():
+        assert [x.shape[2:] for x in net(torch.randn(1, 3, 70, 101))] == [(18, 26)] + 3 * [(9, 13)]
+    for stage, (first, rest) in enumerate(
+        [(1, 1), (1, 1), (2 - contract, 2), (4 - 2 * contract, 4)]
+    ):
+        blocks = list(net.get_submodule(f"layer{stage + 1}").children())
+        conv = "conv1" if depth == 18 else "conv2"
+        found = [getattr(block, conv).dilation[0] for block in blocks]
+        assert found == [first] + [rest] * (len(blocks) - 1)
+        others = {
+            m.dilation[0]
+            for block in blocks
+            for name, m in block.named_modules()
+            if isinstance(m, torch.nn.Conv2d) and name != conv
+        }
+        assert others == {1}
+
+
+def test_a_dilated_stage_holds_the_strided_one() -> None:
+    """With contraction a bottleneck's dilated map, every other cell of it, is the strided map.
+
+    A basic block's second convolution never dilates, as in mmseg, so there it is another map.
+    """
+    torch.manual_seed(0)
+    strided = ResNet(50, base_channels=4, out_indices=(3,)).eval()
+    dilated = ResNet(
+        50,
+        base_channels=4,
+        out_indices=(3,),
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        contract_dilation=True,
+    ).eval()
+    for module in strided.modules():
+        if isinstance(module, Bottleneck):
+            torch.nn.init.constant_(module.last_norm.weight, 0.2)
+    dilated.load_state_dict(strided.state_dict())
+    image = torch.randn(1, 3, 128, 160)
+    with torch.no_grad():
+        (coarse,), (fine,) = strided(image), dilated(image)
+    torch.testing.assert_close(fine[..., ::4, ::4], coarse, rtol=1e-4, atol=1e-4)
+
+
 def inputs() -> list[torch.Tensor]:
     sizes = [(20, 28), (10, 14), (5, 7), (3, 4)]
     return [torch.randn(1, 2 << i, *size) for i, size in enumerate(sizes)]

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from golden_weights import load_golden
 from lzu_export.errors import LzuError
 from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.config import AnchorSpec, RetinaNetConfig
@@ -23,32 +23,10 @@ SLIM = RetinaNetConfig(
 )
 
 
-def golden_weight(name: str, shape: tuple[int, ...], salt: int) -> Tensor:
-    """The weights behind the golden outputs, a function of the parameter's name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()) + salt)
-    if name.endswith("running_var"):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif name.endswith("running_mean"):
-        values = 0.1 * rng.standard_normal(shape)
-    elif len(shape) >= 2:
-        values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-    elif name.endswith("weight"):
-        values = 0.7 * rng.uniform(0.5, 1.0, shape)
-    else:
-        values = 0.1 * rng.standard_normal(shape)
-    return torch.from_numpy(values.astype(np.float32))
-
-
 def test_resnet50_has_mmdets_names_and_outputs(golden: Path) -> None:
     data = np.load(golden / "openmmlab_retinanet_r50.npz")
     net = build_retinanet(RetinaNetConfig(num_classes=8)).eval()
-    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    shapes = {name: ",".join(map(str, value.shape)) for name, value in state.items()}
-    expected = dict(zip(data["keys"].tolist(), data["shapes"].tolist(), strict=True))
-    assert shapes == {k: v for k, v in expected.items() if not k.endswith("num_batches_tracked")}
-
-    weights = {k: golden_weight(k, tuple(v.shape), int(data["salt"])) for k, v in state.items()}
-    net.load_state_dict(weights, strict=False)
+    load_golden(net, golden / "openmmlab_retinanet_r50.npz")
     with torch.no_grad():
         cls_scores, bbox_preds = net(torch.from_numpy(data["input"]))
     for index, output in enumerate([*cls_scores, *bbox_preds]):
