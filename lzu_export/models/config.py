@@ -1,4 +1,4 @@
-"""What describes a detector's architecture; no torch, so that recipes can be read anywhere."""
+"""What describes a network's architecture; no torch, so that recipes can be read anywhere."""
 
 from typing import Any, Literal
 
@@ -72,6 +72,45 @@ class RetinaNetConfig(AnchorSpec):
                 f"{self.num_outs}, which give {expected}; leave strides out or set them so"
             )
         return self
+
+
+class PSPNetConfig(BaseModel):
+    """Architecture of a PSPNet; the defaults are mmseg's PSPNet-R50-D8 (ResNet v1c).
+
+    The unzoom stands on the spatial features in front of the pyramid pooling head, at the `cut`.
+    LZU's text has a "PSPNet with FPN" and unzooms "after the FPN", but PSPNet, in mmseg as in its
+    paper, has no FPN, and the code was not published. Hence two readings:
+
+    - `backbone`: mmseg's PSPNet as it is, so its checkpoints load; the unzoom stands on the last
+      stage of the dilated backbone, of stride `output_stride`. The default.
+    - `fpn`: an FPN of `fpn_channels` over all four stages, fused to one map of stride `fpn_stride`,
+      on which the unzoom stands and the same head follows. Closer to the letter of the text, finer
+      at stride 4, and to be trained: no published checkpoint has such a neck.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_classes: int = Field(ge=2)
+    depth: Literal[18, 34, 50, 101] = 50
+    base_channels: int = Field(default=64, ge=2, multiple_of=2)
+    output_stride: Literal[8, 16, 32] = 8
+    """Pixels per cell of the backbone's last stage; below 32 late stages dilate, not stride."""
+    channels: PositiveInt = 512
+    """Channels of each pooling branch and of the bottleneck behind them."""
+    pool_scales: tuple[PositiveInt, ...] = Field(default=(1, 2, 3, 6), min_length=1)
+    """Each pools the map to so many bins on both axes."""
+    cut: Literal["backbone", "fpn"] = "backbone"
+    fpn_channels: PositiveInt = 256
+    """Of the fused map; only for the cut fpn."""
+    fpn_stride: Literal[4, 8] = 4
+    """Pixels per cell of the fused map; only for the cut fpn."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the head's channels dropped while training."""
+
+    @property
+    def strides(self) -> tuple[int]:
+        """Stride (pixels per cell) of the one level on which the unzoom stands."""
+        return (self.output_stride if self.cut == "backbone" else self.fpn_stride,)
 
 
 def pyramid_strides(start_level: int, num_outs: int) -> tuple[int, ...]:

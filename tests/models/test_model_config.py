@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lzu_export.models.config import RetinaNetConfig
+from lzu_export.models.config import PSPNetConfig, RetinaNetConfig
 
 
 def test_configuration_and_anchors_import_no_torch() -> None:
@@ -41,3 +41,37 @@ def test_impossible_architectures_are_refused(fields: dict[str, object], message
 def test_configuration_survives_a_round_trip() -> None:
     config = RetinaNetConfig(num_classes=3, start_level=0, num_outs=5, ratios=(1.0,))
     assert RetinaNetConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_unzoom_s_stride_is_that_of_the_cut() -> None:
+    assert PSPNetConfig(num_classes=19).strides == (8,)
+    assert PSPNetConfig(num_classes=19, output_stride=16, fpn_stride=8).strides == (16,)
+    assert PSPNetConfig(num_classes=19, cut="fpn").strides == (4,)
+    assert PSPNetConfig(num_classes=19, cut="fpn", fpn_stride=8).strides == (8,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_classes": 1}, "num_classes"),
+        ({"depth": 152}, "depth"),
+        ({"base_channels": 9}, "base_channels"),
+        ({"output_stride": 4}, "output_stride"),
+        ({"cut": "neck"}, "cut"),
+        ({"fpn_stride": 16}, "fpn_stride"),
+        ({"pool_scales": ()}, "pool_scales"),
+        ({"pool_scales": (1, 0)}, "pool_scales"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"strides": (8,)}, "strides"),
+    ],
+)
+def test_impossible_segmenters_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PSPNetConfig.model_validate({"num_classes": 19, **fields})
+
+
+def test_a_segmenter_s_configuration_survives_a_round_trip() -> None:
+    config = PSPNetConfig(num_classes=3, cut="fpn", pool_scales=(1, 4), channels=32)
+    assert PSPNetConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValidationError, match="frozen"):
+        config.depth = 18

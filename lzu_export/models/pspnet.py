@@ -1,0 +1,213 @@
+"""PSPNet (Zhao et al. 2017) with mmseg's parameter names, and its exportable label decode."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lzu_export.errors import LzuError
+from lzu_export.models.config import PSPNetConfig
+from lzu_export.models.fpn import FPN
+from lzu_export.models.matrices import average_pool, resize, restride
+from lzu_export.models.resnet import ResNet
+from lzu_export.models.shapes import static_shape
+
+AUXILIARY = ("auxiliary_head.", "ema_auxiliary_head_")
+"""Prefixes of the weights that only the auxiliary training loss uses."""
+
+DILATED: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    8: ((1, 2, 1, 1), (1, 1, 2, 4)),
+    16: ((1, 2, 2, 1), (1, 1, 1, 2)),
+    32: ((1, 2, 2, 2), (1, 1, 1, 1)),
+}
+"""Strides and dilations of the backbone's stages, by output stride."""
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch normalisation and ReLU, named as in mmcv's ConvModule."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, 1, kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W)."""
+        return functional.relu(self.bn(self.conv(x)))
+
+
+class AveragePool(nn.Module):
+    """AdaptiveAvgPool2d as two constant matrices, since its bins need not divide the map."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, bins, bins)."""
+        return average_pool(x, self.bins)
+
+
+class PSPHead(nn.Module):
+    """Pyramid pooling: the map beside its means over 1, 2, 3 and 6 bins per axis, then logits."""
+
+    class_layer = "conv_seg"
+    """The layer whose output channels are num_classes."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *,
+        channels: int = 512,
+        pool_scales: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ) -> None:
+        """Build with Kaiming weights, and class weights of deviation 0.01 without bias."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(AveragePool(bins), ConvNorm(in_channels, channels, 1))
+            for bins in pool_scales
+        )
+        self.bottleneck = ConvNorm(in_channels + len(pool_scales) * channels, channels, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.conv_seg = nn.Conv2d(channels, num_classes, 1)
+        nn.init.normal_(self.conv_seg.weight, std=0.01)
+        assert self.conv_seg.bias is not None
+        nn.init.zeros_(self.conv_seg.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map (B, in_channels, H, W) to logits (B, num_classes, H, W)."""
+        height, width = static_shape(x)[-2:]
+        branches = [resize(module(x), (height, width)) for module in self.psp_modules]
+        return self.conv_seg(self.dropout(self.bottleneck(torch.cat([x, *branches], dim=1))))
+
+
+class FusedFPN(FPN):
+    """An FPN over all backbone levels whose outputs are summed at one stride.
+
+    Levels are brought there in phase (cell i on pixel stride * i), as the unzoom assumes.
+    """
+
+    def __init__(
+        self, in_channels: Sequence[int], strides: Sequence[int], out_channels: int, stride: int
+    ) -> None:
+        """Build with Xavier weights.
+
+        Args:
+            in_channels: channels of the backbone's levels, finest first.
+            strides: pixels per cell of these levels.
+            out_channels: channels of the fused map.
+            stride: pixels per cell of the fused map; one of `strides`.
+
+        Raises:
+            LzuError: no level has the stride.
+        """
+        super().__init__(in_channels, out_channels, len(in_channels), start_level=0)
+        if stride not in strides:
+            raise LzuError(f"no level has the FPN's stride {stride}; choose one of {list(strides)}")
+        self.strides, self.stride = tuple(strides), stride
+
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Backbone levels (B, C_i, H_i, W_i) to one map (B, out_channels, H, W), in a list."""
+        levels = super().forward(inputs)
+        height, width = static_shape(levels[self.strides.index(self.stride)])[-2:]
+        first, *rest = (
+            restride(level, stride, self.stride, (height, width))
+            for level, stride in zip(levels, self.strides, strict=True)
+        )
+        for each in rest:
+            first = first + each
+        return [first]
+
+
+class PSPNet(nn.Module):
+    """Backbone, at most a neck, and head; an unzoom can stand between `extract` and `head`."""
+
+    def __init__(self, backbone: ResNet, neck: FusedFPN | None, decode_head: PSPHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.decode_head = decode_head
+
+    def extract(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) to one level (B, C, H / stride, W / stride), in a list.
+
+        It is the spatial map in front of the pooling head: of the backbone, or fused by the neck.
+        """
+        levels: list[Tensor] = self.backbone(images)
+        return levels[-1:] if self.neck is None else self.neck(levels)
+
+    def head(self, levels: Sequence[Tensor]) -> tuple[list[Tensor]]:
+        """One level to one group of one tensor, logits (B, num_classes, H_l, W_l)."""
+        (level,) = levels
+        return ([self.decode_head(level)],)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to logits (B, num_classes, H / stride, W / stride)."""
+        ((logits,),) = self.head(self.extract(images))
+        return logits
+
+
+def build_pspnet(config: PSPNetConfig) -> PSPNet:
+    """A PSPNet with random weights, in training mode."""
+    strides, dilations = DILATED[config.output_stride]
+    backbone = ResNet(
+        config.depth,
+        base_channels=config.base_channels,
+        out_indices=(3,) if config.cut == "backbone" else (0, 1, 2, 3),
+        deep_stem=True,
+        strides=strides,
+        dilations=dilations,
+        contract_dilation=True,
+    )
+    neck = None
+    in_channels = backbone.out_channels[-1]
+    if config.cut == "fpn":
+        in_channels = config.fpn_channels
+        neck = FusedFPN(
+            backbone.out_channels, backbone.out_strides, config.fpn_channels, config.fpn_stride
+        )
+    head = PSPHead(
+        config.num_classes,
+        in_channels,
+        channels=config.channels,
+        pool_scales=config.pool_scales,
+        dropout=config.dropout,
+    )
+    return PSPNet(backbone, neck, head)
+
+
+def inference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An mmseg checkpoint's weights (see `checkpoint.load_state`) without the auxiliary head.
+
+    mmseg stores it because training supervises the third stage through it; no inference does.
+    """
+    return {name: value for name, value in state.items() if not name.startswith(AUXILIARY)}
+
+
+def class_map(
+    logits: Tensor, size: tuple[int, int], *, with_logits: bool = False
+) -> tuple[Tensor, ...]:
+    """The most likely class of every source pixel, as mmseg's whole-image test mode.
+
+    Logits are resized bilinearly (align_corners=False) in float32, then compared; of equal ones
+    the lowest class is meant, which targets may break.
+
+    Args:
+        logits: (B, classes, H, W).
+        size: (height, width) of the source.
+        with_logits: return the resized logits, too.
+
+    Returns:
+        Class indices (B, *size) int32; where `with_logits`, logits (B, classes, *size) float32.
+
+    Raises:
+        LzuError: the size is empty.
+    """
+    resized = resize(logits.float(), size)
+    classes = resized.argmax(dim=1).to(torch.int32)
+    return (classes, resized) if with_logits else (classes,)
