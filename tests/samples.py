@@ -101,6 +101,50 @@ def warp_model(
     return model
 
 
+def deform_model(
+    x: tuple[int, ...],
+    weight: NDArray[Any],
+    bias: NDArray[Any],
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> onnx.ModelProto:
+    """One `lzu::DeformConv` of the inputs `x`, `offset` and `mask` to `y`, with its body."""
+    from lzu_export.ops.deform_conv import function_body
+
+    kernel = weight.shape[2:]
+    node = helper.make_node(
+        "DeformConv",
+        ["x", "weight", "offset", "bias", "mask"],
+        ["y"],
+        name="deform",
+        domain="lzu",
+        kernel_shape=kernel,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        group=groups,
+        offset_group=offset_groups,
+    )
+    out = tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(x[2:], padding, dilation, kernel, stride, strict=True)
+    )
+    taps = offset_groups * kernel[0] * kernel[1]
+    model = graph_model(
+        [node],
+        {"x": x, "offset": (x[0], 2 * taps, *out), "mask": (x[0], taps, *out)},
+        {"y": (x[0], len(weight), *out)},
+        {"weight": weight, "bias": bias},
+    )
+    model.opset_import.append(helper.make_opsetid("lzu", 1))
+    model.functions.append(function_body(OPSET))
+    return model
+
+
 def run_onnx(model: onnx.ModelProto, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Outputs of a model by ONNX Runtime."""
     from lzu_export.engines.onnxruntime import OnnxRuntimeSession

@@ -10,13 +10,14 @@ float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.builder import Builder
 from lzu_export.graph.passes import Pass
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
@@ -90,27 +91,8 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
         product(middle, a_y, "rows", y)
 
 
-class _Builder:
-    """Adds nodes to a graph under names that tell which warp they belong to."""
-
-    def __init__(self, graph: gs.Graph, prefix: str) -> None:
-        self.graph, self.prefix, self.count = graph, prefix, 0
-
-    def _name(self, kind: str) -> str:
-        self.count += 1
-        return f"{self.prefix}/{kind}_{self.count}"
-
-    def constant(self, values: NDArray[Any]) -> gs.Constant:
-        return gs.Constant(self._name("constant"), np.ascontiguousarray(values))
-
-    def into(self, output: gs.Variable, op: str, *inputs: Any, **attributes: Any) -> None:
-        node = gs.Node(op, self._name(op), attributes, list(inputs), [output])
-        self.graph.nodes.append(node)
-
-    def node(self, op: str, *inputs: Any, **attributes: Any) -> gs.Variable:
-        output = gs.Variable(self._name(op.lower()), dtype=np.float32)
-        self.into(output, op, *inputs, **attributes)
-        return output
+class _Builder(Builder):
+    """Adds the products of a warp."""
 
     def dense(self, x: gs.Variable, matrix: Array, axis: str, y: gs.Variable) -> None:
         if axis == "rows":
@@ -125,7 +107,7 @@ class _Builder:
             limits = (np.array([start]), np.array([stop]), np.array([dimension]))
             whole = (start, stop) == (0, matrix.shape[1])
             piece = x if whole else self.node("Slice", x, *map(self.constant, limits))
-            part = gs.Variable(self._name("band"), dtype=np.float32)
+            part = gs.Variable(self.name("band"), dtype=np.float32)
             self.dense(piece, block, axis, part)
             parts.append(part)
         self.into(y, "Concat", *parts, axis=dimension)

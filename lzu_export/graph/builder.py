@@ -1,0 +1,36 @@
+"""Adds nodes to a graph, for lowerings."""
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+
+class Builder:
+    """Adds nodes to a graph under names that tell which node they replace."""
+
+    def __init__(self, graph: gs.Graph, prefix: str) -> None:
+        """New tensors and nodes are called `prefix`/kind_number."""
+        self.graph, self.prefix, self.count = graph, prefix, 0
+
+    def name(self, kind: str) -> str:
+        """A new name."""
+        self.count += 1
+        return f"{self.prefix}/{kind}_{self.count}"
+
+    def constant(self, values: NDArray[Any]) -> gs.Constant:
+        """A constant tensor."""
+        return gs.Constant(self.name("constant"), np.asarray(values, order="C"))
+
+    def into(self, output: gs.Variable, op: str, *inputs: Any, **attributes: Any) -> None:
+        """A node that makes `output`."""
+        node = gs.Node(op, self.name(op), attributes, list(inputs), [output])
+        self.graph.nodes.append(node)
+
+    def node(self, op: str, *inputs: Any, dtype: Any = np.float32, **attributes: Any) -> Any:
+        """A node that makes a new tensor; arrays among the inputs become constants."""
+        output = gs.Variable(self.name(op.lower()), dtype=dtype)
+        tensors = [self.constant(each) if isinstance(each, np.ndarray) else each for each in inputs]
+        self.into(output, op, *tensors, **attributes)
+        return output

@@ -1,0 +1,311 @@
+"""`lzu::DeformConv`: modulated deformable convolution (DCNv2, Zhu et al. 2019).
+
+    Y[b, o, i, j] = B[o] + sum_{c, k} W[o, c, k] * mask[b, k, i, j]
+                    * X[b, c](stride * i - pad + dilation * k_y + offset_y[b, k, i, j], x likewise)
+
+X(y, x) is bilinear between pixel centres with zeros outside the map, k = (k_y, k_x) a tap of the
+kernel. These are the semantics of mmcv's ModulatedDeformConv2d and of ONNX DeformConv (opset 19):
+offset channels are ordered offset group, tap, (y, x) in input pixels; mask channels offset group,
+tap. Offset groups share out the input channels, `groups` is that of an ordinary convolution.
+
+The operator exists three times with one meaning: the torch operator below, traced and trainable,
+the ONNX schema `DeformConv` in domain `lzu`, whose attributes are those of ONNX DeformConv, and a
+function body of standard operators. A name of its own because ONNX has DeformConv only from opset
+19 on, and because not every target has it: `graph.lower_deform_conv` says which gets what.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from onnx import numpy_helper
+from torch.nn import functional
+
+from lzu_export.ops.separable_resample import DOMAIN, VERSION
+from lzu_export.ops.taps import tap_positions
+
+NAME = "DeformConv"
+Pair = Sequence[int]
+
+
+@torch.library.custom_op("lzu::deform_conv", mutates_args=())
+def deform_conv(
+    x: torch.Tensor,
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    offset_groups: int,
+) -> torch.Tensor:
+    """Convolve `x` at displaced taps.
+
+    Args:
+        x: B x C x H x W, floating point.
+        offset: B x (2 * offset_groups * K) x H' x W' in input pixels, (y, x) per tap.
+        mask: B x (offset_groups * K) x H' x W', factors of the samples.
+        weight: O x (C / groups) x k_h x k_w, where k_h * k_w = K.
+        bias: O, or None.
+        stride: rows and columns between output cells, in input pixels.
+        padding: rows and columns of zeros before the first pixel.
+        dilation: rows and columns between taps.
+        groups: groups of the convolution.
+        offset_groups: groups of input channels with offsets and masks of their own.
+
+    Returns:
+        B x O x H' x W' in the dtype of `x`; half precision is sampled and summed in float32.
+    """
+    return _composite(
+        x, offset, mask, weight, bias, stride, padding, dilation, groups, offset_groups
+    )
+
+
+@deform_conv.register_fake
+def _(
+    x: torch.Tensor,
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+    weight: torch.Tensor,
+    *_: Any,
+) -> torch.Tensor:
+    return x.new_empty((x.shape[0], weight.shape[0], offset.shape[2], offset.shape[3]))
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.settings = inputs[5:]
+
+
+def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+    # The samples are K times as large as the input: computing them again costs less than keeping
+    # those of every layer until the backward pass.
+    wanted = ctx.needs_input_grad[:5]
+    tensors = [
+        None if tensor is None else tensor.detach().requires_grad_(need)
+        for tensor, need in zip(ctx.saved_tensors, wanted, strict=True)
+    ]
+    with torch.enable_grad():
+        y = _composite(*tensors, *ctx.settings)  # type: ignore[arg-type]
+    sources = [t for t, need in zip(tensors, wanted, strict=True) if need and t is not None]
+    found = iter(torch.autograd.grad(y, sources, gradient))
+    return (*(next(found) if need else None for need in wanted), *(None,) * len(ctx.settings))
+
+
+deform_conv.register_autograd(_backward, setup_context=_keep_inputs)
+
+
+def _composite(
+    x: torch.Tensor,
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    offset_groups: int,
+) -> torch.Tensor:
+    """Sample all taps with one grid_sample, then one 1 x 1 convolution over channels and taps."""
+    batch, channels, height, width = x.shape
+    taps = weight.shape[2] * weight.shape[3]
+    rows, cols = offset.shape[2:]
+    working = torch.promote_types(x.dtype, torch.float32)
+    base = torch.from_numpy(
+        tap_positions((rows, cols), weight.shape[2:], stride, padding, dilation)
+    ).to(x.device, working)
+    limits = torch.tensor([height, width], dtype=working, device=x.device).reshape(2, 1, 1)
+    position = offset.to(working).reshape(batch * offset_groups, taps, 2, rows, cols) + base
+    # One pixel beyond the edge a sample is zero, as it is everywhere farther out; unbounded
+    # numbers would overflow the sampler's integers.
+    position = torch.minimum(position.clamp(min=-1), limits)
+    # align_corners=False, since aligned corners cannot address an axis of one cell.
+    grid = ((2 * position + 1) / limits - 1).flip(2).permute(0, 1, 3, 4, 2)
+    samples = functional.grid_sample(
+        x.to(working).reshape(batch * offset_groups, channels // offset_groups, height, width),
+        grid.reshape(batch * offset_groups, taps * rows, cols, 2),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    samples = samples * mask.to(working).reshape(batch * offset_groups, 1, taps * rows, cols)
+    y = functional.conv2d(
+        samples.reshape(batch, channels * taps, rows, cols),
+        weight.to(working).reshape(len(weight), -1, 1, 1),
+        None if bias is None else bias.to(working),
+        groups=groups,
+    )
+    return y.to(x.dtype)
+
+
+def schema() -> onnx.defs.OpSchema:
+    """The operator's ONNX schema; inputs and attributes are in the order of ONNX DeformConv."""
+    op = onnx.defs.OpSchema
+    ints, integer = op.AttrType.INTS, op.AttrType.INT
+    return op(
+        NAME,
+        DOMAIN,
+        VERSION,
+        doc="Modulated deformable convolution, as ONNX DeformConv of opset 19.",
+        inputs=[op.FormalParameter(name, "T") for name in ("X", "W", "offset", "B", "mask")],
+        outputs=[op.FormalParameter("Y", "T")],
+        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "features and weights")],
+        attributes=[
+            *(
+                op.Attribute(name, ints, required=True)
+                for name in ("kernel_shape", "strides", "pads", "dilations")
+            ),
+            *(op.Attribute(name, integer, required=True) for name in ("group", "offset_group")),
+        ],
+    )
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
+    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
+
+    def translate(
+        x: Any,
+        offset: Any,
+        mask: Any,
+        weight: Any,
+        bias: Any,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        offset_groups: int,
+    ) -> Any:
+        if bias is None:
+            zeros = np.zeros(int(weight.shape[0]), np.float32)
+            bias = onnxscript.opset18.Constant(value=numpy_helper.from_array(zeros))
+        return op(
+            x,
+            weight,
+            offset,
+            bias,
+            mask,
+            kernel_shape=[int(side) for side in weight.shape[2:]],
+            strides=list(stride),
+            pads=[*padding, *padding],
+            dilations=list(dilation),
+            group=groups,
+            offset_group=offset_groups,
+        )
+
+    return {torch.ops.lzu.deform_conv.default: translate}
+
+
+_BODY = """
+<opset_import: ["" : %d], domain: "lzu">
+DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
+(X, W, offset, B, mask) => (Y) {
+  zero = Constant <value_int = 0> ()
+  one = Constant <value_int = 1> ()
+  two = Constant <value_int = 2> ()
+  first = Constant <value_ints = [0]> ()
+  second = Constant <value_ints = [1]> ()
+  every = Constant <value_ints = [-1]> ()
+  pair = Constant <value_ints = [2]> ()
+  group_count = Constant <value_int: int = @offset_group> ()
+  groups = Unsqueeze (group_count, first)
+  kernel = Constant <value_ints: ints = @kernel_shape> ()
+  stride = Constant <value_ints: ints = @strides> ()
+  pad = Constant <value_ints: ints = @pads> ()
+  dilation = Constant <value_ints: ints = @dilations> ()
+  batch = Shape <start = 0, end = 1> (X)
+  channels = Shape <start = 1, end = 2> (X)
+  size = Shape <start = 2> (X)
+  out = Shape <start = 2> (offset)
+  taps = ReduceProd <keepdims = 1> (kernel)
+  maps = Mul (batch, groups)
+  share = Div (channels, groups)
+  k_h = Gather (kernel, zero)
+  k_w = Gather (kernel, one)
+  rows = Gather (out, zero)
+  cols = Gather (out, one)
+  taps_y = Range (zero, k_h, one)
+  taps_x = Range (zero, k_w, one)
+  cells_y = Range (zero, rows, one)
+  cells_x = Range (zero, cols, one)
+  shape_ty = Constant <value_ints = [-1, 1, 1, 1]> ()
+  shape_tx = Constant <value_ints = [1, -1, 1, 1]> ()
+  shape_cy = Constant <value_ints = [1, 1, -1, 1]> ()
+  ty = Reshape (taps_y, shape_ty)
+  tx = Reshape (taps_x, shape_tx)
+  cy = Reshape (cells_y, shape_cy)
+  dilation_y = Gather (dilation, zero)
+  dilation_x = Gather (dilation, one)
+  stride_y = Gather (stride, zero)
+  stride_x = Gather (stride, one)
+  pad_y = Gather (pad, zero)
+  pad_x = Gather (pad, one)
+  tap_y = Mul (ty, dilation_y)
+  tap_x = Mul (tx, dilation_x)
+  cell_y = Mul (cy, stride_y)
+  cell_x = Mul (cells_x, stride_x)
+  sum_y = Add (tap_y, cell_y)
+  sum_x = Add (tap_x, cell_x)
+  start_y = Sub (sum_y, pad_y)
+  start_x = Sub (sum_x, pad_x)
+  full = Concat <axis = 0> (kernel, out)
+  base_y = Expand (start_y, full)
+  base_x = Expand (start_x, full)
+  base_shape = Concat <axis = 0> (taps, out)
+  by = Reshape (base_y, base_shape)
+  bx = Reshape (base_x, base_shape)
+  by1 = Unsqueeze (by, second)
+  bx1 = Unsqueeze (bx, second)
+  base_int = Concat <axis = 1> (by1, bx1)
+  base = Cast <to = 1> (base_int)
+  offset_shape = Concat <axis = 0> (maps, taps, pair, out)
+  moved = Reshape (offset, offset_shape)
+  raw = Add (moved, base)
+  limits_float = Cast <to = 1> (size)
+  limits_shape = Constant <value_ints = [2, 1, 1]> ()
+  limits = Reshape (limits_float, limits_shape)
+  before = Constant <value_float = -1.0> ()
+  unit = Constant <value_float = 1.0> ()
+  double = Constant <value_float = 2.0> ()
+  above = Max (raw, before)
+  position = Min (above, limits)
+  doubled = Mul (position, double)
+  centred = Add (doubled, unit)
+  scaled = Div (centred, limits)
+  normal = Sub (scaled, unit)
+  swap = Constant <value_ints = [1, 0]> ()
+  swapped = Gather <axis = 2> (normal, swap)
+  last = Transpose <perm = [0, 1, 3, 4, 2]> (swapped)
+  out_width = Unsqueeze (cols, first)
+  grid_shape = Concat <axis = 0> (maps, every, out_width, pair)
+  grid = Reshape (last, grid_shape)
+  x_shape = Concat <axis = 0> (maps, share, size)
+  x = Reshape (X, x_shape)
+  sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0> (x, grid)
+  mask_shape = Concat <axis = 0> (maps, second, every, out_width)
+  factors = Reshape (mask, mask_shape)
+  modulated = Mul (sampled, factors)
+  columns = Mul (channels, taps)
+  columns_shape = Concat <axis = 0> (batch, columns, out)
+  stacked = Reshape (modulated, columns_shape)
+  filters = Shape <start = 0, end = 1> (W)
+  kernel_last = Concat <axis = 0> (filters, every, second, second)
+  weights = Reshape (W, kernel_last)
+  Y = Conv <group: int = @group> (stacked, weights, B)
+}
+"""
+
+
+def function_body(opset: int) -> onnx.FunctionProto:
+    """The operator as an ONNX local function of standard operators, float32 features.
+
+    `opset` must be the model's, from 16 to 19: ONNX Runtime ignores a function's own opset import.
+    """
+    body: onnx.FunctionProto = onnx.parser.parse_function(_BODY % opset)
+    return body

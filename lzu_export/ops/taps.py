@@ -1,0 +1,37 @@
+"""Where the taps of a convolution stand. NumPy only: graphs are lowered without torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def tap_positions(
+    out: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> NDArray[np.float64]:
+    """Positions that a convolution reads; all arguments are (rows, columns).
+
+    Args:
+        out: cells of the output.
+        kernel: taps.
+        stride: input pixels between output cells.
+        padding: zeros before the first pixel.
+        dilation: input pixels between taps.
+
+    Returns:
+        (taps, 2, rows, columns) float64, (y, x) in input pixels, 0 the centre of the first pixel.
+    """
+    y, x = (
+        np.arange(out[axis]) * stride[axis]
+        - padding[axis]
+        + np.arange(kernel[axis])[:, None] * dilation[axis]
+        for axis in (0, 1)
+    )
+    shape = (*kernel, *out)
+    rows = np.broadcast_to(y[:, None, :, None], shape)
+    cols = np.broadcast_to(x[None, :, None, :], shape)
+    return np.stack([rows, cols], axis=2).reshape(-1, 2, *out).astype(np.float64)
