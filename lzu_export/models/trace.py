@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import separable_resample
+from lzu_export.ops import deform_conv, separable_resample
 
 OPSET = 18
 """What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
@@ -17,28 +17,38 @@ still the one that every TensorRT understands (it changed at opset 20)."""
 
 
 def trace(
-    module: nn.Module, example: torch.Tensor, input_name: str, output_names: Sequence[str]
+    module: nn.Module,
+    example: torch.Tensor | Sequence[torch.Tensor],
+    input_name: str | Sequence[str],
+    output_names: Sequence[str],
 ) -> onnx.ModelProto:
     """Trace `module` at static shapes into an ONNX model with `lzu` calls and their bodies.
+
+    A module of several inputs takes as many examples and names.
 
     Raises:
         LzuError: the exporter met something it cannot express, naming it.
     """
+    examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
+    names = [input_name] if isinstance(input_name, str) else list(input_name)
     # The exporter reports progress through loggers and warnings of its own; what matters of it
     # is checked by the lint pass afterwards.
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
                 module.eval(),
-                (example,),
+                examples,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[input_name],
+                input_names=names,
                 output_names=list(output_names),
-                custom_translation_table=separable_resample.translation_table(),
+                custom_translation_table={
+                    **separable_resample.translation_table(),
+                    **deform_conv.translation_table(),
+                },
                 external_data=False,
                 verbose=False,
             )
@@ -49,6 +59,8 @@ def trace(
         raise LzuError("the model could not be traced to ONNX: the exporter returned nothing")
     model: onnx.ModelProto = program.model_proto
     model.functions.append(separable_resample.function_body(OPSET))
+    if any((node.domain, node.op_type) == ("lzu", deform_conv.NAME) for node in model.graph.node):
+        model.functions.append(deform_conv.function_body(OPSET))
     if not any(opset.domain == separable_resample.DOMAIN for opset in model.opset_import):
         model.opset_import.append(
             onnx.helper.make_opsetid(separable_resample.DOMAIN, separable_resample.VERSION)

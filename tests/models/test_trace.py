@@ -112,3 +112,34 @@ def test_every_recipe_and_scale_traces(name: str, scale: float, tmp_path: Path) 
     for i, level in enumerate(recipe.levels):
         assert shapes[f"level_{i}"][2:] == list(level.size)
     assert shapes["boxes"] == [recipe.batch, sum(recipe.candidates), 4]
+
+
+class Deformed(nn.Module):
+    """A deformable convolution, without bias, of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 4, 3, 3))
+
+    def forward(self, x: torch.Tensor, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mask = offset[:, :9].sigmoid()
+        settings = ((2, 1), (1, 1), (1, 1), 1, 1)
+        y = torch.ops.lzu.deform_conv(x, offset, mask, self.weight, None, *settings)
+        return y, y.relu()
+
+
+def test_a_deformable_convolution_and_several_inputs() -> None:
+    torch.manual_seed(0)
+    module = Deformed()
+    x, offset = torch.randn(2, 4, 8, 7), 2 * torch.randn(2, 18, 4, 7)
+    model = trace(module, (x, offset), ("image", "offset"), ["y", "positive"])
+    onnx.checker.check_model(model, full_check=True)
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": OPSET, "lzu": 1}
+    (call,) = [node for node in model.graph.node if node.domain == "lzu"]
+    assert call.op_type == "DeformConv"
+    assert "DeformConv" in [each.name for each in model.functions]
+    with torch.no_grad():
+        expected = module(x, offset)
+    got = run_onnx(model, image=x.numpy(), offset=offset.numpy())
+    for name, value in zip(("y", "positive"), expected, strict=True):
+        np.testing.assert_allclose(got[name], value, atol=1e-5)
