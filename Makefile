@@ -7,7 +7,9 @@ EXTRAS ?= export,runtime,rtx,bench,dev
 TASK   ?= det
 OUT    ?= build
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+# One stamp a choice of extras: an environment made for a device is not ready for an export.
+comma  := ,
+READY  := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
 TORCH       := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
@@ -41,7 +43,7 @@ export: $(READY) ## TASK, VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENC
 	  $(if $(PRECISION),--precision "$(PRECISION)") $(if $(TARGET),--target "$(TARGET)") \
 	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(SALIENCY),--saliency "$(SALIENCY)") \
 	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(RANDOM_WEIGHTS),--random-weights $(RANDOM_WEIGHTS)) \
-	  $(foreach pair,$(SET),--set $(pair)) $(if $(FORCE),--force)
+	  $(foreach pair,$(SET),--set '$(pair)') $(if $(FORCE),--force)
 
 run: $(READY) ## BUNDLE on SOURCE (image, folder, video): pictures and COCO results
 	@$(BIN)/lzu-export run $(BUNDLE) $(SOURCE) --show-warp
@@ -72,4 +74,5 @@ format: $(READY) ## ruff's formatting
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
 clean: ## remove bundles, results and the virtual environment
-	rm -rf $(OUT) run $(VENV)
+	rm -rf $(OUT) run
+	@if ls $(VENV)/.ready-* >/dev/null 2>&1; then rm -rf $(VENV); fi

@@ -268,7 +268,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == __package__:
             raise
-        _complain(f"this needs the package {error.name}; pip install 'lzu-export[export]'")
+        extra = _extra_of((error.name or "").partition(".")[0])
+        _complain(f"this needs the package {error.name}; pip install 'lzu-export[{extra}]'")
         sys.exit(EXIT_ERROR)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -277,6 +278,15 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         _complain(f"{error.strerror or error}{where}; mend that and run again")
         sys.exit(EXIT_ERROR)
+
+
+def _extra_of(package: str) -> str:
+    """The smallest extra of this project that brings a package for the command at hand."""
+    if package in ("onnx", "onnx_graphsurgeon", "numpy") and "verify" in sys.argv:
+        return "verify"
+    if "build" in sys.argv:
+        return "rtx"
+    return {"onnxruntime": "runtime", "faster_coco_eval": "bench"}.get(package, "export")
 
 
 def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":

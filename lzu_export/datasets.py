@@ -15,6 +15,8 @@ class EvaluationSet(Protocol):
     """Frames with ground truth, and the task's metric over them."""
 
     name: str
+    note: str
+    """How its metrics are meant, such as the limits of sizes."""
     classes: tuple[str, ...]
 
     def __len__(self) -> int:

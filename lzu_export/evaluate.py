@@ -57,7 +57,9 @@ def batches(frames: Iterator[tuple[int, Frame]], size: int) -> Iterator[list[tup
 def latencies(
     detectors: Mapping[str, Detector], frames: list[Frame]
 ) -> tuple[dict[str, float], int]:
-    """Median milliseconds from frame to detections, runs interleaved so that drift hits all alike.
+    """Median milliseconds a frame, to detections; runs take turns so that drift hits all alike.
+
+    `frames` is one batch; a batch's time is shared out evenly over its frames.
 
     Returns:
         Milliseconds by name, and the number of runs of each.
@@ -73,4 +75,4 @@ def latencies(
             detector.batch(frames)
             times[name].append(time.perf_counter() - before)
         runs += 1
-    return {name: 1e3 * median(each) for name, each in times.items()}, runs
+    return {name: 1e3 * median(each) / len(frames) for name, each in times.items()}, runs

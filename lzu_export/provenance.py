@@ -5,10 +5,12 @@ import json
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from lzu_export import __version__
+from lzu_export.datasets import GROUP as DATASETS_GROUP
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.manifest import sha256
 
@@ -21,6 +23,8 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "opencv-python-headless",
+    "polygraphy",
+    "faster-coco-eval",
     "tensorrt-rtx",
 )
 """Packages whose release can change a bundle."""
@@ -37,9 +41,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def source_digest() -> str:
-    """Hash of this package's own source, so that a change of code makes a bundle stale."""
-    root = Path(__file__).parent
+def source_digest(root: Path = Path(__file__).parent) -> str:
+    """Hash of a package's source, by default this one's: a change of code makes a bundle stale."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode())
@@ -53,7 +56,7 @@ def fingerprint(recipe: Recipe) -> str:
     """
     dataset = recipe.evaluation.dataset
     inputs = {
-        "evaluation": _digest(Path(dataset)) if dataset else None,
+        "evaluation": _evaluation_digest(dataset) if dataset else None,
         "recipe": json.loads(
             recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
         ),
@@ -63,6 +66,14 @@ def fingerprint(recipe: Recipe) -> str:
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _evaluation_digest(dataset: str) -> list[str | None]:
+    """Hash of annotations, and of the harness that makes the frames and computes the metric."""
+    packages = {entry.module.partition(".")[0] for entry in entry_points(group=DATASETS_GROUP)}
+    found = (find_spec(package) for package in sorted(packages))
+    roots = [Path(spec.origin).parent for spec in found if spec and spec.origin]
+    return [_digest(Path(dataset)), *(source_digest(root) for root in roots)]
 
 
 def checkpoint_identity(recipe: Recipe) -> dict[str, str]:

@@ -12,8 +12,8 @@ TARGET = "tensorrt-rtx"
 def rebuild(bundle: Path, compute_capabilities: Sequence[str], out: Path | None) -> dict[str, str]:
     """Build the bundle's TensorRT-RTX engine for the given compute capabilities.
 
-    The engine is written beside the bundle's own, under a name that tells what it is for, unless
-    `out` says otherwise; the bundle's files stay as they are.
+    The engine is written beside the bundle, under a name that tells what it is for, unless `out`
+    says otherwise; the bundle itself stays as it was verified.
 
     Returns:
         file, version, for.
@@ -29,7 +29,8 @@ def rebuild(bundle: Path, compute_capabilities: Sequence[str], out: Path | None)
         raise LzuError(f"{bundle} has no {TARGET} graph; export it with that target")
     model = check_file(bundle, engine.onnx, manifest)
     devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
-    path = out or bundle / f"model.{engine.precision}.rtx{devices or '.portable'}.engine"
+    name = f"{bundle.resolve().name}.{engine.precision}.rtx{devices or '.portable'}.engine"
+    path = out or bundle.resolve().parent / name
     temporary = path.with_name(f".{path.name}.new")
     with readable_os_errors(str(path)):
         try:

@@ -11,18 +11,24 @@ import onnx
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.compare import candidate_difference, relative_difference
-from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE, open_session
+from lzu_export.runtime.compare import Cut, candidate_difference, relative_difference
+from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE
 from lzu_export.runtime.manifest import Drift, Engine, Manifest, check_file
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
 from lzu_export.warp.tables import TablePair
+
+GRAPH_NOTE = (
+    "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
+    "engine itself awaits an RTX card"
+)
 
 
 def arrow_order(names: Sequence[str]) -> list[str]:
@@ -47,51 +53,48 @@ def verify_bundle(
     """Compare one engine of a bundle with `references`, by default the bundle's own.
 
     The arrows come from a flavour of the same graph with marked outputs, in the same lowering; the
-    shipped engine is checked at its outputs.
+    shipped engine is checked at its outputs. Of an engine that needs its device, the ONNX graph it
+    was built from is run in ONNX Runtime instead.
 
     Raises:
         LzuError: a file of the bundle was changed.
     """
-    if engine.target != "onnxruntime":
-        check_file(folder, engine.file, manifest)
-        return not_run(engine, manifest.recipe)
+    check_file(folder, engine.file, manifest)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         zoom = TablePair(arrays["zoom_rows"], arrays["zoom_cols"])
     canonical = check_file(folder, f"model.{engine.precision}.onnx", manifest)
-    choices = {each.place: each.kind for each in engine.lowerings}
-    shipped = open_session(engine, check_file(folder, engine.file, manifest))
-    return compare(manifest.recipe, engine, canonical, choices, shipped, references, zoom)
-
-
-def not_run(engine: Engine, recipe: Recipe) -> Drift:
-    """The entry of an engine that this machine cannot execute."""
-    return Drift(
-        target=engine.target,
-        precision=engine.precision,
-        status="not run",
-        note="built and its parsed network checked; running it awaits an RTX card",
-        limit=recipe.tolerances.arrow,
-    )
+    executable = check_file(folder, engine.onnx, manifest)
+    return compare(manifest.recipe, engine, canonical, executable, references, zoom)
 
 
 def compare(
     recipe: Recipe,
     engine: Engine,
     canonical: Path,
-    choices: Mapping[str, str],
-    shipped: Session,
+    executable: Path,
     references: Sequence[Reference],
     zoom: TablePair,
 ) -> Drift:
-    """Largest relative difference at every arrow and output over all references."""
+    """Largest relative difference at every arrow and output over all references.
+
+    Args:
+        recipe: what was exported.
+        engine: its target and lowerings.
+        canonical: the canonical graph, which knows the arrows.
+        executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
+        references: PyTorch's values.
+        zoom: tables of the zoom, for engines that begin at the zoomed image.
+    """
+    shipped = OnnxRuntimeSession(executable)
+    itself = engine.target == "onnxruntime"
     arrows: dict[str, float] = {}
     outputs: dict[str, float] = {}
     names = arrow_order(list(references[0].arrows))
     prepare = ZoomedInput(recipe, zoom) if recipe.input == "zoomed" else None
     in_graph = [name for name in names if not (prepare and name == "zoomed")]
-    marked = _marked_session(engine, canonical, choices, in_graph)
+    marked = _marked_session(engine, canonical, in_graph)
     for reference in references:
         image = prepare(reference.frames) if prepare else reference.frames
         inputs = {INPUT_NAMES[recipe.input]: image}
@@ -107,7 +110,8 @@ def compare(
     return Drift(
         target=engine.target,
         precision=engine.precision,
-        status=_status({**arrows, **outputs}, recipe.tolerances.arrow),
+        status=_status({**arrows, **outputs}, recipe.tolerances.arrow, itself=itself),
+        note="" if itself else GRAPH_NOTE,
         arrows=arrows,
         outputs=outputs,
         limit=recipe.tolerances.arrow,
@@ -133,29 +137,28 @@ def candidates(
         differences = candidate_difference(
             {name: array[i] for name, array in value.items()},
             {name: array[i] for name, array in reference.items()},
-            recipe.candidates,
+            [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)],
             floor=min(recipe.postprocess.score_threshold, best / 2),
-            tie=recipe.tolerances.arrow,
         )
         worst = {name: max(worst.get(name, 0.0), d) for name, d in differences.items()}
     return worst
 
 
-def _status(differences: Mapping[str, float], limit: float) -> str:
-    return "passed" if all(d <= limit for d in differences.values()) else "drifted"
+def _status(differences: Mapping[str, float], limit: float, *, itself: bool) -> str:
+    if not all(d <= limit for d in differences.values()):
+        return "drifted"
+    return "passed" if itself else "graph passed"
 
 
-def _marked_session(
-    engine: Engine, canonical: Path, choices: Mapping[str, str], names: Sequence[str]
-) -> Session:
+def _marked_session(engine: Engine, canonical: Path, names: Sequence[str]) -> Session:
     model = onnx.load(canonical)
-    kinds: dict[str, Kind] = dict(choices)  # type: ignore[arg-type]
+    kinds: dict[str, Kind] = {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
     marked, _ = run_passes(model, [keep_outputs(names), *target_passes(engine.target, kinds)])
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "arrows.onnx"
             path.write_bytes(marked.SerializeToString())
-            return open_session(engine, path)
+            return OnnxRuntimeSession(path)
     except OSError as error:
         raise LzuError(
             "the arrows' graph cannot be written to the temporary folder "

@@ -6,9 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
@@ -42,6 +42,7 @@ class Workspace:
             if stage not in self.resumed:
                 self.resumed.append(stage)
             return dict(done["record"])
+        self._forget_from(stage)
         start = time.perf_counter()
         with readable_os_errors(f"the bundle {self.final}"):
             record = make()
@@ -52,6 +53,13 @@ class Workspace:
             }
             self._save()
         return record
+
+    def _forget_from(self, stage: str) -> None:
+        """Drop a stage that is done again, and all that followed it: they rest on its result."""
+        names = list(self.stages)
+        if stage in names:
+            for name in names[names.index(stage) :]:
+                del self.stages[name]
 
     def path(self, name: str) -> Path:
         """A file of the bundle in the making."""
@@ -73,7 +81,7 @@ class Workspace:
         with readable_os_errors(f"the bundle {self.final}"):
             text = manifest.model_dump_json(indent=2) + "\n"
             self.path(MANIFEST_FILE).write_text(text, encoding="utf-8")
-            keep = {*manifest.files, MANIFEST_FILE}
+            keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
             for path in self.folder.iterdir():
                 if path.name not in keep:
                     path.unlink()
@@ -87,6 +95,8 @@ class Workspace:
                 if old.exists():
                     os.replace(old, self.final)
                 raise
+            # Only now: whatever stops us before leaves a folder that can be resumed.
+            (self.final / STATE_FILE).unlink(missing_ok=True)
             shutil.rmtree(old, ignore_errors=True)
 
     @property
@@ -128,18 +138,29 @@ def exclusive(final: Path) -> Iterator[None]:
     Raises:
         LzuError: another one is running.
     """
-    with readable_os_errors(f"the bundle {final}"):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        path = final.parent / f".{final.name}.lock"
-        lock = path.open("w")
-    with lock:
+    path = final.parent / f".{final.name}.lock"
+    lock = _locked(path, final)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _locked(path: Path, final: Path) -> IO[str]:
+    """The open lock file, locked; one that its last holder removed meanwhile does not count."""
+    while True:
+        with readable_os_errors(f"the bundle {final}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            lock.close()
             raise LzuError(
                 f"another export of {final} is running; wait for it, or choose another folder (OUT)"
             ) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                return lock
+        lock.close()

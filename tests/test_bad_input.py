@@ -375,10 +375,10 @@ def test_a_full_disk(recipe_file: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     text = sentence(done.stderr)
-    assert f"the bundle {out / 'det' / 'fixed-0.5x'} cannot be written: " in text
+    assert f"the bundle {out / 'det' / 'tiny-fixed-0.5x'} cannot be written: " in text
     assert "run again" in text
     assert list(out.rglob(FILE)) == []
-    assert not (out / "det" / "fixed-0.5x").exists()
+    assert not (out / "det" / "tiny-fixed-0.5x").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits are set as on Linux")

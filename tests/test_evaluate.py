@@ -18,6 +18,7 @@ class Frames:
     """Black frames numbered from 100 on, their number in the first byte."""
 
     name = "frames"
+    note = ""
 
     def __init__(self, count: int, classes: tuple[str, ...] = tuple(CLASSES)) -> None:
         self.count, self.classes = count, classes

@@ -64,23 +64,24 @@ def manifest_of(folder: Path) -> Manifest:
     return read_manifest(folder)
 
 
-def test_the_engine_stands_beside_the_bundles_own(bundle: Path, builder: Builder) -> None:
-    """Under a name that tells what it is for; nothing else changes."""
+def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> None:
+    """Under a name that tells what it is for; the verified bundle stays as it was."""
     before = names(bundle)
     manifest = manifest_of(bundle)
     built = rebuild(bundle, ["8.9", "12.0"], None)
-    assert built["file"] == str(bundle / "model.fp32.rtx.sm89.sm120.engine")
+    assert built["file"] == str(bundle.parent / "bundle.fp32.rtx.sm89.sm120.engine")
     assert built["version"] == "1.7"
     assert built["for"] == "sm8.9, sm12.0"
-    assert names(bundle) - before == {"model.fp32.rtx.sm89.sm120.engine"}
+    assert names(bundle) == before
+    assert Path(built["file"]).read_bytes() == b"engine"
     assert builder.calls == [(b"graph", ["8.9", "12.0"])]
     assert manifest_of(bundle) == manifest
 
 
 def test_portable_by_default(bundle: Path, builder: Builder) -> None:
-    """Not in the place of the bundle's own engine."""
+    """And not in the place of the bundle's own engine."""
     built = rebuild(bundle, [], None)
-    assert Path(built["file"]).name == "model.fp32.rtx.portable.engine"
+    assert Path(built["file"]).name == "bundle.fp32.rtx.portable.engine"
     assert Path(built["file"]).read_bytes() == b"engine"
 
 

@@ -1,8 +1,8 @@
 """COCO average precision by faster-coco-eval, and how certain a difference of two models is.
 
-Objects are small, medium or large by area limits that fit 640-pixel frames (COCO's own are for
-photographs of about the same size in which objects are larger): below 16^2, below 48^2 and above,
-in source pixels. Everything else is COCO's: 10 overlap thresholds 0.50:0.95, 101 recall points, 100
+Objects of the demonstration are small, medium or large by area limits that fit its frames, where
+objects are smaller than in COCO's photographs: below 16^2, below 48^2 and above, in source
+pixels; other sets go by COCO's own limits. Everything else is COCO's: 10 overlap thresholds 0.50:0.95, 101 recall points, 100
 detections a frame, objects marked iscrowd neither reward nor punish.
 """
 
@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 
+COCO_AREAS: dict[str, list[float]] = {
+    "small": [0, 32**2],
+    "medium": [32**2, 96**2],
+    "large": [96**2, 1e10],
+}
 AREAS: dict[str, list[float]] = {
     "small": [0, 16**2],
     "medium": [16**2, 48**2],
@@ -53,12 +58,18 @@ class Evaluation:
     Args:
         truth: COCO data set.
         detections: COCO results: image_id, category_id, bbox (x, y, width, height), score.
+        areas: limits of small, medium and large in square pixels.
 
     Raises:
         LzuError: a detection names an image or a category that the data set does not have.
     """
 
-    def __init__(self, truth: Mapping[str, Any], detections: Detections) -> None:
+    def __init__(
+        self,
+        truth: Mapping[str, Any],
+        detections: Detections,
+        areas: Mapping[str, list[float]] = AREAS,
+    ) -> None:
         images = {image["id"] for image in truth["images"]}
         categories = {category["id"] for category in truth["categories"]}
         for found in detections:
@@ -72,7 +83,9 @@ class Evaluation:
         reference = COCO(copy.deepcopy(dict(truth)))
         results = reference.loadRes([dict(d) for d in detections]) if detections else _empty(truth)
         # Without separate_eval the library accumulates at once and drops per-image matches.
-        self._eval = COCOeval_faster(reference, results, "bbox", ranges=AREAS, separate_eval=True)
+        self._eval = COCOeval_faster(
+            reference, results, "bbox", ranges=dict(areas), separate_eval=True
+        )
         self._eval.evaluate()
         self.image_ids: list[int] = [int(i) for i in self._eval.params.imgIds]
 
@@ -122,9 +135,13 @@ def _empty(truth: Mapping[str, Any]) -> COCO:
     return COCO({"images": truth["images"], "categories": truth["categories"], "annotations": []})
 
 
-def average_precision(truth: Mapping[str, Any], detections: Detections) -> dict[str, float]:
+def average_precision(
+    truth: Mapping[str, Any],
+    detections: Detections,
+    areas: Mapping[str, list[float]] = AREAS,
+) -> dict[str, float]:
     """AP, AP50, AP75, AP_small, AP_medium and AP_large in points (0..100), see `Evaluation`."""
-    return Evaluation(truth, detections).summary()
+    return Evaluation(truth, detections, areas).summary()
 
 
 def bootstrap_ap_difference(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lzu_benchmarks.accuracy import average_precision
+from lzu_benchmarks.accuracy import COCO_AREAS, average_precision
 from lzu_benchmarks.datasets import DemoDataset, coco_dict, image_entry, open_demo
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
@@ -18,6 +18,7 @@ class DemoSet:
     """The held-out demonstration sequences."""
 
     name = "demo"
+    note = "small below 16x16, medium below 48x48 pixels"
 
     def __init__(self, dataset: DemoDataset) -> None:
         """Wrap the rendered data set."""
@@ -47,6 +48,8 @@ class DemoSet:
 
 class CocoSet:
     """Any data set of COCO annotations, images beside them or in a folder `images`."""
+
+    note = "small below 32x32, medium below 96x96 pixels"
 
     def __init__(self, annotations: Path, frames: int | None) -> None:
         """Read the annotations; at most `frames` images, evenly taken.
@@ -103,7 +106,7 @@ class CocoSet:
 
     def evaluate(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """COCO AP and its parts, in points."""
-        return average_precision(self._truth, results)
+        return average_precision(self._truth, results, COCO_AREAS)
 
     def _find(self, name: str) -> Path:
         for folder in (self._folder, self._folder / "images"):

@@ -6,6 +6,7 @@ parser made of the graph.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,42 @@ def check_network(
                 f"TensorRT-RTX reads the GridSample {layer.name} as {read}, not as bilinear with "
                 "zeros outside and aligned corners; lower it to matmul"
             )
+    _check_resizes(trt, network, model)
     return inputs, outputs, len(sampling)
+
+
+def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
+    """Each Resize is parsed as what it says: a misread rounding shifts features by a cell."""
+    coordinates = trt.ResizeCoordinateTransformation
+    meaning = {
+        "nearest": trt.InterpolationMode.NEAREST,
+        "linear": trt.InterpolationMode.LINEAR,
+        "asymmetric": coordinates.ASYMMETRIC,
+        "half_pixel": coordinates.HALF_PIXEL,
+        "align_corners": coordinates.ALIGN_CORNERS,
+        "floor": trt.ResizeRoundMode.FLOOR,
+    }
+
+    def wanted(node: onnx.NodeProto) -> tuple[Any, ...]:
+        said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        keys = ["mode", "coordinate_transformation_mode"]
+        keys += ["nearest_mode"] if said.get("mode", b"nearest") == b"nearest" else []
+        return tuple(meaning.get(said.get(key, b"").decode()) for key in keys)
+
+    def parsed(layer: Any) -> tuple[Any, ...]:
+        layer.__class__ = trt.IResizeLayer
+        mode = layer.resize_mode
+        rounding = [layer.nearest_rounding] if mode == trt.InterpolationMode.NEAREST else []
+        return (mode, layer.coordinate_transformation, *rounding)
+
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    got = Counter(parsed(each) for each in layers if each.type == trt.LayerType.RESIZE)
+    said = Counter(wanted(node) for node in model.graph.node if node.op_type == "Resize")
+    if got != said:
+        raise LzuError(
+            f"TensorRT-RTX reads the graph's Resize nodes as {dict(got)} where they say "
+            f"{dict(said)}; update TensorRT-RTX, or leave the target out"
+        )
 
 
 def version() -> str | None:

@@ -68,8 +68,30 @@ def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
             mode = attributes.get("mode", b"bilinear").decode()
             if mode != "bilinear":
                 yield f"GridSample {_name(node)} has mode {mode}, which TensorRT reads as nearest"
+            padding = attributes.get("padding_mode", b"zeros").decode()
+            if padding != "zeros":
+                yield f"GridSample {_name(node)} pads with {padding}, not zeros; lower it to matmul"
             if attributes.get("align_corners", 0) != 1:
                 yield f"GridSample {_name(node)} lacks align_corners, which every warp here assumes"
+
+
+def _resize(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            read = tuple(
+                attributes.get(key, default).decode()
+                for key, default in (
+                    ("mode", b"nearest"),
+                    ("coordinate_transformation_mode", b"half_pixel"),
+                    ("nearest_mode", b"round_prefer_floor"),
+                )
+            )
+            if read[0] == "nearest" and read[1:] != ("asymmetric", "floor"):
+                yield (
+                    f"Resize {_name(node)} is nearest by {read[1]} and {read[2]}, not by asymmetric "
+                    "and floor as PyTorch's; targets differ there by a cell"
+                )
 
 
 def _static_shapes(model: onnx.ModelProto, _target: str) -> Iterator[str]:
@@ -108,6 +130,7 @@ _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
     _domains,
     _operators,
     _grid_sample,
+    _resize,
     _static_shapes,
     _types,
     _topk,

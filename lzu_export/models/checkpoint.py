@@ -70,6 +70,19 @@ def load_state(path: str | os.PathLike[str]) -> State:
     }
 
 
+def load_meta(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What `save_checkpoint` remembered about the weights; empty for anybody else's file.
+
+    Raises:
+        LzuError: as `load_state`.
+    """
+    content = _read(Path(path))
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return {}
+    return {str(k): v for k, v in meta.items() if isinstance(v, str)}
+
+
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
     """Copy weights into the model; every tensor must be there, and of the right shape.
 

@@ -47,7 +47,9 @@ class WarpSettings(Section):
     amplitude: float = Field(1.0, gt=0)
     bandwidth: float = Field(64.0, gt=0)
     geometry: Literal["consistent", "published"] = "consistent"
-    unfilled: tuple[Edge, ...] = ()
+    unfilled: tuple[Edge, ...] | None = None
+    """Edges of every level that the code which trained a `published` model left unfilled; that
+    geometry asks for it to be said, if only as an empty list."""
 
 
 class Postprocess(Section):
@@ -125,7 +127,12 @@ class Recipe(Section):
             )
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets lists {', '.join(self.targets)}; give each once")
-        if self.warp.unfilled and self.warp.geometry != "published":
+        if self.warp.geometry == "published" and self.warp.unfilled is None:
+            raise ValueError(
+                "warp.geometry published needs warp.unfilled: [bottom] for the released nuScenes "
+                "warp, [] where the training code filled every cell"
+            )
+        if self.warp.unfilled is not None and self.warp.geometry != "published":
             raise ValueError(
                 "warp.unfilled belongs to the geometry published; set warp.geometry to published "
                 "or remove warp.unfilled"
@@ -162,9 +169,14 @@ class Recipe(Section):
     @property
     def candidates(self) -> list[int]:
         """Number of candidates that the decode keeps of every level."""
-        per_cell = self.model.per_cell * self.model.num_classes
         most = self.postprocess.candidates_per_level
-        return [min(most, level.size[0] * level.size[1] * per_cell) for level in self.levels]
+        return [min(most, entries) for entries in self.entries]
+
+    @property
+    def entries(self) -> list[int]:
+        """Number of (cell, anchor, class) entries of every level, of which candidates are taken."""
+        per_cell = self.model.per_cell * self.model.num_classes
+        return [level.size[0] * level.size[1] * per_cell for level in self.levels]
 
     @property
     def label(self) -> str:

@@ -142,6 +142,7 @@ def load(
     precision: str = "fp32",
     resize: bool = False,
     threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
 ) -> Detector:
     """Open a bundle for inference; imports no torch.
 
@@ -151,6 +152,8 @@ def load(
         precision: of the engine.
         resize: bring frames of another size to the source size instead of refusing them.
         threads: of ONNX Runtime on the CPU; all processors by default.
+        provider: of ONNX Runtime, such as `CUDAExecutionProvider` (extra `gpu`); one that does not
+            load is refused, never replaced by the CPU.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, or the target's
@@ -162,7 +165,9 @@ def load(
     path = check_file(folder, engine.file, manifest)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
-    return Detector(manifest.recipe, open_session(engine, path, threads), warp, resize=resize)
+    return Detector(
+        manifest.recipe, open_session(engine, path, threads, provider), warp, resize=resize
+    )
 
 
 def pick_engine(manifest: Manifest, target: str | None, precision: str) -> Engine:
@@ -175,7 +180,12 @@ def pick_engine(manifest: Manifest, target: str | None, precision: str) -> Engin
     raise LzuError(f"the bundle has no engine for {wanted} in {precision}; it has {there}")
 
 
-def open_session(engine: Engine, path: Path, threads: int | None = None) -> Session:
+def open_session(
+    engine: Engine,
+    path: Path,
+    threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
+) -> Session:
     """Open an engine file on its target."""
     if engine.target == "onnxruntime":
         try:
@@ -184,7 +194,7 @@ def open_session(engine: Engine, path: Path, threads: int | None = None) -> Sess
             raise LzuError(
                 "ONNX Runtime is not installed; pip install 'lzu-export[runtime]'"
             ) from error
-        return OnnxRuntimeSession(path, threads=threads)
+        return OnnxRuntimeSession(path, threads=threads, provider=provider)
     raise LzuError(
         f"{engine.target} engines run on their device only and this release has no session for "
         "them; choose onnxruntime"

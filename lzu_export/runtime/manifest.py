@@ -68,7 +68,8 @@ class Drift(_Section):
     target: str
     precision: str
     status: str
-    """`passed`, or `not run` with the reason in `note`."""
+    """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
+    reason in `note`; or `drifted`."""
     note: str = ""
     arrows: dict[str, Number] = {}
     outputs: dict[str, Number] = {}
@@ -79,6 +80,8 @@ class Accuracy(_Section):
     """The task's metric, in points, of PyTorch and of each engine that runs here."""
 
     dataset: str
+    note: str
+    """How the metrics are meant, such as the limits of object sizes."""
     frames: int
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
@@ -87,7 +90,7 @@ class Accuracy(_Section):
 
 
 class Latency(_Section):
-    """Milliseconds a frame, from the camera's bytes to the candidates, on the exporting machine."""
+    """Milliseconds a frame, from the camera's bytes to the detections, on the exporting machine."""
 
     machine: str
     threads: int

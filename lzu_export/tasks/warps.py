@@ -1,5 +1,6 @@
 """From a recipe's warp settings to knots and resample tables. No torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def make_warp(recipe: Recipe) -> Warp:
                 level,
                 recipe.canvas,
                 geometry=settings.geometry,
-                unfilled=settings.unfilled,
+                unfilled=settings.unfilled or (),
             )
             for level in recipe.levels
         ]
@@ -113,6 +114,38 @@ def read_saliency(settings: WarpSettings, source: tuple[int, int]) -> Array:
     return box_saliency(
         boxes, source, settings.lattice, amplitude=settings.amplitude, bandwidth=settings.bandwidth
     )
+
+
+def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
+    """What a checkpoint trained with a fixed warp should remember of it, in its `meta`."""
+    return {
+        "variant": "fixed",
+        "geometry": geometry,
+        "fwhm": f"{fwhm:g}",
+        "saliency": hashlib.sha256(saliency.astype(np.float32).tobytes()).hexdigest(),
+    }
+
+
+def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str], name: str) -> None:
+    """Refuse weights that remember another warp than the recipe's.
+
+    LZU adds no weights to a network, so only such a note can tell; where a checkpoint has none, as
+    OpenMMLab's, the recipe is believed.
+
+    Raises:
+        LzuError: naming the first thing that differs.
+    """
+    settings = recipe.warp
+    wanted = {"variant": "uniform"}
+    if recipe.variant == "fixed":
+        wanted = warp_note(settings.geometry, settings.fwhm, saliency)
+    for key, value in meta.items():
+        if key in wanted and value != wanted[key]:
+            shown = [v[:12] for v in (value, wanted[key])]
+            raise LzuError(
+                f"checkpoint {name} was trained with {key} {shown[0]} but the recipe has "
+                f"{shown[1]}; export it with the warp it was trained with"
+            )
 
 
 def box_scale(recipe: Recipe) -> tuple[float, float]:

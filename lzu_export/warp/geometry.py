@@ -137,7 +137,7 @@ def published_inverse_grid(
     knots_y: ArrayLike,
     level: Level,
     *,
-    unfilled: Sequence[Edge] = ("bottom",),
+    unfilled: Sequence[Edge],
 ) -> Array:
     """Return the sampling grid (H_l, W_l, 2), order x, y, of the released unzoom.
 

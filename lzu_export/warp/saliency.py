@@ -11,6 +11,7 @@ import io
 import math
 import pickletools
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,9 @@ _INTEGER_OPCODES = {"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG"}
 _BYTES_OPCODES = {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 _TENSOR_CALLS = "torch._utils _rebuild_tensor_v2 torch.storage _load_from_bytes"
 
+_MOST_OPCODES = 1000
+"""Far more than the format has; without a bound a crafted file could fill the memory."""
+
 Opcode = tuple[str, Any]
 
 
@@ -371,9 +375,12 @@ def load_saliency(path: str | Path, lattice: tuple[int, int] | None = None) -> A
 
 def _opcodes(stream: io.BytesIO) -> list[Opcode]:
     """List one pickle's opcodes, leaving the stream after its STOP; nothing is executed."""
+    listed = list(islice(pickletools.genops(stream), _MOST_OPCODES + 1))
+    if len(listed) > _MOST_OPCODES:
+        raise ValueError("more opcodes than a saliency has")
     return [
         (opcode.name, argument)
-        for opcode, argument, _ in pickletools.genops(stream)
+        for opcode, argument, _ in listed
         if opcode.name not in {"MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"}
     ]
 

@@ -90,7 +90,7 @@ def unzoom_tables(
     canvas: tuple[int, int],
     *,
     geometry: Geometry,
-    unfilled: Sequence[Edge] = (),
+    unfilled: Sequence[Edge],
 ) -> list[TablePair]:
     """Tables whose samples add up to the unzoomed level.
 

@@ -2,11 +2,14 @@
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.pipeline import export
+from lzu_export.recipes.load import validate
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.reference import FILE, read_reference
 from lzu_export.verify import candidates
@@ -40,18 +43,19 @@ def test_onnxruntime_on_cuda_equals_pytorch(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("_driver")
-def test_tensorrt_rtx_engine_equals_pytorch(tmp_path: Path, tiny_bundle: Path) -> None:
-    """An engine built ahead of time runs on this card and gives PyTorch's candidates."""
+def test_tensorrt_rtx_engine_equals_pytorch(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """An engine built ahead of time, zoom and all, gives PyTorch's candidates on this card."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
-    from lzu_export.engines.tensorrt_rtx import build
+    recipe = validate({**tiny_recipe, "targets": ["tensorrt-rtx"]}, "tiny")
+    outcome = export(recipe, tmp_path)
+    (engine,) = outcome.manifest.engines
+    from polygraphy import config
 
-    manifest = read_manifest(tiny_bundle)
-    engine = tmp_path / "tiny.engine"
-    build(tiny_bundle / manifest.engines[0].onnx, engine)
+    config.USE_TENSORRT_RTX = True
     from polygraphy.backend.trt import TrtRunner, engine_from_path
 
-    with TrtRunner(engine_from_path(str(engine))) as runner:
-        for reference in read_reference(tiny_bundle / FILE):
+    with TrtRunner(engine_from_path(str(outcome.folder / engine.file))) as runner:
+        for reference in read_reference(outcome.folder / FILE):
             outputs = dict(runner.infer({"frame": reference.frames}))
-            differences = candidates(manifest.recipe, outputs, reference.outputs)
+            differences = candidates(recipe, outputs, reference.outputs)
             assert all(value < 1e-3 for value in differences.values()), differences

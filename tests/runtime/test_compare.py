@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lzu_export.runtime.compare import candidate_difference, relative_difference
+from lzu_export.runtime.compare import Cut, candidate_difference, relative_difference
 
 INFINITE = {"boxes": np.inf, "scores": np.inf, "labels": np.inf}
-SEGMENTS = (3, 2)
+LEVELS = (Cut(3, 30), Cut(2, 20))
 
 
 def candidates() -> dict[str, Any]:
@@ -24,9 +24,7 @@ def candidates() -> dict[str, Any]:
 def difference(
     value: dict[str, Any], reference: dict[str, Any], **changes: Any
 ) -> dict[str, float]:
-    return candidate_difference(
-        value, reference, SEGMENTS, **{"floor": 0.05, "tie": 1e-4, **changes}
-    )
+    return candidate_difference(value, reference, **{"levels": LEVELS, "floor": 0.05, **changes})
 
 
 def test_relative_difference_is_of_the_largest_value() -> None:
@@ -139,6 +137,26 @@ def test_another_one_may_come_in_at_the_cut() -> None:
     assert got["boxes"] == 0
     value["scores"][4] = 0.61  # not tied any more
     assert difference(value, reference) == INFINITE
+
+
+def test_a_level_that_was_not_cut_excuses_nobody() -> None:
+    """All its entries are there on both sides, so another one cannot have come in."""
+    reference = candidates()
+    reference["scores"][4] = 0.6
+    value = {name: array.copy() for name, array in reference.items()}
+    value["scores"][4] = 0.60005
+    value["boxes"][4] = [30, 30, 60, 60]
+    whole = (Cut(3, 3), Cut(2, 2))
+    assert difference(value, reference, levels=whole)["boxes"] > 0.1
+
+
+def test_flat_scores_do_not_excuse_a_wrong_engine() -> None:
+    """Where every candidate could be one that came in at the cut, nothing was compared."""
+    boxes = np.tile(np.float32([10, 10, 20, 20]), (5, 1))
+    scores = np.full(5, 0.3, np.float32)
+    reference = {"boxes": boxes, "scores": scores, "labels": np.zeros(5, np.int32)}
+    value = {"boxes": boxes + 500, "scores": scores, "labels": np.ones(5, np.int32)}
+    assert difference(value, reference, levels=[Cut(5, 50)]) == INFINITE
 
 
 @pytest.mark.parametrize("name", ["boxes", "scores"])

@@ -60,6 +60,7 @@ def test_undefined_metrics_and_infinite_drift_are_read_back() -> None:
 
     accuracy = Accuracy(
         dataset="x",
+        note="",
         frames=1,
         pytorch={"AP": 50.0, "AP_large": math.nan},
         engines={"onnxruntime/fp32": {"AP": 50.0, "AP_large": math.nan}},

@@ -141,6 +141,6 @@ def test_a_map_of_another_lattice_and_no_map_are_refused(tmp_path: Path) -> None
 
 def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> None:
     assert box_scale(tiny_recipe(tmp_path)) == (95 / 47, 159 / 79)
-    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published"})) == (2, 2)
+    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published", "unfilled": []})) == (2, 2)
     opencv = {"variant": "uniform", "input": "zoomed", "sampler": "opencv"}
     assert box_scale(tiny_recipe(tmp_path, **opencv)) == (2, 2)

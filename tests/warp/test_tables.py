@@ -103,7 +103,7 @@ def test_the_unzoom_is_one_pair_at_the_geometry_s_positions(
     geometry: str, knots: tuple[np.ndarray, np.ndarray]
 ) -> None:
     level, canvas = Level(8, (8, 12)), (60, 90)
-    (pair,) = unzoom_tables(*knots, level, canvas, geometry=geometry)
+    (pair,) = unzoom_tables(*knots, level, canvas, geometry=geometry, unfilled=())
     rows, cols = unzoom_positions(*knots, level, canvas, geometry=geometry)
     np.testing.assert_allclose(table_pixels(pair.rows), (rows + 1) / 2 * 7, atol=1e-6)
     np.testing.assert_allclose(table_pixels(pair.cols), (cols + 1) / 2 * 11, atol=1e-6)
@@ -127,5 +127,6 @@ def test_an_unfilled_edge_outside_the_map_is_zeros(
 
 def test_levels_of_one_cell_read_that_cell(knots: tuple[np.ndarray, np.ndarray]) -> None:
     for geometry in ("consistent", "published"):
-        (pair,) = unzoom_tables(*knots, Level(128, (1, 1)), (48, 80), geometry=geometry)
+        level = Level(128, (1, 1))
+        (pair,) = unzoom_tables(*knots, level, (48, 80), geometry=geometry, unfilled=())
         assert table_matrix(pair.rows, 1) == table_matrix(pair.cols, 1) == 1

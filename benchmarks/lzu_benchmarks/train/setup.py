@@ -9,6 +9,7 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.config import RetinaNetConfig
+from lzu_export.tasks.warps import warp_note
 from lzu_export.warp.geometry import (
     Level,
     canvas_to_source,
@@ -79,6 +80,12 @@ class Setup:
         """(4,) source pixels per canvas pixel for boxes x1, y1, x2, y2."""
         y, x = canvas_to_source(self.canvas, self.source)
         return np.array([x, y, x, y])
+
+    def remembered(self, saliency: NDArray[np.float64] | None) -> dict[str, str]:
+        """What a checkpoint remembers of its warp, as the compiler checks it; None is uniform."""
+        if saliency is None:
+            return {"variant": "uniform"}
+        return warp_note("consistent", self.fwhm, saliency)
 
     def anchors(self) -> list[NDArray[np.float32]]:
         """Anchors of every level in canvas pixels."""
