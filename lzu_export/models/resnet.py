@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.models.dcn import ModulatedDeformConv
 
 Style = Literal["pytorch", "caffe"]
 
@@ -23,8 +24,13 @@ class BasicBlock(nn.Module):
         style: Style,
         downsample: nn.Module | None,
         dilation: int = 1,
+        dcn: bool = False,
     ) -> None:
         super().__init__()
+        if dcn:
+            raise LzuError(
+                "only bottlenecks convolve deformably; choose depth 50 or 101, or no stage_with_dcn"
+            )
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
@@ -57,12 +63,19 @@ class Bottleneck(nn.Module):
         style: Style,
         downsample: nn.Module | None,
         dilation: int = 1,
+        dcn: bool = False,
     ) -> None:
         super().__init__()
         first, second = (1, stride) if style == "pytorch" else (stride, 1)
         self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, second, dilation, dilation, bias=False)
+        self.conv2: nn.Module
+        if dcn:
+            self.conv2 = ModulatedDeformConv(
+                channels, channels, stride=second, padding=dilation, dilation=dilation
+            )
+        else:
+            self.conv2 = nn.Conv2d(channels, channels, 3, second, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, channels * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
@@ -116,6 +129,7 @@ class ResNet(nn.Module):
         strides: Sequence[int] = (1, 2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1, 1),
         contract_dilation: bool = False,
+        stage_with_dcn: Sequence[bool] = (False, False, False, False),
     ) -> None:
         """Build with Kaiming weights; the last normalisation of every block starts at zero.
 
@@ -129,9 +143,11 @@ class ResNet(nn.Module):
             dilations: of the 3 x 3 convolutions of the four stages, instead of strides.
             contract_dilation: the first block of a dilated stage has half its dilation, as in
                 mmseg: the stride it replaces would act behind that convolution.
+            stage_with_dcn: stages whose 3 x 3 convolutions are deformable (DCNv2).
 
         Raises:
-            LzuError: the depth is unknown, or the deep stem's channels cannot be halved.
+            LzuError: the depth is unknown or has no deformable form, or the deep stem's channels
+                cannot be halved.
         """
         super().__init__()
         if depth not in ARCHITECTURES:
@@ -150,8 +166,8 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         in_channels = base_channels
         widths, reached = [], [STEM_STRIDE]
-        stages = zip(counts, strides, dilations, strict=True)
-        for stage, (count, stride, dilation) in enumerate(stages):
+        stages = zip(counts, strides, dilations, stage_with_dcn, strict=True)
+        for stage, (count, stride, dilation, dcn) in enumerate(stages):
             channels = base_channels << stage
             layer = make_stage(
                 block,
@@ -162,6 +178,7 @@ class ResNet(nn.Module):
                 style=style,
                 dilation=dilation,
                 contract_dilation=contract_dilation,
+                dcn=dcn,
             )
             self.add_module(f"layer{stage + 1}", layer)
             in_channels = channels * block.expansion
@@ -189,6 +206,8 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, BasicBlock | Bottleneck):
                 nn.init.zeros_(module.last_norm.weight)
+            if isinstance(module, ModulatedDeformConv):
+                module.centre()
 
 
 def make_deep_stem(channels: int) -> nn.Sequential:
@@ -220,6 +239,7 @@ def make_stage(
     style: Style,
     dilation: int = 1,
     contract_dilation: bool = False,
+    dcn: bool = False,
 ) -> nn.Sequential:
     """A stage of `count` blocks; the first strides, with a projected shortcut if it must.
 
@@ -233,6 +253,8 @@ def make_stage(
             nn.BatchNorm2d(out_channels),
         )
     first = dilation // 2 if contract_dilation and dilation > 1 else dilation
-    blocks = [block(in_channels, channels, stride, style, downsample, first)]
-    blocks += [block(out_channels, channels, 1, style, None, dilation) for _ in range(count - 1)]
+    blocks = [block(in_channels, channels, stride, style, downsample, first, dcn)]
+    blocks += [
+        block(out_channels, channels, 1, style, None, dilation, dcn) for _ in range(count - 1)
+    ]
     return nn.Sequential(*blocks)
