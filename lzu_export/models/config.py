@@ -113,6 +113,63 @@ class PSPNetConfig(BaseModel):
         return (self.output_stride if self.cut == "backbone" else self.fpn_stride,)
 
 
+class Fcos3dConfig(BaseModel):
+    """Architecture of an FCOS3D; the defaults are the LZU paper's, on a ResNet-50.
+
+    Its neck is mmdet3d's: extra levels on top of the outputs, with a ReLU in between.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_classes: PositiveInt
+    depth: Literal[18, 34, 50, 101] = 50
+    base_channels: PositiveInt = 64
+    style: Literal["pytorch", "caffe"] = "caffe"
+    stage_with_dcn: tuple[bool, bool, bool, bool] = (False, False, True, True)
+    """Backbone stages with deformable convolutions; depths below 50 have no such form."""
+    fpn_channels: PositiveInt = 256
+    start_level: Literal[0, 1] = 1
+    num_outs: PositiveInt = 5
+    feat_channels: PositiveInt = 256
+    """Channels of the head's towers, and of each branch behind them but the centerness."""
+    centerness_channels: PositiveInt = 64
+    stacked_convs: PositiveInt = 2
+    """Convolutions of each tower."""
+    dcn_on_last_conv: bool = True
+    """Whether the last convolution of each tower is deformable."""
+    norm_groups: PositiveInt = 32
+    """Groups of the head's group normalisation."""
+    num_attributes: PositiveInt = 9
+    direction_offset: float = 0.7854
+    """Radians from which the two halves of the circle are counted that the direction tells apart;
+    mmdet3d's rounded quarter of pi."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides (pixels per cell) of the levels, finest first."""
+        return pyramid_strides(self.start_level, self.num_outs)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Fcos3dConfig":
+        if self.depth < 50 and any(self.stage_with_dcn):
+            raise ValueError(
+                f"stage_with_dcn asks for deformable convolutions, which depth {self.depth} has "
+                "not; choose depth 50 or 101, or set stage_with_dcn to false four times"
+            )
+        if self.num_outs < 4 - self.start_level:
+            raise ValueError(
+                f"num_outs is {self.num_outs} but start_level {self.start_level} takes "
+                f"{4 - self.start_level} backbone levels; set num_outs to at least as many"
+            )
+        for name in ("feat_channels", "centerness_channels"):
+            if getattr(self, name) % self.norm_groups:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, which norm_groups {self.norm_groups} does "
+                    "not divide; change one of them"
+                )
+        return self
+
+
 def pyramid_strides(start_level: int, num_outs: int) -> tuple[int, ...]:
     """Strides (pixels per cell) of the neck's outputs, finest first."""
     return tuple(FIRST_STRIDE << level for level in range(start_level, start_level + num_outs))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lzu_export.models.config import PSPNetConfig, RetinaNetConfig
+from lzu_export.models.config import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
 
 
 def test_configuration_and_anchors_import_no_torch() -> None:
@@ -75,3 +75,30 @@ def test_a_segmenter_s_configuration_survives_a_round_trip() -> None:
     assert PSPNetConfig.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError, match="frozen"):
         config.depth = 18
+
+
+def test_the_monocular_detector_s_defaults_are_the_papers() -> None:
+    config = Fcos3dConfig(num_classes=10)
+    assert config.strides == (8, 16, 32, 64, 128)
+    assert config.stage_with_dcn == (False, False, True, True)
+    assert Fcos3dConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValidationError, match="frozen"):
+        config.depth = 18
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"depth": 18}, "stage_with_dcn asks for deformable convolutions, which depth 18 has not"),
+        ({"num_outs": 2}, "set num_outs to at least as many"),
+        ({"feat_channels": 48}, "feat_channels is 48, which norm_groups 32 does not divide"),
+        ({"centerness_channels": 16}, "centerness_channels is 16"),
+        ({"stage_with_dcn": (False, True)}, "stage_with_dcn"),
+        ({"strides": (8,)}, "strides"),
+    ],
+)
+def test_impossible_monocular_detectors_are_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Fcos3dConfig.model_validate({"num_classes": 10, **fields})
