@@ -110,3 +110,19 @@ def test_the_latency_is_the_median(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     slow = Slow(tmp_path, 1, [], "a")
     milliseconds, _ = latencies({"a": slow}, [np.zeros((96, 160, 3), np.uint8)])
     assert milliseconds["a"] == pytest.approx(2.0)
+
+
+def test_a_batch_shares_its_time_over_its_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    class Slow(FakeDetector):
+        def batch(self, frames: list[np.ndarray]) -> list[Detections]:
+            clock[0] += 0.006
+            return super().batch(frames)
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    slow = Slow(tmp_path, 2, [], "a")
+    milliseconds, _ = latencies({"a": slow}, [np.zeros((96, 160, 3), np.uint8)] * 2)
+    assert milliseconds["a"] == pytest.approx(3.0)

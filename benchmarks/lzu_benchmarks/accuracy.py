@@ -2,8 +2,9 @@
 
 Objects of the demonstration are small, medium or large by area limits that fit its frames, where
 objects are smaller than in COCO's photographs: below 16^2, below 48^2 and above, in source
-pixels; other sets go by COCO's own limits. Everything else is COCO's: 10 overlap thresholds 0.50:0.95, 101 recall points, 100
-detections a frame, objects marked iscrowd neither reward nor punish.
+pixels; other sets go by COCO's own limits. Everything else is COCO's: 10 overlap thresholds
+0.50:0.95, 101 recall points, 100 detections a frame, objects marked iscrowd neither reward nor
+punish.
 """
 
 import copy

@@ -89,8 +89,8 @@ def _resize(model: onnx.ModelProto, _target: str) -> Iterator[str]:
             )
             if read[0] == "nearest" and read[1:] != ("asymmetric", "floor"):
                 yield (
-                    f"Resize {_name(node)} is nearest by {read[1]} and {read[2]}, not by asymmetric "
-                    "and floor as PyTorch's; targets differ there by a cell"
+                    f"Resize {_name(node)} is nearest by {read[1]} and {read[2]}, not by "
+                    "asymmetric and floor as PyTorch's; targets differ there by a cell"
                 )
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from lzu_export.engines.tensorrt_rtx import PORTABLE, build, check_network, version
 from lzu_export.errors import LzuError
@@ -149,6 +150,35 @@ def test_a_grid_sample_read_otherwise_is_refused(attributes: dict[str, Any]) -> 
     model = sampler(**attributes)
     with pytest.raises(LzuError, match=r"reads the GridSample .* not as bilinear with zeros"):
         check_network(trt, parsed(model).network, model)
+
+
+def resizer(**attributes: str) -> onnx.ModelProto:
+    wanted = {"mode": "nearest", "nearest_mode": "floor"}
+    wanted |= {"coordinate_transformation_mode": "asymmetric", **attributes}
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], name="grow", **wanted)
+    model = graph_model([node], {"x": (1, 2, 3, 4)}, {"y": (1, 2, 5, 8)})
+    sizes = numpy_helper.from_array(np.array([1, 2, 5, 8]), "sizes")
+    model.graph.initializer.append(sizes)
+    return model
+
+
+def test_a_nearest_resize_is_read_as_it_says() -> None:
+    model = resizer()
+    check_network(trt, parsed(model).network, model)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"nearest_mode": "ceil"},
+        {"coordinate_transformation_mode": "half_pixel"},
+        {"mode": "linear"},
+    ],
+)
+def test_a_resize_read_otherwise_is_refused(attributes: dict[str, str]) -> None:
+    """As if the parser had made of the file what another file says."""
+    with pytest.raises(LzuError, match="reads the graph's Resize nodes as"):
+        check_network(trt, parsed(resizer(**attributes)).network, resizer())
 
 
 def test_opset_20_is_misread_or_refused() -> None:

@@ -81,6 +81,26 @@ def test_grid_samples_that_are_misread(target: str) -> None:
     assert "lacks align_corners" in refusal(grid_sample(align_corners=0), target)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_grid_samples_that_pad_with_something_else(target: str) -> None:
+    model = grid_sample(align_corners=1, mode="bilinear", padding_mode="border")
+    assert "culprit pads with border" in refusal(model, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nearest_resizes_that_targets_round_differently(target: str) -> None:
+    def resize(**attributes: object) -> onnx.ModelProto:
+        return one_node("Resize", ["x", "", "", "sizes"], **attributes)
+
+    sound = {"mode": "nearest", "nearest_mode": "floor"}
+    sound["coordinate_transformation_mode"] = "asymmetric"
+    lint(resize(**sound), target)
+    lint(resize(mode="linear", coordinate_transformation_mode="half_pixel"), target)
+    for change in ({"nearest_mode": "ceil"}, {"coordinate_transformation_mode": "half_pixel"}):
+        assert "Resize culprit is nearest by" in refusal(resize(**{**sound, **change}), target)
+    assert "half_pixel and round_prefer_floor" in refusal(resize(), target)  # ONNX's defaults
+
+
 def test_nodes_without_a_name_are_named_by_what_they_make() -> None:
     assert "node that makes y is a Loop" in refusal(one_node("Loop", ["x"], name=""), TARGETS[0])
 

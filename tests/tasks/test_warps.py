@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.tasks.warps import box_scale, make_warp, read_saliency, stored_warp
+from lzu_export.tasks.warps import (
+    box_scale,
+    check_trained_warp,
+    make_warp,
+    read_saliency,
+    stored_warp,
+    warp_note,
+)
 from lzu_export.warp.saliency import box_saliency
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from samples import tiny_recipe
@@ -141,6 +148,25 @@ def test_a_map_of_another_lattice_and_no_map_are_refused(tmp_path: Path) -> None
 
 def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> None:
     assert box_scale(tiny_recipe(tmp_path)) == (95 / 47, 159 / 79)
-    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published", "unfilled": []})) == (2, 2)
+    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published", "unfilled": []})) == (
+        2,
+        2,
+    )
     opencv = {"variant": "uniform", "input": "zoomed", "sampler": "opencv"}
     assert box_scale(tiny_recipe(tmp_path, **opencv)) == (2, 2)
+
+
+def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
+    """What is not remembered is believed."""
+    recipe = tiny_recipe(tmp_path)
+    saliency = make_warp(recipe).saliency
+    right = warp_note("consistent", recipe.warp.fwhm, saliency)
+    for meta in (right, {}, {"author": "somebody"}):
+        check_trained_warp(recipe, saliency, meta, "mine.pth")
+    other = {"geometry": "published", "fwhm": "40", "variant": "uniform", "saliency": "0" * 64}
+    for key, value in other.items():
+        with pytest.raises(LzuError, match=rf"mine\.pth was trained with {key} {value[:12]} but"):
+            check_trained_warp(recipe, saliency, {**right, key: value}, "mine.pth")
+    uniform = tiny_recipe(tmp_path, variant="uniform")
+    with pytest.raises(LzuError, match="variant fixed but the recipe has uniform"):
+        check_trained_warp(uniform, saliency, right, "mine.pth")

@@ -341,3 +341,11 @@ def test_any_corruption_is_refused_or_read_as_numbers(
         return
     assert np.isfinite(saliency).all()
     assert (saliency > 0).all()
+
+
+def test_a_pickle_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """Its opcodes are listed up to a bound only."""
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(b"\x80\x04" + b"N" * 1_000_000 + b".")
+    with pytest.raises(LzuError, match="more opcodes than a saliency has"):
+        load_saliency(path)

@@ -1,0 +1,38 @@
+"""What a bundle's fingerprint depends on."""
+
+from pathlib import Path
+
+import pytest
+
+from lzu_export import provenance
+from samples import tiny_recipe
+
+
+def test_the_fingerprint_knows_the_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipe, packages, code of the compiler and of the harness."""
+    recipe = tiny_recipe(tmp_path)
+    base = provenance.fingerprint(recipe)
+    assert provenance.fingerprint(tiny_recipe(tmp_path)) == base
+    assert provenance.fingerprint(recipe.model_copy(update={"batch": 2})) != base
+    evaluated = recipe.evaluation.model_copy(update={"dataset": "demo"})
+    demo = recipe.model_copy(update={"evaluation": evaluated})
+    on_demo = provenance.fingerprint(demo)
+
+    digests = provenance.source_digest
+    own = Path(provenance.__file__).parent
+
+    def harness_changed(root: Path = own) -> str:
+        return digests(root) if root == own else "changed"
+
+    monkeypatch.setattr(provenance, "source_digest", harness_changed)
+    assert provenance.fingerprint(recipe) == base  # it uses no harness
+    assert provenance.fingerprint(demo) != on_demo
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "9"})
+    assert provenance.fingerprint(recipe) != base
+
+
+def test_the_machine_and_the_revision_are_said() -> None:
+    """One line each."""
+    assert f"{provenance.threads()} threads" in provenance.machine()
+    revision = provenance.source_revision().removesuffix("+changes")
+    assert revision == "unknown" or len(revision) == 40
