@@ -25,6 +25,7 @@ from rich.table import Table
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
+from lzu_export.graph.passes import is_zoom
 from lzu_export.provenance import machine
 from lzu_export.runtime import load
 
@@ -85,7 +86,7 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
 def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
     """Milliseconds of the unzoom of all levels, each kind summed over the levels."""
     graph = gs.import_onnx(onnx.load(bundle / "model.fp32.onnx"))
-    nodes = [node for node in resample_nodes(graph) if node.inputs[0].shape[1] != 3]
+    nodes = [node for node in resample_nodes(graph) if not is_zoom(node)]
     kinds: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
     models = [one_node_model(node, kind).SerializeToString() for node in nodes for kind in kinds]
     seconds = time_models(models, rounds=rounds)

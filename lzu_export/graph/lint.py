@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 import onnx
 
 from lzu_export.errors import LzuError
+from lzu_export.limits import MAX_TOPK
 
 MAX_IR_VERSION = 10
 MAX_OPSET = 19
-MAX_TOPK = 3840
-"""TensorRT's TopK limit."""
 
 _STATIC_ONLY = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
 _FORBIDDEN: dict[str, frozenset[str]] = {

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.limits import MAX_TOPK
 from lzu_export.models.config import AnchorSpec, RetinaNetConfig
 from lzu_export.models.fpn import FPN, ConvModule
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
-
-MAX_K = 3840
-"""Largest k of one TopK layer in TensorRT."""
 
 MAX_LOG_RATIO = abs(math.log(16 / 1000))
 """Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""
@@ -121,7 +119,7 @@ def decode(
     image_size: tuple[int, int],
     k_per_level: int = 1000,
     *,
-    max_k: int = MAX_K,
+    max_k: int = MAX_TOPK,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best candidates of every level as boxes: mmdet's, but a fixed number and no threshold.
 

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from lzu_export.limits import MAX_TOPK
 from lzu_export.models.config import RetinaNetConfig
-from lzu_export.warp.geometry import Level, level_sizes, padded_size
+from lzu_export.warp.geometry import Edge, Geometry, Level, level_sizes, padded_size
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
@@ -15,7 +16,6 @@ Variant = Literal["uniform", "fixed"]
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32"]
 Lowering = Literal["auto", "matmul", "banded", "gridsample"]
-Edge = Literal["top", "bottom", "left", "right"]
 
 PAD_MULTIPLE = 32
 """The canvas is padded at the bottom and right to this multiple, as the published models are."""
@@ -46,7 +46,7 @@ class WarpSettings(Section):
     anti_crop: bool = True
     amplitude: float = Field(1.0, gt=0)
     bandwidth: float = Field(64.0, gt=0)
-    geometry: Literal["consistent", "published"] = "consistent"
+    geometry: Geometry = "consistent"
     unfilled: tuple[Edge, ...] | None = None
     """Edges of every level that the code which trained a `published` model left unfilled; that
     geometry asks for it to be said, if only as an empty list."""
@@ -55,7 +55,7 @@ class WarpSettings(Section):
 class Postprocess(Section):
     """From raw head outputs to detections."""
 
-    candidates_per_level: int = Field(1000, gt=0, le=3840)
+    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
     score_threshold: float = Field(0.05, ge=0, lt=1)
     iou_threshold: float = Field(0.5, gt=0, le=1)
     max_detections: int = Field(100, gt=0)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.warp.saliency import Array
+from lzu_export.warp.sampling import hat, to_pixels
 
 
 def pixel_centres(n: int) -> Array:
@@ -115,5 +116,4 @@ def check_knot_plane(knots: ArrayLike, name: str = "knots") -> Array:
 
 
 def _lerp_matrix(n_in: int, n_out: int) -> Array:
-    place = (pixel_centres(n_out) + 1.0) / 2.0 * (n_in - 1)
-    return np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(n_in)))
+    return hat(to_pixels(pixel_centres(n_out), n_in), n_in, np.ones(n_out))
