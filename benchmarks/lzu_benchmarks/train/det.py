@@ -251,6 +251,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+    parser.add_argument(
+        "--antialias", action="store_true", help="sample both variants without aliasing"
+    )
     parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
     options = parser.parse_args()
     out: Path = options.out
@@ -258,7 +261,7 @@ def main() -> None:
     cache = str(options.cache or work / "frames")
     for folder in (out, work):
         folder.mkdir(parents=True, exist_ok=True)
-    setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth)
+    setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth, antialias=options.antialias)
     saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
     np.save(out / "saliency.npy", saliency.astype(np.float32))
     saliency = np.load(out / "saliency.npy").astype(np.float64)

@@ -20,7 +20,7 @@ from lzu_export.warp.geometry import (
 )
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import uniform_saliency
-from lzu_export.warp.sampling import axis_weights
+from lzu_export.warp.sampling import antialias_support, axis_weights
 
 Matrices = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -57,6 +57,7 @@ class Setup:
     fwhm: float = 10.0
     amplitude: float = 1.0
     bandwidth: float = 32.0
+    antialias: bool = False
     mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
     std: tuple[float, float, float] = (64.0, 64.0, 64.0)
 
@@ -102,11 +103,14 @@ class Setup:
     def zoom_matrices(self, saliency: NDArray[np.float64] | None) -> Matrices:
         """Rows (H_c, H) and columns (W_c, W): canvas = rows @ source @ columns.T per channel."""
         knots_x, knots_y = self.knots(saliency)
-        rows, columns = zoom_positions(knots_x, knots_y, self.canvas)
-        return (
-            axis_weights(rows, self.source[0]).astype(np.float32),
-            axis_weights(columns, self.source[1]).astype(np.float32),
+        axes = zip(zoom_positions(knots_x, knots_y, self.canvas), self.source, strict=True)
+        rows, columns = (
+            axis_weights(
+                positions, n, support=antialias_support(positions, n) if self.antialias else 1.0
+            ).astype(np.float32)
+            for positions, n in axes
         )
+        return rows, columns
 
     def unzoom_matrices(self, saliency: NDArray[np.float64] | None) -> list[Matrices] | None:
         """Per level rows (H_l, H_l) and columns (W_l, W_l); None without a warp."""
