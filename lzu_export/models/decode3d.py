@@ -1,0 +1,171 @@
+"""The exportable decode of FCOS3D: mmdet3d's, but a fixed number of candidates and no threshold."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lzu_export.errors import LzuError
+from lzu_export.limits import MAX_TOPK
+from lzu_export.models.shapes import static_shape
+
+BOX = 9
+"""Values of a box: centre x, y, z, length, height, width, yaw, velocity along x and z."""
+
+
+def level_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> list[Tensor]:
+    """Where the cells of whole levels look for their objects, as mmdet3d places them.
+
+    Args:
+        level_sizes: (height, width) of every level in cells.
+        strides: pixels per cell of every level.
+
+    Returns:
+        For every level (H * W, 2) float32 x, y in pixels of the network input: stride * (column,
+        row) + stride // 2; rows vary slowest.
+
+    Raises:
+        LzuError: the numbers of sizes and strides differ.
+    """
+    if len(level_sizes) != len(strides):
+        raise LzuError(
+            f"{len(level_sizes)} level sizes but {len(strides)} strides; give one stride per level"
+        )
+    levels = []
+    for (height, width), stride in zip(level_sizes, strides, strict=True):
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        levels.append(torch.stack([x, y], dim=-1).reshape(-1, 2).float() * stride + stride // 2)
+    return levels
+
+
+def decode_3d(
+    groups: Sequence[Sequence[Tensor]],
+    points: Sequence[Tensor],
+    cam2img: Tensor,
+    img2cam: Tensor,
+    k_per_level: int = 1000,
+    *,
+    direction_offset: float = 0.7854,
+    max_k: int = MAX_TOPK,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best cells of every level as boxes in the camera's frame.
+
+    Per level the k = min(k_per_level, cells) cells with the highest product of best class score and
+    centerness are taken, in descending order where there are more than k cells and in the cells'
+    order otherwise; K is the sum of k over levels. A cell keeps all its class scores, since
+    suppression may find several classes in it. All arithmetic is float32.
+
+    The camera's frame has x to the right, y down and z forward, in metres. At yaw 0 a box's length
+    lies along x and its width along z; a positive yaw turns its heading from x towards -z.
+
+    Args:
+        groups: what the head gives, see `Fcos3dHead.forward`, outside training.
+        points: per level (H * W, 2) float32, see `level_points`.
+        cam2img: (B, 4, 4) camera matrices in pixels of the network input.
+        img2cam: (B, 4, 4) their inverses; taken in float64 by the caller, since no target inverts.
+        k_per_level: candidates per level.
+        direction_offset: see `Fcos3dConfig.direction_offset`.
+        max_k: largest k of one TopK operator that the targets allow.
+
+    Returns:
+        Boxes (B, K, 9) float32: gravity centre x, y, z, length, height, width, yaw (radians, not
+        wrapped), velocity along x and z; scores (B, K, classes) float32, class score times
+        centerness; attributes (B, K) int64.
+
+    Raises:
+        LzuError: levels, points or camera matrices do not fit, or a level takes more than max_k.
+    """
+    batch, classes = _check(groups, points, cam2img, img2cam)
+    entries, tables = [], []
+    start = 0
+    for level, maps in enumerate(zip(*groups, strict=True)):
+        cells = static_shape(points[level])[0]
+        k = min(k_per_level, cells)
+        if k > max_k:
+            raise LzuError(
+                f"level {level} takes {k} candidates, more than the {max_k} of one TopK; "
+                "lower k_per_level"
+            )
+        joined = torch.cat([each.float() for each in maps], dim=1)
+        table = joined.permute(0, 2, 3, 1).reshape(batch, cells, -1)
+        tables.append(table)
+        if k == cells:
+            entry = torch.arange(cells, device=table.device).expand(batch, cells)
+        else:
+            # The sigmoid is monotonic: the best logit has the best score.
+            rank = table[..., :classes].amax(dim=-1).sigmoid() * table[..., -1].sigmoid()
+            entry = rank.topk(k, dim=1).indices
+        entries.append(entry + start)
+        start += cells
+
+    # One gather for all levels: a few large operators instead of many small ones per level.
+    entry = torch.cat(entries, dim=1)
+    count = static_shape(entry)[1]
+    table = torch.cat(tables, dim=1)
+    row = entry if batch == 1 else entry + start * torch.arange(batch).to(entry)[:, None]
+    channels = static_shape(table)[2]
+    values = table.reshape(batch * start, channels).index_select(0, row.reshape(-1))
+    values = values.reshape(batch, count, channels)
+    points_of = torch.cat([level.float() for level in points]).index_select(0, entry.reshape(-1))
+    last = classes + BOX
+    logits, raw, direction = values[..., :classes], values[..., classes:last], values[..., last:]
+    attributes = values[..., last + 2 : -1].argmax(dim=-1)
+
+    centre = points_of.reshape(batch, count, 2) - raw[..., :2]
+    position = unproject(centre, raw[..., 2:3], img2cam.float())
+    half_turn = (direction[..., 1:2] > direction[..., :1]).float() * math.pi
+    local = raw[..., 6:7] - direction_offset
+    local = local - (local / math.pi).floor() * math.pi + direction_offset + half_turn
+    camera = cam2img.float()
+    # The ray's bearing, which turns the angle seen from the ray into one of the camera's frame.
+    bearing = arctan2(centre[..., :1] - camera[:, 0:1, 2:3], camera[:, 0:1, 0:1])
+    boxes = torch.cat([position, raw[..., 3:6], local + bearing, raw[..., 7:9]], dim=-1)
+    return boxes, logits.sigmoid() * values[..., -1:].sigmoid(), attributes
+
+
+def unproject(pixels: Tensor, depth: Tensor, img2cam: Tensor) -> Tensor:
+    """Pixels (B, N, 2) at depths (B, N, 1) in metres to points (B, N, 3) of the camera's frame."""
+    scaled = torch.cat([pixels * depth, depth, torch.ones_like(depth)], dim=-1)
+    return (scaled @ img2cam.transpose(1, 2))[..., :3]
+
+
+def arctan2(y: Tensor, x: Tensor) -> Tensor:
+    """The angle of (x, y) in [-pi, pi] by arc tangent and quadrant: ONNX has no Atan2.
+
+    x must not be zero; the types are floating.
+    """
+    angle = (y / x).atan()
+    turn = torch.where(y < 0, -math.pi, math.pi).to(angle)
+    return angle + torch.where(x < 0, turn, torch.zeros_like(turn))
+
+
+def _check(
+    groups: Sequence[Sequence[Tensor]], points: Sequence[Tensor], cam2img: Tensor, img2cam: Tensor
+) -> tuple[int, int]:
+    """Batch and number of classes, when everything fits."""
+    counts = [len(group) for group in groups]
+    if len(groups) != 5 or set(counts) != {len(points)}:
+        raise LzuError(
+            f"decode_3d got {counts} levels of outputs and {len(points)} of points; give classes, "
+            "boxes, directions, attributes and centerness, one of each per level"
+        )
+    batch, classes = static_shape(groups[0][0])[:2]
+    attributes = static_shape(groups[3][0])[1]
+    for level, maps in enumerate(zip(*groups, strict=True)):
+        size = static_shape(maps[0])[2:]
+        shapes = [static_shape(each) for each in maps]
+        widths = (classes, BOX, 2, attributes, 1)
+        cells = static_shape(points[level])[0]
+        if shapes != [(batch, width, *size) for width in widths] or cells != math.prod(size):
+            raise LzuError(
+                f"level {level} has outputs {shapes} and {cells} points, which do not fit; make "
+                "the points with the model's own strides and level sizes"
+            )
+    for name, matrix in (("cam2img", cam2img), ("img2cam", img2cam)):
+        if static_shape(matrix) != (batch, 4, 4):
+            raise LzuError(
+                f"{name} has shape {static_shape(matrix)}; give one 4 x 4 matrix for each of the "
+                f"{batch} images"
+            )
+    return batch, classes

@@ -1,0 +1,365 @@
+"""From FCOS3D's fixed-size candidates to 3-D detections, of one camera or of a rig. NumPy only.
+
+A box has nine values: gravity centre x, y, z, length, height, width, yaw and the velocity along x
+and z, in metres, radians and metres per second, in a camera's frame (x right, y down, z forward).
+Its length lies along the heading (cos yaw, 0, -sin yaw). The ego frame has x, y in the ground plane
+and z up; there a box is x, y, z of the gravity centre, length, width, height, yaw (heading (cos
+yaw, sin yaw, 0)) and the velocity along x and y.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+
+BOX = 9
+CHUNK = 128
+"""Candidates compared at once; bounds memory to CHUNK times the number of candidates kept."""
+
+WORST_CONDITION = 1e7
+"""Ratio of singular values from which float32 pixels say nothing about where a ray goes."""
+
+Array = NDArray[np.float64]
+
+
+class Detections3d(NamedTuple):
+    """Kept boxes, best first."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+
+
+class RigDetections(NamedTuple):
+    """Kept boxes of a rig, best first, in their camera's frame and in the ego frame."""
+
+    boxes: NDArray[np.float32]
+    ego_boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    attributes: NDArray[np.int64]
+    cameras: NDArray[np.int64]
+
+
+def camera_matrices(
+    cam2img: ArrayLike,
+    batch: int,
+    *,
+    scale: tuple[float, float] = (1.0, 1.0),
+    name: str = "cam2img",
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the engine is given: camera matrices of the canvas and their inverses.
+
+    Args:
+        cam2img: (3, 3), (3, 4) or (4, 4), or a batch of such: points of the camera's frame to
+            homogeneous pixels of the source.
+        batch: number of images; a single matrix serves them all.
+        scale: canvas pixels per source pixel as (y, x).
+        name: what errors call the matrix.
+
+    Returns:
+        cam2img and its inverse, (batch, 4, 4) float32, for pixels of the canvas; computed in
+        float64.
+
+    Raises:
+        LzuError: the shape is another, the number of matrices is not batch, an entry is not finite,
+            the focal length is not positive, or a matrix is singular.
+    """
+    try:
+        given = np.asarray(cam2img, np.float64)
+    except (TypeError, ValueError) as error:
+        raise LzuError(f"{name} is no matrix of numbers; give 3 x 3, 3 x 4 or 4 x 4") from error
+    if given.ndim not in (2, 3) or given.shape[-2:] not in ((3, 3), (3, 4), (4, 4)):
+        raise LzuError(f"{name} has shape {given.shape}; give 3 x 3, 3 x 4 or 4 x 4, one an image")
+    if given.ndim == 2:
+        given = np.broadcast_to(given, (batch, *given.shape))
+    if len(given) != batch:
+        raise LzuError(f"{name} holds {len(given)} matrices for {batch} images; give one an image")
+    matrix = np.tile(np.eye(4), (batch, 1, 1))
+    matrix[:, : given.shape[1], : given.shape[2]] = given
+    if not np.isfinite(matrix).all():
+        raise LzuError(f"{name} has an entry that is not finite; give the calibrated matrix")
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    for i in range(batch):
+        which = f"{name} of image {i}" if batch > 1 else name
+        if singular[i, -1] * WORST_CONDITION <= singular[i, 0]:
+            raise LzuError(
+                f"{which} is singular, so no pixel has a ray; give the calibrated matrix"
+            )
+        if matrix[i, 0, 0] <= 0 or matrix[i, 1, 1] <= 0:
+            raise LzuError(
+                f"{which} has a focal length that is not positive; give pixels on its diagonal"
+            )
+    matrix[:, 0] *= scale[1]
+    matrix[:, 1] *= scale[0]
+    return matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
+
+
+def bottom_centres(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Camera boxes (N, 9) with the lower face's centre for the gravity centre, as mmdet3d has."""
+    moved = boxes.copy()
+    moved[:, 1] += moved[:, 4] / 2
+    return moved
+
+
+def camera_footprints(boxes: ArrayLike) -> Array:
+    """Camera boxes (N, 9) seen from above: (N, 5) centre x, z, length, width, angle, float64."""
+    box = np.asarray(boxes, np.float64)
+    return np.stack([box[:, 0], box[:, 2], box[:, 3], box[:, 5], -box[:, 6]], axis=1)
+
+
+def ego_footprints(boxes: ArrayLike) -> Array:
+    """Ego boxes (N, 9) seen from above: (N, 5) centre x, y, length, width, angle, float64."""
+    return np.asarray(boxes, np.float64)[:, [0, 1, 3, 4, 6]]
+
+
+def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Array:
+    """Camera boxes (N, 9) in the ego frame, (N, 9) float64.
+
+    A box stays upright: what the camera's tilt makes of its heading is laid into the ground plane.
+
+    Raises:
+        LzuError: cam2ego is not a 4 x 4 matrix of a rotation and a translation.
+    """
+    box = np.asarray(boxes, np.float64)
+    pose = np.asarray(cam2ego, np.float64)
+    sound = pose.shape == (4, 4) and bool(np.isfinite(pose).all())
+    if not sound or np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > 1e-3:
+        raise LzuError(
+            f"{name} is not a 4 x 4 matrix of a rotation and a translation; give the camera's pose "
+            "in the ego frame"
+        )
+    rotation, translation = pose[:3, :3], pose[:3, 3]
+    zero = np.zeros(len(box))
+    heading = np.stack([np.cos(box[:, 6]), zero, -np.sin(box[:, 6])], axis=1) @ rotation.T
+    velocity = np.stack([box[:, 7], zero, box[:, 8]], axis=1) @ rotation.T
+    return np.column_stack(
+        [
+            box[:, :3] @ rotation.T + translation,
+            box[:, [3, 5, 4]],
+            np.arctan2(heading[:, 1], heading[:, 0]),
+            velocity[:, :2],
+        ]
+    )
+
+
+def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
+    """Areas that pairs of rotated rectangles share, exact up to rounding in float64.
+
+    In the second rectangle's own frame the shared area is the integral, around the first one, of
+    its edges' height clamped to the second's sides (Green's theorem; edges outside the second's
+    ends do not count). Clamping leaves at most three straight pieces of an edge, so the sum of
+    their trapezoids is the area itself, for touching, nested and coinciding rectangles too.
+
+    Args:
+        first: (..., 5) centre (two values), length, width, angle in radians.
+        second: (..., 5), broadcast against the first.
+
+    Returns:
+        (...) float64.
+    """
+    a, b = np.broadcast_arrays(np.asarray(first, np.float64), np.asarray(second, np.float64))
+    # The first one's corners, in order, in the second's frame.
+    turn = a[..., 4] - b[..., 4]
+    cos, sin = np.cos(turn)[..., None], np.sin(turn)[..., None]
+    back_cos, back_sin = np.cos(b[..., 4]), np.sin(b[..., 4])
+    dx, dy = a[..., 0] - b[..., 0], a[..., 1] - b[..., 1]
+    along = a[..., 2, None] / 2 * np.array([1.0, -1, -1, 1])
+    across = a[..., 3, None] / 2 * np.array([1.0, 1, -1, -1])
+    x = (back_cos * dx + back_sin * dy)[..., None] + cos * along - sin * across
+    y = (back_cos * dy - back_sin * dx)[..., None] + sin * along + cos * across
+    half_x, half_y = b[..., 2, None] / 2, b[..., 3, None] / 2
+
+    run, rise = np.roll(x, -1, axis=-1) - x, np.roll(y, -1, axis=-1) - y
+
+    def crossings(start: Array, step: Array, half: Array) -> tuple[Array, Array]:
+        """Parts of the edge at which a coordinate enters and leaves [-half, half], in [0, 1]."""
+        flat = step == 0
+        step = np.where(flat, 1.0, step)
+        one, other = (-half - start) / step, (half - start) / step
+        enter, leave = np.minimum(one, other), np.maximum(one, other)
+        inside = np.abs(start) <= half
+        enter = np.where(flat, np.where(inside, 0.0, 1.0), enter)
+        leave = np.where(flat, 1.0, leave)
+        return np.clip(enter, 0, 1), np.clip(leave, 0, 1)
+
+    begin, end = crossings(x, run, half_x)
+    end = np.maximum(begin, end)
+    low, high = (np.clip(each, begin, end) for each in crossings(y, rise, half_y))
+    parts = np.stack([begin, low, high, end])
+    heights = np.clip(y + parts * rise, -half_y, half_y)
+    trapezoids = (np.diff(parts, axis=0) * (heights[1:] + heights[:-1]) / 2).sum(axis=0)
+    areas: Array = np.maximum(-(trapezoids * run).sum(axis=-1), 0.0)
+    return areas
+
+
+def rotated_iou(first: ArrayLike, second: ArrayLike) -> Array:
+    """Intersection over union of pairs of rotated rectangles, see `intersection_areas`.
+
+    Rectangles without area overlap nothing.
+    """
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    shared = intersection_areas(a, b)
+    union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)
+
+
+def suppress_3d(
+    boxes: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    attributes: NDArray[np.integer],
+    *,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.8,
+    max_detections: int = 200,
+) -> Detections3d:
+    """Per-class greedy suppression of one camera's candidates by their rotated footprints.
+
+    Each candidate enters every class whose score is above score_threshold. Within a class they are
+    visited in descending order of score, equal scores by lower index first, and one is kept unless
+    a kept one overlaps it, seen from above, with an intersection over union strictly above
+    iou_threshold. Of all classes the best max_detections stay, best first; equal scores by lower
+    class, then by lower index. Candidates with a non-finite value or without area are dropped
+    beforehand: what an overflow leaves behind must not suppress sound boxes.
+
+    Args:
+        boxes: (K, 9) in the camera's frame.
+        scores: (K, classes).
+        attributes: (K,).
+        score_threshold: lowest score, exclusive.
+        iou_threshold: highest overlap of two kept boxes of one class, inclusive.
+        max_detections: greatest number of boxes kept over all classes.
+
+    Raises:
+        LzuError: the arrays' shapes do not fit together.
+    """
+    box, score = np.asarray(boxes, np.float32), np.asarray(scores, np.float32)
+    attribute = np.asarray(attributes, np.int64)
+    count = len(box) if box.ndim == 2 else -1
+    if score.ndim != 2 or box.shape != (count, BOX) or len(score) != count:
+        count = -1
+    if attribute.shape != (count,):
+        raise LzuError(
+            f"boxes {box.shape}, scores {score.shape} and attributes {attribute.shape} do not fit "
+            f"together; pass (K, {BOX}), (K, classes) and (K,) of one image"
+        )
+    candidate, label = np.nonzero(score > np.float32(score_threshold))
+    sound = np.asarray(np.isfinite(box).all(axis=1))
+    kept = _keep(
+        camera_footprints(box)[candidate],
+        score[candidate, label],
+        label,
+        sound[candidate],
+        iou_threshold,
+        max_detections,
+    )
+    candidate, label = candidate[kept], label[kept]
+    return Detections3d(box[candidate], score[candidate, label], label, attribute[candidate])
+
+
+def merge_cameras(
+    detections: Sequence[Detections3d],
+    cam2ego: Sequence[ArrayLike],
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.05,
+    max_detections: int = 500,
+) -> RigDetections:
+    """The detections of a rig's cameras as one set: what two cameras see is kept once.
+
+    Suppression is that of `suppress_3d`, on the footprints in the ego frame; equal scores by lower
+    class, then by earlier camera.
+
+    Args:
+        detections: of every camera, in its own frame.
+        cam2ego: of every camera, (4, 4).
+        score_threshold: lowest score, exclusive.
+        iou_threshold: highest overlap of two kept boxes of one class, inclusive.
+        max_detections: greatest number of boxes kept over all classes and cameras.
+
+    Raises:
+        LzuError: there are not as many poses as cameras, or a pose is none.
+    """
+    if len(detections) != len(cam2ego) or not detections:
+        raise LzuError(
+            f"the rig has detections of {len(detections)} cameras and {len(cam2ego)} poses; give "
+            "one cam2ego for each of at least one camera"
+        )
+    ego = [
+        to_ego(each.boxes, pose, name=f"cam2ego of camera {i}")
+        for i, (each, pose) in enumerate(zip(detections, cam2ego, strict=True))
+    ]
+    ego_boxes = np.concatenate(ego)
+    boxes, scores, labels, attributes = (
+        np.concatenate(column) for column in zip(*detections, strict=True)
+    )
+    cameras = np.repeat(np.arange(len(detections)), [len(each.boxes) for each in detections])
+    kept = _keep(
+        ego_footprints(ego_boxes),
+        scores,
+        labels,
+        np.isfinite(ego_boxes).all(axis=1) & (scores > np.float32(score_threshold)),
+        iou_threshold,
+        max_detections,
+    )
+    return RigDetections(
+        boxes[kept],
+        ego_boxes[kept].astype(np.float32),
+        scores[kept],
+        labels[kept],
+        attributes[kept],
+        cameras[kept],
+    )
+
+
+def _keep(
+    footprints: Array,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    sound: NDArray[np.bool_],
+    iou_threshold: float,
+    max_detections: int,
+) -> NDArray[np.int64]:
+    """Indices of the candidates that stay, best first."""
+    sound = sound & np.isfinite(scores) & (footprints[:, 2] > 0) & (footprints[:, 3] > 0)
+    found: list[NDArray[np.int64]] = []
+    for label in np.unique(labels[sound]):
+        of_class = np.flatnonzero(sound & (labels == label))
+        order = of_class[np.argsort(-scores[of_class], kind="stable")]
+        found.append(order[_greedy(footprints[order], iou_threshold, max_detections)])
+    kept = np.concatenate(found) if found else np.empty(0, np.int64)
+    best: NDArray[np.int64] = kept[np.argsort(-scores[kept], kind="stable")][:max_detections]
+    return best
+
+
+def _greedy(footprints: Array, iou_threshold: float, limit: int) -> NDArray[np.int64]:
+    """Positions kept among footprints in order of preference, by chunks of candidates."""
+    kept = np.empty(0, np.int64)
+    for start in range(0, len(footprints), CHUNK):
+        if len(kept) >= limit:
+            break
+        chunk = np.arange(start, min(start + CHUNK, len(footprints)))
+        before = _overlaps(footprints[kept], footprints[chunk], iou_threshold)
+        chunk = chunk[~before.any(axis=0)]
+        within = np.triu(_overlaps(footprints[chunk], footprints[chunk], iou_threshold), k=1)
+        alive = np.ones(len(chunk), bool)
+        for row in np.flatnonzero(within.any(axis=1)):
+            if alive[row]:
+                alive &= ~within[row]
+        kept = np.concatenate([kept, chunk[alive]])
+    return kept[:limit]
+
+
+def _overlaps(first: Array, second: Array, iou_threshold: float) -> NDArray[np.bool_]:
+    """(len(first), len(second)): whether rectangles overlap by more than the threshold."""
+    # Most pairs are far apart: only those whose circumscribed circles meet are clipped.
+    reach = [np.hypot(each[:, 2], each[:, 3]) / 2 for each in (first, second)]
+    apart = np.hypot(first[:, None, 0] - second[None, :, 0], first[:, None, 1] - second[None, :, 1])
+    above: NDArray[np.bool_] = apart < reach[0][:, None] + reach[1]
+    i, j = np.nonzero(above)
+    above[i, j] = rotated_iou(first[i], second[j]) > iou_threshold
+    return above
