@@ -11,7 +11,7 @@ from lzu_export.runtime.manifest import MAIN_METRIC, Drift, Manifest
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
 
-STATUS = {"passed": "verified", "graph passed": "graph verified"}
+STATUS = {"passed": "verified", "graph passed": "graph ok"}
 """How a drift's status reads in the table."""
 
 
@@ -62,7 +62,7 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
         notes.append(f"  {latencies[0].machine}")
     notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows")
     waiting = {d.note for o in outcomes for d in o.manifest.drift if d.note}
-    notes += [f"graph verified: {note}" for note in sorted(waiting)]
+    notes += [f"graph ok: {note}" for note in sorted(waiting)]
     return notes
 
 
