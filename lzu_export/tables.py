@@ -18,8 +18,8 @@ STATUS = {"passed": "verified", "graph passed": "graph ok"}
 def export_table(outcomes: "Sequence[Outcome]") -> Table:
     """One row an engine, PyTorch's figures beside it; fits 80 columns."""
     table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in ("bundle", "engine"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("bundle", overflow="fold")
+    table.add_column("engine", no_wrap=True)
     metric = MAIN_METRIC
     for heading in (f"{metric}\nPyTorch", f"{metric}\nengine", "ms\nPyTorch", "ms\nengine"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -61,6 +61,24 @@ def test_an_export_is_one_row(manifest: Manifest, tiny_bundle: Path) -> None:
     assert "…" not in found
 
 
+@pytest.mark.parametrize("name", ["uniform-0.75x", "argoverse-hd-uniform-0.25x"])
+def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Path) -> None:
+    """Long names fold; nothing is cut off."""
+    (engine,), (ran,) = manifest.engines, manifest.drift
+    rtx = {"target": "tensorrt-rtx"}
+    whole = manifest.model_copy(
+        update={
+            "engines": (engine, engine.model_copy(update=rtx)),
+            "drift": (ran, ran.model_copy(update={**rtx, "status": "graph passed"})),
+        }
+    )
+    found = text(export_table([Outcome(tmp_path / name, whole, "exported")]))
+    assert "…" not in found
+    assert max(map(len, found.splitlines())) <= 80
+    assert "tensorrt-rtx fp32" in found
+    assert "graph ok" in found
+
+
 def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:
     """An engine that did not run here, without evaluation."""
     waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
