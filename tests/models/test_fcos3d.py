@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from lzu_export.errors import LzuError
-from lzu_export.models.config import Fcos3dConfig
+from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
+from lzu_export.models.config import Fcos3dConfig, RetinaNetConfig
 from lzu_export.models.dcn import ModulatedDeformConv
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.resnet import Bottleneck, ResNet
+from lzu_export.models.retinanet import build_retinanet
 from lzu_export.ops.taps import tap_positions
 from samples import relative
 
@@ -165,3 +167,16 @@ def test_every_weight_is_trained() -> None:
 def test_shallow_networks_have_no_deformable_stages() -> None:
     with pytest.raises(LzuError, match="only bottlenecks convolve deformably"):
         ResNet(18, stage_with_dcn=(False, False, False, True))
+
+
+def test_checkpoints_of_other_heads_and_classes_are_refused(tmp_path: Path) -> None:
+    net = build_fcos3d(SLIM)
+    save_checkpoint(tmp_path / "same.pth", net.state_dict())
+    load_into(build_fcos3d(SLIM), load_state(tmp_path / "same.pth"), name="same.pth")
+    other = build_fcos3d(SLIM.model_copy(update={"num_classes": 7})).state_dict()
+    with pytest.raises(LzuError, match=r"checkpoint seven\.pth has 7 classes, recipe has 3"):
+        load_into(net, other, name="seven.pth")
+    flat = RetinaNetConfig(num_classes=3, base_channels=4, fpn_channels=8, feat_channels=8)
+    with pytest.raises(LzuError, match=r"checkpoint flat\.pth does not fit the model") as caught:
+        load_into(net, build_retinanet(flat).state_dict(), name="flat.pth")
+    assert "\n" not in str(caught.value)
