@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from lzu_export.errors import LzuError
-from lzu_export.pipeline import make_reference, torch_session
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.detector import WARP_FILE, fit
@@ -14,6 +13,7 @@ from lzu_export.runtime.manifest import Manifest, check_file
 from lzu_export.runtime.preprocess import ZoomedInput, check_frame
 from lzu_export.runtime.reference import Reference
 from lzu_export.runtime.sources import frames
+from lzu_export.tasks.pytorch import make_reference, torch_session
 from lzu_export.tasks.warps import stored_warp
 
 

@@ -27,10 +27,9 @@ from lzu_export.graph.targets import DEFAULTS, target_passes
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT
-from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE, Detector, open_session
+from lzu_export.runtime.detector import WARP_FILE, Detector, open_session
 from lzu_export.runtime.manifest import (
     FILE,
-    MAIN_METRIC,
     Accuracy,
     Drift,
     Engine,
@@ -42,7 +41,15 @@ from lzu_export.runtime.manifest import (
 )
 from lzu_export.runtime.preprocess import Frame, ZoomedInput, check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
-from lzu_export.runtime.reference import Reference, read_reference, subsample, write_reference
+from lzu_export.runtime.reference import read_reference, write_reference
+from lzu_export.tasks.outputs import MAIN_METRICS
+from lzu_export.tasks.pytorch import (
+    assemble,
+    image_input,
+    make_reference,
+    noise_frame,
+    torch_session,
+)
 from lzu_export.tasks.warps import Warp, make_warp
 from lzu_export.verify import compare, first_drift
 from lzu_export.workspace import Record, Workspace, exclusive
@@ -178,7 +185,6 @@ class _Export:
             import torch
 
             from lzu_export.models.trace import OPSET, trace
-            from lzu_export.tasks.detection import assemble
 
             from_source = self.recipe.input == "source"
             module = assemble(self.recipe, self.warp, from_source=from_source)
@@ -342,50 +348,17 @@ class _Export:
             )
 
     def _refuse_loss(self, accuracy: Accuracy) -> None:
+        metric = MAIN_METRICS[self.recipe.task]
         for name, metrics in accuracy.engines.items():
-            pair = metrics[MAIN_METRIC], accuracy.pytorch[MAIN_METRIC]
+            pair = metrics[metric], accuracy.pytorch[metric]
             lost = abs(pair[0] - pair[1])
             undefined = isnan(pair[0]) and isnan(pair[1])  # no object in the set
             if not (lost <= accuracy.limit or undefined):
                 raise LzuError(
-                    f"{MAIN_METRIC} of {name} differs from PyTorch's by {lost:.2f} points where "
+                    f"{metric} of {name} differs from PyTorch's by {lost:.2f} points where "
                     f"{accuracy.limit:g} is allowed; no bundle was written: verify the arrows with "
                     "--verbose, or raise tolerances.metric if so much is acceptable"
                 )
-
-
-def torch_session(recipe: Recipe, warp: Warp) -> "TorchSession":
-    """PyTorch from the frame on; imports torch.
-
-    OpenCV's resize has no twin in PyTorch: such recipes begin at the network's input.
-    """
-    from lzu_export.models.session import TorchSession
-    from lzu_export.tasks.detection import assemble
-
-    from_source = recipe.sampler != "opencv"
-    model = assemble(recipe, warp, from_source=from_source)
-    return TorchSession(model, (image_input(recipe, from_source=from_source),))
-
-
-def make_reference(
-    session: "TorchSession", prepare: ZoomedInput | None, frames: list[Frame]
-) -> Reference:
-    """PyTorch's values at every arrow for one batch of frames."""
-    batch = np.stack(frames)
-    (spec,) = session.inputs
-    values = session.all_values({spec.name: prepare(frames) if prepare else batch})
-    outputs = {name: values[name] for name in session.model.outputs}
-    arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
-    return Reference(batch, arrows, outputs)
-
-
-def noise_frame(source: tuple[int, int], seed: int) -> Frame:
-    """A smooth random picture, for recipes without an evaluation set."""
-    import cv2
-
-    generator = np.random.default_rng(seed)
-    coarse = generator.integers(0, 256, (source[0] // 8 + 2, source[1] // 8 + 2, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(coarse, (source[1], source[0])), np.uint8)
 
 
 def _current(final: Path, fingerprint: str) -> Manifest | None:
@@ -421,13 +394,6 @@ def _check_inputs(recipe: Recipe) -> None:
             "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
             "leave tensorrt-rtx out of TARGET"
         )
-
-
-def image_input(recipe: Recipe, *, from_source: bool) -> TensorSpec:
-    """The image input of a model that begins at the frame, or at the network's input."""
-    if from_source:
-        return TensorSpec(INPUT_NAMES["source"], "uint8", (recipe.batch, *recipe.source, 3))
-    return TensorSpec(INPUT_NAMES["zoomed"], "float32", (recipe.batch, 3, *recipe.network_input))
 
 
 def _portable(recipe: Recipe) -> Recipe:

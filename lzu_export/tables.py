@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_export.runtime.manifest import MAIN_METRIC, Drift, Manifest
+from lzu_export.runtime.manifest import Drift, Manifest
+from lzu_export.tasks.outputs import MAIN_METRICS
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
@@ -20,7 +21,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
     table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", overflow="fold")
     table.add_column("engine", no_wrap=True)
-    metric = MAIN_METRIC
+    (metric,) = {MAIN_METRICS[outcome.manifest.task] for outcome in outcomes}
     for heading in (f"{metric}\nPyTorch", f"{metric}\nengine", "ms\nPyTorch", "ms\nengine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("largest\ndrift", justify="right", no_wrap=True)
@@ -56,7 +57,8 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
     if accuracies:
         first = accuracies[0]
-        notes.append(f"{MAIN_METRIC}: points on {first.frames} frames of {first.dataset}")
+        metric = MAIN_METRICS[outcomes[0].manifest.task]
+        notes.append(f"{metric}: points on {first.frames} frames of {first.dataset}")
     if latencies:
         notes.append("ms: a frame from camera bytes to detections, median, on")
         notes.append(f"  {latencies[0].machine}")

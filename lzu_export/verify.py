@@ -4,11 +4,9 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
@@ -17,12 +15,13 @@ from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.compare import Cut, candidate_difference, relative_difference
+from lzu_export.runtime.compare import relative_difference
 from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE
 from lzu_export.runtime.manifest import Drift, Engine, Manifest, check_file
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
+from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.warp.tables import TablePair
 
 GRAPH_NOTE = (
@@ -105,7 +104,7 @@ def compare(
             difference = relative_difference(subsample(values[name]), reference.arrows[name])
             arrows[name] = max(arrows.get(name, 0.0), difference)
         result = shipped.run(inputs)
-        for name, difference in candidates(recipe, result, reference.outputs).items():
+        for name, difference in compare_outputs(recipe, result, reference.outputs).items():
             outputs[name] = max(outputs.get(name, 0.0), difference)
     return Drift(
         target=engine.target,
@@ -124,24 +123,6 @@ def first_drift(drift: Drift) -> str | None:
         if not difference <= drift.limit:
             return name
     return None
-
-
-def candidates(
-    recipe: Recipe, value: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]
-) -> dict[str, float]:
-    """Worst differences of the decoded candidates over a batch."""
-    worst: dict[str, float] = {}
-    for i in range(recipe.batch):
-        # Where no candidate would become a detection, the best ones are compared all the same.
-        best = float(np.max(reference["scores"][i]))
-        differences = candidate_difference(
-            {name: array[i] for name, array in value.items()},
-            {name: array[i] for name, array in reference.items()},
-            [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)],
-            floor=min(recipe.postprocess.score_threshold, best / 2),
-        )
-        worst = {name: max(worst.get(name, 0.0), d) for name, d in differences.items()}
-    return worst
 
 
 def _status(differences: Mapping[str, float], limit: float, *, itself: bool) -> str:

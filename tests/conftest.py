@@ -82,7 +82,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A frame that fits the tiny bundle."""
-    from lzu_export.pipeline import noise_frame
+    from lzu_export.tasks.pytorch import noise_frame
 
     path = tmp_path / "frame.png"
     cv2.imwrite(str(path), noise_frame((96, 160), 5))

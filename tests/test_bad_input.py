@@ -18,9 +18,9 @@ import yaml
 from lzu_export import cli
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.retinanet import build_retinanet
-from lzu_export.pipeline import noise_frame
 from lzu_export.recipes.load import validate
 from lzu_export.runtime.manifest import FILE
+from lzu_export.tasks.pytorch import noise_frame
 
 Refused = Callable[..., str]
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from lzu_export import cli
-from lzu_export.pipeline import noise_frame
 from lzu_export.runtime.manifest import FILE, read_manifest, sha256
+from lzu_export.tasks.pytorch import noise_frame
 
 
 @dataclass

@@ -13,9 +13,9 @@ from lzu_export.errors import LzuError
 from lzu_export.live import live_references
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.retinanet import build_retinanet
-from lzu_export.pipeline import noise_frame
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.runtime.manifest import Manifest, read_manifest
+from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_bundle
 
 

@@ -20,10 +20,11 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from lzu_export import pipeline
 from lzu_export.errors import LzuError
 from lzu_export.graph import lower_resample
-from lzu_export.pipeline import Outcome, export, noise_frame
+from lzu_export.pipeline import Outcome, export
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime.detector import load
 from lzu_export.runtime.manifest import FILE, read_manifest
+from lzu_export.tasks.pytorch import noise_frame
 from samples import CLASSES, saliency_file, tiny_recipe
 
 STAGES = ["trace", "reference", "derive", "build", "verify", "latency"]

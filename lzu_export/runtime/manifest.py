@@ -13,8 +13,6 @@ from lzu_export.recipes.schema import Recipe
 
 FILE = "manifest.json"
 FORMAT = 1
-MAIN_METRIC = "AP"
-"""The metric of a task that its limits and tables speak of."""
 
 
 def _json_number(value: float) -> float | str:

@@ -1,1 +1,1 @@
-"""One module a task: assemble the model from a recipe, its outputs, its comparison."""
+"""What differs between tasks: assembling the model, its warp, comparing its outputs."""

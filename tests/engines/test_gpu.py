@@ -12,7 +12,7 @@ from lzu_export.pipeline import export
 from lzu_export.recipes.load import validate
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.reference import FILE, read_reference
-from lzu_export.verify import candidates
+from lzu_export.tasks.outputs import compare_outputs
 
 pytestmark = pytest.mark.gpu
 
@@ -57,5 +57,5 @@ def test_tensorrt_rtx_engine_equals_pytorch(tiny_recipe: dict[str, Any], tmp_pat
     with TrtRunner(engine_from_path(str(outcome.folder / engine.file))) as runner:
         for reference in read_reference(outcome.folder / FILE):
             outputs = dict(runner.infer({"frame": reference.frames}))
-            differences = candidates(recipe, outputs, reference.outputs)
+            differences = compare_outputs(recipe, outputs, reference.outputs)
             assert all(value < 1e-3 for value in differences.values()), differences

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.pipeline import noise_frame
 from lzu_export.progress import Reporter
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply, write_picture
+from lzu_export.tasks.pytorch import noise_frame
 
 Run = Callable[..., dict[str, Any]]
 

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export.pipeline import noise_frame
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.draw import PALETTE, draw_detections, show_warp, zoom
+from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 
 CLASSES = ("car", "sign")
