@@ -1,6 +1,5 @@
 """FCOS3D against mmdet3d's outputs, its decode, and its export."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from golden_weights import load_golden
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.config import Fcos3dConfig, RetinaNetConfig
@@ -31,38 +31,13 @@ SLIM = Fcos3dConfig(
 )
 
 
-def golden_weight(name: str, shape: tuple[int, ...], salt: int) -> Tensor:
-    """The weights behind the golden outputs, a function of the parameter's name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()) + salt)
-    if name.endswith("running_var"):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif name.endswith("running_mean"):
-        values = 0.1 * rng.standard_normal(shape)
-    elif "conv_offset" in name:
-        values = 0.02 * rng.standard_normal(shape)
-    elif len(shape) >= 2:
-        values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-    elif name.endswith("weight"):
-        values = 0.7 * rng.uniform(0.5, 1.0, shape)
-    elif name.endswith(".scale"):
-        values = rng.uniform(0.8, 1.2, shape)
-    else:
-        values = 0.1 * rng.standard_normal(shape)
-    return torch.from_numpy(np.asarray(values, np.float32))
-
-
 @pytest.fixture(scope="module")
 def published(golden: Path) -> tuple[Fcos3d, dict[str, np.ndarray]]:
     """The network that gave the golden outputs, and those."""
-    data = dict(np.load(golden / "openmmlab_fcos3d_r50.npz"))
+    file = golden / "openmmlab_fcos3d_r50.npz"
     net = build_fcos3d(Fcos3dConfig(num_classes=10)).eval()
-    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    shapes = {name: ",".join(map(str, value.shape)) for name, value in state.items()}
-    expected = dict(zip(data["keys"].tolist(), data["shapes"].tolist(), strict=True))
-    assert shapes == {k: v for k, v in expected.items() if not k.endswith("num_batches_tracked")}
-    weights = {k: golden_weight(k, tuple(v.shape), int(data["salt"])) for k, v in state.items()}
-    net.load_state_dict(weights, strict=False)
-    return net, data
+    load_golden(net, file)
+    return net, dict(np.load(file))
 
 
 def deviations(net: Fcos3d, data: dict[str, np.ndarray]) -> np.ndarray:
