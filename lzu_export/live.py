@@ -10,10 +10,10 @@ from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.detector import WARP_FILE, fit
 from lzu_export.runtime.manifest import Manifest, check_file
-from lzu_export.runtime.preprocess import ZoomedInput, check_frame
+from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import Reference
 from lzu_export.runtime.sources import frames
-from lzu_export.tasks.pytorch import make_reference, torch_session
+from lzu_export.tasks.pytorch import make_reference, torch_detector, whole_batches
 from lzu_export.tasks.warps import stored_warp
 
 
@@ -37,16 +37,12 @@ def live_references(
     recipe = _with_checkpoint(manifest, checkpoint)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = stored_warp(dict(arrays))
-    session = torch_session(recipe, warp)
-    prepare = ZoomedInput(recipe, warp.zoom) if recipe.sampler == "opencv" else None
+    detector = torch_detector(recipe, warp)
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
         fitting = fit(frame, recipe.source) if resize else frame
         taken.append(check_frame(fitting, recipe.source, name))
-    taken += taken[-1:] * (-len(taken) % recipe.batch)
-    size = recipe.batch
-    groups = [taken[i : i + size] for i in range(0, len(taken), size)]
-    return [make_reference(session, prepare, group) for group in groups]
+    return [make_reference(detector, batch) for batch in whole_batches(taken, recipe.batch)]
 
 
 def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:

@@ -1,13 +1,14 @@
 """The compiler's driver: from a recipe to a verified bundle, stage by stage."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -15,9 +16,8 @@ import yaml
 
 from lzu_export import provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
-from lzu_export.engines import tensorrt_rtx
+from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import TensorSpec
-from lzu_export.engines.onnxruntime import time_models
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate, latencies
 from lzu_export.graph.choose import choose_lowerings
@@ -39,7 +39,7 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     sha256,
 )
-from lzu_export.runtime.preprocess import Frame, ZoomedInput, check_frame
+from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.tasks.outputs import MAIN_METRICS
@@ -48,14 +48,12 @@ from lzu_export.tasks.pytorch import (
     image_input,
     make_reference,
     noise_frame,
-    torch_session,
+    torch_detector,
+    whole_batches,
 )
 from lzu_export.tasks.warps import Warp, make_warp
 from lzu_export.verify import compare, first_drift
 from lzu_export.workspace import Record, Workspace, exclusive
-
-if TYPE_CHECKING:
-    from lzu_export.models.session import TorchSession
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +121,9 @@ class _Export:
         return make_warp(self.recipe)
 
     @cached_property
-    def torch_session(self) -> "TorchSession":
-        return torch_session(self.recipe, self.warp)
+    def pytorch(self) -> Detector:
+        """PyTorch, imported only by the stages that need it."""
+        return torch_detector(self.recipe, self.warp)
 
     @cached_property
     def dataset(self) -> EvaluationSet | None:
@@ -134,10 +133,9 @@ class _Export:
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
         _ = self.dataset  # one that cannot be opened is refused before any work
-        canonical = self._stage(
-            "trace", ["model.fp32.onnx", WARP_FILE, "recipe.yaml", "labels.txt"]
-        )
-        self._stage("reference", [REFERENCE_FILE])
+        traced = ["model.fp32.onnx", WARP_FILE, "recipe.yaml", "labels.txt"]
+        canonical = self.work.run("trace", traced, self._trace)
+        self.work.run("reference", [REFERENCE_FILE], self._reference)
         engines, drifts = [], []
         for target in self.recipe.targets:
             engine = self._engine(target)
@@ -176,10 +174,6 @@ class _Export:
             files=self.work.hashes(),
         )
 
-    def _stage(self, name: str, files: list[str]) -> Record:
-        make = {"trace": self._trace, "reference": self._reference}[name]
-        return self.work.run(name, files, make)
-
     def _trace(self) -> Record:
         with self.report.working("tracing the model"):
             import torch
@@ -203,7 +197,7 @@ class _Export:
     def _reference(self) -> Record:
         with self.report.working("running PyTorch for the reference"):
             frames = self._reference_frames()
-            references = [make_reference(self.torch_session, self._zoomed_input, f) for f in frames]
+            references = [make_reference(self.pytorch, batch) for batch in frames]
         write_reference(self.work.path(REFERENCE_FILE), references)
         return {}
 
@@ -242,19 +236,13 @@ class _Export:
         }
 
     def _open_engine(self, file: str) -> Record:
-        from lzu_export.engines.onnxruntime import OnnxRuntimeSession, version
-
-        session = OnnxRuntimeSession(self.work.path(file))
-        return _built(version(), (), session.inputs, session.outputs, 0.0)
+        session = onnxruntime.OnnxRuntimeSession(self.work.path(file))
+        return _built(onnxruntime.version(), (), session.inputs, session.outputs, 0.0)
 
     def _build_rtx(self, onnx_file: str, file: str) -> Record:
-        import time
-
-        from lzu_export.engines.tensorrt_rtx import build
-
         start = time.perf_counter()
         with self.report.working("building the TensorRT-RTX engine"):
-            built = build(
+            built = tensorrt_rtx.build(
                 self.work.path(onnx_file),
                 self.work.path(file),
                 compute_capabilities=self.recipe.compute_capabilities,
@@ -306,21 +294,12 @@ class _Export:
 
     def _detectors(self, engines: list[Engine]) -> dict[str, Detector]:
         arrays = self.warp.arrays()
-        as_torch = self.recipe
-        if self.recipe.sampler != "opencv":
-            as_torch = self.recipe.model_copy(update={"input": "source"})
-        detectors = {"pytorch": Detector(as_torch, self.torch_session, arrays)}
+        detectors = {"pytorch": self.pytorch}
         for engine in engines:
             session = open_session(engine, self.work.path(engine.file))
             name = f"{engine.target}/{engine.precision}"
             detectors[name] = Detector(self.recipe, session, arrays)
         return detectors
-
-    @cached_property
-    def _zoomed_input(self) -> ZoomedInput | None:
-        """What stands before a PyTorch model that begins at the network's input."""
-        opencv = self.recipe.sampler == "opencv"
-        return ZoomedInput(self.recipe, self.warp.zoom) if opencv else None
 
     def _reference_frames(self) -> list[list[Frame]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
@@ -333,8 +312,7 @@ class _Export:
         ]
         if not chosen:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
-        chosen += chosen[-1:] * (-len(chosen) % size)
-        return [chosen[i : i + size] for i in range(0, len(chosen), size)]
+        return whole_batches(chosen, size)
 
     def _refuse_drift(self, drift: Drift) -> None:
         name = first_drift(drift)
@@ -411,7 +389,7 @@ def _portable(recipe: Recipe) -> Recipe:
 
 
 def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[float]:
-    return time_models([model.SerializeToString() for model in models])
+    return onnxruntime.time_models([model.SerializeToString() for model in models])
 
 
 def _built(

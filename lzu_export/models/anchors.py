@@ -45,10 +45,7 @@ def grid_anchors(
     Raises:
         LzuError: the numbers of sizes and strides differ.
     """
-    if len(level_sizes) != len(strides):
-        raise LzuError(
-            f"{len(level_sizes)} level sizes but {len(strides)} strides; give one stride per level"
-        )
+    check_levels(level_sizes, strides)
     levels = []
     for (height, width), stride in zip(level_sizes, strides, strict=True):
         rows, columns = np.meshgrid(
@@ -57,3 +54,11 @@ def grid_anchors(
         shifts = np.stack([columns, rows, columns, rows], axis=-1).astype(np.float32)
         levels.append((shifts[:, :, None] + base_anchors(stride, spec)).reshape(-1, 4))
     return levels
+
+
+def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> None:
+    """Refuse other numbers of level sizes and strides."""
+    if len(level_sizes) != len(strides):
+        raise LzuError(
+            f"{len(level_sizes)} level sizes but {len(strides)} strides; give one stride per level"
+        )

@@ -24,7 +24,12 @@ LISTED = 3
 
 
 def load_state(path: str | os.PathLike[str]) -> State:
-    """The weights in a checkpoint file, by the names of OpenMMLab's modules.
+    """The weights in a checkpoint file alone, see `load_checkpoint`."""
+    return load_checkpoint(path)[0]
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
+    """The weights in a checkpoint file, by the names of OpenMMLab's modules, and their notes.
 
     Accepted are a bare state dict, one under `state_dict` and, where that is absent, mmengine's
     `ema_state_dict`. Both generations of OpenMMLab's EMA hook swap the averaged weights into
@@ -33,7 +38,8 @@ def load_state(path: str | os.PathLike[str]) -> State:
     preferred and its `ema_` twins are dropped.
 
     Returns:
-        Tensors on the CPU by name, without the prefix `module.`; floating point as float32.
+        Tensors on the CPU by name, without the prefix `module.`; floating point as float32. Then
+        the texts under `meta`: what `save_checkpoint` was told to remember, if it made the file.
 
     Raises:
         LzuError: the file is missing, damaged, holds anything but data, or holds no weights.
@@ -63,24 +69,18 @@ def load_state(path: str | os.PathLike[str]) -> State:
             "key state_dict"
         )
     twins = {_ema_name(name) for name in named}
-    return {
+    weights = {
         name: value.float() if value.is_floating_point() else value
         for name, value in named.items()
         if name not in twins
     }
+    return weights, _texts(content.get("meta"))
 
 
-def load_meta(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What `save_checkpoint` remembered about the weights; empty for anybody else's file.
-
-    Raises:
-        LzuError: as `load_state`.
-    """
-    content = _read(Path(path))
-    meta = content.get("meta") if isinstance(content, Mapping) else None
+def _texts(meta: Any) -> dict[str, str]:
     if not isinstance(meta, Mapping):
         return {}
-    return {str(k): v for k, v in meta.items() if isinstance(v, str)}
+    return {str(key): value for key, value in meta.items() if isinstance(value, str)}
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:

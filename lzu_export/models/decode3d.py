@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lzu_export.errors import LzuError
 from lzu_export.limits import MAX_TOPK
+from lzu_export.models.anchors import check_levels
 from lzu_export.models.shapes import static_shape
 
 BOX = 9
@@ -28,10 +29,7 @@ def level_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int])
     Raises:
         LzuError: the numbers of sizes and strides differ.
     """
-    if len(level_sizes) != len(strides):
-        raise LzuError(
-            f"{len(level_sizes)} level sizes but {len(strides)} strides; give one stride per level"
-        )
+    check_levels(level_sizes, strides)
     levels = []
     for (height, width), stride in zip(level_sizes, strides, strict=True):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

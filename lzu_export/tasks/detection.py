@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.models.anchors import grid_anchors
-from lzu_export.models.checkpoint import load_into, load_meta, load_state
+from lzu_export.models.checkpoint import load_checkpoint, load_into
 from lzu_export.models.retinanet import build_retinanet, decode
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes import Recipe
@@ -55,8 +55,9 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> ZoomedModel:
     model = build_retinanet(recipe.model)
     path = recipe.checkpoint.get(recipe.variant)
     if path is not None:
-        check_trained_warp(recipe, warp.saliency, load_meta(path), str(path))
-        load_into(model, load_state(path), name=str(path))
+        state, meta = load_checkpoint(path)
+        check_trained_warp(recipe, warp.saliency, meta, str(path))
+        load_into(model, state, name=str(path))
     else:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(model, recipe.random_weights)

@@ -10,13 +10,12 @@ import numpy as np
 
 from lzu_export.engines.base import TensorSpec
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.detector import INPUT_NAMES
-from lzu_export.runtime.preprocess import Frame, ZoomedInput
+from lzu_export.runtime.detector import INPUT_NAMES, Detector
+from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.tasks.warps import Warp
 
 if TYPE_CHECKING:
-    from lzu_export.models.session import TorchSession
     from lzu_export.models.zoom import ZoomedModel
 
 
@@ -34,28 +33,37 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
     return tasks[recipe.task](recipe, warp, from_source=from_source)
 
 
-def torch_session(recipe: Recipe, warp: Warp) -> "TorchSession":
-    """PyTorch from the frame on; imports torch.
+def torch_detector(recipe: Recipe, warp: Warp) -> Detector:
+    """PyTorch as a detector from the frame on; imports torch.
 
-    OpenCV's resize has no twin in PyTorch: such recipes begin at the network's input.
+    It zooms by itself, whatever the engines do. Only OpenCV's resize has no twin in PyTorch: there
+    it begins at the network's input.
     """
     from lzu_export.models.session import TorchSession
 
     from_source = recipe.sampler != "opencv"
+    whole = recipe.model_copy(update={"input": "source"}) if from_source else recipe
     model = assemble(recipe, warp, from_source=from_source)
-    return TorchSession(model, (image_input(recipe, from_source=from_source),))
+    session = TorchSession(model, (image_input(recipe, from_source=from_source),))
+    return Detector(whole, session, warp.arrays())
 
 
-def make_reference(
-    session: "TorchSession", prepare: ZoomedInput | None, frames: list[Frame]
-) -> Reference:
-    """PyTorch's values at every arrow for one batch of frames."""
-    batch = np.stack(frames)
-    (spec,) = session.inputs
-    values = session.all_values({spec.name: prepare(frames) if prepare else batch})
+def make_reference(detector: Detector, frames: list[Frame]) -> Reference:
+    """A `torch_detector`'s values at every arrow for one batch of frames."""
+    from lzu_export.models.session import TorchSession
+
+    session = detector.session
+    assert isinstance(session, TorchSession), "references are PyTorch's"
+    values = session.all_values(detector.prepare(frames))
     outputs = {name: values[name] for name in session.model.outputs}
     arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
-    return Reference(batch, arrows, outputs)
+    return Reference(np.stack(frames), arrows, outputs)
+
+
+def whole_batches(frames: list[Frame], size: int) -> list[list[Frame]]:
+    """Group frames; the last one fills up a short end, since a static batch has none."""
+    filled = frames + frames[-1:] * (-len(frames) % size)
+    return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
 def noise_frame(source: tuple[int, int], seed: int) -> Frame:

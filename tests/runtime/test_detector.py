@@ -16,7 +16,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.manifest import read_manifest
-from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.tasks.pytorch import noise_frame, torch_detector
 from lzu_export.tasks.warps import make_warp
 
 SECONDS = 1.0
@@ -86,12 +86,9 @@ def test_loads_fast_and_without_torch(tiny_bundle: Path) -> None:
 
 def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[str, Any]) -> None:
     """The same boxes, scores and labels from the frame on."""
-    from lzu_export.tasks.pytorch import torch_session
-
     recipe = validate(tiny_recipe, "tiny")
-    warp = make_warp(recipe)
     frame = noise_frame(recipe.source, seed=7)
-    wanted = Detector(recipe, torch_session(recipe, warp), warp.arrays())(frame)
+    wanted = torch_detector(recipe, make_warp(recipe))(frame)
     got = load(tiny_bundle)(frame)
     assert len(wanted) > 10
     np.testing.assert_array_equal(got.labels, wanted.labels)
