@@ -78,19 +78,18 @@ def graph_model(
     return model
 
 
+def warp_node(x: str, y: str, shape: tuple[int, ...], *, name: str) -> onnx.NodeProto:
+    """One `lzu::SeparableResample` of `x`, of this shape, by the tables `rows` and `cols`."""
+    size = {"height": shape[2], "width": shape[3]}
+    inputs = [x, "rows", "cols"]
+    return helper.make_node("SeparableResample", inputs, [y], name=name, domain="lzu", **size)
+
+
 def warp_model(
     shape: tuple[int, ...], rows: Table, cols: Table, *, body: bool = True
 ) -> onnx.ModelProto:
     """One `lzu::SeparableResample` from `x` to `warped`, with its function body."""
-    node = helper.make_node(
-        "SeparableResample",
-        ["x", "rows", "cols"],
-        ["warped"],
-        name="warp",
-        domain="lzu",
-        height=shape[2],
-        width=shape[3],
-    )
+    node = warp_node("x", "warped", shape, name="warp")
     out = (*shape[:2], rows.shape[1], cols.shape[1])
     model = graph_model([node], {"x": shape}, {"warped": out}, {"rows": rows, "cols": cols})
     model.opset_import.append(helper.make_opsetid("lzu", 1))

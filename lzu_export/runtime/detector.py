@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.manifest import Engine, Manifest, check_file, read_manifest
 from lzu_export.runtime.postprocess import suppress
-from lzu_export.runtime.preprocess import Frame, ZoomedInput, check_frame
+from lzu_export.runtime.preprocess import Frame, Taps, ZoomedInput, check_frame, taps
 from lzu_export.warp.tables import TablePair
 
 WARP_FILE = "warp.npz"
@@ -101,6 +102,12 @@ class Detector:
             frames = [fit(frame, source) for frame in frames]
         image = self._zoom(frames) if self._zoom is not None else np.stack(frames)
         return {INPUT_NAMES[self.recipe.input]: image}
+
+    @cached_property
+    def zoom_taps(self) -> tuple[Taps, Taps]:
+        """Rows and columns of the zoom, for pictures of it: a video asks in every frame."""
+        height, width = self.recipe.source
+        return taps(self.warp["zoom_rows"], height), taps(self.warp["zoom_cols"], width)
 
     def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections:
         """Suppress one frame's candidates; `size` is the frame's, for those that were resized.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.runtime.detector import Detections, Detector, fit
-from lzu_export.runtime.preprocess import Frame, resample, taps
+from lzu_export.runtime.preprocess import Frame, resample
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; BGR.
 PALETTE = (
@@ -82,10 +82,7 @@ def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
 
 def zoom(detector: Detector, frame: Frame) -> Frame:
     """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
-    source = detector.recipe.source
-    rows = taps(detector.warp["zoom_rows"], source[0])
-    cols = taps(detector.warp["zoom_cols"], source[1])
-    image = resample(fit(frame, source), rows, cols)
+    image = resample(fit(frame, detector.recipe.source), *detector.zoom_taps)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 

@@ -20,7 +20,7 @@ from lzu_export.graph.lower_resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
-from samples import random_tables, run_onnx, warp_model
+from samples import random_tables, run_onnx, warp_model, warp_node
 
 SHAPE = (1, 4, 40, 100)
 
@@ -29,15 +29,7 @@ def two_warps() -> onnx.ModelProto:
     """x -> warped -> relu -> `again` (a second warp) -> neg -> y."""
     rows, cols = random_tables(0, SHAPE[2:], SHAPE[2:])
     model = warp_model(SHAPE, rows, cols)
-    again = helper.make_node(
-        "SeparableResample",
-        ["positive", "rows", "cols"],
-        ["again"],
-        name="warp_again",
-        domain="lzu",
-        height=SHAPE[2],
-        width=SHAPE[3],
-    )
+    again = warp_node("positive", "again", SHAPE, name="warp_again")
     model.graph.node.append(helper.make_node("Relu", ["warped"], ["positive"], name="rectify"))
     model.graph.node.append(again)
     model.graph.node.append(helper.make_node("Neg", ["again"], ["y"], name="negate"))
