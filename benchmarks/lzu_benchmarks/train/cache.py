@@ -33,6 +33,15 @@ class Targets(NamedTuple):
     ignored: NDArray[np.int64]
 
 
+def keyed_folder(folder: str | Path, *key: bytes) -> Path:
+    """The folder below `folder` for frames that depend on the key.
+
+    The renderer's sources are part of it: stale frames would be trained on without a word.
+    """
+    sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
+    return Path(folder) / sha256(b"".join([*key, *sources])).hexdigest()[:12]
+
+
 def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:
     """(n, 4) boxes in source pixels of objects to be learnt, from the first training sequences."""
     first, _ = SPLITS["train"]
@@ -75,10 +84,7 @@ class Cache:
         sequences: int,
         processes: int = 2,
     ) -> None:
-        # The renderer's sources too: stale frames would be trained on without a word.
-        sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
-        key = b"".join([repr((setup, sequences)).encode(), saliency.tobytes(), *sources])
-        self.folder = Path(folder) / sha256(key).hexdigest()[:12]
+        self.folder = keyed_folder(folder, repr((setup, sequences)).encode(), saliency.tobytes())
         self.count = sequences * len(range(0, LENGTH, EVERY))
         if not (self.folder / "targets.npz").exists():
             self._make(setup, saliency, sequences, processes)

@@ -30,6 +30,7 @@ from lzu_benchmarks.train.cache import (
 )
 from lzu_benchmarks.train.figures import compare, machine, readme
 from lzu_benchmarks.train.loss import detection_loss
+from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
@@ -115,25 +116,12 @@ def train(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     detector = Detector(setup, saliency).train()
-    for parameter in detector.parameters():  # convolutions follow the layout of their weights
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    channels_last(detector)
     images = cache.images("uniform" if saliency is None else "fixed")
     anchors = torch.from_numpy(np.concatenate(setup.anchors()))
-    decayed = [p for p in detector.parameters() if p.ndim > 1]
-    plain = [p for p in detector.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=rate
-    )
     steps = max(2, round(epochs * cache.count / batch))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.2, div_factor=20, final_div_factor=100
-    )
-    random = np.random.Generator(np.random.PCG64(seed))
-    order = np.concatenate(
-        [random.permutation(cache.count) for _ in range(int(np.ceil(epochs)) + 1)]
-    )
-    flips = random.random(len(order)) < 0.5
+    optimizer, schedule = optimiser(detector, rate, steps)
+    order, flips = sampling_order(cache.count, epochs, seed)
     losses: list[float] = []
     began = time.time()
     for step in range(steps):
