@@ -10,10 +10,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.schema import Recipe
+from lzu_export.recipes.schema import Recipe, recipe_class
 
 FOLDER = Path(__file__).parent
-DEFAULT = {"det": "det-demo"}
+DEFAULT = {"det": "det-demo", "seg": "seg-demo", "det3d": "det3d-demo"}
 """The recipe that a task name stands for."""
 LONGEST_VALUE = 40
 """Characters of a refused value that are shown."""
@@ -72,9 +72,13 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 def validate(data: Mapping[str, Any], where: str) -> Recipe:
     """Turn plain data into a recipe, or name the first thing wrong with it."""
     try:
-        return Recipe.model_validate(data)
+        of_task = recipe_class(data)
+    except ValueError as error:
+        raise LzuError(f"recipe {where}: {error}") from error
+    try:
+        return of_task.model_validate(data)
     except ValidationError as error:
-        raise LzuError(f"recipe {where}: {_first_problem(error)}") from error
+        raise LzuError(f"recipe {where}: {_first_problem(error, of_task)}") from error
 
 
 def _find(name: str) -> Path:
@@ -102,8 +106,12 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
         data["checkpoint"] = {key: absolute(value) for key, value in checkpoint.items()}
     if isinstance(evaluation := data.get("evaluation"), dict):
         dataset = evaluation.get("dataset")
-        if isinstance(dataset, str) and dataset.endswith(".json"):  # else it is the name of a set
+        if isinstance(dataset, str) and _is_path(dataset):  # else it is the name of a set
             evaluation["dataset"] = absolute(dataset)
+
+
+def _is_path(dataset: str) -> bool:
+    return dataset.endswith(".json") or os.sep in dataset
 
 
 def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
@@ -115,12 +123,12 @@ def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
     problem = error.errors()[0]
     # Pydantic marks the key of a dictionary, where that is at fault, with a last part.
     location = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(tuple(problem["loc"][:-1]))
+        known = _known_keys(of_task, tuple(problem["loc"][:-1]))
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
         return f"unknown key {location}; {hint}"
@@ -137,11 +145,11 @@ def _first_problem(error: ValidationError) -> str:
     return f"{location} is {given} but must be {wanted}; change it"
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    model: Any = Recipe
+def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
+    model: Any = of_task
     for part in location:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         model = field.annotation if field is not None else None
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return sorted(Recipe.model_fields)
+            return sorted(of_task.model_fields)
     return sorted(model.model_fields)

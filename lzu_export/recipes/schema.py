@@ -1,12 +1,12 @@
-"""The one schema of all recipes."""
+"""The schema of all recipes: what tasks share, then a class for each task."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lzu_export.limits import MAX_TOPK
-from lzu_export.models.config import RetinaNetConfig
+from lzu_export.models.config import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
 from lzu_export.warp.geometry import Edge, Geometry, Level, level_sizes, padded_size
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
@@ -39,26 +39,68 @@ class WarpSettings(Section):
     """Where the fixed warp comes from and how its geometry is read."""
 
     saliency: Path | None = None
-    """A saliency map (.npy, or the released .pkl read as data) or COCO annotations (.json) of the
-    training boxes. A relative path is relative to the recipe."""
+    """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
+    detection COCO annotations (.json) of the training boxes, for segmentation a folder of the
+    training label maps. A relative path is relative to the recipe."""
     lattice: Size = (31, 51)
     fwhm: float = Field(10.0, gt=0)
     anti_crop: bool = True
-    amplitude: float = Field(1.0, gt=0)
-    bandwidth: float = Field(64.0, gt=0)
     geometry: Geometry = "consistent"
     unfilled: tuple[Edge, ...] | None = None
     """Edges of every level that the code which trained a `published` model left unfilled; that
     geometry asks for it to be said, if only as an empty list."""
 
 
-class Postprocess(Section):
+class BoxWarpSettings(WarpSettings):
+    """A warp whose saliency is the density of boxes."""
+
+    amplitude: float = Field(1.0, gt=0)
+    bandwidth: float = Field(64.0, gt=0)
+
+
+class LabelWarpSettings(WarpSettings):
+    """A warp whose saliency stands on the boundaries between labels."""
+
+    boundary: float = Field(1.0, gt=0)
+    """Saliency of pixels at a boundary, when it is made from label maps."""
+    background: float = Field(0.1, gt=0)
+    """Saliency of all others."""
+    unzoom_scale: int = Field(1, ge=1, le=8)
+    """Cells of the unzoomed map per cell of the level, on each axis. The zoom brings in detail
+    that a grid of the level's own size cannot hold where the warp magnifies. The uniform variant is
+    then upsampled alike, so that both heads work at one resolution."""
+
+
+class DetPostprocess(Section):
     """From raw head outputs to detections."""
 
     candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
     score_threshold: float = Field(0.05, ge=0, lt=1)
     iou_threshold: float = Field(0.5, gt=0, le=1)
     max_detections: int = Field(100, gt=0)
+
+
+class SegPostprocess(Section):
+    """From logits to a class map at the source's resolution."""
+
+    upsampling: Literal["half-pixel", "in-phase"] = "half-pixel"
+    """How the cells of the logits lie on the canvas while they are resized: edge on edge, as
+    mmseg's align_corners=False, or cell i on pixel stride * i, where the `consistent` geometry and
+    strided convolutions have it. Take the one the model was trained with."""
+    logits: bool = False
+    """Whether the engine returns the resized logits besides the class map."""
+
+
+class Det3dPostprocess(Section):
+    """From raw head outputs to boxes in the camera's frame, and the merge of a rig's cameras."""
+
+    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    iou_threshold: float = Field(0.8, gt=0, le=1)
+    max_detections: int = Field(200, gt=0)
+    rig_score_threshold: float = Field(0.01, ge=0, lt=1)
+    rig_iou_threshold: float = Field(0.05, gt=0, le=1)
+    rig_max_detections: int = Field(500, gt=0)
 
 
 class LoweringSettings(Section):
@@ -72,7 +114,8 @@ class Evaluation(Section):
     """Frames the accuracy is measured on, and those that make the reference."""
 
     dataset: str | None = None
-    """`demo`, or the path of COCO annotations beside an `images` folder; none: no accuracy."""
+    """`demo`, the path of COCO annotations (.json) beside a folder `images`, or, for segmentation,
+    a folder of `images` and `labels`; none: no accuracy."""
     frames: int | None = Field(None, gt=0)
     """At most this many frames, evenly spread; all by default."""
 
@@ -87,24 +130,34 @@ class Tolerances(Section):
 
 
 class Recipe(Section):
-    """Everything about one export."""
+    """Everything about one export that does not depend on the task; see its subclasses."""
 
     name: str
-    task: Literal["det"]
+    task: str
     source: Size
-    scale: float = Field(0.5, gt=0, le=4)
+    """Of the camera's frame."""
+    crop: Size | None = None
+    """The centred part of the frame that is looked at; all of it by default."""
+    source_multiple: int = Field(1, gt=0)
+    """Before the zoom, zeros are put at the bottom and right of the normalised frame up to a
+    multiple of this, and the warp spans them too: 32 in the released nuScenes models."""
+    reduce: int = Field(1, gt=0)
+    """Only every so many rows and columns of the frame are used, as if the camera had so few: the
+    regime of upsampling, where the canvas is larger than what it is sampled from."""
+    scale: float = Field(0.5, gt=0, le=8)
+    """Canvas over source, or over the crop."""
     variant: Variant = "fixed"
     input: Literal["source", "zoomed"] = "source"
     sampler: Literal["bilinear", "antialiased", "opencv"] = "bilinear"
     batch: int = Field(1, gt=0)
     warp: WarpSettings = WarpSettings()
     normalisation: Normalisation = Normalisation()
-    model: RetinaNetConfig
+    model: RetinaNetConfig | PSPNetConfig | Fcos3dConfig
     classes: tuple[str, ...] = Field(min_length=1)
     checkpoint: dict[Variant, Path] = {}
     random_weights: int | None = Field(None, ge=0)
     """Seed of untrained weights, for timing only: used where no checkpoint is given."""
-    postprocess: Postprocess = Postprocess()
+    postprocess: DetPostprocess | SegPostprocess | Det3dPostprocess
     precision: tuple[Precision, ...] = ("fp32",)
     targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     compute_capabilities: tuple[str, ...] = ()
@@ -125,6 +178,10 @@ class Recipe(Section):
                 "sampler opencv is OpenCV's resize in the runtime: it needs variant uniform and "
                 "input zoomed"
             )
+        if self.sampler == "opencv" and self.source_multiple > 1:
+            raise ValueError(
+                "sampler opencv is OpenCV's resize, which pads nothing: set source_multiple to 1"
+            )
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets lists {', '.join(self.targets)}; give each once")
         if self.warp.geometry == "published" and self.warp.unfilled is None:
@@ -137,6 +194,20 @@ class Recipe(Section):
                 "warp.unfilled belongs to the geometry published; set warp.geometry to published "
                 "or remove warp.unfilled"
             )
+        self._check_sizes()
+        return self
+
+    def _check_sizes(self) -> None:
+        if self.crop is not None and any(c > n for c, n in zip(self.crop, self.source, strict=True)):
+            raise ValueError(
+                f"crop {self.crop[0]}x{self.crop[1]} is larger than the source "
+                f"{self.source[0]}x{self.source[1]}; lower it"
+            )
+        if self.reduce > min(self.view):
+            raise ValueError(
+                f"reduce {self.reduce} leaves one row or column of {self.view[0]}x{self.view[1]}; "
+                "lower it"
+            )
         height, width = self.canvas
         if height < 1 or width < 1:
             raise ValueError(
@@ -148,16 +219,39 @@ class Recipe(Section):
                 f"scale {self.scale} makes a {height}x{width} canvas, less than half a cell of "
                 f"the stride-{smallest} level; raise the scale or drop levels"
             )
-        return self
 
     @property
-    def canvas(self) -> tuple[int, int]:
+    def view(self) -> Size:
+        """(height, width) of what is looked at, in pixels of the frame."""
+        return self.crop or self.source
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(row, column) of the view's first pixel in the frame."""
+        height, width = self.view
+        return (self.source[0] - height) // 2, (self.source[1] - width) // 2
+
+    @property
+    def picture(self) -> Size:
+        """(height, width) of what the zoom samples: the view, reduced."""
+        height, width = self.view
+        return -(-height // self.reduce), -(-width // self.reduce)
+
+    @property
+    def span(self) -> Size:
+        """(height, width) in pixels of the picture, its padding included, that the warp spans."""
+        height, width = padded_size(self.view, self.source_multiple)
+        return -(-height // self.reduce), -(-width // self.reduce)
+
+    @property
+    def canvas(self) -> Size:
         """(height, width) of the zoomed image before padding."""
         # The slack undoes binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
-        return int(self.source[0] * self.scale + 1e-6), int(self.source[1] * self.scale + 1e-6)
+        height, width = self.view
+        return int(height * self.scale + 1e-6), int(width * self.scale + 1e-6)
 
     @property
-    def network_input(self) -> tuple[int, int]:
+    def network_input(self) -> Size:
         """(height, width) of the padded canvas, what the backbone sees."""
         return padded_size(self.canvas, PAD_MULTIPLE)
 
@@ -165,6 +259,26 @@ class Recipe(Section):
     def levels(self) -> list[Level]:
         """Stride and size of every feature level."""
         return level_sizes(self.canvas, self.model.strides, PAD_MULTIPLE)
+
+    @property
+    def unzoom_scale(self) -> int:
+        """Cells of an unzoomed map per cell of its level."""
+        return 1
+
+    @property
+    def label(self) -> str:
+        """Name of the bundle's folder, such as `fixed-0.5x`."""
+        reduced = f"-reduced{self.reduce}" if self.reduce > 1 else ""
+        return f"{self.variant}-{self.scale:g}x{reduced}"
+
+
+class DetRecipe(Recipe):
+    """2-D detection: RetinaNet."""
+
+    task: Literal["det"]
+    warp: BoxWarpSettings = BoxWarpSettings()
+    model: RetinaNetConfig
+    postprocess: DetPostprocess = DetPostprocess()
 
     @property
     def candidates(self) -> list[int]:
@@ -178,7 +292,68 @@ class Recipe(Section):
         per_cell = self.model.per_cell * self.model.num_classes
         return [level.size[0] * level.size[1] * per_cell for level in self.levels]
 
+
+class SegRecipe(Recipe):
+    """Semantic segmentation: PSPNet."""
+
+    task: Literal["seg"]
+    warp: LabelWarpSettings = LabelWarpSettings()
+    model: PSPNetConfig
+    postprocess: SegPostprocess = SegPostprocess()
+
     @property
-    def label(self) -> str:
-        """Name of the bundle's folder, such as `fixed-0.5x`."""
-        return f"{self.variant}-{self.scale:g}x"
+    def unzoom_scale(self) -> int:
+        """See `LabelWarpSettings`."""
+        return self.warp.unzoom_scale
+
+
+class Det3dRecipe(Recipe):
+    """Monocular 3-D detection: FCOS3D."""
+
+    task: Literal["det3d"]
+    warp: BoxWarpSettings = BoxWarpSettings()
+    model: Fcos3dConfig
+    postprocess: Det3dPostprocess = Det3dPostprocess()
+    attributes: tuple[str, ...] = ()
+    """Names of the model's attributes; numbers stand for those without one."""
+
+    @model_validator(mode="after")
+    def _named(self) -> "Det3dRecipe":
+        if self.attributes and len(self.attributes) != self.model.num_attributes:
+            raise ValueError(
+                f"attributes lists {len(self.attributes)} names but model.num_attributes is "
+                f"{self.model.num_attributes}; make them equal, or leave the names out"
+            )
+        return self
+
+    @property
+    def candidates(self) -> list[int]:
+        """Number of candidates that the decode keeps of every level."""
+        most = self.postprocess.candidates_per_level
+        return [min(most, entries) for entries in self.entries]
+
+    @property
+    def entries(self) -> list[int]:
+        """Number of cells of every level, of which candidates are taken."""
+        return [level.size[0] * level.size[1] for level in self.levels]
+
+
+TASKS: dict[str, type[Recipe]] = {"det": DetRecipe, "seg": SegRecipe, "det3d": Det3dRecipe}
+"""The class of a task's recipes."""
+
+AnyRecipe: TypeAlias = Annotated[
+    DetRecipe | SegRecipe | Det3dRecipe, Field(discriminator="task")
+]
+"""For what contains a recipe of any task."""
+
+
+def recipe_class(data: Any) -> type[Recipe]:
+    """The class that plain data names by its task.
+
+    Raises:
+        ValueError: it names none.
+    """
+    task = data.get("task") if isinstance(data, dict) else None
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"task is {task!r} but must be one of {', '.join(TASKS)}; change it")
+    return TASKS[task]

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.schema import Recipe
+from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def _json_number(value: float) -> float | str:
@@ -105,7 +105,7 @@ class Manifest(_Section):
     task: str
     variant: str
     precision: tuple[str, ...]
-    recipe: Recipe
+    recipe: AnyRecipe
     fingerprint: str
     checkpoint: dict[str, str]
     warp: dict[str, str]

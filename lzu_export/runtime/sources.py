@@ -1,12 +1,14 @@
 """Frames from an image, a folder of images or a video file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.limits import IGNORED
 from lzu_export.runtime.preprocess import Frame
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
@@ -104,3 +106,28 @@ def _video(path: Path) -> Iterator[tuple[str, Frame]]:
             raise LzuError(f"{path} holds no frame; check that the video is whole")
 
     return generate()
+
+
+def read_labels(path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
+    """A label map (H, W) of class numbers, `IGNORED` where no class is meant, from a PNG.
+
+    Raises:
+        LzuError: the file is unreadable, no map of one 8-bit channel, or holds an unknown label.
+    """
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        raise LzuError(f"label map {path} cannot be read; give a PNG")
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise LzuError(
+            f"label map {path} is {labels.dtype} of shape {labels.shape}; give one channel of "
+            "8-bit class numbers"
+        )
+    unknown = np.unique(labels[(labels >= len(classes)) & (labels != IGNORED)])
+    if unknown.size:
+        listed = ", ".join(map(str, unknown[:3].tolist())) + (", ..." if unknown.size > 3 else "")
+        raise LzuError(
+            f"label map {path} holds the label {listed}, which is neither one of the "
+            f"{len(classes)} classes (0 to {len(classes) - 1}) nor the ignored {IGNORED}; map its "
+            "labels to these"
+        )
+    return np.asarray(labels, np.uint8)

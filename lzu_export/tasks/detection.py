@@ -10,7 +10,7 @@ from lzu_export.models.checkpoint import load_checkpoint, load_into
 from lzu_export.models.retinanet import build_retinanet, decode
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes import Recipe
-from lzu_export.tasks.warps import Warp, box_scale, check_trained_warp
+from lzu_export.tasks.warps import Warp, canvas_step, check_trained_warp
 
 GROUPS = ("cls", "bbox")
 OUTPUTS = ("boxes", "scores", "labels")
@@ -30,7 +30,7 @@ class Decode(nn.Module):
             self.register_buffer(f"anchors_{i}", torch.from_numpy(each), persistent=False)
         self.levels, self.canvas = len(levels), recipe.canvas
         self.k_per_level = recipe.postprocess.candidates_per_level
-        scale_y, scale_x = box_scale(recipe)
+        scale_y, scale_x = canvas_step(recipe)
         scale = torch.tensor([scale_x, scale_y, scale_x, scale_y])
         self.register_buffer("scale", scale, persistent=False)
 

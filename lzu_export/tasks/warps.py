@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import WarpSettings
+from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
+from lzu_export.runtime.sources import read_labels
 from lzu_export.warp.geometry import canvas_to_source
 from lzu_export.warp.knots import separable_knots
-from lzu_export.warp.saliency import Array, box_saliency, load_saliency, uniform_saliency
+from lzu_export.warp.saliency import (
+    Array,
+    boundary_saliency,
+    box_saliency,
+    load_saliency,
+    uniform_saliency,
+)
 from lzu_export.warp.tables import TablePair, unzoom_tables, zoom_tables
 
 
@@ -28,7 +36,7 @@ class Warp:
     knots_y: Array
     zoom: TablePair
     unzoom: list[list[TablePair]] | None
-    """Per level the pairs that add up to its unzoom; None for the uniform variant."""
+    """Per level the pairs that add up to its unzoom; None where the levels stay as they are."""
 
     def arrays(self) -> dict[str, Any]:
         """Everything by name, for `warp.npz`."""
@@ -69,19 +77,19 @@ def stored_warp(arrays: Mapping[str, Any]) -> Warp:
 def make_warp(recipe: Recipe) -> Warp:
     """Compute the recipe's warp: the identity for `uniform`, else from its saliency.
 
+    The uniform variant has an unzoom too where the recipe asks for a finer map than the level's.
+
     Raises:
         LzuError: no saliency is given, or it cannot be read or does not fit.
     """
     settings = recipe.warp
     uniform = recipe.variant == "uniform"
-    saliency = (
-        uniform_saliency(settings.lattice) if uniform else read_saliency(settings, recipe.source)
-    )
+    saliency = uniform_saliency(settings.lattice) if uniform else read_saliency(recipe)
     knots_x, knots_y = separable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
     antialias = recipe.sampler == "antialiased"
-    zoom = zoom_tables(knots_x, knots_y, recipe.source, recipe.canvas, antialias=antialias)
+    zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas, antialias=antialias)
     unzoom = None
-    if not uniform:
+    if not uniform or recipe.unzoom_scale > 1:
         unzoom = [
             unzoom_tables(
                 knots_x,
@@ -89,31 +97,74 @@ def make_warp(recipe: Recipe) -> Warp:
                 level,
                 recipe.canvas,
                 geometry=settings.geometry,
-                unfilled=settings.unfilled or (),
+                unfilled=() if uniform else settings.unfilled or (),
+                scale=recipe.unzoom_scale,
             )
             for level in recipe.levels
         ]
     return Warp(saliency, knots_x, knots_y, zoom, unzoom)
 
 
-def read_saliency(settings: WarpSettings, source: tuple[int, int]) -> Array:
-    """The recipe's saliency (h, w): a map, or made from the boxes of COCO annotations.
+def read_saliency(recipe: Recipe) -> Array:
+    """The recipe's saliency (h, w): a map, or made from boxes or label maps.
 
     Raises:
         LzuError: nothing is given, the file cannot be read, or the map is not of the lattice.
     """
+    settings = recipe.warp
     path = settings.saliency
+    if isinstance(settings, BoxWarpSettings) and path is not None and path.suffix == ".json":
+        boxes = _coco_boxes(path, recipe)
+        return box_saliency(
+            boxes,
+            recipe.view,
+            settings.lattice,
+            amplitude=settings.amplitude,
+            bandwidth=settings.bandwidth,
+        )
+    if isinstance(settings, LabelWarpSettings) and path is not None and path.is_dir():
+        return label_saliency(path, recipe, settings)
     if path is None:
+        made_from = {
+            BoxWarpSettings: "the COCO annotations of the training boxes",
+            LabelWarpSettings: "the folder of the training label maps",
+        }[type(settings)]
         raise LzuError(
             "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to a .npy map or "
-            "to the COCO annotations of the training boxes"
+            f"to {made_from}"
         )
-    if path.suffix != ".json":
-        return load_saliency(path, settings.lattice)
-    boxes = _coco_boxes(path, source)
-    return box_saliency(
-        boxes, source, settings.lattice, amplitude=settings.amplitude, bandwidth=settings.bandwidth
-    )
+    return load_saliency(path, settings.lattice)
+
+
+def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:
+    """The mean boundary saliency (h, w) of all label maps (.png) in a folder and below.
+
+    Where there are Cityscapes' several renderings of the labels, the trainIds are taken.
+
+    Raises:
+        LzuError: there are none, or one is unreadable, of another size or holds unknown labels.
+    """
+    paths = sorted(folder.rglob("*labelTrainIds.png")) or sorted(folder.rglob("*.png"))
+    if not paths:
+        raise LzuError(f"saliency {folder} holds no label maps (.png); give a folder that does")
+    top, left = recipe.corner
+    height, width = recipe.view
+    total = np.zeros(settings.lattice)
+    for path in paths:
+        labels = read_labels(path, recipe.classes)
+        if labels.shape != recipe.source:
+            raise LzuError(
+                f"label map {path} is {labels.shape[0]}x{labels.shape[1]} but the recipe's source "
+                f"{recipe.source[0]}x{recipe.source[1]}; make them equal"
+            )
+        total += boundary_saliency(
+            labels[top : top + height, left : left + width],
+            settings.lattice,
+            boundary=settings.boundary,
+            background=settings.background,
+            ignore=IGNORED,
+        )
+    return np.asarray(total / len(paths))
 
 
 def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
@@ -148,18 +199,22 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
             )
 
 
-def box_scale(recipe: Recipe) -> tuple[float, float]:
-    """(y, x) factors from canvas to source pixels, by the convention the model was trained in.
+def canvas_step(recipe: Recipe) -> tuple[float, float]:
+    """(y, x) pixels of the frame per pixel of the canvas, by the model's own convention.
 
     The sampler maps the first and last pixel centres onto each other. OpenCV's resize, and the
-    code that published the `published` geometry, scale by the ratio of sizes.
+    code that published the `published` geometry, scale by the ratio of sizes. Pixel 0 of the canvas
+    is the view's first one.
     """
     if recipe.sampler == "opencv" or recipe.warp.geometry == "published":
-        return recipe.source[0] / recipe.canvas[0], recipe.source[1] / recipe.canvas[1]
-    return canvas_to_source(recipe.canvas, recipe.source)
+        return recipe.view[0] / recipe.canvas[0], recipe.view[1] / recipe.canvas[1]
+    step_y, step_x = canvas_to_source(recipe.canvas, recipe.span)
+    return step_y * recipe.reduce, step_x * recipe.reduce
 
 
-def _coco_boxes(path: Path, source: tuple[int, int]) -> Array:
+def _coco_boxes(path: Path, recipe: Recipe) -> Array:
+    """Boxes (n, 4) in pixels of the recipe's view."""
+    top, left = recipe.corner
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         images = {image["id"]: (image["height"], image["width"]) for image in data["images"]}
@@ -168,8 +223,9 @@ def _coco_boxes(path: Path, source: tuple[int, int]) -> Array:
             x, y, w, h = annotation["bbox"]
             height, width = images[annotation["image_id"]]
             if w > 0 and h > 0 and not annotation.get("iscrowd", 0):
-                fy, fx = source[0] / height, source[1] / width
-                rows.append((x * fx, y * fy, (x + w) * fx, (y + h) * fy))
+                fy, fx = recipe.source[0] / height, recipe.source[1] / width
+                x1, y1 = x * fx - left, y * fy - top
+                rows.append((x1, y1, x1 + w * fx, y1 + h * fy))
     except OSError as error:
         raise LzuError(f"saliency {path} cannot be read ({error.strerror}); check it") from error
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:

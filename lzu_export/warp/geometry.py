@@ -73,8 +73,11 @@ def unzoom_positions(
     canvas: tuple[int, int],
     *,
     geometry: Geometry,
+    scale: int = 1,
 ) -> tuple[Array, Array]:
-    """Return where output rows (H_l,) and columns (W_l,) sample a level, in [-1, 1] over its cells.
+    """Return where output rows and columns sample a level, in [-1, 1] over its own cells.
+
+    The output has `scale` cells per cell of the level on each axis: (scale H_l,), (scale W_l,).
 
     Positions outside [-1, 1] are to be sampled as zeros. Neither geometry has unfilled edges here;
     see `published_inverse_grid` for those of the released code.
@@ -85,20 +88,22 @@ def unzoom_positions(
         level: stride and size of the level.
         canvas: (height, width) of the unpadded zoomed image; `published` does not use it.
         geometry: `published` or `consistent`, see the module.
+        scale: how much finer than the level the output is.
 
     Raises:
         LzuError: the geometry is unknown or the knots are invalid.
 
-    Source: LZU eqs. (6) and (7) at the resolution of the level.
+    Source: LZU eqs. (6) and (7) at the resolution of the output.
     """
     if geometry not in get_args(Geometry):
         raise LzuError(f"geometry is {geometry!r}; choose one of {', '.join(get_args(Geometry))}")
     axes = ((knots_y, level.size[0], canvas[0]), (knots_x, level.size[1], canvas[1]))
     if geometry == "published":
-        rows, columns = (_published_axis(knots, cells) for knots, cells, _ in axes)
+        rows, columns = (_published_axis(knots, cells * scale) for knots, cells, _ in axes)
     else:
         rows, columns = (
-            _consistent_axis(knots, cells, level.stride, pixels) for knots, cells, pixels in axes
+            _consistent_axis(knots, cells, level.stride, pixels, scale)
+            for knots, cells, pixels in axes
         )
     return rows, columns
 
@@ -107,12 +112,14 @@ def _published_axis(knots: ArrayLike, cells: int) -> Array:
     return invert_axis(knots, pixel_centres(cells)) if cells > 1 else np.zeros(1)
 
 
-def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int) -> Array:
+def _consistent_axis(
+    knots: ArrayLike, cells: int, stride: int, pixels: int, scale: int
+) -> Array:
     if cells == 1:
-        return np.zeros(1)
+        return np.zeros(scale)
     if pixels == 1:
-        return np.linspace(-1.0, 1.0, cells)
-    label = -1.0 + 2.0 * stride * np.arange(cells) / (pixels - 1)
+        return np.linspace(-1.0, 1.0, cells * scale)
+    label = -1.0 + 2.0 * stride * np.arange(cells * scale) / scale / (pixels - 1)
     zoomed_pixel = (invert_axis(knots, label) + 1.0) / 2.0 * (pixels - 1)
     return np.asarray(-1.0 + 2.0 * zoomed_pixel / stride / (cells - 1))
 

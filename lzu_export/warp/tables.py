@@ -75,12 +75,24 @@ def zoom_tables(
     *,
     antialias: bool = False,
 ) -> TablePair:
-    """Tables that sample a source image (height, width) at the forward warp onto the canvas."""
+    """Tables that sample a source image (height, width) at the forward warp onto the canvas.
+
+    They also sample an image that ends earlier at the bottom or right: what is not there counts as
+    zeros.
+    """
     rows, cols = zoom_positions(knots_x, knots_y, canvas)
     return TablePair(
         resample_table(rows, source[0], antialias=antialias),
         resample_table(cols, source[1], antialias=antialias),
     )
+
+
+def table_coverage(table: Table, n_in: int) -> Array:
+    """(n_out,) sum of each output cell's weights on an input of `n_in` cells, float64.
+
+    1 inside the input, less where a cell reaches beyond it.
+    """
+    return np.asarray(table_matrix(table, n_in).sum(axis=1))
 
 
 def unzoom_tables(
@@ -91,16 +103,18 @@ def unzoom_tables(
     *,
     geometry: Geometry,
     unfilled: Sequence[Edge],
+    scale: int = 1,
 ) -> list[TablePair]:
-    """Tables whose samples add up to the unzoomed level.
+    """Tables whose samples add up to the unzoomed level, `scale` times finer than the level.
 
     One pair but for the `unfilled` edges of the `published` geometry: there the cells of an edge
     copy one interior feature where the sentinel lies inside the map (see
     `geometry.published_sentinel`), which takes a pair of its own; outside the map they are zeros.
     """
-    rows, cols = unzoom_positions(knots_x, knots_y, level, canvas, geometry=geometry)
+    rows, cols = unzoom_positions(knots_x, knots_y, level, canvas, geometry=geometry, scale=scale)
     height, width = level.size
-    gain_y, gain_x = np.ones(height), np.ones(width)
+    out_height, out_width = len(rows), len(cols)
+    gain_y, gain_x = np.ones(out_height), np.ones(out_width)
     if "top" in unfilled:
         gain_y[0] = 0
     if "bottom" in unfilled:
@@ -114,9 +128,9 @@ def unzoom_tables(
     )
     pairs = [main]
     sentinel_x, sentinel_y = published_sentinel(
-        level.size, (np.asarray(knots_y).size, np.asarray(knots_x).size)
+        (out_height, out_width), (np.asarray(knots_y).size, np.asarray(knots_x).size)
     )
-    constant_y, constant_x = np.full(height, sentinel_y), np.full(width, sentinel_x)
+    constant_y, constant_x = np.full(out_height, sentinel_y), np.full(out_width, sentinel_x)
 
     def strip(rows_gain: Array, cols_gain: Array) -> None:
         if rows_gain.any() and cols_gain.any():
@@ -129,7 +143,7 @@ def unzoom_tables(
 
     inside = _touches(sentinel_x, width) and _touches(sentinel_y, height)
     if inside:
-        strip(1 - gain_y, np.ones(width))  # whole rows, corners included
+        strip(1 - gain_y, np.ones(out_width))  # whole rows, corners included
         strip(gain_y, 1 - gain_x)  # what is left of the columns
     return pairs
 
