@@ -3,7 +3,8 @@
 `matmul`      A_y X A_x^T with dense constant matrices: what tensor cores and small maps like.
 `banded`      the same product in blocks of output cells, each on the slice of the input that it
               reads: the matrices are banded, so a large zoom drops most of the arithmetic.
-`gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only.
+`gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only,
+              where cells without a sample (lost edges) stand outside the map.
 
 The products' weights are computed in float64 and rounded once. GridSample computes them from one
 float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range at a width of 1920.
@@ -29,6 +30,9 @@ OP = "SeparableResample"
 BLOCK = 64
 """Output cells a block: smaller ones skip more zeros, larger ones call fewer kernels."""
 
+OUTSIDE = -5.0
+"""A normalised coordinate at least two cells outside every map of two cells or more."""
+
 
 def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
     """Every `lzu::SeparableResample` of the graph."""
@@ -37,9 +41,9 @@ def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
 
 def possible_kinds(node: gs.Node) -> list[Kind]:
     """Lowerings that express the node exactly."""
-    rows, cols = _tables(node)
-    bilinear = is_bilinear(rows) and is_bilinear(cols)
-    return [kind for kind in KINDS if kind != "gridsample" or bilinear]
+    tables = zip(_tables(node), (node.attrs["height"], node.attrs["width"]), strict=True)
+    plain = all(_samples_plainly(table, int(size)) for table, size in tables)
+    return [kind for kind in KINDS if kind != "gridsample" or plain]
 
 
 def lower_resample(choices: Mapping[str, Kind]) -> Pass:
@@ -65,7 +69,8 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     x, y = node.inputs[0], node.outputs[0]
     if kind not in possible_kinds(node):
         raise LzuError(
-            f"the antialiased warp at {y.name} cannot be a GridSample; choose matmul or banded"
+            f"the warp at {y.name} is antialiased, or loses an edge of an axis of one cell, and "
+            "cannot be a GridSample; choose matmul or banded"
         )
     height, width = int(node.attrs["height"]), int(node.attrs["width"])
     node.outputs.clear()
@@ -140,10 +145,22 @@ def _cost(matrix: Array, other: int) -> int:
     return matrix.size * other
 
 
+def _lost(table: Table) -> NDArray[np.bool_]:
+    """Output cells (n,) of factor 0, which have no sample."""
+    return np.asarray(table[3] == 0)
+
+
+def _samples_plainly(table: Table, size: int) -> bool:
+    """Whether GridSample can express an axis of `size` cells: an axis of one has no outside."""
+    lost = _lost(table)
+    return is_bilinear(table[:, ~lost]) and (size > 1 or not lost.any())
+
+
 def _grid(rows: Table, cols: Table, height: int, width: int, batch: int) -> NDArray[np.float32]:
     def normalised(table: Table, size: int) -> Array:
         # A one-cell axis has no extent: GridSample reads any coordinate of it around its centre.
-        return 2 * table_pixels(table) / max(size - 1, 1) - (size > 1)
+        places = 2 * table_pixels(table) / max(size - 1, 1) - (size > 1)
+        return np.where(_lost(table), OUTSIDE, places)
 
     y, x = normalised(rows, height), normalised(cols, width)
     grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).astype(np.float32)

@@ -98,8 +98,31 @@ def test_an_antialiased_warp_cannot_be_a_grid_sample() -> None:
     graph = gs.import_onnx(warp_model(SHAPE, rows, cols))
     (node,) = resample_nodes(graph)
     assert possible_kinds(node) == ["matmul", "banded"]
-    with pytest.raises(LzuError, match="antialiased warp at warped cannot be a GridSample"):
+    with pytest.raises(LzuError, match=r"warp at warped is antialiased.* cannot be a GridSample"):
         lower_node(graph, node, "gridsample")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cells_without_a_sample_are_zeros(kind: Kind) -> None:
+    """A lost edge does not keep a warp from being a GridSample."""
+    rows, cols = random_tables(0, SHAPE[2:], SHAPE[2:])
+    rows[3, -1] = cols[3, 0] = 0
+    model = warp_model(SHAPE, rows, cols)
+    lowered, _ = run_passes(model, [lower_resample({"warped": kind})])
+    x = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
+    got = run_onnx(lowered, x=x)["warped"]
+    np.testing.assert_allclose(got, run_onnx(model, x=x)["warped"], atol=1e-4)
+    assert not got[:, :, -1].any()
+    assert not got[..., 0].any()
+    assert got[:, :, :-1, 1:].all()
+
+
+def test_an_axis_of_one_cell_has_no_outside() -> None:
+    rows, cols = random_tables(0, (1, 8), (1, 8))
+    for lost, kinds in ((False, list(KINDS)), (True, ["matmul", "banded"])):
+        rows[3] = not lost
+        (node,) = resample_nodes(gs.import_onnx(warp_model((1, 4, 1, 8), rows, cols)))
+        assert possible_kinds(node) == kinds
 
 
 def test_banded_needs_fewer_multiplications_than_dense() -> None:

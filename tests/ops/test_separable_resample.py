@@ -64,7 +64,9 @@ def test_torch_body_and_lowerings_agree(name: str, antialias: bool) -> None:
     bilinear = (rows[2:] == 1).all() and (cols[2:] == 1).all()
     for kind in KINDS:
         if kind == "gridsample" and not bilinear:
-            with pytest.raises(LzuError, match="antialiased warp at warped cannot be a GridSample"):
+            with pytest.raises(
+                LzuError, match=r"warp at warped is antialiased.* cannot be a GridSample"
+            ):
                 by_lowering(x, rows, cols, kind)
         else:
             assert relative(by_lowering(x, rows, cols, kind), reference) < TOLERANCE, kind
