@@ -1,0 +1,147 @@
+"""Rendered, zoomed frames with their 3-D ground truth on disk, made once before training."""
+
+import os
+from collections.abc import Iterator, Mapping
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks.scenes import Frame, Sequence, render
+from lzu_benchmarks.train.cache import keyed_folder
+from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.preprocess import resample, taps
+from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.geometry import canvas_to_source
+
+Key = tuple[int, int]
+"""Seed of a sequence and index of a frame."""
+
+CHUNK = 32
+"""Frames rendered by one job."""
+
+ARRAYS = ("boxes", "boxes3d", "classes", "ignore")
+
+
+def learnt_boxes(keys: list[Key], processes: int) -> NDArray[np.float64]:
+    """(n, 4) boxes in source pixels of the objects to be learnt in these frames."""
+    jobs = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+    with get_context("spawn").Pool(processes) as pool:
+        return np.concatenate(pool.map(_boxes, jobs, chunksize=1))
+
+
+def _boxes(keys: list[Key]) -> NDArray[np.float64]:
+    return np.concatenate(
+        [
+            frame.boxes[~frame.ignore & (frame.boxes3d[:, 2] <= LEARNT_DEPTH)]
+            for frame in _render(keys)
+        ]
+    )
+
+
+def _render(keys: list[Key]) -> Iterator[Frame]:
+    """The frames; a sequence is built once for keys that follow each other."""
+    cv2.setNumThreads(1)
+    current: Sequence | None = None
+    for seed, index in keys:
+        if current is None or current.seed != seed:
+            current = Sequence(seed)
+        yield render(current, index)
+
+
+class FrameCache:
+    """Frames as every variant samples them, made on first use and then memory-mapped.
+
+    Args:
+        folder: where to keep them; about 170 kB a frame and variant.
+        recipes: by variant; they may differ in their warp only.
+        keys: which frames.
+        processes: how many render at once.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        recipes: Mapping[str, Recipe],
+        keys: list[Key],
+        *,
+        processes: int = 2,
+    ) -> None:
+        zooms = {variant: make_warp(recipe).zoom for variant, recipe in recipes.items()}
+        tables = [table.tobytes() for zoom in zooms.values() for table in zoom]
+        self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
+        self.keys = keys
+        recipe = next(iter(recipes.values()))
+        self.canvas, self.source = recipe.canvas, recipe.source
+        if not (self.folder / "truth.npz").exists():
+            self._make(recipe, zooms, processes)
+        self._truth = dict(np.load(self.folder / "truth.npz"))
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.keys)
+
+    def images(self, variant: str) -> NDArray[np.uint8]:
+        """(N, H_c, W_c, 3) zoomed frames, memory-mapped."""
+        loaded: NDArray[np.uint8] = np.load(self.folder / f"{variant}.npy", mmap_mode="r")
+        return loaded
+
+    def truth(self, index: int) -> Truth:
+        """Ground truth of a frame on the canvas."""
+        start, stop = self._truth["starts"][index : index + 2]
+        boxes, boxes3d, classes, ignore = (self._truth[name][start:stop] for name in ARRAYS)
+        y, x = canvas_to_source(self.canvas, self.source)
+        # The renderer measures from pixel edges.
+        boxes = (boxes - 0.5) / [x, y, x, y]
+        return Truth(boxes, boxes3d, classes, ignore, self.cam2img(index))
+
+    def cam2img(self, index: int) -> NDArray[np.float64]:
+        """(3, 3) camera matrix of a frame in canvas pixel indices."""
+        matrix = np.array(self._truth["intrinsics"][index])
+        matrix[:2, 2] -= 0.5
+        y, x = canvas_to_source(self.canvas, self.source)
+        return np.asarray(matrix / [[x], [y], [1.0]])
+
+    def _make(self, recipe: Recipe, zooms: dict[str, Any], processes: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        paths = {variant: str(self.folder / f"{variant}.npy") for variant in zooms}
+        for path in paths.values():
+            np.lib.format.open_memmap(
+                path, mode="w+", dtype=np.uint8, shape=(len(self), *recipe.canvas, 3)
+            )
+        lines = {
+            variant: (taps(zoom.rows, recipe.source[0]), taps(zoom.cols, recipe.source[1]))
+            for variant, zoom in zooms.items()
+        }
+        jobs = [
+            (lines, paths, start, self.keys[start : start + CHUNK])
+            for start in range(0, len(self), CHUNK)
+        ]
+        with get_context("spawn").Pool(processes) as pool:
+            frames = [each for part in pool.starmap(_fill, jobs, chunksize=1) for each in part]
+        part = self.folder / "part.npz"
+        joined: dict[str, Any] = {
+            name: np.concatenate([each[name] for each in frames]) for name in ARRAYS
+        }
+        starts = np.cumsum([0, *(len(each["classes"]) for each in frames)])
+        intrinsics = np.stack([each["intrinsics"] for each in frames])
+        np.savez(part, starts=starts, intrinsics=intrinsics, **joined)
+        os.replace(part, self.folder / "truth.npz")
+
+
+def _fill(
+    lines: dict[str, Any], paths: dict[str, str], start: int, keys: list[Key]
+) -> list[dict[str, NDArray[Any]]]:
+    """Render frames into the files from place `start` on; returns their ground truth."""
+    files = {variant: np.load(path, mmap_mode="r+") for variant, path in paths.items()}
+    found = []
+    for place, frame in enumerate(_render(keys), start):
+        for variant, file in files.items():
+            canvas = resample(frame.image, *lines[variant])
+            file[place] = np.rint(canvas).clip(0, 255).astype(np.uint8)
+        found.append({name: getattr(frame, name) for name in (*ARRAYS, "intrinsics")})
+    return found

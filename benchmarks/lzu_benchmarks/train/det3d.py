@@ -1,0 +1,342 @@
+"""Train, evaluate and compare the demonstration models of monocular 3-D detection.
+
+One command makes everything that ships: `python -m lzu_benchmarks.train.det3d --out
+lzu_export/demo/det3d`. The recipe `det3d-demo` is the one description of the models. Both variants
+share frames, architecture, schedule, augmentation and seeds; only the sampling of the image and
+the unzoom of the features differ.
+"""
+
+import argparse
+import json
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lzu_benchmarks.datasets import SPLITS, open_demo
+from lzu_benchmarks.nuscenes import DEMO, NuScenesEvaluation, camera_objects
+from lzu_benchmarks.scenes import LENGTH
+from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES
+from lzu_benchmarks.train.cache3d import FrameCache, Key, learnt_boxes
+from lzu_benchmarks.train.figures import machine
+from lzu_benchmarks.train.figures3d import compare, readme
+from lzu_benchmarks.train.loss3d import Batch, collate, loss_3d
+from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
+from lzu_benchmarks.train.targets3d import Points, make_points, make_targets, mirror
+from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
+from lzu_export.models.decode3d import decode_3d, level_points
+from lzu_export.models.fcos3d import Fcos3d, Outputs, build_fcos3d
+from lzu_export.recipes import load_recipe
+from lzu_export.recipes.schema import Det3dRecipe, Variant
+from lzu_export.runtime.postprocess3d import Detections3d, camera_matrices, suppress_3d
+from lzu_export.tasks.warps import make_warp, warp_note
+from lzu_export.warp.saliency import box_saliency
+from lzu_export.warp.tables import TablePair, table_matrix
+
+VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
+RECIPE = "det3d-demo"
+EPOCHS = 4.5
+TYPICAL_DEPTH = 20.0
+TYPICAL_SIZE = (3.0, 1.7, 1.5)
+"""Metres that an untrained head answers: it learns logarithms, whose zero would be one metre."""
+
+
+class Detector(torch.nn.Module):
+    """The network between zoomed uint8 canvases and raw outputs in the frame of the labels."""
+
+    def __init__(self, recipe: Det3dRecipe) -> None:
+        """Build the recipe's network with random weights, and its unzoom."""
+        super().__init__()
+        self.network: Fcos3d = build_fcos3d(recipe.model)
+        regressions = self.network.bbox_head.conv_regs
+        for convolution, metres in (
+            (regressions[1], TYPICAL_DEPTH),
+            (regressions[2], TYPICAL_SIZE),
+        ):
+            assert isinstance(convolution, torch.nn.Conv2d)
+            assert convolution.bias is not None
+            convolution.bias.data.copy_(torch.tensor(metres).log())
+        norm = recipe.normalisation
+        self.reverse = norm.order == "rgb"
+        self.pad = [n - m for n, m in zip(recipe.network_input, recipe.canvas, strict=True)]
+        self.mean = torch.tensor(norm.mean).view(1, 3, 1, 1)
+        self.std = torch.tensor(norm.std).view(1, 3, 1, 1)
+        unzoom = make_warp(recipe).unzoom
+        self.unzoom = None
+        if unzoom is not None:
+            self.unzoom = [
+                matrices(pairs, level.size)
+                for pairs, level in zip(unzoom, recipe.levels, strict=True)
+            ]
+
+    def forward(self, canvases: Tensor) -> Outputs:
+        """(B, H_c, W_c, 3) uint8 BGR to the head's outputs."""
+        image = canvases.permute(0, 3, 1, 2).float()
+        image = ((image.flip(1) if self.reverse else image) - self.mean) / self.std
+        image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
+        levels = self.network.extract(image.contiguous(memory_format=torch.channels_last))
+        if self.unzoom is not None:
+            levels = [
+                torch.matmul(torch.matmul(rows, level.contiguous()), columns.T).contiguous(
+                    memory_format=torch.channels_last
+                )
+                for level, (rows, columns) in zip(levels, self.unzoom, strict=True)
+            ]
+        return self.network.head(levels)
+
+
+def matrices(pairs: list[TablePair], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Rows (H, H) and columns (W, W) of a level's unzoom, which has one pair of tables."""
+    (pair,) = pairs  # several are for `published` geometry only
+    rows, columns = (
+        torch.from_numpy(table_matrix(table, n).astype(np.float32))
+        for table, n in zip(pair, size, strict=True)
+    )
+    return rows, columns
+
+
+def make_batch(
+    cache: FrameCache,
+    images: NDArray[np.uint8],
+    points: Points,
+    recipe: Det3dRecipe,
+    picks: NDArray[np.int64],
+    flips: NDArray[np.bool_],
+) -> tuple[Tensor, Batch]:
+    """Canvases (B, H_c, W_c, 3) uint8 and what they teach."""
+    canvases, targets = [], []
+    for pick, flip in zip(picks.tolist(), flips.tolist(), strict=True):
+        truth = cache.truth(pick)
+        canvases.append(images[pick][:, ::-1] if flip else images[pick])
+        targets.append(
+            make_targets(
+                points,
+                mirror(truth, recipe.canvas[1]) if flip else truth,
+                recipe.model.direction_offset,
+            )
+        )
+    return torch.from_numpy(np.stack(canvases)), collate(targets)
+
+
+def train(
+    recipe: Det3dRecipe,
+    cache: FrameCache,
+    *,
+    epochs: float,
+    seed: int = 0,
+    batch: int = 8,
+    rate: float = 2e-3,
+    log: Path | None = None,
+) -> tuple[Detector, list[float]]:
+    """Train one variant on one thread.
+
+    Returns:
+        The detector and the loss of every step.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    detector = Detector(recipe).train()
+    channels_last(detector)
+    images, points = cache.images(recipe.variant), make_points(recipe.levels)
+    steps = max(2, round(epochs * len(cache) / batch))
+    optimizer, schedule = optimiser(detector, rate, steps)
+    order, flips = sampling_order(len(cache), epochs, seed)
+    history: list[NDArray[np.float32]] = []
+    for step in range(steps):
+        window = slice(step * batch, (step + 1) * batch)
+        canvases, targets = make_batch(cache, images, points, recipe, order[window], flips[window])
+        losses = loss_3d(detector(canvases), targets)
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        torch.nn.utils.clip_grad_norm_(
+            [p for p in detector.parameters() if p.grad is not None], 10.0
+        )
+        optimizer.step()
+        schedule.step()
+        history.append(losses.detach().numpy())
+        if log is not None and (step % 50 == 0 or step == steps - 1):
+            recent = " ".join(f"{v:.3f}" for v in np.mean(history[-50:], axis=0))
+            with log.open("a") as file:
+                file.write(f"step {step}/{steps} loss {recent} {time.process_time():.0f} s\n")
+    return detector.eval(), [float(each.sum()) for each in history]
+
+
+def detect(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> Iterator[Detections3d]:
+    """What the product finds in every frame of the cache."""
+    images, settings = cache.images(recipe.variant), recipe.postprocess
+    config = recipe.model
+    points = level_points([level.size for level in recipe.levels], config.strides)
+    for start in range(0, len(cache), 8):
+        canvases = np.array(images[start : start + 8])
+        cameras = np.stack([cache.cam2img(start + i) for i in range(len(canvases))])
+        cam2img, img2cam = camera_matrices(cameras, len(canvases))
+        with torch.inference_mode():
+            candidates = decode_3d(
+                detector(torch.from_numpy(canvases)),
+                points,
+                torch.from_numpy(cam2img),
+                torch.from_numpy(img2cam),
+                settings.candidates_per_level,
+                direction_offset=config.direction_offset,
+            )
+        for boxes, scores, attributes in zip(*(c.numpy() for c in candidates), strict=True):
+            yield suppress_3d(
+                boxes,
+                scores,
+                attributes,
+                score_threshold=settings.score_threshold,
+                iou_threshold=settings.iou_threshold,
+                max_detections=settings.max_detections,
+            )
+
+
+def evaluate(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> NuScenesEvaluation:
+    """Hold what the detector finds against the truth."""
+    evaluation = NuScenesEvaluation(DEMO)
+    for place, found in enumerate(detect(detector, recipe, cache)):
+        truth = cache.truth(place)
+        evaluation.add(
+            cache.keys[place],
+            cache.keys[place][0],
+            camera_objects(truth.boxes3d, truth.classes),
+            camera_objects(found.boxes[:, :7], found.labels),
+            found.scores,
+            truth.ignore,
+        )
+    return evaluation
+
+
+def run(
+    variant: Variant, seed: int, options: argparse.Namespace
+) -> tuple[dict[str, Any], NuScenesEvaluation]:
+    """Train, save and evaluate one network; what is evaluated is the stored file."""
+    torch.set_num_threads(1)
+    recipes = demo_recipes(options.out)
+    recipe, folder = recipes[variant], options.cache or options.work / "frames"
+    cache = FrameCache(folder, recipes, training_keys(options.sequences))
+    log = options.work / f"{variant}-{seed}.log"
+    log.unlink(missing_ok=True)
+    began, spent = time.time(), time.process_time()
+    detector, losses = train(recipe, cache, epochs=options.epochs, seed=seed, log=log)
+    first = seed == options.seeds[0]
+    path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
+    save_checkpoint(path, detector.network.state_dict(), meta=note(recipe))
+    load_into(detector.network, load_state(path), name=str(path))  # judge what ships
+    trained = time.time() - began, time.process_time() - spent
+    evaluation = evaluate(detector, recipe, FrameCache(folder, recipes, validation_keys()))
+    figures = {
+        "variant": variant,
+        "seed": seed,
+        "steps": len(losses),
+        "loss": float(np.mean(losses[-100:])),
+        "seconds": trained[0],
+        "cpu_seconds": trained[1],
+        "evaluation_cpu_seconds": time.process_time() - spent - trained[1],
+        "summary": evaluation.summary(),
+    }
+    (options.work / f"{variant}-{seed}.json").write_text(json.dumps(figures, indent=1))
+    return figures, evaluation
+
+
+def demo_recipes(out: Path) -> dict[str, Det3dRecipe]:
+    """The recipe in both variants, with the saliency in this folder."""
+    found: dict[str, Det3dRecipe] = {}
+    for variant in VARIANTS:
+        overrides = {"variant": variant, "warp.saliency": str(out.resolve() / "saliency.npy")}
+        recipe = load_recipe(RECIPE, overrides)
+        assert isinstance(recipe, Det3dRecipe)
+        found[variant] = recipe
+    return found
+
+
+def note(recipe: Det3dRecipe) -> dict[str, str]:
+    """What a checkpoint remembers of its warp, as the compiler checks it."""
+    if recipe.variant == "uniform":
+        return {"variant": "uniform"}
+    return warp_note(recipe.warp.geometry, recipe.warp.fwhm, make_warp(recipe).saliency)
+
+
+def training_keys(sequences: int) -> list[Key]:
+    """The frames of the first training sequences, a second apart."""
+    first, available = SPLITS["train"]
+    assert sequences <= available
+    return [(first + i, index) for i in range(sequences) for index in range(0, LENGTH, EVERY)]
+
+
+def validation_keys() -> list[Key]:
+    """The frames of the held-out split, as `open_demo` takes them."""
+    return open_demo("val").keys
+
+
+def make_saliency(out: Path) -> None:
+    """Write the density of the boxes to be learnt, the same left and right, to OUT/saliency.npy.
+
+    Mirrored frames fit such a map.
+    """
+    recipe = demo_recipes(out)["uniform"]
+    first, _ = SPLITS["train"]
+    keys = [(first + i, at) for i in range(SALIENCY_SEQUENCES) for at in (0, LENGTH // 2)]
+    settings = recipe.warp
+    saliency = box_saliency(
+        learnt_boxes(keys, processes=2),
+        recipe.source,
+        settings.lattice,
+        amplitude=settings.amplitude,
+        bandwidth=settings.bandwidth,
+    )
+    np.save(out / "saliency.npy", ((saliency + saliency[:, ::-1]) / 2).astype(np.float32))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/train-det3d"), help="logs and other networks"
+    )
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
+    parser.add_argument("--sequences", type=int, default=SPLITS["train"][1])
+    parser.add_argument("--epochs", type=float, default=EPOCHS)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first, the networks ship"
+    )
+    options = parser.parse_args()
+    began = time.time()
+    for folder in (options.out, options.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    make_saliency(options.out)
+    recipes = demo_recipes(options.out)
+    for keys in (training_keys(options.sequences), validation_keys()):
+        FrameCache(options.cache or options.work / "frames", recipes, keys)
+    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    jobs = [(variant, seed, options) for seed in options.seeds for variant in VARIANTS]
+    with get_context("spawn").Pool(2) as pool:
+        results = pool.starmap(run, jobs, chunksize=1)
+    record = {
+        "command": "python -m lzu_benchmarks.train.det3d " + shlex.join(sys.argv[1:]),
+        "machine": machine(),
+        "frames": len(validation_keys()),
+        "runs": [figures for figures, _ in results],
+        **compare({v: [e for f, e in results if f["variant"] == v] for v in VARIANTS}),
+    }
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    record["seconds"] = time.time() - began
+    record["cpu_seconds"] = time.process_time() + children.ru_utime + children.ru_stime
+    (options.work / "training.json").write_text(json.dumps(record, indent=1))
+    (options.out / "README.md").write_text(readme(record))
+    print(readme(record))
+
+
+if __name__ == "__main__":
+    main()
