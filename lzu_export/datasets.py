@@ -3,12 +3,32 @@
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.predictor import Shot
 
 GROUP = "lzu_export.datasets"
+
+
+class Sample(NamedTuple):
+    """A shot with its ground truth."""
+
+    number: int
+    """Identity within the set."""
+    shot: Shot
+    truth: Any
+    """What the set's scorer knows to read."""
+
+
+class Scorer(Protocol):
+    """Holds the predictions of one model against the truth."""
+
+    def add(self, sample: Sample, prediction: Any) -> None:
+        """Count one sample; `prediction` is what the task's predictor returns."""
+
+    def summary(self) -> dict[str, float]:
+        """The task's metrics, in points where they are shares."""
 
 
 class EvaluationSet(Protocol):
@@ -18,42 +38,53 @@ class EvaluationSet(Protocol):
     note: str
     """How its metrics are meant, such as the limits of sizes."""
     classes: tuple[str, ...]
+    metric: str
+    """The one of its metrics that limits and tables speak of."""
 
     def __len__(self) -> int:
         """Number of frames."""
 
-    def frames(self) -> Iterator[tuple[int, Frame]]:
-        """(image id, BGR frame) in order."""
+    def samples(self) -> Iterator[Sample]:
+        """All samples, in order."""
 
-    def evaluate(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """The task's metrics, in points, of COCO results on all frames."""
+    def scorer(self) -> Scorer:
+        """A scorer that has seen nothing yet."""
 
 
-def open_dataset(name: str, frames: int | None) -> EvaluationSet:
-    """Open `demo`, or the set of a COCO annotations file; at most `frames` frames, evenly taken.
+def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
+    """Open `demo`, COCO annotations or a folder, for a task; at most `frames` frames, evenly taken.
 
     Raises:
-        LzuError: no such set, or the harness is not installed.
+        LzuError: no such set, it is not of this task, or the harness is not installed.
     """
-    kind, argument = ("coco", (name,)) if name.endswith(".json") else (name, ())
+    kind, argument = _kind(name)
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if kind not in found or (kind == "coco" and not argument):
+    if kind not in found:
         if not found:
             raise LzuError(
                 "accuracy needs the benchmark harness; pip install -e '.[bench]' in a source "
                 "checkout, or set evaluation.dataset to null"
             )
-        names = sorted(set(found) - {"coco"})
+        names = sorted(set(found) - {"coco", "folder"})
         raise LzuError(
-            f"there is no evaluation set {name}; give {' or '.join(names)}, or the path of COCO "
-            "annotations (.json)"
+            f"there is no evaluation set {name}; give {' or '.join(names)}, the path of COCO "
+            "annotations (.json), or a folder of images and labels"
         )
-    if argument and not Path(name).is_file():
+    if kind == "coco" and not Path(name).is_file():
         raise LzuError(f"the annotations {name} do not exist; give a path that does")
     try:
-        opened: EvaluationSet = found[kind].load()(*argument, frames=frames)
+        opened: EvaluationSet = found[kind].load()(*argument, task=task, frames=frames)
     except ImportError as error:
         raise LzuError(
             f"accuracy needs the package {error.name}; pip install 'lzu-export[bench]'"
         ) from error
     return opened
+
+
+def _kind(name: str) -> tuple[str, tuple[str, ...]]:
+    """Which entry point opens a set, and what it is given."""
+    if name.endswith(".json"):
+        return "coco", (name,)
+    if Path(name).is_dir():
+        return "folder", (name,)
+    return ("", ()) if name in {"coco", "folder"} else (name, ())

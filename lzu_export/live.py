@@ -8,12 +8,14 @@ import numpy as np
 from lzu_export.errors import LzuError
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
-from lzu_export.runtime.detector import WARP_FILE, fit
+from lzu_export.runtime.bundle import WARP_FILE
+from lzu_export.runtime.cameras import Cameras
 from lzu_export.runtime.manifest import Manifest, check_file
+from lzu_export.runtime.predictor import Shot, fit
 from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import Reference
 from lzu_export.runtime.sources import frames
-from lzu_export.tasks.pytorch import make_reference, torch_detector, whole_batches
+from lzu_export.tasks.pytorch import make_reference, torch_predictor, whole_batches
 from lzu_export.tasks.warps import stored_warp
 
 
@@ -25,11 +27,13 @@ def live_references(
     limit: int,
     *,
     resize: bool = False,
+    cameras: Cameras | None = None,
 ) -> list[Reference]:
     """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
-    the bundle's name. With `resize` frames of another size are brought to the bundle's.
+    the bundle's name. With `resize` frames of another size are brought to the bundle's; `cameras`
+    are of the frames at that size.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
@@ -37,12 +41,13 @@ def live_references(
     recipe = _with_checkpoint(manifest, checkpoint)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = stored_warp(dict(arrays))
-    detector = torch_detector(recipe, warp)
+    predictor = torch_predictor(recipe, warp)
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
         fitting = fit(frame, recipe.source) if resize else frame
-        taken.append(check_frame(fitting, recipe.source, name))
-    return [make_reference(detector, batch) for batch in whole_batches(taken, recipe.batch)]
+        camera = cameras.of(name).cam2img if cameras else None
+        taken.append(Shot(check_frame(fitting, recipe.source, name), camera))
+    return [make_reference(predictor, batch) for batch in whole_batches(taken, recipe.batch)]
 
 
 def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:

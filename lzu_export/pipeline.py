@@ -22,12 +22,13 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate, latencies
 from lzu_export.graph.choose import choose_lowerings
 from lzu_export.graph.lint import lint
+from lzu_export.graph.lower_deform_conv import deforms
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
 from lzu_export.graph.targets import DEFAULTS, target_passes
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT
-from lzu_export.runtime.detector import WARP_FILE, Detector, open_session
+from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.manifest import (
     FILE,
     Accuracy,
@@ -39,16 +40,16 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     sha256,
 )
-from lzu_export.runtime.preprocess import Frame, check_frame
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
-from lzu_export.tasks.outputs import MAIN_METRICS
 from lzu_export.tasks.pytorch import (
     assemble,
-    image_input,
     make_reference,
-    noise_frame,
-    torch_detector,
+    model_inputs,
+    noise_shot,
+    torch_predictor,
     whole_batches,
 )
 from lzu_export.tasks.warps import Warp, make_warp
@@ -121,14 +122,15 @@ class _Export:
         return make_warp(self.recipe)
 
     @cached_property
-    def pytorch(self) -> Detector:
+    def pytorch(self) -> Predictor:
         """PyTorch, imported only by the stages that need it."""
-        return torch_detector(self.recipe, self.warp)
+        return torch_predictor(self.recipe, self.warp)
 
     @cached_property
     def dataset(self) -> EvaluationSet | None:
         name = self.recipe.evaluation.dataset
-        return open_dataset(name, self.recipe.evaluation.frames) if name else None
+        frames = self.recipe.evaluation.frames
+        return open_dataset(name, frames, self.recipe.task) if name else None
 
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
@@ -182,9 +184,10 @@ class _Export:
 
             from_source = self.recipe.input == "source"
             module = assemble(self.recipe, self.warp, from_source=from_source)
-            spec = image_input(self.recipe, from_source=from_source)
-            example = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
-            model = trace(module, example, spec.name, module.output_names)
+            specs = model_inputs(self.recipe, from_source=from_source)
+            examples = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs]
+            names = [spec.name for spec in specs]
+            model = trace(module, examples, names, module.output_names)
             model, _ = run_passes(model, [keep_outputs(module.outputs), name_zoom()])
         onnx.save(model, self.work.path("model.fp32.onnx"))
         np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
@@ -196,8 +199,8 @@ class _Export:
 
     def _reference(self) -> Record:
         with self.report.working("running PyTorch for the reference"):
-            frames = self._reference_frames()
-            references = [make_reference(self.pytorch, batch) for batch in frames]
+            batches = self._reference_shots()
+            references = [make_reference(self.pytorch, batch) for batch in batches]
         write_reference(self.work.path(REFERENCE_FILE), references)
         return {}
 
@@ -225,7 +228,8 @@ class _Export:
                 timer=timer,
             )
             kinds = {choice.place: choice.kind for choice in choices}
-            derived, records = run_passes(model, target_passes(target, kinds))
+            passes = target_passes(target, kinds, deforms=deforms(model))
+            derived, records = run_passes(model, passes)
         for choice in choices:
             log.info("%s: %s as %s (%s)", target, choice.place, choice.kind, choice.reason)
         lint(derived, target)
@@ -266,12 +270,13 @@ class _Export:
 
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
-        detectors = self._detectors(engines)
+        predictors = self._predictors(engines)
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
-            metrics = evaluate(detectors, self.dataset, advance)
+            metrics = evaluate(predictors, self.dataset, advance)
         accuracy = Accuracy(
             dataset=self.dataset.name,
             note=self.dataset.note,
+            metric=self.dataset.metric,
             frames=len(self.dataset),
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
@@ -281,9 +286,9 @@ class _Export:
         return accuracy.model_dump(mode="json")
 
     def _latency(self, engines: list[Engine]) -> Record:
-        frames = list(read_reference(self.work.path(REFERENCE_FILE))[0].frames)
+        shots = self._reference_shots()[0]
         with self.report.working("measuring latency"):
-            milliseconds, runs = latencies(self._detectors(engines), frames)
+            milliseconds, runs = latencies(self._predictors(engines), shots)
         return Latency(
             machine=provenance.machine(),
             threads=provenance.threads(),
@@ -292,24 +297,25 @@ class _Export:
             engines=milliseconds,
         ).model_dump(mode="json")
 
-    def _detectors(self, engines: list[Engine]) -> dict[str, Detector]:
+    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
         arrays = self.warp.arrays()
-        detectors = {"pytorch": self.pytorch}
+        predictors = {"pytorch": self.pytorch}
         for engine in engines:
             session = open_session(engine, self.work.path(engine.file))
             name = f"{engine.target}/{engine.precision}"
-            detectors[name] = Detector(self.recipe, session, arrays)
-        return detectors
+            predictors[name] = make_predictor(self.recipe, session, arrays)
+        return predictors
 
-    def _reference_frames(self) -> list[list[Frame]]:
+    def _reference_shots(self) -> list[list[Shot]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
         if name is None:
-            return [[noise_frame(self.recipe.source, seed=i) for i in range(size)]]
-        few = open_dataset(name, REFERENCE_BATCHES * size)
-        chosen = [
-            check_frame(frame, self.recipe.source, f"frame {number} of {few.name}")
-            for number, frame in few.frames()
-        ]
+            return [[noise_shot(self.recipe, seed=i) for i in range(size)]]
+        few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task)
+        chosen = []
+        for sample in few.samples():
+            what = f"frame {sample.number} of {few.name}"
+            check_frame(sample.shot.frame, self.recipe.source, what)
+            chosen.append(sample.shot)
         if not chosen:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         return whole_batches(chosen, size)
@@ -326,7 +332,7 @@ class _Export:
             )
 
     def _refuse_loss(self, accuracy: Accuracy) -> None:
-        metric = MAIN_METRICS[self.recipe.task]
+        metric = accuracy.metric
         for name, metrics in accuracy.engines.items():
             pair = metrics[metric], accuracy.pytorch[metric]
             lost = abs(pair[0] - pair[1])
@@ -365,7 +371,7 @@ def _check_inputs(recipe: Recipe) -> None:
     if path is not None and not path.is_file():
         raise LzuError(f"checkpoint {path} does not exist; give a path that does")
     saliency = recipe.warp.saliency
-    if recipe.variant != "uniform" and saliency is not None and not saliency.is_file():
+    if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")
     if "tensorrt-rtx" in recipe.targets and tensorrt_rtx.version() is None:
         raise LzuError(

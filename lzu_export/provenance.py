@@ -123,4 +123,12 @@ def threads() -> int:
 
 
 def _digest(path: Path | None) -> str | None:
-    return sha256(path) if path is not None and path.is_file() else None
+    """Hash of a file, or of the images in a folder."""
+    if path is None or not path.exists():
+        return None
+    if path.is_file():
+        return sha256(path)
+    digest = hashlib.sha256()
+    for each in sorted(path.rglob("*.png")):
+        digest.update(f"{each.relative_to(path).as_posix()} {sha256(each)}\n".encode())
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from lzu_export.runtime.manifest import Drift, Manifest
-from lzu_export.tasks.outputs import MAIN_METRICS
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
@@ -21,7 +20,8 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
     table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", overflow="fold")
     table.add_column("engine", no_wrap=True)
-    (metric,) = {MAIN_METRICS[outcome.manifest.task] for outcome in outcomes}
+    measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
+    metric = measured[0].metric if measured else "metric"
     for heading in (f"{metric}\nPyTorch", f"{metric}\nengine", "ms\nPyTorch", "ms\nengine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("largest\ndrift", justify="right", no_wrap=True)
@@ -57,10 +57,9 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
     if accuracies:
         first = accuracies[0]
-        metric = MAIN_METRICS[outcomes[0].manifest.task]
-        notes.append(f"{metric}: points on {first.frames} frames of {first.dataset}")
+        notes.append(f"{first.metric}: points on {first.frames} frames of {first.dataset}")
     if latencies:
-        notes.append("ms: a frame from camera bytes to detections, median, on")
+        notes.append("ms: a frame from camera bytes to predictions, median, on")
         notes.append(f"  {latencies[0].machine}")
     notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows")
     waiting = {d.note for o in outcomes for d in o.manifest.drift if d.note}

@@ -11,13 +11,15 @@ import onnx
 from lzu_export.engines.base import Session
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
+from lzu_export.graph.lower_deform_conv import deforms
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.recipes import Recipe
+from lzu_export.runtime.bundle import WARP_FILE
 from lzu_export.runtime.compare import relative_difference
-from lzu_export.runtime.detector import INPUT_NAMES, WARP_FILE
 from lzu_export.runtime.manifest import Drift, Engine, Manifest, check_file
+from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
@@ -96,7 +98,7 @@ def compare(
     marked = _marked_session(engine, canonical, in_graph)
     for reference in references:
         image = prepare(reference.frames) if prepare else reference.frames
-        inputs = {INPUT_NAMES[recipe.input]: image}
+        inputs = {INPUT_NAMES[recipe.input]: image, **reference.inputs}
         values = marked.run(inputs)
         if prepare:
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
@@ -134,7 +136,8 @@ def _status(differences: Mapping[str, float], limit: float, *, itself: bool) -> 
 def _marked_session(engine: Engine, canonical: Path, names: Sequence[str]) -> Session:
     model = onnx.load(canonical)
     kinds: dict[str, Kind] = {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
-    marked, _ = run_passes(model, [keep_outputs(names), *target_passes(engine.target, kinds)])
+    passes = target_passes(engine.target, kinds, deforms=deforms(model))
+    marked, _ = run_passes(model, [keep_outputs(names), *passes])
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "arrows.onnx"

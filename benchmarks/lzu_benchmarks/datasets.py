@@ -60,11 +60,16 @@ class DemoDataset:
 
     def __iter__(self) -> Iterator[Sample]:
         """Render the frames in order."""
+        for number, seed, frame in self.rendered():
+            yield Sample(number, seed, frame.image, annotate(frame, number))
+
+    def rendered(self) -> Iterator[tuple[int, int, Frame]]:
+        """Identity, sequence and all that is known of every frame, in order."""
         current: Sequence | None = None
         for seed, index in self.keys:
             if current is None or current.seed != seed:
                 current = Sequence(seed)
-            yield sample(current, index)
+            yield frame_number(seed, index), seed, render(current, index)
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """Images, annotations and categories as COCO has them; rendered once, then kept."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from lzu_export.errors import LzuError
 from lzu_export.limits import MAX_TOPK
 from lzu_export.models.anchors import check_levels
+from lzu_export.models.margins import choice_margin, magnitude, positive
 from lzu_export.models.shapes import static_shape
 
 BOX = 9
@@ -74,7 +76,58 @@ def decode_3d(
     Raises:
         LzuError: levels, points or camera matrices do not fit, or a level takes more than max_k.
     """
-    batch, classes = _check(groups, points, cam2img, img2cam)
+    _check_cameras(groups, cam2img, img2cam)
+    chosen = _candidates(groups, points, k_per_level, max_k)
+    raw = chosen.box
+    attributes = chosen.attribute.argmax(dim=-1)
+    centre = chosen.point - raw[..., :2]
+    position = unproject(centre, raw[..., 2:3], img2cam.float())
+    half_turn = (chosen.direction[..., 1:2] > chosen.direction[..., :1]).float() * math.pi
+    local = raw[..., 6:7] - direction_offset
+    local = local - (local / math.pi).floor() * math.pi + direction_offset + half_turn
+    camera = cam2img.float()
+    # The ray's bearing, which turns the angle seen from the ray into one of the camera's frame.
+    bearing = arctan2(centre[..., :1] - camera[:, 0:1, 2:3], camera[:, 0:1, 0:1])
+    boxes = torch.cat([position, raw[..., 3:6], local + bearing, raw[..., 7:9]], dim=-1)
+    return boxes, chosen.score.sigmoid() * chosen.centerness.sigmoid(), attributes
+
+
+def choice_margins(
+    groups: Sequence[Sequence[Tensor]],
+    points: Sequence[Tensor],
+    k_per_level: int = 1000,
+    *,
+    direction_offset: float = 0.7854,
+) -> Tensor:
+    """How sure the choices in `decode_3d` are: (B, K, 2) float32, of attribute and heading.
+
+    See `margins.choice_margin`. The heading is also chosen by where the rotation falls in its
+    period of pi.
+    """
+    chosen = _candidates(groups, points, k_per_level, MAX_TOPK)
+    _, box, direction, attribute, _ = (magnitude(group) for group in groups)
+    turns = (chosen.box[..., 6] - direction_offset) / math.pi
+    to_next_period = (turns - turns.round()).abs() * math.pi / positive(box)
+    heading = torch.minimum(choice_margin(chosen.direction, -1, direction), to_next_period)
+    return torch.stack([choice_margin(chosen.attribute, -1, attribute), heading], dim=-1)
+
+
+class Candidates(NamedTuple):
+    """The best cells of all levels; channels last, K candidates."""
+
+    point: Tensor
+    score: Tensor
+    """Logits of the classes."""
+    box: Tensor
+    direction: Tensor
+    attribute: Tensor
+    centerness: Tensor
+
+
+def _candidates(
+    groups: Sequence[Sequence[Tensor]], points: Sequence[Tensor], k_per_level: int, max_k: int
+) -> Candidates:
+    batch, classes = _check(groups, points)
     entries, tables = [], []
     start = 0
     for level, maps in enumerate(zip(*groups, strict=True)):
@@ -107,19 +160,14 @@ def decode_3d(
     values = values.reshape(batch, count, channels)
     points_of = torch.cat([level.float() for level in points]).index_select(0, entry.reshape(-1))
     last = classes + BOX
-    logits, raw, direction = values[..., :classes], values[..., classes:last], values[..., last:]
-    attributes = values[..., last + 2 : -1].argmax(dim=-1)
-
-    centre = points_of.reshape(batch, count, 2) - raw[..., :2]
-    position = unproject(centre, raw[..., 2:3], img2cam.float())
-    half_turn = (direction[..., 1:2] > direction[..., :1]).float() * math.pi
-    local = raw[..., 6:7] - direction_offset
-    local = local - (local / math.pi).floor() * math.pi + direction_offset + half_turn
-    camera = cam2img.float()
-    # The ray's bearing, which turns the angle seen from the ray into one of the camera's frame.
-    bearing = arctan2(centre[..., :1] - camera[:, 0:1, 2:3], camera[:, 0:1, 0:1])
-    boxes = torch.cat([position, raw[..., 3:6], local + bearing, raw[..., 7:9]], dim=-1)
-    return boxes, logits.sigmoid() * values[..., -1:].sigmoid(), attributes
+    return Candidates(
+        points_of.reshape(batch, count, 2),
+        values[..., :classes],
+        values[..., classes:last],
+        values[..., last : last + 2],
+        values[..., last + 2 : -1],
+        values[..., -1:],
+    )
 
 
 def unproject(pixels: Tensor, depth: Tensor, img2cam: Tensor) -> Tensor:
@@ -138,10 +186,8 @@ def arctan2(y: Tensor, x: Tensor) -> Tensor:
     return angle + torch.where(x < 0, turn, torch.zeros_like(turn))
 
 
-def _check(
-    groups: Sequence[Sequence[Tensor]], points: Sequence[Tensor], cam2img: Tensor, img2cam: Tensor
-) -> tuple[int, int]:
-    """Batch and number of classes, when everything fits."""
+def _check(groups: Sequence[Sequence[Tensor]], points: Sequence[Tensor]) -> tuple[int, int]:
+    """Batch and number of classes, when outputs and points fit."""
     counts = [len(group) for group in groups]
     if len(groups) != 5 or set(counts) != {len(points)}:
         raise LzuError(
@@ -160,10 +206,14 @@ def _check(
                 f"level {level} has outputs {shapes} and {cells} points, which do not fit; make "
                 "the points with the model's own strides and level sizes"
             )
+    return batch, classes
+
+
+def _check_cameras(groups: Sequence[Sequence[Tensor]], cam2img: Tensor, img2cam: Tensor) -> None:
+    batch = static_shape(groups[0][0])[0] if groups and groups[0] else 0
     for name, matrix in (("cam2img", cam2img), ("img2cam", img2cam)):
         if static_shape(matrix) != (batch, 4, 4):
             raise LzuError(
                 f"{name} has shape {static_shape(matrix)}; give one 4 x 4 matrix for each of the "
                 f"{batch} images"
             )
-    return batch, classes

@@ -1,4 +1,4 @@
-"""PSPNet (Zhao et al. 2017) with mmseg's parameter names, and its exportable label decode."""
+"""PSPNet (Zhao et al. 2017) with mmseg's parameter names, and its exportable class map."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +12,8 @@ from lzu_export.models.fpn import FPN
 from lzu_export.models.matrices import average_pool, resize, restride
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
+from lzu_export.models.zoom import Resample
+from lzu_export.warp.tables import Table
 
 AUXILIARY = ("auxiliary_head.", "ema_auxiliary_head_")
 """Prefixes of the weights that only the auxiliary training loss uses."""
@@ -189,25 +191,18 @@ def inference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.startswith(AUXILIARY)}
 
 
-def class_map(
-    logits: Tensor, size: tuple[int, int], *, with_logits: bool = False
-) -> tuple[Tensor, ...]:
-    """The most likely class of every source pixel, as mmseg's whole-image test mode.
+class ClassMap(nn.Module):
+    """Logits to the most likely class of every pixel; of equal ones any may be taken."""
 
-    Logits are resized bilinearly (align_corners=False) in float32, then compared; of equal ones
-    the lowest class is meant, which targets may break.
+    def __init__(self, rows: Table, cols: Table) -> None:
+        """Keep the resample tables of the two axes, see `warp.tables.label_tables`."""
+        super().__init__()
+        self.upsample = Resample(rows, cols)
 
-    Args:
-        logits: (B, classes, H, W).
-        size: (height, width) of the source.
-        with_logits: return the resized logits, too.
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, classes, H, W) to resized logits, float32, and class indices (B, rows, cols) int32.
 
-    Returns:
-        Class indices (B, *size) int32; where `with_logits`, logits (B, classes, *size) float32.
-
-    Raises:
-        LzuError: the size is empty.
-    """
-    resized = resize(logits.float(), size)
-    classes = resized.argmax(dim=1).to(torch.int32)
-    return (classes, resized) if with_logits else (classes,)
+        The logits are resized before they are compared, as in mmseg's whole-image test mode.
+        """
+        resized = self.upsample(logits.float())
+        return resized, resized.argmax(dim=1).to(torch.int32)

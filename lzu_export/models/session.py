@@ -22,15 +22,21 @@ class TorchSession:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """The outputs only; see `engines.base.Session`."""
-        values = self.all_values(inputs)
-        return {name: values[name] for name in self.model.outputs}
+        values = self._values(inputs)
+        return {name: values[name].numpy() for name in self.model.outputs}
 
     def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Every arrow and output by name, in the order of the chain."""
-        check_inputs(self.inputs, inputs)
-        (image,) = inputs.values()
+        """Every arrow and output by name, in the order of the chain, then margins of choices."""
+        values = self._values(inputs)
         with torch.inference_mode():
-            values = self.model(torch.from_numpy(np.ascontiguousarray(image)))
-        return {
-            name: value.numpy() for name, value in zip(self.model.output_names, values, strict=True)
-        }
+            margins = self.model.margins(values, *self._tensors(inputs)[1:])
+        return {name: value.numpy() for name, value in {**values, **margins}.items()}
+
+    def _values(self, inputs: Arrays) -> dict[str, torch.Tensor]:
+        check_inputs(self.inputs, inputs)
+        with torch.inference_mode():
+            values = self.model(*self._tensors(inputs))
+        return dict(zip(self.model.output_names, values, strict=True))
+
+    def _tensors(self, inputs: Arrays) -> list[torch.Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in self.inputs]

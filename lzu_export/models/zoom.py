@@ -3,18 +3,26 @@
 frame -> zoom -> normalise -> pad -> extract (backbone, neck) -> unzoom each level -> head -> decode
 
 Every stage's value has a name, its *arrow*, under which verification compares it on all targets.
+What a decode chooses (a class, a direction) can tip over at the slightest difference where two
+options are all but equal. So PyTorch also tells each choice's *margin*: the relative drift of the
+raw outputs that would change it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 import lzu_export.ops.separable_resample  # noqa: F401  registers torch.ops.lzu
 from lzu_export.warp.tables import Table, TablePair
+
+MARGINS = "margins"
+"""Name under which a reference keeps the margins."""
 
 
 class LevelModel(Protocol):
@@ -64,30 +72,50 @@ class Unzoom(nn.Module):
 
 
 class SourceToCanvas(nn.Module):
-    """Camera bytes to the normalised canvas: zoom, then normalise.
+    """Camera bytes to the normalised canvas: cut the picture out, zoom, then normalise.
 
-    Normalising after the zoom equals normalising before it, since the weights of a zoom sum to 1,
-    and touches fewer pixels.
+    Normalising after the zoom equals normalising before it and touches fewer pixels: the weights of
+    a zoom sum to 1. Where it reaches into zeros that lie around the normalised picture they sum to
+    less, the `coverage`, by which the mean counts there.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
     def __init__(
-        self, zoom: Resample, mean: Sequence[float], std: Sequence[float], order: str
+        self,
+        zoom: Resample,
+        mean: Sequence[float],
+        std: Sequence[float],
+        order: str,
+        *,
+        cut: tuple[slice, slice] = (slice(None), slice(None)),
+        coverage: NDArray[np.floating] | None = None,
     ) -> None:
-        """`mean` and `std` are in the model's channel order, `order`; frames are BGR."""
+        """Keep what is constant.
+
+        Args:
+            zoom: from the picture to the canvas.
+            mean: per channel, in the model's order.
+            std: per channel, in the model's order.
+            order: the model's, `bgr` or `rgb`; frames are BGR.
+            cut: rows and columns of the frame that are the picture.
+            coverage: (rows or 1, columns or 1) of the canvas; 1 if not given.
+        """
         super().__init__()
-        self.zoom, self.order = zoom, order
+        self.zoom, self.order, self.cut = zoom, order, cut
         scale = 1 / torch.tensor(std, dtype=torch.float64)
-        shift = -torch.tensor(mean, dtype=torch.float64) * scale
+        shift = (-torch.tensor(mean, dtype=torch.float64) * scale).reshape(1, 3, 1, 1)
+        if coverage is not None:
+            shift = shift * torch.from_numpy(np.asarray(coverage, np.float64))
         self.register_buffer("scale", scale.float().reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.float().reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
         """B x H x W x 3 uint8 BGR to B x 3 x canvas, float32."""
         # Cast first: TensorRT moves no uint8.
-        x = self.zoom(frame.float().permute(0, 3, 1, 2))
+        picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
+        x = self.zoom(picture)
         if self.order == "rgb":
             x = x.flip(1)
         return x * self.scale + self.shift
@@ -101,6 +129,7 @@ class ArrowNames:
     groups: tuple[str, ...]
     zooms: bool
     unzooms: bool
+    decoded: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -110,7 +139,8 @@ class ArrowNames:
         names += [f"level_{i}" for i in level]
         if self.unzooms:
             names += [f"unzoomed_{i}" for i in level]
-        return (*names, *(f"{group}_{i}" for group in self.groups for i in level))
+        names += [f"{group}_{i}" for group in self.groups for i in level]
+        return (*names, *self.decoded)
 
 
 class ZoomedModel(nn.Module):
@@ -119,7 +149,7 @@ class ZoomedModel(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        decode: Callable[[Sequence[Sequence[torch.Tensor]]], Sequence[torch.Tensor]],
+        decode: Callable[..., Sequence[torch.Tensor]],
         *,
         to_canvas: nn.Module | None,
         padding: tuple[int, int],
@@ -127,31 +157,47 @@ class ZoomedModel(nn.Module):
         groups: tuple[str, ...],
         outputs: tuple[str, ...],
         levels: int,
+        decoded: tuple[str, ...] = (),
+        margins: Callable[..., torch.Tensor] | None = None,
     ) -> None:
         """Wrap `model` (a LevelModel).
 
         Args:
             model: backbone, neck and head.
-            decode: raw outputs to the final ones.
+            decode: raw outputs, and inputs of the model besides the image, to the values named
+                by `decoded` and `outputs`.
             to_canvas: frame to normalised canvas; None: the input is the padded network input.
             padding: rows and columns of zeros at the bottom and right of the canvas.
             unzoom: one a level; None for the uniform variant.
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
+            decoded: names of arrows within the decode.
+            margins: takes what `decode` takes and tells the margins of its choices.
         """
         super().__init__()
         self.model, self.decode, self.outputs = model, decode, outputs
         self.to_canvas, self.padding = to_canvas, padding
         self.unzoom = nn.ModuleList(unzoom) if unzoom is not None else None
-        self.names = ArrowNames(levels, groups, to_canvas is not None, unzoom is not None)
+        self._margins = margins
+        self.names = ArrowNames(levels, groups, to_canvas is not None, unzoom is not None, decoded)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """All arrows, then the outputs: the order in which `forward` returns them."""
         return (*self.names.all, *self.outputs)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def margins(
+        self, values: Mapping[str, torch.Tensor], *others: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """`margins` of the decode's choices from the arrows by name, where it makes choices."""
+        if self._margins is None:
+            return {}
+        names = self.names
+        groups = [[values[f"{group}_{i}"] for i in range(names.levels)] for group in names.groups]
+        return {MARGINS: self._margins(groups, *others)}
+
+    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every arrow and output of one batch, in the order of `output_names`."""
         model: Any = self.model
         values: list[torch.Tensor] = []
@@ -167,4 +213,4 @@ class ZoomedModel(nn.Module):
         groups = model.head(levels)
         for group in groups:
             values += group
-        return (*values, *self.decode(groups))
+        return (*values, *self.decode(groups, *others))

@@ -7,7 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 
 from lzu_export.limits import MAX_TOPK
 from lzu_export.models.config import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
-from lzu_export.warp.geometry import Edge, Geometry, Level, level_sizes, padded_size
+from lzu_export.warp.geometry import (
+    Edge,
+    Geometry,
+    Level,
+    canvas_to_source,
+    level_sizes,
+    padded_size,
+)
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
@@ -198,9 +205,9 @@ class Recipe(Section):
         return self
 
     def _check_sizes(self) -> None:
-        if self.crop is not None and any(c > n for c, n in zip(self.crop, self.source, strict=True)):
+        if self.view[0] > self.source[0] or self.view[1] > self.source[1]:
             raise ValueError(
-                f"crop {self.crop[0]}x{self.crop[1]} is larger than the source "
+                f"crop {self.view[0]}x{self.view[1]} is larger than the source "
                 f"{self.source[0]}x{self.source[1]}; lower it"
             )
         if self.reduce > min(self.view):
@@ -249,6 +256,19 @@ class Recipe(Section):
         # The slack undoes binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
         height, width = self.view
         return int(height * self.scale + 1e-6), int(width * self.scale + 1e-6)
+
+    @property
+    def canvas_step(self) -> tuple[float, float]:
+        """(y, x) pixels of the frame per pixel of the canvas, by the model's own convention.
+
+        The sampler maps the first and last pixel centres onto each other. OpenCV's resize, and the
+        code that published the `published` geometry, scale by the ratio of sizes. Pixel 0 of the
+        canvas is the view's first one.
+        """
+        if self.sampler == "opencv" or self.warp.geometry == "published":
+            return self.view[0] / self.canvas[0], self.view[1] / self.canvas[1]
+        step_y, step_x = canvas_to_source(self.canvas, self.span)
+        return step_y * self.reduce, step_x * self.reduce
 
     @property
     def network_input(self) -> Size:
@@ -341,9 +361,7 @@ class Det3dRecipe(Recipe):
 TASKS: dict[str, type[Recipe]] = {"det": DetRecipe, "seg": SegRecipe, "det3d": Det3dRecipe}
 """The class of a task's recipes."""
 
-AnyRecipe: TypeAlias = Annotated[
-    DetRecipe | SegRecipe | Det3dRecipe, Field(discriminator="task")
-]
+AnyRecipe: TypeAlias = Annotated[DetRecipe | SegRecipe | Det3dRecipe, Field(discriminator="task")]
 """For what contains a recipe of any task."""
 
 

@@ -14,7 +14,8 @@ import cv2
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.progress import Reporter
-from lzu_export.runtime.detector import Detections, Detector, load
+from lzu_export.runtime.bundle import load
+from lzu_export.runtime.detector import Detections, Detector
 from lzu_export.runtime.draw import draw_detections, show_warp
 from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTPUTS = ("boxes", "scores", "labels")
+OUTPUTS_3D = ("boxes", "scores", "attributes")
 TIE = 1e-4
 """Scores this close may swap their places."""
 
@@ -30,6 +31,24 @@ def relative_difference(value: NDArray[Any], reference: NDArray[Any]) -> float:
     return difference / largest if largest > 0 else difference
 
 
+def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDArray[Any]) -> float:
+    """How far the logits must have drifted for the choices to differ as they do.
+
+    Args:
+        value: choices, such as classes.
+        reference: PyTorch's, of the same shape.
+        margins: PyTorch's, the relative drift that changes each choice.
+
+    Returns:
+        The largest margin among differing choices; 0 where all are equal, infinite where shapes
+        differ.
+    """
+    if value.shape != reference.shape or margins.shape != reference.shape:
+        return float("inf")
+    differs = value != reference
+    return float(margins[differs].max()) if differs.any() else 0.0
+
+
 def candidate_difference(
     value: Mapping[str, NDArray[Any]],
     reference: Mapping[str, NDArray[Any]],
@@ -39,13 +58,7 @@ def candidate_difference(
 ) -> dict[str, float]:
     """Compare the fixed-size candidates (boxes K x 4, scores K, labels K) of one frame.
 
-    Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
-    cut. So every candidate of a score of at least `floor` (the others never become detections), of
-    either side, is held against the closest box and score of the same label among the other side's
-    candidates of that level whose scores are within TIE of its own. One without such a partner
-    is an infinite difference, unless its level was cut and its score is below the other side's
-    last there, or within TIE of it. Where that excuses all of them, nothing was compared, which is
-    an infinite difference too.
+    Candidates are held against their partners, see `_partners`; only those of one label are.
 
     Args:
         value: what the engine gave.
@@ -60,56 +73,138 @@ def candidate_difference(
     for name in OUTPUTS:
         if value[name].shape != reference[name].shape:
             return infinite
-    for side in (value, reference):  # comparisons with NaN would let them pass
-        if not (np.isfinite(side["boxes"]).all() and np.isfinite(side["scores"]).all()):
+    mine, theirs = (
+        _Side(each["boxes"], each["scores"], each["labels"]) for each in (value, reference)
+    )
+    pairs = _both_ways(mine, theirs, levels, floor)
+    if pairs is None:
+        return infinite
+    boxes = scores = 0.0
+    for a, b in pairs:
+        boxes = max(boxes, _largest(mine.boxes[a] - theirs.boxes[b]))
+        scores = max(scores, _largest(mine.ranks[a] - theirs.ranks[b]))
+    kept = theirs.ranks >= floor
+    if not kept.any():
+        return dict.fromkeys(OUTPUTS, 0.0)
+    size, best = float(np.abs(theirs.boxes[kept]).max()) or 1.0, float(theirs.ranks[kept].max())
+    return {"boxes": boxes / size, "scores": scores / best, "labels": 0.0}
+
+
+def difference_3d(
+    value: Mapping[str, NDArray[Any]],
+    reference: Mapping[str, NDArray[Any]],
+    levels: Sequence[Cut],
+    *,
+    floor: float,
+) -> dict[str, float]:
+    """Compare candidates in space (boxes K x 9, scores K x classes, attributes K) of one frame.
+
+    Candidates rank by their best class; partners are found by position and score. A heading that is
+    half a turn off and another attribute are choices, which count by the margin that PyTorch had
+    (`margins` K x 2 of the reference, of attribute and heading).
+
+    Returns:
+        `boxes`: the worst of positions, sizes and velocities, each relative to the largest of its
+        kind, of the yaw in half turns, and of headings' margins. `scores`: relative to the best.
+        `attributes`: the largest margin among differing ones.
+    """
+    infinite = dict.fromkeys(OUTPUTS_3D, float("inf"))
+    for name in OUTPUTS_3D:
+        if value[name].shape != reference[name].shape:
             return infinite
+    none = np.zeros(len(reference["scores"]), np.int64)
+    mine, theirs = (
+        _Side(each["boxes"][:, :3], each["scores"].max(axis=1), none) for each in (value, reference)
+    )
+    if not all(np.isfinite(each[name]).all() for each in (value, reference) for name in OUTPUTS_3D):
+        return infinite
+    pairs = _both_ways(mine, theirs, levels, floor)
+    if pairs is None:
+        return infinite
+    if not pairs:
+        return dict.fromkeys(OUTPUTS_3D, 0.0)
+    a, b = np.array(pairs).T
+    boxes, wanted = value["boxes"][a].astype(np.float64), reference["boxes"][b].astype(np.float64)
+    worst = [
+        _largest(boxes[:, part] - wanted[:, part]) / (_largest(wanted[:, part]) or 1.0)
+        for part in (slice(0, 3), slice(3, 6), slice(7, 9))
+    ]
+    turns = (boxes[:, 6] - wanted[:, 6]) / np.pi
+    worst.append(_largest(turns - np.round(turns)))
+    margins = reference["margins"][b]
+    reversed_ = np.round(turns).astype(np.int64) % 2
+    worst.append(choice_difference(reversed_, np.zeros_like(reversed_), margins[:, 1]))
+    scores = reference["scores"][b].astype(np.float64)
+    attributes = value["attributes"][a], reference["attributes"][b]
+    return {
+        "boxes": max(worst),
+        "scores": _largest(value["scores"][a] - scores) / (_largest(scores) or 1.0),
+        "attributes": choice_difference(*attributes, margins[:, 0]),
+    }
+
+
+class _Side(NamedTuple):
+    """What candidates are paired by."""
+
+    boxes: NDArray[Any]
+    ranks: NDArray[Any]
+    labels: NDArray[Any]
+
+
+def _both_ways(
+    value: _Side, reference: _Side, levels: Sequence[Cut], floor: float
+) -> list[tuple[int, int]] | None:
+    """Pairs (value's index, reference's), or None where one on either side has no partner."""
+    for side in (value, reference):  # comparisons with NaN would let them pass
+        if not (np.isfinite(side.boxes).all() and np.isfinite(side.ranks).all()):
+            return None
     there = _partners(reference, value, levels, floor)
     back = _partners(value, reference, levels, floor)
     if there is None or back is None:
-        return infinite
-    boxes, scores = (max(pair) for pair in zip(there, back, strict=True))
-    return {"boxes": boxes, "scores": scores, "labels": 0.0}
+        return None
+    return [(b, a) for a, b in there] + back
 
 
 def _partners(
-    wanted: Mapping[str, NDArray[Any]],
-    given: Mapping[str, NDArray[Any]],
-    levels: Sequence[Cut],
-    floor: float,
-) -> tuple[float, float] | None:
-    """Largest relative difference of boxes and scores of `wanted` to their partners in `given`.
+    wanted: _Side, given: _Side, levels: Sequence[Cut], floor: float
+) -> list[tuple[int, int]] | None:
+    """Pairs (index in `wanted`, index of its partner in `given`); None where one has none.
 
-    None where one has no partner, or where all are excused.
+    Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
+    cut. So every candidate of a score of at least `floor` (the others never become detections) is
+    held against the closest box and score of the same label among the other side's candidates of
+    that level whose scores are within TIE of its own. One without such a partner makes the result
+    None, unless its level was cut and its score is below the other side's last there, or within TIE
+    of it. Where that excuses all of them, nothing was compared, and the result is None too.
     """
-    box_worst = score_worst = 0.0
-    compared = 0
-    kept = wanted["scores"] >= floor
+    pairs: list[tuple[int, int]] = []
+    kept = wanted.ranks >= floor
     if not kept.any():
-        return 0.0, 0.0
-    box_size = float(np.abs(wanted["boxes"][kept]).max()) or 1.0
+        return pairs
+    box_size = float(np.abs(wanted.boxes[kept]).max()) or 1.0
     start = 0
     for taken, entries in levels:
         level = slice(start, start + taken)
         start += taken
-        scores = given["scores"][level]
-        cut = float(scores.min()) if taken < entries else -float("inf")
+        ranks = given.ranks[level]
+        cut = float(ranks.min()) if taken < entries else -float("inf")
         for i in np.flatnonzero(kept[level]) + level.start:
-            score = float(wanted["scores"][i])
-            near = np.abs(scores - score) <= TIE
-            near &= given["labels"][level] == wanted["labels"][i]
+            score = float(wanted.ranks[i])
+            near = np.abs(ranks - score) <= TIE
+            near &= given.labels[level] == wanted.labels[i]
             if not near.any():
                 if score - cut > TIE:
                     return None
                 continue
-            boxes = given["boxes"][level][near].astype(np.float64)
-            gaps = np.abs(boxes - wanted["boxes"][i]).max(axis=1)
+            boxes = given.boxes[level][near].astype(np.float64)
+            gaps = np.abs(boxes - wanted.boxes[i]).max(axis=1)
             if gaps.min() / box_size > TIE and score - cut <= TIE:
                 continue  # another one came in at the cut
             # Boxes clipped at one edge can coincide, so the score tells the partner as well.
-            best = int(np.maximum(gaps / box_size, np.abs(scores[near] - score)).argmin())
-            compared += 1
-            box_worst = max(box_worst, float(gaps[best]) / box_size)
-            score_worst = max(score_worst, abs(float(scores[near][best]) - score))
-    if compared == 0:
-        return None
-    return box_worst, score_worst / float(wanted["scores"][kept].max())
+            best = int(np.maximum(gaps / box_size, np.abs(ranks[near] - score)).argmin())
+            pairs.append((int(i), level.start + int(np.flatnonzero(near)[best])))
+    return pairs or None
+
+
+def _largest(values: NDArray[Any]) -> float:
+    return float(np.abs(values.astype(np.float64)).max()) if values.size else 0.0

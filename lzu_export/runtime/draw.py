@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.runtime.detector import Detections, Detector, fit
+from lzu_export.runtime.detector import Detections, Detector
+from lzu_export.runtime.predictor import fit
 from lzu_export.runtime.preprocess import Frame, resample
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; BGR.

@@ -80,6 +80,8 @@ class Accuracy(_Section):
     dataset: str
     note: str
     """How the metrics are meant, such as the limits of object sizes."""
+    metric: str
+    """The one that limits and tables speak of."""
     frames: int
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
@@ -88,7 +90,7 @@ class Accuracy(_Section):
 
 
 class Latency(_Section):
-    """Milliseconds a frame, from the camera's bytes to the detections, on the exporting machine."""
+    """Milliseconds a frame, from the camera's bytes to the predictions, where it was exported."""
 
     machine: str
     threads: int

@@ -50,6 +50,7 @@ def camera_matrices(
     batch: int,
     *,
     scale: tuple[float, float] = (1.0, 1.0),
+    corner: tuple[float, float] = (0.0, 0.0),
     name: str = "cam2img",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the engine is given: camera matrices of the canvas and their inverses.
@@ -59,6 +60,7 @@ def camera_matrices(
             homogeneous pixels of the source.
         batch: number of images; a single matrix serves them all.
         scale: canvas pixels per source pixel as (y, x).
+        corner: source pixel (y, x) on which the canvas begins.
         name: what errors call the matrix.
 
     Returns:
@@ -94,8 +96,8 @@ def camera_matrices(
             raise LzuError(
                 f"{which} has a focal length that is not positive; give pixels on its diagonal"
             )
-    matrix[:, 0] *= scale[1]
-    matrix[:, 1] *= scale[0]
+    matrix[:, 0] = scale[1] * (matrix[:, 0] - corner[1] * matrix[:, 2])
+    matrix[:, 1] = scale[0] * (matrix[:, 1] - corner[0] * matrix[:, 2])
     return matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.warp.tables import Table, TablePair, table_matrix
+from lzu_export.warp.tables import Table, TablePair, table_matrix, zoom_coverage
 
 Frame = NDArray[np.uint8]
 """H x W x 3, BGR like OpenCV's."""
@@ -37,6 +37,12 @@ def check_frame(frame: Any, source: tuple[int, int] | None, name: str = "frame")
     return frame
 
 
+def cut(recipe: Recipe) -> tuple[slice, slice]:
+    """Rows and columns of the frame that are the picture which the zoom samples."""
+    (top, left), (height, width) = recipe.corner, recipe.view
+    return slice(top, top + height, recipe.reduce), slice(left, left + width, recipe.reduce)
+
+
 class ZoomedInput:
     """Zoom, normalise and pad on the host, for engines whose input is the zoomed image.
 
@@ -50,9 +56,11 @@ class ZoomedInput:
         self.recipe = recipe
         norm = recipe.normalisation
         self._scale = (1 / np.array(norm.std, np.float64)).astype(np.float32)
-        self._shift = (-np.array(norm.mean, np.float64) / np.array(norm.std)).astype(np.float32)
-        self._rows = taps(zoom.rows, recipe.source[0])
-        self._cols = taps(zoom.cols, recipe.source[1])
+        shift = -np.array(norm.mean, np.float64) / np.array(norm.std)
+        coverage = zoom_coverage(zoom, recipe.picture)
+        self._shift = (shift[:, None, None] * coverage).astype(np.float32)
+        self._cut = cut(recipe)
+        self._rows, self._cols = zoom_taps(recipe, zoom)
 
     def __call__(self, frames: Sequence[Frame] | Frame) -> NDArray[np.float32]:
         """Frames (H x W x 3, source size) to B x 3 x network input, float32, normalised."""
@@ -69,10 +77,18 @@ class ZoomedInput:
         return result
 
     def _resize(self, frame: Frame) -> NDArray[Any]:
+        frame = frame[self._cut]
         if self.recipe.sampler == "opencv":
             height, width = self.recipe.canvas
-            return cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+            picture = np.ascontiguousarray(frame)
+            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
         return resample(frame, self._rows, self._cols)
+
+
+def zoom_taps(recipe: Recipe, zoom: TablePair) -> "tuple[Taps, Taps]":
+    """Rows and columns of the zoom as sums of lines of the picture."""
+    height, width = recipe.picture
+    return taps(zoom.rows, height), taps(zoom.cols, width)
 
 
 class Taps(NamedTuple):

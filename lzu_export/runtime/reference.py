@@ -26,10 +26,12 @@ class Reference:
 
     frames: NDArray[np.uint8]
     """B x H x W x 3, BGR."""
+    inputs: Values
+    """What the engine takes besides the image."""
     arrows: Values
     """Per arrow the samples that `subsample` takes of it."""
     outputs: Values
-    """The decoded candidates, whole."""
+    """The final outputs, whole, and the margins of what they choose."""
 
 
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
@@ -48,6 +50,7 @@ def write_reference(path: Path, references: Sequence[Reference]) -> None:
     arrays: dict[str, Any] = {}
     for i, reference in enumerate(references):
         arrays[f"{i}/frames"] = reference.frames
+        arrays.update({f"{i}/input/{name}": v for name, v in reference.inputs.items()})
         arrays.update({f"{i}/arrow/{name}": v for name, v in reference.arrows.items()})
         arrays.update({f"{i}/output/{name}": v for name, v in reference.outputs.items()})
     with path.open("wb") as stream:
@@ -66,10 +69,12 @@ def read_reference(path: Path) -> list[Reference]:
         batches: dict[int, dict[str, Values]] = {}
         for key, value in arrays.items():
             number, kind, *name = key.split("/")
-            batch = batches.setdefault(int(number), {"frames": {}, "arrow": {}, "output": {}})
+            batch = batches.setdefault(
+                int(number), {"frames": {}, "input": {}, "arrow": {}, "output": {}}
+            )
             batch[kind][name[0] if name else ""] = value
         return [
-            Reference(batch["frames"][""], batch["arrow"], batch["output"])
+            Reference(batch["frames"][""], batch["input"], batch["arrow"], batch["output"])
             for _, batch in sorted(batches.items())
         ]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

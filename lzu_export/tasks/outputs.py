@@ -1,31 +1,66 @@
-"""What the final outputs of a task are compared and judged by. No torch."""
+"""How far the final outputs of a task are from PyTorch's. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.compare import Cut, candidate_difference
+from lzu_export.recipes.schema import Det3dRecipe, DetRecipe, SegRecipe
+from lzu_export.runtime.compare import (
+    Cut,
+    candidate_difference,
+    choice_difference,
+    difference_3d,
+    relative_difference,
+)
 
-MAIN_METRICS = {"det": "AP"}
-"""The metric of each task that limits and tables speak of."""
+Outputs = Mapping[str, NDArray[Any]]
 
 
-def compare_outputs(
-    recipe: Recipe, value: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]]
-) -> dict[str, float]:
-    """Worst relative difference of each of the task's final outputs over a batch."""
+def compare_outputs(recipe: Recipe, value: Outputs, reference: Outputs) -> dict[str, float]:
+    """Worst relative difference of each of the task's final outputs over a batch.
+
+    `reference` holds PyTorch's `margins` besides, where outputs are choices.
+    """
+    compare: dict[str, Callable[[Any, Outputs, Outputs], dict[str, float]]] = {
+        "det": _boxes,
+        "seg": _labels,
+        "det3d": _boxes_3d,
+    }
     worst: dict[str, float] = {}
     for i in range(recipe.batch):
-        # Where no candidate would become a detection, the best ones are compared all the same.
-        best = float(np.max(reference["scores"][i]))
-        differences = candidate_difference(
-            {name: array[i] for name, array in value.items()},
-            {name: array[i] for name, array in reference.items()},
-            [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)],
-            floor=min(recipe.postprocess.score_threshold, best / 2),
-        )
-        worst = {name: max(worst.get(name, 0.0), d) for name, d in differences.items()}
+        mine = {name: array[i] for name, array in value.items()}
+        theirs = {name: array[i] for name, array in reference.items()}
+        for name, difference in compare[recipe.task](recipe, mine, theirs).items():
+            worst[name] = max(worst.get(name, 0.0), difference)
     return worst
+
+
+def _boxes(recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
+    return candidate_difference(
+        value, reference, _cuts(recipe), floor=_floor(recipe, reference["scores"])
+    )
+
+
+def _labels(recipe: SegRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
+    found = {
+        "labels": choice_difference(value["labels"], reference["labels"], reference["margins"])
+    }
+    if recipe.postprocess.logits:
+        found["logits"] = relative_difference(value["logits"], reference["logits"])
+    return found
+
+
+def _boxes_3d(recipe: Det3dRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
+    return difference_3d(value, reference, _cuts(recipe), floor=_floor(recipe, reference["scores"]))
+
+
+def _cuts(recipe: DetRecipe | Det3dRecipe) -> list[Cut]:
+    return [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)]
+
+
+def _floor(recipe: DetRecipe | Det3dRecipe, scores: NDArray[Any]) -> float:
+    # Where no candidate would become a detection, the best ones are compared all the same.
+    return min(recipe.postprocess.score_threshold, float(np.max(scores)) / 2)

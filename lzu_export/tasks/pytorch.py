@@ -3,14 +3,17 @@
 Importing this module imports no torch; calling what needs it does.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from lzu_export.engines.base import TensorSpec
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.detector import INPUT_NAMES, Detector
+from lzu_export.runtime.bundle import make_predictor
+from lzu_export.runtime.detector3d import CAMERA_INPUTS
+from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.tasks.warps import Warp
@@ -27,14 +30,19 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
     Raises:
         LzuError: the checkpoint is missing, unreadable or of another architecture or warp.
     """
-    from lzu_export.tasks import detection
+    from lzu_export.tasks import detection, detection3d, segmentation
+    from lzu_export.tasks.assemble import assemble as assemble_parts
 
-    tasks = {"det": detection.assemble}
-    return tasks[recipe.task](recipe, warp, from_source=from_source)
+    tasks: dict[str, Any] = {
+        "det": detection.parts,
+        "seg": segmentation.parts,
+        "det3d": detection3d.parts,
+    }
+    return assemble_parts(recipe, tasks[recipe.task](recipe), warp, from_source=from_source)
 
 
-def torch_detector(recipe: Recipe, warp: Warp) -> Detector:
-    """PyTorch as a detector from the frame on; imports torch.
+def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
+    """PyTorch as a predictor from the frame on; imports torch.
 
     It zooms by itself, whatever the engines do. Only OpenCV's resize has no twin in PyTorch: there
     it begins at the network's input.
@@ -44,25 +52,30 @@ def torch_detector(recipe: Recipe, warp: Warp) -> Detector:
     from_source = recipe.sampler != "opencv"
     whole = recipe.model_copy(update={"input": "source"}) if from_source else recipe
     model = assemble(recipe, warp, from_source=from_source)
-    session = TorchSession(model, (image_input(recipe, from_source=from_source),))
-    return Detector(whole, session, warp.arrays())
+    session = TorchSession(model, model_inputs(recipe, from_source=from_source))
+    return make_predictor(whole, session, warp.arrays())
 
 
-def make_reference(detector: Detector, frames: list[Frame]) -> Reference:
-    """A `torch_detector`'s values at every arrow for one batch of frames."""
+def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
+    """A `torch_predictor`'s values at every arrow for one batch."""
     from lzu_export.models.session import TorchSession
+    from lzu_export.models.zoom import MARGINS
 
-    session = detector.session
+    session = predictor.session
     assert isinstance(session, TorchSession), "references are PyTorch's"
-    values = session.all_values(detector.prepare(frames))
-    outputs = {name: values[name] for name in session.model.outputs}
+    inputs = predictor.prepare(shots)
+    values = session.all_values(inputs)
+    kept = (*session.model.outputs, MARGINS)
+    outputs = {name: values[name] for name in kept if name in values}
     arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
-    return Reference(np.stack(frames), arrows, outputs)
+    image = INPUT_NAMES[predictor.recipe.input]
+    others = {name: value for name, value in inputs.items() if name != image}
+    return Reference(np.stack([shot.frame for shot in shots]), others, arrows, outputs)
 
 
-def whole_batches(frames: list[Frame], size: int) -> list[list[Frame]]:
-    """Group frames; the last one fills up a short end, since a static batch has none."""
-    filled = frames + frames[-1:] * (-len(frames) % size)
+def whole_batches(shots: list[Shot], size: int) -> list[list[Shot]]:
+    """Group shots; the last one fills up a short end, since a static batch has none."""
+    filled = shots + shots[-1:] * (-len(shots) % size)
     return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
@@ -73,8 +86,24 @@ def noise_frame(source: tuple[int, int], seed: int) -> Frame:
     return np.asarray(cv2.resize(coarse, (source[1], source[0])), np.uint8)
 
 
-def image_input(recipe: Recipe, *, from_source: bool) -> TensorSpec:
-    """The image input of a model that begins at the frame, or at the network's input."""
+def noise_shot(recipe: Recipe, seed: int) -> Shot:
+    """A random picture by a made-up camera, for recipes without an evaluation set."""
+    height, width = recipe.source
+    camera = None
+    if recipe.task == "det3d":
+        camera = np.array([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
+    return Shot(noise_frame(recipe.source, seed), camera)
+
+
+def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]:
+    """Inputs of a model that begins at the frame, or at the network's input."""
     if from_source:
-        return TensorSpec(INPUT_NAMES["source"], "uint8", (recipe.batch, *recipe.source, 3))
-    return TensorSpec(INPUT_NAMES["zoomed"], "float32", (recipe.batch, 3, *recipe.network_input))
+        shape: tuple[int, ...] = (recipe.batch, *recipe.source, 3)
+        image = TensorSpec(INPUT_NAMES["source"], "uint8", shape)
+    else:
+        shape = (recipe.batch, 3, *recipe.network_input)
+        image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
+    if recipe.task != "det3d":
+        return (image,)
+    matrix = (recipe.batch, 4, 4)
+    return (image, *(TensorSpec(name, "float32", matrix) for name in CAMERA_INPUTS))

@@ -14,7 +14,6 @@ from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
 from lzu_export.runtime.sources import read_labels
-from lzu_export.warp.geometry import canvas_to_source
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import (
     Array,
@@ -197,19 +196,6 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
                 f"checkpoint {name} was trained with {key} {shown[0]} but the recipe has "
                 f"{shown[1]}; export it with the warp it was trained with"
             )
-
-
-def canvas_step(recipe: Recipe) -> tuple[float, float]:
-    """(y, x) pixels of the frame per pixel of the canvas, by the model's own convention.
-
-    The sampler maps the first and last pixel centres onto each other. OpenCV's resize, and the
-    code that published the `published` geometry, scale by the ratio of sizes. Pixel 0 of the canvas
-    is the view's first one.
-    """
-    if recipe.sampler == "opencv" or recipe.warp.geometry == "published":
-        return recipe.view[0] / recipe.canvas[0], recipe.view[1] / recipe.canvas[1]
-    step_y, step_x = canvas_to_source(recipe.canvas, recipe.span)
-    return step_y * recipe.reduce, step_x * recipe.reduce
 
 
 def _coco_boxes(path: Path, recipe: Recipe) -> Array:

@@ -112,9 +112,7 @@ def _published_axis(knots: ArrayLike, cells: int) -> Array:
     return invert_axis(knots, pixel_centres(cells)) if cells > 1 else np.zeros(1)
 
 
-def _consistent_axis(
-    knots: ArrayLike, cells: int, stride: int, pixels: int, scale: int
-) -> Array:
+def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int, scale: int) -> Array:
     if cells == 1:
         return np.zeros(scale)
     if pixels == 1:

@@ -1,7 +1,7 @@
 """Resample tables: the compact form in which a fixed separable warp is baked into a graph."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,12 +87,17 @@ def zoom_tables(
     )
 
 
-def table_coverage(table: Table, n_in: int) -> Array:
-    """(n_out,) sum of each output cell's weights on an input of `n_in` cells, float64.
+def zoom_coverage(zoom: TablePair, picture: tuple[int, int]) -> Array:
+    """(canvas rows or 1, canvas columns or 1) float64: the sum of each canvas pixel's weights.
 
-    1 inside the input, less where a cell reaches beyond it.
+    Where the warp spans more than the picture (height, width), what it reaches beyond counts as
+    zeros, and the sum is less than 1. Axes on which that happens nowhere have length 1.
     """
-    return np.asarray(table_matrix(table, n_in).sum(axis=1))
+    axes = []
+    for table, n_in in zip(zoom, picture, strict=True):
+        total = table_matrix(table, n_in).sum(axis=1)
+        axes.append(np.ones(1) if np.allclose(total, 1, rtol=0, atol=1e-6) else total)
+    return np.outer(*axes)
 
 
 def unzoom_tables(
@@ -146,6 +151,40 @@ def unzoom_tables(
         strip(1 - gain_y, np.ones(out_width))  # whole rows, corners included
         strip(gain_y, 1 - gain_x)  # what is left of the columns
     return pairs
+
+
+def label_tables(
+    cells: tuple[int, int],
+    step: float,
+    canvas: tuple[int, int],
+    view: tuple[int, int],
+    *,
+    canvas_step: tuple[float, float],
+    upsampling: Literal["half-pixel", "in-phase"],
+) -> TablePair:
+    """Tables that resize a map over the padded canvas to the pixels of the view.
+
+    Args:
+        cells: (height, width) of the map.
+        step: canvas pixels per cell.
+        canvas: (height, width) of the unpadded canvas.
+        view: (height, width) of what the canvas shows, in pixels of the frame.
+        canvas_step: (y, x) pixels of the frame per canvas pixel, for `in-phase`.
+        upsampling: `in-phase` has cell i on canvas pixel step * i, and pixel 0 of view and canvas
+            at one place. `half-pixel` has cells, canvas and view edge on edge, as
+            align_corners=False. Beyond the outermost cells' centres their value stays.
+    """
+    tables = []
+    for count, pixels, shown, ratio in zip(cells, canvas, view, canvas_step, strict=True):
+        pixel = np.arange(shown, dtype=np.float64)
+        if upsampling == "in-phase":
+            cell = pixel / ratio / step
+        else:
+            cell = (pixel + 0.5) * pixels / shown / step - 0.5
+        cell = cell.clip(0, count - 1)
+        centred = -1 + 2 * cell / (count - 1) if count > 1 else np.zeros(shown)
+        tables.append(resample_table(centred, count))
+    return TablePair(*tables)
 
 
 def _touches(position: float, cells: int) -> bool:

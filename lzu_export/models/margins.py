@@ -1,0 +1,36 @@
+"""How sure a choice among logits is: what a comparison must know where it falls otherwise."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def choice_margin(logits: Tensor, dim: int, largest: Tensor) -> Tensor:
+    """The relative drift (max|a - b| / max|b|) of logits that would choose another of them.
+
+    Half the gap between the two best along `dim`, since both can drift, over the largest magnitude
+    of all the logits; infinite where there is nothing to choose from.
+
+    Args:
+        logits: any shape.
+        dim: the axis of the options.
+        largest: magnitude, a scalar.
+
+    Returns:
+        float32 of the logits' shape without `dim`.
+    """
+    if logits.shape[dim] < 2:
+        return torch.full_like(logits.select(dim, 0), torch.inf, dtype=torch.float32)
+    best = logits.float().topk(2, dim=dim).values
+    return (best.select(dim, 0) - best.select(dim, 1)) / 2 / positive(largest)
+
+
+def magnitude(maps: Sequence[Tensor]) -> Tensor:
+    """The largest absolute value of all the maps, a scalar."""
+    return torch.stack([each.float().abs().amax() for each in maps]).amax()
+
+
+def positive(value: Tensor) -> Tensor:
+    """The value, but never zero, so that it can be divided by."""
+    return value.clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,0 +1,104 @@
+"""Open a bundle for inference. Imports no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.engines.base import Session
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.detector import Detector
+from lzu_export.runtime.detector3d import Detector3d
+from lzu_export.runtime.manifest import Engine, Manifest, check_file, read_manifest
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.segmenter import Segmenter
+
+WARP_FILE = "warp.npz"
+PREDICTORS: dict[str, type[Predictor]] = {
+    "det": Detector,
+    "seg": Segmenter,
+    "det3d": Detector3d,
+}
+"""What runs the bundles of each task."""
+
+
+def make_predictor(
+    recipe: Recipe,
+    session: Session,
+    warp: Mapping[str, NDArray[Any]],
+    *,
+    resize: bool = False,
+) -> Predictor:
+    """The predictor of the recipe's task on an opened engine."""
+    return PREDICTORS[recipe.task](recipe, session, warp, resize=resize)
+
+
+def load(
+    bundle: str | Path,
+    *,
+    target: str | None = None,
+    precision: str = "fp32",
+    resize: bool = False,
+    threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
+) -> Any:
+    """Open a bundle for inference; imports no torch.
+
+    Returns:
+        A `Detector`, `Segmenter` or `Detector3d`, by the bundle's task.
+
+    Args:
+        bundle: folder that export made.
+        target: engine to run; by default onnxruntime, which runs on any machine.
+        precision: of the engine.
+        resize: bring frames of another size to the source size instead of refusing them.
+        threads: of ONNX Runtime on the CPU; all processors by default.
+        provider: of ONNX Runtime, such as `CUDAExecutionProvider` (extra `gpu`); one that does not
+            load is refused, never replaced by the CPU.
+
+    Raises:
+        LzuError: no such bundle or engine, a file changed after the export, or the target's
+            libraries are missing.
+    """
+    folder = Path(bundle)
+    manifest = read_manifest(folder)
+    engine = pick_engine(manifest, target, precision)
+    path = check_file(folder, engine.file, manifest)
+    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
+        warp = dict(arrays)
+    session = open_session(engine, path, threads, provider)
+    return make_predictor(manifest.recipe, session, warp, resize=resize)
+
+
+def pick_engine(manifest: Manifest, target: str | None, precision: str) -> Engine:
+    """The bundle's engine for a target (by default one that runs on any machine)."""
+    wanted = target or "onnxruntime"
+    for engine in manifest.engines:
+        if (engine.target, engine.precision) == (wanted, precision):
+            return engine
+    there = ", ".join(f"{engine.target} {engine.precision}" for engine in manifest.engines)
+    raise LzuError(f"the bundle has no engine for {wanted} in {precision}; it has {there}")
+
+
+def open_session(
+    engine: Engine,
+    path: Path,
+    threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
+) -> Session:
+    """Open an engine file on its target."""
+    if engine.target == "onnxruntime":
+        try:
+            from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+        except ImportError as error:
+            raise LzuError(
+                "ONNX Runtime is not installed; pip install 'lzu-export[runtime]'"
+            ) from error
+        return OnnxRuntimeSession(path, threads=threads, provider=provider)
+    raise LzuError(
+        f"{engine.target} engines run on their device only and this release has no session for "
+        "them; choose onnxruntime"
+    )

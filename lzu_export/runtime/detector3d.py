@@ -1,0 +1,131 @@
+"""Monocular 3-D detection: frames and their cameras in, boxes in space out."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import Det3dRecipe
+from lzu_export.runtime.postprocess3d import (
+    Detections3d,
+    RigDetections,
+    camera_matrices,
+    merge_cameras,
+    suppress_3d,
+)
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.preprocess import Frame
+
+CAMERA_INPUTS = ("cam2img", "img2cam")
+"""Names of the engine's inputs for the camera: of the canvas, and its inverse."""
+
+
+class Detector3d(Predictor):
+    """Finds boxes in space in frames of calibrated cameras."""
+
+    recipe: Det3dRecipe
+    needs_camera: ClassVar[bool] = True
+
+    def __call__(self, frame: Frame, cam2img: ArrayLike) -> Detections3d:
+        """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
+
+        Args:
+            frame: the camera's frame.
+            cam2img: (3, 3), (3, 4) or (4, 4), to homogeneous pixels of the frame.
+
+        Raises:
+            LzuError: the frame is of another size, type or channel count, or the matrix has
+                another shape or is singular.
+        """
+        return self.batch([frame], [cam2img])[0]
+
+    def batch(
+        self, frames: Sequence[Frame], cam2img: Sequence[ArrayLike] | NDArray[Any]
+    ) -> list[Detections3d]:
+        """Detect in as many frames as the bundle's batch, each with its camera's matrix."""
+        if len(frames) != len(cam2img):
+            raise LzuError(
+                f"{len(frames)} frames came with {len(cam2img)} camera matrices; give one each"
+            )
+        return self.run([Shot(*pair) for pair in zip(frames, cam2img, strict=True)])
+
+    def rig(
+        self,
+        frames: Sequence[Frame],
+        cam2img: Sequence[ArrayLike],
+        cam2ego: Sequence[ArrayLike],
+    ) -> RigDetections:
+        """Detect with all cameras of a rig and merge what several of them see.
+
+        Args:
+            frames: one a camera, in batches of the bundle.
+            cam2img: one a camera.
+            cam2ego: (4, 4), one a camera: its pose in the ego frame.
+
+        Raises:
+            LzuError: frames, matrices and poses differ in number, or the frames in size.
+        """
+        size = self.recipe.batch
+        sizes = {np.shape(frame)[:2] for frame in frames}
+        if len(sizes) > 1:
+            listed = " and ".join(sorted("x".join(map(str, each)) for each in sizes))
+            raise LzuError(
+                f"the rig's frames are of sizes {listed}; bring them to one size, and their "
+                "camera matrices with them"
+            )
+        if len(frames) % size:
+            raise LzuError(
+                f"the rig has {len(frames)} cameras, which batches of {size} do not fill; export "
+                f"with batch {len(frames)} or 1"
+            )
+        found: list[Detections3d] = []
+        for i in range(0, len(frames), size):
+            found += self.batch(frames[i : i + size], cam2img[i : i + size])
+        settings = self.recipe.postprocess
+        return merge_cameras(
+            found,
+            cam2ego,
+            score_threshold=settings.rig_score_threshold,
+            iou_threshold=settings.rig_iou_threshold,
+            max_detections=settings.rig_max_detections,
+        )
+
+    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+        """The cameras' matrices for pixels of the canvas, and their inverses."""
+        pairs = []
+        for i, shot in enumerate(shots):
+            name = f"cam2img of frame {i}" if len(shots) > 1 else "cam2img"
+            if shot.cam2img is None:
+                raise LzuError(
+                    f"{name} is missing: boxes in space need the camera's 3 x 3 matrix; give it"
+                )
+            scale, corner = self._canvas_in(shot.frame.shape[:2])
+            pairs.append(camera_matrices(shot.cam2img, 1, scale=scale, corner=corner, name=name))
+        stacked = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        return dict(zip(CAMERA_INPUTS, stacked, strict=True))
+
+    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections3d:
+        """Suppress one frame's candidates."""
+        settings = self.recipe.postprocess
+        return suppress_3d(
+            outputs["boxes"],
+            outputs["scores"],
+            outputs["attributes"],
+            score_threshold=settings.score_threshold,
+            iou_threshold=settings.iou_threshold,
+            max_detections=settings.max_detections,
+        )
+
+    def _canvas_in(self, size: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(y, x) canvas pixels per pixel of a frame of `size`, and its pixel at canvas 0."""
+        scales, corners = [], []
+        recipe = self.recipe
+        for pixels, source, step, first in zip(
+            size, recipe.source, recipe.canvas_step, recipe.corner, strict=True
+        ):
+            fitted = source / pixels  # frames of another size are resized edge on edge
+            scales.append(fitted / step)
+            corners.append((first - (fitted - 1) / 2) / fitted)
+        return (scales[0], scales[1]), (corners[0], corners[1])

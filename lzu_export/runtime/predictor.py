@@ -1,0 +1,108 @@
+"""What runs one engine of a bundle, whatever its task: shots in, the task's predictions out."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.engines.base import Session
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.preprocess import Frame, Taps, ZoomedInput, check_frame, zoom_taps
+from lzu_export.warp.tables import TablePair
+
+INPUT_NAMES = {"source": "frame", "zoomed": "image"}
+"""Name of the engine's image input by the recipe's `input`."""
+
+
+class Shot(NamedTuple):
+    """A frame and, where the task needs it, the camera that took it."""
+
+    frame: Frame
+    cam2img: ArrayLike | None = None
+    """(3, 3), (3, 4) or (4, 4): points of the camera's frame to homogeneous pixels, whose index is
+    that of their centre."""
+
+
+class Predictor:
+    """Runs one engine on frames; a subclass for each task makes predictions of its outputs."""
+
+    needs_camera: ClassVar[bool] = False
+    """Whether every frame comes with a camera matrix."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        session: Session,
+        warp: Mapping[str, NDArray[Any]],
+        *,
+        resize: bool = False,
+    ) -> None:
+        """Use `bundle.load` to make one from a bundle."""
+        self.recipe, self.session = recipe, session
+        self.warp, self.resize = warp, resize
+        self._tables = TablePair(warp["zoom_rows"], warp["zoom_cols"])
+        self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
+        if recipe.input == "zoomed":
+            self._zoom = ZoomedInput(recipe, self._tables)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that labels count."""
+        return self.recipe.classes
+
+    def run(self, shots: Sequence[Shot]) -> list[Any]:
+        """The predictions for as many shots as the bundle's batch.
+
+        Raises:
+            LzuError: a frame is of another size, type or channel count, there are more or fewer
+                than the batch, or cameras are missing or given in vain.
+        """
+        if len(shots) != self.recipe.batch:
+            raise LzuError(
+                f"{len(shots)} frames were given but this bundle takes {self.recipe.batch} at "
+                "once; give that many or export with another batch"
+            )
+        outputs = self.session.run(self.prepare(shots))
+        return [
+            self.finish({name: value[i] for name, value in outputs.items()}, shot.frame.shape[:2])
+            for i, shot in enumerate(shots)
+        ]
+
+    def prepare(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+        """The engine's inputs for these shots."""
+        source = self.recipe.source
+        frames: list[Frame] = []
+        for i, shot in enumerate(shots):
+            name = f"frame {i} of the batch" if len(shots) > 1 else "frame"
+            frame = check_frame(shot.frame, None if self.resize else source, name)
+            frames.append(fit(frame, source))
+        image = self._zoom(frames) if self._zoom is not None else np.stack(frames)
+        return {INPUT_NAMES[self.recipe.input]: image, **self.other_inputs(shots)}
+
+    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+        """The engine's inputs besides the image."""
+        if any(shot.cam2img is not None for shot in shots):
+            raise LzuError(
+                f"a model of task {self.recipe.task} takes no camera matrix; leave it out"
+            )
+        return {}
+
+    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Any:
+        """Make one frame's prediction; `size` is the frame's, for those that were resized."""
+        raise NotImplementedError
+
+    @cached_property
+    def zoom_taps(self) -> tuple[Taps, Taps]:
+        """Rows and columns of the zoom, for pictures of it: a video asks in every frame."""
+        return zoom_taps(self.recipe, self._tables)
+
+
+def fit(frame: Frame, size: tuple[int, int]) -> Frame:
+    """The frame at `size` (height, width), resized bilinearly if it has another."""
+    if frame.shape[:2] == size:
+        return frame
+    return np.asarray(cv2.resize(frame, (size[1], size[0])), np.uint8)

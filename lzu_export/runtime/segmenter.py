@@ -1,0 +1,53 @@
+"""Segmentation: frames in, class maps out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.limits import IGNORED
+from lzu_export.recipes.schema import SegRecipe
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.preprocess import Frame
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The class of every pixel of one frame."""
+
+    labels: NDArray[np.uint8]
+    """(H, W) indices into `classes`; `IGNORED` (255) outside the recipe's crop."""
+    classes: tuple[str, ...]
+    logits: NDArray[np.float32] | None = None
+    """(classes, height, width) of the recipe's view, where the bundle was exported with them."""
+
+
+class Segmenter(Predictor):
+    """Tells the class of every pixel of frames."""
+
+    recipe: SegRecipe
+
+    def __call__(self, frame: Frame) -> Segmentation:
+        """Segment one BGR frame (H x W x 3 uint8); for bundles of batch 1.
+
+        Raises:
+            LzuError: the frame is of another size, type or channel count.
+        """
+        return self.batch([frame])[0]
+
+    def batch(self, frames: Sequence[Frame]) -> list[Segmentation]:
+        """Segment as many frames as the bundle's batch."""
+        return self.run([Shot(frame) for frame in frames])
+
+    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
+        """The class map of one frame of `size`; one that was resized gets the nearest labels."""
+        (top, left), (height, width) = self.recipe.corner, self.recipe.view
+        labels = np.full(self.recipe.source, IGNORED, np.uint8)
+        labels[top : top + height, left : left + width] = outputs["labels"]
+        if labels.shape != size:
+            nearest = cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+            labels = np.asarray(nearest, np.uint8)
+        return Segmentation(labels, self.recipe.classes, outputs.get("logits"))

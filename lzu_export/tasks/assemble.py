@@ -1,0 +1,94 @@
+"""Put a recipe's model together: weights, zoom, unzoom, decode. Each task tells its own parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lzu_export.models.checkpoint import load_checkpoint, load_into
+from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.preprocess import cut
+from lzu_export.tasks.warps import Warp, check_trained_warp
+from lzu_export.warp.tables import zoom_coverage
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the models of a task differ in."""
+
+    model: nn.Module
+    """A `zoom.LevelModel` with random weights."""
+    decode: Callable[..., Sequence[Tensor]]
+    groups: tuple[str, ...]
+    """Names of the head's groups of raw outputs."""
+    outputs: tuple[str, ...]
+    """Names of the final outputs."""
+    decoded: tuple[str, ...] = ()
+    """Names of the arrows within the decode."""
+    margins: Callable[..., Tensor] | None = None
+    prepare_state: Callable[[State], State] = lambda state: state
+    """Leaves out weights of a checkpoint that no inference needs."""
+
+
+def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> ZoomedModel:
+    """The recipe's model with its weights, in eval mode, ending in the task's outputs.
+
+    It begins at the frame, or where not `from_source` at the network's input.
+
+    Raises:
+        LzuError: the checkpoint is missing, unreadable or of another architecture.
+    """
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is not None:
+        state, meta = load_checkpoint(path)
+        check_trained_warp(recipe, warp.saliency, meta, str(path))
+        load_into(parts.model, parts.prepare_state(state), name=str(path))
+    else:
+        assert recipe.random_weights is not None, "checked by the pipeline"
+        randomise(parts.model, recipe.random_weights)
+    height, width = recipe.network_input
+    zoomed = ZoomedModel(
+        parts.model,
+        parts.decode,
+        to_canvas=to_canvas(recipe, warp) if from_source else None,
+        padding=(height - recipe.canvas[0], width - recipe.canvas[1]),
+        unzoom=None if warp.unzoom is None else [Unzoom(pairs) for pairs in warp.unzoom],
+        groups=parts.groups,
+        outputs=parts.outputs,
+        levels=len(recipe.levels),
+        decoded=parts.decoded,
+        margins=parts.margins,
+    )
+    return zoomed.eval()
+
+
+def to_canvas(recipe: Recipe, warp: Warp) -> SourceToCanvas:
+    """From the camera's frame to the normalised canvas."""
+    norm = recipe.normalisation
+    return SourceToCanvas(
+        Resample(*warp.zoom),
+        norm.mean,
+        norm.std,
+        norm.order,
+        cut=cut(recipe),
+        coverage=zoom_coverage(warp.zoom, recipe.picture),
+    )
+
+
+def randomise(model: nn.Module, seed: int) -> None:
+    """Untrained weights of sane magnitude, for timing: activations neither vanish nor explode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5, generator=generator)
+        elif tensor.dim() > 1:
+            fan_in = tensor[0].numel()
+            tensor.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+        elif name.endswith("weight"):
+            tensor.uniform_(0.35, 0.7, generator=generator)
+        elif tensor.is_floating_point():
+            tensor.normal_(0, 0.1, generator=generator)

@@ -1,0 +1,59 @@
+"""Segmentation: PSPNet between its zoom and unzoom, ending in the class map of the view."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lzu_export.models.margins import choice_margin, magnitude
+from lzu_export.models.pspnet import ClassMap, build_pspnet, inference_state
+from lzu_export.recipes.schema import SegRecipe
+from lzu_export.tasks.assemble import Parts
+from lzu_export.warp.tables import label_tables
+
+GROUPS = ("logits",)
+
+
+class Decode(nn.Module):
+    """Logits of the map to a class for each pixel of the view."""
+
+    def __init__(self, recipe: SegRecipe) -> None:
+        """The map lies on the recipe's padded canvas."""
+        super().__init__()
+        (level,) = recipe.levels
+        height, width = (n * recipe.unzoom_scale for n in level.size)
+        self.class_map = ClassMap(
+            *label_tables(
+                (height, width),
+                level.stride / recipe.unzoom_scale,
+                recipe.canvas,
+                recipe.view,
+                canvas_step=recipe.canvas_step,
+                upsampling=recipe.postprocess.upsampling,
+            )
+        )
+
+    def forward(self, groups: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
+        """One map of logits to logits B x classes x view and class indices B x view int32."""
+        ((logits,),) = groups
+        resized, labels = self.class_map(logits)
+        return resized, labels
+
+    def margins(self, groups: Sequence[Sequence[Tensor]]) -> Tensor:
+        """B x view float32: how sure each pixel's class is, see `margins.choice_margin`."""
+        resized, _ = self(groups)
+        return choice_margin(resized, 1, magnitude([resized]))
+
+
+def parts(recipe: SegRecipe) -> Parts:
+    """What a segmentation model is made of."""
+    decode = Decode(recipe)
+    with_logits = recipe.postprocess.logits
+    return Parts(
+        model=build_pspnet(recipe.model),
+        prepare_state=inference_state,
+        decode=decode,
+        margins=decode.margins,
+        groups=GROUPS,
+        decoded=() if with_logits else ("logits",),
+        outputs=("logits", "labels") if with_logits else ("labels",),
+    )
