@@ -1,14 +1,14 @@
 """Evaluation sets as the compiler looks them up by name: samples in, the task's metrics out."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.accuracy import COCO_AREAS, average_precision
+from lzu_benchmarks.accuracy import AREAS, COCO_AREAS, average_precision
 from lzu_benchmarks.datasets import DemoDataset, annotate, image_entry, open_demo
 from lzu_benchmarks.nuscenes import (
     DEMO,
@@ -47,8 +47,8 @@ class SpaceTruth(NamedTuple):
 class BoxScorer:
     """COCO's average precision, over the images that were added."""
 
-    def __init__(self, classes: tuple[str, ...], areas: tuple[float, float] | None = None) -> None:
-        """`areas` are the limits of sizes; the demonstration's by default."""
+    def __init__(self, classes: tuple[str, ...], areas: Mapping[str, list[float]] = AREAS) -> None:
+        """`areas` are the limits of sizes."""
         self._classes, self._areas = classes, areas
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
@@ -69,8 +69,6 @@ class BoxScorer:
             "annotations": self._annotations,
             "categories": categories,
         }
-        if self._areas is None:
-            return average_precision(truth, self._found)
         return average_precision(truth, self._found, self._areas)
 
 

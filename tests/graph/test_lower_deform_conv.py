@@ -160,6 +160,17 @@ def test_what_tensorrt_rtx_lacks_is_refused_before_it_is_asked() -> None:
         lint(lowered, "tensorrt-rtx")
 
 
+def test_tensorrt_rtx_still_lacks_the_plugin_of_a_deform_conv(tmp_path: Path) -> None:
+    """Once it has it, the decomposition should be measured against it."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    from lzu_export.engines.tensorrt_rtx import build
+
+    model, _ = run_passes(two_convolutions(), [lower_deform_conv("deformconv")])
+    onnx.save(model, tmp_path / "deform.onnx")
+    with pytest.raises(LzuError, match=r"DeformConv.*Plugin not found"):
+        build(tmp_path / "deform.onnx", tmp_path / "deform.engine")
+
+
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(LzuError, match="no deformable convolution named plugin; choose one of"):
         lower_deform_conv("plugin")  # type: ignore[arg-type]
