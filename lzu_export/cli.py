@@ -46,7 +46,9 @@ def _main(
 
 @app.command()
 def export(
-    recipe: Annotated[str, typer.Argument(help="Task (det), shipped recipe, or a recipe file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a recipe file.")
+    ],
     variant: Annotated[
         str | None, typer.Option(help="fixed, uniform, or both separated by a space.")
     ] = None,
@@ -59,10 +61,11 @@ def export(
         Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
     ] = None,
     saliency: Annotated[
-        Path | None, typer.Option(help="Saliency map (.npy, .pkl) or COCO boxes (.json).")
+        Path | None,
+        typer.Option(help="Map (.npy, .pkl), COCO boxes (.json) or folder of label maps."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Evaluation set: demo, COCO annotations, or none.")
+        str | None, typer.Option(help="demo, COCO annotations, images and labels, or none.")
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
     random_weights: Annotated[
@@ -137,6 +140,9 @@ def verify(
     resize: Annotated[
         bool, typer.Option("--resize", help="Bring frames of --live to the source size.")
     ] = False,
+    cameras: Annotated[
+        Path | None, typer.Option(help="Calibration of --live's frames, for boxes in space.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
@@ -148,8 +154,17 @@ def verify(
     references = None
     if live is not None:
         from lzu_export.live import live_references
+        from lzu_export.runtime.cameras import read_cameras
 
-        references = live_references(bundle, manifest, live, checkpoint, limit, resize=resize)
+        references = live_references(
+            bundle,
+            manifest,
+            live,
+            checkpoint,
+            limit,
+            resize=resize,
+            cameras=read_cameras(cameras) if cameras else None,
+        )
     drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
     if as_json:
         _print_json([drift.model_dump(mode="json") for drift in drifts])
@@ -177,14 +192,19 @@ def run(
     resize: Annotated[
         bool, typer.Option("--resize", help="Bring frames of another size to the source size.")
     ] = False,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(help="Calibration for boxes in space: JSON with cam2img, or a .npy."),
+    ] = None,
     draw_above: Annotated[
         float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
     ] = 0.3,
     as_json: Json = False,
 ) -> None:
-    """Detect in frames: pictures with boxes, and COCO results in results.json."""
+    """Predict in frames: pictures of what is found, and results in results.json."""
     from lzu_export.progress import Reporter
     from lzu_export.runtime.apply import apply
+    from lzu_export.runtime.cameras import read_cameras
 
     counts = apply(
         bundle,
@@ -194,14 +214,13 @@ def run(
         resize=resize,
         report=Reporter(quiet=as_json),
         draw_above=draw_above,
+        cameras=read_cameras(cameras) if cameras else None,
     )
     if as_json:
         _print_json(counts)
     else:
-        print(
-            f"{counts['frames']} frames, {counts['detections']} detections, "
-            f"{counts['milliseconds']:.1f} ms a frame: {out}"
-        )
+        found = [f"{n} {what}" for what, n in counts.items() if isinstance(n, int)]
+        print(f"{', '.join(found)}, {counts['milliseconds']:.1f} ms a frame: {out}")
 
 
 @app.command()
@@ -337,7 +356,8 @@ def _variants(
 def _dataset(name: str) -> str | None:
     if name == "none":
         return None
-    return str(Path(name).resolve()) if name.endswith(".json") else name
+    is_path = name.endswith(".json") or Path(name).is_dir()
+    return str(Path(name).resolve()) if is_path else name
 
 
 def _key_values(pairs: list[str]) -> dict[str, Any]:

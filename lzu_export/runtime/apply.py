@@ -1,4 +1,4 @@
-"""Run a bundle over frames: pictures or a video with boxes, and COCO results."""
+"""Run a bundle over frames: pictures or a video of what is found, and files of results."""
 
 import json
 import shutil
@@ -15,8 +15,10 @@ import cv2
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import load
-from lzu_export.runtime.detector import Detections, Detector
-from lzu_export.runtime.draw import draw_detections, show_warp
+from lzu_export.runtime.cameras import Camera, Cameras
+from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.present import PRESENTERS, Presenter
 from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames
 
@@ -38,46 +40,51 @@ def apply(
     resize: bool,
     report: Reporter,
     draw_above: float = DRAW_ABOVE,
+    cameras: Cameras | None = None,
 ) -> dict[str, Any]:
-    """Detect in every frame of `source`, writing pictures and `results.json` into `out`.
+    """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
 
-    Images keep their names; a video becomes NAME.mp4. results.json is a COCO results list; image
-    ids number the frames from 1 in the order read, and images.json gives their names, sizes and
-    the categories. Pictures show detections of scores of at least `draw_above`, the results hold
-    all. Nothing is written where a frame is refused.
+    Images keep their names; a video becomes NAME.mp4. results.json is a COCO results list for
+    boxes, boxes in metres for those in space, and for segmentation the shares of the classes beside
+    label maps in the folder `labels`; image ids number the frames from 1 in the order read, and
+    images.json gives their names, sizes and the categories. Pictures show detections of scores of
+    at least `draw_above`, the results hold all. Nothing is written where a frame is refused.
 
     Returns:
-        frames, detections, milliseconds (mean, frame to detections), out.
+        frames, the number of detections or label maps under that name, milliseconds (mean, frame to
+        prediction), out.
 
     Raises:
-        LzuError: bundle, source or a frame is unfit, or `out` cannot be written.
+        LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
-    detector = load(bundle, resize=resize)
+    predictor = load(bundle, resize=resize)
+    _check_cameras(predictor, cameras)
     reader = frames(source)
     _spare(source, out)
     images: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
     total = 0.0
+    recipe = predictor.recipe
     with (
         _staged(out) as folder,
         _writer(folder, source) as write,
-        report.steps("detecting", count(source)) as advance,
+        report.steps("predicting", count(source)) as advance,
     ):
-        for name, frame, detections, seconds in _detect(detector, reader):
+        presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
+        for name, frame, camera, prediction, seconds in _predict(predictor, reader, cameras):
             number = len(images) + 1
             height, width = frame.shape[:2]
             images.append({"id": number, "file_name": name, "height": height, "width": width})
-            results += detections.to_coco(number)
-            picture = draw_detections(frame, detections, lowest=draw_above)
-            write(name, draw_warp(detector, frame, picture) if show_warp else picture)
+            presenter.add(number, name, prediction, camera)
+            picture = presenter.picture(frame, prediction, camera)
+            write(name, draw_warp(predictor, frame, picture) if show_warp else picture)
             total += seconds
             advance()
-        categories = [{"id": i + 1, "name": n} for i, n in enumerate(detector.recipe.classes)]
-        write_json(folder / RESULTS_FILE, results)
+        categories = [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)]
+        write_json(folder / RESULTS_FILE, presenter.results())
         write_json(folder / IMAGES_FILE, {"images": images, "categories": categories})
     return {
         "frames": len(images),
-        "detections": len(results),
+        presenter.what: presenter.count,
         "milliseconds": 1e3 * total / max(len(images), 1),
         "out": str(out),
     }
@@ -86,21 +93,33 @@ def apply(
 draw_warp = show_warp  # the argument of `apply` has the name of the option
 
 
-def _detect(
-    detector: Detector, reader: Iterator[tuple[str, Frame]]
-) -> Iterator[tuple[str, Frame, Detections, float]]:
-    """Name, frame, detections and seconds of every frame, run in the bundle's batches."""
-    size = detector.recipe.batch
+def _check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
+    if predictor.needs_camera and cameras is None:
+        raise LzuError(
+            "boxes in space need the camera: give --cameras FILE, its calibration (JSON with "
+            "cam2img, 3 x 3)"
+        )
+    if cameras is not None and not predictor.needs_camera:
+        raise LzuError(f"task {predictor.recipe.task} needs no camera; leave --cameras out")
+
+
+def _predict(
+    predictor: Predictor, reader: Iterator[tuple[str, Frame]], cameras: Cameras | None
+) -> Iterator[tuple[str, Frame, Camera | None, Any, float]]:
+    """Name, frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
+    size = predictor.recipe.batch
     while group := list(islice(reader, size)):
-        for name, frame in group:
-            check_frame(frame, None if detector.resize else detector.recipe.source, name)
-        batch = [frame for _, frame in group]
+        taken = [cameras.of(name) if cameras is not None else None for name, _ in group]
+        batch = []
+        for (name, frame), camera in zip(group, taken, strict=True):
+            check_frame(frame, None if predictor.resize else predictor.recipe.source, name)
+            batch.append(Shot(frame, None if camera is None else camera.cam2img))
         batch += batch[-1:] * (size - len(batch))
         start = time.perf_counter()
-        found = detector.batch(batch)
+        found = predictor.run(batch)
         seconds = (time.perf_counter() - start) / len(group)
-        for (name, frame), detections in zip(group, found, strict=False):
-            yield name, frame, detections, seconds
+        for (name, frame), camera, prediction in zip(group, taken, found, strict=False):
+            yield name, frame, camera, prediction, seconds
 
 
 def _spare(source: Path, out: Path) -> None:
@@ -121,9 +140,11 @@ def _staged(out: Path) -> Iterator[Path]:
             staging.mkdir(parents=True)
         yield staging
         with readable_os_errors(f"the folder {out}"):
-            for path in sorted(staging.iterdir()):
-                path.replace(out / path.name)
-            staging.rmdir()
+            for path in sorted(each for each in staging.rglob("*") if each.is_file()):
+                target = out / path.relative_to(staging)
+                target.parent.mkdir(exist_ok=True)
+                path.replace(target)
+            shutil.rmtree(staging)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         if new:

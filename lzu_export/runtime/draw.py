@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.runtime.detector import Detections, Detector
-from lzu_export.runtime.predictor import fit
-from lzu_export.runtime.preprocess import Frame, resample
+from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.predictor import Predictor, fit
+from lzu_export.runtime.preprocess import Frame, cut, resample
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; BGR.
 PALETTE = (
@@ -57,20 +57,22 @@ def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0
     return picture
 
 
-def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
+def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
     """`picture` with the sampling grid, and the zoomed image beside it at the same height."""
-    warp, recipe = detector.warp, detector.recipe
-    rows = _positions(warp["zoom_rows"]) * picture.shape[0] / recipe.source[0]
-    cols = _positions(warp["zoom_cols"]) * picture.shape[1] / recipe.source[1]
+    warp, recipe = predictor.warp, predictor.recipe
+    (top, left_edge), (height, width) = recipe.corner, picture.shape[:2]
+    rows = (top + recipe.reduce * _positions(warp["zoom_rows"])) * height / recipe.source[0]
+    cols = (left_edge + recipe.reduce * _positions(warp["zoom_cols"])) * width / recipe.source[1]
     left = picture.copy()
     lines = left.copy()
-    height, width = picture.shape[:2]
     for y in np.interp(np.linspace(0, len(rows) - 1, GRID_LINES[0]), range(len(rows)), rows):
-        cv2.line(lines, (0, round(y)), (width, round(y)), (255, 255, 255), 1, cv2.LINE_AA)
+        ends = round(cols[0]), round(cols[-1])
+        cv2.line(lines, (ends[0], round(y)), (ends[1], round(y)), (255, 255, 255), 1, cv2.LINE_AA)
     for x in np.interp(np.linspace(0, len(cols) - 1, GRID_LINES[1]), range(len(cols)), cols):
-        cv2.line(lines, (round(x), 0), (round(x), height), (255, 255, 255), 1, cv2.LINE_AA)
+        ends = round(rows[0]), round(rows[-1])
+        cv2.line(lines, (round(x), ends[0]), (round(x), ends[1]), (255, 255, 255), 1, cv2.LINE_AA)
     cv2.addWeighted(lines, 0.45, left, 0.55, 0, dst=left)
-    zoomed = zoom(detector, frame)
+    zoomed = zoom(predictor, frame)
     scale = height / zoomed.shape[0]
     size = (round(zoomed.shape[1] * scale), height)
     right = np.asarray(cv2.resize(zoomed, size, interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -81,9 +83,10 @@ def show_warp(detector: Detector, frame: Frame, picture: Frame) -> Frame:
     return np.hstack([left, gap, right])
 
 
-def zoom(detector: Detector, frame: Frame) -> Frame:
+def zoom(predictor: Predictor, frame: Frame) -> Frame:
     """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
-    image = resample(fit(frame, detector.recipe.source), *detector.zoom_taps)
+    picture = fit(frame, predictor.recipe.source)[cut(predictor.recipe)]
+    image = resample(picture, *predictor.zoom_taps)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
