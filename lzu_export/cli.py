@@ -47,7 +47,7 @@ def _main(
 @app.command()
 def export(
     recipe: Annotated[
-        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a recipe file.")
+        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
     ],
     variant: Annotated[
         str | None, typer.Option(help="fixed, uniform, or both separated by a space.")
@@ -62,7 +62,7 @@ def export(
     ] = None,
     saliency: Annotated[
         Path | None,
-        typer.Option(help="Map (.npy, .pkl), COCO boxes (.json) or folder of label maps."),
+        typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="demo, COCO annotations, images and labels, or none.")

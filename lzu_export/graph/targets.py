@@ -23,15 +23,37 @@ DEFAULTS: dict[str, dict[str, tuple[Kind, str]]] = {
 
 
 DEFORM_CONV: dict[str, tuple[DeformKind, str]] = {
-    "onnxruntime": ("deformconv", "default: its kernel takes half the time of the next best"),
+    "onnxruntime": (
+        "deformconv",
+        "default: its kernel takes half to three quarters of the time of the next best",
+    ),
     "tensorrt": ("deformconv", "default: the parser maps it to the plugin that TensorRT ships"),
     "tensorrt-rtx": (
         "gather",
-        "default: it has no DeformConv; on a CPU the gathers take half the time of GridSample, "
-        "which reads channels one by one instead of in rows; not measured on a card",
+        "default: it has no DeformConv; on a CPU the gathers take half to two thirds of the time "
+        "of GridSample, which reads channels one by one instead of in rows; not measured on a card",
     ),
 }
-"""How each target convolves deformably, and why."""
+"""How each target convolves deformably, and why.
+
+The times are of FCOS3D-R50's layers at 0.25x to 1x: `python -m lzu_benchmarks.deform_conv` measures
+them again. At each of these sizes `gather` was the fastest decomposition. It is also the largest:
+at P3 of 1x it takes 750 MB, gridsample 470, taps 280.
+
+TensorRT's ONNX parser knows DeformConv from 10.1 on and makes a ModulatedDeformConv2d of it, a
+plugin of its standard plugin library, which must be loaded before a graph is parsed. (Version 1 of
+the plugin; from 10.11 on version 2, which takes and computes the same.) What it asks of the node:
+
+- maps of one or two spatial axes; all inputs float32, or all float16;
+- as many `pads` at the end of an axis as at its beginning;
+- one stride, one padding and one dilation for both axes. The parser hands them over rows first, but
+  the plugin's kernel takes the first for columns, so that unequal ones would be exchanged.
+
+`group` and `offset_group` are passed on; bias and mask may be left out, but are never here. Every
+deformable convolution of the models here fits.
+
+TensorRT-RTX has the same parser without the plugin library: version 1.7 refuses the node.
+"""
 
 
 def target_passes(target: str, choices: Mapping[str, Kind], *, deforms: bool = False) -> list[Pass]:

@@ -18,8 +18,8 @@ from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.present import PRESENTERS, Presenter
 from lzu_export.runtime.preprocess import Frame, check_frame
+from lzu_export.runtime.present import PRESENTERS, Presenter
 from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames
 
 RESULTS_FILE = "results.json"
