@@ -51,8 +51,8 @@ run: $(READY) ## BUNDLE on SOURCE (image, folder, video): pictures and COCO resu
 verify: $(READY) ## BUNDLE against PyTorch's reference
 	@$(BIN)/lzu-export verify $(BUNDLE)
 
-bench: $(READY) ## speed: fixed against uniform, unzoom lowerings, export, import (writes build/bench)
-	@$(BIN)/python -m lzu_benchmarks.speed --out $(OUT)/bench
+bench: $(READY) ## speed of TASK: fixed against uniform, unzoom lowerings, export, import
+	@$(BIN)/python -m lzu_benchmarks.speed --task $(TASK) --out $(OUT)/bench
 
 train-det: $(READY) ## train both demonstration detectors from rendered scenes
 	@$(BIN)/python -m lzu_benchmarks.train.det --out lzu_export/demo/det

@@ -21,8 +21,9 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
     table.add_column("bundle", overflow="fold")
     table.add_column("engine", no_wrap=True)
     measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
-    metric = measured[0].metric if measured else "metric"
-    for heading in (f"{metric}\nPyTorch", f"{metric}\nengine", "ms\nPyTorch", "ms\nengine"):
+    metric = measured[0].metric if measured else ""
+    headings = [f"{metric}\nPyTorch", f"{metric}\nengine"] if measured else []
+    for heading in (*headings, "ms\nPyTorch", "ms\nengine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("largest\ndrift", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
@@ -35,11 +36,14 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
             drift = drifts[engine.target, engine.precision]
             differences = [*drift.arrows.values(), *drift.outputs.values()]
             exported = accuracy.engines.get(name) if accuracy else None
+            scores = (
+                accuracy.pytorch[metric] if accuracy else None,
+                exported[metric] if exported else None,
+            )
             table.add_row(
                 escape(outcome.folder.name),
                 f"{engine.target} {engine.precision}",
-                _number(accuracy.pytorch[metric] if accuracy else None, 2),
-                _number(exported[metric] if exported else None, 2),
+                *([_number(points, 2) for points in scores] if measured else []),
                 _number(latency.pytorch if latency else None, 1),
                 _number(latency.engines.get(name) if latency else None, 1),
                 f"{max(differences):.1e}" if differences else "-",

@@ -1,8 +1,8 @@
-"""What the compiler's speed claims rest on: `python -m lzu_benchmarks.speed`.
+"""What the compiler's speed claims rest on: `python -m lzu_benchmarks.speed --task det`.
 
-RetinaNet-R50, 1200x1920 frames at 0.5, untrained weights (speed does not depend on them), ONNX
-Runtime on this machine's processors. Everything compared is run in turns within one process, and
-reported as a ratio: absolute times are this machine's own.
+The task's full-size recipe at 0.5, untrained weights (speed does not depend on them), ONNX Runtime
+on this machine's processors. Everything compared is run in turns within one process, and reported
+as a ratio: absolute times are this machine's own.
 """
 
 import argparse
@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from rich.console import Console
@@ -28,17 +28,42 @@ from lzu_export.graph.lower_resample import Kind, resample_nodes
 from lzu_export.graph.passes import is_zoom
 from lzu_export.provenance import machine
 from lzu_export.runtime import load
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.tasks.pytorch import noise_shot
 
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed for a task."""
+
+    recipe: str
+    title: str
+    options: tuple[str, ...] = ()
+
+
+SAME_LATTICE = "warp.lattice=[31, 51]"
+"""Of the saliency below, which stands in for the recipe's own."""
+CASES = {
+    "det": Case("argoverse-hd", "RetinaNet-R50, 1200x1920"),
+    "seg": Case("cityscapes", "PSPNet-R50, 1024x1024", (SAME_LATTICE,)),
+    # Untrained scores are all alike: with nothing above the threshold suppression is not timed.
+    "det3d": Case(
+        "nuscenes", "FCOS3D-R50, 900x1600", (SAME_LATTICE, "postprocess.score_threshold=0.99")
+    ),
+}
 DEMO_SALIENCY = Path(__file__).resolve().parents[2] / "lzu_export/demo/det/saliency.npy"
-UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed")
+REDUCE = 4
+"""Every so many rows and columns of the frame make the source smaller than the canvas."""
+UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed", "source_multiple=1")
 """The uniform model with its own fastest pre-processing: OpenCV's resize of the bytes."""
 
 
-def export(out: Path, *arguments: str) -> dict[str, Any]:
+def export(case: Case, out: Path, variant: str, *options: str) -> dict[str, Any]:
     """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
-    command = [sys.executable, "-m", "lzu_export.cli", "export", "argoverse-hd", "--json"]
+    command = [sys.executable, "-m", "lzu_export.cli", "export", case.recipe, "--json"]
     command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
-    command += ["--saliency", str(DEMO_SALIENCY), *arguments]
+    command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant]
+    command += [part for pair in (*case.options, *options) for part in ("--set", pair)]
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     seconds = time.perf_counter() - start
@@ -67,11 +92,11 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
-    """Frame to detections of each bundle, and its ratio to the uniform one with OpenCV's resize."""
-    detectors = {name: load(bundle) for name, bundle in bundles.items()}
-    recipe = next(iter(detectors.values())).recipe
-    frame = np.random.default_rng(0).integers(0, 256, (*recipe.source, 3), dtype=np.uint8)
-    runs = {name: (lambda d=detector: d(frame)) for name, detector in detectors.items()}
+    """Frame to prediction of each bundle, and its ratio to the uniform one with OpenCV's resize."""
+    predictors: dict[str, Predictor] = {name: load(bundle) for name, bundle in bundles.items()}
+    recipe = next(iter(predictors.values())).recipe
+    shot = noise_shot(recipe, seed=0)
+    runs = {name: (lambda p=each: p.run([shot])) for name, each in predictors.items()}
     times = interleaved(runs, rounds)
     base = times["uniform, OpenCV resize"]
     return {
@@ -86,7 +111,12 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
 def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
     """Milliseconds of the unzoom of all levels, each kind summed over the levels."""
     graph = gs.import_onnx(onnx.load(bundle / "model.fp32.onnx"))
-    nodes = [node for node in resample_nodes(graph) if not is_zoom(node)]
+    # The warp of logits to pixels is the same in all variants.
+    nodes = [
+        node
+        for node in resample_nodes(graph)
+        if not is_zoom(node) and node.outputs[0].name != "logits"
+    ]
     kinds: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
     models = [one_node_model(node, kind).SerializeToString() for node in nodes for kind in kinds]
     seconds = time_models(models, rounds=rounds)
@@ -117,24 +147,26 @@ def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def measure(out: Path, rounds: int) -> dict[str, Any]:
+def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
     """All figures."""
     exported = {
-        "fixed": export(out, "--variant", "fixed"),
-        "uniform, same sampler": export(out, "--variant", "uniform"),
+        "fixed": export(case, out, "fixed"),
+        "uniform, same sampler": export(case, out, "uniform"),
     }
-    options = [part for pair in UNIFORM_RESIZE for part in ("--set", pair)]
-    resized = export(out / "opencv", "--variant", "uniform", *options)
-    zoomed = export(out / "zoomed", "--variant", "fixed", "--set", "input=zoomed")
+    resized = export(case, out / "opencv", "uniform", *UNIFORM_RESIZE)
+    zoomed = export(case, out / "zoomed", "fixed", "input=zoomed")
+    reduced = export(case, out / "reduced", "fixed", f"reduce={REDUCE}")
     bundles = {
         "uniform, OpenCV resize": Path(resized["bundle"]),
         "uniform, same sampler": Path(exported["uniform, same sampler"]["bundle"]),
         "fixed, zoom in the graph": Path(exported["fixed"]["bundle"]),
         "fixed, zoom in the runtime": Path(zoomed["bundle"]),
+        f"fixed, upsampled (reduce {REDUCE})": Path(reduced["bundle"]),
     }
     fixed = bundles["fixed, zoom in the graph"]
     return {
         "machine": machine(),
+        "title": case.title,
         "rounds": rounds,
         "export": exported["fixed"],
         "whole_model": whole_model(bundles, rounds),
@@ -145,12 +177,12 @@ def measure(out: Path, rounds: int) -> dict[str, Any]:
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The figures as tables."""
-    whole = Table(title="RetinaNet-R50, 1200x1920 at 0.5: camera bytes to detections")
+    whole = Table(title=f"{result['title']} at 0.5: camera bytes to predictions")
     for heading in ("model", "ms", "ratio"):
         whole.add_column(heading, justify="left" if heading == "model" else "right")
     for name, each in result["whole_model"].items():
         whole.add_row(name, f"{each['milliseconds']:.0f}", f"{each['ratio']:.3f}")
-    unzoom = Table(title="Unzoom of all five levels")
+    unzoom = Table(title="Unzoom of all levels")
     for heading in ("lowering", "ms", "times faster than gridsample"):
         unzoom.add_column(heading, justify="left" if heading == "lowering" else "right")
     base = result["unzoom"]["gridsample"]
@@ -175,11 +207,13 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", choices=sorted(CASES), default="det")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    result = measure(arguments.out, arguments.rounds)
-    (arguments.out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
+    out = arguments.out / arguments.task
+    result = measure(CASES[arguments.task], out, arguments.rounds)
+    (out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
     console = Console()
     console.print(result["machine"])
     for table in tables(result):
