@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,12 @@ from lzu_export.graph.passes import run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.models.trace import trace
 from lzu_export.models.zoom import Unzoom
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.load import load_recipe
+from lzu_export.runtime.preprocess import ZoomedInput
+from lzu_export.tasks.assemble import to_canvas
+from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.forward import forward_grid
 from lzu_export.warp.geometry import Edge, Level, level_sizes, published_inverse_grid
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import load_saliency
@@ -44,6 +51,12 @@ of 1x. White noise, whose neighbours differ by more than its largest value, turn
 SMOOTH = 1e-5
 """The same on features that change over several cells."""
 
+WIDE_COORDINATE = 5e-4
+"""GridSample again, of white noise on 1600 columns: 5e-5 columns."""
+
+SAME_FORWARD = 1e-3
+"""As `SAME_KNOTS`, for the zoom: up to 3e-4 pixels of 1600 columns and 928 rows."""
+
 
 class Unzoomed(NamedTuple):
     """What goes into the exported unzoom of all levels, and how it is lowered."""
@@ -54,9 +67,7 @@ class Unzoomed(NamedTuple):
 
     def lowered(self, target: str, kind: Kind) -> list[np.ndarray]:
         """The unzoomed levels by ONNX Runtime, from the target's graph."""
-        names = [node.outputs[0].name for node in resample_nodes(gs.import_onnx(self.canonical))]
-        model, _ = run_passes(self.canonical, target_passes(target, dict.fromkeys(names, kind)))
-        lint(model, target)
+        model = lowered(self.canonical, target, kind)
         values = run_onnx(model, **named("level", self.features))
         return [values[name] for name in named("unzoomed", self.features)]
 
@@ -70,6 +81,14 @@ class UnzoomAll(nn.Module):
 
     def forward(self, *levels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(unzoom(x) for unzoom, x in zip(self.unzooms, levels, strict=True))
+
+
+def lowered(canonical: onnx.ModelProto, target: str, kind: Kind) -> onnx.ModelProto:
+    """The target's graph, all its warps of one kind."""
+    names = [node.outputs[0].name for node in resample_nodes(gs.import_onnx(canonical))]
+    model, _ = run_passes(canonical, target_passes(target, dict.fromkeys(names, kind)))
+    lint(model, target)
+    return model
 
 
 def named(prefix: str, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -142,7 +161,7 @@ def limit(kind: Kind) -> float:
 class Published:
     """What the published code computed for the released saliency, by scale and level."""
 
-    def __init__(self, golden: Any) -> None:
+    def __init__(self, golden: Path) -> None:
         with np.load(golden / "published_nuscenes.npz") as archive:
             self.arrays = dict(archive)
         self.meta: dict[str, Any] = json.loads(str(self.arrays.pop("meta")))
@@ -165,7 +184,7 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(golden: Any) -> Published:
+def published(golden: Path) -> Published:
     return Published(golden)
 
 
@@ -209,7 +228,10 @@ def test_on_features_that_change_over_several_cells(scale: str, published: Publi
             assert relative(value, sampled(x, published.grid(scale, level))) < SMOOTH, kind
 
 
-# Levels, finest first, whose lost row copies an interior feature: max(H_l, W_l) is 13 at most.
+COPIES_UP_TO = 13
+"""Of these knots: the longest side of a level whose lost row copies an interior feature."""
+
+# Such levels, finest first.
 COPYING = {"0.25": (2, 3, 4), "0.5": (3, 4), "0.75": (4,), "1.0": (4,)}
 
 
@@ -259,4 +281,144 @@ def test_any_saliency_without_golden_vectors(unfilled: tuple[Edge, ...]) -> None
                 if "right" in unfilled:
                     grid[:, -1] = lost
                 assert relative(value, sampled(x, grid)) < limit(kind), (target, kind)
-                assert ("bottom" in unfilled and max(size) > 13) == (not value[0, :, -1].any())
+                assert ("bottom" in unfilled and max(size) > COPIES_UP_TO) == (
+                    not value[0, :, -1].any()
+                )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensorrt_rtx_builds_the_unzoom(kind: Kind, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    from lzu_export.engines.tensorrt_rtx import build
+
+    knots = separable_knots(np.random.default_rng(1).uniform(0.05, 1, LATTICE), 6)
+    case = unzoomed(knots, (90, 150), strides=STRIDES[:4])
+    onnx.save(lowered(case.canonical, "tensorrt-rtx", kind), tmp_path / "unzoom.onnx")
+    built = build(tmp_path / "unzoom.onnx", tmp_path / "unzoom.engine")
+    copying = sum(max(level.size) <= COPIES_UP_TO for level in case.levels)
+    assert built.sampling_layers == (len(case.levels) + copying if kind == "gridsample" else 0)
+
+
+def white_frame(size: tuple[int, int]) -> np.ndarray:
+    """1 x H x W x 3 random bytes."""
+    return np.random.default_rng(2).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+
+
+def smooth_frame(size: tuple[int, int]) -> np.ndarray:
+    """1 x H x W x 3 bytes whose neighbours differ by a few per cent of the range at most."""
+    large = noise(np.random.default_rng(3), size, 50)[0, :3]
+    large = (large - large.min()) / np.ptp(large)
+    return np.round(255 * large).astype(np.uint8).transpose(1, 2, 0)[None]
+
+
+def padded(recipe: Recipe, frame: np.ndarray) -> np.ndarray:
+    """1 x 3 x span float64: normalised first, then zeros at the bottom and right."""
+    norm = recipe.normalisation
+    assert norm.order == "bgr"
+    image = (frame[0] - np.array(norm.mean)) / np.array(norm.std)
+    height, width = recipe.source
+    whole = np.zeros((1, 3, *recipe.span))
+    whole[0, :, :height, :width] = image.transpose(2, 0, 1)
+    return whole
+
+
+def zoomed(recipe: Recipe, frame: np.ndarray) -> dict[tuple[str, Kind], np.ndarray]:
+    """The canvas (1 x 3 x H x W) by PyTorch and by every target's graph of every kind."""
+    module = to_canvas(recipe, make_warp(recipe)).eval()
+    with torch.no_grad():
+        by_torch = module(torch.from_numpy(frame)).numpy()
+    canonical = trace(module, torch.from_numpy(frame), "frame", ["zoomed"])
+    values = {
+        (target, kind): run_onnx(lowered(canonical, target, kind), frame=frame)["zoomed"]
+        for target in TARGETS
+        for kind in KINDS
+    }
+    return {("torch", "matmul"): by_torch, **values}
+
+
+def nuscenes(golden: Path, scale: str) -> Recipe:
+    saliency = str(golden / "nuscenes_saliency_27x48.npy")
+    return load_recipe("nuscenes", {"scale": float(scale), "warp.saliency": saliency})
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_zoom_of_the_recipe_spans_the_frame_and_its_padding(
+    scale: str, golden: Path, published: Published
+) -> None:
+    recipe = nuscenes(golden, scale)
+    assert (recipe.source, recipe.span) == ((900, 1600), (928, 1600))
+    assert recipe.canvas == published.canvas(scale)
+    assert list(recipe.network_input) == published.meta[scale]["padded"]
+    assert [list(level.size) for level in recipe.levels] == published.meta[scale]["levels"]
+    theirs = published.arrays[f"{scale}/forward"]
+    ours = forward_grid(*published.knots, recipe.canvas)[::15, ::15]
+    frame = white_frame(recipe.source)
+    source = padded(recipe, frame)
+    for (target, kind), value in zoomed(recipe, frame).items():
+        assert value.shape[2:] == recipe.canvas
+        part = value[:, :, ::15, ::15]
+        tight = WIDE_COORDINATE if kind == "gridsample" else EXACT
+        assert relative(part, sampled(source, ours)) < tight, (target, kind)
+        expected = sampled(source, theirs)
+        assert relative(part, expected) < SAME_FORWARD, (target, kind)
+        error = np.abs(part - expected).max()
+        assert error < tight * np.abs(source).max() + explained(source, ours, theirs)
+        # Below the frame there are zeros, not the colour black.
+        assert not value[:, :, -1].any()
+        assert value[:, :, : recipe.canvas[0] * 3 // 4].any(axis=(1, 3)).all()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_recipe_s_unzoom_is_the_one_held_against_the_tables(
+    scale: str, golden: Path, published: Published
+) -> None:
+    recipe = nuscenes(golden, scale)
+    unzooms = make_warp(recipe).unzoom
+    assert unzooms is not None
+    for pairs, level in zip(unzooms, recipe.levels, strict=True):
+        expected = unzoom_tables(
+            *published.knots, level, recipe.canvas, geometry="published", unfilled=("bottom",)
+        )
+        for pair, other in zip(pairs, expected, strict=True):
+            np.testing.assert_array_equal(pair.rows, other.rows)
+            np.testing.assert_array_equal(pair.cols, other.cols)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_zoom_of_a_smooth_frame(scale: str, golden: Path, published: Published) -> None:
+    recipe = nuscenes(golden, scale)
+    frame = smooth_frame(recipe.source)
+    expected = sampled(padded(recipe, frame), published.arrays[f"{scale}/forward"])
+    for (target, kind), value in zoomed(recipe, frame).items():
+        assert relative(value[:, :, ::15, ::15], expected) < SMOOTH, (target, kind)
+
+
+def test_a_padded_source_without_golden_vectors(tmp_path: Path) -> None:
+    """A frame of 90 x 150 in a span of 96 x 160: rows of zeros, columns, and a corner of both."""
+    saliency = np.random.default_rng(4).uniform(0.05, 1, (9, 13))
+    np.save(tmp_path / "saliency.npy", saliency)
+    recipe = load_recipe(
+        "nuscenes",
+        {
+            "source": [90, 150],
+            "scale": 0.5,
+            "warp.saliency": str(tmp_path / "saliency.npy"),
+            "warp.lattice": [9, 13],
+            "warp.fwhm": 4,
+            "model.num_outs": 3,
+            "normalisation.std": [50, 60, 70],
+        },
+    )
+    assert (recipe.span, recipe.canvas) == ((96, 160), (45, 75))
+    rows, columns = (
+        np.interp(np.linspace(-1, 1, n), np.linspace(-1, 1, len(knots)), knots)
+        for n, knots in zip(recipe.canvas, separable_knots(saliency, 4)[::-1], strict=True)
+    )
+    frame = white_frame(recipe.source)
+    expected = sampled(padded(recipe, frame), np.stack(np.meshgrid(columns, rows), axis=-1))
+    for (target, kind), value in zoomed(recipe, frame).items():
+        assert relative(value, expected) < limit(kind), (target, kind)
+    assert not expected[:, :, -1].any()
+    assert not expected[..., -1].any()
+    host = ZoomedInput(recipe, make_warp(recipe).zoom)(frame)
+    assert relative(host[:, :, : recipe.canvas[0], : recipe.canvas[1]], expected) < EXACT
