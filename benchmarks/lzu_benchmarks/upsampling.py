@@ -1,0 +1,80 @@
+"""The upsampling regime: a source smaller than the canvas, `python -m lzu_benchmarks.upsampling`.
+
+Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera had
+so few, and zoomed to the canvas that the demonstration models were trained on; their weights stay as
+they are. Whatever the fixed warp gains over the uniform one then, it gains without more detail to
+sample: it only spends the canvas elsewhere.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lzu_benchmarks.evaluation import demo
+from lzu_export.evaluate import evaluate
+from lzu_export.pipeline import export
+from lzu_export.progress import Reporter
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.runtime.bundle import load
+from lzu_export.runtime.predictor import Predictor
+
+REDUCE = {"det": 4, "seg": 8, "det3d": 4}
+"""Half the canvas of each demonstration model on each axis."""
+VARIANTS = ("uniform", "fixed")
+
+
+def measure(task: str, reduce: int, frames: int | None, out: Path, report: Reporter) -> Any:
+    """The task's metrics from whole frames and from reduced ones, uniform and fixed."""
+    dataset = demo(task=task, frames=frames)
+    predictors: dict[str, Predictor] = {}
+    for step in (1, reduce):
+        for variant in VARIANTS:
+            overrides = {"variant": variant, "reduce": step, "evaluation": {"dataset": None}}
+            recipe = load_recipe(task, {**overrides, "targets": ["onnxruntime"]})
+            folder = export(recipe, out, report=report).folder
+            predictors[_name(recipe)] = load(folder)
+    with report.steps(f"{task} on {dataset.name}", len(dataset)) as advance:
+        # Predictors of another source size would not do; a reduced one takes the whole frame too.
+        return {"metric": dataset.metric, "rows": evaluate(predictors, dataset, advance)}
+
+
+def _name(recipe: Recipe) -> str:
+    height, width = recipe.picture
+    return f"{recipe.variant} from {height}x{width}"
+
+
+def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
+    """One row a variant and source."""
+    metric = result["metric"]
+    made = Table(
+        title=f"{task}: {metric} on a {canvas[0]}x{canvas[1]} canvas", title_justify="left"
+    )
+    made.add_column("model")
+    made.add_column(metric, justify="right")
+    for name, metrics in result["rows"].items():
+        made.add_row(name, f"{metrics[metric]:.2f}")
+    return made
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
+    parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))
+    parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    arguments = parser.parse_args()
+    report, console = Reporter(), Console()
+    results = {}
+    for task in arguments.tasks:
+        found = measure(task, REDUCE[task], arguments.frames, arguments.out, report)
+        results[task] = found
+        console.print(table(task, found, load_recipe(task).canvas))
+    (arguments.out / "upsampling.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
