@@ -55,6 +55,7 @@ def test_the_released_warp(golden: Path, tmp_path: Path) -> None:
         for stride in STRIDES["nuscenes"]:
             consistent = found[scale, "consistent", stride]
             assert max(consistent.y_max, consistent.x_max) < EDGES[scale] + 0.03
+            assert consistent.aligned_max < 0.11
             assert found[scale, "published", stride].x_max < 3.1
 
 
