@@ -267,8 +267,7 @@ def recipes(as_json: Json = False) -> None:
         _print_json([row.model_dump(mode="json") for row in rows])
         return
     for row in rows:
-        source, canvas = ("x".join(map(str, size)) for size in (row.source, row.canvas))
-        print(f"{row.name:24} {row.task:6} {source} -> {canvas}, {len(row.classes)} classes")
+        print(f"{row.name:24} {row.task:6} {row.path_of_sizes}, {len(row.classes)} classes")
 
 
 def main() -> None:

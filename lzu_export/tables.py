@@ -94,10 +94,9 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     """The bundle, its engines, its lowerings."""
     about = Table(title="Bundle", title_justify="left", show_header=False)
     recipe = manifest.recipe
-    source, canvas = ("x".join(map(str, size)) for size in (recipe.source, recipe.canvas))
     for name, value in (
         ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
-        ("source -> canvas", f"{source} -> {canvas}, scale {recipe.scale:g}"),
+        ("source -> canvas", f"{recipe.path_of_sizes}, scale {recipe.scale:g}"),
         ("geometry, sampler", f"{recipe.warp.geometry}, {recipe.sampler}"),
         ("classes", ", ".join(recipe.classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),

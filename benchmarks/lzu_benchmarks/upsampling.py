@@ -1,9 +1,9 @@
 """The upsampling regime: a source smaller than the canvas, `python -m lzu_benchmarks.upsampling`.
 
-Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera had
-so few, and zoomed to the canvas that the demonstration models were trained on; their weights stay as
-they are. Whatever the fixed warp gains over the uniform one then, it gains without more detail to
-sample: it only spends the canvas elsewhere.
+Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera
+had so few, and zoomed to the canvas that the demonstration models were trained on; their weights
+stay as they are. Whatever the fixed warp gains over the uniform one then, it gains without more
+detail to sample: it only spends the canvas elsewhere.
 """
 
 import argparse

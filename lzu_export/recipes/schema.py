@@ -286,6 +286,12 @@ class Recipe(Section):
         return 1
 
     @property
+    def path_of_sizes(self) -> str:
+        """From the source to the canvas in words, by way of crop and reduction."""
+        sizes = dict.fromkeys((self.source, self.view, self.picture, self.canvas))
+        return " -> ".join("x".join(map(str, size)) for size in sizes)
+
+    @property
     def label(self) -> str:
         """Name of the bundle's folder, such as `fixed-0.5x`."""
         reduced = f"-reduced{self.reduce}" if self.reduce > 1 else ""
