@@ -33,7 +33,7 @@ def live_references(
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
     the bundle's name. With `resize` frames of another size are brought to the bundle's; `cameras`
-    are of the frames at that size.
+    are of the frames as they are.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
@@ -45,7 +45,9 @@ def live_references(
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
         fitting = fit(frame, recipe.source) if resize else frame
-        camera = cameras.of(name).cam2img if cameras else None
+        camera = None
+        if cameras is not None:
+            camera = cameras.of(name).resized(frame.shape[:2], recipe.source).cam2img
         taken.append(Shot(check_frame(fitting, recipe.source, name), camera))
     return [make_reference(predictor, batch) for batch in whole_batches(taken, recipe.batch)]
 

@@ -25,6 +25,15 @@ class Camera(NamedTuple):
     cam2ego: NDArray[np.float64] | None = None
     """(4, 4) its pose in the ego frame."""
 
+    def resized(self, size: tuple[int, ...], to: tuple[int, int]) -> "Camera":
+        """The camera of frames brought from one (height, width) to another, edge on edge."""
+        matrix = self.cam2img.copy()
+        if matrix.ndim == 2 and len(matrix) > 2:  # others are refused where they are used
+            for row, (before, after) in zip((1, 0), zip(size, to, strict=True), strict=True):
+                factor = after / before
+                matrix[row] = factor * matrix[row] + (factor - 1) / 2 * matrix[2]
+        return Camera(matrix, self.cam2ego)
+
 
 @dataclass(frozen=True)
 class Cameras:

@@ -134,20 +134,16 @@ class SpacePresenter:
         ego = None if pose is None else to_ego(prediction.boxes, pose)
         for i, box in enumerate(prediction.boxes):
             attribute = int(prediction.attributes[i])
-            self._found.append(
-                {
-                    "image_id": number,
-                    "category_id": int(prediction.labels[i]) + 1,
-                    "score": float(prediction.scores[i]),
-                    "attribute": self._attributes[attribute] if self._attributes else attribute,
-                    "box": _named(box, ("length", "height", "width")),
-                    **(
-                        {}
-                        if ego is None
-                        else {"ego": _named(ego[i], ("length", "width", "height"))}
-                    ),
-                }
-            )
+            entry = {
+                "image_id": number,
+                "category_id": int(prediction.labels[i]) + 1,
+                "score": float(prediction.scores[i]),
+                "attribute": self._attributes[attribute] if self._attributes else attribute,
+                "box": _named(box, ("length", "height", "width")),
+            }
+            if ego is not None:
+                entry["ego"] = _named(ego[i], ("length", "width", "height"))
+            self._found.append(entry)
 
     def picture(self, frame: Frame, prediction: Detections3d, camera: Camera | None) -> Frame:
         """Boxes on the frame beside a view from above."""
