@@ -55,8 +55,8 @@ def choose_lowerings(
         if wanted != "auto":
             if wanted not in possible:
                 raise LzuError(
-                    f"lowering.{place} is {wanted}, which cannot express {name}: it is antialiased, "
-                    "or loses an edge of an axis of one cell; choose one of "
+                    f"lowering.{place} is {wanted}, which cannot express {name}: it is "
+                    "antialiased, or loses an edge of an axis of one cell; choose one of "
                     f"{', '.join(possible)}"
                 )
             choices.append(Choice(name, wanted, "set in the recipe"))
