@@ -37,7 +37,7 @@ endif
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-export: $(READY) ## TASK, VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENCY, RECIPE, DATASET, SET, OUT
+export: $(READY) ## TASK (det, seg, det3d), VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENCY, RECIPE, DATASET, SET, OUT
 	@$(BIN)/lzu-export export $(or $(RECIPE),$(TASK)) --out $(OUT) \
 	  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale $(SCALE)) \
 	  $(if $(PRECISION),--precision "$(PRECISION)") $(if $(TARGET),--target "$(TARGET)") \
@@ -45,8 +45,8 @@ export: $(READY) ## TASK, VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENC
 	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(RANDOM_WEIGHTS),--random-weights $(RANDOM_WEIGHTS)) \
 	  $(foreach pair,$(SET),--set '$(pair)') $(if $(FORCE),--force)
 
-run: $(READY) ## BUNDLE on SOURCE (image, folder, video): pictures and COCO results
-	@$(BIN)/lzu-export run $(BUNDLE) $(SOURCE) --show-warp
+run: $(READY) ## BUNDLE on SOURCE (image, folder, video; det3d: CAMERAS too): pictures and results
+	@$(BIN)/lzu-export run $(BUNDLE) $(SOURCE) $(if $(CAMERAS),--cameras "$(CAMERAS)") --show-warp
 
 verify: $(READY) ## BUNDLE against PyTorch's reference
 	@$(BIN)/lzu-export verify $(BUNDLE)
