@@ -16,7 +16,7 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export run verify bench train-det train-det3d test test-slow test-gpu lint format clean
+.PHONY: help setup export run verify bench train-det train-seg train-det3d test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench: $(READY) ## speed of TASK: fixed against uniform, unzoom lowerings, expor
 
 train-det: $(READY) ## train both demonstration detectors from rendered scenes
 	@$(BIN)/python -m lzu_benchmarks.train.det --out lzu_export/demo/det
+
+train-seg: $(READY) ## train the demonstration models of segmentation
+	@$(BIN)/python -m lzu_benchmarks.train.seg --out lzu_export/demo/seg
 
 train-det3d: $(READY) ## train the demonstration models of 3-D detection
 	@$(BIN)/python -m lzu_benchmarks.train.det3d --out lzu_export/demo/det3d

@@ -1,6 +1,7 @@
 """Rendered, zoomed frames and their targets on disk, made once before training."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from multiprocessing import get_context
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks import scenes
 from lzu_benchmarks.datasets import SPLITS
-from lzu_benchmarks.scenes import LENGTH, Sequence, render
+from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
 from lzu_benchmarks.train.assign import assign
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export.warp.saliency import box_saliency
@@ -22,6 +23,9 @@ VARIANTS = ("uniform", "fixed")
 EVERY = 10  # training frames are a second apart
 CHUNK = 8  # sequences rendered by one job
 SALIENCY_SEQUENCES = 300  # enough for a smooth density
+
+Key = tuple[int, int]
+"""Seed of a sequence and index of a frame."""
 
 
 class Targets(NamedTuple):
@@ -40,6 +44,16 @@ def keyed_folder(folder: str | Path, *key: bytes) -> Path:
     """
     sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
     return Path(folder) / sha256(b"".join([*key, *sources])).hexdigest()[:12]
+
+
+def rendered(keys: list[Key]) -> Iterator[Frame]:
+    """The frames, drawn on one thread; a sequence is built once for keys that follow each other."""
+    cv2.setNumThreads(1)
+    current: Sequence | None = None
+    for seed, index in keys:
+        if current is None or current.seed != seed:
+            current = Sequence(seed)
+        yield render(current, index)
 
 
 def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:

@@ -1,0 +1,191 @@
+"""Figures of the trained demonstration models of segmentation, and the README beside them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks.accuracy import Interval
+from lzu_benchmarks.scenes import LABELS
+from lzu_benchmarks.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
+from lzu_export.recipes.schema import Variant
+
+COLUMNS = ("mIoU", *(f"mIoU_{name}" for name in REGIONS))
+Values = dict[str, NDArray[np.float64]]
+
+
+def whole(counts: Counts) -> dict[str, float]:
+    """`segmentation.summarise` of counts (sequences, regions, classes, classes + 1)."""
+    return summarise(counts.sum(axis=0))
+
+
+def values(counts: NDArray[Any]) -> Values:
+    """Mean IoU by region and the IoU of classes, in points.
+
+    Args:
+        counts: (..., regions, classes, classes + 1).
+
+    Returns:
+        For each of `COLUMNS` and of the classes an array (...).
+    """
+    image = counts[..., -len(BANDS) :, :, :].sum(axis=-3)
+    classes = 100 * class_iou(image)
+    found = {"mIoU": np.nanmean(classes, axis=-1)}
+    regions = np.nanmean(100 * class_iou(counts), axis=-1)
+    found |= {f"mIoU_{name}": regions[..., i] for i, name in enumerate(REGIONS)}
+    return found | {name: classes[..., i] for i, name in enumerate(LABELS)}
+
+
+def bootstrap_difference(
+    baseline: Sequence[Counts],
+    candidate: Sequence[Counts],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """How far candidate - baseline could be chance of which sequences were looked at.
+
+    The difference is that of runs paired by their place, in the mean. Whole sequences are drawn
+    with replacement, the same ones for all runs. The interval is the percentile bootstrap's.
+
+    Args:
+        baseline: of each run, counts (sequences, regions, classes, classes + 1).
+        candidate: as many of the other model, on the same sequences.
+        resamples: number of drawn sets.
+        seed: of the drawing.
+        level: share of the drawn differences that an interval holds.
+
+    Returns:
+        An interval for every name of `values`.
+    """
+    sequences = len(baseline[0])
+    random = np.random.Generator(np.random.PCG64(seed))
+    drawn = random.integers(sequences, size=(resamples, sequences))
+    times = np.stack([np.bincount(row, minlength=sequences) for row in drawn])
+    # The first set is the one that was seen.
+    times = np.concatenate([np.ones((1, sequences), times.dtype), times])
+    mean: Values = {}
+    for one, two in zip(baseline, candidate, strict=True):
+        first, second = (values(np.tensordot(times, each, axes=1)) for each in (one, two))
+        for name, value in first.items():
+            mean[name] = mean.get(name, 0.0) + (second[name] - value) / len(baseline)
+    tail = 100 * (1 - level) / 2
+    found = {}
+    for name, value in mean.items():
+        low, high = np.nanpercentile(value[1:], [tail, 100 - tail])
+        found[name] = Interval(float(value[0]), float(low), float(high), resamples, sequences)
+    return found
+
+
+def compare(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
+    """What fixed gains over uniform, as plain data; runs are in the order of their seeds.
+
+    Returns:
+        Number of sequences; IoU of `classes` by variant and run; `gain` of every column and class
+        with its bootstrap interval.
+    """
+    gain = bootstrap_difference(counts["uniform"], counts["fixed"])
+    classes = {
+        variant: [
+            {name: float(value) for name, value in values(each.sum(axis=0)).items()}
+            for each in found
+        ]
+        for variant, found in counts.items()
+    }
+    return {
+        "sequences": len(counts["uniform"][0]),
+        "classes": {v: [{n: each[n] for n in LABELS} for each in f] for v, f in classes.items()},
+        "gain": {name: vars(interval) for name, interval in gain.items()},
+    }
+
+
+def readme(record: Mapping[str, Any]) -> str:
+    """Markdown that says how the checkpoints were made and what they reach."""
+    runs = record["runs"]
+    each = [run["cpu_seconds"] for run in runs]
+    return "\n".join(
+        [
+            "# Demonstration models of segmentation",
+            "",
+            "PSPNets trained on rendered streets (`benchmarks/lzu_benchmarks/scenes`), as the",
+            "recipe `seg-demo` describes them: the same frames, network input, architecture, head",
+            "resolution, schedule, flips and seeds; only the warp differs. `saliency.npy` is the",
+            "mean density of label boundaries in training frames, made symmetric in x. The",
+            f"checkpoints are of seed {runs[0]['seed']}, in half precision; all figures are of",
+            "stored files.",
+            "",
+            "Made by",
+            "",
+            f"    {record['command']}",
+            "",
+            f"in {record['seconds'] / 60:.0f} minutes, rendering and evaluation included "
+            f"({record['cpu_seconds'] / 60:.0f} minutes of processor time),",
+            f"by two processes of one thread on {record['machine']}.",
+            f"One training is {runs[0]['steps']} steps, {min(each):.0f} to {max(each):.0f} s of "
+            "processor time.",
+            "",
+            "Mean intersection over union, in points, of class maps at the source's resolution on",
+            f"{record['frames']} frames of {record['sequences']} held-out sequences: over the whole"
+            " image, within 3 pixels of",
+            "label boundaries, and in the upper, middle and lower third. In brackets the 95 %",
+            "interval of the mean difference fixed - uniform, paired by seed, by",
+            f"{record['gain']['mIoU']['resamples']} bootstrap resamples of whole sequences. How far"
+            " a figure moves from one",
+            "seed to the next is not in the interval but in the table: +- is the standard",
+            "deviation over seeds.",
+            "",
+            *_seed_table(record),
+            "",
+            *_class_table(record),
+            "",
+            *_verdict(record["gain"]),
+            "",
+        ]
+    )
+
+
+def _seed_table(record: Mapping[str, Any]) -> list[str]:
+    rows = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    means = []
+    for variant in ("uniform", "fixed"):
+        found = [run for run in record["runs"] if run["variant"] == variant]
+        for run in found:
+            cells = [f"{run['summary'][name]:.2f}" for name in COLUMNS]
+            rows.append(f"| {variant}, seed {run['seed']} | " + " | ".join(cells) + " |")
+        cells = [_mean([run["summary"][name] for run in found]) for name in COLUMNS]
+        means.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
+    cells = [_gain(record["gain"][name]) for name in COLUMNS]
+    return [*rows, *means, "| fixed - uniform | " + " | ".join(cells) + " |"]
+
+
+def _class_table(record: Mapping[str, Any]) -> list[str]:
+    classes, gain = record["classes"], record["gain"]
+    rows = ["| class: mean IoU | uniform | fixed | fixed - uniform |", "|---|---|---|---|"]
+    for name in classes["uniform"][0]:
+        means = [_mean([run[name] for run in classes[v]]) for v in ("uniform", "fixed")]
+        rows.append(f"| {name} | " + " | ".join([*means, _gain(gain[name])]) + " |")
+    return rows
+
+
+def _verdict(gain: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the intervals do and do not show, name by name."""
+    better = [name for name, each in gain.items() if each["low"] > 0]
+    worse = [name for name, each in gain.items() if each["high"] < 0]
+    still_open = [name for name in gain if name not in {*better, *worse}]
+    said = {
+        "Beyond the interval, fixed is better in": better,
+        "Beyond the interval, fixed is worse in": worse,
+        "Not beyond the interval, so not shown either way, is the difference in": still_open,
+    }
+    return [f"- {words}: {', '.join(names) or 'nothing'}." for words, names in said.items()]
+
+
+def _mean(found: Sequence[float]) -> str:
+    spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
+    return f"{np.mean(found):.2f} +- {spread:.2f}"
+
+
+def _gain(gain: Mapping[str, float]) -> str:
+    return f"{gain['difference']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"
