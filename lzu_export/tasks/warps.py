@@ -176,6 +176,16 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
     }
 
 
+def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
+    """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
+    note = {"variant": recipe.variant}
+    if recipe.variant == "fixed":
+        note = warp_note(recipe.warp.geometry, recipe.warp.fwhm, saliency)
+    if recipe.unzoom_scale > 1:
+        note["unzoom_scale"] = str(recipe.unzoom_scale)
+    return note
+
+
 def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str], name: str) -> None:
     """Refuse weights that remember another warp than the recipe's.
 
@@ -185,10 +195,7 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
     Raises:
         LzuError: naming the first thing that differs.
     """
-    settings = recipe.warp
-    wanted = {"variant": "uniform"}
-    if recipe.variant == "fixed":
-        wanted = warp_note(settings.geometry, settings.fwhm, saliency)
+    wanted = {"unzoom_scale": str(recipe.unzoom_scale), **trained_note(recipe, saliency)}
     for key, value in meta.items():
         if key in wanted and value != wanted[key]:
             shown = [v[:12] for v in (value, wanted[key])]
