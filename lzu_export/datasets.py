@@ -85,6 +85,6 @@ def _kind(name: str) -> tuple[str, tuple[str, ...]]:
     """Which entry point opens a set, and what it is given."""
     if name.endswith(".json"):
         return "coco", (name,)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return "folder", (name,)
     return ("", ()) if name in {"coco", "folder"} else (name, ())

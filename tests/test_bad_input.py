@@ -202,8 +202,8 @@ def test_bad_recipe_keys(export: Refused, tmp_path: Path, setting: str, expected
         ("--scale", "nan", "scale is nan but must be a finite number"),
         ("--scale", "0", "scale is 0.0 but must be greater than 0"),
         ("--frames", "0", "evaluation.frames is 0 but must be greater than 0"),
-        ("--dataset", "imagenet", "there is no evaluation set imagenet; give demo, or the path"),
-        ("--dataset", "coco", "there is no evaluation set coco; give demo, or the path"),
+        ("--dataset", "imagenet", "there is no evaluation set imagenet; give demo, the path"),
+        ("--dataset", "coco", "there is no evaluation set coco; give demo, the path"),
         ("--dataset", "gone.json", "gone.json do not exist; give a path that does"),
         ("--saliency", "gone.npy", "gone.npy does not exist; give a path that does"),
     ],
@@ -325,7 +325,7 @@ def test_changed_files(
         (None, "is no bundle: it has no manifest.json; give a folder that export made"),
         ("{", "manifest.json is damaged; export or copy the bundle again"),
         ("[]", "manifest.json is damaged; export or copy the bundle again"),
-        ('{"format": 99}', "manifest.json has format 99 but this version reads 1; export"),
+        ('{"format": 99}', "manifest.json has format 99 but this version reads 2; export"),
     ],
 )
 def test_bad_manifests(

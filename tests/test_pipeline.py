@@ -18,11 +18,12 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export import pipeline
+from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.graph import lower_resample
 from lzu_export.pipeline import Outcome, export
 from lzu_export.recipes import load_recipe
-from lzu_export.runtime.detector import load
+from lzu_export.runtime import Shot, load
 from lzu_export.runtime.manifest import FILE, read_manifest
 from lzu_export.tasks.pytorch import noise_frame
 from samples import CLASSES, saliency_file, tiny_recipe
@@ -57,13 +58,15 @@ def sooner() -> Iterator[None]:
 
     right, known = module.trace, {}
 
-    def remembered(model: Any, example: Any, *names: Any) -> onnx.ModelProto:
-        values = [*model.parameters(), *model.buffers(), example]
+    def remembered(model: Any, examples: Any, *names: Any) -> onnx.ModelProto:
+        values = [*model.parameters(), *model.buffers(), *examples]
         bits = hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in values))
-        order = getattr(model.to_canvas, "order", None)
-        key = (bits.hexdigest(), tuple(example.shape), str(names), model.padding, order)
+        plain = [getattr(model.to_canvas, name, None) for name in ("order", "cut")]
+        plain += [getattr(model.decode, name, None) for name in ("k_per_level", "corner")]
+        shapes = [tuple(each.shape) for each in examples]
+        key = (bits.hexdigest(), str((shapes, names, model.padding, plain)))
         if key not in known:
-            known[key] = right(model, example, *names)
+            known[key] = right(model, examples, *names)
         return onnx.ModelProto.FromString(known[key].SerializeToString())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -491,6 +494,7 @@ class FakeSet:
 
     name = "fake"
     note = "no sizes"
+    metric = "AP"
     classes = tuple(CLASSES)
 
     def __init__(self, metrics: list[float], frames: int = 2, size: tuple[int, int] = (96, 160)):
@@ -499,12 +503,28 @@ class FakeSet:
     def __len__(self) -> int:
         return self.count
 
-    def frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        yield from ((i, noise_frame(self.size, seed=i)) for i in range(self.count))
+    def samples(self) -> Iterator[Sample]:
+        for i in range(self.count):
+            yield Sample(i, Shot(noise_frame(self.size, seed=i)), None)
 
-    def evaluate(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        assert {each["image_id"] for each in results} <= set(range(self.count))
-        return {"AP": self.metrics.pop(0)}
+    def scorer(self) -> "FakeScorer":
+        return FakeScorer(self)
+
+
+class FakeScorer:
+    """Sees every frame once."""
+
+    def __init__(self, dataset: FakeSet) -> None:
+        self.dataset = dataset
+        self.seen: list[int] = []
+
+    def add(self, sample: Sample, prediction: Any) -> None:
+        assert len(prediction.scores) == len(prediction)
+        self.seen.append(sample.number)
+
+    def summary(self) -> dict[str, float]:
+        assert self.seen == list(range(self.dataset.count))
+        return {"AP": self.dataset.metrics.pop(0)}
 
 
 def test_accuracy_of_pytorch_and_engine_is_in_the_manifest(
@@ -576,4 +596,4 @@ def test_no_torch_outside_models_and_operators(modules: str) -> None:
 def test_the_manifest_is_plain_json(finished: Path) -> None:
     data = json.loads((finished / "det" / "tiny-fixed-0.5x" / FILE).read_text())
     assert data["checkpoint"] == {"random_weights": "0"}
-    assert data["format"] == 1
+    assert data["format"] == 2

@@ -89,8 +89,8 @@ def test_first_command_and_snippet(tmp_path: Path) -> None:
 
     from lzu_export.datasets import open_dataset
 
-    _, frame = next(open_dataset("demo", 1).frames())
-    cv2.imwrite(str(tmp_path / "frame.png"), frame)
+    sample = next(open_dataset("demo", 1, "det").samples())
+    cv2.imwrite(str(tmp_path / "frame.png"), sample.shot.frame)
     snippet = blocks("python")[0]
     ran = command(sys.executable, "-c", snippet, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

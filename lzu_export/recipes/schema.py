@@ -1,5 +1,6 @@
 """The schema of all recipes: what tasks share, then a class for each task."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -371,13 +372,15 @@ AnyRecipe: TypeAlias = Annotated[DetRecipe | SegRecipe | Det3dRecipe, Field(disc
 """For what contains a recipe of any task."""
 
 
-def recipe_class(data: Any) -> type[Recipe]:
+def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
     """The class that plain data names by its task.
 
     Raises:
         ValueError: it names none.
     """
-    task = data.get("task") if isinstance(data, dict) else None
+    if "task" not in data:
+        raise ValueError("the key task is missing; add it")
+    task = data["task"]
     if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task is {task!r} but must be one of {', '.join(TASKS)}; change it")
     return TASKS[task]

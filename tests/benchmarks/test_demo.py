@@ -11,7 +11,7 @@ from lzu_benchmarks.train.det import Detector, detect  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
-from lzu_export.tasks.detection import assemble  # noqa: E402
+from lzu_export.tasks.pytorch import assemble  # noqa: E402
 from lzu_export.tasks.warps import make_warp  # noqa: E402
 
 

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_benchmarks.evaluation import CocoSet, DemoSet, coco, demo
+from lzu_benchmarks.evaluation import CocoSet, DemoSet, coco, demo, pixel_centred
 from lzu_export import datasets
-from lzu_export.datasets import open_dataset
+from lzu_export.datasets import Sample, open_dataset
 from lzu_export.errors import LzuError
+from lzu_export.runtime import Detections, Detections3d, Segmentation
 
 BOXES = {11: (4, 4, 20, 10), 25: (10, 6, 8, 8), 30: (0, 0, 30, 20)}
 """x, y, width, height of the one object in each image, by image id."""
@@ -53,11 +54,23 @@ def write(folder: Path, data: Any, images: str = "images") -> Path:
     return path
 
 
-def results(ids: Any, label: dict[int, int]) -> list[dict[str, Any]]:
-    """Perfect detections in the given images."""
-    return [
-        {"image_id": i, "category_id": label[i], "bbox": list(BOXES[i]), "score": 0.9} for i in ids
-    ]
+def found_in(image: int, label: int) -> Detections:
+    """A perfect detection, its label counted from 0."""
+    x, y, width, height = BOXES[image]
+    box = np.array([[x, y, x + width, y + height]], np.float32)
+    return Detections(box, np.array([0.9], np.float32), np.array([label - 1], np.int32), ())
+
+
+def scored(found: CocoSet, ids: Any, label: dict[int, int]) -> dict[str, float]:
+    """The metrics of perfect detections in the given images, and of none in the others."""
+    scorer = found.scorer()
+    nothing = Detections(
+        np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), ()
+    )
+    for sample in found.samples():
+        there = sample.number in ids
+        scorer.add(sample, found_in(sample.number, label[sample.number]) if there else nothing)
+    return scorer.summary()
 
 
 IN_ORDER = {11: 2, 25: 1, 30: 3}
@@ -70,19 +83,21 @@ def test_frames_come_by_ascending_id(tmp_path: Path, images: str) -> None:
     found = CocoSet(write(tmp_path, content(), images), None)
     assert len(found) == 3
     assert found.name == "annotations.json"
-    frames = list(found.frames())
-    assert [i for i, _ in frames] == [11, 25, 30]
-    assert all((frame == i).all() and frame.shape == (24, 32, 3) for i, frame in frames)
+    samples = list(found.samples())
+    assert [each.number for each in samples] == [11, 25, 30]
+    for number, shot, _ in samples:
+        assert (shot.frame == number).all()
+        assert shot.frame.shape == (24, 32, 3)
 
 
 def test_classes_are_numbered_from_one_without_gaps(tmp_path: Path) -> None:
     """In the order of COCO's ids: perfect detections under these numbers are worth 100."""
     found = CocoSet(write(tmp_path, content()), None)
     assert found.classes == ("car", "truck", "bus")
-    assert found.evaluate(results(BOXES, IN_ORDER))["AP"] == pytest.approx(100)
+    assert scored(found, BOXES, IN_ORDER)["AP"] == pytest.approx(100)
     wrong = {11: 1, 25: 2, 30: 3}
-    assert found.evaluate(results(BOXES, wrong))["AP"] == pytest.approx(100 / 3)
-    assert found.evaluate([])["AP"] == 0
+    assert scored(found, BOXES, wrong)["AP"] == pytest.approx(100 / 3)
+    assert scored(found, (), IN_ORDER)["AP"] == 0
 
 
 def test_sparse_annotations_are_enough(tmp_path: Path) -> None:
@@ -93,23 +108,23 @@ def test_sparse_annotations_are_enough(tmp_path: Path) -> None:
         for each in data["annotations"]
     ]
     found = CocoSet(write(tmp_path, data), None)
-    assert found.evaluate(results(BOXES, IN_ORDER))["AP"] == pytest.approx(100)
+    assert scored(found, BOXES, IN_ORDER)["AP"] == pytest.approx(100)
 
 
 def test_some_frames_are_taken_evenly(tmp_path: Path) -> None:
     """With their objects only: what lies in other images is not missed."""
     found = CocoSet(write(tmp_path, content()), 2)
     assert len(found) == 2
-    assert [i for i, _ in found.frames()] == [11, 30]
-    assert found.evaluate(results((11, 30), IN_ORDER))["AP"] == pytest.approx(100)
+    assert [each.number for each in found.samples()] == [11, 30]
+    assert scored(found, (11, 30), IN_ORDER)["AP"] == pytest.approx(100)
     assert len(CocoSet(write(tmp_path, content()), 10)) == 3
 
 
 def test_the_annotations_stay_as_they_are(tmp_path: Path) -> None:
     """Evaluating twice gives the same."""
     found = CocoSet(write(tmp_path, content()), None)
-    first = found.evaluate(results((11, 25), IN_ORDER))
-    assert found.evaluate(results((11, 25), IN_ORDER)) == pytest.approx(first, nan_ok=True)
+    first = scored(found, (11, 25), IN_ORDER)
+    assert scored(found, (11, 25), IN_ORDER) == pytest.approx(first, nan_ok=True)
     assert first["AP"] == pytest.approx(200 / 3)
 
 
@@ -117,13 +132,13 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     """When its turn comes."""
     found = CocoSet(write(tmp_path, content()), None)
     (tmp_path / "images" / "25.png").unlink()
-    frames = found.frames()
-    assert next(frames)[0] == 11
+    samples = found.samples()
+    assert next(samples).number == 11
     with pytest.raises(LzuError, match=r"image 25\.png is neither in .* nor in its folder images"):
-        next(frames)
+        next(samples)
     (tmp_path / "images" / "25.png").write_text("hello")
     with pytest.raises(LzuError, match=r"25\.png cannot be read as an image"):
-        list(found.frames())
+        list(found.samples())
 
 
 def without(part: str, key: str) -> dict[str, Any]:
@@ -164,7 +179,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
         if text is not None:
             path.write_text(text)
         with pytest.raises(LzuError, match=r"a\.json is no COCO data set"):
-            coco(str(path), frames=None)
+            coco(str(path), task="det", frames=None)
 
 
 @pytest.mark.parametrize("part", ["images", "annotations"])
@@ -174,41 +189,131 @@ def test_a_set_without_anything_is_refused(tmp_path: Path, part: str) -> None:
         CocoSet(write(tmp_path, {**content(), part: []}), None)
 
 
-def test_demo_frames_and_truth_go_together() -> None:
-    """Perfect detections of the rendered objects are worth 100."""
-    found = demo(frames=2)
+def perfect(task: str, sample: Sample) -> Any:
+    """What a model without a fault would predict."""
+    if task == "det":
+        kept = [each for each in sample.truth.annotations if not each["iscrowd"]]
+        boxes = np.array([each["bbox"] for each in kept], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels = np.array([each["category_id"] - 1 for each in kept], np.int32)
+        return Detections(boxes, np.full(len(kept), 0.9, np.float32), labels, ())
+    if task == "seg":
+        return Segmentation(sample.truth, ())
+    objects = sample.truth.objects
+    boxes = np.zeros((len(objects.labels), 9), np.float32)
+    boxes[:, [0, 2]], boxes[:, 3:6], boxes[:, 6] = objects.centres, objects.sizes, objects.yaws
+    scores = np.full(len(boxes), 0.9, np.float32)
+    return Detections3d(boxes, scores, objects.labels, np.zeros(len(boxes), np.int64))
+
+
+@pytest.mark.parametrize(("task", "metric"), [("det", "AP"), ("seg", "mIoU"), ("det3d", "NDS*")])
+def test_demo_frames_and_truth_go_together(task: str, metric: str) -> None:
+    """A faultless prediction of the rendered scenes is worth 100 in every task."""
+    found = demo(task=task, frames=2)
     assert isinstance(found, DemoSet)
-    assert len(found) == 2
-    frames = list(found.frames())
-    assert len({i for i, _ in frames}) == 2
-    assert all(frame.dtype == np.uint8 and frame.ndim == 3 for _, frame in frames)
-    truth = found._dataset.coco_ground_truth()
-    assert {image["id"] for image in truth["images"]} == {i for i, _ in frames}
-    perfect = [
-        {key: each[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9}
-        for each in truth["annotations"]
-        if not each["iscrowd"]
-    ]
-    assert found.evaluate(perfect)["AP"] > 99
-    assert demo(frames=2).evaluate(perfect)["AP"] > 99  # without a pass over the frames
+    assert (len(found), found.metric) == (2, metric)
+    scorer = found.scorer()
+    numbers = set()
+    for sample in found.samples():
+        assert sample.shot.frame.dtype == np.uint8
+        assert sample.shot.frame.shape == (360, 640, 3)
+        assert (sample.shot.cam2img is not None) == (task == "det3d")
+        numbers.add(sample.number)
+        scorer.add(sample, perfect(task, sample))
+    assert len(numbers) == 2
+    assert scorer.summary()[metric] > 99
+
+
+def test_the_demo_s_camera_counts_pixels_by_their_centres() -> None:
+    """The renderer's from their edges: half a pixel less."""
+    edges = np.array([[520.0, 0, 320], [0, 520, 180], [0, 0, 1]])
+    np.testing.assert_array_equal(
+        pixel_centred(edges), [[520, 0, 319.5], [0, 520, 179.5], [0, 0, 1]]
+    )
+    assert edges[0, 2] == 320
+
+
+def label_folder(folder: Path) -> Path:
+    """Three images, left half road, with the labels of a faultless model."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    labels = np.zeros((24, 32), np.uint8)
+    labels[:, 16:] = 1
+    labels[0] = 255
+    for name in "abc":
+        cv2.imwrite(str(folder / "images" / f"{name}.jpg"), np.zeros((24, 32, 3), np.uint8))
+        cv2.imwrite(str(folder / "labels" / f"{name}.png"), labels)
+    (folder / "classes.txt").write_text("road\nsky\n\n")
+    return folder
+
+
+def test_a_folder_of_label_maps_is_a_set(tmp_path: Path) -> None:
+    found = open_dataset(str(label_folder(tmp_path)), 2, "seg")
+    assert (found.classes, len(found), found.metric) == (("road", "sky"), 2, "mIoU")
+    right, wrong = found.scorer(), found.scorer()
+    for sample in found.samples():
+        right.add(sample, Segmentation(sample.truth, found.classes))
+        wrong.add(sample, Segmentation(np.zeros_like(sample.truth), found.classes))
+    assert right.summary()["mIoU"] == 100
+    assert wrong.summary()["IoU sky"] == 0
+    assert wrong.summary()["mIoU"] == pytest.approx(25)
+
+
+def test_pixels_outside_of_a_crop_are_not_evaluated(tmp_path: Path) -> None:
+    found = open_dataset(str(label_folder(tmp_path)), None, "seg")
+    scorer = found.scorer()
+    for sample in found.samples():
+        labels = sample.truth.copy()
+        labels[:, 24:] = 255  # not looked at
+        scorer.add(sample, Segmentation(labels, found.classes))
+    assert scorer.summary()["mIoU"] == 100
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("classes.txt", "has no classes.txt; give one"),
+        ("labels/b.png", "has no b.png for b.jpg; add it"),
+    ],
+)
+def test_an_incomplete_folder_is_refused(lost: str, words: str, tmp_path: Path) -> None:
+    (label_folder(tmp_path) / lost).unlink()
+    with pytest.raises(LzuError, match=words):
+        open_dataset(str(tmp_path), None, "seg")
+
+
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path) -> None:
+    label_folder(tmp_path)
+    cv2.imwrite(str(tmp_path / "labels" / "b.png"), np.full((24, 32), 7, np.uint8))
+    with pytest.raises(LzuError, match=r"b\.png holds the label 7, which is neither"):
+        list(open_dataset(str(tmp_path), None, "seg").samples())
+
+
+def test_a_set_of_another_task_is_refused(tmp_path: Path) -> None:
+    boxes = str(write(tmp_path, content()))
+    with pytest.raises(LzuError, match="is of task det, as COCO boxes are, but the recipe of seg"):
+        open_dataset(boxes, None, "seg")
+    (tmp_path / "images").rename(tmp_path / "others")
+    with pytest.raises(LzuError, match="is of task seg, as a folder of label maps is, but the"):
+        open_dataset(str(label_folder(tmp_path)), None, "det3d")
 
 
 def test_sets_are_found_by_name(tmp_path: Path) -> None:
     """Through the installed package's entry points."""
-    assert open_dataset("demo", 3).name == "demo"
-    assert len(open_dataset("demo", 3)) == 3
+    assert open_dataset("demo", 3, "det").name == "demo"
+    assert len(open_dataset("demo", 3, "det")) == 3
     path = write(tmp_path, content())
-    assert open_dataset(str(path), 2).classes == ("car", "truck", "bus")
-    assert len(open_dataset(str(path), 2)) == 2
+    assert open_dataset(str(path), 2, "det").classes == ("car", "truck", "bus")
+    assert len(open_dataset(str(path), 2, "det")) == 2
 
 
 @pytest.mark.parametrize("name", ["imagenet", "coco", ""])
 def test_unknown_names_are_refused(name: str) -> None:
     """With those that are known."""
-    with pytest.raises(LzuError, match=f"there is no evaluation set {name}; give demo, or the"):
-        open_dataset(name, None)
+    with pytest.raises(LzuError, match=f"there is no evaluation set {name}; give demo, the"):
+        open_dataset(name, None, "det")
     with pytest.raises(LzuError, match=r"the annotations /nowhere/x\.json do not exist"):
-        open_dataset("/nowhere/x.json", None)
+        open_dataset("/nowhere/x.json", None, "det")
 
 
 def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +322,8 @@ def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         LzuError, match=r"needs the benchmark harness; pip install -e '\.\[bench\]'"
     ):
-        open_dataset("demo", None)
+        open_dataset("demo", None, "det")
     broken = EntryPoint("demo", "a_package_that_is_not_there:demo", datasets.GROUP)
     monkeypatch.setattr(datasets, "entry_points", lambda group: [broken])
     with pytest.raises(LzuError, match="needs the package a_package_that_is_not_there; pip"):
-        open_dataset("demo", None)
+        open_dataset("demo", None, "det")

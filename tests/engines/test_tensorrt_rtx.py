@@ -25,7 +25,7 @@ def canonical(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The graph of a tiny zoomed detector."""
     torch = pytest.importorskip("torch")
     from lzu_export.models.trace import trace
-    from lzu_export.tasks.detection import assemble
+    from lzu_export.tasks.pytorch import assemble
     from lzu_export.tasks.warps import make_warp
 
     recipe = tiny_recipe(tmp_path_factory.mktemp("rtx"))

@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError
 from lzu_export.models.trace import OPSET, trace
 from lzu_export.models.zoom import ZoomedModel
 from lzu_export.recipes import Recipe, list_recipes, load_recipe
-from lzu_export.tasks.detection import assemble
+from lzu_export.tasks.pytorch import assemble
 from lzu_export.tasks.warps import make_warp
 from samples import run_onnx, saliency_file, tiny_recipe
 

@@ -199,7 +199,7 @@ def test_pictures_of_other_formats_become_png(run: Run, images: Path, tmp_path: 
 def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
     """Three frames through a bundle of two: no frame is lost or doubled."""
     from lzu_export.recipes.load import validate
-    from lzu_export.runtime.apply import _detect
+    from lzu_export.runtime.apply import _predict
     from lzu_export.runtime.detector import Detector
     from lzu_export.tasks.warps import make_warp
 
@@ -219,9 +219,9 @@ def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
     session: Any = Session()
     detector = Detector(recipe, session, make_warp(recipe).arrays())
     frames = [(f"{i}.png", np.full((96, 160, 3), 10 + i, np.uint8)) for i in range(3)]
-    found = list(_detect(detector, iter(frames)))
+    found = list(_predict(detector, iter(frames), None))
     assert [name for name, *_ in found] == ["0.png", "1.png", "2.png"]
-    assert [float(detections.boxes[0, 2]) for _, _, detections, _ in found] == [10, 11, 12]
+    assert [float(detections.boxes[0, 2]) for _, _, _, detections, _ in found] == [10, 11, 12]
 
 
 def test_a_full_disk_is_named(

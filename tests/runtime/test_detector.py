@@ -16,7 +16,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.manifest import read_manifest
-from lzu_export.tasks.pytorch import noise_frame, torch_detector
+from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 
 SECONDS = 1.0
@@ -88,7 +88,7 @@ def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[s
     """The same boxes, scores and labels from the frame on."""
     recipe = validate(tiny_recipe, "tiny")
     frame = noise_frame(recipe.source, seed=7)
-    wanted = torch_detector(recipe, make_warp(recipe))(frame)
+    wanted = torch_predictor(recipe, make_warp(recipe))(frame)
     got = load(tiny_bundle)(frame)
     assert len(wanted) > 10
     np.testing.assert_array_equal(got.labels, wanted.labels)
@@ -218,7 +218,7 @@ def test_changed_files_are_refused(tiny_bundle: Path, tmp_path: Path, name: str)
 
 def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
     """This release has no session for them."""
-    from lzu_export.runtime.detector import open_session
+    from lzu_export.runtime.bundle import open_session
 
     (engine,) = read_manifest(tiny_bundle).engines
     with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):

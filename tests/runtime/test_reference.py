@@ -19,6 +19,7 @@ def reference(seed: int) -> Reference:
     generator = np.random.default_rng(seed)
     return Reference(
         generator.integers(0, 256, (1, 4, 5, 3), dtype=np.uint8),
+        {"cam2img": generator.random((1, 4, 4), np.float32)} if seed % 2 else {},
         {"level_0": generator.random(7, np.float32), "cls_10": generator.random(3, np.float32)},
         {"boxes": generator.random((1, 2, 4), np.float32)},
     )
@@ -34,8 +35,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.frames, b.frames)
         assert b.frames.dtype == np.uint8
         assert list(a.arrows) == list(b.arrows)
-        for name, value in {**a.arrows, **a.outputs}.items():
-            np.testing.assert_array_equal(value, {**b.arrows, **b.outputs}[name])
+        assert list(a.inputs) == list(b.inputs)
+        for name, value in {**a.inputs, **a.arrows, **a.outputs}.items():
+            np.testing.assert_array_equal(value, {**b.inputs, **b.arrows, **b.outputs}[name])
 
 
 def test_small_arrays_are_kept_whole() -> None:

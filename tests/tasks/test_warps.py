@@ -9,7 +9,6 @@ import pytest
 
 from lzu_export.errors import LzuError
 from lzu_export.tasks.warps import (
-    box_scale,
     check_trained_warp,
     make_warp,
     read_saliency,
@@ -110,7 +109,7 @@ def test_a_saliency_of_boxes_scales_them_to_the_source(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, warp={"saliency": str(annotations(tmp_path)), "bandwidth": 30})
     boxes = np.array([[10, 20, 40, 35], [100, 50, 120, 80.0]])
     expected = box_saliency(boxes, recipe.source, (7, 11), amplitude=1.0, bandwidth=30)
-    np.testing.assert_allclose(read_saliency(recipe.warp, recipe.source), expected)
+    np.testing.assert_allclose(read_saliency(recipe), expected)
 
 
 @pytest.mark.parametrize(
@@ -147,13 +146,11 @@ def test_a_map_of_another_lattice_and_no_map_are_refused(tmp_path: Path) -> None
 
 
 def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> None:
-    assert box_scale(tiny_recipe(tmp_path)) == (95 / 47, 159 / 79)
-    assert box_scale(tiny_recipe(tmp_path, warp={"geometry": "published", "unfilled": []})) == (
-        2,
-        2,
-    )
+    assert tiny_recipe(tmp_path).canvas_step == (95 / 47, 159 / 79)
+    published = tiny_recipe(tmp_path, warp={"geometry": "published", "unfilled": []})
+    assert published.canvas_step == (2, 2)
     opencv = {"variant": "uniform", "input": "zoomed", "sampler": "opencv"}
-    assert box_scale(tiny_recipe(tmp_path, **opencv)) == (2, 2)
+    assert tiny_recipe(tmp_path, **opencv).canvas_step == (2, 2)
 
 
 def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
