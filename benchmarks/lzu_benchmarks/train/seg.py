@@ -35,7 +35,7 @@ from lzu_export.models.pspnet import PSPNet, build_pspnet
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.schema import SegRecipe, Variant
 from lzu_export.tasks.segmentation import Decode
-from lzu_export.tasks.warps import make_warp, warp_note
+from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.tables import TablePair, label_tables, table_matrix
 
 VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
@@ -201,7 +201,8 @@ def run(variant: Variant, seed: int, options: argparse.Namespace) -> dict[str, A
     segmenter, losses = train(recipe, cache, epochs=options.epochs, seed=seed, log=log)
     first = seed == options.seeds[0]
     path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
-    save_checkpoint(path, segmenter.network.state_dict(), meta=note(recipe))
+    note = trained_note(recipe, make_warp(recipe).saliency)
+    save_checkpoint(path, segmenter.network.state_dict(), meta=note)
     load_into(segmenter.network, load_state(path), name=str(path))  # judge what ships
     trained = time.time() - began, time.process_time() - spent
     counts = evaluate(segmenter, recipe, LabelCache(folder, recipes, validation_keys()))
@@ -229,13 +230,6 @@ def demo_recipes(out: Path) -> dict[str, SegRecipe]:
         assert isinstance(recipe, SegRecipe)
         found[variant] = recipe
     return found
-
-
-def note(recipe: SegRecipe) -> dict[str, str]:
-    """What a checkpoint remembers of its warp, as the compiler checks it."""
-    if recipe.variant == "uniform":
-        return {"variant": "uniform"}
-    return warp_note(recipe.warp.geometry, recipe.warp.fwhm, make_warp(recipe).saliency)
 
 
 def training_keys(sequences: int) -> list[Key]:
