@@ -1,15 +1,44 @@
 """Camera frames of the real world go the same way as rendered ones."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from lzu_export.live import live_references
-from lzu_export.runtime import load
+from lzu_export.pipeline import export
+from lzu_export.recipes import load_recipe
+from lzu_export.runtime import load, to_ego
+from lzu_export.runtime.cameras import Cameras, read_cameras
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.verify import first_drift, verify_bundle
+
+CAMVID = [
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+    "void",
+]
+SMALL_FCOS3D = {
+    "num_classes": 10,
+    "depth": 50,
+    "base_channels": 8,
+    "fpn_channels": 16,
+    "feat_channels": 16,
+    "centerness_channels": 16,
+    "norm_groups": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +77,125 @@ def test_detections_come_back_in_the_pixels_of_the_real_frame(
         assert (boxes >= 0).all()
         assert (boxes[:, 2] <= image.shape[1]).all()
         assert (boxes[:, 3] <= image.shape[0]).all()
+
+
+def exported(recipe: str, out: Path, **overrides: Any) -> Path:
+    """A bundle of an untrained network."""
+    changes = {"random_weights": 0, "checkpoint": {}, "targets": ["onnxruntime"], **overrides}
+    return export(load_recipe(recipe, changes), out).folder
+
+
+def agrees(bundle: Path, frames: Path, cameras: Cameras | None = None) -> None:
+    """The engine and PyTorch, at every arrow, on the frames."""
+    manifest = read_manifest(bundle)
+    count = 1 if manifest.recipe.batch > 1 else 2
+    references = live_references(
+        bundle, manifest, frames, None, limit=count, resize=True, cameras=cameras
+    )
+    drift = verify_bundle(bundle, manifest, manifest.engines[0], references)
+    assert drift.status == "passed", first_drift(drift)
+    assert drift.outputs
+
+
+def segmenter(camvid: Path, out: Path, **model: Any) -> Path:
+    """PSPNet on the real streets, warped by the boundaries of their own labels."""
+    few = out / "labels"
+    few.mkdir()
+    for path in sorted((camvid / "train" / "labels").glob("*.png"))[::60]:
+        shutil.copy(path, few)
+    return exported(
+        "cityscapes",
+        out,
+        **{
+            "source": [360, 480],
+            "crop": [352, 352],
+            "scale": 0.5,
+            "classes": CAMVID,
+            "model": {"num_classes": len(CAMVID), **model},
+            "warp.saliency": str(few),
+            "evaluation": {"dataset": str(camvid / "val"), "frames": 2},
+        },
+    )
+
+
+@pytest.fixture
+def camvid(shared: Path, tmp_path: Path) -> Path:
+    """The streets with their labels, and the names of these."""
+    folder = shared / "camvid"
+    if not folder.is_dir():
+        pytest.skip(f"no camvid under {shared}")
+    copy = tmp_path / "camvid"
+    for part in ("train", "val"):
+        (copy / part).mkdir(parents=True)
+        for kind in ("images", "labels"):
+            (copy / part / kind).symlink_to(folder / part / kind)
+    (copy / "val" / "classes.txt").write_text("\n".join(CAMVID) + "\n")
+    return copy
+
+
+@pytest.fixture
+def rig(shared: Path) -> Path:
+    """Six cameras of one moment, with their calibration."""
+    folder = shared / "nuscenes_sample"
+    if not folder.is_dir():
+        pytest.skip(f"no nuscenes_sample under {shared}")
+    return folder
+
+
+def test_a_segmenter_agrees_on_real_streets_and_is_scored(camvid: Path, tmp_path: Path) -> None:
+    bundle = segmenter(camvid, tmp_path, depth=18, base_channels=8, channels=16)
+    agrees(bundle, camvid / "val" / "images")
+    accuracy = read_manifest(bundle).accuracy
+    assert accuracy is not None
+    assert 0 < accuracy.pytorch["mIoU"] < 60  # untrained
+    assert accuracy.engines["onnxruntime/fp32"]["mIoU"] == pytest.approx(
+        accuracy.pytorch["mIoU"], abs=0.01
+    )
+
+
+def test_six_real_cameras_as_one_batch(rig: Path, golden: Path, tmp_path: Path) -> None:
+    """The geometry of the released models, on the rig's own matrices, merged in the ego frame."""
+    bundle = exported(
+        "nuscenes",
+        tmp_path,
+        batch=6,
+        scale=0.25,
+        model=SMALL_FCOS3D,
+        **{
+            "warp.saliency": str(golden / "nuscenes_saliency_27x48.npy"),
+            "postprocess.candidates_per_level": 20,
+        },
+    )
+    cameras = read_cameras(rig / "sample.json")
+    agrees(bundle, rig, cameras)
+    detector = load(bundle)
+    paths = sorted(rig.glob("*.jpg"))
+    frames = [cv2.imread(str(path)) for path in paths]
+    taken = [cameras.of(path.name) for path in paths]
+    each = detector.batch(frames, [camera.cam2img for camera in taken])
+    poses = [camera.cam2ego for camera in taken]
+    merged = detector.rig(frames, [camera.cam2img for camera in taken], poses)
+    assert len(each) == 6
+    assert 0 < len(merged.scores) <= sum(len(found.scores) for found in each)
+    for camera in np.unique(merged.cameras):
+        chosen = merged.cameras == camera
+        np.testing.assert_allclose(
+            to_ego(merged.boxes[chosen], poses[camera]),
+            merged.ego_boxes[chosen],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.slow
+def test_full_size_networks_agree_on_real_frames(
+    camvid: Path, rig: Path, golden: Path, tmp_path: Path
+) -> None:
+    agrees(segmenter(camvid, tmp_path, depth=50), camvid / "val" / "images")
+    fcos3d = exported(
+        "nuscenes",
+        tmp_path,
+        scale=0.25,
+        **{"warp.saliency": str(golden / "nuscenes_saliency_27x48.npy")},
+    )
+    agrees(fcos3d, rig, read_cameras(rig / "sample.json"))
