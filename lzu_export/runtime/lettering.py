@@ -1,0 +1,96 @@
+"""Text on pictures: sized by the picture, inside it, and not over other text. OpenCV only."""
+
+from collections.abc import Sequence
+
+import cv2
+
+from lzu_export.runtime.palette import Colour
+from lzu_export.runtime.preprocess import Frame
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SIZE = 0.38
+"""OpenCV's scale of the font where lines are one pixel wide."""
+Area = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels."""
+TALL = "Ag"
+"""What sets the height of every text, so that lines of text are level."""
+
+
+def unit_of(picture: Frame) -> int:
+    """Line width in pixels, which sizes everything that is drawn."""
+    return max(1, round(min(picture.shape[:2]) / 400))
+
+
+def text_size(text: str, unit: int) -> tuple[int, int]:
+    """(width, height) in pixels of a text with its margin."""
+    (width, _), _ = cv2.getTextSize(text, FONT, FONT_SIZE * unit, unit)
+    (_, height), base = cv2.getTextSize(TALL, FONT, FONT_SIZE * unit, unit)
+    return width + 2 * unit, height + base
+
+
+def place(picture: Frame, text: str, corner: tuple[int, int], unit: int) -> Area:
+    """Where a text goes whose bottom left corner is asked at `corner`: inside the picture."""
+    width, height = text_size(text, unit)
+    x = min(max(corner[0], 0), max(picture.shape[1] - width, 0))
+    y = min(max(corner[1], height), picture.shape[0])
+    return x, y - height, x + width, y
+
+
+def overlap(a: Area, b: Area) -> bool:
+    """Whether two areas share a pixel."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def write(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
+    """Black text in its area, on a ground of `colour`."""
+    x1, y1, x2, y2 = area
+    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, cv2.FILLED)
+    letters(picture, text, area, (0, 0, 0), unit)
+
+
+def letters(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
+    """Text of `colour` in its area, on what is there."""
+    _, base = cv2.getTextSize(TALL, FONT, FONT_SIZE * unit, unit)
+    foot = (area[0] + unit, area[3] - base // 2)
+    cv2.putText(picture, text, foot, FONT, FONT_SIZE * unit, colour, unit, cv2.LINE_AA)
+
+
+def caption(picture: Frame, text: str, unit: int) -> None:
+    """Black text on white in the upper left corner."""
+    area = place(picture, text, (4 * unit, 18 * unit), unit)
+    write(picture, text, area, (255, 255, 255), unit)
+
+
+def legend_places(texts: Sequence[str], width: int, unit: int) -> tuple[list[Area], int]:
+    """Areas of a legend's entries, line by line, and its height in pixels.
+
+    An entry is a square patch as high as its text, then the text.
+
+    Args:
+        texts: of the entries.
+        width: pixels of the picture; an entry that is wider has its own line.
+        unit: line width, see `unit_of`.
+    """
+    areas: list[Area] = []
+    gap, line = 4 * unit, text_size(TALL, unit)[1] + 3 * unit
+    x, y = gap, 2 * unit
+    for text in texts:
+        across, height = text_size(text, unit)
+        across += height + 2 * unit
+        if x > gap and x + across > width:
+            x, y = gap, y + line
+        areas.append((x, y, x + across, y + height))
+        x += across + 2 * gap
+    return areas, y + line if areas else 0
+
+
+def legend(picture: Frame, entries: Sequence[tuple[str, Colour]], top: int, unit: int) -> None:
+    """Draw a legend's patches and texts below row `top`, black on what is there."""
+    areas, _ = legend_places([text for text, _ in entries], picture.shape[1], unit)
+    for (text, colour), (x1, y1, x2, y2) in zip(entries, areas, strict=True):
+        side = y2 - y1
+        corner, end = (x1, top + y1), (x1 + side, top + y2)
+        cv2.rectangle(picture, corner, end, colour, cv2.FILLED)
+        cv2.rectangle(picture, corner, end, (0, 0, 0), unit)
+        area = (x1 + side + unit, top + y1, x2, top + y2)
+        letters(picture, text, area, (0, 0, 0), unit)
