@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from lzu_export.runtime.manifest import read_manifest
@@ -56,8 +57,14 @@ def test_folders_named_exist() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_first_command_and_snippet(tmp_path: Path) -> None:
-    """`make export TASK=det` ends in two verified bundles; the Python of the page runs on one."""
+@pytest.mark.parametrize(
+    ("task", "scale", "metric", "gain"),
+    [("det", 0.5, "AP", 2.0), ("seg", 0.25, "mIoU", 0.0), ("det3d", 0.5, "NDS*", 0.0)],
+)
+def test_first_command_and_snippet(
+    task: str, scale: float, metric: str, gain: float, tmp_path: Path
+) -> None:
+    """`make export` ends in two verified bundles; the Python of the page runs on one."""
     out = tmp_path / "build"
     # The environment of the tests stands for the one that `make` would set up.
     ready = tmp_path / "venv"
@@ -70,10 +77,11 @@ def test_first_command_and_snippet(tmp_path: Path) -> None:
     first = next(line for line in blocks("sh")[0].splitlines() if "export" in line)
     words = first.split("#")[0].split()
     assert words == ["make", "export", "TASK=det"]
+    words[-1] = f"TASK={task}"
     done = command(*words, f"OUT={out}", f"VENV={ready}")
     assert done.returncode == 0, done.stderr
     assert "verified" in done.stdout
-    bundles = [out / "det" / name for name in ("fixed-0.5x", "uniform-0.5x")]
+    bundles = [out / task / f"{name}-{scale}x" for name in ("fixed", "uniform")]
     fixed, uniform = (read_manifest(bundle) for bundle in bundles)
     for manifest, bundle in zip((fixed, uniform), bundles, strict=True):
         assert manifest.accuracy is not None
@@ -83,20 +91,28 @@ def test_first_command_and_snippet(tmp_path: Path) -> None:
         assert manifest.recipe.network_input == fixed.recipe.network_input
     assert fixed.accuracy is not None
     assert uniform.accuracy is not None
-    assert fixed.accuracy.pytorch["AP"] > uniform.accuracy.pytorch["AP"] + 2
+    assert fixed.accuracy.metric == metric
+    assert fixed.accuracy.pytorch[metric] > uniform.accuracy.pytorch[metric] + gain
     again = command(*words, f"OUT={out}", f"VENV={ready}")
     assert again.stderr.count("up to date") == 2
 
     from lzu_export.datasets import open_dataset
 
-    sample = next(open_dataset("demo", 1, "det").samples())
+    sample = next(open_dataset("demo", 1, task).samples())
     cv2.imwrite(str(tmp_path / "frame.png"), sample.shot.frame)
-    snippet = blocks("python")[0]
+    snippet = next(each for each in blocks("python") if f'"build/{task}/' in each)
     ran = command(sys.executable, "-c", snippet, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert any(name in ran.stdout for name in fixed.recipe.classes)
 
-    result = command("lzu-export", "run", str(bundles[0]), "frame.png", "--json", cwd=tmp_path)
-    assert json.loads(result.stdout)["frames"] == 1
+    cameras = []
+    if task == "det3d":
+        matrix = {"cam2img": np.asarray(sample.shot.cam2img).tolist()}
+        (tmp_path / "camera.json").write_text(json.dumps(matrix))
+        cameras = ["--cameras", "camera.json"]
+    ran = command(
+        "lzu-export", "run", str(bundles[0]), "frame.png", *cameras, "--json", cwd=tmp_path
+    )
+    assert json.loads(ran.stdout)["frames"] == 1, ran.stderr
     verified = command("lzu-export", "verify", str(bundles[0]), "--json", cwd=tmp_path)
     assert json.loads(verified.stdout)[0]["status"] == "passed"
