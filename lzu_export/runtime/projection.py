@@ -161,7 +161,7 @@ def image_boxes(boxes: ArrayLike, matrix: Array, size: tuple[int, int]) -> Array
         points[:, first].reshape(-1, 3), points[:, last].reshape(-1, 3), near
     )
     pixels = project(np.stack([starts, ends], axis=1), matrix)[0]
-    pixels = np.where(left[:, None, None], pixels, np.nan).reshape(len(points), -1, 2)
+    pixels = np.where(left[:, None, None], pixels, np.nan).reshape(len(points), 2 * len(EDGES), 2)
     low = np.where(np.isnan(pixels), np.inf, pixels).min(axis=1, initial=np.inf)
     high = np.where(np.isnan(pixels), -np.inf, pixels).max(axis=1, initial=-np.inf)
     border = np.array([size[1], size[0]]) - 0.5
