@@ -134,3 +134,17 @@ def test_the_zoomed_image_is_what_the_network_sees(tiny_bundle: Path) -> None:
     assert image.shape == (48, 80, 3)
     assert image.dtype == np.uint8
     assert (image == (10, 120, 250)).all()
+
+
+def test_the_warp_is_shown_on_the_frame_only(tiny_bundle: Path) -> None:
+    """What a picture adds at the right stays beside the zoomed image, and what it adds below."""
+    detector = load(tiny_bundle)
+    frame = noise_frame((96, 160), 0)
+    alone = show_warp(detector, frame, frame)
+    picture = np.pad(frame, ((0, 20), (0, 30), (0, 0)), constant_values=7)
+    both = show_warp(detector, frame, picture)
+    assert both.shape == (116, alone.shape[1] + 30, 3)
+    np.testing.assert_array_equal(both[:96, : alone.shape[1]], alone)
+    assert (both[:96, alone.shape[1] :] == 7).all()
+    assert (both[96:, :190] == 7).all()
+    assert (both[96:, 190:] == 255).all()

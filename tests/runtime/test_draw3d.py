@@ -10,7 +10,6 @@ from lzu_export.runtime.draw3d import (
     AHEAD,
     AROUND,
     GROUND,
-    TRUTH,
     VIEW,
     Plan,
     birds_eye,
