@@ -266,7 +266,7 @@ def test_what_two_real_cameras_see_is_kept_once(rig: Path) -> None:
 
 
 def test_merging_by_default_costs_a_real_neighbour(rig: Path) -> None:
-    """Two annotated barriers of a row overlap by 8 % of their union, above the default's 5 %."""
+    """Two annotated pedestrians side by side share 8 % of their union; the default allows 5 %."""
     assert len(merge_cameras(*rig_truth(rig)).scores) == 67
 
 
