@@ -12,6 +12,8 @@ FONT_SIZE = 0.38
 """OpenCV's scale of the font where lines are one pixel wide."""
 Area = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels."""
+DARK = 80
+"""Luminance of 255 below which black letters cannot be read."""
 TALL = "Ag"
 """What sets the height of every text, so that lines of text are level."""
 
@@ -42,10 +44,12 @@ def overlap(a: Area, b: Area) -> bool:
 
 
 def write(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
-    """Black text in its area, on a ground of `colour`."""
+    """Text in its area, on a ground of `colour`: black, or white where that is dark."""
     x1, y1, x2, y2 = area
     cv2.rectangle(picture, (x1, y1), (x2, y2), colour, cv2.FILLED)
-    letters(picture, text, area, (0, 0, 0), unit)
+    luminance = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]  # ITU-R BT.601
+    ink = (255, 255, 255) if luminance < DARK else (0, 0, 0)
+    letters(picture, text, area, ink, unit)
 
 
 def letters(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
