@@ -12,6 +12,8 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.draw import draw_detections
+from lzu_export.runtime.draw3d import draw_detections_3d
+from lzu_export.runtime.draw_labels import draw_labels
 from lzu_export.runtime.postprocess3d import Detections3d, to_ego
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.segmenter import Segmentation
@@ -103,8 +105,6 @@ class LabelPresenter:
 
     def picture(self, frame: Frame, prediction: Segmentation, camera: Camera | None) -> Frame:
         """The frame under the classes' colours, with a legend."""
-        from lzu_export.runtime.draw_labels import draw_labels
-
         return draw_labels(frame, prediction.labels, prediction.classes)
 
     def results(self) -> list[dict[str, Any]]:
@@ -147,8 +147,6 @@ class SpacePresenter:
 
     def picture(self, frame: Frame, prediction: Detections3d, camera: Camera | None) -> Frame:
         """Boxes on the frame beside a view from above."""
-        from lzu_export.runtime.draw3d import draw_detections_3d
-
         assert camera is not None, "asked for before the first frame"
         kept = prediction.scores >= self._lowest
         return draw_detections_3d(

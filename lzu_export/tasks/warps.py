@@ -178,7 +178,7 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
 
 def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
-    note = {"variant": recipe.variant}
+    note: dict[str, str] = {"variant": recipe.variant}
     if recipe.variant == "fixed":
         note = warp_note(recipe.warp.geometry, recipe.warp.fwhm, saliency)
     if recipe.unzoom_scale > 1:
