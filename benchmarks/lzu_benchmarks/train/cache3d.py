@@ -14,9 +14,8 @@ from lzu_benchmarks.scenes import Frame, Sequence, render
 from lzu_benchmarks.train.cache import keyed_folder
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.preprocess import resample, taps
+from lzu_export.runtime.preprocess import resample, zoom_taps
 from lzu_export.tasks.warps import make_warp
-from lzu_export.warp.geometry import canvas_to_source
 
 Key = tuple[int, int]
 """Seed of a sequence and index of a frame."""
@@ -76,7 +75,7 @@ class FrameCache:
         self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
         self.keys = keys
         recipe = next(iter(recipes.values()))
-        self.canvas, self.source = recipe.canvas, recipe.source
+        self.canvas, self._step = recipe.canvas, recipe.canvas_step
         if not (self.folder / "truth.npz").exists():
             self._make(recipe, zooms, processes)
         self._truth = dict(np.load(self.folder / "truth.npz"))
@@ -94,7 +93,7 @@ class FrameCache:
         """Ground truth of a frame on the canvas."""
         start, stop = self._truth["starts"][index : index + 2]
         boxes, boxes3d, classes, ignore = (self._truth[name][start:stop] for name in ARRAYS)
-        y, x = canvas_to_source(self.canvas, self.source)
+        y, x = self._step
         # The renderer measures from pixel edges.
         boxes = (boxes - 0.5) / [x, y, x, y]
         return Truth(boxes, boxes3d, classes, ignore, self.cam2img(index))
@@ -103,7 +102,7 @@ class FrameCache:
         """(3, 3) camera matrix of a frame in canvas pixel indices."""
         matrix = np.array(self._truth["intrinsics"][index])
         matrix[:2, 2] -= 0.5
-        y, x = canvas_to_source(self.canvas, self.source)
+        y, x = self._step
         return np.asarray(matrix / [[x], [y], [1.0]])
 
     def _make(self, recipe: Recipe, zooms: dict[str, Any], processes: int) -> None:
@@ -113,10 +112,7 @@ class FrameCache:
             np.lib.format.open_memmap(
                 path, mode="w+", dtype=np.uint8, shape=(len(self), *recipe.canvas, 3)
             )
-        lines = {
-            variant: (taps(zoom.rows, recipe.source[0]), taps(zoom.cols, recipe.source[1]))
-            for variant, zoom in zooms.items()
-        }
+        lines = {variant: zoom_taps(recipe, zoom) for variant, zoom in zooms.items()}
         jobs = [
             (lines, paths, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)

@@ -38,7 +38,7 @@ from lzu_export.models.fcos3d import Fcos3d, Outputs, build_fcos3d
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.schema import Det3dRecipe, Variant
 from lzu_export.runtime.postprocess3d import Detections3d, camera_matrices, suppress_3d
-from lzu_export.tasks.warps import make_warp, warp_note
+from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.saliency import box_saliency
 from lzu_export.warp.tables import TablePair, table_matrix
 
@@ -229,7 +229,9 @@ def run(
     detector, losses = train(recipe, cache, epochs=options.epochs, seed=seed, log=log)
     first = seed == options.seeds[0]
     path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
-    save_checkpoint(path, detector.network.state_dict(), meta=note(recipe))
+    save_checkpoint(
+        path, detector.network.state_dict(), meta=trained_note(recipe, make_warp(recipe).saliency)
+    )
     load_into(detector.network, load_state(path), name=str(path))  # judge what ships
     trained = time.time() - began, time.process_time() - spent
     evaluation = evaluate(detector, recipe, FrameCache(folder, recipes, validation_keys()))
@@ -256,13 +258,6 @@ def demo_recipes(out: Path) -> dict[str, Det3dRecipe]:
         assert isinstance(recipe, Det3dRecipe)
         found[variant] = recipe
     return found
-
-
-def note(recipe: Det3dRecipe) -> dict[str, str]:
-    """What a checkpoint remembers of its warp, as the compiler checks it."""
-    if recipe.variant == "uniform":
-        return {"variant": "uniform"}
-    return warp_note(recipe.warp.geometry, recipe.warp.fwhm, make_warp(recipe).saliency)
 
 
 def training_keys(sequences: int) -> list[Key]:

@@ -11,8 +11,12 @@ from lzu_benchmarks.train.loss import flatten, focal_loss
 from lzu_benchmarks.train.targets3d import Targets
 from lzu_export.models.fcos3d import Outputs
 
-WEIGHTS = (1.0, 1.0, 0.2, 1.0, 1.0, 1.0, 1.0)
-"""Of offset x, y, depth, length, height, width and yaw; mmdet3d's."""
+WEIGHTS = (1.0, 1.0, 4.0, 2.0, 2.0, 2.0, 1.0)
+"""Of offset x, y (strides), logarithm of depth, length, height, width, and yaw.
+
+mmdet3d compares metres, by which far and long objects count most. A short training does better
+with ratios.
+"""
 
 BETA = 1 / 9
 """Where the smooth L1 loss turns from square to linear."""
@@ -86,7 +90,14 @@ def loss_3d(outputs: Outputs, batch: Batch) -> Tensor:
 
 def box_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Weighted smooth L1 of boxes (p, 9) against (p, 7), summed; of the yaw by sin(difference)."""
-    values, yaw = predicted[:, :6], predicted[:, 6]
-    error = torch.cat([values - target[:, :6], torch.sin(yaw - target[:, 6])[:, None]], dim=1)
-    loss = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=BETA, reduction="none")
-    return (loss * torch.tensor(WEIGHTS)).sum()
+    error = torch.cat(
+        [
+            predicted[:, :2] - target[:, :2],
+            (predicted[:, 2:6] / target[:, 2:6]).log(),
+            torch.sin(predicted[:, 6:7] - target[:, 6:7]),
+        ],
+        dim=1,
+    )
+    weighted = error * torch.tensor(WEIGHTS)
+    zero = torch.zeros_like(weighted)
+    return functional.smooth_l1_loss(weighted, zero, beta=BETA, reduction="sum")
