@@ -73,6 +73,28 @@ def tiny_bundle(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFa
     return outcome.folder
 
 
+def _bundle_of(task: str, folder: Path, **changes: Any) -> Path:
+    from lzu_export import evaluate
+    from lzu_export.pipeline import export
+    from samples import tiny_recipe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "SECONDS", 0.0)
+        return export(tiny_recipe(folder, task, **changes), folder).folder
+
+
+@pytest.fixture(scope="session")
+def tiny_seg_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a verified bundle that segments 96x160 frames. Copy it before you change it."""
+    return _bundle_of("seg", tmp_path_factory.mktemp("tiny-seg"))
+
+
+@pytest.fixture(scope="session")
+def tiny_det3d_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a verified bundle that finds boxes in space, two 96x160 frames at a time."""
+    return _bundle_of("det3d", tmp_path_factory.mktemp("tiny-det3d"), batch=2)
+
+
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bundle, to change or damage."""

@@ -1,5 +1,6 @@
 """Small graphs, tables and recipes that several test files build on."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,26 +163,58 @@ def saliency_file(folder: Path, lattice: tuple[int, int] = (7, 11), seed: int = 
     return path
 
 
-def tiny_settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Plain data of a small untrained detector's recipe."""
+TINY_TASKS: dict[str, dict[str, Any]] = {
+    "det": {"model": TINY_MODEL, "postprocess": {"candidates_per_level": 50}},
+    "seg": {
+        "model": {
+            "num_classes": 2,
+            "depth": 18,
+            "base_channels": 8,
+            "channels": 8,
+            "cut": "fpn",
+            "fpn_channels": 8,
+        },
+        "postprocess": {"upsampling": "in-phase"},
+        "warp": {"unzoom_scale": 2},
+        "random_weights": 6,  # sees both classes in noise
+    },
+    "det3d": {
+        "model": {
+            "num_classes": 2,
+            "depth": 50,
+            "base_channels": 4,
+            "fpn_channels": 8,
+            "feat_channels": 8,
+            "centerness_channels": 8,
+            "norm_groups": 4,
+            "num_attributes": 3,
+            "num_outs": 3,
+        },
+        "postprocess": {"candidates_per_level": 30},
+    },
+}
+"""What the tiny recipes of the tasks differ in."""
+
+
+def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, Any]:
+    """Plain data of a small untrained model's recipe."""
     settings: dict[str, Any] = {
         "name": "tiny",
-        "task": "det",
+        "task": task,
         "source": [96, 160],
         "scale": 0.5,
         "warp": {"saliency": str(saliency_file(folder)), "lattice": [7, 11], "fwhm": 4},
-        "model": dict(TINY_MODEL),
         "classes": CLASSES,
         "random_weights": 0,
         "targets": ["onnxruntime"],
-        "postprocess": {"candidates_per_level": 50},
     }
-    for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(settings.get(key), dict)
-        settings[key] = {**settings[key], **value} if nested else value
+    for given in (TINY_TASKS[task], changes):
+        for key, value in given.items():
+            nested = isinstance(value, dict) and isinstance(settings.get(key), dict)
+            settings[key] = {**settings[key], **value} if nested else copy.deepcopy(value)
     return settings
 
 
-def tiny_recipe(folder: Path, **changes: Any) -> Recipe:
-    """A small untrained detector's recipe: 96x160 to 48x80, three levels."""
-    return validate(tiny_settings(folder, **changes), "tiny.yaml")
+def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
+    """A small untrained model's recipe: 96x160 to 48x80, three levels, or one to segment."""
+    return validate(tiny_settings(folder, task, **changes), "tiny.yaml")

@@ -1,0 +1,189 @@
+"""A bundle that finds boxes in space: frames and cameras in, boxes out, without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import Det3dRecipe
+from lzu_export.runtime import Detector3d, Shot, load
+from lzu_export.tasks.pytorch import noise_frame, torch_predictor
+from lzu_export.tasks.warps import make_warp
+from samples import tiny_recipe
+
+K = np.array([[120.0, 0, 79.5], [0, 120, 47.5], [0, 0, 1]])
+
+
+class Nothing:
+    """A session that keeps its inputs and finds nothing."""
+
+    provider = "fake"
+    inputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...] = ()
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        self.given = dict(inputs)
+        batch = len(inputs["cam2img"])
+        return {
+            "boxes": np.zeros((batch, 3, 9), np.float32),
+            "scores": np.zeros((batch, 3, 2), np.float32),
+            "attributes": np.zeros((batch, 3), np.int32),
+        }
+
+
+def detector(folder: Path, **changes: Any) -> tuple[Detector3d, Nothing]:
+    resize = changes.pop("resize", False)
+    recipe = tiny_recipe(folder, "det3d", **changes)
+    assert isinstance(recipe, Det3dRecipe)
+    session: Any = Nothing()
+    return Detector3d(recipe, session, make_warp(recipe).arrays(), resize=resize), session
+
+
+def test_a_bundle_detects_as_pytorch_does(tiny_det3d_bundle: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, "det3d", batch=2)
+    frames = [noise_frame(recipe.source, seed=i) for i in (7, 8)]
+    shots = [Shot(frame, K) for frame in frames]
+    wanted = torch_predictor(recipe, make_warp(recipe)).run(shots)
+    found = load(tiny_det3d_bundle).batch(frames, [K, K])
+    for a, b in zip(found, wanted, strict=True):
+        assert len(a.scores) > 3
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_array_equal(a.attributes, b.attributes)
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pixel"),
+    [
+        ({}, (60.0, 100.0)),
+        ({"crop": [64, 96]}, (60.0, 100.0)),
+        ({"reduce": 2, "scale": 0.7}, (60.0, 100.0)),
+        ({"warp": {"geometry": "published", "unfilled": []}}, (60.0, 100.0)),
+    ],
+)
+def test_the_engine_s_camera_is_the_canvas_s(
+    changes: dict[str, Any], pixel: tuple[float, float], tmp_path: Path
+) -> None:
+    """A ray through a frame's pixel goes through the canvas pixel that shows it."""
+    made, session = detector(tmp_path, **changes)
+    made(noise_frame((96, 160), 0), K)
+    matrix, inverse = session.given["cam2img"][0], session.given["img2cam"][0]
+    assert matrix.dtype == inverse.dtype == np.float32
+    np.testing.assert_allclose(matrix @ inverse, np.eye(4), atol=1e-4)
+    y, x = pixel
+    ray = np.linalg.inv(K) @ [x, y, 1.0]
+    seen = matrix[:3, :3] @ ray
+    (top, left), (step_y, step_x) = made.recipe.corner, made.recipe.canvas_step
+    np.testing.assert_allclose(
+        seen[:2] / seen[2], [(x - left) / step_x, (y - top) / step_y], rtol=1e-4
+    )
+
+
+def test_a_resized_frame_brings_its_camera_along(tmp_path: Path) -> None:
+    made, session = detector(tmp_path, resize=True)
+    made(noise_frame((96, 160), 0), K)
+    expected = session.given["cam2img"].copy()
+    double = np.array([[240.0, 0, 159.5], [0, 240, 95.5], [0, 0, 1]])
+    made(noise_frame((192, 320), 0), double)
+    np.testing.assert_allclose(session.given["cam2img"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (None, "cam2img is missing: boxes in space need the camera's 3 x 3 matrix"),
+        (np.eye(2), r"cam2img has shape \(2, 2\); give 3 x 3"),
+        (np.zeros((3, 3)), "cam2img is singular, so no pixel has a ray"),
+        (np.diag([-5.0, 5, 1]), "focal length that is not positive"),
+        (np.full((3, 3), np.nan), "entry that is not finite"),
+        ("camera", "no matrix of numbers"),
+    ],
+)
+def test_an_unfit_camera_is_one_sentence(matrix: Any, words: str, tmp_path: Path) -> None:
+    made, _ = detector(tmp_path)
+    with pytest.raises(LzuError, match=words) as caught:
+        made(noise_frame((96, 160), 0), matrix)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_frame_whose_camera_is_unfit_is_named(tmp_path: Path) -> None:
+    made, _ = detector(tmp_path, batch=2)
+    frames = [noise_frame((96, 160), 0)] * 2
+    with pytest.raises(LzuError, match="cam2img of frame 1 is singular"):
+        made.batch(frames, [K, np.zeros((3, 3))])
+    with pytest.raises(LzuError, match="2 frames came with 1 camera matrices; give one each"):
+        made.batch(frames, [K])
+
+
+def test_a_rig_runs_in_batches_and_is_merged(tmp_path: Path) -> None:
+    made, _ = detector(tmp_path, batch=2)
+    frames, poses = [noise_frame((96, 160), i) for i in range(4)], [np.eye(4)] * 4
+    found = made.rig(frames, [K] * 4, poses)
+    assert found.boxes.shape == found.ego_boxes.shape == (0, 9)
+    mixed = [*frames[:3], noise_frame((90, 160), 0)]
+    with pytest.raises(LzuError, match="rig's frames are of sizes 90x160 and 96x160; bring them"):
+        made.rig(mixed, [K] * 4, poses)
+    with pytest.raises(LzuError, match="rig has 3 cameras, which batches of 2 do not fill"):
+        made.rig(frames[:3], [K] * 3, poses[:3])
+    with pytest.raises(LzuError, match="4 cameras and 3 poses"):
+        made.rig(frames, [K] * 4, poses[:3])
+
+
+def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> None:
+    from lzu_export.progress import Reporter
+    from lzu_export.runtime.apply import apply
+    from lzu_export.runtime.cameras import read_cameras
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(frames / f"{i}.png"), noise_frame((96, 160), i))
+    pose = np.eye(4)
+    pose[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # ahead, left, up
+    camera = {"cam2img": K.tolist(), "cam2ego": pose.tolist()}
+    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    out = tmp_path / "out"
+    arguments: dict[str, Any] = {
+        "show_warp": False,
+        "resize": False,
+        "report": Reporter(quiet=True),
+    }
+    with pytest.raises(LzuError, match="boxes in space need the camera: give --cameras FILE"):
+        apply(tiny_det3d_bundle, frames, out, **arguments)
+    assert not out.exists()
+    cameras = read_cameras(tmp_path / "camera.json")
+    counts = apply(tiny_det3d_bundle, frames, out, cameras=cameras, **arguments)
+    results = json.loads((out / "results.json").read_text())
+    assert counts["frames"] == 3
+    assert counts["detections"] == len(results) > 0
+    assert {each["image_id"] for each in results} == {1, 2, 3}
+    for each in results:
+        x, y, z = each["box"]["centre"]
+        np.testing.assert_allclose(each["ego"]["centre"], [z, -x, -y], atol=1e-4)
+        assert each["box"]["size"]["length"] == pytest.approx(each["ego"]["size"]["length"])
+        assert 1 <= each["category_id"] <= 2
+    assert cv2.imread(str(out / "0.png")).shape[1] > 160  # the view from above beside it
+
+
+def test_a_camera_in_vain_is_refused(tiny_seg_bundle: Path, tmp_path: Path) -> None:
+    from lzu_export.progress import Reporter
+    from lzu_export.runtime.apply import apply
+    from lzu_export.runtime.cameras import read_cameras
+
+    (tmp_path / "camera.json").write_text(json.dumps({"cam2img": K.tolist()}))
+    cv2.imwrite(str(tmp_path / "0.png"), noise_frame((96, 160), 0))
+    with pytest.raises(LzuError, match="task seg needs no camera; leave --cameras out"):
+        apply(
+            tiny_seg_bundle,
+            tmp_path / "0.png",
+            tmp_path / "out",
+            show_warp=False,
+            resize=False,
+            report=Reporter(quiet=True),
+            cameras=read_cameras(tmp_path / "camera.json"),
+        )

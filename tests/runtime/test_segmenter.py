@@ -1,0 +1,100 @@
+"""A bundle that segments: frames in, class maps out, without torch."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import SegRecipe
+from lzu_export.runtime import Segmenter, Shot, load
+from lzu_export.tasks.pytorch import noise_frame, torch_predictor
+from lzu_export.tasks.warps import make_warp
+from samples import tiny_recipe
+
+
+class Labels:
+    """A session that returns the class map it was given."""
+
+    provider = "fake"
+    inputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...] = ()
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def run(self, _inputs: Any) -> dict[str, Any]:
+        return {"labels": self.labels[None].astype(np.int32)}
+
+
+def segmenter(folder: Path, labels: np.ndarray, **changes: Any) -> Segmenter:
+    resize = changes.pop("resize", False)
+    recipe = tiny_recipe(folder, "seg", **changes)
+    assert isinstance(recipe, SegRecipe)
+    session: Any = Labels(labels)
+    return Segmenter(recipe, session, make_warp(recipe).arrays(), resize=resize)
+
+
+def test_a_bundle_segments_as_pytorch_does(tiny_seg_bundle: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, "seg")
+    frame = noise_frame(recipe.source, seed=7)
+    (wanted,) = torch_predictor(recipe, make_warp(recipe)).run([Shot(frame)])
+    found = load(tiny_seg_bundle)(frame)
+    assert isinstance(load(tiny_seg_bundle), Segmenter)
+    assert (found.labels.dtype, found.labels.shape) == (np.uint8, (96, 160))
+    assert found.classes == ("near", "far")
+    assert found.logits is None
+    assert len(np.unique(found.labels)) == 2
+    assert (found.labels == wanted.labels).mean() > 0.999
+
+
+def test_the_map_is_of_the_frame_s_size_and_void_outside_the_crop(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (64, 96))
+    found = segmenter(tmp_path, labels, crop=[64, 96])(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.labels[16:80, 32:128], labels)
+    outside = found.labels.copy()
+    outside[16:80, 32:128] = 255
+    assert (outside == 255).all()
+
+
+def test_a_frame_of_another_size_gets_the_nearest_labels(tmp_path: Path) -> None:
+    labels = (np.arange(160) >= 40)[None].repeat(96, axis=0)
+    found = segmenter(tmp_path, labels, resize=True)(noise_frame((48, 320), 0))
+    assert found.labels.shape == (48, 320)
+    np.testing.assert_array_equal(found.labels, (np.arange(320) >= 80)[None].repeat(48, axis=0))
+    with pytest.raises(LzuError, match="frame is 48x320 but this bundle takes 96x160"):
+        segmenter(tmp_path, labels)(noise_frame((48, 320), 0))
+
+
+def test_a_camera_is_given_in_vain(tmp_path: Path) -> None:
+    predictor = segmenter(tmp_path, np.zeros((96, 160)))
+    with pytest.raises(LzuError, match="task seg takes no camera matrix; leave it out"):
+        predictor.run([Shot(noise_frame((96, 160), 0), np.eye(3))])
+
+
+def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Path) -> None:
+    import json
+
+    from lzu_export.progress import Reporter
+    from lzu_export.runtime.apply import apply
+
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i in range(2):
+        cv2.imwrite(str(frames / f"{i}.jpg"), noise_frame((96, 160), i))
+    out = tmp_path / "out"
+    counts = apply(
+        tiny_seg_bundle, frames, out, show_warp=True, resize=False, report=Reporter(quiet=True)
+    )
+    assert (counts["frames"], counts["label maps"]) == (2, 2)
+    for i in range(2):
+        labels = cv2.imread(str(out / "labels" / f"{i}.png"), cv2.IMREAD_UNCHANGED)
+        wanted = load(tiny_seg_bundle)(cv2.imread(str(frames / f"{i}.jpg"))).labels
+        np.testing.assert_array_equal(labels, wanted)
+        assert cv2.imread(str(out / f"{i}.jpg")) is not None
+    (first, _) = json.loads((out / "results.json").read_text())
+    assert (first["image_id"], first["file_name"]) == (1, "labels/0.png")
+    assert sum(first["shares"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(first["shares"]) <= {"near", "far"}

@@ -1,0 +1,84 @@
+"""From the frame to the canvas, as the recipe cuts, pads and reduces it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from lzu_export.runtime.preprocess import ZoomedInput
+from lzu_export.tasks.assemble import randomise, to_canvas
+from lzu_export.tasks.pytorch import assemble, noise_frame
+from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.tables import table_pixels
+from samples import relative, tiny_recipe
+
+CASES: dict[str, dict[str, Any]] = {
+    "crop": {"crop": [64, 96]},
+    "padded": {"source_multiple": 64},
+    "reduced": {"reduce": 3},
+    "cropped, padded and reduced": {"crop": [60, 100], "source_multiple": 32, "reduce": 2},
+    "antialiased crop": {"crop": [64, 96], "sampler": "antialiased"},
+}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+def test_the_canvas_is_sampled_from_the_normalised_padded_picture(
+    changes: dict[str, Any], order: str, tmp_path: Path
+) -> None:
+    """Step by step: normalise, cut, pad with zeros, reduce, sample bilinearly."""
+    norm = {"order": order, "mean": [90.0, 100.0, 110.0], "std": [20.0, 30.0, 40.0]}
+    recipe = tiny_recipe(tmp_path, normalisation=norm, **changes)
+    warp = make_warp(recipe)
+    frame = noise_frame(recipe.source, seed=4)
+    with torch.no_grad():
+        canvas = to_canvas(recipe, warp)(torch.from_numpy(frame)[None])[0].numpy()
+    host = ZoomedInput(recipe, warp.zoom)(frame[None])[0]
+    height, width = recipe.canvas
+    np.testing.assert_allclose(host[:, :height, :width], canvas, atol=1e-4)
+    if recipe.sampler == "antialiased":
+        assert np.abs(canvas).max() <= np.abs((255 - 90) / 20) + 1e-5  # weights sum to 1
+        return
+    colours = frame if order == "bgr" else frame[:, :, ::-1]
+    normalised = (colours - np.array(norm["mean"])) / np.array(norm["std"])
+    (top, left), (rows, cols) = recipe.corner, recipe.view
+    view = normalised[top : top + rows, left : left + cols]
+    padding = [(0, -n % recipe.source_multiple) for n in recipe.view]
+    picture = np.pad(view, [*padding, (0, 0)])[:: recipe.reduce, :: recipe.reduce]
+    assert picture.shape[:2] == recipe.span
+    y, x = table_pixels(warp.zoom.rows), table_pixels(warp.zoom.cols)
+    grid = np.stack(
+        np.meshgrid(2 * x / (recipe.span[1] - 1) - 1, 2 * y / (recipe.span[0] - 1) - 1), axis=-1
+    )
+    expected = functional.grid_sample(
+        torch.from_numpy(picture).permute(2, 0, 1)[None],
+        torch.from_numpy(grid)[None],
+        align_corners=True,
+    )[0].numpy()
+    assert relative(canvas, expected) < 1e-5
+
+
+def test_the_warp_spans_the_padding_and_ends_in_zeros(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, source=[90, 160], source_multiple=32, scale=0.6)
+    assert (recipe.span, recipe.picture) == ((96, 160), (90, 160))
+    frame = np.full((1, 90, 160, 3), 255, np.uint8)
+    with torch.no_grad():
+        canvas = to_canvas(recipe, make_warp(recipe))(torch.from_numpy(frame))[0].numpy()
+    assert np.abs(canvas[:, -1]).max() < 1e-6  # on the last of the six rows of zeros
+    assert np.abs(canvas[:, 0]).min() > 1
+
+
+@pytest.mark.parametrize("task", ["det", "seg", "det3d"])
+def test_untrained_weights_are_of_a_seed_and_sane(task: str, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, task)
+    first, second = (
+        assemble(recipe, make_warp(recipe), from_source=True).model.state_dict() for _ in range(2)
+    )
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    other = assemble(recipe, make_warp(recipe), from_source=True).model
+    randomise(other, seed=1)
+    assert any(not torch.equal(v, first[n]) for n, v in other.state_dict().items())
