@@ -25,7 +25,8 @@ from lzu_export.pipeline import Outcome, export
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import Shot, load
 from lzu_export.runtime.manifest import FILE, read_manifest
-from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
+from lzu_export.tasks.warps import make_warp
 from samples import CLASSES, saliency_file, tiny_recipe
 
 STAGES = ["trace", "reference", "derive", "build", "verify", "latency"]
@@ -219,6 +220,91 @@ def test_a_rtx_engine_is_built_beside(inputs: Path) -> None:
     assert set(drift.outputs) == {"boxes", "scores", "labels"}
     assert all(value < drift.limit for value in {**drift.arrows, **drift.outputs}.values())
     assert outcome.manifest.latency is None
+
+
+TASK_CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "seg": ("seg", {}),
+    "seg uniform": ("seg", {"variant": "uniform"}),
+    "seg opencv": (
+        "seg",
+        {"variant": "uniform", "sampler": "opencv", "input": "zoomed", "crop": [64, 96]},
+    ),
+    "seg cropped, with logits": (
+        "seg",
+        {"crop": [64, 96], "postprocess": {"logits": True, "upsampling": "half-pixel"}},
+    ),
+    "seg reduced": ("seg", {"reduce": 3, "batch": 2, "input": "zoomed"}),
+    "seg backbone": ("seg", {"model": {"cut": "backbone"}, "warp": {"unzoom_scale": 1}}),
+    "det3d": ("det3d", {"batch": 2}),
+    "det3d uniform": ("det3d", {"variant": "uniform", "sampler": "antialiased"}),
+    "det3d published": (
+        "det3d",
+        {"source_multiple": 64, "warp": {"geometry": "published", "unfilled": ["bottom"]}},
+    ),
+    "det3d cropped": ("det3d", {"crop": [64, 128], "reduce": 2, "scale": 0.7, "input": "zoomed"}),
+}
+
+
+@pytest.mark.parametrize("case", TASK_CASES)
+def test_every_task_is_exported_verified_and_run(case: str, tmp_path: Path) -> None:
+    """On both targets; what the bundle predicts is what PyTorch does."""
+    from lzu_export.engines import tensorrt_rtx
+
+    task, changes = TASK_CASES[case]
+    lowering = {"zoom": "banded", "unzoom": "matmul"}
+    there = ["tensorrt-rtx"] if tensorrt_rtx.version() is not None else []
+    targets = ["onnxruntime", *there]
+    recipe = tiny_recipe(tmp_path, task, targets=targets, lowering=lowering, **changes)
+    outcome = export(recipe, tmp_path)
+    manifest = outcome.manifest
+    assert outcome.folder == tmp_path / task / f"tiny-{recipe.label}"
+    assert [drift.status for drift in manifest.drift] == ["passed", *["graph passed"] * len(there)]
+    wanted = {"seg": {"labels"}, "det3d": {"boxes", "scores", "attributes"}}[task]
+    if "logits" in str(changes):
+        wanted = wanted | {"logits"}
+    for drift in manifest.drift:
+        assert set(drift.outputs) == wanted
+        assert {"level_0", "zoomed"} <= set(drift.arrows) or changes.get("sampler") == "opencv"
+    for engine in manifest.engines:
+        model = onnx.load(outcome.folder / engine.onnx)
+        assert not [node for node in model.graph.node if node.domain]
+        deforms = {"DeformConv"} & {node.op_type for node in model.graph.node}
+        assert bool(deforms) == (task == "det3d" and engine.target == "onnxruntime")
+    shots = [noise_shot(recipe, seed=3 + i) for i in range(recipe.batch)]
+    found = load(outcome.folder).run(shots)
+    expected = torch_predictor(recipe, make_warp(recipe)).run(shots)
+    for a, b in zip(found, expected, strict=True):
+        if task == "seg":
+            assert a.labels.shape == recipe.source
+            assert (a.labels == b.labels).mean() > 0.999
+        else:
+            assert len(a.scores) > 0
+            np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-2)
+    assert export(recipe, tmp_path).status == "up to date"
+
+
+@pytest.mark.parametrize("task", ["seg", "det3d"])
+def test_a_drifting_output_of_any_task_becomes_no_bundle(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wrong pixel, one wrong metre."""
+    from lzu_export import verify
+    from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+
+    class Wrong(OnnxRuntimeSession):
+        def run(self, inputs: Any) -> dict[str, Any]:
+            values = super().run(inputs)
+            if "labels" in values:
+                values["labels"][0, 40, 70] ^= 1
+            if "boxes" in values:
+                values["boxes"][0, :, 2] += 1.0
+            return values
+
+    monkeypatch.setattr(verify, "OnnxRuntimeSession", Wrong)
+    recipe = tiny_recipe(tmp_path, task, lowering={"zoom": "matmul", "unzoom": "matmul"})
+    message = refused(lambda: export(recipe, tmp_path))
+    assert "the onnxruntime engine drifts from PyTorch: the first difference is at" in message
+    assert not (tmp_path / task / f"tiny-{recipe.label}").exists()
 
 
 @pytest.fixture

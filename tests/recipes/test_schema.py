@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.load import validate
-from lzu_export.recipes.schema import Recipe
+from lzu_export.recipes.load import load_recipe, validate
+from lzu_export.recipes.schema import AnyRecipe, Det3dRecipe, DetRecipe, Recipe, SegRecipe
 from lzu_export.warp.geometry import Level
 from samples import tiny_recipe, tiny_settings
 
@@ -124,3 +125,95 @@ def test_a_recipe_cannot_be_changed(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path)
     with pytest.raises(ValueError, match="frozen"):
         recipe.scale = 1.0  # type: ignore[misc]
+
+
+LEVELS_3D = {
+    0.25: [(32, 52), (16, 26), (8, 13), (4, 7), (2, 4)],
+    0.5: [(60, 100), (30, 50), (15, 25), (8, 13), (4, 7)],
+    0.75: [(88, 152), (44, 76), (22, 38), (11, 19), (6, 10)],
+    1.0: [(116, 200), (58, 100), (29, 50), (15, 25), (8, 13)],
+}
+INPUTS_3D = {0.25: (256, 416), 0.5: (480, 800), 0.75: (704, 1216), 1.0: (928, 1600)}
+
+
+@pytest.mark.parametrize("scale", LEVELS_3D)
+def test_the_nuscenes_recipe_has_the_released_sizes(scale: float) -> None:
+    recipe = load_recipe("nuscenes", {"scale": scale})
+    assert isinstance(recipe, Det3dRecipe)
+    assert recipe.span == (928, 1600)
+    assert recipe.picture == (900, 1600)
+    assert recipe.canvas_step == (1 / scale, 1 / scale)
+    assert recipe.network_input == INPUTS_3D[scale]
+    assert [level.size for level in recipe.levels] == LEVELS_3D[scale]
+    assert [level.stride for level in recipe.levels] == [8, 16, 32, 64, 128]
+    assert (recipe.warp.geometry, recipe.warp.unfilled) == ("published", ("bottom",))
+    assert recipe.candidates == [min(1000, h * w) for h, w in LEVELS_3D[scale]]
+    assert len(recipe.classes) == 10
+    assert recipe.attributes[-1] == "none"
+
+
+@pytest.mark.parametrize("size", [64, 128, 256, 512])
+def test_the_cityscapes_recipe_looks_at_the_centred_square(size: int) -> None:
+    recipe = load_recipe("cityscapes", {"scale": size / 1024})
+    assert isinstance(recipe, SegRecipe)
+    assert (recipe.view, recipe.corner) == ((1024, 1024), (0, 512))
+    assert recipe.canvas == recipe.network_input == (size, size)
+    assert [level.size for level in recipe.levels] == [(size // 8, size // 8)]
+    assert recipe.warp.lattice == (45, 45)
+    assert len(recipe.classes) == 19
+    assert recipe.path_of_sizes == f"1024x2048 -> 1024x1024 -> {size}x{size}"
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "words"),
+    [
+        ("det", {"crop": [97, 160]}, "crop 97x160 is larger than the source 96x160; lower it"),
+        ("det", {"crop": [0, 5]}, "crop.0 is 0 but must be"),
+        ("seg", {"reduce": 97}, "reduce 97 leaves one row or column of 96x160; lower it"),
+        ("det", {"warp": {"unzoom_scale": 2}}, "unknown key warp.unzoom_scale"),
+        ("seg", {"warp": {"bandwidth": 3}}, "unknown key warp.bandwidth; did you mean b"),
+        ("seg", {"warp": {"unzoom_scale": 0}}, "warp.unzoom_scale is 0 but must be"),
+        ("seg", {"postprocess": {"upsampling": "nearest"}}, "postprocess.upsampling is 'nearest'"),
+        ("seg", {"postprocess": {"iou_threshold": 0.5}}, "unknown key postprocess.iou_threshold"),
+        ("seg", {"model": {"cut": "head"}}, "model.cut is 'head' but must be"),
+        ("seg", {"model": {"feat_channels": 8}}, "unknown key model.feat_channels"),
+        ("det3d", {"attributes": ["a"]}, "attributes lists 1 names but model.num_attributes is 3"),
+        (
+            "det3d",
+            {"sampler": "opencv", "variant": "uniform", "input": "zoomed", "source_multiple": 32},
+            "which pads nothing: set source_multiple to 1",
+        ),
+    ],
+)
+def test_contradictions_of_the_tasks_are_told(
+    task: str, changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(LzuError) as caught:
+        validate({**tiny_settings(tmp_path, task, **changes)}, "tiny.yaml")
+    message = str(caught.value)
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("task", ["pose", 3, None, ["det"]])
+def test_an_unknown_task_is_refused(task: Any, tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=r"task is .* but must be one of det, seg, det3d; change it"):
+        validate({**tiny_settings(tmp_path), "task": task}, "tiny.yaml")
+
+
+def test_a_view_is_cut_reduced_and_spanned(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, crop=[60, 100], source_multiple=32, reduce=3, scale=0.5)
+    assert (recipe.view, recipe.corner) == ((60, 100), (18, 30))
+    assert recipe.picture == (20, 34)
+    assert recipe.span == (22, 43)  # of 64 x 128
+    assert recipe.canvas == (30, 50)
+    assert recipe.label == "fixed-0.5x-reduced3"
+    assert recipe.canvas_step == (pytest.approx(3 * 21 / 29), pytest.approx(3 * 42 / 49))
+
+
+def test_a_recipe_comes_back_from_plain_data_as_its_task_s(tmp_path: Path) -> None:
+    for task, kind in (("det", DetRecipe), ("seg", SegRecipe), ("det3d", Det3dRecipe)):
+        recipe = tiny_recipe(tmp_path, task)
+        assert type(recipe) is kind
+        data = TypeAdapter(AnyRecipe).dump_python(recipe, mode="json")
+        assert TypeAdapter(AnyRecipe).validate_python(data) == recipe

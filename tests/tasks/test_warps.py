@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,9 +14,10 @@ from lzu_export.tasks.warps import (
     make_warp,
     read_saliency,
     stored_warp,
+    trained_note,
     warp_note,
 )
-from lzu_export.warp.saliency import box_saliency
+from lzu_export.warp.saliency import boundary_saliency, box_saliency
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from samples import tiny_recipe
 
@@ -167,3 +169,92 @@ def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
     uniform = tiny_recipe(tmp_path, variant="uniform")
     with pytest.raises(LzuError, match="variant fixed but the recipe has uniform"):
         check_trained_warp(uniform, saliency, right, "mine.pth")
+
+
+def label_maps(folder: Path, *, count: int = 2, suffix: str = "") -> list[np.ndarray]:
+    """Maps of two classes whose border moves, some of it ignored."""
+    folder.mkdir(exist_ok=True)
+    maps = []
+    for i in range(count):
+        labels = np.zeros((96, 160), np.uint8)
+        labels[40 + 5 * i :] = 1
+        labels[:, :4] = 255
+        cv2.imwrite(str(folder / f"{i}{suffix}.png"), labels)
+        maps.append(labels)
+    return maps
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop": [64, 96]}])
+def test_a_folder_of_label_maps_is_a_saliency(changes: dict[str, Any], tmp_path: Path) -> None:
+    """The mean of their boundaries, within what is looked at."""
+    maps = label_maps(tmp_path / "labels")
+    warp = {"saliency": str(tmp_path / "labels"), "boundary": 2.0, "background": 0.3}
+    recipe = tiny_recipe(tmp_path, "seg", warp=warp, **changes)
+    (top, left), (height, width) = recipe.corner, recipe.view
+    expected = np.mean(
+        [
+            boundary_saliency(
+                each[top : top + height, left : left + width],
+                (7, 11),
+                boundary=2.0,
+                background=0.3,
+                ignore=255,
+            )
+            for each in maps
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(read_saliency(recipe), expected)
+    assert make_warp(recipe).unzoom is not None
+
+
+def test_of_cityscapes_renderings_the_train_ids_are_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "gtFine"
+    label_maps(folder, suffix="_gtFine_labelTrainIds")
+    cv2.imwrite(str(folder / "0_gtFine_color.png"), np.zeros((96, 160, 3), np.uint8))
+    cv2.imwrite(str(folder / "0_gtFine_labelIds.png"), np.full((96, 160), 33, np.uint8))
+    recipe = tiny_recipe(tmp_path, "seg", warp={"saliency": str(folder)})
+    assert read_saliency(recipe).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (None, "holds no label maps"),
+        (np.full((96, 160), 7, np.uint8), r"0\.png holds the label 7, which is neither one of the"),
+        (np.zeros((90, 160), np.uint8), r"0\.png is 90x160 but the recipe's source 96x160"),
+        (np.zeros((96, 160, 3), np.uint8), r"0\.png is uint8 of shape \(96, 160, 3\); give one"),
+        (np.zeros((96, 160), np.uint16), r"0\.png is uint16"),
+        (b"no image", r"0\.png cannot be read; give a PNG"),
+    ],
+)
+def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    if isinstance(image, bytes):
+        (folder / "0.png").write_bytes(image)
+    elif image is not None:
+        cv2.imwrite(str(folder / "0.png"), image)
+    recipe = tiny_recipe(tmp_path, "seg", warp={"saliency": str(folder)})
+    with pytest.raises(LzuError, match=words) as caught:
+        make_warp(recipe)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_missing_is_said_in_the_task_s_words(tmp_path: Path) -> None:
+    for task, words in (("seg", "folder of the training label maps"), ("det3d", "training boxes")):
+        with pytest.raises(LzuError, match=words):
+            make_warp(tiny_recipe(tmp_path, task, warp={"saliency": None}))
+
+
+def test_weights_remember_how_fine_their_map_was(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, "seg")
+    saliency = make_warp(recipe).saliency
+    note = trained_note(recipe, saliency)
+    assert note["unzoom_scale"] == "2"
+    check_trained_warp(recipe, saliency, note, "mine.pth")
+    coarse = tiny_recipe(tmp_path, "seg", warp={"unzoom_scale": 1})
+    with pytest.raises(LzuError, match="trained with unzoom_scale 2 but the recipe has 1"):
+        check_trained_warp(coarse, saliency, note, "mine.pth")
+    uniform = tiny_recipe(tmp_path, "seg", variant="uniform")
+    assert trained_note(uniform, saliency) == {"variant": "uniform", "unzoom_scale": "2"}

@@ -5,15 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lzu_export.models.matrices import resize_matrix
 from lzu_export.warp.geometry import Level, unzoom_positions
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.sampling import antialias_support, axis_weights
 from lzu_export.warp.tables import (
     is_bilinear,
+    label_tables,
     resample_table,
     table_matrix,
     table_pixels,
     unzoom_tables,
+    zoom_coverage,
     zoom_tables,
 )
 
@@ -130,3 +133,58 @@ def test_levels_of_one_cell_read_that_cell(knots: tuple[np.ndarray, np.ndarray])
         level = Level(128, (1, 1))
         (pair,) = unzoom_tables(*knots, level, (48, 80), geometry=geometry, unfilled=())
         assert table_matrix(pair.rows, 1) == table_matrix(pair.cols, 1) == 1
+
+
+@pytest.mark.parametrize("geometry", ["published", "consistent"])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_finer_unzoom_samples_between_the_cells(
+    geometry: str, scale: int, knots: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """In true pixels its cell i stands for canvas pixel stride * i / scale."""
+    level, canvas = Level(8, (8, 12)), (60, 90)
+    (pair,) = unzoom_tables(*knots, level, canvas, geometry=geometry, unfilled=(), scale=scale)
+    assert (pair.rows.shape, pair.cols.shape) == ((4, 8 * scale), (4, 12 * scale))
+    (plain,) = unzoom_tables(*knots, level, canvas, geometry=geometry, unfilled=())
+    if geometry == "consistent":
+        np.testing.assert_allclose(pair.rows[:, ::scale], plain.rows, atol=1e-6)
+        np.testing.assert_allclose(pair.cols[:, ::scale], plain.cols, atol=1e-6)
+    else:  # the ends of both grids lie on the image's
+        for fine, coarse in zip(pair, plain, strict=True):
+            ends = table_pixels(fine)[[0, -1]], table_pixels(coarse)[[0, -1]]
+            np.testing.assert_allclose(*ends, atol=1e-6)
+
+
+def test_a_uniform_unzoom_of_twice_the_cells_is_in_phase() -> None:
+    even = np.linspace(-1, 1, 9)
+    (pair,) = unzoom_tables(
+        even, even, Level(4, (16, 24)), (60, 90), geometry="consistent", unfilled=(), scale=2
+    )
+    np.testing.assert_allclose(table_pixels(pair.rows), np.arange(32) / 2, atol=1e-5)
+    np.testing.assert_allclose(table_pixels(pair.cols), np.arange(48) / 2, atol=1e-5)
+
+
+def test_coverage_is_what_lies_inside_the_picture(knots: tuple[np.ndarray, np.ndarray]) -> None:
+    tables = zoom_tables(*knots, (64, 96), (40, 56))
+    np.testing.assert_array_equal(zoom_coverage(tables, (64, 96)), [[1.0]])
+    covered = zoom_coverage(tables, (60, 96))  # four rows are not there
+    assert covered.shape == (40, 1)
+    pixels = table_pixels(tables.rows)
+    np.testing.assert_allclose(covered[:, 0], np.clip(60 - pixels, 0, 1), atol=1e-5)
+    assert covered[-1, 0] == 0
+
+
+@pytest.mark.parametrize("view", [(60, 90), (33, 47), (200, 100)])
+def test_half_pixel_labels_lie_edge_on_edge(view: tuple[int, int]) -> None:
+    """As the matrices of mmseg's resize, where the map covers the canvas exactly."""
+    canvas, cells = (40, 56), (10, 14)
+    tables = label_tables(cells, 4.0, canvas, view, canvas_step=(1.0, 1.0), upsampling="half-pixel")
+    for table, n_in, n_out in zip(tables, cells, view, strict=True):
+        np.testing.assert_allclose(table_matrix(table, n_in), resize_matrix(n_out, n_in), atol=1e-5)
+
+
+def test_labels_of_one_cell_are_everywhere() -> None:
+    tables = label_tables(
+        (1, 1), 32.0, (16, 16), (20, 30), canvas_step=(1.25, 1.9), upsampling="in-phase"
+    )
+    assert (table_matrix(tables.rows, 1) == 1).all()
+    assert tables.cols.shape == (4, 30)
