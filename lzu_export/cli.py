@@ -355,8 +355,10 @@ def _variants(
 def _dataset(name: str) -> str | None:
     if name == "none":
         return None
+    from lzu_export.datasets import named_sets
+
     is_path = name.endswith(".json") or Path(name).is_dir()
-    return str(Path(name).resolve()) if is_path else name
+    return str(Path(name).resolve()) if is_path and name not in named_sets() else name
 
 
 def _key_values(pairs: list[str]) -> dict[str, Any]:

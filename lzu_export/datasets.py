@@ -9,6 +9,8 @@ from lzu_export.errors import LzuError
 from lzu_export.runtime.predictor import Shot
 
 GROUP = "lzu_export.datasets"
+OF_PATHS = {"coco", "folder"}
+"""Entry points that open a path."""
 
 
 class Sample(NamedTuple):
@@ -57,21 +59,21 @@ def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
     Raises:
         LzuError: no such set, it is not of this task, or the harness is not installed.
     """
-    kind, argument = _kind(name)
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    kind = name if name in named_sets() else _kind_of_path(name)
     if kind not in found:
         if not found:
             raise LzuError(
                 "accuracy needs the benchmark harness; pip install -e '.[bench]' in a source "
                 "checkout, or set evaluation.dataset to null"
             )
-        names = sorted(set(found) - {"coco", "folder"})
         raise LzuError(
-            f"there is no evaluation set {name}; give {' or '.join(names)}, the path of COCO "
+            f"there is no evaluation set {name}; give {' or '.join(named_sets())}, the path of COCO "
             "annotations (.json), or a folder of images and labels"
         )
     if kind == "coco" and not Path(name).is_file():
         raise LzuError(f"the annotations {name} do not exist; give a path that does")
+    argument = () if kind == name else (name,)
     try:
         opened: EvaluationSet = found[kind].load()(*argument, task=task, frames=frames)
     except ImportError as error:
@@ -81,10 +83,13 @@ def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
     return opened
 
 
-def _kind(name: str) -> tuple[str, tuple[str, ...]]:
-    """Which entry point opens a set, and what it is given."""
+def named_sets() -> list[str]:
+    """Names that stand for a set, also where a folder of that name is at hand."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)} - OF_PATHS)
+
+
+def _kind_of_path(name: str) -> str:
+    """Which entry point opens the set at a path."""
     if name.endswith(".json"):
-        return "coco", (name,)
-    if name and Path(name).is_dir():
-        return "folder", (name,)
-    return ("", ()) if name in {"coco", "folder"} else (name, ())
+        return "coco"
+    return "folder" if name and Path(name).is_dir() else ""

@@ -307,6 +307,14 @@ def test_sets_are_found_by_name(tmp_path: Path) -> None:
     assert len(open_dataset(str(path), 2, "det")) == 2
 
 
+def test_a_folder_of_a_set_s_name_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_dataset("demo", 2, "seg"), DemoSet)
+
+
 @pytest.mark.parametrize("name", ["imagenet", "coco", ""])
 def test_unknown_names_are_refused(name: str) -> None:
     """With those that are known."""
