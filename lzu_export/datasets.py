@@ -68,8 +68,8 @@ def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
                 "checkout, or set evaluation.dataset to null"
             )
         raise LzuError(
-            f"there is no evaluation set {name}; give {' or '.join(named_sets())}, the path of COCO "
-            "annotations (.json), or a folder of images and labels"
+            f"there is no evaluation set {name}; give {' or '.join(named_sets())}, the path of "
+            "COCO annotations (.json), or a folder of images and labels"
         )
     if kind == "coco" and not Path(name).is_file():
         raise LzuError(f"the annotations {name} do not exist; give a path that does")
