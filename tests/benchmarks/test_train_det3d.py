@@ -13,6 +13,7 @@ from lzu_benchmarks.train import det3d  # noqa: E402
 from lzu_benchmarks.train.cache3d import FrameCache  # noqa: E402
 from lzu_benchmarks.train.figures3d import BAND_COLUMNS, COLUMNS, compare, readme  # noqa: E402
 from lzu_benchmarks.train.loss3d import WEIGHTS, collate, loss_3d  # noqa: E402
+from lzu_benchmarks.train.series import recipes_in  # noqa: E402
 from lzu_benchmarks.train.targets3d import (  # noqa: E402
     LEARNT_DEPTH,
     RADIUS,
@@ -37,7 +38,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Det3dRecipe]:
     boxes = np.array([[x, 150.0, x + 30, 190] for x in range(100, 540, 40)])
     saliency = box_saliency(boxes, (360, 640), (31, 51), bandwidth=32)
     np.save(folder / "saliency.npy", (saliency + saliency[:, ::-1]) / 2)
-    return det3d.demo_recipes(folder)
+    return recipes_in(folder, det3d.SERIES.recipe)
 
 
 @pytest.fixture(scope="module")

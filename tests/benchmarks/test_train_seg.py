@@ -11,13 +11,11 @@ from lzu_benchmarks.scenes import LABELS, Sequence, render  # noqa: E402
 from lzu_benchmarks.segmentation import SegmentationEvaluation, summarise  # noqa: E402
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency  # noqa: E402
 from lzu_benchmarks.train.seg import (  # noqa: E402
-    RECIPE,
+    SERIES,
     Segmenter,
     class_weights,
-    demo_recipes,
     evaluate,
     make_batch,
-    note,
     train,
     upsampling,
 )
@@ -29,11 +27,12 @@ from lzu_benchmarks.train.seg_figures import (  # noqa: E402
     values,
     whole,
 )
+from lzu_benchmarks.train.series import recipes_in  # noqa: E402
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
 from lzu_export.recipes.schema import SegRecipe  # noqa: E402
 from lzu_export.tasks.segmentation import Decode  # noqa: E402
-from lzu_export.tasks.warps import make_warp  # noqa: E402
+from lzu_export.tasks.warps import make_warp, trained_note  # noqa: E402
 
 KEYS = [(10_000, 0), (10_000, 20), (10_001, 0), (10_001, 20)]
 
@@ -41,9 +40,9 @@ KEYS = [(10_000, 0), (10_000, 20), (10_001, 0), (10_001, 20)]
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SegRecipe]:
     out = tmp_path_factory.mktemp("seg")
-    settings = demo_recipes(out)["uniform"].warp
+    settings = recipes_in(out, SERIES.recipe)["uniform"].warp
     np.save(out / "saliency.npy", mean_saliency(settings, KEYS, processes=1).astype(np.float32))
-    return demo_recipes(out)
+    return recipes_in(out, SERIES.recipe)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +176,7 @@ def test_readme_names_what_is_not_shown_and_what_it_costs() -> None:
 
 @pytest.mark.parametrize(("variant", "least"), [("uniform", 40), ("fixed", 40)])
 def test_shipped_weights_know_the_streets(variant: str, least: float, tmp_path: Path) -> None:
-    recipe = load_recipe(RECIPE, {"variant": variant})
+    recipe = load_recipe(SERIES.recipe, {"variant": variant})
     assert isinstance(recipe, SegRecipe)
     path = recipe.checkpoint[recipe.variant]
     if not path.exists():
@@ -187,4 +186,4 @@ def test_shipped_weights_know_the_streets(variant: str, least: float, tmp_path: 
     keys = [(seed, index) for seed in range(6) for index in (0, 20)]
     cache = LabelCache(tmp_path, {variant: recipe}, keys, processes=1)
     assert whole(evaluate(segmenter.eval(), recipe, cache))["mIoU"] > least
-    assert note(recipe)["variant"] == variant
+    assert trained_note(recipe, make_warp(recipe).saliency)["variant"] == variant

@@ -1,24 +1,19 @@
 """Rendered, zoomed frames with their 3-D ground truth on disk, made once before training."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.scenes import Frame, Sequence, render
-from lzu_benchmarks.train.cache import keyed_folder
+from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.preprocess import resample, zoom_taps
 from lzu_export.tasks.warps import make_warp
-
-Key = tuple[int, int]
-"""Seed of a sequence and index of a frame."""
 
 CHUNK = 32
 """Frames rendered by one job."""
@@ -37,19 +32,9 @@ def _boxes(keys: list[Key]) -> NDArray[np.float64]:
     return np.concatenate(
         [
             frame.boxes[~frame.ignore & (frame.boxes3d[:, 2] <= LEARNT_DEPTH)]
-            for frame in _render(keys)
+            for frame in rendered(keys)
         ]
     )
-
-
-def _render(keys: list[Key]) -> Iterator[Frame]:
-    """The frames; a sequence is built once for keys that follow each other."""
-    cv2.setNumThreads(1)
-    current: Sequence | None = None
-    for seed, index in keys:
-        if current is None or current.seed != seed:
-            current = Sequence(seed)
-        yield render(current, index)
 
 
 class FrameCache:
@@ -135,7 +120,7 @@ def _fill(
     """Render frames into the files from place `start` on; returns their ground truth."""
     files = {variant: np.load(path, mmap_mode="r+") for variant, path in paths.items()}
     found = []
-    for place, frame in enumerate(_render(keys), start):
+    for place, frame in enumerate(rendered(keys), start):
         for variant, file in files.items():
             canvas = resample(frame.image, *lines[variant])
             file[place] = np.rint(canvas).clip(0, 255).astype(np.uint8)

@@ -6,45 +6,31 @@ share frames, architecture, schedule, augmentation and seeds; only the sampling 
 the unzoom of the features differ.
 """
 
-import argparse
-import json
-import resource
-import shlex
-import sys
 import time
 from collections.abc import Iterator
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lzu_benchmarks.datasets import SPLITS, open_demo
 from lzu_benchmarks.nuscenes import DEMO, NuScenesEvaluation, camera_objects
-from lzu_benchmarks.scenes import LENGTH
-from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES
-from lzu_benchmarks.train.cache3d import FrameCache, Key, learnt_boxes
-from lzu_benchmarks.train.figures import machine
+from lzu_benchmarks.train.cache import Key
+from lzu_benchmarks.train.cache3d import FrameCache, learnt_boxes
 from lzu_benchmarks.train.figures3d import compare, readme
 from lzu_benchmarks.train.loss3d import Batch, collate, loss_3d
 from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
+from lzu_benchmarks.train.series import Series, command
 from lzu_benchmarks.train.targets3d import Points, make_points, make_targets, mirror
-from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.decode3d import decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, Outputs, build_fcos3d
-from lzu_export.recipes import load_recipe
-from lzu_export.recipes.schema import Det3dRecipe, Variant
+from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.postprocess3d import Detections3d, camera_matrices, suppress_3d
-from lzu_export.tasks.warps import make_warp, trained_note
+from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.saliency import box_saliency
 from lzu_export.warp.tables import TablePair, table_matrix
 
-VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
-RECIPE = "det3d-demo"
-EPOCHS = 4.5
 TYPICAL_DEPTH = 20.0
 TYPICAL_SIZE = (3.0, 1.7, 1.5)
 """Metres that an untrained head answers: it learns logarithms, whose zero would be one metre."""
@@ -215,123 +201,32 @@ def evaluate(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> NuSc
     return evaluation
 
 
-def run(
-    variant: Variant, seed: int, options: argparse.Namespace
-) -> tuple[dict[str, Any], NuScenesEvaluation]:
-    """Train, save and evaluate one network; what is evaluated is the stored file."""
-    torch.set_num_threads(1)
-    recipes = demo_recipes(options.out)
-    recipe, folder = recipes[variant], options.cache or options.work / "frames"
-    cache = FrameCache(folder, recipes, training_keys(options.sequences))
-    log = options.work / f"{variant}-{seed}.log"
-    log.unlink(missing_ok=True)
-    began, spent = time.time(), time.process_time()
-    detector, losses = train(recipe, cache, epochs=options.epochs, seed=seed, log=log)
-    first = seed == options.seeds[0]
-    path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
-    save_checkpoint(
-        path, detector.network.state_dict(), meta=trained_note(recipe, make_warp(recipe).saliency)
-    )
-    load_into(detector.network, load_state(path), name=str(path))  # judge what ships
-    trained = time.time() - began, time.process_time() - spent
-    evaluation = evaluate(detector, recipe, FrameCache(folder, recipes, validation_keys()))
-    figures = {
-        "variant": variant,
-        "seed": seed,
-        "steps": len(losses),
-        "loss": float(np.mean(losses[-100:])),
-        "seconds": trained[0],
-        "cpu_seconds": trained[1],
-        "evaluation_cpu_seconds": time.process_time() - spent - trained[1],
-        "summary": evaluation.summary(),
-    }
-    (options.work / f"{variant}-{seed}.json").write_text(json.dumps(figures, indent=1))
-    return figures, evaluation
-
-
-def demo_recipes(out: Path) -> dict[str, Det3dRecipe]:
-    """The recipe in both variants, with the saliency in this folder."""
-    found: dict[str, Det3dRecipe] = {}
-    for variant in VARIANTS:
-        overrides = {"variant": variant, "warp.saliency": str(out.resolve() / "saliency.npy")}
-        recipe = load_recipe(RECIPE, overrides)
-        assert isinstance(recipe, Det3dRecipe)
-        found[variant] = recipe
-    return found
-
-
-def training_keys(sequences: int) -> list[Key]:
-    """The frames of the first training sequences, a second apart."""
-    first, available = SPLITS["train"]
-    assert sequences <= available
-    return [(first + i, index) for i in range(sequences) for index in range(0, LENGTH, EVERY)]
-
-
-def validation_keys() -> list[Key]:
-    """The frames of the held-out split, as `open_demo` takes them."""
-    return open_demo("val").keys
-
-
-def make_saliency(out: Path) -> None:
-    """Write the density of the boxes to be learnt, the same left and right, to OUT/saliency.npy.
-
-    Mirrored frames fit such a map.
-    """
-    recipe = demo_recipes(out)["uniform"]
-    first, _ = SPLITS["train"]
-    keys = [(first + i, at) for i in range(SALIENCY_SEQUENCES) for at in (0, LENGTH // 2)]
+def saliency(recipe: Det3dRecipe, keys: list[Key]) -> NDArray[np.float64]:
+    """(h, w) density of the boxes to be learnt, the same left and right: mirrored frames fit it."""
     settings = recipe.warp
-    saliency = box_saliency(
+    density = box_saliency(
         learnt_boxes(keys, processes=2),
         recipe.source,
         settings.lattice,
         amplitude=settings.amplitude,
         bandwidth=settings.bandwidth,
     )
-    np.save(out / "saliency.npy", ((saliency + saliency[:, ::-1]) / 2).astype(np.float32))
+    return np.asarray((density + density[:, ::-1]) / 2)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/train-det3d"), help="logs and other networks"
-    )
-    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
-    parser.add_argument("--sequences", type=int, default=SPLITS["train"][1])
-    parser.add_argument("--epochs", type=float, default=EPOCHS)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first, the networks ship"
-    )
-    options = parser.parse_args()
-    began = time.time()
-    for folder in (options.out, options.work):
-        folder.mkdir(parents=True, exist_ok=True)
-    make_saliency(options.out)
-    recipes = demo_recipes(options.out)
-    for keys in (training_keys(options.sequences), validation_keys()):
-        FrameCache(options.cache or options.work / "frames", recipes, keys)
-    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
-    jobs = [(variant, seed, options) for seed in options.seeds for variant in VARIANTS]
-    with get_context("spawn").Pool(2) as pool:
-        results = pool.starmap(run, jobs, chunksize=1)
-    record = {
-        "command": "python -m lzu_benchmarks.train.det3d " + shlex.join(sys.argv[1:]),
-        "machine": machine(),
-        "frames": len(validation_keys()),
-        "runs": [figures for figures, _ in results],
-        **compare({v: [e for f, e in results if f["variant"] == v] for v in VARIANTS}),
-    }
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    record["seconds"] = time.time() - began
-    record["cpu_seconds"] = time.process_time() + children.ru_utime + children.ru_stime
-    (options.work / "training.json").write_text(json.dumps(record, indent=1))
-    (options.out / "README.md").write_text(readme(record))
-    print(readme(record))
-
+SERIES = Series(
+    module="lzu_benchmarks.train.det3d",
+    description=__doc__ or "",
+    recipe="det3d-demo",
+    epochs=4.5,
+    saliency=saliency,
+    frames=FrameCache,
+    train=train,
+    evaluate=evaluate,
+    summary=NuScenesEvaluation.summary,
+    compare=compare,
+    readme=readme,
+)
 
 if __name__ == "__main__":
-    main()
+    command(SERIES)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_export.recipes.schema import LabelWarpSettings, SegRecipe
-from lzu_export.runtime.preprocess import resample, taps
+from lzu_export.runtime.preprocess import resample, zoom_taps
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.saliency import boundary_saliency
 
@@ -97,10 +97,7 @@ class LabelCache:
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(self), *shape)
             )
-        lines = {
-            variant: (taps(zoom.rows, recipe.source[0]), taps(zoom.cols, recipe.source[1]))
-            for variant, zoom in zooms.items()
-        }
+        lines = {variant: zoom_taps(recipe, zoom) for variant, zoom in zooms.items()}
         jobs = [
             (self.folder, lines, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)

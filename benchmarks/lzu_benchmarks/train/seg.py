@@ -6,15 +6,8 @@ share frames, architecture, schedule, augmentation and seeds, and their heads wo
 resolution; only the warp of zoom and unzoom differs.
 """
 
-import argparse
-import json
-import resource
-import shlex
-import sys
 import time
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,25 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lzu_benchmarks.datasets import SPLITS, open_demo
-from lzu_benchmarks.scenes import LABELS, LENGTH
+from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.segmentation import Counts, SegmentationEvaluation
-from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
-from lzu_benchmarks.train.figures import machine
+from lzu_benchmarks.train.cache import Key
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency
 from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
 from lzu_benchmarks.train.seg_figures import compare, readme, whole
-from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
+from lzu_benchmarks.train.series import Series, command
 from lzu_export.models.pspnet import PSPNet, build_pspnet
-from lzu_export.recipes import load_recipe
-from lzu_export.recipes.schema import SegRecipe, Variant
+from lzu_export.recipes.schema import SegRecipe
 from lzu_export.tasks.segmentation import Decode
-from lzu_export.tasks.warps import make_warp, trained_note
+from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.tables import TablePair, label_tables, table_matrix
 
-VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
-RECIPE = "seg-demo"
-EPOCHS = 4.0
 GRID = 4
 """The loss looks at every fourth pixel of the source on each axis, another grid at every step: it
 learns from all detail of the labels at the price of the canvas's resolution."""
@@ -186,116 +173,24 @@ def evaluate(segmenter: Segmenter, recipe: SegRecipe, cache: LabelCache) -> Coun
     return np.stack([each.counts for each in found.values()])
 
 
-def run(variant: Variant, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train, save and evaluate one network; what is evaluated is the stored file.
-
-    Its counts are written to WORK/VARIANT-SEED.npy.
-    """
-    torch.set_num_threads(1)
-    recipes = demo_recipes(options.out)
-    recipe, folder = recipes[variant], options.cache or options.work / "frames"
-    cache = LabelCache(folder, recipes, training_keys(options.sequences))
-    log = options.work / f"{variant}-{seed}.log"
-    log.unlink(missing_ok=True)
-    began, spent = time.time(), time.process_time()
-    segmenter, losses = train(recipe, cache, epochs=options.epochs, seed=seed, log=log)
-    first = seed == options.seeds[0]
-    path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
-    note = trained_note(recipe, make_warp(recipe).saliency)
-    save_checkpoint(path, segmenter.network.state_dict(), meta=note)
-    load_into(segmenter.network, load_state(path), name=str(path))  # judge what ships
-    trained = time.time() - began, time.process_time() - spent
-    counts = evaluate(segmenter, recipe, LabelCache(folder, recipes, validation_keys()))
-    np.save(options.work / f"{variant}-{seed}.npy", counts)
-    figures = {
-        "variant": variant,
-        "seed": seed,
-        "steps": len(losses),
-        "loss": float(np.mean(losses[-100:])),
-        "seconds": trained[0],
-        "cpu_seconds": trained[1],
-        "evaluation_cpu_seconds": time.process_time() - spent - trained[1],
-        "summary": whole(counts),
-    }
-    (options.work / f"{variant}-{seed}.json").write_text(json.dumps(figures, indent=1))
-    return figures
+def saliency(recipe: SegRecipe, keys: list[Key]) -> NDArray[np.float64]:
+    """(h, w) mean boundary saliency of the frames, the same left and right."""
+    return mean_saliency(recipe.warp, keys)
 
 
-def demo_recipes(out: Path) -> dict[str, SegRecipe]:
-    """The recipe in both variants, with the saliency in this folder."""
-    found: dict[str, SegRecipe] = {}
-    for variant in VARIANTS:
-        overrides = {"variant": variant, "warp.saliency": str(out.resolve() / "saliency.npy")}
-        recipe = load_recipe(RECIPE, overrides)
-        assert isinstance(recipe, SegRecipe)
-        found[variant] = recipe
-    return found
-
-
-def training_keys(sequences: int) -> list[Key]:
-    """The frames of the first training sequences, a second apart."""
-    first, available = SPLITS["train"]
-    assert sequences <= available
-    return [(first + i, index) for i in range(sequences) for index in range(0, LENGTH, EVERY)]
-
-
-def validation_keys() -> list[Key]:
-    """The frames of the held-out split, as `open_demo` takes them."""
-    return open_demo("val").keys
-
-
-def make_saliency(out: Path) -> None:
-    """Write the mean boundary saliency of training frames to OUT/saliency.npy."""
-    first, _ = SPLITS["train"]
-    keys = [(first + i, at) for i in range(SALIENCY_SEQUENCES) for at in (0, LENGTH // 2)]
-    saliency = mean_saliency(demo_recipes(out)["uniform"].warp, keys)
-    np.save(out / "saliency.npy", saliency.astype(np.float32))
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/train-seg"), help="logs and other networks"
-    )
-    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
-    parser.add_argument("--sequences", type=int, default=SPLITS["train"][1])
-    parser.add_argument("--epochs", type=float, default=EPOCHS)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first, the networks ship"
-    )
-    options = parser.parse_args()
-    began = time.time()
-    for folder in (options.out, options.work):
-        folder.mkdir(parents=True, exist_ok=True)
-    make_saliency(options.out)
-    recipes = demo_recipes(options.out)
-    for keys in (training_keys(options.sequences), validation_keys()):
-        LabelCache(options.cache or options.work / "frames", recipes, keys)
-    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
-    jobs = [(variant, seed, options) for seed in options.seeds for variant in VARIANTS]
-    with get_context("spawn").Pool(2) as pool:
-        results = pool.starmap(run, jobs, chunksize=1)
-    counts = {
-        v: [np.load(options.work / f"{v}-{seed}.npy") for seed in options.seeds] for v in VARIANTS
-    }
-    record = {
-        "command": "python -m lzu_benchmarks.train.seg " + shlex.join(sys.argv[1:]),
-        "machine": machine(),
-        "frames": len(validation_keys()),
-        "runs": results,
-        **compare(counts),
-    }
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    record["seconds"] = time.time() - began
-    record["cpu_seconds"] = time.process_time() + children.ru_utime + children.ru_stime
-    (options.work / "training.json").write_text(json.dumps(record, indent=1))
-    (options.out / "README.md").write_text(readme(record))
-    print(readme(record))
-
+SERIES = Series(
+    module="lzu_benchmarks.train.seg",
+    description=__doc__ or "",
+    recipe="seg-demo",
+    epochs=4.0,
+    saliency=saliency,
+    frames=LabelCache,
+    train=train,
+    evaluate=evaluate,
+    summary=whole,
+    compare=compare,
+    readme=readme,
+)
 
 if __name__ == "__main__":
-    main()
+    command(SERIES)

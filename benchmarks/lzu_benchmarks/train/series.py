@@ -1,0 +1,170 @@
+"""What the trainings from a recipe share: both variants with several seeds, evaluated, compared."""
+
+import argparse
+import json
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lzu_benchmarks.datasets import SPLITS, open_demo
+from lzu_benchmarks.scenes import LENGTH
+from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
+from lzu_benchmarks.train.figures import machine
+from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.recipes.schema import Variant
+from lzu_export.tasks.warps import make_warp, trained_note
+
+VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One task's training; functions of modules, so that processes can be given it.
+
+    Attributes:
+        module: the command, `python -m` it.
+        description: of the command.
+        recipe: name of the recipe that describes the models.
+        epochs: of one training.
+        saliency: the map (h, w) that the fixed warp is made from, by recipe and frames.
+        frames: opens the sampled frames: folder, recipes by variant, keys.
+        train: one network, by recipe, frames, epochs, seed and log.
+        evaluate: the trained network's result, by network, recipe and frames.
+        summary: the figures of a result.
+        compare: the figures of all, by variant and in the order of seeds.
+        readme: what is told of the record.
+    """
+
+    module: str
+    description: str
+    recipe: str
+    epochs: float
+    saliency: Callable[[Any, list[Key]], np.ndarray]
+    frames: Callable[[Path, Mapping[str, Any], list[Key]], Any]
+    train: Callable[..., tuple[Any, list[float]]]
+    evaluate: Callable[[Any, Any, Any], Any]
+    summary: Callable[[Any], Mapping[str, float]]
+    compare: Callable[[Any], Mapping[str, Any]]
+    readme: Callable[[Mapping[str, Any]], str]
+
+
+def recipes_in(out: Path, name: str) -> dict[str, Any]:
+    """The recipe of a name in both variants, with the saliency in this folder."""
+    saliency = str(out.resolve() / "saliency.npy")
+    return {v: load_recipe(name, {"variant": v, "warp.saliency": saliency}) for v in VARIANTS}
+
+
+def training_keys(sequences: int) -> list[Key]:
+    """The frames of the first training sequences, a second apart."""
+    first, available = SPLITS["train"]
+    assert sequences <= available
+    return [(first + i, index) for i in range(sequences) for index in range(0, LENGTH, EVERY)]
+
+
+def validation_keys() -> list[Key]:
+    """The frames of the held-out split, as `open_demo` takes them."""
+    return open_demo("val").keys
+
+
+def saliency_keys() -> list[Key]:
+    """The frames of training sequences that the saliency is made from."""
+    first, _ = SPLITS["train"]
+    return [(first + i, at) for i in range(SALIENCY_SEQUENCES) for at in (0, LENGTH // 2)]
+
+
+def run(
+    series: Series, variant: Variant, seed: int, options: argparse.Namespace
+) -> tuple[dict[str, Any], Any]:
+    """Train, save and evaluate one network; what is evaluated is the stored file."""
+    torch.set_num_threads(1)
+    recipes = recipes_in(options.out, series.recipe)
+    recipe: Recipe = recipes[variant]
+    frames = series.frames(_folder(options), recipes, training_keys(options.sequences))
+    log = options.work / f"{variant}-{seed}.log"
+    log.unlink(missing_ok=True)
+    began, spent = time.time(), time.process_time()
+    trained, losses = series.train(recipe, frames, epochs=options.epochs, seed=seed, log=log)
+    first = seed == options.seeds[0]
+    path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
+    note = trained_note(recipe, make_warp(recipe).saliency)
+    save_checkpoint(path, trained.network.state_dict(), meta=note)
+    load_into(trained.network, load_state(path), name=str(path))  # judge what ships
+    wall, used = time.time() - began, time.process_time() - spent
+    held_out = series.frames(_folder(options), recipes, validation_keys())
+    result = series.evaluate(trained, recipe, held_out)
+    figures = {
+        "variant": variant,
+        "seed": seed,
+        "steps": len(losses),
+        "loss": float(np.mean(losses[-100:])),
+        "seconds": wall,
+        "cpu_seconds": used,
+        "evaluation_cpu_seconds": time.process_time() - spent - used,
+        "summary": series.summary(result),
+    }
+    (options.work / f"{variant}-{seed}.json").write_text(json.dumps(figures, indent=1))
+    return figures, result
+
+
+def command(series: Series) -> None:
+    """The command line of a series: make the saliency, train, compare, write everything."""
+    options = _options(series)
+    began = time.time()
+    for folder in (options.out, options.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    uniform = recipes_in(options.out, series.recipe)["uniform"]
+    saliency = series.saliency(uniform, saliency_keys())
+    np.save(options.out / "saliency.npy", saliency.astype(np.float32))
+    recipes = recipes_in(options.out, series.recipe)
+    for keys in (training_keys(options.sequences), validation_keys()):
+        series.frames(_folder(options), recipes, keys)
+    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    jobs = [(series, variant, seed, options) for seed in options.seeds for variant in VARIANTS]
+    with get_context("spawn").Pool(2) as pool:
+        done = pool.starmap(run, jobs, chunksize=1)
+    results = {v: [result for figures, result in done if figures["variant"] == v] for v in VARIANTS}
+    record: dict[str, Any] = {
+        "command": f"python -m {series.module} {shlex.join(sys.argv[1:])}",
+        "machine": machine(),
+        "frames": len(validation_keys()),
+        "runs": [figures for figures, _ in done],
+        **series.compare(results),
+    }
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    record["seconds"] = time.time() - began
+    record["cpu_seconds"] = time.process_time() + children.ru_utime + children.ru_stime
+    (options.work / "training.json").write_text(json.dumps(record, indent=1))
+    (options.out / "README.md").write_text(series.readme(record))
+    print(series.readme(record))
+
+
+def _options(series: Series) -> argparse.Namespace:
+    name = series.module.rpartition(".")[2]
+    parser = argparse.ArgumentParser(description=series.description)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path(f"build/train-{name}"), help="logs and other networks"
+    )
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
+    parser.add_argument("--sequences", type=int, default=SPLITS["train"][1])
+    parser.add_argument("--epochs", type=float, default=series.epochs)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first, the networks ship"
+    )
+    return parser.parse_args()
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    return Path(options.cache or options.work / "frames")
