@@ -60,8 +60,8 @@ def letters(picture: Frame, text: str, area: Area, colour: Colour, unit: int) ->
 
 
 def caption(picture: Frame, text: str, unit: int) -> None:
-    """Black text on white in the upper left corner."""
-    area = place(picture, text, (4 * unit, 18 * unit), unit)
+    """Black text on white in the lower left corner: legends stand in the upper one."""
+    area = place(picture, text, (4 * unit, picture.shape[0] - 4 * unit), unit)
     write(picture, text, area, (255, 255, 255), unit)
 
 
