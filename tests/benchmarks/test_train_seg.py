@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lzu_benchmarks.scenes import LABELS, Sequence, render  # noqa: E402
-from lzu_benchmarks.segmentation import SegmentationEvaluation, summarise  # noqa: E402
+from lzu_benchmarks.segmentation import SegmentationEvaluation, class_iou, summarise  # noqa: E402
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency  # noqa: E402
 from lzu_benchmarks.train.seg import (  # noqa: E402
     SERIES,
@@ -24,6 +24,7 @@ from lzu_benchmarks.train.seg_figures import (  # noqa: E402
     bootstrap_difference,
     compare,
     readme,
+    third_values,
     values,
     whole,
 )
@@ -141,6 +142,19 @@ def test_values_are_those_of_the_evaluation() -> None:
     assert set(found) == {*COLUMNS, *LABELS}
 
 
+def test_thirds_are_compared_class_by_class_where_there_is_enough_of_a_class() -> None:
+    counts = random_counts(0, 0.7)
+    lower = 100 * class_iou(counts.sum(axis=0)[-1])[LABELS.index("car")]
+    assert third_values(counts.sum(axis=0))["car, lower"] == pytest.approx(lower)
+    counts *= 10
+    counts[:, -1, LABELS.index("pole")] = 0
+    counts[0, -1, LABELS.index("pole"), 0] = 1
+    found = compare({"uniform": [counts], "fixed": [counts]})
+    assert found["rare"] == {"upper": [], "middle": [], "lower": ["pole"]}
+    assert "car, lower" in found["third_gain"]
+    assert "pole, lower" not in found["third_gain"]
+
+
 def test_bootstrap_pairs_runs_and_holds_the_difference() -> None:
     baseline = [random_counts(0, 0.5), random_counts(1, 0.6)]
     candidate = [random_counts(0, 0.7), random_counts(1, 0.8)]
@@ -171,7 +185,10 @@ def test_readme_names_what_is_not_shown_and_what_it_costs() -> None:
     record["gain"]["mIoU_lower"] = {
         "difference": -1.5, "low": -2.0, "high": -1.0, "resamples": 9, "groups": 5,
     }  # fmt: skip
-    assert "fixed is worse in: mIoU_lower." in readme(record)
+    record["third_gain"] = {"sidewalk, lower": record["gain"]["mIoU_lower"]}
+    text = readme(record)
+    assert "fixed is worse in: mIoU_lower." in text
+    assert "worse in: sidewalk, lower -1.50 [-2.00, -1.00]" in text
 
 
 @pytest.mark.parametrize(("variant", "least"), [("uniform", 40), ("fixed", 40)])

@@ -1,6 +1,6 @@
 """Figures of the trained demonstration models of segmentation, and the README beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from lzu_benchmarks.segmentation import BANDS, REGIONS, Counts, class_iou, summa
 from lzu_export.recipes.schema import Variant
 
 COLUMNS = ("mIoU", *(f"mIoU_{name}" for name in REGIONS))
+RARE = 1e-3
+"""Share of a third's pixels below which a class is rare there."""
+
 Values = dict[str, NDArray[np.float64]]
 
 
@@ -37,10 +40,25 @@ def values(counts: NDArray[Any]) -> Values:
     return found | {name: classes[..., i] for i, name in enumerate(LABELS)}
 
 
+def third_values(counts: NDArray[Any]) -> Values:
+    """The IoU of every class within every third, in points; arguments as of `values`.
+
+    Returns:
+        Arrays (...) by names such as `car, lower`.
+    """
+    thirds = 100 * class_iou(counts[..., -len(BANDS) :, :, :])
+    return {
+        f"{name}, {band}": thirds[..., b, i]
+        for b, band in enumerate(BANDS)
+        for i, name in enumerate(LABELS)
+    }
+
+
 def bootstrap_difference(
     baseline: Sequence[Counts],
     candidate: Sequence[Counts],
     *,
+    of: Callable[[NDArray[Any]], Values] = values,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -53,12 +71,13 @@ def bootstrap_difference(
     Args:
         baseline: of each run, counts (sequences, regions, classes, classes + 1).
         candidate: as many of the other model, on the same sequences.
+        of: what is compared; where it is nan in all drawn sets, so is the interval.
         resamples: number of drawn sets.
         seed: of the drawing.
         level: share of the drawn differences that an interval holds.
 
     Returns:
-        An interval for every name of `values`.
+        An interval for every name of `of`.
     """
     sequences = len(baseline[0])
     random = np.random.Generator(np.random.PCG64(seed))
@@ -68,7 +87,7 @@ def bootstrap_difference(
     times = np.concatenate([np.ones((1, sequences), times.dtype), times])
     mean: Values = {}
     for one, two in zip(baseline, candidate, strict=True):
-        first, second = (values(np.tensordot(times, each, axes=1)) for each in (one, two))
+        first, second = (of(np.tensordot(times, each, axes=1)) for each in (one, two))
         for name, value in first.items():
             mean[name] = mean.get(name, 0.0) + (second[name] - value) / len(baseline)
     tail = 100 * (1 - level) / 2
@@ -84,7 +103,7 @@ def compare(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
 
     Returns:
         Number of sequences; IoU of `classes` by variant and run; `gain` of every column and class
-        with its bootstrap interval.
+        with its bootstrap interval; by third the `rare` classes, and the `third_gain` of others.
     """
     gain = bootstrap_difference(counts["uniform"], counts["fixed"])
     classes = {
@@ -98,7 +117,29 @@ def compare(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
         "sequences": len(counts["uniform"][0]),
         "classes": {v: [{n: each[n] for n in LABELS} for each in f] for v, f in classes.items()},
         "gain": {name: vars(interval) for name, interval in gain.items()},
+        **_thirds(counts),
     }
+
+
+def _thirds(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
+    pixels = counts["uniform"][0].sum(axis=(0, -1))[-len(BANDS) :]
+    share = pixels / pixels.sum(axis=1, keepdims=True)
+    kept = [
+        f"{name}, {band}"
+        for band, shares in zip(BANDS, share, strict=True)
+        for name, part in zip(LABELS, shares, strict=True)
+        if part >= RARE
+    ]
+    gain = bootstrap_difference(
+        counts["uniform"],
+        counts["fixed"],
+        of=lambda drawn: {n: v for n, v in third_values(drawn).items() if n in kept},
+    )
+    rare = {
+        band: [n for n, part in zip(LABELS, shares, strict=True) if 0 < part < RARE]
+        for band, shares in zip(BANDS, share, strict=True)
+    }
+    return {"rare": rare, "third_gain": {name: vars(gain[name]) for name in kept}}
 
 
 def readme(record: Mapping[str, Any]) -> str:
@@ -141,6 +182,7 @@ def readme(record: Mapping[str, Any]) -> str:
             *_class_table(record),
             "",
             *_verdict(record["gain"]),
+            *_thirds_verdict(record),
             "",
         ]
     )
@@ -180,6 +222,21 @@ def _verdict(gain: Mapping[str, Mapping[str, float]]) -> list[str]:
         "Not beyond the interval, so not shown either way, is the difference in": still_open,
     }
     return [f"- {words}: {', '.join(names) or 'nothing'}." for words, names in said.items()]
+
+
+def _thirds_verdict(record: Mapping[str, Any]) -> list[str]:
+    """What single classes lose within the thirds, and which ones make the thirds' means unsure."""
+    worse = [
+        f"{name} {_gain(each)}" for name, each in record["third_gain"].items() if each["high"] < 0
+    ]
+    rare = [f"{band}: {', '.join(names)}" for band, names in record["rare"].items() if names]
+    return [
+        "- Class by class within the thirds, rare classes left out, fixed is beyond the interval "
+        f"worse in: {'; '.join(worse) or 'nothing'}.",
+        f"- Rare are classes of less than {100 * RARE:g} % of a third's pixels "
+        f"({'; '.join(rare) or 'none'}). They move the mean of a third as much as "
+        "any other class and make its interval wide.",
+    ]
 
 
 def _mean(found: Sequence[float]) -> str:
