@@ -12,15 +12,17 @@ from lzu_export.errors import LzuError
 from lzu_export.models.trace import OPSET, trace
 from lzu_export.models.zoom import ZoomedModel
 from lzu_export.recipes import Recipe, list_recipes, load_recipe
-from lzu_export.tasks.pytorch import assemble
+from lzu_export.recipes.schema import Det3dRecipe, DetRecipe, SegRecipe
+from lzu_export.tasks.pytorch import assemble, model_inputs
 from lzu_export.tasks.warps import make_warp
 from samples import run_onnx, saliency_file, tiny_recipe
 
 
 def traced(recipe: Recipe) -> tuple[ZoomedModel, onnx.ModelProto]:
     module = assemble(recipe, make_warp(recipe), from_source=True)
-    frame = torch.zeros((recipe.batch, *recipe.source, 3), dtype=torch.uint8)
-    return module, trace(module, frame, "frame", module.output_names)
+    specs = model_inputs(recipe, from_source=True)
+    examples = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs]
+    return module, trace(module, examples, [spec.name for spec in specs], module.output_names)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,13 @@ def test_every_recipe_and_scale_traces(name: str, scale: float, tmp_path: Path) 
     }
     for i, level in enumerate(recipe.levels):
         assert shapes[f"level_{i}"][2:] == list(level.size)
-    assert shapes["boxes"] == [recipe.batch, sum(recipe.candidates), 4]
+        assert shapes[f"unzoomed_{i}"][2:] == [n * recipe.unzoom_scale for n in level.size]
+    if isinstance(recipe, SegRecipe):
+        assert shapes["labels"] == [recipe.batch, *recipe.view]
+        return
+    assert isinstance(recipe, DetRecipe | Det3dRecipe)
+    width = 9 if isinstance(recipe, Det3dRecipe) else 4
+    assert shapes["boxes"] == [recipe.batch, sum(recipe.candidates), width]
 
 
 class Deformed(nn.Module):
