@@ -9,7 +9,7 @@ from lzu_export.errors import LzuError
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.bundle import WARP_FILE
-from lzu_export.runtime.cameras import Cameras
+from lzu_export.runtime.cameras import Cameras, check_cameras
 from lzu_export.runtime.manifest import Manifest, check_file
 from lzu_export.runtime.predictor import Shot, fit
 from lzu_export.runtime.preprocess import check_frame
@@ -42,6 +42,7 @@ def live_references(
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = stored_warp(dict(arrays))
     predictor = torch_predictor(recipe, warp)
+    check_cameras(predictor, cameras)
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
         fitting = fit(frame, recipe.source) if resize else frame

@@ -15,7 +15,7 @@ import cv2
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import load
-from lzu_export.runtime.cameras import Camera, Cameras
+from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame, check_frame
@@ -58,7 +58,7 @@ def apply(
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
     predictor = load(bundle, resize=resize)
-    _check_cameras(predictor, cameras)
+    check_cameras(predictor, cameras)
     reader = frames(source)
     _spare(source, out)
     images: list[dict[str, Any]] = []
@@ -91,16 +91,6 @@ def apply(
 
 
 draw_warp = show_warp  # the argument of `apply` has the name of the option
-
-
-def _check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
-    if predictor.needs_camera and cameras is None:
-        raise LzuError(
-            "boxes in space need the camera: give --cameras FILE, its calibration (JSON with "
-            "cam2img, 3 x 3)"
-        )
-    if cameras is not None and not predictor.needs_camera:
-        raise LzuError(f"task {predictor.recipe.task} needs no camera; leave --cameras out")
 
 
 def _predict(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.predictor import Predictor
 
 FORMAT = (
     'give JSON with "cam2img" (3 x 3) for all frames, or "cameras": a name for each with its '
@@ -57,6 +58,21 @@ class Cameras:
                 f"{', '.join(sorted(self.by_file)[:3])}{', ...' if len(self.by_file) > 3 else ''}"
             )
         return camera
+
+
+def check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
+    """Refuse frames without cameras where the task needs them, and cameras in vain.
+
+    Raises:
+        LzuError: either is the case.
+    """
+    if predictor.needs_camera and cameras is None:
+        raise LzuError(
+            "boxes in space need the camera: give --cameras FILE, its calibration (JSON with "
+            "cam2img, 3 x 3)"
+        )
+    if cameras is not None and not predictor.needs_camera:
+        raise LzuError(f"task {predictor.recipe.task} needs no camera; leave --cameras out")
 
 
 def read_cameras(path: Path) -> Cameras:

@@ -170,6 +170,36 @@ def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> 
     assert cv2.imread(str(out / "0.png")).shape[1] > 160  # the view from above beside it
 
 
+def test_live_verification_takes_the_cameras_of_its_frames(
+    tiny_det3d_bundle: Path, tmp_path: Path
+) -> None:
+    """Of another size, too: the camera is scaled with the frame."""
+    from lzu_export.live import live_references
+    from lzu_export.runtime.cameras import read_cameras
+    from lzu_export.runtime.manifest import read_manifest
+    from lzu_export.verify import verify_bundle
+
+    manifest = read_manifest(tiny_det3d_bundle)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "0.png"), noise_frame((192, 320), 0))
+    with pytest.raises(LzuError, match="give --cameras FILE"):
+        live_references(tiny_det3d_bundle, manifest, frames, None, 1, resize=True)
+    double = [[240.0, 0, 159.5], [0, 240, 95.5], [0, 0, 1]]
+    (tmp_path / "camera.json").write_text(json.dumps({"cam2img": double}))
+    cameras = read_cameras(tmp_path / "camera.json")
+    (reference,) = live_references(
+        tiny_det3d_bundle, manifest, frames, None, 1, resize=True, cameras=cameras
+    )
+    made, session = detector(tmp_path)
+    made(noise_frame((96, 160), 0), K)
+    np.testing.assert_allclose(
+        reference.inputs["cam2img"][0], session.given["cam2img"][0], rtol=1e-5
+    )
+    drift = verify_bundle(tiny_det3d_bundle, manifest, manifest.engines[0], [reference])
+    assert drift.status == "passed"
+
+
 def test_a_camera_in_vain_is_refused(tiny_seg_bundle: Path, tmp_path: Path) -> None:
     from lzu_export.progress import Reporter
     from lzu_export.runtime.apply import apply
