@@ -1,5 +1,6 @@
 """What runs one engine of a bundle, whatever its task: shots in, the task's predictions out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +28,7 @@ class Shot(NamedTuple):
     that of their centre."""
 
 
-class Predictor:
+class Predictor(ABC):
     """Runs one engine on frames; a subclass for each task makes predictions of its outputs."""
 
     needs_camera: ClassVar[bool] = False
@@ -91,9 +92,9 @@ class Predictor:
             )
         return {}
 
+    @abstractmethod
     def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Any:
         """Make one frame's prediction; `size` is the frame's, for those that were resized."""
-        raise NotImplementedError
 
     @cached_property
     def zoom_taps(self) -> tuple[Taps, Taps]:
