@@ -41,12 +41,14 @@ def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDA
 
     Returns:
         The largest margin among differing choices; 0 where all are equal, infinite where shapes
-        differ.
+        differ or a margin is NaN.
     """
     if value.shape != reference.shape or margins.shape != reference.shape:
         return float("inf")
-    differs = value != reference
-    return float(margins[differs].max()) if differs.any() else 0.0
+    excuses = margins[value != reference]
+    if np.isnan(excuses).any():  # which a comparison would take for small
+        return float("inf")
+    return float(excuses.max(initial=0.0))
 
 
 def candidate_difference(

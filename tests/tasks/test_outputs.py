@@ -144,3 +144,40 @@ def test_logits_are_compared_where_they_are_an_output(tmp_path: Path) -> None:
     value = {**reference, "logits": reference["logits"] + np.float32(0.01)}
     found = compare_outputs(recipe, value, reference)
     assert found == {"labels": 0.0, "logits": pytest.approx(0.01, rel=1e-3)}
+
+
+@given(st.integers(0, 10_000))
+def test_ties_are_excused_and_nothing_else(seed: int) -> None:
+    """Attributes and headings that fall otherwise cost the worst of their own margins."""
+    generator = np.random.default_rng(seed)
+    reference = candidates(seed)
+    reference["margins"] = np.float32(generator.choice([1e-7, 1e-5, 0.3], (7, 2)))
+    other, turned = generator.random((2, 7)) < 0.4
+    value = {name: reference[name].copy() for name in OUTPUTS}
+    value["attributes"][other] = (value["attributes"][other] + 1) % 3
+    value["boxes"][turned, 6] += generator.choice([-1, 1, 3]) * np.float32(np.pi)
+    found = difference(value, reference)
+    assert found["scores"] == 0
+    assert found["attributes"] == max([0.0, *reference["margins"][other, 0]])
+    headings = max([0.0, *reference["margins"][turned, 1]])
+    assert found["boxes"] == pytest.approx(headings, abs=5e-6)
+
+
+def test_margins_that_are_not_numbers_excuse_nothing(tmp_path: Path) -> None:
+    """They come of outputs that are not."""
+    assert choice_difference(np.array([1]), np.array([0]), np.array([np.nan])) == np.inf
+    recipe = tiny_recipe(tmp_path, "seg")
+    reference = {
+        "labels": np.zeros((1, 96, 160), np.int32),
+        "margins": np.full((1, 96, 160), np.nan, np.float32),
+    }
+    assert compare_outputs(recipe, {"labels": reference["labels"] + 1}, reference) == {
+        "labels": np.inf
+    }
+    for column, name in ((0, "attributes"), (1, "boxes")):
+        unknown = candidates()
+        unknown["margins"][2, column] = np.nan
+        value = candidates()
+        value["attributes"][2] = (value["attributes"][2] + 1) % 3
+        value["boxes"][2, 6] += np.pi
+        assert difference(value, unknown)[name] == np.inf
