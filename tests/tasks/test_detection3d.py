@@ -101,9 +101,9 @@ def test_candidates_of_all_levels_are_the_outputs(tmp_path: Path) -> None:
             (2, width, 2, 3),
         ]
     assert values[-1].dtype == torch.int32
-    margins = model.margins(
-        dict(zip(model.output_names, values, strict=True)), *camera_of(recipe)
-    )["margins"]
+    margins = model.margins(dict(zip(model.output_names, values, strict=True)), *camera_of(recipe))[
+        "margins"
+    ]
     assert margins.shape == (2, 60, 2)
     assert (margins >= 0).all()
 
