@@ -1,0 +1,103 @@
+"""Opening a bundle: at once, without torch, and only what is whole and runs here."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime import Detector, Detector3d, Segmenter, load
+from lzu_export.runtime.bundle import PREDICTORS, open_session
+from lzu_export.runtime.manifest import read_manifest
+
+SECONDS = 1.0
+"""A device shall be ready within this time after its program starts."""
+
+LOAD = """
+import json, sys, time
+start = time.perf_counter()
+from lzu_export.runtime import Shot, load
+imported = time.perf_counter()
+predictor = load(sys.argv[1])
+loaded = time.perf_counter()
+import numpy as np
+camera = np.diag([90.0, 90, 1]) if predictor.needs_camera else None
+predictor.run([Shot(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
+ran = time.perf_counter()
+heavy = [m for m in ("torch", "onnx", "matplotlib", "typer", "rich") if m in sys.modules]
+print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))
+"""
+
+BUNDLES = {"det": "tiny_bundle", "seg": "tiny_seg_bundle", "det3d": "tiny_det3d_bundle"}
+"""Fixtures of the tasks' bundles."""
+
+
+@pytest.mark.parametrize("task", ["det", "seg", "det3d"])
+def test_loads_fast_and_without_torch(task: str, request: pytest.FixtureRequest) -> None:
+    """Import plus load, the best of three fresh processes."""
+    splits = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD, str(request.getfixturevalue(BUNDLES[task]))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported, loaded, ran, heavy = json.loads(done.stdout)
+        assert heavy == []
+        splits.append((imported + loaded, imported, loaded, ran))
+    total, imported, loaded, ran = min(splits)
+    print(f"import {imported:.2f} s + load {loaded:.2f} s = {total:.2f} s, first frame {ran:.3f} s")
+    assert total < SECONDS
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [("det", Detector), ("seg", Segmenter), ("det3d", Detector3d)]
+)
+def test_a_bundle_opens_as_its_task_s_predictor(
+    task: str, kind: type, request: pytest.FixtureRequest
+) -> None:
+    """With what the manifest says of it, and the warp it was exported with."""
+    folder = request.getfixturevalue(BUNDLES[task])
+    predictor = load(folder, resize=True, threads=1)
+    assert type(predictor) is kind is PREDICTORS[task]
+    assert predictor.recipe == read_manifest(folder).recipe
+    assert predictor.classes == predictor.recipe.classes
+    assert predictor.resize
+    assert predictor.needs_camera == (task == "det3d")
+    names = {"det": ["frame"], "seg": ["frame"], "det3d": ["frame", "cam2img", "img2cam"]}
+    assert [spec.name for spec in predictor.session.inputs] == names[task]
+    assert predictor.warp["zoom_rows"].shape == (4, predictor.recipe.canvas[0])
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    """Naming what is missing."""
+    with pytest.raises(LzuError, match=r"no bundle: it has no manifest\.json; give a folder that"):
+        load(tmp_path)
+
+
+def test_unknown_engines_are_refused(tiny_bundle: Path) -> None:
+    """With those that are there."""
+    for asked in ({"target": "tensorrt-rtx"}, {"precision": "int8"}):
+        with pytest.raises(LzuError, match="it has onnxruntime fp32"):
+            load(tiny_bundle, **asked)
+
+
+@pytest.mark.parametrize("name", ["model.fp32.onnxruntime.onnx", "warp.npz"])
+def test_changed_files_are_refused(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
+    """Before anything is opened."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    with (bundle / name).open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(LzuError, match=f"{name} was changed after the export"):
+        load(bundle)
+
+
+def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
+    """This release has no session for them."""
+    (engine,) = read_manifest(tiny_bundle).engines
+    with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):
+        open_session(engine.model_copy(update={"target": "tensorrt-rtx"}), tiny_bundle)

@@ -1,0 +1,144 @@
+"""What all predictors do alike: frames checked, fitted and zoomed, outputs shared out."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from lzu_export.engines.base import TensorSpec
+from lzu_export.errors import LzuError
+from lzu_export.runtime import Detections, Shot, load
+from lzu_export.runtime.predictor import Predictor, fit
+from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.tasks.warps import make_warp
+from samples import tiny_recipe
+
+
+class Numbers:
+    """A session that numbers the images of a batch, and keeps its inputs."""
+
+    provider = "fake"
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        self.given = dict(inputs)
+        numbers = np.arange(len(next(iter(inputs.values()))))
+        return {"number": numbers, "square": numbers[:, None] ** 2}
+
+
+class Probe(Predictor):
+    """Tells what it was given to finish."""
+
+    def finish(self, outputs: dict[str, Any], size: tuple[int, ...]) -> Any:
+        return {name: value.tolist() for name, value in outputs.items()}, size
+
+
+class WithCamera(Probe):
+    """Takes a camera as it is."""
+
+    needs_camera: ClassVar[bool] = True
+
+    def other_inputs(self, shots: Any) -> dict[str, Any]:
+        return {"camera": np.stack([shot.cam2img for shot in shots])}
+
+
+def probe(folder: Path, kind: type[Predictor] = Probe, **changes: Any) -> Any:
+    resize = changes.pop("resize", False)
+    recipe = tiny_recipe(folder, **changes)
+    session: Any = Numbers()
+    return kind(recipe, session, make_warp(recipe).arrays(), resize=resize)
+
+
+def shots(*seeds: int, size: tuple[int, int] = (96, 160)) -> list[Shot]:
+    return [Shot(noise_frame(size, seed)) for seed in seeds]
+
+
+def test_every_frame_gets_its_own_outputs_and_size(tmp_path: Path) -> None:
+    made = probe(tmp_path, batch=3, resize=True)
+    given = [*shots(1, 2), *shots(3, size=(48, 320))]
+    assert made.run(given) == [
+        ({"number": 0, "square": [0]}, (96, 160)),
+        ({"number": 1, "square": [1]}, (96, 160)),
+        ({"number": 2, "square": [4]}, (48, 320)),
+    ]
+    frames = made.session.given["frame"]
+    assert (frames.dtype, frames.shape) == (np.uint8, (3, 96, 160, 3))
+    np.testing.assert_array_equal(frames[1], given[1].frame)
+    np.testing.assert_array_equal(frames[2], cv2.resize(given[2].frame, (160, 96)))
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_no_more_and_no_fewer_frames_than_the_batch(number: int, tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=f"{number} frames were given but this bundle takes 2 at"):
+        probe(tmp_path, batch=2).run(shots(*range(number)))
+
+
+@pytest.mark.parametrize("resize", [False, True])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((96, 160), np.uint8),
+        np.zeros((96, 160, 4), np.uint8),
+        np.zeros((192, 160, 3), np.float32),
+        np.zeros((0, 160, 3), np.uint8),
+        "frame.png",
+        None,
+    ],
+)
+def test_unfit_frames_are_refused(resize: bool, frame: Any, tmp_path: Path) -> None:
+    """Also where sizes do not matter: a resize must not convert what it gets in silence."""
+    with pytest.raises(LzuError, match=r"^frame is "):
+        probe(tmp_path, resize=resize).run([Shot(frame)])
+
+
+def test_the_unfit_frame_of_a_batch_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=r"^frame 1 of the batch is 97x160 but this bundle takes"):
+        probe(tmp_path, batch=2).run([*shots(0), *shots(1, size=(97, 160))])
+
+
+def test_another_size_is_refused_with_both(tiny_bundle: Path) -> None:
+    """And the remedy."""
+    with pytest.raises(LzuError, match=r"frame is 97x160 but this bundle takes 96x160; bring"):
+        load(tiny_bundle)(np.zeros((97, 160, 3), np.uint8))
+    assert isinstance(load(tiny_bundle, resize=True)(np.zeros((97, 160, 3), np.uint8)), Detections)
+
+
+def test_the_host_zooms_where_the_engine_does_not(tmp_path: Path) -> None:
+    """To the padded canvas, from the crop alone."""
+    made = probe(tmp_path, input="zoomed", crop=[64, 96])
+    (shot,) = shots(0)
+    made.run([shot])
+    image = made.session.given["image"]
+    assert (image.dtype, image.shape) == (np.float32, (1, 3, 32, 64))
+    assert not image[:, :, :, 48:].any()
+    around = shot.frame.copy()
+    around[:16], around[80:], around[:, :32], around[:, 128:] = 0, 255, 9, 99
+    made.run([Shot(around)])
+    np.testing.assert_array_equal(made.session.given["image"], image)
+
+
+def test_cameras_go_to_the_tasks_that_take_them(tmp_path: Path) -> None:
+    (shot,) = shots(0)
+    with_camera = shot._replace(cam2img=np.eye(3))
+    made = probe(tmp_path, WithCamera)
+    made.run([with_camera])
+    assert list(made.session.given) == ["frame", "camera"]
+    with pytest.raises(LzuError, match="task det takes no camera matrix; leave it out"):
+        probe(tmp_path).run([with_camera])
+
+
+def test_a_frame_that_fits_is_not_copied() -> None:
+    frame = noise_frame((24, 32), 0)
+    assert fit(frame, (24, 32)) is frame
+    assert fit(frame, (12, 8)).shape == (12, 8, 3)
+
+
+def test_taps_of_the_zoom_are_made_once(tmp_path: Path) -> None:
+    made = probe(tmp_path, crop=[64, 96])
+    rows, cols = made.zoom_taps
+    assert made.zoom_taps[0] is rows
+    assert (rows.lines.shape[1], cols.lines.shape[1]) == made.recipe.canvas
+    assert (rows.lines.max(), cols.lines.max()) == (63, 95)
