@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from lzu_export.errors import LzuError
+from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.tasks.assemble import randomise, to_canvas
 from lzu_export.tasks.pytorch import assemble, noise_frame
@@ -82,3 +84,54 @@ def test_untrained_weights_are_of_a_seed_and_sane(task: str, tmp_path: Path) -> 
     other = assemble(recipe, make_warp(recipe), from_source=True).model
     randomise(other, seed=1)
     assert any(not torch.equal(v, first[n]) for n, v in other.state_dict().items())
+
+
+TASKS = ["det", "seg", "det3d"]
+
+
+def trained(folder: Path, task: str, **model: Any) -> Path:
+    """A checkpoint of a tiny recipe of this task, but for fields of its model."""
+    classes = [f"class {i}" for i in range(model.get("num_classes", 2))]
+    recipe = tiny_recipe(folder, task, model=model, classes=classes)
+    path = folder / "trained.pth"
+    save_checkpoint(
+        path, assemble(recipe, make_warp(recipe), from_source=False).model.state_dict(), half=False
+    )
+    return path
+
+
+def refusal(folder: Path, task: str, checkpoint: Path) -> str:
+    recipe = tiny_recipe(folder, task, checkpoint={"fixed": str(checkpoint)})
+    with pytest.raises(LzuError) as caught:
+        assemble(recipe, make_warp(recipe), from_source=True)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_s_weights_are_the_model_s(task: str, tmp_path: Path) -> None:
+    path = trained(tmp_path, task)
+    recipe = tiny_recipe(tmp_path, task, random_weights=99, checkpoint={"fixed": str(path)})
+    loaded = assemble(recipe, make_warp(recipe), from_source=True).model.state_dict()
+    for name, value in torch.load(path)["state_dict"].items():
+        assert torch.equal(loaded[name], value), name
+
+
+@pytest.mark.parametrize(("task", "other"), [(a, b) for a in TASKS for b in TASKS if a != b])
+def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path: Path) -> None:
+    message = refusal(tmp_path, task, trained(tmp_path, other))
+    assert "trained.pth does not fit the model, with tensors " in message
+    assert " missing (" in message
+    assert "set the recipe's model fields" in message
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_head_of_other_classes_is_refused(task: str, tmp_path: Path) -> None:
+    message = refusal(tmp_path, task, trained(tmp_path, task, num_classes=7))
+    assert "trained.pth has 7 classes, recipe has 2; list the classes it was trained" in message
+
+
+def test_a_head_of_other_attributes_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "det3d", trained(tmp_path, "det3d", num_attributes=5))
+    assert "bbox_head.conv_attr.weight (5, 8, 1, 1) instead of (3, 8, 1, 1)" in message

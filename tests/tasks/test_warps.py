@@ -210,11 +210,16 @@ def test_a_folder_of_label_maps_is_a_saliency(changes: dict[str, Any], tmp_path:
 
 def test_of_cityscapes_renderings_the_train_ids_are_taken(tmp_path: Path) -> None:
     folder = tmp_path / "gtFine"
-    label_maps(folder, suffix="_gtFine_labelTrainIds")
+    maps = label_maps(folder, suffix="_gtFine_labelTrainIds")
+    (folder / "aachen").mkdir()  # and below
+    (folder / "1_gtFine_labelTrainIds.png").rename(folder / "aachen" / "1_labelTrainIds.png")
     cv2.imwrite(str(folder / "0_gtFine_color.png"), np.zeros((96, 160, 3), np.uint8))
     cv2.imwrite(str(folder / "0_gtFine_labelIds.png"), np.full((96, 160), 33, np.uint8))
     recipe = tiny_recipe(tmp_path, "seg", warp={"saliency": str(folder)})
-    assert read_saliency(recipe).sum() == pytest.approx(1)
+    saliency = read_saliency(recipe)
+    assert saliency.sum() == pytest.approx(1)
+    wanted = [boundary_saliency(each, (7, 11), ignore=255) for each in maps]
+    np.testing.assert_allclose(saliency, np.mean(wanted, axis=0))
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,26 @@ def test_a_finer_unzoom_samples_between_the_cells(
             np.testing.assert_allclose(*ends, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_finer_unzoom_is_the_finer_level_s_positions_on_the_coarse_map(
+    scale: int, knots: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Each cell of it, between the level's own too: true pixels know no level."""
+    canvas, coarse = (60, 90), Level(8, (8, 12))
+    fine = Level(8 // scale, (8 * scale, 12 * scale))
+    positions = unzoom_positions(*knots, coarse, canvas, geometry="consistent", scale=scale)
+    wanted = unzoom_positions(*knots, fine, canvas, geometry="consistent")
+    for axis in range(2):
+        own, other = coarse.size[axis] - 1, fine.size[axis] - 1
+        pixel = 8 * (positions[axis] + 1) / 2 * own
+        np.testing.assert_allclose(pixel, fine.stride * (wanted[axis] + 1) / 2 * other, atol=1e-9)
+    published = unzoom_positions(*knots, coarse, canvas, geometry="published", scale=scale)
+    for mine, direct in zip(
+        published, unzoom_positions(*knots, fine, canvas, geometry="published"), strict=True
+    ):
+        np.testing.assert_array_equal(mine, direct)  # in both the ends are the image's
+
+
 def test_a_uniform_unzoom_of_twice_the_cells_is_in_phase() -> None:
     even = np.linspace(-1, 1, 9)
     (pair,) = unzoom_tables(
@@ -188,3 +208,29 @@ def test_labels_of_one_cell_are_everywhere() -> None:
     )
     assert (table_matrix(tables.rows, 1) == 1).all()
     assert tables.cols.shape == (4, 30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    step=st.sampled_from([2.0, 4.0, 8.0]),
+    canvas=st.integers(9, 60),
+    ratio=st.floats(0.4, 4),
+    slope=st.floats(-3, 3),
+)
+def test_in_phase_labels_are_exact_on_ramps(
+    step: float, canvas: int, ratio: float, slope: float
+) -> None:
+    """Up to the last cell, beyond which its value stays."""
+    cells, shown = int(-(-canvas // step)) + 1, int(canvas * ratio) + 1
+    tables = label_tables(
+        (cells, cells),
+        step,
+        (canvas, canvas),
+        (shown, shown),
+        canvas_step=(ratio, ratio),
+        upsampling="in-phase",
+    )
+    ramp = 1 + slope * step * np.arange(cells)
+    expected = 1 + slope * np.minimum(np.arange(shown) / ratio, step * (cells - 1))
+    np.testing.assert_allclose(table_matrix(tables.rows, cells) @ ramp, expected, atol=1e-4)
+    np.testing.assert_array_equal(tables.rows, tables.cols)
