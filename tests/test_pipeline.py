@@ -236,6 +236,10 @@ TASK_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "seg reduced": ("seg", {"reduce": 3, "batch": 2, "input": "zoomed"}),
     "seg backbone": ("seg", {"model": {"cut": "backbone"}, "warp": {"unzoom_scale": 1}}),
     "det3d": ("det3d", {"batch": 2}),
+    "seg published": (
+        "seg",
+        {"source_multiple": 64, "warp": {"geometry": "published", "unfilled": ["bottom"]}},
+    ),
     "det3d uniform": ("det3d", {"variant": "uniform", "sampler": "antialiased"}),
     "det3d published": (
         "det3d",
@@ -277,10 +281,36 @@ def test_every_task_is_exported_verified_and_run(case: str, tmp_path: Path) -> N
         if task == "seg":
             assert a.labels.shape == recipe.source
             assert (a.labels == b.labels).mean() > 0.999
+            np.testing.assert_array_equal(a.labels == 255, b.labels == 255)
+            assert (a.logits is not None) == ("logits" in wanted)
+            if a.logits is not None:
+                assert a.logits.shape == (2, *recipe.view)
+                np.testing.assert_allclose(a.logits, b.logits, atol=1e-3)
         else:
             assert len(a.scores) > 0
             np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-2)
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+            np.testing.assert_array_equal(a.labels, b.labels)
+            np.testing.assert_array_equal(a.attributes, b.attributes)
     assert export(recipe, tmp_path).status == "up to date"
+
+
+@pytest.mark.parametrize(
+    ("task", "other"), [("seg", "det"), ("det3d", "seg"), ("det", "det3d"), ("det3d", "det")]
+)
+def test_a_checkpoint_of_another_task_becomes_no_bundle(
+    task: str, other: str, tmp_path: Path
+) -> None:
+    from lzu_export.models.checkpoint import save_checkpoint
+    from lzu_export.tasks.pytorch import assemble
+
+    made = tiny_recipe(tmp_path, other)
+    model = assemble(made, make_warp(made), from_source=False).model
+    save_checkpoint(tmp_path / "other.pth", model.state_dict())
+    recipe = tiny_recipe(tmp_path, task, checkpoint={"fixed": str(tmp_path / "other.pth")})
+    message = refused(lambda: export(recipe, tmp_path))
+    assert "other.pth does not fit the model, with tensors " in message
+    assert not (tmp_path / task / f"tiny-{recipe.label}").exists()
 
 
 @pytest.mark.parametrize("task", ["seg", "det3d"])

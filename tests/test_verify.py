@@ -212,3 +212,97 @@ def test_coinciding_boxes_are_told_by_their_scores() -> None:
     value = {**reference, "boxes": shifted}
     found = candidate_difference(value, reference, [Cut(3, 30), Cut(3, 30)], floor=0.05)
     assert found["scores"] < 1e-6
+
+
+BUNDLES = {"seg": "tiny_seg_bundle", "det3d": "tiny_det3d_bundle"}
+OUTPUTS = {"seg": ["labels"], "det3d": ["boxes", "scores", "attributes"]}
+
+
+def copy_of(task: str, request: pytest.FixtureRequest, folder: Path) -> Path:
+    return Path(shutil.copytree(request.getfixturevalue(BUNDLES[task]), folder / task))
+
+
+@pytest.mark.parametrize("task", BUNDLES)
+def test_bundles_of_all_tasks_pass_again(
+    task: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle = copy_of(task, request, tmp_path)
+    drift = verify(bundle)
+    assert (drift.status, first_drift(drift)) == ("passed", None)
+    assert drift == read_manifest(bundle).drift[0]
+    assert list(drift.outputs) == OUTPUTS[task]
+    assert max({**drift.arrows, **drift.outputs}.values()) < 5e-5
+
+
+@pytest.mark.parametrize(
+    ("task", "weight", "first"),
+    [
+        ("seg", "neck.fpn_convs.0.conv.weight", "level_0"),
+        ("seg", "decode_head.conv_seg.weight", "logits_0"),
+        ("det3d", "neck.fpn_convs.2.conv.weight", "level_2"),
+        ("det3d", "bbox_head.conv_attr.weight", "attr_0"),
+        ("det3d", "bbox_head.conv_regs.3.weight", "bbox_0"),
+        ("det3d", "bbox_head.conv_centerness.weight", "centerness_0"),
+        ("det3d", "bbox_head.conv_dir_cls.weight", "dir_0"),
+    ],
+)
+def test_the_first_arrow_of_any_task_that_differs_is_named(
+    task: str, weight: str, first: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle = copy_of(task, request, tmp_path)
+    scale_weight(bundle, CANONICAL, weight, 1.01)
+    drift = verify(bundle)
+    assert (drift.status, first_drift(drift)) == ("drifted", first)
+
+
+@pytest.mark.parametrize(
+    ("task", "bias", "step", "first"),
+    [
+        ("seg", "decode_head.conv_seg.bias", [0.0, 0.1], "labels"),
+        ("det3d", "bbox_head.conv_attr.bias", [0.0, 0.0, 50.0], "attributes"),
+        ("det3d", "bbox_head.conv_dir_cls.bias", [0.0, 50.0], "boxes"),
+        ("det3d", "bbox_head.conv_regs.3.bias", [0.05], "boxes"),
+        ("det3d", "bbox_head.conv_regs.4.bias", [0.05, 0.0], "boxes"),
+        ("det3d", "bbox_head.conv_cls.bias", [0.0, 0.001], "boxes"),  # none has a partner
+    ],
+    ids=["class", "attribute", "heading", "rotation", "velocity", "score"],
+)
+def test_the_shipped_engine_of_any_task_is_held_at_its_outputs(
+    task: str,
+    bias: str,
+    step: list[float],
+    first: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """Also where it only chooses otherwise: its class, attribute or heading."""
+    bundle = copy_of(task, request, tmp_path)
+    model = onnx.load(bundle / SHIPPED)
+    (tensor,) = (each for each in model.graph.initializer if each.name.endswith(bias))
+    moved = numpy_helper.to_array(tensor) + np.array(step, np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    onnx.save(model, bundle / SHIPPED)
+    seal(bundle, SHIPPED)
+    drift = verify(bundle)
+    assert (drift.status, first_drift(drift)) == ("drifted", first)
+    assert max(drift.arrows.values()) < 5e-5
+
+
+@pytest.mark.parametrize(("task", "name"), [("seg", "labels"), ("det3d", "attributes")])
+def test_only_choices_without_a_margin_are_excused(
+    task: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The same other choice passes as a tie, fails beyond the limit and where nothing is known."""
+    bundle = copy_of(task, request, tmp_path)
+    manifest = read_manifest(bundle)
+    references = read_reference(bundle / "reference.npz")
+    outputs = references[0].outputs
+    place = (0, 40, 70) if task == "seg" else (0, int(outputs["scores"][0].max(axis=1).argmax()))
+    outputs[name][place] = (outputs[name][place] + 1) % (2 if task == "seg" else 3)
+    margin = place if task == "seg" else (*place, 0)
+    limit = manifest.drift[0].limit
+    for value, status in ((0.9 * limit, "passed"), (1.1 * limit, "drifted"), (np.nan, "drifted")):
+        outputs["margins"][margin] = value
+        drift = verify_bundle(bundle, manifest, manifest.engines[0], references)
+        assert drift.status == status, value
+        assert first_drift(drift) == (None if status == "passed" else name)
