@@ -49,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "opencv": {"sampler": "opencv", "variant": "uniform", "input": "zoomed"},
     "batch 2": {"batch": 2},
     "published": {"warp": {"geometry": "published", "unfilled": ["bottom"]}},
+    "cropped": {"crop": [64, 128]},
 }
 
 

@@ -108,6 +108,16 @@ def test_boxes_end_at_the_frame(tiny_recipe: dict[str, Any]) -> None:
     np.testing.assert_array_equal(found.boxes, np.array([[0, 1, 80, 48]], np.float32))
 
 
+def test_boxes_end_at_the_crop(tiny_recipe: dict[str, Any]) -> None:
+    """Which lies around the frame's centre."""
+    session = one([[20, 10, 150, 90], [40, 20, 60, 40]], [0.9, 0.8], [0, 1])
+    cropped = {"crop": [64, 96], "postprocess": {"candidates_per_level": 10}}
+    found = detector(tiny_recipe, session, **cropped)(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.boxes, [[32, 16, 128, 80], [40, 20, 60, 40]])
+    found = detector(tiny_recipe, session, resize=True, **cropped)(noise_frame((192, 320), 0))
+    np.testing.assert_array_equal(found.boxes, [[64, 32, 256, 160], [80, 40, 120, 80]])
+
+
 def test_coco_results_match_the_detections() -> None:
     """x, y, width, height; categories counted from 1; plain numbers."""
     found = Detections(

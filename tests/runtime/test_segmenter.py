@@ -68,6 +68,22 @@ def test_a_frame_of_another_size_gets_the_nearest_labels(tmp_path: Path) -> None
         segmenter(tmp_path, labels)(noise_frame((48, 320), 0))
 
 
+@pytest.mark.parametrize("size", [(32, 53), (50, 100), (288, 480)])
+def test_the_nearest_labels_are_those_of_nearest_centres(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    """Edge on edge: a label map of a smaller frame is not shifted by half its pixel."""
+    labels = np.random.default_rng(1).integers(0, 2, (96, 160))
+    found = segmenter(tmp_path, labels, resize=True)(noise_frame(size, 0))
+    rows, cols = (
+        (np.arange(n) + 0.5) * source / n for n, source in zip(size, (96, 160), strict=True)
+    )
+    expected = labels[np.ix_(rows.astype(int), cols.astype(int))]
+    clear = np.ix_(rows % 1 != 0, cols % 1 != 0)  # on the edge of two pixels both are nearest
+    assert expected[clear].size > 0.8 * expected.size
+    np.testing.assert_array_equal(found.labels[clear], expected[clear])
+
+
 def test_a_camera_is_given_in_vain(tmp_path: Path) -> None:
     predictor = segmenter(tmp_path, np.zeros((96, 160)))
     with pytest.raises(LzuError, match="task seg takes no camera matrix; leave it out"):

@@ -13,7 +13,7 @@ from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.tasks.assemble import randomise, to_canvas
 from lzu_export.tasks.pytorch import assemble, noise_frame
-from lzu_export.tasks.warps import make_warp
+from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.tables import table_pixels
 from samples import relative, tiny_recipe
 
@@ -135,3 +135,18 @@ def test_a_head_of_other_classes_is_refused(task: str, tmp_path: Path) -> None:
 def test_a_head_of_other_attributes_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, "det3d", trained(tmp_path, "det3d", num_attributes=5))
     assert "bbox_head.conv_attr.weight (5, 8, 1, 1) instead of (3, 8, 1, 1)" in message
+
+
+def test_a_checkpoint_trained_with_another_warp_is_refused(tmp_path: Path) -> None:
+    """By what it remembers, before its weights are looked at."""
+    recipe = tiny_recipe(tmp_path)
+    warp = make_warp(recipe)
+    note = trained_note(recipe, warp.saliency)
+    save_checkpoint(tmp_path / "trained.pth", {"weight": torch.zeros(1)}, meta=note)
+    message = refusal(tmp_path, "det", tmp_path / "trained.pth")
+    assert "does not fit the model" in message
+    save_checkpoint(
+        tmp_path / "trained.pth", {"weight": torch.zeros(1)}, meta={**note, "fwhm": "40"}
+    )
+    message = refusal(tmp_path, "det", tmp_path / "trained.pth")
+    assert "trained.pth was trained with fwhm 40 but the recipe has 4; export it with" in message

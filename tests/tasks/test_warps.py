@@ -114,6 +114,16 @@ def test_a_saliency_of_boxes_scales_them_to_the_source(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_saliency(recipe), expected)
 
 
+def test_a_saliency_of_boxes_is_of_the_crop(tmp_path: Path) -> None:
+    """Boxes are counted from its corner, in its pixels."""
+    warp = {"saliency": str(annotations(tmp_path)), "bandwidth": 30}
+    recipe = tiny_recipe(tmp_path, warp=warp, crop=[64, 128])
+    assert recipe.corner == (16, 16)
+    boxes = np.array([[-6, 4, 24, 19], [84, 34, 104, 64.0]])
+    expected = box_saliency(boxes, (64, 128), (7, 11), amplitude=1.0, bandwidth=30)
+    np.testing.assert_allclose(read_saliency(recipe), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -250,6 +260,18 @@ def test_what_is_missing_is_said_in_the_task_s_words(tmp_path: Path) -> None:
     for task, words in (("seg", "folder of the training label maps"), ("det3d", "training boxes")):
         with pytest.raises(LzuError, match=words):
             make_warp(tiny_recipe(tmp_path, task, warp={"saliency": None}))
+
+
+def test_nothing_is_lost_where_nothing_is_warped(tmp_path: Path) -> None:
+    """The edges that the training code left unfilled are the fixed warp's."""
+    warp = {"geometry": "published", "unfilled": ["bottom"]}
+    filled = {}
+    for variant in ("uniform", "fixed"):
+        unzoom = make_warp(tiny_recipe(tmp_path, "seg", variant=variant, warp=warp)).unzoom
+        assert unzoom is not None
+        gains = [pair.rows[3] for pair in unzoom[0]]
+        filled[variant] = bool(gains[0][-1])
+    assert filled == {"uniform": True, "fixed": False}
 
 
 def test_weights_remember_how_fine_their_map_was(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Resample tables: positions packed without loss, antialiased rows, unfilled edges."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.models.matrices import resize_matrix
-from lzu_export.warp.geometry import Level, unzoom_positions
+from lzu_export.warp.geometry import Level, published_inverse_grid, unzoom_positions
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.sampling import antialias_support, axis_weights
 from lzu_export.warp.tables import (
@@ -172,6 +174,23 @@ def test_a_finer_unzoom_is_the_finer_level_s_positions_on_the_coarse_map(
         published, unzoom_positions(*knots, fine, canvas, geometry="published"), strict=True
     ):
         np.testing.assert_array_equal(mine, direct)  # in both the ends are the image's
+
+
+def test_unfilled_edges_of_a_finer_unzoom_copy_what_its_own_size_says(
+    knots: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """The sentinel is of the map that is filled, here of 4 x 4 cells."""
+    level, fine = Level(32, (2, 2)), Level(32, (4, 4))
+    edges: tuple[Any, ...] = ("bottom", "right")
+    pairs = unzoom_tables(*knots, level, (1, 1), geometry="published", unfilled=edges, scale=2)
+    assert len(pairs) == 3
+    x = np.random.default_rng(2).normal(size=(2, 2))
+    got = sum(table_matrix(p.rows, 2) @ x @ table_matrix(p.cols, 2).T for p in pairs)
+    grid = published_inverse_grid(*knots, fine, unfilled=edges)
+    for i, j in np.ndindex(4, 4):
+        cell_x, cell_y = grid[i, j]
+        weights = axis_weights([cell_y], 2)[0], axis_weights([cell_x], 2)[0]
+        assert got[i, j] == pytest.approx(weights[0] @ x @ weights[1], abs=1e-6)
 
 
 def test_a_uniform_unzoom_of_twice_the_cells_is_in_phase() -> None:
