@@ -80,7 +80,7 @@ def test_the_nearest_labels_are_those_of_nearest_centres(
     )
     expected = labels[np.ix_(rows.astype(int), cols.astype(int))]
     clear = np.ix_(rows % 1 != 0, cols % 1 != 0)  # on the edge of two pixels both are nearest
-    assert expected[clear].size > 0.8 * expected.size
+    assert expected[clear].size > 0.7 * expected.size
     np.testing.assert_array_equal(found.labels[clear], expected[clear])
 
 
