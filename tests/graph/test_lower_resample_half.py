@@ -9,7 +9,7 @@ import pytest
 from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import run_passes
 from lzu_export.warp.tables import table_matrix
-from tests.samples import random_tables, run_onnx, warp_model
+from samples import random_tables, run_onnx, warp_model
 
 SHAPE = (1, 4, 70, 90)
 BOUND = 2e-3
