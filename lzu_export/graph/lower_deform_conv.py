@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder
-from lzu_export.graph.passes import Pass
+from lzu_export.graph.passes import Pass, raise_opset
 from lzu_export.ops.taps import tap_positions
 
 Kind = Literal["deformconv", "gridsample", "taps", "gather"]
@@ -75,10 +75,7 @@ def lower_node(
     """
     if kind == "deformconv":
         node.domain = ""
-        graph.opset = max(graph.opset, OPSET)
-        for each in graph.import_domains or []:
-            if each.domain in ("", "ai.onnx"):
-                each.version = graph.opset
+        raise_opset(graph, OPSET)
         return
     y = node.outputs[0]
     build = _Builder(graph, node, {} if shared is None else shared)

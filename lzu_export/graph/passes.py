@@ -57,6 +57,15 @@ def run_passes(
     return exported, records
 
 
+def raise_opset(graph: gs.Graph, opset: int) -> None:
+    """Let a graph and its functions use the operators of `opset`, where theirs is older."""
+    for each in (graph, *graph.functions):
+        each.opset = max(each.opset, opset)
+        for imported in each.import_domains or []:
+            if imported.domain in ("", "ai.onnx"):
+                imported.version = each.opset
+
+
 def keep_outputs(names: Sequence[str]) -> Pass:
     """Make exactly these tensors the graph's outputs and drop what no longer matters."""
 

@@ -1,0 +1,119 @@
+"""Which part of a network a node belongs to: what precision it can bear depends on that.
+
+Convolutions divide a graph: what stands in front of the first ones prepares the image, what follows
+the last ones decodes. The last ones themselves are the predictions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+WEIGHT = ".weight"
+MODEL = "model."
+"""What the names of a traced network's weights begin with."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Names of nodes, by the part they belong to."""
+
+    preparation: frozenset[str]
+    """From the inputs to the first convolutions."""
+    decode: frozenset[str]
+    """Behind the last convolutions, or without a convolution before or behind them."""
+    predictions: frozenset[str]
+    """Convolutions that no other one follows."""
+    positions: frozenset[str]
+    """What computes where, and by what factor, deformable convolutions sample."""
+
+
+def is_convolution(node: gs.Node) -> bool:
+    """Whether the node is a convolution, deformable ones included."""
+    return (node.op, node.domain or "") in {("Conv", ""), ("DeformConv", "lzu")}
+
+
+def is_deformable(node: gs.Node) -> bool:
+    """Whether the node is a deformable convolution that is not lowered yet."""
+    return (node.op, node.domain) == ("DeformConv", "lzu")
+
+
+def layer_name(node: gs.Node) -> str:
+    """A layer's name in its checkpoint, such as `backbone.layer1.0.conv1`, else the node's."""
+    if is_convolution(node):
+        name = str(node.inputs[1].name)
+        if name.endswith(WEIGHT):
+            return name.removesuffix(WEIGHT).removeprefix(MODEL)
+    return str(node.name)
+
+
+def is_pooled_mean(node: gs.Node) -> bool:
+    """Whether a node averages many cells: a product with a constant matrix of fewer rows."""
+    if node.op != "MatMul" or node.outputs[0].shape is None:
+        return False
+    features = [tensor for tensor in node.inputs if not isinstance(tensor, gs.Constant)]
+    if len(features) != 1 or features[0].shape is None:
+        return False
+    return bool(np.prod(node.outputs[0].shape) < np.prod(features[0].shape))
+
+
+def anatomy(graph: gs.Graph) -> Anatomy:
+    """Tell the parts of a topologically sorted graph apart."""
+    after = _reach(graph.nodes, forwards=True)
+    before = _reach(graph.nodes[::-1], forwards=False)
+    fed = _fed(graph)
+    parts: dict[str, set[str]] = {"preparation": set(), "decode": set(), "predictions": set()}
+    for node in graph.nodes:
+        if is_convolution(node):
+            if node.name not in before:
+                parts["predictions"].add(node.name)
+        elif node.name not in before:
+            parts["decode"].add(node.name)
+        elif node.name not in after and node.name in fed:
+            parts["preparation"].add(node.name)
+    return Anatomy(
+        **{name: frozenset(part) for name, part in parts.items()},
+        positions=frozenset(_positions(graph)),
+    )
+
+
+def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
+    """Names of nodes that a convolution leads to (`forwards`), or that lead to one."""
+    reached: set[str] = set()
+    for node in nodes:
+        tensors = node.inputs if forwards else node.outputs
+        neighbours = (n for t in tensors for n in (t.inputs if forwards else t.outputs))
+        if any(is_convolution(n) or n.name in reached for n in neighbours):
+            reached.add(node.name)
+    return reached
+
+
+def _fed(graph: gs.Graph) -> set[str]:
+    """Names of nodes that compute something of an input, not of constants alone."""
+    inputs = {tensor.name for tensor in graph.inputs}
+    fed: set[str] = set()
+    for node in graph.nodes:
+        if any(
+            tensor.name in inputs or any(made_by.name in fed for made_by in tensor.inputs)
+            for tensor in node.inputs
+        ):
+            fed.add(node.name)
+    return fed
+
+
+def _positions(graph: gs.Graph) -> set[str]:
+    """From the offsets and masks of deformable convolutions back to the convolution they are of."""
+    found: set[str] = set()
+    waiting = [
+        tensor
+        for node in graph.nodes
+        if is_deformable(node)
+        for tensor in (node.inputs[2], node.inputs[4])
+    ]
+    while waiting:
+        for node in waiting.pop().inputs:
+            if node.name not in found:
+                found.add(node.name)
+                if not is_convolution(node):
+                    waiting += node.inputs
+    return found

@@ -1,0 +1,89 @@
+"""Half precision on a processor that has none: float32 that is rounded where a device would.
+
+ONNX Runtime's CPU has no float16 kernels for most operators: it computes in float32 and drops the
+casts in between, so that next to nothing of the rounding remains. This pass writes the same graph
+in float32 with every half-precision tensor rounded to its type and back, which ONNX Runtime keeps.
+
+A tensor that only feeds a QuantizeLinear is not rounded in between, nor is one on its way there
+through what fuses with it: INT8 kernels round once, from their float32 sums.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.graph.passes import Pass
+
+MOVERS = frozenset(
+    {"Relu", "MaxPool", "Reshape", "Transpose", "Slice", "Concat", "Gather", "Pad", "Identity"}
+)
+"""What gives numbers that it was given: they are rounded already."""
+FUSED = frozenset({"Relu", "Add"})
+"""What is computed with a convolution before its result is rounded or quantised."""
+
+
+def emulate_half() -> Pass:
+    """Write float16 and bfloat16 tensors as float32 ones that are rounded to them."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        graph.toposort()
+        halves = {id(t): t.dtype for node in graph.nodes for t in node.outputs if _is_half(t.dtype)}
+        outputs = {id(tensor) for tensor in graph.outputs}
+        for node in list(graph.nodes):
+            node.inputs = [_widened(tensor) for tensor in node.inputs]
+            if node.op == "Cast":
+                _widen_cast(node)
+            for tensor in node.outputs:
+                if id(tensor) not in halves:
+                    continue
+                half, tensor.dtype = halves[id(tensor)], np.float32
+                if _rounds(node, tensor, kept=id(tensor) in outputs):
+                    _round(graph, node, tensor, half)
+        return graph.cleanup().toposort()
+
+    return Pass("emulate-half", "float32, rounded where the target's tensors are", apply)
+
+
+def _is_half(dtype: Any) -> bool:
+    return dtype is not None and np.dtype(dtype).name in ("float16", "bfloat16")
+
+
+def _widened(tensor: gs.Tensor) -> gs.Tensor:
+    """Half-precision constants in float32, which holds them exactly."""
+    if isinstance(tensor, gs.Constant) and _is_half(tensor.dtype):
+        tensor.values = tensor.values.astype(np.float32)
+    return tensor
+
+
+def _widen_cast(node: gs.Node) -> None:
+    """A cast to or from half precision moves float32; to it, `_round` does the rounding."""
+    if node.attrs["to"] in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+        node.attrs["to"] = onnx.TensorProto.FLOAT
+
+
+def _rounds(node: gs.Node, tensor: gs.Variable, *, kept: bool) -> bool:
+    if node.op in MOVERS or node.op == "DequantizeLinear":
+        return False
+    return kept or not _is_fused(tensor)
+
+
+def _is_fused(tensor: gs.Variable) -> bool:
+    """Whether a tensor goes to a QuantizeLinear and nowhere else, at most through fused nodes."""
+    return bool(tensor.outputs) and all(
+        node.op == "QuantizeLinear" or (node.op in FUSED and _is_fused(node.outputs[0]))
+        for node in tensor.outputs
+    )
+
+
+def _round(graph: gs.Graph, node: gs.Node, tensor: gs.Variable, half: Any) -> None:
+    """Let the node make another tensor, of which this one is the rounding."""
+    exact = gs.Variable(f"{tensor.name}/exact", dtype=np.float32, shape=tensor.shape)
+    small = gs.Variable(f"{tensor.name}/rounded", dtype=half, shape=tensor.shape)
+    node.outputs[node.outputs.index(tensor)] = exact
+    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(half))
+    graph.nodes += [
+        gs.Node("Cast", f"{tensor.name}/round", {"to": to}, [exact], [small]),
+        gs.Node("Cast", f"{tensor.name}/widen", {"to": onnx.TensorProto.FLOAT}, [small], [tensor]),
+    ]

@@ -1,0 +1,240 @@
+"""Half precision, written into the graph: the network in float16 or bfloat16, the rest in float32.
+
+Precision belongs in the graph because TensorRT 11 knows no precision flags: a strongly typed file
+means the same everywhere. Inputs and outputs keep their types. What stays in float32 is a matter of
+rules, each with its reason, which `stay_high` tells for every node:
+
+- coordinates, camera values and the decode: their rounding would move boxes;
+- normalisations, means and long sums: float16 loses what adds up;
+- whatever a recipe names.
+
+The warps' tables stay float32 wherever they are; the features that they sample do not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name
+from lzu_export.graph.names import matching
+from lzu_export.graph.passes import Pass
+
+HalfType = Literal["fp16", "bf16"]
+
+LARGEST = {"fp16": 65504.0, "bf16": 3.3895313892515355e38}
+"""The largest number of each type."""
+
+LONG_SUM = 1024
+"""Terms of a matrix product from which on it stays in float32."""
+
+FLOAT_INPUTS: Mapping[str, frozenset[int]] = {
+    "SeparableResample": frozenset({1, 2}),
+    "DeformConv": frozenset({2, 4}),
+    "Resize": frozenset({1, 2}),
+}
+"""Inputs that are float32 whatever the node's own type: tables, offsets and masks, scales."""
+
+_FRAGILE = {
+    "InstanceNormalization": "a normalisation divides by the deviation of many values",
+    "GroupNormalization": "a normalisation divides by the deviation of many values",
+    "LayerNormalization": "a normalisation divides by the deviation of many values",
+    "Softmax": "exponentials overflow",
+    "LogSoftmax": "exponentials overflow",
+    "Exp": "exponentials overflow",
+    "ReduceMean": "a mean adds up many values",
+    "ReduceSum": "a sum adds up many values",
+    "GlobalAveragePool": "a mean adds up many values",
+    "AveragePool": "a mean adds up many values",
+    "Cast": "it says its type itself",
+}
+
+Rule = Callable[[gs.Node, Anatomy], "str | None"]
+
+
+def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
+    """Names of the nodes that stay in float32, with the reason for each.
+
+    Args:
+        graph: canonical, in topological order.
+        keep: names or patterns (`*`) of layers or nodes that are to stay.
+
+    Raises:
+        LzuError: a pattern matches nothing; names the nearest layer.
+    """
+    parts = anatomy(graph)
+    kept: dict[str, str] = {}
+    for node in graph.nodes:
+        for rule in _RULES:
+            reason = rule(node, parts)
+            if reason is not None:
+                kept[node.name] = reason
+                break
+    names = {node.name: (layer_name(node), node.name) for node in graph.nodes}
+    for node_name in matching(keep, names, "keep_high.fp16"):
+        kept.setdefault(node_name, "the recipe keeps it")
+    return kept
+
+
+def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
+    """Make every float32 node half precision except those in `kept`, with casts in between.
+
+    Weights change type where they stand; a tensor that crosses over is cast once.
+    """
+    dtype = _DTYPES[kind]
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        graph.toposort()
+        low = [node for node in graph.nodes if node.name not in kept]
+        crossing = _Crossing(graph, dtype, _constants_of_others(graph, low))
+        for node in low:
+            for tensor in node.outputs:
+                if tensor.dtype == np.float32:
+                    tensor.dtype = dtype.numpy
+        for node in list(graph.nodes):
+            wanted = dtype.numpy if node.name not in kept else np.float32
+            for i, tensor in enumerate(node.inputs):
+                as_it_is = i in FLOAT_INPUTS.get(node.op, ())
+                node.inputs[i] = crossing.bring(tensor, np.float32 if as_it_is else wanted)
+        crossing.restore_outputs()
+        return graph.cleanup().toposort()
+
+    return Pass(f"to-{kind}", f"{kind} but for {len(kept)} nodes", apply)
+
+
+def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
+    """Names of the float32 tensors that `to_half` would make half precision, in order."""
+    return [
+        tensor.name
+        for node in graph.nodes
+        if node.name not in kept
+        for tensor in node.outputs
+        if tensor.dtype == np.float32
+    ]
+
+
+@dataclass(frozen=True)
+class _Type:
+    numpy: Any
+    onnx: int
+
+
+def _half_types() -> dict[str, _Type]:
+    import ml_dtypes
+
+    return {
+        "fp16": _Type(np.dtype(np.float16), onnx.TensorProto.FLOAT16),
+        "bf16": _Type(np.dtype(ml_dtypes.bfloat16), onnx.TensorProto.BFLOAT16),
+    }
+
+
+_DTYPES = _half_types()
+
+
+class _Crossing:
+    """Brings tensors to the type that a node wants, each once."""
+
+    def __init__(self, graph: gs.Graph, half: _Type, shared: set[int]) -> None:
+        """`shared` are identities of constants that float32 nodes read, too."""
+        self.graph, self.half, self.shared = graph, half, shared
+        self.made: dict[tuple[int, Any], gs.Tensor] = {}
+
+    def bring(self, tensor: gs.Tensor, wanted: Any) -> gs.Tensor:
+        """The tensor itself where its type is the wanted one or no float, else its cast."""
+        if tensor.is_empty() or tensor.dtype not in (np.float32, self.half.numpy):
+            return tensor
+        if tensor.dtype == wanted:
+            return tensor
+        key = (id(tensor), wanted)
+        if key not in self.made:
+            make = self._constant if isinstance(tensor, gs.Constant) else self._cast
+            self.made[key] = make(tensor, wanted)
+        return self.made[key]
+
+    def restore_outputs(self) -> None:
+        """Give the graph's outputs the type back that they had."""
+        for i, tensor in enumerate(self.graph.outputs):
+            if tensor.dtype == self.half.numpy:
+                name, tensor.name = tensor.name, f"{tensor.name}/half"
+                wide = self._cast(tensor, np.float32)
+                wide.name = name
+                self.graph.outputs[i] = wide
+
+    def _constant(self, tensor: gs.Constant, wanted: Any) -> gs.Constant:
+        values = tensor.values.astype(wanted)
+        if not np.isfinite(values.astype(np.float32)).all():
+            raise LzuError(
+                f"the constant {tensor.name} holds {np.abs(tensor.values).max():.3g}, more than "
+                "half precision can; keep its layer in float32 (keep_high.fp16)"
+            )
+        if id(tensor) in self.shared or wanted == np.float32:
+            return gs.Constant(f"{tensor.name}/{np.dtype(wanted).name}", values)
+        tensor.values = values
+        return tensor
+
+    def _cast(self, tensor: gs.Variable, wanted: Any) -> gs.Variable:
+        to = onnx.TensorProto.FLOAT if wanted == np.float32 else self.half.onnx
+        name = f"{tensor.name}/{np.dtype(wanted).name}"
+        out = gs.Variable(name, dtype=wanted, shape=tensor.shape)
+        node = gs.Node("Cast", f"{name}/cast", {"to": to}, [tensor], [out])
+        self.graph.nodes.append(node)
+        return out
+
+
+def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
+    """Identities of the constants that a node reads as float32."""
+    names = {node.name for node in low}
+    return {
+        id(tensor)
+        for node in graph.nodes
+        for i, tensor in enumerate(node.inputs)
+        if isinstance(tensor, gs.Constant)
+        and (node.name not in names or i in FLOAT_INPUTS.get(node.op, ()))
+    }
+
+
+def _of_preparation(node: gs.Node, parts: Anatomy) -> str | None:
+    if node.name in parts.preparation:
+        return "it prepares the image: camera values, and a warp of up to thousands of pixels"
+    return None
+
+
+def _of_decode(node: gs.Node, parts: Anatomy) -> str | None:
+    return "it decodes: scores, places, sizes" if node.name in parts.decode else None
+
+
+def _of_positions(node: gs.Node, parts: Anatomy) -> str | None:
+    return (
+        "it says where a deformable convolution samples" if node.name in parts.positions else None
+    )
+
+
+def _fragile(node: gs.Node, _parts: Anatomy) -> str | None:
+    return _FRAGILE.get(node.op)
+
+
+def _pooled_mean(node: gs.Node, _parts: Anatomy) -> str | None:
+    return "a pooled mean adds up many values" if is_pooled_mean(node) else None
+
+
+def _long_sum(node: gs.Node, _parts: Anatomy) -> str | None:
+    if node.op not in ("MatMul", "Gemm"):
+        return None
+    shape = node.inputs[0].shape
+    if shape is None:
+        return "a product of unknown length"
+    return f"its products add up {shape[-1]} terms" if shape[-1] >= LONG_SUM else None
+
+
+_RULES: tuple[Rule, ...] = (
+    _of_preparation,
+    _of_decode,
+    _of_positions,
+    _fragile,
+    _pooled_mean,
+    _long_sum,
+)

@@ -1,0 +1,293 @@
+"""INT8, written into the graph: QuantizeLinear and DequantizeLinear where TensorRT fuses them.
+
+A convolution runs in INT8 where its data and its weights both come from a DequantizeLinear. So the
+pairs stand on the data of every such convolution, shared by all that read it, and the weights are
+stored as INT8, per output channel, with a DequantizeLinear only. Where a convolution's result is
+added to a shortcut or to a coarser level, the other operand is quantised: the addition then fuses
+into the convolution. Biases have no pair. All is symmetric, every zero point is 0.
+
+What stays in higher precision: predictions, what decodes them, deformable convolutions and what
+says where they sample, and the layers that a recipe keeps. The warps take no scale of their own:
+their weights are not negative and add up to at most 1, so the range of what they read holds what
+they give. A pair of the producer's scale stands before and behind, between which a target either
+samples in half precision, or in a kernel of its own in INT8, without the pairs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.anatomy import (
+    anatomy,
+    is_convolution,
+    is_deformable,
+    is_pooled_mean,
+    layer_name,
+)
+from lzu_export.graph.names import matching
+from lzu_export.graph.passes import Pass, raise_opset
+
+OPSET = 19
+"""The first opset whose scales may be float16."""
+LEVELS = 127
+"""Largest INT8 value used: symmetric, without -128."""
+SMALLEST_SCALE = 2.0**-20
+"""So small a step still has float16 neighbours within 6 %; channels below it are all but zero."""
+
+WARP = "SeparableResample"
+FOLLOWERS = frozenset({"Relu", "MaxPool"})
+"""What fuses into the convolution before it, or runs in INT8 itself."""
+
+Reader = tuple[str, int]
+"""A node's name and the number of one of its inputs."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is quantised, and why the rest is not."""
+
+    layers: Mapping[str, tuple[str, ...]]
+    """By layer, the names of its convolution nodes (a head's are one a level)."""
+    kept: Mapping[str, str]
+    """By layer that stays high, the reason."""
+    sources: Mapping[str, str]
+    """By tensor that gets a pair, the tensor whose range is its scale."""
+    readers: frozenset[Reader]
+    """Who reads such a tensor behind its pair; all others read it in front."""
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """Tensors whose ranges are needed."""
+        return tuple(dict.fromkeys(self.sources.values()))
+
+
+def place(graph: gs.Graph, keep: Sequence[str] = ()) -> Placement:
+    """Decide what of a canonical float32 graph becomes INT8.
+
+    Args:
+        graph: in topological order.
+        keep: names or patterns (`*`) of layers that stay high.
+
+    Raises:
+        LzuError: a pattern matches no layer; names the nearest.
+    """
+    kept = _kept(graph, keep)
+    layers: dict[str, list[str]] = {}
+    for node in filter(is_convolution, graph.nodes):
+        if (name := layer_name(node)) not in kept:
+            layers.setdefault(name, []).append(node.name)
+    pairs = _Pairs({name for nodes in layers.values() for name in nodes})
+    for node in graph.nodes:
+        pairs.visit(node)
+    return Placement(
+        {name: tuple(nodes) for name, nodes in layers.items()},
+        kept,
+        pairs.sources,
+        frozenset(pairs.readers),
+    )
+
+
+def quantise(placement: Placement, ranges: Mapping[str, float]) -> Pass:
+    """Put the pairs of a placement into the graph it was made of, and the weights into INT8.
+
+    Args:
+        placement: what `place` decided.
+        ranges: by calibrated tensor, the absolute value that becomes 127.
+
+    Raises:
+        LzuError: a range is missing, not finite or not positive.
+    """
+    scales = {name: _activation_scale(name, ranges) for name in placement.calibrated}
+    chosen = {node for nodes in placement.layers.values() for node in nodes}
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        raise_opset(graph, OPSET)
+        tensors = graph.tensors()
+        pairs = {
+            name: _pair(graph, tensors[name], scales[source])
+            for name, source in placement.sources.items()
+        }
+        weights: dict[str, gs.Variable] = {}
+        for node in list(graph.nodes):
+            for i, tensor in enumerate(node.inputs):
+                if (node.name, i) in placement.readers:
+                    node.inputs[i] = pairs[tensor.name]
+            if node.name in chosen:
+                weight = node.inputs[1]
+                if weight.name not in weights:
+                    weights[weight.name] = _weights(graph, weight)
+                node.inputs[1] = weights[weight.name]
+        return graph.cleanup().toposort()
+
+    return Pass("quantise", f"{len(placement.layers)} layers in INT8", apply)
+
+
+def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Steps per output channel (O,), which float16 holds exactly, for weights O x I x h x w."""
+    largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+    return _float16_above(np.maximum(largest / LEVELS, SMALLEST_SCALE))
+
+
+def _kept(graph: gs.Graph, keep: Sequence[str]) -> dict[str, str]:
+    """The layers that stay high, with the reason."""
+    parts = anatomy(graph)
+    convolutions = [node for node in graph.nodes if is_convolution(node)]
+    names = {name: (name,) for name in map(layer_name, convolutions)}
+    kept = dict.fromkeys(matching(keep, names, "keep_high.int8"), "the recipe keeps it")
+    for node in convolutions:
+        name = layer_name(node)
+        if is_deformable(node):
+            kept[name] = "a deformable convolution has no INT8 kernel"
+        elif node.name in parts.positions:
+            kept[name] = "it says where a deformable convolution samples"
+        elif node.name in parts.predictions:
+            kept[name] = "a prediction: scores and regressions keep their resolution"
+        elif any(is_pooled_mean(made_by) for made_by in node.inputs[0].inputs):
+            kept[name] = "its data are pooled means, few and precise"
+        elif not isinstance(node.inputs[1], gs.Constant):
+            kept[name] = "its weights are computed"
+    return kept
+
+
+class _Pairs:
+    """Collects where pairs stand, node by node."""
+
+    def __init__(self, chosen: set[str]) -> None:
+        """`chosen` are the names of the convolutions in INT8."""
+        self.chosen = chosen
+        self.sources: dict[str, str] = {}
+        self.readers: set[Reader] = set()
+
+    def visit(self, node: gs.Node) -> None:
+        """What this node reads behind a pair."""
+        if node.name in self.chosen:
+            self._read(node, 0)
+            self._join(node.inputs[0])
+        elif (i := self._shortcut(node)) is not None:
+            self._read(node, i)
+
+    def _read(self, node: gs.Node, i: int) -> None:
+        """Let a node read its input i behind a pair of the scale that fits it."""
+        tensor = node.inputs[i]
+        self.readers.add((node.name, i))
+        if tensor.name in self.sources:
+            return
+        source = tensor
+        for before in _rearrangers(tensor):
+            # It reads behind a pair of the same scale: what it gives is quantised without loss
+            # by a resize, and to the nearest step by a warp.
+            self._read(before, 0)
+            source = before.inputs[0]
+        self.sources[tensor.name] = self.sources.get(source.name, source.name)
+
+    def _join(self, tensor: gs.Variable) -> None:
+        """Warped maps among what is joined to this tensor have pairs of their own."""
+        if tensor.inputs and tensor.inputs[0].op == "Concat":
+            for i, part in enumerate(tensor.inputs[0].inputs):
+                if _rearrangers(part):
+                    self._read(tensor.inputs[0], i)
+
+    def _shortcut(self, node: gs.Node) -> int | None:
+        """Which operand of an addition is quantised, where the other is an INT8 convolution's."""
+        if node.op != "Add" or any(isinstance(tensor, gs.Constant) for tensor in node.inputs):
+            return None
+        # Of two convolutions the later operand is the shortcut, as networks are written.
+        for main, other in ((0, 1), (1, 0)):
+            if self._fuses(node.inputs[main]) and self._is_int8(node.inputs[other]):
+                return other
+        return None
+
+    def _fuses(self, tensor: gs.Variable) -> bool:
+        made_by = tensor.inputs[0].name if tensor.inputs else None
+        return made_by in self.chosen and len(tensor.outputs) == 1
+
+    def _is_int8(self, tensor: gs.Variable) -> bool:
+        """Whether INT8 convolutions made a tensor, or what fuses into them or rearranges it."""
+        while tensor.inputs:
+            node = tensor.inputs[0]
+            if node.name in self.chosen:
+                return True
+            if node.op == "Add":
+                return any(self._fuses(each) for each in node.inputs)
+            if node.op not in FOLLOWERS and not _is_nearest(node):
+                return False
+            tensor = node.inputs[0]
+        return False
+
+
+def _rearrangers(tensor: gs.Variable) -> list[gs.Node]:
+    """The nodes that made a tensor of one map without a value beyond its range, else none.
+
+    A warp, the sum of one map's partial warps (see `tasks.warps`), or a resize to the nearest.
+    """
+    if not tensor.inputs:
+        return []
+    node = tensor.inputs[0]
+    if node.op == WARP or _is_nearest(node):
+        return [node]
+    if node.op != "Add":
+        return []
+    parts = [_rearrangers(each) for each in node.inputs]
+    maps = {each.inputs[0].name for part in parts for each in part}
+    warps = all(part and all(each.op == WARP for each in part) for part in parts)
+    return [each for part in parts for each in part] if warps and len(maps) == 1 else []
+
+
+def _is_nearest(node: gs.Node) -> bool:
+    return bool(node.op == "Resize" and node.attrs.get("mode", "nearest") == "nearest")
+
+
+def _activation_scale(name: str, ranges: Mapping[str, float]) -> NDArray[np.float32]:
+    if name not in ranges:
+        raise LzuError(f"there is no range for the tensor {name}; calibrate the model again")
+    limit = ranges[name]
+    if not (np.isfinite(limit) and limit > 0):
+        raise LzuError(
+            f"the range of the tensor {name} is {limit}; calibrate again on frames that are not "
+            "empty, or keep what reads it in higher precision (keep_high.int8)"
+        )
+    return _float16_above(np.maximum(np.float32(limit / LEVELS), np.float32(SMALLEST_SCALE)))
+
+
+def _float16_above(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest float16 numbers that are not smaller, so that the largest value still fits."""
+    halves = np.asarray(values).astype(np.float16)
+    below = halves.astype(np.float32) < values
+    return np.where(below, np.nextafter(halves, np.float16(np.inf)), halves).astype(np.float32)
+
+
+def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> gs.Variable:
+    """A tensor behind its pair."""
+    constants = (_constant(tensor, "scale", scale), _constant(tensor, "zero", np.int8(0)))
+    whole = gs.Variable(f"{tensor.name}/int8", dtype=np.int8, shape=tensor.shape)
+    back = gs.Variable(f"{tensor.name}/dequantised", dtype=np.float32, shape=tensor.shape)
+    graph.nodes += [
+        gs.Node("QuantizeLinear", f"{tensor.name}/quantize", {}, [tensor, *constants], [whole]),
+        gs.Node("DequantizeLinear", f"{tensor.name}/dequantize", {}, [whole, *constants], [back]),
+    ]
+    return back
+
+
+def _weights(graph: gs.Graph, weight: gs.Constant) -> gs.Variable:
+    """Weights as INT8 per output channel behind a DequantizeLinear."""
+    values = weight.values.astype(np.float32)
+    scales = weight_scales(values)
+    steps = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
+    whole = gs.Constant(weight.name, steps.clip(-LEVELS, LEVELS).astype(np.int8))
+    constants = (
+        _constant(weight, "scale", scales),
+        _constant(weight, "zero", np.zeros(len(values), np.int8)),
+    )
+    back = gs.Variable(f"{weight.name}/dequantised", dtype=np.float32, shape=list(values.shape))
+    name = f"{weight.name}/dequantize"
+    graph.nodes.append(gs.Node("DequantizeLinear", name, {"axis": 0}, [whole, *constants], [back]))
+    return back
+
+
+def _constant(of: gs.Tensor, what: str, values: Any) -> gs.Constant:
+    return gs.Constant(f"{of.name}/{what}", np.asarray(values))
