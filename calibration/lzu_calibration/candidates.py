@@ -1,0 +1,83 @@
+"""What there is to choose from: frames by sequence, each with an identity, none read yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.manifest import sha256
+from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.sources import read_image
+
+
+class Candidate(Protocol):
+    """A frame that may be chosen."""
+
+    @property
+    def key(self) -> str:
+        """Readable identity within its source, the same wherever the source lies."""
+
+    def contents(self) -> str:
+        """What changes with the pixels, found without decoding or rendering them.
+
+        Raises:
+            LzuError: the file is missing or unreadable.
+        """
+
+    def read(self) -> Frame:
+        """The frame (H x W x 3 uint8, BGR).
+
+        Raises:
+            LzuError: it cannot be decoded.
+        """
+
+
+class Listing(NamedTuple):
+    """All frames of a source."""
+
+    name: str
+    sequences: Sequence[Sequence[Candidate]]
+    """In the order of time within a sequence."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A candidate in a file of its own."""
+
+    key: str
+    places: tuple[Path, ...]
+    """Where it may lie; the first that is there counts."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            LzuError: in none of its places.
+        """
+        for place in self.places:
+            if place.is_file():
+                return place
+        tried = " nor ".join(str(place) for place in self.places)
+        raise LzuError(f"image {self.key} is neither {tried}; put it there")
+
+    def contents(self) -> str:
+        """Hash of the file."""
+        return file_hash(self.path)
+
+    def read(self) -> Frame:
+        """Decode the file."""
+        return read_image(self.path)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file.
+
+    Raises:
+        LzuError: it is unreadable.
+    """
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise LzuError(f"{path} cannot be read ({error.strerror}); make it readable") from error

@@ -1,0 +1,109 @@
+"""Choose frames of a source, evenly over its sequences, and read them one at a time."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from lzu_calibration.candidates import Candidate, Listing
+from lzu_calibration.layouts import coco, directory
+from lzu_calibration.sampling import choose
+from lzu_calibration.video import video
+from lzu_export.errors import LzuError
+from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.sources import VIDEOS
+
+GROUP = "lzu_export.frames"
+"""Entry points without arguments that list the frames of a source known by name."""
+
+
+@dataclass(frozen=True)
+class FrameList:
+    """The frames that were chosen; none of them is kept in memory."""
+
+    name: str
+    keys: tuple[str, ...]
+    """A readable identity a frame."""
+    sequences: int
+    """How many sequences they were taken from."""
+    digest: str
+    """sha256 of the identities and contents, in order."""
+    chosen: Sequence[Candidate] = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.keys)
+
+    def frames(self) -> Iterator[tuple[str, Frame]]:
+        """Identity and BGR image (H x W x 3 uint8) of each frame, in order.
+
+        Raises:
+            LzuError: an image is unreadable; or all are black, which is said before the first.
+        """
+        if not any(each.read().any() for each in self.chosen):
+            raise LzuError(
+                f"all {len(self)} frames chosen from {self.name} are black; give frames that show "
+                "something"
+            )
+        for key, each in zip(self.keys, self.chosen, strict=True):
+            yield key, each.read()
+
+
+def open_frames(source: str, *, count: int, seed: int) -> FrameList:
+    """Choose `count` frames of a source, all of them where it has fewer.
+
+    Args:
+        source: a folder of images, a video, COCO annotations (.json), the root of a Cityscapes or
+            nuScenes data set, or the name of an installed source such as `demo`.
+        count: frames, at least 2.
+        seed: of the choice.
+
+    Raises:
+        LzuError: nothing there, fewer than two frames, or files missing or unreadable.
+    """
+    if count < 2:
+        raise LzuError(f"{count} calibration frames are asked for; ask for at least 2")
+    listing = _listing(source)
+    picks = choose([len(each) for each in listing.sequences], count, seed)
+    if len(picks) < 2:
+        number = "no frames" if not picks else "one frame only"
+        raise LzuError(f"{source} holds {number}, which give no ranges; give at least 2")
+    chosen = [listing.sequences[sequence][index] for sequence, index in picks]
+    return FrameList(
+        name=listing.name,
+        keys=tuple(each.key for each in chosen),
+        sequences=len({sequence for sequence, _ in picks}),
+        digest=_digest(chosen),
+        chosen=chosen,
+    )
+
+
+def _listing(source: str) -> Listing:
+    named = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if source in named:
+        try:
+            listing: Listing = named[source].load()()
+        except ImportError as error:
+            raise LzuError(
+                f"the frames {source} need the package {error.name}; pip install it"
+            ) from error
+        return listing
+    path = Path(source)
+    if path.is_dir():
+        return directory(path)
+    names = "".join(f" or {name}" for name in sorted(named))
+    kinds = f"give a folder, a video, COCO annotations (.json){names}"
+    if not path.is_file():
+        raise LzuError(f"{source} does not exist; {kinds}")
+    if path.suffix.lower() == ".json":
+        return coco(path)
+    if path.suffix.lower() in VIDEOS:
+        return video(path)
+    raise LzuError(f"{source} is no source of calibration frames; {kinds}")
+
+
+def _digest(chosen: Sequence[Candidate]) -> str:
+    pairs = [[each.key, each.contents()] for each in chosen]
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()

@@ -1,0 +1,201 @@
+"""Frames by sequence as data sets lay them out: folders, COCO, Cityscapes, nuScenes.
+
+Annotations other than the sequences that frames belong to are not read.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lzu_calibration.candidates import ImageFile, Listing
+from lzu_export.errors import LzuError
+from lzu_export.runtime.sources import IMAGES
+
+COCO_SEQUENCE = ("sid", "video_id", "sequence_id")
+"""Fields of a COCO image that name its sequence; the first is Argoverse-HD's."""
+COCO_ORDER = ("fid", "frame_id")
+"""Fields of a COCO image that count it within its sequence."""
+CITYSCAPES = "leftImg8bit"
+CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")
+"""The first one that is there counts: held-out frames only where there are no others."""
+NUSCENES = "v1.0-*/sample_data.json"
+NUSCENES_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
+
+
+def directory(path: Path) -> Listing:
+    """The frames of a directory, in whichever layout it is.
+
+    Raises:
+        LzuError: it holds no frames, or tables of its layout are missing or damaged.
+    """
+    if path.name == CITYSCAPES or (path / CITYSCAPES).is_dir():
+        return cityscapes(path)
+    if any(path.glob(NUSCENES)):
+        return nuscenes(path)
+    return folder(path)
+
+
+def folder(path: Path) -> Listing:
+    """Images in a folder; every folder below it that holds some is a sequence, by name.
+
+    Of a folder with a sub-folder `images` only what is in there: label maps often lie beside it.
+
+    Raises:
+        LzuError: it holds no images, or a folder is unreadable.
+    """
+    sequences = [
+        [ImageFile(each.relative_to(path).as_posix(), (each,)) for each in images]
+        for images in _images_below(path, set())
+    ]
+    if not sequences:
+        raise LzuError(f"folder {path} holds no images ({', '.join(sorted(IMAGES))}); add some")
+    return Listing(_name(path), sequences)
+
+
+def coco(annotations: Path) -> Listing:
+    """Images of COCO annotations, beside them, in `images` or in Argoverse-HD's `seq_dirs`.
+
+    Sequences by `COCO_SEQUENCE`, else by folder, in the order of the file.
+    """
+    root = annotations.parent
+    sequences: dict[Any, dict[str, tuple[Any, ImageFile]]] = {}
+    try:
+        data = json.loads(annotations.read_text(encoding="utf-8"))
+        for image in data["images"]:
+            # Argoverse-HD calls it `name`, and counts the folders by the sequence's number.
+            name = str(image["file_name"] if "file_name" in image else image["name"])
+            key = PurePosixPath(name)
+            if "seq_dirs" in data and "sid" in image:
+                inside = PurePosixPath(data["seq_dirs"][image["sid"]])
+                key = key if key.is_relative_to(inside) else inside / key
+            sequence = next((image[f] for f in COCO_SEQUENCE if f in image), str(key.parent))
+            order = next((image[f] for f in COCO_ORDER if f in image), 0)
+            item = ImageFile(str(key), tuple(dict.fromkeys((root / key, root / "images" / key))))
+            sequences.setdefault(sequence, {})[str(key)] = (order, item)
+        ordered = [
+            [item for _, item in sorted(each.values(), key=lambda pair: (pair[0], pair[1].key))]
+            for each in sequences.values()
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise LzuError(
+            f"{annotations} is no COCO data set ({type(error).__name__}: {error}); give one whose "
+            "images have a file_name"
+        ) from error
+    if not ordered:
+        raise LzuError(f"{annotations} holds no images to calibrate on; give another set")
+    return Listing(annotations.name, ordered)
+
+
+def cityscapes(path: Path) -> Listing:
+    """Left images of one split; a sequence is a city and the number in the files' names."""
+    root = path if path.name == CITYSCAPES else path / CITYSCAPES
+    for split in CITYSCAPES_SPLITS:
+        images = sorted((root / split).glob(f"*/*_{CITYSCAPES}.*"))
+        images = [each for each in images if each.suffix.lower() in IMAGES]
+        if images:
+            break
+    else:
+        raise LzuError(
+            f"{root} holds no <split>/<city>/*_{CITYSCAPES}.png with split "
+            f"{' or '.join(CITYSCAPES_SPLITS)}; unpack {CITYSCAPES}_trainvaltest.zip there"
+        )
+    sequences: dict[tuple[str, str], list[ImageFile]] = {}
+    for image in images:
+        number = image.name.removeprefix(f"{image.parent.name}_").partition("_")[0]
+        item = ImageFile(image.relative_to(root).as_posix(), (image,))
+        sequences.setdefault((image.parent.name, number), []).append(item)
+    return Listing(f"{_name(path)} {split}", list(sequences.values()))
+
+
+def nuscenes(path: Path) -> Listing:
+    """Key frames of the cameras; a sequence is a scene through one camera.
+
+    Frames whose files are not there are left out: the data set comes in parts.
+    """
+    found = {each.parent.name for each in path.glob(NUSCENES)}
+    version = next((each for each in NUSCENES_VERSIONS if each in found), min(found))
+    tables = path / version
+    scene_names = dict(_table(tables / "scene.json", lambda row: (row["token"], row["name"])))
+    scenes = dict(_table(tables / "sample.json", lambda row: (row["token"], row["scene_token"])))
+    present: dict[str, set[str]] = {}
+    sequences: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for sample, name, timestamp in _table(tables / "sample_data.json", _key_frame):
+        place, _, file = name.rpartition("/")
+        if place not in present:
+            there = (path / place).is_dir()
+            present[place] = set(os.listdir(path / place)) if there else set()
+        if file not in present[place]:
+            continue
+        try:
+            scene = scene_names[scenes[sample]]
+        except KeyError as error:
+            raise LzuError(
+                f"{tables} has no sample or scene of token {error.args[0]}, which {name} is of; "
+                "unpack the metadata again"
+            ) from error
+        sequences.setdefault((scene, place.rpartition("/")[2]), []).append((timestamp, name))
+    if not sequences:
+        raise LzuError(
+            f"{path / 'samples'} holds no camera's key frame of {version}; unpack the folders "
+            "CAM_* there"
+        )
+    return Listing(
+        f"{_name(path)} {version}",
+        [
+            [ImageFile(name, (path / name,)) for _, name in sorted(sequences[key])]
+            for key in sorted(sequences)
+        ],
+    )
+
+
+def _key_frame(row: dict[str, Any]) -> tuple[str, str, int] | None:
+    """(sample, file, time) of a camera's key frame."""
+    name = str(row["filename"])
+    if not row["is_key_frame"] or not name.startswith("samples/CAM_"):
+        return None
+    return row["sample_token"], name, row["timestamp"]
+
+
+def _table(path: Path, keep: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """What `keep` makes of a table's rows, at once: sample_data has millions of them."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return [row for row in json.load(stream, object_hook=keep) if row is not None]
+    except OSError as error:
+        raise LzuError(
+            f"{path} cannot be read ({error.strerror}); unpack the nuScenes metadata there"
+        ) from error
+    except KeyError as error:
+        raise LzuError(
+            f"{path} has a row without the field {error.args[0]}; unpack the metadata again"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise LzuError(f"{path} is damaged ({error}); unpack the metadata again") from error
+
+
+def _images_below(path: Path, seen: set[Path]) -> Iterator[list[Path]]:
+    """The images of a folder, then of those in it; links are followed, but not in circles."""
+    if path.resolve() in seen:
+        return
+    seen.add(path.resolve())
+    try:
+        inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    except OSError as error:
+        raise LzuError(
+            f"folder {path} cannot be read ({error.strerror}); make it readable"
+        ) from error
+    if path / "images" in inside and (path / "images").is_dir():
+        yield from _images_below(path / "images", seen)
+        return
+    folders = [each for each in inside if each.is_dir()]
+    images = [each for each in inside if each.suffix.lower() in IMAGES and each.is_file()]
+    if images:
+        yield images
+    for each in folders:
+        yield from _images_below(each, seen)
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name
