@@ -3,8 +3,18 @@
 Knows ONNX sessions and frames; tasks, recipes, graph passes and torch stay outside.
 """
 
+from lzu_calibration.calibrate import calibrate, collect
 from lzu_calibration.frames import FrameList, open_frames
 from lzu_calibration.histogram import Histogram
 from lzu_calibration.methods import METHODS, check_method, limit_of
 
-__all__ = ["METHODS", "FrameList", "Histogram", "check_method", "limit_of", "open_frames"]
+__all__ = [
+    "METHODS",
+    "FrameList",
+    "Histogram",
+    "calibrate",
+    "check_method",
+    "collect",
+    "limit_of",
+    "open_frames",
+]

@@ -1,0 +1,128 @@
+"""From a session and its feeds to a limit an output, in one feed's memory."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from lzu_calibration import METHODS, calibrate, collect
+from lzu_export.engines.base import Arrays, TensorSpec
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.errors import LzuError
+from samples import graph_model
+
+SHAPE = (1, 3, 40, 50)
+
+
+def session() -> OnnxRuntimeSession:
+    """`doubled` and `positive` of an input x."""
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["doubled"]),
+        helper.make_node("Relu", ["x"], ["positive"]),
+    ]
+    model = graph_model(nodes, {"x": SHAPE}, {"doubled": SHAPE, "positive": SHAPE})
+    return OnnxRuntimeSession(model.SerializeToString())
+
+
+def feeds(count: int, seed: int = 0) -> Iterator[tuple[str, Arrays]]:
+    generator = np.random.default_rng(seed)
+    for i in range(count):
+        yield f"frame {i}", {"x": generator.standard_normal(SHAPE).astype(np.float32)}
+
+
+class Fake:
+    """A session that copies its input to large outputs."""
+
+    inputs = (TensorSpec("x", "float32", (1,)),)
+    provider = "none"
+
+    def __init__(self, dtype: str = "float32") -> None:
+        self.outputs = tuple(TensorSpec(f"y{i}", dtype, (500_000,)) for i in range(4))
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        return {spec.name: np.full(spec.shape, inputs["x"][0]) for spec in self.outputs}
+
+
+def test_every_output_has_its_limit() -> None:
+    """Over all feeds; each is told as one step."""
+    steps: list[int] = []
+    ranges = calibrate(session(), feeds(5), method="max", advance=steps.append)
+    stacked = np.stack([inputs["x"] for _, inputs in feeds(5)])
+    assert ranges == {
+        "doubled": pytest.approx(2 * np.abs(stacked).max()),
+        "positive": pytest.approx(stacked.max()),
+    }
+    assert steps == [1] * 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_second_run_is_equal_and_the_order_of_frames_does_not_matter(method: str) -> None:
+    """To the last bit."""
+    forward = calibrate(session(), feeds(6), method=method)
+    backward = calibrate(session(), reversed(list(feeds(6))), method=method)
+    assert forward == backward == calibrate(session(), feeds(6), method=method)
+
+
+def test_percentiles_reach_the_method() -> None:
+    """Half of the magnitudes of a Gaussian are below 0.674."""
+    ranges = calibrate(session(), feeds(6), method="percentile", percentile=50)
+    assert ranges["doubled"] == pytest.approx(2 * 0.674, rel=0.03)
+
+
+def test_memory_does_not_grow_with_the_number_of_feeds() -> None:
+    """One feed's outputs, a histogram each and a little scratch."""
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        numbers = ((str(i), {"x": np.array([1.0 + i], np.float32)}) for i in range(count))
+        collect(Fake(), numbers)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    outputs = 4 * 500_000 * 4
+    few, many = peak(5), peak(50)
+    assert abs(many - few) < 0.02 * few
+    assert many < 1.5 * outputs
+
+
+def test_what_has_no_range_is_refused() -> None:
+    """Naming tensor and frame."""
+    bad = np.zeros(SHAPE, np.float32)
+    bad[0, 1, 2, 3] = np.nan
+    broken = [*feeds(1), ("drive_000007", {"x": bad})]
+    with pytest.raises(LzuError, match=r"tensor doubled holds NaN on frame drive_000007; check"):
+        calibrate(session(), [*broken, *feeds(1)], method="max")
+    bad[0, 1, 2, 3] = np.inf
+    with pytest.raises(LzuError, match=r"holds infinity on frame drive_000007; check"):
+        calibrate(session(), broken, method="max")
+    with pytest.raises(LzuError, match="there are no frames to calibrate on"):
+        calibrate(session(), [], method="max")
+    with pytest.raises(LzuError, match="y0 is int64; only floating-point tensors have a range"):
+        calibrate(Fake("int64"), [], method="max")
+
+
+def test_calibration_knows_neither_tasks_nor_torch() -> None:
+    """Nor the harness, nor the passes that use its ranges."""
+    code = (
+        "import sys, lzu_calibration; print(*[name for name in ('torch', 'scipy', "
+        "'lzu_benchmarks', 'lzu_export.tasks', 'lzu_export.graph') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_a_method_is_refused_before_the_first_run() -> None:
+    """Not after all frames."""
+
+    def never() -> Iterator[tuple[str, Arrays]]:
+        raise AssertionError("a frame was asked for")
+        yield
+
+    with pytest.raises(LzuError, match="unknown"):
+        calibrate(session(), never(), method="kl")
