@@ -1,0 +1,172 @@
+"""The calibration cache: ranges in a file to read, and what they were made from."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lzu_export import __version__
+from lzu_export.errors import LzuError, readable_os_errors
+
+FORMAT = 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CachedFrames(_Section):
+    """Which frames ranges were measured on."""
+
+    name: str
+    count: int
+    seed: int
+    digest: str
+    """Of the identities and contents; the others only tell what differs."""
+
+
+class Cache(_Section):
+    """Ranges of one model on some frames by one method."""
+
+    format: int = FORMAT
+    model: str
+    """sha256 of the ONNX file that was run."""
+    frames: CachedFrames
+    method: str
+    percentile: float | None
+    """None for all other methods."""
+    ranges: dict[str, float]
+    """The symmetric limit by tensor."""
+    created: str
+    lzu_export: str
+
+
+def make_cache(
+    *,
+    model: str,
+    frames: CachedFrames,
+    method: str,
+    percentile: float | None,
+    ranges: Mapping[str, float],
+) -> Cache:
+    """A cache of now, by this version."""
+    return Cache(
+        model=model,
+        frames=frames,
+        method=method,
+        percentile=percentile if method == "percentile" else None,
+        ranges=dict(sorted(ranges.items())),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        lzu_export=__version__,
+    )
+
+
+def write_cache(path: Path, cache: Cache) -> None:
+    """Write the cache, one range a line, in one rename.
+
+    Raises:
+        LzuError: the file cannot be written.
+    """
+    data = cache.model_dump()
+    data["ranges"] = dict(sorted(cache.ranges.items()))
+    temporary = path.with_name(f".{path.name}.new")
+    with readable_os_errors(f"the calibration cache {path}"):
+        # Python prints the shortest number that reads back as the same one.
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def read_cache(path: Path) -> Cache:
+    """Read a cache.
+
+    Raises:
+        LzuError: the file is missing, damaged or of another format.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = data.get("format")
+        if found != FORMAT:
+            raise LzuError(
+                f"{path} has cache format {found} but this version reads {FORMAT}; delete it to "
+                "calibrate again, or use the version that made it"
+            )
+        return Cache.model_validate(data)
+    except OSError as error:
+        raise LzuError(
+            f"calibration cache {path} cannot be read ({error.strerror}); give one that calibrate "
+            "wrote"
+        ) from error
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise LzuError(
+            f"{path} is no calibration cache (field {field}: {error.errors()[0]['msg']}); delete "
+            "it to calibrate again"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise LzuError(f"{path} is damaged; delete it to calibrate again") from error
+
+
+def check_cache(
+    cache: Cache,
+    path: Path,
+    *,
+    model: str,
+    frames: CachedFrames,
+    method: str,
+    percentile: float | None,
+    tensors: Iterable[str],
+) -> None:
+    """Refuse ranges of another model, other frames or another method, and unusable ones.
+
+    Ranges of more tensors than asked for are no fault.
+
+    Raises:
+        LzuError: what differs, from the outermost on.
+    """
+    if cache.model != model:
+        raise LzuError(
+            f"{path} is of another model (sha256 {cache.model[:12]}, not {model[:12]}); give this "
+            "model's cache, or delete it to calibrate again"
+        )
+    if cache.frames.digest != frames.digest:
+        raise LzuError(
+            f"{path} is of other frames ({_other_frames(cache.frames, frames)}); give those, or "
+            "delete it to calibrate again"
+        )
+    made = _method(cache.method, cache.percentile)
+    asked = _method(method, percentile)
+    if made != asked:
+        raise LzuError(
+            f"{path} was made by method {made}, not {asked}; ask for that one, or delete it to "
+            "calibrate again"
+        )
+    missing = [name for name in tensors if name not in cache.ranges]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise LzuError(
+            f"{path} has no range of tensor {missing[0]}{more}; delete it to calibrate again"
+        )
+    for name, limit in cache.ranges.items():
+        if not (math.isfinite(limit) and limit > 0):
+            raise LzuError(
+                f"{path} gives tensor {name} the range {limit}, which is no finite positive "
+                "number; delete it to calibrate again"
+            )
+
+
+def _other_frames(made: CachedFrames, asked: CachedFrames) -> str:
+    """The first thing that differs."""
+    for field in ("name", "count", "seed"):
+        before, now = getattr(made, field), getattr(asked, field)
+        if before != now:
+            return f"{field} {before}, not {now}"
+    return "of the same name, count and seed, but files were changed, added or removed"
+
+
+def _method(method: str, percentile: float | None) -> str:
+    return f"{method} {percentile}" if method == "percentile" else method
