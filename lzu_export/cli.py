@@ -68,6 +68,16 @@ def export(
         str | None, typer.Option(help="demo, COCO annotations, images and labels, or none.")
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
+    frames_of: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration",
+            help="Training frames for INT8: folder, video, COCO, Cityscapes or nuScenes, or demo.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        Path | None, typer.Option(help="INT8 ranges measured before (calibration.json).")
+    ] = None,
     random_weights: Annotated[
         int | None, typer.Option(help="Seed of untrained weights, for timing only.")
     ] = None,
@@ -92,6 +102,8 @@ def export(
         "precision": precision.split() if precision else None,
         "warp.saliency": _absolute(saliency),
         "evaluation.frames": frames,
+        "calibration.frames": _frames(frames_of) if frames_of else None,
+        "calibration.cache": _absolute(ranges),
         "random_weights": random_weights,
     }
     overrides |= {key: value for key, value in given.items() if value is not None}
@@ -109,6 +121,8 @@ def export(
     report = Reporter()
     if target is None:
         recipes = [_for_this_machine(each, report) for each in recipes]
+    if precision is None and "precision" not in overrides:
+        recipes = [_with_frames(each, report) for each in recipes]
     outcomes = []
     for each_recipe in recipes:
         report.note(f"[bold]{escape(each_recipe.name)}[/] {each_recipe.label}")
@@ -148,7 +162,7 @@ def verify(
     """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
     from lzu_export.runtime.manifest import read_manifest
     from lzu_export.tables import drift_table
-    from lzu_export.verify import first_drift, verify_bundle
+    from lzu_export.verify import explain_drift, first_drift, verify_bundle
 
     manifest = read_manifest(bundle)
     references = None
@@ -172,10 +186,9 @@ def verify(
         Console().print(drift_table(drifts))
     failed = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
     for drift, name in failed:
-        value = {**drift.arrows, **drift.outputs}[name]
         _complain(
-            f"{drift.target} {drift.precision} drifts: the first difference is at {name}, "
-            f"{value:.2g} where {drift.limit:.2g} is allowed"
+            f"{drift.target} {drift.precision} drifts: the first difference is at "
+            f"{explain_drift(drift, name)}"
         )
     if failed:
         raise typer.Exit(EXIT_DRIFT)
@@ -319,6 +332,15 @@ def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
     return recipe.model_copy(update={"targets": kept})
 
 
+def _with_frames(recipe: "Recipe", report: "Reporter") -> "Recipe":
+    """The recipe without INT8 where it names no frames; who names a precision gets it."""
+    kept = tuple(each for each in recipe.precision if each != "int8")
+    if recipe.calibration.frames is not None or not kept or kept == recipe.precision:
+        return recipe
+    report.note("  int8 is left out: it needs frames of the training set (FRAMES=folder)")
+    return recipe.model_copy(update={"precision": kept})
+
+
 def _complain(sentence: str) -> None:
     text = f"[red]error:[/] {escape(sentence)}"
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
@@ -359,6 +381,11 @@ def _dataset(name: str) -> str | None:
 
     is_path = name.endswith(".json") or Path(name).is_dir()
     return str(Path(name).resolve()) if is_path and name not in named_sets() else name
+
+
+def _frames(name: str) -> str:
+    """A path of frames as an absolute one; the name of a source as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _key_values(pairs: list[str]) -> dict[str, Any]:

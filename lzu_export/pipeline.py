@@ -14,29 +14,36 @@ import numpy as np
 import onnx
 import yaml
 
+from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate, latencies
-from lzu_export.graph.choose import choose_lowerings
+from lzu_export.graph.choose import Choice, choose_lowerings
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_deform_conv import deforms
+from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
-from lzu_export.graph.targets import DEFAULTS, target_passes
+from lzu_export.graph.targets import DEFAULTS, lower_for
+from lzu_export.precision import ORDER, check_range, device_session, half_graph, int8_graph
 from lzu_export.progress import Reporter
+from lzu_export.ranges import FILE as CALIBRATION_FILE
+from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges, recipe_frames
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT
+from lzu_export.recipes.schema import Precision
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.manifest import (
     FILE,
     Accuracy,
     Drift,
     Engine,
+    Graph,
     Latency,
     Manifest,
     Tensor,
+    canonical_file,
     read_manifest,
     sha256,
 )
@@ -53,7 +60,7 @@ from lzu_export.tasks.pytorch import (
     whole_batches,
 )
 from lzu_export.tasks.warps import Warp, make_warp
-from lzu_export.verify import compare, first_drift
+from lzu_export.verify import compare, explain_drift, first_drift, reference_inputs
 from lzu_export.workspace import Record, Workspace, exclusive
 
 log = logging.getLogger(__name__)
@@ -116,6 +123,7 @@ class _Export:
 
     def __init__(self, recipe: Recipe, work: Workspace, report: Reporter) -> None:
         self.recipe, self.work, self.report = recipe, work, report
+        self.lowerings: dict[str, list[Choice]] = {}
 
     @cached_property
     def warp(self) -> Warp:
@@ -135,15 +143,26 @@ class _Export:
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
         _ = self.dataset  # one that cannot be opened is refused before any work
-        traced = ["model.fp32.onnx", WARP_FILE, "recipe.yaml", "labels.txt"]
-        canonical = self.work.run("trace", traced, self._trace)
+        graphs = {"fp32": self._canonical()}
         self.work.run("reference", [REFERENCE_FILE], self._reference)
+        for target in self.recipe.targets:
+            self.lowerings[target] = self._lowerings(target)
+        calibration = None
+        if {"fp16", "int8"} & set(self.recipe.precision):
+            self.work.run("range of fp16", [], self._check_range)
+        if "int8" in self.recipe.precision:
+            calibration = self.work.run("calibrate", [CALIBRATION_FILE], self._calibrate)
+        for precision in self.precisions:
+            if precision != "fp32":
+                graphs[precision] = self._converted(precision)
         engines, drifts = [], []
         for target in self.recipe.targets:
-            engine = self._engine(target)
-            engines.append(engine)
-            record = self.work.run(f"verify {target}", [], partial(self._verify, engine))
-            drifts.append(Drift.model_validate(record))
+            for precision in self.precisions:
+                engine = self._engine(target, precision)
+                engines.append(engine)
+                stage = f"verify {target} {precision}"
+                record = self.work.run(stage, [], partial(self._verify, engine))
+                drifts.append(Drift.model_validate(record))
         accuracy = latency = None
         measured = [engine for engine in engines if engine.target == "onnxruntime"]
         if self.dataset is not None and measured:
@@ -156,15 +175,16 @@ class _Export:
             name=self.recipe.name,
             task=self.recipe.task,
             variant=self.recipe.variant,
-            precision=self.recipe.precision,
+            precision=self.precisions,
             recipe=_portable(self.recipe),
+            graphs=graphs,
             fingerprint=self.work.fingerprint,
             checkpoint=provenance.checkpoint_identity(self.recipe),
             warp={
                 "sha256": self.work.hashes()[WARP_FILE],
                 "geometry": self.recipe.warp.geometry,
             },
-            opset=canonical["opset"],
+            calibration=calibration,
             engines=tuple(engines),
             drift=tuple(drifts),
             accuracy=accuracy,
@@ -175,6 +195,16 @@ class _Export:
             stages=self.work.seconds(),
             files=self.work.hashes(),
         )
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those of the recipe, from the highest to the lowest."""
+        return tuple(each for each in ORDER if each in self.recipe.precision)
+
+    def _canonical(self) -> Graph:
+        files = [canonical_file("fp32"), WARP_FILE, "recipe.yaml", "labels.txt"]
+        record = self.work.run("trace", files, self._trace)
+        return Graph(file=canonical_file("fp32"), **record)
 
     def _trace(self) -> Record:
         with self.report.working("tracing the model"):
@@ -189,7 +219,7 @@ class _Export:
             names = [spec.name for spec in specs]
             model = trace(module, examples, names, module.output_names)
             model, _ = run_passes(model, [keep_outputs(module.outputs), name_zoom()])
-        onnx.save(model, self.work.path("model.fp32.onnx"))
+        onnx.save(model, self.work.path(canonical_file("fp32")))
         np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
         data = _portable(self.recipe).model_dump(mode="json")
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
@@ -204,48 +234,114 @@ class _Export:
         write_reference(self.work.path(REFERENCE_FILE), references)
         return {}
 
-    def _engine(self, target: str) -> Engine:
-        derived = f"model.fp32.{target}.onnx"
-        record = self.work.run(f"derive {target}", [derived], lambda: self._derive(target, derived))
-        if target == "onnxruntime":
-            file = derived
-            built = self.work.run("build onnxruntime", [], lambda: self._open_engine(derived))
-        else:
-            file = "model.fp32.rtx.engine"
-            built = self.work.run(f"build {target}", [file], lambda: self._build_rtx(derived, file))
-        described = {"target": target, "precision": "fp32", "file": file, "onnx": derived}
-        return Engine.model_validate({**described, **record, **built})
+    def _lowerings(self, target: str) -> list[Choice]:
+        """How the warps are lowered for a target: the same in every precision."""
+        record = self.work.run(f"lowerings {target}", [], lambda: self._choose(target))
+        return [Choice(**each) for each in record["lowerings"]]
 
-    def _derive(self, target: str, file: str) -> Record:
-        model = onnx.load(self.work.path("model.fp32.onnx"))
-        timer = _time_on_onnxruntime if target == "onnxruntime" else None
-        with self.report.working(f"lowering the warps for {target}"):
+    def _choose(self, target: str) -> Record:
+        with self.report.working(f"choosing the warps' lowerings for {target}"):
             choices = choose_lowerings(
-                model,
+                self._load("fp32"),
                 zoom=self.recipe.lowering.zoom,
                 unzoom=self.recipe.lowering.unzoom,
                 defaults=DEFAULTS.get(target, {}),
-                timer=timer,
+                timer=_time_on_onnxruntime if target == "onnxruntime" else None,
             )
-            kinds = {choice.place: choice.kind for choice in choices}
-            passes = target_passes(target, kinds, deforms=deforms(model))
-            derived, records = run_passes(model, passes)
         for choice in choices:
             log.info("%s: %s as %s (%s)", target, choice.place, choice.kind, choice.reason)
+        return {"lowerings": [asdict(choice) for choice in choices]}
+
+    def _load(self, precision: str) -> onnx.ModelProto:
+        return onnx.load(self.work.path(canonical_file(precision)))
+
+    def _kinds(self, target: str) -> dict[str, Kind]:
+        return {choice.place: choice.kind for choice in self.lowerings[target]}
+
+    @cached_property
+    def _float32_kinds(self) -> dict[str, Kind]:
+        """Lowerings for runs of the float32 graph here, also where ONNX Runtime is no target."""
+        if "onnxruntime" in self.lowerings:
+            return self._kinds("onnxruntime")
+        choices = choose_lowerings(self._load("fp32"), zoom="banded", unzoom="matmul")
+        return {choice.place: choice.kind for choice in choices}
+
+    def _check_range(self) -> Record:
+        references = read_reference(self.work.path(REFERENCE_FILE))
+        with self.report.working("holding tensors against the range of FP16"):
+            inputs = [reference_inputs(self.recipe, each, self.warp.zoom) for each in references]
+            largest = check_range(
+                self._load("fp32"), self._float32_kinds, self.recipe.keep_high, inputs
+            )
+        worst = max(largest, key=lambda name: largest[name])
+        log.info("fp16: the largest tensor is %s, %.4g", worst, largest[worst])
+        return {"tensor": worst, "largest": largest[worst]}
+
+    def _calibrate(self) -> Record:
+        recipe, model = self.recipe, self._load("fp32")
+        cache = find_ranges(recipe, model, self.work.final / CALIBRATION_FILE)
+        if cache is None:
+            warp = self.warp.arrays()
+            cache = measure_ranges(recipe, model, self._float32_kinds, warp, self.report)
+        write_cache(self.work.path(CALIBRATION_FILE), cache)
+        return describe_ranges(cache)
+
+    def _converted(self, precision: Precision) -> Graph:
+        file = canonical_file(precision)
+        record = self.work.run(f"convert {precision}", [file], lambda: self._convert(precision))
+        return Graph(file=file, **record)
+
+    def _convert(self, precision: Precision) -> Record:
+        model, keep = self._load("fp32"), self.recipe.keep_high
+        with self.report.working(f"writing {precision} into the graph"):
+            if precision == "int8":
+                ranges = read_cache(self.work.path(CALIBRATION_FILE)).ranges
+                converted = int8_graph(model, ranges, keep)
+            else:
+                assert precision != "fp32", "traced, not converted"
+                converted = half_graph(model, precision, keep)
+        onnx.save(converted.model, self.work.path(canonical_file(precision)))
+        for reason, names in converted.kept.items():
+            log.info("%s: higher, as %s: %s", precision, reason, ", ".join(names))
+        return {
+            "opset": next(each.version for each in converted.model.opset_import if not each.domain),
+            "kept": converted.kept,
+            "int8_layers": converted.int8_layers,
+        }
+
+    def _engine(self, target: str, precision: Precision) -> Engine:
+        name = f"{target} {precision}"
+        derived = f"model.{precision}.{target}.onnx"
+        derive = partial(self._derive, target, precision, derived)
+        record = self.work.run(f"derive {name}", [derived], derive)
+        if target == "onnxruntime":
+            file = derived
+            built = self.work.run(f"build {name}", [], lambda: self._open_engine(derived))
+        else:
+            file = f"model.{precision}.rtx.engine"
+            build = partial(self._build_rtx, precision, derived, file)
+            built = self.work.run(f"build {name}", [file], build)
+        lowerings = [asdict(choice) for choice in self.lowerings[target]]
+        described = {"target": target, "precision": precision, "file": file, "onnx": derived}
+        size = self.work.path(file).stat().st_size
+        return Engine.model_validate(
+            {**described, "lowerings": lowerings, "bytes": size, **record, **built}
+        )
+
+    def _derive(self, target: str, precision: Precision, file: str) -> Record:
+        with self.report.working(f"lowering {precision} for {target}"):
+            derived, records = lower_for(target, self._load(precision), self._kinds(target))
         lint(derived, target)
         onnx.save(derived, self.work.path(file))
-        return {
-            "lowerings": [asdict(choice) for choice in choices],
-            "passes": [asdict(record) for record in records],
-        }
+        return {"passes": [asdict(record) for record in records]}
 
     def _open_engine(self, file: str) -> Record:
         session = onnxruntime.OnnxRuntimeSession(self.work.path(file))
         return _built(onnxruntime.version(), (), session.inputs, session.outputs, 0.0)
 
-    def _build_rtx(self, onnx_file: str, file: str) -> Record:
+    def _build_rtx(self, precision: Precision, onnx_file: str, file: str) -> Record:
         start = time.perf_counter()
-        with self.report.working("building the TensorRT-RTX engine"):
+        with self.report.working(f"building the TensorRT-RTX engine in {precision}"):
             built = tensorrt_rtx.build(
                 self.work.path(onnx_file),
                 self.work.path(file),
@@ -256,11 +352,12 @@ class _Export:
         return _built(built.version, capabilities, built.inputs, built.outputs, seconds)
 
     def _verify(self, engine: Engine) -> Record:
-        with self.report.working(f"comparing {engine.target} with PyTorch at every arrow"):
+        name = f"{engine.target} {engine.precision}"
+        with self.report.working(f"comparing {name} with PyTorch at every arrow"):
             drift = compare(
                 self.recipe,
                 engine,
-                self.work.path("model.fp32.onnx"),
+                self.work.path(canonical_file(engine.precision)),
                 self.work.path(engine.onnx),
                 read_reference(self.work.path(REFERENCE_FILE)),
                 self.warp.zoom,
@@ -270,9 +367,10 @@ class _Export:
 
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
-        predictors = self._predictors(engines)
+        predictors = self._predictors(engines, as_on_device=True)
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
             metrics = evaluate(predictors, self.dataset, advance)
+        limits = self.recipe.tolerances.metric
         accuracy = Accuracy(
             dataset=self.dataset.name,
             note=self.dataset.note,
@@ -280,7 +378,7 @@ class _Export:
             frames=len(self.dataset),
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
-            limit=self.recipe.tolerances.metric,
+            limits={each: getattr(limits, each) for each in self.precisions},
         )
         self._refuse_loss(accuracy)
         return accuracy.model_dump(mode="json")
@@ -295,13 +393,22 @@ class _Export:
             runs=runs,
             pytorch=milliseconds.pop("pytorch"),
             engines=milliseconds,
+            note=provenance.low_precision_note() if self.precisions != ("fp32",) else "",
         ).model_dump(mode="json")
 
-    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
+    def _predictors(
+        self, engines: list[Engine], *, as_on_device: bool = False
+    ) -> dict[str, Predictor]:
+        """PyTorch and the engines; `as_on_device` rounds lower precisions as a device would."""
         arrays = self.warp.arrays()
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
-            session = open_session(engine, self.work.path(engine.file))
+            path = self.work.path(engine.file)
+            session = (
+                device_session(path, engine.precision)
+                if as_on_device
+                else open_session(engine, path)
+            )
             name = f"{engine.target}/{engine.precision}"
             predictors[name] = make_predictor(self.recipe, session, arrays)
         return predictors
@@ -322,27 +429,42 @@ class _Export:
 
     def _refuse_drift(self, drift: Drift) -> None:
         name = first_drift(drift)
-        if name is not None:
-            value = {**drift.arrows, **drift.outputs}[name]
-            raise LzuError(
-                f"the {drift.target} engine drifts from PyTorch: the first difference is at "
-                f"{name}, {value:.2g} where {drift.limit:.2g} is allowed; no bundle was written: "
-                "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
-                "tolerances.arrow if so much is acceptable"
-            )
+        if name is None:
+            return
+        remedy = (
+            "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
+            "tolerances.arrow if so much is acceptable"
+            if drift.limit is not None
+            else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
+            f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
+        )
+        raise LzuError(
+            f"the {drift.target} engine in {drift.precision} drifts from PyTorch: the first "
+            f"difference is at {explain_drift(drift, name)}; no bundle was written: {remedy}"
+        )
 
     def _refuse_loss(self, accuracy: Accuracy) -> None:
         metric = accuracy.metric
         for name, metrics in accuracy.engines.items():
+            precision = name.rpartition("/")[2]
+            limit = accuracy.limits[precision]
             pair = metrics[metric], accuracy.pytorch[metric]
             lost = abs(pair[0] - pair[1])
             undefined = isnan(pair[0]) and isnan(pair[1])  # no object in the set
-            if not (lost <= accuracy.limit or undefined):
-                raise LzuError(
-                    f"{metric} of {name} differs from PyTorch's by {lost:.2f} points where "
-                    f"{accuracy.limit:g} is allowed; no bundle was written: verify the arrows with "
-                    "--verbose, or raise tolerances.metric if so much is acceptable"
+            if lost <= limit or undefined:
+                continue
+            remedy = "verify the arrows with --verbose"
+            if precision == "int8":
+                remedy = (
+                    "export with PRECISION=fp32 and let `lzu-export calibrate BUNDLE "
+                    "--sensitivity` say which layers to keep higher (keep_high.int8), or try "
+                    "another calibration.method"
                 )
+            raise LzuError(
+                f"{metric} of {name} differs from PyTorch's by {lost:.2f} points where "
+                f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
+                f"tolerances.metric.{precision} if so much is acceptable"
+            )
 
 
 def _current(final: Path, fingerprint: str) -> Manifest | None:
@@ -373,6 +495,11 @@ def _check_inputs(recipe: Recipe) -> None:
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")
+    if "int8" in recipe.precision:
+        recipe_frames(recipe)
+        cache = recipe.calibration.cache
+        if cache is not None:
+            read_cache(cache)
     if "tensorrt-rtx" in recipe.targets and tensorrt_rtx.version() is None:
         raise LzuError(
             "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
@@ -389,9 +516,26 @@ def _portable(recipe: Recipe) -> Recipe:
         update={"dataset": Path(dataset).name if dataset else None}
     )
     warp = recipe.warp.model_copy(update={"saliency": saliency})
-    return recipe.model_copy(
-        update={"checkpoint": checkpoint, "warp": warp, "evaluation": evaluation}
+    frames, cache = recipe.calibration.frames, recipe.calibration.cache
+    calibration = recipe.calibration.model_copy(
+        update={
+            "frames": Path(frames).name if frames else None,
+            "cache": Path(cache.name) if cache else None,
+        }
     )
+    return recipe.model_copy(
+        update={
+            "checkpoint": checkpoint,
+            "warp": warp,
+            "evaluation": evaluation,
+            "calibration": calibration,
+        }
+    )
+
+
+def _keep_key(precision: str) -> str:
+    """Which list of `keep_high` speaks of a precision."""
+    return "int8" if precision == "int8" else "fp16"
 
 
 def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[float]:

@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
+import lzu_calibration
 from lzu_export import __version__
 from lzu_export.datasets import GROUP as DATASETS_GROUP
+from lzu_export.ranges import recipe_frames
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.manifest import sha256
 
@@ -28,6 +30,8 @@ PACKAGES = (
     "tensorrt-rtx",
 )
 """Packages whose release can change a bundle."""
+
+CALIBRATION_SOURCE = Path(lzu_calibration.__file__).parent
 
 
 def versions() -> dict[str, str]:
@@ -61,6 +65,7 @@ def fingerprint(recipe: Recipe) -> str:
             recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
         ),
         "checkpoint": checkpoint_identity(recipe),
+        "calibration": _calibration_digest(recipe),
         "saliency": _digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
         "source": source_digest(),
         "versions": versions(),
@@ -74,6 +79,14 @@ def _evaluation_digest(dataset: str) -> list[str | None]:
     found = (find_spec(package) for package in sorted(packages))
     roots = [Path(spec.origin).parent for spec in found if spec and spec.origin]
     return [_digest(Path(dataset)), *(source_digest(root) for root in roots)]
+
+
+def _calibration_digest(recipe: Recipe) -> list[str | None] | None:
+    """Hash of the frames and the cache that INT8 ranges come from, and of what makes them."""
+    if "int8" not in recipe.precision:
+        return None
+    frames = recipe_frames(recipe).digest
+    return [frames, _digest(recipe.calibration.cache), source_digest(CALIBRATION_SOURCE)]
 
 
 def checkpoint_identity(recipe: Recipe) -> dict[str, str]:
@@ -113,6 +126,17 @@ def machine() -> str:
                 model = line.partition(":")[2].strip()
                 break
     return f"{model}, {threads()} threads, {platform.system()} {platform.machine()}"
+
+
+def low_precision_note() -> str:
+    """What latencies of lower precisions on this processor are worth."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    integers = "" if "vnni" in flags else " and has no VNNI for INT8"
+    return (
+        f"this processor computes FP16 in FP32{integers}: ms of fp16 and int8 say nothing about a "
+        "device"
+    )
 
 
 def threads() -> int:

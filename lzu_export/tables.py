@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_export.runtime.manifest import Drift, Manifest
+from lzu_export.runtime.manifest import GRAPH_NOTE, ROUNDING_NOTE, Drift, Manifest
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
@@ -16,42 +16,49 @@ STATUS = {"passed": "verified", "graph passed": "graph ok"}
 
 
 def export_table(outcomes: "Sequence[Outcome]") -> Table:
-    """One row an engine, PyTorch's figures beside it; fits 80 columns."""
+    """PyTorch, then one row an engine, of every bundle; fits 80 columns."""
     table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", overflow="fold")
     table.add_column("engine", no_wrap=True)
     measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
     metric = measured[0].metric if measured else ""
-    headings = [f"{metric}\nPyTorch", f"{metric}\nengine"] if measured else []
-    for heading in (*headings, "ms\nPyTorch", "ms\nengine"):
+    for heading in (*([metric] if measured else []), "ms", "MB", "build\ns", "drift\nSNR"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("largest\ndrift", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for outcome in outcomes:
         manifest = outcome.manifest
         drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
         accuracy, latency = manifest.accuracy, manifest.latency
-        for engine in manifest.engines:
-            name = f"{engine.target}/{engine.precision}"
+        name = escape(outcome.folder.name)
+        scores = [_number(accuracy.pytorch[metric] if accuracy else None, 2)] if measured else []
+        milliseconds = _number(latency.pytorch if latency else None, 1)
+        table.add_row(name, "PyTorch", *scores, milliseconds, "", "", "", "")
+        for i, engine in enumerate(manifest.engines, start=1):
+            key = f"{engine.target}/{engine.precision}"
             drift = drifts[engine.target, engine.precision]
-            differences = [*drift.arrows.values(), *drift.outputs.values()]
-            exported = accuracy.engines.get(name) if accuracy else None
-            scores = (
-                accuracy.pytorch[metric] if accuracy else None,
-                exported[metric] if exported else None,
-            )
+            exported = accuracy.engines.get(key) if accuracy else None
             table.add_row(
-                escape(outcome.folder.name),
+                name,
                 f"{engine.target} {engine.precision}",
-                *([_number(points, 2) for points in scores] if measured else []),
-                _number(latency.pytorch if latency else None, 1),
-                _number(latency.engines.get(name) if latency else None, 1),
-                f"{max(differences):.1e}" if differences else "-",
+                *([_number(exported[metric] if exported else None, 2)] if measured else []),
+                _number(latency.engines.get(key) if latency else None, 1),
+                f"{engine.bytes / 1e6:.1f}",
+                _number(engine.build_seconds or None, 1),
+                _worst(drift),
                 STATUS.get(drift.status, drift.status),
+                end_section=i == len(manifest.engines),
             )
     table.caption = escape("\n".join(_export_notes(outcomes)))
     table.caption_justify = "left"
     return table
+
+
+def _worst(drift: Drift) -> str:
+    """The largest drift of an FP32 engine, the lowest signal-to-noise ratio of another."""
+    if drift.limit is None:
+        return f"{min(drift.snr.values()):.0f} dB" if drift.snr else "-"
+    differences = [*drift.arrows.values(), *drift.outputs.values()]
+    return f"{max(differences):.1e}" if differences else "-"
 
 
 def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
@@ -59,33 +66,44 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     notes = [f"bundles in {', '.join(folders)}"]
     accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]
     latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
+    precisions = {precision for o in outcomes for precision in o.manifest.precision}
+    targets = {engine.target for o in outcomes for engine in o.manifest.engines}
     if accuracies:
         first = accuracies[0]
         notes.append(f"{first.metric}: points on {first.frames} frames of {first.dataset}")
     if latencies:
         notes.append("ms: a frame from camera bytes to predictions, median, on")
         notes.append(f"  {latencies[0].machine}")
-    notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows")
-    waiting = {d.note for o in outcomes for d in o.manifest.drift if d.note}
-    notes += [f"graph ok: {note}" for note in sorted(waiting)]
+        notes += [f"  {note}" for note in dict.fromkeys(each.note for each in latencies) if note]
+    notes.append("MB: of the engine's file")
+    notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32;")
+    notes.append("SNR: the lowest signal-to-noise ratio of an arrow, in lower precisions")
+    if precisions - {"fp32"}:
+        notes.append(f"fp16, int8: {ROUNDING_NOTE}")
+    if "tensorrt-rtx" in targets:
+        notes.append(f"graph ok: {GRAPH_NOTE}")
+        if "int8" in precisions:
+            notes.append("int8 of tensorrt-rtx is requested by the graph; that it runs, or pays,")
+            notes.append("is to be seen on a card")
     return notes
 
 
 def drift_table(drifts: Sequence[Drift]) -> Table:
     """One row an arrow, one column an engine."""
-    table = Table(title="max|engine - PyTorch| / max|PyTorch|", title_justify="left")
+    table = Table(
+        title="FP32: max|engine - PyTorch| / max|PyTorch|; lower precisions: SNR in dB",
+        title_justify="left",
+    )
     table.add_column("arrow")
     for drift in drifts:
-        table.add_column(f"{drift.target} {drift.precision}", justify="right")
-    ran = [drift for drift in drifts if drift.status != "not run"]
-    names = list({**ran[0].arrows, **ran[0].outputs}) if ran else []
-    for name in names:
+        table.add_column(f"{drift.target}\n{drift.precision}", justify="right")
+    for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs)):
         table.add_row(name, *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
+    table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
-    notes = [f"{drift.target}: {drift.note}" for drift in drifts if drift.note]
-    limits = sorted({drift.limit for drift in drifts})
-    table.caption = "; ".join([f"limit {', '.join(f'{x:g}' for x in limits)}", *notes])
+    notes = {f"{d.target} {d.precision}: {d.note}" for d in drifts if d.note}
+    table.caption = "\n".join(sorted(notes))
     table.caption_justify = "left"
     return table
 
@@ -125,11 +143,21 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
 
 
 def _drift_cell(drift: Drift, name: str) -> str:
-    value = {**drift.arrows, **drift.outputs}.get(name)
-    if value is None:
-        return "-"
-    text = f"{value:.1e}"
-    return text if value <= drift.limit else f"[red]{text}[/]"
+    if drift.limit is None:
+        ratio = drift.snr.get(name)
+        text = "-" if ratio is None else f"{ratio:.1f}"
+        beyond = ratio is not None and drift.snr_limit is not None and ratio < drift.snr_limit
+    else:
+        value = {**drift.arrows, **drift.outputs}.get(name)
+        text = "-" if value is None else f"{value:.1e}"
+        beyond = value is not None and not value <= drift.limit
+    return f"[red]{text}[/]" if beyond else text
+
+
+def _limit_cell(drift: Drift) -> str:
+    if drift.limit is not None:
+        return f"{drift.limit:g}"
+    return "-" if drift.snr_limit is None else f"{drift.snr_limit:g}"
 
 
 def _number(value: float | None, digits: int) -> str:

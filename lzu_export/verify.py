@@ -1,35 +1,39 @@
 """Hold an engine against PyTorch's reference, arrow by arrow. No torch."""
 
+import math
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
-from lzu_export.engines.onnxruntime import OnnxRuntimeSession
-from lzu_export.errors import LzuError
-from lzu_export.graph.lower_deform_conv import deforms
 from lzu_export.graph.lower_resample import Kind
-from lzu_export.graph.passes import keep_outputs, run_passes
-from lzu_export.graph.targets import target_passes
+from lzu_export.graph.passes import keep_outputs
+from lzu_export.graph.targets import lower_for
+from lzu_export.precision import device_session
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import WARP_FILE
-from lzu_export.runtime.compare import relative_difference
-from lzu_export.runtime.manifest import Drift, Engine, Manifest, check_file
+from lzu_export.runtime.compare import relative_difference, signal_to_noise
+from lzu_export.runtime.manifest import (
+    GRAPH_NOTE,
+    ROUNDED_GRAPH_NOTE,
+    ROUNDING_NOTE,
+    Drift,
+    Engine,
+    Manifest,
+    canonical_file,
+    check_file,
+)
 from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.warp.tables import TablePair
-
-GRAPH_NOTE = (
-    "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
-    "engine itself awaits an RTX card"
-)
 
 
 def arrow_order(names: Sequence[str]) -> list[str]:
@@ -65,7 +69,7 @@ def verify_bundle(
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         zoom = TablePair(arrays["zoom_rows"], arrays["zoom_cols"])
-    canonical = check_file(folder, f"model.{engine.precision}.onnx", manifest)
+    canonical = check_file(folder, canonical_file(engine.precision), manifest)
     executable = check_file(folder, engine.onnx, manifest)
     return compare(manifest.recipe, engine, canonical, executable, references, zoom)
 
@@ -78,73 +82,96 @@ def compare(
     references: Sequence[Reference],
     zoom: TablePair,
 ) -> Drift:
-    """Largest relative difference at every arrow and output over all references.
+    """Largest relative difference and lowest signal-to-noise ratio at every arrow.
+
+    Final outputs are compared in FP32 only: candidates of a lower precision change places, and what
+    they are worth is told by the task's metric.
 
     Args:
         recipe: what was exported.
-        engine: its target and lowerings.
+        engine: its target, precision and lowerings.
         canonical: the canonical graph, which knows the arrows.
         executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
         references: PyTorch's values.
         zoom: tables of the zoom, for engines that begin at the zoomed image.
     """
-    shipped = OnnxRuntimeSession(executable)
+    exact = engine.precision == "fp32"
+    shipped = device_session(executable, engine.precision)
     itself = engine.target == "onnxruntime"
     arrows: dict[str, float] = {}
     outputs: dict[str, float] = {}
+    snr: dict[str, float] = {}
     names = arrow_order(list(references[0].arrows))
-    prepare = ZoomedInput(recipe, zoom) if recipe.input == "zoomed" else None
-    in_graph = [name for name in names if not (prepare and name == "zoomed")]
+    zooms = recipe.input == "source"
+    in_graph = [name for name in names if zooms or name != "zoomed"]
     marked = _marked_session(engine, canonical, in_graph)
     for reference in references:
-        image = prepare(reference.frames) if prepare else reference.frames
-        inputs = {INPUT_NAMES[recipe.input]: image, **reference.inputs}
+        inputs = reference_inputs(recipe, reference, zoom)
         values = marked.run(inputs)
-        if prepare:
+        if not zooms:
+            image = inputs[INPUT_NAMES[recipe.input]]
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
         for name in names:
-            difference = relative_difference(subsample(values[name]), reference.arrows[name])
-            arrows[name] = max(arrows.get(name, 0.0), difference)
+            mine, theirs = subsample(values[name]), reference.arrows[name]
+            arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs))
+            snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs))
         result = shipped.run(inputs)
-        for name, difference in compare_outputs(recipe, result, reference.outputs).items():
-            outputs[name] = max(outputs.get(name, 0.0), difference)
-    return Drift(
+        if exact:
+            for name, difference in compare_outputs(recipe, result, reference.outputs).items():
+                outputs[name] = max(outputs.get(name, 0.0), difference)
+    drift = Drift(
         target=engine.target,
         precision=engine.precision,
-        status=_status({**arrows, **outputs}, recipe.tolerances.arrow, itself=itself),
-        note="" if itself else GRAPH_NOTE,
+        status="passed" if itself else "graph passed",
+        note=_note(engine),
         arrows=arrows,
         outputs=outputs,
-        limit=recipe.tolerances.arrow,
+        snr=snr,
+        limit=recipe.tolerances.arrow if exact else None,
+        snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
     )
+    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+
+
+def reference_inputs(
+    recipe: Recipe, reference: Reference, zoom: TablePair
+) -> dict[str, NDArray[Any]]:
+    """A reference's frames, and what comes with them, as the engines' inputs."""
+    image: NDArray[Any] = reference.frames
+    if recipe.input == "zoomed":
+        image = ZoomedInput(recipe, zoom)(reference.frames)
+    return {INPUT_NAMES[recipe.input]: image, **reference.inputs}
 
 
 def first_drift(drift: Drift) -> str | None:
-    """The first arrow or output of the chain that is over the limit."""
+    """The first arrow or output of the chain that is beyond its limit."""
     for name, difference in {**drift.arrows, **drift.outputs}.items():
-        if not difference <= drift.limit:
+        if drift.limit is not None and not difference <= drift.limit:
+            return name
+        if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
             return name
     return None
 
 
-def _status(differences: Mapping[str, float], limit: float, *, itself: bool) -> str:
-    if not all(d <= limit for d in differences.values()):
-        return "drifted"
-    return "passed" if itself else "graph passed"
+def explain_drift(drift: Drift, name: str) -> str:
+    """By how much an arrow or output is beyond its limit, in words."""
+    if drift.snr_limit is not None:
+        return (
+            f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "
+            f"{drift.snr_limit:g} dB are asked for"
+        )
+    value = {**drift.arrows, **drift.outputs}[name]
+    return f"{name}, {value:.2g} where {drift.limit:.2g} is allowed"
+
+
+def _note(engine: Engine) -> str:
+    if engine.target == "onnxruntime":
+        return "" if engine.precision == "fp32" else ROUNDING_NOTE
+    return GRAPH_NOTE if engine.precision == "fp32" else ROUNDED_GRAPH_NOTE
 
 
 def _marked_session(engine: Engine, canonical: Path, names: Sequence[str]) -> Session:
-    model = onnx.load(canonical)
     kinds: dict[str, Kind] = {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
-    passes = target_passes(engine.target, kinds, deforms=deforms(model))
-    marked, _ = run_passes(model, [keep_outputs(names), *passes])
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "arrows.onnx"
-            path.write_bytes(marked.SerializeToString())
-            return OnnxRuntimeSession(path)
-    except OSError as error:
-        raise LzuError(
-            "the arrows' graph cannot be written to the temporary folder "
-            f"({error.strerror or error}); free space there or set TMPDIR"
-        ) from error
+    before = [keep_outputs(names)]
+    marked, _ = lower_for(engine.target, onnx.load(canonical), kinds, before=before)
+    return device_session(marked, engine.precision)

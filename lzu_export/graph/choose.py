@@ -1,7 +1,8 @@
 """Choose a lowering for every warp of a graph, and say why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ def choose_lowerings(
     *,
     zoom: Kind | str,
     unzoom: Kind | str,
-    defaults: dict[str, tuple[Kind, str]],
+    defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
     timer: Timer | None,
 ) -> list[Choice]:
     """Pick a lowering for each `lzu::SeparableResample` of `model`.

@@ -83,6 +83,15 @@ def keep_outputs(names: Sequence[str]) -> Pass:
     return Pass("keep-outputs", f"outputs are {', '.join(names)}", apply)
 
 
+def drop_unused_inputs() -> Pass:
+    """Remove the graph's inputs that no output depends on."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        return graph.cleanup(remove_unused_graph_inputs=True).toposort()
+
+    return Pass("drop-unused-inputs", "nobody has to feed what changes nothing", apply)
+
+
 def fold_constants() -> Pass:
     """Evaluate what depends on constants only."""
 

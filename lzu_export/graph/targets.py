@@ -1,11 +1,13 @@
 """Which passes make a target's file of the canonical one, and the targets' defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import onnx
 
 from lzu_export.graph.lower_deform_conv import Kind as DeformKind
-from lzu_export.graph.lower_deform_conv import lower_deform_conv
+from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lower_resample import Kind, lower_resample
-from lzu_export.graph.passes import Pass, fold_constants
+from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
 
 DEFAULTS: dict[str, dict[str, tuple[Kind, str]]] = {
     "tensorrt-rtx": {
@@ -54,6 +56,27 @@ deformable convolution of the models here fits.
 
 TensorRT-RTX has the same parser without the plugin library: version 1.7 refuses the node.
 """
+
+
+def lower_for(
+    target: str,
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    *,
+    before: Sequence[Pass] = (),
+    after: Sequence[Pass] = (),
+) -> tuple[onnx.ModelProto, list[PassRecord]]:
+    """A canonical graph in the operators of a target.
+
+    Args:
+        target: whose operators.
+        model: canonical, in any precision.
+        kinds: by warp, its lowering.
+        before: passes over the canonical graph that go first.
+        after: passes over the lowered one.
+    """
+    passes = [*before, *target_passes(target, kinds, deforms=deforms(model)), *after]
+    return run_passes(model, passes)
 
 
 def target_passes(target: str, choices: Mapping[str, Kind], *, deforms: bool = False) -> list[Pass]:

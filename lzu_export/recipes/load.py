@@ -108,6 +108,12 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
         dataset = evaluation.get("dataset")
         if isinstance(dataset, str) and _is_path(dataset):  # else it is the name of a set
             evaluation["dataset"] = absolute(dataset)
+    if isinstance(calibration := data.get("calibration"), dict):
+        if calibration.get("cache"):
+            calibration["cache"] = absolute(calibration["cache"])
+        frames = calibration.get("frames")
+        if isinstance(frames, str) and _is_path(frames):
+            calibration["frames"] = absolute(frames)
 
 
 def _is_path(dataset: str) -> bool:

@@ -22,7 +22,8 @@ Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 
 Variant = Literal["uniform", "fixed"]
 Target = Literal["onnxruntime", "tensorrt-rtx"]
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Method = Literal["max", "entropy", "percentile", "mse"]
 Lowering = Literal["auto", "matmul", "banded", "gridsample"]
 
 PAD_MULTIPLE = 32
@@ -128,13 +129,56 @@ class Evaluation(Section):
     """At most this many frames, evenly spread; all by default."""
 
 
+class Calibration(Section):
+    """Frames on which INT8 ranges are measured, and how a range is made of what is seen."""
+
+    frames: str | None = None
+    """`demo`, a folder, a video, COCO annotations (.json), or a folder laid out like Cityscapes or
+    nuScenes: frames of the training set, never those that the accuracy is measured on."""
+    count: int = Field(64, gt=1)
+    """At most this many, evenly taken from all sequences."""
+    seed: int = Field(0, ge=0)
+    method: Method = "max"
+    percentile: float = Field(99.99, gt=50, le=100)
+    """Share of the values that stay within the range, for the method of that name."""
+    cache: Path | None = None
+    """Ranges measured before (`calibration.json`); refused where they are of other frames, weights
+    or settings."""
+
+
+class KeepHigh(Section):
+    """Names or patterns (`backbone.layer1.*`) of layers that a precision leaves higher."""
+
+    fp16: tuple[str, ...] = ()
+    """In float32, where the network is float16 or bfloat16."""
+    int8: tuple[str, ...] = ()
+    """In half precision, where the network is INT8."""
+
+
+class MetricLimits(Section):
+    """Points of the task's metric (AP x 100) that a precision may differ by."""
+
+    fp32: float = Field(0.1, gt=0)
+    fp16: float = Field(0.2, gt=0)
+    bf16: float = Field(0.5, gt=0)
+    int8: float = Field(1.0, gt=0)
+
+
+class SignalLimits(Section):
+    """Lowest signal-to-noise ratio of an arrow in dB: what is below is broken, not rounded."""
+
+    fp16: float = 40.0
+    bf16: float = 25.0
+    int8: float = 8.0
+
+
 class Tolerances(Section):
     """Drift limits against PyTorch."""
 
     arrow: float = Field(1e-4, gt=0)
-    """max|a - b| / max|b| at each arrow and output."""
-    metric: float = Field(0.1, gt=0)
-    """Points of the task's metric (AP x 100)."""
+    """max|a - b| / max|b| at each arrow and output, in FP32."""
+    snr: SignalLimits = SignalLimits()
+    metric: MetricLimits = MetricLimits()
 
 
 class Recipe(Section):
@@ -166,7 +210,9 @@ class Recipe(Section):
     random_weights: int | None = Field(None, ge=0)
     """Seed of untrained weights, for timing only: used where no checkpoint is given."""
     postprocess: DetPostprocess | SegPostprocess | Det3dPostprocess
-    precision: tuple[Precision, ...] = ("fp32",)
+    precision: tuple[Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
+    calibration: Calibration = Calibration()
+    keep_high: KeepHigh = KeepHigh()
     targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     compute_capabilities: tuple[str, ...] = ()
     """For TensorRT-RTX, like `8.9`; empty: NVIDIA's portable default."""
@@ -192,6 +238,8 @@ class Recipe(Section):
             )
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets lists {', '.join(self.targets)}; give each once")
+        if len(set(self.precision)) < len(self.precision):
+            raise ValueError(f"precision lists {', '.join(self.precision)}; give each once")
         if self.warp.geometry == "published" and self.warp.unfilled is None:
             raise ValueError(
                 "warp.geometry published needs warp.unfilled: [bottom] for the released nuScenes "

@@ -1,5 +1,6 @@
 """How far an engine's values are from the reference's."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,20 @@ def relative_difference(value: NDArray[Any], reference: NDArray[Any]) -> float:
     largest = float(np.abs(b).max())
     difference = float(np.abs(a - b).max())
     return difference / largest if largest > 0 else difference
+
+
+def signal_to_noise(value: NDArray[Any], reference: NDArray[Any]) -> float:
+    """10 log10(sum b^2 / sum (a - b)^2) in dB; infinite where they are equal.
+
+    Minus infinity where a value on either side is not finite, or there is noise but no signal.
+    """
+    a, b = value.astype(np.float64), reference.astype(np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return -float("inf")
+    signal, noise = float(np.square(b).sum()), float(np.square(a - b).sum())
+    if noise == 0:
+        return float("inf")
+    return 10 * math.log10(signal / noise) if signal > 0 else -float("inf")
 
 
 def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDArray[Any]) -> float:

@@ -12,7 +12,20 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
-FORMAT = 2
+FORMAT = 3
+
+GRAPH_NOTE = (
+    "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
+    "engine itself awaits an RTX card"
+)
+
+
+ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
+ROUNDED_GRAPH_NOTE = (
+    "its ONNX graph was run in ONNX Runtime, half-precision tensors rounded as a device would, and "
+    "its parsed network is the graph; running the engine itself awaits an RTX card"
+)
+"""What may stand beside a drift."""
 
 
 def _json_number(value: float) -> float | str:
@@ -44,6 +57,16 @@ class Lowering(_Section):
     reason: str
 
 
+class Graph(_Section):
+    """A canonical graph: the network in one precision."""
+
+    file: str
+    opset: int
+    kept: dict[str, tuple[str, ...]] = {}
+    """By reason, nodes and layers that stay in a higher precision."""
+    int8_layers: tuple[str, ...] = ()
+
+
 class Engine(_Section):
     """One engine and the ONNX file it was made from."""
 
@@ -58,10 +81,12 @@ class Engine(_Section):
     lowerings: tuple[Lowering, ...]
     passes: tuple[dict[str, Any], ...]
     build_seconds: float
+    bytes: int
+    """Size of the file."""
 
 
 class Drift(_Section):
-    """How far an engine is from PyTorch: max|a - b| / max|b| at each arrow and output."""
+    """How far an engine is from PyTorch at each arrow, and in FP32 at each output."""
 
     target: str
     precision: str
@@ -70,8 +95,14 @@ class Drift(_Section):
     reason in `note`; or `drifted`."""
     note: str = ""
     arrows: dict[str, Number] = {}
+    """max|a - b| / max|b|."""
     outputs: dict[str, Number] = {}
-    limit: float
+    snr: dict[str, Number] = {}
+    """Signal-to-noise ratios of the arrows in dB."""
+    limit: float | None
+    """Of `arrows` and `outputs`, in FP32."""
+    snr_limit: float | None = None
+    """Of `snr`, in lower precisions."""
 
 
 class Accuracy(_Section):
@@ -86,7 +117,8 @@ class Accuracy(_Section):
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
     """By `target/precision`."""
-    limit: float
+    limits: dict[str, float]
+    """Of the difference from PyTorch, by precision."""
 
 
 class Latency(_Section):
@@ -97,6 +129,8 @@ class Latency(_Section):
     runs: int
     pytorch: float
     engines: dict[str, float]
+    note: str = ""
+    """What the figures of lower precisions are worth."""
 
 
 class Manifest(_Section):
@@ -108,10 +142,13 @@ class Manifest(_Section):
     variant: str
     precision: tuple[str, ...]
     recipe: AnyRecipe
+    graphs: dict[str, Graph]
+    """By precision, the canonical graph."""
     fingerprint: str
     checkpoint: dict[str, str]
     warp: dict[str, str]
-    opset: int
+    calibration: dict[str, str | int | float | None] | None = None
+    """What the INT8 ranges were measured on, and how."""
     plugin: None = None
     engines: tuple[Engine, ...]
     drift: tuple[Drift, ...]
@@ -124,6 +161,11 @@ class Manifest(_Section):
     """Seconds each stage of the export took."""
     files: dict[str, str]
     """sha256 of every other file of the bundle."""
+
+
+def canonical_file(precision: str) -> str:
+    """Name of a bundle's canonical graph of a precision."""
+    return f"model.{precision}.onnx"
 
 
 def read_manifest(folder: Path) -> Manifest:

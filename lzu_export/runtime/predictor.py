@@ -81,8 +81,12 @@ class Predictor(ABC):
             name = f"frame {i} of the batch" if len(shots) > 1 else "frame"
             frame = check_frame(shot.frame, None if self.resize else source, name)
             frames.append(fit(frame, source))
+        return {**self.prepare_image(frames), **self.other_inputs(shots)}
+
+    def prepare_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
+        """The engine's image input for frames of the source size."""
         image = self._zoom(frames) if self._zoom is not None else np.stack(frames)
-        return {INPUT_NAMES[self.recipe.input]: image, **self.other_inputs(shots)}
+        return {INPUT_NAMES[self.recipe.input]: image}
 
     def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
         """The engine's inputs besides the image."""

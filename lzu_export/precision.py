@@ -1,0 +1,142 @@
+"""The canonical graphs of the lower precisions, made of the float32 one. No torch.
+
+FP16 and BF16: the network in that type, see `graph.half`. INT8: convolutions behind
+QuantizeLinear and DequantizeLinear, see `graph.quantize`, and what remains in FP16.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.engines.base import Arrays
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.errors import LzuError
+from lzu_export.graph.anatomy import layer_name
+from lzu_export.graph.emulate import emulate_half
+from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half
+from lzu_export.graph.lower_resample import Kind
+from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
+from lzu_export.graph.probe import probe_largest
+from lzu_export.graph.quantize import place, quantise
+from lzu_export.graph.targets import lower_for
+from lzu_export.recipes.schema import KeepHigh, Precision
+
+ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+"""From the highest to the lowest."""
+HEADROOM = 2.0
+"""A tensor may reach this part of FP16's range on the reference frames: others go further."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A canonical graph of a lower precision."""
+
+    model: onnx.ModelProto
+    kept: dict[str, list[str]] = field(default_factory=dict)
+    """By reason, the nodes or layers that stay higher than the precision says."""
+    int8_layers: list[str] = field(default_factory=list)
+
+
+def half_graph(model: onnx.ModelProto, kind: HalfType, keep: KeepHigh) -> Converted:
+    """The network of a canonical graph in half precision."""
+    kept = stay_high(gs.import_onnx(model), keep.fp16)
+    converted, _ = run_passes(model, [to_half(kind, kept)])
+    return Converted(converted, by_reason(kept))
+
+
+def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHigh) -> Converted:
+    """The network of a canonical graph in INT8 where that pays, the rest of it in FP16.
+
+    Args:
+        model: canonical, float32.
+        ranges: by tensor, the absolute value that becomes 127.
+        keep: layers that stay higher.
+
+    Raises:
+        LzuError: a range is missing or unfit, or a pattern matches no layer.
+    """
+    placement = place(gs.import_onnx(model), keep.int8)
+    if not placement.layers:
+        raise LzuError(
+            "no layer is left for INT8: all are predictions, deformable or kept by "
+            "keep_high.int8; leave int8 out of PRECISION"
+        )
+    quantised, _ = run_passes(model, [quantise(placement, ranges)])
+    kept = stay_high(gs.import_onnx(quantised), keep.fp16)
+    converted, _ = run_passes(quantised, [to_half("fp16", kept)])
+    reasons = by_reason({**placement.kept, **kept})
+    return Converted(converted, reasons, list(placement.layers))
+
+
+def calibrated_tensors(model: onnx.ModelProto, keep: KeepHigh) -> list[str]:
+    """Tensors whose ranges INT8 needs, whichever layers a recipe keeps."""
+    graph = gs.import_onnx(model)
+    names = [*place(graph).calibrated, *place(graph, keep.int8).calibrated]
+    return list(dict.fromkeys(names))
+
+
+def float32_session(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str]
+) -> OnnxRuntimeSession:
+    """Runs a canonical float32 graph up to some of its tensors; inputs without effect are gone."""
+    before = [keep_outputs(outputs), drop_unused_inputs()]
+    return _session(lower_for("onnxruntime", model, kinds, before=before)[0])
+
+
+def check_range(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+) -> dict[str, float]:
+    """Hold every tensor that becomes FP16 against half of its range, as float32 computes it.
+
+    Returns:
+        The largest absolute value of each such tensor.
+
+    Raises:
+        LzuError: one is larger, or not finite; names the first in the order of the graph.
+    """
+    graph = gs.import_onnx(model)
+    names = half_tensors(graph, stay_high(graph, keep.fp16))
+    makers = {tensor.name: layer_name(node) for node in graph.nodes for tensor in node.outputs}
+    before = [probe_largest(names)]
+    session = _session(lower_for("onnxruntime", model, kinds, before=before)[0])
+    largest = dict.fromkeys(names, 0.0)
+    wanted = {spec.name for spec in session.inputs}
+    limit = LARGEST["fp16"] / HEADROOM
+    for each in inputs:
+        values = session.run({name: value for name, value in each.items() if name in wanted})
+        for name, value in zip(names, values.values(), strict=True):
+            if not float(value) <= limit:
+                raise LzuError(
+                    f"the tensor {name} reaches {float(value):.4g} on the reference frames, over "
+                    f"half of FP16's range ({limit:g}); keep what makes it in float32: "
+                    f"keep_high.fp16=[{makers[name]}]"
+                )
+            largest[name] = max(largest[name], float(value))
+    return largest
+
+
+def device_session(model: Path | onnx.ModelProto, precision: str) -> OnnxRuntimeSession:
+    """Runs an executable ONNX graph as a device of that precision would round it.
+
+    ONNX Runtime's CPU computes half precision in float32 and rounds next to nothing; so such graphs
+    run with their rounding written out. FP32 graphs run as they are.
+    """
+    if precision == "fp32":
+        return OnnxRuntimeSession(model) if isinstance(model, Path) else _session(model)
+    loaded = onnx.load(model) if isinstance(model, Path) else model
+    return _session(run_passes(loaded, [emulate_half()])[0])
+
+
+def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names grouped by their reason, in order."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in kept.items():
+        grouped.setdefault(reason, []).append(name)
+    return grouped
+
+
+def _session(model: onnx.ModelProto) -> OnnxRuntimeSession:
+    return OnnxRuntimeSession(model.SerializeToString())
