@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_calibration import (
@@ -61,6 +61,7 @@ def test_it_is_for_people_too(tmp_path: Path) -> None:
     check(found)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.floats(min_value=0, exclude_min=True, allow_infinity=False)))
 def test_floats_and_names_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, ranges: dict[str, float]

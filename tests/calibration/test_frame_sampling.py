@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_calibration.sampling import choose
@@ -13,6 +13,7 @@ counts = st.integers(1, 120)
 seeds = st.integers(0, 2**32)
 
 
+@settings(deadline=None)
 @given(lengths, counts, seeds)
 def test_frames_come_in_order_once_and_as_many_as_there_are(
     lengths: list[int], count: int, seed: int
@@ -25,6 +26,7 @@ def test_frames_come_in_order_once_and_as_many_as_there_are(
     assert choose(lengths, count, seed) == chosen
 
 
+@settings(deadline=None)
 @given(lengths, counts, seeds)
 def test_shares_are_equal_but_for_short_sequences(
     lengths: list[int], count: int, seed: int
@@ -39,6 +41,7 @@ def test_shares_are_equal_but_for_short_sequences(
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), counts, seeds)
 def test_frames_of_a_sequence_are_evenly_spread(length: int, count: int, seed: int) -> None:
     """Distances differ by at most one frame, also from the last to the first of the next round."""
@@ -47,6 +50,7 @@ def test_frames_of_a_sequence_are_evenly_spread(length: int, count: int, seed: i
     assert max(gaps) - min(gaps) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20), seeds)
 def test_of_too_many_sequences_some_are_chosen_evenly(extra: int, count: int, seed: int) -> None:
     """One frame of each."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -28,6 +28,7 @@ def same(a: Histogram, b: Histogram) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=5), st.randoms())
 def test_neither_pieces_nor_their_order_matter(arrays: list[np.ndarray], random: object) -> None:
     """Widening by merging bins gives what counting all at once gives, to the last value."""
@@ -37,6 +38,7 @@ def test_neither_pieces_nor_their_order_matter(arrays: list[np.ndarray], random:
     assert same(counted(*arrays), whole)
 
 
+@settings(deadline=None)
 @given(values)
 def test_every_value_is_in_its_bin(array: np.ndarray) -> None:
     """As numpy.histogram counts in float64; zeros apart."""
