@@ -35,7 +35,7 @@ def choose_lowerings(
     zoom: Kind | str,
     unzoom: Kind | str,
     defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
-    timer: Timer | None,
+    timer: Timer | None = None,
 ) -> list[Choice]:
     """Pick a lowering for each `lzu::SeparableResample` of `model`.
 
