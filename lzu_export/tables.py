@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_export.runtime.manifest import GRAPH_NOTE, ROUNDING_NOTE, Drift, Manifest
+from lzu_export.runtime.manifest import ROUNDING_NOTE, Drift, Manifest
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
@@ -76,15 +76,17 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
         notes.append(f"  {latencies[0].machine}")
         notes += [f"  {note}" for note in dict.fromkeys(each.note for each in latencies) if note]
     notes.append("MB: of the engine's file")
-    notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32;")
-    notes.append("SNR: the lowest signal-to-noise ratio of an arrow, in lower precisions")
+    notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")
     if precisions - {"fp32"}:
-        notes.append(f"fp16, int8: {ROUNDING_NOTE}")
-    if "tensorrt-rtx" in targets:
-        notes.append(f"graph ok: {GRAPH_NOTE}")
-        if "int8" in precisions:
-            notes.append("int8 of tensorrt-rtx is requested by the graph; that it runs, or pays,")
-            notes.append("is to be seen on a card")
+        notes.append("SNR: the lowest signal-to-noise ratio of an arrow")
+        lower = ", ".join(sorted(precisions - {"fp32"}))
+        notes.append(f"{lower}: {ROUNDING_NOTE}")
+    waiting = {d.note for o in outcomes for d in o.manifest.drift if d.note and d.limit is not None}
+    notes += [f"graph ok: {note}" for note in sorted(waiting)]
+    if "int8" in precisions and "tensorrt-rtx" in targets:
+        notes.append(
+            "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
+        )
     return notes
 
 

@@ -55,6 +55,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "model": TINY_MODEL,
         "classes": ["car", "sign"],
         "random_weights": 0,
+        "precision": ["fp32"],
         "targets": ["onnxruntime"],
         "postprocess": {"candidates_per_level": 100},
     }

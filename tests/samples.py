@@ -206,6 +206,7 @@ def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, 
         "warp": {"saliency": str(saliency_file(folder)), "lattice": [7, 11], "fwhm": 4},
         "classes": CLASSES,
         "random_weights": 0,
+        "precision": ["fp32"],
         "targets": ["onnxruntime"],
     }
     for given in (TINY_TASKS[task], changes):

@@ -197,7 +197,11 @@ def test_bad_recipe_keys(export: Refused, tmp_path: Path, setting: str, expected
     ("option", "value", "expected"),
     [
         ("--target", "onnxruntime jetson", "targets.1 is 'jetson' but must be 'onnxruntime' or"),
-        ("--precision", "fp12", "precision.0 is 'fp12' but must be 'fp32'"),
+        (
+            "--precision",
+            "fp12",
+            "precision.0 is 'fp12' but must be 'fp32', 'fp16', 'bf16' or 'int8'",
+        ),
         ("--variant", "adaptiv", "variant is 'adaptiv' but must be 'uniform' or 'fixed'"),
         ("--scale", "nan", "scale is nan but must be a finite number"),
         ("--scale", "0", "scale is 0.0 but must be greater than 0"),
@@ -325,7 +329,7 @@ def test_changed_files(
         (None, "is no bundle: it has no manifest.json; give a folder that export made"),
         ("{", "manifest.json is damaged; export or copy the bundle again"),
         ("[]", "manifest.json is damaged; export or copy the bundle again"),
-        ('{"format": 99}', "manifest.json has format 99 but this version reads 2; export"),
+        ('{"format": 99}', "manifest.json has format 99 but this version reads 3; export"),
     ],
 )
 def test_bad_manifests(

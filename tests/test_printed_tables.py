@@ -31,7 +31,7 @@ def manifest(tiny_bundle: Path) -> Manifest:
                 frames=12,
                 pytorch={"AP": 31.256, "AP_large": math.nan},
                 engines={"onnxruntime/fp32": {"AP": 31.249, "AP_large": math.nan}},
-                limit=0.1,
+                limits={"fp32": 0.1},
             ),
             "latency": Latency(
                 machine="a machine",
@@ -49,11 +49,15 @@ def drift(**changes: Any) -> Drift:
     return Drift.model_validate({**data, **changes})
 
 
-def test_an_export_is_one_row(manifest: Manifest, tiny_bundle: Path) -> None:
-    """With both accuracies, both latencies and the largest drift."""
+def test_an_export_is_pytorch_and_one_row_an_engine(manifest: Manifest, tiny_bundle: Path) -> None:
+    """With accuracies, latencies, the file's size and the largest drift."""
     found = text(export_table([Outcome(tiny_bundle, manifest, "exported")]))
+    (row,) = (line for line in found.splitlines() if "PyTorch" in line and "drift" not in line)
+    for value in (tiny_bundle.name, "31.26", "71.3"):
+        assert value in row
     (row,) = (line for line in found.splitlines() if "onnxruntime fp32" in line)
-    for value in (tiny_bundle.name, "31.26", "31.25", "71.3", "33.3", "verified"):
+    size = f"{manifest.engines[0].bytes / 1e6:.1f}"
+    for value in (tiny_bundle.name, "31.25", "33.3", size, "verified"):
         assert value in row
     largest = max([*manifest.drift[0].arrows.values(), *manifest.drift[0].outputs.values()])
     assert f"{largest:.1e}" in row
@@ -67,17 +71,27 @@ def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Pa
     """Long names fold; nothing is cut off."""
     (engine,), (ran,) = manifest.engines, manifest.drift
     rtx = {"target": "tensorrt-rtx"}
+    int8 = {**rtx, "precision": "int8"}
+    low = {**int8, "status": "graph passed", "limit": None, "snr": {"a": 31.4}, "snr_limit": 8.0}
     whole = manifest.model_copy(
         update={
-            "engines": (engine, engine.model_copy(update=rtx)),
-            "drift": (ran, ran.model_copy(update={**rtx, "status": "graph passed"})),
+            "precision": ("fp32", "int8"),
+            "engines": tuple(engine.model_copy(update=each) for each in ({}, rtx, int8)),
+            "drift": (
+                ran,
+                ran.model_copy(update={**rtx, "status": "graph passed"}),
+                ran.model_copy(update=low),
+            ),
         }
     )
     found = text(export_table([Outcome(tmp_path / name, whole, "exported")]))
     assert "…" not in found
     assert max(map(len, found.splitlines())) <= 80
     assert "tensorrt-rtx fp32" in found
-    assert "graph ok" in found
+    (row,) = (line for line in found.splitlines() if "tensorrt-rtx int8 " in line)
+    assert "31 dB" in row
+    assert "graph ok" in row
+    assert "requested by the graph" in found
 
 
 def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:
@@ -94,7 +108,7 @@ def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: P
     )
     found = text(export_table([Outcome(tiny_bundle, built, "exported")]))
     (row,) = (line for line in found.splitlines() if "tensorrt-rtx fp32" in line)
-    assert row.split().count("-") == 3  # two latencies, the drift
+    assert row.split().count("-") == 2  # latency and drift, no accuracy
     assert "AP" not in found
     assert "verified" not in row
     assert "awaits a card" in " ".join(found.split())
@@ -126,6 +140,20 @@ def test_drift_beyond_the_limit_is_red() -> None:
     table = drift_table([drift(arrows={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="drifted")])
     cells = list(table.columns[1].cells)
     assert cells[:3] == ["1.0e-05", "[red]2.0e-04[/]", "[red]inf[/]"]
+
+
+def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
+    """And in red what is below the limit."""
+    low = drift(
+        precision="int8",
+        arrows={"a": 0.3, "b": 0.4},
+        snr={"a": 20.0, "b": 3.0},
+        limit=None,
+        snr_limit=8.0,
+    )
+    cells = list(drift_table([drift(arrows={"a": 1e-5}), low]).columns[2].cells)
+    assert cells[:2] == ["20.0", "[red]3.0[/]"]
+    assert "8" in cells
 
 
 def test_inspection_shows_all_parts(manifest: Manifest) -> None:

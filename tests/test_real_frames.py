@@ -89,7 +89,13 @@ def test_detections_come_back_in_the_pixels_of_the_real_frame(
 
 def exported(recipe: str, out: Path, **overrides: Any) -> Path:
     """A bundle of an untrained network."""
-    changes = {"random_weights": 0, "checkpoint": {}, "targets": ["onnxruntime"], **overrides}
+    changes = {
+        "random_weights": 0,
+        "checkpoint": {},
+        "precision": ["fp32"],
+        "targets": ["onnxruntime"],
+        **overrides,
+    }
     return export(load_recipe(recipe, changes), out).folder
 
 

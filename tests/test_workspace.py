@@ -39,7 +39,7 @@ def manifest(work: Workspace, folder: Path) -> Manifest:
         fingerprint=work.fingerprint,
         checkpoint={},
         warp={},
-        opset=18,
+        graphs={},
         engines=(),
         drift=(),
         accuracy=None,

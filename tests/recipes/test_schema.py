@@ -60,7 +60,7 @@ def test_contradictions_are_told_in_our_own_words(
         ({"variant": "adaptive"}, "variant"),
         ({"targets": []}, "targets"),
         ({"targets": ["tensort"]}, "targets.0"),
-        ({"precision": ["fp16"]}, "precision.0"),
+        ({"precision": ["fp12"]}, "precision.0"),
         ({"compute_capabilities": [8.9]}, "compute_capabilities.0"),
         ({"warp": {"unfilled": ["below"]}}, "warp.unfilled.0"),
         ({"warp": {"fwhm": float("nan")}}, "warp.fwhm"),
