@@ -107,7 +107,11 @@ def export(
         if not force and (manifest := _current(final, fingerprint)) is not None:
             return Outcome(final, manifest, "up to date")
         run = _Export(recipe, Workspace(final, fingerprint, fresh=force), report)
-        manifest = run.all_stages()
+        try:
+            manifest = run.all_stages()
+        except BaseException:
+            run.work.tidy()
+            raise
         run.work.publish(manifest)
     return Outcome(final, manifest, "resumed" if run.work.resumed else "exported")
 

@@ -99,6 +99,11 @@ class Workspace:
             (self.final / STATE_FILE).unlink(missing_ok=True)
             shutil.rmtree(old, ignore_errors=True)
 
+    def tidy(self) -> None:
+        """Where no stage was finished there is nothing to resume: leave no folder behind."""
+        if not self.stages:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     @property
     def _old(self) -> Path:
         return self.final.parent / f".{self.final.name}.old"

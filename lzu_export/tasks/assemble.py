@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import load_checkpoint, load_into
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes import Recipe
@@ -14,6 +15,13 @@ from lzu_export.tasks.warps import Warp, check_trained_warp
 from lzu_export.warp.tables import zoom_coverage
 
 State = Mapping[str, Tensor]
+
+HEADS = {
+    "det": "bbox_head.retina_cls.",
+    "seg": "decode_head.conv_seg.",
+    "det3d": "bbox_head.conv_dir_cls.",
+}
+"""A layer by whose name, OpenMMLab's, a checkpoint of each task is known."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,12 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
     It begins at the frame, or where not `from_source` at the network's input.
 
     Raises:
-        LzuError: the checkpoint is missing, unreadable or of another architecture.
+        LzuError: the checkpoint is missing, unreadable, or of another task, warp or architecture.
     """
     path = recipe.checkpoint.get(recipe.variant)
     if path is not None:
         state, meta = load_checkpoint(path)
+        check_task(recipe, state, str(path))
         check_trained_warp(recipe, warp.saliency, meta, str(path))
         load_into(parts.model, parts.prepare_state(state), name=str(path))
     else:
@@ -64,6 +73,20 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         margins=parts.margins,
     )
     return zoomed.eval()
+
+
+def check_task(recipe: Recipe, state: State, name: str) -> None:
+    """Refuse weights of another task in those words: its warp or tensors would mislead.
+
+    Raises:
+        LzuError: the state has another task's head, and not the recipe's.
+    """
+    tasks = [task for task, layer in HEADS.items() if any(key.startswith(layer) for key in state)]
+    if tasks and recipe.task not in tasks:
+        raise LzuError(
+            f"checkpoint {name} is of task {tasks[0]} but the recipe of {recipe.task}; give one of "
+            f"that task, or a recipe of {tasks[0]}"
+        )
 
 
 def to_canvas(recipe: Recipe, warp: Warp) -> SourceToCanvas:

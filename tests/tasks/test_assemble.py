@@ -120,9 +120,24 @@ def test_a_checkpoint_s_weights_are_the_model_s(task: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("task", "other"), [(a, b) for a in TASKS for b in TASKS if a != b])
 def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path: Path) -> None:
-    message = refusal(tmp_path, task, trained(tmp_path, other))
+    """Named by its task, whatever warp it remembers."""
+    path = trained(tmp_path, other)
+    for meta in ({}, {"variant": "fixed", "fwhm": "40", "saliency": "0" * 64}):
+        save_checkpoint(path, torch.load(path)["state_dict"], half=False, meta=meta)
+        message = refusal(tmp_path, task, path)
+        assert f"trained.pth is of task {other} but the recipe of {task}; give one" in message
+
+
+def test_a_checkpoint_of_another_head_is_refused_by_its_tensors(tmp_path: Path) -> None:
+    """Such as mmseg's other decode heads, whose last layer has the same name."""
+    path = trained(tmp_path, "seg")
+    state = torch.load(path)["state_dict"]
+    renamed = {name.replace("psp_modules", "aspp_modules"): v for name, v in state.items()}
+    save_checkpoint(path, renamed, half=False)
+    message = refusal(tmp_path, "seg", path)
     assert "trained.pth does not fit the model, with tensors " in message
-    assert " missing (" in message
+    assert " missing (decode_head.psp_modules." in message
+    assert " unexpected (decode_head.aspp_modules." in message
     assert "set the recipe's model fields" in message
 
 
