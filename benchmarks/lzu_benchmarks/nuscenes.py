@@ -17,7 +17,7 @@ Two things are not the devkit's:
   `absent_counts` is for the devkit's figures on small sets.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from math import pi
 from typing import Any, NamedTuple
@@ -299,13 +299,17 @@ class NuScenesEvaluation:
         """
         return self.resampled(np.ones(len(self.sequence_ids), np.int64))
 
-    def resampled(self, times: ArrayLike) -> dict[str, float]:
+    def resampled(self, times: ArrayLike, without: Collection[str] = ()) -> dict[str, float]:
         """`summary` of a set that has each sequence so many times.
 
         Args:
             times: (sequences,) how often the sequences of `sequence_ids` are in the set.
+            without: names of classes that are left out of the means.
+
+        Raises:
+            LzuError: a class is unknown, or `times` do not fit.
         """
-        ap, errors = self._by_class(np.asarray(times, np.int64))
+        ap, errors = self._by_class(np.asarray(times, np.int64), without)
         mean_ap, means = _mean(ap), [_mean(column) for column in errors.T]
         kept = [mean if np.isnan(mean) else 1 - min(1, mean) for mean in means]
         return {
@@ -377,8 +381,13 @@ class NuScenesEvaluation:
                 _Matches(np.full(len(scores), place), scores, states.astype(np.int8), errors)
             )
 
-    def _by_class(self, times: NDArray[np.int64]) -> tuple[Array, Array]:
+    def _by_class(
+        self, times: NDArray[np.int64], without: Collection[str] = ()
+    ) -> tuple[Array, Array]:
         """AP (classes, distances) and errors (classes, errors); nan where there is none."""
+        unknown = set(without) - {rule.name for rule in self.classes}
+        if unknown:
+            raise LzuError(f"there is no class {', '.join(sorted(unknown))} to leave out")
         if times.shape != (len(self.sequence_ids),) or (times < 0).any():
             raise LzuError(
                 f"times has shape {times.shape}; say how often each of the "
@@ -390,6 +399,8 @@ class NuScenesEvaluation:
         ap = np.full((len(self.classes), len(DISTANCES)), np.nan)
         errors = np.full((len(self.classes), len(ERRORS)), np.nan)
         for label, rule in enumerate(self.classes):
+            if rule.name in without:
+                continue
             if positives[label]:
                 ap[label], errors[label] = _score(self._sorted[label], times, positives[label])
             elif self.absent_counts:
@@ -457,6 +468,7 @@ def bootstrap_difference(
     baseline: NuScenesEvaluation | Sequence[NuScenesEvaluation],
     candidate: NuScenesEvaluation | Sequence[NuScenesEvaluation],
     *,
+    without: Collection[str] = (),
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -470,6 +482,7 @@ def bootstrap_difference(
     Args:
         baseline: one evaluation, or those of several runs.
         candidate: as many of the other model, on the same samples.
+        without: names of classes that are left out of the means.
         resamples: number of drawn sets.
         seed: of the drawing.
         level: share of the drawn differences that an interval holds.
@@ -500,7 +513,7 @@ def bootstrap_difference(
         raise LzuError("a bootstrap needs samples of at least two sequences; evaluate more frames")
 
     def differences(times: NDArray[np.int64]) -> dict[str, float]:
-        one, two = ([each.resampled(times) for each in runs] for runs in (first, second))
+        one, two = ([each.resampled(times, without) for each in runs] for runs in (first, second))
         return {
             name: float(np.mean([r[name] for r in two]) - np.mean([r[name] for r in one]))
             for name in one[0]

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from lzu_benchmarks.accuracy import average_precision  # noqa: E402
 from lzu_benchmarks.datasets import DemoDataset  # noqa: E402
 from lzu_benchmarks.train.det import Detector, detect  # noqa: E402
+from lzu_benchmarks.train.figures import rows_spent, thirds_of_rows  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
@@ -48,3 +49,19 @@ def test_training_and_deployment_agree(variant: str, least: float) -> None:
                 assert (bbox - arrows[f"bbox_{level}"]).abs().mean() < 0.02
     found = detect(trained, setup, np.stack(canvases), ids)
     assert average_precision(dataset.coco_ground_truth(), found)["AP"] > least
+
+
+def test_rows_are_those_of_the_source_s_thirds() -> None:
+    even = np.linspace(-1, 1, 7)
+    np.testing.assert_allclose(thirds_of_rows(even), [1 / 3] * 3)
+    # The middle third of the source is seen by four of six steps.
+    knots = np.array([-1, -1 / 3, -1 / 6, 0, 1 / 6, 1 / 3, 1])
+    np.testing.assert_allclose(thirds_of_rows(knots), [1 / 6, 4 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize("task", ["seg", "det3d"])
+def test_the_readme_tells_the_rows_of_the_warp_that_ships(task: str) -> None:
+    recipe = load_recipe(task, {"variant": "fixed"})
+    assert recipe.warp.saliency is not None
+    text = (recipe.warp.saliency.parent / "README.md").read_text()
+    assert rows_spent(thirds_of_rows(make_warp(recipe).knots_y)) in text

@@ -531,6 +531,29 @@ def test_runs_are_averaged_before_they_are_compared() -> None:
     assert double["mAP"].low == pytest.approx(single["mAP"].low / 2)
 
 
+def test_classes_left_out_are_as_if_they_were_not_there() -> None:
+    samples = random_samples(3, sequences=4)
+    gone = NAMES.index("car")
+    rest = [
+        {
+            **s,
+            "truth": s["truth"].take(s["truth"].labels != gone),
+            "found": s["found"].take(s["found"].labels != gone),
+            "scores": s["scores"][s["found"].labels != gone],
+        }
+        for s in samples
+    ]
+    whole, part, once = evaluation_of(samples), evaluation_of(rest), np.ones(4, np.int64)
+    expected = part.summary()
+    assert expected["mAP"] != pytest.approx(whole.summary()["mAP"])
+    found = whole.resampled(once, without=["car"])
+    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    none = bootstrap_difference(whole, whole, without=["car"], resamples=5)
+    assert none["mAP"].difference == 0
+    with pytest.raises(LzuError, match="there is no class tram to leave out"):
+        whole.resampled(once, without=["tram"])
+
+
 def test_only_the_like_is_compared() -> None:
     one = evaluation_of(random_samples(1))
     with pytest.raises(LzuError, match="same sequences and ground truth"):

@@ -177,7 +177,7 @@ def test_readme_names_what_is_not_shown_and_what_it_costs() -> None:
     ]
     record = {
         "command": "train", "machine": "a machine", "frames": 5, "runs": runs,
-        "seconds": 120.0, "cpu_seconds": 240.0, **compare(counts),
+        "rows": [0.3, 0.5, 0.2], "seconds": 120.0, "cpu_seconds": 240.0, **compare(counts),
     }  # fmt: skip
     text = readme(record)
     assert "| uniform, seed 1 |" in text
@@ -188,6 +188,7 @@ def test_readme_names_what_is_not_shown_and_what_it_costs() -> None:
     record["third_gain"] = {"sidewalk, lower": record["gain"]["mIoU_lower"]}
     text = readme(record)
     assert "fixed is worse in: mIoU_lower." in text
+    assert "third of the frame 30, 50 and 20 % of the canvas's rows" in text
     assert "worse in: sidewalk, lower -1.50 [-2.00, -1.00]" in text
 
 

@@ -2,9 +2,12 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lzu_benchmarks.accuracy import AREAS, Evaluation, bootstrap_ap_difference
 from lzu_benchmarks.datasets import open_demo
@@ -90,6 +93,25 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
             "One seed: how far AP moves from one training to the next is not in the interval.",
             "",
         ]
+    )
+
+
+def thirds_of_rows(knots_y: NDArray[np.float64]) -> list[float]:
+    """Shares of the canvas's rows that show the upper, middle and lower third of the source.
+
+    Args:
+        knots_y: source coordinates in [-1, 1] of evenly spread canvas ones.
+    """
+    even = np.linspace(-1, 1, len(knots_y))
+    return [float(n) for n in np.diff(np.interp(np.linspace(-1, 1, 4), knots_y, even)) / 2]
+
+
+def rows_spent(shares: Sequence[float]) -> str:
+    """A line on what the fixed warp gives and takes, by `thirds_of_rows`."""
+    upper, middle, lower = (f"{100 * share:.0f}" for share in shares)
+    return (
+        f"- The warp gives the upper, middle and lower third of the frame {upper}, {middle} and "
+        f"{lower} % of the canvas's rows: what it adds in one it takes from the others."
     )
 
 

@@ -10,6 +10,7 @@ from lzu_benchmarks.nuscenes import (
     NuScenesEvaluation,
     bootstrap_difference,
 )
+from lzu_benchmarks.train.figures import rows_spent
 
 COLUMNS = ("NDS*", "mAP", "mATE", "mASE", "mAOE")
 ERRORS = COLUMNS[2:]
@@ -19,6 +20,13 @@ BANDS = ((0.0, 15.0), (15.0, 30.0), (30.0, 50.0))
 """Metres from the camera; the classes' own ranges end at 30, 40 or 50."""
 
 BAND_COLUMNS = ("NDS*", "mAP")
+
+WHY = (
+    "`CLASSES.md` shows why: what single classes gain, how much the warp magnifies them, and the "
+    "means without the rare and the least magnified ones."
+)
+"""Made by `lzu_benchmarks.classes3d`."""
+
 Runs = Mapping[str, Sequence[NuScenesEvaluation]]
 """By variant, the runs in the order of their seeds."""
 
@@ -103,6 +111,8 @@ def readme(record: Mapping[str, Any]) -> str:
             *_class_table(record),
             "",
             *_verdict(record),
+            rows_spent(record["rows"]),
+            f"- {WHY}",
             "",
         ]
     )
@@ -118,7 +128,7 @@ def _seed_table(record: Mapping[str, Any]) -> list[str]:
             rows.append(f"| {variant}, seed {run['seed']} | " + " | ".join(cells) + " |")
         cells = [_mean(name, [run["summary"][name] for run in found]) for name in COLUMNS]
         means.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
-    cells = [_gain(name, record["gain"][name]) for name in COLUMNS]
+    cells = [gain_text(name, record["gain"][name]) for name in COLUMNS]
     return [*rows, *means, "| fixed - uniform | " + " | ".join(cells) + " |"]
 
 
@@ -136,7 +146,7 @@ def _band_table(record: Mapping[str, Any]) -> list[str]:
             ]
             rows.append(
                 f"| {near:.0f} to {far:.0f} m | {band['objects']} | {name} | "
-                + " | ".join([*cells, _gain(name, band["gain"][name])])
+                + " | ".join([*cells, gain_text(name, band["gain"][name])])
                 + " |"
             )
     return rows
@@ -192,6 +202,7 @@ def _mean(name: str, values: Sequence[float] | np.ndarray) -> str:
     return f"{_value(name, float(np.mean(values)))} +- {_value(name, spread)}"
 
 
-def _gain(name: str, gain: Mapping[str, float]) -> str:
+def gain_text(name: str, gain: Mapping[str, float]) -> str:
+    """A difference with its interval, in the digits of its column."""
     value, low, high = (f"{gain[key]:+.{_digits(name)}f}" for key in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks.accuracy import Interval
 from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
+from lzu_benchmarks.train.figures import rows_spent
 from lzu_export.recipes.schema import Variant
 
 COLUMNS = ("mIoU", *(f"mIoU_{name}" for name in REGIONS))
@@ -183,6 +184,7 @@ def readme(record: Mapping[str, Any]) -> str:
             "",
             *_verdict(record["gain"]),
             *_thirds_verdict(record),
+            rows_spent(record["rows"]),
             "",
         ]
     )

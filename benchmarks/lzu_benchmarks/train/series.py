@@ -18,7 +18,7 @@ import torch
 from lzu_benchmarks.datasets import SPLITS, open_demo
 from lzu_benchmarks.scenes import LENGTH
 from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
-from lzu_benchmarks.train.figures import machine
+from lzu_benchmarks.train.figures import machine, thirds_of_rows
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.schema import Variant
@@ -137,6 +137,7 @@ def command(series: Series) -> None:
         "command": f"python -m {series.module} {shlex.join(sys.argv[1:])}",
         "machine": machine(),
         "frames": len(validation_keys()),
+        "rows": thirds_of_rows(make_warp(recipes["fixed"]).knots_y),
         "runs": [figures for figures, _ in done],
         **series.compare(results),
     }
