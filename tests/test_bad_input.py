@@ -1,5 +1,6 @@
 """What users get wrong: one clear sentence on stderr, status 2, nothing half-written."""
 
+import json
 import os
 import pickle
 import resource
@@ -15,12 +16,13 @@ import pytest
 import torch
 import yaml
 
-from lzu_export import cli
+from lzu_export import cli, pipeline
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.recipes.load import validate
 from lzu_export.runtime.manifest import FILE
 from lzu_export.tasks.pytorch import noise_frame
+from samples import tiny_settings
 
 Refused = Callable[..., str]
 
@@ -291,6 +293,60 @@ def test_bad_frames(refused: Refused, tiny_bundle: Path, tmp_path: Path) -> None
             "verify", tiny_bundle, "--live", tmp_path / name
         )
     assert not out.exists()
+
+
+# Segmentation and 3-D detection
+
+K: Any = [[128, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]
+"""Of a camera of 96 x 160 pixels."""
+
+
+def test_bad_cameras(refused: Refused, tmp_path: Path) -> None:
+    """None, of another shape, singular, of other frames; and frames of two sizes."""
+    light = {"depth": 18, "stage_with_dcn": [False] * 4, "dcn_on_last_conv": False}
+    settings = tiny_settings(tmp_path, "det3d", model=light, lowering={"zoom": "banded"})
+    bundle = pipeline.export(validate(settings, "tiny"), tmp_path).folder
+    frames, cameras, out = tmp_path / "frames", tmp_path / "cameras.json", tmp_path / "out"
+    frames.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(frames / name), noise_frame((96, 160), 0))
+    assert "give --cameras FILE" in refused("run", bundle, frames, "--out", out)
+    for content, expected in (
+        ({"cam2img": K[:2]}, "cam2img has shape (2, 3); give 3 x 3, 3 x 4 or 4 x 4"),
+        ({"cam2img": [row[:2] for row in K]}, "cam2img has shape (3, 2); give 3 x 3"),
+        ({"cam2img": [[0, 0, 79.5], *K[1:]]}, "cam2img is singular, so no pixel has a ray"),
+        ({"cam2img": [[1e400, 0, 79.5], *K[1:]]}, "cam2img has an entry that is not finite"),
+        ({}, "cameras.json hold no calibration; give JSON with"),
+        ({"cameras": {"front": {"file": "a.png", "cam2img": K}}}, "name none for b.png"),
+    ):
+        cameras.write_text(json.dumps(content))
+        assert expected in refused("run", bundle, frames, "--cameras", cameras, "--out", out)
+        assert not out.exists()
+    cameras.write_text(json.dumps({"cam2img": K}))
+    cv2.imwrite(str(frames / "b.png"), noise_frame((90, 160), 0))
+    text = refused("run", bundle, frames, "--cameras", cameras, "--out", out)
+    assert "b.png is 90x160 but this bundle takes 96x160" in text
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("use", ["evaluation", "saliency"])
+def test_label_maps_with_unknown_values(refused: Refused, tmp_path: Path, use: str) -> None:
+    """Named with the value, whatever they are for; nothing is left."""
+    for kind in ("images", "labels"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+    (tmp_path / "set" / "classes.txt").write_text("class 0\nclass 1\n")
+    labels = np.zeros((96, 160), np.uint8)
+    labels[3, 4] = 77
+    cv2.imwrite(str(tmp_path / "set" / "images" / "a.png"), noise_frame((96, 160), 0))
+    cv2.imwrite(str(tmp_path / "set" / "labels" / "a.png"), labels)
+    recipe = write_recipe(tmp_path / "seg.yaml", tiny_settings(tmp_path, "seg"))
+    given = {
+        "evaluation": ("--dataset", tmp_path / "set"),
+        "saliency": ("--saliency", tmp_path / "set" / "labels"),
+    }[use]
+    text = refused("export", recipe, "--variant", "fixed", "--out", tmp_path / "build", *given)
+    assert "a.png holds the label 77, which is neither one of the 2 classes (0 to 1)" in text
+    assert list((tmp_path / "build").rglob(FILE)) == []
 
 
 # Bundles
