@@ -115,11 +115,14 @@ def readme(found: Found, command: str, resamples: int = 1000) -> str:
         "",
         "The shipped networks (one seed) as the product runs them, fixed - uniform. In brackets",
         f"the 95 % interval of {resamples} bootstrap resamples of whole sequences. `magnified`:",
-        "canvas pixels per source pixel at the centres of boxes, over the uniform warp's. Made by",
+        "canvas pixels per source pixel at the centres of boxes, over the uniform warp's. AP is in",
+        "points, ATE in metres, AOE in radians; of the errors, less is better. Made by",
         "",
         f"    {command}",
         "",
-        "| | boxes | in sequences | magnified | " + " | ".join(COLUMNS[1:]) + " |",
+        "| | boxes | in sequences | magnified | "
+        + " | ".join(name.removeprefix("m") for name in COLUMNS[1:])
+        + " |",
         "|---" * (len(COLUMNS) + 3) + "|",
     ]
     positives = uniform.positives()
@@ -133,10 +136,9 @@ def readme(found: Found, command: str, resamples: int = 1000) -> str:
         )
     lines += [
         "",
-        f"A mean gives every class the same weight. {', '.join(few) or 'No class'} "
-        f"{'is' if len(few) < 2 else 'are'} rare (less than {100 * RARE:g} % of the boxes), which "
-        f"makes intervals wide;",
-        f"{least} is what the warp magnifies least, and so has the least to gain. Without them:",
+        "A mean gives every class the same weight. Rare, less than "
+        f"{100 * RARE:g} % of the boxes, which makes intervals wide: {', '.join(few) or 'none'}.",
+        f"Least magnified, so with least to gain: {least}. Without them:",
         "",
         "| | without | " + " | ".join(COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 2) + "|",

@@ -57,8 +57,8 @@ def test_rare_classes_and_the_least_magnified_one_are_named() -> None:
     assert rare(uniform) == ["bus", "traffic_sign"]
     text = readme(Found({"uniform": uniform, "fixed": add_cars(fixed)}, magnified), "made", 20)
     assert "    made\n" in text
-    assert "bus, traffic_sign are rare" in text
-    assert "traffic_sign is what the warp magnifies least" in text
+    assert "which makes intervals wide: bus, traffic_sign." in text
+    assert "with least to gain: traffic_sign." in text
     assert "| car | 42 | 3 | 2.00 | +0.00 [+0.00, +0.00] |" in text
     assert "| bus | 2 | 2 | 2.50 | +100.00 [+100.00, +100.00] |" in text
     # A third of the mean, and nothing once the bus is left out.
