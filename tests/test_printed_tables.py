@@ -108,7 +108,7 @@ def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: P
     )
     found = text(export_table([Outcome(tiny_bundle, built, "exported")]))
     (row,) = (line for line in found.splitlines() if "tensorrt-rtx fp32" in line)
-    assert row.split().count("-") == 2  # latency and drift, no accuracy
+    assert row.split().count("-") == 3  # latency, build time, drift
     assert "AP" not in found
     assert "verified" not in row
     assert "awaits a card" in " ".join(found.split())

@@ -131,6 +131,7 @@ def check_network(
                 "zeros outside and aligned corners; lower it to matmul"
             )
     _check_resizes(trt, network, model)
+    check_quantised(trt, network, model)
     return inputs, outputs, len(sampling)
 
 
@@ -166,6 +167,52 @@ def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
             f"TensorRT-RTX reads the graph's Resize nodes as {dict(got)} where they say "
             f"{dict(said)}; update TensorRT-RTX, or leave the target out"
         )
+
+
+def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
+    """Hold the convolutions meant for INT8 against the parsed network.
+
+    Meant are those whose weights are stored as INT8. Only where both data and weights come from a
+    dequantisation can TensorRT run one in INT8; if either lost it, it runs in higher precision and
+    nobody is told.
+
+    Returns:
+        Their number.
+
+    Raises:
+        LzuError: one is missing from the network, or lacks a dequantisation; names it.
+    """
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    meant = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and (weight := made_by.get(node.input[1])) is not None
+        and weight.op_type == "DequantizeLinear"
+        and weight.input[0] in stored
+    ]
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    source = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
+    convolutions = {
+        layer.name: layer for layer in layers if layer.type == trt.LayerType.CONVOLUTION
+    }
+    for name in meant:
+        if name not in convolutions:
+            raise LzuError(
+                f"TensorRT-RTX parsed no convolution {name}, which is meant for INT8; leave int8 "
+                "out of PRECISION"
+            )
+        for i, what in enumerate(("data", "weights")):
+            tensor = convolutions[name].get_input(i)
+            layer = source.get(tensor.name) if tensor is not None else None
+            if layer is None or layer.type != trt.LayerType.DEQUANTIZE:
+                raise LzuError(
+                    f"the {what} of the convolution {name} come from no dequantisation in the "
+                    "network that TensorRT-RTX parsed: it would not run in INT8; leave int8 out "
+                    "of PRECISION, or keep its layer higher (keep_high.int8)"
+                )
+    return len(meant)
 
 
 def version() -> str | None:
