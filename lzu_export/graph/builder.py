@@ -3,8 +3,19 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
+
+
+def is_half(dtype: Any) -> bool:
+    """Whether a tensor's type, or None where it is unknown, is float16 or bfloat16."""
+    return dtype is not None and np.dtype(dtype).name in ("float16", "bfloat16")
+
+
+def onnx_type(dtype: Any) -> int:
+    """ONNX's number of a NumPy type."""
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 class Builder:
@@ -34,3 +45,9 @@ class Builder:
         tensors = [self.constant(each) if isinstance(each, np.ndarray) else each for each in inputs]
         self.into(output, op, *tensors, **attributes)
         return output
+
+    def cast(self, value: gs.Variable, dtype: Any) -> gs.Variable:
+        """The tensor in this type: itself where it has it, or is not known to have another."""
+        if value.dtype is None or value.dtype == dtype:
+            return value
+        return self.node("Cast", value, dtype=dtype, to=onnx_type(dtype))

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from lzu_export.graph.builder import is_half, onnx_type
 from lzu_export.graph.passes import Pass
 
 MOVERS = frozenset(
@@ -29,7 +30,7 @@ def emulate_half() -> Pass:
 
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.toposort()
-        halves = {id(t): t.dtype for node in graph.nodes for t in node.outputs if _is_half(t.dtype)}
+        halves = {id(t): t.dtype for node in graph.nodes for t in node.outputs if is_half(t.dtype)}
         outputs = {id(tensor) for tensor in graph.outputs}
         for node in list(graph.nodes):
             node.inputs = [_widened(tensor) for tensor in node.inputs]
@@ -46,13 +47,9 @@ def emulate_half() -> Pass:
     return Pass("emulate-half", "float32, rounded where the target's tensors are", apply)
 
 
-def _is_half(dtype: Any) -> bool:
-    return dtype is not None and np.dtype(dtype).name in ("float16", "bfloat16")
-
-
 def _widened(tensor: gs.Tensor) -> gs.Tensor:
     """Half-precision constants in float32, which holds them exactly."""
-    if isinstance(tensor, gs.Constant) and _is_half(tensor.dtype):
+    if isinstance(tensor, gs.Constant) and is_half(tensor.dtype):
         tensor.values = tensor.values.astype(np.float32)
     return tensor
 
@@ -82,8 +79,7 @@ def _round(graph: gs.Graph, node: gs.Node, tensor: gs.Variable, half: Any) -> No
     exact = gs.Variable(f"{tensor.name}/exact", dtype=np.float32, shape=tensor.shape)
     small = gs.Variable(f"{tensor.name}/rounded", dtype=half, shape=tensor.shape)
     node.outputs[node.outputs.index(tensor)] = exact
-    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(half))
     graph.nodes += [
-        gs.Node("Cast", f"{tensor.name}/round", {"to": to}, [exact], [small]),
+        gs.Node("Cast", f"{tensor.name}/round", {"to": onnx_type(half)}, [exact], [small]),
         gs.Node("Cast", f"{tensor.name}/widen", {"to": onnx.TensorProto.FLOAT}, [small], [tensor]),
     ]

@@ -12,6 +12,11 @@
 All but the first consist of operators of opset 16 to 19 at static shapes. Where a sample stands is
 computed in float32 and bounded to one pixel beyond the map, where it is zero as it is everywhere
 farther out: huge offsets must not overflow an index.
+
+Float16 features may come with float32 offsets and masks. DeformConv has one type for all, and the
+GridSample of TensorRT one for features and grid: both compute in float32, whose result is cast
+back, for GridSample before the convolution. `gather` needs no more than its factors cast: it reads,
+weighs and convolves in float16.
 """
 
 from typing import Any, Literal
@@ -22,7 +27,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.builder import Builder
+from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.passes import Pass, raise_opset
 from lzu_export.ops.taps import tap_positions
 
@@ -73,12 +78,15 @@ def lower_node(
     Raises:
         LzuError: the shapes are not static, the weights are computed, or `gather` meets groups.
     """
+    shared = {} if shared is None else shared
     if kind == "deformconv":
         node.domain = ""
         raise_opset(graph, OPSET)
+        if is_half(node.inputs[0].dtype):
+            _widen(graph, node, shared)
         return
     y = node.outputs[0]
-    build = _Builder(graph, node, {} if shared is None else shared)
+    build = _Builder(graph, node, shared)
     if kind == "gather" and build.groups > 1:
         raise LzuError(
             f"the deformable convolution at {y.name} has {build.groups} groups, which gather "
@@ -88,6 +96,25 @@ def lower_node(
     {"gridsample": build.stacked, "taps": build.tap_by_tap, "gather": build.gathered}[kind](y)
 
 
+def _widen(graph: gs.Graph, node: gs.Node, shared: dict[str, gs.Constant]) -> None:
+    """Let a node of half-precision features compute in float32."""
+    y = node.outputs[0]
+    build = Builder(graph, y.name)
+
+    def wide(tensor: gs.Tensor) -> gs.Tensor:
+        if not isinstance(tensor, gs.Constant):
+            return build.cast(tensor, np.float32)
+        key = f"{tensor.name}/float32"
+        if key not in shared:
+            shared[key] = gs.Constant(key, tensor.values.astype(np.float32))
+        return shared[key]
+
+    node.inputs = [wide(tensor) for tensor in node.inputs]
+    exact = gs.Variable(build.name("float32"), dtype=np.float32, shape=y.shape)
+    node.outputs = [exact]
+    build.into(y, "Cast", exact, to=onnx_type(y.dtype))
+
+
 class _Builder(Builder):
     """Adds the decompositions of one deformable convolution."""
 
@@ -95,14 +122,15 @@ class _Builder(Builder):
         y = node.outputs[0]
         super().__init__(graph, y.name)
         self.shared = shared
-        self.x, self.weight, self.offset, self.bias, self.mask = node.inputs
+        self.x, self.weight, offset, self.bias, mask = node.inputs
         if not isinstance(self.weight, gs.Constant) or not isinstance(self.bias, gs.Constant):
             raise LzuError(
                 f"the weights of the deformable convolution at {y.name} are computed in the graph; "
                 "they must be constants"
             )
+        self.type = self.x.dtype if is_half(self.x.dtype) else np.float32
         self.batch, self.channels, *self.size = self._shape(self.x)
-        self.rows, self.cols = self._shape(self.offset)[2:]
+        self.rows, self.cols = self._shape(offset)[2:]
         self.kernel = self.weight.shape[2:]
         self.taps = int(np.prod(self.kernel))
         self.groups = int(node.attrs["group"])
@@ -112,24 +140,25 @@ class _Builder(Builder):
         self.base = tap_positions(
             (self.rows, self.cols), self.kernel, stride, padding[:2], dilation
         )
+        self.offset, self.mask = (self.cast(each, np.float32) for each in (offset, mask))
 
     def stacked(self, y: gs.Variable) -> None:
         """One GridSample, one convolution."""
         grid = self._reshape(self._grid(), (self.maps, self.taps * self.rows, self.cols, 2))
         mask = self._reshape(self.mask, (self.maps, 1, self.taps * self.rows, self.cols))
-        samples = self.node("Mul", self._sample(self._features(), grid), mask)
+        samples = self._sample(self._features(), grid, mask)
         columns = (self.batch, self.channels * self.taps, self.rows, self.cols)
         weight = self._weight("stacked", lambda w: w.reshape(len(w), -1, 1, 1))
         self._convolve(y, self._reshape(samples, columns), weight, self.bias)
 
     def tap_by_tap(self, y: gs.Variable) -> None:
         """K times a GridSample and a convolution; the first adds the bias."""
-        features, grids = self._features(), self._grid()
+        features, grids = self.cast(self._features(), np.float32), self._grid()
         mask = self._reshape(self.mask, (self.maps, self.taps, self.rows, self.cols))
         total: gs.Variable | None = None
         for tap in range(self.taps):
             grid = self._reshape(self._slice(grids, tap), (self.maps, self.rows, self.cols, 2))
-            samples = self.node("Mul", self._sample(features, grid), self._slice(mask, tap))
+            samples = self._sample(features, grid, self._slice(mask, tap))
             if self.offset_groups > 1:
                 samples = self._reshape(samples, (self.batch, self.channels, self.rows, self.cols))
             weight = self._weight(
@@ -149,8 +178,8 @@ class _Builder(Builder):
         height, width = (length + 2 for length in self.size)
         share = self.channels // self.offset_groups
         border = np.array([0, 0, 1, 1, 0, 0, 1, 1])
-        padded = self.node("Pad", self._features(), border)
-        last = self.node("Transpose", padded, perm=[0, 2, 3, 1])
+        padded = self.node("Pad", self._features(), border, dtype=self.type)
+        last = self.node("Transpose", padded, perm=[0, 2, 3, 1], dtype=self.type)
         table = self._reshape(last, (self.maps * height * width, share))
 
         # (maps, taps, 2, rows, cols): the position in the bordered map, whose last row and column
@@ -184,17 +213,17 @@ class _Builder(Builder):
             (width + 1, after_y, after_x),
         ):
             index = self.node("Add", entry, starts + np.int32(step), dtype=np.int32)
-            row = self.node("Gather", table, index, axis=0)
+            row = self.node("Gather", table, index, axis=0, dtype=self.type)
             factor = self._reshape(self.node("Mul", one, other), (*per_sample, 1))
-            part = self.node("Mul", row, factor)
-            total = part if total is None else self.node("Add", total, part)
+            part = self.node("Mul", row, self.cast(factor, self.type), dtype=self.type)
+            total = part if total is None else self.node("Add", total, part, dtype=self.type)
         columns = (self.batch, self.rows * self.cols, self.taps * self.channels)
         weight = self._weight(
             "gathered", lambda w: w.reshape(*w.shape[:2], -1).transpose(2, 1, 0).reshape(-1, len(w))
         )
-        product = self.node("MatMul", self._reshape(total, columns), weight)
-        product = self.node("Add", product, self.bias)
-        channels_first = self.node("Transpose", product, perm=[0, 2, 1])
+        product = self.node("MatMul", self._reshape(total, columns), weight, dtype=self.type)
+        product = self.node("Add", product, self.bias, dtype=self.type)
+        channels_first = self.node("Transpose", product, perm=[0, 2, 1], dtype=self.type)
         shape = np.array((self.batch, self.bias.shape[0], self.rows, self.cols))
         self.into(y, "Reshape", channels_first, self.constant(shape))
 
@@ -224,12 +253,15 @@ class _Builder(Builder):
         swapped = self.node("Gather", normal, np.array([1, 0]), axis=2)
         return self.node("Transpose", swapped, perm=[0, 1, 3, 4, 2])
 
-    def _sample(self, features: gs.Variable, grid: gs.Variable) -> gs.Variable:
+    def _sample(self, features: gs.Variable, grid: gs.Variable, mask: gs.Variable) -> gs.Variable:
+        """Masked samples in the features' own type; everything before is float32."""
+        features = self.cast(features, np.float32)
         missing = [int(length == 1) for length in self.size]
         if any(missing):
             features = self.node("Pad", features, np.array([0, 0, 0, 0, 0, 0, *missing]))
         attributes = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1}
-        return self.node("GridSample", features, grid, **attributes)
+        samples = self.node("GridSample", features, grid, **attributes)
+        return self.cast(self.node("Mul", samples, mask), self.type)
 
     def _bounded(
         self, value: gs.Variable, low: NDArray[np.float32], high: NDArray[np.float32]
@@ -249,10 +281,10 @@ class _Builder(Builder):
         return self.node("Slice", value, *limits)
 
     def _reshape(self, value: gs.Variable, shape: tuple[int, ...]) -> gs.Variable:
-        return self.node("Reshape", value, np.array(shape))
+        return self.node("Reshape", value, np.array(shape), dtype=value.dtype)
 
     def _variable(self) -> gs.Variable:
-        return gs.Variable(self.name("sum"), dtype=np.float32)
+        return gs.Variable(self.name("sum"), dtype=self.type)
 
     def _shape(self, tensor: gs.Variable) -> list[int]:
         shape = tensor.shape
@@ -269,6 +301,6 @@ class _Builder(Builder):
     def _weight(self, form: str, change: Any) -> gs.Constant:
         key = f"{self.weight.name}/{form}"
         if key not in self.shared:
-            values = np.ascontiguousarray(change(self.weight.values).astype(np.float32))
+            values = np.ascontiguousarray(change(self.weight.values).astype(self.type))
             self.shared[key] = gs.Constant(key, values)
         return self.shared[key]

@@ -9,20 +9,19 @@
 The products' weights are computed in float64 and rounded once. GridSample computes them from one
 float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range at a width of 1920.
 
-Float16 features get float16 matrices, rounded once. GridSample keeps its float32 grid and samples
-the features cast to float32 and back: TensorRT wants one type for both.
+Half-precision features get matrices of their type, rounded once. GridSample keeps its float32 grid
+and samples the features cast to float32 and back: TensorRT wants one type for both.
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.builder import Builder
+from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.passes import Pass
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
@@ -82,12 +81,12 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     if kind == "gridsample":
         grid = _grid(rows, cols, height, width, batch=int(x.shape[0]))
         attributes = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1}
-        if x.dtype != np.float16:
+        if not is_half(x.dtype):
             build.into(y, "GridSample", x, build.constant(grid), **attributes)
             return
-        wide = build.node("Cast", x, to=onnx.TensorProto.FLOAT)
+        wide = build.cast(x, np.float32)
         sampled = build.node("GridSample", wide, build.constant(grid), **attributes)
-        build.into(y, "Cast", sampled, to=onnx.TensorProto.FLOAT16)
+        build.into(y, "Cast", sampled, to=onnx_type(x.dtype))
         return
     a_y, a_x = table_matrix(rows, height), table_matrix(cols, width)
     rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) <= _cost(a_x, height) + _cost(
@@ -132,8 +131,8 @@ class _Builder(Builder):
 
 
 def _product_type(x: gs.Variable) -> Any:
-    """The type of a product with `x`: its own where that is float16, else float32."""
-    return np.float16 if x.dtype == np.float16 else np.float32
+    """The type of a product with `x`: its own where that is half precision, else float32."""
+    return x.dtype if is_half(x.dtype) else np.float32
 
 
 def bands(matrix: Array, block: int = BLOCK) -> list[tuple[int, int, Array]]:

@@ -148,14 +148,21 @@ def schema() -> onnx.defs.OpSchema:
     """The operator's ONNX schema; inputs and attributes are in the order of ONNX DeformConv."""
     op = onnx.defs.OpSchema
     ints, integer = op.AttrType.INTS, op.AttrType.INT
+    types = ["tensor(float)", "tensor(float16)"]
     return op(
         NAME,
         DOMAIN,
         VERSION,
         doc="Modulated deformable convolution, as ONNX DeformConv of opset 19.",
-        inputs=[op.FormalParameter(name, "T") for name in ("X", "W", "offset", "B", "mask")],
+        inputs=[
+            op.FormalParameter(name, "P" if name in ("offset", "mask") else "T")
+            for name in ("X", "W", "offset", "B", "mask")
+        ],
         outputs=[op.FormalParameter("Y", "T")],
-        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "features and weights")],
+        type_constraints=[
+            ("T", types, "features and weights"),
+            ("P", types, "positions and factors, computed with in float32"),
+        ],
         attributes=[
             *(
                 op.Attribute(name, ints, required=True)
@@ -265,7 +272,8 @@ DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
   base_int = Concat <axis = 1> (by1, bx1)
   base = Cast <to = 1> (base_int)
   offset_shape = Concat <axis = 0> (maps, taps, pair, out)
-  moved = Reshape (offset, offset_shape)
+  offset_float = Cast <to = 1> (offset)
+  moved = Reshape (offset_float, offset_shape)
   raw = Add (moved, base)
   limits_float = Cast <to = 1> (size)
   limits_shape = Constant <value_ints = [2, 1, 1]> ()
@@ -286,11 +294,14 @@ DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
   grid_shape = Concat <axis = 0> (maps, every, out_width, pair)
   grid = Reshape (last, grid_shape)
   x_shape = Concat <axis = 0> (maps, share, size)
-  x = Reshape (X, x_shape)
+  x_float = Cast <to = 1> (X)
+  x = Reshape (x_float, x_shape)
   sampled = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0> (x, grid)
   mask_shape = Concat <axis = 0> (maps, second, every, out_width)
-  factors = Reshape (mask, mask_shape)
-  modulated = Mul (sampled, factors)
+  mask_float = Cast <to = 1> (mask)
+  factors = Reshape (mask_float, mask_shape)
+  modulated_float = Mul (sampled, factors)
+  modulated = CastLike (modulated_float, X)
   columns = Mul (channels, taps)
   columns_shape = Concat <axis = 0> (batch, columns, out)
   stacked = Reshape (modulated, columns_shape)
@@ -303,7 +314,9 @@ DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, float32 features.
+    """The operator as an ONNX local function of standard operators, for features of any type.
+
+    Positions, samples and factors are float32; their products are cast like the features.
 
     `opset` must be the model's, from 16 to 19: ONNX Runtime ignores a function's own opset import.
     """

@@ -94,7 +94,9 @@ def translation_table() -> dict[Any, Any]:
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, float32 features.
+    """The operator as an ONNX local function of standard operators, for features of any type.
+
+    The matrices are built in float32, then cast like the features.
 
     `opset` must be the model's: ONNX Runtime ignores a function's own opset import.
     """
@@ -130,8 +132,9 @@ def function_body(opset: int) -> onnx.FunctionProto:
         weights = node("Mul", [node("Relu", [hat], f"{table}_relu"), row[3]], f"{table}_weights")
         return weights
 
-    a_y = matrix("rows", "height")
-    a_x = node("Transpose", [matrix("cols", "width")], "cols_transposed", perm=[1, 0])
+    a_y = node("CastLike", [matrix("rows", "height"), "X"], "a_y")
+    transposed = node("Transpose", [matrix("cols", "width")], "cols_transposed", perm=[1, 0])
+    a_x = node("CastLike", [transposed, "X"], "a_x")
     # Columns first: at a zoom out they shrink the larger operand before the batched product.
     node("MatMul", [a_y, node("MatMul", ["X", a_x], "across")], "Y")
     return helper.make_function(
