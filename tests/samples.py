@@ -145,6 +145,88 @@ def deform_model(
     return model
 
 
+class Network:
+    """A graph made by hand, node by node; every node is called as what it makes."""
+
+    def __init__(self, **inputs: tuple[int, ...]) -> None:
+        """`inputs` are float32."""
+        self.inputs = inputs
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[Any]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.generator = np.random.default_rng(0)
+
+    def op(self, op: str, *inputs: str | NDArray[Any], to: str, **attributes: Any) -> str:
+        """One node; arrays among its inputs become constants."""
+        names = []
+        for i, each in enumerate(inputs):
+            if isinstance(each, np.ndarray):
+                self.constants[f"{to}_{i}"] = each
+            names.append(f"{to}_{i}" if isinstance(each, np.ndarray) else each)
+        self.nodes.append(helper.make_node(op, names, [to], name=to, **attributes))
+        return to
+
+    def conv(
+        self, x: str, shape: tuple[int, ...], *, to: str, layer: str = "", stride: int = 1
+    ) -> str:
+        """A convolution of these weights (O, I, h, w), of its own layer unless one is given."""
+        layer = layer or to
+        names = [f"model.{layer}.{part}" for part in ("weight", "bias")]
+        if names[0] not in self.constants:
+            for name, each in zip(names, (shape, shape[:1]), strict=True):
+                self.constants[name] = self.generator.normal(0, 0.3, each).astype(np.float32)
+        pads = [side // 2 for side in shape[2:]] * 2
+        strides = [stride, stride]
+        return self.op("Conv", x, *names, to=to, kernel_shape=shape[2:], pads=pads, strides=strides)
+
+    def warp(self, x: str, shape: tuple[int, ...], tables: tuple[Table, Table], *, to: str) -> str:
+        """A `lzu::SeparableResample` of a map of this shape."""
+        rows, cols = tables
+        self.shapes[to] = (*shape[:2], rows.shape[1], cols.shape[1])
+        size = {"height": shape[2], "width": shape[3]}
+        return self.op("SeparableResample", x, rows, cols, to=to, domain="lzu", **size)
+
+    def deform(self, x: str, offset: str, mask: str, shape: tuple[int, ...], *, to: str) -> str:
+        """A `lzu::DeformConv` of 3 x 3 taps on a map of this shape, as many channels out as in."""
+        self.shapes[to] = shape
+        names = [f"model.{to}.{part}" for part in ("weight", "bias")]
+        for name, each in zip(names, ((shape[1], shape[1], 3, 3), shape[1:2]), strict=True):
+            self.constants[name] = self.generator.normal(0, 0.3, each).astype(np.float32)
+        pair = [1, 1]
+        attributes = {"strides": pair, "pads": [*pair, *pair], "dilations": pair, "group": 1}
+        attributes |= {"kernel_shape": [3, 3], "offset_group": 1, "domain": "lzu"}
+        return self.op("DeformConv", x, names[0], offset, names[1], mask, to=to, **attributes)
+
+    def model(self, *outputs: str) -> onnx.ModelProto:
+        """The model with these outputs, every tensor's type and shape, and the lzu bodies."""
+        from lzu_export.ops import deform_conv, separable_resample
+
+        model = graph_model(self.nodes, self.inputs, dict.fromkeys(outputs, ()), self.constants)
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("elem_type")
+            value.type.tensor_type.ClearField("shape")
+        for name, shape in self.shapes.items():
+            info = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            model.graph.value_info.append(info)
+        for body in (separable_resample.function_body, deform_conv.function_body):
+            if any(node.op_type == body(OPSET).name for node in self.nodes):
+                model.functions.append(body(OPSET))
+        if self.shapes:
+            model.opset_import.append(helper.make_opsetid("lzu", 1))
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def node_named(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    """The node of this name."""
+    (node,) = [node for node in model.graph.node if node.name == name]
+    return node
+
+
+def made_by(model: onnx.ModelProto, tensor: str) -> str:
+    """The operator that makes a tensor; empty for inputs and constants."""
+    return next((node.op_type for node in model.graph.node if tensor in node.output), "")
+
+
 def run_onnx(model: onnx.ModelProto, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Outputs of a model by ONNX Runtime."""
     from lzu_export.engines.onnxruntime import OnnxRuntimeSession

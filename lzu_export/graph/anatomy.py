@@ -10,6 +10,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 WEIGHT = ".weight"
+INT8 = "/int8"
+"""What is added to the name of a tensor that is stored as INT8."""
 MODEL = "model."
 """What the names of a traced network's weights begin with."""
 
@@ -41,7 +43,10 @@ def is_deformable(node: gs.Node) -> bool:
 def layer_name(node: gs.Node) -> str:
     """A layer's name in its checkpoint, such as `backbone.layer1.0.conv1`, else the node's."""
     if is_convolution(node):
-        name = str(node.inputs[1].name)
+        weight = node.inputs[1]
+        if weight.inputs and weight.inputs[0].op == "DequantizeLinear":
+            weight = weight.inputs[0].inputs[0]
+        name = str(weight.name).removesuffix(INT8)
         if name.endswith(WEIGHT):
             return name.removesuffix(WEIGHT).removeprefix(MODEL)
     return str(node.name)

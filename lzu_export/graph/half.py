@@ -51,6 +51,8 @@ _FRAGILE = {
     "GlobalAveragePool": "a mean adds up many values",
     "AveragePool": "a mean adds up many values",
     "Cast": "it says its type itself",
+    "Constant": "it says its type itself",
+    "ConstantOfShape": "it says its type itself",
 }
 
 Rule = Callable[[gs.Node, Anatomy], "str | None"]
@@ -84,11 +86,15 @@ def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
     """Make every float32 node half precision except those in `kept`, with casts in between.
 
     Weights change type where they stand; a tensor that crosses over is cast once.
+
+    Raises:
+        LzuError: a constant is too large for the type, or the graph does not tell a tensor's type.
     """
     dtype = _DTYPES[kind]
 
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.toposort()
+        _check_types(graph)
         low = [node for node in graph.nodes if node.name not in kept]
         crossing = _Crossing(graph, dtype, _constants_of_others(graph, low))
         for node in low:
@@ -159,16 +165,17 @@ class _Crossing:
         """Give the graph's outputs the type back that they had."""
         for i, tensor in enumerate(self.graph.outputs):
             if tensor.dtype == self.half.numpy:
-                name, tensor.name = tensor.name, f"{tensor.name}/half"
-                wide = self._cast(tensor, np.float32)
-                wide.name = name
+                wide = self.bring(tensor, np.float32)
+                tensor.name, wide.name = f"{tensor.name}/half", tensor.name
                 self.graph.outputs[i] = wide
 
     def _constant(self, tensor: gs.Constant, wanted: Any) -> gs.Constant:
-        values = tensor.values.astype(wanted)
-        if not np.isfinite(values.astype(np.float32)).all():
+        with np.errstate(over="ignore"):
+            values = tensor.values.astype(wanted)
+        too_large = np.isfinite(tensor.values) & ~np.isfinite(values.astype(np.float32))
+        if too_large.any():
             raise LzuError(
-                f"the constant {tensor.name} holds {np.abs(tensor.values).max():.3g}, more than "
+                f"the constant {tensor.name} holds {tensor.values[too_large][0]:.3g}, more than "
                 "half precision can; keep its layer in float32 (keep_high.fp16)"
             )
         if id(tensor) in self.shared or wanted == np.float32:
@@ -185,6 +192,16 @@ class _Crossing:
         return out
 
 
+def _check_types(graph: gs.Graph) -> None:
+    """Refuse a graph with a tensor of unknown type, which would be taken for one of no float."""
+    for node in graph.nodes:
+        for tensor in node.outputs:
+            if not tensor.is_empty() and tensor.dtype is None:
+                raise LzuError(
+                    f"the tensor {tensor.name} has no type in the graph; export it again"
+                )
+
+
 def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
     """Identities of the constants that a node reads as float32."""
     names = {node.name for node in low}
@@ -198,7 +215,8 @@ def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
 
 
 def _of_preparation(node: gs.Node, parts: Anatomy) -> str | None:
-    if node.name in parts.preparation:
+    # Not what dequantises the first convolutions' data: a cast behind it keeps them from INT8.
+    if node.name in parts.preparation and node.op != "DequantizeLinear":
         return "it prepares the image: camera values, and a warp of up to thousands of pixels"
     return None
 

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.anatomy import (
+    INT8,
+    Anatomy,
     anatomy,
     is_convolution,
     is_deformable,
@@ -38,6 +40,8 @@ LEVELS = 127
 """Largest INT8 value used: symmetric, without -128."""
 SMALLEST_SCALE = 2.0**-20
 """So small a step still has float16 neighbours within 6 %; channels below it are all but zero."""
+LARGEST_SCALE = 65504.0
+"""The largest that float16 holds."""
 
 WARP = "SeparableResample"
 FOLLOWERS = frozenset({"Relu", "MaxPool"})
@@ -76,12 +80,13 @@ def place(graph: gs.Graph, keep: Sequence[str] = ()) -> Placement:
     Raises:
         LzuError: a pattern matches no layer; names the nearest.
     """
-    kept = _kept(graph, keep)
+    parts = anatomy(graph)
+    kept = _kept(graph, parts, keep)
     layers: dict[str, list[str]] = {}
     for node in filter(is_convolution, graph.nodes):
         if (name := layer_name(node)) not in kept:
             layers.setdefault(name, []).append(node.name)
-    pairs = _Pairs({name for nodes in layers.values() for name in nodes})
+    pairs = _Pairs({name for nodes in layers.values() for name in nodes}, parts)
     for node in graph.nodes:
         pairs.visit(node)
     return Placement(
@@ -133,9 +138,8 @@ def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return _float16_above(np.maximum(largest / LEVELS, SMALLEST_SCALE))
 
 
-def _kept(graph: gs.Graph, keep: Sequence[str]) -> dict[str, str]:
+def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str]:
     """The layers that stay high, with the reason."""
-    parts = anatomy(graph)
     convolutions = [node for node in graph.nodes if is_convolution(node)]
     names = {name: (name,) for name in map(layer_name, convolutions)}
     kept = dict.fromkeys(matching(keep, names, "keep_high.int8"), "the recipe keeps it")
@@ -157,9 +161,9 @@ def _kept(graph: gs.Graph, keep: Sequence[str]) -> dict[str, str]:
 class _Pairs:
     """Collects where pairs stand, node by node."""
 
-    def __init__(self, chosen: set[str]) -> None:
+    def __init__(self, chosen: set[str], parts: Anatomy) -> None:
         """`chosen` are the names of the convolutions in INT8."""
-        self.chosen = chosen
+        self.chosen, self.parts = chosen, parts
         self.sources: dict[str, str] = {}
         self.readers: set[Reader] = set()
 
@@ -179,6 +183,8 @@ class _Pairs:
             return
         source = tensor
         for before in _rearrangers(tensor):
+            if before.name in self.parts.preparation:
+                break  # the image itself keeps its resolution up to the zoom
             # It reads behind a pair of the same scale: what it gives is quantised without loss
             # by a resize, and to the nearest step by a warp.
             self._read(before, 0)
@@ -246,7 +252,7 @@ def _activation_scale(name: str, ranges: Mapping[str, float]) -> NDArray[np.floa
     if name not in ranges:
         raise LzuError(f"there is no range for the tensor {name}; calibrate the model again")
     limit = ranges[name]
-    if not (np.isfinite(limit) and limit > 0):
+    if not 0 < limit <= LEVELS * LARGEST_SCALE:
         raise LzuError(
             f"the range of the tensor {name} is {limit}; calibrate again on frames that are not "
             "empty, or keep what reads it in higher precision (keep_high.int8)"
@@ -264,7 +270,7 @@ def _float16_above(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> gs.Variable:
     """A tensor behind its pair."""
     constants = (_constant(tensor, "scale", scale), _constant(tensor, "zero", np.int8(0)))
-    whole = gs.Variable(f"{tensor.name}/int8", dtype=np.int8, shape=tensor.shape)
+    whole = gs.Variable(f"{tensor.name}{INT8}", dtype=np.int8, shape=tensor.shape)
     back = gs.Variable(f"{tensor.name}/dequantised", dtype=np.float32, shape=tensor.shape)
     graph.nodes += [
         gs.Node("QuantizeLinear", f"{tensor.name}/quantize", {}, [tensor, *constants], [whole]),
@@ -278,7 +284,7 @@ def _weights(graph: gs.Graph, weight: gs.Constant) -> gs.Variable:
     values = weight.values.astype(np.float32)
     scales = weight_scales(values)
     steps = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
-    whole = gs.Constant(weight.name, steps.clip(-LEVELS, LEVELS).astype(np.int8))
+    whole = gs.Constant(f"{weight.name}{INT8}", steps.clip(-LEVELS, LEVELS).astype(np.int8))
     constants = (
         _constant(weight, "scale", scales),
         _constant(weight, "zero", np.zeros(len(values), np.int8)),
