@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
@@ -41,7 +42,7 @@ def run_passes(
     if unknown:
         names = ", ".join(each.name for each in passes)
         raise LzuError(f"there is no pass named {sorted(unknown)[0]}; the passes are {names}")
-    graph = gs.import_onnx(model)
+    graph = import_graph(model)
     records = []
     for each in passes:
         if each.name in skip:
@@ -55,6 +56,25 @@ def run_passes(
     exported.ir_version = min(model.ir_version, 10)
     exported.producer_name, exported.producer_version = "lzu_export", ""
     return exported, records
+
+
+def import_graph(model: onnx.ModelProto) -> gs.Graph:
+    """A model as a graph whose bfloat16 tensors have a NumPy type, too.
+
+    GraphSurgeon writes ml_dtypes' bfloat16 but reads it as ONNX's number of the type.
+    """
+    graph = gs.import_onnx(model)
+    stored = {each.name: each for each in model.graph.initializer}
+    for tensor in graph.tensors().values():
+        if isinstance(tensor.dtype, int) and tensor.dtype == onnx.TensorProto.BFLOAT16:
+            import ml_dtypes
+
+            if isinstance(tensor, gs.Constant):
+                values = onnx.numpy_helper.to_array(stored[tensor.name])
+                tensor.values = values.astype(ml_dtypes.bfloat16)
+            else:
+                tensor.dtype = np.dtype(ml_dtypes.bfloat16)
+    return graph
 
 
 def raise_opset(graph: gs.Graph, opset: int) -> None:
