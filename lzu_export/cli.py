@@ -209,6 +209,9 @@ def run(
         Path | None,
         typer.Option(help="Calibration for boxes in space: JSON with cam2img, or a .npy."),
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16 or int8; the highest there is by default.")
+    ] = None,
     draw_above: Annotated[
         float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
     ] = 0.3,
@@ -226,6 +229,7 @@ def run(
         show_warp=show_warp,
         resize=resize,
         report=Reporter(quiet=as_json),
+        precision=precision,
         draw_above=draw_above,
         cameras=read_cameras(cameras) if cameras else None,
     )
@@ -242,17 +246,21 @@ def build(
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="Such as 8.9; repeatable. Default: portable.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16 or int8; the highest there is by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Engine file to write.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build a bundle's TensorRT-RTX engine again, for compute capabilities of your choice."""
     from lzu_export.rebuild import rebuild
 
-    built = rebuild(bundle, compute_capability or [], out)
+    built = rebuild(bundle, compute_capability or [], out, precision)
     if as_json:
         _print_json(built)
     else:
-        print(f"{built['file']}: TensorRT-RTX {built['version']}, for {built['for']}")
+        made = f"TensorRT-RTX {built['version']} in {built['precision']}"
+        print(f"{built['file']}: {made}, for {built['for']}")
 
 
 @app.command()

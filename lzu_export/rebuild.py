@@ -4,29 +4,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.runtime.bundle import pick_engine
 from lzu_export.runtime.manifest import check_file, read_manifest
 
 TARGET = "tensorrt-rtx"
 
 
-def rebuild(bundle: Path, compute_capabilities: Sequence[str], out: Path | None) -> dict[str, str]:
+def rebuild(
+    bundle: Path,
+    compute_capabilities: Sequence[str],
+    out: Path | None,
+    precision: str | None = None,
+) -> dict[str, str]:
     """Build the bundle's TensorRT-RTX engine for the given compute capabilities.
+
+    Without a `precision` it is the bundle's highest.
 
     The engine is written beside the bundle, under a name that tells what it is for, unless `out`
     says otherwise; the bundle itself stays as it was verified.
 
     Returns:
-        file, version, for.
+        file, precision, version, for.
 
     Raises:
-        LzuError: the bundle has no graph for this target, or the build fails.
+        LzuError: the bundle has no graph for this target and precision, or the build fails.
     """
     from lzu_export.engines.tensorrt_rtx import build
 
     manifest = read_manifest(bundle)
-    engine = next((each for each in manifest.engines if each.target == TARGET), None)
-    if engine is None:
+    if not any(each.target == TARGET for each in manifest.engines):
         raise LzuError(f"{bundle} has no {TARGET} graph; export it with that target")
+    engine = pick_engine(manifest, TARGET, precision)
     model = check_file(bundle, engine.onnx, manifest)
     devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
     name = f"{bundle.resolve().name}.{engine.precision}.rtx{devices or '.portable'}.engine"
@@ -40,6 +48,7 @@ def rebuild(bundle: Path, compute_capabilities: Sequence[str], out: Path | None)
             temporary.unlink(missing_ok=True)
     return {
         "file": str(path),
+        "precision": engine.precision,
         "version": built.version,
         "for": ", ".join(f"sm{each}" for each in built.compute_capabilities),
     }

@@ -11,6 +11,10 @@ from lzu_export.runtime.manifest import ROUNDING_NOTE, Drift, Manifest
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
 
+SHOWN = 6
+"""Names listed of each reason; the manifest has all."""
+SHORT = {"onnxruntime": "onnx\nruntime", "tensorrt-rtx": "tensorrt\n-rtx"}
+"""Targets in narrow columns."""
 STATUS = {"passed": "verified", "graph passed": "graph ok"}
 """How a drift's status reads in the table."""
 
@@ -96,9 +100,10 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         title="FP32: max|engine - PyTorch| / max|PyTorch|; lower precisions: SNR in dB",
         title_justify="left",
     )
-    table.add_column("arrow")
+    table.add_column("arrow", no_wrap=True)
     for drift in drifts:
-        table.add_column(f"{drift.target}\n{drift.precision}", justify="right")
+        heading = f"{SHORT.get(drift.target, drift.target)}\n{drift.precision}"
+        table.add_column(heading, justify="right")
     for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs)):
         table.add_row(name, *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
@@ -120,6 +125,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         ("geometry, sampler", f"{recipe.warp.geometry}, {recipe.sampler}"),
         ("classes", ", ".join(recipe.classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
+        ("calibration", _calibration(manifest)),
         ("made", f"{manifest.created}, revision {manifest.source_revision[:12]}"),
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
         ("seconds", ", ".join(f"{k} {v:.1f}" for k, v in manifest.stages.items())),
@@ -131,17 +137,49 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     lowerings = Table(title="Warps", title_justify="left")
     for heading in ("place", "lowering", "reason"):
         lowerings.add_column(heading, overflow="fold")
+    seen: set[str] = set()
     for engine in manifest.engines:
         devices = " ".join(f"sm{c}" for c in engine.compute_capabilities)
         made = f"{engine.target} {engine.precision}\n{engine.file}\nmade with {engine.version}"
         tensors = [("in ", t) for t in engine.inputs] + [("out", t) for t in engine.outputs]
         lines = [f"{way} {t.name} {t.dtype} {list(t.shape)}" for way, t in tensors]
         engines.add_row(f"{made}\n{devices}".strip(), escape("\n".join(lines)), end_section=True)
+        if engine.target in seen:  # the same in every precision
+            continue
+        seen.add(engine.target)
         lowerings.add_row(f"[bold]{engine.target}[/]")
         for each in sorted(engine.lowerings, key=lambda each: (each.place != "zoom", each.place)):
             lowerings.add_row(each.place, each.kind, escape(each.reason))
         lowerings.add_section()
-    return [about, engines, lowerings, drift_table(manifest.drift)]
+    tables = [about, engines, lowerings]
+    if any(graph.kept for graph in manifest.graphs.values()):
+        tables.append(_kept_table(manifest))
+    return [*tables, drift_table(manifest.drift)]
+
+
+def _calibration(manifest: Manifest) -> str:
+    made = manifest.calibration
+    if made is None:
+        return "none"
+    share = f" {made['percentile']}" if made["percentile"] is not None else ""
+    return f"{made['method']}{share} over {made['count']} frames of {made['frames']}"
+
+
+def _kept_table(manifest: Manifest) -> Table:
+    """What stays higher than a precision says, and why."""
+    table = Table(title="Higher than the precision says", title_justify="left")
+    for heading in ("precision", "reason", "nodes and layers"):
+        table.add_column(heading, overflow="fold")
+    for precision, graph in manifest.graphs.items():
+        for reason, names in graph.kept.items():
+            shown = ", ".join(names[:SHOWN]) + (
+                f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            )
+            table.add_row(precision, reason, escape(shown))
+        if graph.int8_layers:
+            table.add_row(precision, f"{len(graph.int8_layers)} layers are INT8", "")
+        table.add_section()
+    return table
 
 
 def _drift_cell(drift: Drift, name: str) -> str:

@@ -39,6 +39,7 @@ def apply(
     show_warp: bool,
     resize: bool,
     report: Reporter,
+    precision: str | None = None,
     draw_above: float = DRAW_ABOVE,
     cameras: Cameras | None = None,
 ) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def apply(
     Raises:
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
-    predictor = load(bundle, resize=resize)
+    predictor = load(bundle, resize=resize, precision=precision)
     check_cameras(predictor, cameras)
     reader = frames(source)
     _spare(source, out)

@@ -40,7 +40,7 @@ def load(
     bundle: str | Path,
     *,
     target: str | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     resize: bool = False,
     threads: int | None = None,
     provider: str = "CPUExecutionProvider",
@@ -53,7 +53,7 @@ def load(
     Args:
         bundle: folder that export made.
         target: engine to run; by default onnxruntime, which runs on any machine.
-        precision: of the engine.
+        precision: of the engine; by default the highest there is.
         resize: bring frames of another size to the source size instead of refusing them.
         threads: of ONNX Runtime on the CPU; all processors by default.
         provider: of ONNX Runtime, such as `CUDAExecutionProvider` (extra `gpu`); one that does not
@@ -73,14 +73,18 @@ def load(
     return make_predictor(manifest.recipe, session, warp, resize=resize)
 
 
-def pick_engine(manifest: Manifest, target: str | None, precision: str) -> Engine:
-    """The bundle's engine for a target (by default one that runs on any machine)."""
+def pick_engine(manifest: Manifest, target: str | None, precision: str | None) -> Engine:
+    """The bundle's engine for a target (by default one that runs on any machine).
+
+    Engines stand from the highest precision to the lowest; without one asked for it is the highest.
+    """
     wanted = target or "onnxruntime"
     for engine in manifest.engines:
-        if (engine.target, engine.precision) == (wanted, precision):
+        if engine.target == wanted and precision in (None, engine.precision):
             return engine
     there = ", ".join(f"{engine.target} {engine.precision}" for engine in manifest.engines)
-    raise LzuError(f"the bundle has no engine for {wanted} in {precision}; it has {there}")
+    asked = f"{wanted} in {precision}" if precision else wanted
+    raise LzuError(f"the bundle has no engine for {asked}; it has {there}")
 
 
 def open_session(
