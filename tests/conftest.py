@@ -5,12 +5,15 @@ import os
 # Before any test imports torch: spinning threads are very slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -110,3 +113,27 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "frame.png"
     cv2.imwrite(str(path), noise_frame((96, 160), 5))
     return path
+
+
+@pytest.fixture(scope="module")
+def sooner() -> Iterator[None]:
+    """Trace each network once in a file, and time with few runs."""
+    from lzu_export.models import trace as module
+
+    right, known = module.trace, {}
+
+    def remembered(model: Any, examples: Any, *names: Any) -> onnx.ModelProto:
+        values = [*model.parameters(), *model.buffers(), *examples]
+        bits = hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in values))
+        plain = [getattr(model.to_canvas, name, None) for name in ("order", "cut")]
+        plain += [getattr(model.decode, name, None) for name in ("k_per_level", "corner")]
+        shapes = [tuple(each.shape) for each in examples]
+        key = (bits.hexdigest(), str((shapes, names, model.padding, plain)))
+        if key not in known:
+            known[key] = right(model, examples, *names)
+        return onnx.ModelProto.FromString(known[key].SerializeToString())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", remembered)
+        patch.setattr("lzu_export.evaluate.MAX_RUNS", 5)
+        yield

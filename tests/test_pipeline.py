@@ -53,28 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sooner() -> Iterator[None]:
-    """Trace each network once in this file, and time with few runs."""
-    from lzu_export.models import trace as module
-
-    right, known = module.trace, {}
-
-    def remembered(model: Any, examples: Any, *names: Any) -> onnx.ModelProto:
-        values = [*model.parameters(), *model.buffers(), *examples]
-        bits = hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in values))
-        plain = [getattr(model.to_canvas, name, None) for name in ("order", "cut")]
-        plain += [getattr(model.decode, name, None) for name in ("k_per_level", "corner")]
-        shapes = [tuple(each.shape) for each in examples]
-        key = (bits.hexdigest(), str((shapes, names, model.padding, plain)))
-        if key not in known:
-            known[key] = right(model, examples, *names)
-        return onnx.ModelProto.FromString(known[key].SerializeToString())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "trace", remembered)
-        patch.setattr("lzu_export.evaluate.MAX_RUNS", 5)
-        yield
+pytestmark = pytest.mark.usefixtures("sooner")
 
 
 @pytest.fixture(scope="module")

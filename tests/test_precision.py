@@ -1,0 +1,301 @@
+"""FP16, BF16 and INT8 of whole bundles: what is written, refused, measured and told."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import Outcome, export
+from lzu_export.precision import (
+    calibrated_tensors,
+    check_range,
+    device_session,
+    float32_session,
+    half_graph,
+    int8_graph,
+)
+from lzu_export.recipes.schema import KeepHigh
+from lzu_export.runtime import load
+from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.pytorch import noise_frame
+from samples import tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("sooner")
+
+SOURCE = (96, 160)
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of the tiny recipes' source size."""
+    folder = tmp_path_factory.mktemp("frames")
+    for i in range(FRAMES):
+        cv2.imwrite(str(folder / f"{i}.png"), noise_frame(SOURCE, seed=100 + i))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["det", "seg", "det3d"])
+def exported(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    frames: Path,
+    sooner: None,
+) -> Outcome:
+    """A tiny model of each task in all three precisions."""
+    return _export(request.param, tmp_path_factory.mktemp(request.param), frames)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None) -> Outcome:
+    """The tiny detector; not to be changed."""
+    return _export("det", tmp_path_factory.mktemp("detector"), frames)
+
+
+def _export(task: str, folder: Path, frames: Path, **changes: Any) -> Outcome:
+    settings: dict[str, Any] = {
+        "precision": ["int8", "fp32", "fp16"],
+        "calibration": {"frames": str(frames), "count": 4},
+        "lowering": {"zoom": "banded", "unzoom": "matmul"},
+    }
+    return export(tiny_recipe(folder, task, **{**settings, **changes}), folder)
+
+
+def refused(call: Any) -> str:
+    with pytest.raises(LzuError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_precision_is_in_the_bundle_from_the_highest_on(exported: Outcome) -> None:
+    manifest, folder = exported.manifest, exported.folder
+    assert manifest.precision == ("fp32", "fp16", "int8")
+    assert list(manifest.graphs) == ["fp32", "fp16", "int8"]
+    assert [each.precision for each in manifest.engines] == ["fp32", "fp16", "int8"]
+    for graph in manifest.graphs.values():
+        model = onnx.load(folder / graph.file)
+        onnx.checker.check_model(model)
+        (opset,) = (each.version for each in model.opset_import if not each.domain)
+        assert graph.opset == opset <= 19
+    sizes = [(folder / graph.file).stat().st_size for graph in manifest.graphs.values()]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert all(each.bytes == (folder / each.file).stat().st_size for each in manifest.engines)
+
+
+def test_every_arrow_has_a_ratio_within_its_limit(exported: Outcome) -> None:
+    """Features before and after the unzoom among them; FP16 is nearer than INT8."""
+    full, half, int8 = exported.manifest.drift
+    assert full.limit == 1e-4
+    assert full.snr_limit is None
+    assert set(half.snr) == set(int8.snr) == set(full.arrows)
+    for name in (*(each for each in full.arrows if each.startswith(("level", "unzoomed"))),):
+        assert full.snr[name] > 90
+        assert 45 < half.snr[name] < full.snr[name]
+        assert int8.snr_limit is not None
+        assert int8.snr_limit <= int8.snr[name] < half.snr[name]
+    assert any(name.startswith("unzoomed") for name in full.arrows)
+    assert [each.status for each in (full, half, int8)] == ["passed"] * 3
+
+
+def test_inputs_and_outputs_keep_their_types(exported: Outcome) -> None:
+    first, *others = exported.manifest.engines
+    for each in others:
+        assert (each.inputs, each.outputs) == (first.inputs, first.outputs)
+
+
+def test_the_graphs_hold_what_they_say(exported: Outcome) -> None:
+    """Weights in half a half, weights of INT8 layers in bytes, what stays named with a reason."""
+    manifest, folder = exported.manifest, exported.folder
+    half = onnx.load(folder / manifest.graphs["fp16"].file)
+    convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
+    weights = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    types = {weights[node.input[1]] for node in convolutions}
+    assert onnx.TensorProto.FLOAT16 in types
+    nodes = {node.name for node in half.graph.node}
+    kept = manifest.graphs["fp16"].kept
+    assert any("decodes" in reason for reason in kept)
+    assert {name for names in kept.values() for name in names} <= nodes
+    int8 = onnx.load(folder / manifest.graphs["int8"].file)
+    stored = {
+        t.name.removeprefix("model.").partition(".weight")[0]
+        for t in int8.graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    }
+    assert stored == set(manifest.graphs["int8"].int8_layers)
+    predictions = manifest.graphs["int8"].kept
+    assert any("prediction" in reason for reason in predictions)
+
+
+def test_each_precision_predicts(exported: Outcome) -> None:
+    recipe = exported.manifest.recipe
+    frame = noise_frame(recipe.source, seed=0)
+    camera = [] if recipe.task != "det3d" else [np.diag([100.0, 100, 1])]
+    for precision in ("fp32", "fp16", "int8"):
+        predictor = load(exported.folder, precision=precision)
+        assert predictor(frame, *camera) is not None
+
+
+def test_the_canonical_files_run_as_they_are(detector: Outcome) -> None:
+    """By their function bodies, near the executable file of the same precision."""
+    frame = noise_frame(SOURCE, seed=3)[None]
+    for precision in ("fp16", "int8"):
+        canonical = device_session(detector.folder / f"model.{precision}.onnx", "fp32")
+        executable = load(detector.folder, precision=precision).session
+        scores = [each.run({"frame": frame})["scores"] for each in (canonical, executable)]
+        np.testing.assert_allclose(*scores, atol=2e-2)
+
+
+def test_the_cache_is_in_the_bundle_and_says_what_it_is_of(exported: Outcome) -> None:
+    cache = json.loads((exported.folder / "calibration.json").read_text())
+    assert cache["frames"]["count"] == 4
+    assert exported.manifest.calibration is not None
+    assert exported.manifest.calibration["method"] == "max"
+    model = onnx.load(exported.folder / "model.fp32.onnx")
+    assert set(cache["ranges"]) == set(calibrated_tensors(model, KeepHigh()))
+
+
+def test_ranges_are_those_of_the_frames(detector: Outcome, frames: Path) -> None:
+    """By the method max, the largest value that the float32 graph gives over the chosen ones."""
+    recipe = detector.manifest.recipe
+    model = onnx.load(detector.folder / "model.fp32.onnx")
+    kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
+    session = float32_session(model, kinds, ["relu_1", "level_0"])
+    ranges = json.loads((detector.folder / "calibration.json").read_text())["ranges"]
+    every = [cv2.imread(str(path)) for path in sorted(frames.iterdir())]
+    largest = {
+        name: max(float(np.abs(session.run({"frame": f[None]})[name]).max()) for f in every)
+        for name in ("relu_1", "level_0")
+    }
+    assert recipe.calibration.count < len(every)
+    for name, value in largest.items():
+        assert 0 < ranges[name] <= value * (1 + 1e-6)
+
+
+def test_another_export_takes_the_ranges_that_it_finds(
+    detector: Outcome, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exact re-run: the same INT8 file, without a frame having been run."""
+    from lzu_export import ranges
+
+    def forbidden(*_: Any, **__: Any) -> Any:
+        raise AssertionError("calibrated again")
+
+    monkeypatch.setattr(ranges, "calibrate", forbidden)
+    cache = detector.folder / "calibration.json"
+    calibration = {"frames": str(frames), "count": 4, "cache": str(cache)}
+    again = _export("det", tmp_path, frames, calibration=calibration)
+    for name in ("calibration.json", "model.int8.onnx"):
+        assert (again.folder / name).read_bytes() == (detector.folder / name).read_bytes()
+    # The bundle's own cache is found without being named.
+    changed = tiny_recipe(
+        tmp_path,
+        precision=["fp32", "int8"],
+        calibration={"frames": str(frames), "count": 4},
+        lowering={"zoom": "banded", "unzoom": "matmul"},
+        tolerances={"arrow": 2e-4},
+    )
+    assert export(changed, tmp_path).status == "exported"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"random_weights": 1}, "is of another model"),
+        ({"calibration": {"count": 3}}, "is of other frames"),
+        ({"calibration": {"method": "mse"}}, "was made by method max, not mse"),
+    ],
+)
+def test_a_foreign_cache_is_refused(
+    change: dict[str, Any], expected: str, detector: Outcome, frames: Path, tmp_path: Path
+) -> None:
+    named = {"frames": str(frames), "count": 4, "cache": str(detector.folder / "calibration.json")}
+    calibration = {**named, **change.pop("calibration", {})}
+    message = refused(lambda: _export("det", tmp_path, frames, calibration=calibration, **change))
+    assert expected in message
+    assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
+
+
+def test_unusable_frames_are_refused(frames: Path, tmp_path: Path) -> None:
+    """None named, none there, one, black ones, and ones of another size: with what to do."""
+
+    def message(source: str | None) -> str:
+        calibration = {"frames": source, "count": 4}
+        return refused(lambda: _export("det", tmp_path, frames, calibration=calibration))
+
+    assert "INT8 needs frames" in message(None)
+    assert "does not exist" in message(str(tmp_path / "nowhere"))
+    folder = tmp_path / "few"
+    folder.mkdir()
+    assert "holds no" in message(str(folder))
+    shutil.copy(frames / "0.png", folder)
+    assert "one frame" in message(str(folder))
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), np.zeros((*SOURCE, 3), np.uint8))
+    assert "black" in message(str(folder))
+    cv2.imwrite(str(folder / "0.png"), noise_frame((48, 80), seed=0))
+    said = message(str(folder))
+    assert "0.png" in said
+    assert "48x80" in said
+    assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
+
+
+def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> None:
+    keep = {"int8": ["backbone.layer1.*"], "fp16": ["neck.fpn_convs.0.conv"]}
+    outcome = _export("det", tmp_path, frames, keep_high=keep)
+    graphs = outcome.manifest.graphs
+    assert "backbone.layer1.0.conv1" in graphs["int8"].kept["the recipe keeps it"]
+    assert not [each for each in graphs["int8"].int8_layers if "layer1" in each]
+    assert len(graphs["fp16"].kept["the recipe keeps it"]) == 1
+    for key, names in (("int8", ["backbone.layer1.0.conv9"]), ("fp16", ["neck.fpn_conv.0"])):
+        said = refused(lambda k=key, n=names: _export("det", tmp_path, frames, keep_high={k: n}))
+        assert f"keep_high.{key} names {names[0]}, which matches no layer; did you mean" in said
+
+
+def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
+    """A layer whose weights were made huge: FP16 would overflow behind it."""
+    model = onnx.load(detector.folder / "model.fp32.onnx")
+    kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
+    inputs = [{"frame": each.frames} for each in read_reference(detector.folder / "reference.npz")]
+    largest = check_range(model, kinds, KeepHigh(), inputs)
+    assert 0 < max(largest.values()) < 32752
+    for tensor in model.graph.initializer:
+        if tensor.name == "model.neck.lateral_convs.1.conv.weight":
+            huge = onnx.numpy_helper.to_array(tensor) * 1e5
+            tensor.CopyFrom(onnx.numpy_helper.from_array(huge, tensor.name))
+    said = refused(lambda: check_range(model, kinds, KeepHigh(), inputs))
+    assert "over half of FP16's range (32752)" in said
+    assert "keep_high.fp16=[neck.lateral_convs.1.conv]" in said
+
+
+def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Path) -> None:
+    """The arrow where it begins is named, with what to do."""
+    tolerances = {"snr": {"int8": 60.0}}
+    said = refused(lambda: _export("det", tmp_path, frames, tolerances=tolerances))
+    assert "the onnxruntime engine in int8 drifts from PyTorch: the first difference is at" in said
+    assert "level_0, whose signal-to-noise ratio is" in said
+    assert "keep_high.int8" in said
+    assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
+
+
+def test_nothing_left_for_int8_is_said(detector: Outcome) -> None:
+    model = onnx.load(detector.folder / "model.fp32.onnx")
+    said = refused(lambda: int8_graph(model, {}, KeepHigh(int8=("*",))))
+    assert "no layer is left for INT8" in said
+
+
+def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
+    """The same operators between the same arrows, casts aside."""
+    model = onnx.load(detector.folder / "model.fp32.onnx")
+    half = half_graph(model, "fp16", KeepHigh()).model
+
+    def operators(graph: onnx.GraphProto) -> list[str]:
+        return sorted(node.op_type for node in graph.node if node.op_type != "Cast")
+
+    assert operators(model.graph) == operators(half.graph)
