@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cv2
 import onnx
 import onnx_graphsurgeon as gs
 from rich.console import Console
@@ -27,9 +28,10 @@ from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
 from lzu_export.graph.passes import is_zoom
 from lzu_export.provenance import machine
+from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
-from lzu_export.tasks.pytorch import noise_shot
+from lzu_export.tasks.pytorch import noise_frame, noise_shot
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,20 @@ CASES = {
     ),
 }
 DEMO_SALIENCY = Path(__file__).resolve().parents[2] / "lzu_export/demo/det/saliency.npy"
+CALIBRATION_FRAMES = 16
 REDUCE = 4
 """Every so many rows and columns of the frame make the source smaller than the canvas."""
 UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed", "source_multiple=1")
 """The uniform model with its own fastest pre-processing: OpenCV's resize of the bytes."""
 
 
-def export(case: Case, out: Path, variant: str, *options: str) -> dict[str, Any]:
+def export(
+    case: Case, out: Path, variant: str, *options: str, precision: str = "fp32"
+) -> dict[str, Any]:
     """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
     command = [sys.executable, "-m", "lzu_export.cli", "export", case.recipe, "--json"]
     command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
-    command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant]
+    command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant, "--precision", precision]
     command += [part for pair in (*case.options, *options) for part in ("--set", pair)]
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
@@ -75,7 +80,30 @@ def export(case: Case, out: Path, variant: str, *options: str) -> dict[str, Any]
         "seconds": seconds,
         "peak_bytes": peak,
         "stages": bundle["stages"],
+        "engines": bundle["engines"],
+        "graphs": bundle["graphs"],
     }
+
+
+def precisions(case: Case, out: Path) -> dict[str, Any]:
+    """Export in FP32, FP16 and INT8 with ranges of `CALIBRATION_FRAMES` pictures; files' sizes."""
+    frames = out / "frames"
+    frames.mkdir(parents=True, exist_ok=True)
+    source = load_recipe(case.recipe).source
+    for i in range(CALIBRATION_FRAMES):
+        cv2.imwrite(str(frames / f"{i:02}.png"), noise_frame(source, seed=i))
+    settings = (f"calibration.frames={frames.resolve()}", f"calibration.count={CALIBRATION_FRAMES}")
+    done = export(case, out / "precisions", "fixed", *settings, precision="fp32 fp16 int8")
+    folder = Path(done["bundle"])
+    rows = {}
+    for precision, graph in done["graphs"].items():
+        built = [e for e in done["engines"] if e["precision"] == precision and e["build_seconds"]]
+        rows[precision] = {
+            "onnx_bytes": (folder / graph["file"]).stat().st_size,
+            "engine_bytes": built[0]["bytes"] if built else None,
+            "build_seconds": built[0]["build_seconds"] if built else None,
+        }
+    return {**done, "rows": rows}
 
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -169,6 +197,7 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         "title": case.title,
         "rounds": rounds,
         "export": exported["fixed"],
+        "precisions": precisions(case, out),
         "whole_model": whole_model(bundles, rounds),
         "unzoom": unzoom_lowerings(fixed, 3 * rounds),
         "import_and_load": import_and_load(fixed, 5),
@@ -196,12 +225,25 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     export_table.add_section()
     export_table.add_row("whole command", f"{result['export']['seconds']:.1f}")
     export_table.add_row("peak memory, GB", f"{result['export']['peak_bytes'] / 1e9:.1f}")
+    lower = Table(title=f"All precisions, both targets, {CALIBRATION_FRAMES} calibration frames")
+    for heading in ("precision", "ONNX MB", "of FP32", "engine MB", "build s"):
+        lower.add_column(heading, justify="left" if heading == "precision" else "right")
+    rows = result["precisions"]["rows"]
+    for precision, row in rows.items():
+        share = row["onnx_bytes"] / rows["fp32"]["onnx_bytes"]
+        built = [row["engine_bytes"], row["build_seconds"]]
+        engine = ("-", "-") if None in built else (f"{built[0] / 1e6:.1f}", f"{built[1]:.1f}")
+        lower.add_row(precision, f"{row['onnx_bytes'] / 1e6:.1f}", f"{share:.2f}", *engine)
+    lower.caption = (
+        f"whole command {result['precisions']['seconds']:.0f} s, "
+        f"peak {result['precisions']['peak_bytes'] / 1e9:.1f} GB"
+    )
     start = Table(title="Runtime, fresh process")
     start.add_column("step")
     start.add_column("seconds", justify="right")
     for step in ("import", "load"):
         start.add_row(step, f"{result['import_and_load'][step]:.2f}")
-    return [whole, unzoom, export_table, start]
+    return [whole, unzoom, export_table, lower, start]
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ from it. Nothing here runs on a machine without a GPU but the build and the chec
 parser made of the graph.
 """
 
+import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,13 +39,20 @@ class BuiltEngine:
     sampling_layers: int
 
 
-def build(model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()) -> BuiltEngine:
+def build(
+    model: Path,
+    engine: Path,
+    *,
+    compute_capabilities: Sequence[str] = (),
+    detailed: bool = False,
+) -> BuiltEngine:
     """Build a strongly typed engine file from a lowered ONNX file.
 
     Args:
         model: ONNX of standard operators, linted for this target.
         engine: file to write.
         compute_capabilities: such as `8.9`; empty for the portable default.
+        detailed: keep names and types of layers in the file, for the engine inspector.
 
     Raises:
         LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or parsed
@@ -70,6 +79,8 @@ def build(model: Path, engine: Path, *, compute_capabilities: Sequence[str] = ()
     def config(builder: Any, network: Any) -> Any:
         made = create_config(builder, network)
         made.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
+        if detailed:
+            made.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         return made
 
     try:
@@ -182,16 +193,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
     Raises:
         LzuError: one is missing from the network, or lacks a dequantisation; names it.
     """
-    made_by = {output: node for node in model.graph.node for output in node.output}
-    stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
-    meant = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "Conv"
-        and (weight := made_by.get(node.input[1])) is not None
-        and weight.op_type == "DequantizeLinear"
-        and weight.input[0] in stored
-    ]
+    meant = int8_convolutions(model)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     source = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
     convolutions = {
@@ -213,6 +215,43 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
                     "of PRECISION, or keep its layer higher (keep_high.int8)"
                 )
     return len(meant)
+
+
+def int8_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions whose weights are stored as INT8."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and (weight := made_by.get(node.input[1])) is not None
+        and weight.op_type == "DequantizeLinear"
+        and weight.input[0] in stored
+    ]
+
+
+def not_in_int8(information: str, names: Sequence[str]) -> list[str]:
+    """Which of these convolutions an engine does not read INT8 data for.
+
+    Args:
+        information: of the engine inspector, as JSON, of an engine that was built `detailed`.
+        names: of the ONNX nodes.
+
+    Raises:
+        LzuError: the information names no layers.
+    """
+    layers = [each for each in json.loads(information).get("Layers", []) if isinstance(each, dict)]
+    if not layers:
+        raise LzuError("the engine names no layers: build it with detailed information")
+
+    def reads_int8(layer: dict[str, Any]) -> bool:
+        inputs = layer.get("Inputs") or [{}]
+        return "int8" in str(inputs[0].get("Format/Datatype", "")).lower()
+
+    # A layer that was fused is named after all its parts.
+    parts = [(set(re.split(r"[\s+{},:()\[\]]+", str(e.get("Name", "")))), e) for e in layers]
+    return [name for name in names if not any(name in p and reads_int8(e) for p, e in parts)]
 
 
 def version() -> str | None:

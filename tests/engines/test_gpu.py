@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.graph.targets import lower_for
 from lzu_export.pipeline import export
+from lzu_export.precision import calibrated_tensors, int8_graph
 from lzu_export.recipes.load import validate
+from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.reference import FILE, read_reference
 from lzu_export.tasks.outputs import compare_outputs
@@ -59,3 +63,26 @@ def test_tensorrt_rtx_engine_equals_pytorch(tiny_recipe: dict[str, Any], tmp_pat
             outputs = dict(runner.infer({"frame": reference.frames}))
             differences = compare_outputs(recipe, outputs, reference.outputs)
             assert all(value < 1e-3 for value in differences.values()), differences
+
+
+@pytest.mark.usefixtures("_driver")
+def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: Path) -> None:
+    """What the parsed network requests, the engine inspector sees in the engine."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
+    from lzu_export.engines.tensorrt_rtx import build, int8_convolutions, not_in_int8
+
+    model = onnx.load(tiny_bundle / "model.fp32.onnx")
+    ranges = dict.fromkeys(calibrated_tensors(model, KeepHigh()), 8.0)
+    kinds: Any = {each.place: "matmul" for each in read_manifest(tiny_bundle).engines[0].lowerings}
+    lowered, _ = lower_for("tensorrt-rtx", int8_graph(model, ranges, KeepHigh()).model, kinds)
+    path = tmp_path / "int8.onnx"
+    onnx.save(lowered, path)
+    build(path, tmp_path / "int8.engine", detailed=True)
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    engine = runtime.deserialize_cuda_engine((tmp_path / "int8.engine").read_bytes())
+    context = engine.create_execution_context()
+    inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
+    information = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    missed = not_in_int8(information, int8_convolutions(lowered))
+    assert not missed, f"requested in INT8, but run otherwise: {', '.join(missed)}"

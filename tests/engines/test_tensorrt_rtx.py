@@ -1,5 +1,6 @@
 """TensorRT-RTX: real builds without a GPU, and the check of what its parser read."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lzu_export.engines.tensorrt_rtx import PORTABLE, build, check_network, version
+from lzu_export.engines.tensorrt_rtx import (
+    PORTABLE,
+    build,
+    check_network,
+    int8_convolutions,
+    not_in_int8,
+    version,
+)
 from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
@@ -281,3 +289,56 @@ def test_a_failed_build_is_one_sentence_and_verbose_shows_its_log(
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "second.engine").exists()
     assert seen == [G_LOGGER.ERROR if verbose else G_LOGGER.CRITICAL]
+
+
+def int8_model(tmp_path: Path, *, without: str = "") -> onnx.ModelProto:
+    """Two convolutions in INT8; the first one lacks a pair on its data or weights if asked."""
+    generator = np.random.default_rng(0)
+    scale, zero = np.float32(0.05), np.int8(0)
+    constants: dict[str, Any] = {"scale": np.array(scale), "zero": np.array(zero)}
+    nodes, x = [], "x"
+    for i in range(2):
+        weight = generator.integers(-127, 128, (8, 8, 3, 3)).astype(np.int8)
+        stripped = without if i == 0 else ""
+        constants[f"w{i}"] = weight
+        nodes.append(helper.make_node("QuantizeLinear", [x, "scale", "zero"], [f"q{i}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"q{i}", "scale", "zero"], [f"d{i}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"w{i}", "scale", "zero"], [f"dw{i}"]))
+        data, weights = f"d{i}", f"dw{i}"
+        if stripped == "data":
+            nodes.append(helper.make_node("Relu", [data], ["between"]))
+            data = "between"
+        nodes.append(
+            helper.make_node("Conv", [data, weights], [f"y{i}"], f"conv{i}", pads=[1, 1, 1, 1])
+        )
+        x = f"y{i}"
+    return graph_model(nodes, {"x": (1, 8, 16, 16)}, {"y1": (1, 8, 16, 16)}, constants, opset=19)
+
+
+def test_int8_convolutions_are_held_to_their_dequantisations(tmp_path: Path) -> None:
+    """Those whose weights are stored as INT8; one without a pair on its data is refused by name."""
+    pytest.importorskip("tensorrt_rtx")
+    model = int8_model(tmp_path)
+    assert int8_convolutions(model) == ["conv0", "conv1"]
+    onnx.save(model, tmp_path / "right.onnx")
+    build(tmp_path / "right.onnx", tmp_path / "right.engine", compute_capabilities=["8.6"])
+    wrong = int8_model(tmp_path, without="data")
+    onnx.save(wrong, tmp_path / "wrong.onnx")
+    with pytest.raises(LzuError, match="the data of the convolution conv0 come from no dequant"):
+        build(tmp_path / "wrong.onnx", tmp_path / "wrong.engine", compute_capabilities=["8.6"])
+    assert not (tmp_path / "wrong.engine").exists()
+
+
+def test_the_inspector_s_words_tell_what_runs_in_int8() -> None:
+    """Of plain and fused layers; an engine without details is refused."""
+    layers = [
+        {"Name": "conv0 + relu0", "Inputs": [{"Format/Datatype": "Row major Int8 format"}]},
+        {"Name": "conv1", "Inputs": [{"Format/Datatype": "Row major linear FP16 format"}]},
+        {"Name": "conv10", "Inputs": [{"Format/Datatype": "Int8"}]},
+        "a name only",
+    ]
+    information = json.dumps({"Layers": layers})
+    assert not_in_int8(information, ["conv0", "conv1", "conv10"]) == ["conv1"]
+    assert not_in_int8(information, ["conv"]) == ["conv"]
+    with pytest.raises(LzuError, match="names no layers"):
+        not_in_int8('{"Layers": ["conv0"]}', ["conv0"])
