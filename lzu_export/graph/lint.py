@@ -16,6 +16,11 @@ _FORBIDDEN: dict[str, frozenset[str]] = {
     "tensorrt-rtx": _STATIC_ONLY | {"NonMaxSuppression", "DeformConv", "RoiAlign"},
 }
 
+_MOVES = frozenset(
+    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Expand", "Identity"}
+)
+"""Operators that compute nothing: INT8 gains nothing there, and pairs cost a kernel each."""
+
 
 def lint(model: onnx.ModelProto, target: str) -> None:
     """Check a graph that is meant for `target`.
@@ -124,6 +129,85 @@ def _topk(model: onnx.ModelProto, target: str) -> Iterator[str]:
                 yield f"TopK {_name(node)} keeps more than {MAX_TOPK}; lower candidates_per_level"
 
 
+def _pairs(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    """Explicit quantisation is symmetric INT8: no target fuses anything else."""
+    types = _element_types(model)
+    constants = {t.name: t for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        if types.get(node.input[0]) == onnx.TensorProto.INT32:
+            yield (
+                f"node {_name(node)} dequantises int32, as biases have it in other tools; leave "
+                "biases in float, targets quantise them themselves"
+            )
+        zero = node.input[2] if len(node.input) > 2 else ""
+        # A QuantizeLinear without a zero point makes uint8.
+        unsigned = node.op_type == "QuantizeLinear" and not zero
+        names = (node.input[0], node.output[0], zero)
+        if unsigned or onnx.TensorProto.UINT8 in (types.get(name) for name in names):
+            yield f"node {_name(node)} is of uint8; quantise to int8 with a zero point of 0"
+        elif zero and zero not in constants:
+            yield f"node {_name(node)} has a computed zero point; make it a constant 0"
+        elif zero and onnx.numpy_helper.to_array(constants[zero]).any():
+            yield (
+                f"node {_name(node)} has a zero point that is not 0, which TensorRT has not; "
+                "quantise symmetrically"
+            )
+
+
+def _products(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    """Matrices stay as they are: those of warps and of pooling place every pixel."""
+    made_by = _producers(model)
+    constants = {t.name for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("MatMul", "Gemm", "GridSample"):
+            for name in node.input:
+                origin, passed = _origin(name, made_by, _MOVES | {"Cast"} | _QUANTISERS)
+                if origin in constants and any(each.op_type in _QUANTISERS for each in passed):
+                    yield (
+                        f"node {_name(node)} is a {node.op_type} by a quantised constant, as a "
+                        "warp's weights must not be; keep it in float"
+                    )
+
+
+def _islands(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+    made_by = _producers(model)
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            origin, passed = _origin(node.input[0], made_by, _MOVES)
+            before = made_by.get(origin)
+            if passed and before is not None and before.op_type == "DequantizeLinear":
+                yield (
+                    f"node {_name(passed[-1])} is a {passed[-1].op_type} between {_name(before)} "
+                    f"and {_name(node)}, where INT8 gains nothing; leave the pair out"
+                )
+
+
+_QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+def _producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def _origin(
+    name: str, made_by: dict[str, onnx.NodeProto], through: frozenset[str]
+) -> tuple[str, list[onnx.NodeProto]]:
+    """Where a tensor comes from through the first inputs of such nodes, and these, last first."""
+    passed = []
+    while name in made_by and made_by[name].op_type in through:
+        passed.append(made_by[name])
+        name = passed[-1].input[0]
+    return name, passed
+
+
+def _element_types(model: onnx.ModelProto) -> dict[str, int]:
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+
+
 _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
     _versions,
     _domains,
@@ -133,4 +217,7 @@ _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
     _static_shapes,
     _types,
     _topk,
+    _pairs,
+    _products,
+    _islands,
 )
