@@ -148,7 +148,7 @@ def schema() -> onnx.defs.OpSchema:
     """The operator's ONNX schema; inputs and attributes are in the order of ONNX DeformConv."""
     op = onnx.defs.OpSchema
     ints, integer = op.AttrType.INTS, op.AttrType.INT
-    types = ["tensor(float)", "tensor(float16)"]
+    types = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
     return op(
         NAME,
         DOMAIN,
@@ -314,7 +314,7 @@ DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, for features of any type.
+    """The operator as an ONNX local function of standard operators, for features of any float type.
 
     Positions, samples and factors are float32; their products are cast like the features.
 

@@ -31,6 +31,8 @@ from lzu_export.warp.tables import table_matrix
 DOMAIN = "lzu"
 VERSION = 1
 NAME = "SeparableResample"
+TYPES = ("float", "float16", "bfloat16", "int8")
+"""Of maps. The body is of the first three; INT8 is for kernels, see `graph.fuse_warps`."""
 
 
 @torch.library.custom_op("lzu::separable_resample", mutates_args=())
@@ -68,14 +70,17 @@ def schema() -> onnx.defs.OpSchema:
         NAME,
         DOMAIN,
         VERSION,
-        doc="Samples X at a fixed separable warp given by two resample tables.",
+        doc="Samples X at a fixed separable warp given by two resample tables. INT8 maps have "
+        "one scale before and behind: sums in float32, rounded once, half to even.",
         inputs=[
             op.FormalParameter("X", "T"),
             op.FormalParameter("rows", "tensor(float)"),
             op.FormalParameter("cols", "tensor(float)"),
         ],
         outputs=[op.FormalParameter("Y", "T")],
-        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "image or feature map")],
+        type_constraints=[
+            ("T", [f"tensor({each})" for each in TYPES], "image or feature map"),
+        ],
         attributes=[
             op.Attribute("height", onnx.defs.OpSchema.AttrType.INT, required=True),
             op.Attribute("width", onnx.defs.OpSchema.AttrType.INT, required=True),
@@ -94,7 +99,7 @@ def translation_table() -> dict[Any, Any]:
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, for features of any type.
+    """The operator as an ONNX local function of standard operators, for features of any float type.
 
     The matrices are built in float32, then cast like the features.
 
