@@ -51,3 +51,11 @@ class Builder:
         if value.dtype is None or value.dtype == dtype:
             return value
         return self.node("Cast", value, dtype=dtype, to=onnx_type(dtype))
+
+    def sampling(self) -> dict[str, Any]:
+        """Attributes of a bilinear GridSample with zeros outside, as the graph's opset spells it.
+
+        TensorRT reads the spelling of opset 16 to 19 only: see `lint`.
+        """
+        mode = "bilinear" if self.graph.opset < 20 else "linear"
+        return {"mode": mode, "padding_mode": "zeros", "align_corners": 1}

@@ -22,12 +22,15 @@ import onnx_graphsurgeon as gs
 from lzu_export.errors import LzuError
 from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name
 from lzu_export.graph.names import matching
-from lzu_export.graph.passes import Pass
+from lzu_export.graph.passes import Pass, raise_opset
 
 HalfType = Literal["fp16", "bf16"]
 
 LARGEST = {"fp16": 65504.0, "bf16": 3.3895313892515355e38}
 """The largest number of each type."""
+
+BF16_OPSET = 22
+"""The first opset whose convolutions take bfloat16."""
 
 LONG_SUM = 1024
 """Terms of a matrix product from which on it stays in float32."""
@@ -87,14 +90,21 @@ def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
 
     Weights change type where they stand; a tensor that crosses over is cast once.
 
+    bfloat16 raises the graph to `BF16_OPSET`. ONNX Runtime has few kernels for it: see
+    `emulate_half`.
+
     Raises:
-        LzuError: a constant is too large for the type, or the graph does not tell a tensor's type.
+        LzuError: a constant is too large for the type, the graph does not tell a tensor's type, or
+            bfloat16 is to go with INT8.
     """
     dtype = _DTYPES[kind]
 
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.toposort()
         _check_types(graph)
+        if kind == "bf16":
+            _check_scales(graph)
+            raise_opset(graph, BF16_OPSET)
         low = [node for node in graph.nodes if node.name not in kept]
         crossing = _Crossing(graph, dtype, _constants_of_others(graph, low))
         for node in low:
@@ -200,6 +210,16 @@ def _check_types(graph: gs.Graph) -> None:
                 raise LzuError(
                     f"the tensor {tensor.name} has no type in the graph; export it again"
                 )
+
+
+def _check_scales(graph: gs.Graph) -> None:
+    """Refuse INT8 with bfloat16, whose 8 bits would change every scale by up to 0.2 %."""
+    for node in graph.nodes:
+        if node.op in ("QuantizeLinear", "DequantizeLinear"):
+            raise LzuError(
+                f"the scale of {node.name} is exact in float16 but not in bfloat16; take fp16 for "
+                "what int8 leaves"
+            )
 
 
 def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:

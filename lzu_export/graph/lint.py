@@ -8,7 +8,9 @@ from lzu_export.errors import LzuError
 from lzu_export.limits import MAX_TOPK
 
 MAX_IR_VERSION = 10
-MAX_OPSET = 19
+MAX_OPSET = 22
+MAX_SAMPLING_OPSET = 19
+"""From opset 20 on TensorRT reads GridSample as nearest."""
 
 _STATIC_ONLY = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
 _FORBIDDEN: dict[str, frozenset[str]] = {
@@ -47,10 +49,15 @@ def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
         yield f"ir_version {model.ir_version} is newer than {MAX_IR_VERSION}; lower it"
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version > MAX_OPSET:
-            yield (
-                f"opset {opset.version} is newer than {MAX_OPSET}; from opset 20 on TensorRT "
-                "reads GridSample as nearest, export with an older one"
-            )
+            yield f"opset {opset.version} is newer than {MAX_OPSET}; export with an older one"
+        elif opset.domain in ("", "ai.onnx") and opset.version > MAX_SAMPLING_OPSET:
+            sampling = [node for node in model.graph.node if node.op_type == "GridSample"]
+            if sampling:
+                yield (
+                    f"opset {opset.version} is newer than {MAX_SAMPLING_OPSET}, and from then on "
+                    f"TensorRT reads GridSample as nearest, as {_name(sampling[0])}; lower it to "
+                    "banded or matmul"
+                )
 
 
 def _domains(model: onnx.ModelProto, _target: str) -> Iterator[str]:

@@ -259,8 +259,7 @@ class _Builder(Builder):
         missing = [int(length == 1) for length in self.size]
         if any(missing):
             features = self.node("Pad", features, np.array([0, 0, 0, 0, 0, 0, *missing]))
-        attributes = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1}
-        samples = self.node("GridSample", features, grid, **attributes)
+        samples = self.node("GridSample", features, grid, **self.sampling())
         return self.cast(self.node("Mul", samples, mask), self.type)
 
     def _bounded(

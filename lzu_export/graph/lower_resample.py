@@ -80,12 +80,11 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     build = _Builder(graph, y.name)
     if kind == "gridsample":
         grid = _grid(rows, cols, height, width, batch=int(x.shape[0]))
-        attributes = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": 1}
         if not is_half(x.dtype):
-            build.into(y, "GridSample", x, build.constant(grid), **attributes)
+            build.into(y, "GridSample", x, build.constant(grid), **build.sampling())
             return
         wide = build.cast(x, np.float32)
-        sampled = build.node("GridSample", wide, build.constant(grid), **attributes)
+        sampled = build.node("GridSample", wide, build.constant(grid), **build.sampling())
         build.into(y, "Cast", sampled, to=onnx_type(x.dtype))
         return
     a_y, a_x = table_matrix(rows, height), table_matrix(cols, width)

@@ -78,12 +78,24 @@ def import_graph(model: onnx.ModelProto) -> gs.Graph:
 
 
 def raise_opset(graph: gs.Graph, opset: int) -> None:
-    """Let a graph and its functions use the operators of `opset`, where theirs is older."""
+    """Let a graph and its functions use the operators of `opset`, where theirs is older.
+
+    Up to opset 22 only the names of GridSample's modes change, in opset 20.
+    """
     for each in (graph, *graph.functions):
-        each.opset = max(each.opset, opset)
-        for imported in each.import_domains or []:
-            if imported.domain in ("", "ai.onnx"):
-                imported.version = each.opset
+        for node in each.nodes if each.opset < 20 <= opset else ():
+            if node.op == "GridSample" and node.attrs.get("mode") == "bilinear":
+                node.attrs["mode"] = "linear"
+        newest = max(each.opset, opset)
+        # New entries: the old ones belong to the model that the graph was read from.
+        each.import_domains = [
+            onnx.helper.make_opsetid(
+                imported.domain,
+                newest if imported.domain in ("", "ai.onnx") else imported.version,
+            )
+            for imported in each.import_domains or []
+        ]
+        each.opset = newest
 
 
 def keep_outputs(names: Sequence[str]) -> Pass:

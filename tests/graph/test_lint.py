@@ -48,9 +48,19 @@ def test_newer_ir_versions_and_opsets(target: str) -> None:
     model = one_node("Relu", ["x"])
     model.ir_version = 11
     assert "ir_version 11 is newer than 10" in refusal(model, target)
-    message = refusal(one_node("Relu", ["x"], opset=20), target)
-    assert "opset 20 is newer than 19" in message
-    lint(one_node("Relu", ["x"], opset=19), target)
+    message = refusal(one_node("Relu", ["x"], opset=23), target)
+    assert "opset 23 is newer than 22; export with an older one" in message
+    lint(one_node("Relu", ["x"], opset=22), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_grid_samples_of_opsets_that_tensorrt_misreads(target: str) -> None:
+    for mode in ("linear", "bilinear"):
+        model = one_node("GridSample", ["x", "grid"], opset=20, mode=mode, align_corners=1)
+        message = refusal(model, target)
+        assert "opset 20 is newer than 19, and from then on TensorRT reads GridSample" in message
+        assert "culprit; lower it to banded or matmul" in message
+    lint(one_node("GridSample", ["x", "grid"], opset=19, align_corners=1), target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

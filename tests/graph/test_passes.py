@@ -15,6 +15,7 @@ from lzu_export.graph.passes import (
     is_zoom,
     keep_outputs,
     name_zoom,
+    raise_opset,
     run_passes,
 )
 from samples import graph_model, random_tables, run_onnx, warp_model
@@ -121,3 +122,17 @@ def test_a_level_of_three_channels_is_no_zoom() -> None:
     cast = gs.Variable("cast", np.float32, (1, 3, 6, 8))
     gs.Node("Transpose", "move", inputs=[x], outputs=[cast])
     assert is_zoom(gs.Node("SeparableResample", "zoom", inputs=[cast]))
+
+
+def test_raising_the_opset_leaves_the_model_that_was_read_alone() -> None:
+    rows, cols = random_tables(0, (6, 8), (6, 8))
+    model = warp_model((1, 3, 6, 8), rows, cols)
+    newer = Pass("opset", "for a test", lambda graph: raise_opset(graph, 19) or graph)
+    made, _ = run_passes(model, [newer])
+    for imports in (model.opset_import, model.functions[0].opset_import):
+        assert {each.domain: each.version for each in imports}[""] == 18
+    for imports in (made.opset_import, made.functions[0].opset_import):
+        assert {each.domain: each.version for each in imports}[""] == 19
+    lower = Pass("opset", "for a test", lambda graph: raise_opset(graph, 17) or graph)
+    again, _ = run_passes(model, [lower])
+    assert {each.domain: each.version for each in again.opset_import} == {"": 18, "lzu": 1}
