@@ -40,6 +40,8 @@ LEVELS = 127
 """Largest INT8 value used: symmetric, without -128."""
 SMALLEST_SCALE = 2.0**-20
 """So small a step still has float16 neighbours within 6 %; channels below it are all but zero."""
+MOST_BIAS = 2.0**30
+"""Steps of a bias: ONNX Runtime makes it int32, by the product of both scales, and overflows."""
 LARGEST_SCALE = 65504.0
 """The largest that float16 holds."""
 
@@ -117,6 +119,7 @@ def quantise(placement: Placement, ranges: Mapping[str, float]) -> Pass:
             name: _pair(graph, tensors[name], scales[source])
             for name, source in placement.sources.items()
         }
+        smallest = _smallest_scales(graph, chosen, placement, scales)
         weights: dict[str, gs.Variable] = {}
         for node in list(graph.nodes):
             for i, tensor in enumerate(node.inputs):
@@ -125,17 +128,19 @@ def quantise(placement: Placement, ranges: Mapping[str, float]) -> Pass:
             if node.name in chosen:
                 weight = node.inputs[1]
                 if weight.name not in weights:
-                    weights[weight.name] = _weights(graph, weight)
+                    weights[weight.name] = _weights(graph, weight, smallest[weight.name])
                 node.inputs[1] = weights[weight.name]
         return graph.cleanup().toposort()
 
     return Pass("quantise", f"{len(placement.layers)} layers in INT8", apply)
 
 
-def weight_scales(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def weight_scales(
+    weight: NDArray[np.float32], smallest: NDArray[np.float32] | float = SMALLEST_SCALE
+) -> NDArray[np.float32]:
     """Steps per output channel (O,), which float16 holds exactly, for weights O x I x h x w."""
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    return _float16_above(np.maximum(largest / LEVELS, SMALLEST_SCALE))
+    return _float16_above(np.maximum(largest / LEVELS, smallest).astype(np.float32))
 
 
 def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str]:
@@ -267,6 +272,25 @@ def _float16_above(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(below, np.nextafter(halves, np.float16(np.inf)), halves).astype(np.float32)
 
 
+def _smallest_scales(
+    graph: gs.Graph,
+    chosen: set[str],
+    placement: Placement,
+    scales: Mapping[str, NDArray[np.float32]],
+) -> dict[str, NDArray[np.float32]]:
+    """By name of weights, what each channel's scale must not fall below for its bias's sake."""
+    smallest: dict[str, NDArray[np.float32]] = {}
+    for node in graph.nodes:
+        if node.name in chosen:
+            data, weight, *bias = node.inputs
+            known = bias and isinstance(bias[0], gs.Constant)
+            size = np.abs(bias[0].values) if known else np.zeros(weight.shape[0], np.float32)
+            needed = size / (scales[placement.sources[data.name]] * np.float32(MOST_BIAS))
+            least = smallest.get(weight.name, np.float32(SMALLEST_SCALE))
+            smallest[weight.name] = np.maximum(least, needed)
+    return smallest
+
+
 def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> gs.Variable:
     """A tensor behind its pair."""
     constants = (_constant(tensor, "scale", scale), _constant(tensor, "zero", np.int8(0)))
@@ -279,10 +303,10 @@ def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> g
     return back
 
 
-def _weights(graph: gs.Graph, weight: gs.Constant) -> gs.Variable:
+def _weights(graph: gs.Graph, weight: gs.Constant, smallest: NDArray[np.float32]) -> gs.Variable:
     """Weights as INT8 per output channel behind a DequantizeLinear."""
     values = weight.values.astype(np.float32)
-    scales = weight_scales(values)
+    scales = weight_scales(values, smallest)
     steps = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
     whole = gs.Constant(f"{weight.name}{INT8}", steps.clip(-LEVELS, LEVELS).astype(np.int8))
     constants = (

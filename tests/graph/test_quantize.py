@@ -497,6 +497,32 @@ def test_a_channel_of_zeros_has_a_scale_and_stays_zero() -> None:
     assert (scales[1:] == SMALLEST_SCALE).all()
 
 
+@pytest.mark.parametrize("limit", [2.0, 0.05, 0.001])
+def test_a_bias_of_a_dead_channel_survives_where_it_is_made_int32(limit: float) -> None:
+    """ONNX Runtime divides it by both scales; a dead channel has next to none."""
+    net = Network(x=MAP)
+    weight = np.random.default_rng(0).normal(0, 0.3, SHAPE).astype(np.float32)
+    weight[1], weight[2] = 0, 1e-7
+    net.constants["model.a.weight"] = weight
+    net.constants["model.a.bias"] = np.float32([0.1, 10, -10, 0.3])
+    net.op("Mul", "x", np.float32([0.5]), to="smaller")
+    for name, x in (("near", "x"), ("far", "smaller")):
+        net.conv(x, SHAPE, to=name, layer="a")
+        net.op("Relu", name, to=f"{name}_relu")
+        net.conv(f"{name}_relu", (4, 4, 1, 1), to=f"{name}_last", layer="last")
+    model = net.model("near_last", "far_last")
+    placement = placed(model)
+    ranges = dict.fromkeys(placement.calibrated, limit) | {"smaller": limit / 2}
+    made, _ = run_passes(model, [quantise(placement, ranges)])
+    held = constants(made)
+    step = held["model.a.weight/scale"] * held["smaller/scale"]
+    assert (np.abs(held["model.a.bias"]) / step < 2**30 * 1.001).all()
+    x = np.random.default_rng(1).uniform(-limit, limit, MAP).astype(np.float32)
+    wanted, got = run_onnx(model, x=x), run_onnx(made, x=x)
+    for name, value in wanted.items():
+        assert np.linalg.norm(got[name] - value) < 0.01 * np.linalg.norm(value)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     limit=st.floats(0.01, 1e4),
