@@ -5,7 +5,8 @@ casts in between, so that next to nothing of the rounding remains. This pass wri
 in float32 with every half-precision tensor rounded to its type and back, which ONNX Runtime keeps.
 
 A tensor that only feeds a QuantizeLinear is not rounded in between, nor is one on its way there
-through what fuses with it: INT8 kernels round once, from their float32 sums.
+through what fuses with it: INT8 kernels round once, from their float32 sums. Nor is what a
+DequantizeLinear gives: they read the whole numbers.
 """
 
 from typing import Any

@@ -123,14 +123,20 @@ def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
 
 
 def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
-    """Names of the float32 tensors that `to_half` would make half precision, in order."""
-    return [
-        tensor.name
-        for node in graph.nodes
-        if node.name not in kept
-        for tensor in node.outputs
-        if tensor.dtype == np.float32
-    ]
+    """Names of the float32 tensors that `to_half` would make or cast to half precision, in order.
+
+    Their values must fit; inputs of the graph are left out.
+    """
+    found: dict[str, None] = {}
+    for node in graph.nodes:
+        if node.name in kept:
+            continue
+        wide = FLOAT_INPUTS.get(node.op, frozenset())
+        read = [tensor for i, tensor in enumerate(node.inputs) if i not in wide]
+        for tensor in (*read, *node.outputs):
+            if tensor.inputs and tensor.dtype == np.float32:
+                found[tensor.name] = None
+    return list(found)
 
 
 @dataclass(frozen=True)

@@ -261,9 +261,19 @@ def test_a_graph_without_types_is_refused() -> None:
 
 
 def test_tensors_to_be_half_are_told_beforehand() -> None:
-    model = finished(trunk(), "first")
+    """Those that are cast to it, too, but no tables, and nothing twice."""
+    net = trunk()
+    net.op("Exp", "first", to="wide")
+    net.op("Add", "wide", "first", to="sum")
+    net.warp("sum", MAP, random_tables(0, MAP[2:], (9, 7)), to="warped")
+    model = finished(net, "warped")
     graph = gs.import_onnx(model).toposort()
-    assert half_tensors(graph, stay_high(graph)) == ["first", "last"]
+    found = half_tensors(graph, stay_high(graph))
+    assert found == ["normalised", "first", "wide", "sum", "warped", "last"]
+    half = half_of(model)
+    small = {n for n, kind in types(half).items() if kind == TensorProto.FLOAT16}
+    stored = {tensor.name for tensor in half.graph.initializer}
+    assert {n.removesuffix("/float16") for n in small - stored} == set(found)
 
 
 def test_the_data_of_an_int8_convolution_come_from_its_dequantisation() -> None:
