@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lzu_export.runtime.manifest import ROUNDING_NOTE, Drift, Manifest
 
@@ -19,8 +21,8 @@ STATUS = {"passed": "verified", "graph passed": "graph ok"}
 """How a drift's status reads in the table."""
 
 
-def export_table(outcomes: "Sequence[Outcome]") -> Table:
-    """PyTorch, then one row an engine, of every bundle; fits 80 columns."""
+def export_table(outcomes: "Sequence[Outcome]") -> Group:
+    """PyTorch, then one row an engine, of every bundle, and notes below; fits 80 columns."""
     table = Table(title="Exported", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", overflow="fold")
     table.add_column("engine", no_wrap=True)
@@ -52,9 +54,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Table:
                 STATUS.get(drift.status, drift.status),
                 end_section=i == len(manifest.engines),
             )
-    table.caption = escape("\n".join(_export_notes(outcomes)))
-    table.caption_justify = "left"
-    return table
+    return Group(table, Text("\n".join(_export_notes(outcomes)), style="italic"))
 
 
 def _worst(drift: Drift) -> str:

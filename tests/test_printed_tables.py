@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from lzu_export.pipeline import Outcome
 from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, read_manifest
 from lzu_export.tables import drift_table, export_table, inspect_tables
 
 
-def text(table: Table, width: int = 80) -> str:
+def text(table: RenderableType, width: int = 80) -> str:
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table)
     return console.export_text()
