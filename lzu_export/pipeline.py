@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
+from itertools import product
 from math import isnan
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
 from lzu_export.engines import onnxruntime, tensorrt_rtx
-from lzu_export.engines.base import TensorSpec
+from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate, latencies
 from lzu_export.graph.choose import Choice, choose_lowerings
@@ -160,20 +161,22 @@ class _Export:
             if precision != "fp32":
                 graphs[precision] = self._converted(precision)
         engines, drifts = [], []
-        for target in self.recipe.targets:
-            for precision in self.precisions:
-                engine = self._engine(target, precision)
-                engines.append(engine)
-                stage = f"verify {target} {precision}"
-                record = self.work.run(stage, [], partial(self._verify, engine))
-                drifts.append(Drift.model_validate(record))
+        for target, precision in product(self.recipe.targets, self.precisions):
+            if (target, precision) == ("onnxruntime", "bf16"):
+                continue  # its CPU has no kernels for it
+            engine = self._engine(target, precision)
+            engines.append(engine)
+            stage = f"verify {target} {precision}"
+            record = self.work.run(stage, [], partial(self._verify, engine))
+            drifts.append(Drift.model_validate(record))
         accuracy = latency = None
-        measured = [engine for engine in engines if engine.target == "onnxruntime"]
-        if self.dataset is not None and measured:
-            record = self.work.run("accuracy", [], lambda: self._accuracy(measured))
+        timed = [engine for engine in engines if engine.target == "onnxruntime"]
+        scored = [engine for engine in engines if engine in timed or engine.precision == "bf16"]
+        if self.dataset is not None and scored:
+            record = self.work.run("accuracy", [], lambda: self._accuracy(scored))
             accuracy = Accuracy.model_validate(record)
-        if measured:
-            record = self.work.run("latency", [], lambda: self._latency(measured))
+        if timed:
+            record = self.work.run("latency", [], lambda: self._latency(timed))
             latency = Latency.model_validate(record)
         return Manifest(
             name=self.recipe.name,
@@ -259,16 +262,25 @@ class _Export:
     def _load(self, precision: str) -> onnx.ModelProto:
         return onnx.load(self.work.path(canonical_file(precision)))
 
-    def _kinds(self, target: str) -> dict[str, Kind]:
-        return {choice.place: choice.kind for choice in self.lowerings[target]}
+    def _choices(self, target: str, precision: str) -> list[Choice]:
+        """The lowerings of a target, in a spelling that the precision's opset has."""
+        if precision != "bf16":
+            return self.lowerings[target]
+        return [
+            replace(
+                each, kind="banded", reason="bfloat16 needs opset 22, whose GridSample is misread"
+            )
+            if each.kind == "gridsample"
+            else each
+            for each in self.lowerings[target]
+        ]
 
     @cached_property
     def _float32_kinds(self) -> dict[str, Kind]:
         """Lowerings for runs of the float32 graph here, also where ONNX Runtime is no target."""
         if "onnxruntime" in self.lowerings:
-            return self._kinds("onnxruntime")
-        choices = choose_lowerings(self._load("fp32"), zoom="banded", unzoom="matmul")
-        return {choice.place: choice.kind for choice in choices}
+            return _kinds(self.lowerings["onnxruntime"])
+        return _kinds(choose_lowerings(self._load("fp32"), zoom="banded", unzoom="matmul"))
 
     def _check_range(self) -> Record:
         references = read_reference(self.work.path(REFERENCE_FILE))
@@ -325,7 +337,7 @@ class _Export:
             file = f"model.{precision}.rtx.engine"
             build = partial(self._build_rtx, precision, derived, file)
             built = self.work.run(f"build {name}", [file], build)
-        lowerings = [asdict(choice) for choice in self.lowerings[target]]
+        lowerings = [asdict(choice) for choice in self._choices(target, precision)]
         described = {"target": target, "precision": precision, "file": file, "onnx": derived}
         size = self.work.path(file).stat().st_size
         return Engine.model_validate(
@@ -333,8 +345,9 @@ class _Export:
         )
 
     def _derive(self, target: str, precision: Precision, file: str) -> Record:
+        kinds = _kinds(self._choices(target, precision))
         with self.report.working(f"lowering {precision} for {target}"):
-            derived, records = lower_for(target, self._load(precision), self._kinds(target))
+            derived, records = lower_for(target, self._load(precision), kinds)
         lint(derived, target)
         onnx.save(derived, self.work.path(file))
         return {"passes": [asdict(record) for record in records]}
@@ -407,12 +420,10 @@ class _Export:
         arrays = self.warp.arrays()
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
-            path = self.work.path(engine.file)
-            session = (
-                device_session(path, engine.precision)
-                if as_on_device
-                else open_session(engine, path)
-            )
+            if as_on_device:
+                session: Session = device_session(self.work.path(engine.onnx), engine.precision)
+            else:
+                session = open_session(engine, self.work.path(engine.file))
             name = f"{engine.target}/{engine.precision}"
             predictors[name] = make_predictor(self.recipe, session, arrays)
         return predictors
@@ -535,6 +546,10 @@ def _portable(recipe: Recipe) -> Recipe:
             "calibration": calibration,
         }
     )
+
+
+def _kinds(choices: Sequence[Choice]) -> dict[str, Kind]:
+    return {choice.place: choice.kind for choice in choices}
 
 
 def _keep_key(precision: str) -> str:

@@ -299,3 +299,37 @@ def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
         return sorted(node.op_type for node in graph.node if node.op_type != "Cast")
 
     assert operators(model.graph) == operators(half.graph)
+
+
+def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
+    """Built and verified there, at the opset it needs; ONNX Runtime's engine stays out."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    settings = {"precision": ["fp32", "bf16"], "targets": ["onnxruntime", "tensorrt-rtx"]}
+    outcome = _export("det", tmp_path, frames, lowering={"zoom": "gridsample"}, **settings)
+    made = [(each.target, each.precision) for each in outcome.manifest.engines]
+    assert made == [("onnxruntime", "fp32"), ("tensorrt-rtx", "fp32"), ("tensorrt-rtx", "bf16")]
+    assert outcome.manifest.graphs["bf16"].opset == 22
+    zooms = [
+        e.kind for each in outcome.manifest.engines for e in each.lowerings if e.place == "zoom"
+    ]
+    assert zooms == ["gridsample", "gridsample", "banded"]
+    low = outcome.manifest.drift[-1]
+    assert low.status == "graph passed"
+    assert 25 < min(low.snr[f"level_{i}"] for i in range(3)) < 60
+    message = refused(
+        lambda: _export("det", tmp_path, frames, precision=["bf16"], targets=["onnxruntime"])
+    )
+    assert "bf16 is for tensorrt-rtx" in message
+
+
+def test_tensorrt_rtx_builds_every_precision_of_every_task(frames: Path, tmp_path: Path) -> None:
+    """Uniform ones, too; what is meant for INT8 has both dequantisations in the parsed network."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    for task, variant in (("det", "uniform"), ("seg", "fixed"), ("det3d", "fixed")):
+        settings = {"targets": ["tensorrt-rtx"], "variant": variant}
+        outcome = _export(task, tmp_path, frames, compute_capabilities=["8.6"], **settings)
+        engines = outcome.manifest.engines
+        assert [each.precision for each in engines] == ["fp32", "fp16", "int8"]
+        assert all(each.bytes > 0 and each.build_seconds > 0 for each in engines)
+        assert {each.status for each in outcome.manifest.drift} == {"graph passed"}
+        assert "awaits an RTX card" in outcome.manifest.drift[-1].note

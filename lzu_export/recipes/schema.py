@@ -240,6 +240,11 @@ class Recipe(Section):
             raise ValueError(f"targets lists {', '.join(self.targets)}; give each once")
         if len(set(self.precision)) < len(self.precision):
             raise ValueError(f"precision lists {', '.join(self.precision)}; give each once")
+        if self.targets == ("onnxruntime",) and set(self.precision) == {"bf16"}:
+            raise ValueError(
+                "precision bf16 is for tensorrt-rtx: ONNX Runtime's CPU has no kernels for it; add "
+                "that target, or choose fp16"
+            )
         if self.warp.geometry == "published" and self.warp.unfilled is None:
             raise ValueError(
                 "warp.geometry published needs warp.unfilled: [bottom] for the released nuScenes "
