@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from itertools import product
-from math import isnan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +31,9 @@ from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE as CALIBRATION_FILE
 from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges, recipe_frames
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.load import DEFAULT
+from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
+from lzu_export.refuse import refuse_drift, refuse_loss
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.manifest import (
     FILE,
@@ -61,7 +61,7 @@ from lzu_export.tasks.pytorch import (
     whole_batches,
 )
 from lzu_export.tasks.warps import Warp, make_warp
-from lzu_export.verify import compare, explain_drift, first_drift, reference_inputs
+from lzu_export.verify import compare, reference_inputs
 from lzu_export.workspace import Record, Workspace, exclusive
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class _Export:
             task=self.recipe.task,
             variant=self.recipe.variant,
             precision=self.precisions,
-            recipe=_portable(self.recipe),
+            recipe=portable(self.recipe),
             graphs=graphs,
             fingerprint=self.work.fingerprint,
             checkpoint=provenance.checkpoint_identity(self.recipe),
@@ -228,7 +228,7 @@ class _Export:
             model, _ = run_passes(model, [keep_outputs(module.outputs), name_zoom()])
         onnx.save(model, self.work.path(canonical_file("fp32")))
         np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
-        data = _portable(self.recipe).model_dump(mode="json")
+        data = portable(self.recipe).model_dump(mode="json")
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         self.work.path("recipe.yaml").write_text(text, encoding="utf-8")
         self.work.path("labels.txt").write_text("\n".join(self.recipe.classes) + "\n", "utf-8")
@@ -379,7 +379,7 @@ class _Export:
                 read_reference(self.work.path(REFERENCE_FILE)),
                 self.warp.zoom,
             )
-        self._refuse_drift(drift)  # within the stage: a failure is no finished stage
+        refuse_drift(drift)  # within the stage: a failure is no finished stage
         return drift.model_dump(mode="json")
 
     def _accuracy(self, engines: list[Engine]) -> Record:
@@ -397,7 +397,7 @@ class _Export:
             engines=metrics,
             limits={each: getattr(limits, each) for each in self.precisions},
         )
-        self._refuse_loss(accuracy)
+        refuse_loss(accuracy)
         return accuracy.model_dump(mode="json")
 
     def _latency(self, engines: list[Engine]) -> Record:
@@ -442,45 +442,6 @@ class _Export:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         return whole_batches(chosen, size)
 
-    def _refuse_drift(self, drift: Drift) -> None:
-        name = first_drift(drift)
-        if name is None:
-            return
-        remedy = (
-            "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
-            "tolerances.arrow if so much is acceptable"
-            if drift.limit is not None
-            else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
-            f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
-        )
-        raise LzuError(
-            f"the {drift.target} engine in {drift.precision} drifts from PyTorch: the first "
-            f"difference is at {explain_drift(drift, name)}; no bundle was written: {remedy}"
-        )
-
-    def _refuse_loss(self, accuracy: Accuracy) -> None:
-        metric = accuracy.metric
-        for name, metrics in accuracy.engines.items():
-            precision = name.rpartition("/")[2]
-            limit = accuracy.limits[precision]
-            pair = metrics[metric], accuracy.pytorch[metric]
-            lost = abs(pair[0] - pair[1])
-            undefined = isnan(pair[0]) and isnan(pair[1])  # no object in the set
-            if lost <= limit or undefined:
-                continue
-            remedy = "verify the arrows with --verbose"
-            if precision == "int8":
-                remedy = (
-                    "export with PRECISION=fp32 and let `lzu-export calibrate BUNDLE "
-                    "--sensitivity` say which layers to keep higher (keep_high.int8), or try "
-                    "another calibration.method"
-                )
-            raise LzuError(
-                f"{metric} of {name} differs from PyTorch's by {lost:.2f} points where "
-                f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
-                f"tolerances.metric.{precision} if so much is acceptable"
-            )
-
 
 def _current(final: Path, fingerprint: str) -> Manifest | None:
     """The finished bundle if it was made from these inputs and is whole."""
@@ -522,39 +483,8 @@ def _check_inputs(recipe: Recipe) -> None:
         )
 
 
-def _portable(recipe: Recipe) -> Recipe:
-    """The recipe without this machine's paths: file names only."""
-    checkpoint = {variant: Path(path.name) for variant, path in recipe.checkpoint.items()}
-    saliency = Path(recipe.warp.saliency.name) if recipe.warp.saliency else None
-    dataset = recipe.evaluation.dataset
-    evaluation = recipe.evaluation.model_copy(
-        update={"dataset": Path(dataset).name if dataset else None}
-    )
-    warp = recipe.warp.model_copy(update={"saliency": saliency})
-    frames, cache = recipe.calibration.frames, recipe.calibration.cache
-    calibration = recipe.calibration.model_copy(
-        update={
-            "frames": Path(frames).name if frames else None,
-            "cache": Path(cache.name) if cache else None,
-        }
-    )
-    return recipe.model_copy(
-        update={
-            "checkpoint": checkpoint,
-            "warp": warp,
-            "evaluation": evaluation,
-            "calibration": calibration,
-        }
-    )
-
-
 def _kinds(choices: Sequence[Choice]) -> dict[str, Kind]:
     return {choice.place: choice.kind for choice in choices}
-
-
-def _keep_key(precision: str) -> str:
-    """Which list of `keep_high` speaks of a precision."""
-    return "int8" if precision == "int8" else "fp16"
 
 
 def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[float]:

@@ -81,6 +81,32 @@ def validate(data: Mapping[str, Any], where: str) -> Recipe:
         raise LzuError(f"recipe {where}: {_first_problem(error, of_task)}") from error
 
 
+def portable(recipe: Recipe) -> Recipe:
+    """The recipe without this machine's paths: file names only."""
+    checkpoint = {variant: Path(path.name) for variant, path in recipe.checkpoint.items()}
+    saliency = Path(recipe.warp.saliency.name) if recipe.warp.saliency else None
+    dataset = recipe.evaluation.dataset
+    evaluation = recipe.evaluation.model_copy(
+        update={"dataset": Path(dataset).name if dataset else None}
+    )
+    warp = recipe.warp.model_copy(update={"saliency": saliency})
+    frames, cache = recipe.calibration.frames, recipe.calibration.cache
+    calibration = recipe.calibration.model_copy(
+        update={
+            "frames": Path(frames).name if frames else None,
+            "cache": Path(cache.name) if cache else None,
+        }
+    )
+    return recipe.model_copy(
+        update={
+            "checkpoint": checkpoint,
+            "warp": warp,
+            "evaluation": evaluation,
+            "calibration": calibration,
+        }
+    )
+
+
 def _find(name: str) -> Path:
     shipped = FOLDER / f"{DEFAULT.get(name, name)}.yaml"
     if shipped.is_file():

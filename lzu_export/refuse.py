@@ -1,0 +1,63 @@
+"""What stops an export: engines that drift, or lose more of the metric than they may."""
+
+from math import isnan
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.manifest import Accuracy, Drift
+from lzu_export.verify import explain_drift, first_drift
+
+
+def refuse_drift(drift: Drift) -> None:
+    """Stop where an engine drifts from PyTorch.
+
+    Raises:
+        LzuError: naming the first arrow or output beyond its limit, and what to do.
+    """
+    name = first_drift(drift)
+    if name is None:
+        return
+    remedy = (
+        "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
+        "tolerances.arrow if so much is acceptable"
+        if drift.limit is not None
+        else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
+        f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
+    )
+    raise LzuError(
+        f"the {drift.target} engine in {drift.precision} drifts from PyTorch: the first "
+        f"difference is at {explain_drift(drift, name)}; no bundle was written: {remedy}"
+    )
+
+
+def refuse_loss(accuracy: Accuracy) -> None:
+    """Stop where an engine's metric differs from PyTorch's by more than its precision may.
+
+    Raises:
+        LzuError: naming the engine, the loss, and what to do.
+    """
+    metric = accuracy.metric
+    for name, metrics in accuracy.engines.items():
+        precision = name.rpartition("/")[2]
+        limit = accuracy.limits[precision]
+        pair = metrics[metric], accuracy.pytorch[metric]
+        lost = abs(pair[0] - pair[1])
+        undefined = isnan(pair[0]) and isnan(pair[1])  # no object in the set
+        if lost <= limit or undefined:
+            continue
+        remedy = "verify the arrows with --verbose"
+        if precision == "int8":
+            remedy = (
+                "export with PRECISION=fp32 and let `lzu-export calibrate BUNDLE "
+                "--sensitivity` say which layers to keep higher (keep_high.int8), or try "
+                "another calibration.method"
+            )
+        raise LzuError(
+            f"{metric} of {name} differs from PyTorch's by {lost:.2f} points where "
+            f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
+            f"tolerances.metric.{precision} if so much is acceptable"
+        )
+
+
+def _keep_key(precision: str) -> str:
+    """Which list of `keep_high` speaks of a precision."""
+    return "int8" if precision == "int8" else "fp16"
