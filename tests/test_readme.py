@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.manifest import Accuracy, read_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def command(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProc
 def test_every_command_named_exists() -> None:
     """Each `lzu-export X` of the page is a command with a help page."""
     named = set(re.findall(r"`lzu-export ([a-z]+)", README))
-    assert {"export", "verify", "run", "build", "inspect", "recipes"} <= named
+    assert {"export", "verify", "run", "build", "calibrate", "inspect", "recipes"} <= named
     listed = command(sys.executable, "-m", "lzu_export.cli", "--help").stdout
     assert all(re.search(rf"\b{name}\b", listed) for name in named)
 
@@ -53,6 +53,15 @@ def test_folders_named_exist() -> None:
     for row in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE):
         for folder in re.findall(r"`([^`]+)`", row):
             assert (REPOSITORY / folder).is_dir(), folder
+
+
+def losses(accuracy: Accuracy) -> dict[str, float]:
+    """Points of the metric by which each precision differs from PyTorch."""
+    wanted = accuracy.pytorch[accuracy.metric]
+    return {
+        name.removeprefix("onnxruntime/"): abs(values[accuracy.metric] - wanted)
+        for name, values in accuracy.engines.items()
+    }
 
 
 @pytest.mark.slow
@@ -89,11 +98,15 @@ def test_first_command_and_snippet(
         assert manifest.accuracy is not None
         assert manifest.latency is not None
         assert {drift.status for drift in manifest.drift} == {"passed", "graph passed"}
-        assert (bundle / "model.fp32.rtx.engine").stat().st_size > 1_000_000
+        for precision in ("fp32", "fp16", "int8"):
+            assert (bundle / f"model.{precision}.rtx.engine").stat().st_size > 1_000_000
         assert manifest.recipe.network_input == fixed.recipe.network_input
     assert fixed.accuracy is not None
     assert uniform.accuracy is not None
     assert fixed.accuracy.metric == metric
+    for accuracy in (fixed.accuracy, uniform.accuracy):
+        assert losses(accuracy).keys() == {"fp32", "fp16", "int8"}
+        assert all(lost <= accuracy.limits[name] for name, lost in losses(accuracy).items())
     assert fixed.accuracy.pytorch[metric] > uniform.accuracy.pytorch[metric] + gain
     again = command(*words, f"OUT={out}", f"VENV={ready}")
     assert again.stderr.count("up to date") == 2
