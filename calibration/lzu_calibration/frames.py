@@ -80,6 +80,11 @@ def open_frames(source: str, *, count: int, seed: int) -> FrameList:
     )
 
 
+def named_frames() -> list[str]:
+    """Names of the installed sources, which stand for no path."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
 def _listing(source: str) -> Listing:
     named = {entry.name: entry for entry in entry_points(group=GROUP)}
     if source in named:
