@@ -21,6 +21,8 @@ class Sample(NamedTuple):
     shot: Shot
     truth: Any
     """What the set's scorer knows to read."""
+    name: str = ""
+    """Of the frame's file, where it has one."""
 
 
 class Scorer(Protocol):

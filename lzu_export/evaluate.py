@@ -7,6 +7,7 @@ from statistics import median
 
 from lzu_export.datasets import EvaluationSet, Sample
 from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Predictor, Shot
 
 MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
@@ -29,11 +30,7 @@ def evaluate(
         LzuError: the set's classes are not the predictors'.
     """
     recipe = next(iter(predictors.values())).recipe
-    if tuple(dataset.classes) != recipe.classes:
-        raise LzuError(
-            f"the evaluation set {dataset.name} has the classes {', '.join(dataset.classes)} but "
-            f"the recipe {', '.join(recipe.classes)}; make them equal"
-        )
+    check_classes(dataset, recipe)
     scorers = {name: dataset.scorer() for name in predictors}
     for batch in batches(dataset.samples(), recipe.batch):
         shots = [sample.shot for sample in batch]
@@ -43,6 +40,19 @@ def evaluate(
                 scorers[name].add(sample, prediction)
         advance(len(batch))
     return {name: scorer.summary() for name, scorer in scorers.items()}
+
+
+def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
+    """Refuse a set of other classes than a recipe's.
+
+    Raises:
+        LzuError: they differ in names or order.
+    """
+    if tuple(dataset.classes) != recipe.classes:
+        raise LzuError(
+            f"the evaluation set {dataset.name} has the classes {', '.join(dataset.classes)} but "
+            f"the recipe {', '.join(recipe.classes)}; make them equal"
+        )
 
 
 def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:

@@ -246,9 +246,9 @@ class CocoSet:
     def samples(self) -> Iterator[Sample]:
         """Images with their annotations, by ascending id."""
         for image in self._images:
-            frame = read_image(self._find(self._names[image["id"]]))
+            path = self._find(self._names[image["id"]])
             truth = BoxTruth(image, self._annotations[image["id"]])
-            yield Sample(image["id"], Shot(frame), truth)
+            yield Sample(image["id"], Shot(read_image(path)), truth, str(path))
 
     def scorer(self) -> Scorer:
         """COCO's metrics, with nothing counted."""
@@ -303,7 +303,7 @@ class LabelFolder:
         """Images with their label maps, by name."""
         for number, path in enumerate(self._paths, start=1):
             labels = read_labels(self._labels / f"{path.stem}.png", self.classes)
-            yield Sample(number, Shot(read_image(path)), labels)
+            yield Sample(number, Shot(read_image(path)), labels, str(path))
 
     def scorer(self) -> Scorer:
         """Cityscapes' metrics, with nothing counted."""
