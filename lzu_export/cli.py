@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -261,6 +262,96 @@ def build(
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
         print(f"{built['file']}: {made}, for {built['for']}")
+
+
+@app.command()
+def calibrate(
+    bundle: Bundle,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            help="Training frames: folder, video, COCO, Cityscapes or nuScenes, or demo. Default: "
+            "the recipe's."
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Measure on so many frames.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of frames.")] = None,
+    method: Annotated[str | None, typer.Option(help="max, entropy, percentile or mse.")] = None,
+    percentile: Annotated[float | None, typer.Option(help="Of the method percentile.")] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Rank layers by what INT8 costs the task's metric."),
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="For --sensitivity: demo, COCO annotations, images and labels."),
+    ] = None,
+    eval_frames: Annotated[
+        int | None, typer.Option(help="For --sensitivity: frames of the dataset; default 64.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="For --sensitivity: points; default: the recipe's.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="For --sensitivity: layer or group; default: group above 40 layers."),
+    ] = None,
+    ranges: Annotated[
+        Path | None, typer.Option(help="For --sensitivity: INT8 ranges measured before.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default: beside the bundle.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle's INT8 ranges again, or find the layers that INT8 costs most."""
+    from lzu_export.progress import Reporter
+    from lzu_export.recalibrate import Asked, recalibrate
+
+    asked = Asked(_frames(frames) if frames else None, count, seed, method, percentile)
+    report = Reporter(quiet=as_json)
+    if not sensitivity:
+        given = {
+            "dataset": dataset, "eval-frames": eval_frames, "limit": limit, "by": by,
+            "ranges": ranges,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                raise LzuError(f"--{name} belongs to --sensitivity; add that, or leave it out")
+        made = recalibrate(bundle, asked, out=out, report=report)
+        if as_json:
+            _print_json(made)
+        else:
+            print(
+                f"{made['file']}: {made['tensors']} ranges by {made['method']} of {made['count']} "
+                f"frames of {made['frames']}"
+            )
+            print(f"export with {shlex.join(made['export'])}")
+        return
+    from lzu_export.sensitivity import FRAMES, measure_sensitivity
+    from lzu_export.sensitivity_report import notes, recipe_lines, sensitivity_tables, write_report
+
+    outcome = measure_sensitivity(
+        bundle,
+        dataset=_dataset(dataset) if dataset else None,
+        frames=FRAMES if eval_frames is None else eval_frames,
+        limit=limit,
+        by=by,
+        asked=asked,
+        ranges=ranges,
+        out=out,
+        report=report,
+    )
+    write_report(outcome)
+    if as_json:
+        files = {"file": str(outcome.file), "picture": str(outcome.picture)}
+        _print_json({**files, **outcome.to_json()})
+        return
+    console = Console()
+    for table in sensitivity_tables(outcome):
+        console.print(table)
+    print("\n".join(notes(outcome)))
+    print(f"\n{recipe_lines(outcome)}\n\n{outcome.file}, {outcome.picture}")
 
 
 @app.command()

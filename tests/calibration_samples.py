@@ -1,0 +1,39 @@
+"""Bundles and frames that the tests of `lzu-export calibrate` build on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from lzu_export.runtime.manifest import FILE
+from samples import tiny_recipe
+
+
+def float32_bundle(folder: Path, task: str = "det", **changes: Any) -> Path:
+    """A verified bundle of float32 only, whose recipe names no frames."""
+    from lzu_export import evaluate
+    from lzu_export.pipeline import export
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody
+        return export(tiny_recipe(folder, task, precision=["fp32"], **changes), folder).folder
+
+
+def write_frames(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -> Path:
+    """A folder of noise, `drive_0.png` and so on."""
+    from lzu_export.tasks.pytorch import noise_frame
+
+    folder.mkdir(parents=True)
+    for i in range(count):
+        cv2.imwrite(str(folder / f"drive_{i}.png"), noise_frame(size, i))
+    return folder
+
+
+def change_recipe(bundle: Path, **changes: dict[str, Any]) -> None:
+    """Change sections of the recipe in a bundle's manifest."""
+    data = json.loads((bundle / FILE).read_text())
+    for section, values in changes.items():
+        data["recipe"][section].update(values)
+    (bundle / FILE).write_text(json.dumps(data))
