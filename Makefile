@@ -16,7 +16,7 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export run verify bench train-det train-seg train-det3d test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -37,13 +37,21 @@ endif
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-export: $(READY) ## TASK (det, seg, det3d), VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENCY, RECIPE, DATASET, SET, OUT
+export: $(READY) ## TASK (det, seg, det3d), VARIANT, SCALE, PRECISION, TARGET, CHECKPOINT, SALIENCY, RECIPE, DATASET, FRAMES, RANGES, SET, OUT
 	@$(BIN)/lzu-export export $(or $(RECIPE),$(TASK)) --out $(OUT) \
 	  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale $(SCALE)) \
 	  $(if $(PRECISION),--precision "$(PRECISION)") $(if $(TARGET),--target "$(TARGET)") \
 	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(SALIENCY),--saliency "$(SALIENCY)") \
+	  $(if $(FRAMES),--calibration "$(FRAMES)") $(if $(RANGES),--ranges "$(RANGES)") \
 	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(RANDOM_WEIGHTS),--random-weights $(RANDOM_WEIGHTS)) \
 	  $(foreach pair,$(SET),--set '$(pair)') $(if $(FORCE),--force)
+
+calibrate: $(READY) ## INT8 ranges of BUNDLE: FRAMES, COUNT, METHOD; SENSITIVITY=1: DATASET, EVAL_FRAMES, LIMIT, BY, RANGES
+	@$(BIN)/lzu-export calibrate $(BUNDLE) $(if $(FRAMES),--frames "$(FRAMES)") \
+	  $(if $(COUNT),--count $(COUNT)) $(if $(METHOD),--method $(METHOD)) \
+	  $(if $(PERCENTILE),--percentile $(PERCENTILE)) $(if $(SENSITIVITY),--sensitivity) \
+	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(EVAL_FRAMES),--eval-frames $(EVAL_FRAMES)) \
+	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(BY),--by $(BY)) $(if $(RANGES),--ranges "$(RANGES)")
 
 run: $(READY) ## BUNDLE on SOURCE (image, folder, video; det3d: CAMERAS too): pictures and results
 	@$(BIN)/lzu-export run $(BUNDLE) $(SOURCE) $(if $(CAMERAS),--cameras "$(CAMERAS)") --show-warp
