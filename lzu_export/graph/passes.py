@@ -87,14 +87,15 @@ def raise_opset(graph: gs.Graph, opset: int) -> None:
             if node.op == "GridSample" and node.attrs.get("mode") == "bilinear":
                 node.attrs["mode"] = "linear"
         newest = max(each.opset, opset)
-        # New entries: the old ones belong to the model that the graph was read from.
-        each.import_domains = [
-            onnx.helper.make_opsetid(
-                imported.domain,
-                newest if imported.domain in ("", "ai.onnx") else imported.version,
-            )
-            for imported in each.import_domains or []
-        ]
+        if each.import_domains is not None:  # a graph that was read, not made
+            # New entries: the old ones belong to the model that the graph was read from.
+            each.import_domains = [
+                onnx.helper.make_opsetid(
+                    imported.domain,
+                    newest if imported.domain in ("", "ai.onnx") else imported.version,
+                )
+                for imported in each.import_domains
+            ]
         each.opset = newest
 
 

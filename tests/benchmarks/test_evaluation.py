@@ -85,7 +85,7 @@ def test_frames_come_by_ascending_id(tmp_path: Path, images: str) -> None:
     assert found.name == "annotations.json"
     samples = list(found.samples())
     assert [each.number for each in samples] == [11, 25, 30]
-    for number, shot, _ in samples:
+    for number, shot, *_ in samples:
         assert (shot.frame == number).all()
         assert shot.frame.shape == (24, 32, 3)
 
