@@ -145,6 +145,35 @@ def deform_model(
     return model
 
 
+def adaptive_model(
+    op: str,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, tuple[int, ...]],
+    *,
+    bodies: bool = True,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """One adaptive operator of domain `lzu` from inputs like these to these outputs.
+
+    All have the type of the first input, but the knots, which are float32.
+    """
+    from lzu_export.ops.adaptive import add_bodies
+    from lzu_export.ops.body import PLUGIN
+
+    node = helper.make_node(
+        op, list(inputs), list(outputs), name=op, domain="lzu", **attributes, **PLUGIN
+    )
+    model = graph_model([node], {name: value.shape for name, value in inputs.items()}, outputs)
+    kind = helper.np_dtype_to_tensor_dtype(next(iter(inputs.values())).dtype)
+    for value in (*model.graph.input, *model.graph.output):
+        if not value.name.startswith("knots"):
+            value.type.tensor_type.elem_type = kind
+    model.opset_import.append(helper.make_opsetid("lzu", 1))
+    if bodies:
+        add_bodies(model, OPSET)
+    return model
+
+
 class Network:
     """A graph made by hand, node by node; every node is called as what it makes."""
 

@@ -1,0 +1,116 @@
+"""Lower the adaptive operators: warps whose knots a graph computes.
+
+A canonical graph calls `lzu::BoxKnots`, `SeparableZoom`, `SeparableUnzoom` and `InvertWarp` and
+holds a function for each. ONNX Runtime and TensorRT-RTX get the functions' nodes in place of the
+calls: measured on a CPU, their rows and columns by gather take a quarter of the time of a zoom by
+products of constant bands, and a dense product per axis is the fastest unzoom. TensorRT with the
+plugins gets the calls alone, since some parsers prefer a function to a plugin of its name.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.builder import onnx_type
+from lzu_export.graph.passes import Pass
+
+DOMAIN = "lzu"
+OPERATORS = frozenset({"BoxKnots", "SeparableZoom", "SeparableUnzoom", "InvertWarp"})
+
+
+def adapts(model: onnx.ModelProto) -> bool:
+    """Whether the model computes a warp."""
+    return any(node.domain == DOMAIN and node.op_type in OPERATORS for node in model.graph.node)
+
+
+def adaptive_nodes(graph: gs.Graph) -> list[gs.Node]:
+    """Every call of an adaptive operator."""
+    return [node for node in graph.nodes if node.domain == DOMAIN and node.op in OPERATORS]
+
+
+def float_inputs(node: gs.Node) -> frozenset[int]:
+    """Inputs of an adaptive call that are float32 whatever its features' type: all but those."""
+    features = {"SeparableZoom": 1, "SeparableUnzoom": len(node.inputs) - 2}.get(node.op, 0)
+    return frozenset(range(features, len(node.inputs)))
+
+
+def lower_adaptive() -> Pass:
+    """Put the nodes of its function in the place of each call; its outputs keep their names.
+
+    Raises:
+        LzuError: the graph has no function for a call.
+    """
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        bodies = {each.name: each for each in graph.functions if each.domain == DOMAIN}
+        for call in adaptive_nodes(graph):
+            if call.op not in bodies:
+                raise LzuError(
+                    f"the graph has no function for lzu::{call.op}; lower the canonical file, not "
+                    "the one without bodies"
+                )
+            _inline(graph, call, bodies[call.op])
+        _drop_functions(graph)
+        if not any(node.domain == DOMAIN for node in graph.nodes):
+            graph.import_domains = [d for d in graph.import_domains or [] if d.domain != DOMAIN]
+        return graph.cleanup().toposort()
+
+    return Pass("lower-adaptive", "computed warps as standard operators", apply)
+
+
+def drop_bodies() -> Pass:
+    """Remove the functions of the adaptive operators, for a parser that is to take the plugins."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        _drop_functions(graph)
+        if adaptive_nodes(graph) and not any(d.domain == DOMAIN for d in graph.import_domains):
+            graph.import_domains.append(onnx.helper.make_opsetid(DOMAIN, 1))
+        return graph
+
+    return Pass("drop-bodies", "a plugin stands behind each call of a computed warp", apply)
+
+
+def _drop_functions(graph: gs.Graph) -> None:
+    graph.functions = [
+        each for each in graph.functions if each.domain != DOMAIN or each.name not in OPERATORS
+    ]
+
+
+def _inline(graph: gs.Graph, call: gs.Node, body: gs.Function) -> None:
+    """Replace a call by copies of its function's nodes."""
+    outputs, prefix = list(call.outputs), call.outputs[0].name
+    call.outputs.clear()
+    known = {
+        inner.name: outer
+        for names, tensors in ((body.inputs, call.inputs), (body.outputs, outputs))
+        for inner, outer in zip(names, tensors, strict=True)
+    }
+    for node in body.nodes:
+        if node.op == "Constant":
+            (made,) = node.outputs
+            known[made.name] = gs.Constant(f"{prefix}/{made.name}", node.attrs["value"].values)
+            continue
+        for tensor in node.outputs:
+            known.setdefault(tensor.name, gs.Variable(f"{prefix}/{tensor.name}"))
+        copies = list(_copies(node, known, prefix))
+        graph.nodes.extend(copies)
+    graph.nodes.remove(call)
+
+
+def _copies(node: gs.Node, known: dict[str, gs.Tensor], prefix: str) -> Iterator[gs.Node]:
+    """The node with the graph's tensors; nothing where it casts to the type there is already."""
+    inputs = [known[tensor.name] for tensor in node.inputs]
+    outputs = [known[tensor.name] for tensor in node.outputs]
+    operator, attributes = node.op, dict(node.attrs)
+    if operator == "CastLike" and inputs[1].dtype is not None:
+        dtype: Any = inputs[1].dtype
+        if np.dtype(dtype) == np.float32:
+            # Whatever a body casts is float32 before.
+            known[node.outputs[0].name] = inputs[0]
+            return
+        operator, attributes, inputs = "Cast", {"to": onnx_type(dtype)}, inputs[:1]
+    yield gs.Node(operator, f"{prefix}/{node.name}", attributes, inputs, outputs)

@@ -1,0 +1,148 @@
+"""Writes function bodies: nodes of standard operators, with the constants of one graph in them.
+
+The adaptive operators take their bodies' sizes from the call, so that nothing in them asks for a
+shape while it runs. TensorRT has no plugin on machines that lack the library, and then reads these
+bodies as ONNX Runtime does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import helper, numpy_helper
+
+from lzu_export.errors import LzuError
+
+DOMAIN = "lzu"
+VERSION = 1
+PLUGIN = {"plugin_namespace": "lzu", "plugin_version": "1"}
+"""Attributes by which TensorRT's parser finds the plugin of a call, where it is registered."""
+
+Value = str | NDArray[Any] | np.float32
+
+
+class Body:
+    """A function body under construction; tensors are known by their names."""
+
+    def __init__(self, name: str) -> None:
+        """An empty body of the operator of this name."""
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def constant(self, values: ArrayLike) -> str:
+        """A constant; floating-point numbers are float32. Equal ones are stored once."""
+        array = np.asarray(values, order="C")
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"constant_{len(self._constants)}"
+            value = numpy_helper.from_array(array, name)
+            self.several("Constant", names=[name], value=value)
+            self._constants[key] = name
+        return self._constants[key]
+
+    def node(self, op: str, *inputs: Value, name: str = "", **attributes: Any) -> str:
+        """A node that makes one tensor, of this name if one is given; arrays become constants."""
+        name = name or f"{op.lower()}_{len(self.nodes)}"
+        return self.several(op, *inputs, names=[name], **attributes)[0]
+
+    def several(
+        self, op: str, *inputs: Value, names: Sequence[str], **attributes: Any
+    ) -> list[str]:
+        """A node that makes several tensors of these names."""
+        read = [each if isinstance(each, str) else self.constant(each) for each in inputs]
+        node = helper.make_node(op, read, list(names), f"{self.name}/{names[0]}", **attributes)
+        self.nodes.append(node)
+        return list(names)
+
+    def add(self, first: Value, second: Value) -> str:
+        """The sum."""
+        return self.node("Add", first, second)
+
+    def sub(self, first: Value, second: Value) -> str:
+        """The difference."""
+        return self.node("Sub", first, second)
+
+    def mul(self, first: Value, second: Value) -> str:
+        """The product."""
+        return self.node("Mul", first, second)
+
+    def div(self, first: Value, second: Value) -> str:
+        """The quotient."""
+        return self.node("Div", first, second)
+
+    def total(self, value: str, axis: int, *, keep: bool = False) -> str:
+        """The sum along an axis.
+
+        Coordinates are summed so, never by MatMul, which TensorRT may compute in TF32.
+        """
+        return self.node("ReduceSum", value, np.array([axis]), keepdims=int(keep))
+
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """The same values in another shape."""
+        return self.node("Reshape", value, np.array(shape, np.int64))
+
+    def cut(self, value: str, axis: int, start: int, stop: int) -> str:
+        """The part from `start` to before `stop` of an axis."""
+        limits = (np.array([number]) for number in (start, stop, axis))
+        return self.node("Slice", value, *limits)
+
+    def function(
+        self,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attributes: Sequence[str],
+        opset: int,
+    ) -> onnx.FunctionProto:
+        """The finished function; `opset` must be the model's: ONNX Runtime ignores its own."""
+        return helper.make_function(
+            DOMAIN,
+            self.name,
+            list(inputs),
+            list(outputs),
+            self.nodes,
+            [helper.make_opsetid("", opset)],
+            [*attributes, *PLUGIN],
+        )
+
+
+def attributes_of(call: onnx.NodeProto) -> dict[str, Any]:
+    """The call's attributes by name."""
+    return {each.name: helper.get_attribute_value(each) for each in call.attribute}
+
+
+def plugin_attributes() -> list[onnx.defs.OpSchema.Attribute]:
+    """The schema's entries for `PLUGIN`."""
+    string = onnx.defs.OpSchema.AttrType.STRING
+    return [onnx.defs.OpSchema.Attribute(name, string, required=False) for name in PLUGIN]
+
+
+def split_float(values: ArrayLike, bits: int = 12) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Float64 numbers as a float32 of so many significant bits and the rest, both float32.
+
+    The first times an integer below 2^(24 - bits) is exact in float32.
+    """
+    array = np.asarray(values, np.float64)
+    mantissa, exponent = np.frexp(array)
+    high = np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits)
+    return high.astype(np.float32), (array - high).astype(np.float32)
+
+
+def check_shape(name: str, tensor: str, got: Sequence[int], wanted: Mapping[str, int]) -> None:
+    """Refuse a tensor of another shape; `wanted` has the axes' names.
+
+    Raises:
+        LzuError: naming the operator, the tensor and both shapes.
+    """
+    if tuple(got) != tuple(wanted.values()):
+        axes = " x ".join(wanted)
+        raise LzuError(
+            f"lzu::{name} got {tensor} of shape {tuple(got)}; give {axes}, here "
+            f"{tuple(wanted.values())}"
+        )

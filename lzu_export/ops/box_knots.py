@@ -1,0 +1,307 @@
+"""`lzu::BoxKnots`: boxes to the knots of the separable warp that looks at them.
+
+Each valid box i adds to the saliency a Gaussian at its centre c_i, of variance `bandwidth` times
+its side on each axis and of mass `amplitude`, and a constant floor K0 = 1 / (2 p + 1)^2 on every
+lattice point, p = min(h, w) - 1:
+
+    g_i(q) = exp(-(X_q - c_x)^2 / (2 b w_i) - (Y_q - c_y)^2 / (2 b h_i))
+    S(q) = sum_i a g_i(q) / (1e-5 + sum_q g_i(q)) + K0
+
+Lattice points stand at 0 .. W and 0 .. H inclusive, in source pixels. Each axis needs only the
+marginal of S, a sum of 1-D Gaussians, divided by its sum; without a valid box it is uniform. It is
+mixed with a fixed marginal, (1 - mix) fixed + mix S, whose LZ sum with reflected borders gives the
+axis' knots, in [-1, 1] with align_corners; the end knots are exactly -1 and 1.
+
+The formulas are those of `lzu_export.warp.saliency.box_marginals` and
+`lzu_export.warp.knots.separable_knots`, after LZU eqs. (3), (4) and FOVEA's KDE grid generator.
+
+The operator exists as a torch operator, an ONNX schema, a body of standard operators, and a
+TensorRT plugin of this name, with one meaning. Everything is float32.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from torch import Tensor
+
+from lzu_export.ops.body import (
+    DOMAIN,
+    PLUGIN,
+    VERSION,
+    Body,
+    attributes_of,
+    check_shape,
+    plugin_attributes,
+)
+from lzu_export.ops.differentiable import axis_knots
+from lzu_export.ops.recompute import gradients
+from lzu_export.warp.forward import pixel_centres
+from lzu_export.warp.knots import attraction_matrices
+from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, Array
+
+NAME = "BoxKnots"
+INPUTS = ("boxes", "valid", "amplitude", "bandwidth", "fixed_x", "fixed_y")
+OUTPUTS = ("knots_x", "knots_y")
+ATTRIBUTES = ("lattice", "source", "fwhm", "mix", "min_side")
+
+FARTHEST = 1e12
+"""Coordinates beyond this many pixels count as this far, so that no square overflows float32."""
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@torch.library.custom_op("lzu::box_knots", mutates_args=())
+def box_knots(
+    boxes: Tensor,
+    valid: Tensor,
+    amplitude: Tensor,
+    bandwidth: Tensor,
+    fixed_x: Tensor,
+    fixed_y: Tensor,
+    lattice: Sequence[int],
+    source: Sequence[int],
+    fwhm: float,
+    mix: float,
+    min_side: float,
+) -> tuple[Tensor, Tensor]:
+    """Return knots_x (B, w) and knots_y (B, h), float32 in [-1, 1], align_corners.
+
+    Args:
+        boxes: (B, N, 4) float32 x1, y1, x2, y2 in source pixels; they may lie outside the frame and
+            have no area. A box with a NaN or infinite coordinate is not valid.
+        valid: (B, N) float32, 1 for boxes that count and 0 for the others.
+        amplitude: a, the mass of a box; a scalar of at least 0.
+        bandwidth: b in pixels, a scalar above 0.
+        fixed_x: (w,) float32 marginal of the fixed saliency, summing to 1.
+        fixed_y: (h,) likewise.
+        lattice: (h, w).
+        source: (height, width) of the frame in pixels.
+        fwhm: of the attraction, in lattice cells.
+        mix: share of the adaptive saliency, 0 to 1.
+        min_side: least side of a box in pixels.
+    """
+    knots_x, knots_y = _composite(
+        boxes,
+        valid,
+        amplitude,
+        bandwidth,
+        fixed_x,
+        fixed_y,
+        lattice,
+        source,
+        fwhm,
+        mix,
+        min_side,
+    )
+    return knots_x.float().contiguous(), knots_y.float().contiguous()
+
+
+@box_knots.register_fake
+def _(boxes: Tensor, _valid: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    height, width = others[4]
+    return boxes.new_empty((boxes.shape[0], width)), boxes.new_empty((boxes.shape[0], height))
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:6])
+    ctx.settings = inputs[6:]
+
+
+def _backward(ctx: Any, *outer: Tensor) -> tuple[Any, ...]:
+    wanted = ctx.needs_input_grad[:6]
+    found = gradients(_composite, ctx.saved_tensors, ctx.settings, wanted, outer)
+    return (*found, *(None,) * len(ctx.settings))
+
+
+box_knots.register_autograd(_backward, setup_context=_keep_inputs)
+
+
+def _composite(
+    boxes: Tensor,
+    valid: Tensor,
+    amplitude: Tensor,
+    bandwidth: Tensor,
+    fixed_x: Tensor,
+    fixed_y: Tensor,
+    lattice: Sequence[int],
+    source: Sequence[int],
+    fwhm: float,
+    mix: float,
+    min_side: float,
+) -> tuple[Tensor, Tensor]:
+    """The definition, in float64: it is what every other form is held to."""
+    finite = torch.isfinite(boxes)
+    counts = (finite.all(dim=-1) & (valid > 0.5)).double()
+    places = torch.where(finite, boxes, 0.0).double().clamp(-FARTHEST, FARTHEST)
+    kernels = []
+    for axis in (0, 1):
+        low, high = places[..., axis], places[..., axis + 2]
+        variance = bandwidth.double() * (high - low).clamp(min=_float32(min_side))
+        points = torch.from_numpy(_points(source[1 - axis], lattice[1 - axis])).to(places)
+        distance = points - (low + high)[..., None] / 2
+        kernels.append(torch.exp(-0.5 * distance**2 / variance[..., None]))
+    sums = [kernel.sum(dim=-1) for kernel in kernels]
+    weight = counts * amplitude.double() / (KERNEL_SUM_FLOOR + sums[0] * sums[1])
+    count = counts.sum(dim=-1, keepdim=True)
+    pad, share = min(lattice) - 1, _float32(mix)
+    knots = []
+    for axis, fixed in enumerate((fixed_x, fixed_y)):
+        across = (weight * sums[1 - axis])[..., None]
+        marginal = (across * kernels[axis]).sum(dim=-2)
+        floor = lattice[axis] / (2 * pad + 1) ** 2
+        marginal = marginal + count * floor + (count == 0) / lattice[1 - axis]
+        marginal = marginal / marginal.sum(dim=-1, keepdim=True)
+        mixed = (1 - share) * fixed.double() + share * marginal
+        # The ratio of its sums is all that counts; this keeps tiny saliencies off underflow.
+        peak = mixed.detach().amax(dim=-1, keepdim=True)
+        knots.append(axis_knots(mixed / peak, _float32(fwhm), pad=pad))
+    return knots[0], knots[1]
+
+
+def _float32(number: float) -> float:
+    """The number as the ONNX attribute holds it."""
+    return float(np.float32(number))
+
+
+def _points(size: int, count: int) -> Array:
+    """Positions (count,) of an axis' lattice points in source pixels."""
+    return np.linspace(0.0, float(size), count)
+
+
+def schema() -> onnx.defs.OpSchema:
+    """The operator's ONNX schema."""
+    op = onnx.defs.OpSchema
+    kinds = (op.AttrType.INTS, op.AttrType.INTS, *(op.AttrType.FLOAT,) * 3)
+    return op(
+        NAME,
+        DOMAIN,
+        VERSION,
+        doc="Knots of the separable warp of a kernel density estimate of boxes.",
+        inputs=[op.FormalParameter(name, "tensor(float)") for name in INPUTS],
+        outputs=[op.FormalParameter(name, "tensor(float)") for name in OUTPUTS],
+        attributes=[
+            *(
+                op.Attribute(name, kind, required=True)
+                for name, kind in zip(ATTRIBUTES, kinds, strict=True)
+            ),
+            *plugin_attributes(),
+        ],
+    )
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
+    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
+
+    def translate(
+        boxes: Any,
+        valid: Any,
+        amplitude: Any,
+        bandwidth: Any,
+        fixed_x: Any,
+        fixed_y: Any,
+        lattice: Sequence[int],
+        source: Sequence[int],
+        fwhm: float,
+        mix: float,
+        min_side: float,
+    ) -> Any:
+        return op(
+            boxes,
+            valid,
+            amplitude,
+            bandwidth,
+            fixed_x,
+            fixed_y,
+            lattice=list(lattice),
+            source=list(source),
+            fwhm=fwhm,
+            mix=mix,
+            min_side=min_side,
+            **PLUGIN,
+        )
+
+    return {torch.ops.lzu.box_knots.default: translate}
+
+
+def function_body(
+    call: onnx.NodeProto, shapes: Sequence[Sequence[int]], opset: int
+) -> onnx.FunctionProto:
+    """The operator as an ONNX function of standard operators, for this call.
+
+    Args:
+        call: the node whose attributes become constants.
+        shapes: of its inputs.
+        opset: the model's.
+
+    Raises:
+        LzuError: the shapes do not fit the operator.
+    """
+    attributes = attributes_of(call)
+    height, width = lattice = [int(n) for n in attributes["lattice"]]
+    batch, count = shapes[0][:2]
+    check_shape(NAME, "boxes", shapes[0], {"B": batch, "N": count, "4": 4})
+    check_shape(NAME, "valid", shapes[1], {"B": batch, "N": count})
+    check_shape(NAME, "amplitude", shapes[2], {})
+    check_shape(NAME, "bandwidth", shapes[3], {})
+    check_shape(NAME, "fixed_x", shapes[4], {"w": width})
+    check_shape(NAME, "fixed_y", shapes[5], {"h": height})
+    body = Body(NAME)
+    one, half = np.float32(1), np.float32(0.5)
+    # A comparison with NaN is false, so this also tells NaN; TensorRT 10.3 has no IsInf.
+    finite = body.node("LessOrEqual", body.node("Abs", "boxes"), np.float32(LARGEST))
+    whole = body.node(
+        "ReduceMin", body.node("Cast", finite, to=onnx.TensorProto.FLOAT), np.array([2])
+    )
+    wanted = body.node("Greater", "valid", half)
+    wanted = body.node("Cast", wanted, to=onnx.TensorProto.FLOAT)
+    counts = body.mul(whole, body.reshape(wanted, (batch, count, 1)))
+    places = body.node("Where", finite, "boxes", np.float32(0))
+    places = body.node("Clip", places, np.float32(-FARTHEST), np.float32(FARTHEST))
+    low, high = body.cut(places, 2, 0, 2), body.cut(places, 2, 2, 4)
+    centres = body.mul(body.add(low, high), half)
+    sides = body.node("Max", body.sub(high, low), np.float32(attributes["min_side"]))
+    spread = body.mul(body.mul(sides, "bandwidth"), np.float32(-2))
+    kernels, sums = [], []
+    for axis in (0, 1):
+        points = _points(int(attributes["source"][1 - axis]), lattice[1 - axis])
+        distance = body.sub(points, body.cut(centres, 2, axis, axis + 1))
+        power = body.div(body.mul(distance, distance), body.cut(spread, 2, axis, axis + 1))
+        kernels.append(body.node("Exp", power))  # B x N x lattice
+        sums.append(body.total(kernels[axis], 2, keep=True))
+    mass = body.add(body.mul(sums[0], sums[1]), np.float32(KERNEL_SUM_FLOOR))
+    weight = body.div(body.mul(counts, "amplitude"), mass)
+    number = body.reshape(body.total(counts, 1), (batch, 1))
+    none = body.node("Relu", body.sub(one, number))
+    pad, mix = min(lattice) - 1, float(attributes["mix"])
+    for axis, fixed in enumerate(("fixed_x", "fixed_y")):
+        length = lattice[1 - axis]
+        across = body.mul(weight, sums[1 - axis])
+        marginal = body.total(body.mul(across, kernels[axis]), 1)
+        floor = body.mul(number, np.float32(lattice[axis] / (2 * pad + 1) ** 2))
+        floor = body.add(floor, body.mul(none, np.float32(1 / length)))
+        marginal = body.add(marginal, floor)
+        marginal = body.div(marginal, body.total(marginal, 1, keep=True))
+        mixed = body.add(body.mul(fixed, np.float32(1 - mix)), body.mul(marginal, np.float32(mix)))
+        mixed = body.reshape(mixed, (batch, 1, length))
+        weights, moments = _attraction(length, float(attributes["fwhm"]), pad)
+        shift = body.div(
+            body.total(body.mul(mixed, moments), 2), body.total(body.mul(mixed, weights), 2)
+        )
+        body.node(
+            "Clip",
+            body.add(pixel_centres(length), shift),
+            np.float32(-1),
+            one,
+            name=OUTPUTS[axis],
+        )
+    return body.function(INPUTS, OUTPUTS, ATTRIBUTES, opset)
+
+
+@lru_cache(maxsize=8)
+def _attraction(count: int, fwhm: float, pad: int) -> tuple[Array, Array]:
+    return attraction_matrices(count, fwhm, pad=pad)

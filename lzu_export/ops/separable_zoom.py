@@ -1,0 +1,223 @@
+"""`lzu::SeparableZoom`: an image at the forward warp of knots that are computed in the graph.
+
+    Y[b, c, i, j] = X[b, c] at row (T_y(i) + 1) / 2 * (H - 1), column (T_x(j) + 1) / 2 * (W - 1)
+
+T is linear between the knots, LZU eq. (5): canvas pixel j of n stands at -1 + 2 j / (n - 1), the
+pixel of an axis of one at 0. Samples are bilinear with zeros outside the image (`grid_sample`,
+align_corners=True). `pad` adds rows and columns of zeros below and to the right of the canvas.
+
+The operator exists as a torch operator, an ONNX schema, a body of standard operators, and a
+TensorRT plugin of this name, with one meaning. Knots and positions are float32; the features may
+be float16. The body gathers rows, then columns, and keeps the whole and the fraction of a position
+apart: one float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lzu_export.ops.body import (
+    DOMAIN,
+    PLUGIN,
+    VERSION,
+    Body,
+    attributes_of,
+    check_shape,
+    plugin_attributes,
+    split_float,
+)
+from lzu_export.ops.differentiable import forward_axis
+from lzu_export.ops.hats import resample
+from lzu_export.ops.recompute import gradients
+from lzu_export.warp.forward import pixel_centres
+
+NAME = "SeparableZoom"
+INPUTS = ("image", "knots_x", "knots_y")
+OUTPUT = "zoomed"
+ATTRIBUTES = ("canvas", "pad")
+
+STEPS = 1024.0
+"""A knot's multiple of 1 / STEPS times the pixels of an axis of up to 8192 is exact in float32."""
+
+
+@torch.library.custom_op("lzu::separable_zoom", mutates_args=())
+def separable_zoom(
+    image: Tensor,
+    knots_x: Tensor,
+    knots_y: Tensor,
+    canvas: Sequence[int],
+    pad: Sequence[int],
+) -> Tensor:
+    """Sample an image at the forward warp.
+
+    Args:
+        image: (B, C, H, W) floating point.
+        knots_x: (B, w) float32 in [-1, 1], where each of w lattice columns samples the image.
+        knots_y: (B, h) likewise for rows.
+        canvas: (height, width) of the result without its padding.
+        pad: rows and columns of zeros at its end.
+
+    Returns:
+        (B, C, canvas height + pad rows, canvas width + pad columns) in the dtype of `image`.
+    """
+    return _composite(image, knots_x, knots_y, canvas, pad).contiguous()
+
+
+@separable_zoom.register_fake
+def _(image: Tensor, _x: Tensor, _y: Tensor, canvas: Sequence[int], pad: Sequence[int]) -> Tensor:
+    return image.new_empty((*image.shape[:2], canvas[0] + pad[0], canvas[1] + pad[1]))
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.settings = inputs[3:]
+
+
+def _backward(ctx: Any, outer: Tensor) -> tuple[Any, ...]:
+    wanted = ctx.needs_input_grad[:3]
+    found = gradients(_composite, ctx.saved_tensors, ctx.settings, wanted, [outer])
+    return (*found, None, None)
+
+
+separable_zoom.register_autograd(_backward, setup_context=_keep_inputs)
+
+
+def _composite(
+    image: Tensor, knots_x: Tensor, knots_y: Tensor, canvas: Sequence[int], pad: Sequence[int]
+) -> Tensor:
+    """Two products with matrices of hats, from positions in float64."""
+    rows, columns = (
+        (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1)
+        for knots, pixels, size in zip((knots_y, knots_x), canvas, image.shape[2:], strict=True)
+    )
+    zoomed = resample(image, rows, columns)
+    return functional.pad(zoomed, (0, pad[1], 0, pad[0])) if any(pad) else zoomed
+
+
+def schema() -> onnx.defs.OpSchema:
+    """The operator's ONNX schema."""
+    op = onnx.defs.OpSchema
+    types = ["tensor(float)", "tensor(float16)"]
+    return op(
+        NAME,
+        DOMAIN,
+        VERSION,
+        doc="Samples an image at the forward warp of knots.",
+        inputs=[
+            op.FormalParameter("image", "T"),
+            op.FormalParameter("knots_x", "tensor(float)"),
+            op.FormalParameter("knots_y", "tensor(float)"),
+        ],
+        outputs=[op.FormalParameter(OUTPUT, "T")],
+        type_constraints=[("T", types, "image")],
+        attributes=[
+            *(op.Attribute(name, op.AttrType.INTS, required=True) for name in ATTRIBUTES),
+            *plugin_attributes(),
+        ],
+    )
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
+    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
+
+    def translate(
+        image: Any, knots_x: Any, knots_y: Any, canvas: Sequence[int], pad: Sequence[int]
+    ) -> Any:
+        return op(image, knots_x, knots_y, canvas=list(canvas), pad=list(pad), **PLUGIN)
+
+    return {torch.ops.lzu.separable_zoom.default: translate}
+
+
+def function_body(
+    call: onnx.NodeProto, shapes: Sequence[Sequence[int]], opset: int
+) -> onnx.FunctionProto:
+    """The operator as an ONNX function of standard operators, for this call.
+
+    Args:
+        call: the node whose attributes become constants.
+        shapes: of its inputs.
+        opset: the model's.
+
+    Raises:
+        LzuError: the shapes do not fit the operator.
+    """
+    attributes = attributes_of(call)
+    canvas, pad = attributes["canvas"], attributes["pad"]
+    batch, channels, height, width = shapes[0]
+    for name, shape in zip(INPUTS[1:], shapes[1:], strict=True):
+        check_shape(NAME, name, shape, {"B": batch, "knots": shape[-1]})
+    body, padded = Body(NAME), any(pad)
+    rows = _lines(
+        body, "image", "knots_y", shapes[2][1], canvas[0], (batch, channels, height, width)
+    )
+    # Columns as rows: gathering whole rows of memory is several times faster than single numbers.
+    turned = body.node("Transpose", rows, perm=[0, 1, 3, 2])
+    columns = _lines(
+        body, turned, "knots_x", shapes[1][1], canvas[1], (batch, channels, width, canvas[0])
+    )
+    zoomed = body.node("Transpose", columns, name="" if padded else OUTPUT, perm=[0, 1, 3, 2])
+    if padded:
+        zero = body.node("CastLike", np.float32(0), "image")
+        body.node("Pad", zoomed, np.array([0, 0, 0, 0, 0, 0, *pad]), zero, name=OUTPUT)
+    return body.function(INPUTS, [OUTPUT], ATTRIBUTES, opset)
+
+
+def _lines(body: Body, x: str, knots: str, count: int, pixels: int, shape: Sequence[int]) -> str:
+    """B x C x n x m sampled along its rows at the positions of `pixels` canvas pixels."""
+    batch, channels, n, m = shape
+    whole, fraction = _positions(body, knots, count, pixels, n, batch)
+    # One gather for the whole batch: line k of image (b, c) is line (b C + c) n + k of the stack.
+    start = (np.arange(batch * channels) * n).reshape(batch, channels, 1).astype(np.int32)
+    stack = body.reshape(x, (batch * channels * n, m))
+    parts = []
+    for neighbour in (0, 1):
+        line = body.add(whole, np.float32(neighbour)) if neighbour else whole
+        inside = body.node("Clip", line, np.float32(0), np.float32(n - 1))
+        # A line outside the image is read at the edge, with a weight of zero.
+        distance = body.node("Abs", body.sub(line, inside))
+        exists = body.node("Relu", body.sub(np.float32(1), distance))
+        weight = fraction if neighbour else body.sub(np.float32(1), fraction)
+        weight = body.reshape(body.mul(weight, exists), (batch, 1, pixels, 1))
+        index = body.reshape(
+            body.node("Cast", inside, to=onnx.TensorProto.INT32), (batch, 1, pixels)
+        )
+        lines = body.node("Gather", stack, body.add(index, start), axis=0)
+        parts.append(body.mul(lines, body.node("CastLike", weight, "image")))
+    return body.add(*parts)
+
+
+def _positions(
+    body: Body, knots: str, count: int, pixels: int, n: int, batch: int
+) -> tuple[str, str]:
+    """Floor and fraction (B, pixels) of the positions in an axis of `n` pixels."""
+    half = (n - 1) / 2
+    # A knot in pixels, as a whole number and a rest: its leading bits times `half` are exact.
+    lead = body.mul(body.node("Floor", body.mul(knots, np.float32(STEPS))), np.float32(1 / STEPS))
+    rest = body.sub(knots, lead)
+    place = body.add(body.mul(lead, np.float32(half)), np.float32(half))
+    knot_whole = body.node("Floor", place)
+    knot_rest = body.add(body.sub(place, knot_whole), body.mul(rest, np.float32(half)))
+    # Between knots as a whole number and a rest, too.
+    lattice = (pixel_centres(pixels) + 1) / 2 * (count - 1)
+    piece = np.floor(lattice).clip(0, count - 2).astype(np.int64)
+    share, share_low = split_float(lattice - piece)
+    wholes = [body.node("Gather", knot_whole, piece + i, axis=1) for i in (0, 1)]
+    rests = [body.node("Gather", knot_rest, piece + i, axis=1) for i in (0, 1)]
+    step = body.sub(wholes[1], wholes[0])
+    along = body.mul(step, share)  # exact for steps of up to 12 bits
+    along_whole = body.node("Floor", along)
+    small = body.add(
+        body.mul(body.sub(rests[1], rests[0]), (share + share_low).astype(np.float32)),
+        body.mul(step, share_low),
+    )
+    small = body.add(body.add(body.sub(along, along_whole), small), rests[0])
+    carry = body.node("Floor", small)
+    whole = body.add(body.add(wholes[0], along_whole), carry)
+    return whole, body.sub(small, carry)
