@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from lzu_export.graph.lower_adaptive import adapts, lower_adaptive
 from lzu_export.graph.lower_deform_conv import Kind as DeformKind
 from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lower_resample import Kind, lower_resample
@@ -75,8 +76,9 @@ def lower_for(
         before: passes over the canonical graph that go first.
         after: passes over the lowered one.
     """
-    passes = [*before, *target_passes(target, kinds, deforms=deforms(model)), *after]
-    return run_passes(model, passes)
+    warps = [lower_adaptive()] if adapts(model) else []
+    passes = target_passes(target, kinds, deforms=deforms(model))
+    return run_passes(model, [*before, *warps, *passes, *after])
 
 
 def target_passes(target: str, choices: Mapping[str, Kind], *, deforms: bool = False) -> list[Pass]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import deform_conv, separable_resample
+from lzu_export.ops import adaptive, deform_conv, separable_resample
 
 OPSET = 18
 """What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
@@ -48,6 +48,7 @@ def trace(
                 custom_translation_table={
                     **separable_resample.translation_table(),
                     **deform_conv.translation_table(),
+                    **adaptive.translation_table(),
                 },
                 external_data=False,
                 verbose=False,
@@ -61,6 +62,7 @@ def trace(
     model.functions.append(separable_resample.function_body(OPSET))
     if any((node.domain, node.op_type) == ("lzu", deform_conv.NAME) for node in model.graph.node):
         model.functions.append(deform_conv.function_body(OPSET))
+    adaptive.add_bodies(model, OPSET)
     if not any(opset.domain == separable_resample.DOMAIN for opset in model.opset_import):
         model.opset_import.append(
             onnx.helper.make_opsetid(separable_resample.DOMAIN, separable_resample.VERSION)

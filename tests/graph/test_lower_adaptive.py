@@ -1,0 +1,214 @@
+"""Graphs with adaptive warps: lowered, without bodies, and through TensorRT-RTX."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.lint import lint
+from lzu_export.graph.lower_adaptive import (
+    OPERATORS,
+    adaptive_nodes,
+    adapts,
+    drop_bodies,
+    float_inputs,
+    lower_adaptive,
+)
+from lzu_export.graph.passes import fold_constants, import_graph, run_passes
+from lzu_export.graph.targets import lower_for
+from lzu_export.ops.adaptive import OPERATORS as WITH_TORCH
+from lzu_export.ops.adaptive import add_bodies
+from lzu_export.ops.body import PLUGIN
+from lzu_export.ops.separable_unzoom import consistent_affine
+from lzu_export.warp.geometry import level_sizes
+from samples import OPSET, graph_model, random_tables, relative, run_onnx, warp_node
+
+BATCH, BOXES, LATTICE, SOURCE, CANVAS, PAD = 2, 6, (7, 11), (60, 100), (33, 52), (31, 12)
+LEVELS = level_sizes(CANVAS, (8, 32, 64))
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.ModelProto:
+    """Boxes to knots to a zoomed image and unzoomed levels; image and levels have `dtype`."""
+    height, width = LATTICE
+    attributes = {"lattice": LATTICE, "source": SOURCE, "fwhm": 4.0, "mix": 0.5, "min_side": 1.0}
+    levels, unzoomed = ([f"{n}_{i}" for i in range(len(LEVELS))] for n in ("level", "unzoomed"))
+    knots = ["knots_x", "knots_y"]
+    small = {
+        "boxes": (BATCH, BOXES, 4),
+        "valid": (BATCH, BOXES),
+        "amplitude": (),
+        "bandwidth": (),
+        "fixed_x": (width,),
+        "fixed_y": (height,),
+    }
+    calls: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
+        ("BoxKnots", [*small], knots, attributes),
+        ("SeparableZoom", ["image", *knots], ["zoomed"], {"canvas": CANVAS, "pad": PAD}),
+        (
+            "SeparableUnzoom",
+            [*levels, *knots],
+            unzoomed,
+            {**consistent_affine(LEVELS, CANVAS), "upscale": upscale},
+        ),
+    ]
+    maps = {n: (BATCH, 4, *x.size) for n, x in zip(levels, LEVELS, strict=True)}
+    results = {
+        n: (*s[:2], *(upscale * m for m in s[2:]))
+        for n, s in zip(unzoomed, maps.values(), strict=True)
+    }
+    model = graph_model(
+        [
+            helper.make_node(op, inputs, outputs, name=op, domain="lzu", **said, **PLUGIN)
+            for op, inputs, outputs, said in calls
+        ],
+        {**small, "image": (BATCH, 3, *SOURCE), **maps},
+        {
+            "knots_x": (BATCH, width),
+            "knots_y": (BATCH, height),
+            "zoomed": (BATCH, 3, CANVAS[0] + PAD[0], CANVAS[1] + PAD[1]),
+            **results,
+        },
+    )
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name in (*levels, *unzoomed, "image", "zoomed"):
+            value.type.tensor_type.elem_type = dtype
+    model.opset_import.append(helper.make_opsetid("lzu", 1))
+    if bodies:
+        add_bodies(model, OPSET)
+    return model
+
+
+def feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    values = {}
+    for value in model.graph.input:
+        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        values[value.name] = np.asarray(rng.uniform(0.1, 1, shape)).astype(dtype)
+    values["boxes"] = (values["boxes"] * 60).astype(np.float32)
+    values["bandwidth"] = np.asarray(40, np.float32)
+    return values
+
+
+def test_nothing_of_the_domain_is_left_and_names_stay() -> None:
+    model = chain()
+    assert adapts(model)
+    lowered, records = run_passes(model, [lower_adaptive(), fold_constants()])
+    assert not adapts(lowered)
+    assert [record.name for record in records] == ["lower-adaptive", "fold-constants"]
+    assert {node.domain for node in lowered.graph.node} <= {"", "ai.onnx"}
+    assert not lowered.functions
+    assert {each.domain: each.version for each in lowered.opset_import} == {"": OPSET}
+    assert [v.name for v in lowered.graph.output] == [v.name for v in model.graph.output]
+    names = [node.name for node in lowered.graph.node]
+    assert len(names) == len(set(names))
+    onnx.checker.check_model(lowered, full_check=True)
+    expected, got = run_onnx(model, **feeds(model)), run_onnx(lowered, **feeds(model))
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-rtx"])
+def test_targets_lower_and_lint_accepts(target: str) -> None:
+    lowered, _ = lower_for(target, chain(), {})
+    lint(lowered, target)
+
+
+def test_a_fixed_warp_beside_an_adaptive_one_lowers_too() -> None:
+    model = chain()
+    rows, cols = random_tables(0, SOURCE, (20, 30))
+    node = warp_node("image", "fixed", (BATCH, 3, *SOURCE), name="fixed")
+    model.graph.node.append(node)
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(v, n) for n, v in (("rows", rows), ("cols", cols))
+    )
+    value = helper.make_tensor_value_info("fixed", FLOAT, (BATCH, 3, 20, 30))
+    model.graph.output.append(value)
+    lowered, _ = lower_for("onnxruntime", model, {"fixed": "matmul"})
+    lint(lowered, "onnxruntime")
+    assert run_onnx(lowered, **feeds(model))["fixed"].shape == (BATCH, 3, 20, 30)
+
+
+def test_half_features_have_float32_knots_in_the_canonical_and_the_lowered_graph() -> None:
+    single, half = chain(), chain(HALF)
+    lowered, _ = run_passes(half, [lower_adaptive(), fold_constants()])
+    for model in (half, lowered):
+        onnx.checker.check_model(model, full_check=True)
+        got, expected = run_onnx(model, **feeds(half)), run_onnx(single, **feeds(single))
+        for name, value in expected.items():
+            assert got[name].dtype == (np.float32 if name.startswith("knots") else np.float16)
+            assert relative(got[name].astype(np.float64), value) < 3e-3
+    assert not [node for node in lowered.graph.node if node.op_type == "CastLike"]
+
+
+def test_without_bodies_the_calls_are_left_for_the_plugins() -> None:
+    model, _ = run_passes(chain(), [drop_bodies()])
+    assert not model.functions
+    calls = {node.op_type: node for node in model.graph.node}
+    assert set(calls) == {"BoxKnots", "SeparableZoom", "SeparableUnzoom"}
+    for node in calls.values():
+        said = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        assert (said["plugin_namespace"], said["plugin_version"]) == (b"lzu", b"1")
+    assert ("lzu", 1) in [(each.domain, each.version) for each in model.opset_import]
+    with pytest.raises(LzuError, match=r"no function for lzu::BoxKnots; lower the canonical file"):
+        run_passes(model, [lower_adaptive()])
+
+
+def test_which_inputs_are_float32_whatever_the_features() -> None:
+    nodes = {node.op: node for node in adaptive_nodes(import_graph(chain()))}
+    assert float_inputs(nodes["BoxKnots"]) == frozenset(range(6))
+    assert float_inputs(nodes["SeparableZoom"]) == {1, 2}
+    assert float_inputs(nodes["SeparableUnzoom"]) == {3, 4}
+
+
+def test_the_names_of_the_operators_are_those_that_have_a_body() -> None:
+    assert set(WITH_TORCH) <= OPERATORS
+
+
+def test_calls_that_differ_cannot_share_a_function() -> None:
+    model = chain(bodies=False)
+    again = onnx.NodeProto.FromString(model.graph.node[1].SerializeToString())
+    again.name, again.output[0] = "again", "again"
+    model.graph.node.append(again)
+    add_bodies(model, OPSET)
+    assert len(model.functions) == 3
+    del model.functions[:]
+    for attribute in again.attribute:
+        if attribute.name == "canvas":
+            attribute.ints[0] += 1
+    model.graph.node[-1].CopyFrom(again)
+    with pytest.raises(LzuError, match=r"calls lzu::SeparableZoom with different sizes"):
+        add_bodies(model, OPSET)
+
+
+def test_a_shape_that_is_not_static_is_refused() -> None:
+    model = chain(bodies=False)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "N"
+    with pytest.raises(LzuError, match=r"no static shape|static shape of boxes"):
+        add_bodies(model, OPSET)
+
+
+@pytest.mark.parametrize("upscale", [1, 2])
+@pytest.mark.parametrize("dtype", [FLOAT, HALF])
+@pytest.mark.parametrize("form", ["bodies", "lowered"])
+def test_tensorrt_rtx_builds_every_operator(
+    form: str, dtype: int, upscale: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    from lzu_export.engines.tensorrt_rtx import build
+
+    model = chain(dtype, upscale=upscale)
+    if form == "lowered":
+        model, _ = run_passes(model, [lower_adaptive(), fold_constants()])
+    path = tmp_path / "chain.onnx"
+    onnx.save(model, path)
+    built = build(path, tmp_path / "chain.engine", compute_capabilities=["8.6"])
+    types = {each.name: each.dtype for each in built.outputs}
+    features = "float32" if dtype == FLOAT else "float16"
+    assert types["zoomed"] == types["unzoomed_2"] == features
+    assert types["knots_x"] == types["knots_y"] == "float32"
