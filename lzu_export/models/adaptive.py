@@ -1,0 +1,240 @@
+"""The zoom wrapper of adaptive warps: the previous frame's boxes say where to look.
+
+boxes -> knots
+frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots -> head -> decode
+
+Inputs are the frame, `prev_boxes` (B, N, 4) float32 in pixels of the frame and `prev_valid` (B, N)
+float32, 1 or 0; every image of a batch has a warp of its own. With nothing valid the adaptive part
+of the saliency is uniform. The arrows begin with the knots, `knots_x` and `knots_y`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
+from lzu_export.models.zoom import ArrowNames, ZoomedModel
+from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
+from lzu_export.warp.geometry import Level
+from lzu_export.warp.saliency import MIN_BOX_SIDE, Array, marginals
+
+BOX_INPUTS = ("prev_boxes", "prev_valid")
+KNOTS = ("knots_x", "knots_y")
+
+
+class BoxWarp(nn.Module):
+    """The previous frame's boxes to the knots of each image: `lzu::BoxKnots`.
+
+    `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry learned ones.
+    """
+
+    fixed_x: Tensor
+    fixed_y: Tensor
+    corner: Tensor
+
+    def __init__(
+        self,
+        fixed: Array,
+        picture: tuple[int, int],
+        *,
+        fwhm: float,
+        amplitude: float = 1.0,
+        bandwidth: float = 64.0,
+        mix: float = 1.0,
+        corner: tuple[int, int] = (0, 0),
+        min_side: float = MIN_BOX_SIDE,
+    ) -> None:
+        """Keep what is constant.
+
+        Args:
+            fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
+            picture: (height, width) in pixels of what the canvas shows.
+            fwhm: of the attraction, in lattice cells.
+            amplitude: mass of a box.
+            bandwidth: in pixels; the variance of a box is bandwidth times its side.
+            mix: share of the adaptive saliency, 0 to 1.
+            corner: (top, left) of the picture in the frame.
+            min_side: least side of a box in pixels.
+
+        Raises:
+            LzuError: the fixed saliency is not positive.
+        """
+        super().__init__()
+        self.amplitude = nn.Parameter(torch.tensor(float(amplitude)))
+        self.bandwidth = nn.Parameter(torch.tensor(float(bandwidth)))
+        for name, marginal in zip(("fixed_x", "fixed_y"), marginals(fixed), strict=True):
+            values = torch.from_numpy((marginal / marginal.sum()).astype(np.float32))
+            self.register_buffer(name, values, persistent=False)
+        top, left = corner
+        origin = torch.tensor([left, top, left, top], dtype=torch.float32)
+        self.register_buffer("corner", origin, persistent=False)
+        self.moved = corner != (0, 0)
+        self.lattice, self.picture = list(np.shape(fixed)), list(picture)
+        self.fwhm, self.mix, self.min_side = float(fwhm), float(mix), float(min_side)
+
+    def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (B, N, 4) and flags (B, N) to knots_x (B, w) and knots_y (B, h)."""
+        knots: tuple[Tensor, Tensor] = torch.ops.lzu.box_knots(
+            boxes - self.corner if self.moved else boxes,
+            valid,
+            self.amplitude,
+            self.bandwidth,
+            self.fixed_x,
+            self.fixed_y,
+            self.lattice,
+            self.picture,
+            self.fwhm,
+            self.mix,
+            self.min_side,
+        )
+        return knots
+
+
+class AdaptiveToCanvas(nn.Module):
+    """Camera bytes to the normalised canvas at each image's own warp.
+
+    Normalising comes after the zoom, which touches fewer pixels; since the knots span the picture,
+    the zoom's weights sum to 1, so the order does not matter.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        canvas: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        order: str,
+        *,
+        cut: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> None:
+        """Keep what is constant.
+
+        Args:
+            canvas: (height, width).
+            mean: per channel, in the model's order.
+            std: per channel, in the model's order.
+            order: the model's, `bgr` or `rgb`; frames are BGR.
+            cut: rows and columns of the frame that are the picture.
+        """
+        super().__init__()
+        self.canvas, self.order, self.cut = list(canvas), order, cut
+        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, 3, 1, 1)
+        shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, 3, 1, 1) * scale
+        self.register_buffer("scale", scale.float(), persistent=False)
+        self.register_buffer("shift", shift.float(), persistent=False)
+
+    def forward(self, frame: Tensor, knots_x: Tensor, knots_y: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR and knots to (B, 3, canvas), float32."""
+        # Cast first: TensorRT moves no uint8.
+        picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
+        x: Tensor = torch.ops.lzu.separable_zoom(picture, knots_x, knots_y, self.canvas, [0, 0])
+        if self.order == "rgb":
+            x = x.flip(1)
+        return x * self.scale + self.shift
+
+
+class AdaptiveUnzoom(nn.Module):
+    """All levels at the inverse warp, in true pixel coordinates: `lzu::SeparableUnzoom`."""
+
+    def __init__(
+        self, levels: Sequence[Level], canvas: tuple[int, int], *, upscale: int = 1
+    ) -> None:
+        """Keep the levels' places on the canvas (height, width), and how much finer to sample."""
+        super().__init__()
+        affine = consistent_affine(levels, canvas)
+        self.affine = [affine[name] for name in AFFINE]
+        self.upscale = upscale
+
+    def forward(self, levels: Sequence[Tensor], knots_x: Tensor, knots_y: Tensor) -> list[Tensor]:
+        """(B, C, H_l, W_l) each to (B, C, upscale H_l, upscale W_l)."""
+        unzoomed: list[Tensor] = torch.ops.lzu.separable_unzoom(
+            list(levels), knots_x, knots_y, *self.affine, self.upscale
+        )
+        return unzoomed
+
+
+class AdaptiveArrowNames(ArrowNames):
+    """Names of the values between the stages; the knots come first."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every arrow but the final outputs."""
+        return (*KNOTS, *super().all)
+
+
+class AdaptiveZoomedModel(ZoomedModel):
+    """A level model between the zoom and the unzoom of the previous frame's boxes."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decode: Callable[..., Sequence[Tensor]],
+        *,
+        warp: BoxWarp,
+        to_canvas: AdaptiveToCanvas,
+        padding: tuple[int, int],
+        unzoom: AdaptiveUnzoom,
+        groups: tuple[str, ...],
+        outputs: tuple[str, ...],
+        levels: int,
+        decoded: tuple[str, ...] = (),
+        margins: Callable[..., Tensor] | None = None,
+    ) -> None:
+        """Wrap `model` (a LevelModel); what is not told here is as in `ZoomedModel`.
+
+        Args:
+            model: backbone, neck and head.
+            decode: raw outputs, and inputs of the model besides image and boxes, to its outputs.
+            warp: boxes to knots.
+            to_canvas: frame and knots to the normalised canvas.
+            padding: rows and columns of zeros at the bottom and right of the canvas.
+            unzoom: of all levels.
+            groups: names of the head's groups of raw outputs.
+            outputs: names of the final outputs.
+            levels: number of feature levels.
+            decoded: names of arrows within the decode.
+            margins: takes what `decode` takes and tells the margins of its choices.
+        """
+        super().__init__(
+            model,
+            decode,
+            to_canvas=to_canvas,
+            padding=padding,
+            unzoom=None,
+            groups=groups,
+            outputs=outputs,
+            levels=levels,
+            decoded=decoded,
+            margins=margins,
+        )
+        self.warp, self.adaptive_unzoom = warp, unzoom
+        self.names = AdaptiveArrowNames(levels, groups, True, True, decoded)
+
+    def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
+        """As `ZoomedModel.margins`; of the other inputs, boxes are no matter of the decode."""
+        return super().margins(values, *others[len(BOX_INPUTS) :])
+
+    def forward(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Every arrow and output of one batch, in the order of `output_names`.
+
+        Args:
+            x: frames (B, H, W, 3) uint8.
+            others: `prev_boxes`, `prev_valid`, then what the decode takes.
+        """
+        model: Any = self.model
+        to_canvas: Any = self.to_canvas
+        boxes, valid, *rest = others
+        knots = self.warp(boxes, valid)
+        zoomed = to_canvas(x, *knots)
+        padded = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
+        levels = list(model.extract(padded))
+        unzoomed = list(self.adaptive_unzoom(levels, *knots))
+        groups = model.head(unzoomed)
+        raw = [each for group in groups for each in group]
+        return (*knots, zoomed, *levels, *unzoomed, *raw, *self.decode(groups, *rest))
