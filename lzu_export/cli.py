@@ -290,7 +290,8 @@ def calibrate(
         int | None, typer.Option(help="For --sensitivity: frames of the dataset; default 64.")
     ] = None,
     limit: Annotated[
-        float | None, typer.Option(help="For --sensitivity: points; default: the recipe's.")
+        float | None,
+        typer.Option(help="For --sensitivity: points that may be lost; default: the recipe's."),
     ] = None,
     by: Annotated[
         str | None,

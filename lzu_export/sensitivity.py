@@ -159,7 +159,7 @@ def measure_sensitivity(
         dataset: a set's name or path; by default the one that the bundle was measured on, if it
             has a name.
         frames: at most so many of the set, evenly taken.
-        limit: points the metric may differ by; by default the recipe's tolerances.metric.int8.
+        limit: points that may be lost; by default the recipe's tolerances.metric.int8.
         by: `layer`, or `group` (see `group_layers`), which is the default in networks of more than
             `MANY` layers.
         asked: how to calibrate, where that is to differ from the bundle's recipe.

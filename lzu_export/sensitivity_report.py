@@ -52,7 +52,7 @@ def sensitivity_tables(outcome: Outcome) -> list[Table]:
     steps = Table(title="The costliest kept high", title_justify="left", box=None, padding=(0, 1))
     for heading in ("kept", "in INT8", metric, "cost"):
         steps.add_column(heading, justify="right")
-    steps.add_column(f"within {found.limit:g}")
+    steps.add_column(f"at most {found.limit:g} lost")
     for step in found.steps:
         cells = f"{step.metric:.2f}", _signed(found.baseline - step.metric)
         word = "yes" if step.meets else "no"
@@ -69,7 +69,7 @@ def notes(outcome: Outcome) -> list[str]:
         f"{found.baseline:.2f}; cost: points below float32",
         f"ranges by {ranges.method} of {ranges.frames.count} frames of {ranges.frames.name}",
         f"{ROUNDING_NOTE}; {outcome.evaluations} evaluations",
-        "few frames make a noisy metric: an export holds the limit on its whole set",
+        "few frames make a noisy metric: an export holds its limit on the whole set, in both ways",
     ]
 
 

@@ -93,7 +93,8 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
         units: layers by unit, at least one.
         measure: asked at most `most_evaluations(len(units))` times, if it remembers.
         baseline: the metric of the float32 network.
-        limit: points that the metric may differ by, upwards too, as an export holds it.
+        limit: points that may be lost. A gain is no loss: what is gained on few frames is luck, and
+            no reason to keep a layer.
 
     Raises:
         LzuError: even with all units high the limit is not met.
@@ -102,15 +103,15 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
     def step(kept: int, order: Sequence[Cost]) -> Step:
         layers = frozenset(name for unit in order[kept:] for name in unit.layers)
         metric = measure(layers)
-        return Step(kept, len(layers), metric, abs(metric - baseline) <= limit)
+        return Step(kept, len(layers), metric, baseline - metric <= limit)
 
     # Before the long part: with none in INT8 nothing is left to be kept.
     high = step(0, ())
     if not high.meets:
         raise LzuError(
             f"no list of layers meets the limit: with none in INT8 the metric is "
-            f"{high.metric:.2f}, {abs(high.metric - baseline):.2f} points from float32's "
-            f"{baseline:.2f} where {limit:g} is allowed; raise the limit, or keep more in float32 "
+            f"{high.metric:.2f}, {baseline - high.metric:.2f} points below float32's "
+            f"{baseline:.2f} where {limit:g} are allowed; raise the limit, or keep more in float32 "
             "(keep_high.fp16)"
         )
     ranking = rank(units, measure, baseline)
