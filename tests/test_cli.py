@@ -225,13 +225,17 @@ def test_build(command: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPa
 
     def fake(*arguments: Any) -> dict[str, str]:
         asked.append(arguments)
-        return {"file": "x.engine", "version": "1.7", "for": "sm8.9"}
+        return {"file": "x.engine", "precision": "int8", "version": "1.7", "for": "sm8.9"}
 
     monkeypatch.setattr(rebuild, "rebuild", fake)
-    done = command("build", tiny_bundle, "--compute-capability", "8.9", "--out", "x.engine")
-    assert done.out.strip() == "x.engine: TensorRT-RTX 1.7, for sm8.9"
+    options = ("--compute-capability", "8.9", "--out", "x.engine", "--precision", "int8")
+    done = command("build", tiny_bundle, *options)
+    assert done.out.strip() == "x.engine: TensorRT-RTX 1.7 in int8, for sm8.9"
     assert json.loads(command("build", tiny_bundle, "--json").out)["file"] == "x.engine"
-    assert asked == [(tiny_bundle, ["8.9"], Path("x.engine")), (tiny_bundle, [], None)]
+    assert asked == [
+        (tiny_bundle, ["8.9"], Path("x.engine"), "int8"),
+        (tiny_bundle, [], None, None),
+    ]
 
 
 @pytest.fixture
