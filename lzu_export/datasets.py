@@ -23,6 +23,8 @@ class Sample(NamedTuple):
     """What the set's scorer knows to read."""
     name: str = ""
     """Of the frame's file, where it has one."""
+    sequence: int | str = 0
+    """Frames of one sequence follow one another in time."""
 
 
 class Scorer(Protocol):

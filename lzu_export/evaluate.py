@@ -8,6 +8,7 @@ from statistics import median
 from lzu_export.datasets import EvaluationSet, Sample
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
+from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
 
 MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
@@ -21,6 +22,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """The task's metrics of each predictor over a whole set; every frame is read once.
 
+    Predictors that remember begin each sequence afresh.
+
     Args:
         predictors: by name; all take the same source size and batch.
         dataset: frames and metric.
@@ -31,8 +34,16 @@ def evaluate(
     """
     recipe = next(iter(predictors.values())).recipe
     check_classes(dataset, recipe)
+    streaming = [each for each in predictors.values() if each.remembers]
+    if streaming:
+        check_single_stream(recipe.batch, f"a sequence of {dataset.name}")
     scorers = {name: dataset.scorer() for name in predictors}
+    sequence: int | str | None = None
     for batch in batches(dataset.samples(), recipe.batch):
+        if batch[0].sequence != sequence:
+            sequence = batch[0].sequence
+            for predictor in streaming:
+                predictor.reset()
         shots = [sample.shot for sample in batch]
         shots += shots[-1:] * (recipe.batch - len(shots))  # a static batch has no short end
         for name, predictor in predictors.items():

@@ -25,6 +25,7 @@ from lzu_export.precision import calibrated_tensors, float32_session
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import make_predictor
+from lzu_export.runtime.predictor import Shot
 from lzu_export.runtime.preprocess import Frame, check_frame
 
 log = logging.getLogger(__name__)
@@ -70,10 +71,13 @@ def measure_ranges(
     frames = recipe_frames(recipe)
     settings = recipe.calibration
     session = float32_session(model, kinds, calibrated_tensors(model, recipe.keep_high))
+    whole = session
+    if recipe.variant == "adaptive":
+        whole = float32_session(model, kinds, [value.name for value in model.graph.output])
     with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
         ranges = calibrate(
             session,
-            _feeds(recipe, session, warp, frames),
+            _feeds(recipe, session, whole, warp, frames),
             method=settings.method,
             percentile=settings.percentile,
             advance=lambda feeds: advance(feeds * recipe.batch),
@@ -156,12 +160,25 @@ def _cached(recipe: Recipe, frames: FrameList) -> CachedFrames:
 
 
 def _feeds(
-    recipe: Recipe, session: Session, warp: Mapping[str, Any], frames: FrameList
+    recipe: Recipe,
+    session: Session,
+    whole: Session,
+    warp: Mapping[str, Any],
+    frames: FrameList,
 ) -> Iterator[tuple[str, Arrays]]:
     """Batches of frames as the graph's inputs; the last one fills up a short end."""
     predictor = make_predictor(recipe, session, warp)
+    finder = make_predictor(recipe, whole, warp) if predictor.remembers else None
     reader = frames.frames()
     while batch := list(islice(reader, recipe.batch)):
         checked: list[Frame] = [check_frame(f, recipe.source, name) for name, f in batch]
         checked += checked[-1:] * (recipe.batch - len(checked))
-        yield batch[0][0], predictor.prepare_image(checked)
+        image = predictor.prepare_image(checked)
+        if finder is None:
+            yield batch[0][0], image
+            continue
+        # Each frame's own detections stand for those of the frame before.
+        finder.reset()
+        shots = [Shot(frame) for frame in checked]
+        finder.run(shots)
+        yield batch[0][0], {**image, **finder.other_inputs(shots)}

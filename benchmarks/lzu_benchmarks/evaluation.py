@@ -177,7 +177,7 @@ class DemoSet:
         for number, sequence, frame in self._dataset.rendered():
             camera = pixel_centred(frame.intrinsics) if self._task.camera else None
             truth = self._task.truth(number, sequence, frame)
-            yield Sample(number, Shot(frame.image, camera), truth)
+            yield Sample(number, Shot(frame.image, camera), truth, sequence=sequence)
 
     def scorer(self) -> Scorer:
         """The task's metrics, with nothing counted."""
@@ -248,7 +248,7 @@ class CocoSet:
         for image in self._images:
             path = self._find(self._names[image["id"]])
             truth = BoxTruth(image, self._annotations[image["id"]])
-            yield Sample(image["id"], Shot(read_image(path)), truth, str(path))
+            yield Sample(image["id"], Shot(read_image(path)), truth, str(path), _sequence(image))
 
     def scorer(self) -> Scorer:
         """COCO's metrics, with nothing counted."""
@@ -308,6 +308,14 @@ class LabelFolder:
     def scorer(self) -> Scorer:
         """Cityscapes' metrics, with nothing counted."""
         return LabelScorer(self.classes)
+
+
+def _sequence(image: dict[str, Any]) -> int | str:
+    """The sequence of a COCO image: Argoverse-HD's or a video's number, else its folder."""
+    for key in ("sid", "video_id", "sequence_id"):
+        if key in image:
+            return str(image[key])
+    return str(Path(str(image["file_name"])).parent)
 
 
 def demo(*, task: str, frames: int | None) -> DemoSet:

@@ -20,6 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
+from lzu_export.graph import lower_adaptive
 from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name
 from lzu_export.graph.names import matching
 from lzu_export.graph.passes import Pass, raise_opset
@@ -41,6 +42,12 @@ FLOAT_INPUTS: Mapping[str, frozenset[int]] = {
     "Resize": frozenset({1, 2}),
 }
 """Inputs that are float32 whatever the node's own type: tables, offsets and masks, scales."""
+
+
+def float_inputs(node: gs.Node) -> frozenset[int]:
+    """Numbers of a node's inputs that are float32 whatever its own type."""
+    return FLOAT_INPUTS.get(node.op) or lower_adaptive.float_inputs(node)
+
 
 _FRAGILE = {
     "InstanceNormalization": "a normalisation divides by the deviation of many values",
@@ -114,7 +121,7 @@ def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
         for node in list(graph.nodes):
             wanted = dtype.numpy if node.name not in kept else np.float32
             for i, tensor in enumerate(node.inputs):
-                as_it_is = i in FLOAT_INPUTS.get(node.op, ())
+                as_it_is = i in float_inputs(node)
                 node.inputs[i] = crossing.bring(tensor, np.float32 if as_it_is else wanted)
         crossing.restore_outputs()
         return graph.cleanup().toposort()
@@ -131,7 +138,7 @@ def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
     for node in graph.nodes:
         if node.name in kept:
             continue
-        wide = FLOAT_INPUTS.get(node.op, frozenset())
+        wide = float_inputs(node)
         read = [tensor for i, tensor in enumerate(node.inputs) if i not in wide]
         for tensor in (*read, *node.outputs):
             if tensor.inputs and tensor.dtype == np.float32:
@@ -235,8 +242,7 @@ def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
         id(tensor)
         for node in graph.nodes
         for i, tensor in enumerate(node.inputs)
-        if isinstance(tensor, gs.Constant)
-        and (node.name not in names or i in FLOAT_INPUTS.get(node.op, ()))
+        if isinstance(tensor, gs.Constant) and (node.name not in names or i in float_inputs(node))
     }
 
 

@@ -34,6 +34,8 @@ def adaptive_nodes(graph: gs.Graph) -> list[gs.Node]:
 
 def float_inputs(node: gs.Node) -> frozenset[int]:
     """Inputs of an adaptive call that are float32 whatever its features' type: all but those."""
+    if node.domain != DOMAIN or node.op not in OPERATORS:
+        return frozenset()
     features = {"SeparableZoom": 1, "SeparableUnzoom": len(node.inputs) - 2}.get(node.op, 0)
     return frozenset(range(features, len(node.inputs)))
 

@@ -46,6 +46,7 @@ LARGEST_SCALE = 65504.0
 """The largest that float16 holds."""
 
 WARP = "SeparableResample"
+WARP_OF_LEVELS = "SeparableUnzoom"
 FOLLOWERS = frozenset({"Relu", "MaxPool"})
 """What fuses into the convolution before it, or runs in INT8 itself."""
 
@@ -187,13 +188,13 @@ class _Pairs:
         if tensor.name in self.sources:
             return
         source = tensor
-        for before in _rearrangers(tensor):
+        for before, number in _rearrangers(tensor):
             if before.name in self.parts.preparation:
                 break  # the image itself keeps its resolution up to the zoom
             # It reads behind a pair of the same scale: what it gives is quantised without loss
             # by a resize, and to the nearest step by a warp.
-            self._read(before, 0)
-            source = before.inputs[0]
+            self._read(before, number)
+            source = before.inputs[number]
         self.sources[tensor.name] = self.sources.get(source.name, source.name)
 
     def _join(self, tensor: gs.Variable) -> None:
@@ -231,21 +232,24 @@ class _Pairs:
         return False
 
 
-def _rearrangers(tensor: gs.Variable) -> list[gs.Node]:
+def _rearrangers(tensor: gs.Variable) -> list[tuple[gs.Node, int]]:
     """The nodes that made a tensor of one map without a value beyond its range, else none.
 
-    A warp, the sum of one map's partial warps (see `tasks.warps`), or a resize to the nearest.
+    A warp, the sum of one map's partial warps (see `tasks.warps`), or a resize to the nearest; each
+    with the number of the input that is the map.
     """
     if not tensor.inputs:
         return []
     node = tensor.inputs[0]
     if node.op == WARP or _is_nearest(node):
-        return [node]
+        return [(node, 0)]
+    if node.op == WARP_OF_LEVELS:
+        return [(node, next(i for i, each in enumerate(node.outputs) if each is tensor))]
     if node.op != "Add":
         return []
     parts = [_rearrangers(each) for each in node.inputs]
-    maps = {each.inputs[0].name for part in parts for each in part}
-    warps = all(part and all(each.op == WARP for each in part) for part in parts)
+    maps = {each.inputs[i].name for part in parts for each, i in part}
+    warps = all(part and all(each.op == WARP for each, _ in part) for part in parts)
     return [each for part in parts for each in part] if warps and len(maps) == 1 else []
 
 

@@ -20,7 +20,7 @@ from lzu_export.warp.geometry import (
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
 
-Variant = Literal["uniform", "fixed"]
+Variant = Literal["uniform", "fixed", "adaptive"]
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Method = Literal["max", "entropy", "percentile", "mse"]
@@ -60,11 +60,27 @@ class WarpSettings(Section):
     geometry asks for it to be said, if only as an empty list."""
 
 
+class Feedback(Section):
+    """Which detections of a frame say where to look in the next one."""
+
+    score_threshold: float = Field(0.0, ge=0, lt=1)
+    """Lowest score that is fed back; detections are above postprocess.score_threshold anyway."""
+    most: int | None = Field(None, gt=0)
+    """At most so many, the best; all that fit by default."""
+
+
 class BoxWarpSettings(WarpSettings):
     """A warp whose saliency is the density of boxes."""
 
     amplitude: float = Field(1.0, gt=0)
     bandwidth: float = Field(64.0, gt=0)
+    boxes: int = Field(100, gt=0)
+    """Of the variant `adaptive`: most boxes of the previous frame that an engine takes."""
+    mix: float = Field(1.0, ge=0, le=1)
+    """Of the variant `adaptive`: share of the boxes' saliency; the fixed saliency has the rest."""
+    min_side: float = Field(1.0, gt=0)
+    """Of the variant `adaptive`: sides of smaller boxes count as this many pixels."""
+    feedback: Feedback = Feedback()
 
 
 class LabelWarpSettings(WarpSettings):
@@ -222,6 +238,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        if self.variant == "adaptive" and self.task != "det":
+            raise ValueError(
+                f"variant adaptive is of task det, not {self.task}; choose fixed or uniform"
+            )
         if len(self.classes) != self.model.num_classes:
             raise ValueError(
                 f"classes lists {len(self.classes)} names but model.num_classes is "
@@ -354,6 +374,29 @@ class Recipe(Section):
 
 class DetRecipe(Recipe):
     """2-D detection: RetinaNet."""
+
+    @model_validator(mode="after")
+    def _adapts(self) -> "DetRecipe":
+        if self.variant == "adaptive":
+            for key, value, wanted in (
+                ("input", self.input, "source"),
+                ("sampler", self.sampler, "bilinear"),
+                ("warp.geometry", self.warp.geometry, "consistent"),
+                ("warp.anti_crop", self.warp.anti_crop, True),
+                ("source_multiple", self.source_multiple, 1),
+                ("reduce", self.reduce, 1),
+            ):
+                if value != wanted:
+                    raise ValueError(
+                        f"variant adaptive computes its warp in the graph, which needs {key} "
+                        f"{wanted}, not {value}; change it"
+                    )
+            if self.warp.mix < 1 and self.warp.saliency is None:
+                raise ValueError(
+                    f"warp.mix {self.warp.mix:g} mixes boxes with a fixed saliency; set "
+                    "warp.saliency, or warp.mix to 1"
+                )
+        return self
 
     task: Literal["det"]
     warp: BoxWarpSettings = BoxWarpSettings()

@@ -17,6 +17,7 @@ from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.present import PRESENTERS, Presenter
@@ -60,6 +61,8 @@ def apply(
     """
     predictor = load(bundle, resize=resize, precision=precision)
     check_cameras(predictor, cameras)
+    if predictor.remembers:
+        check_single_stream(predictor.recipe.batch, str(source))
     reader = frames(source)
     _spare(source, out)
     images: list[dict[str, Any]] = []

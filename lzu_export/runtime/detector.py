@@ -1,16 +1,20 @@
 """2-D detection: frames in, boxes out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from lzu_export.engines.base import Session
+from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
+from lzu_export.runtime.feedback import PreviousBoxes, adaptive_tables
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.preprocess import Frame, Taps, zoom_taps
+from lzu_export.warp.tables import TablePair
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,21 @@ class Detector(Predictor):
 
     recipe: DetRecipe
 
+    def __init__(
+        self,
+        recipe: DetRecipe,
+        session: Session,
+        warp: Mapping[str, NDArray[Any]],
+        *,
+        resize: bool = False,
+    ) -> None:
+        """Use `bundle.load` to make one from a bundle."""
+        super().__init__(recipe, session, warp, resize=resize)
+        self._previous: PreviousBoxes | None = None
+        if recipe.variant == "adaptive":
+            self._previous = PreviousBoxes(recipe.warp, recipe.batch)
+        self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
+
     def __call__(self, frame: Frame) -> Detections:
         """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
 
@@ -60,6 +79,65 @@ class Detector(Predictor):
     def batch(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detect in as many frames as the bundle's batch."""
         return self.run([Shot(frame) for frame in frames])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether boxes are fed back."""
+        return self._previous is not None
+
+    def reset(self) -> None:
+        """Forget the boxes of the frame before."""
+        if self._previous is not None:
+            self._previous.reset()
+
+    def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
+        """Zoom the next frame by these boxes (n, 4), in pixels of the source, instead.
+
+        Raises:
+            LzuError: the bundle is not adaptive, or the boxes are unfit; the next frame is then
+                zoomed as at the start of a sequence.
+        """
+        if self._previous is None:
+            raise LzuError(
+                f"a bundle of variant {self.recipe.variant} does not look at boxes; export it as "
+                "adaptive"
+            )
+        self._previous.look_at(boxes, stream)
+
+    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+        """The boxes of the frame before, where the warp depends on them."""
+        inputs = super().other_inputs(shots)
+        if self._previous is not None:
+            self._shown = [self._previous[i] for i in range(self.recipe.batch)]
+            inputs |= self._previous.inputs()
+        return inputs
+
+    def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
+        """The detections, which are fed back."""
+        found: list[Detections] = super().conclude(outputs, shots)
+        if self._previous is not None:
+            for i, (each, shot) in enumerate(zip(found, shots, strict=True)):
+                factor = np.array(self._factor(shot.frame.shape))
+                self._previous.feed((each.boxes / factor).astype(np.float32), each.scores, i)
+        return found
+
+    @property
+    def tables(self) -> TablePair:
+        """The zoom's resample tables of the last frame, the first of the batch."""
+        if self._previous is None or not self._shown:
+            return super().tables
+        recipe, saliency = self.recipe, self.warp["saliency"]
+        place = (recipe.corner, recipe.view, recipe.canvas)
+        return adaptive_tables(self._shown[0], saliency, recipe.warp, *place)
+
+    @property
+    def zoom_taps(self) -> tuple[Taps, Taps]:
+        """Rows and columns of the last frame's zoom, for pictures of it."""
+        return super().zoom_taps if self._previous is None else zoom_taps(self.recipe, self.tables)
+
+    def _factor(self, size: tuple[int, ...]) -> list[float]:
+        """(x, y, x, y) pixels of a frame of this size per pixel of the source."""
+        return [size[1] / self.recipe.source[1], size[0] / self.recipe.source[0]] * 2
 
     def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections:
         """Suppress one frame's candidates; `size` is the frame's, for those that were resized.
@@ -78,9 +156,8 @@ class Detector(Predictor):
         )
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         boxes = np.clip(boxes, [left, top] * 2, [left + width, top + height] * 2)
-        factor = [size[1] / self.recipe.source[1], size[0] / self.recipe.source[0]] * 2
         return Detections(
-            (boxes * np.array(factor)).astype(np.float32),
+            (boxes * np.array(self._factor(size))).astype(np.float32),
             scores.astype(np.float32),
             labels.astype(np.int32),
             self.recipe.classes,

@@ -57,10 +57,10 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
 
     The picture begins with the frame, at its size; what was added at its right or below stays so.
     """
-    warp, recipe = predictor.warp, predictor.recipe
+    tables, recipe = predictor.tables, predictor.recipe
     (top, left_edge), (height, width) = recipe.corner, frame.shape[:2]
-    rows = (top + recipe.reduce * _positions(warp["zoom_rows"])) * height / recipe.source[0]
-    cols = (left_edge + recipe.reduce * _positions(warp["zoom_cols"])) * width / recipe.source[1]
+    rows = (top + recipe.reduce * _positions(tables.rows)) * height / recipe.source[0]
+    cols = (left_edge + recipe.reduce * _positions(tables.cols)) * width / recipe.source[1]
     left = picture[:height, :width].copy()
     lines = left.copy()
     for y in np.interp(np.linspace(0, len(rows) - 1, GRID_LINES[0]), range(len(rows)), rows):

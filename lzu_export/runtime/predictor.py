@@ -67,11 +67,22 @@ class Predictor(ABC):
                 f"{len(shots)} frames were given but this bundle takes {self.recipe.batch} at "
                 "once; give that many or export with another batch"
             )
-        outputs = self.session.run(self.prepare(shots))
+        return self.conclude(self.session.run(self.prepare(shots)), shots)
+
+    def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
+        """The predictions of the engine's outputs for these shots."""
         return [
             self.finish({name: value[i] for name, value in outputs.items()}, shot.frame.shape[:2])
             for i, shot in enumerate(shots)
         ]
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a frame's prediction depends on those before it."""
+        return False
+
+    def reset(self) -> None:  # noqa: B027  most predictors have nothing to forget
+        """Forget the frames before, as at the start of a sequence."""
 
     def prepare(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
         """The engine's inputs for these shots."""
@@ -100,10 +111,19 @@ class Predictor(ABC):
     def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Any:
         """Make one frame's prediction; `size` is the frame's, for those that were resized."""
 
-    @cached_property
+    @property
+    def tables(self) -> TablePair:
+        """The zoom's resample tables of the last frame."""
+        return self._tables
+
+    @property
     def zoom_taps(self) -> tuple[Taps, Taps]:
-        """Rows and columns of the zoom, for pictures of it: a video asks in every frame."""
-        return zoom_taps(self.recipe, self._tables)
+        """Rows and columns of the zoom, for pictures of it."""
+        return self._fixed_taps
+
+    @cached_property
+    def _fixed_taps(self) -> tuple[Taps, Taps]:
+        return zoom_taps(self.recipe, self._tables)  # a video asks in every frame
 
 
 def fit(frame: Frame, size: tuple[int, int]) -> Frame:

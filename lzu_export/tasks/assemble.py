@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.models.adaptive import (
+    AdaptiveToCanvas,
+    AdaptiveUnzoom,
+    AdaptiveZoomedModel,
+    BoxWarp,
+)
 from lzu_export.models.checkpoint import load_checkpoint, load_into
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
 from lzu_export.tasks.warps import Warp, check_trained_warp
 from lzu_export.warp.tables import zoom_coverage
@@ -51,28 +59,76 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         LzuError: the checkpoint is missing, unreadable, or of another task, warp or architecture.
     """
     path = recipe.checkpoint.get(recipe.variant)
+    learned: dict[str, float] = {}
     if path is not None:
         state, meta = load_checkpoint(path)
         check_task(recipe, state, str(path))
         check_trained_warp(recipe, warp.saliency, meta, str(path))
+        if recipe.variant == "adaptive":
+            state, learned = learned_warp(state)
         load_into(parts.model, parts.prepare_state(state), name=str(path))
     else:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(parts.model, recipe.random_weights)
     height, width = recipe.network_input
+    common: dict[str, Any] = {
+        "padding": (height - recipe.canvas[0], width - recipe.canvas[1]),
+        "groups": parts.groups,
+        "outputs": parts.outputs,
+        "levels": len(recipe.levels),
+        "decoded": parts.decoded,
+        "margins": parts.margins,
+    }
+    if recipe.variant == "adaptive":
+        return _adaptive(recipe, parts, warp, learned, common).eval()
     zoomed = ZoomedModel(
         parts.model,
         parts.decode,
         to_canvas=to_canvas(recipe, warp) if from_source else None,
-        padding=(height - recipe.canvas[0], width - recipe.canvas[1]),
         unzoom=None if warp.unzoom is None else [Unzoom(pairs) for pairs in warp.unzoom],
-        groups=parts.groups,
-        outputs=parts.outputs,
-        levels=len(recipe.levels),
-        decoded=parts.decoded,
-        margins=parts.margins,
+        **common,
     )
     return zoomed.eval()
+
+
+def _adaptive(
+    recipe: Recipe, parts: Parts, warp: Warp, learned: Mapping[str, float], common: dict[str, Any]
+) -> ZoomedModel:
+    """The model whose warp the previous frame's boxes make."""
+    settings, norm = recipe.warp, recipe.normalisation
+    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
+    return AdaptiveZoomedModel(
+        parts.model,
+        parts.decode,
+        warp=BoxWarp(
+            warp.saliency,
+            recipe.view,
+            fwhm=settings.fwhm,
+            amplitude=learned.get("amplitude", settings.amplitude),
+            bandwidth=learned.get("bandwidth", settings.bandwidth),
+            mix=settings.mix,
+            corner=recipe.corner,
+            min_side=settings.min_side,
+        ),
+        to_canvas=AdaptiveToCanvas(recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe)),
+        unzoom=AdaptiveUnzoom(recipe.levels, recipe.canvas),
+        **common,
+    )
+
+
+def learned_warp(state: State) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """A checkpoint's weights without the scalars of its warp, and those as amplitude and bandwidth.
+
+    Ours are `warp.amplitude` and `warp.bandwidth`. FOVEA's learned ones, alpha and beta, stand for
+    a = |1 + alpha| + 0.1 and b = 64 |1 + beta| + 0.1 (its LKDE grid generator).
+    """
+    rest, learned = dict(state), {}
+    for name, initial in (("amplitude", 1.0), ("bandwidth", 64.0)):
+        if (own := rest.pop(f"warp.{name}", None)) is not None:
+            learned[name] = float(own)
+        elif (fovea := rest.pop(f"grid_net.{name}", None)) is not None:
+            learned[name] = abs(1 + float(fovea)) * initial + 0.1
+    return rest, learned
 
 
 def check_task(recipe: Recipe, state: State, name: str) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 
 from lzu_export.engines.base import TensorSpec
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.bundle import make_predictor
 from lzu_export.runtime.detector3d import CAMERA_INPUTS
+from lzu_export.runtime.feedback import BOX_INPUTS
 from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
@@ -57,7 +59,10 @@ def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
 
 
 def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
-    """A `torch_predictor`'s values at every arrow for one batch."""
+    """A `torch_predictor`'s values at every arrow for one batch.
+
+    What it finds is fed back, where it remembers.
+    """
     from lzu_export.models.session import TorchSession
     from lzu_export.models.zoom import MARGINS
 
@@ -65,6 +70,7 @@ def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
     assert isinstance(session, TorchSession), "references are PyTorch's"
     inputs = predictor.prepare(shots)
     values = session.all_values(inputs)
+    predictor.conclude({name: values[name] for name in session.model.outputs}, shots)
     kept = (*session.model.outputs, MARGINS)
     outputs = {name: values[name] for name in kept if name in values}
     arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
@@ -103,6 +109,12 @@ def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]
     else:
         shape = (recipe.batch, 3, *recipe.network_input)
         image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
+    if recipe.variant == "adaptive":
+        assert isinstance(recipe.warp, BoxWarpSettings), "adaptive warps are of detection"
+        count = (recipe.batch, recipe.warp.boxes)
+        shapes = ((*count, 4), count)
+        boxes = (TensorSpec(n, "float32", s) for n, s in zip(BOX_INPUTS, shapes, strict=True))
+        return (image, *boxes)
     if recipe.task != "det3d":
         return (image,)
     matrix = (recipe.batch, 4, 4)

@@ -20,6 +20,7 @@ from lzu_export.warp.saliency import (
     boundary_saliency,
     box_saliency,
     load_saliency,
+    mix,
     uniform_saliency,
 )
 from lzu_export.warp.tables import TablePair, unzoom_tables, zoom_tables
@@ -81,6 +82,8 @@ def make_warp(recipe: Recipe) -> Warp:
     Raises:
         LzuError: no saliency is given, or it cannot be read or does not fit.
     """
+    if recipe.variant == "adaptive":
+        return _adaptive_warp(recipe)
     settings = recipe.warp
     uniform = recipe.variant == "uniform"
     saliency = uniform_saliency(settings.lattice) if uniform else read_saliency(recipe)
@@ -102,6 +105,19 @@ def make_warp(recipe: Recipe) -> Warp:
             for level in recipe.levels
         ]
     return Warp(saliency, knots_x, knots_y, zoom, unzoom)
+
+
+def _adaptive_warp(recipe: Recipe) -> Warp:
+    """What an adaptive warp is without boxes, and the fixed saliency that they are mixed with."""
+    settings = recipe.warp
+    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
+    fixed = settings.mix < 1
+    saliency = read_saliency(recipe) if fixed else uniform_saliency(settings.lattice)
+    uniform = uniform_saliency(settings.lattice)
+    start = mix(saliency / saliency.sum(), uniform / uniform.sum(), settings.mix)
+    knots_x, knots_y = separable_knots(start, settings.fwhm)
+    zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas)
+    return Warp(saliency, knots_x, knots_y, zoom, None)
 
 
 def read_saliency(recipe: Recipe) -> Array:
@@ -179,6 +195,8 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
 def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
     note: dict[str, str] = {"variant": recipe.variant}
+    if recipe.variant == "adaptive":
+        note |= {"geometry": recipe.warp.geometry, "fwhm": f"{recipe.warp.fwhm:g}"}
     if recipe.variant == "fixed":
         note = warp_note(recipe.warp.geometry, recipe.warp.fwhm, saliency)
     if recipe.unzoom_scale > 1:

@@ -1,0 +1,120 @@
+"""What the next frame is looked at by: the boxes that were found in this one."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.warp.knots import separable_knots_from_marginals
+from lzu_export.warp.saliency import box_marginals, marginals, mix
+from lzu_export.warp.tables import TablePair, zoom_tables
+
+BOX_INPUTS = ("prev_boxes", "prev_valid")
+"""Inputs of an adaptive engine, float32: (B, N, 4) in pixels of the source, (B, N) of 0 or 1."""
+
+
+class PreviousBoxes:
+    """The boxes of the frame before, for every stream of a batch; none at a sequence's start."""
+
+    def __init__(self, settings: BoxWarpSettings, batch: int) -> None:
+        """Start with no boxes, which is the identity warp where nothing fixed is mixed in."""
+        self.settings = settings
+        self._boxes = [np.zeros((0, 4), np.float32)] * batch
+
+    def __getitem__(self, stream: int) -> NDArray[np.float32]:
+        """(n, 4) boxes of a stream."""
+        return self._boxes[stream]
+
+    def reset(self) -> None:
+        """Forget all boxes, as at the start of a sequence."""
+        self._boxes = [np.zeros((0, 4), np.float32)] * len(self._boxes)
+
+    def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
+        """Let the next frame of a stream be looked at by these boxes.
+
+        Args:
+            boxes: (n, 4) x1, y1, x2, y2 in pixels of the source, the best first.
+            stream: number within the batch.
+
+        Raises:
+            LzuError: they are not (n, 4) finite numbers, or more than the engine takes; the stream
+                then goes on from its start.
+        """
+        self._boxes[stream] = np.zeros((0, 4), np.float32)
+        try:
+            given = np.asarray(boxes, np.float32).reshape(-1, 4)
+        except ValueError as error:
+            raise LzuError("boxes are no rows of four numbers x1, y1, x2, y2; mend them") from error
+        if not np.isfinite(given).all():
+            raise LzuError(
+                "boxes hold NaN or infinite numbers; leave those out (the next frame is looked at "
+                "without any)"
+            )
+        if len(given) > self.settings.boxes:
+            raise LzuError(
+                f"{len(given)} boxes are given but the engine takes {self.settings.boxes}; give "
+                "the best, or export with more warp.boxes (the next frame is looked at without any)"
+            )
+        self._boxes[stream] = given
+
+    def feed(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], stream: int) -> None:
+        """Take a frame's detections, best first, that the recipe's feedback lets through."""
+        feedback = self.settings.feedback
+        kept = (scores >= feedback.score_threshold) & np.isfinite(boxes).all(axis=1)
+        most = min(self.settings.boxes, feedback.most or self.settings.boxes)
+        self._boxes[stream] = boxes[kept][:most].astype(np.float32)
+
+    def inputs(self) -> dict[str, NDArray[np.float32]]:
+        """The engine's inputs of `BOX_INPUTS`."""
+        batch, most = len(self._boxes), self.settings.boxes
+        boxes = np.zeros((batch, most, 4), np.float32)
+        valid = np.zeros((batch, most), np.float32)
+        for i, each in enumerate(self._boxes):
+            boxes[i, : len(each)], valid[i, : len(each)] = each, 1
+        return dict(zip(BOX_INPUTS, (boxes, valid), strict=True))
+
+
+def adaptive_tables(
+    boxes: NDArray[np.float32],
+    saliency: NDArray[np.float64],
+    settings: BoxWarpSettings,
+    corner: tuple[int, int],
+    view: tuple[int, int],
+    canvas: tuple[int, int],
+) -> TablePair:
+    """The zoom's resample tables that an adaptive engine computes from boxes, for pictures of it.
+
+    Args:
+        boxes: (n, 4) in pixels of the frame.
+        saliency: (h, w) fixed part.
+        settings: of the warp.
+        corner: (top, left) of the view in the frame.
+        view: (height, width) in pixels of the frame.
+        canvas: (height, width) of the zoomed image.
+    """
+    top, left = corner
+    moved = boxes.astype(np.float64) - [left, top, left, top]
+    found = box_marginals(
+        moved,
+        view,
+        settings.lattice,
+        amplitude=settings.amplitude,
+        bandwidth=settings.bandwidth,
+    )
+    fixed = marginals(saliency / saliency.sum())
+    mixed = [mix(f, a, settings.mix) for f, a in zip(fixed, found, strict=True)]
+    knots = separable_knots_from_marginals(mixed[0], mixed[1], settings.fwhm)
+    return zoom_tables(*knots, view, canvas)
+
+
+def check_single_stream(batch: int, what: str) -> None:
+    """Refuse to feed one sequence to a bundle of several streams.
+
+    Raises:
+        LzuError: the batch is not 1.
+    """
+    if batch > 1:
+        raise LzuError(
+            f"an adaptive bundle of batch {batch} runs {batch} streams side by side, but {what} is "
+            "one; export it with batch 1"
+        )
