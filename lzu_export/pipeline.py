@@ -431,7 +431,10 @@ class _Export:
     def _reference_shots(self) -> list[list[Shot]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
         if name is None:
-            return [[noise_shot(self.recipe, seed=i) for i in range(size)]]
+            # Where boxes are fed back the second batch has some.
+            batches = REFERENCE_BATCHES if self.pytorch.remembers else 1
+            seeds = range(batches * size)
+            return whole_batches([noise_shot(self.recipe, seed=i) for i in seeds], size)
         few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task)
         chosen = []
         for sample in few.samples():

@@ -79,7 +79,7 @@ def test_unfit_boxes_are_refused_and_the_stream_begins_again(boxes: object, expe
 
 def test_tables_are_those_of_the_boxes_warp() -> None:
     """For pictures; the fixed part has the share that the recipe says."""
-    boxes, view, canvas = BOXES + [8, 4, 8, 4], (60, 80), (30, 40)
+    boxes, view, canvas = np.add(BOXES, [8, 4, 8, 4]), (60, 80), (30, 40)
     fixed = uniform_saliency((7, 11))
     found = adaptive_tables(boxes, fixed, settings(bandwidth=9.0), (4, 8), view, canvas)
     saliency = box_saliency(BOXES, view, (7, 11), bandwidth=9.0)
