@@ -7,11 +7,11 @@ from typing import Any
 import onnx
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import box_knots, separable_unzoom, separable_zoom
+from lzu_export.ops import box_knots, invert_warp, separable_unzoom, separable_zoom
 from lzu_export.ops.body import DOMAIN, VERSION
 
 OPERATORS: dict[str, ModuleType] = {
-    each.NAME: each for each in (box_knots, separable_zoom, separable_unzoom)
+    each.NAME: each for each in (box_knots, separable_zoom, separable_unzoom, invert_warp)
 }
 
 
