@@ -164,6 +164,8 @@ def test_which_inputs_are_float32_whatever_the_features() -> None:
     assert float_inputs(nodes["BoxKnots"]) == frozenset(range(6))
     assert float_inputs(nodes["SeparableZoom"]) == {1, 2}
     assert float_inputs(nodes["SeparableUnzoom"]) == {3, 4}
+    lowered, _ = run_passes(chain(), [lower_adaptive()])
+    assert not any(float_inputs(node) for node in import_graph(lowered).nodes)
 
 
 def test_the_names_of_the_operators_are_those_that_have_a_body() -> None:

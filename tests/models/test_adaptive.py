@@ -7,7 +7,9 @@ import onnx
 import pytest
 import torch
 
+from lzu_export.graph.half import stay_high, to_half
 from lzu_export.graph.lint import lint
+from lzu_export.graph.passes import import_graph, run_passes
 from lzu_export.graph.targets import lower_for
 from lzu_export.models.adaptive import (
     BOX_INPUTS,
@@ -199,11 +201,40 @@ def test_margins_skip_the_boxes(recipe: DetRecipe) -> None:
     assert seen == [(camera,)]
 
 
-def test_tensorrt_rtx_builds_it(recipe: DetRecipe, tmp_path: Path) -> None:
+def half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The canonical model in float16, where that is safe."""
+    made, _ = run_passes(model, [to_half("fp16", stay_high(import_graph(model)))])
+    return made
+
+
+def test_in_half_precision_the_knots_stay_float32(recipe: DetRecipe) -> None:
+    model, inputs = adaptive(recipe), feeds(recipe)
+    canonical = half(traced(model, inputs))
+    onnx.checker.check_model(canonical, full_check=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in canonical.graph.value_info}
+    calls = {node.op_type: node for node in canonical.graph.node if node.domain == "lzu"}
+    unzoom = calls["SeparableUnzoom"]
+    assert list(unzoom.input[-2:]) == list(calls["BoxKnots"].output) == ["knots_x", "knots_y"]
+    assert {types[name] for name in unzoom.input[:-2]} == {onnx.TensorProto.FLOAT16}
+    expected = run(model, *inputs.values())
+    lowered, _ = lower_for("onnxruntime", canonical, {})
+    for graph in (canonical, lowered):
+        got = run_onnx(graph, **inputs)
+        for name in ("knots_x", "knots_y", "zoomed"):
+            assert relative(got[name], expected[name]) < 1e-5
+        for name in ("unzoomed_0", "unzoomed_2", "cls_0", "scores"):
+            assert relative(got[name], expected[name]) < 2e-2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_rtx_builds_it(recipe: DetRecipe, precision: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from lzu_export.engines.tensorrt_rtx import build
 
-    lowered, _ = lower_for("tensorrt-rtx", traced(adaptive(recipe), feeds(recipe)), {})
+    canonical = traced(adaptive(recipe), feeds(recipe))
+    if precision == "fp16":
+        canonical = half(canonical)
+    lowered, _ = lower_for("tensorrt-rtx", canonical, {})
     lint(lowered, "tensorrt-rtx")
     path = tmp_path / "adaptive.onnx"
     onnx.save(lowered, path)
