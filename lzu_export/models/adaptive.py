@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
+from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.saliency import MIN_BOX_SIDE, Array, marginals
@@ -159,6 +160,43 @@ class AdaptiveUnzoom(nn.Module):
         return unzoomed
 
 
+class Unwarp(nn.Module):
+    """Boxes on the zoomed canvas to boxes on the source, through the forward warp: FOVEA's output.
+
+    Both corners of a box go through the separable warp; what lies beyond the canvas counts as its
+    border.
+    """
+
+    def __init__(
+        self,
+        canvas: tuple[float, float],
+        source: tuple[float, float],
+        *,
+        corner: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Keep the coordinates' ranges.
+
+        Args:
+            canvas: (height, width) that lie at 1 on the canvas, where 0 lies at -1: the size less 1
+                where coordinates are centres of pixels; the size in FOVEA's released code.
+            source: likewise of the picture that the canvas shows.
+            corner: (top, left) of the picture in the frame, added to the boxes.
+        """
+        super().__init__()
+        self.canvas, self.source, self.corner = canvas, source, corner
+
+    def forward(self, boxes: Tensor, knots_x: Tensor, knots_y: Tensor) -> Tensor:
+        """Boxes (B, K, 4) x1, y1, x2, y2 on the canvas to boxes on the frame, float32."""
+        ends = []
+        for axis, knots in ((0, knots_x), (1, knots_y)):
+            canvas, source = self.canvas[1 - axis], self.source[1 - axis]
+            places = torch.cat([boxes[..., axis], boxes[..., axis + 2]], dim=-1)
+            positions = forward_at(knots, places * (2 / canvas) - 1)
+            ends.append((positions + 1) * (source / 2) + self.corner[1 - axis])
+        (x1, x2), (y1, y2) = (each.chunk(2, dim=-1) for each in ends)
+        return torch.stack([x1, y1, x2, y2], dim=-1)
+
+
 class AdaptiveArrowNames(ArrowNames):
     """Names of the values between the stages; the knots come first."""
 
@@ -179,12 +217,13 @@ class AdaptiveZoomedModel(ZoomedModel):
         warp: BoxWarp,
         to_canvas: AdaptiveToCanvas,
         padding: tuple[int, int],
-        unzoom: AdaptiveUnzoom,
+        unzoom: AdaptiveUnzoom | None,
         groups: tuple[str, ...],
         outputs: tuple[str, ...],
         levels: int,
         decoded: tuple[str, ...] = (),
         margins: Callable[..., Tensor] | None = None,
+        unwarp: Unwarp | None = None,
     ) -> None:
         """Wrap `model` (a LevelModel); what is not told here is as in `ZoomedModel`.
 
@@ -194,12 +233,13 @@ class AdaptiveZoomedModel(ZoomedModel):
             warp: boxes to knots.
             to_canvas: frame and knots to the normalised canvas.
             padding: rows and columns of zeros at the bottom and right of the canvas.
-            unzoom: of all levels.
+            unzoom: of all levels; None where the boxes are mapped back instead.
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
             decoded: names of arrows within the decode.
             margins: takes what `decode` takes and tells the margins of its choices.
+            unwarp: maps the output `boxes`, which the decode then leaves in canvas pixels.
         """
         super().__init__(
             model,
@@ -213,8 +253,8 @@ class AdaptiveZoomedModel(ZoomedModel):
             decoded=decoded,
             margins=margins,
         )
-        self.warp, self.adaptive_unzoom = warp, unzoom
-        self.names = AdaptiveArrowNames(levels, groups, True, True, decoded)
+        self.warp, self.adaptive_unzoom, self.unwarp = warp, unzoom, unwarp
+        self.names = AdaptiveArrowNames(levels, groups, True, unzoom is not None, decoded)
 
     def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
         """As `ZoomedModel.margins`; of the other inputs, boxes are no matter of the decode."""
@@ -234,7 +274,15 @@ class AdaptiveZoomedModel(ZoomedModel):
         zoomed = to_canvas(x, *knots)
         padded = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
         levels = list(model.extract(padded))
-        unzoomed = list(self.adaptive_unzoom(levels, *knots))
-        groups = model.head(unzoomed)
-        raw = [each for group in groups for each in group]
-        return (*knots, zoomed, *levels, *unzoomed, *raw, *self.decode(groups, *rest))
+        values = [*knots, zoomed, *levels]
+        if self.adaptive_unzoom is not None:
+            levels = list(self.adaptive_unzoom(levels, *knots))
+            values += levels
+        groups = model.head(levels)
+        values += [each for group in groups for each in group]
+        results = dict(
+            zip((*self.names.decoded, *self.outputs), self.decode(groups, *rest), strict=True)
+        )
+        if self.unwarp is not None:
+            results["boxes"] = self.unwarp(results["boxes"], *knots)
+        return (*values, *results.values())

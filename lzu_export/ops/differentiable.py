@@ -67,6 +67,26 @@ def forward_axis(knots: Tensor, n: int) -> Tensor:
     return knots @ _constant(_interpolation(knots.shape[-1], n).T, knots)
 
 
+def forward_at(knots: Tensor, u: Tensor) -> Tensor:
+    """Return source positions (..., n) of canvas positions `u` (..., n): LZU eq. (5) on one axis.
+
+    `u` is clamped to [-1, 1]. A sum over the pieces instead of a search, so that it can be traced.
+
+    Args:
+        knots: (..., m) source positions; leading axes broadcast with those of `u`.
+        u: canvas positions.
+
+    Raises:
+        LzuError: the knots are not floating point or fewer than 2.
+    """
+    _check_floating(knots, "knots", axes=1)
+    pieces = knots.shape[-1] - 1
+    place = (u.clamp(-1.0, 1.0) + 1.0) * (pieces / 2)
+    share = (place[..., :, None] - _constant(np.arange(pieces, dtype=np.float64), u)).clamp(0, 1)
+    gaps = knots[..., None, 1:] - knots[..., None, :-1]
+    return (share * gaps).sum(dim=-1) + knots[..., :1]
+
+
 def invert_axis(knots: Tensor, v: Tensor, *, extrapolate: bool = True) -> Tensor:
     """Return canvas positions (..., n) of source positions `v` (..., n): LZU eqs. (6) and (7).
 

@@ -1,5 +1,6 @@
 """The adaptive wrapper: traced, lowered and held to the fixed warp of the same knots."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from lzu_export.models.adaptive import (
     AdaptiveUnzoom,
     AdaptiveZoomedModel,
     BoxWarp,
+    Unwarp,
 )
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.models.trace import trace
@@ -24,6 +26,7 @@ from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.detection import GROUPS, OUTPUTS, Decode
+from lzu_export.warp.forward import forward_at
 from lzu_export.warp.saliency import uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
 from samples import relative, run_onnx
@@ -50,15 +53,26 @@ def network(recipe: DetRecipe) -> torch.nn.Module:
     return model.eval()
 
 
-def adaptive(recipe: DetRecipe, *, mix: float = 0.7) -> AdaptiveZoomedModel:
+class CanvasDecode(Decode):
+    """Leaves the boxes in canvas pixels."""
+
+    def __init__(self, recipe: DetRecipe) -> None:
+        super().__init__(recipe)
+        self.scale = torch.ones(4)
+        self.corner = None
+
+
+def adaptive(recipe: DetRecipe, *, mix: float = 0.7, fovea: bool = False) -> AdaptiveZoomedModel:
     norm = recipe.normalisation
+    sizes = [tuple(n - 1.0 for n in size) for size in (recipe.canvas, recipe.source)]
     return AdaptiveZoomedModel(
         network(recipe),
-        Decode(recipe),
+        CanvasDecode(recipe) if fovea else Decode(recipe),
+        unwarp=Unwarp(*sizes) if fovea else None,
         warp=BoxWarp(uniform_saliency(LATTICE), recipe.source, fwhm=FWHM, mix=mix, bandwidth=20.0),
         to_canvas=AdaptiveToCanvas(recipe.canvas, norm.mean, norm.std, norm.order),
         padding=padding(recipe),
-        unzoom=AdaptiveUnzoom(recipe.levels, recipe.canvas),
+        unzoom=None if fovea else AdaptiveUnzoom(recipe.levels, recipe.canvas),
         groups=GROUPS,
         outputs=OUTPUTS,
         levels=len(recipe.levels),
@@ -144,13 +158,13 @@ def test_every_image_of_a_batch_has_its_own_warp(recipe: DetRecipe) -> None:
             assert relative(together[name][i : i + 1], alone[name]) < 1e-4
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_the_traced_graph_is_pytorch(recipe: DetRecipe, batch: int) -> None:
-    model, inputs = adaptive(recipe), feeds(recipe, batch)
+@pytest.mark.parametrize(("batch", "fovea"), [(1, False), (2, False), (2, True)])
+def test_the_traced_graph_is_pytorch(recipe: DetRecipe, batch: int, fovea: bool) -> None:
+    model, inputs = adaptive(recipe, fovea=fovea), feeds(recipe, batch)
     canonical = traced(model, inputs)
     assert [each.name for each in canonical.graph.input] == ["frame", *BOX_INPUTS]
     calls = [node.op_type for node in canonical.graph.node if node.domain == "lzu"]
-    assert calls == ["BoxKnots", "SeparableZoom", "SeparableUnzoom"]
+    assert calls == ["BoxKnots", "SeparableZoom", "SeparableUnzoom"][: 2 if fovea else 3]
     onnx.checker.check_model(canonical, full_check=True)
     expected = run(model, *inputs.values())
     lowered, _ = lower_for("onnxruntime", canonical, {})
@@ -226,12 +240,14 @@ def test_in_half_precision_the_knots_stay_float32(recipe: DetRecipe) -> None:
             assert relative(got[name], expected[name]) < 2e-2
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_tensorrt_rtx_builds_it(recipe: DetRecipe, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "fovea"), [("fp32", False), ("fp16", False), ("fp32", True)])
+def test_tensorrt_rtx_builds_it(
+    recipe: DetRecipe, precision: str, fovea: bool, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorrt_rtx")
     from lzu_export.engines.tensorrt_rtx import build
 
-    canonical = traced(adaptive(recipe), feeds(recipe))
+    canonical = traced(adaptive(recipe, fovea=fovea), feeds(recipe))
     if precision == "fp16":
         canonical = half(canonical)
     lowered, _ = lower_for("tensorrt-rtx", canonical, {})
@@ -240,3 +256,34 @@ def test_tensorrt_rtx_builds_it(recipe: DetRecipe, precision: str, tmp_path: Pat
     onnx.save(lowered, path)
     built = build(path, tmp_path / "adaptive.engine", compute_capabilities=["8.6"])
     assert [each.name for each in built.inputs] == ["frame", *BOX_INPUTS]
+
+
+def test_without_an_unzoom_boxes_go_through_the_forward_warp(recipe: DetRecipe) -> None:
+    model, inputs = adaptive(recipe, fovea=True), feeds(recipe, batch=2)
+    got = run(model, *inputs.values())
+    assert not [name for name in got if name.startswith("unzoomed")]
+    assert model.unwarp is not None
+    model.unwarp = None
+    warped = run(model, *inputs.values())["boxes"].astype(np.float64)
+    for i in range(2):
+        for axis in (0, 1):
+            knots = got[("knots_x", "knots_y")[axis]][i]
+            canvas, source = recipe.canvas[1 - axis] - 1, recipe.source[1 - axis] - 1
+            u = (warped[i, :, axis::2] / canvas * 2 - 1).clip(-1, 1)
+            expected = (forward_at(knots, u) + 1) / 2 * source
+            assert np.abs(got["boxes"][i, :, axis::2] - expected).max() < 1e-4
+
+
+def test_boxes_are_unwarped_as_by_the_published_code(golden: Path) -> None:
+    with np.load(golden / "published_warps.npz") as archive:
+        arrays = dict(archive)
+    cases = json.loads(str(arrays["meta"]))["kde"]
+    assert cases
+    for case in cases:
+        knots = arrays[f"{case['name']}/knots"].astype(np.float32)
+        warped = arrays[f"{case['name']}/boxes_warped"].astype(np.float32)
+        unwarp = Unwarp(tuple(case["canvas"]), tuple(case["image"]))
+        tensors = (warped[None], knots[None, 0, :, 0], knots[None, :, 0, 1])
+        got = unwarp(*map(torch.from_numpy, tensors))[0].numpy()
+        # The published code reads its grid at canvas resolution, which cuts the knots' corners.
+        assert np.abs(got - arrays[f"{case['name']}/boxes_unwarped"]).max() < 0.05
