@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from lzu_export.engines.onnxruntime import time_models
 from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_adaptive import (
@@ -214,3 +215,41 @@ def test_tensorrt_rtx_builds_every_operator(
     features = "float32" if dtype == FLOAT else "float16"
     assert types["zoomed"] == types["unzoomed_2"] == features
     assert types["knots_x"] == types["knots_y"] == "float32"
+
+
+@pytest.mark.slow
+def test_knots_and_inverse_tables_take_less_than_two_milliseconds() -> None:
+    """At 600 x 960 with 100 boxes; levels of one channel, so that little but the tables is left."""
+    levels = level_sizes((600, 960), (8, 16, 32, 64, 128))
+    names = [f"level_{i}" for i in range(len(levels))]
+    outputs = [f"unzoomed_{i}" for i in range(len(levels))]
+    inputs = {
+        "boxes": (1, 100, 4),
+        "valid": (1, 100),
+        "amplitude": (),
+        "bandwidth": (),
+        "fixed_x": (51,),
+        "fixed_y": (31,),
+    }
+    said = {"lattice": (31, 51), "source": (1200, 1920), "fwhm": 10.0, "mix": 0.5, "min_side": 1.0}
+    maps = {name: (1, 1, *level.size) for name, level in zip(names, levels, strict=True)}
+    knots = ["knots_x", "knots_y"]
+    affine = consistent_affine(levels, (600, 960))
+    model = graph_model(
+        [
+            helper.make_node("BoxKnots", [*inputs], knots, domain="lzu", **said, **PLUGIN),
+            helper.make_node(
+                "SeparableUnzoom", [*names, *knots], outputs, domain="lzu", **affine, **PLUGIN
+            ),
+        ],
+        {**inputs, **maps},
+        dict(zip(outputs, maps.values(), strict=True)),
+    )
+    for name, shape in (("knots_x", (1, 51)), ("knots_y", (1, 31))):
+        model.graph.value_info.append(helper.make_tensor_value_info(name, FLOAT, shape))
+    model.opset_import.append(helper.make_opsetid("lzu", 1))
+    add_bodies(model, OPSET)
+    lowered, _ = run_passes(model, [lower_adaptive(), fold_constants()])
+    (seconds,) = time_models([lowered.SerializeToString()], rounds=50)
+    print(f"\n{1e3 * seconds:.2f} ms")
+    assert seconds < 2e-3

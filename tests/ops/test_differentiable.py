@@ -37,6 +37,11 @@ def test_equals_the_numpy_reference(saliency: np.ndarray, fwhm: float) -> None:
         forward.forward_axis(expected_x, 17),
         atol=1e-13,
     )
+    np.testing.assert_allclose(
+        ours.forward_at(torch.from_numpy(expected_x), torch.from_numpy(v)).numpy(),
+        forward.forward_at(expected_x, v.clip(-1, 1)),
+        atol=1e-13,
+    )
 
 
 def test_plain_knots_equal_the_numpy_reference() -> None:
