@@ -28,7 +28,7 @@ app = typer.Typer(
 
 EXIT_ERROR = 2
 EXIT_DRIFT = 1
-VARIANTS = ("fixed", "uniform")
+VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
@@ -51,7 +51,7 @@ def export(
         str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
     ],
     variant: Annotated[
-        str | None, typer.Option(help="fixed, uniform, or both separated by a space.")
+        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None,
     target: Annotated[
@@ -471,7 +471,7 @@ def _variants(
     base = load_recipe(recipe, overrides)
     if checkpoint is not None or "variant" in overrides:
         return [base.variant]
-    return [each for each in VARIANTS if each in base.checkpoint] or list(VARIANTS)
+    return [each for each in VARIANTS if each in base.checkpoint] or ["fixed", "uniform"]
 
 
 def _dataset(name: str) -> str | None:

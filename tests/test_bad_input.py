@@ -204,7 +204,7 @@ def test_bad_recipe_keys(export: Refused, tmp_path: Path, setting: str, expected
             "fp12",
             "precision.0 is 'fp12' but must be 'fp32', 'fp16', 'bf16' or 'int8'",
         ),
-        ("--variant", "adaptiv", "variant is 'adaptiv' but must be 'uniform' or 'fixed'"),
+        ("--variant", "adaptiv", "variant is 'adaptiv' but must be 'uniform', 'fixed',"),
         ("--scale", "nan", "scale is nan but must be a finite number"),
         ("--scale", "0", "scale is 0.0 but must be greater than 0"),
         ("--frames", "0", "evaluation.frames is 0 but must be greater than 0"),

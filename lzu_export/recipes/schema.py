@@ -20,7 +20,9 @@ from lzu_export.warp.geometry import (
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
 
-Variant = Literal["uniform", "fixed", "adaptive"]
+Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
+"""`adaptive` zooms and unzooms by the boxes of the frame before; `fovea` only zooms so, and maps
+the boxes that it finds back."""
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Method = Literal["max", "entropy", "percentile", "mse"]
@@ -75,11 +77,11 @@ class BoxWarpSettings(WarpSettings):
     amplitude: float = Field(1.0, gt=0)
     bandwidth: float = Field(64.0, gt=0)
     boxes: int = Field(100, gt=0)
-    """Of the variant `adaptive`: most boxes of the previous frame that an engine takes."""
+    """Of adaptive warps: most boxes of the previous frame that an engine takes."""
     mix: float = Field(1.0, ge=0, le=1)
-    """Of the variant `adaptive`: share of the boxes' saliency; the fixed saliency has the rest."""
+    """Of adaptive warps: share of the boxes' saliency; the fixed saliency has the rest."""
     min_side: float = Field(1.0, gt=0)
-    """Of the variant `adaptive`: sides of smaller boxes count as this many pixels."""
+    """Of adaptive warps: sides of smaller boxes count as this many pixels."""
     feedback: Feedback = Feedback()
 
 
@@ -238,9 +240,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        if self.variant == "adaptive" and self.task != "det":
+        if self.adapts and self.task != "det":
             raise ValueError(
-                f"variant adaptive is of task det, not {self.task}; choose fixed or uniform"
+                f"variant {self.variant} is of task det, not {self.task}; choose fixed or uniform"
             )
         if len(self.classes) != self.model.num_classes:
             raise ValueError(
@@ -300,6 +302,11 @@ class Recipe(Section):
                 f"scale {self.scale} makes a {height}x{width} canvas, less than half a cell of "
                 f"the stride-{smallest} level; raise the scale or drop levels"
             )
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the boxes of the frame before make the warp."""
+        return self.variant in ("adaptive", "fovea")
 
     @property
     def view(self) -> Size:
@@ -377,7 +384,7 @@ class DetRecipe(Recipe):
 
     @model_validator(mode="after")
     def _adapts(self) -> "DetRecipe":
-        if self.variant == "adaptive":
+        if self.adapts:
             for key, value, wanted in (
                 ("input", self.input, "source"),
                 ("sampler", self.sampler, "bilinear"),
@@ -388,8 +395,8 @@ class DetRecipe(Recipe):
             ):
                 if value != wanted:
                     raise ValueError(
-                        f"variant adaptive computes its warp in the graph, which needs {key} "
-                        f"{wanted}, not {value}; change it"
+                        f"variant {self.variant} computes its warp in the graph, which needs "
+                        f"{key} {wanted}, not {value}; change it"
                     )
             if self.warp.mix < 1 and self.warp.saliency is None:
                 raise ValueError(

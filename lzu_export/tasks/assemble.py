@@ -13,6 +13,7 @@ from lzu_export.models.adaptive import (
     AdaptiveUnzoom,
     AdaptiveZoomedModel,
     BoxWarp,
+    Unwarp,
 )
 from lzu_export.models.checkpoint import load_checkpoint, load_into
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
@@ -64,7 +65,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         state, meta = load_checkpoint(path)
         check_task(recipe, state, str(path))
         check_trained_warp(recipe, warp.saliency, meta, str(path))
-        if recipe.variant == "adaptive":
+        if recipe.adapts:
             state, learned = learned_warp(state)
         load_into(parts.model, parts.prepare_state(state), name=str(path))
     else:
@@ -79,7 +80,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         "decoded": parts.decoded,
         "margins": parts.margins,
     }
-    if recipe.variant == "adaptive":
+    if recipe.adapts:
         return _adaptive(recipe, parts, warp, learned, common).eval()
     zoomed = ZoomedModel(
         parts.model,
@@ -96,6 +97,7 @@ def _adaptive(
 ) -> ZoomedModel:
     """The model whose warp the previous frame's boxes make."""
     settings, norm = recipe.warp, recipe.normalisation
+    zooms_only = recipe.variant == "fovea"
     assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
     return AdaptiveZoomedModel(
         parts.model,
@@ -111,9 +113,16 @@ def _adaptive(
             min_side=settings.min_side,
         ),
         to_canvas=AdaptiveToCanvas(recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe)),
-        unzoom=AdaptiveUnzoom(recipe.levels, recipe.canvas),
+        unzoom=None if zooms_only else AdaptiveUnzoom(recipe.levels, recipe.canvas),
+        unwarp=_unwarp(recipe) if zooms_only else None,
         **common,
     )
+
+
+def _unwarp(recipe: Recipe) -> Unwarp:
+    """From canvas pixels to the frame's, between the centres of first and last pixels."""
+    spans = [(height - 1, width - 1) for height, width in (recipe.canvas, recipe.view)]
+    return Unwarp(spans[0], spans[1], corner=recipe.corner)
 
 
 def learned_warp(state: State) -> tuple[dict[str, Tensor], dict[str, float]]:

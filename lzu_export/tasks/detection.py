@@ -29,6 +29,8 @@ class Decode(nn.Module):
         self.levels, self.canvas = len(levels), recipe.canvas
         self.k_per_level = recipe.postprocess.candidates_per_level
         (step_y, step_x), (top, left) = recipe.canvas_step, recipe.corner
+        if recipe.variant == "fovea":  # the forward warp takes boxes to the frame
+            (step_y, step_x), (top, left) = (1.0, 1.0), (0, 0)
         scale = torch.tensor([step_x, step_y, step_x, step_y])
         self.register_buffer("scale", scale, persistent=False)
         self.corner = (

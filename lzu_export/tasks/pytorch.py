@@ -109,7 +109,7 @@ def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]
     else:
         shape = (recipe.batch, 3, *recipe.network_input)
         image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
-    if recipe.variant == "adaptive":
+    if recipe.adapts:
         assert isinstance(recipe.warp, BoxWarpSettings), "adaptive warps are of detection"
         count = (recipe.batch, recipe.warp.boxes)
         shapes = ((*count, 4), count)

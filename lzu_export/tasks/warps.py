@@ -82,7 +82,7 @@ def make_warp(recipe: Recipe) -> Warp:
     Raises:
         LzuError: no saliency is given, or it cannot be read or does not fit.
     """
-    if recipe.variant == "adaptive":
+    if recipe.adapts:
         return _adaptive_warp(recipe)
     settings = recipe.warp
     uniform = recipe.variant == "uniform"
@@ -195,7 +195,7 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
 def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
     note: dict[str, str] = {"variant": recipe.variant}
-    if recipe.variant == "adaptive":
+    if recipe.adapts:
         note |= {"geometry": recipe.warp.geometry, "fwhm": f"{recipe.warp.fwhm:g}"}
     if recipe.variant == "fixed":
         note = warp_note(recipe.warp.geometry, recipe.warp.fwhm, saliency)

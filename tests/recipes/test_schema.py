@@ -57,7 +57,7 @@ def test_contradictions_are_told_in_our_own_words(
         ({"scale": float("nan")}, "scale"),
         ({"source": [0, 160]}, "source.0"),
         ({"batch": 0}, "batch"),
-        ({"variant": "adaptive"}, "variant"),
+        ({"variant": "adaptiv"}, "variant"),
         ({"targets": []}, "targets"),
         ({"targets": ["tensort"]}, "targets.0"),
         ({"precision": ["fp12"]}, "precision.0"),

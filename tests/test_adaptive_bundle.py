@@ -245,3 +245,23 @@ def test_learned_scalars_of_a_checkpoint_make_the_warp(tmp_path: Path) -> None:
     fovea = {"grid_net.amplitude": torch.tensor(0.5), "grid_net.bandwidth": torch.tensor(-1.5)}
     _, learned = learned_warp(fovea)
     assert learned == pytest.approx({"amplitude": 1.6, "bandwidth": 32.1})
+
+
+def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:
+    """No unzoom in the graph; without boxes it finds what the uniform model does."""
+    settings = {**SETTINGS, "precision": ["fp32"]}
+    fovea = export(tiny_recipe(tmp_path, **{**settings, "variant": "fovea"}), tmp_path)
+    uniform = export(tiny_recipe(tmp_path, **{**settings, "variant": "uniform"}), tmp_path)
+    (drift,) = fovea.manifest.drift
+    assert drift.status == "passed"
+    assert "knots_x" in drift.arrows
+    assert not [name for name in drift.arrows if name.startswith("unzoomed")]
+    frame = noise_frame(SOURCE, seed=3)
+    detector = load(fovea.folder)
+    first, plain = detector(frame), load(uniform.folder)(frame)
+    # What reaches beyond the canvas is cut at its border, which suppression may notice further on.
+    np.testing.assert_allclose(first.scores[:10], plain.scores[:10], atol=1e-5)
+    np.testing.assert_allclose(first.boxes[:10], plain.boxes[:10], atol=2)
+    detector.look_at([[100, 40, 140, 60]])
+    second = detector(frame)
+    assert not np.allclose(second.boxes[:5], first.boxes[:5], atol=0.5)
