@@ -259,9 +259,10 @@ def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:
     frame = noise_frame(SOURCE, seed=3)
     detector = load(fovea.folder)
     first, plain = detector(frame), load(uniform.folder)(frame)
-    # What reaches beyond the canvas is cut at its border, which suppression may notice further on.
-    np.testing.assert_allclose(first.scores[:10], plain.scores[:10], atol=1e-5)
-    np.testing.assert_allclose(first.boxes[:10], plain.boxes[:10], atol=2)
+    # What reaches beyond the canvas is cut at its border, so that suppression drops another one.
+    for box, score in zip(first.boxes[:10], first.scores[:10], strict=True):
+        (partner,) = np.flatnonzero(np.abs(plain.scores - score) < 1e-5)
+        np.testing.assert_allclose(box, plain.boxes[partner], atol=2)
     detector.look_at([[100, 40, 140, 60]])
     second = detector(frame)
     assert not np.allclose(second.boxes[:5], first.boxes[:5], atol=0.5)
