@@ -1,0 +1,437 @@
+// The exact inverse of a non-separable warp: lzu_export.warp.inverse.invert_tiles in single precision.
+//
+// The published code scatters from tiles to pixels, and the last write wins. Here each pixel looks for its tile, so that
+// nothing is written twice and the result is the same in every run. What makes the search short is done once per block of
+// pixels: it marks the tiles whose bounding box meets the block, and takes them 64 at a time, in order. For each of its
+// rows and columns of pixels it then knows, as 64 bits, which of them that row or column meets; a pixel visits the tiles
+// that both name, one or two as a rule.
+#pragma once
+
+#include "launch.h"
+#include "pair.h"
+
+namespace lzu
+{
+
+constexpr int kMAX_TILES = 65536;
+constexpr int kMAX_TILE_ROWS = 1024; // and columns
+
+// How far outside its tile, in tile sides, a solution may fall by rounding; float64's in invert_tiles is 1e-9. A point on a
+// seam must belong to some tile, and the tile it violates least wins, so that the size hardly matters inside the warp.
+constexpr float kTILE_TOLERANCE = 1e-4F;
+
+struct Point
+{
+    float x;
+    float y;
+};
+
+LZU_HD Point operator-(Point a, Point b)
+{
+    return {a.x - b.x, a.y - b.y};
+}
+
+LZU_HD float cross(Point a, Point b)
+{
+    return a.x * b.y - a.y * b.x;
+}
+
+struct Solution
+{
+    float u;
+    float v;
+    float violation; // 0 inside the tile; infinite where there is no solution
+};
+
+// By comparison instead of fminf and fmaxf, which a host's compiler calls as functions. What NaN gives does not matter:
+// a tile that holds one has no solution.
+LZU_HD float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+LZU_HD float smaller(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+struct Range
+{
+    float low;
+    float high;
+
+    LZU_HD static Range nothing()
+    {
+        return {3.402823466e38F, -3.402823466e38F};
+    }
+
+    LZU_HD void add(float value)
+    {
+        low = smaller(value, low);
+        high = larger(value, high);
+    }
+
+    // Wider by what the tolerance of a tile of this size may add, and by the rounding of positions.
+    LZU_HD Range withSlack() const
+    {
+        float const slack = 2.0F * kTILE_TOLERANCE * (high - low) + 9.5e-7F;
+        return {low - slack, high + slack};
+    }
+
+    LZU_HD bool meets(Range other) const
+    {
+        return low <= other.high && high >= other.low;
+    }
+
+    LZU_HD bool holds(float value) const
+    {
+        return low <= value && high >= value;
+    }
+};
+
+// The tile p = a + b u + c v + d u v on the unit square.
+struct Tile
+{
+    Point a;
+    Point b;
+    Point c;
+    Point d;
+
+    LZU_HD static Tile of(Point topLeft, Point topRight, Point bottomLeft, Point bottomRight)
+    {
+        Point const top = topRight - topLeft;
+        // By differences of neighbours, which are exact where a sum of four corners would round at their magnitude.
+        return {topLeft, top, bottomLeft - topLeft, (bottomRight - bottomLeft) - top};
+    }
+
+    // LZU eqs. (16) and (17). Both roots come without cancellation, and c0 / q stays exact as c2 goes to zero, where the
+    // tile is a parallelogram. `offset` is a minus the point.
+    LZU_HD Solution solve(Point offset) const
+    {
+        float const c0 = cross(b, offset);
+        float const c1 = cross(d, offset) + cross(b, c);
+        float const c2 = cross(d, c);
+        float const square = c1 * c1;
+        float const product = 4.0F * c2 * c0;
+        float const root = sqrtf(larger(square - product, 0.0F));
+        Solution best{0.0F, 0.0F, 3.402823466e38F};
+        // Below zero by more than rounding: the point lies beyond the fold of a folded tile.
+        if (square - product >= -1e-5F * (square + fabsf(product)))
+        {
+            float const q = -0.5F * (c1 + copysignf(root, c1));
+            better(best, offset, c0 / q);
+            if (best.violation > 0.0F)
+            {
+                better(best, offset, q / c2);
+            }
+        }
+        return best;
+    }
+
+private:
+    LZU_HD void better(Solution& best, Point offset, float v) const
+    {
+        Point const slope{b.x + d.x * v, b.y + d.y * v};
+        Point const rest{-(offset.x + c.x * v), -(offset.y + c.y * v)};
+        // Divided by whichever of x and y is the better conditioned.
+        float const u = fabsf(slope.x) >= fabsf(slope.y) ? rest.x / slope.x : rest.y / slope.y;
+        float const violation = larger(larger(larger(-u, u - 1.0F), larger(-v, v - 1.0F)), 0.0F);
+        if (isFinite(u + v) && violation < best.violation)
+        {
+            best = {u, v, violation};
+        }
+    }
+};
+
+LZU_HD float clampUnit(float value)
+{
+    return smaller(larger(value, 0.0F), 1.0F);
+}
+
+// SIDE: pixels of a block along each axis.
+template <int SIDE>
+struct InvertWarp
+{
+    static constexpr int kTHREADS = SIDE * SIDE < 256 ? SIDE * SIDE : 256;
+    static constexpr int kLISTED = 64;
+
+    struct Shared
+    {
+        uint32_t marked[kMAX_TILES / 32]; // bit t % 32 of word t / 32: tile t meets the block and is not yet listed
+        uint8_t rowMeets[kMAX_TILE_ROWS];
+        uint8_t columnMeets[kMAX_TILE_ROWS];
+        int cursor; // words of `marked` before it are empty
+        int count;  // of tiles listed
+        int tiles[kLISTED];
+        Range rangesX[kLISTED];
+        Range rangesY[kLISTED];
+        uint64_t byRow[SIDE]; // bit i: listed tile i meets this row of pixels
+        uint64_t byColumn[SIDE];
+        float violations[SIDE * SIDE];
+    };
+
+    float const* knots;
+    float* grid;
+    int rows; // of tiles
+    int columns;
+    int height; // of the grid
+    int width;
+    int blocksX;
+    int blocksY;
+    float outside;
+
+    // Phase 0 looks at whole rows and columns of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and
+    // columns of pixels, and visited, until none is left. `count` is written when tiles are listed and asked for later.
+    LZU_HD bool more(Shared const& shared, int phase) const
+    {
+        return phase < 3 || phase % 3 == 2 || shared.count > 0;
+    }
+
+    LZU_HD void run(Shared& shared, Place place, int phase) const
+    {
+        int const x0 = place.block % blocksX * SIDE;
+        int const y0 = place.block / blocksX % blocksY * SIDE;
+        int const image = place.block / blocksX / blocksY;
+        Point const* const plane = reinterpret_cast<Point const*>(knots)
+            + static_cast<int64_t>(image) * (rows + 1) * (columns + 1);
+        Point* const out = reinterpret_cast<Point*>(grid) + static_cast<int64_t>(image) * height * width;
+        if (phase == 0)
+        {
+            survey(shared, plane, y0, x0, place.thread);
+            clear(shared, out, y0, x0, place.thread);
+        }
+        else if (phase == 1)
+        {
+            mark(shared, plane, y0, x0, place.thread);
+        }
+        else if (phase % 3 == 2)
+        {
+            if (place.thread == 0)
+            {
+                list(shared, plane);
+            }
+        }
+        else if (phase % 3 == 0)
+        {
+            sort(shared, y0, x0, place.thread);
+        }
+        else
+        {
+            visit(shared, plane, out, y0, x0, place.thread);
+        }
+    }
+
+private:
+    // The centre of a pixel, -1 + 2 i / (n - 1); a single pixel sits at 0.
+    LZU_HD static Pair pixelAt(int i, int n)
+    {
+        if (n == 1)
+        {
+            return {0.0F, 0.0F};
+        }
+        return productOf(2.0F, static_cast<float>(i)) / static_cast<float>(n - 1) + -1.0F;
+    }
+
+    LZU_HD static Range blockRange(int first, int n)
+    {
+        int const last = first + SIDE < n ? first + SIDE - 1 : n - 1;
+        return {pixelAt(first, n).high, pixelAt(last, n).high};
+    }
+
+    LZU_HD int words() const
+    {
+        return ceilDiv(rows * columns, 32);
+    }
+
+    LZU_HD void clear(Shared& shared, Point* out, int y0, int x0, int thread) const
+    {
+        if (thread == 0)
+        {
+            shared.cursor = 0;
+        }
+        for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
+        {
+            int const x = x0 + i % SIDE;
+            int const y = y0 + i / SIDE;
+            shared.violations[i] = 3.402823466e38F;
+            if (x < width && y < height)
+            {
+                out[static_cast<int64_t>(y) * width + x] = {outside, outside};
+            }
+        }
+    }
+
+    LZU_HD void survey(Shared& shared, Point const* plane, int y0, int x0, int thread) const
+    {
+        Range const blockX = blockRange(x0, width);
+        Range const blockY = blockRange(y0, height);
+        for (int row = thread; row < rows; row += kTHREADS)
+        {
+            Range range = Range::nothing();
+            Point const* const knot = plane + row * (columns + 1);
+            for (int i = 0; i < 2 * (columns + 1); ++i)
+            {
+                range.add(knot[i].y);
+            }
+            shared.rowMeets[row] = range.withSlack().meets(blockY) ? 1 : 0;
+        }
+        for (int column = thread; column < columns; column += kTHREADS)
+        {
+            Range range = Range::nothing();
+            for (int row = 0; row <= rows; ++row)
+            {
+                Point const* const knot = plane + row * (columns + 1) + column;
+                range.add(knot[0].x);
+                range.add(knot[1].x);
+            }
+            shared.columnMeets[column] = range.withSlack().meets(blockX) ? 1 : 0;
+        }
+    }
+
+    LZU_HD Point const* cornerOf(Point const* plane, int tile) const
+    {
+        int const row = tile / columns;
+        return plane + row * (columns + 1) + (tile - row * columns);
+    }
+
+    LZU_HD Range rangeX(Point const* corner) const
+    {
+        Range range{corner[0].x, corner[0].x};
+        range.add(corner[1].x);
+        range.add(corner[columns + 1].x);
+        range.add(corner[columns + 2].x);
+        return range.withSlack();
+    }
+
+    LZU_HD Range rangeY(Point const* corner) const
+    {
+        Range range{corner[0].y, corner[0].y};
+        range.add(corner[1].y);
+        range.add(corner[columns + 1].y);
+        range.add(corner[columns + 2].y);
+        return range.withSlack();
+    }
+
+    // Each thread fills whole words, so no two write to one.
+    LZU_HD void mark(Shared& shared, Point const* plane, int y0, int x0, int thread) const
+    {
+        Range const blockX = blockRange(x0, width);
+        Range const blockY = blockRange(y0, height);
+        for (int word = thread; word < words(); word += kTHREADS)
+        {
+            uint32_t bits = 0;
+            int const end = rows * columns - 32 * word < 32 ? rows * columns - 32 * word : 32;
+            int row = 32 * word / columns;
+            int column = 32 * word - row * columns;
+            for (int bit = 0; bit < end; ++bit)
+            {
+                if (shared.rowMeets[row] != 0 && shared.columnMeets[column] != 0)
+                {
+                    Point const* const corner = plane + row * (columns + 1) + column;
+                    bool const meets = rangeX(corner).meets(blockX) && rangeY(corner).meets(blockY);
+                    bits |= meets ? 1U << static_cast<uint32_t>(bit) : 0U;
+                }
+                ++column;
+                if (column == columns)
+                {
+                    column = 0;
+                    ++row;
+                }
+            }
+            shared.marked[word] = bits;
+        }
+    }
+
+    LZU_HD static int lowestBit(uint64_t bits)
+    {
+#if defined(__CUDA_ARCH__)
+        return __ffsll(static_cast<long long>(bits)) - 1;
+#else
+        return __builtin_ctzll(bits);
+#endif
+    }
+
+    LZU_HD void list(Shared& shared, Point const* plane) const
+    {
+        int count = 0;
+        int word = shared.cursor;
+        while (word < words() && count < kLISTED)
+        {
+            uint32_t const bits = shared.marked[word];
+            if (bits == 0)
+            {
+                ++word;
+                continue;
+            }
+            int const tile = 32 * word + lowestBit(bits);
+            Point const* const corner = cornerOf(plane, tile);
+            shared.marked[word] = bits & (bits - 1);
+            shared.tiles[count] = tile;
+            shared.rangesX[count] = rangeX(corner);
+            shared.rangesY[count] = rangeY(corner);
+            ++count;
+        }
+        shared.cursor = word;
+        shared.count = count;
+    }
+
+    LZU_HD void sort(Shared& shared, int y0, int x0, int thread) const
+    {
+        for (int i = thread; i < 2 * SIDE; i += kTHREADS)
+        {
+            bool const isColumn = i < SIDE;
+            float const place
+                = isColumn ? pixelAt(x0 + i, width).high : pixelAt(y0 + i - SIDE, height).high;
+            Range const* const ranges = isColumn ? shared.rangesX : shared.rangesY;
+            uint64_t bits = 0;
+            for (int listed = 0; listed < shared.count; ++listed)
+            {
+                bits |= static_cast<uint64_t>(ranges[listed].holds(place) ? 1 : 0) << listed;
+            }
+            (isColumn ? shared.byColumn[i] : shared.byRow[i - SIDE]) = bits;
+        }
+    }
+
+    // The tile that the point violates least, the first of equals.
+    LZU_HD void visit(Shared& shared, Point const* plane, Point* out, int y0, int x0, int thread) const
+    {
+        for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
+        {
+            int const x = x0 + i % SIDE;
+            int const y = y0 + i / SIDE;
+            uint64_t bits = shared.byColumn[i % SIDE] & shared.byRow[i / SIDE];
+            if (x >= width || y >= height || bits == 0)
+            {
+                continue;
+            }
+            Pair const placeX = pixelAt(x, width);
+            Pair const placeY = pixelAt(y, height);
+            float violation = shared.violations[i];
+            for (; bits != 0 && violation > 0.0F; bits &= bits - 1)
+            {
+                int const tile = shared.tiles[lowestBit(bits)];
+                Point const* const corner = cornerOf(plane, tile);
+                Point const offset{-difference(placeX, corner->x), -difference(placeY, corner->y)};
+                Solution const found
+                    = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]).solve(offset);
+                if (found.violation <= kTILE_TOLERANCE && found.violation < violation)
+                {
+                    violation = found.violation;
+                    out[static_cast<int64_t>(y) * width + x] = onCanvas(tile, found);
+                }
+            }
+            shared.violations[i] = violation;
+        }
+    }
+
+    LZU_HD Point onCanvas(int tile, Solution const& found) const
+    {
+        int const row = tile / columns;
+        int const column = tile - row * columns;
+        float const x = static_cast<float>(column) + clampUnit(found.u);
+        float const y = static_cast<float>(row) + clampUnit(found.v);
+        return {2.0F * x / static_cast<float>(columns) - 1.0F, 2.0F * y / static_cast<float>(rows) - 1.0F};
+    }
+};
+
+} // namespace lzu

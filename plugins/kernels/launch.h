@@ -1,0 +1,86 @@
+// Runs a kernel on a CUDA device, or, compiled by a plain C++ compiler, block by block on the host.
+//
+// A kernel is a trivially copyable struct with
+//   kTHREADS                                   threads of a block,
+//   Shared                                     what the threads of a block share,
+//   bool more(Shared const&, int phase) const  whether there is a phase of this number,
+//   void run(Shared&, Place, int phase) const  one thread's part of a phase.
+// Between two phases all threads of a block meet, so a phase may read what earlier ones wrote to Shared. `more` may read
+// only what the phase asked about does not write. Phases keep the host's side down to two loops.
+#pragma once
+
+#include "portable.h"
+
+#if defined(__CUDACC_RTC__)
+#elif defined(__CUDACC__)
+#include <cuda_runtime.h>
+#else
+#include <memory>
+#include <type_traits>
+#endif
+
+namespace lzu
+{
+
+struct Place
+{
+    int block;
+    int thread;
+};
+
+#if defined(__CUDACC__)
+
+// At least 512 threads of a multiprocessor stay possible. Without the second bound the compiler chases a higher
+// occupancy and spills for it.
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kTHREADS, 512 / Kernel::kTHREADS) runKernel(const __grid_constant__ Kernel kernel)
+{
+    __shared__ typename Kernel::Shared shared;
+    Place const place{static_cast<int>(blockIdx.x), static_cast<int>(threadIdx.x)};
+    for (int phase = 0; kernel.more(shared, phase); ++phase)
+    {
+        kernel.run(shared, place, phase);
+        __syncthreads();
+    }
+}
+
+#endif
+
+#if defined(__CUDACC_RTC__)
+#elif defined(__CUDACC__)
+
+template <class Kernel>
+int launch(Kernel const& kernel, int blocks, void* stream)
+{
+    if (blocks > 0)
+    {
+        runKernel<Kernel><<<blocks, Kernel::kTHREADS, 0, static_cast<cudaStream_t>(stream)>>>(kernel);
+    }
+    return static_cast<int>(cudaGetLastError());
+}
+
+#else
+
+template <class Kernel>
+int launch(Kernel const& kernel, int blocks, void* /*stream*/)
+{
+    static_assert(std::is_trivially_copyable<typename Kernel::Shared>::value, "shared memory has no constructors");
+    auto const storage = std::make_unique<typename Kernel::Shared>();
+    for (int block = 0; block < blocks; ++block)
+    {
+        // A device leaves rubbish in shared memory; so does the host, where a test can see who reads it.
+        std::memset(static_cast<void*>(storage.get()), 0xA5, sizeof(typename Kernel::Shared));
+        for (int phase = 0; kernel.more(*storage, phase); ++phase)
+        {
+            for (int thread = 0; thread < Kernel::kTHREADS; ++thread)
+            {
+                kernel.run(*storage, Place{block, thread}, phase);
+            }
+        }
+    }
+    return 0;
+}
+
+#endif
+
+} // namespace lzu

@@ -1,0 +1,60 @@
+// What lets one source serve three compilers: nvcc, NVRTC (no host headers) and a plain C++ compiler.
+#pragma once
+
+#if defined(__CUDACC_RTC__)
+using int8_t = signed char;
+using uint8_t = unsigned char;
+using uint16_t = unsigned short;
+using int32_t = int;
+using uint32_t = unsigned int;
+using int64_t = long long;
+using uint64_t = unsigned long long;
+#else
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#endif
+
+#if defined(__CUDACC__)
+#define LZU_HD __host__ __device__ __forceinline__
+#define LZU_PRAGMA(text) _Pragma(#text)
+#define LZU_UNROLL(n) LZU_PRAGMA(unroll n)
+#else
+#define LZU_HD inline
+#define LZU_UNROLL(n)
+#endif
+
+namespace lzu
+{
+
+// Knots closer than this count as this far apart; the same constant as lzu_export.warp.inverse.MIN_GAP.
+constexpr float kMIN_GAP = 1e-6F;
+
+LZU_HD int ceilDiv(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+LZU_HD int clampInt(int value, int low, int high)
+{
+    return value < low ? low : (value > high ? high : value);
+}
+
+// NaN compares false, so it is not finite either.
+LZU_HD bool isFinite(float value)
+{
+    return fabsf(value) <= 3.402823466e38F;
+}
+
+// Products that no compiler may contract into a fused multiply-add: their rounding is part of a contract.
+LZU_HD float productRounded(float a, float b)
+{
+#if defined(__CUDA_ARCH__)
+    return __fmul_rn(a, b);
+#else
+    volatile float product = a * b; // also holds where -ffp-contract=off was forgotten
+    return product;
+#endif
+}
+
+} // namespace lzu

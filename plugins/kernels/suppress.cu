@@ -1,0 +1,59 @@
+// Launcher of the suppression. A plain C++ compiler makes the host build of this file.
+#include "lzu_kernels.h"
+#include "suppress.h"
+
+namespace
+{
+
+constexpr size_t kBYTES_PER_CANDIDATE = sizeof(lzu::BoxEdges) + sizeof(float) + 2 * sizeof(int);
+
+} // namespace
+
+extern "C" size_t lzu_suppress_workspace(int32_t batch, int32_t candidates)
+{
+    return batch < 1 || candidates < 1 ? 0 : static_cast<size_t>(batch) * static_cast<size_t>(candidates)
+            * kBYTES_PER_CANDIDATE;
+}
+
+extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
+{
+    static_assert(lzu::kMAX_CANDIDATES == LZU_MOST_CANDIDATES, "the limit is stated twice");
+    if (call == nullptr || call->batch < 1 || call->candidates < 1 || call->candidates > LZU_MOST_CANDIDATES
+        || call->max_detections < 1 || (call->label_bytes != 4 && call->label_bytes != 8)
+        || call->workspace == nullptr)
+    {
+        return LZU_INVALID;
+    }
+    int64_t const total = static_cast<int64_t>(call->batch) * call->candidates;
+    lzu::Sorted sorted{};
+    sorted.boxes = static_cast<lzu::BoxEdges*>(call->workspace);
+    sorted.scores = reinterpret_cast<float*>(sorted.boxes + total);
+    sorted.labels = reinterpret_cast<int*>(sorted.scores + total);
+    sorted.sound = sorted.labels + total;
+
+    lzu::RankCandidates rank{};
+    rank.boxes = call->boxes;
+    rank.scores = call->scores;
+    rank.labels = call->labels;
+    rank.labelBytes = call->label_bytes;
+    rank.candidates = call->candidates;
+    rank.blocksPerImage = lzu::ceilDiv(call->candidates, lzu::RankCandidates::kTHREADS);
+    rank.scoreThreshold = call->score_threshold;
+    rank.sorted = sorted;
+    int const failed = lzu::launch(rank, rank.blocksPerImage * call->batch, stream);
+    if (failed != 0)
+    {
+        return failed;
+    }
+
+    lzu::KeepBoxes keep{};
+    keep.sorted = sorted;
+    keep.candidates = call->candidates;
+    keep.maxDetections = call->max_detections;
+    keep.iouThreshold = call->iou_threshold;
+    keep.keptBoxes = call->kept_boxes;
+    keep.keptScores = call->kept_scores;
+    keep.keptLabels = call->kept_labels;
+    keep.keptCount = call->kept_count;
+    return lzu::launch(keep, call->batch, stream);
+}

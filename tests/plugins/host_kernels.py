@@ -1,0 +1,233 @@
+"""The kernels' C interface in a build by the system's C++ compiler, for comparison with NumPy."""
+
+import ctypes as c
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+KERNELS = Path(__file__).parents[2] / "plugins" / "kernels"
+SOURCES = sorted(KERNELS.glob("*.cu"))
+FLAGS = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=off"]
+
+F32, F16, HWC8, CHW4, CHW32 = range(5)
+INVALID = -1
+BGR, RGB, NV12 = range(3)
+Array = NDArray[Any]
+
+
+def compiler() -> str:
+    """Return the C++ compiler, or skip the test."""
+    found = shutil.which("g++")
+    if found is None:
+        pytest.skip("no g++: the kernels' host build needs one")
+    return found
+
+
+@functools.cache
+def build_directory() -> Path:
+    """Return a directory for this test process's builds; the system clears its temporary files."""
+    return Path(tempfile.mkdtemp(prefix="lzu-kernels-"))
+
+
+@functools.cache
+def library() -> c.CDLL:
+    """Build and load the host build, once a process."""
+    target = build_directory() / "liblzu_kernels_host.so"
+    command = [compiler(), *FLAGS, "-fPIC", "-shared", "-o", str(target)]
+    for source in SOURCES:
+        command += ["-x", "c++", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = c.CDLL(str(target))
+    loaded.lzu_suppress_workspace.restype = c.c_size_t
+    return loaded
+
+
+class Level(c.Structure):
+    """LzuLevel."""
+
+    _fields_ = (
+        ("input", c.c_void_p),
+        ("output", c.c_void_p),
+        *((name, c.c_int32) for name in ("channels", "height", "width", "upscale")),
+        *((name, c.c_float) for name in ("scale_y", "offset_y", "scale_x", "offset_x")),
+    )
+
+
+class Unzoom(c.Structure):
+    """LzuUnzoom."""
+
+    _fields_ = (
+        ("levels", Level * 8),
+        *((name, c.c_int32) for name in ("level_count", "batch", "format", "tactic")),
+        ("knots_x", c.c_void_p),
+        ("knots_y", c.c_void_p),
+        *((name, c.c_int32) for name in ("knot_count_x", "knot_count_y", "shared_knots")),
+    )
+
+
+class Zoom(c.Structure):
+    """LzuZoom."""
+
+    _fields_ = (
+        ("input", c.c_void_p),
+        ("output", c.c_void_p),
+        *(
+            (name, c.c_int32)
+            for name in (
+                *("batch", "channels", "height", "width", "canvas_height", "canvas_width"),
+                *("pad_y", "pad_x", "format", "tactic"),
+            )
+        ),
+        ("knots_x", c.c_void_p),
+        ("knots_y", c.c_void_p),
+        *((name, c.c_int32) for name in ("knot_count_x", "knot_count_y", "shared_knots")),
+    )
+
+
+class Camera(c.Structure):
+    """LzuCamera."""
+
+    _fields_ = (
+        ("pixels", c.c_void_p),
+        ("chroma", c.c_void_p),
+        *(
+            (name, c.c_int32)
+            for name in (
+                *("pitch", "pixel_format", "reduce", "height", "width"),
+                *("canvas_height", "canvas_width", "pad_y", "pad_x"),
+            )
+        ),
+        ("knots_x", c.c_void_p),
+        ("knots_y", c.c_void_p),
+        ("knot_count_x", c.c_int32),
+        ("knot_count_y", c.c_int32),
+        ("table_x", c.c_void_p),
+        ("table_y", c.c_void_p),
+        ("mean", c.c_float * 3),
+        ("std", c.c_float * 3),
+        ("rgb_output", c.c_int32),
+        ("format", c.c_int32),
+        ("output", c.c_void_p),
+    )
+
+
+class BoxKnots(c.Structure):
+    """LzuBoxKnots."""
+
+    _fields_ = (
+        *(
+            (name, c.c_void_p)
+            for name in (
+                *("boxes", "valid", "amplitude", "bandwidth"),
+                *("fixed_x", "fixed_y", "knots_x", "knots_y"),
+            )
+        ),
+        *(
+            (name, c.c_int32)
+            for name in (
+                *("batch", "box_count", "lattice_height", "lattice_width"),
+                *("source_height", "source_width"),
+            )
+        ),
+        *((name, c.c_float) for name in ("fwhm", "mix", "min_side")),
+    )
+
+
+class InvertWarp(c.Structure):
+    """LzuInvertWarp."""
+
+    _fields_ = (
+        ("knots", c.c_void_p),
+        ("grid", c.c_void_p),
+        *(
+            (name, c.c_int32)
+            for name in ("batch", "lattice_height", "lattice_width", "height", "width")
+        ),
+        ("outside", c.c_float),
+        ("tactic", c.c_int32),
+    )
+
+
+class Suppress(c.Structure):
+    """LzuSuppress."""
+
+    _fields_ = (
+        ("boxes", c.c_void_p),
+        ("scores", c.c_void_p),
+        ("labels", c.c_void_p),
+        *((name, c.c_int32) for name in ("label_bytes", "batch", "candidates", "max_detections")),
+        ("score_threshold", c.c_float),
+        ("iou_threshold", c.c_float),
+        *(
+            (name, c.c_void_p)
+            for name in (
+                *("workspace", "kept_boxes", "kept_scores"),
+                *("kept_labels", "kept_count"),
+            )
+        ),
+    )
+
+
+def address(array: Array | None) -> int | None:
+    """Return the address of a contiguous array; NumPy aligns them to 16 bytes."""
+    if array is None:
+        return None
+    assert array.flags.c_contiguous
+    assert array.ctypes.data % 16 == 0
+    return array.ctypes.data
+
+
+def run(name: str, call: c.Structure) -> int:
+    """Call a launcher by name and return its code."""
+    return int(getattr(library(), name)(c.byref(call), None))
+
+
+def aligned(shape: tuple[int, ...], dtype: Any, fill: float = 0) -> Array:
+    """Return a new array that starts at a multiple of 16 bytes, as device buffers do."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(count + 16, np.uint8)
+    start = -raw.ctypes.data % 16
+    array = raw[start : start + count].view(dtype).reshape(shape)
+    array[...] = fill
+    return array
+
+
+def packed(tensor: Array, layout: int) -> Array:
+    """Lay a B x C x H x W tensor out in a memory format; padded lanes hold rubbish."""
+    batch, channels, height, width = tensor.shape
+    if layout in (F32, F16):
+        out = aligned(tensor.shape, np.float32 if layout == F32 else np.float16)
+        out[...] = tensor
+        return out
+    lanes = {HWC8: 8, CHW4: 4, CHW32: 32}[layout]
+    groups = -(-channels // lanes)
+    dtype, rubbish = (np.float16, np.nan) if layout == HWC8 else (np.int8, 99)
+    full = np.full((batch, groups * lanes, height, width), rubbish, dtype)
+    full[:, :channels] = tensor
+    if layout == HWC8:
+        moved = full.transpose(0, 2, 3, 1)
+    else:
+        moved = full.reshape(batch, groups, lanes, height, width).transpose(0, 1, 3, 4, 2)
+    out = aligned(moved.shape, dtype)
+    out[...] = moved
+    return out
+
+
+def unpacked(memory: Array, layout: int, channels: int) -> tuple[Array, Array]:
+    """Return the B x C x H x W tensor, and the padded lanes, of a memory format."""
+    if layout in (F32, F16):
+        return memory, memory[:, :0]
+    if layout == HWC8:
+        full = memory.transpose(0, 3, 1, 2)
+    else:
+        batch, groups, height, width, lanes = memory.shape
+        full = memory.transpose(0, 1, 4, 2, 3).reshape(batch, groups * lanes, height, width)
+    return full[:, :channels], full[:, channels:]

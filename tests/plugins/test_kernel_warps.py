@@ -1,0 +1,328 @@
+"""BoxKnots and InvertWarp, built for the host, against the float64 mathematics."""
+
+import time
+
+import numpy as np
+import pytest
+from host_kernels import INVALID, Array, BoxKnots, InvertWarp, address, aligned, library, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lzu_export.warp.forward import forward_points, nonseparable_forward_grid, pixel_centres
+from lzu_export.warp.inverse import MIN_GAP, invert_tiles
+from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
+from lzu_export.warp.saliency import box_marginals, box_saliency, mix
+
+LATTICE = (31, 51)
+SOURCE = (1200, 1920)
+
+
+def box_knots(boxes, valid=None, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
+    """Run the kernel on B x N x 4 boxes; return knots_x (B, w) and knots_y (B, h)."""
+    given_boxes = np.asarray(boxes, np.float32)
+    batch, count = given_boxes.shape[:2]
+    memory = aligned((batch, max(count, 1), 4), np.float32)
+    memory[:, :count] = given_boxes
+    flags = aligned((batch, max(count, 1)), np.float32)
+    flags[:, :count] = 1 if valid is None else valid
+    if fixed is None:
+        fixed = [np.full(n, 1 / n) for n in (lattice[1], lattice[0])]
+    fixed_x, fixed_y = (np.asarray(f, np.float32) for f in fixed)
+    numbers = np.array([a], np.float32), np.array([b], np.float32)
+    x, y = (aligned((batch, n), np.float32, 77) for n in (lattice[1], lattice[0]))
+    call = BoxKnots(
+        address(memory), address(flags), numbers[0].ctypes.data, numbers[1].ctypes.data,
+        fixed_x.ctypes.data, fixed_y.ctypes.data, address(x), address(y),
+        batch, count, *lattice, *SOURCE, fwhm, mixed, 1.0,
+    )  # fmt: skip
+    assert run("lzu_box_knots", call) == 0
+    return x, y
+
+
+def expected_knots(boxes, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
+    adaptive = box_marginals(boxes, SOURCE, lattice, amplitude=a, bandwidth=b)
+    if fixed is not None:
+        adaptive = [mix(f, s, mixed) for f, s in zip(fixed, adaptive, strict=True)]
+    return separable_knots_from_marginals(*adaptive, fwhm)
+
+
+def random_boxes(rng: np.random.Generator, count: int) -> Array:
+    centre = rng.uniform(0, 1, (count, 2)) * (SOURCE[1], SOURCE[0])
+    size = rng.exponential(60, (count, 2)) + 4
+    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+
+
+def check_knots(knots: Array) -> None:
+    assert (knots[:, 0] == -1).all()
+    assert (knots[:, -1] == 1).all()
+    assert (np.diff(knots, axis=1) >= np.float32(MIN_GAP)).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 1000])
+@pytest.mark.parametrize("lattice", [LATTICE, (27, 48), (45, 45), (5, 90)])
+def test_box_knots_equal_the_mathematics(count, lattice):
+    rng = np.random.default_rng(count)
+    boxes = np.stack([random_boxes(rng, count) for _ in range(2)])
+    for fwhm in (4, 10, 22.5):
+        x, y = box_knots(boxes, lattice=lattice, fwhm=fwhm)
+        for b in range(2):
+            truth = expected_knots(boxes[b], lattice=lattice, fwhm=fwhm)
+            np.testing.assert_allclose(x[b], truth[0], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(y[b], truth[1], rtol=0, atol=1e-5)
+        check_knots(x)
+        check_knots(y)
+
+
+def test_mixture_amplitude_and_bandwidth():
+    rng = np.random.default_rng(1)
+    boxes = random_boxes(rng, 20)
+    fixed = [rng.uniform(0.2, 1, n) for n in (51, 31)]
+    fixed = [f / f.sum() for f in fixed]
+    for mixed, a, b in ((0.5, 1, 64), (0.0, 1, 64), (0.25, 3.0, 7.5), (1.0, 0.1, 900.0)):
+        x, y = box_knots(boxes[None], mixed=mixed, fixed=fixed, a=a, b=b)
+        truth = expected_knots(boxes, mixed=mixed, fixed=fixed, a=a, b=b)
+        np.testing.assert_allclose(x[0], truth[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(y[0], truth[1], rtol=0, atol=1e-5)
+
+
+def test_nothing_valid_is_the_identity_warp():
+    rng = np.random.default_rng(2)
+    for boxes, valid in (
+        (np.zeros((1, 0, 4)), None),
+        (random_boxes(rng, 9)[None], 0),
+        (np.full((1, 4, 4), np.nan), None),
+    ):
+        x, y = box_knots(boxes, valid)
+        np.testing.assert_allclose(x[0], np.linspace(-1, 1, 51), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(y[0], np.linspace(-1, 1, 31), rtol=0, atol=1e-6)
+
+
+def test_only_valid_finite_boxes_count():
+    rng = np.random.default_rng(3)
+    boxes = random_boxes(rng, 12)
+    valid = np.ones(12)
+    valid[[1, 5]] = 0
+    boxes[2, 1], boxes[7, 3], boxes[8, 0] = np.nan, np.inf, -np.inf
+    x, y = box_knots(boxes[None], valid)
+    truth = expected_knots(boxes[[0, 3, 4, 6, 9, 10, 11]])
+    np.testing.assert_allclose(x[0], truth[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(y[0], truth[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [100, 100, 100, 100],
+        [500, 400, 300, 200],
+        [-900, -900, -800, -850],
+        [1e5, 1e5, 1e6, 1e6],
+        [0, 0, 1920, 1200],
+        [1e30, 0, 3e30, 5],
+        [-3e38, -3e38, 3e38, 3e38],
+    ],
+)
+def test_extreme_boxes(box):
+    x, y = box_knots([[box]])
+    check_knots(x)
+    check_knots(y)
+    truth = expected_knots(np.array([box], np.float32))
+    np.testing.assert_allclose(x[0], truth[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(y[0], truth[1], rtol=0, atol=1e-5)
+
+
+@given(
+    boxes=st.lists(
+        st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4), min_size=0, max_size=12
+    ),
+    a=st.floats(0, 50, width=32),
+    b=st.floats(0.125, 1e4, width=32),
+    fwhm=st.floats(0.5, 60, width=32),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_boxes_give_knots_that_can_be_inverted(boxes, a, b, fwhm):
+    x, y = box_knots(np.reshape(boxes, (1, -1, 4)), a=a, b=b, fwhm=fwhm)
+    check_knots(x)
+    check_knots(y)
+
+
+def test_merged_knots_are_pushed_apart():
+    fixed = [np.zeros(51), np.zeros(31)]
+    fixed[0][[20, 40]] = 0.5  # everything between falls on two points
+    fixed[1][3] = 1
+    x, y = box_knots(np.zeros((1, 0, 4)), mixed=0.0, fixed=fixed, fwhm=2.0)
+    check_knots(x)
+    check_knots(y)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -1.0])
+def test_unusable_learned_numbers_give_the_identity_warp(number):
+    boxes = random_boxes(np.random.default_rng(1), 4)[None]
+    for name in ("a", "b"):
+        x, _ = box_knots(boxes, **{name: number})
+        np.testing.assert_allclose(x[0], np.linspace(-1, 1, 51), rtol=0, atol=1e-6)
+
+
+# --- InvertWarp -----------------------------------------------------------------------------------
+
+
+def invert(knots: Array, size: tuple[int, int], outside: float = 9.0, tactic: int = 0) -> Array:
+    memory = aligned(knots.shape, np.float32)
+    memory[...] = knots
+    grid = aligned((len(knots), *size, 2), np.float32, 77)
+    call = InvertWarp(
+        address(memory), address(grid), len(knots), *knots.shape[1:3], *size, outside, tactic
+    )
+    assert run("lzu_invert_warp", call) == 0
+    return grid
+
+
+def centres(size: tuple[int, int]) -> Array:
+    return np.stack(np.meshgrid(pixel_centres(size[1]), pixel_centres(size[0])), axis=-1)
+
+
+def random_warp(seed: int, lattice=LATTICE, fwhm=10.0) -> Array:
+    rng = np.random.default_rng(seed)
+    return nonseparable_knots(rng.uniform(0.1, 1, lattice) ** 2, fwhm).astype(np.float32)
+
+
+@pytest.mark.parametrize("tactic", [0, 1, 2])
+@pytest.mark.parametrize("lattice", [LATTICE, (2, 2), (3, 40), (45, 45)])
+@pytest.mark.parametrize("size", [(75, 120), (38, 60), (1, 1), (1, 7), (33, 2)])
+def test_inverse_of_random_warps(tactic, lattice, size):
+    knots = np.stack([random_warp(seed, lattice) for seed in range(2)])
+    grid = invert(knots, size, tactic=tactic)
+    for b in range(2):
+        truth = invert_tiles(knots[b], centres(size), outside=9.0)
+        np.testing.assert_allclose(grid[b], truth, rtol=0, atol=1e-5)
+
+
+def test_identity_and_parallelograms_have_no_case_of_their_own():
+    identity = centres(LATTICE).astype(np.float32)
+    grid = invert(identity[None], (75, 120))
+    np.testing.assert_allclose(grid[0], centres((75, 120)), rtol=0, atol=1e-6)
+
+
+def test_points_outside_the_warp():
+    knots = (random_warp(4) * 0.7 + 0.05).astype(np.float32)
+    size = (75, 120)
+    grid = invert(knots[None], size)
+    truth = invert_tiles(knots, centres(size), outside=9.0)
+    np.testing.assert_allclose(grid[0], truth, rtol=0, atol=1e-5)
+    assert (grid == 9).any()
+
+
+def test_points_on_seams_have_a_tile():
+    # Canvas points of the lattice itself: every pixel lies on a corner of up to four tiles.
+    identity = centres((31, 51)).astype(np.float32)
+    grid = invert(identity[None], (61, 101))
+    np.testing.assert_allclose(grid[0], centres((61, 101)), rtol=0, atol=1e-6)
+    sheared = identity + 0.02 * np.sin(7 * identity[..., ::-1]).astype(np.float32)
+    sheared[[0, -1]], sheared[:, [0, -1]] = identity[[0, -1]], identity[:, [0, -1]]
+    assert (invert(sheared[None], (61, 101)) != 9).all()
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 22.0])
+@pytest.mark.parametrize("contrast", [1e3, 1e6])
+def test_extreme_warps(fwhm, contrast):
+    rng = np.random.default_rng(6)
+    saliency = contrast ** rng.uniform(0, 1, LATTICE)
+    knots = nonseparable_knots(saliency, fwhm).astype(np.float32)
+    size = (75, 120)
+    grid = invert(knots[None], size)[0]
+    truth = invert_tiles(knots, centres(size), outside=9.0)
+    assert ((grid == 9) == (truth == 9)).all()
+    inside = grid[..., 0] != 9
+    # Where tiles are thin the inverse is steep; its forward must still be the point.
+    back = forward_points(knots, grid[inside])
+    close = np.abs(grid - truth)[inside].max(axis=-1) < 1e-5
+    found = np.abs(back - centres(size)[inside]).max(axis=-1) < 1e-5
+    assert (close | found).all()
+    assert close.mean() > 0.98
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_knots_are_outside(bad):
+    knots = random_warp(1)
+    knots[3:6, 5:9] = bad
+    grid = invert(knots[None], (75, 120))
+    assert np.isfinite(grid).all()
+    assert (np.abs(grid) <= 9).all()
+
+
+def test_two_runs_are_equal():
+    knots = random_warp(2)[None]
+    assert (invert(knots, (75, 120)) == invert(knots, (75, 120))).all()
+    for tactic in (1, 2):
+        assert (invert(knots, (75, 120)) == invert(knots, (75, 120), tactic=tactic)).all()
+
+
+def algorithm_1(knots: Array, size: tuple[int, int]) -> Array:
+    """Invert a warp by the paper's Algorithm 1 (A.2), vectorised over tiles and candidates.
+
+    Every tile is tried on every pixel offset that any tile needs, and valid ones are scattered.
+    """
+    height, width = size
+    pixels = (knots + 1) / 2 * np.array([width - 1, height - 1])
+    corners = pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, :-1], pixels[1:, 1:]
+    p00, p01, p10, p11 = (corner.reshape(-1, 2) for corner in corners)
+    reference = np.floor(p00)
+    offsets = np.stack([p00, p01, p10, p11]) - reference
+    low, high = np.floor(offsets.min((0, 1))), np.ceil(offsets.max((0, 1)))
+    x, y = (np.arange(low[axis], high[axis] + 1) for axis in range(2))
+    candidates = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    point = reference[:, None] + candidates
+    b, c, d = p01 - p00, p10 - p00, p00 - p01 - p10 + p11
+    m = p00[:, None] - point
+
+    def cross(first, second):
+        return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+
+    c0, c1 = cross(b[:, None], m), cross(d[:, None], m) + cross(b, c)[:, None]
+    c2 = cross(d, c)[:, None]
+    inverse = np.full((height, width, 2), 2.0 * max(size))
+    tile = np.arange(len(p00))
+    columns = knots.shape[1] - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = np.sqrt(c1 * c1 - 4 * c2 * c0)
+        q = -0.5 * (c1 + np.copysign(root, c1))
+        for v in (q / c2, c0 / q):
+            u = -(m[..., 0] + c[:, None, 0] * v) / (b[:, None, 0] + d[:, None, 0] * v)
+            valid = (u >= -1e-8) & (u <= 1 + 1e-8) & (v >= 0) & (v <= 1)
+            valid &= (point >= 0).all(-1) & (point < (width, height)).all(-1)
+            which, where = np.nonzero(valid)
+            at = point[which, where].astype(int)
+            inverse[at[:, 1], at[:, 0], 0] = tile[which] % columns + u[which, where]
+            inverse[at[:, 1], at[:, 0], 1] = tile[which] // columns + v[which, where]
+    return inverse / (columns, knots.shape[0] - 1) * 2 - 1
+
+
+def fastest(function, repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_host_kernel_is_twenty_times_faster_than_algorithm_1():
+    boxes = random_boxes(np.random.default_rng(8), 30)
+    saliency = box_saliency(boxes, SOURCE, LATTICE)
+    knots, size = nonseparable_knots(saliency, 10.0).astype(np.float32), (75, 120)
+    reference = algorithm_1(knots.astype(np.float64), size)
+    grid = invert(knots[None], size, tactic=2)[0]
+    agree = np.abs(reference - grid).max(axis=-1) < 1e-4
+    assert agree.mean() > 0.95, "the reference loses seams, but is a reference"
+    slow = fastest(lambda: algorithm_1(knots.astype(np.float64), size), 3)
+    fast = fastest(lambda: invert(knots[None], size, tactic=2), 20)
+    print(f"Algorithm 1 in NumPy {slow * 1e3:.1f} ms, host kernel {fast * 1e3:.2f} ms")
+    assert slow > 20 * fast
+
+
+def test_invalid_calls_launch_nothing():
+    assert library().lzu_invert_warp(None, None) == INVALID
+    assert library().lzu_box_knots(None, None) == INVALID
+    grid = aligned((1, 4, 4, 2), np.float32)
+    for lattice, tactic in (((1, 5), 0), ((300, 300), 0), ((5, 5), 7)):
+        call = InvertWarp(address(grid), address(grid), 1, *lattice, 4, 4, 0.0, tactic)
+        assert run("lzu_invert_warp", call) == INVALID
