@@ -14,7 +14,7 @@ namespace lzu
 {
 
 constexpr int kMAX_TILES = 65536;
-constexpr int kMAX_TILE_ROWS = 1024; // and columns
+constexpr int kMAX_TILE_ROWS = 1024;
 
 // How far outside its tile, in tile sides, a solution may fall by rounding; float64's in invert_tiles is 1e-9. A point on a
 // seam must belong to some tile, and the tile it violates least wins, so that the size hardly matters inside the warp.
@@ -159,10 +159,12 @@ struct InvertWarp
     {
         uint32_t marked[kMAX_TILES / 32]; // bit t % 32 of word t / 32: tile t meets the block and is not yet listed
         uint8_t rowMeets[kMAX_TILE_ROWS];
-        uint8_t columnMeets[kMAX_TILE_ROWS];
         int cursor; // words of `marked` before it are empty
         int count;  // of tiles listed
-        int tiles[kLISTED];
+        int tileRows[kLISTED];
+        int tileColumns[kLISTED];
+        Pair rowPlaces[SIDE]; // where the block's pixels lie
+        Pair columnPlaces[SIDE];
         Range rangesX[kLISTED];
         Range rangesY[kLISTED];
         uint64_t byRow[SIDE]; // bit i: listed tile i meets this row of pixels
@@ -180,7 +182,7 @@ struct InvertWarp
     int blocksY;
     float outside;
 
-    // Phase 0 looks at whole rows and columns of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and
+    // Phase 0 looks at whole rows of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and
     // columns of pixels, and visited, until none is left. `count` is written when tiles are listed and asked for later.
     LZU_HD bool more(Shared const& shared, int phase) const
     {
@@ -197,7 +199,7 @@ struct InvertWarp
         Point* const out = reinterpret_cast<Point*>(grid) + static_cast<int64_t>(image) * height * width;
         if (phase == 0)
         {
-            survey(shared, plane, y0, x0, place.thread);
+            survey(shared, plane, y0, place.thread);
             clear(shared, out, y0, x0, place.thread);
         }
         else if (phase == 1)
@@ -213,7 +215,7 @@ struct InvertWarp
         }
         else if (phase % 3 == 0)
         {
-            sort(shared, y0, x0, place.thread);
+            sort(shared, place.thread);
         }
         else
         {
@@ -249,6 +251,11 @@ private:
         {
             shared.cursor = 0;
         }
+        for (int i = thread; i < SIDE; i += kTHREADS)
+        {
+            shared.rowPlaces[i] = pixelAt(y0 + i, height);
+            shared.columnPlaces[i] = pixelAt(x0 + i, width);
+        }
         for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
         {
             int const x = x0 + i % SIDE;
@@ -261,37 +268,29 @@ private:
         }
     }
 
-    LZU_HD void survey(Shared& shared, Point const* plane, int y0, int x0, int thread) const
+    LZU_HD void survey(Shared& shared, Point const* plane, int y0, int thread) const
     {
-        Range const blockX = blockRange(x0, width);
-        Range const blockY = blockRange(y0, height);
+        Range const block = blockRange(y0, height);
         for (int row = thread; row < rows; row += kTHREADS)
         {
-            Range range = Range::nothing();
+            // The two rows of knots apart: two shorter chains of comparisons.
+            Range above = Range::nothing();
+            Range below = Range::nothing();
             Point const* const knot = plane + row * (columns + 1);
-            for (int i = 0; i < 2 * (columns + 1); ++i)
+            for (int i = 0; i <= columns; ++i)
             {
-                range.add(knot[i].y);
+                above.add(knot[i].y);
+                below.add(knot[i + columns + 1].y);
             }
-            shared.rowMeets[row] = range.withSlack().meets(blockY) ? 1 : 0;
-        }
-        for (int column = thread; column < columns; column += kTHREADS)
-        {
-            Range range = Range::nothing();
-            for (int row = 0; row <= rows; ++row)
-            {
-                Point const* const knot = plane + row * (columns + 1) + column;
-                range.add(knot[0].x);
-                range.add(knot[1].x);
-            }
-            shared.columnMeets[column] = range.withSlack().meets(blockX) ? 1 : 0;
+            above.add(below.low);
+            above.add(below.high);
+            shared.rowMeets[row] = above.withSlack().meets(block) ? 1 : 0;
         }
     }
 
-    LZU_HD Point const* cornerOf(Point const* plane, int tile) const
+    LZU_HD Point const* cornerOf(Point const* plane, int row, int column) const
     {
-        int const row = tile / columns;
-        return plane + row * (columns + 1) + (tile - row * columns);
+        return plane + row * (columns + 1) + column;
     }
 
     LZU_HD Range rangeX(Point const* corner) const
@@ -325,9 +324,9 @@ private:
             int column = 32 * word - row * columns;
             for (int bit = 0; bit < end; ++bit)
             {
-                if (shared.rowMeets[row] != 0 && shared.columnMeets[column] != 0)
+                if (shared.rowMeets[row] != 0)
                 {
-                    Point const* const corner = plane + row * (columns + 1) + column;
+                    Point const* const corner = cornerOf(plane, row, column);
                     bool const meets = rangeX(corner).meets(blockX) && rangeY(corner).meets(blockY);
                     bits |= meets ? 1U << static_cast<uint32_t>(bit) : 0U;
                 }
@@ -364,9 +363,11 @@ private:
                 continue;
             }
             int const tile = 32 * word + lowestBit(bits);
-            Point const* const corner = cornerOf(plane, tile);
+            int const row = tile / columns;
+            Point const* const corner = cornerOf(plane, row, tile - row * columns);
             shared.marked[word] = bits & (bits - 1);
-            shared.tiles[count] = tile;
+            shared.tileRows[count] = row;
+            shared.tileColumns[count] = tile - row * columns;
             shared.rangesX[count] = rangeX(corner);
             shared.rangesY[count] = rangeY(corner);
             ++count;
@@ -375,13 +376,12 @@ private:
         shared.count = count;
     }
 
-    LZU_HD void sort(Shared& shared, int y0, int x0, int thread) const
+    LZU_HD static void sort(Shared& shared, int thread)
     {
         for (int i = thread; i < 2 * SIDE; i += kTHREADS)
         {
             bool const isColumn = i < SIDE;
-            float const place
-                = isColumn ? pixelAt(x0 + i, width).high : pixelAt(y0 + i - SIDE, height).high;
+            float const place = isColumn ? shared.columnPlaces[i].high : shared.rowPlaces[i - SIDE].high;
             Range const* const ranges = isColumn ? shared.rangesX : shared.rangesY;
             uint64_t bits = 0;
             for (int listed = 0; listed < shared.count; ++listed)
@@ -404,30 +404,30 @@ private:
             {
                 continue;
             }
-            Pair const placeX = pixelAt(x, width);
-            Pair const placeY = pixelAt(y, height);
+            Pair const placeX = shared.columnPlaces[i % SIDE];
+            Pair const placeY = shared.rowPlaces[i / SIDE];
             float violation = shared.violations[i];
             for (; bits != 0 && violation > 0.0F; bits &= bits - 1)
             {
-                int const tile = shared.tiles[lowestBit(bits)];
-                Point const* const corner = cornerOf(plane, tile);
+                int const listed = lowestBit(bits);
+                int const row = shared.tileRows[listed];
+                int const column = shared.tileColumns[listed];
+                Point const* const corner = cornerOf(plane, row, column);
                 Point const offset{-difference(placeX, corner->x), -difference(placeY, corner->y)};
                 Solution const found
                     = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]).solve(offset);
                 if (found.violation <= kTILE_TOLERANCE && found.violation < violation)
                 {
                     violation = found.violation;
-                    out[static_cast<int64_t>(y) * width + x] = onCanvas(tile, found);
+                    out[static_cast<int64_t>(y) * width + x] = onCanvas(row, column, found);
                 }
             }
             shared.violations[i] = violation;
         }
     }
 
-    LZU_HD Point onCanvas(int tile, Solution const& found) const
+    LZU_HD Point onCanvas(int row, int column, Solution const& found) const
     {
-        int const row = tile / columns;
-        int const column = tile - row * columns;
         float const x = static_cast<float>(column) + clampUnit(found.u);
         float const y = static_cast<float>(row) + clampUnit(found.v);
         return {2.0F * x / static_cast<float>(columns) - 1.0F, 2.0F * y / static_cast<float>(rows) - 1.0F};
