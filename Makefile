@@ -16,10 +16,10 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d plugins plugins-host test test-slow test-gpu lint format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make the virtual environment (VENV, PYTHON, EXTRAS)
 
@@ -70,6 +70,12 @@ train-seg: $(READY) ## train the demonstration models of segmentation
 
 train-det3d: $(READY) ## train the demonstration models of 3-D detection
 	@$(BIN)/python -m lzu_benchmarks.train.det3d --out lzu_export/demo/det3d
+
+plugins: ## CUDA kernels and TensorRT plugins (CUDA_HOME, TENSORRT_INCLUDE, ARCHS)
+	@$(MAKE) --no-print-directory -C plugins PYTHON=$(PYTHON) BUILD=$(abspath $(OUT))/plugins
+
+plugins-host: ## the same kernels for this processor: no GPU, no CUDA needed
+	@$(MAKE) --no-print-directory -C plugins host BUILD=$(abspath $(OUT))/plugins
 
 test: $(READY) ## lint, types and the fast tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/mypy

@@ -24,7 +24,7 @@ struct AxisMap
     int cells;      // input cells
     int mapped;     // output cells; those beyond are padding and sample nothing
     int inverse;    // 1: unzoom, by the inverse warp; 0: zoom, by the forward warp
-    float scale;    // unzoom only: label position of level cell i is scale * i + offset
+    float scale;    // unzoom only: label position of level cell i is scale * i + offset; 0: the warp does not move the axis
     float offset;
     int upscale; // unzoom only: output cells per level cell
 };
@@ -109,9 +109,11 @@ LZU_HD Pair invertInPieces(float const* knots, int knotCount, Pair v)
 
 LZU_HD Tap unzoomTap(AxisMap const& axis, float const* knots, int cell)
 {
-    if (axis.cells == 1)
+    if (axis.scale == 0.0F)
     {
-        return {0, 0, 1.0F, 0.0F}; // a single cell has one position, whatever the warp
+        int const steps = axis.mapped > 1 ? axis.mapped - 1 : 1;
+        Pair const even = productOf(static_cast<float>(axis.cells - 1), static_cast<float>(cell));
+        return tapAt(even / static_cast<float>(steps), axis.cells);
     }
     Pair const label = productOf(axis.scale, static_cast<float>(cell)) / static_cast<float>(axis.upscale) + axis.offset;
     Pair const place = invertInPieces(knots, axis.knotCount, label) * 2.0F;

@@ -10,6 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__GNUC__)
+#define LZU_API __attribute__((visibility("default")))
+#else
+#define LZU_API
+#endif
+
 #if defined(__cplusplus)
 extern "C" {
 #endif
@@ -31,7 +37,8 @@ enum LzuFormat
     LZU_I8_CHW32 = 4,
 };
 
-/* A level cell's label position is scale * i + offset, i its index; positions are in [-1, 1]. */
+/* A level cell's label position is scale * i + offset, i its index; positions are in [-1, 1]. A scale of 0 stands for an
+ * axis that the warp does not move: its output cells spread evenly from the first of its cells to the last. */
 struct LzuLevel
 {
     void const* input;
@@ -61,8 +68,8 @@ struct LzuUnzoom
 };
 
 /* Samples every level at the inverse of the warp; zeros outside. */
-int32_t lzu_unzoom(struct LzuUnzoom const* call, void* stream);
-int32_t lzu_unzoom_tactics(int32_t format);
+LZU_API int32_t lzu_unzoom(struct LzuUnzoom const* call, void* stream);
+LZU_API int32_t lzu_unzoom_tactics(int32_t format);
 
 struct LzuZoom
 {
@@ -85,9 +92,9 @@ struct LzuZoom
     int32_t shared_knots;
 };
 
-/* Samples an image at the forward warp. */
-int32_t lzu_zoom(struct LzuZoom const* call, void* stream);
-int32_t lzu_zoom_tactics(int32_t format);
+/* Samples images at the forward warp. */
+LZU_API int32_t lzu_zoom(struct LzuZoom const* call, void* stream);
+LZU_API int32_t lzu_zoom_tactics(int32_t format);
 
 enum LzuPixels
 {
@@ -124,7 +131,7 @@ struct LzuCamera
     void* output;       /* 3 x (canvas_height + pad_y) x (canvas_width + pad_x) */
 };
 
-int32_t lzu_zoom_camera(struct LzuCamera const* call, void* stream);
+LZU_API int32_t lzu_zoom_camera(struct LzuCamera const* call, void* stream);
 
 struct LzuBoxKnots
 {
@@ -147,7 +154,7 @@ struct LzuBoxKnots
     float min_side; /* pixels */
 };
 
-int32_t lzu_box_knots(struct LzuBoxKnots const* call, void* stream);
+LZU_API int32_t lzu_box_knots(struct LzuBoxKnots const* call, void* stream);
 
 struct LzuInvertWarp
 {
@@ -162,8 +169,8 @@ struct LzuInvertWarp
     int32_t tactic; /* 0 .. lzu_invert_warp_tactics() - 1 */
 };
 
-int32_t lzu_invert_warp(struct LzuInvertWarp const* call, void* stream);
-int32_t lzu_invert_warp_tactics(void);
+LZU_API int32_t lzu_invert_warp(struct LzuInvertWarp const* call, void* stream);
+LZU_API int32_t lzu_invert_warp_tactics(void);
 
 /* Suppression as lzu_export.runtime.postprocess.suppress defines it, batch images at once. */
 struct LzuSuppress
@@ -184,11 +191,11 @@ struct LzuSuppress
     int32_t* kept_count;  /* batch */
 };
 
-int32_t lzu_suppress(struct LzuSuppress const* call, void* stream);
-size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
+LZU_API int32_t lzu_suppress(struct LzuSuppress const* call, void* stream);
+LZU_API size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
 
 /* Major version of the CUDA runtime the library was compiled for, 0 for a host build. */
-int32_t lzu_cuda_major(void);
+LZU_API int32_t lzu_cuda_major(void);
 
 #if defined(__cplusplus)
 }

@@ -38,15 +38,15 @@ def smooth_knots(rng: np.random.Generator, count: int) -> Array:
 
 def axis_of(cells: int, stride: int, pixels: int) -> tuple[float, float]:
     """Return scale and offset of a level's cells in consistent geometry, as float32 numbers."""
-    return float(np.float32(2 * stride / (pixels - 1))), -1.0
+    return (float(np.float32(2 * stride / (pixels - 1))) if cells > 1 else 0.0), -1.0
 
 
 def axis_matrix(
     knots: Array, cells: int, scale: float, offset: float, upscale: int = 1
 ) -> Array:
     """Return the (out, in) float64 weights of the unzoom along one axis."""
-    if cells == 1:
-        return np.ones((upscale, 1))
+    if scale == 0:  # not moved by the warp
+        return axis_weights(np.linspace(-1, 1, cells * upscale), cells)
     scale, offset = np.float32(scale).astype(float), np.float32(offset).astype(float)
     label = scale * np.arange(cells * upscale) / upscale + offset
     pixel = (invert_axis(knots, label) - offset) / scale
@@ -159,6 +159,16 @@ def test_upscale(layout, upscale):
     for (tensor, _), level, axis in zip(outputs, levels, axes, strict=True):
         truth = expected(level, x, y, axis, upscale)
         np.testing.assert_allclose(tensor, truth, rtol=0, atol=STEPS[layout] * 4)
+
+
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_an_axis_that_the_warp_does_not_move(upscale):
+    level = np.random.default_rng(1).standard_normal((1, 2, 7, 5)).astype(np.float32)
+    x, y = [smooth_knots(np.random.default_rng(2), 9)], [np.array([-1, 0.9, 1], np.float32)]
+    axes = [((0.0, -1.0), axis_of(5, 16, 80))]
+    ((tensor, _),) = unzoom([level], x, y, upscale=upscale, axes=axes)
+    truth = expected(level, x, y, axes[0], upscale)
+    np.testing.assert_allclose(tensor, truth, rtol=0, atol=1e-5)
 
 
 def test_one_warp_for_a_batch():

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Finds the CUDA compiler and TensorRT's headers, or downloads them from the package index, and prints make variables.
+# Nothing is installed: what is downloaded lies in the build directory.
+#
+#   find_tools.sh BUILD_DIRECTORY > tools.mk
+#
+# CUDA_HOME and TENSORRT_INCLUDE, where set, are taken as they are. PYTHON is the interpreter whose pip downloads.
+set -eu
+
+build=$1
+python=${PYTHON:-python3}
+mkdir -p "$build"
+
+# Pinned together: with nvcc alone pinned, pip takes a newer ptxas back end, which refuses its output.
+cuda_packages='nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
+  nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85'
+# Carries NVIDIA's own headers of TensorRT 10.14 (Apache-2.0); the package itself is not used.
+header_package='kernel-lens==2.0.1'
+
+say() { printf '%s\n' "$*" >&2; }
+
+give_up() {
+  say "$1"
+  exit 2
+}
+
+# The directory that holds bin/nvcc, for an nvcc that may be a link or a wrapper script elsewhere.
+home_of() {
+  "$1" --dryrun --version 2>&1 | sed -n 's/^#\$ _HERE_=\(.*\)\/bin$/\1/p' | head -n 1
+  dirname "$(dirname "$(readlink -f "$1")")"
+}
+
+find_cuda() {
+  if [ -n "${CUDA_HOME:-}" ]; then
+    [ -x "$CUDA_HOME/bin/nvcc" ] || give_up "no bin/nvcc in CUDA_HOME=$CUDA_HOME; name the directory of a CUDA toolkit"
+    echo "$CUDA_HOME"
+    return
+  fi
+  for home in /usr/local/cuda $(command -v nvcc >/dev/null 2>&1 && home_of "$(command -v nvcc)") \
+      "$build"/cuda/nvidia/cu[0-9]*; do
+    if [ -x "$home/bin/nvcc" ]; then
+      echo "$home"
+      return
+    fi
+  done
+  say "no CUDA compiler on this machine: downloading one to $build/cuda (about 130 MB)"
+  # shellcheck disable=SC2086
+  "$python" -m pip install -q --no-deps --target "$build/cuda" $cuda_packages >&2 || \
+    give_up 'the CUDA compiler could not be downloaded; install a toolkit and name it: make plugins CUDA_HOME=DIR'
+  echo "$build"/cuda/nvidia/cu[0-9]*
+}
+
+find_headers() {
+  if [ -n "${TENSORRT_INCLUDE:-}" ]; then
+    [ -f "$TENSORRT_INCLUDE/NvInfer.h" ] || give_up "no NvInfer.h in TENSORRT_INCLUDE=$TENSORRT_INCLUDE"
+    echo "$TENSORRT_INCLUDE"
+    return
+  fi
+  for directory in "/usr/include/$(uname -m)-linux-gnu" /usr/include /usr/local/tensorrt/include \
+      /opt/tensorrt/include /usr/src/tensorrt/include "$build/headers/kernel_lens/include/tensorrt"; do
+    if [ -f "$directory/NvInfer.h" ]; then
+      echo "$directory"
+      return
+    fi
+  done
+  say "no TensorRT headers on this machine: downloading those of 10.14 to $build/headers"
+  "$python" -m pip download -q --no-deps --dest "$build/headers" "$header_package" >&2 || \
+    give_up 'the headers could not be downloaded; name a directory that has NvInfer.h: make plugins TENSORRT_INCLUDE=DIR'
+  "$python" -m zipfile -e "$build"/headers/kernel_lens-*.whl "$build/headers"
+  echo "$build/headers/kernel_lens/include/tensorrt"
+}
+
+cuda=$(find_cuda)
+headers=$(find_headers)
+for directory in "$cuda/lib64" "$cuda/lib" "$cuda/targets/$(uname -m)-linux/lib" "$cuda/targets/sbsa-linux/lib"; do
+  if [ -f "$directory/libcudart_static.a" ]; then
+    library=$directory
+    break
+  fi
+done
+[ -n "${library:-}" ] || give_up "no libcudart_static.a below $cuda; install the toolkit's runtime, too"
+
+# Those of the wanted architectures that this compiler knows, and PTX of the newest for cards to come.
+known=$("$cuda/bin/nvcc" --list-gpu-arch | sed -n 's/^compute_\([0-9]*\)$/\1/p')
+codes=
+for arch in ${ARCHS:-75 80 86 87 89 90 100 110 120 121}; do
+  if printf '%s\n' "$known" | grep -qx "$arch"; then
+    codes="$codes -gencode arch=compute_$arch,code=sm_$arch"
+    newest=$arch
+  fi
+done
+[ -n "$codes" ] || give_up "nvcc in $cuda knows none of the architectures ${ARCHS:-that are built for}"
+codes="$codes -gencode arch=compute_$newest,code=compute_$newest"
+
+cat <<MAKE
+FOUND_CUDA := $cuda
+FOUND_CUDA_LIBRARY := $library
+FOUND_TENSORRT_INCLUDE := $headers
+FOUND_CODES :=$codes
+MAKE

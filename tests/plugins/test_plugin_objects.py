@@ -1,0 +1,134 @@
+"""The plugins, created through the library's entry points on a machine without TensorRT.
+
+The kernels inside are the host build, so that layers are executed as well.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from host_kernels import SOURCES, build_directory
+from toolchain import INTERFACES, PLUGINS, build, include_flags
+
+# What TensorRT 10.3 declares and these sources may use; everything else of the namespace is refused.
+API_10_3 = {
+    *("AsciiChar", "DataType", "DimensionOperation", "Dims", "DimsExprs"),
+    *("DynamicPluginTensorDesc", "IDimensionExpr", "IExprBuilder", "ILogger", "ILoggerFinder"),
+    *("IPluginCapability", "IPluginCreatorInterface", "IPluginCreatorV3One"),
+    *("IPluginResourceContext", "IPluginV3", "IPluginV3OneBuild", "IPluginV3OneCore"),
+    *("IPluginV3OneRuntime", "PluginCapabilityType", "PluginField", "PluginFieldCollection"),
+    *("PluginFieldType", "PluginTensorDesc", "TensorFormat", "TensorRTPhase"),
+}
+ENUMERATORS_10_3 = {
+    "DataType": {"kFLOAT", "kHALF", "kINT8"},
+    "DimensionOperation": {"kPROD"},
+    "PluginCapabilityType": {"kCORE", "kBUILD", "kRUNTIME"},
+    "PluginFieldType": {"kFLOAT32", "kFLOAT64", "kINT32", "kINT64"},
+    "Severity": {"kERROR"},
+    "TensorFormat": {"kLINEAR", "kHWC8", "kCHW4", "kCHW32"},
+}
+# Members of the interfaces in 10.3's reference that these sources override or call.
+METHODS_10_3 = {
+    *("getCapabilityInterface", "clone", "getPluginName", "getPluginVersion", "getPluginNamespace"),
+    *("getNbTactics", "getValidTactics", "setTactic", "onShapeChange", "attachToContext"),
+    *("getFieldsToSerialize", "createPlugin", "getFieldNames", "getNbOutputs", "getOutputShapes"),
+    *("getOutputDataTypes", "supportsFormatCombination", "configurePlugin", "getTimingCacheID"),
+    "enqueue",
+}
+
+FLAGS = ("-O0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-deprecated-declarations")
+
+
+@pytest.fixture(scope="module")
+def library() -> Path:
+    """The plugin library with kernels for the host."""
+    # All in one unit: NVIDIA's headers are parsed once, which takes most of the time.
+    whole = build_directory() / "liblzu_plugins_host.cpp"
+    whole.write_text("".join(f'#include "{source}"\n' for source in (*INTERFACES, *SOURCES)))
+    target = whole.with_suffix(".so")
+    return build(target, [whole], *FLAGS, *include_flags(), "-shared", "-Wl,-z,defs")
+
+
+@pytest.fixture(scope="module")
+def report(library: Path) -> dict[str, Any]:
+    """What the C++ test program found; it fails by itself where a plugin misbehaves."""
+    program = build_directory() / "plugin_objects"
+    build(program, [Path(__file__).with_name("plugin_objects.cpp")], *FLAGS, *include_flags())
+    done = subprocess.run(
+        [program, library, "--run"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def contracts() -> dict[str, Any]:
+    loaded = (yaml.safe_load(p.read_text()) for p in PLUGINS.glob("*/*_PluginConfig.yaml"))
+    return {contract["name"]: contract for contract in loaded}
+
+
+@pytest.mark.parametrize("name", ["SeparableUnzoom", "SeparableZoom", "BoxKnots", "InvertWarp"])
+def test_the_library_keeps_its_contracts(report, name):
+    contract, said = contracts()[name], report[name]
+    assert (contract["namespace"], contract["version"]) == ("lzu", "1")
+    assert {k: v["type"] for k, v in contract["attributes"].items()} == said["attributes"]
+    fixed = [tensor.get("type") for tensor in (*contract["inputs"], *contract["outputs"])]
+    for combination in said["combinations"]:
+        first = combination[0]
+        assert first in contract["combinations"]
+        # The test's unzoom has two levels where the contract has one line for n.
+        wanted = []
+        for tensor in fixed:
+            copies = 2 if name == "SeparableUnzoom" and tensor is None else 1
+            wanted += [tensor or first] * copies
+        assert combination == wanted
+    assert sorted(c[0] for c in said["combinations"]) == sorted(contract["combinations"])
+
+
+def test_undefined_symbols(library):
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("no nm")
+    symbols = [nm, "-D", "--demangle", str(library)]
+    lines = subprocess.run(symbols, capture_output=True, text=True, check=True).stdout.splitlines()
+    undefined = [line for line in lines if " U " in line]
+    assert undefined
+    assert not [line for line in undefined if "nvinfer" in line or "PluginRegistry" in line]
+    exported = {line.split()[-1] for line in lines if " T " in line}
+    assert {"getCreators", "setLoggerFinder", "lzu_unzoom", "lzu_zoom_camera"} <= exported
+    assert not [name for name in exported if not name.startswith(("get", "set", "lzu_"))]
+
+
+def sources() -> str:
+    """Return the plugins' sources without comments and texts."""
+    text = "\n".join(p.read_text() for p in (*INTERFACES, *PLUGINS.glob("*/*plugin*.h")))
+    text += "\n".join(p.read_text() for p in PLUGINS.glob("common/*.h"))
+    return re.sub(r'//[^\n]*|"(?:[^"\\\n]|\\.)*"', "", text)
+
+
+def test_nothing_newer_than_tensorrt_10_3():
+    text = sources()
+    assert set(re.findall(r"nvinfer1::(\w+)", text)) - {"v_1_0"} <= API_10_3
+    capitalised = set(re.findall(r"\b(I[A-Z]\w+|Plugin[A-Z]\w+|Dims\w*|TensorRT\w+)\b", text))
+    own = {"InvertWarp", "InvertWarpPlugin"}
+    assert capitalised - own <= API_10_3
+    for enumeration, names in ENUMERATORS_10_3.items():
+        assert set(re.findall(rf"\b{enumeration}::(\w+)", text)) <= names
+    overridden = set(re.findall(r"(\w+)\([^;{}()]*(?:\([^()]*\)[^;{}()]*)*\)[\w\s]*override", text))
+    assert overridden - {"checkShapes"} <= METHODS_10_3
+    assert overridden >= {"enqueue", "getOutputShapes"}, "the pattern finds overrides"
+    assert not re.search(r"REGISTER_TENSORRT_PLUGIN|getPluginRegistry|V2", text)
+
+
+def test_every_plugin_has_a_readme_with_the_usual_headings():
+    headings = ["Description", "Structure", "Parameters", "Additional resources", "License"]
+    headings += ["Changelog", "Known issues"]
+    for contract in PLUGINS.glob("*/*_PluginConfig.yaml"):
+        text = (contract.parent / "README.md").read_text()
+        assert re.findall(r"^## (.+)$", text, re.M) == headings
+        attributes = yaml.safe_load(contract.read_text())["attributes"]
+        assert all(f"`{name}`" in text for name in attributes)
