@@ -34,10 +34,13 @@ LZU_HD Hat hatOfTable(float const* table, int mapped, int pixels, int cell)
 {
     Hat hat{0, -1, table[cell], table[mapped + cell], table[2 * mapped + cell], table[3 * mapped + cell]};
     // Written so that NaN sums nothing and no conversion to int overflows.
-    if (hat.support >= 1.0F && hat.support < 1e6F && hat.whole > -1e6F && hat.whole < 1e6F && hat.gain != 0.0F)
+    float const place = hat.whole + hat.share;
+    if (hat.support >= 1.0F && hat.support < 1e6F && place > -1e6F && place < 1e6F && hat.gain != 0.0F)
     {
-        hat.first = clampInt(static_cast<int>(ceilf(hat.whole + hat.share - hat.support)), 0, pixels);
-        hat.last = clampInt(static_cast<int>(floorf(hat.whole + hat.share + hat.support)), -1, pixels - 1);
+        // One float may be a little off the two: a pixel too many has weight 0, one too few would be missed.
+        float const reach = hat.support + 1e-3F;
+        hat.first = clampInt(static_cast<int>(ceilf(place - reach)), 0, pixels);
+        hat.last = clampInt(static_cast<int>(floorf(place + reach)), -1, pixels - 1);
     }
     return hat;
 }

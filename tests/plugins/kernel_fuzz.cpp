@@ -1,0 +1,361 @@
+// Calls every launcher of the host build with random, extreme and degenerate inputs, in buffers of exactly the right
+// size. Compiled with the address and undefined-behaviour sanitizers, which judge.
+//
+//   kernel_fuzz ROUNDS SEED
+#include "kernels/lzu_kernels.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+namespace
+{
+
+std::mt19937 gRandom;
+
+int pick(int low, int high)
+{
+    return std::uniform_int_distribution<int>(low, high)(gRandom);
+}
+
+bool chance(double share)
+{
+    return std::bernoulli_distribution(share)(gRandom);
+}
+
+float extreme()
+{
+    constexpr float kVALUES[] = {0.0F, -0.0F, 1.0F, -1.0F, 1e-45F, 1e-30F, 3e38F, -3e38F, 1e9F, -2e9F,
+        std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()};
+    return kVALUES[pick(0, static_cast<int>(sizeof kVALUES / sizeof kVALUES[0]) - 1)];
+}
+
+float number(float low, float high)
+{
+    return chance(0.02) ? extreme() : std::uniform_real_distribution<float>(low, high)(gRandom);
+}
+
+// Sorted, mostly: the kernels must survive knots of any kind.
+std::vector<float> knots(int batch, int count)
+{
+    std::vector<float> all;
+    bool const wild = chance(0.2);
+    for (int b = 0; b < batch; ++b)
+    {
+        float place = -1.0F;
+        for (int i = 0; i < count; ++i)
+        {
+            all.push_back(wild ? number(-2.0F, 2.0F) : place);
+            place += chance(0.2) ? 0.0F : number(0.0F, 4.0F / static_cast<float>(count));
+        }
+    }
+    return all;
+}
+
+// Heap memory of exactly so many bytes; malloc aligns it to 16, as much as the kernels need.
+class Buffer
+{
+public:
+    explicit Buffer(size_t bytes)
+        : mData(static_cast<unsigned char*>(std::malloc(bytes)))
+        , mBytes(bytes)
+    {
+        for (size_t i = 0; i < bytes; ++i)
+        {
+            mData.get()[i] = static_cast<unsigned char>(gRandom());
+        }
+    }
+
+    void* data()
+    {
+        return mData.get();
+    }
+
+    void fill(float low, float high)
+    {
+        for (size_t i = 0; i < mBytes / 4; ++i)
+        {
+            static_cast<float*>(data())[i] = number(low, high);
+        }
+    }
+
+private:
+    struct Free
+    {
+        void operator()(void* memory) const
+        {
+            std::free(memory);
+        }
+    };
+
+    std::unique_ptr<unsigned char, Free> mData;
+    size_t mBytes;
+};
+
+void expect(int code, char const* what)
+{
+    if (code != 0)
+    {
+        std::fprintf(stderr, "%s returned %d\n", what, code);
+        std::exit(1);
+    }
+}
+
+size_t levelBytes(int format, int batch, int channels, int cells)
+{
+    auto const size = static_cast<size_t>(batch) * static_cast<size_t>(cells);
+    auto const padded = [channels](int lanes) { return static_cast<size_t>((channels + lanes - 1) / lanes * lanes); };
+    switch (format)
+    {
+    case LZU_F32_LINEAR: return size * static_cast<size_t>(channels) * 4;
+    case LZU_F16_LINEAR: return size * static_cast<size_t>(channels) * 2;
+    case LZU_F16_HWC8: return size * padded(8) * 2;
+    case LZU_I8_CHW4: return size * padded(4);
+    default: return size * padded(32);
+    }
+}
+
+void fuzzUnzoom()
+{
+    LzuUnzoom call{};
+    std::vector<std::unique_ptr<Buffer>> buffers;
+    call.level_count = pick(1, LZU_MOST_LEVELS);
+    call.batch = pick(1, 3);
+    call.format = pick(LZU_F32_LINEAR, LZU_I8_CHW32);
+    call.tactic = pick(0, lzu_unzoom_tactics(call.format) - 1);
+    call.knot_count_x = pick(2, 60);
+    call.knot_count_y = pick(2, 60);
+    call.shared_knots = pick(0, 1);
+    auto const x = knots(call.batch, call.knot_count_x);
+    auto const y = knots(call.batch, call.knot_count_y);
+    call.knots_x = x.data();
+    call.knots_y = y.data();
+    for (int i = 0; i < call.level_count; ++i)
+    {
+        LzuLevel& level = call.levels[i];
+        level.channels = pick(1, 40);
+        level.height = pick(1, 40);
+        level.width = pick(1, 70);
+        level.upscale = pick(1, 3);
+        float* const numbers[] = {&level.scale_y, &level.offset_y, &level.scale_x, &level.offset_x};
+        for (float* const value : numbers)
+        {
+            *value = chance(0.1) ? 0.0F : number(-1.5F, 1.5F);
+        }
+        int const cells = level.height * level.width;
+        buffers.push_back(std::make_unique<Buffer>(levelBytes(call.format, call.batch, level.channels, cells)));
+        level.input = buffers.back()->data();
+        buffers.push_back(std::make_unique<Buffer>(
+            levelBytes(call.format, call.batch, level.channels, cells * level.upscale * level.upscale)));
+        level.output = buffers.back()->data();
+    }
+    expect(lzu_unzoom(&call, nullptr), "lzu_unzoom");
+}
+
+void fuzzZoom()
+{
+    LzuZoom call{};
+    call.batch = pick(1, 2);
+    call.channels = pick(1, 4);
+    call.height = pick(1, 60);
+    call.width = pick(1, 60);
+    call.canvas_height = pick(1, 40);
+    call.canvas_width = pick(1, 70);
+    call.pad_y = pick(0, 9);
+    call.pad_x = pick(0, 9);
+    call.format = pick(LZU_F32_LINEAR, LZU_F16_LINEAR);
+    call.tactic = pick(0, lzu_zoom_tactics(call.format) - 1);
+    call.knot_count_x = pick(2, 60);
+    call.knot_count_y = pick(2, 60);
+    auto const x = knots(call.batch, call.knot_count_x);
+    auto const y = knots(call.batch, call.knot_count_y);
+    call.knots_x = x.data();
+    call.knots_y = y.data();
+    Buffer input(levelBytes(call.format, call.batch, call.channels, call.height * call.width));
+    Buffer output(levelBytes(call.format, call.batch, call.channels,
+        (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
+    call.input = input.data();
+    call.output = output.data();
+    expect(lzu_zoom(&call, nullptr), "lzu_zoom");
+}
+
+void fuzzCamera()
+{
+    LzuCamera call{};
+    call.pixel_format = pick(LZU_BGR, LZU_NV12);
+    call.reduce = pick(1, 3);
+    call.height = pick(1, 40);
+    call.width = pick(1, 40);
+    int const rows = (call.height - 1) * call.reduce + 1;
+    int const columns = (call.width - 1) * call.reduce + 1;
+    bool const planar = call.pixel_format == LZU_NV12;
+    call.pitch = planar ? (columns + 1) / 2 * 2 + pick(0, 5) : 3 * columns + pick(0, 5);
+    // The last row ends with its last pixel: what follows belongs to nobody.
+    Buffer pixels(static_cast<size_t>(call.pitch * (rows - 1) + (planar ? columns : 3 * columns)));
+    Buffer chroma(static_cast<size_t>(call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
+    call.pixels = static_cast<uint8_t const*>(pixels.data());
+    call.chroma = planar ? static_cast<uint8_t const*>(chroma.data()) : nullptr;
+    call.canvas_height = pick(1, 40);
+    call.canvas_width = pick(1, 80);
+    call.pad_y = pick(0, 5);
+    call.pad_x = pick(0, 5);
+    call.knot_count_x = pick(2, 60);
+    call.knot_count_y = pick(2, 60);
+    auto const x = knots(1, call.knot_count_x);
+    auto const y = knots(1, call.knot_count_y);
+    Buffer tableX(static_cast<size_t>(16 * call.canvas_width));
+    Buffer tableY(static_cast<size_t>(16 * call.canvas_height));
+    tableX.fill(-5.0F, 45.0F);
+    tableY.fill(-5.0F, 45.0F);
+    if (chance(0.5))
+    {
+        call.knots_x = x.data();
+        call.knots_y = y.data();
+    }
+    else
+    {
+        call.table_x = static_cast<float const*>(tableX.data());
+        call.table_y = static_cast<float const*>(tableY.data());
+    }
+    for (int c = 0; c < 3; ++c)
+    {
+        call.mean[c] = 110.0F;
+        call.std[c] = 58.0F;
+    }
+    call.rgb_output = pick(0, 1);
+    call.format = pick(LZU_F32_LINEAR, LZU_F16_LINEAR);
+    Buffer output(levelBytes(call.format, 1, 3, (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
+    call.output = output.data();
+    expect(lzu_zoom_camera(&call, nullptr), "lzu_zoom_camera");
+}
+
+void fuzzBoxKnots()
+{
+    LzuBoxKnots call{};
+    call.batch = pick(1, 3);
+    call.box_count = chance(0.1) ? LZU_MOST_BOXES : pick(0, 60);
+    call.lattice_height = chance(0.1) ? LZU_MOST_LATTICE : pick(2, 40);
+    call.lattice_width = pick(2, 60);
+    call.source_height = pick(1, 4000);
+    call.source_width = pick(1, 4000);
+    call.fwhm = std::fabs(std::uniform_real_distribution<float>(0.1F, 40.0F)(gRandom));
+    call.mix = static_cast<float>(pick(0, 4)) / 4.0F;
+    call.min_side = 1.0F;
+    auto const boxes = static_cast<size_t>(call.batch * call.box_count);
+    auto const columns = static_cast<size_t>(call.lattice_width);
+    auto const rows = static_cast<size_t>(call.lattice_height);
+    auto const batch = static_cast<size_t>(call.batch);
+    Buffer edges(16 * boxes);
+    Buffer valid(4 * boxes);
+    Buffer fixedX(4 * columns);
+    Buffer fixedY(4 * rows);
+    Buffer knotsX(4 * columns * batch);
+    Buffer knotsY(4 * rows * batch);
+    edges.fill(-100.0F, 2000.0F);
+    valid.fill(0.0F, 1.5F);
+    fixedX.fill(0.0F, 0.1F);
+    fixedY.fill(0.0F, 0.1F);
+    float const amplitude = number(0.0F, 4.0F);
+    float const bandwidth = number(0.0F, 100.0F);
+    call.boxes = static_cast<float const*>(edges.data());
+    call.valid = static_cast<float const*>(valid.data());
+    call.amplitude = &amplitude;
+    call.bandwidth = &bandwidth;
+    call.fixed_x = static_cast<float const*>(fixedX.data());
+    call.fixed_y = static_cast<float const*>(fixedY.data());
+    call.knots_x = static_cast<float*>(knotsX.data());
+    call.knots_y = static_cast<float*>(knotsY.data());
+    expect(lzu_box_knots(&call, nullptr), "lzu_box_knots");
+    for (size_t i = 0; i < columns * batch; ++i)
+    {
+        if (!std::isfinite(call.knots_x[i]) || (i % columns != 0 && !(call.knots_x[i] - call.knots_x[i - 1] >= 1e-6F)))
+        {
+            std::fprintf(stderr, "knots that cannot be inverted\n");
+            std::exit(1);
+        }
+    }
+}
+
+void fuzzInvertWarp()
+{
+    LzuInvertWarp call{};
+    call.batch = pick(1, 2);
+    call.lattice_height = pick(2, 40);
+    call.lattice_width = pick(2, 60);
+    call.height = pick(1, 50);
+    call.width = pick(1, 70);
+    call.outside = 4.0F;
+    call.tactic = pick(0, lzu_invert_warp_tactics() - 1);
+    Buffer plane(static_cast<size_t>(8 * call.batch * call.lattice_height * call.lattice_width));
+    Buffer grid(static_cast<size_t>(8 * call.batch * call.height * call.width));
+    auto* const values = static_cast<float*>(plane.data());
+    float const jitter = number(0.0F, chance(0.5) ? 0.05F : 1.0F);
+    for (int i = 0; i < call.batch * call.lattice_height * call.lattice_width; ++i)
+    {
+        int const column = i % call.lattice_width;
+        int const row = i / call.lattice_width % call.lattice_height;
+        values[2 * i] = 2.0F * static_cast<float>(column) / static_cast<float>(call.lattice_width - 1) - 1.0F
+            + number(-1.0F, 1.0F) * jitter;
+        values[2 * i + 1] = 2.0F * static_cast<float>(row) / static_cast<float>(call.lattice_height - 1) - 1.0F
+            + number(-1.0F, 1.0F) * jitter;
+    }
+    call.knots = values;
+    call.grid = static_cast<float*>(grid.data());
+    expect(lzu_invert_warp(&call, nullptr), "lzu_invert_warp");
+}
+
+void fuzzSuppress()
+{
+    LzuSuppress call{};
+    call.batch = pick(1, 2);
+    call.candidates = chance(0.05) ? LZU_MOST_CANDIDATES : pick(1, 300);
+    call.max_detections = pick(1, 120);
+    call.label_bytes = pick(1, 2) * 4;
+    call.score_threshold = number(-0.5F, 1.0F);
+    call.iou_threshold = number(0.0F, 1.0F);
+    auto const total = static_cast<size_t>(call.batch * call.candidates);
+    auto const kept = static_cast<size_t>(call.batch * call.max_detections);
+    Buffer boxes(16 * total);
+    Buffer scores(4 * total);
+    Buffer labels(static_cast<size_t>(call.label_bytes) * total);
+    Buffer workspace(lzu_suppress_workspace(call.batch, call.candidates));
+    Buffer keptBoxes(16 * kept);
+    Buffer keptScores(4 * kept);
+    Buffer keptLabels(4 * kept);
+    Buffer keptCount(4 * static_cast<size_t>(call.batch));
+    boxes.fill(0.0F, 100.0F);
+    scores.fill(0.0F, 1.0F);
+    call.boxes = static_cast<float const*>(boxes.data());
+    call.scores = static_cast<float const*>(scores.data());
+    call.labels = labels.data();
+    call.workspace = workspace.data();
+    call.kept_boxes = static_cast<float*>(keptBoxes.data());
+    call.kept_scores = static_cast<float*>(keptScores.data());
+    call.kept_labels = static_cast<int32_t*>(keptLabels.data());
+    call.kept_count = static_cast<int32_t*>(keptCount.data());
+    expect(lzu_suppress(&call, nullptr), "lzu_suppress");
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    int const rounds = argc > 1 ? std::atoi(argv[1]) : 100;
+    gRandom.seed(static_cast<unsigned>(argc > 2 ? std::atoi(argv[2]) : 1));
+    for (int round = 0; round < rounds; ++round)
+    {
+        fuzzUnzoom();
+        fuzzZoom();
+        fuzzCamera();
+        fuzzBoxKnots();
+        fuzzInvertWarp();
+        fuzzSuppress();
+    }
+    std::printf("%d rounds\n", rounds);
+    return 0;
+}
