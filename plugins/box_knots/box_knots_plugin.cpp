@@ -50,13 +50,13 @@ BoxKnotsPlugin::BoxKnotsPlugin(Fields const& fields)
         if (side < 2 || side > LZU_MOST_LATTICE)
         {
             fields.refuse("lattice is " + std::to_string(mLattice[0]) + " x " + std::to_string(mLattice[1])
-                + "; give height and width of 2 to " + std::to_string(LZU_MOST_LATTICE));
+                          + "; give height and width of 2 to " + std::to_string(LZU_MOST_LATTICE));
         }
     }
     if (mSource[0] < 1 || mSource[1] < 1)
     {
         fields.refuse("source is " + std::to_string(mSource[0]) + " x " + std::to_string(mSource[1])
-            + "; give its height and width in pixels");
+                      + "; give its height and width in pixels");
     }
     if (!(mFwhm > 0.0F))
     {

@@ -14,7 +14,8 @@ using nvinfer1::PluginFieldType;
 Fields::Fields(char const* plugin, nvinfer1::PluginFieldCollection const* collection)
     : mPlugin(plugin)
 {
-    if (collection == nullptr || collection->nbFields < 0 || (collection->nbFields > 0 && collection->fields == nullptr))
+    if (collection == nullptr || collection->nbFields < 0
+        || (collection->nbFields > 0 && collection->fields == nullptr))
     {
         refuse("there is no collection of fields");
     }
@@ -95,7 +96,7 @@ std::vector<int32_t> Fields::ints(char const* name, size_t count) const
     if (static_cast<size_t>(field.length) != count)
     {
         refuse(std::string("field ") + name + " has " + std::to_string(field.length) + " values instead of "
-            + std::to_string(count));
+               + std::to_string(count));
     }
     std::vector<int32_t> values(count);
     for (size_t i = 0; i < count; ++i)

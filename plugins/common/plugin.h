@@ -5,8 +5,8 @@
 //   explicit Itself(Fields const&), which throws FieldError,
 //   static std::vector<PluginField> names(), its fields' names and types, and
 //   void save(FieldStore&) const, which writes every field.
-// Only what TensorRT 10.3 declares is used here and in the plugins, and only inline functions of its headers, so that the
-// library has no undefined TensorRT symbol.
+// Only what TensorRT 10.3 declares is used here and in the plugins, and only inline functions of its headers, so that
+// the library has no undefined TensorRT symbol.
 #pragma once
 
 #include "common/fields.h"

@@ -25,7 +25,7 @@ InvertWarpPlugin::InvertWarpPlugin(Fields const& fields)
     if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > 65535 || mSize[1] > 65535)
     {
         fields.refuse("size is " + std::to_string(mSize[0]) + " x " + std::to_string(mSize[1])
-            + "; give the grid's height and width, at least 1");
+                      + "; give the grid's height and width, at least 1");
     }
     mTimingCacheId = "size" + std::to_string(mSize[0]) + "x" + std::to_string(mSize[1]);
 }

@@ -24,7 +24,8 @@ struct AxisMap
     int cells;      // input cells
     int mapped;     // output cells; those beyond are padding and sample nothing
     int inverse;    // 1: unzoom, by the inverse warp; 0: zoom, by the forward warp
-    float scale;    // unzoom only: label position of level cell i is scale * i + offset; 0: the warp does not move the axis
+    float
+        scale; // unzoom only: label position of level cell i is scale * i + offset; 0: the warp does not move the axis
     float offset;
     int upscale; // unzoom only: output cells per level cell
 };

@@ -100,10 +100,9 @@ private:
     {
         int64_t const at = static_cast<int64_t>(place.block) * boxCount + box;
         float const* const edges = boxes + at * 4;
-        bool const finite
-            = isFinite(edges[0]) && isFinite(edges[1]) && isFinite(edges[2]) && isFinite(edges[3]);
+        bool const finite = isFinite(edges[0]) && isFinite(edges[1]) && isFinite(edges[2]) && isFinite(edges[3]);
         return valid[at] > 0.5F && finite && *amplitude >= 0.0F && isFinite(*amplitude) && *bandwidth > 0.0F
-            && isFinite(*bandwidth);
+               && isFinite(*bandwidth);
     }
 
     // exp(-d^2 / (2 bandwidth side)) at lattice point q of an axis whose points lie at 0 .. size inclusive.
@@ -200,8 +199,8 @@ private:
         }
     }
 
-    // The LZ sum with reflected saliency. Pairs of cells at the same distance are taken together: the Gaussian is even and
-    // the offset odd, so what is symmetric cancels before it is rounded.
+    // The LZ sum with reflected saliency. Pairs of cells at the same distance are taken together: the Gaussian is even
+    // and the offset odd, so what is symmetric cancels before it is rounded.
     LZU_HD float knot(float const* adaptive, float const* fixed, float sum, int j, int points) const
     {
         int const last = points - 1;
@@ -231,7 +230,8 @@ private:
         return fminf(fmaxf(value, -1.0F), 1.0F);
     }
 
-    // Pushes merged knots apart: the largest that any knot below asks for, but at most what leaves room for those above.
+    // Pushes merged knots apart: the largest that any knot below asks for, but at most what leaves room for those
+    // above.
     LZU_HD void separate(Shared& shared, Place place) const
     {
         for (int i = place.thread; i < width + height; i += kTHREADS)

@@ -10,17 +10,17 @@ using namespace lzu;
 bool isSound(LzuCamera const& call)
 {
     bool const pictured = call.pixels != nullptr && call.output != nullptr && call.height > 0 && call.width > 0
-        && call.reduce > 0 && call.pitch > 0 && call.canvas_height > 0 && call.canvas_width > 0 && call.pad_y >= 0
-        && call.pad_x >= 0 && call.height < (1 << 16) && call.width < (1 << 16);
+                          && call.reduce > 0 && call.pitch > 0 && call.canvas_height > 0 && call.canvas_width > 0
+                          && call.pad_y >= 0 && call.pad_x >= 0 && call.height < (1 << 16) && call.width < (1 << 16);
     bool const planar = call.pixel_format == LZU_NV12;
     bool const packed = call.pixel_format == LZU_BGR || call.pixel_format == LZU_RGB;
     bool const tabled = call.table_x != nullptr && call.table_y != nullptr;
-    bool const knotted = call.knots_x != nullptr && call.knots_y != nullptr && call.knot_count_x >= 2
-        && call.knot_count_y >= 2;
+    bool const knotted
+        = call.knots_x != nullptr && call.knots_y != nullptr && call.knot_count_x >= 2 && call.knot_count_y >= 2;
     bool const spread = call.std[0] > 0.0F && call.std[1] > 0.0F && call.std[2] > 0.0F;
     int64_t const reach = (static_cast<int64_t>(call.width) - 1) * call.reduce + 1;
-    return pictured && spread && (tabled || knotted) && ((packed && call.pitch >= 3 * reach)
-        || (planar && call.chroma != nullptr && call.pitch >= reach));
+    return pictured && spread && (tabled || knotted)
+           && ((packed && call.pitch >= 3 * reach) || (planar && call.chroma != nullptr && call.pitch >= reach));
 }
 
 template <class Out>

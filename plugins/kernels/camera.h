@@ -1,7 +1,7 @@
 // From a camera's bytes to a network's input in one pass: zoom, normalise, pad, order the channels.
 //
-// The result is that of lzu_export.runtime.preprocess.ZoomedInput: sums of weighted pixels, times 1 / std, minus mean / std
-// times the sum of the weights (less than 1 where the warp reaches beyond the picture), zeros in the padding.
+// The result is that of lzu_export.runtime.preprocess.ZoomedInput: sums of weighted pixels, times 1 / std, minus mean /
+// std times the sum of the weights (less than 1 where the warp reaches beyond the picture), zeros in the padding.
 #pragma once
 
 #include "axis.h"
@@ -92,7 +92,7 @@ struct CameraZoom
     uint8_t const* chroma; // null for packed pixels
     int pitch;
     int reduce;
-    int swap;        // the first byte of a pixel belongs to the last output channel
+    int swap;            // the first byte of a pixel belongs to the last output channel
     float const* tableX; // null: knots
     float const* tableY;
     AxisMap x;

@@ -1,10 +1,10 @@
 // The exact inverse of a non-separable warp: lzu_export.warp.inverse.invert_tiles in single precision.
 //
-// The published code scatters from tiles to pixels, and the last write wins. Here each pixel looks for its tile, so that
-// nothing is written twice and the result is the same in every run. What makes the search short is done once per block of
-// pixels: it marks the tiles whose bounding box meets the block, and takes them 64 at a time, in order. For each of its
-// rows and columns of pixels it then knows, as 64 bits, which of them that row or column meets; a pixel visits the tiles
-// that both name, one or two as a rule.
+// The published code scatters from tiles to pixels, and the last write wins. Here each pixel looks for its tile, so
+// that nothing is written twice and the result is the same in every run. What makes the search short is done once per
+// block of pixels: it marks the tiles whose bounding box meets the block, and takes them 64 at a time, in order. For
+// each of its rows and columns of pixels it then knows, as 64 bits, which of them that row or column meets; a pixel
+// visits the tiles that both name, one or two as a rule.
 #pragma once
 
 #include "launch.h"
@@ -16,8 +16,9 @@ namespace lzu
 constexpr int kMAX_TILES = 65536;
 constexpr int kMAX_TILE_ROWS = 1024;
 
-// How far outside its tile, in tile sides, a solution may fall by rounding; float64's in invert_tiles is 1e-9. A point on a
-// seam must belong to some tile, and the tile it violates least wins, so that the size hardly matters inside the warp.
+// How far outside its tile, in tile sides, a solution may fall by rounding; float64's in invert_tiles is 1e-9. A point
+// on a seam must belong to some tile, and the tile it violates least wins, so that the size hardly matters inside the
+// warp.
 constexpr float kTILE_TOLERANCE = 1e-4F;
 
 struct Point
@@ -104,8 +105,8 @@ struct Tile
         return {topLeft, top, bottomLeft - topLeft, (bottomRight - bottomLeft) - top};
     }
 
-    // LZU eqs. (16) and (17). Both roots come without cancellation, and c0 / q stays exact as c2 goes to zero, where the
-    // tile is a parallelogram. `offset` is a minus the point.
+    // LZU eqs. (16) and (17). Both roots come without cancellation, and c0 / q stays exact as c2 goes to zero, where
+    // the tile is a parallelogram. `offset` is a minus the point.
     LZU_HD Solution solve(Point offset) const
     {
         float const c0 = cross(b, offset);
@@ -194,8 +195,8 @@ struct InvertWarp
         int const x0 = place.block % blocksX * SIDE;
         int const y0 = place.block / blocksX % blocksY * SIDE;
         int const image = place.block / blocksX / blocksY;
-        Point const* const plane = reinterpret_cast<Point const*>(knots)
-            + static_cast<int64_t>(image) * (rows + 1) * (columns + 1);
+        Point const* const plane
+            = reinterpret_cast<Point const*>(knots) + static_cast<int64_t>(image) * (rows + 1) * (columns + 1);
         Point* const out = reinterpret_cast<Point*>(grid) + static_cast<int64_t>(image) * height * width;
         if (phase == 0)
         {

@@ -5,8 +5,8 @@
 //   Shared                                     what the threads of a block share,
 //   bool more(Shared const&, int phase) const  whether there is a phase of this number,
 //   void run(Shared&, Place, int phase) const  one thread's part of a phase.
-// Between two phases all threads of a block meet, so a phase may read what earlier ones wrote to Shared. `more` may read
-// only what the phase asked about does not write. Phases keep the host's side down to two loops.
+// Between two phases all threads of a block meet, so a phase may read what earlier ones wrote to Shared. `more` may
+// read only what the phase asked about does not write. Phases keep the host's side down to two loops.
 #pragma once
 
 #include "portable.h"
@@ -33,7 +33,8 @@ struct Place
 // At least 512 threads of a multiprocessor stay possible. Without the second bound the compiler chases a higher
 // occupancy and spills for it.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kTHREADS, 512 / Kernel::kTHREADS) runKernel(const __grid_constant__ Kernel kernel)
+__global__ void __launch_bounds__(Kernel::kTHREADS, 512 / Kernel::kTHREADS)
+    runKernel(__grid_constant__ const Kernel kernel)
 {
     __shared__ typename Kernel::Shared shared;
     Place const place{static_cast<int>(blockIdx.x), static_cast<int>(threadIdx.x)};

@@ -35,10 +35,11 @@ enum LzuFormat
     LZU_F16_HWC8 = 2,
     LZU_I8_CHW4 = 3,
     LZU_I8_CHW32 = 4,
+    LZU_I8_LINEAR = 5,
 };
 
-/* A level cell's label position is scale * i + offset, i its index; positions are in [-1, 1]. A scale of 0 stands for an
- * axis that the warp does not move: its output cells spread evenly from the first of its cells to the last. */
+/* A level cell's label position is scale * i + offset, i its index; positions are in [-1, 1]. A scale of 0 stands for
+ * an axis that the warp does not move: its output cells spread evenly from the first of its cells to the last. */
 struct LzuLevel
 {
     void const* input;
@@ -59,7 +60,7 @@ struct LzuUnzoom
     int32_t level_count;
     int32_t batch;
     int32_t format;
-    int32_t tactic; /* 0 .. lzu_unzoom_tactics(format) - 1 */
+    int32_t tactic;       /* 0 .. lzu_unzoom_tactics(format) - 1 */
     float const* knots_x; /* batch x knot_count_x, or 1 x knot_count_x with shared_knots */
     float const* knots_y;
     int32_t knot_count_x;
@@ -81,8 +82,8 @@ struct LzuZoom
     int32_t width;
     int32_t canvas_height;
     int32_t canvas_width;
-    int32_t pad_y; /* rows of zeros below */
-    int32_t pad_x; /* columns of zeros at the right */
+    int32_t pad_y;  /* rows of zeros below */
+    int32_t pad_x;  /* columns of zeros at the right */
     int32_t format; /* LZU_F32_LINEAR or LZU_F16_LINEAR */
     int32_t tactic; /* 0 .. lzu_zoom_tactics(format) - 1 */
     float const* knots_x;
@@ -106,12 +107,12 @@ enum LzuPixels
 /* From a camera's bytes to a network's input: zoom, normalise, pad, change of channel order, in one pass. */
 struct LzuCamera
 {
-    uint8_t const* pixels;  /* the first pixel of the picture; NV12: of its luma, at an even row and column */
-    uint8_t const* chroma;  /* NV12: the picture's first Cb; else NULL */
-    int32_t pitch;          /* bytes from a row to the next, of luma and chroma alike */
+    uint8_t const* pixels; /* the first pixel of the picture; NV12: of its luma, at an even row and column */
+    uint8_t const* chroma; /* NV12: the picture's first Cb; else NULL */
+    int32_t pitch;         /* bytes from a row to the next, of luma and chroma alike */
     int32_t pixel_format;
-    int32_t reduce;         /* every reduce-th pixel and row of the frame is a pixel of the picture; 1 for all */
-    int32_t height;         /* of the picture */
+    int32_t reduce; /* every reduce-th pixel and row of the frame is a pixel of the picture; 1 for all */
+    int32_t height; /* of the picture */
     int32_t width;
     int32_t canvas_height;
     int32_t canvas_width;
@@ -135,8 +136,8 @@ LZU_API int32_t lzu_zoom_camera(struct LzuCamera const* call, void* stream);
 
 struct LzuBoxKnots
 {
-    float const* boxes;  /* batch x box_count x 4: x1, y1, x2, y2 in source pixels */
-    float const* valid;  /* batch x box_count: 1 for a box, 0 for none */
+    float const* boxes;     /* batch x box_count x 4: x1, y1, x2, y2 in source pixels */
+    float const* valid;     /* batch x box_count: 1 for a box, 0 for none */
     float const* amplitude; /* one number */
     float const* bandwidth; /* one number, pixels */
     float const* fixed_x;   /* lattice_width, sums to 1 */
@@ -149,8 +150,8 @@ struct LzuBoxKnots
     int32_t lattice_width;
     int32_t source_height;
     int32_t source_width;
-    float fwhm; /* lattice cells */
-    float mix;  /* share of the boxes' saliency, 0 to 1 */
+    float fwhm;     /* lattice cells */
+    float mix;      /* share of the boxes' saliency, 0 to 1 */
     float min_side; /* pixels */
 };
 
@@ -165,7 +166,7 @@ struct LzuInvertWarp
     int32_t lattice_width;
     int32_t height;
     int32_t width;
-    float outside; /* both coordinates where no tile holds a point */
+    float outside;  /* both coordinates where no tile holds a point */
     int32_t tactic; /* 0 .. lzu_invert_warp_tactics() - 1 */
 };
 
@@ -184,9 +185,9 @@ struct LzuSuppress
     int32_t max_detections;
     float score_threshold;
     float iou_threshold;
-    void* workspace; /* lzu_suppress_workspace(batch, candidates) bytes, 16-byte aligned */
-    float* kept_boxes;  /* batch x max_detections x 4, best first, zeros after the last */
-    float* kept_scores; /* batch x max_detections */
+    void* workspace;      /* lzu_suppress_workspace(batch, candidates) bytes, 16-byte aligned */
+    float* kept_boxes;    /* batch x max_detections x 4, best first, zeros after the last */
+    float* kept_scores;   /* batch x max_detections */
     int32_t* kept_labels; /* batch x max_detections, -1 after the last */
     int32_t* kept_count;  /* batch */
 };

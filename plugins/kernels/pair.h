@@ -1,6 +1,6 @@
-// Unevaluated sums of two floats: about 48 bits where a coordinate of an image 1920 pixels wide would lose 1e-4 pixel in
-// one float. Used for a block's tables only, so that no sampling kernel needs double precision, which is 32 to 64 times
-// slower than float on Jetson and RTX parts.
+// Unevaluated sums of two floats: about 48 bits where a coordinate of an image 1920 pixels wide would lose 1e-4 pixel
+// in one float. Used for a block's tables only, so that no sampling kernel needs double precision, which is 32 to 64
+// times slower than float on Jetson and RTX parts.
 #pragma once
 
 #include "portable.h"

@@ -52,7 +52,7 @@ LZU_HD float productRounded(float a, float b)
 #if defined(__CUDA_ARCH__)
     return __fmul_rn(a, b);
 #else
-    volatile float product = a * b; // also holds where -ffp-contract=off was forgotten
+    float volatile product = a * b; // also holds where -ffp-contract=off was forgotten
     return product;
 #endif
 }

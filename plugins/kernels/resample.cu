@@ -26,8 +26,8 @@ bool isPacked(int format)
 
 int shapeCount(int format)
 {
-    return static_cast<int>(isPacked(format) ? sizeof kPACKED_SHAPES / sizeof(Shape)
-                                             : sizeof kPLANAR_SHAPES / sizeof(Shape));
+    return static_cast<int>(
+        isPacked(format) ? sizeof kPACKED_SHAPES / sizeof(Shape) : sizeof kPLANAR_SHAPES / sizeof(Shape));
 }
 
 Shape shapeOf(int format, int tactic)
@@ -62,7 +62,7 @@ void setGroups(LevelPlan& level, int format)
 bool planeFits(int64_t height, int64_t width, int64_t inner)
 {
     return height > 0 && width > 0 && height < (1 << 20) && width < (1 << 20)
-        && height * width * inner < (int64_t{1} << 27);
+           && height * width * inner < (int64_t{1} << 27);
 }
 
 struct Plan
@@ -131,6 +131,9 @@ int launchFormat(Plan& plan, int format, int tactic, int batch, void* stream)
         return shape.wide ? launchShape<Int8Unit<1>, 4>(plan, shape, batch, stream)
                           : launchShape<Int8Unit<1>, 1>(plan, shape, batch, stream);
     case LZU_I8_CHW32: return launchShape<Int8Unit<4>, 1>(plan, shape, batch, stream);
+    case LZU_I8_LINEAR:
+        return shape.wide ? launchShape<ByteUnit, 16>(plan, shape, batch, stream)
+                          : launchShape<ByteUnit, 1>(plan, shape, batch, stream);
     default: return LZU_INVALID;
     }
 }
@@ -186,9 +189,9 @@ extern "C" int32_t lzu_unzoom(LzuUnzoom const* call, void* stream)
 
 extern "C" int32_t lzu_zoom(LzuZoom const* call, void* stream)
 {
-    if (call == nullptr || !knotsFit(call->knots_x, call->knot_count_x)
-        || !knotsFit(call->knots_y, call->knot_count_y) || call->canvas_height < 1 || call->canvas_width < 1
-        || call->pad_y < 0 || call->pad_x < 0 || (call->format != LZU_F32_LINEAR && call->format != LZU_F16_LINEAR))
+    if (call == nullptr || !knotsFit(call->knots_x, call->knot_count_x) || !knotsFit(call->knots_y, call->knot_count_y)
+        || call->canvas_height < 1 || call->canvas_width < 1 || call->pad_y < 0 || call->pad_x < 0
+        || (call->format != LZU_F32_LINEAR && call->format != LZU_F16_LINEAR))
     {
         return LZU_INVALID;
     }

@@ -1,9 +1,9 @@
-// Bilinear sampling of feature levels at a separable warp: the inversion of the warp and the sampling in one kernel, all
-// levels in one launch.
+// Bilinear sampling of feature levels at a separable warp: the inversion of the warp and the sampling in one kernel,
+// all levels in one launch.
 //
-// A block serves a tile of output cells of one level of one image, and a run of channels. In its first phase it computes
-// the taps of the tile's rows and columns (tileX + tileY inversions instead of one per cell and channel); in its second
-// each thread keeps the four addresses and weights of a cell and walks through channels with them.
+// A block serves a tile of output cells of one level of one image, and a run of channels. In its first phase it
+// computes the taps of the tile's rows and columns (tileX + tileY inversions instead of one per cell and channel); in
+// its second each thread keeps the four addresses and weights of a cell and walks through channels with them.
 #pragma once
 
 #include "axis.h"
@@ -33,8 +33,8 @@ struct LevelPlan
     int firstBlock; // of this level in the launch
 };
 
-// UNIT: see units.h. SPAN: neighbouring output cells of a thread. More than 1, where inner is 1, makes one 16-byte store
-// of them.
+// UNIT: see units.h. SPAN: neighbouring output cells of a thread. More than 1, where inner is 1, makes one 16-byte
+// store of them.
 template <class Unit, int SPAN>
 struct Resample
 {
@@ -131,7 +131,7 @@ struct Resample
             for (int outer = from; outer < to; ++outer)
             {
                 float sums[SPAN][kLANES];
-                LZU_UNROLL(8)
+                LZU_UNROLL(16)
                 for (int s = 0; s < SPAN; ++s)
                 {
                     Tap const across = shared.columns[column + s];
@@ -146,8 +146,8 @@ struct Resample
     }
 
 private:
-    LZU_HD static void addTaps(float* sums, unsigned char const* input, int cellStep, int firstRow,
-        int secondRow, Tap const& down, Tap const& across)
+    LZU_HD static void addTaps(float* sums, unsigned char const* input, int cellStep, int firstRow, int secondRow,
+        Tap const& down, Tap const& across)
     {
         LZU_UNROLL(16)
         for (int lane = 0; lane < kLANES; ++lane)
@@ -194,7 +194,7 @@ private:
         {
             static_assert(SPAN * Unit::kBYTES == 16, "a strip is one 16-byte store");
             Chunk<16> chunk;
-            LZU_UNROLL(8)
+            LZU_UNROLL(16)
             for (int s = 0; s < SPAN; ++s)
             {
                 Unit::pack(chunk.words, s, sums[s]);
@@ -203,7 +203,7 @@ private:
         }
         else
         {
-            LZU_UNROLL(8)
+            LZU_UNROLL(16)
             for (int s = 0; s < SPAN; ++s)
             {
                 if (x + s < outWidth)

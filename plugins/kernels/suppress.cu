@@ -11,16 +11,16 @@ constexpr size_t kBYTES_PER_CANDIDATE = sizeof(lzu::BoxEdges) + sizeof(float) + 
 
 extern "C" size_t lzu_suppress_workspace(int32_t batch, int32_t candidates)
 {
-    return batch < 1 || candidates < 1 ? 0 : static_cast<size_t>(batch) * static_cast<size_t>(candidates)
-            * kBYTES_PER_CANDIDATE;
+    return batch < 1 || candidates < 1
+               ? 0
+               : static_cast<size_t>(batch) * static_cast<size_t>(candidates) * kBYTES_PER_CANDIDATE;
 }
 
 extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
 {
     static_assert(lzu::kMAX_CANDIDATES == LZU_MOST_CANDIDATES, "the limit is stated twice");
     if (call == nullptr || call->batch < 1 || call->candidates < 1 || call->candidates > LZU_MOST_CANDIDATES
-        || call->max_detections < 1 || (call->label_bytes != 4 && call->label_bytes != 8)
-        || call->workspace == nullptr)
+        || call->max_detections < 1 || (call->label_bytes != 4 && call->label_bytes != 8) || call->workspace == nullptr)
     {
         return LZU_INVALID;
     }

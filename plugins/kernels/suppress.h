@@ -1,5 +1,5 @@
-// Suppression of overlapping boxes, to the bit as lzu_export.runtime.postprocess.suppress defines it, for a fixed number
-// of candidates. Two kernels: one puts candidates in order, the other keeps boxes greedily.
+// Suppression of overlapping boxes, to the bit as lzu_export.runtime.postprocess.suppress defines it, for a fixed
+// number of candidates. Two kernels: one puts candidates in order, the other keeps boxes greedily.
 #pragma once
 
 #include "launch.h"
@@ -26,8 +26,8 @@ struct Sorted
     int* sound; // 1, or 0 for a candidate that can neither be kept nor suppress
 };
 
-// The rank of a candidate is the number of those before it: equal scores keep their order, and no two threads write to one
-// place, so the order is the same in every run. Every block lays all scores out in shared memory first.
+// The rank of a candidate is the number of those before it: equal scores keep their order, and no two threads write to
+// one place, so the order is the same in every run. Every block lays all scores out in shared memory first.
 struct RankCandidates
 {
     static constexpr int kTHREADS = 128;
@@ -76,7 +76,7 @@ private:
     LZU_HD bool isSound(BoxEdges const& box, float score) const
     {
         return score > scoreThreshold && score > kUNSOUND && isFinite(score) && isFinite(box.left) && isFinite(box.top)
-            && isFinite(box.right) && isFinite(box.bottom) && box.right > box.left && box.bottom > box.top;
+               && isFinite(box.right) && isFinite(box.bottom) && box.right > box.left && box.bottom > box.top;
     }
 
     LZU_HD BoxEdges boxAt(int64_t at) const
@@ -101,9 +101,8 @@ private:
     {
         sorted.boxes[base + rank] = boxAt(base + own);
         sorted.scores[base + rank] = scores[base + own];
-        sorted.labels[base + rank] = labelBytes == 8
-            ? static_cast<int>(static_cast<int64_t const*>(labels)[base + own])
-            : static_cast<int32_t const*>(labels)[base + own];
+        sorted.labels[base + rank] = labelBytes == 8 ? static_cast<int>(static_cast<int64_t const*>(labels)[base + own])
+                                                     : static_cast<int32_t const*>(labels)[base + own];
         sorted.sound[base + rank] = sound ? 1 : 0;
     }
 };
@@ -130,8 +129,8 @@ struct KeepBoxes
     int* keptLabels;
     int* keptCount;
 
-    // Phase 0 marks who is alive, 2 k + 1 finds candidate number k, 2 k + 2 keeps it. `next` is written in odd phases only
-    // and asked for in even ones.
+    // Phase 0 marks who is alive, 2 k + 1 finds candidate number k, 2 k + 2 keeps it. `next` is written in odd phases
+    // only and asked for in even ones.
     LZU_HD bool more(Shared const& shared, int phase) const
     {
         if (phase == 0)

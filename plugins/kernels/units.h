@@ -5,6 +5,7 @@
 //   format            unit        channels   outer            inner
 //   FP32, FP16 linear float, half  1         C                1
 //   FP16 kHWC8        16 bytes     8         1                ceil(C / 8)
+//   INT8 linear       1 byte      1         C                1
 //   INT8 kCHW4        4 bytes      4         ceil(C / 4)      1
 //   INT8 kCHW32       16 bytes     16        ceil(C / 32)     2
 //
@@ -167,6 +168,33 @@ LZU_HD float int8At(uint32_t word, int byte)
 {
     return static_cast<float>(static_cast<int8_t>((word >> (8U * static_cast<uint32_t>(byte))) & 0xFFU));
 }
+
+// One channel in INT8.
+struct ByteUnit
+{
+    static constexpr int kLANES = 1;
+    static constexpr int kBYTES = 1;
+
+    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    {
+#if defined(__CUDA_ARCH__)
+        sums[0] = fmaf(weight, static_cast<float>(__ldg(static_cast<signed char const*>(address))), sums[0]);
+#else
+        sums[0] = fmaf(weight, static_cast<float>(*static_cast<int8_t const*>(address)), sums[0]);
+#endif
+    }
+
+    LZU_HD static void pack(uint32_t* words, int at, float const* sums)
+    {
+        uint32_t const bits = toInt8(sums[0]) << (8U * static_cast<uint32_t>(at % 4));
+        words[at / 4] = at % 4 == 0 ? bits : words[at / 4] | bits;
+    }
+
+    LZU_HD static void store(void* address, float const* sums)
+    {
+        *static_cast<uint8_t*>(address) = static_cast<uint8_t>(toInt8(sums[0]));
+    }
+};
 
 // WORDS * 4 channels of one cell in INT8: all of kCHW4's vector, half of kCHW32's.
 template <int WORDS>

@@ -28,6 +28,7 @@ int32_t formatOf(PluginTensorDesc const& tensor)
         {DataType::kFLOAT, TensorFormat::kLINEAR, LZU_F32_LINEAR},
         {DataType::kHALF, TensorFormat::kLINEAR, LZU_F16_LINEAR},
         {DataType::kHALF, TensorFormat::kHWC8, LZU_F16_HWC8},
+        {DataType::kINT8, TensorFormat::kLINEAR, LZU_I8_LINEAR},
         {DataType::kINT8, TensorFormat::kCHW4, LZU_I8_CHW4},
         {DataType::kINT8, TensorFormat::kCHW32, LZU_I8_CHW32},
     };
@@ -55,7 +56,7 @@ SeparableUnzoomPlugin::SeparableUnzoomPlugin(Fields const& fields)
     if (count < 1 || count > LZU_MOST_LEVELS)
     {
         fields.refuse("scale_y has " + std::to_string(count) + " values; give one per level, for 1 to "
-            + std::to_string(LZU_MOST_LEVELS) + " levels");
+                      + std::to_string(LZU_MOST_LEVELS) + " levels");
     }
     if (mOffsetY.size() != count || mScaleX.size() != count || mOffsetX.size() != count)
     {
@@ -65,8 +66,9 @@ SeparableUnzoomPlugin::SeparableUnzoomPlugin(Fields const& fields)
     if (std::any_of(mScaleY.begin(), mScaleY.end(), isNegative)
         || std::any_of(mScaleX.begin(), mScaleX.end(), isNegative))
     {
-        fields.refuse("a scale is below 0; give the distance of a level's cells in [-1, 1] units, or 0 for an axis that "
-                      "the warp does not move");
+        fields.refuse(
+            "a scale is below 0; give the distance of a level's cells in [-1, 1] units, or 0 for an axis that "
+            "the warp does not move");
     }
     if (mUpscale < 1 || mUpscale > kMOST_UPSCALE)
     {
@@ -113,8 +115,9 @@ int32_t SeparableUnzoomPlugin::getOutputDataTypes(
     return 0;
 }
 
-int32_t SeparableUnzoomPlugin::getOutputShapes(DimsExprs const* inputs, int32_t nbInputs, DimsExprs const* /*shapeInputs*/,
-    int32_t /*nbShapeInputs*/, DimsExprs* outputs, int32_t nbOutputs, IExprBuilder& exprBuilder) noexcept
+int32_t SeparableUnzoomPlugin::getOutputShapes(DimsExprs const* inputs, int32_t nbInputs,
+    DimsExprs const* /*shapeInputs*/, int32_t /*nbShapeInputs*/, DimsExprs* outputs, int32_t nbOutputs,
+    IExprBuilder& exprBuilder) noexcept
 {
     if (nbOutputs != levels() || nbInputs != levels() + 2)
     {
@@ -155,9 +158,8 @@ bool SeparableUnzoomPlugin::supportsFormatCombination(
     return isKnots ? isFloatLinear(tensor) : isSame(tensor, inOut[0].desc);
 }
 
-int32_t SeparableUnzoomPlugin::configurePlugin(
-    DynamicPluginTensorDesc const* in, int32_t nbInputs, DynamicPluginTensorDesc const* /*out*/,
-    int32_t /*nbOutputs*/) noexcept
+int32_t SeparableUnzoomPlugin::configurePlugin(DynamicPluginTensorDesc const* in, int32_t nbInputs,
+    DynamicPluginTensorDesc const* /*out*/, int32_t /*nbOutputs*/) noexcept
 {
     int32_t const format = nbInputs > 0 ? formatOf(in[0].desc) : -1;
     if (format < 0)

@@ -18,12 +18,12 @@ SeparableZoomPlugin::SeparableZoomPlugin(Fields const& fields)
     if (!isSide(mCanvas[0]) || !isSide(mCanvas[1]))
     {
         fields.refuse("canvas is " + std::to_string(mCanvas[0]) + " x " + std::to_string(mCanvas[1])
-            + "; give height and width of at least 1");
+                      + "; give height and width of at least 1");
     }
     if (mPad[0] < 0 || mPad[1] < 0 || mPad[0] > (1 << 16) || mPad[1] > (1 << 16))
     {
         fields.refuse("pad is " + std::to_string(mPad[0]) + " and " + std::to_string(mPad[1])
-            + "; give rows below and columns at the right, of at least 0");
+                      + "; give rows below and columns at the right, of at least 0");
     }
     mTimingCacheId = "canvas" + std::to_string(mCanvas[0]) + "x" + std::to_string(mCanvas[1]);
 }
@@ -56,8 +56,9 @@ int32_t SeparableZoomPlugin::getOutputDataTypes(
     return 0;
 }
 
-int32_t SeparableZoomPlugin::getOutputShapes(DimsExprs const* inputs, int32_t nbInputs, DimsExprs const* /*shapeInputs*/,
-    int32_t /*nbShapeInputs*/, DimsExprs* outputs, int32_t nbOutputs, IExprBuilder& exprBuilder) noexcept
+int32_t SeparableZoomPlugin::getOutputShapes(DimsExprs const* inputs, int32_t nbInputs,
+    DimsExprs const* /*shapeInputs*/, int32_t /*nbShapeInputs*/, DimsExprs* outputs, int32_t nbOutputs,
+    IExprBuilder& exprBuilder) noexcept
 {
     if (nbOutputs != 1 || nbInputs != 3 || inputs[0].nbDims != 4)
     {

@@ -16,7 +16,7 @@ KERNELS = Path(__file__).parents[2] / "plugins" / "kernels"
 SOURCES = sorted(KERNELS.glob("*.cu"))
 FLAGS = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=off"]
 
-F32, F16, HWC8, CHW4, CHW32 = range(5)
+F32, F16, HWC8, CHW4, CHW32, I8 = range(6)
 INVALID = -1
 BGR, RGB, NV12 = range(3)
 Array = NDArray[Any]
@@ -203,8 +203,8 @@ def aligned(shape: tuple[int, ...], dtype: Any, fill: float = 0) -> Array:
 def packed(tensor: Array, layout: int) -> Array:
     """Lay a B x C x H x W tensor out in a memory format; padded lanes hold rubbish."""
     batch, channels, height, width = tensor.shape
-    if layout in (F32, F16):
-        out = aligned(tensor.shape, np.float32 if layout == F32 else np.float16)
+    if layout in (F32, F16, I8):
+        out = aligned(tensor.shape, {F32: np.float32, F16: np.float16, I8: np.int8}[layout])
         out[...] = tensor
         return out
     lanes = {HWC8: 8, CHW4: 4, CHW32: 32}[layout]
@@ -223,7 +223,7 @@ def packed(tensor: Array, layout: int) -> Array:
 
 def unpacked(memory: Array, layout: int, channels: int) -> tuple[Array, Array]:
     """Return the B x C x H x W tensor, and the padded lanes, of a memory format."""
-    if layout in (F32, F16):
+    if layout in (F32, F16, I8):
         return memory, memory[:, :0]
     if layout == HWC8:
         full = memory.transpose(0, 3, 1, 2)

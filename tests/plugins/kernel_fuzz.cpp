@@ -29,9 +29,9 @@ bool chance(double share)
 
 float extreme()
 {
-    constexpr float kVALUES[] = {0.0F, -0.0F, 1.0F, -1.0F, 1e-45F, 1e-30F, 3e38F, -3e38F, 1e9F, -2e9F,
-        std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-        std::numeric_limits<float>::quiet_NaN()};
+    constexpr float kVALUES[]
+        = {0.0F, -0.0F, 1.0F, -1.0F, 1e-45F, 1e-30F, 3e38F, -3e38F, 1e9F, -2e9F, std::numeric_limits<float>::infinity(),
+            -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
     return kVALUES[pick(0, static_cast<int>(sizeof kVALUES / sizeof kVALUES[0]) - 1)];
 }
 
@@ -115,6 +115,7 @@ size_t levelBytes(int format, int batch, int channels, int cells)
     case LZU_F32_LINEAR: return size * static_cast<size_t>(channels) * 4;
     case LZU_F16_LINEAR: return size * static_cast<size_t>(channels) * 2;
     case LZU_F16_HWC8: return size * padded(8) * 2;
+    case LZU_I8_LINEAR: return size * static_cast<size_t>(channels);
     case LZU_I8_CHW4: return size * padded(4);
     default: return size * padded(32);
     }
@@ -126,7 +127,7 @@ void fuzzUnzoom()
     std::vector<std::unique_ptr<Buffer>> buffers;
     call.level_count = pick(1, LZU_MOST_LEVELS);
     call.batch = pick(1, 3);
-    call.format = pick(LZU_F32_LINEAR, LZU_I8_CHW32);
+    call.format = pick(LZU_F32_LINEAR, LZU_I8_LINEAR);
     call.tactic = pick(0, lzu_unzoom_tactics(call.format) - 1);
     call.knot_count_x = pick(2, 60);
     call.knot_count_y = pick(2, 60);
@@ -177,8 +178,8 @@ void fuzzZoom()
     call.knots_x = x.data();
     call.knots_y = y.data();
     Buffer input(levelBytes(call.format, call.batch, call.channels, call.height * call.width));
-    Buffer output(levelBytes(call.format, call.batch, call.channels,
-        (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
+    Buffer output(levelBytes(
+        call.format, call.batch, call.channels, (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
     call.input = input.data();
     call.output = output.data();
     expect(lzu_zoom(&call, nullptr), "lzu_zoom");
@@ -300,9 +301,9 @@ void fuzzInvertWarp()
         int const column = i % call.lattice_width;
         int const row = i / call.lattice_width % call.lattice_height;
         values[2 * i] = 2.0F * static_cast<float>(column) / static_cast<float>(call.lattice_width - 1) - 1.0F
-            + number(-1.0F, 1.0F) * jitter;
+                        + number(-1.0F, 1.0F) * jitter;
         values[2 * i + 1] = 2.0F * static_cast<float>(row) / static_cast<float>(call.lattice_height - 1) - 1.0F
-            + number(-1.0F, 1.0F) * jitter;
+                            + number(-1.0F, 1.0F) * jitter;
     }
     call.knots = values;
     call.grid = static_cast<float*>(grid.data());

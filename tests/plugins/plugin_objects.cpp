@@ -190,8 +190,7 @@ std::unique_ptr<IPluginV3> create(std::string const& name, FieldSet const& set)
 {
     auto const fields = set.fields();
     PluginFieldCollection const collection{static_cast<int32_t>(fields.size()), fields.data()};
-    return std::unique_ptr<IPluginV3>(
-        gCreators.at(name)->createPlugin("layer", &collection, TensorRTPhase::kBUILD));
+    return std::unique_ptr<IPluginV3>(gCreators.at(name)->createPlugin("layer", &collection, TensorRTPhase::kBUILD));
 }
 
 template <class Capability>
@@ -225,7 +224,8 @@ Dims dimsOf(Shape const& shape)
     return dims;
 }
 
-PluginTensorDesc describe(Shape const& shape, DataType type = DataType::kFLOAT, TensorFormat format = TensorFormat::kLINEAR)
+PluginTensorDesc describe(
+    Shape const& shape, DataType type = DataType::kFLOAT, TensorFormat format = TensorFormat::kLINEAR)
 {
     PluginTensorDesc desc{};
     desc.dims = dimsOf(shape);
@@ -251,11 +251,11 @@ std::map<DataType, char const*> const kTYPES = {{DataType::kFLOAT, "float32"}, {
     {DataType::kINT8, "int8"}, {DataType::kINT32, "int32"}, {DataType::kBOOL, "bool"}, {DataType::kUINT8, "uint8"},
     {DataType::kFP8, "float8"}, {DataType::kBF16, "bfloat16"}, {DataType::kINT64, "int64"}};
 
-std::map<TensorFormat, char const*> const kFORMATS = {{TensorFormat::kLINEAR, "linear"},
-    {TensorFormat::kCHW2, "chw2"}, {TensorFormat::kHWC8, "hwc8"}, {TensorFormat::kCHW4, "chw4"},
-    {TensorFormat::kCHW16, "chw16"}, {TensorFormat::kCHW32, "chw32"}, {TensorFormat::kDHWC8, "dhwc8"},
-    {TensorFormat::kCDHW32, "cdhw32"}, {TensorFormat::kHWC, "hwc"}, {TensorFormat::kDLA_LINEAR, "dla_linear"},
-    {TensorFormat::kDLA_HWC4, "dla_hwc4"}, {TensorFormat::kHWC16, "hwc16"}, {TensorFormat::kDHWC, "dhwc"}};
+std::map<TensorFormat, char const*> const kFORMATS = {{TensorFormat::kLINEAR, "linear"}, {TensorFormat::kCHW2, "chw2"},
+    {TensorFormat::kHWC8, "hwc8"}, {TensorFormat::kCHW4, "chw4"}, {TensorFormat::kCHW16, "chw16"},
+    {TensorFormat::kCHW32, "chw32"}, {TensorFormat::kDHWC8, "dhwc8"}, {TensorFormat::kCDHW32, "cdhw32"},
+    {TensorFormat::kHWC, "hwc"}, {TensorFormat::kDLA_LINEAR, "dla_linear"}, {TensorFormat::kDLA_HWC4, "dla_hwc4"},
+    {TensorFormat::kHWC16, "hwc16"}, {TensorFormat::kDHWC, "dhwc"}};
 
 // --- checks ------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ bool areEqual(PluginFieldCollection const& a, PluginFieldCollection const& b)
         PluginField const& x = a.fields[i];
         PluginField const& y = b.fields[i];
         equal = std::strcmp(x.name, y.name) == 0 && x.type == y.type && x.length == y.length
-            && std::memcmp(x.data, y.data, static_cast<size_t>(x.length) * 4) == 0;
+                && std::memcmp(x.data, y.data, static_cast<size_t>(x.length) * 4) == 0;
     }
     return equal;
 }
@@ -387,8 +387,8 @@ void checkSerialisation(Case const& test, IPluginV3& plugin)
         for (int32_t i = 0; i < saved->nbFields; ++i)
         {
             found = found
-                || (name == saved->fields[i].name
-                    && std::memcmp(saved->fields[i].data, values.data(), values.size() * sizeof(float)) == 0);
+                    || (name == saved->fields[i].name
+                        && std::memcmp(saved->fields[i].data, values.data(), values.size() * sizeof(float)) == 0);
         }
         CHECK(found);
     }
@@ -416,7 +416,7 @@ void checkRefused(std::string const& name, std::function<void(FieldSet&)> const&
     gLogger.messages.clear();
 }
 
-#define REFUSED(name, spoil) checkRefused(name, [](FieldSet & set) { spoil; }, cases.at(name), __LINE__)
+#define REFUSED(name, spoil) checkRefused(name, [](FieldSet& set) { spoil; }, cases.at(name), __LINE__)
 
 void checkRefusals(std::map<std::string, Case> const& cases)
 {
@@ -557,9 +557,8 @@ void runOnHost(std::map<std::string, Case> const& cases)
     checkClose(execute(zoom, {image, identityKnots(1, 7), identityKnots(1, 5)})[0], image);
 
     Case const& boxes = cases.at("BoxKnots");
-    auto const knots = execute(boxes,
-        {ramp(2 * 3 * 4), std::vector<float>(6, 0.0F), {1.0F}, {64.0F}, std::vector<float>(7, 1.0F / 7.0F),
-            std::vector<float>(5, 0.2F)});
+    auto const knots = execute(boxes, {ramp(2 * 3 * 4), std::vector<float>(6, 0.0F), {1.0F}, {64.0F},
+                                          std::vector<float>(7, 1.0F / 7.0F), std::vector<float>(5, 0.2F)});
     checkClose(knots[0], identityKnots(2, 7));
     checkClose(knots[1], identityKnots(2, 5));
 
@@ -591,12 +590,11 @@ std::map<std::string, Case> makeCases()
     set.floats = {{"scale_y", {0.4F, 1.0F}}, {"offset_y", {-1.0F, -1.0F}}, {"scale_x", {0.25F, 0.5F}},
         {"offset_x", {-1.0F, -1.0F}}};
     set.ints = {{"upscale", {2}}};
-    cases["SeparableUnzoom"] = {"SeparableUnzoom", set, {{2, 5, 6, 9}, {2, 5, 3, 5}, {2, 7}, {2, 5}},
-        {{2, 5, 12, 18}, {2, 5, 6, 10}}, 2};
+    cases["SeparableUnzoom"]
+        = {"SeparableUnzoom", set, {{2, 5, 6, 9}, {2, 5, 3, 5}, {2, 7}, {2, 5}}, {{2, 5, 12, 18}, {2, 5, 6, 10}}, 2};
     set = {};
     set.ints = {{"canvas", {10, 14}}, {"pad", {2, 4}}};
-    cases["SeparableZoom"]
-        = {"SeparableZoom", set, {{2, 3, 6, 8}, {1, 7}, {1, 5}}, {{2, 3, 12, 18}}, 1};
+    cases["SeparableZoom"] = {"SeparableZoom", set, {{2, 3, 6, 8}, {1, 7}, {1, 5}}, {{2, 3, 12, 18}}, 1};
     set = {};
     set.ints = {{"lattice", {5, 7}}, {"source", {600, 960}}};
     set.floats = {{"fwhm", {4.0F}}, {"mix", {0.5F}}, {"min_side", {1.0F}}};
@@ -625,7 +623,7 @@ int main(int argc, char** argv)
         return 1;
     }
     auto const getCreators
-        = reinterpret_cast<IPluginCreatorInterface* const* (*) (int32_t&)>(dlsym(library, "getCreators"));
+        = reinterpret_cast<IPluginCreatorInterface* const* (*)(int32_t&)>(dlsym(library, "getCreators"));
     auto const setLoggerFinder = reinterpret_cast<void (*)(ILoggerFinder*)>(dlsym(library, "setLoggerFinder"));
     CHECK(getCreators != nullptr);
     CHECK(setLoggerFinder != nullptr);
@@ -659,12 +657,12 @@ int main(int argc, char** argv)
         CHECK(gLogger.messages.size() == 2); // the two wrong calls were told of
         gLogger.messages.clear();
         json += (json.size() > 1 ? ",\n\"" : "\"") + name + "\": {\"combinations\": " + formatsOf(test, *plugin)
-            + ", \"attributes\": {";
+                + ", \"attributes\": {";
         PluginFieldCollection const* const fields = gCreators.at(name)->getFieldNames();
         for (int32_t i = 0; i < fields->nbFields; ++i)
         {
-            json += std::string(i > 0 ? ", \"" : "\"") + fields->fields[i].name + "\": \"" + nameOf(fields->fields[i].type)
-                + "\"";
+            json += std::string(i > 0 ? ", \"" : "\"") + fields->fields[i].name + "\": \""
+                    + nameOf(fields->fields[i].type) + "\"";
         }
         json += "}}";
         checkSerialisation(test, *plugin);

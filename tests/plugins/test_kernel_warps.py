@@ -8,7 +8,7 @@ from host_kernels import INVALID, Array, BoxKnots, InvertWarp, address, aligned,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lzu_export.warp.forward import forward_points, nonseparable_forward_grid, pixel_centres
+from lzu_export.warp.forward import forward_points, pixel_centres
 from lzu_export.warp.inverse import MIN_GAP, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
 from lzu_export.warp.saliency import box_marginals, box_saliency, mix
@@ -131,9 +131,7 @@ def test_extreme_boxes(box):
 
 
 @given(
-    boxes=st.lists(
-        st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4), min_size=0, max_size=12
-    ),
+    boxes=st.lists(st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4), min_size=0, max_size=12),
     a=st.floats(0, 50, width=32),
     b=st.floats(0.125, 1e4, width=32),
     fwhm=st.floats(0.5, 60, width=32),

@@ -15,7 +15,7 @@ import yaml
 from host_kernels import SOURCES, build_directory
 from toolchain import INTERFACES, PLUGINS, build, include_flags
 
-# What TensorRT 10.3 declares and these sources may use; everything else of the namespace is refused.
+# What TensorRT 10.3 declares and these sources may use; all else of the namespace is refused.
 API_10_3 = {
     *("AsciiChar", "DataType", "DimensionOperation", "Dims", "DimsExprs"),
     *("DynamicPluginTensorDesc", "IDimensionExpr", "IExprBuilder", "ILogger", "ILoggerFinder"),

@@ -72,7 +72,17 @@ def build(target: Path, sources: list[Path], *flags: str, objects: tuple[str, ..
     running, done = [], []
     for source in sources:
         file = target.with_suffix(f".{source.stem}.o")
-        command = [compiler(), "-std=c++17", *flags, "-c", "-x", "c++", str(source), "-o", str(file)]
+        command = [
+            compiler(),
+            "-std=c++17",
+            *flags,
+            "-c",
+            "-x",
+            "c++",
+            str(source),
+            "-o",
+            str(file),
+        ]
         while len([p for p in running if p.poll() is None]) >= 2:
             next(p for p in running if p.poll() is None).wait()
         running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
