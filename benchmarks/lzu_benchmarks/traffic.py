@@ -2,8 +2,9 @@
 
     python -m lzu_benchmarks.traffic
 
-prints the table that plugins/kernels/README.md shows. Every figure is computed, none is measured: each input value is
-read once, each output value written once, at the bandwidth of the data sheet. Cards reach perhaps 75 to 85 % of it.
+prints the table that plugins/kernels/README.md shows. Every figure is computed, none is measured:
+each input value is read once, each output value written once, at the bandwidth of the data sheet.
+Cards reach perhaps 75 to 85 % of it.
 """
 
 from collections.abc import Iterator
