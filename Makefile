@@ -16,10 +16,10 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d plugins plugins-host test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make the virtual environment (VENV, PYTHON, EXTRAS)
 
@@ -73,6 +73,9 @@ train-det3d: $(READY) ## train the demonstration models of 3-D detection
 
 plugins: ## CUDA kernels and TensorRT plugins (CUDA_HOME, TENSORRT_INCLUDE, ARCHS)
 	@$(MAKE) --no-print-directory -C plugins PYTHON=$(PYTHON) BUILD=$(abspath $(OUT))/plugins
+
+plugins-aarch64: ## the same for JetPack 7, on this machine (cross compiler: g++-aarch64-linux-gnu)
+	@$(MAKE) --no-print-directory -C plugins CROSS=aarch64 PYTHON=$(PYTHON) BUILD=$(abspath $(OUT))/plugins-aarch64
 
 plugins-host: ## the same kernels for this processor: no GPU, no CUDA needed
 	@$(MAKE) --no-print-directory -C plugins host BUILD=$(abspath $(OUT))/plugins

@@ -5,6 +5,8 @@
 #   find_tools.sh BUILD_DIRECTORY > tools.mk
 #
 # CUDA_HOME and TENSORRT_INCLUDE, where set, are taken as they are. PYTHON is the interpreter whose pip downloads.
+# CROSS=aarch64 is for a Jetson with JetPack 7 (CUDA 13, SBSA) on another machine: nvcc is that of this machine, the CUDA
+# runtime comes from the package index.
 set -eu
 
 build=$1
@@ -72,7 +74,28 @@ find_headers() {
 
 cuda=$(find_cuda)
 headers=$(find_headers)
-for directory in "$cuda/lib64" "$cuda/lib" "$cuda/targets/$(uname -m)-linux/lib" "$cuda/targets/sbsa-linux/lib"; do
+
+# The runtime for the other processor, of this compiler's release.
+fetch_cross_runtime() {
+  release=$("$cuda/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\.[0-9]*\).*/\1/p')
+  case $release in
+    1[3-9].*) ;;
+    *) give_up "CUDA $release cannot build for JetPack 7, which has CUDA 13; name a toolkit of 13 in CUDA_HOME" ;;
+  esac
+  "$python" -m pip download -q --no-deps --only-binary=:all: --platform manylinux2014_aarch64 \
+    --platform manylinux_2_17_aarch64 --dest "$build/runtime" "nvidia-cuda-runtime==$release.*" >&2 || \
+    give_up 'the CUDA runtime for aarch64 could not be downloaded'
+  "$python" -m zipfile -e "$build"/runtime/nvidia_cuda_runtime-*.whl "$build/runtime"
+}
+
+places="$cuda/lib64 $cuda/lib $cuda/targets/$(uname -m)-linux/lib $cuda/targets/sbsa-linux/lib"
+wanted='75 80 86 87 89 90 100 110 120 121'
+if [ "${CROSS:-}" = aarch64 ]; then
+  wanted='87 90 100 110 121'
+  [ -d "$build/runtime/nvidia" ] || fetch_cross_runtime
+  places=$(echo "$build"/runtime/nvidia/cu*/lib)
+fi
+for directory in $places; do
   if [ -f "$directory/libcudart_static.a" ]; then
     library=$directory
     break
@@ -83,7 +106,7 @@ done
 # Those of the wanted architectures that this compiler knows, and PTX of the newest for cards to come.
 known=$("$cuda/bin/nvcc" --list-gpu-arch | sed -n 's/^compute_\([0-9]*\)$/\1/p')
 codes=
-for arch in ${ARCHS:-75 80 86 87 89 90 100 110 120 121}; do
+for arch in ${ARCHS:-$wanted}; do
   if printf '%s\n' "$known" | grep -qx "$arch"; then
     codes="$codes -gencode arch=compute_$arch,code=sm_$arch"
     newest=$arch

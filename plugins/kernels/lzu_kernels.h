@@ -1,6 +1,7 @@
 /* The kernels' launchers, for the plugins, for the runtime (ctypes, cffi) and, in a host build, for tests.
  *
- * Pointers are to device memory (to host memory in a host build). `stream` is a cudaStream_t. Every launcher only
+ * Pointers are to device memory (to host memory in a host build); tensors start at multiples of 16 bytes, as whatever a
+ * device allocator returns does. `stream` is a cudaStream_t. Every launcher only
  * enqueues work, allocates nothing and can be captured in a CUDA graph. It returns 0, a positive cudaError_t, or
  * LZU_INVALID where its arguments do not fit together; then nothing was launched.
  */

@@ -65,6 +65,11 @@ bool planeFits(int64_t height, int64_t width, int64_t inner)
            && height * width * inner < (int64_t{1} << 27);
 }
 
+bool startsAligned(void const* tensor)
+{
+    return tensor != nullptr && reinterpret_cast<uintptr_t>(tensor) % 16 == 0;
+}
+
 struct Plan
 {
     LevelPlan levels[kMAX_LEVELS];
@@ -106,7 +111,7 @@ int launchFormat(Plan& plan, int format, int tactic, int batch, void* stream)
     for (int i = 0; i < plan.levelCount; ++i)
     {
         LevelPlan& level = plan.levels[i];
-        if (level.channels < 1 || level.input == nullptr || level.output == nullptr)
+        if (level.channels < 1 || !startsAligned(level.input) || !startsAligned(level.output))
         {
             return LZU_INVALID;
         }
