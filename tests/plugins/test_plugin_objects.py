@@ -4,6 +4,7 @@ The kernels inside are the host build, so that layers are executed as well.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from host_kernels import SOURCES, build_directory
-from toolchain import INTERFACES, PLUGINS, build, include_flags
+from host_kernels import SOURCES, build_directory, compiler
+from toolchain import INTERFACES, PLUGINS, build, cuda_headers, include_flags
 
 # What TensorRT 10.3 declares and these sources may use; all else of the namespace is refused.
 API_10_3 = {
@@ -122,6 +123,23 @@ def test_nothing_newer_than_tensorrt_10_3():
     assert overridden - {"checkShapes"} <= METHODS_10_3
     assert overridden >= {"enqueue", "getOutputShapes"}, "the pattern finds overrides"
     assert not re.search(r"REGISTER_TENSORRT_PLUGIN|getPluginRegistry|V2", text)
+
+
+@pytest.mark.slow
+def test_other_releases_headers():
+    """The same sources with every directory of headers in LZU_TENSORRT_INCLUDES, colons between."""
+    places = [p for p in os.environ.get("LZU_TENSORRT_INCLUDES", "").split(":") if p]
+    if not places:
+        pytest.skip("name directories of NvInfer.h of other releases in LZU_TENSORRT_INCLUDES")
+    program = Path(__file__).with_name("plugin_objects.cpp")
+    for place in places:
+        flags = [f"-I{PLUGINS}", "-isystem", place, "-isystem", str(cuda_headers())]
+        command = [compiler(), "-std=c++17", "-fsyntax-only", "-Wno-deprecated-declarations"]
+        for source in (*INTERFACES, program):
+            done = subprocess.run(
+                [*command, *flags, str(source)], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{place}: {done.stderr}"
 
 
 def test_every_plugin_has_a_readme_with_the_usual_headings():
