@@ -15,13 +15,28 @@ namespace
 // Any place so far outside [-1, 1] that bilinear sampling with zeros outside reads nothing there.
 constexpr float kOUTSIDE = 4.0F;
 
+// The centres of n pixels, from -1 to 1; a single one is at 0.
+float centreSpacing(int32_t n)
+{
+    return n > 1 ? 2.0F / static_cast<float>(n - 1) : 0.0F;
+}
+
+float firstCentre(int32_t n)
+{
+    return n > 1 ? -1.0F : 0.0F;
+}
+
 } // namespace
 
 InvertWarpPlugin::InvertWarpPlugin(Fields const& fields)
     : mSize(fields.ints("size", 2))
+    , mScaleY(fields.number("scale_y", centreSpacing(mSize[0])))
+    , mOffsetY(fields.number("offset_y", firstCentre(mSize[0])))
+    , mScaleX(fields.number("scale_x", centreSpacing(mSize[1])))
+    , mOffsetX(fields.number("offset_x", firstCentre(mSize[1])))
     , mOutside(fields.number("outside", kOUTSIDE))
 {
-    fields.allowOnly({"size", "outside"});
+    fields.allowOnly({"size", "scale_y", "offset_y", "scale_x", "offset_x", "outside"});
     if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > 65535 || mSize[1] > 65535)
     {
         fields.refuse("size is " + std::to_string(mSize[0]) + " x " + std::to_string(mSize[1])
@@ -32,12 +47,18 @@ InvertWarpPlugin::InvertWarpPlugin(Fields const& fields)
 
 std::vector<PluginField> InvertWarpPlugin::names()
 {
-    return {{"size", nullptr, PluginFieldType::kINT32, 2}, {"outside", nullptr, PluginFieldType::kFLOAT32, 1}};
+    return {{"size", nullptr, PluginFieldType::kINT32, 2}, {"scale_y", nullptr, PluginFieldType::kFLOAT32, 1},
+        {"offset_y", nullptr, PluginFieldType::kFLOAT32, 1}, {"scale_x", nullptr, PluginFieldType::kFLOAT32, 1},
+        {"offset_x", nullptr, PluginFieldType::kFLOAT32, 1}, {"outside", nullptr, PluginFieldType::kFLOAT32, 1}};
 }
 
 void InvertWarpPlugin::save(FieldStore& store) const
 {
     store.add("size", mSize);
+    store.add("scale_y", std::vector<float>{mScaleY});
+    store.add("offset_y", std::vector<float>{mOffsetY});
+    store.add("scale_x", std::vector<float>{mScaleX});
+    store.add("offset_x", std::vector<float>{mOffsetX});
     store.add("outside", std::vector<float>{mOutside});
 }
 
@@ -127,6 +148,10 @@ int32_t InvertWarpPlugin::enqueue(PluginTensorDesc const* inputDesc, PluginTenso
     call.lattice_width = static_cast<int32_t>(dims.d[2]);
     call.height = mSize[0];
     call.width = mSize[1];
+    call.scale_y = mScaleY;
+    call.offset_y = mOffsetY;
+    call.scale_x = mScaleX;
+    call.offset_x = mOffsetX;
     call.outside = mOutside;
     call.tactic = std::min(mTactic, lzu_invert_warp_tactics() - 1);
     return lzu_invert_warp(&call, stream);

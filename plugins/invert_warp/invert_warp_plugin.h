@@ -39,6 +39,10 @@ private:
         int32_t nbOutputs) const noexcept override;
 
     std::vector<int32_t> mSize; // height, width of the grid
+    float mScaleY;              // row i of the grid stands at mScaleY * i + mOffsetY
+    float mOffsetY;
+    float mScaleX;
+    float mOffsetX;
     float mOutside;
     std::string mTimingCacheId;
 };

@@ -17,6 +17,10 @@ int invertWith(LzuInvertWarp const& call, void* stream)
     kernel.width = call.width;
     kernel.blocksX = lzu::ceilDiv(call.width, SIDE);
     kernel.blocksY = lzu::ceilDiv(call.height, SIDE);
+    kernel.scaleY = call.scale_y;
+    kernel.offsetY = call.offset_y;
+    kernel.scaleX = call.scale_x;
+    kernel.offsetX = call.offset_x;
     kernel.outside = call.outside;
     int64_t const blocks = static_cast<int64_t>(kernel.blocksX) * kernel.blocksY * call.batch;
     return blocks < (int64_t{1} << 31) ? lzu::launch(kernel, static_cast<int>(blocks), stream) : LZU_INVALID;

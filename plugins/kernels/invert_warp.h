@@ -181,6 +181,10 @@ struct InvertWarp
     int width;
     int blocksX;
     int blocksY;
+    float scaleY; // row i of the grid stands at scaleY * i + offsetY
+    float offsetY;
+    float scaleX;
+    float offsetX;
     float outside;
 
     // Phase 0 looks at whole rows of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and
@@ -225,20 +229,19 @@ struct InvertWarp
     }
 
 private:
-    // The centre of a pixel, -1 + 2 i / (n - 1); a single pixel sits at 0.
-    LZU_HD static Pair pixelAt(int i, int n)
+    // Where row or column i of the grid stands.
+    LZU_HD static Pair placeOf(int i, float scale, float offset)
     {
-        if (n == 1)
-        {
-            return {0.0F, 0.0F};
-        }
-        return productOf(2.0F, static_cast<float>(i)) / static_cast<float>(n - 1) + -1.0F;
+        return productOf(scale, static_cast<float>(i)) + offset;
     }
 
-    LZU_HD static Range blockRange(int first, int n)
+    LZU_HD static Range blockRange(int first, int n, float scale, float offset)
     {
         int const last = first + SIDE < n ? first + SIDE - 1 : n - 1;
-        return {pixelAt(first, n).high, pixelAt(last, n).high};
+        Range range = Range::nothing();
+        range.add(placeOf(first, scale, offset).high);
+        range.add(placeOf(last, scale, offset).high);
+        return range;
     }
 
     LZU_HD int words() const
@@ -254,8 +257,8 @@ private:
         }
         for (int i = thread; i < SIDE; i += kTHREADS)
         {
-            shared.rowPlaces[i] = pixelAt(y0 + i, height);
-            shared.columnPlaces[i] = pixelAt(x0 + i, width);
+            shared.rowPlaces[i] = placeOf(y0 + i, scaleY, offsetY);
+            shared.columnPlaces[i] = placeOf(x0 + i, scaleX, offsetX);
         }
         for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
         {
@@ -271,7 +274,7 @@ private:
 
     LZU_HD void survey(Shared& shared, Point const* plane, int y0, int thread) const
     {
-        Range const block = blockRange(y0, height);
+        Range const block = blockRange(y0, height, scaleY, offsetY);
         for (int row = thread; row < rows; row += kTHREADS)
         {
             // The two rows of knots apart: two shorter chains of comparisons.
@@ -315,8 +318,8 @@ private:
     // Each thread fills whole words, so no two write to one.
     LZU_HD void mark(Shared& shared, Point const* plane, int y0, int x0, int thread) const
     {
-        Range const blockX = blockRange(x0, width);
-        Range const blockY = blockRange(y0, height);
+        Range const blockX = blockRange(x0, width, scaleX, offsetX);
+        Range const blockY = blockRange(y0, height, scaleY, offsetY);
         for (int word = thread; word < words(); word += kTHREADS)
         {
             uint32_t bits = 0;

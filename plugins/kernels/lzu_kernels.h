@@ -167,6 +167,10 @@ struct LzuInvertWarp
     int32_t lattice_width;
     int32_t height;
     int32_t width;
+    float scale_y; /* row i of the grid stands at scale_y * i + offset_y in [-1, 1] */
+    float offset_y;
+    float scale_x;
+    float offset_x;
     float outside;  /* both coordinates where no tile holds a point */
     int32_t tactic; /* 0 .. lzu_invert_warp_tactics() - 1 */
 };

@@ -151,7 +151,7 @@ class InvertWarp(c.Structure):
             (name, c.c_int32)
             for name in ("batch", "lattice_height", "lattice_width", "height", "width")
         ),
-        ("outside", c.c_float),
+        *((name, c.c_float) for name in ("scale_y", "offset_y", "scale_x", "offset_x", "outside")),
         ("tactic", c.c_int32),
     )
 

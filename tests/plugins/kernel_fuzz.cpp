@@ -290,6 +290,10 @@ void fuzzInvertWarp()
     call.lattice_width = pick(2, 60);
     call.height = pick(1, 50);
     call.width = pick(1, 70);
+    call.scale_y = number(-0.2F, 0.2F);
+    call.offset_y = number(-1.2F, 1.0F);
+    call.scale_x = number(-0.2F, 0.2F);
+    call.offset_x = number(-1.2F, 1.0F);
     call.outside = 4.0F;
     call.tactic = pick(0, lzu_invert_warp_tactics() - 1);
     Buffer plane(static_cast<size_t>(8 * call.batch * call.lattice_height * call.lattice_width));

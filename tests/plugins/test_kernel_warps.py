@@ -163,13 +163,21 @@ def test_unusable_learned_numbers_give_the_identity_warp(number):
 # --- InvertWarp -----------------------------------------------------------------------------------
 
 
-def invert(knots: Array, size: tuple[int, int], outside: float = 9.0, tactic: int = 0) -> Array:
+def spacing(n: int) -> tuple[float, float]:
+    """Return scale and offset of n pixel centres from -1 to 1."""
+    return (2 / (n - 1), -1.0) if n > 1 else (0.0, 0.0)
+
+
+def invert(
+    knots: Array, size: tuple[int, int], outside: float = 9.0, tactic: int = 0, affine=None
+) -> Array:
     memory = aligned(knots.shape, np.float32)
     memory[...] = knots
     grid = aligned((len(knots), *size, 2), np.float32, 77)
     call = InvertWarp(
-        address(memory), address(grid), len(knots), *knots.shape[1:3], *size, outside, tactic
-    )
+        address(memory), address(grid), len(knots), *knots.shape[1:3], *size,
+        *(affine or (*spacing(size[0]), *spacing(size[1]))), outside, tactic,
+    )  # fmt: skip
     assert run("lzu_invert_warp", call) == 0
     return grid
 
@@ -192,6 +200,18 @@ def test_inverse_of_random_warps(tactic, lattice, size):
     for b in range(2):
         truth = invert_tiles(knots[b], centres(size), outside=9.0)
         np.testing.assert_allclose(grid[b], truth, rtol=0, atol=1e-5)
+
+
+def test_cells_of_a_level_stand_where_scale_and_offset_say():
+    knots, size = random_warp(5), (20, 30)
+    affine = (float(np.float32(0.09)), -0.9, float(np.float32(0.07)), -1.05)
+    grid = invert(knots[None], size, affine=affine)[0]
+    y = affine[0] * np.arange(20) + np.float32(affine[1])
+    x = affine[2] * np.arange(30) + np.float32(affine[3])
+    places = np.stack(np.meshgrid(x, y), axis=-1)
+    truth = invert_tiles(knots, places, outside=9.0)
+    np.testing.assert_allclose(grid, truth, rtol=0, atol=1e-5)
+    assert (grid == 9).any()
 
 
 def test_identity_and_parallelograms_have_no_case_of_their_own():
@@ -322,5 +342,7 @@ def test_invalid_calls_launch_nothing():
     assert library().lzu_box_knots(None, None) == INVALID
     grid = aligned((1, 4, 4, 2), np.float32)
     for lattice, tactic in (((1, 5), 0), ((300, 300), 0), ((5, 5), 7)):
-        call = InvertWarp(address(grid), address(grid), 1, *lattice, 4, 4, 0.0, tactic)
+        call = InvertWarp(
+            address(grid), address(grid), 1, *lattice, 4, 4, 0.5, -1, 0.5, -1, 0.0, tactic
+        )
         assert run("lzu_invert_warp", call) == INVALID
