@@ -181,7 +181,7 @@ def test_no_weights_at_all(refused: Refused, tiny_recipe: dict[str, Any], tmp_pa
         ("classes=[car]", "classes lists 1 names but model.num_classes is 2; make them equal"),
         ("model.depth=19", "model.depth is 19 but must be 18, 34, 50 or 101; change it"),
         ("checkpoint=x.pth", "checkpoint is 'x.pth' but must be keys with values; change it"),
-        ("checkpoint.best=x.pth", "checkpoint.best is 'best' but must be 'uniform' or 'fixed'"),
+        ("checkpoint.best=x.pth", "checkpoint.best is 'best' but must be 'uniform', 'fixed',"),
         ("targets=[]", "targets is [] but must be a list of at least 1; change it"),
         ("warp=3", "warp is 3 but must be keys with values; change it"),
         ("scale", "--set scale is not key=value; write it so"),
