@@ -118,14 +118,15 @@ def test_the_manifest_round_trips_and_names_no_folder_of_this_machine(
     assert list(manifest.stages) == [
         "trace",
         "reference",
-        "derive onnxruntime",
-        "build onnxruntime",
-        "verify onnxruntime",
+        "lowerings onnxruntime",
+        "derive onnxruntime fp32",
+        "build onnxruntime fp32",
+        "verify onnxruntime fp32",
         "latency",
     ]
     assert manifest.latency is not None
     assert set(manifest.latency.engines) == {"onnxruntime/fp32"}
-    assert manifest.opset == 18
+    assert {name: graph.opset for name, graph in manifest.graphs.items()} == {"fp32": 18}
     again = load_recipe(str(outcome.folder / "recipe.yaml"))
     assert again.model == manifest.recipe.model
     assert again.levels == manifest.recipe.levels
@@ -298,7 +299,7 @@ def test_a_drifting_output_of_any_task_becomes_no_bundle(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One wrong pixel, one wrong metre."""
-    from lzu_export import verify
+    from lzu_export import precision
     from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 
     class Wrong(OnnxRuntimeSession):
@@ -310,10 +311,10 @@ def test_a_drifting_output_of_any_task_becomes_no_bundle(
                 values["boxes"][0, :, 2] += 1.0
             return values
 
-    monkeypatch.setattr(verify, "OnnxRuntimeSession", Wrong)
+    monkeypatch.setattr(precision, "OnnxRuntimeSession", Wrong)
     recipe = tiny_recipe(tmp_path, task, lowering={"zoom": "matmul", "unzoom": "matmul"})
     message = refused(lambda: export(recipe, tmp_path))
-    assert "the onnxruntime engine drifts from PyTorch: the first difference is at" in message
+    assert "the onnxruntime engine in fp32 drifts from PyTorch: the first" in message
     assert not (tmp_path / task / f"tiny-{recipe.label}").exists()
 
 
@@ -692,4 +693,4 @@ def test_no_torch_outside_models_and_operators(modules: str) -> None:
 def test_the_manifest_is_plain_json(finished: Path) -> None:
     data = json.loads((finished / "det" / "tiny-fixed-0.5x" / FILE).read_text())
     assert data["checkpoint"] == {"random_weights": "0"}
-    assert data["format"] == 2
+    assert data["format"] == 3
