@@ -58,6 +58,8 @@ class Seen:
 class FakePredictor:
     """Predicts the frame's number."""
 
+    remembers = False
+
     def __init__(self, folder: Path, batch: int, log: list[str], name: str) -> None:
         self.recipe = tiny_recipe(folder, batch=batch)
         self.log, self.name = log, name
