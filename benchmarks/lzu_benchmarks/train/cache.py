@@ -78,6 +78,71 @@ def fixed_saliency(setup: Setup, boxes: NDArray[np.float64]) -> NDArray[np.float
     return (saliency + saliency[:, ::-1]) / 2
 
 
+class TargetFile:
+    """Targets of frames and of their mirror images in one file."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read what `write` wrote."""
+        self._data = dict(np.load(path))
+
+    def __call__(self, index: int, flipped: bool) -> Targets:
+        """Targets of a frame or of its mirror image."""
+        at = 2 * index + int(flipped)
+        data = self._data
+        a, b = data["positives"][at : at + 2]
+        c, d = data["leave"][at : at + 2]
+        return Targets(
+            data["positive"][a:b], data["labels"][a:b], data["boxes"][a:b], data["ignored"][c:d]
+        )
+
+    @staticmethod
+    def write(path: Path, made: list[Targets]) -> None:
+        """Write targets, of each frame the plain ones and then the mirrored, in one step."""
+        part = path.with_name("part.npz")
+        np.savez(
+            part,
+            positive=np.concatenate([t.positive for t in made]),
+            labels=np.concatenate([t.labels for t in made]),
+            boxes=np.concatenate([t.boxes for t in made]),
+            ignored=np.concatenate([t.ignored for t in made]),
+            positives=np.cumsum([0, *(len(t.positive) for t in made)]),
+            leave=np.cumsum([0, *(len(t.ignored) for t in made)]),
+        )
+        os.replace(part, path)
+
+
+def frame_targets(
+    setup: Setup, anchors: list[NDArray[np.float32]], frame: Frame
+) -> tuple[Targets, Targets]:
+    """Targets of a frame and of its mirror image."""
+    plain, mirrored = (
+        _targets(setup, anchors, frame, boxes)
+        for boxes in (frame.boxes, mirror(frame.boxes, setup.source[1]))
+    )
+    return plain, mirrored
+
+
+def mirror(boxes: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Boxes (n, 4) in the mirror image of so many columns."""
+    return np.asarray(boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0] * 2)
+
+
+def _targets(
+    setup: Setup,
+    anchors: list[NDArray[np.float32]],
+    frame: Frame,
+    boxes: NDArray[np.float64],
+) -> Targets:
+    scaled = boxes / setup.label_scale
+    found = assign(scaled, frame.ignore, anchors, setup.config.per_cell)
+    return Targets(
+        found.positive,
+        frame.classes[found.object],
+        scaled[found.object].astype(np.float32),
+        found.ignored,
+    )
+
+
 class Cache:
     """Training frames of both variants under a folder, made on first use and then memory-mapped.
 
@@ -102,22 +167,12 @@ class Cache:
         self.count = sequences * len(range(0, LENGTH, EVERY))
         if not (self.folder / "targets.npz").exists():
             self._make(setup, saliency, sequences, processes)
-        self._targets = dict(np.load(self.folder / "targets.npz"))
+        self.targets = TargetFile(self.folder / "targets.npz")
 
     def images(self, variant: str) -> NDArray[np.uint8]:
         """(N, H_c, W_c, 3) zoomed frames, memory-mapped."""
         loaded: NDArray[np.uint8] = np.load(self.folder / f"{variant}.npy", mmap_mode="r")
         return loaded
-
-    def targets(self, index: int, flipped: bool) -> Targets:
-        """Targets of a frame or of its mirror image."""
-        at = 2 * index + int(flipped)
-        data = self._targets
-        a, b = data["positives"][at : at + 2]
-        c, d = data["leave"][at : at + 2]
-        return Targets(
-            data["positive"][a:b], data["labels"][a:b], data["boxes"][a:b], data["ignored"][c:d]
-        )
 
     def _make(
         self, setup: Setup, saliency: NDArray[np.float64], sequences: int, processes: int
@@ -135,17 +190,7 @@ class Cache:
         ]
         with get_context("spawn").Pool(processes) as pool:
             made = [t for part in pool.starmap(_fill, jobs, chunksize=1) for t in part]
-        part = self.folder / "part.npz"
-        np.savez(
-            part,
-            positive=np.concatenate([t.positive for t in made]),
-            labels=np.concatenate([t.labels for t in made]),
-            boxes=np.concatenate([t.boxes for t in made]),
-            ignored=np.concatenate([t.ignored for t in made]),
-            positives=np.cumsum([0, *(len(t.positive) for t in made)]),
-            leave=np.cumsum([0, *(len(t.ignored) for t in made)]),
-        )
-        os.replace(part, self.folder / "targets.npz")
+        TargetFile.write(self.folder / "targets.npz", made)
 
 
 def _fill(
@@ -162,25 +207,14 @@ def _fill(
     matrices = {"uniform": setup.zoom_matrices(None), "fixed": setup.zoom_matrices(saliency)}
     anchors = setup.anchors()
     frames = range(0, LENGTH, EVERY)
-    targets = []
+    targets: list[Targets] = []
     for number in range(start, stop):
         sequence = Sequence(first + number)
         for place, index in enumerate(frames):
             frame = render(sequence, index)
             for variant, file in files.items():
                 file[number * len(frames) + place] = zoom(frame.image, matrices[variant])
-            mirrored = frame.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [setup.source[1], 0] * 2
-            for boxes in (frame.boxes, mirrored):
-                scaled = boxes / setup.label_scale
-                found = assign(scaled, frame.ignore, anchors, setup.config.per_cell)
-                targets.append(
-                    Targets(
-                        found.positive,
-                        frame.classes[found.object],
-                        scaled[found.object].astype(np.float32),
-                        found.ignored,
-                    )
-                )
+            targets += frame_targets(setup, anchors, frame)
     return targets
 
 

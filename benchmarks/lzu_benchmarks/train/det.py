@@ -10,9 +10,10 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.train.cache import (
     SALIENCY_SEQUENCES,
     Cache,
+    Targets,
     describe,
     fixed_saliency,
     training_boxes,
@@ -60,10 +62,8 @@ class Detector(torch.nn.Module):
         )
 
     def forward(self, canvases: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, H_c, W_c, 3) uint8 BGR to class logits and box deltas per level."""
-        image = (canvases.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
-        levels = self.network.extract(image.contiguous(memory_format=torch.channels_last))
+        """(B, H_c, W_c, 3) BGR to class logits and box deltas per level."""
+        levels = self.extract(canvases)
         if self.unzoom is not None:
             levels = [
                 torch.matmul(torch.matmul(rows, level.contiguous()), columns.T).contiguous(
@@ -72,6 +72,12 @@ class Detector(torch.nn.Module):
                 for level, (rows, columns) in zip(levels, self.unzoom, strict=True)
             ]
         return self.network.head(levels)
+
+    def extract(self, canvases: Tensor) -> list[Tensor]:
+        """(B, H_c, W_c, 3) BGR to the levels of the canvas."""
+        image = (canvases.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
+        return list(self.network.extract(image.contiguous(memory_format=torch.channels_last)))
 
 
 def make_batch(
@@ -82,8 +88,13 @@ def make_batch(
         [images[i][:, ::-1] if f else images[i] for i, f in zip(picks, flips, strict=True)]
     )
     found = [cache.targets(int(i), bool(f)) for i, f in zip(picks, flips, strict=True)]
+    return torch.from_numpy(canvases), stack_targets(found)
+
+
+def stack_targets(found: Sequence[Targets]) -> dict[str, Any]:
+    """The arguments of the loss of a batch."""
     rows = np.arange(len(found))
-    return torch.from_numpy(canvases), {
+    return {
         "positive": (
             torch.from_numpy(np.repeat(rows, [len(t.positive) for t in found])),
             torch.from_numpy(np.concatenate([t.positive for t in found])),
@@ -113,22 +124,49 @@ def train(
     Returns:
         The detector and the loss of every step.
     """
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
-    detector = Detector(setup, saliency).train()
-    channels_last(detector)
+    detector = Detector(setup, saliency)
     images = cache.images("uniform" if saliency is None else "fixed")
-    anchors = torch.from_numpy(np.concatenate(setup.anchors()))
-    steps = max(2, round(epochs * cache.count / batch))
-    optimizer, schedule = optimiser(detector, rate, steps)
     order, flips = sampling_order(cache.count, epochs, seed)
+
+    def batch_of(step: int) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        window = slice(step * batch, (step + 1) * batch)
+        canvases, targets = make_batch(cache, images, order[window], flips[window])
+        return (canvases,), targets
+
+    steps = step_count(cache.count, epochs, batch)
+    return detector, learn(detector, setup, batch_of, steps=steps, rate=rate, log=log)
+
+
+def step_count(frames: int, epochs: float, batch: int) -> int:
+    """Number of steps that show so many frames so many times."""
+    return max(2, round(epochs * frames / batch))
+
+
+def learn(
+    detector: Detector,
+    setup: Setup,
+    batch_of: Callable[[int], tuple[tuple[Tensor, ...], dict[str, Any]]],
+    *,
+    steps: int,
+    rate: float = 2e-3,
+    log: Path | None = None,
+) -> list[float]:
+    """Train a detector on one thread, whatever its warp; return the loss of every step.
+
+    `batch_of` makes the detector's inputs and the arguments of the loss for a step.
+    """
+    torch.set_num_threads(1)
+    detector.train()
+    channels_last(detector)
+    anchors = torch.from_numpy(np.concatenate(setup.anchors()))
+    optimizer, schedule = optimiser(detector, rate, steps)
     losses: list[float] = []
     began = time.time()
     for step in range(steps):
-        window = slice(step * batch, (step + 1) * batch)
-        canvases, targets = make_batch(cache, images, order[window], flips[window])
+        inputs, targets = batch_of(step)
         classes, boxes = detection_loss(
-            detector(canvases), anchors, num_classes=setup.config.num_classes, **targets
+            detector(*inputs), anchors, num_classes=setup.config.num_classes, **targets
         )
         optimizer.zero_grad(set_to_none=True)
         (classes + boxes).backward()
@@ -141,40 +179,59 @@ def train(
             line = f"step {step}/{steps} loss {recent:.4f} {time.time() - began:.0f} s\n"
             with log.open("a") as file:
                 file.write(line)
-    return detector.eval(), losses
+    detector.eval()
+    return losses
+
+
+class Found(NamedTuple):
+    """Detections of one image, boxes (n, 4) in source pixels."""
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def to_coco(self, frame_id: int) -> list[dict[str, Any]]:
+        """COCO results."""
+        return [
+            {
+                "image_id": frame_id,
+                "category_id": int(label) + 1,
+                "bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)],
+                "score": float(score),
+            }
+            for (x1, y1, x2, y2), score, label in zip(*self, strict=True)
+        ]
+
+
+def found_in(outputs: tuple[list[Tensor], list[Tensor]], setup: Setup) -> list[Found]:
+    """What raw outputs of a batch say is there, image by image."""
+    anchors = [torch.from_numpy(a) for a in setup.anchors()]
+    boxes, scores, labels = decode(*outputs, anchors, setup.canvas, CANDIDATES)
+    found = []
+    for i in range(len(boxes)):
+        kept, sure, kinds = suppress(
+            boxes[i].numpy(),
+            scores[i].numpy(),
+            labels[i].numpy(),
+            score_threshold=SCORE_THRESHOLD,
+            iou_threshold=IOU_THRESHOLD,
+            max_detections=MAX_DETECTIONS,
+        )
+        found.append(Found(kept * setup.label_scale, sure, kinds))
+    return found
 
 
 def detect(
     detector: Detector, setup: Setup, canvases: NDArray[np.uint8], frame_ids: list[int]
 ) -> list[dict[str, Any]]:
     """COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
-    anchors = [torch.from_numpy(a) for a in setup.anchors()]
-    scale = setup.label_scale
-    found = []
+    results = []
     with torch.inference_mode():
         for start in range(0, len(canvases), 8):
-            logits, deltas = detector(torch.from_numpy(canvases[start : start + 8]))
-            boxes, scores, labels = decode(logits, deltas, anchors, setup.canvas, CANDIDATES)
-            for i, frame_id in enumerate(frame_ids[start : start + 8]):
-                kept = suppress(
-                    boxes[i].numpy(),
-                    scores[i].numpy(),
-                    labels[i].numpy(),
-                    score_threshold=SCORE_THRESHOLD,
-                    iou_threshold=IOU_THRESHOLD,
-                    max_detections=MAX_DETECTIONS,
-                )
-                for box, score, label in zip(*kept, strict=True):
-                    x1, y1, x2, y2 = (float(v) for v in box * scale)
-                    found.append(
-                        {
-                            "image_id": frame_id,
-                            "category_id": int(label) + 1,
-                            "bbox": [x1, y1, x2 - x1, y2 - y1],
-                            "score": float(score),
-                        }
-                    )
-    return found
+            found = found_in(detector(torch.from_numpy(canvases[start : start + 8])), setup)
+            for frame_id, each in zip(frame_ids[start : start + 8], found, strict=True):
+                results += each.to_coco(frame_id)
+    return results
 
 
 def predict_split(
