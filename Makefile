@@ -16,7 +16,7 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export calibrate run verify bench train-det train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench: $(READY) ## speed of TASK: fixed against uniform, unzoom lowerings, expor
 
 train-det: $(READY) ## train both demonstration detectors from rendered scenes
 	@$(BIN)/python -m lzu_benchmarks.train.det --out lzu_export/demo/det
+
+train-adaptive: $(READY) ## train the adaptive demonstration detector, beside those of train-det
+	@$(BIN)/python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det
 
 train-seg: $(READY) ## train the demonstration models of segmentation
 	@$(BIN)/python -m lzu_benchmarks.train.seg --out lzu_export/demo/seg

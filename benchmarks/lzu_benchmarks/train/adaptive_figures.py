@@ -1,0 +1,152 @@
+"""Figures of the adaptive demonstration detector, and its section of the README beside it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lzu_benchmarks.accuracy import Evaluation, bootstrap_ap_difference
+from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.train.figures import COLUMNS
+
+FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
+"""What the adaptive detector's frames are zoomed at."""
+
+CONTROL = "fixed, further"
+"""A fixed detector that had the further steps of an adaptive one which began as a fixed one."""
+
+ROWS = {
+    "uniform": "uniform",
+    "fixed": "fixed",
+    CONTROL: "fixed, trained on",
+    FEEDBACK: "adaptive, feedback",
+    TRUTH: "adaptive, ground truth",
+    WITHOUT: "adaptive, no boxes",
+}
+PAIRS = (
+    ("uniform", FEEDBACK),
+    ("fixed", FEEDBACK),
+    (CONTROL, FEEDBACK),
+    (FEEDBACK, TRUTH),
+)
+"""Differences with an interval: of the second over the first."""
+
+HEADING = "## Adaptive"
+
+
+def compare(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], limit: int | None = None
+) -> dict[str, Any]:
+    """Evaluate COCO detections on the validation split, by the keys of ROWS; CONTROL may be absent.
+
+    Returns:
+        Plain data: `accuracy` and `classes` of each, `differences` of PAIRS with their bootstrap
+        intervals over sequences, numbers of frames, sequences and objects.
+    """
+    dataset = open_demo("val", limit)
+    truth = dataset.coco_ground_truth()
+    matched = {name: Evaluation(truth, found[name]) for name in ROWS if name in found}
+    differences = []
+    for first, second in PAIRS:
+        if first not in found:
+            continue
+        intervals = bootstrap_ap_difference(truth, matched[first], matched[second])
+        differences.append(
+            {
+                "of": second,
+                "over": first,
+                **{name: vars(interval) for name, interval in intervals.items()},
+            }
+        )
+    return {
+        "accuracy": {name: each.summary() for name, each in matched.items()},
+        "classes": {name: each.by_class() for name, each in matched.items()},
+        "differences": differences,
+        "frames": len(dataset),
+        "sequences": len({sequence for sequence, _ in dataset.keys}),
+        "objects": sum(not a["iscrowd"] for a in truth["annotations"]),
+    }
+
+
+def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Markdown that says how the checkpoint was made and what it reaches."""
+    accuracy, setup = figures["accuracy"], record["setup"]
+    rows = [
+        f"| {shown} | " + " | ".join(f"{accuracy[name][c]:.2f}" for c in COLUMNS) + " |"
+        for name, shown in ROWS.items()
+        if name in accuracy
+    ]
+    for each in figures["differences"]:
+        first, second = each["over"], each["of"]
+        cells = [
+            f"{each[c]['difference']:+.2f} [{each[c]['low']:+.2f}, {each[c]['high']:+.2f}]"
+            if c in each
+            else f"{accuracy[second][c] - accuracy[first][c]:+.2f}"
+            for c in COLUMNS
+        ]
+        rows.append(f"| {ROWS[second]} - {ROWS[first]} | " + " | ".join(cells) + " |")
+    shown = [name for name in ("uniform", "fixed", CONTROL, FEEDBACK) if name in accuracy]
+    classes = figures["classes"]
+    per_class = [
+        f"| {kind} | " + " | ".join(f"{classes[name][kind]:.1f}" for name in shown) + " |"
+        for kind in classes[FEEDBACK]
+    ]
+    interval = figures["differences"][0]["AP"]
+    return "\n".join(
+        [
+            HEADING,
+            "",
+            "A RetinaNet whose warp looks at the boxes of the frame half a second before. Fwhm",
+            f"{setup['fwhm']:g}, amplitude {setup['amplitude']:g} and bandwidth "
+            f"{setup['bandwidth']:g}.",
+            "",
+            "Made by",
+            "",
+            f"    {record['command']}",
+            "",
+            *_training(record),
+            "",
+            f"COCO AP on {figures['frames']} frames of {figures['sequences']} held-out sequences "
+            f"({figures['objects']} objects), as above.",
+            "Feedback: each frame is zoomed at all detections of the frame before, scores above "
+            "0.05,",
+            "the first of a sequence at none. Ground truth: at the objects of the frame before, an",
+            "upper bound. No boxes: at none, so that the warp is the identity. In brackets the "
+            "95 %",
+            f"interval of {interval['resamples']} bootstrap resamples of whole sequences.",
+            "",
+            "| | " + " | ".join(COLUMNS) + " |",
+            "|---" * (len(COLUMNS) + 1) + "|",
+            *rows,
+            "",
+            "| class | " + " | ".join(ROWS[name] for name in shown) + " |",
+            "|---" * (len(shown) + 1) + "|",
+            *per_class,
+            "",
+            "One seed, as above.",
+            "",
+        ]
+    )
+
+
+def _training(record: Mapping[str, Any]) -> list[str]:
+    """How it was trained, and how that differs from the other variants."""
+    first = record["runs"][0]
+    lines = [
+        f"{first['steps']} steps on {record['frames']} frames, seed {record['seed']}, took "
+        f"{first['seconds']:.0f} s ({first['cpu_seconds']:.0f} s of one thread's time)",
+        f"on {record['machine']}.",
+    ]
+    if record["start"]:
+        lines += [
+            f"It started from `{record['start']}`: these steps came on top of that detector's own. "
+            "The row of",
+            "the fixed detector trained on had the same further steps, frames and rates with its "
+            "own warp, so",
+            "that the difference between the two is that of the warp.",
+        ]
+    return lines
+
+
+def with_section(text: str, added: str) -> str:
+    """A README with this section at its end, in the place of an older one."""
+    before = text.partition(HEADING)[0].rstrip()
+    return f"{before}\n\n{added}" if before else added
