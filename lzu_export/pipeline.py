@@ -29,7 +29,7 @@ from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.precision import ORDER, check_range, device_session, half_graph, int8_graph
 from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE as CALIBRATION_FILE
-from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges, recipe_frames
+from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
@@ -474,11 +474,9 @@ def _check_inputs(recipe: Recipe) -> None:
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")
-    if "int8" in recipe.precision:
-        recipe_frames(recipe)
-        cache = recipe.calibration.cache
-        if cache is not None:
-            read_cache(cache)
+    # The calibration frames themselves are opened, and refused, by the fingerprint that follows.
+    if "int8" in recipe.precision and recipe.calibration.cache is not None:
+        read_cache(recipe.calibration.cache)
     if "tensorrt-rtx" in recipe.targets and tensorrt_rtx.version() is None:
         raise LzuError(
             "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
