@@ -192,13 +192,34 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
     }
 
 
+def box_warp_note(
+    variant: str, lattice: tuple[int, int], fwhm: float, amplitude: float, bandwidth: float
+) -> dict[str, str]:
+    """What a checkpoint trained with a warp of the boxes before should remember of it."""
+    return {
+        "variant": variant,
+        "geometry": "consistent",
+        "lattice": "x".join(map(str, lattice)),
+        "fwhm": f"{fwhm:g}",
+        "amplitude": f"{amplitude:g}",
+        "bandwidth": f"{bandwidth:g}",
+    }
+
+
 def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
+    settings = recipe.warp
     note: dict[str, str] = {"variant": recipe.variant}
-    if recipe.adapts:
-        note |= {"geometry": recipe.warp.geometry, "fwhm": f"{recipe.warp.fwhm:g}"}
+    if recipe.adapts and isinstance(settings, BoxWarpSettings):
+        note = box_warp_note(
+            recipe.variant,
+            settings.lattice,
+            settings.fwhm,
+            settings.amplitude,
+            settings.bandwidth,
+        )
     if recipe.variant == "fixed":
-        note = warp_note(recipe.warp.geometry, recipe.warp.fwhm, saliency)
+        note = warp_note(settings.geometry, settings.fwhm, saliency)
     if recipe.unzoom_scale > 1:
         note["unzoom_scale"] = str(recipe.unzoom_scale)
     return note

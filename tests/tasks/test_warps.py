@@ -181,6 +181,17 @@ def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
         check_trained_warp(uniform, saliency, right, "mine.pth")
 
 
+def test_weights_remember_the_warp_of_their_boxes(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, variant="adaptive")
+    saliency = make_warp(recipe).saliency
+    note = trained_note(recipe, saliency)
+    check_trained_warp(recipe, saliency, note, "mine.pth")
+    others = {"variant": "fovea", "lattice": "5x4", "fwhm": "40", "bandwidth": "32"}
+    for key, value in others.items():
+        with pytest.raises(LzuError, match=rf"mine\.pth was trained with {key} {value} but"):
+            check_trained_warp(recipe, saliency, {**note, key: value}, "mine.pth")
+
+
 def label_maps(folder: Path, *, count: int = 2, suffix: str = "") -> list[np.ndarray]:
     """Maps of two classes whose border moves, some of it ignored."""
     folder.mkdir(exist_ok=True)
