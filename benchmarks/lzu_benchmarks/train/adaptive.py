@@ -1,18 +1,15 @@
-"""Train and evaluate the adaptive demonstration detector, whose warp looks at the boxes before.
+"""Train and evaluate the demonstration detectors whose warp looks at the boxes before.
 
-`python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det` adds it to the detectors that
-`lzu_benchmarks.train.det` made there: frames, architecture, schedule, order, flips and seed are
-theirs. Each image has a warp of its own, drawn anew whenever it is shown: of the ground truth half
-a second earlier, made to look like detections, and, in the last third, of what the detector itself
-finds there.
+`python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det` adds two to the detectors that
+`lzu_benchmarks.train.det` made there, an adaptive one and FOVEA's, which only zooms: frames,
+architecture, schedule, order, flips and seed are theirs. Each image has a warp of its own, drawn
+anew whenever it is shown: of the ground truth half a second earlier, made to look like detections,
+and, in the last third, of what the detector itself finds there.
 
 Amplitude and bandwidth are those of the fixed warp. On training frames the boxes of half a second
 before then magnify small objects 1.6 times (geometric mean of both axes; the fixed warp too). With
 bandwidth 64 it is 1.5; with 16 it is 1.75, but rows are stretched up to 3 times, where the source
 has only twice the canvas' pixels.
-
-With `--start CHECKPOINT` it goes on from there. Then the fixed detector in OUT goes on alike, to
-tell what further training does without another warp.
 """
 
 import argparse
@@ -22,19 +19,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.train.adaptive_detectors import (
+    AdaptiveDetector,
+    Boxes,
+    FoveaDetector,
+    Zoomed,
+    Zoomer,
+    load,
+)
 from lzu_benchmarks.train.adaptive_figures import (
-    CONTROL,
     FEEDBACK,
+    FOVEA,
     TRUTH,
     WITHOUT,
     compare,
@@ -45,122 +50,28 @@ from lzu_benchmarks.train.cache import describe, mirror
 from lzu_benchmarks.train.det import (
     Detector,
     Found,
-    found_in,
     learn,
     predict_split,
     stack_targets,
     step_count,
 )
-from lzu_benchmarks.train.drawn_boxes import Noise, jitter, like_detections, padded
+from lzu_benchmarks.train.drawn_boxes import Noise, jitter, like_detections
 from lzu_benchmarks.train.figures import machine
 from lzu_benchmarks.train.film import Film
 from lzu_benchmarks.train.schedule import sampling_order
 from lzu_benchmarks.train.setup import Setup
-from lzu_export.models.adaptive import AdaptiveUnzoom, BoxWarp
-from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
-from lzu_export.runtime.preprocess import Taps, resample
-from lzu_export.warp.geometry import zoom_positions
-from lzu_export.warp.saliency import load_saliency, uniform_saliency
+from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.tasks.warps import box_warp_note
+from lzu_export.warp.saliency import load_saliency
 
-Boxes = NDArray[np.floating]
+DETECTORS: dict[str, type[AdaptiveDetector]] = {
+    "adaptive": AdaptiveDetector,
+    "fovea": FoveaDetector,
+}
+"""By variant."""
 
 CASCADE = 2 / 3
 """Share of the training after which the boxes are the detector's own."""
-
-
-class AdaptiveDetector(Detector):
-    """The network between canvases, each zoomed at knots of its own, and raw outputs."""
-
-    def __init__(self, setup: Setup) -> None:
-        """Build with random weights, those of the other variants for equal seeds."""
-        super().__init__(setup, None)
-        self.adaptive_unzoom = AdaptiveUnzoom(setup.levels, setup.canvas)
-
-    def forward(  # type: ignore[override]
-        self, canvases: Tensor, knots_x: Tensor, knots_y: Tensor
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, H_c, W_c, 3) BGR, (B, w), (B, h) to class logits and box deltas per level."""
-        levels = [level.contiguous() for level in self.extract(canvases)]
-        return self.network.head(
-            [
-                level.contiguous(memory_format=torch.channels_last)
-                for level in self.adaptive_unzoom(levels, knots_x, knots_y)
-            ]
-        )
-
-
-class Zoomed(NamedTuple):
-    """What the detector takes."""
-
-    canvases: Tensor
-    knots_x: Tensor
-    knots_y: Tensor
-
-
-class Zoomer:
-    """Frames and boxes to what the detector takes."""
-
-    def __init__(self, setup: Setup) -> None:
-        """Keep the warp's settings."""
-        self._canvas, self._source = setup.canvas, setup.source
-        self._warp = BoxWarp(
-            uniform_saliency(setup.lattice),
-            setup.source,
-            fwhm=setup.fwhm,
-            amplitude=setup.amplitude,
-            bandwidth=setup.bandwidth,
-        )
-
-    def __call__(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Boxes]) -> Zoomed:
-        """Zoom each image (H, W, 3) at its boxes (n, 4) in source pixels."""
-        knots_x, knots_y = self.knots(boxes)
-        canvases = [
-            self._zoom(image, x, y)
-            for image, x, y in zip(images, knots_x.numpy(), knots_y.numpy(), strict=True)
-        ]
-        return Zoomed(torch.from_numpy(np.stack(canvases)), knots_x, knots_y)
-
-    def knots(self, boxes: Sequence[Boxes]) -> tuple[Tensor, Tensor]:
-        """Boxes of each image to its knots (B, w) and (B, h)."""
-        with torch.no_grad():
-            knots: tuple[Tensor, Tensor] = self._warp(
-                *(torch.from_numpy(each) for each in padded(boxes))
-            )
-        return knots
-
-    def _zoom(
-        self, image: NDArray[np.uint8], knots_x: NDArray[np.float32], knots_y: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        # The same numbers as lzu::SeparableZoom, whose dense products would take longer than a
-        # good part of the network does.
-        rows, columns = (
-            _taps((positions + 1) / 2 * (n - 1), n)
-            for positions, n in zip(
-                zoom_positions(knots_x, knots_y, self._canvas), self._source, strict=True
-            )
-        )
-        return resample(image, rows, columns)
-
-
-class FixedZoomer(Zoomer):
-    """Zooms every frame alike: a fixed detector is trained on by the code of the adaptive one."""
-
-    def __init__(self, setup: Setup, saliency: NDArray[np.float64]) -> None:
-        """Keep the fixed warp's knots."""
-        super().__init__(setup)
-        self._knots = [torch.from_numpy(each).float()[None] for each in setup.knots(saliency)]
-
-    def knots(self, boxes: Sequence[Boxes]) -> tuple[Tensor, Tensor]:
-        """The fixed knots, whatever the boxes."""
-        knots_x, knots_y = (each.repeat(len(boxes), 1) for each in self._knots)
-        return knots_x, knots_y
-
-
-def _taps(positions: NDArray[np.float64], n: int) -> Taps:
-    """The two lines beside each position in an axis of `n` pixels, within the axis."""
-    first = np.clip(np.floor(positions), 0, n - 2).astype(np.intp)
-    fraction = positions - first
-    return Taps(np.stack([first, first + 1]), np.stack([1 - fraction, fraction]).astype(np.float32))
 
 
 class BoxSource:
@@ -193,7 +104,7 @@ class BoxSource:
             return np.zeros((0, 4))
         return jitter(self._found[place], self._noise.shift, self._noise.stretch, self._random)
 
-    def cascade(self, detector: AdaptiveDetector, setup: Setup, zoomer: Zoomer) -> float:
+    def cascade(self, detector: AdaptiveDetector, zoomer: Zoomer) -> float:
         """From now on take what the detector finds; return the mean number of boxes.
 
         The frames before are themselves zoomed at their own ground truth, made to look like
@@ -205,77 +116,63 @@ class BoxSource:
         for start in range(0, len(places), 8):
             part = places[start : start + 8]
             zoomed = zoomer([film.frames[p] for p in part], [self.truth(p) for p in part])
-            for place, found in zip(part, detect_batch(detector, setup, zoomed), strict=True):
+            for place, found in zip(part, detector.detect(zoomed), strict=True):
                 self._found[place] = found.boxes
         detector.train()
         return float(np.mean([len(each) for each in self._found.values()]))
 
 
-def detect_batch(detector: AdaptiveDetector, setup: Setup, zoomed: Zoomed) -> list[Found]:
-    """What is found in each image of a batch."""
-    with torch.inference_mode():
-        return found_in(detector(*zoomed), setup)
-
-
-def load(path: Path, detector: Detector) -> None:
-    """Weights of a checkpoint into a detector, for evaluation."""
-    load_into(detector.network, load_state(path), name=str(path))
-    detector.eval()
-
-
 def train(
-    setup: Setup,
+    detector: AdaptiveDetector,
     film: Film,
     *,
     epochs: float,
     seed: int = 0,
     batch: int = 8,
     rate: float = 2e-3,
-    start: Path | None = None,
-    zoomer: Zoomer | None = None,
     log: Path | None = None,
-) -> tuple[AdaptiveDetector, list[float]]:
-    """Train on one thread, from random weights or from a checkpoint.
+) -> list[float]:
+    """Train on one thread, from the weights that the detector has.
 
     Args:
-        setup: the detectors.
+        detector: to be trained.
         film: frames to train on.
         epochs: how often each is shown.
-        seed: of weights, order, flips and boxes.
+        seed: of order, flips and boxes.
         batch: frames of a step.
         rate: highest learning rate.
-        start: checkpoint to go on from.
-        zoomer: at what frames are zoomed; by default at their boxes.
         log: file to append to.
 
     Returns:
-        The detector and the loss of every step.
+        The loss of every step.
     """
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    detector, zoomer = AdaptiveDetector(setup), zoomer or Zoomer(setup)
-    if start is not None:
-        load(start, detector)
+    setup = detector.setup
+    zoomer = Zoomer(setup)
     source = BoxSource(film, Noise(), seed)
     order, flips = sampling_order(film.count, epochs, seed)
     steps = step_count(film.count, epochs, batch)
 
-    def batch_of(step: int) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        if step == round(CASCADE * steps) and not isinstance(zoomer, FixedZoomer):
-            count = source.cascade(detector, setup, zoomer)
+    def batch_of(step: int) -> tuple[Zoomed, dict[str, Any]]:
+        if step == round(CASCADE * steps):
+            count = source.cascade(detector, zoomer)
             if log is not None:
                 with log.open("a") as file:
                     file.write(f"own detections from step {step}: {count:.1f} boxes a frame\n")
-        images, boxes, targets = [], [], []
+        images, boxes = [], []
         window = slice(step * batch, (step + 1) * batch)
-        for index, flipped in zip(order[window].tolist(), flips[window].tolist(), strict=True):
+        shown = list(zip(order[window].tolist(), flips[window].tolist(), strict=True))
+        for index, flipped in shown:
             image, before = film.frames[film.place(index)], source.before(index)
             images.append(image[:, ::-1] if flipped else image)
             boxes.append(mirror(before, setup.source[1]) if flipped else before)
-            targets.append(film.targets(index, flipped))
-        return zoomer(images, boxes), stack_targets(targets)
+        zoomed = zoomer(images, boxes)
+        targets = [
+            detector.targets(film, *each, knots_x, knots_y)
+            for each, knots_x, knots_y in zip(shown, zoomed.knots_x, zoomed.knots_y, strict=True)
+        ]
+        return zoomed, stack_targets(targets)
 
-    return detector, learn(detector, setup, batch_of, steps=steps, rate=rate, log=log)
+    return learn(detector, setup, batch_of, steps=steps, rate=rate, log=log)
 
 
 @dataclass(frozen=True)
@@ -326,10 +223,10 @@ FEEDS: dict[str, Feed] = {FEEDBACK: feedback, TRUTH: truth, WITHOUT: nothing}
 
 
 def run_sequences(
-    detector: AdaptiveDetector, setup: Setup, sequences: Sequence[Sequence[Shown]], feed: Feed
+    detector: AdaptiveDetector, sequences: Sequence[Sequence[Shown]], feed: Feed
 ) -> list[dict[str, Any]]:
     """COCO detections, frame after frame in each sequence; the first is zoomed at no boxes."""
-    zoomer = Zoomer(setup)
+    zoomer = Zoomer(detector.setup)
     results = []
     for start in range(0, len(sequences), 8):
         group = [list(frames) for frames in sequences[start : start + 8]]
@@ -338,47 +235,60 @@ def run_sequences(
             running = [i for i, frames in enumerate(group) if at < len(frames)]
             shown = [group[i][at] for i in running]
             zoomed = zoomer([each.image for each in shown], [boxes[i] for i in running])
-            found = detect_batch(detector, setup, zoomed)
+            found = detector.detect(zoomed)
             for i, frame, each in zip(running, shown, found, strict=True):
                 results += each.to_coco(frame.frame_id)
                 boxes[i] = feed(frame, each)
     return results
 
 
-def note(setup: Setup) -> dict[str, str]:
-    """What the checkpoint remembers of its warp."""
-    return {
-        "variant": "adaptive",
-        "geometry": "consistent",
-        "lattice": "x".join(map(str, setup.lattice)),
-        "fwhm": f"{setup.fwhm:g}",
-        "amplitude": f"{setup.amplitude:g}",
-        "bandwidth": f"{setup.bandwidth:g}",
-    }
-
-
-def predictions(
-    setup: Setup, out: Path, limit: int | None, control: Path | None = None
-) -> dict[str, list[dict[str, Any]]]:
-    """COCO detections of all detectors that ship in OUT, and of the adaptive one by each feed.
-
-    `control` is the checkpoint of a fixed detector that was trained on.
-    """
+def predictions(setup: Setup, out: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
+    """COCO detections of all detectors that ship in OUT, and of the adaptive one by each feed."""
     saliency = load_saliency(out / "saliency.npy", setup.lattice)
-    others = [("uniform", out / "uniform.pth", None), ("fixed", out / "fixed.pth", saliency)]
-    if control is not None:
-        others.append((CONTROL, control, saliency))
     found = {}
-    for name, path, chosen in others:
+    for name, chosen in (("uniform", None), ("fixed", saliency)):
         detector = Detector(setup, chosen)
-        load(path, detector)
+        load(out / f"{name}.pth", detector)
         found[name] = predict_split(detector, setup, chosen, limit)
-    adaptive = AdaptiveDetector(setup)
-    load(out / "adaptive.pth", adaptive)
     sequences = held_out(limit)
+    adaptive, fovea = (make(setup) for make in DETECTORS.values())
+    for variant, each in zip(DETECTORS, (adaptive, fovea), strict=True):
+        load(out / f"{variant}.pth", each)
+    found[FOVEA] = run_sequences(fovea, sequences, feedback)
     for name, feed in FEEDS.items():
-        found[name] = run_sequences(adaptive, setup, sequences, feed)
+        found[name] = run_sequences(adaptive, sequences, feed)
     return found
+
+
+def run_variant(
+    variant: str,
+    setup: Setup,
+    cache: Path,
+    sequences: int,
+    epochs: float,
+    seed: int,
+    rate: float,
+    out: Path,
+    work: Path,
+) -> dict[str, Any]:
+    """Train and save one variant on one thread."""
+    torch.set_num_threads(1)
+    film = Film(cache, setup, sequences=sequences)
+    log = work / f"{variant}.log"
+    log.unlink(missing_ok=True)
+    torch.manual_seed(seed)
+    detector = DETECTORS[variant](setup)
+    began, spent = time.time(), time.process_time()
+    losses = train(detector, film, epochs=epochs, seed=seed, rate=rate, log=log)
+    note = box_warp_note(variant, setup.lattice, setup.fwhm, setup.amplitude, setup.bandwidth)
+    save_checkpoint(out / f"{variant}.pth", detector.network.state_dict(), meta=note)
+    return {
+        "variant": variant,
+        "steps": len(losses),
+        "loss": float(np.mean(losses[-100:])),
+        "seconds": time.time() - began,
+        "cpu_seconds": time.process_time() - spent,
+    }
 
 
 def main() -> None:
@@ -395,9 +305,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument(
-        "--start", type=Path, help="checkpoint to go on from; default: random weights"
-    )
     parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--amplitude", type=float, default=Setup.amplitude)
@@ -407,66 +314,36 @@ def main() -> None:
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     setup = Setup(fwhm=options.fwhm, amplitude=options.amplitude, bandwidth=options.bandwidth)
+    cache = options.cache or work / "frames"
     began = time.time()
-    film = Film(options.cache or work / "frames", setup, sequences=options.sequences)
+    film = Film(cache, setup, sequences=options.sequences)
     print(f"frames ready after {time.time() - began:.0f} s", flush=True)
-    runs = [run("adaptive", setup, film, options, out / "adaptive.pth")]
-    control = work / "fixed-further.pth" if options.start else None
-    if control is not None:
-        runs.append(run("fixed", setup, film, options, control))
+    with get_context("spawn").Pool(len(DETECTORS)) as pool:
+        jobs = [
+            (variant, setup, cache, options.sequences, options.epochs, options.seed, options.rate,
+             out, work)
+            for variant in DETECTORS
+        ]  # fmt: skip
+        runs = pool.starmap(run_variant, jobs, chunksize=1)
     record = {
         "command": "python -m lzu_benchmarks.train.adaptive " + shlex.join(sys.argv[1:]),
         "machine": machine(),
         "seed": options.seed,
         "setup": describe(setup),
         "frames": film.count,
-        "start": options.start.name if options.start else None,
         "runs": runs,
     }
     (work / "training.json").write_text(json.dumps(record, indent=1))
-    report(setup, options, record, control)
-
-
-def run(
-    variant: str, setup: Setup, film: Film, options: argparse.Namespace, path: Path
-) -> dict[str, Any]:
-    """Train the adaptive detector, or the fixed one of OUT further, and save it."""
-    log: Path = options.work / f"{variant}.log"
-    log.unlink(missing_ok=True)
-    zoomer, start, remembered = Zoomer(setup), options.start, note(setup)
-    if variant == "fixed":
-        saliency = load_saliency(options.out / "saliency.npy", setup.lattice)
-        zoomer, start = FixedZoomer(setup, saliency), options.out / "fixed.pth"
-        remembered = setup.remembered(saliency)
-    began, spent = time.time(), time.process_time()
-    detector, losses = train(
-        setup,
-        film,
-        epochs=options.epochs,
-        seed=options.seed,
-        rate=options.rate,
-        start=start,
-        zoomer=zoomer,
-        log=log,
-    )
-    save_checkpoint(path, detector.network.state_dict(), meta=remembered)
-    return {
-        "variant": variant,
-        "steps": len(losses),
-        "loss": float(np.mean(losses[-100:])),
-        "seconds": time.time() - began,
-        "cpu_seconds": time.process_time() - spent,
-    }
+    report(setup, out, work, record, options.limit)
 
 
 def report(
-    setup: Setup, options: argparse.Namespace, record: dict[str, Any], control: Path | None
+    setup: Setup, out: Path, work: Path, record: dict[str, Any], limit: int | None = None
 ) -> None:
     """Evaluate what is in OUT and write the figures and the section of the README."""
-    found = predictions(setup, options.out, options.limit, control)
-    figures = compare(found, options.limit)
-    (options.work / "figures.json").write_text(json.dumps(figures, indent=1))
-    readme: Path = options.out / "README.md"
+    figures = compare(predictions(setup, out, limit), limit)
+    (work / "figures.json").write_text(json.dumps(figures, indent=1))
+    readme = out / "README.md"
     text = readme.read_text() if readme.is_file() else ""
     readme.write_text(with_section(text, section(figures, record)))
     print(section(figures, record))

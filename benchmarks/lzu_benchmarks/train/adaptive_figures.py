@@ -10,13 +10,13 @@ from lzu_benchmarks.train.figures import COLUMNS
 FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
 """What the adaptive detector's frames are zoomed at."""
 
-CONTROL = "fixed, further"
-"""A fixed detector that had the further steps of an adaptive one which began as a fixed one."""
+FOVEA = "fovea"
+"""The detector that only zooms, at what it fed back."""
 
 ROWS = {
     "uniform": "uniform",
     "fixed": "fixed",
-    CONTROL: "fixed, trained on",
+    FOVEA: "fovea, feedback",
     FEEDBACK: "adaptive, feedback",
     TRUTH: "adaptive, ground truth",
     WITHOUT: "adaptive, no boxes",
@@ -24,7 +24,7 @@ ROWS = {
 PAIRS = (
     ("uniform", FEEDBACK),
     ("fixed", FEEDBACK),
-    (CONTROL, FEEDBACK),
+    (FOVEA, FEEDBACK),
     (FEEDBACK, TRUTH),
 )
 """Differences with an interval: of the second over the first."""
@@ -35,7 +35,7 @@ HEADING = "## Adaptive"
 def compare(
     found: Mapping[str, Sequence[Mapping[str, Any]]], limit: int | None = None
 ) -> dict[str, Any]:
-    """Evaluate COCO detections on the validation split, by the keys of ROWS; CONTROL may be absent.
+    """Evaluate COCO detections on the validation split, by the keys of ROWS.
 
     Returns:
         Plain data: `accuracy` and `classes` of each, `differences` of PAIRS with their bootstrap
@@ -43,11 +43,9 @@ def compare(
     """
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
-    matched = {name: Evaluation(truth, found[name]) for name in ROWS if name in found}
+    matched = {name: Evaluation(truth, found[name]) for name in ROWS}
     differences = []
     for first, second in PAIRS:
-        if first not in found:
-            continue
         intervals = bootstrap_ap_difference(truth, matched[first], matched[second])
         differences.append(
             {
@@ -72,7 +70,6 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     rows = [
         f"| {shown} | " + " | ".join(f"{accuracy[name][c]:.2f}" for c in COLUMNS) + " |"
         for name, shown in ROWS.items()
-        if name in accuracy
     ]
     for each in figures["differences"]:
         first, second = each["over"], each["of"]
@@ -83,7 +80,7 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             for c in COLUMNS
         ]
         rows.append(f"| {ROWS[second]} - {ROWS[first]} | " + " | ".join(cells) + " |")
-    shown = [name for name in ("uniform", "fixed", CONTROL, FEEDBACK) if name in accuracy]
+    shown = ("uniform", "fixed", FOVEA, FEEDBACK)
     classes = figures["classes"]
     per_class = [
         f"| {kind} | " + " | ".join(f"{classes[name][kind]:.1f}" for name in shown) + " |"
@@ -94,9 +91,13 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
         [
             HEADING,
             "",
-            "A RetinaNet whose warp looks at the boxes of the frame half a second before. Fwhm",
-            f"{setup['fwhm']:g}, amplitude {setup['amplitude']:g} and bandwidth "
-            f"{setup['bandwidth']:g}.",
+            "Two RetinaNets whose warp looks at the boxes of the frame half a second before: "
+            "`adaptive`",
+            "unzooms its features, `fovea` only zooms, learns from zoomed boxes and maps what it "
+            "finds back.",
+            f"Fwhm {setup['fwhm']:g}, amplitude {setup['amplitude']:g} and bandwidth "
+            f"{setup['bandwidth']:g}. Frames, architecture, schedule, flips and seed are",
+            "those of the others.",
             "",
             "Made by",
             "",
@@ -128,22 +129,16 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 
 def _training(record: Mapping[str, Any]) -> list[str]:
-    """How it was trained, and how that differs from the other variants."""
-    first = record["runs"][0]
-    lines = [
-        f"{first['steps']} steps on {record['frames']} frames, seed {record['seed']}, took "
-        f"{first['seconds']:.0f} s ({first['cpu_seconds']:.0f} s of one thread's time)",
-        f"on {record['machine']}.",
+    """How they were trained."""
+    runs = record["runs"]
+    seconds = ", ".join(
+        f"{run['variant']} {run['seconds']:.0f} s ({run['cpu_seconds']:.0f} s of its time)"
+        for run in runs
+    )
+    return [
+        f"{runs[0]['steps']} steps on {record['frames']} frames, seed {record['seed']}: {seconds},",
+        f"one thread each, on {record['machine']}.",
     ]
-    if record["start"]:
-        lines += [
-            f"It started from `{record['start']}`: these steps came on top of that detector's own. "
-            "The row of",
-            "the fixed detector trained on had the same further steps, frames and rates with its "
-            "own warp, so",
-            "that the difference between the two is that of the warp.",
-        ]
-    return lines
 
 
 def with_section(text: str, added: str) -> str:

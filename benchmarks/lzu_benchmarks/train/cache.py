@@ -116,7 +116,7 @@ def frame_targets(
 ) -> tuple[Targets, Targets]:
     """Targets of a frame and of its mirror image."""
     plain, mirrored = (
-        _targets(setup, anchors, frame, boxes)
+        make_targets(setup, anchors, boxes / setup.label_scale, frame.classes, frame.ignore)
         for boxes in (frame.boxes, mirror(frame.boxes, setup.source[1]))
     )
     return plain, mirrored
@@ -127,18 +127,19 @@ def mirror(boxes: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return np.asarray(boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0] * 2)
 
 
-def _targets(
+def make_targets(
     setup: Setup,
     anchors: list[NDArray[np.float32]],
-    frame: Frame,
     boxes: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    ignore: NDArray[np.bool_],
 ) -> Targets:
-    scaled = boxes / setup.label_scale
-    found = assign(scaled, frame.ignore, anchors, setup.config.per_cell)
+    """Targets of objects with boxes (n, 4) in canvas pixels."""
+    found = assign(boxes, ignore, anchors, setup.config.per_cell)
     return Targets(
         found.positive,
-        frame.classes[found.object],
-        scaled[found.object].astype(np.float32),
+        classes[found.object],
+        boxes[found.object].astype(np.float32),
         found.ignored,
     )
 

@@ -203,10 +203,23 @@ class Found(NamedTuple):
         ]
 
 
-def found_in(outputs: tuple[list[Tensor], list[Tensor]], setup: Setup) -> list[Found]:
-    """What raw outputs of a batch say is there, image by image."""
+def found_in(
+    outputs: tuple[list[Tensor], list[Tensor]],
+    setup: Setup,
+    to_source: Callable[[Tensor], Tensor] | None = None,
+) -> list[Found]:
+    """What raw outputs of a batch say is there, image by image.
+
+    `to_source` takes boxes (B, K, 4) from the canvas to the source; by default they are scaled, as
+    those of unzoomed features.
+    """
     anchors = [torch.from_numpy(a) for a in setup.anchors()]
     boxes, scores, labels = decode(*outputs, anchors, setup.canvas, CANDIDATES)
+    boxes = (
+        boxes.double() * torch.from_numpy(setup.label_scale)
+        if to_source is None
+        else to_source(boxes)
+    )
     found = []
     for i in range(len(boxes)):
         kept, sure, kinds = suppress(
@@ -217,7 +230,7 @@ def found_in(outputs: tuple[list[Tensor], list[Tensor]], setup: Setup) -> list[F
             iou_threshold=IOU_THRESHOLD,
             max_detections=MAX_DETECTIONS,
         )
-        found.append(Found(kept * setup.label_scale, sure, kinds))
+        found.append(Found(kept.astype(np.float64), sure, kinds))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,20 @@ KEPT = range(0, TRAINED[-1] + 1, datasets.EVERY)
 """Frames that are on disk: half a second apart, as a detector meets them in the evaluation."""
 
 
+class Objects(NamedTuple):
+    """What is in a frame.
+
+    Attributes:
+        boxes: (n, 4) in source pixels.
+        classes: (n,) indices.
+        ignore: (n,) those that are neither to be found nor to be taken for background.
+    """
+
+    boxes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    ignore: NDArray[np.bool_]
+
+
 class Film:
     """Training frames, the frame before each, and all their boxes; made on first use.
 
@@ -46,7 +61,7 @@ class Film:
         if not (self.folder / "targets.npz").exists():
             self._make(setup, processes)
         self.frames: NDArray[np.uint8] = np.load(self.folder / "frames.npy", mmap_mode="r")
-        self._boxes = dict(np.load(self.folder / "boxes.npz"))
+        self._objects = dict(np.load(self.folder / "objects.npz"))
         self.targets = TargetFile(self.folder / "targets.npz")
 
     def place(self, index: int) -> int:
@@ -65,9 +80,13 @@ class Film:
 
     def boxes(self, place: int) -> NDArray[np.float64]:
         """(n, 4) boxes in source pixels of the objects to be found in one of `frames`."""
-        start, stop = self._boxes["starts"][place : place + 2]
-        found: NDArray[np.float64] = self._boxes["boxes"][start:stop]
-        return found
+        found = self.objects(place)
+        return found.boxes[~found.ignore]
+
+    def objects(self, place: int) -> Objects:
+        """All objects in one of `frames`."""
+        start, stop = self._objects["starts"][place : place + 2]
+        return Objects(*(self._objects[name][start:stop] for name in Objects._fields))
 
     def _make(self, setup: Setup, processes: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,31 +100,31 @@ class Film:
         ]
         with get_context("spawn").Pool(processes) as pool:
             parts = pool.starmap(_fill, jobs, chunksize=1)
-        boxes = [each for found, _ in parts for each in found]
+        objects = [each for found, _ in parts for each in found]
         np.savez(
-            self.folder / "boxes.npz",
-            boxes=np.concatenate(boxes),
-            starts=np.cumsum([0, *(len(each) for each in boxes)]),
+            self.folder / "objects.npz",
+            starts=np.cumsum([0, *(len(each.boxes) for each in objects)]),
+            boxes=np.concatenate([each.boxes for each in objects]),
+            classes=np.concatenate([each.classes for each in objects]),
+            ignore=np.concatenate([each.ignore for each in objects]),
         )
         made = [each for _, targets in parts for each in targets]
         TargetFile.write(self.folder / "targets.npz", made)
 
 
-def _fill(
-    setup: Setup, path: str, start: int, stop: int
-) -> tuple[list[NDArray[np.float64]], list[Targets]]:
-    """Render sequences start..stop into the file; return boxes of all frames, and targets."""
+def _fill(setup: Setup, path: str, start: int, stop: int) -> tuple[list[Objects], list[Targets]]:
+    """Render sequences start..stop into the file; return what is in all frames, and targets."""
     cv2.setNumThreads(1)
     file = np.load(path, mmap_mode="r+")
     anchors = setup.anchors()
-    boxes: list[NDArray[np.float64]] = []
+    objects: list[Objects] = []
     targets: list[Targets] = []
     for number in range(start, stop):
         sequence = Sequence(SPLITS["train"][0] + number)
         for place, index in enumerate(KEPT):
             frame = render(sequence, index)
             file[number * len(KEPT) + place] = frame.image
-            boxes.append(frame.boxes[~frame.ignore])
+            objects.append(Objects(frame.boxes, frame.classes, frame.ignore))
             if index in TRAINED:
                 targets += frame_targets(setup, anchors, frame)
-    return boxes, targets
+    return objects, targets

@@ -1,0 +1,186 @@
+"""Demonstration detectors whose warp is drawn for each image: how they zoom, learn and find.
+
+The adaptive one unzooms its features. FOVEA's only zooms, so that boxes go through the warp
+instead: those to be learnt onto the canvas, and those that are found back onto the source.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lzu_benchmarks.train.cache import Targets, make_targets, mirror
+from lzu_benchmarks.train.det import Detector, Found, found_in
+from lzu_benchmarks.train.drawn_boxes import padded
+from lzu_benchmarks.train.film import Film
+from lzu_benchmarks.train.setup import Setup
+from lzu_export.models.adaptive import AdaptiveUnzoom, BoxWarp, Unwarp
+from lzu_export.models.checkpoint import load_into, load_state
+from lzu_export.runtime.preprocess import Taps, resample
+from lzu_export.warp.geometry import zoom_positions
+from lzu_export.warp.inverse import invert_axis
+from lzu_export.warp.saliency import uniform_saliency
+
+Boxes = NDArray[np.floating]
+
+
+class AdaptiveDetector(Detector):
+    """The network between canvases, each zoomed at knots of its own, and raw outputs."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Build with random weights, those of the other variants for equal seeds."""
+        super().__init__(setup, None)
+        self.setup = setup
+        self.adaptive_unzoom = AdaptiveUnzoom(setup.levels, setup.canvas)
+
+    def forward(  # type: ignore[override]
+        self, canvases: Tensor, knots_x: Tensor, knots_y: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """(B, H_c, W_c, 3) BGR, (B, w), (B, h) to class logits and box deltas per level."""
+        levels = [level.contiguous() for level in self.extract(canvases)]
+        return self.network.head(
+            [
+                level.contiguous(memory_format=torch.channels_last)
+                for level in self.adaptive_unzoom(levels, knots_x, knots_y)
+            ]
+        )
+
+    def to_source(self, knots_x: Tensor, knots_y: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """How boxes (B, K, 4) get from the canvas to the source at such a warp; None: by scaling.
+
+        Unzoomed features see the source.
+        """
+        return None
+
+    def targets(
+        self, film: Film, index: int, flipped: bool, knots_x: Tensor, knots_y: Tensor
+    ) -> Targets:
+        """What is to be learnt of a trained frame or its mirror image, shown at such knots."""
+        return film.targets(index, flipped)
+
+    def detect(self, zoomed: "Zoomed") -> list[Found]:
+        """What is found in each image of a batch, in source pixels."""
+        canvases, *knots = zoomed
+        with torch.inference_mode():
+            return found_in(self(canvases, *knots), self.setup, self.to_source(*knots))
+
+
+class FoveaDetector(AdaptiveDetector):
+    """The network between zoomed canvases and raw outputs that are zoomed too."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Build with random weights, those of the other variants for equal seeds."""
+        super().__init__(setup)
+        self._anchors = setup.anchors()
+        self._unwarp = Unwarp(*_spans(setup))
+
+    def forward(  # type: ignore[override]
+        self, canvases: Tensor, knots_x: Tensor, knots_y: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As the other's, but of the canvas; the knots do nothing."""
+        return self.network.head(self.extract(canvases))
+
+    def to_source(self, knots_x: Tensor, knots_y: Tensor) -> Callable[[Tensor], Tensor]:
+        """Through the forward warp."""
+        return partial(self._unwarp, knots_x=knots_x, knots_y=knots_y)
+
+    def targets(
+        self, film: Film, index: int, flipped: bool, knots_x: Tensor, knots_y: Tensor
+    ) -> Targets:
+        """Of the boxes where the warp shows them."""
+        found = film.objects(film.place(index))
+        boxes = mirror(found.boxes, self.setup.source[1]) if flipped else found.boxes
+        shown = warp_boxes(boxes, self.setup, knots_x.numpy(), knots_y.numpy())
+        return make_targets(self.setup, self._anchors, shown, found.classes, found.ignore)
+
+
+def warp_boxes(
+    boxes: NDArray[np.float64],
+    setup: Setup,
+    knots_x: NDArray[np.float32],
+    knots_y: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Boxes (n, 4) in source pixels to canvas pixels, by both corners: the inverse of `Unwarp`."""
+    canvas, source = _spans(setup)
+    shown = np.empty_like(boxes)
+    for axis, knots in ((0, knots_x), (1, knots_y)):
+        positions = boxes[:, axis::2] * (2 / source[1 - axis]) - 1
+        shown[:, axis::2] = (invert_axis(knots, positions) + 1) * (canvas[1 - axis] / 2)
+    return shown
+
+
+def _spans(setup: Setup) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(height, width) between the centres of first and last pixels of canvas and source."""
+    (h, w), (height, width) = setup.canvas, setup.source
+    return (h - 1, w - 1), (height - 1, width - 1)
+
+
+class Zoomed(NamedTuple):
+    """What the detector takes."""
+
+    canvases: Tensor
+    knots_x: Tensor
+    knots_y: Tensor
+
+
+class Zoomer:
+    """Frames and boxes to what the detector takes."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Keep the warp's settings."""
+        self._canvas, self._source = setup.canvas, setup.source
+        self._warp = BoxWarp(
+            uniform_saliency(setup.lattice),
+            setup.source,
+            fwhm=setup.fwhm,
+            amplitude=setup.amplitude,
+            bandwidth=setup.bandwidth,
+        )
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Boxes]) -> Zoomed:
+        """Zoom each image (H, W, 3) at its boxes (n, 4) in source pixels."""
+        knots_x, knots_y = self.knots(boxes)
+        canvases = [
+            self._zoom(image, x, y)
+            for image, x, y in zip(images, knots_x.numpy(), knots_y.numpy(), strict=True)
+        ]
+        return Zoomed(torch.from_numpy(np.stack(canvases)), knots_x, knots_y)
+
+    def knots(self, boxes: Sequence[Boxes]) -> tuple[Tensor, Tensor]:
+        """Boxes of each image to its knots (B, w) and (B, h)."""
+        with torch.no_grad():
+            knots: tuple[Tensor, Tensor] = self._warp(
+                *(torch.from_numpy(each) for each in padded(boxes))
+            )
+        return knots
+
+    def _zoom(
+        self, image: NDArray[np.uint8], knots_x: NDArray[np.float32], knots_y: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        # The same numbers as lzu::SeparableZoom, whose dense products would take longer than a
+        # good part of the network does.
+        rows, columns = (
+            _taps((positions + 1) / 2 * (n - 1), n)
+            for positions, n in zip(
+                zoom_positions(knots_x, knots_y, self._canvas), self._source, strict=True
+            )
+        )
+        return resample(image, rows, columns)
+
+
+def _taps(positions: NDArray[np.float64], n: int) -> Taps:
+    """The two lines beside each position in an axis of `n` pixels, within the axis."""
+    first = np.clip(np.floor(positions), 0, n - 2).astype(np.intp)
+    fraction = positions - first
+    return Taps(np.stack([first, first + 1]), np.stack([1 - fraction, fraction]).astype(np.float32))
+
+
+def load(path: Path, detector: Detector) -> None:
+    """Weights of a checkpoint into a detector, for evaluation."""
+    load_into(detector.network, load_state(path), name=str(path))
+    detector.eval()
