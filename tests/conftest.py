@@ -23,6 +23,9 @@ settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Rendered frames of tests stay out of the user's own folder.
+os.environ.setdefault("LZU_CACHE", str(REPOSITORY / ".pytest_cache" / "lzu"))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -1,7 +1,6 @@
 """The demonstration scenes to calibrate on: the training split, never the held-out one."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -9,26 +8,10 @@ import numpy as np
 
 from lzu_benchmarks import scenes
 from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.frame_cache import frame
 from lzu_calibration.candidates import Listing
 from lzu_export.provenance import source_digest
 from lzu_export.runtime.preprocess import Frame
-
-
-class _Renderer:
-    """Draws frames, and keeps the world of the last one's sequence."""
-
-    def __init__(self) -> None:
-        self._sequence: scenes.Sequence | None = None
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the source that makes the pixels, read once for all frames."""
-        return source_digest(Path(scenes.__file__).parent)
-
-    def frame(self, seed: int, index: int) -> Frame:
-        if self._sequence is None or self._sequence.seed != seed:
-            self._sequence = scenes.Sequence(seed)
-        return np.asarray(scenes.render(self._sequence, index).image, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -37,7 +20,8 @@ class RenderedFrame:
 
     seed: int
     index: int
-    renderer: _Renderer = field(repr=False)
+    digest: str = field(repr=False)
+    """Hash of the source that makes the pixels."""
 
     @property
     def key(self) -> str:
@@ -46,21 +30,21 @@ class RenderedFrame:
 
     def contents(self) -> str:
         """Hash of the renderer; the key says the rest."""
-        return self.renderer.digest
+        return self.digest
 
     def read(self) -> Frame:
-        """Render it."""
-        return self.renderer.frame(self.seed, self.index)
+        """Render it, if it was not before."""
+        return np.asarray(frame(self.seed, self.index).image, np.uint8)
 
 
 def demo() -> Listing:
     """All frames of the training sequences, none rendered."""
-    renderer = _Renderer()
+    digest = source_digest(Path(scenes.__file__).parent)
     keys = open_demo("train").keys
     return Listing(
         "demo",
         [
-            [RenderedFrame(*key, renderer) for key in group]
+            [RenderedFrame(*key, digest) for key in group]
             for _, group in groupby(keys, key=lambda key: key[0])
         ],
     )

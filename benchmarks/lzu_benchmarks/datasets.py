@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_benchmarks.frame_cache import frames
 from lzu_benchmarks.scenes import CLASSES, LENGTH, Frame, Sequence, render
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.errors import LzuError
 
 # First seed and number of sequences. The ranges never overlap: training is on other streets.
 SPLITS = {"val": (0, 64), "train": (10_000, 1000)}
-REMEMBERED = 640
-"""Rendered frames that a process keeps, packed to half a megabyte each: a whole validation set."""
 EVERY = 5  # validation frames are half a second apart
 
 Annotation = dict[str, Any]
@@ -62,14 +60,14 @@ class DemoDataset:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Render the frames in order."""
+        """Samples of the frames in order."""
         for number, seed, frame in self.rendered():
             yield Sample(number, seed, frame.image, annotate(frame, number))
 
     def rendered(self) -> Iterator[tuple[int, int, Frame]]:
         """Identity, sequence and all that is known of every frame, in order."""
-        for seed, index in self.keys:
-            yield frame_number(seed, index), seed, _remembered(seed, index).frame()
+        for (seed, index), frame in zip(self.keys, frames(self.keys), strict=True):
+            yield frame_number(seed, index), seed, frame
 
     def coco_ground_truth(self) -> dict[str, Any]:
         """Images, annotations and categories as COCO has them; rendered once, then kept."""
@@ -80,41 +78,6 @@ class DemoDataset:
                 annotations += each.annotations
             self._truth = coco_dict(images, annotations)
         return self._truth
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A frame without its large arrays, and those as PNG."""
-
-    rest: Frame
-    image: NDArray[np.uint8]
-    surfaces: NDArray[np.uint8]
-
-    def frame(self) -> Frame:
-        """The frame as it was rendered."""
-        surfaces = np.asarray(cv2.imdecode(self.surfaces, cv2.IMREAD_UNCHANGED)).view(np.int16)
-        image = np.asarray(cv2.imdecode(self.image, cv2.IMREAD_COLOR), np.uint8)
-        return replace(self.rest, image=image, surfaces=surfaces)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _remembered(seed: int, index: int) -> _Packed:
-    """A rendered frame. Rendering takes ten times as long as unpacking, and all variants of a model
-    are measured on the same frames.
-    """
-    frame = render(_sequence(seed), index)
-    image, surfaces = (
-        cv2.imencode(".png", array, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].reshape(-1)
-        for array in (frame.image, frame.surfaces.view(np.uint16))
-    )
-    nothing = np.zeros((0, 0), np.uint8)
-    rest = replace(frame, image=nothing, surfaces=nothing.astype(np.int16))
-    return _Packed(rest, np.asarray(image, np.uint8), np.asarray(surfaces, np.uint8))
-
-
-@lru_cache(maxsize=1)
-def _sequence(seed: int) -> Sequence:
-    return Sequence(seed)
 
 
 def open_demo(split: str = "val", limit: int | None = None, every: int = EVERY) -> DemoDataset:

@@ -1,6 +1,6 @@
 """One frame of a sequence with everything that is known about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,12 @@ class Frame:
 
 def render(sequence: Sequence, index: int) -> Frame:
     """Draw frame `index` of a sequence. Equal arguments give equal bytes."""
+    frame = paint(sequence, index)
+    return replace(frame, image=add_noise(frame.image, (sequence.seed, index), grain(sequence)))
+
+
+def paint(sequence: Sequence, index: int) -> Frame:
+    """The frame as a camera without noise sees it."""
     camera = sequence.camera(index)
     time = index * STEP
     placed = _in_view(sequence, camera, time)
@@ -98,8 +104,22 @@ def render(sequence: Sequence, index: int) -> Frame:
         )
         if drawn is not None and actor.track >= 0:
             found.append((actor, position, drawn[0], drawn[1], surface))
-    image = _sensor(canvas.image, sequence, index)
+    image = np.ascontiguousarray(canvas.image[..., :3])
     return _frame(image, canvas.surfaces, np.array(table.rows), camera, found)
+
+
+def grain(sequence: Sequence) -> int:
+    """Strength of the sensor noise: it is the same in all of a sequence."""
+    return round(sequence.light.noise * 16)
+
+
+def add_noise(image: NDArray[np.uint8], key: tuple[int, int], grain: int) -> NDArray[np.uint8]:
+    """The image with sensor noise, different for every key (seed of the sequence, index)."""
+    height, width = image.shape[:2]
+    draw = np.random.Generator(np.random.PCG64(list(key)))
+    top, left = (int(v) for v in draw.integers(0, (512 - height, 1024 - width)))
+    noise = _NOISE[top : top + height, left : left + width]
+    return np.clip(image + ((noise * grain) >> 8), 0, 255).astype(np.uint8)
 
 
 def _in_view(
@@ -116,16 +136,6 @@ def _in_view(
     inside &= np.abs(positions[:, 0]) < sequence.street.facade + 0.5
     order = np.argsort(-seen[:, 2], kind="stable")
     return [(actors[i], positions[i]) for i in order if inside[i]]
-
-
-def _sensor(image: NDArray[np.uint8], sequence: Sequence, index: int) -> NDArray[np.uint8]:
-    """The image with sensor noise, different in every frame."""
-    height, width = image.shape[:2]
-    draw = np.random.Generator(np.random.PCG64([sequence.seed, index]))
-    top, left = (int(v) for v in draw.integers(0, (512 - height, 1024 - width)))
-    noise = _NOISE[top : top + height, left : left + width]
-    level = round(sequence.light.noise * 16)
-    return np.clip(image[..., :3] + ((noise * level) >> 8), 0, 255).astype(np.uint8)
 
 
 def _frame(
