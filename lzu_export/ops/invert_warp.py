@@ -39,8 +39,13 @@ NAME = "InvertWarp"
 AFFINE = ("scale_y", "offset_y", "scale_x", "offset_x")
 ATTRIBUTES = ("size", *AFFINE, "outside")
 
-EDGE = 1e-6
-"""How far beyond the outermost knots a cell may stand by rounding and still be inside."""
+EDGE = 1e-5
+"""How far beyond the outermost knots a cell may stand and still be inside, in all forms alike.
+
+Rounding must not decide it: a polyline through a hundred knots sums as many steps, each rounded by
+half of 2^-23. Of an image 1920 wide it is a hundredth of a pixel. A distance, and no share of a
+tile: tiles at the border differ in size by orders of magnitude.
+"""
 TINY = 1e-30
 """Divisors are at least this far from zero."""
 

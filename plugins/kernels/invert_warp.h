@@ -3,7 +3,7 @@
 // The published code scatters from tiles to pixels, and the last write wins. Here each pixel looks for its tile, so
 // that nothing is written twice and the result is the same in every run. What makes the search short is done once per
 // block of pixels: it marks the tiles whose bounding box meets the block, and takes them 64 at a time, in order. For
-// each of its rows and columns of pixels it then knows, as 64 bits, which of them that row or column meets; a pixel
+// each of its rows and columns of pixels it then knows, as 64 bits, which of them that row or column may meet; a pixel
 // visits the tiles that both name, one or two as a rule.
 #pragma once
 
@@ -16,10 +16,17 @@ namespace lzu
 constexpr int kMAX_TILES = 65536;
 constexpr int kMAX_TILE_ROWS = 1024;
 
-// How far outside its tile, in tile sides, a solution may fall by rounding; float64's in invert_tiles is 1e-9. A point
-// on a seam must belong to some tile, and the tile it violates least wins, so that the size hardly matters inside the
-// warp.
+// How far outside its tile, in tile sides, a solution may fall by rounding where other tiles adjoin; float64's in
+// invert_tiles is 1e-9. A point on a seam must belong to some tile, and the tile it violates least wins, so that the
+// size hardly matters.
 constexpr float kTILE_TOLERANCE = 1e-4F;
+
+// How far beyond the outermost knots a point may lie by rounding and still be inside: lzu_export.ops.invert_warp.EDGE,
+// where the reason is.
+constexpr float kEDGE = 1e-5F;
+
+// Lines of pixels are found for a tile by a division that may err by this part of their distance.
+constexpr float kLINE_SLACK = 0.05F;
 
 struct Point
 {
@@ -72,21 +79,16 @@ struct Range
         high = larger(value, high);
     }
 
-    // Wider by what the tolerance of a tile of this size may add, and by the rounding of positions.
+    // Wider by what the tolerances may add to a tile of this size, and by the rounding of positions.
     LZU_HD Range withSlack() const
     {
-        float const slack = 2.0F * kTILE_TOLERANCE * (high - low) + 9.5e-7F;
+        float const slack = 2.0F * kTILE_TOLERANCE * (high - low) + kEDGE + 9.5e-7F;
         return {low - slack, high + slack};
     }
 
     LZU_HD bool meets(Range other) const
     {
         return low <= other.high && high >= other.low;
-    }
-
-    LZU_HD bool holds(float value) const
-    {
-        return low <= value && high >= value;
     }
 };
 
@@ -129,6 +131,14 @@ struct Tile
         return best;
     }
 
+    // Of the tile's point at u, v; `offset` as above.
+    LZU_HD float distance(Point offset, float u, float v) const
+    {
+        float const x = offset.x + b.x * u + (c.x + d.x * u) * v;
+        float const y = offset.y + b.y * u + (c.y + d.y * u) * v;
+        return larger(fabsf(x), fabsf(y));
+    }
+
 private:
     LZU_HD void better(Solution& best, Point offset, float v) const
     {
@@ -149,11 +159,21 @@ LZU_HD float clampUnit(float value)
     return smaller(larger(value, 0.0F), 1.0F);
 }
 
+// Threads may flip bits of one word at a time.
+LZU_HD void flip(uint64_t& word, uint64_t bits)
+{
+#if defined(__CUDA_ARCH__)
+    atomicXor(reinterpret_cast<unsigned long long*>(&word), static_cast<unsigned long long>(bits));
+#else
+    word ^= bits;
+#endif
+}
+
 // SIDE: pixels of a block along each axis.
 template <int SIDE>
 struct InvertWarp
 {
-    static constexpr int kTHREADS = SIDE * SIDE < 256 ? SIDE * SIDE : 256;
+    static constexpr int kTHREADS = SIDE * SIDE < kMOST_THREADS ? SIDE * SIDE : kMOST_THREADS;
     static constexpr int kLISTED = 64;
 
     struct Shared
@@ -166,9 +186,9 @@ struct InvertWarp
         int tileColumns[kLISTED];
         Pair rowPlaces[SIDE]; // where the block's pixels lie
         Pair columnPlaces[SIDE];
-        Range rangesX[kLISTED];
-        Range rangesY[kLISTED];
-        uint64_t byRow[SIDE]; // bit i: listed tile i meets this row of pixels
+        uint64_t rowTurns[SIDE + 1]; // bit i: listed tile i begins at this row of pixels, or ended before it
+        uint64_t columnTurns[SIDE + 1];
+        uint64_t byRow[SIDE]; // bit i: listed tile i may meet this row of pixels
         uint64_t byColumn[SIDE];
         float violations[SIDE * SIDE];
     };
@@ -187,11 +207,12 @@ struct InvertWarp
     float offsetX;
     float outside;
 
-    // Phase 0 looks at whole rows of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and
-    // columns of pixels, and visited, until none is left. `count` is written when tiles are listed and asked for later.
+    // Phase 0 looks at whole rows of tiles, 1 marks tiles; then in turn tiles are listed, sorted to rows and columns of
+    // pixels in two steps, and visited, until none is left. `count` is written when tiles are listed and asked for
+    // later.
     LZU_HD bool more(Shared const& shared, int phase) const
     {
-        return phase < 3 || phase % 3 == 2 || shared.count > 0;
+        return phase < 3 || phase % 4 == 2 || shared.count > 0;
     }
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
@@ -211,14 +232,23 @@ struct InvertWarp
         {
             mark(shared, plane, y0, x0, place.thread);
         }
-        else if (phase % 3 == 2)
+        else if (phase % 4 == 2)
         {
             if (place.thread == 0)
             {
-                list(shared, plane);
+                list(shared);
+            }
+            for (int i = place.thread; i <= SIDE; i += kTHREADS)
+            {
+                shared.rowTurns[i] = 0;
+                shared.columnTurns[i] = 0;
             }
         }
-        else if (phase % 3 == 0)
+        else if (phase % 4 == 3)
+        {
+            turn(shared, plane, place.thread);
+        }
+        else if (phase % 4 == 0)
         {
             sort(shared, place.thread);
         }
@@ -354,7 +384,7 @@ private:
 #endif
     }
 
-    LZU_HD void list(Shared& shared, Point const* plane) const
+    LZU_HD void list(Shared& shared) const
     {
         int count = 0;
         int word = shared.cursor;
@@ -368,16 +398,46 @@ private:
             }
             int const tile = 32 * word + lowestBit(bits);
             int const row = tile / columns;
-            Point const* const corner = cornerOf(plane, row, tile - row * columns);
             shared.marked[word] = bits & (bits - 1);
             shared.tileRows[count] = row;
             shared.tileColumns[count] = tile - row * columns;
-            shared.rangesX[count] = rangeX(corner);
-            shared.rangesY[count] = rangeY(corner);
             ++count;
         }
         shared.cursor = word;
         shared.count = count;
+    }
+
+    // Where each listed tile begins and ends among the block's lines of pixels, rather a line too much.
+    LZU_HD void turn(Shared& shared, Point const* plane, int thread) const
+    {
+        for (int i = thread; i < shared.count; i += kTHREADS)
+        {
+            uint64_t const bit = uint64_t{1} << i;
+            Point const* const corner = cornerOf(plane, shared.tileRows[i], shared.tileColumns[i]);
+            turnBetween(shared.rowTurns, rangeY(corner), shared.rowPlaces[0].high, scaleY, bit);
+            turnBetween(shared.columnTurns, rangeX(corner), shared.columnPlaces[0].high, scaleX, bit);
+        }
+    }
+
+    LZU_HD static void turnBetween(uint64_t* turns, Range range, float start, float scale, uint64_t bit)
+    {
+        int first = 0;
+        int end = SIDE;
+        if (scale > 0.0F)
+        {
+            float const lines = 1.0F / scale;
+            float const most = static_cast<float>(SIDE);
+            float const low = smaller(larger((range.low - start) * lines - kLINE_SLACK, 0.0F), most);
+            float const high = smaller(larger((range.high - start) * lines + (1.0F + kLINE_SLACK), 0.0F), most);
+            first = static_cast<int>(low);
+            first += static_cast<float>(first) < low ? 1 : 0;
+            end = static_cast<int>(high);
+        }
+        if (first < end)
+        {
+            flip(turns[first], bit);
+            flip(turns[end], bit);
+        }
     }
 
     LZU_HD static void sort(Shared& shared, int thread)
@@ -385,14 +445,14 @@ private:
         for (int i = thread; i < 2 * SIDE; i += kTHREADS)
         {
             bool const isColumn = i < SIDE;
-            float const place = isColumn ? shared.columnPlaces[i].high : shared.rowPlaces[i - SIDE].high;
-            Range const* const ranges = isColumn ? shared.rangesX : shared.rangesY;
+            int const line = isColumn ? i : i - SIDE;
+            uint64_t const* const turns = isColumn ? shared.columnTurns : shared.rowTurns;
             uint64_t bits = 0;
-            for (int listed = 0; listed < shared.count; ++listed)
+            for (int each = 0; each <= line; ++each)
             {
-                bits |= static_cast<uint64_t>(ranges[listed].holds(place) ? 1 : 0) << listed;
+                bits ^= turns[each];
             }
-            (isColumn ? shared.byColumn[i] : shared.byRow[i - SIDE]) = bits;
+            (isColumn ? shared.byColumn : shared.byRow)[line] = bits;
         }
     }
 
@@ -418,9 +478,9 @@ private:
                 int const column = shared.tileColumns[listed];
                 Point const* const corner = cornerOf(plane, row, column);
                 Point const offset{-difference(placeX, corner->x), -difference(placeY, corner->y)};
-                Solution const found
-                    = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]).solve(offset);
-                if (found.violation <= kTILE_TOLERANCE && found.violation < violation)
+                Tile const tile = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]);
+                Solution const found = tile.solve(offset);
+                if (found.violation < violation && holds(tile, found, offset, row, column))
                 {
                     violation = found.violation;
                     out[static_cast<int64_t>(y) * width + x] = onCanvas(row, column, found);
@@ -428,6 +488,19 @@ private:
             }
             shared.violations[i] = violation;
         }
+    }
+
+    // Whether a solution belongs to the tile: the tolerance is one of tile sides at seams, and one of distance beyond
+    // the outermost knots.
+    LZU_HD bool holds(Tile const& tile, Solution const& found, Point offset, int row, int column) const
+    {
+        bool const beyond = (column == 0 && found.u < 0.0F) || (column == columns - 1 && found.u > 1.0F)
+            || (row == 0 && found.v < 0.0F) || (row == rows - 1 && found.v > 1.0F);
+        if (found.violation == 0.0F || !beyond)
+        {
+            return found.violation <= kTILE_TOLERANCE;
+        }
+        return tile.distance(offset, clampUnit(found.u), clampUnit(found.v)) <= kEDGE;
     }
 
     LZU_HD Point onCanvas(int row, int column, Solution const& found) const

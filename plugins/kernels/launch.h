@@ -28,6 +28,14 @@ struct Place
     int thread;
 };
 
+// Threads of a block. The host takes them one after the other, so that each costs time and a few are enough to show
+// what they share.
+#if defined(__CUDACC__)
+constexpr int kMOST_THREADS = 256;
+#else
+constexpr int kMOST_THREADS = 8;
+#endif
+
 #if defined(__CUDACC__)
 
 // At least 512 threads of a multiprocessor stay possible. Without the second bound the compiler chases a higher

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 KERNELS = Path(__file__).parents[2] / "plugins" / "kernels"
 SOURCES = sorted(KERNELS.glob("*.cu"))
 FLAGS = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=off"]
+FLAGS += ["-march=native", "-fno-math-errno", "-fno-trapping-math"]  # plugins/Makefile's HOSTFLAGS
 
 F32, F16, HWC8, CHW4, CHW32, I8 = range(6)
 INVALID = -1

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from host_calls import unzoom, zoom
 from host_kernels import (
     CHW4,
     CHW32,
@@ -15,13 +16,10 @@ from host_kernels import (
     Array,
     Level,
     Unzoom,
-    Zoom,
     address,
     aligned,
     library,
-    packed,
     run,
-    unpacked,
 )
 
 from lzu_export.warp.forward import forward_at, forward_axis
@@ -50,33 +48,6 @@ def axis_matrix(knots: Array, cells: int, scale: float, offset: float, upscale: 
     label = scale * np.arange(cells * upscale) / upscale + offset
     pixel = (invert_axis(knots, label) - offset) / scale
     return axis_weights(2 * pixel / (cells - 1) - 1, cells)
-
-
-def unzoom(levels, knots_x, knots_y, layout=F32, tactic=0, upscale=1, axes=None, shared=False):
-    """Run the kernel on B x C x H x W tensors; return tensors and padded lanes per level."""
-    call = Unzoom()
-    kept = []
-    for i, tensor in enumerate(levels):
-        batch, channels, height, width = tensor.shape
-        memory = packed(tensor, layout)
-        big = np.zeros((batch, channels, height * upscale, width * upscale), tensor.dtype)
-        out = packed(big, layout)
-        out[...] = 77  # every lane must be written
-        (sy, oy), (sx, ox) = axes[i]
-        call.levels[i] = Level(
-            address(memory), address(out), channels, height, width, upscale, sy, oy, sx, ox
-        )
-        kept.append((memory, out))
-    x, y = (np.ascontiguousarray(knots, np.float32) for knots in (knots_x, knots_y))
-    call.level_count, call.batch, call.format, call.tactic = len(levels), batch, layout, tactic
-    call.knots_x, call.knots_y = x.ctypes.data, y.ctypes.data
-    call.knot_count_x, call.knot_count_y = x.shape[-1], y.shape[-1]
-    call.shared_knots = int(shared)
-    assert run("lzu_unzoom", call) == 0
-    return [
-        unpacked(out, layout, tensor.shape[1])
-        for (_, out), tensor in zip(kept, levels, strict=True)
-    ]
 
 
 def expected(tensor, knots_x, knots_y, axes, upscale=1):
@@ -259,20 +230,6 @@ def test_what_lies_outside_is_not_read():
     seen = ~np.isnan(tensor)
     assert seen[0, 0, 1:3, 1:3].all()
     np.testing.assert_allclose(tensor[seen], middle[seen], atol=1e-5)
-
-
-def zoom(image, knots_x, knots_y, canvas, pad, layout=F32, tactic=0):
-    batch, channels, height, width = image.shape
-    memory = packed(image, layout)
-    shape = (batch, channels, canvas[0] + pad[0], canvas[1] + pad[1])
-    out = aligned(shape, memory.dtype, 77)
-    x, y = (np.ascontiguousarray(knots, np.float32) for knots in (knots_x, knots_y))
-    call = Zoom(
-        address(memory), address(out), batch, channels, height, width, *canvas, *pad, layout,
-        tactic, x.ctypes.data, y.ctypes.data, x.shape[-1], y.shape[-1], 0,
-    )  # fmt: skip
-    assert run("lzu_zoom", call) == 0
-    return out
 
 
 @pytest.mark.parametrize(("layout", "atol"), [(F32, 1e-5), (F16, 2e-3)])

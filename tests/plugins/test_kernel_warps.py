@@ -1,10 +1,12 @@
 """BoxKnots and InvertWarp, built for the host, against the float64 mathematics."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from host_kernels import INVALID, Array, BoxKnots, InvertWarp, address, aligned, library, run
+from host_calls import LATTICE, SOURCE, box_knots, invert, spacing
+from host_kernels import INVALID, Array, InvertWarp, address, aligned, library, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,31 +14,6 @@ from lzu_export.warp.forward import forward_points, pixel_centres
 from lzu_export.warp.inverse import MIN_GAP, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
 from lzu_export.warp.saliency import box_marginals, box_saliency, mix
-
-LATTICE = (31, 51)
-SOURCE = (1200, 1920)
-
-
-def box_knots(boxes, valid=None, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
-    """Run the kernel on B x N x 4 boxes; return knots_x (B, w) and knots_y (B, h)."""
-    given_boxes = np.asarray(boxes, np.float32)
-    batch, count = given_boxes.shape[:2]
-    memory = aligned((batch, max(count, 1), 4), np.float32)
-    memory[:, :count] = given_boxes
-    flags = aligned((batch, max(count, 1)), np.float32)
-    flags[:, :count] = 1 if valid is None else valid
-    if fixed is None:
-        fixed = [np.full(n, 1 / n) for n in (lattice[1], lattice[0])]
-    fixed_x, fixed_y = (np.asarray(f, np.float32) for f in fixed)
-    numbers = np.array([a], np.float32), np.array([b], np.float32)
-    x, y = (aligned((batch, n), np.float32, 77) for n in (lattice[1], lattice[0]))
-    call = BoxKnots(
-        address(memory), address(flags), numbers[0].ctypes.data, numbers[1].ctypes.data,
-        fixed_x.ctypes.data, fixed_y.ctypes.data, address(x), address(y),
-        batch, count, *lattice, *SOURCE, fwhm, mixed, 1.0,
-    )  # fmt: skip
-    assert run("lzu_box_knots", call) == 0
-    return x, y
 
 
 def expected_knots(boxes, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
@@ -161,25 +138,6 @@ def test_unusable_learned_numbers_give_the_identity_warp(number):
 
 
 # --- InvertWarp -----------------------------------------------------------------------------------
-
-
-def spacing(n: int) -> tuple[float, float]:
-    """Return scale and offset of n pixel centres from -1 to 1."""
-    return (2 / (n - 1), -1.0) if n > 1 else (0.0, 0.0)
-
-
-def invert(
-    knots: Array, size: tuple[int, int], outside: float = 9.0, tactic: int = 0, affine=None
-) -> Array:
-    memory = aligned(knots.shape, np.float32)
-    memory[...] = knots
-    grid = aligned((len(knots), *size, 2), np.float32, 77)
-    call = InvertWarp(
-        address(memory), address(grid), len(knots), *knots.shape[1:3], *size,
-        *(affine or (*spacing(size[0]), *spacing(size[1]))), outside, tactic,
-    )  # fmt: skip
-    assert run("lzu_invert_warp", call) == 0
-    return grid
 
 
 def centres(size: tuple[int, int]) -> Array:
@@ -314,21 +272,18 @@ def algorithm_1(knots: Array, size: tuple[int, int]) -> Array:
     return inverse / (columns, knots.shape[0] - 1) * 2 - 1
 
 
-def library_call(call: InvertWarp) -> None:
-    assert run("lzu_invert_warp", call) == 0
-
-
-def fastest(function, repeats: int) -> float:
+def fastest(function: Callable[[], object], repeats: int) -> float:
+    """Seconds of the processor, which other programs do not lengthen."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
-def test_host_kernel_is_many_times_faster_than_algorithm_1():
-    """19 to 41 times, by machine and load; ten hold on any."""
+def test_host_kernel_is_twenty_times_faster_than_algorithm_1() -> None:
+    """About 40 times; both on one thread."""
     boxes = random_boxes(np.random.default_rng(8), 30)
     saliency = box_saliency(boxes, SOURCE, LATTICE)
     knots, size = nonseparable_knots(saliency, 10.0).astype(np.float32), (75, 120)
@@ -341,14 +296,17 @@ def test_host_kernel_is_many_times_faster_than_algorithm_1():
     place = aligned((1, *size, 2), np.float32)
     affine = (*spacing(size[0]), *spacing(size[1]))
     call = InvertWarp(address(memory), address(place), 1, *LATTICE, *size, *affine, 9.0, 2)
-    # In turns, the fastest of each: other programs may be running.
+    # In turns, the fastest of each: other programs share caches and the processor's clock.
     times = [
-        (fastest(lambda: algorithm_1(wide, size), 1), fastest(lambda: library_call(call), 20))
-        for _ in range(6)
+        (
+            fastest(lambda: algorithm_1(wide, size), 2),
+            fastest(lambda: run("lzu_invert_warp", call), 20),
+        )
+        for _ in range(8)
     ]
     slow, fast = (min(column) for column in zip(*times, strict=True))
     print(f"Algorithm 1 in NumPy {slow * 1e3:.1f} ms, host kernel {fast * 1e3:.2f} ms")
-    assert slow > 10 * fast
+    assert slow > 20 * fast
 
 
 def test_invalid_calls_launch_nothing():
