@@ -6,7 +6,10 @@ the scale of the map that is sampled. With one scale on both sides none is neede
     Y = round(A_y X A_x^T), half to even
 
 in INT8, summed in float32 and rounded once, is what the pair computes but for the rounding of its
-products with the scale. What dequantises the result, and what quantised the map, stay.
+products with the scale. What dequantises the result, and what quantised the map, stay: where a
+plugin reads and writes INT8, NVIDIA's guide to explicit quantisation counts the DequantizeLinear
+before it and the QuantizeLinear behind it as part of the plugin, and wants both out of the network
+(section "Q/DQ Interaction with Plugins"); TensorRT fuses neither into a plugin by itself.
 """
 
 import logging
@@ -14,8 +17,10 @@ import logging
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from lzu_export.graph.lower_adaptive import adaptive_nodes
 from lzu_export.graph.lower_resample import OP, resample_nodes
 from lzu_export.graph.passes import Pass
+from lzu_export.graph.quantize import WARP_OF_LEVELS
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +34,11 @@ def fuse_unzoom_pairs() -> Pass:
     def apply(graph: gs.Graph) -> gs.Graph:
         fused = 0
         for node in resample_nodes(graph):
-            obstacle = _obstacle(graph, node)
+            obstacle = _obstacle(graph, node.inputs[0], node.outputs[0])
             if obstacle:
                 log.info("the warp at %s is not INT8: %s", node.outputs[0].name, obstacle)
                 continue
-            (quantise,) = node.outputs[0].outputs
-            node.inputs[0] = node.i(0).inputs[0]
-            node.outputs = [quantise.outputs.pop()]
+            _fuse(node, 0)
             fused += 1
         if fused:
             bodies = graph.functions
@@ -45,9 +48,39 @@ def fuse_unzoom_pairs() -> Pass:
     return Pass("fuse-unzoom-pairs", "one scale before and behind a warp cancels out", apply)
 
 
-def _obstacle(graph: gs.Graph, node: gs.Node) -> str:
-    """Why a warp does not stand between a pair of one scale; empty if it does."""
-    x, y = node.inputs[0], node.outputs[0]
+def fuse_level_pairs() -> Pass:
+    """Make `lzu::SeparableUnzoom` one of INT8 levels where each stands between a pair of one scale.
+
+    Scales may differ from level to level. All levels of a call have one type, so one that cannot
+    be INT8 leaves all of them as they are; the log says which, and why.
+    """
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        for node in adaptive_nodes(graph):
+            if node.op != WARP_OF_LEVELS:
+                continue
+            levels = range(len(node.outputs))
+            obstacles = [_obstacle(graph, node.inputs[i], node.outputs[i]) for i in levels]
+            if any(obstacles):
+                i = next(i for i in levels if obstacles[i])
+                log.info("the warp at %s is not INT8: %s", node.outputs[i].name, obstacles[i])
+                continue
+            for i in levels:
+                _fuse(node, i)
+        return graph.cleanup().toposort()
+
+    return Pass("fuse-level-pairs", "one scale before and behind a warp cancels out", apply)
+
+
+def _fuse(node: gs.Node, i: int) -> None:
+    """Let a warp read and write the whole numbers of its pair i."""
+    (quantise,) = node.outputs[i].outputs
+    node.inputs[i] = node.inputs[i].inputs[0].inputs[0]
+    node.outputs[i] = quantise.outputs.pop()
+
+
+def _obstacle(graph: gs.Graph, x: gs.Tensor, y: gs.Tensor) -> str:
+    """Why a map and what is sampled of it have no pair of one scale; empty if they have."""
     if not x.inputs or x.inputs[0].op != "DequantizeLinear":
         return "what it samples is not dequantised"
     if any(y is output for output in graph.outputs):

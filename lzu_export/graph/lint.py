@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 
 import onnx
+from onnx import helper
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, Described, broken
 from lzu_export.limits import MAX_TOPK
 
 MAX_IR_VERSION = 10
@@ -15,6 +17,7 @@ MAX_SAMPLING_OPSET = 19
 _STATIC_ONLY = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
 _FORBIDDEN: dict[str, frozenset[str]] = {
     "onnxruntime": _STATIC_ONLY,
+    "tensorrt": _STATIC_ONLY | {"NonMaxSuppression"},
     "tensorrt-rtx": _STATIC_ONLY | {"NonMaxSuppression", "DeformConv", "RoiAlign"},
 }
 
@@ -60,10 +63,72 @@ def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
                 )
 
 
-def _domains(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _domains(model: onnx.ModelProto, target: str) -> Iterator[str]:
     for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx"):
+        plugin = target == "tensorrt" and node.domain == NAMESPACE and node.op_type in CONTRACTS
+        if node.domain not in ("", "ai.onnx") and not plugin:
             yield f"node {_name(node)} is {node.domain}::{node.op_type}; lower it first"
+
+
+def _plugins(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    """Calls of plugins keep their contracts, and no function takes their place."""
+    if target != "tensorrt":
+        return
+    bodies = {body.name for body in model.functions}
+    types, shapes = _element_types(model), _static_shapes_of(model)
+
+    def described(name: str) -> Described:
+        kind = types.get(name, 0)
+        known = helper.tensor_dtype_to_np_dtype(kind).name if kind else None
+        return Described(name, known, shapes.get(name))
+
+    for node in _calls(model):
+        call = f"node {_name(node)}, a call of the plugin {node.op_type},"
+        if node.op_type in bodies:
+            yield f"{call} has a function, which the parser would take instead; drop it"
+        for problem in broken(
+            node, list(map(described, node.input)), list(map(described, node.output))
+        ):
+            yield f"{call} breaks its contract: {problem}"
+
+
+def _plugin_scales(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    """A plugin's INT8 outputs have their inputs' scales, which it is told nothing of."""
+    if target != "tensorrt":
+        return
+    types, made_by = _element_types(model), _producers(model)
+    constants = {t.name: t for t in model.graph.initializer}
+    ends = {value.name for value in model.graph.output}
+
+    def scale(node: onnx.NodeProto | None, op: str) -> float | None:
+        if node is None or node.op_type != op or node.input[1] not in constants:
+            return None
+        values = onnx.numpy_helper.to_array(constants[node.input[1]])
+        return float(values.item()) if values.size == 1 else None
+
+    for node in _calls(model):
+        for x, y in zip(node.input, node.output, strict=False):
+            if types.get(y) != onnx.TensorProto.INT8:
+                continue
+            wanted = scale(made_by.get(x), "QuantizeLinear")
+            readers = [each for each in model.graph.node if y in each.input]
+            if wanted is None:
+                yield f"the INT8 input {x} of {_name(node)} is not quantised by one constant scale"
+            elif y in ends or not readers:
+                yield f"the INT8 output {y} of {_name(node)} is not dequantised"
+            for reader in readers:
+                found = scale(reader, "DequantizeLinear")
+                if found is None or wanted not in (None, found):
+                    yield (
+                        f"the INT8 output {y} of {_name(node)} is read by {_name(reader)}, which "
+                        "does not dequantise it by its input's scale; leave the warp's pair where "
+                        "it is"
+                    )
+
+
+def _calls(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that are plugins in TensorRT."""
+    return [n for n in model.graph.node if n.domain == NAMESPACE and n.op_type in CONTRACTS]
 
 
 def _operators(model: onnx.ModelProto, target: str) -> Iterator[str]:
@@ -75,7 +140,7 @@ def _operators(model: onnx.ModelProto, target: str) -> Iterator[str]:
 def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "GridSample":
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             mode = attributes.get("mode", b"bilinear").decode()
             if mode != "bilinear":
                 yield f"GridSample {_name(node)} has mode {mode}, which TensorRT reads as nearest"
@@ -89,7 +154,7 @@ def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
 def _resize(model: onnx.ModelProto, _target: str) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "Resize":
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             read = tuple(
                 attributes.get(key, default).decode()
                 for key, default in (
@@ -209,6 +274,16 @@ def _origin(
     return name, passed
 
 
+def _static_shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes that the graph tells and that are static."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
+    return shapes
+
+
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
@@ -218,6 +293,8 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
 _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
     _versions,
     _domains,
+    _plugins,
+    _plugin_scales,
     _operators,
     _grid_sample,
     _resize,

@@ -4,9 +4,10 @@ A canonical graph calls `lzu::BoxKnots`, `SeparableZoom`, `SeparableUnzoom` and 
 holds a function for each. ONNX Runtime and TensorRT-RTX get the functions' nodes in place of the
 calls: measured on a CPU, their rows and columns by gather take a quarter of the time of a zoom by
 products of constant bands, and a dense product per axis is the fastest unzoom. TensorRT with the
-plugins gets the calls alone, since some parsers prefer a function to a plugin of its name.
+plugins gets the calls alone: its older parsers prefer a function to a plugin of its name.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +16,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
+from lzu_export.graph import contracts
 from lzu_export.graph.builder import onnx_type
-from lzu_export.graph.passes import Pass
+from lzu_export.graph.passes import Pass, drop_unused_domain
 
 DOMAIN = "lzu"
+log = logging.getLogger(__name__)
+
 OPERATORS = frozenset({"BoxKnots", "SeparableZoom", "SeparableUnzoom", "InvertWarp"})
 
 
@@ -48,32 +52,62 @@ def lower_adaptive() -> Pass:
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        bodies = {each.name: each for each in graph.functions if each.domain == DOMAIN}
-        for call in adaptive_nodes(graph):
-            if call.op not in bodies:
-                raise LzuError(
-                    f"the graph has no function for lzu::{call.op}; lower the canonical file, not "
-                    "the one without bodies"
-                )
-            _inline(graph, call, bodies[call.op])
+        _lower(graph, adaptive_nodes(graph))
         _drop_functions(graph)
-        if not any(node.domain == DOMAIN for node in graph.nodes):
-            graph.import_domains = [d for d in graph.import_domains or [] if d.domain != DOMAIN]
+        drop_unused_domain(graph, DOMAIN)
         return graph.cleanup().toposort()
 
     return Pass("lower-adaptive", "computed warps as standard operators", apply)
 
 
+def lower_without_plugin() -> Pass:
+    """Put its function's nodes in the place of each call whose features' type no plugin takes."""
+
+    def apply(graph: gs.Graph) -> gs.Graph:
+        calls = []
+        for call in adaptive_nodes(graph):
+            types = [_type_name(each) for each in contracts.features(call.op, call.inputs)]
+            if types and not contracts.takes(call.op, types):
+                log.info("lzu::%s has no plugin for %s", call.op, ", ".join(map(str, types)))
+                calls.append(call)
+        _lower(graph, calls)
+        return graph.cleanup().toposort()
+
+    return Pass("lower-without-plugin", "no plugin takes bfloat16", apply)
+
+
 def drop_bodies() -> Pass:
-    """Remove the functions of the adaptive operators, for a parser that is to take the plugins."""
+    """Remove the functions of the adaptive operators, for a parser that is to take the plugins.
+
+    The calls name their plugins, by which the parser finds these.
+    """
 
     def apply(graph: gs.Graph) -> gs.Graph:
         _drop_functions(graph)
+        values = contracts.NAMESPACE, contracts.VERSION
+        names = dict(zip(contracts.NAMES, values, strict=True))
+        for call in adaptive_nodes(graph):
+            call.attrs.update(names)
         if adaptive_nodes(graph) and not any(d.domain == DOMAIN for d in graph.import_domains):
             graph.import_domains.append(onnx.helper.make_opsetid(DOMAIN, 1))
         return graph
 
     return Pass("drop-bodies", "a plugin stands behind each call of a computed warp", apply)
+
+
+def _type_name(tensor: gs.Tensor) -> str | None:
+    return None if tensor.dtype is None else np.dtype(tensor.dtype).name
+
+
+def _lower(graph: gs.Graph, calls: list[gs.Node]) -> None:
+    bodies = {each.name: each for each in graph.functions if each.domain == DOMAIN}
+    for call in calls:
+        if call.op not in bodies:
+            raise LzuError(
+                f"the graph has no function for lzu::{call.op}; lower the canonical file, not "
+                "the one without bodies"
+            )
+        _inline(graph, call, bodies[call.op])
 
 
 def _drop_functions(graph: gs.Graph) -> None:

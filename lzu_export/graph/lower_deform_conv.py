@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
-from lzu_export.graph.passes import Pass, raise_opset
+from lzu_export.graph.passes import Pass, drop_unused_domain, raise_opset
 from lzu_export.ops.taps import tap_positions
 
 Kind = Literal["deformconv", "gridsample", "taps", "gather"]
@@ -63,8 +63,7 @@ def lower_deform_conv(kind: Kind) -> Pass:
             lower_node(graph, node, kind, shared)
         graph.cleanup()
         graph.functions = [f for f in graph.functions if (f.domain, f.name) != ("lzu", OP)]
-        if not any(node.domain == "lzu" for node in graph.nodes):
-            graph.import_domains = [d for d in graph.import_domains or [] if d.domain != "lzu"]
+        drop_unused_domain(graph, "lzu")
         return graph.toposort()
 
     return Pass("lower-deform-conv", f"deformable convolutions as {kind}", apply)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
-from lzu_export.graph.passes import Pass
+from lzu_export.graph.passes import Pass, drop_unused_domain
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
 
@@ -58,9 +58,9 @@ def lower_resample(choices: Mapping[str, Kind]) -> Pass:
             if name not in choices:
                 raise LzuError(f"no lowering was chosen for the warp at {name}")
             lower_node(graph, node, choices[name])
-        graph.functions = [f for f in graph.functions if f.domain != "lzu"]
-        graph.import_domains = [d for d in graph.import_domains or [] if d.domain != "lzu"]
-        return graph.cleanup().toposort()
+        graph.functions = [f for f in graph.functions if (f.domain, f.name) != ("lzu", OP)]
+        drop_unused_domain(graph.cleanup(), "lzu")
+        return graph.toposort()
 
     summary = ", ".join(f"{name}: {kind}" for name, kind in choices.items())
     return Pass("lower-resample", summary or "no warp in this graph", apply)

@@ -99,6 +99,12 @@ def raise_opset(graph: gs.Graph, opset: int) -> None:
         each.opset = newest
 
 
+def drop_unused_domain(graph: gs.Graph, domain: str) -> None:
+    """Import a domain no longer where neither a node nor a function is of it."""
+    if not any(each.domain == domain for each in (*graph.nodes, *graph.functions)):
+        graph.import_domains = [d for d in graph.import_domains or [] if d.domain != domain]
+
+
 def keep_outputs(names: Sequence[str]) -> Pass:
     """Make exactly these tensors the graph's outputs and drop what no longer matters."""
 

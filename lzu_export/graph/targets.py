@@ -4,24 +4,29 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from lzu_export.graph.lower_adaptive import adapts, lower_adaptive
+from lzu_export.graph.fuse_warps import fuse_level_pairs
+from lzu_export.graph.lower_adaptive import (
+    adapts,
+    drop_bodies,
+    lower_adaptive,
+    lower_without_plugin,
+)
 from lzu_export.graph.lower_deform_conv import Kind as DeformKind
 from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lower_resample import Kind, lower_resample
 from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
 
-DEFAULTS: dict[str, dict[str, tuple[Kind, str]]] = {
-    "tensorrt-rtx": {
-        "zoom": (
-            "gridsample",
-            "default: few channels and no reuse, a gather reads each pixel once; not measured here",
-        ),
-        "unzoom": (
-            "matmul",
-            "default: two dense products, exact and without a grid to read; not measured here",
-        ),
-    },
+_ON_A_GPU: dict[str, tuple[Kind, str]] = {
+    "zoom": (
+        "gridsample",
+        "default: few channels and no reuse, a gather reads each pixel once; not measured here",
+    ),
+    "unzoom": (
+        "matmul",
+        "default: two dense products, exact and without a grid to read; not measured here",
+    ),
 }
+DEFAULTS = {"tensorrt": _ON_A_GPU, "tensorrt-rtx": _ON_A_GPU}
 """What `auto` picks where the target cannot be measured, and why."""
 
 
@@ -76,9 +81,16 @@ def lower_for(
         before: passes over the canonical graph that go first.
         after: passes over the lowered one.
     """
-    warps = [lower_adaptive()] if adapts(model) else []
+    warps = adaptive_passes(target) if adapts(model) else []
     passes = target_passes(target, kinds, deforms=deforms(model))
     return run_passes(model, [*before, *warps, *passes, *after])
+
+
+def adaptive_passes(target: str) -> list[Pass]:
+    """Passes over the calls of computed warps: plugins for TensorRT, operators for the others."""
+    if target == "tensorrt":
+        return [fuse_level_pairs(), lower_without_plugin(), drop_bodies()]
+    return [lower_adaptive()]
 
 
 def target_passes(target: str, choices: Mapping[str, Kind], *, deforms: bool = False) -> list[Pass]:

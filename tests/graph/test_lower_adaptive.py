@@ -1,15 +1,16 @@
 """Graphs with adaptive warps: lowered, without bodies, and through TensorRT-RTX."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
+from adaptive_samples import BATCH, FLOAT, HALF, SOURCE, chain, feeds
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.errors import LzuError
+from lzu_export.graph.emulate_plugins import emulated
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_adaptive import (
     OPERATORS,
@@ -27,73 +28,6 @@ from lzu_export.ops.body import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine
 from lzu_export.warp.geometry import level_sizes
 from samples import OPSET, graph_model, random_tables, relative, run_onnx, warp_node
-
-BATCH, BOXES, LATTICE, SOURCE, CANVAS, PAD = 2, 6, (7, 11), (60, 100), (33, 52), (31, 12)
-LEVELS = level_sizes(CANVAS, (8, 32, 64))
-FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
-
-
-def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.ModelProto:
-    """Boxes to knots to a zoomed image and unzoomed levels; image and levels have `dtype`."""
-    height, width = LATTICE
-    attributes = {"lattice": LATTICE, "source": SOURCE, "fwhm": 4.0, "mix": 0.5, "min_side": 1.0}
-    levels, unzoomed = ([f"{n}_{i}" for i in range(len(LEVELS))] for n in ("level", "unzoomed"))
-    knots = ["knots_x", "knots_y"]
-    small = {
-        "boxes": (BATCH, BOXES, 4),
-        "valid": (BATCH, BOXES),
-        "amplitude": (),
-        "bandwidth": (),
-        "fixed_x": (width,),
-        "fixed_y": (height,),
-    }
-    calls: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
-        ("BoxKnots", [*small], knots, attributes),
-        ("SeparableZoom", ["image", *knots], ["zoomed"], {"canvas": CANVAS, "pad": PAD}),
-        (
-            "SeparableUnzoom",
-            [*levels, *knots],
-            unzoomed,
-            {**consistent_affine(LEVELS, CANVAS), "upscale": upscale},
-        ),
-    ]
-    maps = {n: (BATCH, 4, *x.size) for n, x in zip(levels, LEVELS, strict=True)}
-    results = {
-        n: (*s[:2], *(upscale * m for m in s[2:]))
-        for n, s in zip(unzoomed, maps.values(), strict=True)
-    }
-    model = graph_model(
-        [
-            helper.make_node(op, inputs, outputs, name=op, domain="lzu", **said, **PLUGIN)
-            for op, inputs, outputs, said in calls
-        ],
-        {**small, "image": (BATCH, 3, *SOURCE), **maps},
-        {
-            "knots_x": (BATCH, width),
-            "knots_y": (BATCH, height),
-            "zoomed": (BATCH, 3, CANVAS[0] + PAD[0], CANVAS[1] + PAD[1]),
-            **results,
-        },
-    )
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name in (*levels, *unzoomed, "image", "zoomed"):
-            value.type.tensor_type.elem_type = dtype
-    model.opset_import.append(helper.make_opsetid("lzu", 1))
-    if bodies:
-        add_bodies(model, OPSET)
-    return model
-
-
-def feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    values = {}
-    for value in model.graph.input:
-        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        values[value.name] = np.asarray(rng.uniform(0.1, 1, shape)).astype(dtype)
-    values["boxes"] = (values["boxes"] * 60).astype(np.float32)
-    values["bandwidth"] = np.asarray(40, np.float32)
-    return values
 
 
 def test_nothing_of_the_domain_is_left_and_names_stay() -> None:
@@ -114,13 +48,15 @@ def test_nothing_of_the_domain_is_left_and_names_stay() -> None:
         np.testing.assert_allclose(got[name], value, atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-rtx"])
-def test_targets_lower_and_lint_accepts(target: str) -> None:
-    lowered, _ = lower_for(target, chain(), {})
+@pytest.mark.parametrize("dtype", [FLOAT, HALF])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt", "tensorrt-rtx"])
+def test_targets_lower_and_lint_accepts(target: str, dtype: int) -> None:
+    lowered, _ = lower_for(target, chain(dtype), {})
     lint(lowered, target)
 
 
-def test_a_fixed_warp_beside_an_adaptive_one_lowers_too() -> None:
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+def test_a_fixed_warp_beside_an_adaptive_one_lowers_too(target: str) -> None:
     model = chain()
     rows, cols = random_tables(0, SOURCE, (20, 30))
     node = warp_node("image", "fixed", (BATCH, 3, *SOURCE), name="fixed")
@@ -130,8 +66,10 @@ def test_a_fixed_warp_beside_an_adaptive_one_lowers_too() -> None:
     )
     value = helper.make_tensor_value_info("fixed", FLOAT, (BATCH, 3, 20, 30))
     model.graph.output.append(value)
-    lowered, _ = lower_for("onnxruntime", model, {"fixed": "matmul"})
-    lint(lowered, "onnxruntime")
+    lowered, _ = lower_for(target, model, {"fixed": "matmul"})
+    lint(lowered, target)
+    if target == "tensorrt":
+        lowered = emulated(lowered, model)
     assert run_onnx(lowered, **feeds(model))["fixed"].shape == (BATCH, 3, 20, 30)
 
 
@@ -158,6 +96,26 @@ def test_without_bodies_the_calls_are_left_for_the_plugins() -> None:
     assert ("lzu", 1) in [(each.domain, each.version) for each in model.opset_import]
     with pytest.raises(LzuError, match=r"no function for lzu::BoxKnots; lower the canonical file"):
         run_passes(model, [lower_adaptive()])
+
+
+def test_calls_get_the_names_of_their_plugins() -> None:
+    """Also where a graph of another making lacks them."""
+    model = chain()
+    for node in model.graph.node:
+        kept = [each for each in node.attribute if each.name not in PLUGIN]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    lowered, _ = lower_for("tensorrt", model, {})
+    lint(lowered, "tensorrt")
+
+
+def test_what_no_plugin_takes_is_lowered_to_operators() -> None:
+    """The plugins know no bfloat16; the knots, which are float32, stay a plugin."""
+    model = chain(onnx.TensorProto.BFLOAT16)
+    lowered, _ = lower_for("tensorrt", model, {})
+    lint(lowered, "tensorrt")
+    assert [node.op_type for node in lowered.graph.node if node.domain == "lzu"] == ["BoxKnots"]
+    assert not lowered.functions
 
 
 def test_which_inputs_are_float32_whatever_the_features() -> None:

@@ -8,7 +8,7 @@ from lzu_export.graph.targets import DEFAULTS, target_passes
 from samples import random_tables, warp_model
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt-rtx"])
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt", "tensorrt-rtx"])
 def test_a_target_s_graph_is_lowered_then_folded(target: str) -> None:
     passes = target_passes(target, {"warped": "banded"})
     assert [each.name for each in passes] == ["lower-resample", "fold-constants"]
