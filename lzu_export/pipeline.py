@@ -60,7 +60,7 @@ from lzu_export.tasks.pytorch import (
     torch_predictor,
     whole_batches,
 )
-from lzu_export.tasks.warps import Warp, make_warp
+from lzu_export.tasks.warps import Warp, make_warp, warp_source
 from lzu_export.verify import compare, reference_inputs
 from lzu_export.workspace import Record, Workspace, exclusive
 
@@ -190,6 +190,7 @@ class _Export:
             warp={
                 "sha256": self.work.hashes()[WARP_FILE],
                 "geometry": self.recipe.warp.geometry,
+                "source": warp_source(self.recipe),
             },
             calibration=calibration,
             engines=tuple(engines),

@@ -123,6 +123,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
         ("source -> canvas", f"{recipe.path_of_sizes}, scale {recipe.scale:g}"),
         ("geometry, sampler", f"{recipe.warp.geometry}, {recipe.sampler}"),
+        ("warp made of", manifest.warp.get("source", "not told")),
         ("classes", ", ".join(recipe.classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
         ("calibration", _calibration(manifest)),

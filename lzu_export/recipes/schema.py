@@ -53,6 +53,9 @@ class WarpSettings(Section):
     """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
     detection COCO annotations (.json) of the training boxes, for segmentation a folder of the
     training label maps. A relative path is relative to the recipe."""
+    logits: str | None = Field(None, min_length=1)
+    """Name of a tensor in the checkpoint, such as `warp.logits`, whose softmax over all cells is
+    the saliency, in place of a file."""
     lattice: Size = (31, 51)
     fwhm: float = Field(10.0, gt=0)
     anti_crop: bool = True
@@ -267,6 +270,11 @@ class Recipe(Section):
                 "precision bf16 is for tensorrt-rtx: ONNX Runtime's CPU has no kernels for it; add "
                 "that target, or choose fp16"
             )
+        if self.warp.saliency is not None and self.warp.logits is not None:
+            raise ValueError(
+                f"warp.saliency {self.warp.saliency.name} and warp.logits {self.warp.logits} are "
+                "both given; keep the one that the model was trained with and set the other to null"
+            )
         if self.warp.geometry == "published" and self.warp.unfilled is None:
             raise ValueError(
                 "warp.geometry published needs warp.unfilled: [bottom] for the released nuScenes "
@@ -398,10 +406,10 @@ class DetRecipe(Recipe):
                         f"variant {self.variant} computes its warp in the graph, which needs "
                         f"{key} {wanted}, not {value}; change it"
                     )
-            if self.warp.mix < 1 and self.warp.saliency is None:
+            if self.warp.mix < 1 and self.warp.saliency is None and self.warp.logits is None:
                 raise ValueError(
                     f"warp.mix {self.warp.mix:g} mixes boxes with a fixed saliency; set "
-                    "warp.saliency, or warp.mix to 1"
+                    "warp.saliency or warp.logits, or warp.mix to 1"
                 )
         return self
 

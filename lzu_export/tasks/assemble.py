@@ -32,6 +32,9 @@ HEADS = {
 }
 """A layer by whose name, OpenMMLab's, a checkpoint of each task is known."""
 
+LOGITS = "warp.logits"
+"""What learned logits of a saliency are called unless a recipe says otherwise."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -65,6 +68,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         state, meta = load_checkpoint(path)
         check_task(recipe, state, str(path))
         check_trained_warp(recipe, warp.saliency, meta, str(path))
+        state = without_logits(recipe, state, str(path))
         if recipe.adapts:
             state, learned = learned_warp(state)
         load_into(parts.model, parts.prepare_state(state), name=str(path))
@@ -138,6 +142,21 @@ def learned_warp(state: State) -> tuple[dict[str, Tensor], dict[str, float]]:
         elif (fovea := rest.pop(f"grid_net.{name}", None)) is not None:
             learned[name] = abs(1 + float(fovea)) * initial + 0.1
     return rest, learned
+
+
+def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]:
+    """A checkpoint's weights without the logits that the recipe names: they are the warp's.
+
+    Raises:
+        LzuError: there are logits under our name that the recipe does not know.
+    """
+    named = None if recipe.variant == "uniform" else recipe.warp.logits
+    if LOGITS in state and named is None:
+        raise LzuError(
+            f"checkpoint {name} carries the logits of its warp, {LOGITS}; set warp.logits to "
+            f"{LOGITS} (and warp.saliency to null), with a variant that is not uniform"
+        )
+    return {key: value for key, value in state.items() if key != named}
 
 
 def check_task(recipe: Recipe, state: State, name: str) -> None:

@@ -1,5 +1,6 @@
-"""From a recipe's warp settings to knots and resample tables. No torch."""
+"""From a recipe's warp settings to knots and resample tables. No torch but for learned logits."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from lzu_export.warp.saliency import (
     box_saliency,
     load_saliency,
     mix,
+    softmax_saliency,
     uniform_saliency,
 )
 from lzu_export.warp.tables import TablePair, unzoom_tables, zoom_tables
@@ -121,12 +123,17 @@ def _adaptive_warp(recipe: Recipe) -> Warp:
 
 
 def read_saliency(recipe: Recipe) -> Array:
-    """The recipe's saliency (h, w): a map, or made from boxes or label maps.
+    """The recipe's saliency (h, w): a map, made from boxes or label maps, or of learned logits.
+
+    Logits are in the checkpoint: where the recipe names them this imports torch.
 
     Raises:
-        LzuError: nothing is given, the file cannot be read, or the map is not of the lattice.
+        LzuError: nothing is given, the file or tensor cannot be read, or the map is not of the
+            lattice.
     """
     settings = recipe.warp
+    if settings.logits is not None:
+        return _learned_saliency(recipe, settings.logits)
     path = settings.saliency
     if isinstance(settings, BoxWarpSettings) and path is not None and path.suffix == ".json":
         boxes = _coco_boxes(path, recipe)
@@ -146,9 +153,46 @@ def read_saliency(recipe: Recipe) -> Array:
         }[type(settings)]
         raise LzuError(
             "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to a .npy map or "
-            f"to {made_from}"
+            f"to {made_from}, or warp.logits to the name of learned ones in the checkpoint"
         )
     return load_saliency(path, settings.lattice)
+
+
+def _learned_saliency(recipe: Recipe, name: str) -> Array:
+    """The softmax of the checkpoint's logits of this name."""
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is None:
+        raise LzuError(
+            f"warp.logits {name} is a tensor of the checkpoint, but variant {recipe.variant} has "
+            "none; give one (CHECKPOINT=file), or set warp.saliency instead"
+        )
+    from lzu_export.models.checkpoint import load_state
+
+    state = load_state(path)
+    if name not in state:
+        close = difflib.get_close_matches(name, state, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; name the tensor that holds the logits"
+        raise LzuError(f"checkpoint {path} has no tensor {name}, which warp.logits names{hint}")
+    return softmax_saliency(
+        state[name].double().numpy(),
+        lattice=recipe.warp.lattice,
+        name=f"the tensor {name} of checkpoint {path}",
+    )
+
+
+def warp_source(recipe: Recipe) -> str:
+    """What the warp is made of, in words, for a manifest."""
+    settings = recipe.warp
+    fixed = "nothing: every place alike"
+    if settings.logits is not None:
+        fixed = f"learned logits {settings.logits}"
+    elif settings.saliency is not None:
+        fixed = f"saliency {settings.saliency.name}"
+    if not recipe.adapts:
+        return "nothing: every place alike" if recipe.variant == "uniform" else fixed
+    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
+    looks = "boxes of the frame before"
+    return looks if settings.mix == 1 else f"{looks} (share {settings.mix:g}) and {fixed}"
 
 
 def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:

@@ -45,19 +45,7 @@ def check_saliency(
         LzuError: it is no 2-D array of at least 2 x 2 finite numbers above zero, or its shape
             is not the lattice. Zeros are refused because a window of zeros has no centre of mass.
     """
-    array = _as_real(saliency, name)
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 2 or min(array.shape) < 2:
-        raise LzuError(
-            f"{name} has shape {array.shape}; give it two axes (height, width) of at least 2 each"
-        )
-    if lattice is not None and array.shape != tuple(lattice):
-        raise LzuError(
-            f"{name} has shape {array.shape} but the lattice is {tuple(lattice)}; resample it or "
-            f"set the lattice to {array.shape}"
-        )
-    return _check_positive(array, name)
+    return _check_positive(_check_map(_as_real(saliency, name), lattice, name), name)
 
 
 def check_marginal(marginal: ArrayLike, *, name: str = "marginal") -> Array:
@@ -80,6 +68,21 @@ def _as_real(values: ArrayLike, name: str) -> Array:
         return array.astype(np.float64)
     except (TypeError, ValueError):
         raise LzuError(f"{name} is not an array of real numbers; give it as floats") from None
+
+
+def _check_map(array: Array, lattice: tuple[int, int] | None, name: str) -> Array:
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 or min(array.shape) < 2:
+        raise LzuError(
+            f"{name} has shape {array.shape}; give it two axes (height, width) of at least 2 each"
+        )
+    if lattice is not None and array.shape != tuple(lattice):
+        raise LzuError(
+            f"{name} has shape {array.shape} but the lattice is {tuple(lattice)}; resample it or "
+            f"set the lattice to {array.shape}"
+        )
+    return array
 
 
 def _check_positive(array: Array, name: str) -> Array:
@@ -141,6 +144,39 @@ def mix(fixed: ArrayLike, adaptive: ArrayLike, alpha: float) -> Array:
             "divide each by its sum"
         )
     return (1.0 - alpha) * first + alpha * second
+
+
+# --- from logits --------------------------------------------------------------------------------
+
+
+def softmax_saliency(
+    logits: ArrayLike, *, lattice: tuple[int, int] | None = None, name: str = "logits"
+) -> Array:
+    """Return the softmax of logits (h, w) over all cells, float64: positive, summing to 1.
+
+    Args:
+        logits: real array of shape (h, w); leading axes of length 1 are dropped.
+        lattice: the (h, w) it must have, where known.
+        name: what the user calls it, for the message.
+
+    Raises:
+        LzuError: it is no such array, its shape is not the lattice, values are not finite, or so
+            far apart that the smallest share is 0 in float64.
+
+    Source: the saliency of "Learning to Zoom" (Recasens et al. 2018), with learned numbers in place
+    of a network's.
+    """
+    array = _check_map(_as_real(logits, name), lattice, name)
+    if not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise LzuError(f"{name} holds {count} NaN or infinite values; train or save it again")
+    shares = np.exp(array - array.max())
+    if not shares.all():
+        raise LzuError(
+            f"{name} spans {np.ptp(array):g}, so that some shares of its softmax are 0; train it "
+            "again with weight decay"
+        )
+    return np.asarray(shares / shares.sum())
 
 
 # --- from boxes -----------------------------------------------------------------------------------

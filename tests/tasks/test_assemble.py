@@ -165,3 +165,23 @@ def test_a_checkpoint_trained_with_another_warp_is_refused(tmp_path: Path) -> No
     )
     message = refusal(tmp_path, "det", tmp_path / "trained.pth")
     assert "trained.pth was trained with fwhm 40 but the recipe has 4; export it with" in message
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_logits_are_the_warp_s_and_no_weights(task: str, tmp_path: Path) -> None:
+    """The network is loaded without them; a recipe that does not know them is told of them."""
+    path = trained(tmp_path, task)
+    logits = torch.linspace(-1, 1, 77).reshape(7, 11)
+    save_checkpoint(path, {**torch.load(path)["state_dict"], "warp.logits": logits}, half=False)
+    message = refusal(tmp_path, task, path)
+    assert "trained.pth carries the logits of its warp, warp.logits; set warp.logits" in message
+    recipe = tiny_recipe(
+        tmp_path,
+        task,
+        warp={"saliency": None, "logits": "warp.logits"},
+        checkpoint={"fixed": str(path)},
+    )
+    warp = make_warp(recipe)
+    assert "warp.logits" not in assemble(recipe, warp, from_source=True).state_dict()
+    expected = torch.softmax(logits.flatten(), 0).reshape(7, 11)
+    np.testing.assert_allclose(warp.saliency, expected, atol=1e-6)

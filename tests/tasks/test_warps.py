@@ -7,8 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from lzu_export.errors import LzuError
+from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.tasks.warps import (
     check_trained_warp,
     make_warp,
@@ -16,6 +18,7 @@ from lzu_export.tasks.warps import (
     stored_warp,
     trained_note,
     warp_note,
+    warp_source,
 )
 from lzu_export.warp.saliency import boundary_saliency, box_saliency
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
@@ -155,6 +158,72 @@ def test_a_map_of_another_lattice_and_no_map_are_refused(tmp_path: Path) -> None
         make_warp(tiny_recipe(tmp_path, warp={"lattice": [9, 11]}))
     with pytest.raises(LzuError, match=r"needs a saliency: set warp\.saliency"):
         make_warp(tiny_recipe(tmp_path, warp={"saliency": None}))
+
+
+def logits_file(folder: Path, logits: Any, **others: Any) -> Path:
+    """A checkpoint that carries logits."""
+    path = folder / "learned.pth"
+    state = {"warp.logits": torch.as_tensor(logits), **others}
+    save_checkpoint(path, state, half=False)
+    return path
+
+
+LEARNED = {"saliency": None, "logits": "warp.logits"}
+
+
+@pytest.mark.parametrize(("variant", "share"), [("fixed", 1.0), ("adaptive", 0.5)])
+def test_learned_logits_are_a_saliency(variant: str, share: float, tmp_path: Path) -> None:
+    """Of a fixed warp, and of the fixed part that boxes are mixed with."""
+    logits = np.random.default_rng(0).normal(0, 1, (7, 11))
+    path = logits_file(tmp_path, logits)
+    recipe = tiny_recipe(
+        tmp_path, variant=variant, warp={**LEARNED, "mix": share}, checkpoint={variant: str(path)}
+    )
+    saliency = make_warp(recipe).saliency
+    expected = torch.softmax(torch.from_numpy(logits).flatten(), 0).reshape(7, 11)
+    np.testing.assert_allclose(saliency, expected, atol=1e-6)
+    assert warp_source(recipe).endswith("learned logits warp.logits")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"checkpoint": {}}, "but variant fixed has none; give one"),
+        (
+            {"warp": {"logits": "warp.logit"}},
+            r"no tensor warp\.logit,.*did you mean warp\.logits\?",
+        ),
+        ({"warp": {"lattice": [7, 9]}}, r"warp\.logits of checkpoint .*learned\.pth has shape"),
+    ],
+)
+def test_logits_that_do_not_serve_are_refused(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = logits_file(tmp_path, np.zeros((7, 11)))
+    settings = {"checkpoint": {"fixed": str(path)}, **changes}
+    settings["warp"] = {**LEARNED, **settings.get("warp", {})}
+    with pytest.raises(LzuError, match=words) as caught:
+        make_warp(tiny_recipe(tmp_path, **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saliency_and_logits_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LzuError, match=r"saliency\.npy and warp\.logits mine are both given"):
+        tiny_recipe(tmp_path, warp={"logits": "mine"})
+
+
+def test_the_source_of_a_warp_is_told_in_words(tmp_path: Path) -> None:
+    told = {
+        "saliency saliency.npy": {},
+        "nothing: every place alike": {"variant": "uniform"},
+        "boxes of the frame before": {"variant": "adaptive"},
+        "boxes of the frame before (share 0.5) and saliency saliency.npy": {
+            "variant": "adaptive",
+            "warp": {"mix": 0.5},
+        },
+    }
+    for words, changes in told.items():
+        assert warp_source(tiny_recipe(tmp_path, **changes)) == words
 
 
 def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -20,6 +21,7 @@ from lzu_export.warp.saliency import (
     load_saliency,
     marginals,
     mix,
+    softmax_saliency,
     uniform_saliency,
 )
 
@@ -119,6 +121,39 @@ def test_bad_kernel_is_refused_by_name() -> None:
         box_saliency([], SOURCE, LATTICE, amplitude=-1.0)
     with pytest.raises(LzuError, match="bandwidth"):
         box_saliency([], SOURCE, LATTICE, bandwidth=0.0)
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(2, 8), st.integers(2, 8)),
+        elements=st.floats(-50, 50, width=32),
+    )
+)
+def test_logits_become_their_softmax_over_all_cells(logits: np.ndarray) -> None:
+    """As torch's, whatever is added to all of them."""
+    saliency = softmax_saliency(logits, lattice=logits.shape)
+    expected = torch.softmax(torch.from_numpy(logits).flatten(), 0).reshape(logits.shape)
+    np.testing.assert_allclose(saliency, expected, atol=1e-6)
+    assert (saliency > 0).all()
+    assert saliency.sum() == pytest.approx(1)
+    np.testing.assert_allclose(softmax_saliency(logits.astype(float) + 1e3), saliency, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("logits", "words"),
+    [
+        (np.zeros((2, 2)), r"the logits has shape \(2, 2\) but the lattice is \(2, 3\)"),
+        (np.zeros(6), "give it two axes"),
+        (np.full((2, 3), np.nan), "holds 6 NaN or infinite values"),
+        (np.array([[0, 0, np.inf], [0, 0, 0]]), "holds 1 NaN or infinite values"),
+        (np.array([[0, 0, 800.0], [0, 0, 0]]), "spans 800, so that some shares"),
+    ],
+)
+def test_bad_logits_are_refused_by_name(logits: np.ndarray, words: str) -> None:
+    with pytest.raises(LzuError, match=words) as caught:
+        softmax_saliency(logits, lattice=(2, 3), name="the logits")
+    assert "\n" not in str(caught.value)
 
 
 def test_mix() -> None:
