@@ -20,7 +20,9 @@ MIN_GAP = 1e-6
 # points on a seam between two tiles could belong to neither.
 TILE_TOLERANCE = 1e-9
 
-_PAIRS_PER_CHUNK = 1 << 21
+# Few points at once have few tiles near them, but each batch of them takes its time.
+_POINTS_PER_CHUNK = 256
+_PAIRS_PER_CHUNK = 1 << 18
 
 
 def invert_axis(knots: ArrayLike, v: ArrayLike, *, extrapolate: bool = True) -> Array:
@@ -72,9 +74,10 @@ def invert_tiles(knots: ArrayLike, points: ArrayLike, *, outside: float = np.nan
     flat = targets.reshape(-1, 2)
     result = np.full_like(flat, outside)
     tiles = _Tiles(plane)
-    step = max(1, _PAIRS_PER_CHUNK // tiles.count)
+    step = max(_POINTS_PER_CHUNK, _PAIRS_PER_CHUNK // tiles.count)
     for start in range(0, len(flat), step):
-        result[start : start + step] = tiles.invert(flat[start : start + step], outside)
+        chunk = slice(start, start + step)
+        result[chunk] = tiles.invert(flat[chunk], outside)
     return result.reshape(targets.shape)
 
 
@@ -96,11 +99,15 @@ class _Tiles:
         self.low, self.high = stacked.min(axis=0) - margin, stacked.max(axis=0) + margin
 
     def invert(self, points: Array, outside: float) -> Array:
-        inside = np.ones((len(points), self.count), dtype=bool)
+        # Only tiles that reach into the points' own rectangle are tried with each of them.
+        within = (self.high >= points.min(axis=0)) & (self.low <= points.max(axis=0))
+        near = np.flatnonzero(within.all(axis=1))
+        inside = np.ones((len(points), len(near)), dtype=bool)
         for axis in range(2):
-            inside &= points[:, None, axis] >= self.low[:, axis]
-            inside &= points[:, None, axis] <= self.high[:, axis]
+            inside &= points[:, None, axis] >= self.low[near, axis]
+            inside &= points[:, None, axis] <= self.high[near, axis]
         point, tile = np.nonzero(inside)
+        tile = near[tile]
         u, v, violation = self._solve(points[point], tile)
         result = np.full((len(points), 2), outside)
         # Sorted by falling violation and tile, so that the last write of a point is the best.
