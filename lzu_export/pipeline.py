@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from itertools import product
@@ -21,7 +21,12 @@ from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate, latencies
-from lzu_export.graph.choose import Choice, choose_lowerings
+from lzu_export.graph.choose import (
+    Choice,
+    choose_lowerings,
+    exact_lowerings,
+    without_grid_sample,
+)
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
@@ -267,21 +272,18 @@ class _Export:
         """The lowerings of a target, in a spelling that the precision's opset has."""
         if precision != "bf16":
             return self.lowerings[target]
-        return [
-            replace(
-                each, kind="banded", reason="bfloat16 needs opset 22, whose GridSample is misread"
-            )
-            if each.kind == "gridsample"
-            else each
-            for each in self.lowerings[target]
-        ]
+        return without_grid_sample(
+            self._load("fp32"),
+            self.lowerings[target],
+            "bfloat16 needs opset 22, whose GridSample is misread",
+        )
 
     @cached_property
     def _float32_kinds(self) -> dict[str, Kind]:
         """Lowerings for runs of the float32 graph here, also where ONNX Runtime is no target."""
         if "onnxruntime" in self.lowerings:
             return _kinds(self.lowerings["onnxruntime"])
-        return _kinds(choose_lowerings(self._load("fp32"), zoom="banded", unzoom="matmul"))
+        return _kinds(exact_lowerings(self._load("fp32")))
 
     def _check_range(self) -> Record:
         references = read_reference(self.work.path(REFERENCE_FILE))

@@ -11,7 +11,7 @@ from lzu_calibration.cache import Cache, check_cache, read_cache, write_cache
 from lzu_calibration.frames import named_frames
 from lzu_calibration.methods import check_method
 from lzu_export.errors import LzuError
-from lzu_export.graph.choose import choose_lowerings
+from lzu_export.graph.choose import exact_lowerings
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.precision import calibrated_tensors
 from lzu_export.progress import Reporter
@@ -211,8 +211,7 @@ def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
     for engine in manifest.engines:
         if engine.target == "onnxruntime":
             return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
-    choices = choose_lowerings(model, zoom="banded", unzoom="matmul")
-    return {choice.place: choice.kind for choice in choices}
+    return {choice.place: choice.kind for choice in exact_lowerings(model)}
 
 
 def _export_options(before: Recipe, now: Recipe, path: Path) -> list[str]:

@@ -9,7 +9,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.lower_resample import Kind, lower_node, possible_kinds, resample_nodes
+from lzu_export.graph.lower_resample import (
+    Kind,
+    is_grid,
+    lower_node,
+    possible_kinds,
+    resample_nodes,
+)
 from lzu_export.graph.passes import is_zoom
 
 EXACT_GRID = 1024
@@ -37,7 +43,7 @@ def choose_lowerings(
     defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
     timer: Timer | None = None,
 ) -> list[Choice]:
-    """Pick a lowering for each `lzu::SeparableResample` of `model`.
+    """Pick a lowering for each warp of `model` that samples at tables.
 
     Args:
         model: the canonical graph; the warp of the image is the zoom, all others are unzooms.
@@ -53,6 +59,8 @@ def choose_lowerings(
         place = "zoom" if is_zoom(node) else "unzoom"
         wanted = zoom if place == "zoom" else unzoom
         possible = possible_kinds(node)
+        if wanted == "gather" and not is_grid(node):
+            wanted = "auto"  # of the logits: what the recipe says is of the warp
         if wanted != "auto":
             if wanted not in possible:
                 raise LzuError(
@@ -71,9 +79,41 @@ def choose_lowerings(
             continue
         kind, reason = defaults[place]
         if kind not in possible:
-            kind, reason = "banded", f"default for large images where no GridSample serves: {why}"
+            kind, reason = _instead(node, possible, why)
         choices.append(Choice(name, kind, reason))
     return choices
+
+
+def exact_lowerings(model: onnx.ModelProto) -> list[Choice]:
+    """Lowerings that are exact whatever the size: none is a GridSample."""
+    choices = []
+    for node in resample_nodes(gs.import_onnx(model)):
+        kind: Kind = "gather" if is_grid(node) else "banded" if is_zoom(node) else "matmul"
+        choices.append(Choice(node.outputs[0].name, kind, "exact at any size"))
+    return choices
+
+
+def without_grid_sample(
+    model: onnx.ModelProto, choices: Sequence[Choice], reason: str
+) -> list[Choice]:
+    """The choices, with the next best lowering in place of a GridSample."""
+    nodes = {node.outputs[0].name: node for node in resample_nodes(gs.import_onnx(model))}
+    others: dict[bool, Kind] = {True: "gather", False: "banded"}
+    return [
+        Choice(each.place, others[is_grid(nodes[each.place])], reason)
+        if each.kind == "gridsample"
+        else each
+        for each in choices
+    ]
+
+
+def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
+    """What a target's default gives way to, and why."""
+    if not is_grid(node):
+        return "banded", f"default for large images where no GridSample serves: {why}"
+    if "gridsample" in possible:
+        return "gridsample", "default: a non-separable warp is no product of matrices"
+    return "gather", f"default for large images where no GridSample serves: {why}"
 
 
 def _measured(node: gs.Node, name: str, possible: list[Kind], timer: Timer) -> Choice:
@@ -88,9 +128,22 @@ def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
     """A model of nothing but this resample node, lowered as `kind`."""
     x = gs.Variable("x", dtype=np.float32, shape=node.inputs[0].shape)
     y = gs.Variable("y", dtype=np.float32, shape=node.outputs[0].shape)
-    copy = gs.Node(node.op, "warp", dict(node.attrs), [x, *node.inputs[1:]], [y], domain="lzu")
+    tables = list(node.inputs[1:])
+    if not all(isinstance(each, gs.Constant) for each in tables):
+        tables = _stand_ins(node)
+    copy = gs.Node(node.op, "warp", dict(node.attrs), [x, *tables], [y], domain="lzu")
     graph = gs.Graph([copy], [x], [y], opset=17)
     lower_node(graph, copy, kind)
     small = gs.export_onnx(graph.cleanup().toposort())
     small.ir_version = 8
     return small
+
+
+def _stand_ins(node: gs.Node) -> list[gs.Constant]:
+    """Evenly spread positions in the place of those that the graph computes."""
+    rows, columns = node.inputs[1].shape[1:3]
+    size = (int(node.attrs["height"]), int(node.attrs["width"]))
+    y, x = (np.linspace(0, n - 1, out) for n, out in zip(size, (rows, columns), strict=True))
+    place = np.stack(np.meshgrid(x, y), axis=-1)[None]
+    parts = (np.floor(place), place - np.floor(place))
+    return [gs.Constant(f"table_{i}", each.astype(np.float32)) for i, each in enumerate(parts)]

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from lzu_export.graph.lower_adaptive import adaptive_nodes
-from lzu_export.graph.lower_resample import OP, resample_nodes
+from lzu_export.graph.lower_resample import OP, is_grid, resample_nodes
 from lzu_export.graph.passes import Pass
 from lzu_export.graph.quantize import WARP_OF_LEVELS
 
@@ -34,7 +34,11 @@ def fuse_unzoom_pairs() -> Pass:
     def apply(graph: gs.Graph) -> gs.Graph:
         fused = 0
         for node in resample_nodes(graph):
-            obstacle = _obstacle(graph, node.inputs[0], node.outputs[0])
+            obstacle = (
+                "no kernel takes its grid"
+                if is_grid(node)
+                else _obstacle(graph, node.inputs[0], node.outputs[0])
+            )
             if obstacle:
                 log.info("the warp at %s is not INT8: %s", node.outputs[0].name, obstacle)
                 continue

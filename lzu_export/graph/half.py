@@ -38,6 +38,7 @@ LONG_SUM = 1024
 
 FLOAT_INPUTS: Mapping[str, frozenset[int]] = {
     "SeparableResample": frozenset({1, 2}),
+    "GridResample": frozenset({1, 2}),
     "DeformConv": frozenset({2, 4}),
     "Resize": frozenset({1, 2}),
 }

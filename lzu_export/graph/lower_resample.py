@@ -1,10 +1,12 @@
-"""Lower `lzu::SeparableResample` to standard operators, each node as chosen.
+"""Lower `lzu::SeparableResample` and `lzu::GridResample` to standard operators, as chosen.
 
 `matmul`      A_y X A_x^T with dense constant matrices: what tensor cores and small maps like.
 `banded`      the same product in blocks of output cells, each on the slice of the input that it
               reads: the matrices are banded, so a large zoom drops most of the arithmetic.
 `gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only,
               where cells without a sample (lost edges) stand outside the map.
+
+`gather`      of non-separable warps, which are no products; see `lzu_export.graph.lower_grid`.
 
 The products' weights are computed in float64 and rounded once. GridSample computes them from one
 float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range at a width of 1920.
@@ -21,13 +23,17 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.graph import lower_grid
 from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.passes import Pass, drop_unused_domain
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
 
-Kind = Literal["matmul", "banded", "gridsample"]
+Kind = Literal["matmul", "banded", "gridsample", "gather"]
 KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
+"""Of separable warps."""
+GRID_KINDS: tuple[Kind, ...] = ("gridsample", "gather")
+"""Of non-separable ones."""
 
 OP = "SeparableResample"
 BLOCK = 64
@@ -38,12 +44,20 @@ OUTSIDE = -5.0
 
 
 def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
-    """Every `lzu::SeparableResample` of the graph."""
-    return [node for node in graph.nodes if node.op == OP and node.domain == "lzu"]
+    """Every `lzu::SeparableResample` and `lzu::GridResample` of the graph."""
+    operators = (OP, lower_grid.OP)
+    return [node for node in graph.nodes if node.op in operators and node.domain == "lzu"]
+
+
+def is_grid(node: gs.Node) -> bool:
+    """Whether a resample node is of a non-separable warp."""
+    return bool(node.op == lower_grid.OP)
 
 
 def possible_kinds(node: gs.Node) -> list[Kind]:
     """Lowerings that express the node exactly."""
+    if is_grid(node):
+        return list(GRID_KINDS)
     tables = zip(_tables(node), (node.attrs["height"], node.attrs["width"]), strict=True)
     plain = all(_samples_plainly(table, int(size)) for table, size in tables)
     return [kind for kind in KINDS if kind != "gridsample" or plain]
@@ -68,6 +82,13 @@ def lower_resample(choices: Mapping[str, Kind]) -> Pass:
 
 def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     """Replace one resample node; its output tensor keeps its name."""
+    if is_grid(node):
+        lower = {
+            "gridsample": lower_grid.lower_to_gridsample,
+            "gather": lower_grid.lower_to_gather,
+        }
+        lower[kind](graph, node)
+        return
     rows, cols = _tables(node)
     x, y = node.inputs[0], node.outputs[0]
     if kind not in possible_kinds(node):

@@ -157,7 +157,7 @@ def name_zoom() -> Pass:
 
     def apply(graph: gs.Graph) -> gs.Graph:
         for node in graph.nodes:
-            if node.op == "SeparableResample" and is_zoom(node):
+            if node.op in ("SeparableResample", "GridResample") and is_zoom(node):
                 node.outputs[0].name = "zoom"
         return graph
 

@@ -45,7 +45,7 @@ MOST_BIAS = 2.0**30
 LARGEST_SCALE = 65504.0
 """The largest that float16 holds."""
 
-WARP = "SeparableResample"
+WARPS = frozenset({"SeparableResample", "GridResample"})
 WARP_OF_LEVELS = "SeparableUnzoom"
 FOLLOWERS = frozenset({"Relu", "MaxPool"})
 """What fuses into the convolution before it, or runs in INT8 itself."""
@@ -241,7 +241,7 @@ def _rearrangers(tensor: gs.Variable) -> list[tuple[gs.Node, int]]:
     if not tensor.inputs:
         return []
     node = tensor.inputs[0]
-    if node.op == WARP or _is_nearest(node):
+    if node.op in WARPS or _is_nearest(node):
         return [(node, 0)]
     if node.op == WARP_OF_LEVELS:
         return [(node, next(i for i, each in enumerate(node.outputs) if each is tensor))]
@@ -249,7 +249,7 @@ def _rearrangers(tensor: gs.Variable) -> list[tuple[gs.Node, int]]:
         return []
     parts = [_rearrangers(each) for each in node.inputs]
     maps = {each.inputs[i].name for part in parts for each, i in part}
-    warps = all(part and all(each.op == WARP for each, _ in part) for part in parts)
+    warps = all(part and all(each.op in WARPS for each, _ in part) for part in parts)
     return [each for part in parts for each in part] if warps and len(maps) == 1 else []
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import adaptive, deform_conv, separable_resample
+from lzu_export.ops import adaptive, deform_conv, grid_resample, separable_resample
 
 OPSET = 18
 """What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
@@ -47,6 +47,7 @@ def trace(
                 output_names=list(output_names),
                 custom_translation_table={
                     **separable_resample.translation_table(),
+                    **grid_resample.translation_table(),
                     **deform_conv.translation_table(),
                     **adaptive.translation_table(),
                 },
@@ -60,8 +61,9 @@ def trace(
         raise LzuError("the model could not be traced to ONNX: the exporter returned nothing")
     model: onnx.ModelProto = program.model_proto
     model.functions.append(separable_resample.function_body(OPSET))
-    if any((node.domain, node.op_type) == ("lzu", deform_conv.NAME) for node in model.graph.node):
-        model.functions.append(deform_conv.function_body(OPSET))
+    for operator in (grid_resample, deform_conv):
+        if any((node.domain, node.op_type) == ("lzu", operator.NAME) for node in model.graph.node):
+            model.functions.append(operator.function_body(OPSET))
     adaptive.add_bodies(model, OPSET)
     if not any(opset.domain == separable_resample.DOMAIN for opset in model.opset_import):
         model.opset_import.append(

@@ -1,0 +1,285 @@
+"""Non-separable warps in models: sampling grids that are constants, or computed from a saliency.
+
+fixed     frame -> zoom at a constant grid -> ... -> unzoom at constant grids -> ...
+adaptive  boxes -> saliency (B, h, w) -> knots (B, h, w, 2) -> zoom, inverse -> ...
+
+What computes an adaptive warp is plain tensor operations, traced to plain ONNX ones, and one
+`lzu::InvertWarp`. All of it is float32. Sums are sums of products and no matrix products, which a
+target may round to TF32.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import lzu_export.ops.grid_resample
+import lzu_export.ops.invert_warp  # noqa: F401  registers torch.ops.lzu
+from lzu_export.ops.box_knots import FARTHEST, LARGEST
+from lzu_export.warp.forward import pixel_centres
+from lzu_export.warp.geometry import Level
+from lzu_export.warp.grids import GridTable
+from lzu_export.warp.knots import attraction_matrices
+from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, MIN_BOX_SIDE, Array
+
+KNOTS = ("knots",)
+"""Names of what a non-separable warp is handed on as: (B, h, w, 2) in [-1, 1], order x, y."""
+NOWHERE = -1000.0
+"""Position in [-1, 1] units of what lies beyond the outermost knots: far off every level."""
+
+
+class GridResample(nn.Module):
+    """`lzu::GridResample` at a constant grid."""
+
+    whole: Tensor
+    fraction: Tensor
+
+    def __init__(self, table: GridTable) -> None:
+        """Keep the positions (see `lzu_export.warp.grids`)."""
+        super().__init__()
+        # Not persistent: a checkpoint carries the network, the warp comes from the recipe.
+        for name, values in table._asdict().items():
+            self.register_buffer(name, torch.from_numpy(values)[None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, rows, columns) of the grid."""
+        y: Tensor = torch.ops.lzu.grid_resample(x, self.whole, self.fraction)
+        return y
+
+
+class BoxSaliency(nn.Module):
+    """The previous frame's boxes to a saliency (B, h, w): their density, mixed with a fixed one.
+
+    The formula is that of `lzu_export.warp.saliency.box_saliency`; what counts as a box is as in
+    `lzu::BoxKnots`. `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry
+    learned ones.
+    """
+
+    fixed: Tensor
+    corner: Tensor
+    points_x: Tensor
+    points_y: Tensor
+
+    def __init__(
+        self,
+        fixed: Array,
+        picture: tuple[int, int],
+        *,
+        amplitude: float = 1.0,
+        bandwidth: float = 64.0,
+        mix: float = 1.0,
+        corner: tuple[int, int] = (0, 0),
+        min_side: float = MIN_BOX_SIDE,
+    ) -> None:
+        """Keep what is constant.
+
+        Args:
+            fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
+            picture: (height, width) in pixels of what the canvas shows.
+            amplitude: mass of a box.
+            bandwidth: in pixels; the variance of a box is bandwidth times its side.
+            mix: share of the boxes' saliency, 0 to 1.
+            corner: (top, left) of the picture in the frame.
+            min_side: least side of a box in pixels.
+        """
+        super().__init__()
+        self.amplitude = nn.Parameter(torch.tensor(float(amplitude)))
+        self.bandwidth = nn.Parameter(torch.tensor(float(bandwidth)))
+        top, left = corner
+        height, width = np.shape(fixed)
+        self.floor = 1.0 / (2 * (min(height, width) - 1) + 1) ** 2
+        self.mix, self.min_side = float(mix), float(min_side)
+        for name, values in (
+            ("fixed", fixed / np.sum(fixed) * (1 - self.mix)),
+            ("corner", np.array([left, top, left, top])),
+            ("points_x", np.linspace(0, picture[1], width)),
+            ("points_y", np.linspace(0, picture[0], height)),
+        ):
+            self.register_buffer(name, _float32(values), persistent=False)
+
+    def forward(self, boxes: Tensor, valid: Tensor) -> Tensor:
+        """Boxes (B, N, 4) in pixels of the frame and flags (B, N) to (B, h, w), summing to 1."""
+        # A comparison with NaN is false.
+        finite = boxes.abs() <= LARGEST
+        counts = finite.float().amin(dim=-1) * (valid > 0.5).float()
+        places = torch.where(finite, boxes, 0.0).clamp(-FARTHEST, FARTHEST) - self.corner
+        low, high = places[..., :2], places[..., 2:]
+        centres = (low + high) * 0.5
+        variance = (high - low).clamp(min=self.min_side) * self.bandwidth
+        columns, rows = (
+            torch.exp((points - centres[..., k, None]) ** 2 / (-2 * variance[..., k, None]))
+            for k, points in enumerate((self.points_x, self.points_y))
+        )
+        mass = columns.sum(dim=-1) * rows.sum(dim=-1) + KERNEL_SUM_FLOOR
+        weight = counts * self.amplitude / mass
+        density = ((weight[..., None] * rows)[..., None] * columns[..., None, :]).sum(dim=1)
+        number = counts.sum(dim=-1)[:, None, None]
+        # Without a box the density is 0: then every place counts alike.
+        density = density + number * self.floor + (1 - number).clamp(min=0)
+        share = density / density.sum(dim=(1, 2), keepdim=True)
+        return share if self.mix == 1 else self.fixed + self.mix * share
+
+
+class SaliencyKnots(nn.Module):
+    """A saliency (B, h, w) to the knots (B, h, w, 2) of its warp, with reflected borders.
+
+    LZU eqs. (1) and (2), those of `lzu_export.warp.knots.nonseparable_knots`: the Gaussian is a
+    product, so the plane is summed along x, then along y.
+    """
+
+    def __init__(self, lattice: tuple[int, int], fwhm: float) -> None:
+        """Keep the sums' matrices.
+
+        Args:
+            lattice: (h, w).
+            fwhm: of the attraction, in lattice cells.
+        """
+        super().__init__()
+        for axis, count in zip("yx", lattice, strict=True):
+            matrices = attraction_matrices(count, fwhm, pad=min(lattice) - 1)
+            for name, matrix in zip(("weight", "moment"), matrices, strict=True):
+                self.register_buffer(f"{name}_{axis}", _float32(matrix), persistent=False)
+        y, x = (pixel_centres(count) for count in lattice)
+        even = np.stack(np.meshgrid(x, y), axis=-1)
+        self.register_buffer("even", _float32(even), persistent=False)
+
+    def forward(self, saliency: Tensor) -> Tensor:
+        """Positive saliencies, of any sum, to positions in [-1, 1], order x, y."""
+        # Only ratios count; this keeps tiny saliencies off underflow.
+        plane = saliency / saliency.amax(dim=(1, 2), keepdim=True)
+        weighted, moved = (self._along_x(plane, name) for name in ("weight", "moment"))
+        total = self._along_y(weighted, "weight")
+        shift_x = self._along_y(moved, "weight") / total
+        shift_y = self._along_y(weighted, "moment") / total
+        even: Tensor = self.even
+        return (even + torch.stack([shift_x, shift_y], dim=-1)).clamp(-1.0, 1.0)
+
+    def _along_x(self, plane: Tensor, name: str) -> Tensor:
+        matrix: Tensor = getattr(self, f"{name}_x")
+        return (plane[:, :, None, :] * matrix).sum(dim=-1)
+
+    def _along_y(self, plane: Tensor, name: str) -> Tensor:
+        matrix: Tensor = getattr(self, f"{name}_y")
+        return (matrix[:, :, None] * plane[:, None]).sum(dim=2)
+
+
+class BoxGridWarp(nn.Module):
+    """The previous frame's boxes to the knots of each image's non-separable warp."""
+
+    names: ClassVar[tuple[str, ...]] = KNOTS
+
+    def __init__(self, saliency: BoxSaliency, knots: SaliencyKnots) -> None:
+        """One after the other."""
+        super().__init__()
+        self.saliency, self.knots = saliency, knots
+
+    def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor]:
+        """Boxes (B, N, 4) and flags (B, N) to knots (B, h, w, 2), alone in a tuple."""
+        return (self.knots(self.saliency(boxes, valid)),)
+
+
+class GridZoom(nn.Module):
+    """An image at the forward warp of knots: LZU eq. (5), knots upsampled with align_corners.
+
+    Only how far the warp moves each canvas pixel is computed, in pixels of the image; where the
+    pixel stood is a constant, whole and fraction apart. So positions keep their digits in wide
+    images.
+    """
+
+    def __init__(
+        self, lattice: tuple[int, int], picture: tuple[int, int], canvas: tuple[int, int]
+    ) -> None:
+        """Keep what is constant.
+
+        Args:
+            lattice: (h, w) of the knots.
+            picture: (height, width) of the image.
+            canvas: (height, width) of the result.
+        """
+        super().__init__()
+        y, x = (pixel_centres(count) for count in lattice)
+        self.register_buffer("even", _float32(np.stack(np.meshgrid(x, y), axis=-1)), False)
+        extent = (np.array(picture[::-1]) - 1) / 2
+        self.register_buffer("extent", _float32(extent), persistent=False)
+        starts = []
+        for axis, knots, size, pixels in zip("yx", lattice, picture, canvas, strict=True):
+            centres = (pixel_centres(pixels) + 1) / 2
+            starts.append(centres * (size - 1))
+            place = centres * (knots - 1)
+            piece = np.floor(place).clip(0, knots - 2)
+            shape = (-1, 1, 1) if axis == "y" else (-1, 1)
+            share = _float32((place - piece).reshape(shape))
+            self.register_buffer(f"piece_{axis}", torch.from_numpy(piece.astype(np.int64)), False)
+            self.register_buffer(f"share_{axis}", share, persistent=False)
+        start = np.stack(np.meshgrid(*starts[::-1]), axis=-1)
+        self.register_buffer("whole", _float32(np.floor(start)), persistent=False)
+        self.register_buffer("fraction", _float32(start - np.floor(start)), persistent=False)
+
+    def forward(self, image: Tensor, knots: Tensor) -> Tensor:
+        """(B, C, picture) and knots (B, h, w, 2) to (B, C, canvas)."""
+        extent: Tensor = self.extent
+        even: Tensor = self.even
+        moves = (knots - even) * extent
+        moves = self._between(self._between(moves, 1, "y"), 2, "x")
+        steps = moves.floor()
+        rest = (moves - steps) + self.fraction
+        carry = rest.floor()
+        zoomed: Tensor = torch.ops.lzu.grid_resample(
+            image, self.whole + steps + carry, rest - carry
+        )
+        return zoomed
+
+    def _between(self, values: Tensor, dim: int, axis: str) -> Tensor:
+        """Values on the lattice at each canvas pixel of an axis."""
+        piece: Tensor = getattr(self, f"piece_{axis}")
+        share: Tensor = getattr(self, f"share_{axis}")
+        first, second = (values.index_select(dim, piece + step) for step in (0, 1))
+        return first + share * (second - first)
+
+
+class GridUnzoom(nn.Module):
+    """All levels at the inverse warp of knots, in true pixel coordinates.
+
+    The inverse is computed once, for the cells of the finest level (or `upscale` times as many).
+    The cells of a coarser level stand where every so many of these do, so taking those is as exact
+    as inverting again; nothing is resized. Cells beyond the outermost knots sample zeros.
+    """
+
+    def __init__(
+        self, levels: Sequence[Level], canvas: tuple[int, int], *, upscale: int = 1
+    ) -> None:
+        """Keep the levels' places on the canvas (height, width), and how much finer to sample.
+
+        The strides are multiples of the finest level's.
+        """
+        super().__init__()
+        self.levels, self.upscale = list(levels), upscale
+        finest = min(levels, key=lambda level: level.stride)
+        self.stride = finest.stride
+        self.size = [count * upscale for count in finest.size]
+        scale_y, scale_x = (2 * finest.stride / upscale / max(n - 1, 1) for n in canvas)
+        self.affine = (scale_y, -1.0, scale_x, -1.0)
+        for i, level in enumerate(levels):
+            # From [-1, 1] over the canvas to cells; an axis of one cell is not moved.
+            last = np.array([n - 1 for n in canvas[::-1]]) / level.stride
+            factor = np.where(np.array(level.size[::-1]) > 1, last / 2, 0.0)
+            self.register_buffer(f"factor_{i}", _float32(factor), persistent=False)
+
+    def forward(self, levels: Sequence[Tensor], knots: Tensor) -> list[Tensor]:
+        """(B, C, H_l, W_l) each to (B, C, upscale H_l, upscale W_l)."""
+        grid = torch.ops.lzu.invert_warp(knots, self.size, *self.affine, NOWHERE)
+        unzoomed = []
+        for i, (x, level) in enumerate(zip(levels, self.levels, strict=True)):
+            step = level.stride // self.stride
+            factor: Tensor = getattr(self, f"factor_{i}")
+            rows, columns = (n * self.upscale for n in level.size)
+            cells = (grid[:, ::step, ::step][:, :rows, :columns] + 1) * factor
+            whole = cells.floor()
+            unzoomed.append(torch.ops.lzu.grid_resample(x, whole, cells - whole))
+        return unzoomed
+
+
+def _float32(values: Array) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))

@@ -1,0 +1,133 @@
+"""`lzu::GridResample`: sample an image or feature map at a non-separable warp.
+
+    Y[b, c, i, j] = X[b, c] at column whole_x + fraction_x and row whole_y + fraction_y of cell i, j
+
+bilinear, with zeros outside the input (`grid_sample`, align_corners=True). Positions are in cells
+of the input, 0 the centre of the first, order x, y, float32. Whole and fraction are apart, which
+keeps the weights exact at any width, where a single float32 coordinate would be off by up to 1e-4
+pixel at 1920. On an axis of one cell every position is that cell.
+
+The operator exists as a torch operator (reference semantics, traced), an ONNX schema, and a
+function body of standard operators. It has no plugin: graphs are lowered to GridSample or to
+gathers, see `lzu_export.graph.lower_grid`.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor
+from torch.nn import functional
+
+from lzu_export.ops.body import DOMAIN, VERSION
+
+NAME = "GridResample"
+INPUTS = ("X", "whole", "fraction")
+
+
+@torch.library.custom_op("lzu::grid_resample", mutates_args=())
+def grid_resample(x: Tensor, whole: Tensor, fraction: Tensor) -> Tensor:
+    """Sample `x` (B, C, H, W) at positions; computed in float64 and rounded once.
+
+    Args:
+        x: floating point.
+        whole: (B or 1, H', W', 2) float32, whole numbers.
+        fraction: (B or 1, H', W', 2) float32, 0 to 1.
+
+    Returns:
+        (B, C, H', W') in the dtype of `x`.
+    """
+    size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64, device=x.device)
+    last = (size - 1).clamp(min=1)
+    grid = (whole.double() + fraction) * (2 / last) - 1
+    grid = grid.expand(x.shape[0], *grid.shape[1:])
+    sampled = functional.grid_sample(x.double(), grid, padding_mode="zeros", align_corners=True)
+    return sampled.to(x.dtype).contiguous()
+
+
+@grid_resample.register_fake
+def _(x: Tensor, whole: Tensor, _fraction: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:2], *whole.shape[1:3]))
+
+
+def schema() -> onnx.defs.OpSchema:
+    """The operator's ONNX schema; `height` and `width` are the input's, for the function body."""
+    op = onnx.defs.OpSchema
+    types = [f"tensor({each})" for each in ("float", "float16", "bfloat16")]
+    return op(
+        NAME,
+        DOMAIN,
+        VERSION,
+        doc="Samples X at a non-separable warp, given by positions in its cells.",
+        inputs=[
+            op.FormalParameter("X", "T"),
+            op.FormalParameter("whole", "tensor(float)"),
+            op.FormalParameter("fraction", "tensor(float)"),
+        ],
+        outputs=[op.FormalParameter("Y", "T")],
+        type_constraints=[("T", types, "image or feature map")],
+        attributes=[
+            op.Attribute(name, op.AttrType.INT, required=True) for name in ("height", "width")
+        ],
+    )
+
+
+def translation_table() -> dict[Any, Any]:
+    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
+    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
+
+    def translate(x: Any, whole: Any, fraction: Any) -> Any:
+        return op(x, whole, fraction, height=int(x.shape[2]), width=int(x.shape[3]))
+
+    return {torch.ops.lzu.grid_resample.default: translate}
+
+
+def function_body(opset: int) -> onnx.FunctionProto:
+    """The operator as an ONNX local function: GridSample in float32, whatever the features' type.
+
+    Its one float32 coordinate is exact to 1e-4 pixel at a width of 1920; the lowerings choose.
+
+    `opset` must be the model's: ONNX Runtime ignores a function's own opset import.
+    """
+    nodes: list[onnx.NodeProto] = []
+
+    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
+
+    def constant(name: str, value: Any) -> str:
+        return node("Constant", [], name, value=numpy_helper.from_array(np.asarray(value), name))
+
+    one, two = constant("one", np.float32(1)), constant("two", np.float32(2))
+    scales = []
+    for name in ("width", "height"):  # order x, y
+        nodes.append(helper.make_node("Constant", [], [name]))
+        reference = nodes[-1].attribute.add()
+        reference.name, reference.ref_attr_name = "value_int", name
+        reference.type = onnx.AttributeProto.INT
+        cells = node("Cast", [name], f"{name}_cells", to=onnx.TensorProto.FLOAT)
+        last = node("Max", [node("Sub", [cells, one], f"{name}_last"), one], f"{name}_span")
+        whole = node("Div", [two, last], f"{name}_scale")
+        scales.append(node("Reshape", [whole, constant(f"{name}_shape", [1])], f"{name}_scales"))
+    scale = node("Concat", scales, "scale", axis=0)
+    position = node("Add", ["whole", "fraction"], "position")
+    grid = node("Sub", [node("Mul", [position, scale], "scaled"), one], "grid")
+    batch = node("Shape", ["X"], "batch", start=0, end=1)
+    shape = node("Concat", [batch, constant("rest", [1, 1, 1])], "grid_shape", axis=0)
+    expanded = node("Expand", [grid, shape], "grids")
+    wide = node("Cast", ["X"], "wide", to=onnx.TensorProto.FLOAT)
+    mode = "bilinear" if opset < 20 else "linear"
+    settings = {"mode": mode, "padding_mode": "zeros", "align_corners": 1}
+    node("CastLike", [node("GridSample", [wide, expanded], "sampled", **settings), "X"], "Y")
+    return helper.make_function(
+        DOMAIN,
+        NAME,
+        list(INPUTS),
+        ["Y"],
+        nodes,
+        [helper.make_opsetid("", opset)],
+        ["height", "width"],
+    )
