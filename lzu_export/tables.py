@@ -119,10 +119,11 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     """The bundle, its engines, its lowerings."""
     about = Table(title="Bundle", title_justify="left", show_header=False)
     recipe = manifest.recipe
+    plane = "" if recipe.separable else ", non-separable"
     for name, value in (
         ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
         ("source -> canvas", f"{recipe.path_of_sizes}, scale {recipe.scale:g}"),
-        ("geometry, sampler", f"{recipe.warp.geometry}, {recipe.sampler}"),
+        ("geometry, sampler", f"{recipe.warp.geometry}{plane}, {recipe.sampler}"),
         ("warp made of", manifest.warp.get("source", "not told")),
         ("classes", ", ".join(recipe.classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),

@@ -33,12 +33,12 @@ from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.warp.tables import TablePair
+from lzu_export.warp.grids import Sampling, stored_zoom
 
 
 def arrow_order(names: Sequence[str]) -> list[str]:
     """Arrow names in the order of the chain, levels ascending."""
-    stages = ("knots_x", "knots_y", "zoomed", "level", "unzoomed")
+    stages = ("knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
 
     def key(name: str) -> tuple[int, str, int]:
         stem, _, number = name.rpartition("_")
@@ -68,7 +68,7 @@ def verify_bundle(
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        zoom = TablePair(arrays["zoom_rows"], arrays["zoom_cols"])
+        zoom = stored_zoom(arrays)
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
     executable = check_file(folder, engine.onnx, manifest)
     return compare(manifest.recipe, engine, canonical, executable, references, zoom)
@@ -80,7 +80,7 @@ def compare(
     canonical: Path,
     executable: Path,
     references: Sequence[Reference],
-    zoom: TablePair,
+    zoom: Sampling,
 ) -> Drift:
     """Largest relative difference and lowest signal-to-noise ratio at every arrow.
 
@@ -134,7 +134,7 @@ def compare(
 
 
 def reference_inputs(
-    recipe: Recipe, reference: Reference, zoom: TablePair
+    recipe: Recipe, reference: Reference, zoom: Sampling
 ) -> dict[str, NDArray[Any]]:
     """A reference's frames, and what comes with them, as the engines' inputs."""
     image: NDArray[Any] = reference.frames

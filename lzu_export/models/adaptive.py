@@ -5,11 +5,13 @@ frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots
 
 Inputs are the frame, `prev_boxes` (B, N, 4) float32 in pixels of the frame and `prev_valid` (B, N)
 float32, 1 or 0; every image of a batch has a warp of its own. With nothing valid the adaptive part
-of the saliency is uniform. The arrows begin with the knots, `knots_x` and `knots_y`.
+of the saliency is uniform. The arrows begin with the knots, `knots_x` and `knots_y`, or `knots` of
+a non-separable warp, whose parts are those of `lzu_export.models.grid_warp`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
+from lzu_export.models.grid_warp import BoxGridWarp, GridUnzoom, GridZoom
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
@@ -33,6 +36,7 @@ class BoxWarp(nn.Module):
     `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry learned ones.
     """
 
+    names: ClassVar[tuple[str, ...]] = KNOTS
     fixed_x: Tensor
     fixed_y: Tensor
     corner: Tensor
@@ -113,6 +117,7 @@ class AdaptiveToCanvas(nn.Module):
         order: str,
         *,
         cut: tuple[slice, slice] = (slice(None), slice(None)),
+        grid: GridZoom | None = None,
     ) -> None:
         """Keep what is constant.
 
@@ -122,19 +127,25 @@ class AdaptiveToCanvas(nn.Module):
             std: per channel, in the model's order.
             order: the model's, `bgr` or `rgb`; frames are BGR.
             cut: rows and columns of the frame that are the picture.
+            grid: zooms at non-separable knots; by default the warp is separable.
         """
         super().__init__()
         self.canvas, self.order, self.cut = list(canvas), order, cut
+        self.grid = grid
         scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, 3, 1, 1)
         shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, 3, 1, 1) * scale
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("shift", shift.float(), persistent=False)
 
-    def forward(self, frame: Tensor, knots_x: Tensor, knots_y: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 BGR and knots to (B, 3, canvas), float32."""
+    def forward(self, frame: Tensor, *knots: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR and the warp's knots to (B, 3, canvas), float32."""
         # Cast first: TensorRT moves no uint8.
         picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
-        x: Tensor = torch.ops.lzu.separable_zoom(picture, knots_x, knots_y, self.canvas, [0, 0])
+        x: Tensor
+        if self.grid is not None:
+            x = self.grid(picture, *knots)
+        else:
+            x = torch.ops.lzu.separable_zoom(picture, *knots, self.canvas, [0, 0])
         if self.order == "rgb":
             x = x.flip(1)
         return x * self.scale + self.shift
@@ -197,13 +208,16 @@ class Unwarp(nn.Module):
         return torch.stack([x1, y1, x2, y2], dim=-1)
 
 
+@dataclass(frozen=True)
 class AdaptiveArrowNames(ArrowNames):
     """Names of the values between the stages; the knots come first."""
+
+    knots: tuple[str, ...] = KNOTS
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every arrow but the final outputs."""
-        return (*KNOTS, *super().all)
+        return (*self.knots, *super().all)
 
 
 class AdaptiveZoomedModel(ZoomedModel):
@@ -214,10 +228,10 @@ class AdaptiveZoomedModel(ZoomedModel):
         model: nn.Module,
         decode: Callable[..., Sequence[Tensor]],
         *,
-        warp: BoxWarp,
+        warp: BoxWarp | BoxGridWarp,
         to_canvas: AdaptiveToCanvas,
         padding: tuple[int, int],
-        unzoom: AdaptiveUnzoom | None,
+        unzoom: AdaptiveUnzoom | GridUnzoom | None,
         groups: tuple[str, ...],
         outputs: tuple[str, ...],
         levels: int,
@@ -254,7 +268,9 @@ class AdaptiveZoomedModel(ZoomedModel):
             margins=margins,
         )
         self.warp, self.adaptive_unzoom, self.unwarp = warp, unzoom, unwarp
-        self.names = AdaptiveArrowNames(levels, groups, True, unzoom is not None, decoded)
+        self.names = AdaptiveArrowNames(
+            levels, groups, True, unzoom is not None, decoded, warp.names
+        )
 
     def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
         """As `ZoomedModel.margins`; of the other inputs, boxes are no matter of the decode."""

@@ -19,6 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 import lzu_export.ops.separable_resample  # noqa: F401  registers torch.ops.lzu
+from lzu_export.models.grid_warp import GridResample
+from lzu_export.warp.grids import Sampling
 from lzu_export.warp.tables import Table, TablePair
 
 MARGINS = "margins"
@@ -54,13 +56,18 @@ class Resample(nn.Module):
         return y
 
 
+def resample(tables: Sampling) -> Resample | GridResample:
+    """What samples at these tables, of either kind of warp."""
+    return Resample(*tables) if isinstance(tables, TablePair) else GridResample(tables)
+
+
 class Unzoom(nn.Module):
     """The unzoom of one level: a resample, plus one more for each edge that copies a feature."""
 
-    def __init__(self, pairs: Sequence[TablePair]) -> None:
-        """`pairs` are the resample tables whose samples add up (see `warp.tables`)."""
+    def __init__(self, tables: Sequence[Sampling]) -> None:
+        """`tables` are those whose samples add up (see `warp.tables` and `warp.grids`)."""
         super().__init__()
-        self.parts = nn.ModuleList(Resample(*pair) for pair in pairs)
+        self.parts = nn.ModuleList(resample(each) for each in tables)
 
     def forward(self, level: torch.Tensor) -> torch.Tensor:
         """B x C x H_l x W_l to the same shape."""
@@ -84,7 +91,7 @@ class SourceToCanvas(nn.Module):
 
     def __init__(
         self,
-        zoom: Resample,
+        zoom: Resample | GridResample,
         mean: Sequence[float],
         std: Sequence[float],
         order: str,

@@ -26,7 +26,7 @@ the boxes that it finds back."""
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Method = Literal["max", "entropy", "percentile", "mse"]
-Lowering = Literal["auto", "matmul", "banded", "gridsample"]
+Lowering = Literal["auto", "matmul", "banded", "gridsample", "gather"]
 
 PAD_MULTIPLE = 32
 """The canvas is padded at the bottom and right to this multiple, as the published models are."""
@@ -59,6 +59,9 @@ class WarpSettings(Section):
     lattice: Size = (31, 51)
     fwhm: float = Field(10.0, gt=0)
     anti_crop: bool = True
+    separable: bool = True
+    """Whether rows and columns are warped each by themselves; else every place of the plane moves
+    by the saliency around it. The uniform variant is separable anyway."""
     geometry: Geometry = "consistent"
     unfilled: tuple[Edge, ...] | None = None
     """Edges of every level that the code which trained a `published` model left unfilled; that
@@ -285,8 +288,42 @@ class Recipe(Section):
                 "warp.unfilled belongs to the geometry published; set warp.geometry to published "
                 "or remove warp.unfilled"
             )
+        self._check_plane()
         self._check_sizes()
         return self
+
+    def _check_plane(self) -> None:
+        """What a non-separable warp cannot have, and what only it can."""
+        lowerings = {"lowering.zoom": self.lowering.zoom, "lowering.unzoom": self.lowering.unzoom}
+        if self.separable:
+            for key, kind in lowerings.items():
+                if kind == "gather":
+                    raise ValueError(
+                        f"{key} gather is of warps with warp.separable false; choose auto, matmul, "
+                        "banded or gridsample"
+                    )
+            return
+        if self.variant == "fovea":
+            raise ValueError(
+                "variant fovea maps boxes back by two corners, which makes a box of them only "
+                "where the warp is separable; set warp.separable to true, or variant to adaptive"
+            )
+        if self.warp.geometry == "published":
+            raise ValueError(
+                "warp.geometry published has no non-separable warps, whose released inverter has a "
+                "sign error; set warp.geometry to consistent, or warp.separable to true"
+            )
+        if self.sampler == "antialiased":
+            raise ValueError(
+                "sampler antialiased widens the samples of rows and of columns, which needs a "
+                "separable warp; set sampler to bilinear, or warp.separable to true"
+            )
+        for key, kind in lowerings.items():
+            if kind in ("matmul", "banded"):
+                raise ValueError(
+                    f"{key} {kind} is a product of matrices, one an axis, which a non-separable "
+                    "warp is not; choose auto, gridsample or gather"
+                )
 
     def _check_sizes(self) -> None:
         if self.view[0] > self.source[0] or self.view[1] > self.source[1]:
@@ -310,6 +347,11 @@ class Recipe(Section):
                 f"scale {self.scale} makes a {height}x{width} canvas, less than half a cell of "
                 f"the stride-{smallest} level; raise the scale or drop levels"
             )
+
+    @property
+    def separable(self) -> bool:
+        """Whether the variant's warp moves rows and columns each by themselves."""
+        return self.warp.separable or self.variant == "uniform"
 
     @property
     def adapts(self) -> bool:
@@ -384,7 +426,8 @@ class Recipe(Section):
     def label(self) -> str:
         """Name of the bundle's folder, such as `fixed-0.5x`."""
         reduced = f"-reduced{self.reduce}" if self.reduce > 1 else ""
-        return f"{self.variant}-{self.scale:g}x{reduced}"
+        plane = "" if self.separable else "-nonseparable"
+        return f"{self.variant}-{self.scale:g}x{reduced}{plane}"
 
 
 class DetRecipe(Recipe):

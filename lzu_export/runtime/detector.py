@@ -13,8 +13,8 @@ from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.feedback import PreviousBoxes, adaptive_tables
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.preprocess import Frame, Taps, zoom_taps
-from lzu_export.warp.tables import TablePair
+from lzu_export.runtime.preprocess import Frame, Sampler, sampler
+from lzu_export.warp.grids import Sampling
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Detector(Predictor):
         return found
 
     @property
-    def tables(self) -> TablePair:
-        """The zoom's resample tables of the last frame, the first of the batch."""
+    def tables(self) -> Sampling:
+        """The zoom's tables of the last frame, the first of the batch."""
         if self._previous is None or not self._shown:
             return super().tables
         recipe, saliency = self.recipe, self.warp["saliency"]
@@ -131,9 +131,11 @@ class Detector(Predictor):
         return adaptive_tables(self._shown[0], saliency, recipe.warp, *place)
 
     @property
-    def zoom_taps(self) -> tuple[Taps, Taps]:
-        """Rows and columns of the last frame's zoom, for pictures of it."""
-        return super().zoom_taps if self._previous is None else zoom_taps(self.recipe, self.tables)
+    def sampler(self) -> Sampler:
+        """The last frame's zoom, for pictures of it."""
+        if self._previous is None:
+            return super().sampler
+        return sampler(self.tables, self.recipe.picture)
 
     def _factor(self, size: tuple[int, ...]) -> list[float]:
         """(x, y, x, y) pixels of a frame of this size per pixel of the source."""

@@ -1,7 +1,5 @@
 """Pictures: detections on a frame, and the warp beside it."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,8 @@ from lzu_export.runtime.lettering import (
 )
 from lzu_export.runtime.palette import distinct_colours
 from lzu_export.runtime.predictor import Predictor, fit
-from lzu_export.runtime.preprocess import Frame, cut, resample
+from lzu_export.runtime.preprocess import Frame, cut
+from lzu_export.warp.grids import GridTable, Sampling
 
 GRID_LINES = (18, 32)
 """Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
@@ -59,16 +58,14 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
     """
     tables, recipe = predictor.tables, predictor.recipe
     (top, left_edge), (height, width) = recipe.corner, frame.shape[:2]
-    rows = (top + recipe.reduce * _positions(tables.rows)) * height / recipe.source[0]
-    cols = (left_edge + recipe.reduce * _positions(tables.cols)) * width / recipe.source[1]
+    grid = np.array([left_edge, top]) + recipe.reduce * _positions(tables)
+    grid = grid * [width, height] / np.array(recipe.source[::-1])
     left = picture[:height, :width].copy()
     lines = left.copy()
-    for y in np.interp(np.linspace(0, len(rows) - 1, GRID_LINES[0]), range(len(rows)), rows):
-        ends = round(cols[0]), round(cols[-1])
-        cv2.line(lines, (ends[0], round(y)), (ends[1], round(y)), (255, 255, 255), 1, cv2.LINE_AA)
-    for x in np.interp(np.linspace(0, len(cols) - 1, GRID_LINES[1]), range(len(cols)), cols):
-        ends = round(rows[0]), round(rows[-1])
-        cv2.line(lines, (round(x), ends[0]), (round(x), ends[1]), (255, 255, 255), 1, cv2.LINE_AA)
+    for number, axis in zip(GRID_LINES, (0, 1), strict=True):
+        for at in np.linspace(0, grid.shape[axis] - 1, number):
+            line = np.rint(_between(grid, at, axis)).astype(np.int32)
+            cv2.polylines(lines, [line], False, (255, 255, 255), 1, cv2.LINE_AA)
     cv2.addWeighted(lines, 0.45, left, 0.55, 0, dst=left)
     zoomed = zoom(predictor, frame)
     scale = height / zoomed.shape[0]
@@ -87,9 +84,20 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
 def zoom(predictor: Predictor, frame: Frame) -> Frame:
     """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
     picture = fit(frame, predictor.recipe.source)[cut(predictor.recipe)]
-    image = resample(picture, *predictor.zoom_taps)
+    image = predictor.sampler(picture)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def _positions(table: NDArray[Any]) -> NDArray[np.float64]:
-    return np.asarray(table[0], np.float64) + table[1]
+def _positions(tables: Sampling) -> NDArray[np.float64]:
+    """Where each canvas pixel samples, in pixels of the picture: (H, W, 2), order x, y."""
+    if isinstance(tables, GridTable):
+        return np.asarray(tables.whole, np.float64) + tables.fraction
+    y, x = (np.asarray(each[0], np.float64) + each[1] for each in tables)
+    return np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def _between(grid: NDArray[np.float64], place: float, axis: int) -> NDArray[np.float64]:
+    """A row or column of a grid at a place between two."""
+    first = min(int(place), grid.shape[axis] - 2)
+    one, other = (grid.take(first + step, axis=axis) for step in (0, 1))
+    return np.asarray(one + (place - first) * (other - one))

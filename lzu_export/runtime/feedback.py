@@ -5,9 +5,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.warp.knots import separable_knots_from_marginals
-from lzu_export.warp.saliency import box_marginals, marginals, mix
-from lzu_export.warp.tables import TablePair, zoom_tables
+from lzu_export.warp.grids import Sampling, zoom_grid
+from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
+from lzu_export.warp.saliency import box_marginals, box_saliency, marginals, mix
+from lzu_export.warp.tables import zoom_tables
 
 BOX_INPUTS = ("prev_boxes", "prev_valid")
 """Inputs of an adaptive engine, float32: (B, N, 4) in pixels of the source, (B, N) of 0 or 1."""
@@ -81,8 +82,8 @@ def adaptive_tables(
     corner: tuple[int, int],
     view: tuple[int, int],
     canvas: tuple[int, int],
-) -> TablePair:
-    """The zoom's resample tables that an adaptive engine computes from boxes, for pictures of it.
+) -> Sampling:
+    """The zoom's tables that an adaptive engine computes from boxes, for pictures of it.
 
     Args:
         boxes: (n, 4) in pixels of the frame.
@@ -94,14 +95,14 @@ def adaptive_tables(
     """
     top, left = corner
     moved = boxes.astype(np.float64) - [left, top, left, top]
-    found = box_marginals(
-        moved,
-        view,
-        settings.lattice,
-        amplitude=settings.amplitude,
-        bandwidth=settings.bandwidth,
-    )
-    fixed = marginals(saliency / saliency.sum())
+    shape = {"amplitude": settings.amplitude, "bandwidth": settings.bandwidth}
+    fixed_map = saliency / saliency.sum()
+    if not settings.separable:
+        density = box_saliency(moved, view, settings.lattice, **shape)
+        plane = nonseparable_knots(mix(fixed_map, density, settings.mix), settings.fwhm)
+        return zoom_grid(plane, view, canvas)
+    found = box_marginals(moved, view, settings.lattice, **shape)
+    fixed = marginals(fixed_map)
     mixed = [mix(f, a, settings.mix) for f, a in zip(fixed, found, strict=True)]
     knots = separable_knots_from_marginals(mixed[0], mixed[1], settings.fwhm)
     return zoom_tables(*knots, view, canvas)

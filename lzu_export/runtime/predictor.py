@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.preprocess import Frame, Taps, ZoomedInput, check_frame, zoom_taps
-from lzu_export.warp.tables import TablePair
+from lzu_export.runtime.preprocess import Frame, Sampler, ZoomedInput, check_frame, sampler
+from lzu_export.warp.grids import Sampling, stored_zoom
 
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
 """Name of the engine's image input by the recipe's `input`."""
@@ -45,7 +45,7 @@ class Predictor(ABC):
         """Use `bundle.load` to make one from a bundle."""
         self.recipe, self.session = recipe, session
         self.warp, self.resize = warp, resize
-        self._tables = TablePair(warp["zoom_rows"], warp["zoom_cols"])
+        self._tables = stored_zoom(warp)
         self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
         if recipe.input == "zoomed":
             self._zoom = ZoomedInput(recipe, self._tables)
@@ -112,18 +112,18 @@ class Predictor(ABC):
         """Make one frame's prediction; `size` is the frame's, for those that were resized."""
 
     @property
-    def tables(self) -> TablePair:
-        """The zoom's resample tables of the last frame."""
+    def tables(self) -> Sampling:
+        """The zoom's tables of the last frame."""
         return self._tables
 
     @property
-    def zoom_taps(self) -> tuple[Taps, Taps]:
-        """Rows and columns of the zoom, for pictures of it."""
-        return self._fixed_taps
+    def sampler(self) -> Sampler:
+        """The zoom of the last frame, for pictures of it."""
+        return self._fixed_sampler
 
     @cached_property
-    def _fixed_taps(self) -> tuple[Taps, Taps]:
-        return zoom_taps(self.recipe, self._tables)  # a video asks in every frame
+    def _fixed_sampler(self) -> Sampler:
+        return sampler(self._tables, self.recipe.picture)  # a video asks in every frame
 
 
 def fit(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -1,6 +1,7 @@
 """From the camera's frames to an engine's input, in NumPy and OpenCV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.warp.tables import Table, TablePair, table_matrix, zoom_coverage
+from lzu_export.warp.grids import GridTable, Sampling, coverage, grid_taps
+from lzu_export.warp.tables import Table, table_matrix
 
 Frame = NDArray[np.uint8]
 """H x W x 3, BGR like OpenCV's."""
@@ -46,21 +48,21 @@ def cut(recipe: Recipe) -> tuple[slice, slice]:
 class ZoomedInput:
     """Zoom, normalise and pad on the host, for engines whose input is the zoomed image.
 
-    The separable warp is applied to the rows, then to the columns, as a short sum of gathered and
+    A separable warp is applied to the rows, then to the columns, as a short sum of gathered and
     weighted lines: exact to float32, where OpenCV's remap rounds positions to 1/32 pixel before
     release 5.
     """
 
-    def __init__(self, recipe: Recipe, zoom: TablePair) -> None:
-        """`zoom` are the warp's resample tables; `opencv` recipes resize instead."""
+    def __init__(self, recipe: Recipe, zoom: Sampling) -> None:
+        """`zoom` are the warp's tables; `opencv` recipes resize instead."""
         self.recipe = recipe
         norm = recipe.normalisation
         self._scale = (1 / np.array(norm.std, np.float64)).astype(np.float32)
         shift = -np.array(norm.mean, np.float64) / np.array(norm.std)
-        coverage = zoom_coverage(zoom, recipe.picture)
-        self._shift = (shift[:, None, None] * coverage).astype(np.float32)
+        covered = coverage(zoom, recipe.picture)
+        self._shift = (shift[:, None, None] * covered).astype(np.float32)
         self._cut = cut(recipe)
-        self._rows, self._cols = zoom_taps(recipe, zoom)
+        self._sample = sampler(zoom, recipe.picture)
 
     def __call__(self, frames: Sequence[Frame] | Frame) -> NDArray[np.float32]:
         """Frames (H x W x 3, source size) to B x 3 x network input, float32, normalised."""
@@ -82,13 +84,19 @@ class ZoomedInput:
             height, width = self.recipe.canvas
             picture = np.ascontiguousarray(frame)
             return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-        return resample(frame, self._rows, self._cols)
+        return self._sample(frame)
 
 
-def zoom_taps(recipe: Recipe, zoom: TablePair) -> "tuple[Taps, Taps]":
-    """Rows and columns of the zoom as sums of lines of the picture."""
-    height, width = recipe.picture
-    return taps(zoom.rows, height), taps(zoom.cols, width)
+Sampler = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Takes a picture H x W x 3 and gives it as a warp samples it, in the same units."""
+
+
+def sampler(zoom: Sampling, picture: tuple[int, int]) -> Sampler:
+    """What samples pictures of a size (height, width) at a zoom, of either kind of warp."""
+    if isinstance(zoom, GridTable):
+        return partial(_weighted_pixels, *grid_taps(zoom, picture))
+    height, width = picture
+    return partial(resample, rows=taps(zoom.rows, height), cols=taps(zoom.cols, width))
 
 
 class Taps(NamedTuple):
@@ -128,4 +136,17 @@ def _weighted_lines(image: NDArray[Any], table: Taps, axis: int) -> NDArray[np.f
         part *= weight.reshape(shape)
         total = part if total is None else np.add(total, part, out=total)
     assert total is not None, "a table has at least one tap"
+    return total
+
+
+def _weighted_pixels(
+    index: NDArray[np.int64], weights: NDArray[np.float32], image: NDArray[Any]
+) -> NDArray[np.float32]:
+    pixels = image.reshape(-1, image.shape[2])
+    total: NDArray[np.float32] | None = None
+    for numbers, weight in zip(index, weights, strict=True):
+        part = pixels.take(numbers, axis=0).astype(np.float32, copy=False)
+        part *= weight[..., None]
+        total = part if total is None else np.add(total, part, out=total)
+    assert total is not None, "there are four taps"
     return total

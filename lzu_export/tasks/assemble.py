@@ -16,12 +16,19 @@ from lzu_export.models.adaptive import (
     Unwarp,
 )
 from lzu_export.models.checkpoint import load_checkpoint, load_into
-from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
+from lzu_export.models.grid_warp import (
+    BoxGridWarp,
+    BoxSaliency,
+    GridUnzoom,
+    GridZoom,
+    SaliencyKnots,
+)
+from lzu_export.models.zoom import SourceToCanvas, Unzoom, ZoomedModel, resample
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
 from lzu_export.tasks.warps import Warp, check_trained_warp
-from lzu_export.warp.tables import zoom_coverage
+from lzu_export.warp.grids import coverage
 
 State = Mapping[str, Tensor]
 
@@ -103,21 +110,32 @@ def _adaptive(
     settings, norm = recipe.warp, recipe.normalisation
     zooms_only = recipe.variant == "fovea"
     assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
+    shape: dict[str, Any] = {
+        "amplitude": learned.get("amplitude", settings.amplitude),
+        "bandwidth": learned.get("bandwidth", settings.bandwidth),
+        "mix": settings.mix,
+        "corner": recipe.corner,
+        "min_side": settings.min_side,
+    }
+    made: BoxWarp | BoxGridWarp
+    unzoom: type[AdaptiveUnzoom | GridUnzoom]
+    if settings.separable:
+        made = BoxWarp(warp.saliency, recipe.view, fwhm=settings.fwhm, **shape)
+        grid, unzoom = None, AdaptiveUnzoom
+    else:
+        made = BoxGridWarp(
+            BoxSaliency(warp.saliency, recipe.view, **shape),
+            SaliencyKnots(settings.lattice, settings.fwhm),
+        )
+        grid, unzoom = GridZoom(settings.lattice, recipe.view, recipe.canvas), GridUnzoom
     return AdaptiveZoomedModel(
         parts.model,
         parts.decode,
-        warp=BoxWarp(
-            warp.saliency,
-            recipe.view,
-            fwhm=settings.fwhm,
-            amplitude=learned.get("amplitude", settings.amplitude),
-            bandwidth=learned.get("bandwidth", settings.bandwidth),
-            mix=settings.mix,
-            corner=recipe.corner,
-            min_side=settings.min_side,
+        warp=made,
+        to_canvas=AdaptiveToCanvas(
+            recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe), grid=grid
         ),
-        to_canvas=AdaptiveToCanvas(recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe)),
-        unzoom=None if zooms_only else AdaptiveUnzoom(recipe.levels, recipe.canvas),
+        unzoom=None if zooms_only else unzoom(recipe.levels, recipe.canvas),
         unwarp=_unwarp(recipe) if zooms_only else None,
         **common,
     )
@@ -177,12 +195,12 @@ def to_canvas(recipe: Recipe, warp: Warp) -> SourceToCanvas:
     """From the camera's frame to the normalised canvas."""
     norm = recipe.normalisation
     return SourceToCanvas(
-        Resample(*warp.zoom),
+        resample(warp.zoom),
         norm.mean,
         norm.std,
         norm.order,
         cut=cut(recipe),
-        coverage=zoom_coverage(warp.zoom, recipe.picture),
+        coverage=coverage(warp.zoom, recipe.picture),
     )
 
 

@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
 from lzu_export.runtime.sources import read_labels
-from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.grids import (
+    Sampling,
+    stored_zoom,
+    unzoom_grid,
+    zoom_arrays,
+    zoom_grid,
+)
+from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from lzu_export.warp.saliency import (
     Array,
     boundary_saliency,
@@ -25,7 +33,9 @@ from lzu_export.warp.saliency import (
     softmax_saliency,
     uniform_saliency,
 )
-from lzu_export.warp.tables import TablePair, unzoom_tables, zoom_tables
+from lzu_export.warp.tables import unzoom_tables, zoom_tables
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,25 +44,29 @@ class Warp:
 
     saliency: Array
     """(h, w) on the lattice."""
-    knots_x: Array
-    knots_y: Array
-    zoom: TablePair
-    unzoom: list[list[TablePair]] | None
-    """Per level the pairs that add up to its unzoom; None where the levels stay as they are."""
+    knots: Mapping[str, Array]
+    """`knots_x` and `knots_y` by name, or the `knots` (h, w, 2) of a non-separable warp."""
+    zoom: Sampling
+    unzoom: Sequence[Sequence[Sampling]] | None
+    """Per level the tables whose samples add up to its unzoom; None where the levels stay."""
+
+    @property
+    def knots_x(self) -> Array:
+        """(w,) of a separable warp."""
+        return self.knots["knots_x"]
+
+    @property
+    def knots_y(self) -> Array:
+        """(h,) of a separable warp."""
+        return self.knots["knots_y"]
 
     def arrays(self) -> dict[str, Any]:
         """Everything by name, for `warp.npz`."""
-        arrays: dict[str, Any] = {
-            "saliency": self.saliency,
-            "knots_x": self.knots_x,
-            "knots_y": self.knots_y,
-            "zoom_rows": self.zoom.rows,
-            "zoom_cols": self.zoom.cols,
-        }
-        for level, pairs in enumerate(self.unzoom or []):
-            for i, pair in enumerate(pairs):
-                arrays[f"unzoom_{level}_{i}_rows"] = pair.rows
-                arrays[f"unzoom_{level}_{i}_cols"] = pair.cols
+        arrays: dict[str, Any] = {"saliency": self.saliency, **self.knots, **zoom_arrays(self.zoom)}
+        for level, parts in enumerate(self.unzoom or []):
+            for i, part in enumerate(parts):
+                for name, value in part._asdict().items():
+                    arrays[f"unzoom_{level}_{i}_{name}"] = value
         return arrays
 
 
@@ -61,19 +75,15 @@ def stored_warp(arrays: Mapping[str, Any]) -> Warp:
     levels: dict[int, dict[int, dict[str, Any]]] = {}
     for key, value in arrays.items():
         if key.startswith("unzoom_"):
-            _, level, part, axis = key.split("_")
-            levels.setdefault(int(level), {}).setdefault(int(part), {})[axis] = value
-    unzoom = [
-        [TablePair(**tables) for _, tables in sorted(parts.items())]
+            _, level, part, field = key.split("_")
+            levels.setdefault(int(level), {}).setdefault(int(part), {})[field] = value
+    zoom = stored_zoom(arrays)
+    unzoom: list[list[Sampling]] = [
+        [type(zoom)(**tables) for _, tables in sorted(parts.items())]
         for _, parts in sorted(levels.items())
     ]
-    return Warp(
-        arrays["saliency"],
-        arrays["knots_x"],
-        arrays["knots_y"],
-        TablePair(arrays["zoom_rows"], arrays["zoom_cols"]),
-        unzoom or None,
-    )
+    knots = {name: value for name, value in arrays.items() if name.startswith("knots")}
+    return Warp(arrays["saliency"], knots, zoom, unzoom or None)
 
 
 def make_warp(recipe: Recipe) -> Warp:
@@ -89,6 +99,8 @@ def make_warp(recipe: Recipe) -> Warp:
     settings = recipe.warp
     uniform = recipe.variant == "uniform"
     saliency = uniform_saliency(settings.lattice) if uniform else read_saliency(recipe)
+    if not recipe.separable:
+        return _grid_warp(recipe, saliency)
     knots_x, knots_y = separable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
     antialias = recipe.sampler == "antialiased"
     zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas, antialias=antialias)
@@ -106,7 +118,17 @@ def make_warp(recipe: Recipe) -> Warp:
             )
             for level in recipe.levels
         ]
-    return Warp(saliency, knots_x, knots_y, zoom, unzoom)
+    return Warp(saliency, {"knots_x": knots_x, "knots_y": knots_y}, zoom, unzoom)
+
+
+def _grid_warp(recipe: Recipe, saliency: Array) -> Warp:
+    """A fixed non-separable warp."""
+    settings, canvas = recipe.warp, recipe.canvas
+    knots = nonseparable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
+    grids = [
+        [unzoom_grid(knots, level, canvas, scale=recipe.unzoom_scale)] for level in recipe.levels
+    ]
+    return Warp(saliency, {"knots": knots}, zoom_grid(knots, recipe.span, canvas), grids)
 
 
 def _adaptive_warp(recipe: Recipe) -> Warp:
@@ -117,9 +139,12 @@ def _adaptive_warp(recipe: Recipe) -> Warp:
     saliency = read_saliency(recipe) if fixed else uniform_saliency(settings.lattice)
     uniform = uniform_saliency(settings.lattice)
     start = mix(saliency / saliency.sum(), uniform / uniform.sum(), settings.mix)
+    if not recipe.separable:
+        knots = nonseparable_knots(start, settings.fwhm)
+        return Warp(saliency, {"knots": knots}, zoom_grid(knots, recipe.span, recipe.canvas), None)
     knots_x, knots_y = separable_knots(start, settings.fwhm)
     zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas)
-    return Warp(saliency, knots_x, knots_y, zoom, None)
+    return Warp(saliency, {"knots_x": knots_x, "knots_y": knots_y}, zoom, None)
 
 
 def read_saliency(recipe: Recipe) -> Array:
@@ -264,6 +289,8 @@ def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
         )
     if recipe.variant == "fixed":
         note = warp_note(settings.geometry, settings.fwhm, saliency)
+    if not recipe.separable:
+        note["separable"] = "false"
     if recipe.unzoom_scale > 1:
         note["unzoom_scale"] = str(recipe.unzoom_scale)
     return note
@@ -273,12 +300,23 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
     """Refuse weights that remember another warp than the recipe's.
 
     LZU adds no weights to a network, so only such a note can tell; where a checkpoint has none, as
-    OpenMMLab's, the recipe is believed.
+    OpenMMLab's, the recipe is believed. The two warps of one saliency, separable and not, are near
+    each other: weights of the one are taken with the other, with a warning.
 
     Raises:
         LzuError: naming the first thing that differs.
     """
     wanted = {"unzoom_scale": str(recipe.unzoom_scale), **trained_note(recipe, saliency)}
+    wanted.pop("separable", None)
+    if "variant" in meta and (meta.get("separable") != "false") != recipe.separable:
+        kinds = ("non-separable", "separable")
+        log.warning(
+            "checkpoint %s was trained with the %s warp of its saliency and is exported with the "
+            "%s one: train it again for its best accuracy",
+            name,
+            kinds[not recipe.separable],
+            kinds[recipe.separable],
+        )
     for key, value in meta.items():
         if key in wanted and value != wanted[key]:
             shown = [v[:12] for v in (value, wanted[key])]

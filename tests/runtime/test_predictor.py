@@ -136,9 +136,12 @@ def test_a_frame_that_fits_is_not_copied() -> None:
     assert fit(frame, (12, 8)).shape == (12, 8, 3)
 
 
-def test_taps_of_the_zoom_are_made_once(tmp_path: Path) -> None:
-    made = probe(tmp_path, crop=[64, 96])
-    rows, cols = made.zoom_taps
-    assert made.zoom_taps[0] is rows
-    assert (rows.lines.shape[1], cols.lines.shape[1]) == made.recipe.canvas
-    assert (rows.lines.max(), cols.lines.max()) == (63, 95)
+@pytest.mark.parametrize("separable", [True, False])
+def test_the_zoom_of_pictures_is_made_once(separable: bool, tmp_path: Path) -> None:
+    made = probe(tmp_path, crop=[64, 96], warp={"separable": separable})
+    assert made.sampler is made.sampler
+    picture = np.stack(np.mgrid[:64, :96], axis=-1)
+    zoomed = made.sampler(picture)
+    assert zoomed.shape[:2] == made.recipe.canvas
+    np.testing.assert_allclose(zoomed[0, 0], [0, 0], atol=1e-4)
+    np.testing.assert_allclose(zoomed[-1, -1], [63, 95], atol=1e-4)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.preprocess import resample, zoom_taps
+from lzu_export.runtime.preprocess import sampler
 from lzu_export.tasks.warps import make_warp
 
 CHUNK = 32
@@ -97,9 +97,9 @@ class FrameCache:
             np.lib.format.open_memmap(
                 path, mode="w+", dtype=np.uint8, shape=(len(self), *recipe.canvas, 3)
             )
-        lines = {variant: zoom_taps(recipe, zoom) for variant, zoom in zooms.items()}
+        zooms = {variant: sampler(zoom, recipe.picture) for variant, zoom in zooms.items()}
         jobs = [
-            (lines, paths, start, self.keys[start : start + CHUNK])
+            (zooms, paths, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)
         ]
         with get_context("spawn").Pool(processes) as pool:
@@ -115,14 +115,14 @@ class FrameCache:
 
 
 def _fill(
-    lines: dict[str, Any], paths: dict[str, str], start: int, keys: list[Key]
+    zooms: dict[str, Any], paths: dict[str, str], start: int, keys: list[Key]
 ) -> list[dict[str, NDArray[Any]]]:
     """Render frames into the files from place `start` on; returns their ground truth."""
     files = {variant: np.load(path, mmap_mode="r+") for variant, path in paths.items()}
     found = []
     for place, frame in enumerate(rendered(keys), start):
         for variant, file in files.items():
-            canvas = resample(frame.image, *lines[variant])
+            canvas = zooms[variant](frame.image)
             file[place] = np.rint(canvas).clip(0, 255).astype(np.uint8)
         found.append({name: getattr(frame, name) for name in (*ARRAYS, "intrinsics")})
     return found

@@ -7,7 +7,7 @@ the unzoom of the features differ.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from lzu_export.models.fcos3d import Fcos3d, Outputs, build_fcos3d
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.postprocess3d import Detections3d, camera_matrices, suppress_3d
 from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.grids import Sampling
 from lzu_export.warp.saliency import box_saliency
 from lzu_export.warp.tables import TablePair, table_matrix
 
@@ -80,9 +81,10 @@ class Detector(torch.nn.Module):
         return self.network.head(levels)
 
 
-def matrices(pairs: list[TablePair], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def matrices(pairs: Sequence[Sampling], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Rows (H, H) and columns (W, W) of a level's unzoom, which has one pair of tables."""
     (pair,) = pairs  # several are for `published` geometry only
+    assert isinstance(pair, TablePair), "the demonstration's warps are separable"
     rows, columns = (
         torch.from_numpy(table_matrix(table, n).astype(np.float32))
         for table, n in zip(pair, size, strict=True)

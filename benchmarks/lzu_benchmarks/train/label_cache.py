@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_export.recipes.schema import LabelWarpSettings, SegRecipe
-from lzu_export.runtime.preprocess import resample, zoom_taps
+from lzu_export.runtime.preprocess import sampler
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.saliency import boundary_saliency
 
@@ -97,9 +97,9 @@ class LabelCache:
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(self), *shape)
             )
-        lines = {variant: zoom_taps(recipe, zoom) for variant, zoom in zooms.items()}
+        zooms = {variant: sampler(zoom, recipe.picture) for variant, zoom in zooms.items()}
         jobs = [
-            (self.folder, lines, start, self.keys[start : start + CHUNK])
+            (self.folder, zooms, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)
         ]
         with get_context("spawn").Pool(processes) as pool:
@@ -107,11 +107,11 @@ class LabelCache:
         (self.folder / DONE).touch()
 
 
-def _fill(folder: Path, lines: dict[str, Any], start: int, keys: list[Key]) -> None:
+def _fill(folder: Path, zooms: dict[str, Any], start: int, keys: list[Key]) -> None:
     """Render frames into the files from place `start` on."""
-    files = {n: np.load(folder / f"{n}.npy", mmap_mode="r+") for n in (*lines, "labels")}
+    files = {n: np.load(folder / f"{n}.npy", mmap_mode="r+") for n in (*zooms, "labels")}
     for place, frame in enumerate(rendered(keys), start):
         files["labels"][place] = frame.labels
-        for variant, (rows, cols) in lines.items():
-            canvas = resample(frame.image, rows, cols)
+        for variant, zoom in zooms.items():
+            canvas = zoom(frame.image)
             files[variant][place] = np.rint(canvas).clip(0, 255).astype(np.uint8)

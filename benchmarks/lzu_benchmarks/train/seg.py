@@ -49,6 +49,7 @@ class Segmenter(torch.nn.Module):
         unzoom = make_warp(recipe).unzoom
         assert unzoom is not None, "the head's resolution is above the level's"
         ((pair,),) = unzoom  # several pairs are for `published` geometry only
+        assert isinstance(pair, TablePair), "the demonstration's warp is separable"
         self.unzoom = matrices(pair, level.size)
 
     def forward(self, canvases: Tensor) -> Tensor:
