@@ -1,0 +1,133 @@
+"""What an NVIDIA driver tells of its cards: through pynvml where that is installed, else through
+nvidia-smi. Both are absent on most machines, and on a Jetson, whose tegrastats tells instead.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from lzu_benchmarks.harness.summary import Section
+
+FIELDS = {
+    "name": "name",
+    "driver": "driver_version",
+    "clock": "clocks.sm",
+    "largest_clock": "clocks.max.sm",
+    "memory_clock": "clocks.mem",
+    "celsius": "temperature.gpu",
+    "watts": "power.draw",
+    "memory": "memory.used",
+    "reasons": "clocks_throttle_reasons.active",
+}
+"""What nvidia-smi is asked for; the last one's name is understood by old and new drivers."""
+
+LIMITS = {
+    0x4: "power limit",
+    0x8: "hardware slowdown",
+    0x20: "temperature limit of the driver",
+    0x40: "temperature limit of the hardware",
+    0x80: "power brake",
+}
+"""Bits of the reasons for low clocks that mean a limit; idle and application clocks do not."""
+
+
+class Card(Section):
+    """One card at one moment."""
+
+    name: str
+    driver: str
+    clock: float | None
+    """MHz of the multiprocessors."""
+    largest_clock: float | None
+    memory_clock: float | None
+    celsius: float | None
+    watts: float | None
+    memory: float | None
+    """Used, in MiB, by all processes."""
+    limits: tuple[str, ...]
+    """What holds its clocks down."""
+
+
+def cards(timeout: float = 5.0) -> tuple[Card, ...]:
+    """The cards of this machine; none where nothing tells of them."""
+    try:
+        return _by_pynvml()
+    except Exception:  # not installed, no driver, a card that lacks a sensor: nvidia-smi may know
+        pass
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    command = ["nvidia-smi", f"--query-gpu={','.join(FIELDS.values())}"]
+    command += ["--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return parse(done.stdout)
+
+
+def parse(text: str) -> tuple[Card, ...]:
+    """Read nvidia-smi's rows of `FIELDS`; what a card does not tell is None."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == len(FIELDS):
+            found.append(_card(dict(zip(FIELDS, cells, strict=True))))
+    return tuple(found)
+
+
+def _card(row: Mapping[str, str]) -> Card:
+    try:
+        reasons = int(row["reasons"], 16)
+    except ValueError:
+        reasons = 0
+    numbers = ("clock", "largest_clock", "memory_clock", "celsius", "watts", "memory")
+    values = {name: _number(row[name]) for name in numbers}
+    return Card(name=row["name"], driver=row["driver"], limits=limits_of(reasons), **values)
+
+
+def limits_of(reasons: int) -> tuple[str, ...]:
+    """The names of the limits among the reasons' bits."""
+    return tuple(name for bit, name in LIMITS.items() if reasons & bit)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # "[N/A]", "[Not Supported]"
+        return None
+
+
+def _by_pynvml() -> tuple[Card, ...]:
+    import pynvml as nvml
+
+    nvml.nvmlInit()
+    try:
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
+        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        return tuple(
+            Card(
+                name=_text(nvml.nvmlDeviceGetName(each)),
+                driver=driver,
+                clock=nvml.nvmlDeviceGetClockInfo(each, nvml.NVML_CLOCK_SM),
+                largest_clock=nvml.nvmlDeviceGetMaxClockInfo(each, nvml.NVML_CLOCK_SM),
+                memory_clock=nvml.nvmlDeviceGetClockInfo(each, nvml.NVML_CLOCK_MEM),
+                celsius=nvml.nvmlDeviceGetTemperature(each, nvml.NVML_TEMPERATURE_GPU),
+                watts=nvml.nvmlDeviceGetPowerUsage(each) / 1e3,
+                memory=nvml.nvmlDeviceGetMemoryInfo(each).used / 2**20,
+                limits=limits_of(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(each)),
+            )
+            for each in handles
+        )
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def power_command(milliseconds: int) -> Sequence[str]:
+    """The command that prints the first card's watts and used memory over and over."""
+    query = "--query-gpu=power.draw,memory.used"
+    shown = ["--format=csv,noheader,nounits", "-i", "0"]
+    return ["nvidia-smi", query, *shown, f"-lms={milliseconds}"]

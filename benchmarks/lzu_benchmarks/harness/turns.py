@@ -1,0 +1,159 @@
+"""Times several subjects in turns within one process, so that drift hits all alike.
+
+Single stream, as in MLPerf Inference: a query is issued when the one before is done. A subject
+takes a turn of a few queries in a row, the first of which finds cold caches and is not timed; the
+order of the turns is drawn anew in every round. What happens between queries (fetching the next
+frame, looking at the machine) is not timed. Garbage collection is off meanwhile.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lzu_export.errors import LzuError
+
+clock = time.perf_counter_ns
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed: stages, each of which takes what the one before returns."""
+
+    stages: Mapping[str, Callable[[Any], Any]]
+    feed: Callable[[int], Any]
+    """What the first stage takes in the query of this number; not timed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long is measured."""
+
+    queries: int = 64
+    """Least timed queries of every subject."""
+    seconds: float = 0.0
+    """Least timed seconds of every subject; a submission to MLPerf takes 600."""
+    warmup_queries: int = 4
+    warmup_seconds: float = 0.5
+    block: int = 8
+    """Timed queries of a turn."""
+    settle: int = 1
+    """Queries at the beginning of a turn that are not timed."""
+    seed: int = 0
+    """Of the order of the turns."""
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that measures nothing.
+
+        Raises:
+            LzuError: a number is not positive, or negative where 0 is allowed.
+        """
+        for name in ("queries", "block"):
+            if getattr(self, name) < 1:
+                raise LzuError(f"{name} is {getattr(self, name)}; give at least 1")
+        for name in ("seconds", "warmup_queries", "warmup_seconds", "settle"):
+            if getattr(self, name) < 0:
+                raise LzuError(f"{name} is {getattr(self, name)}; give 0 or more")
+
+
+@dataclass
+class Timings:
+    """Nanoseconds of one subject's timed queries, in the order of time."""
+
+    totals: list[int] = field(default_factory=list)
+    stages: dict[str, list[int]] = field(default_factory=dict)
+    block: int = 1
+    """Queries of a turn."""
+
+    @property
+    def turns(self) -> list[list[int]]:
+        """The totals, turn by turn."""
+        return [self.totals[i : i + self.block] for i in range(0, len(self.totals), self.block)]
+
+
+def take_turns(
+    subjects: Mapping[str, Subject],
+    plan: Plan,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Timings]:
+    """Time every subject by a plan, in turns.
+
+    Args:
+        subjects: by name.
+        plan: how long.
+        between: called after each turn, not timed.
+
+    Returns:
+        By name; all have the same number of queries.
+    """
+    numbers = dict.fromkeys(subjects, 0)
+    timings = {
+        name: Timings(stages={stage: [] for stage in each.stages}, block=plan.block)
+        for name, each in subjects.items()
+    }
+    for name, subject in subjects.items():
+        numbers[name] = _warm_up(subject, plan)
+    order = np.random.default_rng(plan.seed)
+    names = list(subjects)
+    collected = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        while not all(_enough(timings[name], plan) for name in names):
+            for i in order.permutation(len(names)):
+                name = names[i]
+                subject, into = subjects[name], timings[name]
+                first = numbers[name]
+                for number in range(first, first + plan.settle):
+                    _query(subject, number)
+                first += plan.settle
+                for number in range(first, first + plan.block):
+                    _record(_query(subject, number), into)
+                numbers[name] = first + plan.block
+                between()
+    finally:
+        if collected:
+            gc.enable()
+    return timings
+
+
+def _query(subject: Subject, number: int) -> list[int]:
+    """Run one query; the clock before and after every stage."""
+    value = subject.feed(number)
+    marks = [clock()]
+    for stage in subject.stages.values():
+        value = stage(value)
+        marks.append(clock())
+    return marks
+
+
+def _record(marks: Sequence[int], into: Timings) -> None:
+    into.totals.append(marks[-1] - marks[0])
+    for i, spent in enumerate(into.stages.values()):
+        spent.append(marks[i + 1] - marks[i])
+
+
+def _warm_up(subject: Subject, plan: Plan) -> int:
+    """Run until both least numbers are reached; how many queries that took."""
+    number = 0
+    until = clock() + plan.warmup_seconds * 1e9
+    while number < plan.warmup_queries or clock() < until:
+        _query(subject, number)
+        number += 1
+    return number
+
+
+def _enough(timings: Timings, plan: Plan) -> bool:
+    return len(timings.totals) >= plan.queries and sum(timings.totals) >= plan.seconds * 1e9
+
+
+def overhead(stages: int, *, queries: int = 2000) -> float:
+    """Nanoseconds that the harness itself adds to a query of so many stages: the median of empty
+    ones.
+    """
+    empty = Subject({str(i): lambda value: value for i in range(stages)}, lambda number: None)
+    plan = Plan(queries=queries, warmup_queries=200, warmup_seconds=0.0, block=100)
+    return float(np.median(take_turns({"empty": empty}, plan)["empty"].totals))

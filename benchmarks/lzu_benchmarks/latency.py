@@ -1,0 +1,408 @@
+"""Latency of bundles, single stream: `python -m lzu_benchmarks.latency BUNDLE [BUNDLE ...]`.
+
+Of every engine that runs here two things are timed: end to end, from the camera's bytes to the
+predictions, suppression included and split into stages; and the engine alone, inputs in, outputs
+out. All take turns; ratios are to the first bundle's engine of the same precision. Rules, order
+and estimates: see `lzu_benchmarks.harness`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from lzu_benchmarks.harness.machine import Machine, describe, peak_memory
+from lzu_benchmarks.harness.power import Power, find_meter, measure_power
+from lzu_benchmarks.harness.summary import (
+    MILLISECOND,
+    Percentiles,
+    Ratio,
+    Section,
+    StageTime,
+    drift,
+    percentiles,
+    ratio,
+    stage_times,
+)
+from lzu_benchmarks.harness.turns import Plan, Subject, Timings, overhead, take_turns
+from lzu_benchmarks.harness.watch import Conditions, Watch
+from lzu_export.datasets import open_dataset
+from lzu_export.errors import LzuError
+from lzu_export.provenance import low_precision_note
+from lzu_export.recipes import Recipe
+from lzu_export.runtime import load
+from lzu_export.runtime.bundle import pick_engine
+from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.tasks.pytorch import noise_shot
+
+STAGES = ("pre-processing", "engine", "post-processing")
+"""Of a frame: to the engine's inputs, its run with copies to and from the device, and decoding and
+suppression to predictions."""
+FRAMES = 8
+"""Different frames that are shown in turn; of a warp that remembers they follow one another."""
+MLPERF_SECONDS = 600
+UNSTEADY = 0.05
+"""Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
+
+
+class EngineLatency(Section):
+    """One engine of a bundle. Milliseconds of a query, which holds one batch of frames."""
+
+    bundle: str
+    target: str
+    precision: str
+    provider: str
+    """What really executes."""
+    cuda_graph: bool | None
+    """Whether it was replayed as a CUDA graph; none where its session has no such choice."""
+    frames_per_query: int
+    end_to_end: Percentiles
+    engine: Percentiles
+    """The engine alone, run back to back."""
+    stages: dict[str, StageTime]
+    """Of the end-to-end queries."""
+    ratio: Ratio | None
+    """End to end, to the base."""
+    engine_ratio: Ratio | None
+    base: str | None
+    """Name of the engine that both are ratios to."""
+    drift: float
+    """End to end, the last quarter's median over the first one's, less 1."""
+    power: Power | None
+
+
+class LatencyRun(Section):
+    """Engines that were timed in turns."""
+
+    created: str
+    machine: Machine
+    conditions: Conditions
+    plan: dict[str, float]
+    engines: dict[str, EngineLatency]
+    overhead_nanoseconds: float
+    """What the harness adds to a query."""
+    overhead_share: float
+    """Of the fastest end-to-end median."""
+    peak_memory: int | None
+    """Bytes of the whole process, all engines loaded."""
+    frames: str
+    """What was shown."""
+    notes: tuple[str, ...]
+
+    @property
+    def doubts(self) -> list[str]:
+        """All that makes the figures doubtful."""
+        unsteady = [
+            f"{name} changed by {each.drift:+.0%} while it was measured"
+            for name, each in self.engines.items()
+            if abs(each.drift) > UNSTEADY
+        ]
+        return [*self.conditions.throttled, *self.conditions.doubts, *unsteady]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An opened engine, ready to be timed."""
+
+    name: str
+    bundle: str
+    target: str
+    precision: str
+    predictor: Predictor
+    shots: Sequence[Sequence[Shot]]
+    """Batches, shown in turn."""
+    base: str | None = None
+    """Name of the one it is compared with."""
+    cuda_graph: bool | None = None
+
+    def end_to_end(self) -> Subject:
+        """From frames to predictions."""
+        predictor, shots = self.predictor, self.shots
+        shown: list[Sequence[Shot]] = [shots[0]]
+
+        def feed(number: int) -> Sequence[Shot]:
+            self._set_graph()
+            place = number % len(shots)
+            if place == 0 and predictor.remembers:
+                predictor.reset()
+            shown[0] = shots[place]
+            return shots[place]
+
+        stages: tuple[Callable[[Any], Any], ...] = (
+            predictor.prepare,
+            predictor.session.run,
+            lambda outputs: predictor.conclude(outputs, shown[0]),
+        )
+        return Subject(dict(zip(STAGES, stages, strict=True)), feed)
+
+    def engine(self) -> Subject:
+        """From inputs to outputs, with the inputs that the frames lead to."""
+        predictor = self.predictor
+        predictor.reset()
+        inputs = []
+        for batch in self.shots:
+            inputs.append(predictor.prepare(batch))
+            predictor.conclude(predictor.session.run(inputs[-1]), batch)
+
+        def feed(number: int) -> Mapping[str, Any]:
+            self._set_graph()
+            return inputs[number % len(inputs)]
+
+        return Subject({"engine": predictor.session.run}, feed)
+
+    def _set_graph(self) -> None:
+        if self.cuda_graph is not None:
+            self.predictor.session.cuda_graph = self.cuda_graph  # type: ignore[attr-defined]
+
+
+def enter(
+    bundle: Path,
+    *,
+    precisions: Sequence[str] | None = None,
+    target: str | None = None,
+    threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
+) -> list[Contestant]:
+    """Open the engines of a bundle that are asked for, by default all of one target.
+
+    An engine whose session can replay a CUDA graph (it has an attribute `cuda_graph` to set) is
+    entered twice.
+
+    Raises:
+        LzuError: the bundle is damaged, or has no such engine that runs here.
+    """
+    manifest = read_manifest(bundle)
+    wanted = target or "onnxruntime"
+    there = [engine.precision for engine in manifest.engines if engine.target == wanted]
+    shots = frames_of(manifest.recipe)
+    found = []
+    if not there:
+        pick_engine(manifest, target, None)  # which says what there is instead
+    for precision in precisions if precisions is not None else there:
+        predictor = load(
+            bundle, target=target, precision=precision, threads=threads, provider=provider
+        )
+        graphs = (False, True) if hasattr(predictor.session, "cuda_graph") else (None,)
+        for graph in graphs:
+            suffix = "" if graph is None else " graph" if graph else " no graph"
+            found.append(
+                Contestant(
+                    name=f"{bundle.name} {wanted} {precision}{suffix}",
+                    bundle=bundle.name,
+                    target=wanted,
+                    precision=precision,
+                    predictor=predictor,
+                    shots=shots,
+                    cuda_graph=graph,
+                )
+            )
+    return found
+
+
+def frames_of(recipe: Recipe, count: int = FRAMES) -> list[list[Shot]]:
+    """Batches of frames that fit a recipe: the first of its evaluation set where that is at hand,
+    else noise.
+    """
+    size, name = recipe.batch, recipe.evaluation.dataset
+    shots: list[Shot] = []
+    if name is not None:
+        try:
+            samples = open_dataset(name, None, recipe.task).samples()
+            shots = [sample.shot for sample in islice(samples, count * size)]
+        except LzuError:
+            shots = []
+    if len(shots) < size or any(shot.frame.shape[:2] != recipe.source for shot in shots):
+        shots = [noise_shot(recipe, seed=i) for i in range(count * size)]
+    whole = len(shots) // size * size
+    return [shots[i : i + size] for i in range(0, whole, size)]
+
+
+def measure(
+    contestants: Sequence[Contestant],
+    plan: Plan,
+    *,
+    power_seconds: float = 10.0,
+    frames: str = "",
+) -> LatencyRun:
+    """Time all contestants in turns: end to end, then the engines alone, then their power.
+
+    Args:
+        contestants: at least one; names are unique, bases are among them.
+        plan: how long each of the two takes.
+        power_seconds: of each engine on its own, where a meter is found.
+        frames: in words, what is shown.
+    """
+    by_name = {each.name: each for each in contestants}
+    end_to_end = {name: each.end_to_end() for name, each in by_name.items()}
+    watch = Watch()
+    whole = take_turns(end_to_end, plan, watch)
+    alone = take_turns({name: each.engine() for name, each in by_name.items()}, plan, watch)
+    meter = find_meter()
+    power = {
+        name: measure_power(meter, subject, seconds=power_seconds) if meter else None
+        for name, subject in end_to_end.items()
+    }
+    conditions = watch.finish()
+    engines = {name: _summary(each, whole, alone, power[name]) for name, each in by_name.items()}
+    spent = overhead(len(STAGES))
+    fastest = min(each.end_to_end.p50 for each in engines.values())
+    return LatencyRun(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        machine=describe(),
+        conditions=conditions,
+        plan={name: float(value) for name, value in asdict(plan).items()},
+        engines=engines,
+        overhead_nanoseconds=spent,
+        overhead_share=spent / (fastest * MILLISECOND),
+        peak_memory=peak_memory(),
+        frames=frames or f"{len(contestants[0].shots)} batches of frames in turn",
+        notes=tuple(_notes(contestants, plan)),
+    )
+
+
+def _summary(
+    each: Contestant,
+    whole: Mapping[str, Timings],
+    alone: Mapping[str, Timings],
+    power: Power | None,
+) -> EngineLatency:
+    def compare(timings: Mapping[str, Timings]) -> Ratio | None:
+        if each.base in (None, each.name):
+            return None
+        return ratio(timings[each.name], timings[each.base])
+
+    mine = whole[each.name]
+    return EngineLatency(
+        bundle=each.bundle,
+        target=each.target,
+        precision=each.precision,
+        provider=each.predictor.session.provider,
+        cuda_graph=each.cuda_graph,
+        frames_per_query=each.predictor.recipe.batch,
+        end_to_end=percentiles(mine.totals),
+        engine=percentiles(alone[each.name].totals),
+        stages=stage_times(mine),
+        ratio=compare(whole),
+        engine_ratio=compare(alone),
+        base=each.base,
+        drift=drift(mine),
+        power=power,
+    )
+
+
+def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
+    notes = []
+    if plan.seconds < MLPERF_SECONDS:
+        notes.append(
+            f"single stream by MLPerf Inference's rules, but for {plan.seconds:g} s an engine at "
+            f"least instead of {MLPERF_SECONDS}, and in turns with others"
+        )
+    on_cpu = any(each.target == "onnxruntime" for each in contestants)
+    if on_cpu and any(each.precision != "fp32" for each in contestants):
+        notes.append(low_precision_note())
+    return notes
+
+
+def latency_tables(run: LatencyRun) -> Group:
+    """What the command prints."""
+    table = Table(title="Latency, ms a query", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("engine", overflow="fold")
+    headings = ("p50", "p90", "p90 es", "p99", "ratio", "pre", "engine", "post", "alone\np50")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, each in run.engines.items():
+        whole = each.end_to_end
+        estimate = "-" if whole.p90_estimate is None else f"{whole.p90_estimate:.2f}"
+        compared = "-" if each.ratio is None else f"{each.ratio.value:.3f}"
+        stages = [f"{each.stages[stage].p50:.2f}" for stage in STAGES]
+        cells = [f"{whole.p50:.2f}", f"{whole.p90:.2f}", estimate, f"{whole.p99:.2f}", compared]
+        table.add_row(name, *cells, *stages, f"{each.engine.p50:.2f}")
+    first = next(iter(run.engines.values()))
+    notes = [
+        f"on {run.machine.identity}",
+        f"{first.end_to_end.queries} queries each, {run.frames}",
+        "p90 es: MLPerf's early-stopping estimate, p90 is at most that at 99 % confidence",
+        "ratio: of whole frames, median over rounds, to the first bundle in the same precision",
+        f"harness: {run.overhead_nanoseconds:.0f} ns a query, {run.overhead_share:.3%} of the "
+        "fastest",
+        *run.notes,
+        *(f"doubtful: {doubt}" for doubt in run.doubts),
+    ]
+    return Group(table, Text("\n".join(notes), style="italic"))
+
+
+def pair(contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Give each the first one of its target, precision and graph mode as its base."""
+    bases: dict[Any, str] = {}
+    paired = []
+    for each in contestants:
+        base = bases.setdefault((each.target, each.precision, each.cuda_graph), each.name)
+        paired.append(Contestant(**{**vars(each), "base": base}))
+    return paired
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Options that make a `Plan`."""
+    group = parser.add_argument_group("latency")
+    default = Plan()
+    group.add_argument(
+        "--min-queries", type=int, default=default.queries, help="timed queries of every engine"
+    )
+    group.add_argument(
+        "--min-seconds",
+        type=float,
+        default=default.seconds,
+        help=f"timed seconds of every engine; MLPerf: {MLPERF_SECONDS}",
+    )
+    group.add_argument("--warmup-seconds", type=float, default=default.warmup_seconds)
+    group.add_argument("--threads", type=int, help="of ONNX Runtime on the CPU")
+
+
+def plan_of(given: argparse.Namespace) -> Plan:
+    """The plan that options ask for."""
+    return Plan(
+        queries=given.min_queries, seconds=given.min_seconds, warmup_seconds=given.warmup_seconds
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m lzu_benchmarks.latency", description=__doc__)
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    parser.add_argument("--target", help="onnxruntime by default")
+    parser.add_argument("--precision", help="separated by spaces; all by default")
+    parser.add_argument("--provider", default="CPUExecutionProvider", help="of ONNX Runtime")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    add_plan_options(parser)
+    given = parser.parse_args(arguments)
+    try:
+        open_ = partial(
+            enter,
+            precisions=given.precision.split() if given.precision else None,
+            target=given.target,
+            threads=given.threads,
+            provider=given.provider,
+        )
+        contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
+        run = measure(contestants, plan_of(given))
+    except LzuError as error:
+        sys.exit(f"error: {error}")
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+    Console().print(latency_tables(run))
+
+
+if __name__ == "__main__":
+    main()
