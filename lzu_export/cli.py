@@ -16,8 +16,10 @@ from rich.markup import escape
 from lzu_export.errors import LzuError
 
 if TYPE_CHECKING:
+    from lzu_export.checks import Check
     from lzu_export.progress import Reporter
     from lzu_export.recipes import Recipe
+    from lzu_export.runtime.manifest import Drift
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +30,7 @@ app = typer.Typer(
 
 EXIT_ERROR = 2
 EXIT_DRIFT = 1
+EXIT_REGRESSION = 3
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -158,13 +161,41 @@ def verify(
     cameras: Annotated[
         Path | None, typer.Option(help="Calibration of --live's frames, for boxes in space.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Stored state: hold accuracy, drift and latency ratios against it."),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Store the state in --reference instead.")
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="For --reference: a bundle, such as the uniform one, to time against."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="For --reference: demo, COCO annotations, images, or none.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="For --reference: evaluate at most this many frames.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a bundle's engines with PyTorch at every arrow; exit status 1 on drift."""
+    """Compare a bundle's engines with PyTorch at every arrow, and with an earlier state.
+
+    Exit status: 0 all held; 1 an engine drifts from PyTorch; 2 it could not be run; 3 it lost
+    accuracy, precision or speed against --reference.
+    """
+    from lzu_export.checks import drift_checks, failed, write_junit
     from lzu_export.runtime.manifest import read_manifest
-    from lzu_export.tables import drift_table
+    from lzu_export.tables import check_table, drift_table
     from lzu_export.verify import explain_drift, first_drift, verify_bundle
 
+    _only_with_reference(
+        reference, update=update or None, baseline=baseline, dataset=dataset, frames=frames
+    )
     manifest = read_manifest(bundle)
     references = None
     if live is not None:
@@ -181,18 +212,36 @@ def verify(
             cameras=read_cameras(cameras) if cameras else None,
         )
     drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
+    drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
+    checks = [check for drift in drifts for check in drift_checks(drift)]
+    kept = []
+    if reference is not None and not drifted:
+        kept = _against_reference(
+            bundle, drifts, reference, update=update, baseline=baseline, dataset=dataset,
+            frames=frames, quiet=as_json,
+        )  # fmt: skip
+    if junit is not None:
+        write_junit(junit, bundle.resolve().name, [*checks, *kept])
+    rows = [drift.model_dump(mode="json") for drift in drifts]
     if as_json:
-        _print_json([drift.model_dump(mode="json") for drift in drifts])
+        _print_json(
+            rows if reference is None else {"drift": rows, "checks": [vars(c) for c in kept]}
+        )
     else:
         Console().print(drift_table(drifts))
-    failed = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
-    for drift, name in failed:
+        if kept:
+            Console().print(check_table(kept))
+    for drift, name in drifted:
         _complain(
             f"{drift.target} {drift.precision} drifts: the first difference is at "
             f"{explain_drift(drift, name)}"
         )
-    if failed:
+    if drifted:
         raise typer.Exit(EXIT_DRIFT)
+    for check in failed(kept):
+        _complain(f"{check.engine} lost against {reference}: {check.name}, {check.message}")
+    if failed(kept):
+        raise typer.Exit(EXIT_REGRESSION)
 
 
 @app.command()
@@ -439,6 +488,50 @@ def _with_frames(recipe: "Recipe", report: "Reporter") -> "Recipe":
         return recipe
     report.note("  int8 is left out: it needs frames of the training set (FRAMES=folder)")
     return recipe.model_copy(update={"precision": kept})
+
+
+def _only_with_reference(reference: Path | None, **given: Any) -> None:
+    for name, value in given.items():
+        if reference is None and value is not None:
+            raise LzuError(f"--{name} belongs to --reference FILE; add that, or leave it out")
+
+
+def _against_reference(
+    bundle: Path,
+    drifts: "list[Drift]",
+    reference: Path,
+    *,
+    update: bool,
+    baseline: Path | None,
+    dataset: str | None,
+    frames: int | None,
+    quiet: bool,
+) -> "list[Check]":
+    """What the bundle lost against a stored state; nothing where it is stored as the new one."""
+    from lzu_export.datasets import open_dataset
+    from lzu_export.progress import Reporter
+    from lzu_export.regression import (
+        compare_states,
+        measure_state,
+        open_bundle,
+        read_state,
+        write_state,
+    )
+
+    then = None if update else read_state(reference)
+    opened = open_bundle(bundle)
+    recipe = opened.manifest.recipe
+    name = _dataset(dataset) if dataset else recipe.evaluation.dataset
+    count = frames or recipe.evaluation.frames
+    found = open_dataset(name, count, recipe.task) if name else None
+    report = Reporter(quiet=quiet)
+    other = open_bundle(baseline) if baseline else None
+    now = measure_state(opened, drifts, found, baseline=other, report=report)
+    if then is None:
+        write_state(reference, now)
+        report.note(f"stored in {escape(str(reference))}")
+        return []
+    return compare_states(now, then, recipe)
 
 
 def _complain(sentence: str) -> None:

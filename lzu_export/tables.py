@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from lzu_export.checks import Check
 from lzu_export.runtime.manifest import ROUNDING_NOTE, Drift, Manifest
 
 if TYPE_CHECKING:
@@ -112,6 +113,24 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     notes = {f"{d.target} {d.precision}: {d.note}" for d in drifts if d.note}
     table.caption = "\n".join(sorted(notes))
     table.caption_justify = "left"
+    return table
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """One row a check against a stored state; those of arrows are counted, unless they failed."""
+    table = Table(title="Against the reference", title_justify="left")
+    for heading in ("engine", "check", "", "figures"):
+        table.add_column(heading, overflow="fold")
+    arrows: dict[str, int] = {}
+    for check in checks:
+        if check.name.endswith(", kept") and check.status == "passed":
+            arrows[check.engine] = arrows.get(check.engine, 0) + 1
+            continue
+        colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[check.status]
+        status = f"[{colour}]{check.status}[/]"
+        table.add_row(check.engine, check.name, status, escape(check.message))
+    for engine, count in arrows.items():
+        table.add_row(engine, f"{count} arrows", "[green]passed[/]", "drift as in the reference")
     return table
 
 

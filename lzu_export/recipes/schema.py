@@ -196,13 +196,29 @@ class SignalLimits(Section):
     int8: float = 8.0
 
 
+class RegressionLimits(Section):
+    """What a bundle may lose against an earlier state of itself (`verify --reference`).
+
+    For the task's metric it is `tolerances.metric`.
+    """
+
+    drift: float = Field(10.0, ge=1)
+    """Factor by which an arrow's drift may grow, in FP32; what is below a hundredth of
+    `tolerances.arrow` is rounding and may be anything."""
+    snr: float = Field(3.0, ge=0)
+    """Decibels by which an arrow's signal-to-noise ratio may fall, in lower precisions."""
+    latency: float = Field(1.2, ge=1)
+    """Factor by which a ratio of latencies may grow."""
+
+
 class Tolerances(Section):
-    """Drift limits against PyTorch."""
+    """Drift limits against PyTorch, and what may be lost from one release to the next."""
 
     arrow: float = Field(1e-4, gt=0)
     """max|a - b| / max|b| at each arrow and output, in FP32."""
     snr: SignalLimits = SignalLimits()
     metric: MetricLimits = MetricLimits()
+    regression: RegressionLimits = RegressionLimits()
 
 
 class Recipe(Section):

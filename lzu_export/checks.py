@@ -1,0 +1,83 @@
+"""What a verification came to, check by check, and as a file for continuous integration."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lzu_export.errors import readable_os_errors
+from lzu_export.runtime.manifest import Drift
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was held against a limit."""
+
+    engine: str
+    """`target/precision`."""
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    message: str
+    """The figures in words; why it was skipped."""
+
+
+def drift_checks(drift: Drift) -> list[Check]:
+    """Every arrow and output of an engine against PyTorch."""
+    engine = f"{drift.target}/{drift.precision}"
+    checks = []
+    if drift.limit is not None:
+        for name, value in {**drift.arrows, **drift.outputs}.items():
+            status: Literal["passed", "failed"] = "passed" if value <= drift.limit else "failed"
+            message = f"differs from PyTorch by {value:.2g}, {drift.limit:g} is allowed"
+            checks.append(Check(engine, f"drift of {name}", status, message))
+    if drift.snr_limit is not None:
+        for name, ratio in drift.snr.items():
+            status = "passed" if ratio >= drift.snr_limit else "failed"
+            message = f"has {ratio:.1f} dB, at least {drift.snr_limit:g} dB are asked for"
+            checks.append(Check(engine, f"signal-to-noise ratio of {name}", status, message))
+    return checks
+
+
+def failed(checks: Iterable[Check]) -> list[Check]:
+    """Those that failed."""
+    return [check for check in checks if check.status == "failed"]
+
+
+def junit(suite: str, checks: Sequence[Check]) -> str:
+    """The checks as JUnit XML: one suite an engine, as CI systems show it."""
+    root = ET.Element("testsuites", _counts(checks, suite))
+    for engine in dict.fromkeys(check.engine for check in checks):
+        mine = [check for check in checks if check.engine == engine]
+        part = ET.SubElement(root, "testsuite", _counts(mine, f"{suite} {engine}"))
+        for check in mine:
+            attributes = {"classname": f"{suite}.{engine}", "name": check.name}
+            case = ET.SubElement(part, "testcase", attributes)
+            if check.status == "passed":
+                ET.SubElement(case, "system-out").text = check.message
+            else:
+                kind = "failure" if check.status == "failed" else "skipped"
+                ET.SubElement(case, kind, {"message": check.message})
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
+    """Write `junit` of the checks, making the folder it goes into.
+
+    Raises:
+        LzuError: the file cannot be written.
+    """
+    with readable_os_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(junit(suite, checks), encoding="utf-8")
+
+
+def _counts(checks: Sequence[Check], name: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "tests": str(len(checks)),
+        "failures": str(len(failed(checks))),
+        "errors": "0",
+        "skipped": str(sum(check.status == "skipped" for check in checks)),
+    }

@@ -1,0 +1,272 @@
+"""A bundle against an earlier state of itself."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="exporting needs torch")
+
+from lzu_export import cli, evaluate
+from lzu_export.datasets import Sample
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.regression import (
+    AccuracyState,
+    LatencyState,
+    State,
+    compare_states,
+    identity,
+    measure_state,
+    open_bundle,
+    read_state,
+    write_state,
+)
+from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.predictor import Shot
+from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.verify import verify_bundle
+from samples import tiny_recipe
+
+FP32, INT8 = "onnxruntime/fp32", "onnxruntime/int8"
+
+
+class Few:
+    """A set whose metric is the number of detections."""
+
+    name, note, metric = "few", "", "AP"
+    classes = ("car", "sign")
+
+    def __init__(self) -> None:
+        self.found = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def samples(self) -> Iterator[Sample]:
+        for i in range(3):
+            yield Sample(i, Shot(noise_frame((96, 160), i)), None)
+
+    def scorer(self) -> "Few":
+        return Few()
+
+    def add(self, sample: Sample, prediction: Any) -> None:
+        self.found += len(prediction)
+
+    def summary(self) -> dict[str, float]:
+        return {"AP": float(self.found), "AP_large": float("nan")}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SECONDS", 0.0)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return tiny_recipe(tmp_path)
+
+
+def state(recipe: Recipe, **changes: Any) -> State:
+    data: dict[str, Any] = {
+        "bundle": identity(recipe),
+        "fingerprint": "f",
+        "created": "now",
+        "source_revision": "r",
+        "versions": {},
+        "drift": {FP32: {"zoomed": 1e-7, "level_0": 5e-6}, INT8: {"zoomed": 20.0}},
+        "accuracy": AccuracyState(
+            dataset="few", frames=3, metric="AP", engines={FP32: {"AP": 40.0}, INT8: {"AP": 39.5}}
+        ),
+        "latency": LatencyState(
+            machine="m", milliseconds={FP32: 10.0, INT8: 5.0}, ratios={f"{INT8} over {FP32}": 0.5}
+        ),
+    }
+    return State.model_validate({**data, **changes})
+
+
+def statuses(now: State, then: State, recipe: Recipe) -> dict[str, str]:
+    """What did not pass."""
+    checks = compare_states(now, then, recipe)
+    return {f"{c.engine} {c.name}": c.status for c in checks if c.status != "passed"}
+
+
+def test_the_same_again_holds(recipe: Recipe) -> None:
+    checks = compare_states(state(recipe), state(recipe), recipe)
+    assert len(checks) == 2 + 3 + 1 + 2
+    assert {check.status for check in checks} == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "value", "failed"),
+    [
+        (FP32, 39.95, False), (FP32, 39.85, True), (FP32, 60.0, False),
+        (INT8, 38.6, False), (INT8, 38.4, True), (FP32, float("nan"), True),
+    ],
+)  # fmt: skip
+def test_accuracy_may_be_lost_within_the_precision_s_limit(
+    recipe: Recipe, engine: str, value: float, failed: bool
+) -> None:
+    then = state(recipe)
+    assert then.accuracy is not None
+    engines = {**then.accuracy.engines, engine: {"AP": value}}
+    now = state(recipe, accuracy=then.accuracy.model_copy(update={"engines": engines}))
+    assert statuses(now, then, recipe) == ({f"{engine} AP": "failed"} if failed else {})
+
+
+def test_accuracy_of_other_frames_is_no_comparison(recipe: Recipe) -> None:
+    then = state(recipe)
+    assert then.accuracy is not None
+    now = state(recipe, accuracy=then.accuracy.model_copy(update={"frames": 4}))
+    with pytest.raises(LzuError, match="scored on 3 frames of few but the bundle on 4 of few"):
+        compare_states(now, then, recipe)
+    skipped = statuses(state(recipe, accuracy=None), then, recipe)
+    assert skipped == {f"{FP32} AP": "skipped", f"{INT8} AP": "skipped"}
+    assert statuses(now, state(recipe, accuracy=None), recipe) == {}
+
+
+@pytest.mark.parametrize(
+    ("drift", "failed"),
+    [
+        ({FP32: {"zoomed": 9e-7, "level_0": 4.9e-5}, INT8: {"zoomed": 17.1}}, []),
+        ({FP32: {"zoomed": 9e-7, "level_0": 5.1e-5}, INT8: {"zoomed": 20.0}}, ["level_0"]),
+        ({FP32: {"zoomed": 2e-6, "level_0": 5e-6}, INT8: {"zoomed": 16.9}}, ["zoomed", "zoomed"]),
+        ({FP32: {"zoomed": 1e-7, "level_0": 5e-6}}, ["zoomed"]),  # the engine is gone
+    ],
+)
+def test_drift_may_grow_within_limits(
+    recipe: Recipe, drift: dict[str, Any], failed: list[str]
+) -> None:
+    found = statuses(state(recipe, drift=drift), state(recipe), recipe)
+    assert set(found.values()) <= {"failed"}
+    assert [name.split(" of ")[1].split(",")[0] for name in found] == failed
+
+
+def test_ratios_are_held_everywhere_and_times_on_one_machine(recipe: Recipe) -> None:
+    then = state(recipe)
+    slow = {"milliseconds": {FP32: 13.0, INT8: 5.5}, "ratios": {f"{INT8} over {FP32}": 0.61}}
+    found = statuses(state(recipe, latency={"machine": "m", **slow}), then, recipe)
+    assert found == {
+        f"{INT8} latency over {FP32}": "failed",
+        f"{FP32} latency on one machine": "failed",
+    }
+    found = statuses(state(recipe, latency={"machine": "another", **slow}), then, recipe)
+    assert sorted(found.values()) == ["failed", "skipped", "skipped"]
+
+
+def test_the_recipe_s_limits_count(tmp_path: Path) -> None:
+    loose = tiny_recipe(tmp_path, tolerances={"regression": {"latency": 2.0}})
+    slow = {"machine": "m", "milliseconds": {FP32: 19.0, INT8: 9.0}, "ratios": {}}
+    found = statuses(state(loose, latency=slow), state(loose), loose)
+    assert set(found.values()) == {"skipped"}  # the ratio that was not measured
+
+
+def test_another_bundle_s_reference_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(LzuError, match="the reference is of else but the bundle of tiny fixed"):
+        compare_states(state(recipe), state(recipe, bundle="else"), recipe)
+
+
+def test_a_state_is_stored_and_read(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "references" / "tiny.json"
+    with pytest.raises(LzuError, match="does not exist; make it with --update"):
+        read_state(path)
+    write_state(path, state(recipe))
+    assert read_state(path) == state(recipe)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(LzuError, match="has format 9 but this version reads 1"):
+        read_state(path)
+    path.write_text("{}x")
+    with pytest.raises(LzuError, match="is damaged"):
+        read_state(path)
+
+
+def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
+    opened = open_bundle(tiny_bundle)
+    manifest = opened.manifest
+    drift = verify_bundle(tiny_bundle, manifest, manifest.engines[0])
+    found = measure_state(opened, [drift], Few(), baseline=open_bundle(tiny_bundle))
+    assert found.drift == {FP32: {**drift.arrows, **drift.outputs}}
+    assert found.accuracy is not None
+    assert found.accuracy.engines[FP32]["AP"] > 0
+    assert found.latency is not None
+    (ratio,) = found.latency.ratios.values()
+    assert list(found.latency.ratios) == [f"{FP32} over {tiny_bundle.name}"]
+    assert ratio > 0
+    again = State.model_validate_json(found.model_dump_json())
+    assert again.bundle == identity(manifest.recipe)
+    without = measure_state(opened, [drift], None)
+    assert without.accuracy is None
+    assert without.latency is not None
+
+
+def test_frames_of_three_dimensions_get_a_camera(tiny_det3d_bundle: Path) -> None:
+    opened = open_bundle(tiny_det3d_bundle)
+    found = measure_state(opened, [], None).latency
+    assert found is not None
+    assert found.milliseconds[FP32] > 0
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
+    monkeypatch.setattr("sys.argv", ["lzu-export", "verify", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_command_and_its_exit_statuses(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reference, report = tmp_path / "reference.json", tmp_path / "junit.xml"
+    options = (tiny_bundle, "--reference", reference)
+    assert run(monkeypatch, *options) == 2  # there is none yet
+    assert "make it with --update" in capsys.readouterr().err.replace("\n", " ")
+    assert run(monkeypatch, *options, "--update") == 0
+    patient = json.loads(reference.read_text())
+    patient["latency"]["milliseconds"][FP32] *= 100  # this machine may be busy now
+    reference.write_text(json.dumps(patient))
+    assert run(monkeypatch, *options, "--junit", report) == 0
+    assert "latency on one machine" in report.read_text()
+    strict = json.loads(reference.read_text())
+    strict["latency"]["milliseconds"][FP32] = 1e-6
+    reference.write_text(json.dumps(strict))
+    capsys.readouterr()
+    assert run(monkeypatch, *options, "--json") == 3
+    found = capsys.readouterr()
+    assert [c["status"] for c in json.loads(found.out)["checks"]].count("failed") == 1
+    assert "lost against" in found.err
+    assert run(monkeypatch, tiny_bundle, "--junit", report) == 0
+    assert "latency" not in report.read_text()
+    assert run(monkeypatch, tiny_bundle, "--update") == 2
+    assert "--update belongs to --reference" in capsys.readouterr().err
+
+
+def test_drift_goes_before_regression(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle that is not PyTorch's model any more is not worth timing, and is no reference."""
+    from lzu_export import verify
+
+    right = verify.verify_bundle
+
+    def drifted(*arguments: Any) -> Any:
+        drift = right(*arguments)
+        return drift.model_copy(update={"arrows": {**drift.arrows, "level_0": np.inf}})
+
+    monkeypatch.setattr(verify, "verify_bundle", drifted)
+    reference = tmp_path / "reference.json"
+    assert run(monkeypatch, tiny_bundle, "--reference", reference, "--update") == 1
+    assert not reference.exists()
+
+
+def test_the_manifest_s_recipe_has_the_limits(tiny_bundle: Path) -> None:
+    """Those of bundles that were made before are the default ones."""
+    limits = read_manifest(tiny_bundle).recipe.tolerances.regression
+    assert (limits.drift, limits.snr, limits.latency) == (10, 3, 1.2)
