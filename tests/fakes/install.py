@@ -1,0 +1,43 @@
+"""Put the stand-ins where imports find them, for one test."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fakes.fake_cuda import make_driver, make_runtime
+from fakes.fake_tensorrt import make_tensorrt
+from fakes.world import World
+
+_OURS = ("lzu_export.engines.cuda_python", "lzu_export.engines.cuda_pycuda")
+"""Modules that import the vendor's at their top."""
+
+
+def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> None:
+    """Let only these of `cuda-python` and `pycuda` be installed."""
+    for name in _OURS:
+        patch.delitem(sys.modules, name, raising=False)
+    absent: dict[str, Any] = dict.fromkeys(
+        ("cuda", "cuda.bindings", "cuda.bindings.runtime", "pycuda", "pycuda.driver")
+    )
+    if "cuda-python" in back_ends:
+        runtime = make_runtime(world)
+        bindings = ModuleType("cuda.bindings")
+        bindings.runtime = runtime  # type: ignore[attr-defined]
+        absent |= {"cuda": ModuleType("cuda"), "cuda.bindings": bindings}
+        absent["cuda.bindings.runtime"] = runtime
+    if "pycuda" in back_ends:
+        package, driver = ModuleType("pycuda"), make_driver(world)
+        package.driver = driver  # type: ignore[attr-defined]
+        absent |= {"pycuda": package, "pycuda.driver": driver}
+    for name, module in absent.items():
+        patch.setitem(sys.modules, name, module)
+    patch.delenv("LZU_CUDA", raising=False)
+
+
+def install_tensorrt(patch: pytest.MonkeyPatch, world: World, version: str) -> Any:
+    """Let this release of TensorRT or TensorRT-RTX be installed; returns the module."""
+    module = make_tensorrt(world, version)
+    patch.setitem(sys.modules, module.__name__, module)
+    return module

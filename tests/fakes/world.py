@@ -1,0 +1,99 @@
+"""What the stand-ins share: one machine with memory, streams and a record of all calls."""
+
+import ctypes
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+
+
+def table(name: str) -> dict[str, Any]:
+    """A table of names and parameters, see README.md."""
+    data: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text())
+    return data
+
+
+def twice(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What a plan computes unless a test says otherwise: `y` is twice `x`."""
+    return {"y": inputs["x"] * 2}
+
+
+@dataclass
+class World:
+    """A machine."""
+
+    gpu: str = "Orin"
+    capability: tuple[int, int] = (8, 7)
+    integrated: bool = False
+    memory: int = 1 << 30
+    """Bytes of the device that can be had."""
+    compute: Compute = twice
+    capture_fails: bool = False
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    capturing: list[Callable[[], None]] | None = None
+    """What was enqueued since a capture began."""
+    blocks: dict[int, Any] = field(default_factory=dict)
+    """Memory that is not freed yet, by address."""
+    streams: set[int] = field(default_factory=set)
+    plugins: list[str] = field(default_factory=list)
+    """Plugin libraries that were registered."""
+    numbers: Any = field(default_factory=lambda: itertools.count(1000))
+
+    def record(self, name: str, *arguments: Any) -> None:
+        """Note a call."""
+        self.calls.append((name, *arguments))
+
+    def names(self) -> list[str]:
+        """The calls so far, without their arguments."""
+        return [call[0] for call in self.calls]
+
+    def allocate(self, size: int) -> int | None:
+        """The address of so many bytes, or None if there are not so many."""
+        if size > self.memory:
+            return None
+        self.memory -= size
+        block = ctypes.create_string_buffer(size)
+        address = ctypes.addressof(block)
+        self.blocks[address] = block
+        return address
+
+    def free(self, address: int) -> None:
+        """Free a block; a second time is an error of the test's subject."""
+        self.memory += len(self.blocks.pop(address))
+
+    def enqueue(self, work: Callable[[], None]) -> None:
+        """Do it at once, or let the graph have it."""
+        if self.capturing is None:
+            work()
+        else:
+            self.capturing.append(work)
+
+    def array(self, address: int, shape: Sequence[int], dtype: str) -> NDArray[Any]:
+        """The device's memory at an address as an array."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        assert address in self.blocks, "the address was never allocated, or freed"
+        assert len(self.blocks[address]) >= size, "the tensor is larger than its memory"
+        bytes_ = (ctypes.c_ubyte * size).from_address(address)
+        return np.frombuffer(bytes_, dtype).reshape(shape)
+
+
+def check_call(
+    name: str, overloads: Sequence[str], arguments: Any, named: Mapping[str, Any]
+) -> None:
+    """Raise a TypeError, as compiled modules do, unless one overload takes the arguments."""
+    for overload in overloads:
+        parameters = [each for each in overload.split(", ") if each]
+        known = [each.rstrip("=") for each in parameters]
+        needed = [each for each in parameters if not each.endswith("=")]
+        if len(arguments) > len(known) or not set(named) <= set(known[len(arguments) :]):
+            continue
+        if all(each in named for each in needed[len(arguments) :]):
+            return
+    raise TypeError(f"{name}{tuple(arguments)} {dict(named)}: incompatible function arguments")
