@@ -231,7 +231,7 @@ class _Export:
             examples = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in specs]
             names = [spec.name for spec in specs]
             model = trace(module, examples, names, module.output_names)
-            model, _ = run_passes(model, [keep_outputs(module.outputs), name_zoom()])
+            model, _ = run_passes(model, [keep_outputs(module.engine_outputs), name_zoom()])
         onnx.save(model, self.work.path(canonical_file("fp32")))
         np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
         data = portable(self.recipe).model_dump(mode="json")

@@ -72,7 +72,7 @@ def measure_ranges(
     settings = recipe.calibration
     session = float32_session(model, kinds, calibrated_tensors(model, recipe.keep_high))
     whole = session
-    if recipe.adapts:
+    if recipe.follows_boxes:
         whole = float32_session(model, kinds, [value.name for value in model.graph.output])
     with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
         ranges = calibrate(

@@ -38,7 +38,7 @@ from lzu_export.warp.grids import Sampling, stored_zoom
 
 def arrow_order(names: Sequence[str]) -> list[str]:
     """Arrow names in the order of the chain, levels ascending."""
-    stages = ("knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
+    stages = ("saliency", "knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
 
     def key(name: str) -> tuple[int, str, int]:
         stem, _, number = name.rpartition("_")

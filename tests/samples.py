@@ -25,6 +25,8 @@ TINY_MODEL = {
     "stacked_convs": 1,
     "num_outs": 3,
 }
+TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
+"""A saliency network's settings."""
 
 
 def relative(value: NDArray[Any], reference: NDArray[Any]) -> float:

@@ -18,7 +18,7 @@ def make_logger(trt: Any) -> Any:
     """An ILogger that passes everything on to `logging` and keeps the errors in `errors`."""
     severity = trt.ILogger.Severity
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []

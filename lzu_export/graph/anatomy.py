@@ -1,13 +1,17 @@
 """Which part of a network a node belongs to: what precision it can bear depends on that.
 
 Convolutions divide a graph: what stands in front of the first ones prepares the image, what follows
-the last ones decodes. The last ones themselves are the predictions.
+the last ones decodes. The last ones themselves are the predictions. What computes a warp is a
+network of its own beside that of the features: it says where they are sampled, not what they are.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
+
+from lzu_export.graph.lower_adaptive import float_inputs
 
 WEIGHT = ".weight"
 INT8 = "/int8"
@@ -28,6 +32,8 @@ class Anatomy:
     """Convolutions that no other one follows."""
     positions: frozenset[str]
     """What computes where, and by what factor, deformable convolutions sample."""
+    warps: frozenset[str]
+    """What computes the knots of a warp, from the boxes or the convolution that it begins with."""
 
 
 def is_convolution(node: gs.Node) -> bool:
@@ -64,11 +70,14 @@ def is_pooled_mean(node: gs.Node) -> bool:
 
 def anatomy(graph: gs.Graph) -> Anatomy:
     """Tell the parts of a topologically sorted graph apart."""
+    warps = frozenset(_warps(graph))
     after = _reach(graph.nodes, forwards=True)
     before = _reach(graph.nodes[::-1], forwards=False)
     fed = _fed(graph)
     parts: dict[str, set[str]] = {"preparation": set(), "decode": set(), "predictions": set()}
     for node in graph.nodes:
+        if node.name in warps:
+            continue
         if is_convolution(node):
             if node.name not in before:
                 parts["predictions"].add(node.name)
@@ -79,6 +88,7 @@ def anatomy(graph: gs.Graph) -> Anatomy:
     return Anatomy(
         **{name: frozenset(part) for name, part in parts.items()},
         positions=frozenset(_positions(graph)),
+        warps=warps,
     )
 
 
@@ -86,11 +96,27 @@ def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
     """Names of nodes that a convolution leads to (`forwards`), or that lead to one."""
     reached: set[str] = set()
     for node in nodes:
-        tensors = node.inputs if forwards else node.outputs
-        neighbours = (n for t in tensors for n in (t.inputs if forwards else t.outputs))
+        neighbours = _before(node) if forwards else _behind(node)
         if any(is_convolution(n) or n.name in reached for n in neighbours):
             reached.add(node.name)
     return reached
+
+
+def _before(node: gs.Node) -> Iterator[gs.Node]:
+    """What computes the values that a node reads, but for a warp's knots."""
+    knots = float_inputs(node)
+    for i, tensor in enumerate(node.inputs):
+        if i not in knots:
+            yield from tensor.inputs
+
+
+def _behind(node: gs.Node) -> Iterator[gs.Node]:
+    """What reads the values that a node computes, but for what reads them as a warp's knots."""
+    for tensor in node.outputs:
+        for reader in tensor.outputs:
+            knots = float_inputs(reader)
+            if any(i not in knots for i, each in enumerate(reader.inputs) if each is tensor):
+                yield reader
 
 
 def _fed(graph: gs.Graph) -> set[str]:
@@ -108,13 +134,25 @@ def _fed(graph: gs.Graph) -> set[str]:
 
 def _positions(graph: gs.Graph) -> set[str]:
     """From the offsets and masks of deformable convolutions back to the convolution they are of."""
-    found: set[str] = set()
-    waiting = [
+    return _back(
         tensor
         for node in graph.nodes
         if is_deformable(node)
         for tensor in (node.inputs[2], node.inputs[4])
-    ]
+    )
+
+
+def _warps(graph: gs.Graph) -> set[str]:
+    """From the knots of computed warps back to the convolution they are of, or to the inputs."""
+    return _back(
+        node.inputs[i] for node in graph.nodes for i in float_inputs(node) if node.inputs[i].inputs
+    )
+
+
+def _back(tensors: Iterable[gs.Tensor]) -> set[str]:
+    """Names of what computes these tensors, convolutions included but nothing before them."""
+    found: set[str] = set()
+    waiting = list(tensors)
     while waiting:
         for node in waiting.pop().inputs:
             if node.name not in found:

@@ -254,6 +254,10 @@ def _of_preparation(node: gs.Node, parts: Anatomy) -> str | None:
     return None
 
 
+def _of_warps(node: gs.Node, parts: Anatomy) -> str | None:
+    return "it says where a warp samples" if node.name in parts.warps else None
+
+
 def _of_decode(node: gs.Node, parts: Anatomy) -> str | None:
     return "it decodes: scores, places, sizes" if node.name in parts.decode else None
 
@@ -282,6 +286,7 @@ def _long_sum(node: gs.Node, _parts: Anatomy) -> str | None:
 
 
 _RULES: tuple[Rule, ...] = (
+    _of_warps,
     _of_preparation,
     _of_decode,
     _of_positions,

@@ -153,12 +153,18 @@ def is_zoom(node: gs.Node) -> bool:
 
 
 def name_zoom() -> Pass:
-    """Call the zoom's output `zoom`, so that logs and choices speak of it by that name."""
+    """Call the zoom's output `zoom`, so that logs and choices speak of it by that name.
+
+    In a graph that computes its zoom it is the image for the saliency network: `saliency_input`.
+    """
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        for node in graph.nodes:
-            if node.op in ("SeparableResample", "GridResample") and is_zoom(node):
-                node.outputs[0].name = "zoom"
+        zooms = [n for n in graph.nodes if n.op in ("SeparableResample", "GridResample")]
+        computed = [n for n in zooms if not isinstance(n.inputs[1], gs.Constant)]
+        elsewhere = computed or any(node.op == "SeparableZoom" for node in graph.nodes)
+        for node in filter(is_zoom, zooms):
+            fixed = node not in computed
+            node.outputs[0].name = "saliency_input" if fixed and elsewhere else "zoom"
         return graph
 
     return Pass("name-zoom", "the warp of the image has a name of its own", apply)

@@ -155,6 +155,8 @@ def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str
             kept[name] = "a deformable convolution has no INT8 kernel"
         elif node.name in parts.positions:
             kept[name] = "it says where a deformable convolution samples"
+        elif node.name in parts.warps:
+            kept[name] = "it says where a warp samples"
         elif node.name in parts.predictions:
             kept[name] = "a prediction: scores and regressions keep their resolution"
         elif any(is_pooled_mean(made_by) for made_by in node.inputs[0].inputs):

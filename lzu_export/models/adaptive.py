@@ -1,12 +1,13 @@
-"""The zoom wrapper of adaptive warps: the previous frame's boxes say where to look.
+"""The zoom wrapper of adaptive warps: the previous frame's boxes say where to look, or the frame.
 
-boxes -> knots
+boxes or frame -> knots
 frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots -> head -> decode
 
-Inputs are the frame, `prev_boxes` (B, N, 4) float32 in pixels of the frame and `prev_valid` (B, N)
-float32, 1 or 0; every image of a batch has a warp of its own. With nothing valid the adaptive part
-of the saliency is uniform. The arrows begin with the knots, `knots_x` and `knots_y`, or `knots` of
-a non-separable warp, whose parts are those of `lzu_export.models.grid_warp`.
+Inputs are the frame and, for boxes, `prev_boxes` (B, N, 4) float32 in pixels of the frame and
+`prev_valid` (B, N) float32, 1 or 0; every image of a batch has a warp of its own. With nothing
+valid the adaptive part of the saliency is uniform. The arrows begin with those of the warp, among
+them the knots, `knots_x` and `knots_y`, or `knots` of a non-separable warp, whose parts are those
+of `lzu_export.models.grid_warp`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
-from lzu_export.models.grid_warp import BoxGridWarp, GridUnzoom, GridZoom
+from lzu_export.models.grid_warp import BOX_INPUTS, BoxGridWarp, GridUnzoom, GridZoom
+from lzu_export.models.saliency_network import FrameWarp
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
 from lzu_export.warp.geometry import Level
+from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.saliency import MIN_BOX_SIDE, Array, marginals
-
-BOX_INPUTS = ("prev_boxes", "prev_valid")
-KNOTS = ("knots_x", "knots_y")
 
 
 class BoxWarp(nn.Module):
@@ -36,10 +36,14 @@ class BoxWarp(nn.Module):
     `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry learned ones.
     """
 
-    names: ClassVar[tuple[str, ...]] = KNOTS
     fixed_x: Tensor
     fixed_y: Tensor
     corner: Tensor
+    inputs: ClassVar[tuple[str, ...]] = BOX_INPUTS
+    """Inputs of the model besides the frame."""
+    arrows: ClassVar[tuple[str, ...]] = AXIS_KNOTS
+    """Names of what `forward` returns."""
+    knot_names: ClassVar[tuple[str, ...]] = AXIS_KNOTS
 
     def __init__(
         self,
@@ -210,25 +214,25 @@ class Unwarp(nn.Module):
 
 @dataclass(frozen=True)
 class AdaptiveArrowNames(ArrowNames):
-    """Names of the values between the stages; the knots come first."""
+    """Names of the values between the stages; the warp's come first."""
 
-    knots: tuple[str, ...] = KNOTS
+    warp: tuple[str, ...] = AXIS_KNOTS
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every arrow but the final outputs."""
-        return (*self.knots, *super().all)
+        return (*self.warp, *super().all)
 
 
 class AdaptiveZoomedModel(ZoomedModel):
-    """A level model between the zoom and the unzoom of the previous frame's boxes."""
+    """A level model between the zoom and the unzoom of a warp that changes with each frame."""
 
     def __init__(
         self,
         model: nn.Module,
         decode: Callable[..., Sequence[Tensor]],
         *,
-        warp: BoxWarp | BoxGridWarp,
+        warp: BoxWarp | BoxGridWarp | FrameWarp,
         to_canvas: AdaptiveToCanvas,
         padding: tuple[int, int],
         unzoom: AdaptiveUnzoom | GridUnzoom | None,
@@ -243,8 +247,9 @@ class AdaptiveZoomedModel(ZoomedModel):
 
         Args:
             model: backbone, neck and head.
-            decode: raw outputs, and inputs of the model besides image and boxes, to its outputs.
-            warp: boxes to knots.
+            decode: raw outputs, and inputs of the model besides the image and the warp's, to its
+                outputs.
+            warp: boxes, or the frame, to knots.
             to_canvas: frame and knots to the normalised canvas.
             padding: rows and columns of zeros at the bottom and right of the canvas.
             unzoom: of all levels; None where the boxes are mapped back instead.
@@ -268,29 +273,35 @@ class AdaptiveZoomedModel(ZoomedModel):
             margins=margins,
         )
         self.warp, self.adaptive_unzoom, self.unwarp = warp, unzoom, unwarp
-        self.names = AdaptiveArrowNames(
-            levels, groups, True, unzoom is not None, decoded, warp.names
-        )
+        unzooms = unzoom is not None
+        self.names = AdaptiveArrowNames(levels, groups, True, unzooms, decoded, warp.arrows)
+
+    @property
+    def engine_outputs(self) -> tuple[str, ...]:
+        """The outputs that engines have: with the knots, where nothing else could tell them."""
+        return self.outputs if self.warp.inputs else (*self.outputs, *self.warp.knot_names)
 
     def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
-        """As `ZoomedModel.margins`; of the other inputs, boxes are no matter of the decode."""
-        return super().margins(values, *others[len(BOX_INPUTS) :])
+        """As `ZoomedModel.margins`; of the other inputs, the warp's are no matter of the decode."""
+        return super().margins(values, *others[len(self.warp.inputs) :])
 
     def forward(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Every arrow and output of one batch, in the order of `output_names`.
 
         Args:
             x: frames (B, H, W, 3) uint8.
-            others: `prev_boxes`, `prev_valid`, then what the decode takes.
+            others: the warp's inputs, then what the decode takes.
         """
         model: Any = self.model
         to_canvas: Any = self.to_canvas
-        boxes, valid, *rest = others
-        knots = self.warp(boxes, valid)
+        count = len(self.warp.inputs)
+        looked = self.warp(*(others[:count] or (x,)))  # at the boxes, or at the frame itself
+        rest = others[count:]
+        knots = looked[-len(self.warp.knot_names) :]
         zoomed = to_canvas(x, *knots)
         padded = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
         levels = list(model.extract(padded))
-        values = [*knots, zoomed, *levels]
+        values = [*looked, zoomed, *levels]
         if self.adaptive_unzoom is not None:
             levels = list(self.adaptive_unzoom(levels, *knots))
             values += levels

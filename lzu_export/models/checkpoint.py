@@ -83,7 +83,9 @@ def _texts(meta: Any) -> dict[str, str]:
     return {str(key): value for key, value in meta.items() if isinstance(value, str)}
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
+def load_into(
+    model: nn.Module, state: Mapping[str, Tensor], *, name: str, fields: str = "model"
+) -> None:
     """Copy weights into the model; every tensor must be there, and of the right shape.
 
     Only `num_batches_tracked` may be absent: no inference uses it. A state with nothing but
@@ -93,6 +95,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> No
         model: receives the weights.
         state: tensors by name, from `load_state`.
         name: what errors call the state, such as the file's name.
+        fields: the recipe's section that tells the model's architecture.
 
     Raises:
         LzuError: one sentence that lists what is missing, unexpected or of another shape.
@@ -121,8 +124,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, name: str) -> No
         if names
     ]
     raise LzuError(
-        f"checkpoint {name} does not fit the model, with tensors {', '.join(problems)}; set the "
-        "recipe's model fields (such as depth and channels) to those it was trained with"
+        f"checkpoint {name} does not fit the {fields}, with tensors {', '.join(problems)}; set the "
+        f"recipe's {fields} fields (such as depth and channels) to those it was trained with"
     )
 
 

@@ -170,6 +170,40 @@ class Fcos3dConfig(BaseModel):
         return self
 
 
+class SaliencyNetworkConfig(BaseModel):
+    """Architecture of a network that says of each frame where to look.
+
+    The defaults are those of "Learning to Zoom" (Recasens et al. 2018): a ResNet-18 up to its third
+    stage on 224 x 224 pixels. Its released code averages down to that (`average`) and, by the rules
+    of the PyTorch of its time, resizes without aligning corners.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: Literal[18, 34, 50, 101] = 18
+    base_channels: PositiveInt = 64
+    style: Literal["pytorch", "caffe"] = "pytorch"
+    stages: int = Field(default=3, ge=1, le=4)
+    """Stages of the ResNet in front of the convolution to one channel."""
+    input: tuple[PositiveInt, PositiveInt] = (224, 224)
+    """(height, width) in pixels that the frame is brought to."""
+    downsampling: Literal["bilinear", "average"] = "bilinear"
+    """How: as PyTorch's `interpolate` without antialiasing, or as AdaptiveAvgPool2d."""
+    align_corners: bool = False
+    """Of bilinear downsampling, and of the bilinear resize to the lattice."""
+
+    @model_validator(mode="after")
+    def _check_cells(self) -> "SaliencyNetworkConfig":
+        stride = FIRST_STRIDE << (self.stages - 1)
+        if max(self.input) <= stride:
+            raise ValueError(
+                f"input {self.input[0]}x{self.input[1]} becomes a map of one cell behind "
+                f"{self.stages} stages, of stride {stride}, which sees every place alike; raise it "
+                "or lower stages"
+            )
+        return self
+
+
 def pyramid_strides(start_level: int, num_outs: int) -> tuple[int, ...]:
     """Strides (pixels per cell) of the neck's outputs, finest first."""
     return tuple(FIRST_STRIDE << level for level in range(start_level, start_level + num_outs))

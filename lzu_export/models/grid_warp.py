@@ -20,12 +20,12 @@ import lzu_export.ops.invert_warp  # noqa: F401  registers torch.ops.lzu
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
-from lzu_export.warp.grids import GridTable
+from lzu_export.warp.grids import PLANE_KNOTS, GridTable
 from lzu_export.warp.knots import attraction_matrices
 from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, MIN_BOX_SIDE, Array
 
-KNOTS = ("knots",)
-"""Names of what a non-separable warp is handed on as: (B, h, w, 2) in [-1, 1], order x, y."""
+BOX_INPUTS = ("prev_boxes", "prev_valid")
+"""Inputs of a warp by boxes: (B, N, 4) in pixels of the frame, (B, N) of 0 or 1."""
 NOWHERE = -1000.0
 """Position in [-1, 1] units of what lies beyond the outermost knots: far off every level."""
 
@@ -129,6 +129,9 @@ class SaliencyKnots(nn.Module):
     product, so the plane is summed along x, then along y.
     """
 
+    names: ClassVar[tuple[str, ...]] = PLANE_KNOTS
+    even: Tensor
+
     def __init__(self, lattice: tuple[int, int], fwhm: float) -> None:
         """Keep the sums' matrices.
 
@@ -145,16 +148,15 @@ class SaliencyKnots(nn.Module):
         even = np.stack(np.meshgrid(x, y), axis=-1)
         self.register_buffer("even", _float32(even), persistent=False)
 
-    def forward(self, saliency: Tensor) -> Tensor:
-        """Positive saliencies, of any sum, to positions in [-1, 1], order x, y."""
+    def forward(self, saliency: Tensor) -> tuple[Tensor]:
+        """Positive saliencies, of any sum, to positions in [-1, 1], order x, y, in a tuple."""
         # Only ratios count; this keeps tiny saliencies off underflow.
         plane = saliency / saliency.amax(dim=(1, 2), keepdim=True)
         weighted, moved = (self._along_x(plane, name) for name in ("weight", "moment"))
         total = self._along_y(weighted, "weight")
         shift_x = self._along_y(moved, "weight") / total
         shift_y = self._along_y(weighted, "moment") / total
-        even: Tensor = self.even
-        return (even + torch.stack([shift_x, shift_y], dim=-1)).clamp(-1.0, 1.0)
+        return ((self.even + torch.stack([shift_x, shift_y], dim=-1)).clamp(-1.0, 1.0),)
 
     def _along_x(self, plane: Tensor, name: str) -> Tensor:
         matrix: Tensor = getattr(self, f"{name}_x")
@@ -168,7 +170,11 @@ class SaliencyKnots(nn.Module):
 class BoxGridWarp(nn.Module):
     """The previous frame's boxes to the knots of each image's non-separable warp."""
 
-    names: ClassVar[tuple[str, ...]] = KNOTS
+    inputs: ClassVar[tuple[str, ...]] = BOX_INPUTS
+    """Inputs of the model besides the frame."""
+    arrows: ClassVar[tuple[str, ...]] = PLANE_KNOTS
+    """Names of what `forward` returns."""
+    knot_names: ClassVar[tuple[str, ...]] = PLANE_KNOTS
 
     def __init__(self, saliency: BoxSaliency, knots: SaliencyKnots) -> None:
         """One after the other."""
@@ -177,7 +183,8 @@ class BoxGridWarp(nn.Module):
 
     def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor]:
         """Boxes (B, N, 4) and flags (B, N) to knots (B, h, w, 2), alone in a tuple."""
-        return (self.knots(self.saliency(boxes, valid)),)
+        knots: tuple[Tensor] = self.knots(self.saliency(boxes, valid))
+        return knots
 
 
 class GridZoom(nn.Module):
@@ -187,6 +194,11 @@ class GridZoom(nn.Module):
     pixel stood is a constant, whole and fraction apart. So positions keep their digits in wide
     images.
     """
+
+    even: Tensor
+    extent: Tensor
+    whole: Tensor
+    fraction: Tensor
 
     def __init__(
         self, lattice: tuple[int, int], picture: tuple[int, int], canvas: tuple[int, int]
@@ -219,9 +231,7 @@ class GridZoom(nn.Module):
 
     def forward(self, image: Tensor, knots: Tensor) -> Tensor:
         """(B, C, picture) and knots (B, h, w, 2) to (B, C, canvas)."""
-        extent: Tensor = self.extent
-        even: Tensor = self.even
-        moves = (knots - even) * extent
+        moves = (knots - self.even) * self.extent
         moves = self._between(self._between(moves, 1, "y"), 2, "x")
         steps = moves.floor()
         rest = (moves - steps) + self.fraction

@@ -23,7 +23,7 @@ class TorchSession:
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """The outputs only; see `engines.base.Session`."""
         values = self._values(inputs)
-        return {name: values[name].numpy() for name in self.model.outputs}
+        return {name: values[name].numpy() for name in self.model.engine_outputs}
 
     def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Every arrow and output by name, in the order of the chain, then margins of choices."""

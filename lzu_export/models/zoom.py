@@ -91,7 +91,7 @@ class SourceToCanvas(nn.Module):
 
     def __init__(
         self,
-        zoom: Resample | GridResample,
+        zoom: nn.Module,
         mean: Sequence[float],
         std: Sequence[float],
         order: str,
@@ -193,6 +193,11 @@ class ZoomedModel(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         """All arrows, then the outputs: the order in which `forward` returns them."""
         return (*self.names.all, *self.outputs)
+
+    @property
+    def engine_outputs(self) -> tuple[str, ...]:
+        """The outputs that engines have."""
+        return self.outputs
 
     def margins(
         self, values: Mapping[str, torch.Tensor], *others: torch.Tensor

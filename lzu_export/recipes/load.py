@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -182,6 +182,8 @@ def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         model = field.annotation if field is not None else None
+        # An optional section is a union with None.
+        model = next((each for each in get_args(model) if each is not type(None)), model)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return sorted(of_task.model_fields)
     return sorted(model.model_fields)

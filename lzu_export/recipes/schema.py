@@ -7,7 +7,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lzu_export.limits import MAX_TOPK
-from lzu_export.models.config import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
+from lzu_export.models.config import (
+    Fcos3dConfig,
+    PSPNetConfig,
+    RetinaNetConfig,
+    SaliencyNetworkConfig,
+)
 from lzu_export.warp.geometry import (
     Edge,
     Geometry,
@@ -21,8 +26,8 @@ Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """(height, width)."""
 
 Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
-"""`adaptive` zooms and unzooms by the boxes of the frame before; `fovea` only zooms so, and maps
-the boxes that it finds back."""
+"""`adaptive` zooms and unzooms by the boxes of the frame before, or by what a saliency network sees
+in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Method = Literal["max", "entropy", "percentile", "mse"]
@@ -46,8 +51,15 @@ class Normalisation(Section):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
 
 
+class SaliencyNetworkSettings(SaliencyNetworkConfig):
+    """A network in front of the warp, whose weights are the checkpoint's `warp.network.*`."""
+
+    normalisation: Normalisation | None = None
+    """Of its input; the recipe's by default."""
+
+
 class WarpSettings(Section):
-    """Where the fixed warp comes from and how its geometry is read."""
+    """Where the warp comes from and how its geometry is read."""
 
     saliency: Path | None = None
     """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
@@ -56,6 +68,12 @@ class WarpSettings(Section):
     logits: str | None = Field(None, min_length=1)
     """Name of a tensor in the checkpoint, such as `warp.logits`, whose softmax over all cells is
     the saliency, in place of a file."""
+    network: SaliencyNetworkSettings | None = None
+    """Of adaptive warps: each frame is zoomed by what this network sees in it, instead of by the
+    boxes of the frame before."""
+    mix: float = Field(1.0, ge=0, le=1)
+    """Of adaptive warps: share of the boxes' or the network's saliency; the fixed saliency has the
+    rest."""
     lattice: Size = (31, 51)
     fwhm: float = Field(10.0, gt=0)
     anti_crop: bool = True
@@ -84,8 +102,6 @@ class BoxWarpSettings(WarpSettings):
     bandwidth: float = Field(64.0, gt=0)
     boxes: int = Field(100, gt=0)
     """Of adaptive warps: most boxes of the previous frame that an engine takes."""
-    mix: float = Field(1.0, ge=0, le=1)
-    """Of adaptive warps: share of the boxes' saliency; the fixed saliency has the rest."""
     min_side: float = Field(1.0, gt=0)
     """Of adaptive warps: sides of smaller boxes count as this many pixels."""
     feedback: Feedback = Feedback()
@@ -262,10 +278,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        if self.adapts and self.task != "det":
-            raise ValueError(
-                f"variant {self.variant} is of task det, not {self.task}; choose fixed or uniform"
-            )
+        self._check_adaptive()
         if len(self.classes) != self.model.num_classes:
             raise ValueError(
                 f"classes lists {len(self.classes)} names but model.num_classes is "
@@ -341,6 +354,44 @@ class Recipe(Section):
                     "warp is not; choose auto, gridsample or gather"
                 )
 
+    def _check_adaptive(self) -> None:
+        if self.warp.network is not None and self.variant == "fixed":
+            raise ValueError(
+                "warp.network looks at every frame, which variant fixed does not; choose adaptive, "
+                "or remove warp.network"
+            )
+        if not self.adapts:
+            return
+        if self.variant == "fovea" and self.task != "det":
+            raise ValueError(
+                f"variant fovea maps boxes back, so it is of task det, not {self.task}; choose "
+                "adaptive with warp.network, fixed or uniform"
+            )
+        if self.follows_boxes and self.task != "det":
+            raise ValueError(
+                f"variant {self.variant} by boxes is of task det, not {self.task}; set "
+                "warp.network, or choose fixed or uniform"
+            )
+        for key, value, wanted in (
+            ("input", self.input, "source"),
+            ("sampler", self.sampler, "bilinear"),
+            ("warp.geometry", self.warp.geometry, "consistent"),
+            ("warp.anti_crop", self.warp.anti_crop, True),
+            ("source_multiple", self.source_multiple, 1),
+            ("reduce", self.reduce, 1),
+        ):
+            if value != wanted:
+                raise ValueError(
+                    f"variant {self.variant} computes its warp in the graph, which needs "
+                    f"{key} {wanted}, not {value}; change it"
+                )
+        if self.warp.mix < 1 and self.warp.saliency is None and self.warp.logits is None:
+            mixed = "boxes" if self.follows_boxes else "what the network sees"
+            raise ValueError(
+                f"warp.mix {self.warp.mix:g} mixes {mixed} with a fixed saliency; set "
+                "warp.saliency or warp.logits, or warp.mix to 1"
+            )
+
     def _check_sizes(self) -> None:
         if self.view[0] > self.source[0] or self.view[1] > self.source[1]:
             raise ValueError(
@@ -371,8 +422,13 @@ class Recipe(Section):
 
     @property
     def adapts(self) -> bool:
-        """Whether the boxes of the frame before make the warp."""
+        """Whether the warp changes with each frame."""
         return self.variant in ("adaptive", "fovea")
+
+    @property
+    def follows_boxes(self) -> bool:
+        """Whether the boxes of the frame before make the warp."""
+        return self.adapts and self.warp.network is None
 
     @property
     def view(self) -> Size:
@@ -448,29 +504,6 @@ class Recipe(Section):
 
 class DetRecipe(Recipe):
     """2-D detection: RetinaNet."""
-
-    @model_validator(mode="after")
-    def _adapts(self) -> "DetRecipe":
-        if self.adapts:
-            for key, value, wanted in (
-                ("input", self.input, "source"),
-                ("sampler", self.sampler, "bilinear"),
-                ("warp.geometry", self.warp.geometry, "consistent"),
-                ("warp.anti_crop", self.warp.anti_crop, True),
-                ("source_multiple", self.source_multiple, 1),
-                ("reduce", self.reduce, 1),
-            ):
-                if value != wanted:
-                    raise ValueError(
-                        f"variant {self.variant} computes its warp in the graph, which needs "
-                        f"{key} {wanted}, not {value}; change it"
-                    )
-            if self.warp.mix < 1 and self.warp.saliency is None and self.warp.logits is None:
-                raise ValueError(
-                    f"warp.mix {self.warp.mix:g} mixes boxes with a fixed saliency; set "
-                    "warp.saliency or warp.logits, or warp.mix to 1"
-                )
-        return self
 
     task: Literal["det"]
     warp: BoxWarpSettings = BoxWarpSettings()

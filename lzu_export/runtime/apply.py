@@ -112,7 +112,10 @@ def _predict(
         start = time.perf_counter()
         found = predictor.run(batch)
         seconds = (time.perf_counter() - start) / len(group)
-        for (name, frame), camera, prediction in zip(group, taken, found, strict=False):
+        for i, ((name, frame), camera, prediction) in enumerate(
+            zip(group, taken, found, strict=False)
+        ):
+            predictor.shown = i
             yield name, frame, camera, prediction, seconds
 
 

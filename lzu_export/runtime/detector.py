@@ -64,7 +64,7 @@ class Detector(Predictor):
         """Use `bundle.load` to make one from a bundle."""
         super().__init__(recipe, session, warp, resize=resize)
         self._previous: PreviousBoxes | None = None
-        if recipe.adapts:
+        if recipe.follows_boxes:
             self._previous = PreviousBoxes(recipe.warp, recipe.batch)
         self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
 

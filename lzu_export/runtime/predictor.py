@@ -13,10 +13,13 @@ from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.preprocess import Frame, Sampler, ZoomedInput, check_frame, sampler
-from lzu_export.warp.grids import Sampling, stored_zoom
+from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
 
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
 """Name of the engine's image input by the recipe's `input`."""
+
+KNOTS = (*AXIS_KNOTS, *PLANE_KNOTS)
+"""Outputs, of these, of engines that zoom by what they see in the frame: float32, B of each."""
 
 
 class Shot(NamedTuple):
@@ -46,6 +49,9 @@ class Predictor(ABC):
         self.recipe, self.session = recipe, session
         self.warp, self.resize = warp, resize
         self._tables = stored_zoom(warp)
+        self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
+        self.shown = 0
+        """Number within the last batch of the frame that `tables` and `sampler` are of."""
         self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
         if recipe.input == "zoomed":
             self._zoom = ZoomedInput(recipe, self._tables)
@@ -71,6 +77,7 @@ class Predictor(ABC):
 
     def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
         """The predictions of the engine's outputs for these shots."""
+        self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
             self.finish({name: value[i] for name, value in outputs.items()}, shot.frame.shape[:2])
             for i, shot in enumerate(shots)
@@ -114,11 +121,16 @@ class Predictor(ABC):
     @property
     def tables(self) -> Sampling:
         """The zoom's tables of the last frame."""
-        return self._tables
+        if not self._knots:
+            return self._tables
+        knots = {name: values[self.shown] for name, values in self._knots.items()}
+        return zoom_at(knots, self.recipe.view, self.recipe.canvas)
 
     @property
     def sampler(self) -> Sampler:
         """The zoom of the last frame, for pictures of it."""
+        if self._knots:
+            return sampler(self.tables, self.recipe.picture)
         return self._fixed_sampler
 
     @cached_property

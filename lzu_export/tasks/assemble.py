@@ -23,6 +23,7 @@ from lzu_export.models.grid_warp import (
     GridZoom,
     SaliencyKnots,
 )
+from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
 from lzu_export.models.zoom import SourceToCanvas, Unzoom, ZoomedModel, resample
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
@@ -39,6 +40,8 @@ HEADS = {
 }
 """A layer by whose name, OpenMMLab's, a checkpoint of each task is known."""
 
+NETWORK = "warp.network."
+"""What names of a saliency network's tensors begin with in a checkpoint."""
 LOGITS = "warp.logits"
 """What learned logits of a saliency are called unless a recipe says otherwise."""
 
@@ -71,17 +74,25 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
     """
     path = recipe.checkpoint.get(recipe.variant)
     learned: dict[str, float] = {}
+    looking = _frame_warp(recipe, warp) if recipe.adapts and not recipe.follows_boxes else None
     if path is not None:
         state, meta = load_checkpoint(path)
         check_task(recipe, state, str(path))
         check_trained_warp(recipe, warp.saliency, meta, str(path))
         state = without_logits(recipe, state, str(path))
-        if recipe.adapts:
+        state, seen = split_network(recipe, state, str(path))
+        if recipe.follows_boxes:
             state, learned = learned_warp(state)
         load_into(parts.model, parts.prepare_state(state), name=str(path))
+        if looking is not None:
+            whole = nn.ModuleDict({"warp": looking})  # so that errors have the names of the file
+            load_into(whole, seen, name=str(path), fields="warp.network")
     else:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(parts.model, recipe.random_weights)
+        if looking is not None:
+            # Another seed: the tracer stores equal weights once, under one layer's name.
+            randomise(looking, recipe.random_weights + 1)
     height, width = recipe.network_input
     common: dict[str, Any] = {
         "padding": (height - recipe.canvas[0], width - recipe.canvas[1]),
@@ -92,7 +103,8 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         "margins": parts.margins,
     }
     if recipe.adapts:
-        return _adaptive(recipe, parts, warp, learned, common).eval()
+        looks = looking or _box_warp(recipe, warp, learned)
+        return _adaptive(recipe, parts, looks, common).eval()
     zoomed = ZoomedModel(
         parts.model,
         parts.decode,
@@ -104,12 +116,32 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
 
 
 def _adaptive(
-    recipe: Recipe, parts: Parts, warp: Warp, learned: Mapping[str, float], common: dict[str, Any]
+    recipe: Recipe, parts: Parts, warp: BoxWarp | BoxGridWarp | FrameWarp, common: dict[str, Any]
 ) -> ZoomedModel:
-    """The model whose warp the previous frame's boxes make."""
-    settings, norm = recipe.warp, recipe.normalisation
-    zooms_only = recipe.variant == "fovea"
-    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
+    """The model whose warp changes with each frame."""
+    norm, zooms_only = recipe.normalisation, recipe.variant == "fovea"
+    grid = None
+    kind: type[AdaptiveUnzoom | GridUnzoom] = AdaptiveUnzoom
+    if not recipe.separable:
+        grid, kind = GridZoom(recipe.warp.lattice, recipe.view, recipe.canvas), GridUnzoom
+    unzoom = kind(recipe.levels, recipe.canvas, upscale=recipe.unzoom_scale)
+    return AdaptiveZoomedModel(
+        parts.model,
+        parts.decode,
+        warp=warp,
+        to_canvas=AdaptiveToCanvas(
+            recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe), grid=grid
+        ),
+        unzoom=None if zooms_only else unzoom,
+        unwarp=_unwarp(recipe) if zooms_only else None,
+        **common,
+    )
+
+
+def _box_warp(recipe: Recipe, warp: Warp, learned: Mapping[str, float]) -> BoxWarp | BoxGridWarp:
+    """The warp that the previous frame's boxes make."""
+    settings = recipe.warp
+    assert isinstance(settings, BoxWarpSettings), "warps by boxes are of detection"
     shape: dict[str, Any] = {
         "amplitude": learned.get("amplitude", settings.amplitude),
         "bandwidth": learned.get("bandwidth", settings.bandwidth),
@@ -117,28 +149,29 @@ def _adaptive(
         "corner": recipe.corner,
         "min_side": settings.min_side,
     }
-    made: BoxWarp | BoxGridWarp
-    unzoom: type[AdaptiveUnzoom | GridUnzoom]
-    if settings.separable:
-        made = BoxWarp(warp.saliency, recipe.view, fwhm=settings.fwhm, **shape)
-        grid, unzoom = None, AdaptiveUnzoom
-    else:
-        made = BoxGridWarp(
-            BoxSaliency(warp.saliency, recipe.view, **shape),
-            SaliencyKnots(settings.lattice, settings.fwhm),
-        )
-        grid, unzoom = GridZoom(settings.lattice, recipe.view, recipe.canvas), GridUnzoom
-    return AdaptiveZoomedModel(
-        parts.model,
-        parts.decode,
-        warp=made,
-        to_canvas=AdaptiveToCanvas(
-            recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe), grid=grid
-        ),
-        unzoom=None if zooms_only else unzoom(recipe.levels, recipe.canvas),
-        unwarp=_unwarp(recipe) if zooms_only else None,
-        **common,
+    if recipe.separable:
+        return BoxWarp(warp.saliency, recipe.view, fwhm=settings.fwhm, **shape)
+    saliency = BoxSaliency(warp.saliency, recipe.view, **shape)
+    return BoxGridWarp(saliency, SaliencyKnots(settings.lattice, settings.fwhm))
+
+
+def _frame_warp(recipe: Recipe, warp: Warp) -> FrameWarp:
+    """The warp that a network makes of each frame, with random weights."""
+    settings = recipe.warp
+    assert settings.network is not None, "asked by the caller"
+    norm = settings.network.normalisation or recipe.normalisation
+    network = SaliencyNetwork(
+        settings.network,
+        settings.lattice,
+        recipe.view,
+        norm.mean,
+        norm.std,
+        norm.order,
+        cut=cut(recipe),
     )
+    kind = SeparableKnots if recipe.separable else SaliencyKnots
+    knots = kind(settings.lattice, settings.fwhm)
+    return FrameWarp(network, knots, warp.saliency, settings.mix)
 
 
 def _unwarp(recipe: Recipe) -> Unwarp:
@@ -175,6 +208,30 @@ def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]
             f"{LOGITS} (and warp.saliency to null), with a variant that is not uniform"
         )
     return {key: value for key, value in state.items() if key != named}
+
+
+def split_network(
+    recipe: Recipe, state: State, name: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A checkpoint's weights without those of its saliency network, and those.
+
+    Raises:
+        LzuError: the recipe has such a network and the checkpoint none, or the other way round.
+    """
+    asked = recipe.adapts and recipe.warp.network is not None
+    seen = {key: value for key, value in state.items() if key.startswith(NETWORK)}
+    if asked and not seen:
+        raise LzuError(
+            f"checkpoint {name} has no tensor {NETWORK}*, the saliency network that warp.network "
+            "asks for; give one that was trained with it, or remove warp.network"
+        )
+    if seen and not asked:
+        raise LzuError(
+            f"checkpoint {name} carries a saliency network, {NETWORK}*, which variant "
+            f"{recipe.variant} of this recipe does not use; choose adaptive and set warp.network "
+            "to its architecture"
+        )
+    return {key: value for key, value in state.items() if not key.startswith(NETWORK)}, seen
 
 
 def check_task(recipe: Recipe, state: State, name: str) -> None:

@@ -70,7 +70,7 @@ def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
     assert isinstance(session, TorchSession), "references are PyTorch's"
     inputs = predictor.prepare(shots)
     values = session.all_values(inputs)
-    predictor.conclude({name: values[name] for name in session.model.outputs}, shots)
+    predictor.conclude({name: values[name] for name in session.model.engine_outputs}, shots)
     kept = (*session.model.outputs, MARGINS)
     outputs = {name: values[name] for name in kept if name in values}
     arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
@@ -109,8 +109,8 @@ def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]
     else:
         shape = (recipe.batch, 3, *recipe.network_input)
         image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
-    if recipe.adapts:
-        assert isinstance(recipe.warp, BoxWarpSettings), "adaptive warps are of detection"
+    if recipe.follows_boxes:
+        assert isinstance(recipe.warp, BoxWarpSettings), "warps by boxes are of detection"
         count = (recipe.batch, recipe.warp.boxes)
         shapes = ((*count, 4), count)
         boxes = (TensorSpec(n, "float32", s) for n, s in zip(BOX_INPUTS, shapes, strict=True))

@@ -132,9 +132,8 @@ def _grid_warp(recipe: Recipe, saliency: Array) -> Warp:
 
 
 def _adaptive_warp(recipe: Recipe) -> Warp:
-    """What an adaptive warp is without boxes, and the fixed saliency that they are mixed with."""
+    """What an adaptive warp is without boxes, and the fixed saliency that is mixed in."""
     settings = recipe.warp
-    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
     fixed = settings.mix < 1
     saliency = read_saliency(recipe) if fixed else uniform_saliency(settings.lattice)
     uniform = uniform_saliency(settings.lattice)
@@ -215,8 +214,9 @@ def warp_source(recipe: Recipe) -> str:
         fixed = f"saliency {settings.saliency.name}"
     if not recipe.adapts:
         return "nothing: every place alike" if recipe.variant == "uniform" else fixed
-    assert isinstance(settings, BoxWarpSettings), "adaptive warps are of detection"
     looks = "boxes of the frame before"
+    if settings.network is not None:
+        looks = f"saliency network, ResNet-{settings.network.depth}, on each frame"
     return looks if settings.mix == 1 else f"{looks} (share {settings.mix:g}) and {fixed}"
 
 

@@ -18,8 +18,12 @@ from lzu_export.warp.forward import nonseparable_forward_grid
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.saliency import Array
-from lzu_export.warp.tables import Table, TablePair, zoom_coverage
+from lzu_export.warp.tables import Table, TablePair, zoom_coverage, zoom_tables
 
+AXIS_KNOTS = ("knots_x", "knots_y")
+"""Names of a separable warp's knots: (w,) of the columns and (h,) of the rows, in [-1, 1]."""
+PLANE_KNOTS = ("knots",)
+"""Names of a non-separable warp's knots: (h, w, 2) in [-1, 1], order x, y."""
 OUTSIDE = -1000.0
 """Cell, on both axes, where what has no place in the zoomed image samples: it reads zeros."""
 
@@ -68,6 +72,22 @@ def zoom_grid(knots: ArrayLike, source: tuple[int, int], canvas: tuple[int, int]
     """
     grid = nonseparable_forward_grid(knots, canvas)
     return grid_table((grid + 1) / 2 * (np.array(source[::-1]) - 1), source)
+
+
+def zoom_at(
+    knots: Mapping[str, ArrayLike], source: tuple[int, int], canvas: tuple[int, int]
+) -> Sampling:
+    """The zoom of a warp of either kind, from its knots by the names above.
+
+    Args:
+        knots: one image's.
+        source: (height, width) of what is sampled.
+        canvas: (height, width) of the result.
+    """
+    if PLANE_KNOTS[0] in knots:
+        return zoom_grid(knots[PLANE_KNOTS[0]], source, canvas)
+    knots_x, knots_y = (knots[name] for name in AXIS_KNOTS)
+    return zoom_tables(knots_x, knots_y, source, canvas)
 
 
 def unzoom_grid(

@@ -37,6 +37,18 @@ def refusal(folder: Path, **changes: Any) -> str:
         ({"scale": 0.1}, "makes a 9x16 canvas, less than half a cell of the stride-32 level"),
         ({"scale": 0.001}, "scale 0.001 makes the canvas 0x0; raise the scale"),
         ({"warp": {"unfilled": ["top"]}}, "warp.unfilled belongs to the geometry published"),
+        ({"warp": {"network": {"deptth": 18}}}, "key warp.network.deptth; did you mean depth?"),
+        ({"warp": {"network": {}}}, "looks at every frame, which variant fixed does not; choose"),
+        ({"variant": "fovea", "task": "seg"}, "fovea maps boxes back, so it is of task det, not"),
+        ({"variant": "adaptive", "task": "det3d"}, "set warp.network, or choose fixed or uniform"),
+        (
+            {"variant": "adaptive", "warp": {"network": {"input": [16, 16]}}},
+            "input 16x16 becomes a map of one cell behind 3 stages, of stride 16",
+        ),
+        (
+            {"variant": "adaptive", "warp": {"network": {}, "saliency": None, "mix": 0.5}},
+            "mixes what the network sees with a fixed saliency; set warp.saliency or warp.logits",
+        ),
         (
             {"targets": ["onnxruntime"] * 2},
             "targets lists onnxruntime, onnxruntime; give each once",

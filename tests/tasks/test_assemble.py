@@ -15,7 +15,7 @@ from lzu_export.tasks.assemble import randomise, to_canvas
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.tables import table_pixels
-from samples import relative, tiny_recipe
+from samples import TINY_NETWORK, relative, tiny_recipe
 
 CASES: dict[str, dict[str, Any]] = {
     "crop": {"crop": [64, 96]},
@@ -185,3 +185,56 @@ def test_logits_are_the_warp_s_and_no_weights(task: str, tmp_path: Path) -> None
     assert "warp.logits" not in assemble(recipe, warp, from_source=True).state_dict()
     expected = torch.softmax(logits.flatten(), 0).reshape(7, 11)
     np.testing.assert_allclose(warp.saliency, expected, atol=1e-6)
+
+
+ADAPTIVE: dict[str, Any] = {
+    "variant": "adaptive",
+    "warp": {"network": TINY_NETWORK},
+    "sampler": "bilinear",
+}
+
+
+def with_network(folder: Path, task: str) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A checkpoint with a saliency network, and its weights."""
+    recipe = tiny_recipe(folder, task, **ADAPTIVE, random_weights=5)
+    state = assemble(recipe, make_warp(recipe), from_source=True).state_dict()
+    state = {name.removeprefix("model."): value for name, value in state.items()}
+    path = folder / "seeing.pth"
+    save_checkpoint(path, state, half=False)
+    return path, state
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_saliency_network_s_weights_are_the_checkpoint_s(task: str, tmp_path: Path) -> None:
+    path, state = with_network(tmp_path, task)
+    assert "warp.network.backbone.layer3.1.conv2.weight" in state
+    assert "warp.network.head.bias" in state
+    recipe = tiny_recipe(tmp_path, task, **ADAPTIVE, checkpoint={"adaptive": str(path)})
+    loaded = assemble(recipe, make_warp(recipe), from_source=True).state_dict()
+    for name, value in state.items():
+        own = name if name.startswith("warp.") else f"model.{name}"
+        assert torch.equal(loaded[own], value), name
+
+
+def test_a_saliency_network_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path, state = with_network(tmp_path, "det")
+
+    def message(saved: dict[str, torch.Tensor], **changes: Any) -> str:
+        save_checkpoint(path, saved, half=False)
+        given = {**ADAPTIVE, "checkpoint": {"adaptive": str(path), "fixed": str(path)}, **changes}
+        recipe = tiny_recipe(tmp_path, **given)
+        with pytest.raises(LzuError) as caught:
+            assemble(recipe, make_warp(recipe), from_source=True)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    without = {name: v for name, v in state.items() if not name.startswith("warp.network.")}
+    assert "seeing.pth has no tensor warp.network.*, the saliency" in message(without)
+    missing = {name: v for name, v in state.items() if name != "warp.network.head.bias"}
+    words = "does not fit the warp.network, with tensors 1 missing (warp.network.head.bias); set"
+    assert words in message(missing)
+    wrong = {**state, "warp.network.head.bias": torch.zeros(2)}
+    assert "(warp.network.head.bias (2,) instead of (1,))" in message(wrong)
+    words = "carries a saliency network, warp.network.*, which variant"
+    assert f"{words} fixed of" in message(state, variant="fixed", warp={})
+    assert f"{words} adaptive of" in message(state, warp={"network": None})

@@ -1,0 +1,217 @@
+"""A warp that looks at the frame itself: a small network says where the saliency is.
+
+frame -> downsample -> normalise -> ResNet -> one channel -> resize to the lattice -> softmax
+saliency, mixed with a fixed one -> knots
+
+After "Learning to Zoom" (Recasens et al. 2018), with the separable, anti-cropping knots of LZU.
+From the one channel on all is float32 sums of products with constants, never matrix products, which
+TensorRT may compute in TF32.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lzu_export.models.config import SaliencyNetworkConfig
+from lzu_export.models.grid_warp import SaliencyKnots
+from lzu_export.models.matrices import apply_matrices, hat_matrix, pool_matrix, resize_matrix
+from lzu_export.models.resnet import ResNet
+from lzu_export.models.shapes import static_shape
+from lzu_export.models.zoom import Resample, SourceToCanvas
+from lzu_export.warp.forward import pixel_centres
+from lzu_export.warp.grids import AXIS_KNOTS
+from lzu_export.warp.knots import attraction_matrices
+from lzu_export.warp.saliency import Array
+from lzu_export.warp.tables import Table, resample_table
+
+LEAST = 1e-12
+"""Saliency of a column or row counts as at least this: where softmax underflows over a whole
+Gaussian there would be no centre of mass. The mean of a column is some 1e-2."""
+
+
+class SaliencyNetwork(nn.Module):
+    """Frames to saliencies: the first stages of a ResNet, one channel, a softmax over all cells."""
+
+    def __init__(
+        self,
+        config: SaliencyNetworkConfig,
+        lattice: tuple[int, int],
+        picture: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        order: str,
+        *,
+        cut: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> None:
+        """Build with the ResNet's random weights.
+
+        Args:
+            config: its architecture.
+            lattice: (h, w) of the warp.
+            picture: (height, width) in pixels of what the canvas shows.
+            mean: per channel, in the network's order.
+            std: per channel, in the network's order.
+            order: the network's, `bgr` or `rgb`; frames are BGR.
+            cut: rows and columns of the frame that are the picture.
+        """
+        super().__init__()
+        corners = config.align_corners
+        self.to_input = SourceToCanvas(
+            _downsampler(picture, config),
+            mean,
+            std,
+            order,
+            cut=cut,
+        )
+        self.backbone = ResNet(
+            config.depth,
+            base_channels=config.base_channels,
+            style=config.style,
+            out_indices=(config.stages - 1,),
+        )
+        for stage in range(config.stages, 4):
+            delattr(self.backbone, f"layer{stage + 1}")
+        self.head = nn.Conv2d(self.backbone.out_channels[0], 1, 1)
+        self.lattice, self.corners = lattice, corners
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR to (B, h, w) float32, positive and summing to 1."""
+        (features,) = self.backbone(self.to_input(frame))
+        logits = self.head(features)[:, 0]
+        height, width = self.lattice
+        rows, cols = static_shape(logits)[-2:]
+        # Spelled out as sums: see the module's docstring.
+        logits = _sums(_resize_matrix(height, rows, self.corners), logits.transpose(1, 2))
+        logits = _sums(_resize_matrix(width, cols, self.corners), logits.transpose(1, 2))
+        return torch.softmax(logits.flatten(1), dim=1).reshape(-1, height, width)
+
+
+class SeparableKnots(nn.Module):
+    """Saliencies to the knots of each axis: LZU eqs. (3) and (4), with reflected borders."""
+
+    names: ClassVar[tuple[str, ...]] = AXIS_KNOTS
+
+    def __init__(self, lattice: tuple[int, int], fwhm: float) -> None:
+        """Keep the constant matrices of the sums.
+
+        Args:
+            lattice: (h, w).
+            fwhm: of the attraction, in lattice cells.
+
+        Raises:
+            LzuError: fwhm is not above 0, or the lattice has an axis of fewer than 2 points.
+        """
+        super().__init__()
+        pad = min(lattice) - 1
+        for axis, count in zip(("x", "y"), lattice[::-1], strict=True):
+            weight, moment = attraction_matrices(count, fwhm, pad=pad)
+            for name, values in (
+                ("weight", weight),
+                ("moment", moment),
+                ("places", pixel_centres(count)),
+            ):
+                constant = torch.from_numpy(values.astype(np.float32))
+                self.register_buffer(f"{name}_{axis}", constant, persistent=False)
+
+    def forward(self, saliency: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, h, w) to knots_x (B, w) and knots_y (B, h), in [-1, 1], align_corners."""
+        return self._axis("x", saliency.sum(dim=1)), self._axis("y", saliency.sum(dim=2))
+
+    def _axis(self, axis: str, marginal: Tensor) -> Tensor:
+        weight, moment, places = (
+            self.get_buffer(f"{name}_{axis}") for name in ("weight", "moment", "places")
+        )
+        along = marginal.clamp(min=LEAST)[:, None]
+        shift = (along * moment).sum(dim=2) / (along * weight).sum(dim=2)
+        return (places + shift).clamp(-1.0, 1.0)
+
+
+class FrameWarp(nn.Module):
+    """Frames to their knots, by the saliency that a network sees in each."""
+
+    fixed: Tensor
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """Inputs of the model besides the frame."""
+
+    def __init__(
+        self, network: nn.Module, knots: SeparableKnots | SaliencyKnots, fixed: Array, mix: float
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            network: frames to saliencies (B, h, w) that sum to 1.
+            knots: saliencies to the knots of `knots.names`.
+            fixed: (h, w) fixed saliency; its sum does not matter.
+            mix: share of the network's saliency, 0 to 1.
+        """
+        super().__init__()
+        self.network, self.knots, self.mix = network, knots, float(mix)
+        share = torch.from_numpy((fixed / fixed.sum() * (1 - self.mix)).astype(np.float32))
+        self.register_buffer("fixed", share, persistent=False)
+
+    @property
+    def arrows(self) -> tuple[str, ...]:
+        """Names of what `forward` returns."""
+        return ("saliency", *self.knot_names)
+
+    @property
+    def knot_names(self) -> tuple[str, ...]:
+        """Names of the knots among them."""
+        return self.knots.names
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 BGR to the mixed saliency (B, h, w) and the knots."""
+        saliency = self.network(frame)
+        if self.mix < 1:
+            saliency = saliency * self.mix + self.fixed
+        return (saliency, *self.knots(saliency))
+
+
+class _Average(nn.Module):
+    """AdaptiveAvgPool2d to a size, as two constant matrices."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B x C x H x W to B x C x size."""
+        rows, cols = (
+            pool_matrix(bins, n) for bins, n in zip(self.size, static_shape(x)[-2:], strict=True)
+        )
+        return apply_matrices(x, rows, cols)
+
+
+def _downsampler(picture: tuple[int, int], config: SaliencyNetworkConfig) -> nn.Module:
+    """From the picture (height, width) to the network's input."""
+    if config.downsampling == "average":
+        return _Average(config.input)
+    tables: list[Table] = []
+    for n_in, n_out in zip(picture, config.input, strict=True):
+        place = _places(n_out, n_in, config.align_corners).clip(0, n_in - 1)
+        tables.append(resample_table(2 * place / max(n_in - 1, 1) - 1, n_in))
+    return Resample(*tables)
+
+
+def _resize_matrix(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
+    """The (n_out, n_in) matrix of a bilinear resize."""
+    if corners:
+        return hat_matrix(_places(n_out, n_in, corners), n_in)
+    return resize_matrix(n_out, n_in)
+
+
+def _places(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
+    """Where each of `n_out` cells samples, in cells of the input, as PyTorch's `interpolate`."""
+    if corners:
+        return np.linspace(0.0, n_in - 1, n_out) if n_out > 1 else np.zeros(1)
+    return ((2 * np.arange(n_out) + 1) * n_in - n_out) / (2 * n_out)
+
+
+def _sums(matrix: NDArray[np.float64], x: Tensor) -> Tensor:
+    """(B, m, n) times the transpose of a matrix (k, n), as sums: (B, m, k)."""
+    constant = torch.tensor(matrix, dtype=x.dtype, device=x.device)
+    return (x[:, :, None] * constant).sum(dim=3)

@@ -1,0 +1,181 @@
+"""The network that says of each frame where to look, and the warp that it makes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch.nn import functional
+
+from lzu_export.graph.anatomy import anatomy, layer_name
+from lzu_export.graph.half import stay_high
+from lzu_export.graph.quantize import place
+from lzu_export.models.config import SaliencyNetworkConfig
+from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
+from lzu_export.models.trace import trace
+from lzu_export.tasks.assemble import randomise
+from lzu_export.tasks.pytorch import assemble, model_inputs, noise_frame
+from lzu_export.tasks.warps import Warp, make_warp
+from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.saliency import uniform_saliency
+from lzu_export.warp.tables import unzoom_tables, zoom_tables
+from samples import TINY_NETWORK, relative, tiny_recipe
+
+LATTICE, PICTURE, SIZE, FWHM = (7, 11), (60, 90), (48, 40), 4.0
+MEAN, STD = (90.0, 100.0, 110.0), (20.0, 30.0, 40.0)
+
+
+def network(**changes: Any) -> SaliencyNetwork:
+    config = SaliencyNetworkConfig.model_validate({**TINY_NETWORK, "input": SIZE, **changes})
+    cut = (slice(4, 64), slice(2, 92))
+    made = SaliencyNetwork(config, LATTICE, PICTURE, MEAN, STD, "rgb", cut=cut)
+    randomise(made, 1)
+    return made.eval()
+
+
+@pytest.mark.parametrize("downsampling", ["bilinear", "average"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("stages", [1, 3, 4])
+def test_it_is_what_pytorch_says_step_by_step(
+    downsampling: str, align_corners: bool, stages: int
+) -> None:
+    """Normalise, downsample, ResNet, one channel, resize, softmax over all cells."""
+    made = network(downsampling=downsampling, align_corners=align_corners, stages=stages)
+    frames = np.stack([noise_frame((70, 100), seed=i) for i in range(2)])
+    picture = torch.from_numpy(frames[:, 4:64, 2:92, ::-1].copy()).double().permute(0, 3, 1, 2)
+    normalised = (picture - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    resize: dict[str, Any] = {"mode": "bilinear", "align_corners": align_corners}
+    if downsampling == "average":
+        small = functional.adaptive_avg_pool2d(normalised, SIZE)
+    else:
+        small = functional.interpolate(normalised, SIZE, **resize)
+    with torch.no_grad():
+        assert relative(made.to_input(torch.from_numpy(frames)).numpy(), small.numpy()) < 1e-5
+        (features,) = made.backbone(small.float())
+        logits = functional.interpolate(made.head(features), LATTICE, **resize)
+        expected = functional.softmax(logits.flatten(1), dim=1).reshape(2, *LATTICE)
+        got = made(torch.from_numpy(frames))
+    assert features.shape[1] == 8 << (stages - 1)
+    np.testing.assert_allclose(got, expected, rtol=1e-3)
+    assert np.ptp(got.numpy()) > 1e-3
+    assert not [name for name in made.state_dict() if f"layer{stages + 1}" in name]
+
+
+saliencies = arrays.arrays(
+    np.float32, st.just((2, *LATTICE)), elements=st.floats(np.float32(1e-3), 1, width=32)
+)
+
+
+@given(saliencies)
+def test_knots_are_those_of_the_mathematics(saliency: np.ndarray) -> None:
+    saliency = saliency / saliency.sum(axis=(1, 2), keepdims=True)
+    knots = SeparableKnots(LATTICE, FWHM)(torch.from_numpy(saliency))
+    for i in range(2):
+        for got, expected in zip(knots, separable_knots(saliency[i], FWHM), strict=True):
+            assert np.abs(got[i].numpy() - expected).max() < 1e-6
+            assert (got[i, 0], got[i, -1]) == (-1, 1)
+
+
+def test_a_saliency_on_one_cell_has_finite_knots() -> None:
+    """Where softmax underflows everywhere else."""
+    logits = torch.zeros(1, 31, 51)
+    logits[0, 3, 2] = 500.0
+    saliency = torch.softmax(logits.flatten(1), dim=1).reshape(1, 31, 51)
+    assert (saliency == 0).sum() == 31 * 51 - 1
+    for knots in SeparableKnots((31, 51), 10.0)(saliency):
+        assert torch.isfinite(knots).all()
+        assert (knots.diff() >= -1e-6).all()
+        assert (knots[0, 0], knots[0, -1]) == (-1, 1)
+
+
+def test_a_fixed_saliency_is_mixed_in() -> None:
+    """Their shares add up; without a share of the network all frames are zoomed alike."""
+    fixed = np.arange(1.0, 78.0).reshape(LATTICE)
+    frames = torch.from_numpy(np.stack([noise_frame((70, 100), seed=i) for i in range(2)]))
+    seen, made = network(), SeparableKnots(LATTICE, FWHM)
+    with torch.no_grad():
+        whole, half, none = (
+            FrameWarp(seen, made, fixed, mix)(frames)[0].numpy() for mix in (1.0, 0.5, 0.0)
+        )
+    np.testing.assert_allclose(none, np.broadcast_to(fixed / fixed.sum(), none.shape), rtol=1e-5)
+    np.testing.assert_allclose(half, (whole + none) / 2, rtol=1e-5)
+    assert np.abs(whole[0] - whole[1]).max() > 1e-3
+
+
+def inputs_of(recipe: Any) -> list[torch.Tensor]:
+    """Two pictures of noise and, where it takes any, their cameras."""
+    values = []
+    for spec in model_inputs(recipe, from_source=True):
+        many = range(recipe.batch)
+        frames = spec.dtype == "uint8"
+        images = [noise_frame(recipe.source, seed=i) if frames else np.eye(4) for i in many]
+        values.append(torch.from_numpy(np.stack(images).astype(spec.dtype)))
+    return values
+
+
+@pytest.mark.parametrize("task", ["det", "seg", "det3d"])
+def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(task: str, tmp_path: Path) -> None:
+    changes = {"variant": "adaptive", "warp": {"network": TINY_NETWORK}, "batch": 2}
+    recipe = tiny_recipe(tmp_path, task, **changes)
+    model = assemble(recipe, make_warp(recipe), from_source=True)
+    assert model.output_names[:4] == ("saliency", "knots_x", "knots_y", "zoomed")
+    assert model.engine_outputs == (*model.outputs, "knots_x", "knots_y")
+    inputs = inputs_of(recipe)
+    with torch.no_grad():
+        values = dict(zip(model.output_names, model(*inputs), strict=True))
+    assert (values["knots_x"][0] - values["knots_x"][1]).abs().max() > 0.01
+    alone = tiny_recipe(tmp_path, task)
+    for i in range(2):
+        knots = [values[name][i].numpy() for name in ("knots_x", "knots_y")]
+        zoom = zoom_tables(*knots, alone.source, alone.canvas)
+        unzoom = [
+            unzoom_tables(
+                *knots,
+                level,
+                alone.canvas,
+                geometry="consistent",
+                unfilled=(),
+                scale=alone.unzoom_scale,
+            )
+            for level in alone.levels
+        ]
+        warp = Warp(uniform_saliency(alone.warp.lattice), knots[0], knots[1], zoom, unzoom)
+        fixed = assemble(alone, warp, from_source=True)
+        with torch.no_grad():
+            wanted = fixed(*(each[i : i + 1] for each in inputs))
+        for name, value in zip(fixed.output_names, wanted, strict=True):
+            if name.startswith(("zoomed", "level", "unzoomed", "cls", "bbox", "logits")):
+                assert relative(values[name][i : i + 1].numpy(), value.numpy()) < 1e-4, name
+
+
+def test_what_makes_the_warp_stays_high(tmp_path: Path) -> None:
+    """The network itself is as low as any other; its last convolution and what follows are not."""
+    changes = {"variant": "adaptive", "warp": {"network": TINY_NETWORK}}
+    recipe = tiny_recipe(tmp_path, **changes)
+    model = assemble(recipe, make_warp(recipe), from_source=True)
+    inputs = inputs_of(recipe)
+    graph = gs.import_onnx(trace(model, inputs, ["frame"], model.output_names)).toposort()
+    parts = anatomy(graph)
+    nodes = {node.name: node for node in graph.nodes}
+    assert {nodes[name].op for name in parts.warps} >= {"Conv", "Softmax", "ReduceSum", "Div"}
+    operators = {node.op: node.name for node in graph.nodes}
+    assert operators["SeparableResample"] in parts.preparation
+    assert operators["SeparableZoom"] in parts.preparation
+    assert operators["SeparableUnzoom"] not in parts.preparation | parts.decode
+    assert operators["TopK"] in parts.decode
+    kept = stay_high(graph)
+    convolutions = {layer_name(node): node.name for node in graph.nodes if node.op == "Conv"}
+    low = {name for name, node in convolutions.items() if node not in kept}
+    assert "warp.network.backbone.layer3.1.conv2" in low
+    assert "warp.network.head" not in low
+    assert kept[convolutions["warp.network.head"]] == "it says where a warp samples"
+    softmax = operators["Softmax"]
+    assert kept[softmax] == "it says where a warp samples"
+    placed = place(graph)
+    assert placed.kept["warp.network.head"] == "it says where a warp samples"
+    assert "bbox_head.retina_cls" in placed.kept
