@@ -72,7 +72,8 @@ def lower_resample(choices: Mapping[str, Kind]) -> Pass:
             if name not in choices:
                 raise LzuError(f"no lowering was chosen for the warp at {name}")
             lower_node(graph, node, choices[name])
-        graph.functions = [f for f in graph.functions if (f.domain, f.name) != ("lzu", OP)]
+        bodies = {("lzu", OP), ("lzu", lower_grid.OP)}
+        graph.functions = [f for f in graph.functions if (f.domain, f.name) not in bodies]
         drop_unused_domain(graph.cleanup(), "lzu")
         return graph.toposort()
 
