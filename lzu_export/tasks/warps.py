@@ -279,7 +279,9 @@ def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
     settings = recipe.warp
     note: dict[str, str] = {"variant": recipe.variant}
-    if recipe.adapts and isinstance(settings, BoxWarpSettings):
+    if settings.network is not None and recipe.adapts:
+        note |= {"geometry": settings.geometry, "fwhm": f"{settings.fwhm:g}"}
+    elif recipe.follows_boxes and isinstance(settings, BoxWarpSettings):
         note = box_warp_note(
             recipe.variant,
             settings.lattice,

@@ -22,7 +22,7 @@ from lzu_export.tasks.warps import (
 )
 from lzu_export.warp.saliency import boundary_saliency, box_saliency
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
-from samples import tiny_recipe
+from samples import TINY_NETWORK, tiny_recipe
 
 
 def annotations(folder: Path, **changes: Any) -> Path:
@@ -210,6 +210,17 @@ def test_logits_that_do_not_serve_are_refused(
 def test_a_saliency_and_logits_at_once_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LzuError, match=r"saliency\.npy and warp\.logits mine are both given"):
         tiny_recipe(tmp_path, warp={"logits": "mine"})
+
+
+@pytest.mark.parametrize("task", ["det", "seg"])
+def test_a_network_s_warp_is_remembered_without_boxes(task: str, tmp_path: Path) -> None:
+    changes = {"variant": "adaptive", "warp": {"network": TINY_NETWORK, "unzoom_scale": 1}}
+    if task == "det":
+        changes["warp"] = {"network": TINY_NETWORK}
+    recipe = tiny_recipe(tmp_path, task, **changes)
+    note = trained_note(recipe, make_warp(recipe).saliency)
+    assert note == {"variant": "adaptive", "geometry": "consistent", "fwhm": "4"}
+    assert warp_source(recipe) == "saliency network, ResNet-18, on each frame"
 
 
 def test_the_source_of_a_warp_is_told_in_words(tmp_path: Path) -> None:
