@@ -190,7 +190,7 @@ def verify(
     """
     from lzu_export.checks import drift_checks, failed, write_junit
     from lzu_export.runtime.manifest import read_manifest
-    from lzu_export.tables import check_table, drift_table
+    from lzu_export.tables import check_table, drift_table, stream_notes
     from lzu_export.verify import explain_drift, first_drift, verify_bundle
 
     _only_with_reference(
@@ -229,6 +229,8 @@ def verify(
         )
     else:
         Console().print(drift_table(drifts))
+        for line in stream_notes(manifest.accuracy) if manifest.accuracy else ():
+            print(line)
         if kept:
             Console().print(check_table(kept))
     for drift, name in drifted:

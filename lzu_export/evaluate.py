@@ -1,9 +1,10 @@
 """Accuracy and latency of several predictors side by side, on the same frames. No torch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import median
+from typing import Any, Protocol
 
 from lzu_export.datasets import EvaluationSet, Sample
 from lzu_export.errors import LzuError
@@ -15,10 +16,21 @@ MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
 """A latency is the median of as many runs as fit into SECONDS, within these bounds."""
 
 
+class Watch(Protocol):
+    """Sees what an evaluation sees."""
+
+    def before(self, shots: Sequence[Shot]) -> None:
+        """These shots are about to be predicted in."""
+
+    def after(self, found: Mapping[str, Sequence[Any]]) -> None:
+        """The predictions in them, by predictor."""
+
+
 def evaluate(
     predictors: Mapping[str, Predictor],
     dataset: EvaluationSet,
     advance: Callable[[int], None] = lambda frames: None,
+    watch: Watch | None = None,
 ) -> dict[str, dict[str, float]]:
     """The task's metrics of each predictor over a whole set; every frame is read once.
 
@@ -28,6 +40,7 @@ def evaluate(
         predictors: by name; all take the same source size and batch.
         dataset: frames and metric.
         advance: told the number of frames done after each batch.
+        watch: told what is predicted in, and what was found.
 
     Raises:
         LzuError: the set's classes are not the predictors'.
@@ -46,8 +59,13 @@ def evaluate(
                 predictor.reset()
         shots = [sample.shot for sample in batch]
         shots += shots[-1:] * (recipe.batch - len(shots))  # a static batch has no short end
-        for name, predictor in predictors.items():
-            for sample, prediction in zip(batch, predictor.run(shots), strict=False):
+        if watch is not None:
+            watch.before(shots)
+        found = {name: predictor.run(shots) for name, predictor in predictors.items()}
+        if watch is not None:
+            watch.after(found)
+        for name, predictions in found.items():
+            for sample, prediction in zip(batch, predictions, strict=False):
                 scorers[name].add(sample, prediction)
         advance(len(batch))
     return {name: scorer.summary() for name, scorer in scorers.items()}

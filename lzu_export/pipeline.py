@@ -40,6 +40,7 @@ from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
 from lzu_export.refuse import refuse_drift, refuse_loss
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
+from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import (
     FILE,
     Accuracy,
@@ -57,6 +58,7 @@ from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
+from lzu_export.streams import StreamWatch
 from lzu_export.tasks.pytorch import (
     assemble,
     make_reference,
@@ -388,8 +390,9 @@ class _Export:
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
         predictors = self._predictors(engines, as_on_device=True)
+        watch = self._stream_watch(predictors) if self.recipe.adapts else None
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
-            metrics = evaluate(predictors, self.dataset, advance)
+            metrics = evaluate(predictors, self.dataset, advance, watch)
         limits = self.recipe.tolerances.metric
         accuracy = Accuracy(
             dataset=self.dataset.name,
@@ -399,9 +402,20 @@ class _Export:
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
             limits={each: getattr(limits, each) for each in self.precisions},
+            stream=watch.result() if watch is not None else None,
         )
         refuse_loss(accuracy)
         return accuracy.model_dump(mode="json")
+
+    def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
+        """Of the FP32 engine, if it runs here: lower precisions find other boxes anyway."""
+        name = "onnxruntime/fp32"
+        if name not in predictors:
+            return None
+        told = make_predictor(self.recipe, predictors[name].session, self.warp.arrays())
+        assert isinstance(self.pytorch, Detector), "adaptive warps are of detection"
+        assert isinstance(told, Detector)
+        return StreamWatch(("pytorch", self.pytorch), (name, told))
 
     def _latency(self, engines: list[Engine]) -> Record:
         shots = self._reference_shots()[0]

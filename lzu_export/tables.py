@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lzu_export.checks import Check
-from lzu_export.runtime.manifest import ROUNDING_NOTE, Drift, Manifest
+from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy, Drift, Manifest
 
 if TYPE_CHECKING:
     from lzu_export.pipeline import Outcome
@@ -76,6 +76,8 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     if accuracies:
         first = accuracies[0]
         notes.append(f"{first.metric}: points on {first.frames} frames of {first.dataset}")
+    for accuracy in accuracies:
+        notes += stream_notes(accuracy)
     if latencies:
         notes.append("ms: a frame from camera bytes to predictions, median, on")
         notes.append(f"  {latencies[0].machine}")
@@ -93,6 +95,28 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
             "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
         )
     return notes
+
+
+def stream_notes(accuracy: Accuracy) -> list[str]:
+    """What following sequences came to, where boxes are fed back."""
+    stream = accuracy.stream
+    if stream is None:
+        return []
+    mine, theirs = accuracy.engines[stream.engine], accuracy.pytorch
+    same = f"all {stream.frames} frames are equal"
+    if stream.unequal:
+        same = f"{len(stream.unequal)} of {stream.frames} differ, frame {stream.unequal[0]} first"
+    free = "none differs"
+    if stream.parted:
+        free = f"{len(stream.parted)} of {stream.frames} differ, frame {stream.parted[0]} first"
+    metric = accuracy.metric
+    return [
+        f"{stream.engine.replace('/', ' ')} against PyTorch over the sequences",
+        f"  looked at by the same boxes: {same}",
+        f"    (within {stream.boxes:.1g} px and {stream.scores:.1g} of a score)",
+        f"  each by its own boxes: {free}",
+        f"    ({metric} {mine[metric]:.2f} and {theirs[metric]:.2f})",
+    ]
 
 
 def drift_table(drifts: Sequence[Drift]) -> Table:

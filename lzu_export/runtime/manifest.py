@@ -105,6 +105,24 @@ class Drift(_Section):
     """Of `snr`, in lower precisions."""
 
 
+class Stream(_Section):
+    """An adaptive engine and PyTorch on the same frames, in the order of the evaluation.
+
+    Frames are counted from 1.
+    """
+
+    engine: str
+    """`target/precision`."""
+    frames: int
+    boxes: Number
+    """Largest difference of equal detections in pixels, both looked at by PyTorch's boxes."""
+    scores: Number
+    unequal: tuple[int, ...]
+    """Frames whose detections then differ."""
+    parted: tuple[int, ...]
+    """Frames whose detections differ where each is looked at by its own boxes."""
+
+
 class Accuracy(_Section):
     """The task's metric, in points, of PyTorch and of each engine that runs here."""
 
@@ -119,6 +137,8 @@ class Accuracy(_Section):
     """By `target/precision`."""
     limits: dict[str, float]
     """Of the difference from PyTorch, by precision."""
+    stream: Stream | None = None
+    """Of adaptive warps."""
 
 
 class Latency(_Section):
