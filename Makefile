@@ -6,6 +6,8 @@ PYTHON ?= python3
 EXTRAS ?= export,runtime,rtx,bench,dev
 TASK   ?= det
 OUT    ?= build
+# Of the fast tests. All tests of a file run in one, since they share what is dear to make.
+WORKERS ?= 2
 BIN    := $(VENV)/bin
 # One stamp a choice of extras: an environment made for a device is not ready for an export.
 comma  := ,
@@ -83,9 +85,9 @@ plugins-aarch64: ## the same for JetPack 7, on this machine (cross compiler: g++
 plugins-host: ## the same kernels for this processor: no GPU, no CUDA needed
 	@$(MAKE) --no-print-directory -C plugins host BUILD=$(abspath $(OUT))/plugins
 
-test: $(READY) ## lint, types and the fast tests
+test: $(READY) ## lint, types and the fast tests (WORKERS side by side)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/mypy
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 test-slow: $(READY) ## full-size models, README commands
 	@$(BIN)/pytest -q -m slow

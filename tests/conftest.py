@@ -4,10 +4,14 @@ import os
 
 # Before any test imports torch: spinning threads are very slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors out among themselves
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,24 @@ def golden(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the bundles that all tests share, one for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bundles"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _alone(bundles: Path, name: str) -> Iterator[None]:
+    """Let one worker make a bundle; the others wait, and their exports find it up to date."""
+    with (bundles / f"{name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lzu_export.evaluate.SECONDS", 0.0)  # its latency interests nobody
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Plain data of a complete recipe of an untrained network, small enough for any test.
 
@@ -73,38 +95,33 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(tiny_recipe: dict[str, Any], bundles: Path) -> Path:
     """Folder of a verified bundle of `tiny_recipe`. Do not change its files: copy it first."""
-    from lzu_export import evaluate
     from lzu_export.pipeline import export
     from lzu_export.recipes.load import validate
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody
-        outcome = export(validate(tiny_recipe, "tiny"), tmp_path_factory.mktemp("tiny-bundle"))
-    return outcome.folder
+    with _alone(bundles, "given"):
+        return export(validate(tiny_recipe, "tiny"), bundles / "given").folder
 
 
-def _bundle_of(task: str, folder: Path, **changes: Any) -> Path:
-    from lzu_export import evaluate
+def _bundle_of(task: str, folder: Path, bundles: Path, **changes: Any) -> Path:
     from lzu_export.pipeline import export
     from samples import tiny_recipe
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "SECONDS", 0.0)
-        return export(tiny_recipe(folder, task, **changes), folder).folder
+    with _alone(bundles, task):
+        return export(tiny_recipe(folder, task, **changes), bundles).folder
 
 
 @pytest.fixture(scope="session")
-def tiny_seg_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_seg_bundle(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Path:
     """Folder of a verified bundle that segments 96x160 frames. Copy it before you change it."""
-    return _bundle_of("seg", tmp_path_factory.mktemp("tiny-seg"))
+    return _bundle_of("seg", tmp_path_factory.mktemp("tiny-seg"), bundles)
 
 
 @pytest.fixture(scope="session")
-def tiny_det3d_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_det3d_bundle(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Path:
     """Folder of a verified bundle that finds boxes in space, two 96x160 frames at a time."""
-    return _bundle_of("det3d", tmp_path_factory.mktemp("tiny-det3d"), batch=2)
+    return _bundle_of("det3d", tmp_path_factory.mktemp("tiny-det3d"), bundles, batch=2)
 
 
 @pytest.fixture

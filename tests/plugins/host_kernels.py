@@ -2,6 +2,8 @@
 
 import ctypes as c
 import functools
+import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 KERNELS = Path(__file__).parents[2] / "plugins" / "kernels"
+BUILDS = Path(__file__).parents[2] / ".pytest_cache" / "lzu" / "kernels"
 SOURCES = sorted(KERNELS.glob("*.cu"))
 FLAGS = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=off"]
 FLAGS += ["-march=native", "-fno-math-errno", "-fno-trapping-math"]  # plugins/Makefile's HOSTFLAGS
@@ -39,13 +42,23 @@ def build_directory() -> Path:
 
 @functools.cache
 def library() -> c.CDLL:
-    """Build and load the host build, once a process."""
-    target = build_directory() / "liblzu_kernels_host.so"
-    command = [compiler(), *FLAGS, "-fPIC", "-shared", "-o", str(target)]
+    """Build and load the host build, once for all processes and as long as its sources are."""
+    command = [compiler(), *FLAGS, "-fPIC", "-shared"]
     for source in SOURCES:
         command += ["-x", "c++", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    files = sorted(path for path in KERNELS.iterdir() if path.suffix in (".cu", ".h"))
+    made_of = [" ".join(command).encode(), *(path.read_bytes() for path in files)]
+    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
+    target = BUILDS / f"liblzu_kernels_host-{digest}.so"
+    if not target.exists():
+        BUILDS.mkdir(parents=True, exist_ok=True)
+        part = build_directory() / target.name
+        done = subprocess.run(
+            [*command, "-o", str(part)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        shutil.copy(part, target.with_suffix(f".{os.getpid()}"))
+        os.replace(target.with_suffix(f".{os.getpid()}"), target)  # another may do the same
     loaded = c.CDLL(str(target))
     loaded.lzu_suppress_workspace.restype = c.c_size_t
     return loaded
@@ -139,21 +152,6 @@ class BoxKnots(c.Structure):
             )
         ),
         *((name, c.c_float) for name in ("fwhm", "mix", "min_side")),
-    )
-
-
-class InvertWarp(c.Structure):
-    """LzuInvertWarp."""
-
-    _fields_ = (
-        ("knots", c.c_void_p),
-        ("grid", c.c_void_p),
-        *(
-            (name, c.c_int32)
-            for name in ("batch", "lattice_height", "lattice_width", "height", "width")
-        ),
-        *((name, c.c_float) for name in ("scale_y", "offset_y", "scale_x", "offset_x", "outside")),
-        ("tactic", c.c_int32),
     )
 
 

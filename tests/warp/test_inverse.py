@@ -168,9 +168,9 @@ def test_a_full_size_level_is_inverted_quickly() -> None:
     saliency = np.random.default_rng(0).uniform(0.5, 2.0, (31, 51))
     knots = nonseparable_knots(saliency, 10)
     points = np.stack(np.meshgrid(pixel_centres(200), pixel_centres(116)), -1)
-    start = time.perf_counter()
+    start = time.process_time()
     inverted = invert_tiles(knots, points)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     np.testing.assert_allclose(forward_points(knots, inverted), points, atol=1e-12)
 
 
