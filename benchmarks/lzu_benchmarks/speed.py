@@ -23,6 +23,7 @@ import onnx_graphsurgeon as gs
 from rich.console import Console
 from rich.table import Table
 
+from lzu_benchmarks.adaptive_speed import host_kernels, time_inversion, time_tables
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
@@ -41,12 +42,14 @@ class Case:
     recipe: str
     title: str
     options: tuple[str, ...] = ()
+    adapts: bool = False
+    """Whether the task has adaptive warps."""
 
 
 SAME_LATTICE = "warp.lattice=[31, 51]"
 """Of the saliency below, which stands in for the recipe's own."""
 CASES = {
-    "det": Case("argoverse-hd", "RetinaNet-R50, 1200x1920"),
+    "det": Case("argoverse-hd", "RetinaNet-R50, 1200x1920", adapts=True),
     "seg": Case("cityscapes", "PSPNet-R50, 1024x1024", (SAME_LATTICE,)),
     # Untrained scores are all alike: with nothing above the threshold suppression is not timed.
     "det3d": Case(
@@ -54,6 +57,7 @@ CASES = {
     ),
 }
 DEMO_SALIENCY = Path(__file__).resolve().parents[2] / "lzu_export/demo/det/saliency.npy"
+ADAPTIVE = ("warp.boxes=100",)
 CALIBRATION_FRAMES = 16
 REDUCE = 4
 """Every so many rows and columns of the frame make the source smaller than the canvas."""
@@ -120,17 +124,20 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
-    """Frame to prediction of each bundle, and its ratio to the uniform one with OpenCV's resize."""
+    """Frame to prediction of each bundle, and its ratios to the uniform ones: with OpenCV's resize,
+    and with the same sampler.
+    """
     predictors: dict[str, Predictor] = {name: load(bundle) for name, bundle in bundles.items()}
     recipe = next(iter(predictors.values())).recipe
     shot = noise_shot(recipe, seed=0)
     runs = {name: (lambda p=each: p.run([shot])) for name, each in predictors.items()}
     times = interleaved(runs, rounds)
-    base = times["uniform, OpenCV resize"]
+    resized, same = times["uniform, OpenCV resize"], times["uniform, same sampler"]
     return {
         name: {
             "milliseconds": 1e3 * median(each),
-            "ratio": median(a / b for a, b in zip(each, base, strict=True)),
+            "ratio": median(a / b for a, b in zip(each, resized, strict=True)),
+            "ratio_same": median(each) / median(same),
         }
         for name, each in times.items()
     }
@@ -175,6 +182,15 @@ def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def adaptive_costs(bundle: Path, out: Path, rounds: int) -> dict[str, Any]:
+    """Milliseconds of what an adaptive warp computes in every frame, and of an inversion."""
+    kernels = host_kernels(out / "kernels")
+    return {
+        "tables": time_tables(bundle, 3 * rounds),
+        "inversion": None if kernels is None else time_inversion(kernels),
+    }
+
+
 def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
     """All figures."""
     exported = {
@@ -191,6 +207,10 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         "fixed, zoom in the runtime": Path(zoomed["bundle"]),
         f"fixed, upsampled (reduce {REDUCE})": Path(reduced["bundle"]),
     }
+    adaptive = None
+    if case.adapts:
+        adaptive = Path(export(case, out, "adaptive", *ADAPTIVE)["bundle"])
+        bundles["adaptive"] = adaptive
     fixed = bundles["fixed, zoom in the graph"]
     return {
         "machine": machine(),
@@ -201,16 +221,18 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         "whole_model": whole_model(bundles, rounds),
         "unzoom": unzoom_lowerings(fixed, 3 * rounds),
         "import_and_load": import_and_load(fixed, 5),
+        "adaptive": None if adaptive is None else adaptive_costs(adaptive, out, rounds),
     }
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
     """The figures as tables."""
     whole = Table(title=f"{result['title']} at 0.5: camera bytes to predictions")
-    for heading in ("model", "ms", "ratio"):
+    for heading in ("model", "ms", "ratio", "to same sampler"):
         whole.add_column(heading, justify="left" if heading == "model" else "right")
     for name, each in result["whole_model"].items():
-        whole.add_row(name, f"{each['milliseconds']:.0f}", f"{each['ratio']:.3f}")
+        ratios = (f"{each[key]:.3f}" for key in ("ratio", "ratio_same"))
+        whole.add_row(name, f"{each['milliseconds']:.0f}", *ratios)
     unzoom = Table(title="Unzoom of all levels")
     for heading in ("lowering", "ms", "times faster than gridsample"):
         unzoom.add_column(heading, justify="left" if heading == "lowering" else "right")
@@ -243,7 +265,23 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     start.add_column("seconds", justify="right")
     for step in ("import", "load"):
         start.add_row(step, f"{result['import_and_load'][step]:.2f}")
-    return [whole, unzoom, export_table, lower, start]
+    shown = [whole, unzoom, export_table, lower, start]
+    return shown if result["adaptive"] is None else [*shown, _adaptive_table(result["adaptive"])]
+
+
+def _adaptive_table(costs: Mapping[str, Any]) -> Table:
+    table = Table(title="Adaptive warps")
+    table.add_column("what")
+    table.add_column("ms", justify="right")
+    table.add_row("knots and tables of zoom and unzoom, in the graph", f"{costs['tables']:.2f}")
+    if costs["inversion"] is None:
+        table.caption = "the inversion of a non-separable warp needs make and g++"
+        return table
+    for name, milliseconds in costs["inversion"].items():
+        table.add_row(f"non-separable inversion, 75x120, one thread: {name}", f"{milliseconds:.2f}")
+    slow, fast = costs["inversion"].values()
+    table.caption = f"the kernel is {slow / fast:.0f} times faster"
+    return table
 
 
 def main() -> None:

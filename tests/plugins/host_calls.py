@@ -8,7 +8,6 @@ from host_kernels import (
     F32,
     Array,
     BoxKnots,
-    InvertWarp,
     Level,
     Unzoom,
     Zoom,
@@ -18,6 +17,8 @@ from host_kernels import (
     run,
     unpacked,
 )
+
+from lzu_benchmarks.adaptive_speed import InvertWarp
 
 LATTICE = (31, 51)
 SOURCE = (1200, 1920)

@@ -1,19 +1,17 @@
 """BoxKnots and InvertWarp, built for the host, against the float64 mathematics."""
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 import pytest
-from host_calls import LATTICE, SOURCE, box_knots, invert, spacing
-from host_kernels import INVALID, Array, InvertWarp, address, aligned, library, run
+from host_calls import LATTICE, SOURCE, box_knots, invert
+from host_kernels import INVALID, Array, address, aligned, library, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lzu_benchmarks.adaptive_speed import InvertWarp, time_inversion
 from lzu_export.warp.forward import forward_points, pixel_centres
 from lzu_export.warp.inverse import MIN_GAP, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
-from lzu_export.warp.saliency import box_marginals, box_saliency, mix
+from lzu_export.warp.saliency import box_marginals, mix
 
 
 def expected_knots(boxes, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
@@ -232,81 +230,11 @@ def test_two_runs_are_equal():
         assert (invert(knots, (75, 120)) == invert(knots, (75, 120), tactic=tactic)).all()
 
 
-def algorithm_1(knots: Array, size: tuple[int, int]) -> Array:
-    """Invert a warp by the paper's Algorithm 1 (A.2), vectorised over tiles and candidates.
-
-    Every tile is tried on every pixel offset that any tile needs, and valid ones are scattered.
-    """
-    height, width = size
-    pixels = (knots + 1) / 2 * np.array([width - 1, height - 1])
-    corners = pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, :-1], pixels[1:, 1:]
-    p00, p01, p10, p11 = (corner.reshape(-1, 2) for corner in corners)
-    reference = np.floor(p00)
-    offsets = np.stack([p00, p01, p10, p11]) - reference
-    low, high = np.floor(offsets.min((0, 1))), np.ceil(offsets.max((0, 1)))
-    x, y = (np.arange(low[axis], high[axis] + 1) for axis in range(2))
-    candidates = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    point = reference[:, None] + candidates
-    b, c, d = p01 - p00, p10 - p00, p00 - p01 - p10 + p11
-    m = p00[:, None] - point
-
-    def cross(first, second):
-        return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
-
-    c0, c1 = cross(b[:, None], m), cross(d[:, None], m) + cross(b, c)[:, None]
-    c2 = cross(d, c)[:, None]
-    inverse = np.full((height, width, 2), 2.0 * max(size))
-    tile = np.arange(len(p00))
-    columns = knots.shape[1] - 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        root = np.sqrt(c1 * c1 - 4 * c2 * c0)
-        q = -0.5 * (c1 + np.copysign(root, c1))
-        for v in (q / c2, c0 / q):
-            u = -(m[..., 0] + c[:, None, 0] * v) / (b[:, None, 0] + d[:, None, 0] * v)
-            valid = (u >= -1e-8) & (u <= 1 + 1e-8) & (v >= 0) & (v <= 1)
-            valid &= (point >= 0).all(-1) & (point < (width, height)).all(-1)
-            which, where = np.nonzero(valid)
-            at = point[which, where].astype(int)
-            inverse[at[:, 1], at[:, 0], 0] = tile[which] % columns + u[which, where]
-            inverse[at[:, 1], at[:, 0], 1] = tile[which] // columns + v[which, where]
-    return inverse / (columns, knots.shape[0] - 1) * 2 - 1
-
-
-def fastest(function: Callable[[], object], repeats: int) -> float:
-    """Seconds of the processor, which other programs do not lengthen."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def test_host_kernel_is_twenty_times_faster_than_algorithm_1() -> None:
-    """About 40 times; both on one thread."""
-    boxes = random_boxes(np.random.default_rng(8), 30)
-    saliency = box_saliency(boxes, SOURCE, LATTICE)
-    knots, size = nonseparable_knots(saliency, 10.0).astype(np.float32), (75, 120)
-    reference = algorithm_1(knots.astype(np.float64), size)
-    grid = invert(knots[None], size, tactic=2)[0]
-    agree = np.abs(reference - grid).max(axis=-1) < 1e-4
-    assert agree.mean() > 0.95, "the reference loses seams, but is a reference"
-    memory, wide = aligned((1, *knots.shape), np.float32), knots.astype(np.float64)
-    memory[0] = knots
-    place = aligned((1, *size, 2), np.float32)
-    affine = (*spacing(size[0]), *spacing(size[1]))
-    call = InvertWarp(address(memory), address(place), 1, *LATTICE, *size, *affine, 9.0, 2)
-    # In turns, the fastest of each: other programs share caches and the processor's clock.
-    times = [
-        (
-            fastest(lambda: algorithm_1(wide, size), 2),
-            fastest(lambda: run("lzu_invert_warp", call), 20),
-        )
-        for _ in range(8)
-    ]
-    slow, fast = (min(column) for column in zip(*times, strict=True))
-    print(f"Algorithm 1 in NumPy {slow * 1e3:.1f} ms, host kernel {fast * 1e3:.2f} ms")
-    assert slow > 20 * fast
+    """About 40 times; both on one thread, by time of the processor."""
+    times = time_inversion(library())
+    print({name: round(each, 2) for name, each in times.items()})
+    assert times["Algorithm 1, NumPy"] > 20 * times["host kernel"]
 
 
 def test_invalid_calls_launch_nothing():
