@@ -81,13 +81,16 @@ def feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def quantised_chain(
-    scales: tuple[float, ...] = (0.01, 0.02, 0.013), *, behind: tuple[float, ...] | None = None
+    scales: tuple[float, ...] = (0.01, 0.02, 0.013),
+    *,
+    behind: tuple[float, ...] | None = None,
+    upscale: int = 1,
 ) -> onnx.ModelProto:
     """The chain with a pair before and behind every level, named as `graph.quantize` does.
 
     What is read are `unzoomed_0/dequantised` and so on; the scales behind may be others.
     """
-    model = chain()
+    model = chain(upscale=upscale)
     graph = model.graph
     shapes = {
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 
+from adaptive_samples import quantised_chain
 from lzu_export.graph.emulate import emulate_half
-from lzu_export.graph.fuse_warps import fuse_unzoom_pairs
+from lzu_export.graph.fuse_warps import fuse_level_pairs, fuse_unzoom_pairs
 from lzu_export.graph.half import stay_high, to_half
 from lzu_export.graph.lower_resample import lower_resample
 from lzu_export.graph.passes import Pass, raise_opset, run_passes
@@ -236,3 +237,26 @@ def test_the_pair_in_half_precision_is_within_a_step_of_the_kernel() -> None:
     found = [difference(seed, (1, 8, 60, 100), tables, half=True) for seed in range(4)]
     assert max(each.largest for each in found) <= 1
     assert 0 < np.mean([each.share for each in found]) < 0.05
+
+
+def test_levels_between_pairs_of_one_scale_each_are_int8() -> None:
+    """The scales of different levels are their own."""
+    after, _ = run_passes(quantised_chain((0.01, 0.02, 0.013)), [fuse_level_pairs()])
+    unzoom = next(node for node in after.graph.node if node.op_type == "SeparableUnzoom")
+    levels = [f"level_{i}/int8" for i in range(3)]
+    assert list(unzoom.input) == [*levels, "knots_x", "knots_y"]
+    assert list(unzoom.output) == [f"unzoomed_{i}/int8" for i in range(3)]
+    found = types(after)
+    assert {found[name] for name in (*levels, *unzoom.output)} == {TensorProto.INT8}
+    kinds = [node.op_type for node in after.graph.node]
+    assert kinds.count("QuantizeLinear") == kinds.count("DequantizeLinear") == 3
+
+
+def test_one_level_that_cannot_leaves_all(caplog: pytest.LogCaptureFixture) -> None:
+    """A call has one type; the log names the level and the reason."""
+    model = quantised_chain((0.01, 0.02, 0.013), behind=(0.01, 0.04, 0.013))
+    with caplog.at_level(logging.INFO, logger="lzu_export.graph.fuse_warps"):
+        after, _ = run_passes(model, [fuse_level_pairs()])
+    assert sorted(n.name for n in after.graph.node) == sorted(n.name for n in model.graph.node)
+    (line,) = (r.getMessage() for r in caplog.records if r.name.endswith("fuse_warps"))
+    assert line == "the warp at unzoomed_1 is not INT8: its scale is 0.02 before and 0.04 behind"
