@@ -212,6 +212,7 @@ def verify(
             cameras=read_cameras(cameras) if cameras else None,
         )
     drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
+    drifts += [verify_bundle(bundle, manifest, each, references) for each in manifest.derived]
     drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
     checks = [check for drift in drifts for check in drift_checks(drift)]
     kept = []
@@ -313,6 +314,35 @@ def build(
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
         print(f"{built['file']}: {made}, for {built['for']}")
+
+
+@app.command()
+def derive(
+    bundle: Bundle,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, bf16 or int8; all there are by default.")
+    ] = None,
+    plugins: Annotated[
+        Path | None,
+        typer.Option(help="Plugin library of the device; default: build/plugins, if there is one."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle's ONNX file for TensorRT, whose engine is built on the device."""
+    from lzu_export.derive import derive as derive_graphs
+
+    made = derive_graphs(bundle, precision=precision, plugins=plugins)
+    if as_json:
+        _print_json(made)
+        return
+    for each in made:
+        calls = ", ".join(each["plugins"])
+        needs = (
+            f"calls {calls}; library {each['library'] or 'not recorded'}"
+            if calls
+            else ("needs no plugins")
+        )
+        print(f"{each['file']}: {each['status']}, {needs}")
 
 
 @app.command()

@@ -7,8 +7,8 @@ from lzu_export.runtime.manifest import Accuracy, Drift
 from lzu_export.verify import explain_drift, first_drift
 
 
-def refuse_drift(drift: Drift) -> None:
-    """Stop where an engine drifts from PyTorch.
+def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None:
+    """Stop where an engine drifts from PyTorch; `unwritten` says what therefore is not there.
 
     Raises:
         LzuError: naming the first arrow or output beyond its limit, and what to do.
@@ -25,7 +25,7 @@ def refuse_drift(drift: Drift) -> None:
     )
     raise LzuError(
         f"the {drift.target} engine in {drift.precision} drifts from PyTorch: the first "
-        f"difference is at {explain_drift(drift, name)}; no bundle was written: {remedy}"
+        f"difference is at {explain_drift(drift, name)}; {unwritten}: {remedy}"
     )
 
 

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
+from lzu_export.graph.emulate_plugins import emulated
 from lzu_export.graph.lower_resample import Kind
-from lzu_export.graph.passes import keep_outputs
+from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.targets import lower_for
 from lzu_export.precision import device_session
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.bundle import WARP_FILE
+from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
 from lzu_export.runtime.compare import relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
     GRAPH_NOTE,
+    PLUGINS_NOTE,
     ROUNDED_GRAPH_NOTE,
     ROUNDING_NOTE,
+    Derived,
     Drift,
     Engine,
     Manifest,
@@ -52,14 +54,14 @@ def arrow_order(names: Sequence[str]) -> list[str]:
 def verify_bundle(
     folder: Path,
     manifest: Manifest,
-    engine: Engine,
+    engine: Engine | Derived,
     references: Sequence[Reference] | None = None,
 ) -> Drift:
     """Compare one engine of a bundle with `references`, by default the bundle's own.
 
     The arrows come from a flavour of the same graph with marked outputs, in the same lowering; the
     shipped engine is checked at its outputs. Of an engine that needs its device, the ONNX graph it
-    was built from is run in ONNX Runtime instead.
+    was built from is run in ONNX Runtime instead; plugins are the operators' functions there.
 
     Raises:
         LzuError: a file of the bundle was changed.
@@ -67,16 +69,15 @@ def verify_bundle(
     check_file(folder, engine.file, manifest)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
-    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        zoom = stored_zoom(arrays)
+    zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
-    executable = check_file(folder, engine.onnx, manifest)
+    executable = check_file(folder, onnx_file(engine), manifest)
     return compare(manifest.recipe, engine, canonical, executable, references, zoom)
 
 
 def compare(
     recipe: Recipe,
-    engine: Engine,
+    engine: Engine | Derived,
     canonical: Path,
     executable: Path,
     references: Sequence[Reference],
@@ -89,14 +90,15 @@ def compare(
 
     Args:
         recipe: what was exported.
-        engine: its target, precision and lowerings.
+        engine: its target, precision and lowerings, of an engine or of a file for one.
         canonical: the canonical graph, which knows the arrows.
         executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
         references: PyTorch's values.
         zoom: tables of the zoom, for engines that begin at the zoomed image.
     """
     exact = engine.precision == "fp32"
-    shipped = device_session(executable, engine.precision)
+    plugins = emulated_plugins(engine, canonical, executable)
+    shipped = device_session(plugins or executable, engine.precision)
     itself = engine.target == "onnxruntime"
     arrows: dict[str, float] = {}
     outputs: dict[str, float] = {}
@@ -104,7 +106,7 @@ def compare(
     names = arrow_order(list(references[0].arrows))
     zooms = recipe.input == "source"
     in_graph = [name for name in names if zooms or name != "zoomed"]
-    marked = _marked_session(engine, canonical, in_graph)
+    marked = _marked_session(engine, canonical, executable, in_graph)
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
         values = marked.run(inputs)
@@ -164,13 +166,35 @@ def explain_drift(drift: Drift, name: str) -> str:
     return f"{name}, {value:.2g} where {drift.limit:.2g} is allowed"
 
 
-def _note(engine: Engine) -> str:
+def onnx_file(engine: Engine | Derived) -> str:
+    """The ONNX file of an engine, or of a flavour whose engine is built elsewhere."""
+    return engine.file if isinstance(engine, Derived) else engine.onnx
+
+
+def emulated_plugins(
+    engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
+) -> onnx.ModelProto | None:
+    """A graph with plugins in standard operators; None for targets that have none."""
+    if engine.target != "tensorrt":
+        return None
+    return emulated(onnx.load(executable), onnx.load(canonical), before)
+
+
+def _note(engine: Engine | Derived) -> str:
+    if engine.target == "tensorrt":
+        return PLUGINS_NOTE
     if engine.target == "onnxruntime":
         return "" if engine.precision == "fp32" else ROUNDING_NOTE
     return GRAPH_NOTE if engine.precision == "fp32" else ROUNDED_GRAPH_NOTE
 
 
-def _marked_session(engine: Engine, canonical: Path, names: Sequence[str]) -> Session:
+def _marked_session(
+    engine: Engine | Derived, canonical: Path, executable: Path, names: Sequence[str]
+) -> Session:
+    # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
+    plugins = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
+    if plugins is not None:
+        return device_session(plugins, engine.precision)
     kinds: dict[str, Kind] = {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
     before = [keep_outputs(names)]
     marked, _ = lower_for(engine.target, onnx.load(canonical), kinds, before=before)

@@ -1,12 +1,15 @@
 """Small graphs, tables and recipes that several test files build on."""
 
 import copy
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -332,3 +335,15 @@ def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, 
 def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
     """A small untrained model's recipe: 96x160 to 48x80, three levels, or one to segment."""
     return validate(tiny_settings(folder, task, **changes), "tiny.yaml")
+
+
+def stub_library(folder: Path, version: int = 1, cuda: int = 13, *, told: bool = True) -> Path:
+    """A library that says no more than its version and its CUDA; skips without a compiler."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc")
+    source, path = folder / "stub.c", folder / "liblzu_plugins.so"
+    telling = f"int lzu_plugins_version(void) {{ return {version}; }}" if told else ""
+    source.write_text(f"{telling} int lzu_cuda_major(void) {{ return {cuda}; }}\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+    return path

@@ -1,5 +1,6 @@
 """The adaptive variant as a bundle: one graph from boxes to detections, fed back by the runtime."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lzu_export.datasets import Sample
+from lzu_export.derive import derive
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import Outcome, export
@@ -16,10 +18,12 @@ from lzu_export.progress import Reporter
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply
 from lzu_export.runtime.detector import Detector
+from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.predictor import Shot
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
-from samples import saliency_file, tiny_recipe
+from lzu_export.verify import verify_bundle
+from samples import saliency_file, stub_library, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -101,6 +105,37 @@ def test_int8_unzooms_at_the_scale_of_what_they_read(exported: Outcome) -> None:
             if node.op_type == "QuantizeLinear" and node.input[0] == warped
         )
         assert values[before.input[1]] == values[behind.input[1]]
+
+
+def test_the_flavour_for_tensorrt_calls_the_plugins(exported: Outcome, tmp_path: Path) -> None:
+    """In every precision; INT8 goes through the unzoom. Its graph is verified like the others."""
+    import onnx
+
+    bundle = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    made = derive(bundle, plugins=stub_library(tmp_path))
+    types = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+    assert [each["precision"] for each in made] == list(types)
+    for each in made:
+        assert each["plugins"] == ["BoxKnots", "SeparableZoom", "SeparableUnzoom"]
+        assert (each["status"], each["library"]) == ("graph passed", "liblzu_plugins.so")
+        model = onnx.load(each["file"])
+        assert not model.functions
+        (unzoom,) = (node for node in model.graph.node if node.op_type == "SeparableUnzoom")
+        found = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+        names = {onnx.helper.tensor_dtype_to_np_dtype(found[name]).name for name in unzoom.output}
+        assert names == {types[each["precision"]]}
+    manifest = read_manifest(bundle)
+    assert manifest.plugins is not None
+    assert {(o.version, o.namespace) for o in manifest.plugins.operators} == {("1", "lzu")}
+    library = manifest.plugins.library
+    assert library is not None
+    assert (library.version, library.cuda_major) == (1, 13)
+    # Both hold the warped maps alike against PyTorch; the plugin rounds once.
+    snr = {(d.target, d.precision): d.snr["unzoomed_0"] for d in manifest.drift}
+    for precision in types:
+        pair = snr["tensorrt", precision], snr["onnxruntime", precision]
+        assert pair[0] == pytest.approx(pair[1], abs=0.1)
+    assert verify_bundle(bundle, manifest, manifest.derived[2]).status == "graph passed"
 
 
 def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:

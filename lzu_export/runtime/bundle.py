@@ -15,6 +15,7 @@ from lzu_export.runtime.detector3d import Detector3d
 from lzu_export.runtime.manifest import Engine, Manifest, check_file, read_manifest
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.segmenter import Segmenter
+from lzu_export.warp.grids import Sampling, stored_zoom
 
 WARP_FILE = "warp.npz"
 PREDICTORS: dict[str, type[Predictor]] = {
@@ -71,6 +72,12 @@ def load(
         warp = dict(arrays)
     session = open_session(engine, path, threads, provider)
     return make_predictor(manifest.recipe, session, warp, resize=resize)
+
+
+def zoom_tables_of(path: Path) -> Sampling:
+    """The zoom's tables of a bundle's `warp.npz`."""
+    with np.load(path) as arrays:
+        return stored_zoom(arrays)
 
 
 def pick_engine(manifest: Manifest, target: str | None, precision: str | None) -> Engine:

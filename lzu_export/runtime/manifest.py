@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
-FORMAT = 3
+FORMAT = 4
 
 GRAPH_NOTE = (
     "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
@@ -24,6 +24,10 @@ ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
     "its ONNX graph was run in ONNX Runtime, half-precision tensors rounded as a device would, and "
     "its parsed network is the graph; running the engine itself awaits an RTX card"
+)
+PLUGINS_NOTE = (
+    "its graph was run in ONNX Runtime with the operators' functions in place of the plugins; "
+    "building and running the engine awaits TensorRT"
 )
 """What may stand beside a drift."""
 
@@ -83,6 +87,44 @@ class Engine(_Section):
     build_seconds: float
     bytes: int
     """Size of the file."""
+
+
+class Derived(_Section):
+    """An ONNX file for a target whose engine is built elsewhere, on the device."""
+
+    target: str
+    precision: str
+    file: str
+    lowerings: tuple[Lowering, ...]
+    passes: tuple[dict[str, Any], ...]
+
+
+class Operator(_Section):
+    """A plugin that a graph calls."""
+
+    name: str
+    version: str
+    namespace: str
+
+
+class PluginLibrary(_Section):
+    """The library that a device is to load."""
+
+    file: str
+    """Name, without a folder: every machine has it elsewhere."""
+    sha256: str
+    version: int | None
+    """Of its plugins; None where the library is of another kind of machine."""
+    cuda_major: int | None
+    """Of the CUDA runtime inside; likewise."""
+
+
+class Plugins(_Section):
+    """What graphs with plugins need."""
+
+    operators: tuple[Operator, ...]
+    library: PluginLibrary | None = None
+    """Where one was at hand: another one is refused."""
 
 
 class Drift(_Section):
@@ -169,8 +211,9 @@ class Manifest(_Section):
     warp: dict[str, str]
     calibration: dict[str, str | int | float | None] | None = None
     """What the INT8 ranges were measured on, and how."""
-    plugin: None = None
+    plugins: Plugins | None = None
     engines: tuple[Engine, ...]
+    derived: tuple[Derived, ...] = ()
     drift: tuple[Drift, ...]
     accuracy: Accuracy | None
     latency: Latency | None

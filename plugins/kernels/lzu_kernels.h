@@ -22,6 +22,7 @@ extern "C" {
 #endif
 
 #define LZU_INVALID (-1)
+#define LZU_PLUGINS_VERSION 1
 #define LZU_MOST_LEVELS 8
 #define LZU_MOST_BOXES 1024
 #define LZU_MOST_LATTICE 256
@@ -202,6 +203,9 @@ LZU_API size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
 
 /* Major version of the CUDA runtime the library was compiled for, 0 for a host build. */
 LZU_API int32_t lzu_cuda_major(void);
+
+/* Version of the library's plugins, all of which have the same: what a graph's `plugin_version` says. */
+LZU_API int32_t lzu_plugins_version(void);
 
 #if defined(__cplusplus)
 }

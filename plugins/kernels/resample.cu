@@ -223,3 +223,8 @@ extern "C" int32_t lzu_cuda_major(void)
     return 0;
 #endif
 }
+
+extern "C" int32_t lzu_plugins_version(void)
+{
+    return LZU_PLUGINS_VERSION;
+}

@@ -16,6 +16,9 @@ import yaml
 from host_kernels import SOURCES, build_directory, compiler
 from toolchain import INTERFACES, PLUGINS, build, cuda_headers, include_flags
 
+from lzu_export.graph.contracts import VERSION
+from lzu_export.runtime.plugin_library import describe_library
+
 # What TensorRT 10.3 declares and these sources may use; all else of the namespace is refused.
 API_10_3 = {
     *("AsciiChar", "DataType", "DimensionOperation", "Dims", "DimsExprs"),
@@ -102,6 +105,15 @@ def test_undefined_symbols(library):
     exported = {line.split()[-1] for line in lines if " T " in line}
     assert {"getCreators", "setLoggerFinder", "lzu_unzoom", "lzu_zoom_camera"} <= exported
     assert not [name for name in exported if not name.startswith(("get", "set", "lzu_"))]
+
+
+def test_the_library_tells_its_version(library):
+    """By ctypes, as a device does; a host build is of no CUDA."""
+    found = describe_library(library)
+    assert str(found.version) == VERSION
+    assert found.cuda_major == 0
+    versions = {contract["version"] for contract in contracts().values()}
+    assert versions == {VERSION}
 
 
 def sources() -> str:

@@ -89,7 +89,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '"x"', '{"format": 3}', '{"format": 3, "colour": "red"}', "\xff\xfe"]
+    "text", ["", "{", "[]", '"x"', '{"format": 4}', '{"format": 4, "colour": "red"}', "\xff\xfe"]
 )
 def test_a_damaged_manifest_is_named(bundle: Path, text: str) -> None:
     """In one sentence."""
@@ -109,7 +109,7 @@ def test_a_changed_recipe_inside_is_damage(bundle: Path) -> None:
 def test_another_format_is_named(bundle: Path, number: Any) -> None:
     """With the two numbers, whatever else it holds."""
     edit(bundle, format=number, something_new=1)
-    with pytest.raises(LzuError, match=rf"has format {number} but this version reads 3; export"):
+    with pytest.raises(LzuError, match=rf"has format {number} but this version reads 4; export"):
         read_manifest(bundle)
 
 

@@ -1,0 +1,170 @@
+"""Write a bundle's ONNX file for a target whose engine is built on the device. Needs no torch."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.graph.choose import choose_lowerings
+from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
+from lzu_export.graph.lint import lint
+from lzu_export.graph.targets import DEFAULTS, lower_for
+from lzu_export.refuse import refuse_drift
+from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
+from lzu_export.runtime.manifest import (
+    FILE,
+    Derived,
+    Drift,
+    Lowering,
+    Manifest,
+    Operator,
+    PluginLibrary,
+    Plugins,
+    canonical_file,
+    check_file,
+    read_manifest,
+    sha256,
+)
+from lzu_export.runtime.plugin_library import describe_library, library_places
+from lzu_export.runtime.reference import FILE as REFERENCE_FILE
+from lzu_export.runtime.reference import read_reference
+from lzu_export.verify import compare
+from lzu_export.workspace import exclusive
+
+log = logging.getLogger(__name__)
+
+TARGET = "tensorrt"
+
+
+def derive(
+    bundle: Path, *, precision: str | None = None, plugins: Path | None = None
+) -> list[dict[str, Any]]:
+    """Write `model.PRECISION.tensorrt.onnx` of a bundle into it, and tell the manifest.
+
+    Args:
+        bundle: folder that export made.
+        precision: one of the bundle's; by default all.
+        plugins: the plugin library that devices are to load; by default one that is found, if any.
+            Only graphs with computed warps call plugins.
+
+    Returns:
+        For every precision: file, precision, plugins (names of those called), library (its file
+        name, or None), status.
+
+    Raises:
+        LzuError: the bundle is damaged or has no such precision, the graph breaks a contract of
+            the plugins or drifts from PyTorch, or the library is no plugin library.
+    """
+    manifest = read_manifest(bundle)
+    wanted = [precision] if precision else list(manifest.graphs)
+    for each in wanted:
+        if each not in manifest.graphs:
+            listed = ", ".join(manifest.graphs)
+            raise LzuError(f"{bundle} has no graph in {each}; it has {listed}")
+    library = _library(bundle, plugins)
+    with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
+        made = [_derive(bundle, manifest, each) for each in wanted]
+        called = list(dict.fromkeys(name for each in made for name in each.calls))
+        _write_manifest(bundle, manifest, made, _plugins(manifest, called, library))
+    return [
+        {
+            "file": str(bundle / each.derived.file),
+            "precision": each.derived.precision,
+            "plugins": each.calls,
+            "library": library.file if library and each.calls else None,
+            "status": each.drift.status,
+        }
+        for each in made
+    ]
+
+
+class _Made:
+    """A derived file, how far it drifts, and the plugins that it calls."""
+
+    def __init__(self, derived: Derived, drift: Drift, calls: list[str]) -> None:
+        self.derived, self.drift, self.calls = derived, drift, calls
+
+
+def _derive(bundle: Path, manifest: Manifest, precision: str) -> _Made:
+    recipe = manifest.recipe
+    canonical = check_file(bundle, canonical_file(precision), manifest)
+    model = onnx.load(canonical)
+    zoom = "banded" if precision == "bf16" else recipe.lowering.zoom
+    choices = choose_lowerings(
+        model, zoom=zoom, unzoom=recipe.lowering.unzoom, defaults=DEFAULTS[TARGET]
+    )
+    kinds = {each.place: each.kind for each in choices}
+    flavour, records = lower_for(TARGET, model, kinds)
+    lint(flavour, TARGET)
+    for record in records:
+        log.info("%s: %s", record.name, record.why)
+    file = f"model.{precision}.{TARGET}.onnx"
+    derived = Derived(
+        target=TARGET,
+        precision=precision,
+        file=file,
+        lowerings=tuple(Lowering(**asdict(each)) for each in choices),
+        passes=tuple(asdict(record) for record in records),
+    )
+    temporary = bundle / f".{file}.new"
+    try:
+        onnx.save(flavour, temporary)
+        references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
+        zoom_tables = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
+        drift = compare(recipe, derived, canonical, temporary, references, zoom_tables)
+        refuse_drift(drift, "the file was not written")
+        temporary.replace(bundle / file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
+    return _Made(derived, drift, [name for name in CONTRACTS if name in calls])
+
+
+def _library(bundle: Path, given: Path | None) -> PluginLibrary | None:
+    if given is not None:
+        return describe_library(given)
+    for place in library_places(bundle):
+        if place.is_file():
+            return describe_library(place)
+    return None
+
+
+def _plugins(
+    manifest: Manifest, called: Sequence[str], library: PluginLibrary | None
+) -> Plugins | None:
+    """What the bundle's derived files need, those of before included."""
+    before = manifest.plugins or Plugins(operators=())
+    operators = {each.name: each for each in before.operators}
+    operators |= {
+        name: Operator(name=name, version=VERSION, namespace=NAMESPACE) for name in called
+    }
+    if not operators:
+        return None
+    return Plugins(operators=tuple(operators.values()), library=library or before.library)
+
+
+def _write_manifest(
+    bundle: Path, manifest: Manifest, made: Sequence[_Made], plugins: Plugins | None
+) -> None:
+    """The manifest with the derived files in the place of earlier ones."""
+    again = {(each.derived.target, each.derived.precision) for each in made}
+
+    def others(listed: Sequence[Any]) -> list[Any]:
+        return [each for each in listed if (each.target, each.precision) not in again]
+
+    hashes = {each.derived.file: sha256(bundle / each.derived.file) for each in made}
+    changed = manifest.model_copy(
+        update={
+            "derived": (*others(manifest.derived), *(each.derived for each in made)),
+            "drift": (*others(manifest.drift), *(each.drift for each in made)),
+            "plugins": plugins,
+            "files": dict(sorted({**manifest.files, **hashes}.items())),
+        }
+    )
+    temporary = bundle / f".{FILE}.new"
+    temporary.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(bundle / FILE)

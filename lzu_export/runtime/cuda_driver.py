@@ -1,0 +1,51 @@
+"""What the CUDA driver of this machine says of itself. No CUDA package is needed.
+
+Calls of libcuda through ctypes; a machine without it has no driver.
+"""
+
+import ctypes
+from typing import NamedTuple
+
+LIBRARY = "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
+
+
+class Driver(NamedTuple):
+    """A driver and its devices."""
+
+    cuda: tuple[int, int]
+    """Newest CUDA that it runs, major and minor."""
+    devices: tuple[str, ...]
+    """Names with compute capabilities; empty where none is usable."""
+
+
+def find_driver() -> Driver | None:
+    """The driver, or None where none is loaded."""
+    try:
+        cuda = ctypes.CDLL(LIBRARY)
+        number = ctypes.c_int(0)
+        if cuda.cuDriverGetVersion(ctypes.byref(number)) != 0:
+            return None
+        return Driver((number.value // 1000, number.value % 1000 // 10), _devices(cuda))
+    except (OSError, AttributeError):  # no such library, or a stub of it
+        return None
+
+
+def _devices(cuda: ctypes.CDLL) -> tuple[str, ...]:
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    found = []
+    for i in range(count.value):
+        device, name = ctypes.c_int(0), ctypes.create_string_buffer(256)
+        if cuda.cuDeviceGet(ctypes.byref(device), i) != 0:
+            continue
+        cuda.cuDeviceGetName(name, len(name), device)
+        parts = []
+        for attribute in (_MAJOR, _MINOR):
+            value = ctypes.c_int(0)
+            cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            parts.append(str(value.value))
+        found.append(f"{name.value.decode(errors='replace')} ({'.'.join(parts)})")
+    return tuple(found)

@@ -1,0 +1,186 @@
+"""The library of TensorRT plugins on this machine: find it, check it, load it. No torch.
+
+A library is looked at before it is loaded: a damaged one, one of another machine, one that a bundle
+was not made for, or one of a CUDA that the driver does not run is refused in a sentence.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime.cuda_driver import find_driver
+from lzu_export.runtime.manifest import PluginLibrary, Plugins, sha256
+
+NAME = "liblzu_plugins.so"
+VARIABLE = "LZU_PLUGINS"
+"""Environment variable that names the library."""
+BUILD = "make plugins"
+"""Builds the library, in a checkout."""
+
+_MACHINES = {"x86_64": 62, "aarch64": 183}
+"""ELF's numbers of machines."""
+
+
+def library_places(bundle: Path | None = None) -> list[Path]:
+    """Where a library is looked for that nobody named, in order.
+
+    The environment variable `LZU_PLUGINS` alone where it is set; else the bundle's folder, and
+    `build/plugins` of the working directory and of a checkout of this package.
+    """
+    if os.environ.get(VARIABLE):
+        return [Path(os.environ[VARIABLE])]
+    folders = [bundle] if bundle is not None else []
+    folders += [Path("build/plugins"), Path(__file__).resolve().parents[2] / "build" / "plugins"]
+    return list(dict.fromkeys((folder / NAME).absolute() for folder in folders))
+
+
+def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
+    """The library that is named, or the first where one is looked for.
+
+    Raises:
+        LzuError: there is none; names the places.
+    """
+    places = [given] if given is not None else library_places(bundle)
+    for place in places:
+        if place.is_file():
+            return place
+    listed = ", ".join(map(str, places))
+    raise LzuError(
+        f"there is no plugin library at {listed}; build one on this kind of machine ({BUILD}), or "
+        f"name one (--plugins, or the environment variable {VARIABLE})"
+    )
+
+
+def describe_library(path: Path) -> PluginLibrary:
+    """What a library says of itself; of one for another kind of machine no more than its hash.
+
+    Raises:
+        LzuError: it is damaged, or no library of these plugins.
+    """
+    machine = _machine(path)
+    digest = sha256(path)
+    if machine != _MACHINES.get(platform.machine()):
+        return PluginLibrary(file=path.name, sha256=digest, version=None, cuda_major=None)
+    library = _open(path)
+    try:
+        version, major = int(library.lzu_plugins_version()), int(library.lzu_cuda_major())
+    except AttributeError as error:
+        raise LzuError(
+            f"{path} is no library of this package's plugins, or an older one: it does not tell "
+            f"its version; build it again ({BUILD})"
+        ) from error
+    return PluginLibrary(file=path.name, sha256=digest, version=version, cuda_major=major)
+
+
+def check_library(path: Path, wanted: Plugins) -> PluginLibrary:
+    """Hold a library against what a bundle was made for, and against this machine.
+
+    Args:
+        path: of the library.
+        wanted: of the bundle's manifest.
+
+    Raises:
+        LzuError: it is another one, of another version, or for another machine or CUDA.
+    """
+    known = wanted.library
+    if known is not None and (digest := sha256(path)) != known.sha256:
+        raise LzuError(
+            f"{path} is not the {known.file} that the bundle was made for: its sha256 begins with "
+            f"{digest[:12]}, not {known.sha256[:12]}; use that one, or derive the bundle's graph "
+            "for this library (lzu-export derive BUNDLE --plugins FILE)"
+        )
+    found = describe_library(path)
+    if found.version is None or found.cuda_major is None:
+        raise LzuError(
+            f"{path} is a library for another kind of machine than this {platform.machine()}; "
+            f"build one here ({BUILD})"
+        )
+    versions = {operator.version for operator in wanted.operators}
+    if versions - {str(found.version)}:
+        raise LzuError(
+            f"{path} has plugins of version {found.version} but the bundle calls version "
+            f"{' and '.join(sorted(versions))}; build the library of the release that made the "
+            "bundle, or derive the bundle's graph again"
+        )
+    if known is not None and known.cuda_major not in (None, found.cuda_major):
+        raise LzuError(
+            f"{path} was built with CUDA {found.cuda_major} but the bundle is for CUDA "
+            f"{known.cuda_major}; use a library of that CUDA"
+        )
+    driver = find_driver()
+    if driver is not None and found.cuda_major > driver.cuda[0]:
+        raise LzuError(
+            f"{path} was built with CUDA {found.cuda_major} but this machine's driver runs CUDA "
+            f"{driver.cuda[0]}.{driver.cuda[1]} at most; build the library here ({BUILD})"
+        )
+    return found
+
+
+def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CDLL:
+    """Check a library and load it; its kernels are then at hand through ctypes.
+
+    Args:
+        path: of the library.
+        wanted: of the bundle's manifest.
+        registry: TensorRT's plugin registry (`tensorrt.get_plugin_registry()`), in which its
+            plugins are registered before an engine is built or deserialised.
+
+    Raises:
+        LzuError: what `check_library` refuses, the process has TensorRT for RTX, or the registry
+            refuses the library.
+    """
+    check_library(path, wanted)
+    if registry is None:
+        return _open(path)
+    if "tensorrt_rtx" in sys.modules:
+        raise LzuError(
+            "this process has loaded TensorRT for RTX, which knows no plugins and aborts at the "
+            "first; load the plugins in a process of their own"
+        )
+    try:
+        handle = registry.load_library(str(path.absolute()))
+    except Exception as error:  # its bindings raise what the release chose
+        raise LzuError(f"TensorRT does not load {path}: {_first_line(error)}") from error
+    if handle is None:
+        raise LzuError(f"TensorRT does not load {path}; its log tells why")
+    return _open(path)
+
+
+def _machine(path: Path) -> int:
+    """ELF's number of the machine that a whole 64-bit library is for.
+
+    The table of sections stands at the end of the file, so that one cut short is found out here
+    and not by a fault while it is loaded.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+            size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise LzuError(f"{path} cannot be read ({error.strerror}); name a library") from error
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+        raise LzuError(f"{path} is no shared library of 64 bits; name {NAME}")
+    kind, machine = struct.unpack_from("<HH", head, 16)
+    (sections,) = struct.unpack_from("<Q", head, 40)
+    entry, count = struct.unpack_from("<HH", head, 58)
+    if kind != 3 or sections + entry * count > size:
+        raise LzuError(f"{path} is damaged or no shared library; copy or build it again ({BUILD})")
+    return int(machine)
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path.absolute()))
+    except OSError as error:
+        raise LzuError(f"{path} cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines: Sequence[str] = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,182 @@
+"""The plugin library on a device: found, held against the bundle, loaded, or refused."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.runtime import cuda_driver, plugin_library
+from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.runtime.manifest import Operator, Plugins
+from lzu_export.runtime.plugin_library import (
+    NAME,
+    check_library,
+    describe_library,
+    find_library,
+    load_library,
+)
+from samples import stub_library
+
+
+def wanted(library: Path | None = None, **changes: Any) -> Plugins:
+    operators = (Operator(name="BoxKnots", version="1", namespace="lzu"),)
+    described = describe_library(library) if library is not None else None
+    if described is not None:
+        described = described.model_copy(update=changes)
+    return Plugins(operators=operators, library=described)
+
+
+@pytest.fixture(autouse=True)
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever machine runs the tests."""
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
+    monkeypatch.delenv("LZU_PLUGINS", raising=False)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    return stub_library(tmp_path, cuda=12)
+
+
+def refused(call: Any) -> str:
+    with pytest.raises(LzuError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_bundle_s_own_library_is_loaded(library: Path) -> None:
+    found = check_library(library, wanted(library))
+    assert (found.file, found.version, found.cuda_major) == (NAME, 1, 12)
+    assert len(found.sha256) == 64
+    assert load_library(library, wanted(library)).lzu_plugins_version() == 1
+    check_library(library, wanted())  # a bundle that recorded none takes any of its version
+
+
+def test_where_it_is_looked_for(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_library(library) == library
+    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "a/b/c.py"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert find_library(bundle=tmp_path) == library
+    message = refused(lambda: find_library(bundle=empty))
+    assert f"there is no plugin library at {empty / NAME}, {empty / 'build/plugins' / NAME}" in (
+        message
+    )
+    assert "make plugins" in message
+    assert str(tmp_path / "none.so") in refused(lambda: find_library(tmp_path / "none.so"))
+    monkeypatch.setenv("LZU_PLUGINS", str(library))
+    assert find_library(bundle=empty) == library
+    monkeypatch.setenv("LZU_PLUGINS", str(empty / NAME))
+    assert "LZU_PLUGINS" in refused(lambda: find_library(bundle=tmp_path))
+
+
+def test_another_library_than_the_bundle_s(library: Path, tmp_path: Path) -> None:
+    plugins = wanted(library, sha256="0" * 64)
+    message = refused(lambda: check_library(library, plugins))
+    assert "is not the liblzu_plugins.so that the bundle was made for: its sha256" in message
+    assert "not 000000000000; use that one, or derive" in message
+
+
+def test_another_version(tmp_path: Path) -> None:
+    library = stub_library(tmp_path, version=2)
+    assert "has plugins of version 2 but the bundle calls version 1" in refused(
+        lambda: check_library(library, wanted())
+    )
+
+
+def test_another_cuda(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = wanted(library, cuda_major=13)
+    assert "was built with CUDA 12 but the bundle is for CUDA 13" in refused(
+        lambda: check_library(library, plugins)
+    )
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: Driver((11, 8), ()))
+    assert "with CUDA 12 but this machine's driver runs CUDA 11.8 at most" in refused(
+        lambda: check_library(library, wanted())
+    )
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: Driver((13, 0), ()))
+    check_library(library, wanted())
+
+
+def test_files_that_are_no_library(library: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.so"
+    text.write_text("no library, but long enough for the head of one, as many a text is\n" * 3)
+    assert "text.so is no shared library" in refused(lambda: describe_library(text))
+    assert "cannot be read" in refused(lambda: describe_library(tmp_path / "none.so"))
+    whole = library.read_bytes()
+    for length in (0, 63, 64, 4000, len(whole) - 1):
+        library.write_bytes(whole[:length])
+        assert str(library) in refused(lambda: describe_library(library))
+
+
+def test_a_library_without_a_version(tmp_path: Path) -> None:
+    library = stub_library(tmp_path, told=False)
+    assert "does not tell its version; build it again" in refused(lambda: describe_library(library))
+
+
+def test_a_library_for_another_machine(library: Path) -> None:
+    """Its hash can be recorded, but it is not loaded."""
+    changed = bytearray(library.read_bytes())
+    changed[18] = 183 if changed[18] == 62 else 62
+    library.write_bytes(changed)
+    found = describe_library(library)
+    assert (found.version, found.cuda_major) == (None, None)
+    assert "for another kind of machine" in refused(lambda: check_library(library, wanted()))
+    plugins = Plugins(operators=(), library=found)
+    assert "for another kind of machine" in refused(lambda: load_library(library, plugins))
+
+
+class Registry:
+    """Stands for TensorRT's."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.asked = answer, ""
+
+    def load_library(self, path: str) -> Any:
+        self.asked = path
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_tensorrt_gets_the_library(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    registry = Registry(object())
+    assert load_library(library, wanted(library), registry).lzu_cuda_major() == 12
+    assert registry.asked == str(library)
+    assert "does not load" in refused(lambda: load_library(library, wanted(), Registry(None)))
+    failing = Registry(RuntimeError("bad\nworse"))
+    assert refused(lambda: load_library(library, wanted(), failing)).endswith(": bad")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())
+    assert "a process of their own" in refused(lambda: load_library(library, wanted(), registry))
+
+
+def test_a_driver_is_asked_through_its_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc")
+    source = tmp_path / "cuda.c"
+    source.write_text(
+        "#include <string.h>\n"
+        "int cuDriverGetVersion(int *v) { *v = 12060; return 0; }\n"
+        "int cuInit(unsigned f) { return 0; }\n"
+        "int cuDeviceGetCount(int *n) { *n = 1; return 0; }\n"
+        "int cuDeviceGet(int *d, int i) { *d = i; return 0; }\n"
+        'int cuDeviceGetName(char *s, int n, int d) { strcpy(s, "Orin"); return 0; }\n'
+        "int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 8 : 7; return 0; }\n"
+    )
+    path = tmp_path / "libcuda.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(path))
+    assert cuda_driver.find_driver() == Driver((12, 6), ("Orin (8.7)",))
+    monkeypatch.setattr(cuda_driver, "LIBRARY", str(tmp_path / "none.so"))
+    assert cuda_driver.find_driver() is None
