@@ -31,6 +31,7 @@ app = typer.Typer(
 EXIT_ERROR = 2
 EXIT_DRIFT = 1
 EXIT_REGRESSION = 3
+EXIT_MISSING = 1
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -449,6 +450,32 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
         console = Console()
         for table in inspect_tables(manifest):
             console.print(table)
+
+
+@app.command()
+def doctor(
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with status 1 where this is missing; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what this machine can build and run, and how to get what is missing."""
+    from dataclasses import asdict
+
+    from lzu_export.doctor import examine, missing
+    from lzu_export.tables import doctor_table
+
+    findings = examine()
+    absent = missing(findings, require or [])
+    if as_json:
+        _print_json([asdict(each) for each in findings])
+    else:
+        Console().print(doctor_table(findings))
+    for each in absent:
+        _complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
+    if absent:
+        raise typer.Exit(EXIT_MISSING)
 
 
 @app.command()

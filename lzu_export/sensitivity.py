@@ -7,7 +7,7 @@ comes out replaces the recipe's.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -53,6 +53,8 @@ from lzu_export.recalibrate import (
 )
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.bundle import make_predictor
+from lzu_export.runtime.feedback import BOX_INPUTS, check_single_stream
+from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import check_frame
 
 FRAMES = 64
@@ -191,6 +193,9 @@ def measure_sensitivity(
     units: Units = group_layers(layers) if by == "group" else {each: (each,) for each in layers}
     at_hand = ranges_at_hand(opened, asked, ranges)
     kept = KeptFrames.of(frames_of, opened, report)
+    if opened.manifest.recipe.adapts:
+        with report.working("finding the boxes that frames are looked at by"):
+            kept.boxes = find_boxes(opened, kept)
     with report.working("measuring float32"):
         summary = float32_metrics(opened, kept)
     baseline = _baseline(summary, kept)
@@ -246,6 +251,8 @@ class KeptFrames:
         self._dataset, self._samples = dataset, samples
         self.name, self.note = dataset.name, dataset.note
         self.classes, self.metric = tuple(dataset.classes), dataset.metric
+        self.boxes: list[NDArray[np.float32]] = []
+        """By sample, the boxes (n, 4) that an adaptive model looks at it by."""
 
     @classmethod
     def of(cls, dataset: EvaluationSet, opened: Float32, report: Reporter) -> "KeptFrames":
@@ -334,13 +341,59 @@ def float32_metrics(opened: Float32, frames: KeptFrames) -> dict[str, float]:
     return _metrics(opened, opened.model, "fp32", frames)
 
 
+def find_boxes(opened: Float32, frames: KeptFrames) -> list[NDArray[np.float32]]:
+    """For each kept frame the boxes that an adaptive model is shown with it.
+
+    Kept frames are taken from all over the set, so that none has the one before it: its own
+    detections in float32 without boxes stand for those, as in calibration. All sets of layers are
+    thus measured under one warp.
+
+    Raises:
+        LzuError: the bundle runs several streams side by side.
+    """
+    recipe = opened.manifest.recipe
+    check_single_stream(recipe.batch, f"{frames.name}, frame by frame,")
+    predictor = _predictor(opened, opened.model, "fp32")
+    found = []
+    for sample in frames.samples():
+        predictor.reset()
+        predictor.run([sample.shot])
+        boxes, valid = (predictor.other_inputs([sample.shot])[name][0] for name in BOX_INPUTS)
+        found.append(boxes[valid > 0])
+    return found
+
+
+class _Looking:
+    """An adaptive predictor that looks at every frame by the boxes kept beside it."""
+
+    remembers = True
+
+    def __init__(self, predictor: Predictor, boxes: list[NDArray[np.float32]]) -> None:
+        self.recipe, self._predictor, self._boxes = predictor.recipe, predictor, iter(boxes)
+
+    def reset(self) -> None:
+        """Nothing is remembered but what is kept."""
+
+    def run(self, shots: Sequence[Shot]) -> list[Any]:
+        self._predictor.reset()
+        self._predictor.look_at(next(self._boxes))  # type: ignore[attr-defined]
+        return self._predictor.run(shots)
+
+
 def _metrics(
     opened: Float32, model: onnx.ModelProto, precision: str, frames: KeptFrames
 ) -> dict[str, float]:
     """All metrics of a canonical graph of a bundle."""
-    session = device_session(lower_for(TARGET, model, opened.kinds)[0], precision)
-    predictor = make_predictor(opened.manifest.recipe, session, opened.warp)
+    predictor: Any = _predictor(opened, model, precision)
+    if frames.boxes:
+        predictor = _Looking(predictor, frames.boxes)
     return evaluate({"": predictor}, frames)[""]
+
+
+def _predictor(opened: Float32, model: onnx.ModelProto, precision: str) -> Predictor:
+    """What runs a canonical graph of a bundle."""
+    session = device_session(lower_for(TARGET, model, opened.kinds)[0], precision)
+    return make_predictor(opened.manifest.recipe, session, opened.warp)
 
 
 def _open(opened: Float32, name: str | None, frames: int) -> EvaluationSet:

@@ -12,6 +12,7 @@ from lzu_export.checks import Check
 from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy, Drift, Manifest
 
 if TYPE_CHECKING:
+    from lzu_export.doctor import Finding
     from lzu_export.pipeline import Outcome
 
 SHOWN = 6
@@ -200,6 +201,22 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     if any(graph.kept for graph in manifest.graphs.values()):
         tables.append(_kept_table(manifest))
     return [*tables, drift_table(manifest.drift)]
+
+
+def doctor_table(findings: "Sequence[Finding]") -> Table:
+    """What a machine has; what it has not with the command, and where it was looked for."""
+    table = Table(title="This machine", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for each in findings:
+        lines = [escape(each.detail)]
+        if not each.found and each.looked:
+            lines.append(f"[dim]looked in {escape(', '.join(each.looked))}[/]")
+        if each.install:
+            lines.append(f"[bold]{escape(each.install)}[/]")
+        table.add_row(each.name, "yes" if each.found else "no", "\n".join(lines))
+    return table
 
 
 def _calibration(manifest: Manifest) -> str:

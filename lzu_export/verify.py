@@ -35,7 +35,7 @@ from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.warp.grids import Sampling, stored_zoom
+from lzu_export.warp.grids import Sampling
 
 
 def arrow_order(names: Sequence[str]) -> list[str]:

@@ -3,15 +3,21 @@
 # Nothing is installed: what is downloaded lies in the build directory.
 #
 #   find_tools.sh BUILD_DIRECTORY > tools.mk
+#   find_tools.sh --look BUILD_DIRECTORY     only tells where it looks, and downloads nothing: lines of "cuda DIRECTORY"
+#                                            and "headers DIRECTORY", those first that hold what is wanted, after a "+"
 #
 # CUDA_HOME and TENSORRT_INCLUDE, where set, are taken as they are. PYTHON is the interpreter whose pip downloads.
 # CROSS=aarch64 is for a Jetson with JetPack 7 (CUDA 13, SBSA) on another machine: nvcc is that of this machine, the CUDA
 # runtime comes from the package index.
 set -eu
 
+look=
+if [ "$1" = --look ]; then
+  look=yes
+  shift
+fi
 build=$1
 python=${PYTHON:-python3}
-mkdir -p "$build"
 
 # Pinned together: with nvcc alone pinned, pip takes a newer ptxas back end, which refuses its output.
 cuda_packages='nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88
@@ -32,19 +38,62 @@ home_of() {
   dirname "$(dirname "$(readlink -f "$1")")"
 }
 
-find_cuda() {
+# Where each is looked for, one a line.
+cuda_places() {
   if [ -n "${CUDA_HOME:-}" ]; then
-    [ -x "$CUDA_HOME/bin/nvcc" ] || give_up "no bin/nvcc in CUDA_HOME=$CUDA_HOME; name the directory of a CUDA toolkit"
     echo "$CUDA_HOME"
     return
   fi
-  for home in /usr/local/cuda $(command -v nvcc >/dev/null 2>&1 && home_of "$(command -v nvcc)") \
-      "$build"/cuda/nvidia/cu[0-9]*; do
-    if [ -x "$home/bin/nvcc" ]; then
-      echo "$home"
-      return
+  echo /usr/local/cuda
+  if command -v nvcc >/dev/null 2>&1; then home_of "$(command -v nvcc)"; fi
+  for home in "$build"/cuda/nvidia/cu[0-9]*; do echo "$home"; done
+}
+
+header_places() {
+  if [ -n "${TENSORRT_INCLUDE:-}" ]; then
+    echo "$TENSORRT_INCLUDE"
+    return
+  fi
+  for directory in "/usr/include/$(uname -m)-linux-gnu" /usr/include /usr/local/tensorrt/include \
+      /opt/tensorrt/include /usr/src/tensorrt/include "$build/headers/kernel_lens/include/tensorrt"; do
+    echo "$directory"
+  done
+}
+
+# The first of the directories on standard input that holds a file.
+first_with() {
+  first=
+  while read -r directory; do
+    if [ -z "$first" ] && [ -f "$directory/$1" ]; then
+      first=$directory
     fi
   done
+  [ -z "$first" ] || echo "$first"
+}
+
+if [ -n "$look" ]; then
+  for what in cuda headers; do
+    case $what in
+      cuda) places=$(cuda_places) file=bin/nvcc ;;
+      headers) places=$(header_places) file=NvInfer.h ;;
+    esac
+    found=$(printf '%s\n' "$places" | first_with "$file")
+    [ -z "$found" ] || echo "+$what $found"
+    printf '%s\n' "$places" | sed "s|^|$what |"
+  done
+  exit
+fi
+mkdir -p "$build"
+
+find_cuda() {
+  if [ -n "${CUDA_HOME:-}" ]; then
+    [ -x "$CUDA_HOME/bin/nvcc" ] || give_up "no bin/nvcc in CUDA_HOME=$CUDA_HOME; name the directory of a CUDA toolkit"
+  fi
+  home=$(cuda_places | first_with bin/nvcc)
+  if [ -n "$home" ]; then
+    echo "$home"
+    return
+  fi
   say "no CUDA compiler on this machine: downloading one to $build/cuda (about 130 MB)"
   # shellcheck disable=SC2086
   "$python" -m pip install -q --no-deps --target "$build/cuda" $cuda_packages >&2 || \
@@ -55,16 +104,12 @@ find_cuda() {
 find_headers() {
   if [ -n "${TENSORRT_INCLUDE:-}" ]; then
     [ -f "$TENSORRT_INCLUDE/NvInfer.h" ] || give_up "no NvInfer.h in TENSORRT_INCLUDE=$TENSORRT_INCLUDE"
-    echo "$TENSORRT_INCLUDE"
+  fi
+  directory=$(header_places | first_with NvInfer.h)
+  if [ -n "$directory" ]; then
+    echo "$directory"
     return
   fi
-  for directory in "/usr/include/$(uname -m)-linux-gnu" /usr/include /usr/local/tensorrt/include \
-      /opt/tensorrt/include /usr/src/tensorrt/include "$build/headers/kernel_lens/include/tensorrt"; do
-    if [ -f "$directory/NvInfer.h" ]; then
-      echo "$directory"
-      return
-    fi
-  done
   say "no TensorRT headers on this machine: downloading those of 10.14 to $build/headers"
   "$python" -m pip download -q --no-deps --dest "$build/headers" "$header_package" >&2 || \
     give_up 'the headers could not be downloaded; name a directory that has NvInfer.h: make plugins TENSORRT_INCLUDE=DIR'

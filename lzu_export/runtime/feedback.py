@@ -1,4 +1,9 @@
-"""What the next frame is looked at by: the boxes that were found in this one."""
+"""What the next frame is looked at by: the boxes that were found in this one.
+
+Unfit boxes are refused here or left out, so that every engine gets finite ones, at most as many as
+it takes. Its knots are no outputs and need no check: saliencies are positive, so that the LZ sum
+increases; `BoxKnots` clamps it to [-1, 1], and whoever inverts it keeps gaps of `MIN_GAP` at least.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
