@@ -15,11 +15,13 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import Outcome, export
 from lzu_export.progress import Reporter
+from lzu_export.recalibrate import open_float32
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.predictor import Shot
+from lzu_export.sensitivity import KeptFrames, find_boxes, float32_metrics
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verify import verify_bundle
@@ -225,6 +227,24 @@ def test_evaluations_begin_every_sequence_afresh(detector: Detector) -> None:
     first, second, third, fourth = (each.boxes for each in stream.found)
     np.testing.assert_array_equal(first, third)
     np.testing.assert_array_equal(second, fourth)
+
+
+def test_layers_are_ranked_on_frames_that_are_looked_at_by_their_boxes(
+    exported: Outcome, detector: Detector
+) -> None:
+    """Frames of all over a set: each by its own detections, whatever stands before it."""
+    opened, stream = open_float32(exported.folder), Stream()
+    kept = KeptFrames.of(stream, opened, Reporter(quiet=True))
+    kept.boxes = find_boxes(opened, kept)
+    first = detector(noise_frame(SOURCE, seed=0))
+    np.testing.assert_allclose(kept.boxes[0], first.boxes[: len(kept.boxes[0])], atol=1e-3)
+    assert [len(boxes) > 0 for boxes in kept.boxes] == [True] * 4
+    assert float32_metrics(opened, kept) == {"count": 4.0}
+    found = [each.boxes for each in stream.found]
+    np.testing.assert_array_equal(found[0], found[2])
+    assert not np.array_equal(found[0], first.boxes)
+    detector.look_at(kept.boxes[0])
+    np.testing.assert_allclose(found[0], detector(noise_frame(SOURCE, seed=0)).boxes, atol=1e-3)
 
 
 def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(
