@@ -18,7 +18,7 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export calibrate run verify bench train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench bench-speed browser train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -61,7 +61,18 @@ run: $(READY) ## BUNDLE on SOURCE (image, folder, video; det3d: CAMERAS too): pi
 verify: $(READY) ## BUNDLE against PyTorch's reference
 	@$(BIN)/lzu-export verify $(BUNDLE)
 
-bench: $(READY) ## speed of TASK: fixed against uniform, unzoom lowerings, export, import
+bench: $(READY) ## report of TASK: accuracy and latency, warped against uniform; VARIANT, SCALE, PRECISION, BUNDLES, ABLATION=1, ...
+	@$(BIN)/lzu-export bench $(or $(RECIPE),$(TASK)) --out $(OUT) \
+	  $(if $(BUNDLES),--bundles $(BUNDLES)) \
+	  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale "$(SCALE)") \
+	  $(if $(PRECISION),--precision "$(PRECISION)") $(if $(TARGET),--target "$(TARGET)") \
+	  $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(SALIENCY),--saliency "$(SALIENCY)") \
+	  $(if $(FRAMES),--calibration "$(FRAMES)") $(if $(DATASET),--dataset "$(DATASET)") \
+	  $(if $(RANDOM_WEIGHTS),--random-weights $(RANDOM_WEIGHTS)) \
+	  $(if $(MIN_SECONDS),--min-seconds $(MIN_SECONDS)) $(if $(ABLATION),--ablation) \
+	  $(foreach pair,$(SET),--set '$(pair)')
+
+bench-speed: $(READY) ## speed of TASK's full-size recipe: fixed against uniform, unzoom lowerings, export, import
 	@$(BIN)/python -m lzu_benchmarks.speed --task $(TASK) --out $(OUT)/bench
 
 train-det: $(READY) ## train both demonstration detectors from rendered scenes
@@ -89,8 +100,15 @@ test: $(READY) ## lint, types and the fast tests (WORKERS side by side)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/mypy
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
-test-slow: $(READY) ## full-size models, README commands
+test-slow: $(READY) browser ## full-size models, README commands, the report in a browser
 	@$(BIN)/pytest -q -m slow
+
+browser: ## headless Chromium for the test of the report, where there is none
+	@command -v chromium-headless-shell chromium chromium-browser google-chrome >/dev/null || \
+	  { as_root=$$(test "$$(id -u)" = 0 || echo sudo -n); \
+	    $$as_root apt-get update -qq && \
+	    $$as_root apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null; } || \
+	  echo "no headless Chromium, and none could be installed: the test of the report skips itself" >&2
 
 test-gpu: $(READY) ## what needs an NVIDIA GPU
 	@$(BIN)/pytest -q -m gpu

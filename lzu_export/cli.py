@@ -437,6 +437,17 @@ def calibrate(
     print(f"\n{recipe_lines(outcome)}\n\n{outcome.file}, {outcome.picture}")
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> None:
+    """Accuracy and latency of warped and uniform models, and a report; --help tells its options."""
+    from lzu_export.datasets import find_command
+
+    find_command("bench")(context.args)
+
+
 @app.command()
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
     """Show what a bundle holds, how its warps were lowered and how far it drifts."""

@@ -1,6 +1,9 @@
-"""Find an evaluation set by name. Sets live outside this package and announce themselves."""
+"""Find an evaluation set, or a command of the harness, by name.
 
-from collections.abc import Iterator
+They live outside this package and announce themselves.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -9,6 +12,8 @@ from lzu_export.errors import LzuError
 from lzu_export.runtime.predictor import Shot
 
 GROUP = "lzu_export.datasets"
+COMMANDS = "lzu_export.commands"
+"""Entry points of commands that live outside this package."""
 OF_PATHS = {"coco", "folder"}
 """Entry points that open a path."""
 
@@ -85,6 +90,26 @@ def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
             f"accuracy needs the package {error.name}; pip install 'lzu-export[bench]'"
         ) from error
     return opened
+
+
+def find_command(name: str) -> Callable[[Sequence[str]], None]:
+    """A command of the benchmark harness, which announces it as the sets.
+
+    Raises:
+        LzuError: the harness is not installed.
+    """
+    found = {entry.name: entry for entry in entry_points(group=COMMANDS)}
+    if name not in found:
+        raise LzuError(
+            f"{name} needs the benchmark harness; pip install -e '.[bench]' in a source checkout"
+        )
+    try:
+        command: Callable[[Sequence[str]], None] = found[name].load()
+    except ImportError as error:
+        raise LzuError(
+            f"{name} needs the package {error.name}; pip install 'lzu-export[bench]'"
+        ) from error
+    return command
 
 
 def named_sets() -> list[str]:

@@ -207,6 +207,21 @@ def test_inspect_needs_what_a_device_has(tiny_bundle: Path) -> None:
     assert "Engines" in done.out
 
 
+def test_bench_is_the_harness_s(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which gets all arguments as they are, and may be absent."""
+    from lzu_export import datasets
+
+    asked: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "find_command", lambda name: asked.append)
+        assert command("bench", "det", "--scale", "0.5 1", "--help").status == 0
+    assert asked == [["det", "--scale", "0.5 1", "--help"]]
+    monkeypatch.setattr(datasets, "entry_points", lambda group: [])
+    done = command("bench", "det")
+    assert done.status == 2
+    assert "bench needs the benchmark harness" in done.err
+
+
 def test_recipes(command: Command) -> None:
     """One line each, or whole as JSON."""
     done = command("recipes")

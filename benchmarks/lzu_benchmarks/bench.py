@@ -1,0 +1,189 @@
+"""Accuracy and latency of warped and uniform models, and a report: `lzu-export bench det`.
+
+Exports what is not exported yet (variants, scales, precisions), or takes finished bundles
+(--bundles), which needs no torch: so the same command runs on a device. Writes report.html,
+report.md, report.json and its schema into OUT/bench/NAME, and every result into its folder
+`results` as it comes: what was interrupted goes on, what did not change is not measured again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
+from lzu_benchmarks.latency import add_plan_options, plan_of
+from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
+from lzu_benchmarks.report.schema import Ablation, Report, write_report
+from lzu_export.errors import LzuError
+from lzu_export.progress import Reporter
+
+EXIT_ERROR = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(prog="lzu-export bench", description=__doc__)
+    made.add_argument("recipe", nargs="?", default="det", help="task, shipped recipe, or a file")
+    made.add_argument("--bundles", type=Path, nargs="+", help="compare these, export nothing")
+    made.add_argument("--out", type=Path, default=Path("build"), help="folder of all bundles")
+    group = made.add_argument_group("export", "as `lzu-export export` takes them")
+    group.add_argument("--variant", help="by default all that there are weights for")
+    group.add_argument("--scale", help="separated by spaces; the recipe's own by default")
+    group.add_argument("--precision", help="separated by spaces")
+    group.add_argument("--target", help="separated by spaces")
+    group.add_argument(
+        "--checkpoint", help="a file, or a pattern such as 'ckpt/{variant}_{scale}.pth'"
+    )
+    group.add_argument("--saliency")
+    group.add_argument("--calibration", help="training frames for INT8")
+    group.add_argument("--random-weights", type=int, help="untrained: latency only")
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    group = made.add_argument_group("accuracy")
+    group.add_argument("--dataset", help="demo, COCO annotations, images and labels, or none")
+    group.add_argument("--frames", type=int, help="at most so many")
+    add_plan_options(made)
+    group = made.add_argument_group("report")
+    group.add_argument("--ablation", action="store_true", help="add the paper's appendix")
+    group.add_argument(
+        "--ablation-frames", type=int, default=64, help="score its grid on so many, 0: not"
+    )
+    group.add_argument("--again", action="store_true", help="measure everything again")
+    return made
+
+
+def bench(given: argparse.Namespace) -> tuple[Report, Path]:
+    """Export, measure and write; the report and its folder.
+
+    Raises:
+        LzuError: an export fails, bundles do not fit one another, or a file cannot be written.
+    """
+    report = Reporter()
+    folders = given.bundles or _export(given)
+    bundles = open_bundles(folders)
+    first = bundles[0].manifest
+    folder = given.out / "bench" / first.name
+    store = Store(folder / "results", given.again)
+    dataset = given.dataset if given.bundles else None  # an export scores by itself
+    frames = given.frames if given.bundles else None
+    results = []
+    for bundle in bundles:
+        report.note(f"[bold]{escape(bundle.folder.name)}[/]")
+        results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
+    groups = latency_groups(
+        bundles,
+        store,
+        plan_of(given),
+        precisions=given.precision.split() if given.precision else None,
+        threads=given.threads,
+        report=report,
+    )
+    made = Report(
+        title=f"{first.name}: " + " and ".join(_variants(results)),
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        task=first.task,
+        recipe=first.name,
+        bundles=tuple(results),
+        latency=tuple(groups),
+        ablation=_ablation(given, bundles, store, report) if given.ablation else None,
+    )
+    write_report(made, folder)
+    write_pages(made, folder, store.folder)
+    return made, folder
+
+
+def _ablation(given: argparse.Namespace, bundles: Any, store: Store, report: Reporter) -> Ablation:
+    from lzu_benchmarks.ablation import ablate
+
+    return ablate(bundles, store, frames=given.ablation_frames, report=report)
+
+
+def _variants(results: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(each.variant for each in results))
+
+
+def _export(given: argparse.Namespace) -> list[Path]:
+    """Bundles of every variant and scale that is asked for, by the export command.
+
+    Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
+    """
+    command = [sys.executable, "-m", "lzu_export.cli", "export", given.recipe, "--json"]
+    command += ["--out", str(given.out)]
+    for name in ("precision", "target", "saliency", "calibration", "dataset", "frames"):
+        if (value := getattr(given, name)) is not None:
+            command += [f"--{name}", str(value)]
+    if given.random_weights is not None:
+        command += ["--random-weights", str(given.random_weights)]
+    command += [part for pair in given.set for part in ("--set", pair)]
+    scales = given.scale.split() if given.scale else [None]
+    variants: list[str | None] = given.variant.split() if given.variant else [None]
+    if given.checkpoint and variants == [None]:
+        raise LzuError("--checkpoint is of variants; name them: --variant 'uniform fixed'")
+    folders = []
+    for scale in scales:
+        for variant in variants:
+            options = ["--scale", scale] if scale else []
+            options += ["--variant", variant] if variant else []
+            if given.checkpoint:
+                file = given.checkpoint.format(variant=variant, scale=scale)
+                options += ["--checkpoint", file]
+            done = subprocess.run([*command, *options], stdout=subprocess.PIPE, check=False)
+            if done.returncode:
+                raise LzuError(
+                    f"the export of {given.recipe} failed, as said above; mend that and run again: "
+                    "finished bundles and results are kept"
+                )
+            folders += [Path(each["bundle"]) for each in json.loads(done.stdout)]
+    return folders
+
+
+def summary_table(report: Report) -> Table:
+    """What the command prints."""
+    table = Table(title=report.title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("engine", no_wrap=True)
+    table.add_column("bundle", no_wrap=True)
+    rows = rows_of(report)
+    metric = next((row.bundle.metric for row in rows if row.bundle.metric), None)
+    for heading in (*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        latency = row.latency
+        cells = [number(row.score)] if metric else []
+        cells.append(number(row.bundle.flops.total / 1e9))
+        if latency is None:
+            cells += [NOTHING] * 3
+        else:
+            whole = latency.end_to_end
+            ratio = number(latency.ratio.value, 3) if latency.ratio else ""
+            cells += [number(whole.p50, 1), number(whole.p90_estimate, 1), ratio]
+        table.add_row(row.key, row.label, *cells, style="bold" if row.best else None)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    given = parser().parse_args(arguments)
+    try:
+        report, folder = bench(given)
+    except LzuError as error:
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(EXIT_ERROR)
+    console = Console()
+    console.print(summary_table(report))
+    for sentence in sentences(rows_of(report)):
+        console.print(sentence, highlight=False)
+    for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):
+        console.print(f"doubtful: {doubt}", style="italic", highlight=False)
+    print(f"{folder / 'report.html'}, report.md, report.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+"""Measures bundles against one another, keeping every result in a file as it comes.
+
+A result is made again only where what it depends on changed: the bundle, the frames, this harness,
+and for latencies the machine, the plan and those that take turns.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import ValidationError
+
+from lzu_benchmarks.flops import Flops, count_flops
+from lzu_benchmarks.harness.machine import describe
+from lzu_benchmarks.harness.summary import Section
+from lzu_benchmarks.harness.turns import Plan
+from lzu_benchmarks.latency import Contestant, enter, frames_of, measure
+from lzu_benchmarks.report.pictures import draw_pictures
+from lzu_benchmarks.report.schema import (
+    BundleResult,
+    EngineResult,
+    LatencyGroup,
+    Pictures,
+    Score,
+)
+from lzu_export.datasets import open_dataset
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.evaluate import evaluate
+from lzu_export.precision import device_session
+from lzu_export.progress import Reporter
+from lzu_export.provenance import source_digest
+from lzu_export.runtime import load
+from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
+from lzu_export.runtime.manifest import (
+    ROUNDING_NOTE,
+    Engine,
+    Manifest,
+    check_file,
+    read_manifest,
+)
+from lzu_export.runtime.predictor import Predictor
+
+NO_DATASET = "none"
+SHOWN = (3, 7)
+"""Sample frames, by place among the consecutive ones that are shown."""
+ORDER = ("uniform", "fixed", "adaptive", "fovea")
+
+Result = TypeVar("Result", bound=Section)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle to compare."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def runs(self) -> list[Engine]:
+        """Its engines that run here."""
+        found = []
+        for engine in self.manifest.engines:
+            path = check_file(self.folder, engine.file, self.manifest)
+            try:
+                open_session(engine, path)
+            except LzuError:
+                if engine.target == "onnxruntime":
+                    raise
+                continue  # for another machine
+            found.append(engine)
+        return found
+
+
+@dataclass(frozen=True)
+class Store:
+    """Results in a folder, one file each."""
+
+    folder: Path
+    again: bool = False
+    """Whether everything is measured again."""
+
+    def get(self, name: str, key: str, kind: type[Result], make: Callable[[], Result]) -> Result:
+        """The stored result of this key, else a new one, which is stored before it is returned.
+
+        Raises:
+            LzuError: it cannot be written.
+        """
+        path = self.folder / f"{name}.json"
+        if not self.again and path.is_file():
+            try:
+                stored = kind.model_validate_json(path.read_text(encoding="utf-8"))
+                if getattr(stored, "key", None) == key:
+                    return stored
+            except (ValueError, ValidationError):
+                pass  # cut off, or of another release
+        made = make()
+        with readable_os_errors(f"the result {path}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new = path.with_name(f".{path.name}.new")
+            new.write_text(made.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            new.replace(path)
+        return made
+
+
+def open_bundles(folders: Iterable[Path]) -> list[Bundle]:
+    """Read the manifests of bundles, uniform ones first, by scale.
+
+    Raises:
+        LzuError: one is no bundle, there are none, or they are of different tasks or sources.
+    """
+    found = [Bundle(folder, read_manifest(folder)) for folder in folders]
+    if not found:
+        raise LzuError("there are no bundles to compare; give the folders that export made")
+    subjects = {(b.manifest.task, b.manifest.recipe.source) for b in found}
+    if len(subjects) > 1:
+        raise LzuError(
+            "the bundles are of different tasks or sizes of frames; compare those of one at a time"
+        )
+    names = [bundle.folder.name for bundle in found]
+    if len(set(names)) < len(names):
+        raise LzuError(f"two bundles are called {max(names, key=names.count)}; rename one")
+    return sorted(found, key=lambda b: (b.manifest.recipe.scale, ORDER.index(b.manifest.variant)))
+
+
+def bundle_result(
+    bundle: Bundle,
+    store: Store,
+    *,
+    dataset: str | None = None,
+    frames: int | None = None,
+    report: Reporter,
+) -> BundleResult:
+    """What a bundle is and scores.
+
+    Scores are the manifest's where those are of the asked frames and of every engine that runs
+    here; else engines are scored now.
+
+    Args:
+        bundle: to score.
+        store: where results are kept.
+        dataset: to score on, or `none`; the manifest's scores are taken by default.
+        frames: at most so many of it.
+        report: where progress is shown.
+    """
+    key = key_of(bundle.manifest.files, dataset, frames, source_digest(Path(__file__).parent))
+    return store.get(
+        bundle.folder.name,
+        key,
+        BundleResult,
+        lambda: _measure_bundle(bundle, key, store.folder, dataset, frames, report),
+    )
+
+
+def _measure_bundle(
+    bundle: Bundle,
+    key: str,
+    folder: Path,
+    dataset: str | None,
+    frames: int | None,
+    report: Reporter,
+) -> BundleResult:
+    manifest, recipe = bundle.manifest, bundle.manifest.recipe
+    drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+    scores, about = _scores(bundle, dataset, frames, report)
+    engines = {
+        f"{engine.target}/{engine.precision}": EngineResult(
+            target=engine.target,
+            precision=engine.precision,
+            bytes=engine.bytes,
+            build_seconds=engine.build_seconds or None,
+            score=scores.get(f"{engine.target}/{engine.precision}"),
+            drift=drifts[engine.target, engine.precision],
+        )
+        for engine in manifest.engines
+    }
+    with report.working("drawing pictures"):
+        pictures = _pictures(bundle, folder)
+    return BundleResult(
+        key=key,
+        name=bundle.folder.name,
+        task=manifest.task,
+        recipe=manifest.name,
+        variant=manifest.variant,
+        scale=recipe.scale,
+        sizes=recipe.path_of_sizes,
+        network_input=recipe.network_input,
+        pytorch=scores.get("pytorch"),
+        engines=engines,
+        flops=_flops(bundle),
+        pictures=pictures,
+        facts=_facts(manifest),
+        **about,
+    )
+
+
+def _scores(
+    bundle: Bundle, dataset: str | None, frames: int | None, report: Reporter
+) -> tuple[dict[str, Score], dict[str, Any]]:
+    """Scores by engine, PyTorch's too where it is known, and what they are of."""
+    stored = bundle.manifest.accuracy
+    runs = {f"{engine.target}/{engine.precision}" for engine in bundle.runs}
+    as_stored = dataset in (None, NO_DATASET) and frames is None
+    if stored is not None and as_stored and runs <= set(stored.engines):
+        scores = {
+            name: Score(metrics=metrics, how=_how(name)) for name, metrics in stored.engines.items()
+        }
+        scores["pytorch"] = Score(metrics=stored.pytorch, how="")
+        about = {
+            "dataset": stored.dataset, "frames": stored.frames, "metric": stored.metric,
+            "note": stored.note,
+        }  # fmt: skip
+        return scores, about
+    name = dataset or bundle.manifest.recipe.evaluation.dataset
+    nothing = {"dataset": None, "frames": None, "metric": None, "note": ""}
+    if name in (None, NO_DATASET):
+        return {}, nothing
+    opened = open_dataset(name, frames, bundle.manifest.task)
+    predictors = _predictors(bundle)
+    if not predictors:
+        return {}, nothing
+    title = f"accuracy of {bundle.folder.name} on {opened.name}"
+    with report.steps(title, len(opened)) as advance:
+        found = evaluate(predictors, opened, advance)
+    scores = {name: Score(metrics=metrics, how=_how(name)) for name, metrics in found.items()}
+    about = {
+        "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,
+    }  # fmt: skip
+    return scores, about
+
+
+def _how(engine: str) -> str:
+    rounded = engine.startswith("onnxruntime/") and not engine.endswith("/fp32")
+    return ROUNDING_NOTE if rounded else ""
+
+
+def _predictors(bundle: Bundle) -> dict[str, Predictor]:
+    """Engines that run here, lower precisions on a processor rounded as a device would."""
+    manifest, folder = bundle.manifest, bundle.folder
+    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
+        warp = dict(arrays)
+    found = {}
+    for engine in bundle.runs:
+        session = open_session(engine, check_file(folder, engine.file, manifest))
+        if engine.target == "onnxruntime" and engine.precision != "fp32":
+            session = device_session(check_file(folder, engine.onnx, manifest), engine.precision)
+        name = f"{engine.target}/{engine.precision}"
+        found[name] = make_predictor(manifest.recipe, session, warp)
+    return found
+
+
+def _flops(bundle: Bundle) -> Flops:
+    """Of a frame, of the highest precision's executable graph."""
+    engines = bundle.manifest.engines
+    chosen = next((each for each in engines if each.target == "onnxruntime"), engines[0])
+    found = count_flops(check_file(bundle.folder, chosen.onnx, bundle.manifest))
+    batch = bundle.manifest.recipe.batch
+    return Flops(network=found.network // batch, warps=found.warps // batch)
+
+
+def _pictures(bundle: Bundle, folder: Path) -> Pictures:
+    runs = bundle.runs
+    if not runs:
+        return Pictures()
+    predictor = load(bundle.folder, target=runs[0].target, precision=runs[0].precision)
+    batches = frames_of(bundle.manifest.recipe)
+    shown = [i for i in SHOWN if i < len(batches)] or [0]
+    return draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    made = manifest.calibration
+    facts = {
+        "weights": ", ".join(f"{k} {v[:16]}" for k, v in manifest.checkpoint.items()),
+        "warp": f"{manifest.warp['geometry']} geometry, sha256 {manifest.warp['sha256'][:16]}",
+        "calibration": "none"
+        if made is None
+        else f"{made['method']} over {made['count']} frames of {made['frames']}",
+        "revision": manifest.source_revision,
+        "fingerprint": manifest.fingerprint[:16],
+        "exported": manifest.created,
+        "made with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()),
+    }
+    return facts
+
+
+def latency_groups(
+    bundles: Sequence[Bundle],
+    store: Store,
+    plan: Plan,
+    *,
+    precisions: Sequence[str] | None = None,
+    threads: int | None = None,
+    report: Reporter,
+) -> list[LatencyGroup]:
+    """Time the bundles of each scale, target and precision in turns; uniform is the base.
+
+    Args:
+        bundles: what takes turns.
+        store: where results are kept.
+        plan: how long.
+        precisions: only these; all by default.
+        threads: of ONNX Runtime on the CPU.
+        report: where progress is shown.
+    """
+    places: dict[tuple[float, str, str], list[Bundle]] = {}
+    for bundle in bundles:
+        for engine in bundle.runs:
+            if precisions is None or engine.precision in precisions:
+                place = (bundle.manifest.recipe.scale, engine.target, engine.precision)
+                places.setdefault(place, []).append(bundle)
+    machine = describe().identity
+    groups = []
+    for (scale, target, precision), members in places.items():
+        files = {b.folder.name: b.manifest.files for b in members}
+        code = source_digest(Path(__file__).parent / "harness")
+        key = key_of(files, machine, vars(plan), threads, code)
+        name = f"latency-{target}-{precision}-{scale:g}x"
+
+        def make(
+            members: Sequence[Bundle] = members,
+            place: tuple[float, str, str] = (scale, target, precision),
+            key: str = key,
+        ) -> LatencyGroup:
+            scale, target, precision = place
+            with report.working(f"latency of {target} {precision} at {scale:g}x"):
+                contestants = [
+                    each
+                    for bundle in members
+                    for each in enter(
+                        bundle.folder, target=target, precisions=[precision], threads=threads
+                    )
+                ]
+                run = measure(_against_uniform(contestants, members), plan)
+            return LatencyGroup(key=key, target=target, precision=precision, scale=scale, run=run)
+
+        groups.append(store.get(name, key, LatencyGroup, make))
+    return groups
+
+
+def _against_uniform(
+    contestants: Sequence[Contestant], members: Sequence[Bundle]
+) -> list[Contestant]:
+    """Give each the uniform bundle's engine, of its graph mode, as its base."""
+    uniform = {b.folder.name for b in members if b.manifest.variant == "uniform"}
+    bases = {each.cuda_graph: each.name for each in contestants if each.bundle in uniform}
+    return [
+        Contestant(**{**vars(each), "base": bases.get(each.cuda_graph)}) for each in contestants
+    ]
+
+
+def key_of(*parts: Any) -> str:
+    """Hash of plain data that a result depends on."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,407 @@
+"""Renders a report as one self-contained page, and as Markdown."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lzu_benchmarks.harness.summary import Ratio
+from lzu_benchmarks.latency import STAGES, EngineLatency
+from lzu_benchmarks.report import figures
+from lzu_benchmarks.report.pareto import front
+from lzu_benchmarks.report.schema import BundleResult, EngineResult, LatencyGroup, Report
+from lzu_export.errors import readable_os_errors
+from lzu_export.runtime.manifest import Drift
+from lzu_export.verify import arrow_order
+
+ORDER = ("uniform", "fixed", "adaptive", "fovea")
+TEMPLATES = Path(__file__).parent / "templates"
+NAMES = {
+    "det": "2-D detection, as the paper's table 1",
+    "seg": "Segmentation, as the paper's table 3",
+    "det3d": "3-D detection, as the paper's table 5",
+}
+VARIANTS = {
+    "uniform": "uniform: every part of the frame alike",
+    "fixed": "fixed: one warp for all frames, undone on the features",
+    "adaptive": "adaptive: a warp by the boxes of the frame before, undone on the features",
+    "fovea": "FOVEA: the same warp, undone on the boxes only",
+}
+NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+"""What tables show in place of no number, and of a hyphen."""
+FEWEST_ROUNDS = 4
+"""Of turns; the bootstrap of fewer tells nothing."""
+LOWER_IS_BETTER = ("mATE", "mASE", "mAOE")
+
+
+class Row(NamedTuple):
+    """One engine of one bundle in the tables."""
+
+    bundle: BundleResult
+    key: str
+    engine: EngineResult
+    latency: EngineLatency | None
+    best: bool
+    """On the Pareto front of accuracy and latency."""
+
+    @property
+    def score(self) -> float | None:
+        """The task's metric."""
+        if self.engine.score is None or self.bundle.metric is None:
+            return None
+        return self.engine.score.metrics[self.bundle.metric]
+
+    @property
+    def label(self) -> str:
+        """Of the bundle, without its recipe."""
+        return f"{self.bundle.variant} {self.bundle.scale:g}x"
+
+
+def rows_of(report: Report) -> list[Row]:
+    """Every engine that was scored or timed: by target, precision, scale and variant."""
+    rows = []
+    for bundle in report.bundles:
+        for key, engine in bundle.engines.items():
+            latency = report.latency_of(bundle, key)
+            if latency is not None or engine.score is not None:
+                rows.append(Row(bundle, key, engine, latency, False))
+    keys = list(dict.fromkeys(row.key for row in rows))
+    rows.sort(key=lambda r: (keys.index(r.key), r.bundle.scale, ORDER.index(r.bundle.variant)))
+    marked = []
+    for key in keys:
+        mine = [row for row in rows if row.key == key]
+        best = front([(_median(row), _nan(row.score)) for row in mine])
+        marked += [row._replace(best=i in best) for i, row in enumerate(mine)]
+    return marked
+
+
+def meaningful(row: Row) -> bool:
+    """Whether the engine's time says something: a processor emulates lower precisions."""
+    latency = row.latency
+    if latency is None:
+        return False
+    return row.engine.precision == "fp32" or latency.provider != "CPUExecutionProvider"
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """What the comparison comes to, a sentence a warp and scale, in the highest precision."""
+    found = []
+    first = [row for row in rows if row.key == rows[0].key] if rows else []
+    for row in first:
+        if row.bundle.variant == "uniform" or row.score is None:
+            continue
+        base = next(
+            (
+                each
+                for each in first
+                if each.bundle.variant == "uniform" and each.bundle.scale == row.bundle.scale
+            ),
+            None,
+        )
+        if base is None or base.score is None:
+            continue
+        gain = row.score - base.score
+        more = "more" if gain >= 0 else "less"
+        text = (
+            f"At {row.bundle.scale:g}x {row.bundle.variant} scores {row.score:.2f} "
+            f"{row.bundle.metric}, {abs(gain):.2f} {more} than uniform"
+        )
+        if row.latency is not None and row.latency.ratio is not None:
+            text += f", in {ratio_text(row.latency.ratio)} times its time"
+        found.append(f"{text}.")
+    return found
+
+
+def metric_columns(rows: Sequence[Row]) -> list[str]:
+    """Metrics that the first table shows: not those of single classes."""
+    names = dict.fromkeys(
+        name
+        for row in rows
+        if row.engine.score is not None
+        for name in row.engine.score.metrics
+        if not name.startswith("IoU ")
+    )
+    return list(names)
+
+
+def class_columns(rows: Sequence[Row]) -> list[str]:
+    """Metrics of single classes."""
+    scores = [row.engine.score for row in rows if row.engine.score is not None]
+    names = dict.fromkeys(n for score in scores for n in score.metrics if n.startswith("IoU "))
+    return list(names)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as tables show it."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """A ratio with its interval, where there were rounds enough for one."""
+    if ratio.rounds < FEWEST_ROUNDS:
+        return f"{ratio.value:.3f}"
+    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+
+
+def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
+    """Every diagram there is something for, as SVG."""
+    drawn: dict[str, str] = {}
+    metric = next((row.bundle.metric for row in rows if row.bundle.metric), "")
+    timed = [row for row in rows if meaningful(row) and row.score is not None]
+    several = len({row.key for row in timed}) > 1
+
+    def points(cost: Any, chosen: Sequence[Row]) -> list[figures.Point]:
+        return [
+            figures.Point(
+                row.bundle.variant,
+                cost(row),
+                _nan(row.score),
+                f"{row.bundle.scale:g}x" + (f" {row.engine.precision}" if several else ""),
+            )
+            for row in chosen
+        ]
+
+    if timed:
+        drawn["latency"] = figures.trade_off(
+            points(_median, timed),
+            name="latency",
+            x="latency, camera bytes to predictions (ms, median)",
+            y=f"{metric} (points)",
+            description=f"{metric} against latency",
+        )
+    scored = [row for row in rows if row.score is not None and row.key == rows[0].key]
+    if scored:
+        drawn["flops"] = figures.trade_off(
+            points(lambda row: row.bundle.flops.total / 1e9, scored),
+            name="flops",
+            x="operations a frame (GFLOP, computed)",
+            y=f"{metric} (points)",
+            description=f"{metric} against floating-point operations",
+        )
+    stages = {
+        f"{row.label} {row.engine.precision}": {
+            stage: row.latency.stages[stage].p50 for stage in STAGES
+        }
+        for row in rows
+        if row.latency is not None and meaningful(row)
+    }
+    if stages:
+        drawn["stages"] = figures.stage_bars(
+            stages, name="stages", description="milliseconds of every stage"
+        )
+    drawn |= _drift_figures(report)
+    if report.ablation is not None:
+        drawn |= _ablation_figures(report)
+    return drawn
+
+
+def _drift_figures(report: Report) -> dict[str, str]:
+    drawn = {}
+    scale = report.bundles[0].scale if report.bundles else 0
+    shown = [bundle for bundle in report.bundles if bundle.scale == scale]
+    for exact, name in ((True, "drift"), (False, "noise")):
+        series, limits = [], {}
+        for bundle in shown:
+            for engine in bundle.engines.values():
+                drift = engine.drift
+                if engine.target != "onnxruntime" or (drift.limit is not None) != exact:
+                    continue
+                values: Mapping[str, float] = (
+                    {**drift.arrows, **drift.outputs} if exact else drift.snr
+                )
+                ordered = {arrow: values[arrow] for arrow in chain(drift) if arrow in values}
+                ordered = {a: max(v, 1e-9) for a, v in ordered.items()} if exact else ordered
+                series.append((bundle.variant, engine.precision, ordered))
+                limit = drift.limit if exact else drift.snr_limit
+                if limit is not None:
+                    limits[engine.precision] = limit
+        if series:
+            drawn[name] = figures.drift_lines(
+                series,
+                limits,
+                decibels=not exact,
+                name=name,
+                description="drift from PyTorch at every arrow",
+            )
+    return drawn
+
+
+def _ablation_figures(report: Report) -> dict[str, str]:
+    drawn = {}
+    ablation = report.ablation
+    assert ablation is not None, "asked for only where there is one"
+    for scale in dict.fromkeys(point.scale for point in ablation.grid):
+        mine = [point for point in ablation.grid if point.scale == scale]
+        amplitudes = sorted({point.amplitude for point in mine})
+        widths = sorted({point.fwhm for point in mine})
+        by_place = {(point.amplitude, point.fwhm): point for point in mine}
+        trained = next(
+            (
+                (amplitudes.index(point.amplitude), widths.index(point.fwhm))
+                for point in mine
+                if point.trained
+            ),
+            None,
+        )
+        charts = [("magnification", "{:.2f}")]
+        if any(point.score is not None for point in mine):
+            charts.append(("score", "{:.2f}"))
+        for what, form in charts:
+            values = [
+                [
+                    by_place[a, w].box_magnification
+                    if what == "magnification"
+                    else _nan(by_place[a, w].score)
+                    for w in widths
+                ]
+                for a in amplitudes
+            ]
+            drawn[f"grid-{what}-{scale:g}"] = figures.heat(
+                [f"{a:g}" for a in amplitudes],
+                [f"{w:g}" for w in widths],
+                values,
+                name=f"grid-{what}-{scale:g}".replace(".", "-"),
+                x="fwhm (lattice cells)",
+                y="amplitude",
+                form=form,
+                description=f"{what} by amplitude and fwhm at {scale:g}x",
+                marked=trained,
+            )
+    return drawn
+
+
+def embedded(folder: Path, file: str | None) -> str | None:
+    """A picture as a data URI, none where it is not there."""
+    if file is None or not (folder / file).is_file():
+        return None
+    kind = {".png": "png", ".jpg": "jpeg"}[(folder / file).suffix]
+    return f"data:image/{kind};base64,{base64.b64encode((folder / file).read_bytes()).decode()}"
+
+
+def context_of(report: Report, pictures: Path) -> dict[str, Any]:
+    """What the templates read."""
+    rows = rows_of(report)
+    doubts: dict[str, None] = {}
+    for group in report.latency:
+        doubts |= dict.fromkeys(group.run.doubts)
+    warps = [
+        (bundle, uri)
+        for bundle in report.bundles
+        if (uri := embedded(pictures, bundle.pictures.warp)) is not None
+    ]
+    count = max((len(bundle.pictures.found) for bundle in report.bundles), default=0)
+    samples = [
+        [
+            (bundle, uri)
+            for bundle in report.bundles
+            if i < len(bundle.pictures.found)
+            and (uri := embedded(pictures, bundle.pictures.found[i])) is not None
+        ]
+        for i in range(count)
+    ]
+    return {
+        "report": report,
+        "rows": rows,
+        "tables": [[row for row in rows if row.key == key] for key in _keys(rows)],
+        "sentences": sentences(rows),
+        "metrics": metric_columns(rows),
+        "classes": class_columns(rows),
+        "figures": figures_of(report, rows),
+        "stages": STAGES,
+        "doubts": list(doubts),
+        "warps": warps,
+        "samples": [each for each in samples if each],
+        "number": number,
+        "ratio_text": ratio_text,
+        "base_of": _base_of(rows),
+        "meaningful": meaningful,
+        "heading": NAMES[report.task],
+        "variants": {v: VARIANTS[v] for v in ORDER if any(r.bundle.variant == v for r in rows)},
+        "lower": LOWER_IS_BETTER,
+        "groups": _machines(report.latency),
+        "latency_notes": list(dict.fromkeys(n for g in report.latency for n in g.run.notes)),
+        "worst": worst,
+        "arrows": chain,
+        "value_at": lambda drift, arrow: {**drift.arrows, **drift.outputs}.get(arrow),
+        "megabytes": lambda count: number(count / 1e6, 1),
+    }
+
+
+def worst(engine: EngineResult) -> str:
+    """The largest drift in FP32, the lowest signal-to-noise ratio in lower precisions."""
+    drift = engine.drift
+    if drift.limit is None:
+        return f"{min(drift.snr.values()):.0f} dB" if drift.snr else NOTHING
+    values = [*drift.arrows.values(), *drift.outputs.values()]
+    return f"{max(values):.1e}".replace("-", MINUS) if values else NOTHING
+
+
+def _machines(groups: Sequence[LatencyGroup]) -> list[LatencyGroup]:
+    """The groups, each machine and plan named once."""
+    seen: dict[tuple[str, str], LatencyGroup] = {}
+    for group in groups:
+        seen.setdefault((group.run.machine.identity, str(sorted(group.run.plan.items()))), group)
+    return list(seen.values())
+
+
+def _keys(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.key for row in rows))
+
+
+def chain(drift: Drift) -> list[str]:
+    """Arrows in their order, then the outputs."""
+    names = drift.arrows or drift.snr
+    return [*arrow_order(list(names)), *drift.outputs]
+
+
+def _base_of(rows: Sequence[Row]) -> Any:
+    bases = {(r.key, r.bundle.scale): r for r in rows if r.bundle.variant == "uniform"}
+    return lambda row: bases.get((row.key, row.bundle.scale))
+
+
+def render(report: Report, pictures: Path) -> tuple[str, str]:
+    """Return the page and the Markdown.
+
+    Args:
+        report: what is shown.
+        pictures: folder that the results' pictures are in.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = FileSystemLoader(TEMPLATES)
+    settings: dict[str, Any] = {
+        "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True,
+    }  # fmt: skip
+    context = context_of(report, pictures)
+    html = Environment(loader=loader, autoescape=True, **settings)
+    svg = {name: Markup(text) for name, text in context["figures"].items()}
+    page = html.get_template("report.html.j2").render({**context, "figures": svg})
+    plain = Environment(loader=loader, autoescape=False, **settings)
+    markdown = plain.get_template("report.md.j2").render(context)
+    return page, markdown
+
+
+def write_pages(report: Report, folder: Path, pictures: Path) -> None:
+    """Write `report.html` and `report.md`.
+
+    Raises:
+        LzuError: they cannot be written.
+    """
+    page, markdown = render(report, pictures)
+    with readable_os_errors(f"the report in {folder}"):
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        (folder / "report.md").write_text(markdown, encoding="utf-8")
+
+
+def _median(row: Row) -> float:
+    if row.latency is None:
+        return math.nan
+    return row.latency.end_to_end.p50 / row.latency.frames_per_query
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,73 @@
+"""Pictures of bundles for the page: the warp on a frame, and what is found in sample frames."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lzu_benchmarks.report.schema import Pictures
+from lzu_export.errors import readable_os_errors
+from lzu_export.runtime.cameras import Camera
+from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.present import PRESENTERS
+
+LOWEST = 0.3
+"""Scores that are drawn."""
+WIDEST = 960
+"""Pixels; larger pictures are scaled down."""
+QUALITY = 82
+"""Of JPEG."""
+
+
+def draw_pictures(
+    predictor: Predictor,
+    batches: Sequence[Sequence[Shot]],
+    shown: Sequence[int],
+    folder: Path,
+    name: str,
+) -> Pictures:
+    """Run through batches in order, and draw the first frame of some of them.
+
+    Args:
+        predictor: begins afresh.
+        batches: consecutive, so that a warp that follows boxes has some.
+        shown: which of them are drawn.
+        folder: where the files go.
+        name: of the bundle, what the files' names begin with.
+
+    Raises:
+        LzuError: a file cannot be written.
+    """
+    predictor.reset()
+    recipe = predictor.recipe
+    presenter = PRESENTERS[recipe.task](recipe, folder, LOWEST)
+    warp: str | None = None
+    found = []
+    for i, batch in enumerate(batches[: max(shown, default=-1) + 1]):
+        predictions = predictor.run(batch)
+        if i not in shown:
+            continue
+        shot = batch[0]
+        camera = Camera(np.asarray(shot.cam2img)) if shot.cam2img is not None else None
+        picture = presenter.picture(shot.frame, predictions[0], camera)
+        found.append(_write(folder, f"{name}-{i}", picture))
+        if i == shown[0]:
+            pair = show_warp(predictor, shot.frame, shot.frame)
+            warp = _write(folder, f"{name}-warp", pair)
+    return Pictures(warp=warp, found=tuple(found))
+
+
+def _write(folder: Path, name: str, picture: Frame) -> str:
+    factor = WIDEST / picture.shape[1]
+    if factor < 1:
+        size = (WIDEST, round(picture.shape[0] * factor))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    file = f"{name}.jpg"
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    with readable_os_errors(f"the pictures in {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(cv2.imencode(".jpg", picture, options)[1].tobytes())
+    return file

@@ -1,0 +1,153 @@
+"""Results are kept as they come, and made again only where something changed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="exporting needs torch")
+
+from lzu_benchmarks import compare as module
+from lzu_benchmarks.bench import bench, main, parser
+from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
+from lzu_benchmarks.harness.turns import Plan
+from lzu_benchmarks.report.schema import LatencyGroup, Report
+from lzu_export.errors import LzuError
+from lzu_export.progress import Reporter
+
+QUIET = Reporter(quiet=True)
+PLAN = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
+
+
+@pytest.fixture
+def two(tiny_bundle: Path, tmp_path: Path) -> list[Path]:
+    """A fixed bundle, and one whose manifest calls it uniform."""
+    base = Path(shutil.copytree(tiny_bundle, tmp_path / "tiny-uniform-0.5x"))
+    text = (base / "manifest.json").read_text()
+    changed = text.replace('"variant": "fixed"', '"variant": "uniform"')
+    assert changed != text
+    (base / "manifest.json").write_text(changed)
+    return [tiny_bundle, base]
+
+
+def test_results_are_kept_and_not_made_again(two: list[Path], tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    bundles = open_bundles(two)
+    assert [bundle.manifest.variant for bundle in bundles] == ["uniform", "fixed"]
+    first = [bundle_result(each, store, report=QUIET) for each in bundles]
+    groups = latency_groups(bundles, store, PLAN, report=QUIET)
+    times = {path.name: path.stat().st_mtime_ns for path in store.folder.glob("*.json")}
+    assert len(times) == 3
+    assert [bundle_result(each, store, report=QUIET) for each in bundles] == first
+    assert latency_groups(bundles, store, PLAN, report=QUIET) == groups
+    assert times == {path.name: path.stat().st_mtime_ns for path in store.folder.glob("*.json")}
+    # Another plan is another measurement; a file that was cut off is made again.
+    longer = Plan(queries=3, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
+    (again,) = latency_groups(bundles, store, longer, report=QUIET)
+    assert again.key != groups[0].key
+    path = store.folder / f"{first[0].name}.json"
+    path.write_text(path.read_text()[:100])
+    assert bundle_result(bundles[0], store, report=QUIET) == first[0]
+
+
+def test_a_bundle_s_result(two: list[Path], tmp_path: Path) -> None:
+    bundle = open_bundles(two[:1])[0]
+    found = bundle_result(bundle, Store(tmp_path), report=QUIET)
+    assert found.variant == "fixed"
+    assert found.flops.network > found.flops.warps > 0
+    assert found.engines["onnxruntime/fp32"].score is None  # it has no evaluation set
+    assert found.engines["onnxruntime/fp32"].drift.status == "passed"
+    assert found.pictures.warp is not None
+    for file in (found.pictures.warp, *found.pictures.found):
+        assert (tmp_path / file).stat().st_size > 500
+
+
+def test_all_of_a_scale_take_turns_and_uniform_is_the_base(two: list[Path], tmp_path: Path) -> None:
+    (group,) = latency_groups(open_bundles(two), Store(tmp_path), PLAN, report=QUIET)
+    assert (group.target, group.precision, group.scale) == ("onnxruntime", "fp32", 0.5)
+    by_bundle = {each.bundle: each for each in group.run.engines.values()}
+    assert by_bundle["tiny-uniform-0.5x"].ratio is None
+    warped = by_bundle[two[0].name]
+    assert warped.ratio is not None
+    assert warped.base == "tiny-uniform-0.5x onnxruntime fp32"
+    assert (
+        latency_groups(open_bundles(two), Store(tmp_path), PLAN, precisions=["int8"], report=QUIET)
+        == []
+    )
+
+
+def test_an_interrupted_run_goes_on(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "results")
+    bundles = open_bundles(two)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_flops", lambda bundle: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bundle_result(bundles[0], store, report=QUIET)
+    assert not list(store.folder.glob("*.json"))  # half a result is none
+    kept = bundle_result(bundles[0], store, report=QUIET)
+    monkeypatch.setattr(module, "_flops", lambda bundle: 1 / 0)
+    assert bundle_result(bundles[0], store, report=QUIET) == kept
+    again = Store(store.folder, again=True)
+    with pytest.raises(ZeroDivisionError):
+        bundle_result(bundles[0], again, report=QUIET)
+
+
+def test_the_command_writes_a_report_of_finished_bundles(
+    two: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--bundles", *map(str, two), "--out", str(tmp_path / "out")]
+    arguments += ["--min-queries", "2", "--warmup-seconds", "0"]
+    main(arguments)
+    printed = capsys.readouterr().out
+    assert "uniform 0.5x" in printed
+    folder = tmp_path / "out" / "bench" / "tiny"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"report.html", "report.md", "report.json", "report.schema.json", "results"}
+    report = Report.model_validate_json((folder / "report.json").read_text())
+    assert [each.variant for each in report.bundles] == ["uniform", "fixed"]
+    stored = list((folder / "results").glob("latency-*.json"))
+    assert LatencyGroup.model_validate_json(stored[0].read_text()) == report.latency[0]
+
+
+def test_exports_are_asked_for_as_the_compiler_takes_them(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def fake(command: list[str], **options: Any) -> Any:
+        asked.append(command)
+        name = two[1] if "uniform" in command else two[0]
+        status = 1 if "9" in command else 0
+        return type("Done", (), {"returncode": status, "stdout": f'[{{"bundle": "{name}"}}]'})
+
+    monkeypatch.setattr("lzu_benchmarks.bench.subprocess.run", fake)
+    monkeypatch.setattr("lzu_benchmarks.bench.latency_groups", lambda *a, **k: [])
+    options = ["det", "--variant", "uniform fixed", "--checkpoint", "{variant}_{scale}.pth"]
+    options += ["--scale", "0.5", "--set", "warp.fwhm=7", "--out", str(tmp_path)]
+    bench(parser().parse_args(options))
+    assert [command[command.index("--checkpoint") + 1] for command in asked] == [
+        "uniform_0.5.pth",
+        "fixed_0.5.pth",
+    ]
+    assert all("warp.fwhm=7" in command and "--json" in command for command in asked)
+    with pytest.raises(LzuError, match="finished bundles and results are kept"):
+        bench(parser().parse_args(["det", "--scale", "9", "--out", str(tmp_path)]))
+    with pytest.raises(LzuError, match="name them"):
+        bench(parser().parse_args(["det", "--checkpoint", "a.pth"]))
+
+
+def test_bundles_that_do_not_fit_one_another_are_refused(
+    two: list[Path], tiny_seg_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(LzuError, match="of different tasks"):
+        open_bundles([two[0], tiny_seg_bundle])
+    with pytest.raises(LzuError, match="two bundles are called"):
+        open_bundles([two[0], two[0]])
+    with pytest.raises(LzuError, match="no bundles to compare"):
+        open_bundles([])
+    with pytest.raises(SystemExit) as caught:
+        main(["--bundles", str(tmp_path), "--out", str(tmp_path)])
+    assert caught.value.code == 2

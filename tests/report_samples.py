@@ -1,0 +1,229 @@
+"""A comparison's report with made-up figures, and the pictures that belong to it."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lzu_benchmarks.flops import Flops
+from lzu_benchmarks.harness.machine import Machine
+from lzu_benchmarks.harness.summary import Percentiles, Ratio, StageTime
+from lzu_benchmarks.harness.watch import Conditions
+from lzu_benchmarks.latency import STAGES, EngineLatency, LatencyRun
+from lzu_benchmarks.report.schema import (
+    Ablation,
+    BundleResult,
+    Curve,
+    EngineResult,
+    ForwardError,
+    GridPoint,
+    LatencyGroup,
+    Pictures,
+    Report,
+    Score,
+)
+from lzu_export.runtime.manifest import Drift
+
+SCORES = {
+    ("uniform", 0.25): 20.0,
+    ("fixed", 0.25): 24.5,
+    ("adaptive", 0.25): 24.0,
+    ("fovea", 0.25): 22.0,
+    ("uniform", 0.5): 36.7,
+    ("fixed", 0.5): 41.11,
+    ("adaptive", 0.5): 41.5,
+    ("fovea", 0.5): 38.0,
+}
+EXTRA = {"uniform": 0.0, "fixed": 0.5, "adaptive": 2.0, "fovea": 1.0}
+
+
+def drift(precision: str, variant: str) -> Drift:
+    """Along a short chain; a uniform model has no unzoom."""
+    names = ["zoomed", "level_0", "unzoomed_0", "bbox_0", "cls_0"]
+    if variant == "uniform":
+        names.remove("unzoomed_0")
+    common: dict[str, Any] = {"target": "onnxruntime", "precision": precision, "status": "passed"}
+    values = {name: 1e-7 * (i + 1) for i, name in enumerate(names)}
+    if precision == "fp32":
+        return Drift(**common, arrows=values, outputs={"boxes": 2e-6, "labels": 0.0}, limit=1e-4)
+    ratios = {name: 20.0 + i for i, name in enumerate(names)}
+    return Drift(**common, arrows=values, snr=ratios, limit=None, snr_limit=8.0)
+
+
+def percentiles(middle: float) -> Percentiles:
+    """Around a median, in milliseconds."""
+    return Percentiles(
+        queries=64,
+        mean=middle * 1.02,
+        minimum=middle * 0.95,
+        p50=middle,
+        p90=middle * 1.05,
+        p99=middle * 1.2,
+        p90_estimate=middle * 1.1,
+        p99_estimate=None,
+    )
+
+
+def bundle(variant: str, scale: float, task: str, folder: Path | None) -> BundleResult:
+    """With two engines."""
+    name = f"{variant}-{scale:g}x"
+    pictures = Pictures()
+    if folder is not None:
+        picture = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
+        for file in ("warp", "3", "7"):
+            cv2.imwrite(str(folder / f"{name}-{file}.jpg"), picture)
+        pictures = Pictures(warp=f"{name}-warp.jpg", found=(f"{name}-3.jpg", f"{name}-7.jpg"))
+    score = SCORES[variant, scale]
+    metrics = {
+        "det": {"AP": score, "AP50": score + 30, "AP_large": float("nan")},
+        "seg": {"mIoU": score, "boundary": score - 9, "IoU road": 90.0, "IoU <pole>": 20.0},
+        "det3d": {"NDS*": score, "mAP": score - 10, "mATE": 0.9},
+    }[task]
+    engines = {
+        f"onnxruntime/{precision}": EngineResult(
+            target="onnxruntime",
+            precision=precision,
+            bytes=4_000_000,
+            build_seconds=None,
+            score=Score(
+                metrics={k: v - less for k, v in metrics.items()},
+                how="" if precision == "fp32" else "run rounded",
+            ),
+            drift=drift(precision, variant),
+        )
+        for precision, less in (("fp32", 0.0), ("int8", 0.4))
+    }
+    return BundleResult(
+        key="k",
+        name=name,
+        task=task,
+        recipe=f"{task}-demo",
+        variant=variant,
+        scale=scale,
+        sizes=f"360x640 -> {int(360 * scale)}x{int(640 * scale)}",
+        network_input=(192, 320),
+        dataset="demo",
+        frames=512,
+        metric=next(iter(metrics)),
+        note="small below 16x16",
+        pytorch=Score(metrics=metrics, how=""),
+        engines=engines,
+        flops=Flops(network=int(5e9 * scale**2), warps=int(5e7 * EXTRA[variant])),
+        pictures=pictures,
+        facts={"weights": f"file {variant}.pth", "revision": "abc <&>"},
+    )
+
+
+def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGroup:
+    """All variants of a scale."""
+    engines = {}
+    for variant in variants:
+        middle = 60 * scale + EXTRA[variant]
+        ratio = Ratio(value=middle / (60 * scale), low=1.0, high=1.1, rounds=8)
+        name = f"{variant}-{scale:g}x"
+        engines[f"{name} onnxruntime {precision}"] = EngineLatency(
+            bundle=name,
+            target="onnxruntime",
+            precision=precision,
+            provider="CPUExecutionProvider",
+            cuda_graph=None,
+            frames_per_query=1,
+            end_to_end=percentiles(middle),
+            engine=percentiles(middle * 0.9),
+            stages={
+                stage: StageTime(p50=middle * part, p90=middle * part)
+                for stage, part in zip(STAGES, (0.05, 0.85, 0.1), strict=True)
+            },
+            ratio=None if variant == "uniform" else ratio,
+            engine_ratio=None,
+            base=f"uniform-{scale:g}x onnxruntime {precision}",
+            drift=0.0,
+            power=None,
+        )
+    run = LatencyRun(
+        created="2026-01-01T00:00:00+00:00",
+        machine=Machine(
+            processor="A processor, 2 threads",
+            threads=2,
+            device=None,
+            kernel="6.1",
+            memory=2**34,
+            power_mode=None,
+            governor="performance",
+            largest_cpu_mhz=3000.0,
+            cards=(),
+            versions={"numpy": "2.0"},
+            environment={"OMP_NUM_THREADS": "2"},
+        ),
+        conditions=Conditions(
+            seconds=10.0,
+            readings=4,
+            cpu_mhz=(2900.0, 3000.0),
+            gpu_mhz=None,
+            celsius={"cpu-thermal (0)": (50.0, 60.0)},
+            load=0.1,
+            others=0.5,
+            throttled=(),
+            doubts=("other processes kept 0.5 processors busy",),
+        ),
+        plan={"queries": 64.0, "seconds": 0.0, "block": 8.0},
+        engines=engines,
+        overhead_nanoseconds=500.0,
+        overhead_share=2e-5,
+        peak_memory=3 * 10**8,
+        frames="8 batches of frames in turn",
+        notes=("single stream, but short",),
+    )
+    return LatencyGroup(key="k", target="onnxruntime", precision=precision, scale=scale, run=run)
+
+
+def sample_report(
+    task: str = "det",
+    folder: Path | None = None,
+    *,
+    variants: tuple[str, ...] = ("uniform", "fixed", "adaptive", "fovea"),
+    ablation: bool = False,
+) -> Report:
+    """A whole report; pictures go into `folder`."""
+    scales = (0.25, 0.5)
+    grid = tuple(
+        GridPoint(
+            key="k",
+            scale=0.5,
+            amplitude=amplitude,
+            fwhm=fwhm,
+            magnification=(2.0, 1.1),
+            shrinkage=(0.5, 0.9),
+            box_magnification=1 + amplitude / fwhm,
+            score=30.0 + amplitude,
+            trained=(amplitude, fwhm) == (1.0, 10.0),
+        )
+        for amplitude in (0.5, 1.0, 2.0)
+        for fwhm in (4.0, 10.0)
+    )
+    curve = Curve(
+        stride=16, size=(23, 40), mean=0.001, maximum=0.01, mean_half_pixel=0.2,
+        maximum_half_pixel=0.5,
+    )  # fmt: skip
+    forward = ForwardError(scale=0.5, x_mean=0.01, x_maximum=0.1, y_mean=0.3, y_maximum=1.2)
+    found = Ablation(
+        recipe=f"{task}-demo",
+        fwhm=10.0,
+        lattice=(31, 51),
+        inverse={"0.5x": (curve,)},
+        forward=(forward,),
+        grid=grid,
+        metric="AP",
+        frames=64,
+        notes=("Nothing was trained again.",),
+    )
+    return Report(
+        title=f"{task}-demo: uniform and others",
+        created="2026-01-01 00:00 UTC",
+        task=task,
+        recipe=f"{task}-demo",
+        bundles=tuple(bundle(v, s, task, folder) for s in scales for v in variants),
+        latency=tuple(group(s, p, variants) for s in scales for p in ("fp32", "int8")),
+        ablation=found if ablation else None,
+    )
