@@ -52,14 +52,14 @@ def gap_of(mine: Detections, theirs: Detections, settings: DetPostprocess) -> Ga
     equal = (mine.labels[:, None] == theirs.labels) & (scores <= SCORES)
     left = [np.ones(len(each), bool) for each in (mine, theirs)]
     pairs = _pair(np.where(equal & (boxes <= BOXES), boxes, np.inf), left)
-    gap = [float(each[pairs].max(initial=0)) for each in (boxes, scores)]
+    apart, unsure = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
     overlap = _overlaps(mine.boxes.astype(np.float64), theirs.boxes.astype(np.float64))
     _pair(np.where(equal & (overlap >= settings.iou_threshold), 1 - overlap, np.inf), left)
     alone = sum(
         int((each.scores[rest] > least + SCORES).sum())
         for each, rest in zip((mine, theirs), left, strict=True)
     )
-    return Gap(*gap, alone)
+    return Gap(apart, unsure, alone)
 
 
 def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], ...]:

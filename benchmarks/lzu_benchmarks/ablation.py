@@ -26,6 +26,7 @@ from lzu_export.runtime.bundle import WARP_FILE
 from lzu_export.runtime.manifest import check_file
 from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.geometry import Level
+from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.inverse import invert_axis
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import Array, marginals
@@ -286,7 +287,7 @@ class _Scorer:
             for level in recipe.levels
         ]
         # The saliency stays the one that the weights remember: that another warp is meant is known.
-        warp = Warp(saliency, *knots, zoom, unzoom)
+        warp = Warp(saliency, dict(zip(AXIS_KNOTS, knots, strict=True)), zoom, unzoom)
         scores: Mapping[str, Mapping[str, float]] = evaluate(
             {"": torch_predictor(recipe, warp)}, self.dataset
         )
