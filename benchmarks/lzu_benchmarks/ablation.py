@@ -8,8 +8,11 @@ the geometry does and how far the weights bear another one, not what training th
 """
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +29,6 @@ from lzu_export.runtime.bundle import WARP_FILE
 from lzu_export.runtime.manifest import check_file
 from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.geometry import Level
-from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.inverse import invert_axis
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import Array, marginals
@@ -207,13 +209,17 @@ def ablate(
         widths: fwhm of the grid; the recipe's own is added.
 
     Raises:
-        LzuError: there is no fixed warp among them.
+        LzuError: there is no fixed warp among them, or it is not separable.
     """
     fixed = [bundle for bundle in bundles if bundle.manifest.variant == "fixed"]
     if not fixed:
         raise LzuError("the ablation is of the fixed warp; compare a bundle of variant fixed too")
     first = fixed[0]
     recipe = first.manifest.recipe
+    if not recipe.separable:
+        raise LzuError(
+            "the ablation is of separable warps; compare a bundle with warp.separable true"
+        )
     with np.load(check_file(first.folder, WARP_FILE, first.manifest)) as arrays:
         saliency = arrays["saliency"].astype(np.float64)
     fwhm = recipe.warp.fwhm
@@ -255,46 +261,37 @@ def ablate(
     )
 
 
-class _Scorer:
-    """Scores the shipped weights behind another warp, by PyTorch."""
+class Scorer:
+    """Scores a recipe's weights behind another warp, by PyTorch."""
 
     def __init__(self, recipe: Recipe, frames: int) -> None:
+        """`recipe` names weights and an evaluation set, of which so many frames are taken."""
         self.recipe = recipe
         name = recipe.evaluation.dataset
         assert name is not None, "asked for only where there is one"
         self.dataset = open_dataset(name, frames, recipe.task)
 
     def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> float:
+        """The task's metric at the scale of `sized`, see `grid_point` for the others."""
         from lzu_export.tasks.pytorch import torch_predictor
-        from lzu_export.tasks.warps import Warp, read_saliency
-        from lzu_export.warp.tables import unzoom_tables, zoom_tables
+        from lzu_export.tasks.warps import make_warp, read_saliency
 
         recipe = self.recipe.model_copy(update={"scale": sized.scale})
         saliency = read_saliency(recipe)
-        changed = amplified(saliency, amplitude, recipe)
-        knots = separable_knots(changed, fwhm, anti_crop=recipe.warp.anti_crop)
-        antialias = recipe.sampler == "antialiased"
-        zoom = zoom_tables(*knots, recipe.span, recipe.canvas, antialias=antialias)
-        unzoom = [
-            unzoom_tables(
-                *knots,
-                level,
-                recipe.canvas,
-                geometry=recipe.warp.geometry,
-                unfilled=recipe.warp.unfilled or (),
-                scale=recipe.unzoom_scale,
-            )
-            for level in recipe.levels
-        ]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "saliency.npy"
+            np.save(path, amplified(saliency, amplitude, recipe))
+            other = recipe.warp.model_copy(update={"saliency": path, "fwhm": fwhm, "logits": None})
+            made = make_warp(recipe.model_copy(update={"warp": other}))
         # The saliency stays the one that the weights remember: that another warp is meant is known.
-        warp = Warp(saliency, dict(zip(AXIS_KNOTS, knots, strict=True)), zoom, unzoom)
+        warp = replace(made, saliency=saliency)
         scores: Mapping[str, Mapping[str, float]] = evaluate(
             {"": torch_predictor(recipe, warp)}, self.dataset
         )
         return scores[""][self.dataset.metric]
 
 
-def _scorer(bundle: Bundle, frames: int) -> _Scorer | None:
+def _scorer(bundle: Bundle, frames: int) -> Scorer | None:
     """None where no frames are asked for, or the weights are not those that ship."""
     if frames < 1:
         return None
@@ -305,4 +302,4 @@ def _scorer(bundle: Bundle, frames: int) -> _Scorer | None:
     path = recipe.checkpoint.get("fixed")
     if path is None or not path.is_file() or recipe.evaluation.dataset is None:
         return None
-    return _Scorer(recipe, frames)
+    return Scorer(recipe, frames)

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks.ablation import (
+    Scorer,
     ablate,
     amplified,
     forward_error,
@@ -19,8 +20,11 @@ from lzu_benchmarks.ablation import (
 )
 from lzu_benchmarks.compare import Store, open_bundles
 from lzu_export.errors import LzuError
+from lzu_export.evaluate import evaluate
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
+from lzu_export.tasks.pytorch import torch_predictor
+from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.inverse import invert_axis
@@ -131,6 +135,24 @@ def test_a_bundle_s_appendix_is_kept_point_by_point(tiny_bundle: Path, tmp_path:
     times = [file.stat().st_mtime_ns for file in files]
     assert run() == found
     assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_the_shipped_weights_behind_their_own_warp_score_as_they_do() -> None:
+    """And behind a much stronger one otherwise."""
+    recipe = load_recipe("det-demo", {"variant": "fixed"})
+    scorer = Scorer(recipe, frames=3)
+    (own,) = evaluate({"": torch_predictor(recipe, make_warp(recipe))}, scorer.dataset).values()
+    assert scorer(recipe, 1.0, recipe.warp.fwhm) == pytest.approx(own["AP"], abs=1e-9)
+    assert scorer(recipe, 16.0, 14.0) != pytest.approx(own["AP"], abs=0.5)
+
+
+def test_a_warp_that_is_not_separable_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    (bundle,) = open_bundles([tiny_bundle])
+    recipe = bundle.manifest.recipe
+    plane = recipe.model_copy(update={"warp": recipe.warp.model_copy(update={"separable": False})})
+    bundle = type(bundle)(bundle.folder, bundle.manifest.model_copy(update={"recipe": plane}))
+    with pytest.raises(LzuError, match="of separable warps"):
+        ablate([bundle], Store(tmp_path), frames=0, report=Reporter(quiet=True))
 
 
 def test_without_a_fixed_warp_there_is_none(tiny_bundle: Path, tmp_path: Path) -> None:
