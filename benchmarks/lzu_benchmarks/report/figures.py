@@ -114,15 +114,26 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
                 label=variant,
                 zorder=2,
             )
-        for i, point in enumerate(points):
+        # Variants of one scale stand close together: they share a label above the highest.
+        for label in dict.fromkeys(point.label for point in points):
+            mine = [point for point in points if point.label == label]
+            middle = sum(point.cost for point in mine) / len(mine)
             panel.annotate(
-                point.label,
-                (point.cost, point.gain),
-                xytext=(8, 5 if i in best else -13),
+                label,
+                (middle, max(point.gain for point in mine)),
+                xytext=(0, 9),
                 textcoords="offset points",
-                fontsize=9,
-                color=INK,
-                fontweight="bold" if i in best else "normal",
+                ha="center",
+                fontsize=9.5,
+            )
+        if len(points) > 1:
+            panel.scatter(
+                *zip(*steps, strict=True),
+                s=150,
+                facecolors="none",
+                edgecolors=INK,
+                linewidths=0.9,
+                zorder=3,
             )
         panel.margins(x=0.22, y=0.2)
         panel.grid(axis="both")
