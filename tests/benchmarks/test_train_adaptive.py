@@ -262,7 +262,7 @@ def test_the_section_replaces_an_older_one() -> None:
     section = adaptive_figures.section(figures, record)
     assert "| adaptive, feedback | 43.00 |" in section
     assert "| adaptive, feedback - fixed | +1.00 [+0.50, +1.50] |" in section
-    assert "adaptive 1500 s (1400 s of its time), fovea 1500 s" in section
+    assert "adaptive 1500 s, fovea 1500 s" in section
     text = adaptive_figures.with_section("# Title\n\nText.\n", "## Adaptive\n\nold\n")
     text = adaptive_figures.with_section(text, section)
     assert text == f"# Title\n\nText.\n\n{section}"

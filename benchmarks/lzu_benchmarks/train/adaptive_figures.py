@@ -131,10 +131,7 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 def _training(record: Mapping[str, Any]) -> list[str]:
     """How they were trained."""
     runs = record["runs"]
-    seconds = ", ".join(
-        f"{run['variant']} {run['seconds']:.0f} s ({run['cpu_seconds']:.0f} s of its time)"
-        for run in runs
-    )
+    seconds = ", ".join(f"{run['variant']} {run['seconds']:.0f} s" for run in runs)
     return [
         f"{runs[0]['steps']} steps on {record['frames']} frames, seed {record['seed']}: {seconds},",
         f"one thread each, on {record['machine']}.",
