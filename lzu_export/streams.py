@@ -19,6 +19,8 @@ from lzu_export.warp.saliency import Array
 
 BOXES, SCORES = 0.05, 1e-4
 """Detections are the same up to so many pixels of the frame, and so much of a score."""
+OVERLAPS = 1e-3
+"""What the rounding of small boxes makes of an overlap: a hundredth of a pixel in ten."""
 
 
 class Gap(NamedTuple):
@@ -36,12 +38,19 @@ class Gap(NamedTuple):
         return not self.alone
 
 
-def gap_of(mine: Detections, theirs: Detections, settings: DetPostprocess) -> Gap:
+def gap_of(
+    mine: Detections,
+    theirs: Detections,
+    settings: DetPostprocess,
+    unsure: Sequence[Detections] = (),
+) -> Gap:
     """Hold the detections of a frame against each other; equal scores may change places.
 
     Rounding decides what scores within `SCORES` of each other become, and that is no difference:
     which of two boxes that overlap suppresses the other, and whether one is there whose score is
-    the least that is kept.
+    the least that is kept. Nor is it one whether an overlap all but at the threshold suppresses:
+    `unsure` are the detections at thresholds a little lower and higher, of which one has what the
+    other has not.
     """
     least = settings.score_threshold
     for each in (mine, theirs):
@@ -52,14 +61,27 @@ def gap_of(mine: Detections, theirs: Detections, settings: DetPostprocess) -> Ga
     equal = (mine.labels[:, None] == theirs.labels) & (scores <= SCORES)
     left = [np.ones(len(each), bool) for each in (mine, theirs)]
     pairs = _pair(np.where(equal & (boxes <= BOXES), boxes, np.inf), left)
-    apart, unsure = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
+    apart, off = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
     overlap = _overlaps(mine.boxes.astype(np.float64), theirs.boxes.astype(np.float64))
     _pair(np.where(equal & (overlap >= settings.iou_threshold), 1 - overlap, np.inf), left)
     alone = sum(
-        int((each.scores[rest] > least + SCORES).sum())
+        int(((each.scores > least + SCORES) & rest & ~_decided_by_rounding(each, unsure)).sum())
         for each, rest in zip((mine, theirs), left, strict=True)
     )
-    return Gap(apart, unsure, alone)
+    return Gap(apart, off, alone)
+
+
+def _decided_by_rounding(found: Detections, unsure: Sequence[Detections]) -> NDArray[np.bool_]:
+    """Which detections are not among all of `unsure`."""
+    decided = np.zeros(len(found), bool)
+    for other in unsure:
+        same = (
+            (np.abs(found.boxes[:, None] - other.boxes) <= BOXES).all(axis=-1)
+            & (np.abs(found.scores[:, None] - other.scores) <= SCORES)
+            & (found.labels[:, None] == other.labels)
+        )
+        decided |= ~same.any(axis=1)
+    return decided
 
 
 def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], ...]:
@@ -94,21 +116,43 @@ class StreamWatch:
     def __init__(self, reference: tuple[str, Detector], engine: tuple[str, Detector]) -> None:
         """Both with their names in the evaluation; the engine's predictor is used by no other."""
         (self._reference, self._pytorch), (self._engine, self._told) = reference, engine
+        recipe = self._told.recipe
+        settings = recipe.postprocess
+        self._about = [
+            Detector(
+                recipe.model_copy(
+                    update={
+                        "postprocess": settings.model_copy(
+                            update={"iou_threshold": settings.iou_threshold + step}
+                        )
+                    }
+                ),
+                self._told.session,
+                self._told.warp,
+                resize=self._told.resize,
+            )
+            for step in (-OVERLAPS, OVERLAPS)
+        ]
         self._same: list[Detections] = []
+        self._unsure: list[list[Detections]] = []
         self._gaps: list[Gap] = []
         self._free: list[bool] = []
 
     def before(self, shots: Sequence[Shot]) -> None:
         """Run the engine on what PyTorch is about to see."""
         inputs = self._pytorch.prepare(shots)
-        self._same = self._told.conclude(self._told.session.run(inputs), shots)
+        outputs = self._told.session.run(inputs)
+        self._same = self._told.conclude(outputs, shots)
+        self._unsure = [each.conclude(outputs, shots) for each in self._about]
 
     def after(self, found: Mapping[str, Sequence[Any]]) -> None:
         """Compare what was found in these frames, by predictor."""
         settings = self._pytorch.recipe.postprocess
         theirs, free = found[self._reference], found[self._engine]
-        for mine, own, reference in zip(self._same, free, theirs, strict=True):
-            self._gaps.append(gap_of(mine, reference, settings))
+        for mine, own, reference, *unsure in zip(
+            self._same, free, theirs, *self._unsure, strict=True
+        ):
+            self._gaps.append(gap_of(mine, reference, settings, unsure))
             self._free.append(gap_of(own, reference, settings).equal)
 
     def result(self) -> Stream:

@@ -175,6 +175,14 @@ def test_other_detections_have_no_partner(other: tuple[float, float, int] | None
     assert gap.alone == 2 - (other is None)
 
 
+def test_an_overlap_all_but_at_the_threshold_is_decided_by_rounding() -> None:
+    """A box is there at one of two thresholds beside the recipe's; more is a difference."""
+    one, other = detections((0, 0.9, 0), (40, 0.8, 0)), detections((0, 0.9, 0))
+    assert not gap_of(one, other, SETTINGS).equal
+    assert gap_of(one, other, SETTINGS, [other, one]).equal
+    assert not gap_of(one, other, SETTINGS, [one, one]).equal
+
+
 @pytest.mark.slow
 def test_two_hundred_frames_of_the_demonstration(tmp_path: Path) -> None:
     """Trained weights, five whole sequences at ten frames a second."""

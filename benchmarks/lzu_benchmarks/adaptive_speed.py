@@ -30,7 +30,7 @@ def tables_alone(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: an executable graph, without calls of `lzu` operators.
     """
-    graph = gs.import_onnx(model)
+    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model))  # outputs need a type
     graph.toposort()
     seeing = {id(each) for each in graph.inputs if each.name == INPUT_NAMES["source"]}
     computed = {id(each) for each in graph.inputs} - seeing
