@@ -90,7 +90,7 @@ def test_the_knots_are_those_of_the_saliency(
     seed: int, lattice: tuple[int, int], fwhm: float
 ) -> None:
     saliency = np.random.default_rng(seed).uniform(0.02, 1, (2, *lattice)) ** 2
-    knots = SaliencyKnots(lattice, fwhm)(torch.from_numpy(saliency.astype(np.float32)))
+    (knots,) = SaliencyKnots(lattice, fwhm)(torch.from_numpy(saliency.astype(np.float32)))
     for mine, each in zip(knots, saliency, strict=True):
         np.testing.assert_allclose(mine, nonseparable_knots(each, fwhm), atol=2e-6)
     ends = knots[:, [0, -1], :, 1], knots[:, :, [0, -1], 0]

@@ -21,6 +21,7 @@ from lzu_export.models.trace import trace
 from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.pytorch import assemble, model_inputs, noise_frame
 from lzu_export.tasks.warps import Warp, make_warp
+from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
@@ -144,7 +145,8 @@ def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(task: str, tmp_pat
             )
             for level in alone.levels
         ]
-        warp = Warp(uniform_saliency(alone.warp.lattice), knots[0], knots[1], zoom, unzoom)
+        named = dict(zip(AXIS_KNOTS, knots, strict=True))
+        warp = Warp(uniform_saliency(alone.warp.lattice), named, zoom, unzoom)
         fixed = assemble(alone, warp, from_source=True)
         with torch.no_grad():
             wanted = fixed(*(each[i : i + 1] for each in inputs))
