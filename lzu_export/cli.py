@@ -33,6 +33,7 @@ EXIT_DRIFT = 1
 EXIT_REGRESSION = 3
 EXIT_MISSING = 1
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
+COMPARED = VARIANTS[:2]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
@@ -620,7 +621,10 @@ def _absolute(path: Path | None) -> str | None:
 def _variants(
     recipe: str, overrides: dict[str, Any], variant: str | None, checkpoint: Path | None
 ) -> list[str]:
-    """What to export: what was asked for, else every variant there are weights for."""
+    """What to export: what was asked for, else the fixed warp and uniform, to compare.
+
+    Where the recipe has weights of one of the two only, that one; of neither, those that it has.
+    """
     from lzu_export.recipes import load_recipe
 
     if variant:
@@ -634,7 +638,8 @@ def _variants(
     base = load_recipe(recipe, overrides)
     if checkpoint is not None or "variant" in overrides:
         return [base.variant]
-    return [each for each in VARIANTS if each in base.checkpoint] or ["fixed", "uniform"]
+    there = [each for each in VARIANTS if each in base.checkpoint]
+    return [each for each in there if each in COMPARED] or there or list(COMPARED)
 
 
 def _dataset(name: str) -> str | None:
