@@ -317,6 +317,9 @@ def test_export_variants(command: Command, exported: list[Any], recipe_file: Pat
     assert variants("--variant", "uniform fixed") == ["uniform", "fixed"]
     assert variants("--set", "variant=uniform") == ["uniform"]
     assert variants("--set", "checkpoint.uniform=x.pth") == ["uniform"]
+    assert variants("--set", "checkpoint.adaptive=x.pth") == ["adaptive"]
+    two = ("--set", "checkpoint.adaptive=x.pth", "--set", "checkpoint.fixed=x.pth")
+    assert variants(*two) == ["fixed"]
     assert variants("--checkpoint", "x.pth") == ["fixed"]
     assert exported[0].checkpoint == {"fixed": Path.cwd() / "x.pth"}
     assert variants("--checkpoint", "x.pth", "--variant", "uniform") == ["uniform"]
