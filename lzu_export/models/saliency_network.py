@@ -3,9 +3,9 @@
 frame -> downsample -> normalise -> ResNet -> one channel -> resize to the lattice -> softmax
 saliency, mixed with a fixed one -> knots
 
-After "Learning to Zoom" (Recasens et al. 2018), with the separable, anti-cropping knots of LZU.
-From the one channel on all is float32 sums of products with constants, never matrix products, which
-TensorRT may compute in TF32.
+After "Learning to Zoom" (Recasens et al. 2018), with anti-cropping knots as LZU's, separable or
+not. From the one channel on all is float32 sums of products with constants, never matrix products,
+which TensorRT may compute in TF32.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, resample_table
 
 LEAST = 1e-12
-"""Saliency of a column or row counts as at least this: where softmax underflows over a whole
-Gaussian there would be no centre of mass. The mean of a column is some 1e-2."""
+"""Saliency counts as at least this: where softmax underflows over a whole Gaussian there would be
+no centre of mass. A cell's mean is some 1e-3."""
 
 
 class SaliencyNetwork(nn.Module):
@@ -125,7 +125,7 @@ class SeparableKnots(nn.Module):
         weight, moment, places = (
             self.get_buffer(f"{name}_{axis}") for name in ("weight", "moment", "places")
         )
-        along = marginal.clamp(min=LEAST)[:, None]
+        along = marginal[:, None]
         shift = (along * moment).sum(dim=2) / (along * weight).sum(dim=2)
         return (places + shift).clamp(-1.0, 1.0)
 
@@ -168,7 +168,7 @@ class FrameWarp(nn.Module):
         saliency = self.network(frame)
         if self.mix < 1:
             saliency = saliency * self.mix + self.fixed
-        return (saliency, *self.knots(saliency))
+        return (saliency, *self.knots(saliency.clamp(min=LEAST)))
 
 
 class _Average(nn.Module):

@@ -10,18 +10,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from torch import nn
 from torch.nn import functional
 
 from lzu_export.graph.anatomy import anatomy, layer_name
 from lzu_export.graph.half import stay_high
 from lzu_export.graph.quantize import place
 from lzu_export.models.config import SaliencyNetworkConfig
+from lzu_export.models.grid_warp import SaliencyKnots
 from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
 from lzu_export.models.trace import trace
 from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.pytorch import assemble, model_inputs, noise_frame
 from lzu_export.tasks.warps import Warp, make_warp
-from lzu_export.warp.grids import AXIS_KNOTS
+from lzu_export.warp.grids import unzoom_grid, zoom_grid
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
@@ -82,16 +84,22 @@ def test_knots_are_those_of_the_mathematics(saliency: np.ndarray) -> None:
             assert (got[i, 0], got[i, -1]) == (-1, 1)
 
 
-def test_a_saliency_on_one_cell_has_finite_knots() -> None:
+@pytest.mark.parametrize("separable", [True, False])
+def test_a_saliency_on_one_cell_has_finite_knots(separable: bool) -> None:
     """Where softmax underflows everywhere else."""
     logits = torch.zeros(1, 31, 51)
     logits[0, 3, 2] = 500.0
     saliency = torch.softmax(logits.flatten(1), dim=1).reshape(1, 31, 51)
     assert (saliency == 0).sum() == 31 * 51 - 1
-    for knots in SeparableKnots((31, 51), 10.0)(saliency):
-        assert torch.isfinite(knots).all()
-        assert (knots.diff() >= -1e-6).all()
-        assert (knots[0, 0], knots[0, -1]) == (-1, 1)
+    knots = (SeparableKnots if separable else SaliencyKnots)((31, 51), 10.0)
+    warp = FrameWarp(nn.Identity(), knots, uniform_saliency((31, 51)), 1.0)
+    for made in warp(saliency)[1:]:
+        assert torch.isfinite(made).all()
+        axes = [made] if separable else [made[..., 0], made[..., 1].transpose(1, 2)]
+        for along in axes:
+            assert (along.diff() >= -1e-6).all()
+            assert (along[..., 0] == -1).all()
+            assert (along[..., -1] == 1).all()
 
 
 def test_a_fixed_saliency_is_mixed_in() -> None:
@@ -119,35 +127,39 @@ def inputs_of(recipe: Any) -> list[torch.Tensor]:
     return values
 
 
+def fixed_warp(recipe: Any, knots: list[np.ndarray]) -> Warp:
+    """The fixed warp of these knots, separable or not."""
+    canvas, scale = recipe.canvas, recipe.unzoom_scale
+    even = uniform_saliency(recipe.warp.lattice)
+    if len(knots) == 1:
+        grids = [[unzoom_grid(knots[0], each, canvas, scale=scale)] for each in recipe.levels]
+        return Warp(even, {"knots": knots[0]}, zoom_grid(knots[0], recipe.source, canvas), grids)
+    rest: Any = {"geometry": "consistent", "unfilled": (), "scale": scale}
+    tables: Any = [unzoom_tables(*knots, level, canvas, **rest) for level in recipe.levels]
+    zoom = zoom_tables(knots[0], knots[1], recipe.source, canvas)
+    return Warp(even, {"knots_x": knots[0], "knots_y": knots[1]}, zoom, tables)
+
+
+@pytest.mark.parametrize("separable", [True, False])
 @pytest.mark.parametrize("task", ["det", "seg", "det3d"])
-def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(task: str, tmp_path: Path) -> None:
-    changes = {"variant": "adaptive", "warp": {"network": TINY_NETWORK}, "batch": 2}
-    recipe = tiny_recipe(tmp_path, task, **changes)
+def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(
+    task: str, separable: bool, tmp_path: Path
+) -> None:
+    settings = {"network": TINY_NETWORK, "separable": separable}
+    recipe = tiny_recipe(tmp_path, task, variant="adaptive", warp=settings, batch=2)
     model = assemble(recipe, make_warp(recipe), from_source=True)
-    assert model.output_names[:4] == ("saliency", "knots_x", "knots_y", "zoomed")
-    assert model.engine_outputs == (*model.outputs, "knots_x", "knots_y")
+    names = ("knots_x", "knots_y") if separable else ("knots",)
+    first = ("saliency", *names, "zoomed")
+    assert model.output_names[: len(first)] == first
+    assert model.engine_outputs == (*model.outputs, *names)
     inputs = inputs_of(recipe)
     with torch.no_grad():
         values = dict(zip(model.output_names, model(*inputs), strict=True))
-    assert (values["knots_x"][0] - values["knots_x"][1]).abs().max() > 0.01
-    alone = tiny_recipe(tmp_path, task)
+    assert (values[names[0]][0] - values[names[0]][1]).abs().max() > 0.01
+    alone = tiny_recipe(tmp_path, task, warp={"separable": separable})
     for i in range(2):
-        knots = [values[name][i].numpy() for name in ("knots_x", "knots_y")]
-        zoom = zoom_tables(*knots, alone.source, alone.canvas)
-        unzoom = [
-            unzoom_tables(
-                *knots,
-                level,
-                alone.canvas,
-                geometry="consistent",
-                unfilled=(),
-                scale=alone.unzoom_scale,
-            )
-            for level in alone.levels
-        ]
-        named = dict(zip(AXIS_KNOTS, knots, strict=True))
-        warp = Warp(uniform_saliency(alone.warp.lattice), named, zoom, unzoom)
-        fixed = assemble(alone, warp, from_source=True)
+        knots = [values[name][i].numpy() for name in names]
+        fixed = assemble(alone, fixed_warp(alone, knots), from_source=True)
         with torch.no_grad():
             wanted = fixed(*(each[i : i + 1] for each in inputs))
         for name, value in zip(fixed.output_names, wanted, strict=True):
@@ -155,10 +167,11 @@ def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(task: str, tmp_pat
                 assert relative(values[name][i : i + 1].numpy(), value.numpy()) < 1e-4, name
 
 
-def test_what_makes_the_warp_stays_high(tmp_path: Path) -> None:
+@pytest.mark.parametrize("separable", [True, False])
+def test_what_makes_the_warp_stays_high(separable: bool, tmp_path: Path) -> None:
     """The network itself is as low as any other; its last convolution and what follows are not."""
-    changes = {"variant": "adaptive", "warp": {"network": TINY_NETWORK}}
-    recipe = tiny_recipe(tmp_path, **changes)
+    settings = {"network": TINY_NETWORK, "separable": separable}
+    recipe = tiny_recipe(tmp_path, variant="adaptive", warp=settings)
     model = assemble(recipe, make_warp(recipe), from_source=True)
     inputs = inputs_of(recipe)
     graph = gs.import_onnx(trace(model, inputs, ["frame"], model.output_names)).toposort()
@@ -166,11 +179,15 @@ def test_what_makes_the_warp_stays_high(tmp_path: Path) -> None:
     nodes = {node.name: node for node in graph.nodes}
     assert {nodes[name].op for name in parts.warps} >= {"Conv", "Softmax", "ReduceSum", "Div"}
     operators = {node.op: node.name for node in graph.nodes}
+    places = {node.outputs[0].name: node.name for node in graph.nodes}
     assert operators["SeparableResample"] in parts.preparation
-    assert operators["SeparableZoom"] in parts.preparation
-    assert operators["SeparableUnzoom"] not in parts.preparation | parts.decode
+    assert places["zoomed"] in parts.preparation
+    assert places["unzoomed_0"] not in parts.preparation | parts.decode | parts.warps
+    if not separable:
+        assert operators["InvertWarp"] in parts.warps
     assert operators["TopK"] in parts.decode
     kept = stay_high(graph)
+    assert parts.warps <= set(kept)
     convolutions = {layer_name(node): node.name for node in graph.nodes if node.op == "Conv"}
     low = {name for name, node in convolutions.items() if node not in kept}
     assert "warp.network.backbone.layer3.1.conv2" in low
