@@ -638,7 +638,7 @@ def _variants(
     base = load_recipe(recipe, overrides)
     if checkpoint is not None or "variant" in overrides:
         return [base.variant]
-    there = [each for each in VARIANTS if each in base.checkpoint]
+    there: list[str] = [each for each in VARIANTS if each in base.checkpoint]
     return [each for each in there if each in COMPARED] or there or list(COMPARED)
 
 
