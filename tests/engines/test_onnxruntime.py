@@ -1,6 +1,7 @@
 """ONNX Runtime: exactly the provider asked for, and inputs as the file says."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,21 +65,48 @@ def test_a_provider_that_does_not_load_is_refused(model: onnx.ModelProto) -> Non
     assert "ask for CPUExecutionProvider" in message
 
 
+CPU, CUDA, TENSORRT = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "loaded", "refused"),
+    [
+        (CUDA, [CUDA], [CPU], CUDA),
+        ("cuda", [CUDA], [CPU], CUDA),
+        ("cuda", [CUDA], [CUDA, CPU], None),
+        ("tensorrt", [TENSORRT, CUDA], [CUDA, CPU], TENSORRT),
+        ("tensorrt", [TENSORRT, CUDA], [TENSORRT, CPU], CUDA),
+        ("tensorrt", [TENSORRT, CUDA], [TENSORRT, CUDA, CPU], None),
+    ],
+)
 def test_a_silent_fallback_is_refused(
-    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+    provider: str,
+    asked: list[str],
+    loaded: list[str],
+    refused: str | None,
+    model: onnx.ModelProto,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The provider is in the build, but its libraries are missing: ONNX Runtime takes the CPU."""
-    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    """A provider is in the build, but its libraries are missing: ONNX Runtime takes the next."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     original = onnxruntime.InferenceSession
 
-    def on_the_cpu(source: bytes, options: object, providers: list[str]) -> object:
-        assert providers == ["CUDAExecutionProvider"]
-        return original(source, options, providers=["CPUExecutionProvider"])
+    class Fallen(original):  # type: ignore[misc, valid-type]
+        def __init__(self, source: bytes, options: object, providers: list[Any]) -> None:
+            assert [name for name, _ in providers] == asked
+            super().__init__(source, options, providers=[CPU])
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
-    with pytest.raises(LzuError, match="it runs on CPUExecutionProvider; install"):
-        OnnxRuntimeSession(model.SerializeToString(), provider="CUDAExecutionProvider")
+        def get_providers(self) -> list[str]:
+            return loaded
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
+    data = model.SerializeToString()
+    if refused is None:
+        assert OnnxRuntimeSession(data, provider=provider).provider == loaded[0]
+        return
+    sentence = f"does not run on {refused} as asked, it runs on {' and '.join(loaded)}; install"
+    with pytest.raises(LzuError, match=sentence):
+        OnnxRuntimeSession(data, provider=provider)
 
 
 def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
