@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lzu_export.engines import tensorrt_rtx
+from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError
 from lzu_export.rebuild import rebuild
 from lzu_export.runtime.manifest import FILE, Manifest, read_manifest, sha256
@@ -45,7 +46,7 @@ class Builder:
             raise self.error
         engine.write_bytes(b"engine")
         capabilities = tuple(compute_capabilities) or ("8.0", "8.6")
-        return tensorrt_rtx.BuiltEngine("1.7", capabilities, (), (), 0)
+        return BuiltEngine("1.7", capabilities, (), (), 0)
 
 
 @pytest.fixture

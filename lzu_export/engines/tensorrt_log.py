@@ -14,8 +14,21 @@ def product(trt: Any) -> str:
     return {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[trt.__name__]
 
 
-def make_logger(trt: Any) -> Any:
-    """An ILogger that passes everything on to `logging` and keeps the errors in `errors`."""
+_LOGGERS: dict[Any, Any] = {}
+
+
+def logger_of(trt: Any) -> Any:
+    """The module's ILogger, which passes all on to `logging` and keeps the errors in `errors`.
+
+    One for the process: TensorRT goes on with the first that it is given, whatever comes later, and
+    some of its parts never let go of it.
+    """
+    if trt not in _LOGGERS:
+        _LOGGERS[trt] = _make_logger(trt)
+    return _LOGGERS[trt]
+
+
+def _make_logger(trt: Any) -> Any:
     severity = trt.ILogger.Severity
 
     class Logger(trt.ILogger):

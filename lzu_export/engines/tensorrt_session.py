@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.engines.cuda import Cuda, CudaError, DeviceMemory, HostArray
-from lzu_export.engines.tensorrt_log import make_logger, product, reason
+from lzu_export.engines.tensorrt_log import logger_of, product, reason
 from lzu_export.errors import LzuError
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class LoadedEngine:
         """
         start = time.perf_counter()
         self.trt, self.plan, self.cuda = trt, plan, cuda
-        self.logger = make_logger(trt)
+        self.logger = logger_of(trt)
+        self.logger.errors.clear()
         serialised = plan.read_bytes()
         with cuda.current():
             try:
@@ -75,9 +76,10 @@ class LoadedEngine:
             return
         validity = self.runtime.get_engine_validity(serialised)[0]
         if validity == self.trt.EngineValidity.INVALID:
+            said = f" ({reason(self.logger)})" if self.logger.errors else ""
             raise LzuError(
                 f"TensorRT-RTX {self.trt.__version__} does not run {self.plan.name} on "
-                f"{self.cuda.device.name}; build it for this card (lzu-export build)"
+                f"{self.cuda.device.name}{said}; build it for this card (lzu-export build)"
             )
 
     def _spec(self, index: int) -> tuple[TensorSpec, Any]:

@@ -10,14 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lzu_export.engines.tensorrt_rtx import (
-    PORTABLE,
-    build,
+from fakes.install import install_cuda
+from fakes.world import World
+from lzu_export.engines.cuda import open_cuda
+from lzu_export.engines.parsed_network import (
     check_network,
     int8_convolutions,
     not_in_int8,
-    version,
 )
+from lzu_export.engines.tensorrt_log import logger_of
+from lzu_export.engines.tensorrt_rtx import PORTABLE, build, version
+from lzu_export.engines.tensorrt_session import LoadedEngine
 from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
@@ -253,10 +256,10 @@ def test_products_are_not_rounded_to_tf32(
     seen = []
     original = backend.engine_bytes_from_network
 
-    def spy(network: Any, config: Any) -> Any:
+    def spy(network: Any, config: Any, **others: Any) -> Any:
         made = config(*network[:2])
         seen.append(made.get_flag(trt.BuilderFlag.TF32))
-        return original(network, config=config)
+        return original(network, config=config, **others)
 
     monkeypatch.setattr(backend, "engine_bytes_from_network", spy)
     build(small, tmp_path / "second.engine")
@@ -273,22 +276,19 @@ def test_a_failed_build_is_one_sentence_and_verbose_shows_its_log(
 ) -> None:
     from polygraphy.backend import trt as backend
     from polygraphy.exception import PolygraphyException
-    from polygraphy.logger import G_LOGGER
-
-    build(small, tmp_path / "first.engine")  # lets Polygraphy choose its backend
-    seen = []
 
     def fail(*_: Any, **__: Any) -> Any:
-        seen.append(G_LOGGER.module_severity.get())
+        logger_of(trt).log(trt.ILogger.Severity.ERROR, "no kernel fits\nmore")
         raise PolygraphyException("many\nlines")
 
     monkeypatch.setattr(backend, "engine_bytes_from_network", fail)
     caplog.set_level("INFO" if verbose else "WARNING")
-    with pytest.raises(LzuError, match=r"could not build an engine from model\.onnx") as caught:
+    with pytest.raises(LzuError) as caught:
         build(small, tmp_path / "second.engine")
-    assert "\n" not in str(caught.value)
+    said = "TensorRT-RTX could not build an engine from model.onnx: no kernel fits"
+    assert str(caught.value) == said
     assert not (tmp_path / "second.engine").exists()
-    assert seen == [G_LOGGER.ERROR if verbose else G_LOGGER.CRITICAL]
+    assert ("no kernel fits\nmore" in caplog.text) == verbose
 
 
 def int8_model(tmp_path: Path, *, without: str = "") -> onnx.ModelProto:
@@ -342,3 +342,16 @@ def test_the_inspector_s_words_tell_what_runs_in_int8() -> None:
     assert not_in_int8(information, ["conv"]) == ["conv"]
     with pytest.raises(LzuError, match="names no layers"):
         not_in_int8('{"Layers": ["conv0"]}', ["conv0"])
+
+
+def test_the_runtime_refuses_an_engine_that_nothing_here_can_run(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real runtime, asked by a session: without a card it says so, and does not abort."""
+    build(small, tmp_path / "small.engine")
+    install_cuda(monkeypatch, World(gpu="no card"), "cuda-python")
+    with pytest.raises(LzuError) as caught:
+        LoadedEngine(trt, tmp_path / "small.engine", open_cuda())
+    message = str(caught.value)
+    assert "does not run small.engine on no card (Error reading CUDA GPU properties" in message
+    assert "\n" not in message

@@ -116,6 +116,9 @@ class _Builder(_Native):
 
 
 class _Config(_Native):
+    def on_init(self) -> None:
+        self.__dict__.update({"=DLA_core": -1, "=num_optimization_profiles": 1})
+
     def on_create_timing_cache(self, serialised: Any) -> Any:
         cache = self.module.ITimingCache(made_here=True)
         cache.__dict__["_bytes"] = bytes(serialised)
@@ -155,8 +158,45 @@ class _Tensor:
         self.is_shape_tensor = False
 
 
+class _Layer:
+    """A layer of the base class; whoever wants more casts it, as the bindings make one."""
+
+    def __init__(self, kind: Any, **values: Any) -> None:
+        self.type = kind
+        self.num_outputs = 0
+        self.__dict__.update({f"={name}": value for name, value in values.items()})
+
+
 class _Network(_Native):
-    """Inputs and outputs of the file that was parsed; it has no layers."""
+    """Inputs, outputs and sampling layers of the file that was parsed."""
+
+    def _layers(self, model: onnx.ModelProto) -> list[_Layer]:
+        trt = self.module
+        return [
+            self._resize(node)
+            if node.op_type == "Resize"
+            else _Layer(
+                trt.LayerType.GRID_SAMPLE,
+                interpolation_mode=trt.InterpolationMode.LINEAR,
+                sample_mode=trt.SampleMode.FILL,
+                align_corners=True,
+            )
+            for node in model.graph.node
+            if node.op_type in ("GridSample", "Resize")
+        ]
+
+    def _resize(self, node: onnx.NodeProto) -> _Layer:
+        trt = self.module
+        said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        words = {name: value.decode().upper() for name, value in said.items() if "mode" in name}
+        return _Layer(
+            trt.LayerType.RESIZE,
+            resize_mode=trt.InterpolationMode[words["mode"]],
+            coordinate_transformation=trt.ResizeCoordinateTransformation[
+                words["coordinate_transformation_mode"]
+            ],
+            nearest_rounding=trt.ResizeRoundMode[words.get("nearest_mode", "FLOOR")],
+        )
 
     def _tensors(self, values: Any) -> list[_Tensor]:
         by_type = {np.dtype(v).name: self.module.DataType[k] for k, v in _NUMPY.items()}
@@ -174,7 +214,11 @@ class _Network(_Native):
         self.__dict__["_outs"] = self._tensors(model.graph.output)
         self.__dict__["=num_inputs"] = len(self._ins)
         self.__dict__["=num_outputs"] = len(self._outs)
-        self.__dict__["=num_layers"] = 0
+        self.__dict__["_made"] = self._layers(model)
+        self.__dict__["=num_layers"] = len(self._made)
+
+    def on_get_layer(self, index: int) -> Any:
+        return self._made[index]
 
     def __len__(self) -> int:
         return 0
@@ -350,7 +394,11 @@ def make_tensorrt(world: World, version: str) -> Any:
     name, source = RELEASES[version]
     module = ModuleType(name)
     vars(module)["__version__"] = version
-    for key, kind in table(source).items():
+    names = table(source)
+    for key in names:
+        kind = names[key]
+        if key.endswith("Layer"):
+            kind = {**names["ILayer"], **kind}
         if isinstance(kind, list) and key[0].isupper():
             made: Any = IntEnum(key, kind, start=0)  # type: ignore[misc]
         elif key in ("ILogger", "IProgressMonitor"):
