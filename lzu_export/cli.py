@@ -17,6 +17,7 @@ from lzu_export.errors import LzuError
 
 if TYPE_CHECKING:
     from lzu_export.checks import Check
+    from lzu_export.engines.tensorrt import BuildOptions
     from lzu_export.progress import Reporter
     from lzu_export.recipes import Recipe
     from lzu_export.runtime.manifest import Drift
@@ -305,9 +306,46 @@ def build(
         str | None, typer.Option(help="fp32, fp16, bf16 or int8; the highest there is by default.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Engine file to write.")] = None,
+    target: Annotated[
+        str, typer.Option(help="tensorrt-rtx, or on the device that will run it tensorrt.")
+    ] = "tensorrt-rtx",
+    workspace: Annotated[
+        int | None, typer.Option(min=1, help="tensorrt: MiB that a layer may use.")
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="tensorrt: builder optimisation level.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="tensorrt: run in later releases, too.")
+    ] = False,
+    hardware: Annotated[
+        str | None, typer.Option(help="tensorrt: ampere+ or same-capability; run on others, too.")
+    ] = None,
+    plugins: Annotated[
+        Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
+    ] = None,
+    cuda: Annotated[
+        str | None, typer.Option(help="tensorrt: cuda-python or pycuda; default: what there is.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build a bundle's TensorRT-RTX engine again, for compute capabilities of your choice."""
+    """Build an engine of a bundle: for RTX cards of your choice, or for this device."""
+    if target == "tensorrt":
+        if compute_capability or out:
+            raise LzuError(
+                "--compute-capability and --out are for tensorrt-rtx: a TensorRT engine is built "
+                "for this device, into the bundle; leave them out"
+            )
+        options = _build_options(workspace, level, version_compatible, hardware)
+        _build_on_device(bundle, precision, options, plugins, cuda, as_json)
+        return
+    if target != "tensorrt-rtx":
+        raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
+    if workspace or level is not None or version_compatible or hardware or plugins or cuda:
+        raise LzuError(
+            "--workspace, --level, --version-compatible, --hardware, --plugins and --cuda belong "
+            "to --target tensorrt; add that, or leave them out"
+        )
     from lzu_export.rebuild import rebuild
 
     built = rebuild(bundle, compute_capability or [], out, precision)
@@ -316,6 +354,58 @@ def build(
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
         print(f"{built['file']}: {made}, for {built['for']}")
+
+
+def _build_options(
+    workspace: int | None, level: int | None, version_compatible: bool, hardware: str | None
+) -> "BuildOptions":
+    from lzu_export.engines.tensorrt import BuildOptions
+
+    if hardware not in (None, "ampere+", "same-capability"):
+        raise LzuError(f"--hardware {hardware} is not known; use ampere+ or same-capability")
+    return BuildOptions(
+        workspace=workspace,
+        level=level,
+        version_compatible=version_compatible,
+        hardware=hardware,  # type: ignore[arg-type]
+    )
+
+
+def _build_on_device(
+    bundle: Path,
+    precision: str | None,
+    options: "BuildOptions",
+    plugins: Path | None,
+    cuda: str | None,
+    as_json: bool,
+) -> None:
+    from lzu_export.device_build import build_on_device
+    from lzu_export.progress import Reporter
+
+    report = Reporter(quiet=as_json)
+    engine, notes = build_on_device(
+        bundle,
+        precision=precision,
+        options=options,
+        library=plugins,
+        back_end=cuda,
+        report=report,
+    )
+    assert engine.on_device is not None
+    for note in notes:
+        report.note(f"[yellow]known:[/] {escape(note)}")
+    if as_json:
+        _print_json({"engine": engine.model_dump(mode="json"), "notes": notes})
+    else:
+        worst = max(engine.on_device.outputs.values(), default=None)
+        drift = "its outputs are finite" if worst is None else f"outputs within {worst:.1e}"
+        print(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift} of PyTorch's")
+    if not engine.on_device.within:
+        _complain(
+            f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
+            f"{engine.on_device.limit:g} is allowed"
+        )
+        raise typer.Exit(EXIT_DRIFT)
 
 
 @app.command()
@@ -536,7 +626,7 @@ def _extra_of(package: str) -> str:
     if package in ("onnx", "onnx_graphsurgeon", "numpy") and "verify" in sys.argv:
         return "verify"
     if "build" in sys.argv:
-        return "rtx"
+        return "device" if "tensorrt" in sys.argv else "rtx"
     return {"onnxruntime": "runtime", "faster_coco_eval": "bench"}.get(package, "export")
 
 

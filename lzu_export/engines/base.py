@@ -26,8 +26,10 @@ class Session(Protocol):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    provider: str
-    """What really executes, such as `CPUExecutionProvider`."""
+
+    @property
+    def provider(self) -> str:
+        """What really executes, such as `CPUExecutionProvider`."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; arrays by name in, arrays by name out.

@@ -44,7 +44,10 @@ def load(
     precision: str | None = None,
     resize: bool = False,
     threads: int | None = None,
-    provider: str = "CPUExecutionProvider",
+    provider: str = "cpu",
+    cuda: str | None = None,
+    plugins: Path | None = None,
+    graph: bool | None = None,
 ) -> Any:
     """Open a bundle for inference; imports no torch.
 
@@ -57,8 +60,12 @@ def load(
         precision: of the engine; by default the highest there is.
         resize: bring frames of another size to the source size instead of refusing them.
         threads: of ONNX Runtime on the CPU; all processors by default.
-        provider: of ONNX Runtime, such as `CUDAExecutionProvider` (extra `gpu`); one that does not
-            load is refused, never replaced by the CPU.
+        provider: of ONNX Runtime: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name of its own;
+            one that does not load is refused, never replaced by the CPU.
+        cuda: how the targets `tensorrt` and `tensorrt-rtx` reach the device: `cuda-python` or
+            `pycuda`; by default the first that is installed.
+        plugins: library of plugins for the target `tensorrt`; by default the one that is found.
+        graph: whether those targets run as a CUDA graph; by default where it can be.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, or the target's
@@ -66,11 +73,20 @@ def load(
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    engine = pick_engine(manifest, target, precision)
-    path = check_file(folder, engine.file, manifest)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
-    session = open_session(engine, path, threads, provider)
+    if target in ("tensorrt", "tensorrt-rtx"):
+        from lzu_export.runtime.device import open_engine, pick_for_device
+
+        engine = pick_for_device(manifest, target, precision, cuda)
+        path = check_file(folder, engine.file, manifest)
+        session: Session = open_engine(
+            manifest, engine, path, back_end=cuda, library=plugins, graph=graph
+        )
+    else:
+        engine = pick_engine(manifest, target, precision)
+        path = check_file(folder, engine.file, manifest)
+        session = open_session(engine, path, threads, provider)
     return make_predictor(manifest.recipe, session, warp, resize=resize)
 
 
@@ -98,9 +114,9 @@ def open_session(
     engine: Engine,
     path: Path,
     threads: int | None = None,
-    provider: str = "CPUExecutionProvider",
+    provider: str = "cpu",
 ) -> Session:
-    """Open an engine file on its target."""
+    """Open an engine file in ONNX Runtime."""
     if engine.target == "onnxruntime":
         try:
             from lzu_export.engines.onnxruntime import OnnxRuntimeSession
@@ -110,6 +126,6 @@ def open_session(
             ) from error
         return OnnxRuntimeSession(path, threads=threads, provider=provider)
     raise LzuError(
-        f"{engine.target} engines run on their device only and this release has no session for "
-        "them; choose onnxruntime"
+        f"{engine.target} engines run on their device only; load the bundle there with "
+        f"target={engine.target!r}, or choose onnxruntime"
     )

@@ -71,6 +71,22 @@ class Graph(_Section):
     int8_layers: tuple[str, ...] = ()
 
 
+class OnDevice(_Section):
+    """What an engine gave for the reference frames on the device that built it."""
+
+    provider: str
+    """What executed it, and how."""
+    outputs: dict[str, Number]
+    """max|a - b| / max|b|; empty in lower precisions, whose candidates change places."""
+    limit: float | None
+    """Of `outputs`."""
+
+    @property
+    def within(self) -> bool:
+        """Whether no output is beyond the limit."""
+        return self.limit is None or all(each <= self.limit for each in self.outputs.values())
+
+
 class Engine(_Section):
     """One engine and the ONNX file it was made from."""
 
@@ -80,6 +96,9 @@ class Engine(_Section):
     onnx: str
     version: str
     compute_capabilities: tuple[str, ...] = ()
+    portability: tuple[str, ...] = ()
+    """How far beyond its device and release a TensorRT engine runs: `version`, `ampere+` or
+    `same-capability`."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     lowerings: tuple[Lowering, ...]
@@ -87,6 +106,7 @@ class Engine(_Section):
     build_seconds: float
     bytes: int
     """Size of the file."""
+    on_device: OnDevice | None = None
 
 
 class Derived(_Section):

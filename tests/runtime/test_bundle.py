@@ -97,7 +97,7 @@ def test_changed_files_are_refused(tiny_bundle: Path, tmp_path: Path, name: str)
 
 
 def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
-    """This release has no session for them."""
+    """They are opened on their device."""
     (engine,) = read_manifest(tiny_bundle).engines
     with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):
         open_session(engine.model_copy(update={"target": "tensorrt-rtx"}), tiny_bundle)

@@ -1,0 +1,184 @@
+"""Build a bundle's TensorRT engine on the device that will run it. Needs no torch."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lzu_export.engines import tensorrt
+from lzu_export.engines.cuda import open_cuda
+from lzu_export.engines.tensorrt_build import BuiltEngine
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.precision import ORDER
+from lzu_export.progress import Reporter
+from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
+from lzu_export.runtime.device import open_engine, plugin_loader
+from lzu_export.runtime.manifest import (
+    FILE,
+    Derived,
+    Engine,
+    Manifest,
+    OnDevice,
+    Tensor,
+    check_file,
+    read_manifest,
+    sha256,
+)
+from lzu_export.runtime.reference import FILE as REFERENCE_FILE
+from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.outputs import compare_outputs
+from lzu_export.verify import reference_inputs
+from lzu_export.workspace import exclusive
+
+TARGET = "tensorrt"
+
+
+def build_on_device(
+    bundle: Path,
+    *,
+    precision: str | None = None,
+    options: tensorrt.BuildOptions | None = None,
+    library: Path | None = None,
+    back_end: str | None = None,
+    report: Reporter | None = None,
+) -> tuple[Engine, tuple[str, ...]]:
+    """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
+
+    An engine of the same precision, release and kind of device is replaced; until the new one has
+    run, the bundle stays as it is. Timings of tactics stay beside it, which makes a second build
+    short.
+
+    Args:
+        bundle: folder that export made, with a file for TensorRT (`lzu-export derive`).
+        precision: of the file; by default the highest there is.
+        options: of the build.
+        library: of plugins; by default the one that is found.
+        back_end: of CUDA.
+        report: where progress is shown.
+
+    Returns:
+        The engine's entry in the manifest, and what is known to be wrong with this TensorRT.
+
+    Raises:
+        LzuError: the bundle has no such file, TensorRT or the device is missing, the build fails,
+            or the engine returns NaN.
+    """
+    report = report or Reporter(quiet=True)
+    options = options or tensorrt.BuildOptions()
+    manifest = read_manifest(bundle)
+    derived = _pick(bundle, manifest, precision)
+    model = check_file(bundle, derived.file, manifest)
+    version = tensorrt.import_module().__version__
+    cuda = open_cuda(back_end)
+    name = tensorrt.engine_name(derived.precision, version, cuda.device)
+    temporary = bundle / f".{name}.new"
+    with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
+        try:
+            start = time.perf_counter()
+            with cuda.current(), report.phases() as phases:
+                built = tensorrt.build(
+                    model,
+                    temporary,
+                    cuda.device,
+                    options=options,
+                    precision=derived.precision,
+                    plugins=plugin_loader(manifest, library, bundle),
+                    timing_cache=bundle / tensorrt.timing_cache_name(version, cuda.device),
+                    phases=phases,
+                )
+            seconds = round(time.perf_counter() - start, 3)
+            entry = _entry(derived, built, name, temporary, seconds, options)
+            with report.working(f"running {name} on the reference"):
+                entry = _run(bundle, manifest, entry, temporary, library, back_end)
+            temporary.replace(bundle / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _add(bundle, read_manifest(bundle), entry)
+    return entry, built.notes
+
+
+def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
+    found = [each for each in manifest.derived if each.target == TARGET]
+    found = [each for each in found if precision in (None, each.precision)]
+    if not found:
+        asked = f" in {precision}" if precision else ""
+        raise LzuError(
+            f"{bundle} has no file for TensorRT{asked}; write one (lzu-export derive {bundle})"
+        )
+    return min(found, key=lambda each: ORDER.index(each.precision))
+
+
+def _entry(
+    derived: Derived,
+    built: BuiltEngine,
+    name: str,
+    file: Path,
+    seconds: float,
+    options: tensorrt.BuildOptions,
+) -> Engine:
+    return Engine(
+        target=TARGET,
+        precision=derived.precision,
+        file=name,
+        onnx=derived.file,
+        version=built.version,
+        compute_capabilities=built.compute_capabilities,
+        portability=options.portability,
+        inputs=tuple(Tensor(**asdict(each)) for each in built.inputs),
+        outputs=tuple(Tensor(**asdict(each)) for each in built.outputs),
+        lowerings=derived.lowerings,
+        passes=derived.passes,
+        build_seconds=seconds,
+        bytes=file.stat().st_size,
+    )
+
+
+def _run(
+    bundle: Path,
+    manifest: Manifest,
+    entry: Engine,
+    path: Path,
+    library: Path | None,
+    back_end: str | None,
+) -> Engine:
+    """The entry with what the engine gave for the reference frames.
+
+    In lower precisions candidates change places: there only NaN and infinity are looked for.
+    """
+    recipe, exact = manifest.recipe, entry.precision == "fp32"
+    zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
+    worst: dict[str, float] = {}
+    opened = open_engine(manifest, entry, path, back_end=back_end, library=library)
+    with opened as session:
+        for reference in read_reference(check_file(bundle, REFERENCE_FILE, manifest)):
+            outputs = session.run(reference_inputs(recipe, reference, zoom))
+            for name, value in outputs.items():
+                if not np.isfinite(value).all():
+                    raise LzuError(
+                        f"output {name} of {entry.file} is not finite on the reference frames; the "
+                        "bundle was left as it was: build a higher precision, or another TensorRT"
+                    )
+            if exact:
+                differences = compare_outputs(recipe, outputs, reference.outputs)
+                worst = {k: max(worst.get(k, 0.0), each) for k, each in differences.items()}
+        ran = OnDevice(
+            provider=session.provider,
+            outputs=worst,
+            limit=recipe.tolerances.arrow if exact else None,
+        )
+    return entry.model_copy(update={"on_device": ran})
+
+
+def _add(bundle: Path, manifest: Manifest, entry: Engine) -> None:
+    kept = [each for each in manifest.engines if each.file != entry.file]
+    others = [each for each in kept if each.target != TARGET]
+    mine = [*(each for each in kept if each.target == TARGET), entry]
+    mine.sort(key=lambda each: ORDER.index(each.precision))
+    files = {**manifest.files, entry.file: sha256(bundle / entry.file)}
+    changed = manifest.model_copy(
+        update={"engines": (*others, *mine), "files": dict(sorted(files.items()))}
+    )
+    temporary = bundle / f".{FILE}.new"
+    temporary.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(bundle / FILE)

@@ -1,0 +1,130 @@
+"""Open an engine of TensorRT or TensorRT-RTX on the device that this process runs on."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lzu_export.engines import tensorrt, tensorrt_rtx
+from lzu_export.engines.base import TensorSpec
+from lzu_export.engines.cuda import Cuda, open_cuda
+from lzu_export.engines.tensorrt_log import logger_of
+from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
+from lzu_export.errors import LzuError
+from lzu_export.runtime.bundle import pick_engine
+from lzu_export.runtime.manifest import Engine, Manifest, Tensor
+from lzu_export.runtime.plugin_library import find_library, load_library
+
+
+def open_engine(
+    manifest: Manifest,
+    engine: Engine,
+    path: Path,
+    *,
+    back_end: str | None = None,
+    library: Path | None = None,
+    graph: bool | None = None,
+    timed: bool = False,
+) -> TensorRtSession:
+    """A session on this device.
+
+    Args:
+        manifest: of the bundle.
+        engine: of the bundle, of target `tensorrt` or `tensorrt-rtx`.
+        path: its file.
+        back_end: of CUDA, see `engines.cuda.open_cuda`.
+        library: of plugins; by default the one that is found.
+        graph: see `TensorRtSession`.
+        timed: likewise.
+
+    Raises:
+        LzuError: no device, no TensorRT, an engine of another device or release, a plugin library
+            that is missing or another one, or an engine that is not what the manifest says.
+    """
+    cuda = open_cuda(back_end)
+    if engine.target == "tensorrt-rtx":
+        trt = tensorrt_rtx.import_module()
+        _refuse_card(engine, cuda)
+        name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
+        loaded = LoadedEngine(trt, path, cuda)
+        cache = path.with_name(name)
+    else:
+        trt = tensorrt.import_module()
+        refuse_foreign(engine, trt.__version__, cuda)
+        with cuda.current():
+            loader = plugin_loader(manifest, library, path.parent)
+            tensorrt.register(trt, logger_of(trt), loader)
+        portable = tensorrt.VERSION_COMPATIBLE in engine.portability
+        loaded, cache = LoadedEngine(trt, path, cuda, host_code=portable), None
+    _check(engine.inputs, loaded.inputs, path)
+    _check(engine.outputs, loaded.outputs, path)
+    return TensorRtSession(loaded, graph=graph, cache=cache, timed=timed)
+
+
+def pick_for_device(
+    manifest: Manifest, target: str, precision: str | None, back_end: str | None
+) -> Engine:
+    """The bundle's engine of a target that runs on this device; the highest precision by default.
+
+    Raises:
+        LzuError: there is none; where there are some for others, what differs of the last one.
+    """
+    pick_engine(manifest, target, precision)  # refuses where there is none at all
+    cuda = open_cuda(back_end)
+    refusal = None
+    for engine in manifest.engines:
+        if engine.target != target or precision not in (None, engine.precision):
+            continue
+        try:
+            if target == "tensorrt-rtx":
+                _refuse_card(engine, cuda)
+            else:
+                refuse_foreign(engine, tensorrt.import_module().__version__, cuda)
+        except LzuError as error:
+            refusal = error
+            continue
+        return engine
+    assert refusal is not None
+    raise refusal
+
+
+def refuse_foreign(engine: Engine, version: str, cuda: Cuda) -> None:
+    """Refuse a TensorRT engine of another device or release; see `tensorrt.refuse_foreign`."""
+    tensorrt.refuse_foreign(
+        engine.file,
+        built_with=engine.version,
+        capabilities=engine.compute_capabilities,
+        portability=engine.portability,
+        version=version,
+        device=cuda.device,
+    )
+
+
+def plugin_loader(
+    manifest: Manifest, library: Path | None, folder: Path
+) -> Callable[[Any], object] | None:
+    """What registers the bundle's plugins in a registry; None where its graphs call none.
+
+    Raises:
+        LzuError: there is no library. Whether it is the right one is found out when it is loaded.
+    """
+    if manifest.plugins is None:
+        return None
+    return partial(load_library, find_library(library, folder), manifest.plugins)
+
+
+def _refuse_card(engine: Engine, cuda: Cuda) -> None:
+    mine = cuda.device.capability
+    if mine not in engine.compute_capabilities:
+        raise LzuError(
+            f"{engine.file} was built for compute capabilities "
+            f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
+            f"for that (lzu-export build BUNDLE --compute-capability {mine})"
+        )
+
+
+def _check(said: Sequence[Tensor], found: Sequence[TensorSpec], path: Path) -> None:
+    wanted = {each.name: (each.dtype, each.shape) for each in said}
+    got = {each.name: (each.dtype, each.shape) for each in found}
+    if wanted != got:
+        raise LzuError(f"{path} has tensors {got} where the manifest says {wanted}; build it again")

@@ -1,0 +1,272 @@
+"""From a bundle to an engine on the device and to predictions, over stand-ins of the vendors.
+
+The stand-in's engines compute what ONNX Runtime computes of the file they were built from.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
+from lzu_export.derive import derive
+from lzu_export.device_build import build_on_device
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.errors import LzuError
+from lzu_export.runtime import load
+from lzu_export.runtime.manifest import read_manifest, sha256
+from lzu_export.tasks.pytorch import noise_frame
+
+
+@pytest.fixture(scope="module")
+def derived(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a file for TensorRT. Copy it before you change it."""
+    folder = tmp_path_factory.mktemp("derived") / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    derive(folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(derived: Path, tmp_path: Path) -> Path:
+    """A copy, to build in."""
+    return Path(shutil.copytree(derived, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def world(bundle: Path) -> World:
+    """A device whose engines compute the bundle's graph."""
+    session = OnnxRuntimeSession(bundle / "model.fp32.tensorrt.onnx", threads=1)
+    return World(compute=session.run)
+
+
+Machine = Callable[..., Any]
+
+
+@pytest.fixture
+def machine(world: World, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Install a release of TensorRT and a back end."""
+
+    def install(version: str = "10.3.0", back_end: str = "cuda-python") -> Any:
+        install_cuda(monkeypatch, world, back_end)
+        return install_tensorrt(monkeypatch, world, version)
+
+    return install
+
+
+@pytest.mark.parametrize(("version", "back_end"), [("10.3.0", "pycuda"), ("11.4.0", "cuda-python")])
+def test_a_bundle_is_built_and_runs_here(
+    version: str, back_end: str, bundle: Path, machine: Machine
+) -> None:
+    """The detections are ONNX Runtime's; the manifest says for what it is and how it ran."""
+    machine(version, back_end)
+    engine, notes = build_on_device(bundle)
+    assert engine.file == f"model.fp32.trt-{version}-sm87.engine"
+    assert notes == ()
+    manifest = read_manifest(bundle)
+    assert manifest.engines[-1] == engine
+    assert manifest.files[engine.file] == sha256(bundle / engine.file)
+    assert (engine.version, engine.compute_capabilities) == (version, ("8.7",))
+    assert engine.onnx == "model.fp32.tensorrt.onnx"
+    assert engine.on_device is not None
+    assert engine.on_device.within
+    assert set(engine.on_device.outputs) == {"boxes", "scores", "labels"}
+    assert back_end in engine.on_device.provider
+    assert (bundle / f"timing.orin.trt-{version}.cache").is_file()
+    frame = noise_frame((96, 160), 3)
+    mine, theirs = load(bundle, target="tensorrt")(frame), load(bundle, threads=1)(frame)
+    np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-3)
+    np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
+
+
+def test_a_second_build_replaces_the_first(bundle: Path, machine: Machine) -> None:
+    machine()
+    build_on_device(bundle)
+    build_on_device(bundle)
+    targets = [engine.target for engine in read_manifest(bundle).engines]
+    assert targets == ["onnxruntime", "tensorrt"]
+    machine("11.4.0")
+    build_on_device(bundle)
+    versions = [e.version for e in read_manifest(bundle).engines if e.target == "tensorrt"]
+    assert versions == ["10.3.0", "11.4.0"]
+    load(bundle, target="tensorrt")  # that of this release is found
+
+
+def test_engines_of_another_device_or_release_are_refused(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    """Before TensorRT sees them."""
+    machine()
+    build_on_device(bundle)
+    world.capability, world.gpu = (8, 9), "RTX 4090"
+    world.calls.clear()
+    with pytest.raises(LzuError, match=r"compute capability 8\.7 but RTX 4090 has 8\.9; build it"):
+        load(bundle, target="tensorrt")
+    machine("11.4.0")
+    with pytest.raises(LzuError, match=r"TensorRT 10\.3\.0 but this is TensorRT 11\.4\.0"):
+        load(bundle, target="tensorrt")
+    assert "Runtime.deserialize_cuda_engine" not in world.names()
+
+
+def test_a_failed_build_leaves_the_bundle_as_it_was(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    machine()
+    before = {path.name: sha256(path) for path in bundle.iterdir()}
+    vars(world)["build_error"] = "Error Code 2: OutOfMemory"
+    with pytest.raises(LzuError, match="the device is out of memory"):
+        build_on_device(bundle)
+    vars(world).pop("build_error")
+    whole = world.compute
+    world.compute = lambda inputs: {
+        k: v * np.nan for k, v in whole(inputs).items() if k != "labels"
+    }
+    with pytest.raises(LzuError, match=r"of model\.fp32\.trt-10\.3\.0-sm87\.engine is not"):
+        build_on_device(bundle)
+    after = {path.name: sha256(path) for path in bundle.iterdir()}
+    after = {name: digest for name, digest in after.items() if not name.startswith("timing.")}
+    assert after == before
+
+
+def test_the_command_tells_drift_by_its_status(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    from lzu_export.cli import app
+
+    machine()
+    runner = CliRunner()
+    done = runner.invoke(app, ["build", str(bundle), "--target", "tensorrt", "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["engine"]["file"] == "model.fp32.trt-10.3.0-sm87.engine"
+    whole = world.compute
+
+    def drifting(inputs: Any) -> Any:
+        outputs = whole(inputs)
+        return {**outputs, "scores": outputs["scores"] * 1.01}
+
+    world.compute = drifting
+    done = runner.invoke(app, ["build", str(bundle), "--target", "tensorrt"])
+    assert done.exit_code == 1
+    assert "drifts from PyTorch on this device" in done.stderr
+    kept = read_manifest(bundle).engines[-1].on_device
+    assert kept is not None
+    assert not kept.within
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--target", "tensorrt", "--compute-capability", "8.9"], "built for this device"),
+        (["--workspace", "100"], "belong to --target tensorrt"),
+        (["--target", "abacus"], "nothing to build for abacus"),
+        (["--target", "tensorrt", "--hardware", "all"], "--hardware all is not known"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    options: list[str], told: str, bundle: Path, machine: Machine
+) -> None:
+    from lzu_export.cli import app
+
+    machine()
+    done = CliRunner().invoke(app, ["build", str(bundle), *options])
+    assert isinstance(done.exception, LzuError)
+    assert told in str(done.exception)
+
+
+def test_a_bundle_without_a_file_for_tensorrt_is_refused(
+    tiny_bundle: Path, machine: Machine, bundle: Path
+) -> None:
+    machine()
+    with pytest.raises(LzuError, match=r"has no file for TensorRT; write one .*lzu-export derive"):
+        build_on_device(tiny_bundle)
+    with pytest.raises(LzuError, match="no file for TensorRT in int8"):
+        build_on_device(bundle, precision="int8")
+
+
+def test_tensorrt_rtx_runs_the_bundle_s_engine(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    """On a card that the file was built for; what it compiled stays beside it."""
+    from lzu_export.engines import tensorrt_rtx
+    from lzu_export.runtime.manifest import FILE, Tensor
+
+    machine("1.7.1")
+    world.gpu, world.capability = "RTX 4090", (8, 9)
+    path = bundle / "model.fp32.rtx.engine"
+    built = tensorrt_rtx.build(bundle / "model.fp32.tensorrt.onnx", path)
+    manifest = read_manifest(bundle)
+    entry = manifest.engines[0].model_copy(
+        update={
+            "target": "tensorrt-rtx",
+            "file": path.name,
+            "version": built.version,
+            "compute_capabilities": built.compute_capabilities,
+            "inputs": tuple(Tensor(**vars(each)) for each in built.inputs),
+            "outputs": tuple(Tensor(**vars(each)) for each in built.outputs),
+        }
+    )
+    changed = manifest.model_copy(
+        update={
+            "engines": (*manifest.engines, entry),
+            "files": {**manifest.files, path.name: sha256(path)},
+        }
+    )
+    (bundle / FILE).write_text(changed.model_dump_json())
+    frame = noise_frame((96, 160), 3)
+    detector = load(bundle, target="tensorrt-rtx")
+    np.testing.assert_allclose(
+        detector(frame).scores, load(bundle, threads=1)(frame).scores, atol=1e-6
+    )
+    assert (bundle / "model.fp32.rtx.engine.rtx-4090.1.7.1.cache").read_bytes() == b"kernels"
+    world.capability, world.gpu = (8, 7), "Orin"
+    with pytest.raises(LzuError, match=r"8\.0, 8\.6, 8\.9, 12\.0 but Orin has 8\.7"):
+        load(bundle, target="tensorrt-rtx")
+
+
+def test_plugins_are_registered_before_anything_that_calls_them(
+    bundle: Path, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the graph is parsed and before a plan is deserialised, from the library found."""
+    from lzu_export.runtime.manifest import FILE, Operator, Plugins
+
+    machine()
+    wanted = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
+    changed = read_manifest(bundle).model_copy(update={"plugins": wanted})
+    (bundle / FILE).write_text(changed.model_dump_json())
+    monkeypatch.setenv("LZU_PLUGINS", str(bundle / "nowhere.so"))
+    with pytest.raises(LzuError, match="there is no plugin library at"):
+        build_on_device(bundle)
+    library = bundle / "liblzu_plugins.so"
+    library.write_bytes(b"library")
+    monkeypatch.delenv("LZU_PLUGINS")
+
+    def load_library(path: Path, plugins: Plugins, registry: Any) -> None:
+        assert (path, plugins) == (library, wanted)
+        registry.load_library(str(path))
+
+    monkeypatch.setattr("lzu_export.runtime.device.load_library", load_library)
+    build_on_device(bundle)
+    world.calls.clear()
+    world.plugins.clear()
+    build_on_device(bundle)
+    names = [name for name in world.names() if name in REGISTERED]
+    assert names == [*REGISTERED[:3], *REGISTERED[:2], REGISTERED[3]]
+    world.calls.clear()
+    load(bundle, target="tensorrt")
+    names = [name for name in world.names() if name in REGISTERED]
+    assert names == [*REGISTERED[:2], REGISTERED[3]]
+
+
+REGISTERED = (
+    "init_libnvinfer_plugins",
+    "IPluginRegistry.load_library",
+    "OnnxParser.parse",
+    "Runtime.deserialize_cuda_engine",
+)
