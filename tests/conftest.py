@@ -22,7 +22,9 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is, not whether it holds.
-settings.register_profile("any-machine", deadline=None)
+# The same examples in every run; `--hypothesis-profile explore` looks for new ones.
+settings.register_profile("any-machine", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -16,14 +16,13 @@ namespace lzu
 constexpr int kMAX_TILES = 65536;
 constexpr int kMAX_TILE_ROWS = 1024;
 
-// How far outside its tile, in tile sides, a solution may fall by rounding where other tiles adjoin; float64's in
-// invert_tiles is 1e-9. A point on a seam must belong to some tile, and the tile it violates least wins, so that the
-// size hardly matters.
-constexpr float kTILE_TOLERANCE = 1e-4F;
-
-// How far beyond the outermost knots a point may lie by rounding and still be inside: lzu_export.ops.invert_warp.EDGE,
-// where the reason is.
+// How far outside a tile a point may lie by rounding and still belong to it: beyond the outermost knots
+// lzu_export.ops.invert_warp.EDGE, where the reason is. A point on a seam must belong to some tile, and the nearest
+// wins, so that there the size hardly matters. A distance, and no share of a tile: a wide tile would take the points of
+// a thin one beside it.
 constexpr float kEDGE = 1e-5F;
+
+constexpr float kNONE = 3.402823466e38F;
 
 // Lines of pixels are found for a tile by a division that may err by this part of their distance.
 constexpr float kLINE_SLACK = 0.05F;
@@ -48,7 +47,7 @@ struct Solution
 {
     float u;
     float v;
-    float violation; // 0 inside the tile; infinite where there is no solution
+    float violation; // in sides of the tile: 0 inside it; kNONE where there is no solution
 };
 
 // By comparison instead of fminf and fmaxf, which a host's compiler calls as functions. What NaN gives does not matter:
@@ -63,6 +62,11 @@ LZU_HD float smaller(float a, float b)
     return a < b ? a : b;
 }
 
+LZU_HD float clampUnit(float value)
+{
+    return smaller(larger(value, 0.0F), 1.0F);
+}
+
 struct Range
 {
     float low;
@@ -70,7 +74,7 @@ struct Range
 
     LZU_HD static Range nothing()
     {
-        return {3.402823466e38F, -3.402823466e38F};
+        return {kNONE, -kNONE};
     }
 
     LZU_HD void add(float value)
@@ -79,10 +83,10 @@ struct Range
         high = larger(value, high);
     }
 
-    // Wider by what the tolerances may add to a tile of this size, and by the rounding of positions.
+    // Wider by the tolerance, and by the rounding of positions.
     LZU_HD Range withSlack() const
     {
-        float const slack = 2.0F * kTILE_TOLERANCE * (high - low) + kEDGE + 9.5e-7F;
+        float const slack = kEDGE + 9.5e-7F;
         return {low - slack, high + slack};
     }
 
@@ -117,7 +121,7 @@ struct Tile
         float const square = c1 * c1;
         float const product = 4.0F * c2 * c0;
         float const root = sqrtf(larger(square - product, 0.0F));
-        Solution best{0.0F, 0.0F, 3.402823466e38F};
+        Solution best{0.0F, 0.0F, kNONE};
         // Below zero by more than rounding: the point lies beyond the fold of a folded tile.
         if (square - product >= -1e-5F * (square + fabsf(product)))
         {
@@ -131,9 +135,15 @@ struct Tile
         return best;
     }
 
-    // Of the tile's point at u, v; `offset` as above.
-    LZU_HD float distance(Point offset, float u, float v) const
+    // How far the point lies from the tile's place that is nearest to its solution; `offset` as above.
+    LZU_HD float distance(Point offset, Solution const& found) const
     {
+        if (found.violation == 0.0F || found.violation == kNONE)
+        {
+            return found.violation;
+        }
+        float const u = clampUnit(found.u);
+        float const v = clampUnit(found.v);
         float const x = offset.x + b.x * u + (c.x + d.x * u) * v;
         float const y = offset.y + b.y * u + (c.y + d.y * u) * v;
         return larger(fabsf(x), fabsf(y));
@@ -153,11 +163,6 @@ private:
         }
     }
 };
-
-LZU_HD float clampUnit(float value)
-{
-    return smaller(larger(value, 0.0F), 1.0F);
-}
 
 // Threads may flip bits of one word at a time.
 LZU_HD void flip(uint64_t& word, uint64_t bits)
@@ -190,7 +195,7 @@ struct InvertWarp
         uint64_t columnTurns[SIDE + 1];
         uint64_t byRow[SIDE]; // bit i: listed tile i may meet this row of pixels
         uint64_t byColumn[SIDE];
-        float violations[SIDE * SIDE];
+        float distances[SIDE * SIDE]; // from the nearest tile so far
     };
 
     float const* knots;
@@ -294,7 +299,7 @@ private:
         {
             int const x = x0 + i % SIDE;
             int const y = y0 + i / SIDE;
-            shared.violations[i] = 3.402823466e38F;
+            shared.distances[i] = kNONE;
             if (x < width && y < height)
             {
                 out[static_cast<int64_t>(y) * width + x] = {outside, outside};
@@ -456,7 +461,7 @@ private:
         }
     }
 
-    // The tile that the point violates least, the first of equals.
+    // The tile nearest to the point, the first of equals.
     LZU_HD void visit(Shared& shared, Point const* plane, Point* out, int y0, int x0, int thread) const
     {
         for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
@@ -470,8 +475,8 @@ private:
             }
             Pair const placeX = shared.columnPlaces[i % SIDE];
             Pair const placeY = shared.rowPlaces[i / SIDE];
-            float violation = shared.violations[i];
-            for (; bits != 0 && violation > 0.0F; bits &= bits - 1)
+            float nearest = shared.distances[i];
+            for (; bits != 0 && nearest > 0.0F; bits &= bits - 1)
             {
                 int const listed = lowestBit(bits);
                 int const row = shared.tileRows[listed];
@@ -480,27 +485,15 @@ private:
                 Point const offset{-difference(placeX, corner->x), -difference(placeY, corner->y)};
                 Tile const tile = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]);
                 Solution const found = tile.solve(offset);
-                if (found.violation < violation && holds(tile, found, offset, row, column))
+                float const distance = tile.distance(offset, found);
+                if (distance < nearest && distance <= kEDGE)
                 {
-                    violation = found.violation;
+                    nearest = distance;
                     out[static_cast<int64_t>(y) * width + x] = onCanvas(row, column, found);
                 }
             }
-            shared.violations[i] = violation;
+            shared.distances[i] = nearest;
         }
-    }
-
-    // Whether a solution belongs to the tile: the tolerance is one of tile sides at seams, and one of distance beyond
-    // the outermost knots.
-    LZU_HD bool holds(Tile const& tile, Solution const& found, Point offset, int row, int column) const
-    {
-        bool const beyond = (column == 0 && found.u < 0.0F) || (column == columns - 1 && found.u > 1.0F)
-            || (row == 0 && found.v < 0.0F) || (row == rows - 1 && found.v > 1.0F);
-        if (found.violation == 0.0F || !beyond)
-        {
-            return found.violation <= kTILE_TOLERANCE;
-        }
-        return tile.distance(offset, clampUnit(found.u), clampUnit(found.v)) <= kEDGE;
     }
 
     LZU_HD Point onCanvas(int row, int column, Solution const& found) const

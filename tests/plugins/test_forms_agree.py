@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from host_calls import spacing
 from host_kernels import Array
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from samples import adaptive_model
@@ -317,6 +317,18 @@ def knots_of_warp(seed: int, lattice: tuple[int, int], kind: str) -> Array:
     return knots
 
 
+def folds(knots: Array) -> bool:
+    """Whether some tile is not convex."""
+    p = knots.astype(np.float64)
+    right, down = np.diff(p, axis=1), np.diff(p, axis=0)
+    corners = [
+        along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0]
+        for along in (right[:-1], right[1:])
+        for across in (down[:, :-1], down[:, 1:])
+    ]
+    return bool(np.min(corners) <= 0)
+
+
 def check_inverse(
     knots: Array, size: tuple[int, int], affine: tuple[float, ...]
 ) -> dict[str, Array]:
@@ -352,6 +364,8 @@ def _sides(knots: Array, axis: int) -> Array:
 
 
 @settings(max_examples=25, deadline=None)
+# A wide tile once took the cells on the border of the thin tile beside it.
+@example(seed=2_147_483_646, kind="touching", lattice=(7, 11), size=(15, 22), reach=1.0)
 @given(
     seed=SEEDS,
     kind=st.sampled_from(["smooth", "sharp", "touching"]),
@@ -363,7 +377,9 @@ def test_invert_warp(
     seed: int, kind: str, lattice: tuple[int, int], size: tuple[int, int], reach: float
 ) -> None:
     affine = (*spacing(size[0]), *spacing(size[1]))
-    check_inverse(knots_of_warp(seed, lattice, kind), size, tuple(reach * each for each in affine))
+    knots = knots_of_warp(seed, lattice, kind)
+    assume(not folds(knots))  # as no warp of a saliency does; the operator need not undo it
+    check_inverse(knots, size, tuple(reach * each for each in affine))
 
 
 @pytest.mark.parametrize("cropped", [False, True])
