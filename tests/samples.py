@@ -28,6 +28,8 @@ TINY_MODEL = {
     "stacked_convs": 1,
     "num_outs": 3,
 }
+SLOW_DET3D = pytest.param("det3d", marks=pytest.mark.slow)
+"""Takes as long as the other tasks together: for the slow tests where those show the same."""
 TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
 """A saliency network's settings."""
 

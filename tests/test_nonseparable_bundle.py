@@ -21,7 +21,7 @@ from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
 from lzu_export.tasks.warps import check_trained_warp, make_warp, stored_warp, trained_note
 from lzu_export.verify import verify_bundle
 from lzu_export.warp.grids import GridTable
-from samples import saliency_file, tiny_recipe
+from samples import SLOW_DET3D, saliency_file, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -140,7 +140,7 @@ def test_int8_warps_at_the_scale_of_what_they_read(
         assert values[before.input[1]] == values[behind.input[1]]
 
 
-@pytest.mark.parametrize("task", ["seg", "det3d"])
+@pytest.mark.parametrize("task", ["seg", SLOW_DET3D])
 def test_other_tasks_equal_pytorch(task: str, tmp_path: Path) -> None:
     outcome = made(tmp_path, task)
     (drift,) = outcome.manifest.drift

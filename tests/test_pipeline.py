@@ -27,7 +27,7 @@ from lzu_export.runtime import Shot, load
 from lzu_export.runtime.manifest import FILE, read_manifest
 from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
 from lzu_export.tasks.warps import make_warp
-from samples import CLASSES, saliency_file, tiny_recipe
+from samples import CLASSES, SLOW_DET3D, saliency_file, tiny_recipe
 
 STAGES = ["trace", "reference", "derive", "build", "verify", "latency"]
 FILES = {
@@ -230,7 +230,16 @@ TASK_CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", TASK_CASES)
+FAST_CASES = ("seg", "seg cropped, with logits", "det3d")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in FAST_CASES else pytest.param(case, marks=pytest.mark.slow)
+        for case in TASK_CASES
+    ],
+)
 def test_every_task_is_exported_verified_and_run(case: str, tmp_path: Path) -> None:
     """On both targets; what the bundle predicts is what PyTorch does."""
     from lzu_export.engines import tensorrt_rtx
@@ -294,7 +303,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
     assert list((tmp_path / task).iterdir()) == []
 
 
-@pytest.mark.parametrize("task", ["seg", "det3d"])
+@pytest.mark.parametrize("task", ["seg", SLOW_DET3D])
 def test_a_drifting_output_of_any_task_becomes_no_bundle(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime import load
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.pytorch import noise_frame
-from samples import tiny_recipe
+from samples import SLOW_DET3D, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -41,7 +41,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["det", "seg", "det3d"])
+@pytest.fixture(scope="module", params=["det", "seg", SLOW_DET3D])
 def exported(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -322,14 +322,22 @@ def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
     assert "bf16 is for tensorrt-rtx" in message
 
 
-def test_tensorrt_rtx_builds_every_precision_of_every_task(frames: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "variant"),
+    [
+        ("det", "uniform"),
+        *(pytest.param(t, "fixed", marks=pytest.mark.slow) for t in ("seg", "det3d")),
+    ],
+)
+def test_tensorrt_rtx_builds_every_precision_of_every_task(
+    task: str, variant: str, frames: Path, tmp_path: Path
+) -> None:
     """Uniform ones, too; what is meant for INT8 has both dequantisations in the parsed network."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    for task, variant in (("det", "uniform"), ("seg", "fixed"), ("det3d", "fixed")):
-        settings = {"targets": ["tensorrt-rtx"], "variant": variant}
-        outcome = _export(task, tmp_path, frames, compute_capabilities=["8.6"], **settings)
-        engines = outcome.manifest.engines
-        assert [each.precision for each in engines] == ["fp32", "fp16", "int8"]
-        assert all(each.bytes > 0 and each.build_seconds > 0 for each in engines)
-        assert {each.status for each in outcome.manifest.drift} == {"graph passed"}
-        assert "awaits an RTX card" in outcome.manifest.drift[-1].note
+    settings = {"targets": ["tensorrt-rtx"], "variant": variant}
+    outcome = _export(task, tmp_path, frames, compute_capabilities=["8.6"], **settings)
+    engines = outcome.manifest.engines
+    assert [each.precision for each in engines] == ["fp32", "fp16", "int8"]
+    assert all(each.bytes > 0 and each.build_seconds > 0 for each in engines)
+    assert {each.status for each in outcome.manifest.drift} == {"graph passed"}
+    assert "awaits an RTX card" in outcome.manifest.drift[-1].note

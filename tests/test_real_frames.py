@@ -167,6 +167,7 @@ def test_a_segmenter_agrees_on_real_streets_and_is_scored(camvid: Path, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_six_real_cameras_as_one_batch(rig: Path, golden: Path, tmp_path: Path) -> None:
     """The geometry of the released models, on the rig's own matrices, merged in the ego frame."""
     bundle = exported(

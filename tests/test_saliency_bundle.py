@@ -16,7 +16,7 @@ from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verify import verify_bundle
 from lzu_export.warp.tables import zoom_tables
-from samples import TINY_NETWORK, tiny_recipe
+from samples import SLOW_DET3D, TINY_NETWORK, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -47,7 +47,7 @@ def settings(task: str, frames: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(scope="module", params=["det", "seg", SLOW_DET3D])
 def exported(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -122,7 +122,9 @@ def test_the_warp_of_each_frame_is_shown(exported: Outcome, frames: Path, tmp_pa
     assert all(cv2.imread(str(out / f"{i}.png")).shape[1] > 2 * SOURCE[1] for i in range(3))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", ["seg", *(pytest.param(t, marks=pytest.mark.slow) for t in ("det", "det3d"))]
+)
 def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: Path) -> None:
     given = settings(task, frames)
     given["warp"] = {"network": TINY_NETWORK, "separable": False}

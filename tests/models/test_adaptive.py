@@ -158,7 +158,9 @@ def test_every_image_of_a_batch_has_its_own_warp(recipe: DetRecipe) -> None:
             assert relative(together[name][i : i + 1], alone[name]) < 1e-4
 
 
-@pytest.mark.parametrize(("batch", "fovea"), [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("batch", "fovea"), [pytest.param(1, False, marks=pytest.mark.slow), (2, False), (2, True)]
+)
 def test_the_traced_graph_is_pytorch(recipe: DetRecipe, batch: int, fovea: bool) -> None:
     model, inputs = adaptive(recipe, fovea=fovea), feeds(recipe, batch)
     canonical = traced(model, inputs)
@@ -240,7 +242,10 @@ def test_in_half_precision_the_knots_stay_float32(recipe: DetRecipe) -> None:
             assert relative(got[name], expected[name]) < 2e-2
 
 
-@pytest.mark.parametrize(("precision", "fovea"), [("fp32", False), ("fp16", False), ("fp32", True)])
+@pytest.mark.parametrize(
+    ("precision", "fovea"),
+    [("fp16", False), *(pytest.param("fp32", f, marks=pytest.mark.slow) for f in (False, True))],
+)
 def test_tensorrt_rtx_builds_it(
     recipe: DetRecipe, precision: str, fovea: bool, tmp_path: Path
 ) -> None:

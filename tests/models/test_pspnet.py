@@ -191,7 +191,14 @@ def traced(net: PSPNet, batch: int = 1) -> onnx.ModelProto:
     return trace(Segmenter(net, SOURCE), image, "image", ["classes", "logits"])
 
 
-@pytest.mark.parametrize("changes", CUTS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        CUTS[0],
+        CUTS[2],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (CUTS[1], CUTS[3])),
+    ],
+)
 def test_onnx_runtime_gives_pytorch_s_labels(changes: dict[str, Any]) -> None:
     net = slim(**changes)
     model = traced(net, batch=2)
@@ -247,7 +254,7 @@ def test_it_stands_between_a_zoom_and_an_unzoom(changes: dict[str, Any]) -> None
     assert np.mean(got["classes"] == expected[-1].numpy()) > 0.999
 
 
-@pytest.mark.parametrize("changes", [CUTS[0], CUTS[2]])
+@pytest.mark.parametrize("changes", [CUTS[0], pytest.param(CUTS[2], marks=pytest.mark.slow)])
 def test_a_slim_one_builds_with_tensorrt_rtx(changes: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     from lzu_export.engines.tensorrt_rtx import build
