@@ -390,7 +390,7 @@ class _Export:
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
         predictors = self._predictors(engines, as_on_device=True)
-        watch = self._stream_watch(predictors) if self.recipe.adapts else None
+        watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
             metrics = evaluate(predictors, self.dataset, advance, watch)
         limits = self.recipe.tolerances.metric
@@ -413,7 +413,7 @@ class _Export:
         if name not in predictors:
             return None
         told = make_predictor(self.recipe, predictors[name].session, self.warp.arrays())
-        assert isinstance(self.pytorch, Detector), "adaptive warps are of detection"
+        assert isinstance(self.pytorch, Detector), "warps by boxes are of detection"
         assert isinstance(told, Detector)
         return StreamWatch(("pytorch", self.pytorch), (name, told))
 

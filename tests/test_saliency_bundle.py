@@ -1,5 +1,6 @@
 """Bundles whose warp a network makes of each frame, of every task."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,19 @@ import cv2
 import numpy as np
 import pytest
 
+from lzu_export import pipeline
+from lzu_export.datasets import Sample
 from lzu_export.pipeline import Outcome, export
 from lzu_export.progress import Reporter
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply
 from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.predictor import Shot
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verify import verify_bundle
 from lzu_export.warp.tables import zoom_tables
-from samples import SLOW_DET3D, TINY_NETWORK, tiny_recipe
+from samples import CLASSES, SLOW_DET3D, TINY_NETWORK, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -145,8 +149,6 @@ def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: 
 
 
 def tuple_of(engine: Any, frame: np.ndarray) -> Any:
-    from lzu_export.runtime.predictor import Shot
-
     return Shot(frame, CAMERA if engine.needs_camera else None)
 
 
@@ -160,6 +162,52 @@ def test_every_frame_of_a_batch_is_shown_with_its_own_warp(tmp_path: Path) -> No
     for engine.shown in range(2):
         shown.append(engine.tables.cols)
     assert np.abs(shown[0] - shown[1]).max() > 0.01
+
+
+class Count:
+    """An evaluation set of two frames, and the scorer that counts them."""
+
+    name, note, metric = "two", "", "count"
+    classes = tuple(CLASSES)
+
+    def __init__(self, camera: Any = None) -> None:
+        self.camera, self.count = camera, 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def samples(self) -> Iterator[Sample]:
+        for i in range(2):
+            yield Sample(i, Shot(noise_frame(SOURCE, seed=i), self.camera), None)
+
+    def scorer(self) -> "Count":
+        return Count()
+
+    def add(self, _sample: Sample, _prediction: Any) -> None:
+        self.count += 1
+
+    def summary(self) -> dict[str, float]:
+        return {"count": float(self.count)}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_accuracy_is_measured_without_a_stream(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No boxes are fed back: frames are evaluated each by itself, whatever the task."""
+    data = Count(CAMERA if task == "det3d" else None)
+    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: data)
+    recipe = tiny_recipe(
+        tmp_path,
+        task,
+        variant="adaptive",
+        warp={"network": TINY_NETWORK},
+        evaluation={"dataset": "two"},
+    )
+    accuracy = export(recipe, tmp_path).manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.engines == {"onnxruntime/fp32": {"count": 2.0}}
+    assert accuracy.stream is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
