@@ -193,7 +193,7 @@ def measure_sensitivity(
     units: Units = group_layers(layers) if by == "group" else {each: (each,) for each in layers}
     at_hand = ranges_at_hand(opened, asked, ranges)
     kept = KeptFrames.of(frames_of, opened, report)
-    if opened.manifest.recipe.adapts:
+    if opened.manifest.recipe.follows_boxes:
         with report.working("finding the boxes that frames are looked at by"):
             kept.boxes = find_boxes(opened, kept)
     with report.working("measuring float32"):
@@ -252,7 +252,7 @@ class KeptFrames:
         self.name, self.note = dataset.name, dataset.note
         self.classes, self.metric = tuple(dataset.classes), dataset.metric
         self.boxes: list[NDArray[np.float32]] = []
-        """By sample, the boxes (n, 4) that an adaptive model looks at it by."""
+        """By sample, the boxes (n, 4) that a model that follows boxes looks at it by."""
 
     @classmethod
     def of(cls, dataset: EvaluationSet, opened: Float32, report: Reporter) -> "KeptFrames":

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export import pipeline
+from lzu_export import pipeline, sensitivity
 from lzu_export.datasets import Sample
 from lzu_export.pipeline import Outcome, export
 from lzu_export.progress import Reporter
@@ -208,6 +208,25 @@ def test_accuracy_is_measured_without_a_stream(
     assert accuracy is not None
     assert accuracy.engines == {"onnxruntime/fp32": {"count": 2.0}}
     assert accuracy.stream is None
+
+
+@pytest.mark.parametrize("exported", ["seg"], indirect=True)
+def test_layers_are_ranked_without_boxes(
+    exported: Outcome, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames need nothing from the frame before."""
+    monkeypatch.setattr(sensitivity, "open_dataset", lambda *_: Count())
+    monkeypatch.setattr(sensitivity.Measured, "__call__", lambda *_: 2.0)
+    outcome = sensitivity.measure_sensitivity(
+        exported.folder,
+        dataset="two",
+        limit=1,
+        by="group",
+        asked=sensitivity.Asked(frames=str(frames), count=2),
+        out=tmp_path / "found.json",
+    )
+    assert outcome.found.baseline == 2
+    assert outcome.keep_high == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
