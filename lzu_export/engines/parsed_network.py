@@ -123,7 +123,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
             if layer is None or layer.type != trt.LayerType.DEQUANTIZE:
                 raise LzuError(
                     f"the {what} of the convolution {name} come from no dequantisation in the "
-                    "network that {product(trt)} parsed: it would not run in INT8; leave int8 out "
+                    f"network that {product(trt)} parsed: it would not run in INT8; leave int8 out "
                     "of PRECISION, or keep its layer higher (keep_high.int8)"
                 )
     return len(meant)
