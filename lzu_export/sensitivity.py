@@ -53,9 +53,10 @@ from lzu_export.recalibrate import (
 )
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.bundle import make_predictor
-from lzu_export.runtime.feedback import BOX_INPUTS, check_single_stream
+from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import check_frame
+from lzu_export.warp.saliency import BOX_INPUTS
 
 FRAMES = 64
 """Of the evaluation set, by default."""

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
-from lzu_export.models.grid_warp import BOX_INPUTS, BoxGridWarp, GridUnzoom, GridZoom
+from lzu_export.models.grid_warp import BoxGridWarp, GridUnzoom, GridZoom
 from lzu_export.models.saliency_network import FrameWarp
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS
-from lzu_export.warp.saliency import MIN_BOX_SIDE, Array, marginals
+from lzu_export.warp.saliency import BOX_INPUTS, MIN_BOX_SIDE, Array, marginals
 
 
 class BoxWarp(nn.Module):

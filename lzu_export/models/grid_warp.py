@@ -22,10 +22,8 @@ from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import PLANE_KNOTS, GridTable
 from lzu_export.warp.knots import attraction_matrices
-from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, MIN_BOX_SIDE, Array
+from lzu_export.warp.saliency import BOX_INPUTS, KERNEL_SUM_FLOOR, MIN_BOX_SIDE, Array
 
-BOX_INPUTS = ("prev_boxes", "prev_valid")
-"""Inputs of a warp by boxes: (B, N, 4) in pixels of the frame, (B, N) of 0 or 1."""
 NOWHERE = -1000.0
 """Position in [-1, 1] units of what lies beyond the outermost knots: far off every level."""
 

@@ -12,11 +12,8 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.warp.grids import Sampling, zoom_grid
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
-from lzu_export.warp.saliency import box_marginals, box_saliency, marginals, mix
+from lzu_export.warp.saliency import BOX_INPUTS, box_marginals, box_saliency, marginals, mix
 from lzu_export.warp.tables import zoom_tables
-
-BOX_INPUTS = ("prev_boxes", "prev_valid")
-"""Inputs of an adaptive engine, float32: (B, N, 4) in pixels of the source, (B, N) of 0 or 1."""
 
 
 class PreviousBoxes:

@@ -14,11 +14,11 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.bundle import make_predictor
 from lzu_export.runtime.detector3d import CAMERA_INPUTS
-from lzu_export.runtime.feedback import BOX_INPUTS
 from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.tasks.warps import Warp
+from lzu_export.warp.saliency import BOX_INPUTS
 
 if TYPE_CHECKING:
     from lzu_export.models.zoom import ZoomedModel

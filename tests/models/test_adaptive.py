@@ -13,7 +13,6 @@ from lzu_export.graph.lint import lint
 from lzu_export.graph.passes import import_graph, run_passes
 from lzu_export.graph.targets import lower_for
 from lzu_export.models.adaptive import (
-    BOX_INPUTS,
     AdaptiveToCanvas,
     AdaptiveUnzoom,
     AdaptiveZoomedModel,
@@ -27,7 +26,7 @@ from lzu_export.recipes.schema import DetRecipe
 from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.detection import GROUPS, OUTPUTS, Decode
 from lzu_export.warp.forward import forward_at
-from lzu_export.warp.saliency import uniform_saliency
+from lzu_export.warp.saliency import BOX_INPUTS, uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
 from samples import relative, run_onnx
 from samples import tiny_recipe as make_recipe
