@@ -23,8 +23,8 @@ from lzu_export.errors import LzuError
 Array = NDArray[np.float64]
 
 BOX_INPUTS = ("prev_boxes", "prev_valid")
-"""Inputs of a model whose warp follows boxes, float32: (B, N, 4) in pixels of the source, and (B, N)
-of 0 or 1."""
+"""Inputs of a model whose warp follows boxes, float32: (B, N, 4) in pixels of the source, (B, N) of
+0 or 1."""
 
 # A box narrower than this (source pixels) spreads like one of this side: a variance of zero would
 # divide by zero, and detections clipped to the frame do have empty sides.
