@@ -17,11 +17,13 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
 from lzu_export.runtime.sources import read_labels
 from lzu_export.warp.grids import (
+    AXIS_KNOTS,
+    PLANE_KNOTS,
     Sampling,
     stored_zoom,
     unzoom_grid,
     zoom_arrays,
-    zoom_grid,
+    zoom_at,
 )
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from lzu_export.warp.saliency import (
@@ -33,7 +35,7 @@ from lzu_export.warp.saliency import (
     softmax_saliency,
     uniform_saliency,
 )
-from lzu_export.warp.tables import unzoom_tables, zoom_tables
+from lzu_export.warp.tables import unzoom_tables
 
 log = logging.getLogger(__name__)
 
@@ -99,36 +101,44 @@ def make_warp(recipe: Recipe) -> Warp:
     settings = recipe.warp
     uniform = recipe.variant == "uniform"
     saliency = uniform_saliency(settings.lattice) if uniform else read_saliency(recipe)
-    if not recipe.separable:
-        return _grid_warp(recipe, saliency)
-    knots_x, knots_y = separable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
+    knots = _named_knots(recipe, saliency)
     antialias = recipe.sampler == "antialiased"
-    zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas, antialias=antialias)
-    unzoom = None
-    if not uniform or recipe.unzoom_scale > 1:
-        unzoom = [
-            unzoom_tables(
-                knots_x,
-                knots_y,
-                level,
-                recipe.canvas,
-                geometry=settings.geometry,
-                unfilled=() if uniform else settings.unfilled or (),
-                scale=recipe.unzoom_scale,
-            )
-            for level in recipe.levels
-        ]
-    return Warp(saliency, {"knots_x": knots_x, "knots_y": knots_y}, zoom, unzoom)
+    zoom = zoom_at(knots, recipe.span, recipe.canvas, antialias=antialias)
+    return Warp(saliency, knots, zoom, _unzoom(recipe, knots))
 
 
-def _grid_warp(recipe: Recipe, saliency: Array) -> Warp:
-    """A fixed non-separable warp."""
-    settings, canvas = recipe.warp, recipe.canvas
-    knots = nonseparable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
-    grids = [
-        [unzoom_grid(knots, level, canvas, scale=recipe.unzoom_scale)] for level in recipe.levels
+def _named_knots(recipe: Recipe, saliency: Array) -> dict[str, Array]:
+    """A saliency's knots by name, of the recipe's kind of warp."""
+    settings = recipe.warp
+    if recipe.separable:
+        found = separable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
+        return dict(zip(AXIS_KNOTS, found, strict=True))
+    plane = nonseparable_knots(saliency, settings.fwhm, anti_crop=settings.anti_crop)
+    return dict(zip(PLANE_KNOTS, (plane,), strict=True))
+
+
+def _unzoom(recipe: Recipe, knots: Mapping[str, Array]) -> Sequence[Sequence[Sampling]] | None:
+    """Of a fixed warp, per level; None where the levels stay."""
+    settings, canvas, scale = recipe.warp, recipe.canvas, recipe.unzoom_scale
+    if not recipe.separable:
+        (plane,) = (knots[name] for name in PLANE_KNOTS)
+        return [[unzoom_grid(plane, level, canvas, scale=scale)] for level in recipe.levels]
+    uniform = recipe.variant == "uniform"
+    if uniform and scale == 1:
+        return None
+    knots_x, knots_y = (knots[name] for name in AXIS_KNOTS)
+    return [
+        unzoom_tables(
+            knots_x,
+            knots_y,
+            level,
+            canvas,
+            geometry=settings.geometry,
+            unfilled=() if uniform else settings.unfilled or (),
+            scale=scale,
+        )
+        for level in recipe.levels
     ]
-    return Warp(saliency, {"knots": knots}, zoom_grid(knots, recipe.span, canvas), grids)
 
 
 def _adaptive_warp(recipe: Recipe) -> Warp:
@@ -138,12 +148,8 @@ def _adaptive_warp(recipe: Recipe) -> Warp:
     saliency = read_saliency(recipe) if fixed else uniform_saliency(settings.lattice)
     uniform = uniform_saliency(settings.lattice)
     start = mix(saliency / saliency.sum(), uniform / uniform.sum(), settings.mix)
-    if not recipe.separable:
-        knots = nonseparable_knots(start, settings.fwhm)
-        return Warp(saliency, {"knots": knots}, zoom_grid(knots, recipe.span, recipe.canvas), None)
-    knots_x, knots_y = separable_knots(start, settings.fwhm)
-    zoom = zoom_tables(knots_x, knots_y, recipe.span, recipe.canvas)
-    return Warp(saliency, {"knots_x": knots_x, "knots_y": knots_y}, zoom, None)
+    knots = _named_knots(recipe, start)
+    return Warp(saliency, knots, zoom_at(knots, recipe.span, recipe.canvas), None)
 
 
 def read_saliency(recipe: Recipe) -> Array:

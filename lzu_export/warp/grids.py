@@ -75,7 +75,11 @@ def zoom_grid(knots: ArrayLike, source: tuple[int, int], canvas: tuple[int, int]
 
 
 def zoom_at(
-    knots: Mapping[str, ArrayLike], source: tuple[int, int], canvas: tuple[int, int]
+    knots: Mapping[str, ArrayLike],
+    source: tuple[int, int],
+    canvas: tuple[int, int],
+    *,
+    antialias: bool = False,
 ) -> Sampling:
     """The zoom of a warp of either kind, from its knots by the names above.
 
@@ -83,11 +87,12 @@ def zoom_at(
         knots: one image's.
         source: (height, width) of what is sampled.
         canvas: (height, width) of the result.
+        antialias: see `tables.zoom_tables`; of separable warps only.
     """
     if PLANE_KNOTS[0] in knots:
         return zoom_grid(knots[PLANE_KNOTS[0]], source, canvas)
     knots_x, knots_y = (knots[name] for name in AXIS_KNOTS)
-    return zoom_tables(knots_x, knots_y, source, canvas)
+    return zoom_tables(knots_x, knots_y, source, canvas, antialias=antialias)
 
 
 def unzoom_grid(
