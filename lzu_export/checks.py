@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lzu_export.errors import readable_os_errors
+from lzu_export.files import write_text
 from lzu_export.runtime.manifest import Drift
 
 
@@ -70,7 +71,7 @@ def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
     """
     with readable_os_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(junit(suite, checks), encoding="utf-8")
+        write_text(path, junit(suite, checks))
 
 
 def _counts(checks: Sequence[Check], name: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import replacing
 from lzu_export.graph.choose import choose_lowerings
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
@@ -16,7 +17,6 @@ from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.refuse import refuse_drift
 from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
 from lzu_export.runtime.manifest import (
-    FILE,
     Derived,
     Drift,
     Lowering,
@@ -27,7 +27,7 @@ from lzu_export.runtime.manifest import (
     canonical_file,
     check_file,
     read_manifest,
-    sha256,
+    rewrite_manifest,
 )
 from lzu_export.runtime.plugin_library import describe_library, library_places
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
@@ -110,16 +110,12 @@ def _derive(bundle: Path, manifest: Manifest, precision: str) -> _Made:
         lowerings=tuple(Lowering(**asdict(each)) for each in choices),
         passes=tuple(asdict(record) for record in records),
     )
-    temporary = bundle / f".{file}.new"
-    try:
-        onnx.save(flavour, temporary)
+    with replacing(bundle / file) as new:
+        onnx.save(flavour, new)
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
         zoom_tables = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
-        drift = compare(recipe, derived, canonical, temporary, references, zoom_tables)
+        drift = compare(recipe, derived, canonical, new, references, zoom_tables)
         refuse_drift(drift, "the file was not written")
-        temporary.replace(bundle / file)
-    finally:
-        temporary.unlink(missing_ok=True)
     calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
     return _Made(derived, drift, [name for name in CONTRACTS if name in calls])
 
@@ -156,15 +152,9 @@ def _write_manifest(
     def others(listed: Sequence[Any]) -> list[Any]:
         return [each for each in listed if (each.target, each.precision) not in again]
 
-    hashes = {each.derived.file: sha256(bundle / each.derived.file) for each in made}
-    changed = manifest.model_copy(
-        update={
-            "derived": (*others(manifest.derived), *(each.derived for each in made)),
-            "drift": (*others(manifest.drift), *(each.drift for each in made)),
-            "plugins": plugins,
-            "files": dict(sorted({**manifest.files, **hashes}.items())),
-        }
-    )
-    temporary = bundle / f".{FILE}.new"
-    temporary.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(bundle / FILE)
+    changes = {
+        "derived": (*others(manifest.derived), *(each.derived for each in made)),
+        "drift": (*others(manifest.drift), *(each.drift for each in made)),
+        "plugins": plugins,
+    }
+    rewrite_manifest(bundle, manifest, [each.derived.file for each in made], changes)

@@ -10,12 +10,12 @@ from lzu_export.engines import tensorrt
 from lzu_export.engines.cuda import open_cuda
 from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import replacing
 from lzu_export.precision import ORDER
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
 from lzu_export.runtime.device import open_engine, plugin_loader
 from lzu_export.runtime.manifest import (
-    FILE,
     Derived,
     Engine,
     Manifest,
@@ -23,7 +23,7 @@ from lzu_export.runtime.manifest import (
     Tensor,
     check_file,
     read_manifest,
-    sha256,
+    rewrite_manifest,
 )
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
@@ -72,9 +72,8 @@ def build_on_device(
     version = tensorrt.import_module().__version__
     cuda = open_cuda(back_end)
     name = tensorrt.engine_name(derived.precision, version, cuda.device)
-    temporary = bundle / f".{name}.new"
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
-        try:
+        with replacing(bundle / name) as temporary:
             start = time.perf_counter()
             with cuda.current(), report.phases() as phases:
                 built = tensorrt.build(
@@ -91,9 +90,6 @@ def build_on_device(
             entry = _entry(derived, built, name, temporary, seconds, options)
             with report.working(f"running {name} on the reference"):
                 entry = _run(bundle, manifest, entry, temporary, library, back_end)
-            temporary.replace(bundle / name)
-        finally:
-            temporary.unlink(missing_ok=True)
         _add(bundle, read_manifest(bundle), entry)
     return entry, built.notes
 
@@ -175,10 +171,4 @@ def _add(bundle: Path, manifest: Manifest, entry: Engine) -> None:
     others = [each for each in kept if each.target != TARGET]
     mine = [*(each for each in kept if each.target == TARGET), entry]
     mine.sort(key=lambda each: ORDER.index(each.precision))
-    files = {**manifest.files, entry.file: sha256(bundle / entry.file)}
-    changed = manifest.model_copy(
-        update={"engines": (*others, *mine), "files": dict(sorted(files.items()))}
-    )
-    temporary = bundle / f".{FILE}.new"
-    temporary.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(bundle / FILE)
+    rewrite_manifest(bundle, manifest, [entry.file], {"engines": (*others, *mine)})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import replacing
 from lzu_export.runtime.bundle import pick_engine
 from lzu_export.runtime.manifest import check_file, read_manifest
 
@@ -39,13 +40,8 @@ def rebuild(
     devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
     name = f"{bundle.resolve().name}.{engine.precision}.rtx{devices or '.portable'}.engine"
     path = out or bundle.resolve().parent / name
-    temporary = path.with_name(f".{path.name}.new")
-    with readable_os_errors(str(path)):
-        try:
-            built = build(model, temporary, compute_capabilities=compute_capabilities)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with readable_os_errors(str(path)), replacing(path) as new:
+        built = build(model, new, compute_capabilities=compute_capabilities)
     return {
         "file": str(path),
         "precision": engine.precision,

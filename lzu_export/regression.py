@@ -20,6 +20,7 @@ from lzu_export.datasets import EvaluationSet
 from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import batches, evaluate, latencies
+from lzu_export.files import write_text
 from lzu_export.precision import device_session
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
@@ -223,7 +224,7 @@ def write_state(path: Path, state: State) -> None:
     """
     with readable_os_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_text(path, state.model_dump_json(indent=2) + "\n")
 
 
 def read_state(path: Path) -> State:

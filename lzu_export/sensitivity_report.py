@@ -1,7 +1,6 @@
 """What a search for sensitive layers came to: a file, tables, lines for a recipe, a picture."""
 
 import json
-import os
 from pathlib import Path
 
 import yaml
@@ -9,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lzu_export.errors import readable_os_errors
+from lzu_export.files import replacing
 from lzu_export.runtime.manifest import ROUNDING_NOTE
 from lzu_export.sensitivity import Outcome
 
@@ -19,17 +19,14 @@ def write_report(outcome: Outcome) -> None:
     Raises:
         LzuError: they cannot be written.
     """
-    with readable_os_errors(str(outcome.file)):
-        picture, file = (_new(each) for each in (outcome.picture, outcome.file))
-        try:
-            draw(outcome, picture)
-            text = json.dumps(outcome.to_json(), indent=2, allow_nan=False) + "\n"
-            file.write_text(text, encoding="utf-8")
-            os.replace(picture, outcome.picture)
-            os.replace(file, outcome.file)
-        finally:
-            for each in (picture, file):
-                each.unlink(missing_ok=True)
+    with (
+        readable_os_errors(str(outcome.file)),
+        replacing(outcome.file) as file,
+        replacing(outcome.picture) as picture,
+    ):
+        draw(outcome, picture)
+        text = json.dumps(outcome.to_json(), indent=2, allow_nan=False) + "\n"
+        file.write_text(text, encoding="utf-8")
 
 
 def sensitivity_tables(outcome: Outcome) -> list[Table]:
@@ -143,7 +140,3 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 def _signed(points: float) -> str:
     return f"{round(points, 2) + 0:+.2f}"  # + 0: no -0.00
-
-
-def _new(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")

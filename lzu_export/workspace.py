@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import write_text
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
-from lzu_export.runtime.manifest import Manifest, sha256
+from lzu_export.runtime.manifest import Manifest, sha256, write_manifest
 
 STATE_FILE = "state.json"
 
@@ -79,8 +80,7 @@ class Workspace:
     def publish(self, manifest: Manifest) -> None:
         """Write the manifest and put the folder in its place, replacing an older bundle."""
         with readable_os_errors(f"the bundle {self.final}"):
-            text = manifest.model_dump_json(indent=2) + "\n"
-            self.path(MANIFEST_FILE).write_text(text, encoding="utf-8")
+            write_manifest(self.folder, manifest)
             keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
             for path in self.folder.iterdir():
                 if path.name not in keep:
@@ -131,9 +131,7 @@ class Workspace:
 
     def _save(self) -> None:
         state = {"fingerprint": self.fingerprint, "stages": self.stages}
-        temporary = self.path(STATE_FILE + ".new")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        os.replace(temporary, self.path(STATE_FILE))
+        write_text(self.path(STATE_FILE), json.dumps(state))
 
 
 @contextmanager

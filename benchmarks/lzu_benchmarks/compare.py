@@ -31,6 +31,7 @@ from lzu_benchmarks.report.schema import (
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import evaluate
+from lzu_export.files import write_text
 from lzu_export.precision import device_session
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
@@ -101,9 +102,7 @@ class Store:
         made = make()
         with readable_os_errors(f"the result {path}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f".{path.name}.new")
-            new.write_text(made.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            new.replace(path)
+            write_text(path, made.model_dump_json(indent=1) + "\n")
         return made
 
 

@@ -37,7 +37,8 @@ from lzu_benchmarks.harness.summary import (
 from lzu_benchmarks.harness.turns import Plan, Subject, Timings, overhead, take_turns
 from lzu_benchmarks.harness.watch import Conditions, Watch
 from lzu_export.datasets import open_dataset
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import write_text
 from lzu_export.provenance import low_precision_note
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
@@ -396,11 +397,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
         run = measure(contestants, plan_of(given))
+        if given.json:
+            with readable_os_errors(f"the figures {given.json}"):
+                given.json.parent.mkdir(parents=True, exist_ok=True)
+                write_text(given.json, json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
     except LzuError as error:
         sys.exit(f"error: {error}")
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
     Console().print(latency_tables(run))
 
 

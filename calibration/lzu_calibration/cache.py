@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lzu_export import __version__
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import write_text
 
 FORMAT = 1
 
@@ -74,11 +74,9 @@ def write_cache(path: Path, cache: Cache) -> None:
     """
     data = cache.model_dump()
     data["ranges"] = dict(sorted(cache.ranges.items()))
-    temporary = path.with_name(f".{path.name}.new")
     with readable_os_errors(f"the calibration cache {path}"):
         # Python prints the shortest number that reads back as the same one.
-        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(data, indent=2) + "\n")
 
 
 def read_cache(path: Path) -> Cache:

@@ -14,13 +14,13 @@ Knows names and a function that measures; tasks and graphs stay outside. `search
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import write_text
 
 Units = Mapping[str, tuple[str, ...]]
 """The names of layers, by the unit that they are quantised in."""
@@ -227,10 +227,8 @@ class Evaluations:
             for layers, metric in self._values.items()
         ]
         data = {"format": FORMAT, "key": self._key, "evaluations": evaluations}
-        temporary = self._path.with_name(f".{self._path.name}.new")
         with readable_os_errors(f"the state of the search {self._path}"):
-            temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, self._path)
+            write_text(self._path, json.dumps(data, indent=1) + "\n")
 
 
 def _spaced(units: int) -> list[int]:

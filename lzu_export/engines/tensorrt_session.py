@@ -24,6 +24,7 @@ from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.engines.cuda import Cuda, CudaError, DeviceMemory, HostArray
 from lzu_export.engines.tensorrt_log import logger_of, product, reason
 from lzu_export.errors import LzuError
+from lzu_export.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -232,10 +233,9 @@ class TensorRtSession:
     def _save_runtime_cache(self, cache: Path | None) -> None:
         if cache is None or not self._own_graphs:
             return
-        temporary = cache.with_name(f".{cache.name}.new")
         try:
-            temporary.write_bytes(self._runtime_cache.serialize())
-            temporary.replace(cache)
+            with replacing(cache) as new:
+                new.write_bytes(self._runtime_cache.serialize())
         except OSError as error:  # the next start is slow again, no more
             log.info("the runtime cache %s cannot be written: %s", cache, error.strerror)
 

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from lzu_export.errors import LzuError
+from lzu_export.files import write_text
 from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
@@ -273,6 +275,34 @@ def read_manifest(folder: Path) -> Manifest:
         raise LzuError(f"{path} cannot be read ({error.strerror}); make it readable") from error
     except (ValueError, AttributeError, ValidationError) as error:
         raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a bundle's manifest, in one rename.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(folder / FILE, manifest.model_dump_json(indent=2) + "\n")
+
+
+def rewrite_manifest(
+    folder: Path, manifest: Manifest, files: Sequence[str], changes: Mapping[str, Any]
+) -> None:
+    """Write a bundle's manifest again after files were added to it.
+
+    Args:
+        folder: the bundle.
+        manifest: what it says so far.
+        files: names of those that are new or other ones; their hashes are taken.
+        changes: new values of fields, by name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    hashes = {name: sha256(folder / name) for name in files}
+    known = dict(sorted({**manifest.files, **hashes}.items()))
+    write_manifest(folder, manifest.model_copy(update={**changes, "files": known}))
 
 
 def sha256(path: Path) -> str:
