@@ -29,7 +29,7 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     rewrite_manifest,
 )
-from lzu_export.runtime.plugin_library import describe_library, library_places
+from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.verify import compare
@@ -121,12 +121,8 @@ def _derive(bundle: Path, manifest: Manifest, precision: str) -> _Made:
 
 
 def _library(bundle: Path, given: Path | None) -> PluginLibrary | None:
-    if given is not None:
-        return describe_library(given)
-    for place in library_places(bundle):
-        if place.is_file():
-            return describe_library(place)
-    return None
+    path = given or library_at(library_places(bundle))
+    return None if path is None else describe_library(path)
 
 
 def _plugins(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.cuda_driver import LIBRARY, find_driver
-from lzu_export.runtime.plugin_library import describe_library, library_places
+from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 
 FIND_TOOLS = Path(__file__).resolve().parents[1] / "plugins" / "find_tools.sh"
 """Knows where compilers and headers are looked for; only a checkout has it."""
@@ -194,18 +194,18 @@ def _release(directory: str, what: str) -> str:
 def _plugins() -> Finding:
     places = library_places()
     looked = tuple(map(str, places))
-    for place in places:
-        if place.is_file():
-            try:
-                library = describe_library(place)
-            except LzuError as error:
-                return Finding("plugins", False, str(error), "make plugins", looked)
-            if library.version is None:
-                why = f"{place} is for another kind of machine"
-                return Finding("plugins", False, why, "make plugins", looked)
-            detail = f"version {library.version}, CUDA {library.cuda_major}, {place}"
-            return Finding("plugins", True, detail, "", looked)
-    return Finding("plugins", False, "not built", "in a checkout: make plugins", looked)
+    path = library_at(places)
+    if path is None:
+        return Finding("plugins", False, "not built", "in a checkout: make plugins", looked)
+    try:
+        library = describe_library(path)
+    except LzuError as error:
+        return Finding("plugins", False, str(error), "make plugins", looked)
+    if library.version is None:
+        why = f"{path} is for another kind of machine"
+        return Finding("plugins", False, why, "make plugins", looked)
+    detail = f"version {library.version}, CUDA {library.cuda_major}, {path}"
+    return Finding("plugins", True, detail, "", looked)
 
 
 def _gpu() -> Finding:

@@ -40,6 +40,11 @@ def library_places(bundle: Path | None = None) -> list[Path]:
     return list(dict.fromkeys((folder / NAME).absolute() for folder in folders))
 
 
+def library_at(places: Sequence[Path]) -> Path | None:
+    """The library at the first of these places that has one."""
+    return next((place for place in places if place.is_file()), None)
+
+
 def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
     """The library that is named, or the first where one is looked for.
 
@@ -47,9 +52,9 @@ def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
         LzuError: there is none; names the places.
     """
     places = [given] if given is not None else library_places(bundle)
-    for place in places:
-        if place.is_file():
-            return place
+    found = library_at(places)
+    if found is not None:
+        return found
     listed = ", ".join(map(str, places))
     raise LzuError(
         f"there is no plugin library at {listed}; build one on this kind of machine ({BUILD}), or "
