@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -31,8 +31,9 @@ from lzu_export.runtime.manifest import (
 )
 from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
-from lzu_export.runtime.reference import read_reference
+from lzu_export.runtime.reference import Reference, read_reference
 from lzu_export.verify import compare
+from lzu_export.warp.grids import Sampling
 from lzu_export.workspace import exclusive
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ def derive(
             raise LzuError(f"{bundle} has no graph in {each}; it has {listed}")
     library = _library(bundle, plugins)
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
-        made = [_derive(bundle, manifest, each) for each in wanted]
+        references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
+        zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
+        made = [_derive(bundle, manifest, each, references, zoom) for each in wanted]
         called = list(dict.fromkeys(name for each in made for name in each.calls))
         _write_manifest(bundle, manifest, made, _plugins(manifest, called, library))
     return [
@@ -82,14 +85,21 @@ def derive(
     ]
 
 
-class _Made:
+class _Made(NamedTuple):
     """A derived file, how far it drifts, and the plugins that it calls."""
 
-    def __init__(self, derived: Derived, drift: Drift, calls: list[str]) -> None:
-        self.derived, self.drift, self.calls = derived, drift, calls
+    derived: Derived
+    drift: Drift
+    calls: list[str]
 
 
-def _derive(bundle: Path, manifest: Manifest, precision: str) -> _Made:
+def _derive(
+    bundle: Path,
+    manifest: Manifest,
+    precision: str,
+    references: Sequence[Reference],
+    zoom_tables: Sampling,
+) -> _Made:
     recipe = manifest.recipe
     canonical = check_file(bundle, canonical_file(precision), manifest)
     model = onnx.load(canonical)
@@ -112,8 +122,6 @@ def _derive(bundle: Path, manifest: Manifest, precision: str) -> _Made:
     )
     with replacing(bundle / file) as new:
         onnx.save(flavour, new)
-        references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
-        zoom_tables = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
         drift = compare(recipe, derived, canonical, new, references, zoom_tables)
         refuse_drift(drift, "the file was not written")
     calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
