@@ -13,7 +13,7 @@ from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.feedback import PreviousBoxes, adaptive_tables
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.preprocess import Frame, Sampler, sampler
+from lzu_export.runtime.preprocess import Frame
 from lzu_export.warp.grids import Sampling
 
 
@@ -123,19 +123,12 @@ class Detector(Predictor):
 
     @property
     def tables(self) -> Sampling:
-        """The zoom's tables of the last frame, the first of the batch."""
+        """The zoom's tables of the last frame."""
         if self._previous is None or not self._shown:
             return super().tables
         recipe, saliency = self.recipe, self.warp["saliency"]
         place = (recipe.corner, recipe.view, recipe.canvas)
-        return adaptive_tables(self._shown[0], saliency, recipe.warp, *place)
-
-    @property
-    def sampler(self) -> Sampler:
-        """The last frame's zoom, for pictures of it."""
-        if self._previous is None:
-            return super().sampler
-        return sampler(self.tables, self.recipe.picture)
+        return adaptive_tables(self._shown[self.shown], saliency, recipe.warp, *place)
 
     def _factor(self, size: tuple[int, ...]) -> list[float]:
         """(x, y, x, y) pixels of a frame of this size per pixel of the source."""

@@ -129,9 +129,10 @@ class Predictor(ABC):
     @property
     def sampler(self) -> Sampler:
         """The zoom of the last frame, for pictures of it."""
-        if self._knots:
-            return sampler(self.tables, self.recipe.picture)
-        return self._fixed_sampler
+        tables = self.tables
+        if tables is self._tables:
+            return self._fixed_sampler
+        return sampler(tables, self.recipe.picture)
 
     @cached_property
     def _fixed_sampler(self) -> Sampler:

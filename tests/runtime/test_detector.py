@@ -143,3 +143,25 @@ def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
     assert session.given["frame"].shape == (2, 96, 160, 3)
     with pytest.raises(LzuError, match="1 frames were given but this bundle takes 2"):
         two(noise_frame((96, 160), 0))
+
+
+def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
+    tiny_recipe: dict[str, Any],
+) -> None:
+    """Two streams, looked at by one box each; before any frame it is the identity."""
+    settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
+    session = FakeSession(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)))
+    two = detector(tiny_recipe, session, batch=2, variant="adaptive", warp=settings)
+    frame = noise_frame((96, 160), 0)
+    identity = two.sampler(frame)
+    for stream, box in enumerate(([10, 10, 40, 40], [110, 50, 150, 80])):
+        two.look_at([box], stream)
+    two.batch([frame, frame])
+    centres, pictures = [], []
+    for two.shown in range(2):
+        centres.append(float((two.tables.cols[0] + two.tables.cols[1]).mean()))
+        pictures.append(two.sampler(frame))
+    assert centres[0] + 5 < centres[1]
+    for one_of, other in ((0, 1), (1, 0)):
+        assert np.abs(pictures[one_of] - pictures[other]).max() > 1
+        assert np.abs(pictures[one_of] - identity).max() > 1
