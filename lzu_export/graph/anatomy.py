@@ -102,7 +102,7 @@ def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
     return reached
 
 
-def _places(node: gs.Node) -> frozenset[int]:
+def warp_inputs(node: gs.Node) -> frozenset[int]:
     """Numbers of the inputs that say where a computed warp samples: its knots, or positions."""
     if (node.op, node.domain) == ("GridResample", "lzu"):
         return frozenset({1, 2})
@@ -111,7 +111,7 @@ def _places(node: gs.Node) -> frozenset[int]:
 
 def _before(node: gs.Node) -> Iterator[gs.Node]:
     """What computes the values that a node reads, but for a warp's knots."""
-    knots = _places(node)
+    knots = warp_inputs(node)
     for i, tensor in enumerate(node.inputs):
         if i not in knots:
             yield from tensor.inputs
@@ -121,7 +121,7 @@ def _behind(node: gs.Node) -> Iterator[gs.Node]:
     """What reads the values that a node computes, but for what reads them as a warp's knots."""
     for tensor in node.outputs:
         for reader in tensor.outputs:
-            knots = _places(reader)
+            knots = warp_inputs(reader)
             if any(i not in knots for i, each in enumerate(reader.inputs) if each is tensor):
                 yield reader
 
@@ -152,7 +152,7 @@ def _positions(graph: gs.Graph) -> set[str]:
 def _warps(graph: gs.Graph) -> set[str]:
     """From the knots of computed warps back to the convolution they are of, or to the inputs."""
     return _back(
-        node.inputs[i] for node in graph.nodes for i in _places(node) if node.inputs[i].inputs
+        node.inputs[i] for node in graph.nodes for i in warp_inputs(node) if node.inputs[i].inputs
     )
 
 

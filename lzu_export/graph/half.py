@@ -20,8 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
-from lzu_export.graph import lower_adaptive
-from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name
+from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name, warp_inputs
 from lzu_export.graph.names import matching
 from lzu_export.graph.passes import Pass, raise_opset
 
@@ -38,16 +37,16 @@ LONG_SUM = 1024
 
 FLOAT_INPUTS: Mapping[str, frozenset[int]] = {
     "SeparableResample": frozenset({1, 2}),
-    "GridResample": frozenset({1, 2}),
     "DeformConv": frozenset({2, 4}),
     "Resize": frozenset({1, 2}),
 }
-"""Inputs that are float32 whatever the node's own type: tables, offsets and masks, scales."""
+"""Inputs that are float32 whatever the node's own type, besides those of computed warps: tables,
+offsets and masks, scales."""
 
 
 def float_inputs(node: gs.Node) -> frozenset[int]:
     """Numbers of a node's inputs that are float32 whatever its own type."""
-    return FLOAT_INPUTS.get(node.op) or lower_adaptive.float_inputs(node)
+    return FLOAT_INPUTS.get(node.op) or warp_inputs(node)
 
 
 _FRAGILE = {
