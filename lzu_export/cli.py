@@ -34,7 +34,7 @@ EXIT_DRIFT = 1
 EXIT_REGRESSION = 3
 EXIT_MISSING = 1
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
-COMPARED = VARIANTS[:2]
+COMPARED = ("fixed", "uniform")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
