@@ -124,7 +124,9 @@ def _adaptive(
     kind: type[AdaptiveUnzoom | GridUnzoom] = AdaptiveUnzoom
     if not recipe.separable:
         grid, kind = GridZoom(recipe.warp.lattice, recipe.view, recipe.canvas), GridUnzoom
-    unzoom = kind(recipe.levels, recipe.canvas, upscale=recipe.unzoom_scale)
+    unzoom = None
+    if not zooms_only:
+        unzoom = kind(recipe.levels, recipe.canvas, upscale=recipe.unzoom_scale)
     return AdaptiveZoomedModel(
         parts.model,
         parts.decode,
@@ -132,7 +134,7 @@ def _adaptive(
         to_canvas=AdaptiveToCanvas(
             recipe.canvas, norm.mean, norm.std, norm.order, cut=cut(recipe), grid=grid
         ),
-        unzoom=None if zooms_only else unzoom,
+        unzoom=unzoom,
         unwarp=_unwarp(recipe) if zooms_only else None,
         **common,
     )
