@@ -190,15 +190,6 @@ def import_module() -> Any:
     return tensorrt
 
 
-def version() -> str | None:
-    """The installed TensorRT, or None."""
-    try:
-        import tensorrt
-    except ImportError:
-        return None
-    return str(tensorrt.__version__)
-
-
 def make_monitor(trt: Any, phases: Any) -> Any:
     """TensorRT's progress, as it builds, told to `phases` (see `progress.Phases`)."""
 
