@@ -173,7 +173,7 @@ def enter(
     precisions: Sequence[str] | None = None,
     target: str | None = None,
     threads: int | None = None,
-    provider: str = "CPUExecutionProvider",
+    provider: str = "cpu",
 ) -> list[Contestant]:
     """Open the engines of a bundle that are asked for, by default all of one target.
 
@@ -383,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     parser.add_argument("--target", help="onnxruntime by default")
     parser.add_argument("--precision", help="separated by spaces; all by default")
-    parser.add_argument("--provider", default="CPUExecutionProvider", help="of ONNX Runtime")
+    parser.add_argument("--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt")
     parser.add_argument("--json", type=Path, help="file for all figures")
     add_plan_options(parser)
     given = parser.parse_args(arguments)
