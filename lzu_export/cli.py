@@ -233,8 +233,9 @@ def verify(
         )
     else:
         Console().print(drift_table(drifts))
-        for line in stream_notes(manifest.accuracy) if manifest.accuracy else ():
-            print(line)
+        if manifest.accuracy:
+            for line in stream_notes(bundle.resolve().name, manifest.accuracy):
+                print(line)
         if kept:
             Console().print(check_table(kept))
     for drift, name in drifted:

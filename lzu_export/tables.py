@@ -77,8 +77,9 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     if accuracies:
         first = accuracies[0]
         notes.append(f"{first.metric}: points on {first.frames} frames of {first.dataset}")
-    for accuracy in accuracies:
-        notes += stream_notes(accuracy)
+    for outcome in outcomes:
+        if outcome.manifest.accuracy:
+            notes += stream_notes(outcome.folder.name, outcome.manifest.accuracy)
     if latencies:
         notes.append("ms: a frame from camera bytes to predictions, median, on")
         notes.append(f"  {latencies[0].machine}")
@@ -98,8 +99,8 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     return notes
 
 
-def stream_notes(accuracy: Accuracy) -> list[str]:
-    """What following sequences came to, where boxes are fed back."""
+def stream_notes(bundle: str, accuracy: Accuracy) -> list[str]:
+    """What following sequences came to, where boxes are fed back; begins with the bundle's name."""
     stream = accuracy.stream
     if stream is None:
         return []
@@ -112,7 +113,7 @@ def stream_notes(accuracy: Accuracy) -> list[str]:
         free = f"{len(stream.parted)} of {stream.frames} differ, frame {stream.parted[0]} first"
     metric = accuracy.metric
     return [
-        f"{stream.engine.replace('/', ' ')} against PyTorch over the sequences",
+        f"{bundle}, {stream.engine.replace('/', ' ')} against PyTorch over sequences",
         f"  looked at by the same boxes: {same}",
         f"    (within {stream.boxes:.1g} px and {stream.scores:.1g} of a score)",
         f"  each by its own boxes: {free}",

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from lzu_export.pipeline import Outcome
-from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, read_manifest
+from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, Stream, read_manifest
 from lzu_export.tables import drift_table, export_table, inspect_tables
 
 
@@ -91,6 +91,20 @@ def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Pa
     assert "31 dB" in row
     assert "graph ok" in row
     assert "requested by the graph" in found
+
+
+def test_streams_of_several_bundles_are_told_apart(manifest: Manifest, tmp_path: Path) -> None:
+    stream = Stream(
+        engine="onnxruntime/fp32", frames=12, boxes=0.01, scores=1e-5, unequal=(), parted=(7,)
+    )
+    assert manifest.accuracy is not None
+    accuracy = manifest.accuracy.model_copy(update={"stream": stream})
+    watched = manifest.model_copy(update={"accuracy": accuracy})
+    names = ["argoverse-hd-adaptive-0.25x", "argoverse-hd-fovea-0.25x"]
+    found = text(export_table([Outcome(tmp_path / name, watched, "exported") for name in names]))
+    for name in names:
+        assert f"{name}, onnxruntime fp32 against PyTorch over sequences" in found
+    assert found.count("1 of 12 differ, frame 7 first") == 2
 
 
 def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:

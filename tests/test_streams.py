@@ -76,7 +76,7 @@ def follow(pytorch: Detector, engine: Detector, told: Detector, dataset: DemoSet
         limits={},
         stream=watch.result(),
     )
-    print("\n".join(stream_notes(accuracy)))
+    print("\n".join(stream_notes("tiny", accuracy)))
     return accuracy
 
 
@@ -105,7 +105,7 @@ def test_forty_frames_are_equal_looked_at_by_the_same_boxes(tiny: Any) -> None:
     assert accuracy.pytorch["AP"] == pytest.approx(
         accuracy.engines["onnxruntime/fp32"]["AP"], abs=0.1
     )
-    assert "all 40 frames are equal" in stream_notes(accuracy)[1]
+    assert "all 40 frames are equal" in stream_notes("tiny", accuracy)[1]
 
 
 def test_an_engine_that_errs_is_told_from_boxes_that_differ(tiny: Any) -> None:
@@ -132,7 +132,7 @@ def test_feedback_that_differs_parts_an_engine_that_does_not_err(tiny: Any) -> N
     assert accuracy.stream is not None
     assert accuracy.stream.unequal == ()
     assert accuracy.stream.parted == (2, 3)
-    assert "2 of 3 differ, frame 2 first" in stream_notes(accuracy)[3]
+    assert "2 of 3 differ, frame 2 first" in stream_notes("tiny", accuracy)[3]
 
 
 def detections(*rows: tuple[float, float, int]) -> Detections:
