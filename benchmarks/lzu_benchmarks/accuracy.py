@@ -154,41 +154,70 @@ def bootstrap_ap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """How far AP(candidate) - AP(baseline) could be chance of which sequences were looked at.
+    """How far AP(candidate) - AP(baseline) could be chance, see `bootstrap_ap_differences`."""
+    models = {
+        name: each if isinstance(each, Evaluation) else Evaluation(truth, each)
+        for name, each in (("baseline", baseline), ("candidate", candidate))
+    }
+    pairs = [("baseline", "candidate")]
+    (found,) = bootstrap_ap_differences(
+        truth, models, pairs, resamples=resamples, seed=seed, level=level
+    )
+    return found
+
+
+def bootstrap_ap_differences(
+    truth: Mapping[str, Any],
+    models: Mapping[str, Evaluation],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[dict[str, Interval]]:
+    """How far differences of AP could be chance of which sequences were looked at.
 
     Frames of one sequence are alike, so whole sequences (`sequence_id` of the images) are drawn
-    with replacement, the same ones for both models. The interval is the percentile bootstrap's.
+    with replacement, the same ones for all models, each of which is evaluated once a draw. The
+    interval is the percentile bootstrap's.
+
+    Args:
+        truth: COCO data set that the models were evaluated on.
+        models: by name.
+        pairs: names; the difference is of the second over the first.
+        resamples: number of drawn sets.
+        seed: of the drawing.
+        level: share of the drawn differences that an interval holds.
 
     Returns:
-        Intervals for AP, AP_small, AP_medium and AP_large.
+        By pair, intervals for AP, AP_small, AP_medium and AP_large.
 
     Raises:
         LzuError: there are fewer than two sequences.
     """
-    first = baseline if isinstance(baseline, Evaluation) else Evaluation(truth, baseline)
-    second = candidate if isinstance(candidate, Evaluation) else Evaluation(truth, candidate)
+    compared = {name: models[name] for pair in pairs for name in pair}
     sequence_of = {image["id"]: image["sequence_id"] for image in truth["images"]}
-    owners = np.array([sequence_of[i] for i in first.image_ids])
+    owners = np.array([sequence_of[i] for i in next(iter(compared.values())).image_ids])
     sequences = np.unique(owners)
     if len(sequences) < 2:
         raise LzuError("a bootstrap needs images of at least two sequences; evaluate more frames")
     members = [np.flatnonzero(owners == s) for s in sequences]
-
-    def differences(places: NDArray[np.int64]) -> dict[str, float]:
-        one, two = first.resampled(places), second.resampled(places)
-        return {name: two[name] - one[name] for name in one}
-
+    count = len(members)
     random = np.random.Generator(np.random.PCG64(seed))
-    drawn = [
-        differences(
-            np.concatenate([members[i] for i in random.integers(len(members), size=len(members))])
-        )
-        for _ in range(resamples)
-    ]
-    whole = differences(np.arange(len(owners)))
+    drawn = []
+    for _ in range(resamples):
+        places = np.concatenate([members[i] for i in random.integers(count, size=count)])
+        drawn.append({name: each.resampled(places) for name, each in compared.items()})
+    everything = np.arange(len(owners))
+    whole = {name: each.resampled(everything) for name, each in compared.items()}
     tail = 100 * (1 - level) / 2
-    found = {}
-    for name, value in whole.items():
-        low, high = np.nanpercentile([d[name] for d in drawn], [tail, 100 - tail])
-        found[name] = Interval(value, float(low), float(high), resamples, len(members))
+    found = []
+    for first, second in pairs:
+        intervals = {}
+        for name in whole[first]:
+            differences = [each[second][name] - each[first][name] for each in drawn]
+            low, high = np.nanpercentile(differences, [tail, 100 - tail])
+            difference = whole[second][name] - whole[first][name]
+            intervals[name] = Interval(difference, float(low), float(high), resamples, count)
+        found.append(intervals)
     return found

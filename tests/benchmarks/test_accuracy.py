@@ -10,6 +10,7 @@ from lzu_benchmarks.accuracy import (
     Evaluation,
     average_precision,
     bootstrap_ap_difference,
+    bootstrap_ap_differences,
 )
 from lzu_export.errors import LzuError
 
@@ -136,6 +137,29 @@ def test_bootstrap_is_reproducible() -> None:
     assert bootstrap_ap_difference(truth, *pair, resamples=20) == bootstrap_ap_difference(
         truth, *pair, resamples=20
     )
+
+
+def test_models_of_several_pairs_are_evaluated_once_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair has the intervals that it has alone."""
+    truth = make_truth()
+    models = {
+        str(i): Evaluation(truth, detections(truth, shift, 0.9, seed=i))
+        for i, shift in enumerate((0.5, 1.5, 3.0, 1.0))
+    }
+    pairs = [("0", "1"), ("1", "2"), ("0", "2")]
+    alone = [
+        bootstrap_ap_difference(truth, models[one], models[two], resamples=15, seed=4)
+        for one, two in pairs
+    ]
+    counted, right = [], Evaluation.resampled
+
+    def resampled(self: Evaluation, places: Any) -> dict[str, float]:
+        counted.append(self)
+        return right(self, places)
+
+    monkeypatch.setattr(Evaluation, "resampled", resampled)
+    assert bootstrap_ap_differences(truth, models, pairs, resamples=15, seed=4) == alone
+    assert [counted.count(each) for each in models.values()] == [16, 16, 16, 0]
 
 
 def test_strangers_are_refused() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lzu_benchmarks.accuracy import Evaluation, bootstrap_ap_difference
+from lzu_benchmarks.accuracy import Evaluation, bootstrap_ap_differences
 from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.train.figures import COLUMNS
 
@@ -44,20 +44,14 @@ def compare(
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
     matched = {name: Evaluation(truth, found[name]) for name in ROWS}
-    differences = []
-    for first, second in PAIRS:
-        intervals = bootstrap_ap_difference(truth, matched[first], matched[second])
-        differences.append(
-            {
-                "of": second,
-                "over": first,
-                **{name: vars(interval) for name, interval in intervals.items()},
-            }
-        )
+    intervals = bootstrap_ap_differences(truth, matched, PAIRS)
     return {
         "accuracy": {name: each.summary() for name, each in matched.items()},
         "classes": {name: each.by_class() for name, each in matched.items()},
-        "differences": differences,
+        "differences": [
+            {"of": second, "over": first, **{name: vars(ap) for name, ap in gained.items()}}
+            for (first, second), gained in zip(PAIRS, intervals, strict=True)
+        ],
         "frames": len(dataset),
         "sequences": len({sequence for sequence, _ in dataset.keys}),
         "objects": sum(not a["iscrowd"] for a in truth["annotations"]),
