@@ -19,6 +19,10 @@ from lzu_export.errors import LzuError
 
 State = dict[str, Tensor]
 
+WARP = "warp."
+"""What names of a warp's parameters begin with: logits, amplitude, bandwidth."""
+NETWORK = "warp.network."
+"""What names of a saliency network's tensors begin with."""
 LISTED = 3
 """Names spelled out in an error before the rest is only counted."""
 
@@ -144,7 +148,8 @@ def save_checkpoint(
         path: file to write; its folder must exist.
         state: tensors by name.
         half: store floating point tensors of two or more dimensions as float16. Biases and
-            normalisation stay float32: they are few and their ranges vary widely.
+            normalisation stay float32: they are few and their ranges vary widely. So do a warp's
+            parameters: their rounding would move every place that the network sees.
         meta: what to remember about the weights.
 
     Raises:
@@ -153,7 +158,8 @@ def save_checkpoint(
     stored: State = {}
     for name, value in state.items():
         tensor = value.detach().to("cpu", copy=True).contiguous()
-        if half and tensor.is_floating_point() and tensor.ndim >= 2:
+        of_warp = name.startswith(WARP) and not name.startswith(NETWORK)
+        if half and tensor.is_floating_point() and tensor.ndim >= 2 and not of_warp:
             narrow = tensor.half()
             if bool((narrow.isinf() & tensor.isfinite()).any()):
                 raise LzuError(f"weights {name} exceed the range of float16; save with half=False")

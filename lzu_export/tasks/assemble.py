@@ -15,7 +15,7 @@ from lzu_export.models.adaptive import (
     BoxWarp,
     Unwarp,
 )
-from lzu_export.models.checkpoint import load_checkpoint, load_into
+from lzu_export.models.checkpoint import NETWORK, load_checkpoint, load_into
 from lzu_export.models.grid_warp import (
     BoxGridWarp,
     BoxSaliency,
@@ -40,8 +40,6 @@ HEADS = {
 }
 """A layer by whose name, OpenMMLab's, a checkpoint of each task is known."""
 
-NETWORK = "warp.network."
-"""What names of a saliency network's tensors begin with in a checkpoint."""
 LOGITS = "warp.logits"
 """What learned logits of a saliency are called unless a recipe says otherwise."""
 

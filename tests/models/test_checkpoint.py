@@ -119,6 +119,23 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"a.pth", "another_name.pth"}
 
 
+def test_a_warp_s_parameters_keep_their_digits(tmp_path: Path) -> None:
+    """Its saliency network is a network like any other."""
+    values = torch.rand(7, 11, generator=torch.Generator().manual_seed(0))
+    state = {
+        "warp.logits": values,
+        "warp.amplitude": values[0, 0],
+        "warp.network.conv.weight": values,
+        "conv.weight": values,
+    }
+    save_checkpoint(tmp_path / "a.pth", state)
+    found = load_state(tmp_path / "a.pth")
+    for name in ("warp.logits", "warp.amplitude"):
+        assert torch.equal(found[name], state[name])
+    for name in ("warp.network.conv.weight", "conv.weight"):
+        assert torch.equal(found[name], values.half().float())
+
+
 def test_what_cannot_be_saved_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     save_checkpoint(path, {"a": torch.ones(2, 2)})
