@@ -567,14 +567,14 @@ def doctor(
     from dataclasses import asdict
 
     from lzu_export.doctor import examine, missing
-    from lzu_export.tables import doctor_table
+    from lzu_export.tables import doctor_tables
 
-    findings = examine()
-    absent = missing(findings, require or [])
+    found = examine()
+    absent = missing(found.findings, require or [])
     if as_json:
-        _print_json([asdict(each) for each in findings])
+        _print_json(asdict(found))
     else:
-        Console().print(doctor_table(findings))
+        Console().print(doctor_tables(found))
     for each in absent:
         _complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
     if absent:

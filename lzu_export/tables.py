@@ -12,7 +12,7 @@ from lzu_export.checks import Check
 from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy, Drift, Manifest
 
 if TYPE_CHECKING:
-    from lzu_export.doctor import Finding
+    from lzu_export.doctor import Examination
     from lzu_export.pipeline import Outcome
 
 SHOWN = 6
@@ -204,19 +204,37 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
     return [*tables, drift_table(manifest.drift)]
 
 
-def doctor_table(findings: "Sequence[Finding]") -> Table:
-    """What a machine has; what it has not with the command, and where it was looked for."""
-    table = Table(title="This machine", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for each in findings:
+def doctor_tables(examination: "Examination") -> Group:
+    """What a machine has, then what it can do; what is missing with the command for it."""
+    there = _plain_table("This machine")
+    there.columns[-1].overflow = "fold"
+    for each in examination.findings:
         lines = [escape(each.detail)]
         if not each.found and each.looked:
             lines.append(f"[dim]looked in {escape(', '.join(each.looked))}[/]")
+        lines += [f"[yellow]known:[/] {escape(note)}" for note in each.notes]
         if each.install:
             lines.append(f"[bold]{escape(each.install)}[/]")
-        table.add_row(each.name, "yes" if each.found else "no", "\n".join(lines))
+        there.add_row(each.name, "yes" if each.found else "no", "\n".join(lines))
+    can = _plain_table("It can", "", "build", "run")
+    for ability in examination.abilities:
+        lacks = [
+            f"no: {', '.join(names)}" if names else "yes" for names in (ability.build, ability.run)
+        ]
+        can.add_row(ability.target, *map(escape, lacks))
+    return Group(there, "", can)
+
+
+def _plain_table(title: str, *headings: str) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        show_header=bool(headings),
+    )
+    for heading in headings or ("", "", ""):
+        table.add_column(heading)
     return table
 
 

@@ -1,0 +1,19 @@
+"""One thing that a machine has, or has not."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a machine has, or has not."""
+
+    name: str
+    found: bool
+    detail: str
+    """Version, place, or why it is not usable."""
+    install: str = ""
+    """The command that gets it on this machine, where it is missing."""
+    looked: tuple[str, ...] = ()
+    """Where it was looked for."""
+    notes: tuple[str, ...] = ()
+    """What is known to go wrong with what is there."""

@@ -1,0 +1,209 @@
+"""The machine itself: Jetson or not, its system's packages, its NVIDIA driver, its Python.
+
+What the system's files say is read below a root, so that tests can make up machines.
+"""
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lzu_export.doctor.finding import Finding
+from lzu_export.engines.cuda import Device
+from lzu_export.engines.tensorrt_versions import OLDEST, numbers
+from lzu_export.runtime.cuda_driver import LIBRARY, Driver, find_driver
+
+TEGRA_RELEASE = "etc/nv_tegra_release"
+KERNEL_DRIVER = "proc/driver/nvidia/version"
+PACKAGES = "var/lib/dpkg/status"
+OS_RELEASE = "etc/os-release"
+
+JETPACKS = (
+    # NVIDIA's archive of JetPack releases; of 7.2 what several public projects say.
+    ((35, 0), "5", None),
+    ((36, 3), "6.0", "8.6.2"),
+    ((36, 4), "6.1", "10.3"),
+    ((36, 4, 3), "6.2", "10.3"),
+    ((36, 4, 4), "6.2.1", "10.3"),
+    ((38, 2), "7.0", "10.13"),
+    ((38, 4), "7.1", "10.13"),
+    ((39, 2), "7.2", "10.16.2"),
+)
+"""First release of Jetson Linux, JetPack, and the TensorRT that it ships."""
+SECONDS = 20
+"""That nvidia-smi may take."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the system's files and the driver say."""
+
+    root: Path = Path("/")
+    architecture: str = platform.machine()
+
+    @cached_property
+    def packages(self) -> Mapping[str, str]:
+        """Versions of what dpkg has installed; nothing where the system has no dpkg."""
+        found: dict[str, str] = {}
+        for paragraph in self._read(PACKAGES).split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", paragraph, re.MULTILINE))
+            if fields.get("Status", "").endswith(" installed") and "Version" in fields:
+                found[fields["Package"]] = fields["Version"]
+        return found
+
+    @cached_property
+    def jetson_linux(self) -> str:
+        """The release of Jetson Linux, such as `36.4.3`; empty where this is no Jetson."""
+        text = self._read(TEGRA_RELEASE)
+        found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+        if found:
+            return f"{found[1]}.{found[2]}"
+        package = re.match(r"[\d.]+", self.packages.get("nvidia-l4t-core", ""))
+        return package[0] if package else ""
+
+    @property
+    def jetson(self) -> bool:
+        """Whether this is a Jetson."""
+        return bool(self.jetson_linux) or (self.root / TEGRA_RELEASE).is_file()
+
+    @property
+    def tensorrt(self) -> str:
+        """The system's TensorRT libraries, whatever Python sees of them; empty without any."""
+        versions = [
+            version
+            for name, version in self.packages.items()
+            if re.fullmatch(r"libnvinfer(-bin|\d+)", name)
+        ]
+        return max(versions, key=numbers).partition("-")[0] if versions else ""
+
+    @cached_property
+    def kernel_driver(self) -> str:
+        """The version of the loaded kernel module; empty where there is none."""
+        found = re.search(r"Kernel Module\b.*?\s(\d+\.\d[\d.]*)\s", self._read(KERNEL_DRIVER))
+        return found[1] if found else ""
+
+    @cached_property
+    def driver(self) -> Driver | None:
+        """CUDA's driver library, and its devices."""
+        return find_driver()
+
+    @property
+    def device(self) -> Device | None:
+        """The first GPU, as engines know it."""
+        if self.driver is None or not self.driver.devices:
+            return None
+        found = re.fullmatch(r"(.*) \(([\d.]+)\)", self.driver.devices[0])
+        name, capability = (found[1], found[2]) if found else (self.driver.devices[0], "")
+        return Device(0, name, capability, self.jetson)
+
+    @property
+    def distribution(self) -> str:
+        """Its identifier, such as `ubuntu`."""
+        found = re.search(r'^ID="?([\w.-]+)', self._read(OS_RELEASE), re.MULTILINE)
+        return found[1] if found else ""
+
+    def _read(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+def find_jetpack(machine: Machine) -> Finding:
+    """Which JetPack, and which TensorRT comes with it."""
+    if not machine.jetson:
+        return Finding("jetpack", False, "this is no Jetson")
+    if not machine.jetson_linux:
+        return Finding("jetpack", True, "a Jetson of unknown release")
+    release = numbers(machine.jetson_linux)
+    known = [each for each in JETPACKS if each[0] <= release]
+    jetpack, ships = known[-1][1:] if known else ("4 or older", None)
+    installed = machine.packages.get("nvidia-jetpack", "").partition("+")[0].partition("-")[0]
+    here = machine.tensorrt
+    detail = f"{installed or jetpack}, Jetson Linux {machine.jetson_linux}, " + (
+        f"TensorRT {here}" if here else "TensorRT is not installed"
+    )
+    if release < (36, 4):
+        return Finding(
+            "jetpack",
+            False,
+            f"{detail}; this package needs 6.1 or later, whose TensorRT is {_text(OLDEST)}",
+            "flash JetPack 6.2 or 7.2 with NVIDIA's SDK Manager (a Xavier has none)",
+        )
+    wanted = "sudo apt-get update && sudo apt-get install nvidia-jetpack"
+    notes = (
+        (f"it would install TensorRT {ships}: {wanted}",)
+        if not here and ships
+        else (f"{jetpack} shipped TensorRT {ships}; engines are of the release that is here",)
+        if ships and numbers(here)[:2] != numbers(ships)[:2]
+        else ()
+    )
+    return Finding("jetpack", True, detail, notes=notes)
+
+
+def find_gpu(machine: Machine) -> Finding:
+    """The driver and its devices; of a driver that does not work, why."""
+    kernel = f"driver {machine.kernel_driver}" if machine.kernel_driver else "driver"
+    if machine.driver is None:
+        if machine.kernel_driver:
+            why = f"the kernel has {kernel}, but there is no {LIBRARY} here"
+            return Finding("gpu", False, why, _in_container(machine))
+        return Finding("gpu", False, f"no NVIDIA driver ({LIBRARY})", _driver_command(machine))
+    cuda = f"{kernel} for CUDA {'.'.join(map(str, machine.driver.cuda))}"
+    if not machine.driver.devices:
+        said = _nvidia_smi()
+        why = f"{cuda}, but no usable device{f': {said}' if said else ''}"
+        return Finding("gpu", False, why, "nvidia-smi  # tells why; reboot after an update")
+    return Finding("gpu", True, f"{', '.join(machine.driver.devices)}; {cuda}")
+
+
+def hidden_from_python() -> str:
+    """Why the system's Python packages are not seen, as a command; empty where they are."""
+    if sys.prefix == sys.base_prefix:
+        return ""
+    try:
+        text = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    if re.search(r"include-system-site-packages\s*=\s*true", text, re.IGNORECASE):
+        return ""
+    return "python3 -m venv --clear --system-site-packages .venv  # then install again"
+
+
+def _driver_command(machine: Machine) -> str:
+    if machine.jetson:
+        return "sudo apt-get install nvidia-l4t-cuda  # in a container: --runtime nvidia"
+    commands = {
+        "ubuntu": "sudo ubuntu-drivers install",
+        "debian": "sudo apt-get install nvidia-driver  # section non-free",
+    }
+    return commands.get(machine.distribution, "install NVIDIA's driver for this system")
+
+
+def _in_container(machine: Machine) -> str:
+    flag = "--runtime nvidia" if machine.jetson else "--gpus all"
+    return f"docker run {flag} ...  # else install the driver's libraries"
+
+
+def _nvidia_smi() -> str:
+    """The last words of nvidia-smi where it fails."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [command, "-L"], capture_output=True, text=True, check=False, timeout=SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "nvidia-smi does not answer"
+    words = (done.stdout + done.stderr).strip().splitlines()
+    return words[-1] if done.returncode and words else ""
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,178 @@
+"""Python packages. What may abort is imported in a process of its own."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+
+from lzu_export.doctor.finding import Finding
+from lzu_export.doctor.install import TORCH_INDEX, pip_install
+from lzu_export.doctor.machine import Machine, hidden_from_python
+from lzu_export.engines.cuda import Device
+from lzu_export.engines.tensorrt_versions import check_version
+from lzu_export.errors import LzuError
+
+SECONDS = 180
+"""That a package may take to be imported."""
+EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon", "polygraphy")
+"""What an export needs besides torch."""
+BACK_ENDS = (("cuda-python", "cuda.bindings"), ("pycuda", "pycuda.driver"))
+"""Names and modules of what reaches CUDA, the preferred one first."""
+NOBODY = Device(0, "any", "", False)
+"""Stands for the GPU where there is none: what is known of one kind of GPU is left out."""
+
+_IMPORT = """
+import importlib, sys
+module = importlib.import_module(sys.argv[1])
+print(getattr(module, "__version__", None) or getattr(module, "VERSION_TEXT", "unknown version"))
+"""
+_PROVIDERS = """
+import base64, json, onnxruntime as ort
+ort.set_default_logger_severity(4)
+model, found = base64.b64decode("{model}"), {{}}
+for name in set(ort.get_available_providers()) - {{"AzureExecutionProvider"}}:  # runs nothing here
+    try:
+        session = ort.InferenceSession(model, providers=[name])
+        found[name] = session.get_providers()[0] == name
+    except Exception:  # their types are private and change between releases
+        found[name] = False
+print(json.dumps([ort.__version__, found]))
+"""
+_IDENTITY = (
+    "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
+)
+"""An ONNX model of one node, to see which providers load: base64."""
+
+
+def find_packages(machine: Machine) -> list[Finding]:
+    """torch and what an export needs, ONNX Runtime, both TensorRTs, what reaches CUDA."""
+    with ThreadPoolExecutor() as pool:
+        onnxruntime = pool.submit(_onnxruntime, machine)
+        rtx = pool.submit(_tensorrt_rtx, machine)
+        tensorrt = pool.submit(_tensorrt, machine)
+        cuda = pool.submit(_cuda)
+        return [
+            _exporting(machine),
+            onnxruntime.result(),
+            rtx.result(),
+            tensorrt.result(),
+            cuda.result(),
+        ]
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    """Status and what a Python program printed; of one that failed its last words."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer within {SECONDS} s"
+    words = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return done.returncode, words[-1] if words else f"its import ended with {done.returncode}"
+
+
+def _imported(module: str) -> tuple[bool, str]:
+    """Whether a module imports, with its version or with why not."""
+    status, words = _run(_IMPORT, module)
+    if words.startswith("ModuleNotFoundError"):
+        words = "not installed"
+    return status == 0, words
+
+
+def _exporting(machine: Machine) -> Finding:
+    """By metadata: it is only needed to export, and torch is slow to import."""
+    found, missing = {}, []
+    for package in ("torch", *EXPORTING):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    if not missing:
+        others = ", ".join(f"{name} {found[name]}" for name in EXPORTING)
+        return Finding("torch", True, f"{found['torch']}, with {others}")
+    install = f"{pip_install('export')} --extra-index-url {TORCH_INDEX}"
+    if machine.jetson:
+        install = "not needed here: export on another machine and copy the bundle"
+    return Finding("torch", False, f"not installed: {', '.join(missing)}", install)
+
+
+def _onnxruntime(machine: Machine) -> Finding:
+    install = pip_install("runtime")
+    if machine.driver is not None and not machine.jetson:
+        install = f"{pip_install('gpu')}  # or extra runtime, for the CPU; never both"
+    status, words = _run(_PROVIDERS.format(model=_IDENTITY))
+    if status != 0:
+        missing = words.startswith("ModuleNotFoundError")
+        return Finding("onnxruntime", False, "not installed" if missing else words, install)
+    release, providers = json.loads(words)
+    loads = [name for name, loaded in sorted(providers.items()) if loaded]
+    fails = [name for name, loaded in sorted(providers.items()) if not loaded]
+    detail = f"{release}, runs on {', '.join(loads) or 'nothing'}"
+    if fails:
+        detail += f"; does not load {', '.join(fails)}"
+    return Finding("onnxruntime", bool(loads), detail, "" if loads else install)
+
+
+def _tensorrt_rtx(machine: Machine) -> Finding:
+    found, words = _imported("tensorrt_rtx")
+    if found or machine.architecture == "x86_64":
+        return Finding("tensorrt-rtx", found, words, "" if found else pip_install("rtx"))
+    why = f"{words}; there is none for {machine.architecture}"
+    return Finding("tensorrt-rtx", False, why, "build its engines on an x86-64 machine")
+
+
+def _tensorrt(machine: Machine) -> Finding:
+    found, words = _imported("tensorrt")
+    if not found:
+        return Finding("tensorrt", False, *_why_no_tensorrt(machine, words))
+    notes: dict[str, None] = {}
+    try:
+        for precision in ("fp32", "fp16", "int8"):
+            notes |= dict.fromkeys(check_version(words, machine.device or NOBODY, precision, 1))
+    except LzuError as error:
+        return Finding("tensorrt", False, str(error), _tensorrt_command(machine))
+    # The version stands in front of the notes already.
+    said = tuple(note.removeprefix(f"TensorRT {words}: ") for note in notes)
+    return Finding("tensorrt", True, words, notes=said)
+
+
+def _why_no_tensorrt(machine: Machine, words: str) -> tuple[str, str]:
+    """In words, and the command: the system may have what this Python does not see."""
+    if machine.tensorrt and "python3-libnvinfer" not in machine.packages:
+        return (
+            f"the system has TensorRT {machine.tensorrt} without its Python module",
+            "sudo apt-get install python3-libnvinfer",
+        )
+    if machine.tensorrt and (command := hidden_from_python()):
+        return f"the system has TensorRT {machine.tensorrt}, which this Python hides", command
+    if machine.tensorrt:
+        mine = ".".join(map(str, sys.version_info[:2]))
+        return (
+            f"the system has TensorRT {machine.tensorrt}, but not for Python {mine} ({words})",
+            "/usr/bin/python3 -m venv --clear --system-site-packages .venv  # then install again",
+        )
+    return words, _tensorrt_command(machine)
+
+
+def _tensorrt_command(machine: Machine) -> str:
+    if machine.jetson:
+        return "sudo apt-get update && sudo apt-get install tensorrt python3-libnvinfer"
+    return f"{pip_install('tensorrt')}  # with an NVIDIA GPU"
+
+
+def _cuda() -> Finding:
+    """The first back end that imports; device sessions need one."""
+    said = []
+    for name, module in BACK_ENDS:
+        found, words = _imported(module)
+        if found:
+            graphs = "" if name == "cuda-python" else ", which captures no CUDA graphs"
+            return Finding("cuda", True, f"{name} {words}{graphs}")
+        said.append(f"{name}: {words}")
+    return Finding("cuda", False, "; ".join(said), pip_install("cuda"))

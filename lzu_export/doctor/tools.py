@@ -1,0 +1,115 @@
+"""What the plugins are built with, and the library that the build made."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from lzu_export.doctor.finding import Finding
+from lzu_export.doctor.install import CHECKOUT, make
+from lzu_export.doctor.machine import Machine
+from lzu_export.errors import LzuError
+from lzu_export.runtime.plugin_library import describe_library, library_places
+
+FIND_TOOLS = CHECKOUT / "plugins" / "find_tools.sh"
+"""Knows where compilers and headers are looked for; only a checkout has it."""
+
+
+def find_compilers(machine: Machine, build: Path) -> list[Finding]:
+    """The compilers and the headers, by the rules of the plugins' build.
+
+    Args:
+        machine: whose package manager is asked.
+        build: directory of `make plugins`.
+    """
+    return [_host_compiler(), *_nvidia(machine, build)]
+
+
+def find_plugins(machine: Machine) -> Finding:
+    """The plugin library, and whether this machine's driver runs its CUDA."""
+    places = library_places()
+    looked = tuple(map(str, places))
+    for place in places:
+        if place.is_file():
+            return _library(machine, place, looked)
+    return Finding("plugins", False, "not built", make("plugins"), looked)
+
+
+def _library(machine: Machine, place: Path, looked: tuple[str, ...]) -> Finding:
+    try:
+        library = describe_library(place)
+    except LzuError as error:
+        return Finding("plugins", False, str(error), make("plugins"), looked)
+    if library.version is None:
+        why = f"{place} is for another kind of machine"
+        return Finding("plugins", False, why, make("plugins"), looked)
+    detail = f"version {library.version}, CUDA {library.cuda_major}, {place}"
+    driver = machine.driver
+    if driver is not None and library.cuda_major and library.cuda_major > driver.cuda[0]:
+        why = f"{detail}: more than this driver's CUDA {driver.cuda[0]}.{driver.cuda[1]}"
+        return Finding("plugins", False, why, make("plugins"), looked)
+    return Finding("plugins", True, detail, "", looked)
+
+
+def _host_compiler() -> Finding:
+    name = os.environ.get("CXX", "g++")
+    place = shutil.which(name)
+    if place is None:
+        return Finding("c++", False, f"no {name}", "sudo apt-get install g++ make")
+    try:
+        done = subprocess.run(
+            [place, "-dumpfullversion"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return Finding("c++", False, f"{place} does not run: {error.strerror}")
+    return Finding("c++", True, f"{done.stdout.strip() or 'unknown version'} in {place}")
+
+
+def _nvidia(machine: Machine, build: Path) -> list[Finding]:
+    """nvcc and TensorRT's headers; elsewhere than on a Jetson the build downloads both."""
+    from_system = {
+        "nvcc": "sudo apt-get install nvidia-jetpack",
+        "tensorrt-headers": "sudo apt-get install libnvinfer-dev",
+    }
+    downloaded = f"{make('plugins')}  # downloads it"
+    wanted = (("nvcc", "cuda"), ("tensorrt-headers", "headers"))
+    if not FIND_TOOLS.is_file():
+        why = "no checkout of this package: plugins are built in one"
+        return [Finding(name, False, why, make("plugins")) for name, _ in wanted]
+    command = ["sh", str(FIND_TOOLS), "--look", str(build.absolute())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line.partition(" ") for line in done.stdout.splitlines()]
+    findings = []
+    for name, what in wanted:
+        found = next((place for kind, _, place in lines if kind == f"+{what}"), "")
+        looked = tuple(place for kind, _, place in lines if kind == what)
+        detail = _release(found, what) if found else "not found"
+        install = from_system[name] if machine.jetson else downloaded
+        findings.append(Finding(name, bool(found), detail, "" if found else install, looked))
+    return findings
+
+
+def _release(directory: str, what: str) -> str:
+    """A place with the release that is there."""
+    if what == "headers":
+        return _header_release(Path(directory))
+    command = [str(Path(directory, "bin/nvcc")), "--version"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        release = re.search(r"release ([\d.]+)", done.stdout)
+    except OSError as error:
+        return f"{directory}, which does not run: {error.strerror}"
+    return f"{release[1]} in {directory}" if release else directory
+
+
+def _header_release(directory: Path) -> str:
+    for file in ("NvInferVersion.h", "NvInfer.h"):
+        path = directory / file
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        names = (r"(?:NV|TRT)_(?:TENSORRT_)?" + part for part in ("MAJOR", "MINOR"))
+        found = [re.search(rf"#define {name}(?:_ENTERPRISE)? (\d+)", text) for name in names]
+        numbers = [each[1] for each in found if each]
+        if len(numbers) == len(found):
+            return f"{'.'.join(numbers)} in {directory}"
+    return str(directory)

@@ -1,0 +1,93 @@
+"""What a machine has and can do: all of it on one page, or as JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from lzu_export.cli import app
+from lzu_export.doctor import (
+    Examination,
+    Finding,
+    Machine,
+    examine,
+    machine,
+    missing,
+    packages,
+    tools,
+)
+from lzu_export.errors import LzuError
+from lzu_export.tables import doctor_tables
+
+NAMES = {
+    "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "nvcc",
+    "tensorrt-headers", "plugins",
+}  # fmt: skip
+LINES = 60
+"""Of a page."""
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine that has nothing; packages are not really imported."""
+    nothing = (1, "ModuleNotFoundError: No module named 'nothing'")
+    monkeypatch.setattr(packages, "_run", lambda *_: nothing)
+    monkeypatch.setattr(packages, "EXPORTING", ("no-such-package",))
+    monkeypatch.setattr(machine, "find_driver", lambda: None)
+    monkeypatch.setattr(tools, "library_places", lambda: [tmp_path / "liblzu_plugins.so"])
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    monkeypatch.setenv("TENSORRT_INCLUDE", str(tmp_path / "include"))
+    return tmp_path
+
+
+def page(found: Examination) -> list[str]:
+    """The lines as they are printed."""
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(doctor_tables(found))
+    return console.export_text().splitlines()
+
+
+def test_a_machine_that_has_nothing(bare: Path) -> None:
+    found = examine(bare / "plugins", Machine(bare))
+    assert {each.name for each in found.findings} == NAMES
+    assert not any(each.found for each in found.findings)
+    assert all(each.install for each in found.findings if each.name != "jetpack")
+    assert not (bare / "plugins").exists(), "it only looks"
+    lines = page(found)
+    text = "\n".join(lines)
+    assert "looked in" in text
+    assert "make plugins" in text
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= 80
+    able = {each.target: each for each in found.abilities}
+    assert able["onnxruntime"].run == ("onnxruntime",)
+    assert able["tensorrt"].build == ("tensorrt", "cuda", "gpu")
+
+
+def test_this_machine_on_one_page() -> None:
+    found = examine()
+    lines = page(found)
+    assert len(lines) <= LINES
+    able = {each.target: each for each in found.abilities}
+    assert able["onnxruntime"].run == (), "the tests run it"
+    assert any("onnxruntime" in line and "yes" in line for line in lines)
+
+
+def test_what_is_required(bare: Path) -> None:
+    findings = [Finding("gpu", False, "none", "buy one"), Finding("nvcc", True, "13.0")]
+    assert missing(findings, ["nvcc"]) == []
+    assert [each.name for each in missing(findings, ["nvcc", "gpu"])] == ["gpu"]
+    with pytest.raises(LzuError, match=r"--require gnu is unknown; choose of gpu, nvcc"):
+        missing(findings, ["gnu"])
+    runner = CliRunner()
+    assert runner.invoke(app, ["doctor"]).exit_code == 0
+    done = runner.invoke(app, ["doctor", "--json", "--require", "gpu"])
+    assert done.exit_code == 1
+    said = json.loads(done.stdout)
+    assert {each["name"] for each in said["findings"]} == NAMES
+    assert {each["target"] for each in said["abilities"]} == {
+        "onnxruntime", "tensorrt-rtx", "tensorrt", "plugins",
+    }  # fmt: skip

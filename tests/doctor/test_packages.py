@@ -1,0 +1,142 @@
+"""Packages that are there, hidden, broken or too old, each with the command for this machine."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lzu_export.doctor import Finding, Machine, install, machine, packages
+from lzu_export.doctor.packages import find_packages
+from lzu_export.runtime.cuda_driver import Driver
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
+    """What importing each module comes to; it is not installed unless told."""
+    said: dict[str, tuple[int, str]] = {}
+    nothing = (1, "ModuleNotFoundError: No module named 'nothing'")
+
+    def run(program: str, module: str = "onnxruntime") -> tuple[int, str]:
+        return said.get(module, nothing)
+
+    monkeypatch.setattr(packages, "_run", run)
+    monkeypatch.setattr(machine, "find_driver", lambda: None)
+    return said
+
+
+def found(name: str, on: Machine) -> Finding:
+    (finding,) = (each for each in find_packages(on) if each.name == name)
+    return finding
+
+
+def jetson(root: Path, packages: str = "") -> Machine:
+    """A Jetson with JetPack 6.2 and packages of dpkg."""
+    for path, text in (("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3"),
+                       ("var/lib/dpkg/status", packages)):  # fmt: skip
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return Machine(root, "aarch64")
+
+
+def dpkg(**versions: str) -> str:
+    return "\n".join(
+        f"Package: {name.replace('_', '-')}\nStatus: install ok installed\nVersion: {version}\n"
+        for name, version in versions.items()
+    )
+
+
+def test_commands_of_this_machine(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
+    """They name this very Python, and an extra that exists."""
+    extras = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    for name in ("onnxruntime", "tensorrt-rtx", "tensorrt", "cuda"):
+        words = shlex.split(found(name, Machine(tmp_path, "x86_64")).install, comments=True)
+        assert words[1:4] == ["-m", "pip", "install"]
+        assert Path(words[0]).resolve() == Path(sys.executable).resolve()
+        extra = words[-1].partition("[")[2].rstrip("]")
+        assert f"\n{extra} = " in extras
+
+
+def test_without_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(install, "CHECKOUT", tmp_path)
+    assert install.pip_install("rtx").endswith(" -m pip install 'lzu-export[rtx]'")
+    assert install.make("plugins").startswith("git clone")
+
+
+def test_tensorrt_that_python_does_not_see(
+    told: dict[str, tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = dpkg(libnvinfer10="10.3.0.30-1+cuda12.5")
+    alone = found("tensorrt", jetson(tmp_path, libraries))
+    assert alone.install == "sudo apt-get install python3-libnvinfer"
+    assert "10.3.0.30 without its Python module" in alone.detail
+    both = dpkg(libnvinfer10="10.3.0.30-1+cuda12.5", python3_libnvinfer="10.3.0.30-1+cuda12.5")
+    monkeypatch.setattr(packages, "hidden_from_python", lambda: "make a venv that sees it")
+    assert found("tensorrt", jetson(tmp_path, both)).install == "make a venv that sees it"
+    monkeypatch.setattr(packages, "hidden_from_python", lambda: "")
+    other = found("tensorrt", jetson(tmp_path, both))
+    assert "not for Python" in other.detail
+    assert other.install.startswith("/usr/bin/python3 -m venv")
+    assert "apt-get install tensorrt" in found("tensorrt", jetson(tmp_path)).install
+
+
+def test_what_is_known_of_a_release(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
+    told["tensorrt"] = (0, "8.5.2.2")
+    old = found("tensorrt", jetson(tmp_path))
+    assert not old.found
+    assert "older than 10.3" in old.detail
+    told["tensorrt"] = (0, "10.3.0")
+    known = found("tensorrt", jetson(tmp_path))
+    assert (known.found, known.detail) == (True, "10.3.0")
+    assert any("checkLinks" in note for note in known.notes)
+    told["tensorrt"] = (0, "11.2.0")
+    machine = jetson(tmp_path)
+    machine.__dict__["driver"] = Driver((13, 0), ("Thor (11.0)",))
+    assert any("from 11.4.1 on" in note for note in found("tensorrt", machine).notes)
+
+
+def test_targets_that_this_machine_cannot_have(
+    told: dict[str, tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "EXPORTING", ("no-such-package",))
+    board = jetson(tmp_path)
+    assert "none for aarch64" in found("tensorrt-rtx", board).detail
+    assert "copy the bundle" in found("torch", board).install
+    here = found("torch", Machine(tmp_path / "other", "x86_64"))
+    assert "no-such-package" in here.detail
+    assert "download.pytorch.org" in here.install
+
+
+def test_back_ends_of_cuda(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
+    told["pycuda.driver"] = (0, "2026.1")
+    assert "captures no CUDA graphs" in found("cuda", Machine(tmp_path)).detail
+    told["cuda.bindings"] = (0, "13.5.0")
+    assert found("cuda", Machine(tmp_path)).detail == "cuda-python 13.5.0"
+
+
+def test_providers_that_do_not_load(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
+    providers = {"CUDAExecutionProvider": False, "CPUExecutionProvider": True}
+    told["onnxruntime"] = (0, json.dumps(["1.23", providers]))
+    expected = "1.23, runs on CPUExecutionProvider; does not load CUDAExecutionProvider"
+    assert found("onnxruntime", Machine(tmp_path)).detail == expected
+
+
+def test_this_machine_s_onnx_runtime_runs_the_model() -> None:
+    finding = packages._onnxruntime(Machine())
+    assert finding.found
+    assert "CPUExecutionProvider" in finding.detail
+    assert "does not load CPU" not in finding.detail
+
+
+def test_a_package_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packages._imported("json")[0]
+    assert packages._imported("no_such_package") == (False, "not installed")
+
+    def late(*_: Any, **__: Any) -> Any:
+        raise subprocess.TimeoutExpired("python", 1)
+
+    monkeypatch.setattr(subprocess, "run", late)
+    assert "no answer within" in packages._imported("json")[1]
