@@ -15,6 +15,7 @@ from lzu_export.datasets import GROUP as DATASETS_GROUP
 from lzu_export.ranges import recipe_frames
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.manifest import sha256
+from lzu_export.tasks.custom import builder_digest
 
 PACKAGES = (
     "torch",
@@ -68,6 +69,7 @@ def fingerprint(recipe: Recipe) -> str:
         "calibration": _calibration_digest(recipe),
         "saliency": _digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
         "source": source_digest(),
+        "custom_model": builder_digest(recipe),
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -261,6 +261,9 @@ class Recipe(Section):
     warp: WarpSettings = WarpSettings()
     normalisation: Normalisation = Normalisation()
     model: RetinaNetConfig | PSPNetConfig | Fcos3dConfig
+    custom_model: str | None = Field(None, min_length=1)
+    """Name of a network of your own in place of the task's, see `tasks.custom`; of `model` only the
+    number of classes, the strides and, for detection, the anchors then count."""
     classes: tuple[str, ...] = Field(min_length=1)
     checkpoint: dict[Variant, Path] = {}
     random_weights: int | None = Field(None, ge=0)

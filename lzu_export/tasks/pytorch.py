@@ -4,6 +4,7 @@ Importing this module imports no torch; calling what needs it does.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,6 +18,7 @@ from lzu_export.runtime.detector3d import CAMERA_INPUTS
 from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
+from lzu_export.tasks.custom import find_builder
 from lzu_export.tasks.warps import Warp
 from lzu_export.warp.saliency import BOX_INPUTS
 
@@ -30,7 +32,8 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
     It begins at the frame, or where not `from_source` at the network's input.
 
     Raises:
-        LzuError: the checkpoint is missing, unreadable or of another architecture or warp.
+        LzuError: the checkpoint is missing, unreadable or of another architecture or warp, or the
+            recipe's own model is not known.
     """
     from lzu_export.tasks import detection, detection3d, segmentation
     from lzu_export.tasks.assemble import assemble as assemble_parts
@@ -40,7 +43,10 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
         "seg": segmentation.parts,
         "det3d": detection3d.parts,
     }
-    return assemble_parts(recipe, tasks[recipe.task](recipe), warp, from_source=from_source)
+    parts = tasks[recipe.task](recipe)
+    if recipe.custom_model is not None:
+        parts = replace(parts, model=find_builder(recipe.custom_model)(recipe))
+    return assemble_parts(recipe, parts, warp, from_source=from_source)
 
 
 def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
