@@ -567,7 +567,7 @@ def doctor(
     from dataclasses import asdict
 
     from lzu_export.doctor import examine, missing
-    from lzu_export.tables import doctor_tables
+    from lzu_export.tables import doctor_commands, doctor_tables
 
     found = examine()
     absent = missing(found.findings, require or [])
@@ -575,6 +575,7 @@ def doctor(
         _print_json(asdict(found))
     else:
         Console().print(doctor_tables(found))
+        print("\n".join(["", "To get what is missing", *doctor_commands(found)]))
     for each in absent:
         _complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
     if absent:

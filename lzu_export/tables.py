@@ -205,7 +205,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
 
 
 def doctor_tables(examination: "Examination") -> Group:
-    """What a machine has, then what it can do; what is missing with the command for it."""
+    """What a machine has, then what it can do."""
     there = _plain_table("This machine")
     there.columns[-1].overflow = "fold"
     for each in examination.findings:
@@ -213,8 +213,6 @@ def doctor_tables(examination: "Examination") -> Group:
         if not each.found and each.looked:
             lines.append(f"[dim]looked in {escape(', '.join(each.looked))}[/]")
         lines += [f"[yellow]known:[/] {escape(note)}" for note in each.notes]
-        if each.install:
-            lines.append(f"[bold]{escape(each.install)}[/]")
         there.add_row(each.name, "yes" if each.found else "no", "\n".join(lines))
     can = _plain_table("It can", "", "build", "run")
     for ability in examination.abilities:
@@ -223,6 +221,12 @@ def doctor_tables(examination: "Examination") -> Group:
         ]
         can.add_row(ability.target, *map(escape, lacks))
     return Group(there, "", can)
+
+
+def doctor_commands(examination: "Examination") -> list[str]:
+    """What gets what is missing, as lines for a shell; they are not to be wrapped."""
+    missing = [each for each in examination.findings if each.install]
+    return [line for each in missing for line in (f"# {each.name}", each.install)]
 
 
 def _plain_table(title: str, *headings: str) -> Table:

@@ -18,17 +18,20 @@ def in_checkout() -> bool:
 
 def pip_install(extra: str) -> str:
     """`pip install` of an extra by this very Python, from the checkout where there is one."""
-    words = [_short(Path(sys.executable)), "-m", "pip", "install"]
     if in_checkout():
-        place = _short(CHECKOUT)
-        return f"{shlex.join(words)} -e {shlex.quote(f'{place}[{extra}]')}"
-    return f"{shlex.join(words)} {shlex.quote(f'lzu-export[{extra}]')}"
+        return pip("-e", f"{_short(CHECKOUT)}[{extra}]")
+    return pip(f"lzu-export[{extra}]")
+
+
+def pip(*words: str) -> str:
+    """`pip install` by this very Python."""
+    return shlex.join([_short(Path(sys.executable)), "-m", "pip", "install", *words])
 
 
 def make(target: str) -> str:
     """A target of the checkout's Makefile."""
     if not in_checkout():
-        return f"git clone this package, then there: make {target}"
+        return f"# in a checkout of this package: make {target}"
     place = _short(CHECKOUT)
     return f"make {target}" if place == "." else f"make -C {shlex.quote(place)} {target}"
 

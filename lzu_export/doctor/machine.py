@@ -133,7 +133,7 @@ def find_jetpack(machine: Machine) -> Finding:
             "jetpack",
             False,
             f"{detail}; this package needs 6.1 or later, whose TensorRT is {_text(OLDEST)}",
-            "flash JetPack 6.2 or 7.2 with NVIDIA's SDK Manager (a Xavier has none)",
+            "# flash JetPack 6.2 or 7.2 with NVIDIA's SDK Manager; a Xavier has none",
         )
     wanted = "sudo apt-get update && sudo apt-get install nvidia-jetpack"
     notes = (
@@ -182,12 +182,12 @@ def _driver_command(machine: Machine) -> str:
         "ubuntu": "sudo ubuntu-drivers install",
         "debian": "sudo apt-get install nvidia-driver  # section non-free",
     }
-    return commands.get(machine.distribution, "install NVIDIA's driver for this system")
+    return commands.get(machine.distribution, "# install NVIDIA's driver for this system")
 
 
 def _in_container(machine: Machine) -> str:
     flag = "--runtime nvidia" if machine.jetson else "--gpus all"
-    return f"docker run {flag} ...  # else install the driver's libraries"
+    return f"# in a container: docker run {flag}; else install the driver's libraries"
 
 
 def _nvidia_smi() -> str:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.doctor.install import TORCH_INDEX, pip_install
+from lzu_export.doctor.install import TORCH_INDEX, pip, pip_install
 from lzu_export.doctor.machine import Machine, hidden_from_python
 from lzu_export.engines.cuda import Device
 from lzu_export.engines.tensorrt_versions import check_version
@@ -51,7 +51,7 @@ def find_packages(machine: Machine) -> list[Finding]:
         onnxruntime = pool.submit(_onnxruntime, machine)
         rtx = pool.submit(_tensorrt_rtx, machine)
         tensorrt = pool.submit(_tensorrt, machine)
-        cuda = pool.submit(_cuda)
+        cuda = pool.submit(_cuda, machine)
         return [
             _exporting(machine),
             onnxruntime.result(),
@@ -98,7 +98,7 @@ def _exporting(machine: Machine) -> Finding:
         return Finding("torch", True, f"{found['torch']}, with {others}")
     install = f"{pip_install('export')} --extra-index-url {TORCH_INDEX}"
     if machine.jetson:
-        install = "not needed here: export on another machine and copy the bundle"
+        install = "# not needed here: export on another machine and copy the bundle"
     return Finding("torch", False, f"not installed: {', '.join(missing)}", install)
 
 
@@ -124,7 +124,7 @@ def _tensorrt_rtx(machine: Machine) -> Finding:
     if found or machine.architecture == "x86_64":
         return Finding("tensorrt-rtx", found, words, "" if found else pip_install("rtx"))
     why = f"{words}; there is none for {machine.architecture}"
-    return Finding("tensorrt-rtx", False, why, "build its engines on an x86-64 machine")
+    return Finding("tensorrt-rtx", False, why, "# build its engines on an x86-64 machine")
 
 
 def _tensorrt(machine: Machine) -> Finding:
@@ -166,7 +166,7 @@ def _tensorrt_command(machine: Machine) -> str:
     return f"{pip_install('tensorrt')}  # with an NVIDIA GPU"
 
 
-def _cuda() -> Finding:
+def _cuda(machine: Machine) -> Finding:
     """The first back end that imports; device sessions need one."""
     said = []
     for name, module in BACK_ENDS:
@@ -175,4 +175,7 @@ def _cuda() -> Finding:
             graphs = "" if name == "cuda-python" else ", which captures no CUDA graphs"
             return Finding("cuda", True, f"{name} {words}{graphs}")
         said.append(f"{name}: {words}")
-    return Finding("cuda", False, "; ".join(said), pip_install("cuda"))
+    install = pip_install("cuda")
+    if machine.driver is not None and machine.driver.cuda < (13, 0):
+        install = pip("cuda-bindings>=12.6,<13")  # of the driver's generation, as on JetPack 6
+    return Finding("cuda", False, "; ".join(said), install)

@@ -1,6 +1,7 @@
 """What a machine has and can do: all of it on one page, or as JSON."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from lzu_export.doctor import (
     tools,
 )
 from lzu_export.errors import LzuError
-from lzu_export.tables import doctor_tables
+from lzu_export.tables import doctor_commands, doctor_tables
 
 NAMES = {
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "nvcc",
@@ -47,7 +48,7 @@ def page(found: Examination) -> list[str]:
     """The lines as they are printed."""
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(doctor_tables(found))
-    return console.export_text().splitlines()
+    return [*console.export_text().splitlines(), "", "", *doctor_commands(found)]
 
 
 def test_a_machine_that_has_nothing(bare: Path) -> None:
@@ -61,7 +62,9 @@ def test_a_machine_that_has_nothing(bare: Path) -> None:
     assert "looked in" in text
     assert "make plugins" in text
     assert len(lines) <= LINES
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines[: lines.index("")]) <= 80
+    for command in doctor_commands(found):
+        subprocess.run(["sh", "-nc", command], check=True)
     able = {each.target: each for each in found.abilities}
     assert able["onnxruntime"].run == ("onnxruntime",)
     assert able["tensorrt"].build == ("tensorrt", "cuda", "gpu")

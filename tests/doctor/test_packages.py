@@ -63,7 +63,7 @@ def test_commands_of_this_machine(told: dict[str, tuple[int, str]], tmp_path: Pa
 def test_without_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(install, "CHECKOUT", tmp_path)
     assert install.pip_install("rtx").endswith(" -m pip install 'lzu-export[rtx]'")
-    assert install.make("plugins").startswith("git clone")
+    assert install.make("plugins") == "# in a checkout of this package: make plugins"
 
 
 def test_tensorrt_that_python_does_not_see(
@@ -115,6 +115,14 @@ def test_back_ends_of_cuda(told: dict[str, tuple[int, str]], tmp_path: Path) -> 
     assert "captures no CUDA graphs" in found("cuda", Machine(tmp_path)).detail
     told["cuda.bindings"] = (0, "13.5.0")
     assert found("cuda", Machine(tmp_path)).detail == "cuda-python 13.5.0"
+
+
+def test_bindings_of_the_driver_s_generation(
+    told: dict[str, tuple[int, str]], tmp_path: Path
+) -> None:
+    machine = jetson(tmp_path)
+    machine.__dict__["driver"] = Driver((12, 6), ("Orin (8.7)",))
+    assert found("cuda", machine).install.endswith(" -m pip install 'cuda-bindings>=12.6,<13'")
 
 
 def test_providers_that_do_not_load(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
