@@ -11,6 +11,8 @@ WORKERS ?= 2
 BIN    := $(VENV)/bin
 # One stamp a choice of extras: an environment made for a device is not ready for an export.
 comma  := ,
+# On a Jetson TensorRT comes with the system, for the system's Python.
+SYSTEM := $(if $(wildcard /etc/nv_tegra_release),--system-site-packages)
 READY  := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 
 TORCH       := $(shell sed -n 's/^torch==//p' constraints.txt)
@@ -28,7 +30,7 @@ setup: $(READY) ## make the virtual environment (VENV, PYTHON, EXTRAS)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV) || \
+	@$(PYTHON) -m venv $(SYSTEM) $(VENV) || \
 	  { echo "no virtual environment: install python3-venv, or name another PYTHON" >&2; exit 2; }
 	@echo "setting up $(VENV) with extras $(EXTRAS)" >&2
 ifneq (,$(findstring export,$(EXTRAS)))

@@ -1,0 +1,370 @@
+"""The guides say what is so: commands parse and run, options, targets, keys and links exist."""
+
+import configparser
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import typer
+import yaml
+
+from lzu_benchmarks.bench import parser as bench_parser
+from lzu_export.cli import app
+from lzu_export.pipeline import export
+from lzu_export.recipes import load_recipe
+from lzu_export.recipes.load import validate
+from lzu_export.runtime.manifest import read_manifest
+from lzu_export.tasks.pytorch import model_inputs
+from samples import tiny_recipe
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    REPOSITORY / "README.md",
+    REPOSITORY / "plugins/README.md",
+]
+GUIDES = [page for page in PAGES if page.parent.name == "docs"]
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+EXAMPLE = REPOSITORY / "docs/examples/own_segmenter.py"
+FINISHED = "build/det/fixed-0.5x"
+
+# As `trtexec --help` of 10.5 lists them; of the options that are used, 11 has dropped none.
+TRTEXEC = {
+    "--onnx", "--saveEngine", "--loadEngine", "--stronglyTyped", "--noTF32", "--skipInference",
+    "--staticPlugins", "--useCudaGraph", "--useSpinWait", "--noDataTransfers", "--warmUp",
+    "--duration", "--percentile", "--separateProfileRun", "--dumpProfile", "--exportProfile",
+    "--profilingVerbosity", "--exportLayerInfo", "--loadInputs",
+}  # fmt: skip
+# NVIDIA's quick start guide of TensorRT-RTX.
+TENSORRT_RTX = {
+    "--onnx", "--saveEngine", "--loadEngine", "--runtimeCacheFile", "--skipInference",
+}  # fmt: skip
+TOOLS = {
+    "trtexec": TRTEXEC,
+    "tensorrt_rtx": TENSORRT_RTX,
+    "nvidia-smi": {
+        "--query-supported-clocks", "--format", "--lock-gpu-clocks", "--reset-gpu-clocks",
+    },
+    "jetson_clocks": {"--show"},
+    "docker": {"--runtime", "--gpus"},
+    "python3": {"--system-site-packages"},
+}  # fmt: skip
+GONE = {"--fp16", "--int8", "--best"}
+"""Options of trtexec that the guides say are not to be given."""
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    language: str
+    text: str
+    mark: str
+    """`runs`, `runs: slow`, or nothing."""
+
+    @property
+    def name(self) -> str:
+        """For pytest."""
+        return f"{self.page.stem}: {self.text.splitlines()[0][:50]}"
+
+
+def blocks(*languages: str) -> list[Block]:
+    """All fenced code of the pages in one of these languages, with its mark."""
+    pattern = r"(?:<!-- (runs[^>]*?) -->\n)?^```(\w+)\n(.*?)^```"
+    found = []
+    for page in PAGES:
+        for mark, language, text in re.findall(
+            pattern, page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        ):
+            if language in languages:
+                found.append(Block(page, language, text, mark))
+    return found
+
+
+def inline(page: Path) -> list[str]:
+    """Code within the text of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def command_lines() -> Iterator[tuple[Path, list[str]]]:
+    """Every command, of blocks and in the text, as words; those of Python's -c are left whole."""
+    for block in blocks("sh"):
+        joined = block.text.replace("\\\n", " ")
+        for line in joined.splitlines():
+            for part in re.split(r"\s(?:&&|\|)\s", line):
+                if words := shlex.split(part, comments=True):
+                    yield block.page, words
+    for page in PAGES:
+        for code in inline(page):
+            if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3) ", code):
+                yield page, shlex.split(code.replace("...", ""))
+
+
+def of_tool(name: str) -> list[tuple[Path, list[str]]]:
+    """The commands that run a program, without `sudo` and paths in front of it."""
+    found = []
+    for page, words in command_lines():
+        mine = words[1:] if words[0] == "sudo" else words
+        if Path(mine[0]).name == name:
+            found.append((page, mine[1:]))
+    return found
+
+
+def parsed(words: list[str]) -> None:
+    """Parse one line of `lzu-export` with the real command line; nothing runs."""
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
+    name, *arguments = words
+    assert name in commands, f"lzu-export {name} is no command"
+    if name == "bench":
+        bench_parser().parse_args(arguments)
+    elif not arguments:  # of a page's text, which names the command alone
+        return
+    else:
+        commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [pytest.param(p, w, id=f"{p.stem}: {' '.join(w)[:60]}") for p, w in of_tool("lzu-export")],
+)
+def test_lines_of_lzu_export_parse(page: Path, words: list[str]) -> None:
+    """Every option exists, and every value has its type."""
+    if words[0] in ("export", "derive", "verify") and words[1:2] and words[1].startswith("-"):
+        words = [words[0], "BUNDLE", *words[1:]]  # the text names an option of the command
+    parsed(words)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_options_of_other_tools_are_known(tool: str) -> None:
+    lines = of_tool(tool)
+    assert lines, f"no page has a line of {tool}"
+    for page, words in lines:
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in TOOLS[tool], f"{page.name}: {tool} {word}"
+
+
+def test_options_in_the_text_exist() -> None:
+    """Those that stand alone in the text are of this command line, or of a tool that is named."""
+    known = {option for options in TOOLS.values() for option in options} | GONE
+    group: Any = typer.main.get_command(app)
+    for command in group.commands.values():
+        known |= {option for each in command.params for option in each.opts}
+    known |= {option for each in bench_parser()._actions for option in each.option_strings}
+    known |= {option for each in group.params for option in each.opts}
+    for page in GUIDES:
+        for code in inline(page):
+            for option in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", code):
+                assert option in known, f"{page.name}: {option}"
+
+
+def test_lines_of_make_have_targets_and_variables() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, flags=re.MULTILINE))
+    scripts = (REPOSITORY / "plugins/find_tools.sh").read_text(encoding="utf-8")
+    known = set(re.findall(r"\$\(([A-Z_]+)\)|\$\(if \$\(([A-Z_]+)", MAKEFILE))
+    variables = {name for pair in known for name in pair}
+    variables |= set(re.findall(r"\$\(or \$\(([A-Z_]+)\)", MAKEFILE))
+    variables |= set(re.findall(r"\$\{([A-Z_]+):-", scripts))
+    lines = of_tool("make")
+    assert len(lines) > 20
+    for page, words in lines:
+        assert words[0] in targets, f"{page.name}: make {words[0]}"
+        for word in words[1:]:
+            name, equals, _ = word.partition("=")
+            assert equals, f"{page.name}: make ... {word}"
+            assert name in variables, f"{page.name}: make ... {word}"
+
+
+def test_extras_named_exist() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    extras = set(re.findall(r"^([a-z0-9]+) = \[", project.split("[tool.")[0], flags=re.MULTILINE))
+    named = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.findall(r"EXTRAS=([\w,]+)|'\.\[([\w,]+)\]'", text):
+            named |= set("".join(found).split(","))
+    assert {"runtime", "device", "cuda", "gpu"} <= named
+    assert named <= extras
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), target
+
+
+def test_every_guide_is_listed() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert {page.name for page in GUIDES} <= set(re.findall(r"docs/(\w+\.md)", text))
+
+
+def test_recipes_are_valid() -> None:
+    """A whole recipe, and the keys that lines set."""
+    recipes = [yaml.safe_load(each.text) for each in blocks("yaml") if "task:" in each.text]
+    assert recipes
+    for data in recipes:
+        validate(data, "of a guide")
+    for page, words in of_tool("make"):
+        for word in words:
+            if word.startswith("SET="):
+                overrides = dict(pair.split("=", 1) for pair in word[4:].split())
+                values = {key: yaml.safe_load(value) for key, value in overrides.items()}
+                load_recipe("nuscenes" if "source_multiple" in values else "det", values)
+                assert page.exists()
+
+
+def test_messages_that_are_explained_are_said() -> None:
+    """What the guides quote of this tool stands in its source."""
+    sources = [*REPOSITORY.glob("lzu_export/**/*.py"), *REPOSITORY.glob("calibration/**/*.py")]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # literals that follow one another are one
+    quoted = []
+    for page in ("checkpoint.md", "troubleshooting.md"):
+        text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+        table = text.split("| it says |")[1]
+        quoted += re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+    assert len(quoted) > 20
+    for words in quoted:
+        assert words in source, words
+
+
+def test_python_compiles() -> None:
+    for block in blocks("python"):
+        compile(block.text, block.name, "exec")
+
+
+def test_the_new_model_has_50_lines() -> None:
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 50
+
+
+def test_deepstream_s_numbers_are_the_recipe_s() -> None:
+    """What Gst-nvinfer is told is what the exported engine expects."""
+    (block,) = blocks("ini")
+    config = configparser.ConfigParser()
+    config.read_string(block.text)
+    told = config["property"]
+    recipe = load_recipe(
+        "det", {"variant": "uniform", "scale": 0.8, "input": "zoomed", "sampler": "opencv"}
+    )
+    assert recipe.canvas == recipe.network_input, "no padding"
+    (image,) = model_inputs(recipe, from_source=False)
+    assert image.dtype == "float32"
+    assert tuple(map(int, told["infer-dims"].split(";"))) == image.shape[1:]
+    assert int(told["batch-size"]) == image.shape[0]
+    norm = recipe.normalisation
+    assert {1 / std for std in norm.std} == {float(told["net-scale-factor"])}
+    assert tuple(map(float, told["offsets"].split(";"))) == norm.mean
+    assert told["model-color-format"] == {"rgb": "0", "bgr": "1"}[norm.order]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout as the guides have it, with a tiny bundle where they have the demonstration's."""
+    made = tmp_path_factory.mktemp("guides")
+    names = ("Makefile", "pyproject.toml", "constraints.txt", "docs", "lzu_export", "plugins")
+    for name in names:
+        (made / name).symlink_to(REPOSITORY / name)
+    ready = made / ".venv"
+    ready.mkdir()
+    (ready / "bin").symlink_to(Path(sys.executable).parent)
+    extras = re.search(r"^EXTRAS \?= (.*)$", MAKEFILE, flags=re.MULTILINE)
+    assert extras is not None
+    (ready / f".ready-{extras[1].replace(',', '-')}").touch()
+    outcome = export(tiny_recipe(made, name="det-demo"), made / "build")
+    assert outcome.folder == made / FINISHED
+    np.save(made / "my.npy", np.ones((45, 45)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def all_targets(checkout: Path) -> Path:
+    """The same with a uniform bundle, and all that is built here."""
+    pytest.importorskip("tensorrt_rtx")
+    whole: dict[str, Any] = {
+        "name": "det-demo",
+        "precision": ["fp32", "fp16"],
+        "targets": ["onnxruntime", "tensorrt-rtx"],
+    }
+    for variant in ("uniform", "fixed"):
+        export(tiny_recipe(checkout, variant=variant, **whole), checkout / "build")
+    return checkout
+
+
+def run(block: Block, folder: Path) -> None:
+    """The block as a user pastes it, in the checkout."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(
+            [*(str(REPOSITORY / name) for name in ("", "benchmarks", "calibration")),
+             os.environ.get("PYTHONPATH", "")]
+        ),
+    }  # fmt: skip
+    program = ["bash", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
+    done = subprocess.run(
+        [*program, block.text],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+RUN = [each for each in blocks("sh", "python") if each.mark]
+
+
+@pytest.mark.parametrize(
+    "block", [each for each in RUN if each.mark == "runs"], ids=lambda block: block.name
+)
+def test_commands_run(block: Block, checkout: Path) -> None:
+    run(block, checkout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block", [each for each in RUN if each.mark != "runs"], ids=lambda block: block.name
+)
+def test_long_commands_run(block: Block, all_targets: Path) -> None:
+    run(block, all_targets)
+
+
+def test_the_new_model_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example, in this process: every engine verified, and the runtime opens it."""
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLE))
+    assert "(240, 320)" in capsys.readouterr().out
+    manifest = read_manifest(tmp_path / "build/seg/own-fixed-0.5x")
+    assert [drift.status for drift in manifest.drift] == ["passed", "passed"]
+    assert manifest.recipe.custom_model == "own-segmenter"
+
+
+def test_marks_are_known() -> None:
+    assert {each.mark for each in RUN} == {"runs", "runs: slow"}
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert text.count("<!-- runs") == len(RUN), "a mark stands right before its block"
