@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import typer
 import yaml
 
 from lzu_benchmarks.bench import parser as bench_parser
+from lzu_benchmarks.latency import main as latency
 from lzu_export.cli import app
 from lzu_export.pipeline import export
 from lzu_export.recipes import load_recipe
@@ -103,9 +105,14 @@ def command_lines() -> Iterator[tuple[Path, list[str]]]:
             for part in re.split(r"\s(?:&&|\|)\s", line):
                 if words := shlex.split(part, comments=True):
                     yield block.page, words
+    for block in blocks("yaml"):
+        for job in yaml.safe_load(block.text).get("jobs", {}).values():
+            for step in job["steps"]:
+                if "run" in step:
+                    yield block.page, shlex.split(step["run"])
     for page in PAGES:
         for code in inline(page):
-            if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3) ", code):
+            if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3?) ", code):
                 yield page, shlex.split(code.replace("...", ""))
 
 
@@ -152,6 +159,19 @@ def test_options_of_other_tools_are_known(tool: str) -> None:
         for word in words:
             if word.startswith("--"):
                 assert word.partition("=")[0] in TOOLS[tool], f"{page.name}: {tool} {word}"
+
+
+def test_modules_of_the_benchmarks_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m lzu_benchmarks.X` names a module, and its latency options exist."""
+    named = [words for _, words in of_tool("python") if words[0] == "-m"]
+    assert len(named) > 5
+    for _, module, *arguments in named:
+        assert find_spec(module), module
+        if module == "lzu_benchmarks.latency":
+            with pytest.raises(SystemExit):
+                latency(["--help"])
+            told = capsys.readouterr().out
+            assert all(word in told for word in arguments if word.startswith("--"))
 
 
 def test_options_in_the_text_exist() -> None:

@@ -177,7 +177,7 @@ def hidden_from_python() -> str:
 
 def _driver_command(machine: Machine) -> str:
     if machine.jetson:
-        return "sudo apt-get install nvidia-l4t-cuda  # in a container: --runtime nvidia"
+        return "sudo apt-get install nvidia-jetpack  # in a container: --runtime nvidia"
     commands = {
         "ubuntu": "sudo ubuntu-drivers install",
         "debian": "sudo apt-get install nvidia-driver  # section non-free",

@@ -97,6 +97,9 @@ def test_a_driver_that_is_not_usable(
     write(tmp_path, "etc/os-release", 'NAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\n')
     nothing = find_gpu(Machine(tmp_path))
     assert (nothing.found, nothing.install) == (False, "sudo ubuntu-drivers install")
+    board = tmp_path / "board"
+    write(board, "etc/nv_tegra_release", JP62)
+    assert find_gpu(Machine(board)).install.startswith("sudo apt-get install nvidia-jetpack")
     write(tmp_path, "proc/driver/nvidia/version", NVRM.format("580.95.05"))
     contained = find_gpu(Machine(tmp_path))
     assert "driver 580.95.05, but there is no libcuda.so.1" in contained.detail
