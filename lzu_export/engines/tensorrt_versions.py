@@ -46,7 +46,8 @@ KNOWN_BAD = (
         (10, 14, 1),
         None,
         "GridSample in FP32 inside an FP16 network was reported to give wrong values from 10.14.1 "
-        "on; verify the engine, and lower the warps otherwise (SET=lowering.zoom=banded)",
+        "on; verify the engine, or lower the warps otherwise: separable ones as `auto` does, the "
+        "others with lowering.zoom=gather and lowering.unzoom=gather",
         precisions=("fp16", "bf16", "int8"),
         sampling=True,
     ),

@@ -16,17 +16,27 @@ from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lower_resample import Kind, lower_resample
 from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
 
-_ON_A_GPU: dict[str, tuple[Kind, str]] = {
-    "zoom": (
-        "gridsample",
-        "default: few channels and no reuse, a gather reads each pixel once; not measured here",
-    ),
-    "unzoom": (
-        "matmul",
-        "default: two dense products, exact and without a grid to read; not measured here",
-    ),
+_UNZOOM: tuple[Kind, str] = (
+    "matmul",
+    "default: two dense products, exact and without a grid to read; not measured here",
+)
+DEFAULTS: dict[str, dict[str, tuple[Kind, str]]] = {
+    "tensorrt": {
+        "zoom": (
+            "banded",
+            "default: products, exact in every release; from 10.14.1 on GridSample inside an FP16 "
+            "network was reported to give wrong values; not measured here",
+        ),
+        "unzoom": _UNZOOM,
+    },
+    "tensorrt-rtx": {
+        "zoom": (
+            "gridsample",
+            "default: few channels and no reuse, a gather reads each pixel once; not measured here",
+        ),
+        "unzoom": _UNZOOM,
+    },
 }
-DEFAULTS = {"tensorrt": _ON_A_GPU, "tensorrt-rtx": _ON_A_GPU}
 """What `auto` picks where the target cannot be measured, and why."""
 
 

@@ -23,3 +23,11 @@ def test_targets_that_are_not_here_have_defaults_with_reasons() -> None:
         for kind, reason in defaults.values():
             assert kind in KINDS
             assert reason.startswith("default: ")
+
+
+def test_tensorrt_samples_no_separable_warp_by_default() -> None:
+    """Some of its releases are said to do it wrong inside an FP16 network."""
+    assert {place: kind for place, (kind, _) in DEFAULTS["tensorrt"].items()} == {
+        "zoom": "banded",
+        "unzoom": "matmul",
+    }
