@@ -106,6 +106,11 @@ class BoxWarpSettings(WarpSettings):
     """Of adaptive warps: sides of smaller boxes count as this many pixels."""
     feedback: Feedback = Feedback()
 
+    @property
+    def most_fed(self) -> int:
+        """Most boxes of a frame that are fed back."""
+        return min(self.boxes, self.feedback.most or self.boxes)
+
 
 class LabelWarpSettings(WarpSettings):
     """A warp whose saliency stands on the boundaries between labels."""

@@ -64,8 +64,7 @@ class PreviousBoxes:
         """Take a frame's detections, best first, that the recipe's feedback lets through."""
         feedback = self.settings.feedback
         kept = (scores >= feedback.score_threshold) & np.isfinite(boxes).all(axis=1)
-        most = min(self.settings.boxes, feedback.most or self.settings.boxes)
-        self._boxes[stream] = boxes[kept][:most].astype(np.float32)
+        self._boxes[stream] = boxes[kept][: self.settings.most_fed].astype(np.float32)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
         """The engine's inputs of `BOX_INPUTS`."""

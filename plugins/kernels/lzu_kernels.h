@@ -201,6 +201,28 @@ struct LzuSuppress
 LZU_API int32_t lzu_suppress(struct LzuSuppress const* call, void* stream);
 LZU_API size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
 
+/* The boxes that the next frame is looked at by, as lzu_export.runtime.feedback.PreviousBoxes takes them: clipped to
+ * the view, those of a score, in order. Inputs are what lzu_suppress keeps, outputs what lzu_box_knots takes. */
+struct LzuFeedBoxes
+{
+    float const* boxes;    /* batch x detections x 4, in source pixels, best first */
+    float const* scores;   /* batch x detections */
+    int32_t const* count;  /* batch: so many of them are detections */
+    int32_t batch;
+    int32_t detections;    /* at most LZU_MOST_CANDIDATES */
+    int32_t box_count;     /* at most LZU_MOST_BOXES */
+    int32_t most;          /* boxes that are fed at most, 0 to box_count */
+    float score_threshold; /* lowest score, inclusive */
+    float left;            /* of the view, in source pixels */
+    float top;
+    float right;
+    float bottom;
+    float* prev_boxes; /* batch x box_count x 4, zeros after the last */
+    float* prev_valid; /* batch x box_count: 1 for a box, 0 for none */
+};
+
+LZU_API int32_t lzu_feed_boxes(struct LzuFeedBoxes const* call, void* stream);
+
 /* Major version of the CUDA runtime the library was compiled for, 0 for a host build. */
 LZU_API int32_t lzu_cuda_major(void);
 

@@ -155,26 +155,6 @@ class BoxKnots(c.Structure):
     )
 
 
-class Suppress(c.Structure):
-    """LzuSuppress."""
-
-    _fields_ = (
-        ("boxes", c.c_void_p),
-        ("scores", c.c_void_p),
-        ("labels", c.c_void_p),
-        *((name, c.c_int32) for name in ("label_bytes", "batch", "candidates", "max_detections")),
-        ("score_threshold", c.c_float),
-        ("iou_threshold", c.c_float),
-        *(
-            (name, c.c_void_p)
-            for name in (
-                *("workspace", "kept_boxes", "kept_scores"),
-                *("kept_labels", "kept_count"),
-            )
-        ),
-    )
-
-
 def address(array: Array | None) -> int | None:
     """Return the address of a contiguous array; NumPy aligns them to 16 bytes."""
     if array is None:

@@ -346,6 +346,47 @@ void fuzzSuppress()
     expect(lzu_suppress(&call, nullptr), "lzu_suppress");
 }
 
+void fuzzFeedBoxes()
+{
+    LzuFeedBoxes call{};
+    call.batch = pick(1, 3);
+    call.detections = chance(0.05) ? LZU_MOST_CANDIDATES : pick(1, 300);
+    call.box_count = chance(0.05) ? LZU_MOST_BOXES : pick(1, 120);
+    call.most = pick(0, call.box_count);
+    call.score_threshold = number(0.0F, 1.0F);
+    call.left = static_cast<float>(pick(0, 50));
+    call.top = static_cast<float>(pick(0, 50));
+    call.right = call.left + static_cast<float>(pick(0, 2000));
+    call.bottom = call.top + static_cast<float>(pick(0, 2000));
+    auto const total = static_cast<size_t>(call.batch * call.detections);
+    auto const fed = static_cast<size_t>(call.batch * call.box_count);
+    Buffer boxes(16 * total);
+    Buffer scores(4 * total);
+    Buffer count(4 * static_cast<size_t>(call.batch));
+    Buffer prevBoxes(16 * fed);
+    Buffer prevValid(4 * fed);
+    boxes.fill(-100.0F, 2000.0F);
+    scores.fill(0.0F, 1.0F);
+    for (int b = 0; b < call.batch; ++b)
+    {
+        static_cast<int32_t*>(count.data())[b] = chance(0.1) ? pick(-2000000000, 2000000000) : pick(0, call.detections);
+    }
+    call.boxes = static_cast<float const*>(boxes.data());
+    call.scores = static_cast<float const*>(scores.data());
+    call.count = static_cast<int32_t const*>(count.data());
+    call.prev_boxes = static_cast<float*>(prevBoxes.data());
+    call.prev_valid = static_cast<float*>(prevValid.data());
+    expect(lzu_feed_boxes(&call, nullptr), "lzu_feed_boxes");
+    for (size_t i = 0; i < fed; ++i)
+    {
+        if (!(call.prev_valid[i] == 0.0F || call.prev_valid[i] == 1.0F) || !std::isfinite(call.prev_boxes[4 * i]))
+        {
+            std::fprintf(stderr, "boxes that no engine should get\n");
+            std::exit(1);
+        }
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv)
@@ -360,6 +401,7 @@ int main(int argc, char** argv)
         fuzzBoxKnots();
         fuzzInvertWarp();
         fuzzSuppress();
+        fuzzFeedBoxes();
     }
     std::printf("%d rounds\n", rounds);
     return 0;

@@ -112,7 +112,7 @@ ENTRIES = (
     *("lzu::Resample<lzu::FloatUnit, 4>", "lzu::Resample<lzu::HalfUnit, 8>"),
     *(f"lzu::Resample<lzu::ByteUnit, {span}>" for span in (1, 16)),
     *("lzu::Resample<lzu::Int8Unit<1>, 4>", "lzu::CameraZoom<float>", "lzu::CameraZoom<lzu::Half>"),
-    *("lzu::BoxKnots", "lzu::RankCandidates", "lzu::KeepBoxes"),
+    *("lzu::BoxKnots", "lzu::RankCandidates", "lzu::KeepBoxes", "lzu::FeedBoxes"),
     *(f"lzu::InvertWarp<{side}>" for side in (8, 16, 32)),
 )
 
@@ -125,8 +125,8 @@ def test_nvrtc_12_6_compiles_every_kernel_for_an_orin():
     (builtins,) = directory.glob("libnvrtc-builtins.so.12.6*")
     c.CDLL(str(builtins), mode=c.RTLD_GLOBAL)
     nvrtc = c.CDLL(str(directory / "libnvrtc.so.12"))
-    headers = ("resample.h", "camera.h", "box_knots.h", "suppress.h", "invert_warp.h")
-    text = "".join(f'#include "{name}"\n' for name in headers)
+    headers = ("resample", "camera", "box_knots", "suppress", "feed_boxes", "invert_warp")
+    text = "".join(f'#include "{name}.h"\n' for name in headers)
     program = c.c_void_p()
     source = text.encode()
     assert nvrtc.nvrtcCreateProgram(c.byref(program), source, b"kernels.cu", 0, None, None) == 0

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from host_kernels import INVALID, Array, Suppress, address, aligned, library, run
+from host_kernels import INVALID, Array, address, aligned, library, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lzu_export.runtime.kernels import Suppress
 from lzu_export.runtime.postprocess import suppress
 
 
