@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lzu_export.engines import tensorrt
-from lzu_export.engines.cuda import open_cuda
+from lzu_export.engines.cuda import Cuda, open_cuda
 from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
@@ -89,7 +89,7 @@ def build_on_device(
             seconds = round(time.perf_counter() - start, 3)
             entry = _entry(derived, built, name, temporary, seconds, options)
             with report.working(f"running {name} on the reference"):
-                entry = _run(bundle, manifest, entry, temporary, library, back_end)
+                entry = _run(bundle, manifest, entry, temporary, library, cuda)
         _add(bundle, read_manifest(bundle), entry)
     return entry, built.notes
 
@@ -136,7 +136,7 @@ def _run(
     entry: Engine,
     path: Path,
     library: Path | None,
-    back_end: str | None,
+    cuda: Cuda,
 ) -> Engine:
     """The entry with what the engine gave for the reference frames.
 
@@ -145,8 +145,7 @@ def _run(
     recipe, exact = manifest.recipe, entry.precision == "fp32"
     zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
     worst: dict[str, float] = {}
-    opened = open_engine(manifest, entry, path, back_end=back_end, library=library)
-    with opened as session:
+    with open_engine(manifest, entry, path, cuda, library=library) as session:
         for reference in read_reference(check_file(bundle, REFERENCE_FILE, manifest)):
             outputs = session.run(reference_inputs(recipe, reference, zoom))
             for name, value in outputs.items():

@@ -13,6 +13,10 @@ class LzuError(Exception):
     """
 
 
+class ElsewhereError(LzuError):
+    """What is asked for is for another machine than this one, or for what it has not installed."""
+
+
 @contextmanager
 def readable_os_errors(what: str) -> Iterator[None]:
     """Turn a full disk or a missing permission into a sentence with the remedy.

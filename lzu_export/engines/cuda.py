@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike, NDArray
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 
 VARIABLE = "LZU_CUDA"
 """Environment variable that forces a back end."""
@@ -152,7 +152,8 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
         number: of the device, as CUDA counts them.
 
     Raises:
-        LzuError: no such back end, none is installed, or there is no driver or GPU.
+        LzuError: no such back end or GPU.
+        ElsewhereError: no back end is installed, or there is no driver or GPU at all.
     """
     wanted = back_end or os.environ.get(VARIABLE)
     if wanted and wanted not in BACK_ENDS:
@@ -163,13 +164,13 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
         except ModuleNotFoundError:
             continue
         except ImportError as error:  # of PyCUDA, where its own libraries do not load
-            raise LzuError(
+            raise ElsewhereError(
                 f"no NVIDIA GPU can be used: {name} does not load ({error}); install the driver"
             ) from error
         opened: Cuda = module.open_device(number)
         return opened
     missing = f"{wanted} is not" if wanted else f"neither {' nor '.join(BACK_ENDS)} is"
-    raise LzuError(
+    raise ElsewhereError(
         f"{missing} installed, and device sessions need it; pip install 'lzu-export[cuda]', or "
         "'lzu-export[pycuda]' where the container has no other"
     )

@@ -17,7 +17,7 @@ from lzu_export.engines.cuda import (
     Stream,
     out_of_memory,
 )
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING of cuda.h, which PyCUDA has no name for."""
@@ -148,7 +148,7 @@ def open_device(number: int) -> PyCuda:
         driver.init()
         count = driver.Device.count()
     except driver.Error as error:
-        raise LzuError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
+        raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
     if not 0 <= number < count:
         raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
     with _readable():

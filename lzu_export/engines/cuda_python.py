@@ -18,7 +18,7 @@ from lzu_export.engines.cuda import (
     Stream,
     out_of_memory,
 )
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 
 
 def _call(name: str, *arguments: Any) -> Any:
@@ -162,7 +162,7 @@ def open_device(number: int) -> PythonCuda:
     try:
         count = _call("cudaGetDeviceCount")
     except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load
-        raise LzuError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
+        raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
     if not 0 <= number < count:
         raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
     found = _call("cudaGetDeviceProperties", number)

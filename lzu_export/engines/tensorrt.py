@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lzu_export.engines.cuda import Device
 from lzu_export.engines.tensorrt_log import logger_of
 from lzu_export.engines.tensorrt_versions import check_version, numbers
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 
 if TYPE_CHECKING:
     from lzu_export.engines.tensorrt_build import BuiltEngine
@@ -156,18 +156,18 @@ def refuse_foreign(
         device: that is here.
 
     Raises:
-        LzuError: names what differs.
+        ElsewhereError: names what differs.
     """
     remedy = "build it here (lzu-export build BUNDLE --target tensorrt)"
     mine, theirs = numbers(version), numbers(built_with)
     same = mine[0] == theirs[0] and mine >= theirs if VERSION_COMPATIBLE in portability else False
     if version != built_with and not same:
-        raise LzuError(
+        raise ElsewhereError(
             f"{plan} was built with TensorRT {built_with} but this is TensorRT {version}; {remedy}"
         )
     newer = "ampere+" in portability and numbers(device.capability) >= (8, 0)
     if device.capability not in capabilities and not newer:
-        raise LzuError(
+        raise ElsewhereError(
             f"{plan} was built for compute capability {' and '.join(capabilities)} but "
             f"{device.name} has {device.capability}; {remedy}"
         )
@@ -177,12 +177,12 @@ def import_module() -> Any:
     """The module `tensorrt`.
 
     Raises:
-        LzuError: it is not installed, or its libraries are not.
+        ElsewhereError: it is not installed, or its libraries are not.
     """
     try:
         import tensorrt
     except ImportError as error:
-        raise LzuError(
+        raise ElsewhereError(
             f"TensorRT does not import ({error}); on a Jetson it comes with JetPack, for the "
             "system's Python (python3 -m venv --system-site-packages), elsewhere pip install "
             "'lzu-export[tensorrt]'"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lzu_export.engines.tensorrt_log import logger_of
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 
 if TYPE_CHECKING:
     from lzu_export.engines.tensorrt_build import BuiltEngine
@@ -79,12 +79,12 @@ def import_module() -> Any:
     """The module `tensorrt_rtx`.
 
     Raises:
-        LzuError: it is not installed.
+        ElsewhereError: it is not installed.
     """
     try:
         import tensorrt_rtx
     except ImportError as error:
-        raise LzuError(
+        raise ElsewhereError(
             "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
             "leave tensorrt-rtx out of TARGET"
         ) from error

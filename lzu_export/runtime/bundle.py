@@ -18,6 +18,8 @@ from lzu_export.runtime.segmenter import Segmenter
 from lzu_export.warp.grids import Sampling, stored_zoom
 
 WARP_FILE = "warp.npz"
+DEVICE_TARGETS = ("tensorrt", "tensorrt-rtx")
+"""Targets whose engines run on an NVIDIA GPU only."""
 PREDICTORS: dict[str, type[Predictor]] = {
     "det": Detector,
     "seg": Segmenter,
@@ -75,16 +77,16 @@ def load(
     manifest = read_manifest(folder)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
-    if target in ("tensorrt", "tensorrt-rtx"):
+    engine = pick_engine(manifest, target, precision)  # refuses where there is none at all
+    if target in DEVICE_TARGETS:
+        from lzu_export.engines.cuda import open_cuda
         from lzu_export.runtime.device import open_engine, pick_for_device
 
-        engine = pick_for_device(manifest, target, precision, cuda)
+        device = open_cuda(cuda)
+        engine = pick_for_device(manifest, target, precision, device)
         path = check_file(folder, engine.file, manifest)
-        session: Session = open_engine(
-            manifest, engine, path, back_end=cuda, library=plugins, graph=graph
-        )
+        session: Session = open_engine(manifest, engine, path, device, library=plugins, graph=graph)
     else:
-        engine = pick_engine(manifest, target, precision)
         path = check_file(folder, engine.file, manifest)
         session = open_session(engine, path, threads, provider)
     return make_predictor(manifest.recipe, session, warp, resize=resize)

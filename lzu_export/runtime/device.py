@@ -7,11 +7,10 @@ from typing import Any
 
 from lzu_export.engines import tensorrt, tensorrt_rtx
 from lzu_export.engines.base import TensorSpec
-from lzu_export.engines.cuda import Cuda, open_cuda
+from lzu_export.engines.cuda import Cuda
 from lzu_export.engines.tensorrt_log import logger_of
 from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
-from lzu_export.errors import LzuError
-from lzu_export.runtime.bundle import pick_engine
+from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.runtime.manifest import Engine, Manifest, Tensor
 from lzu_export.runtime.plugin_library import find_library, load_library
 
@@ -20,8 +19,8 @@ def open_engine(
     manifest: Manifest,
     engine: Engine,
     path: Path,
+    cuda: Cuda,
     *,
-    back_end: str | None = None,
     library: Path | None = None,
     graph: bool | None = None,
     timed: bool = False,
@@ -30,27 +29,25 @@ def open_engine(
 
     Args:
         manifest: of the bundle.
-        engine: of the bundle, of target `tensorrt` or `tensorrt-rtx`.
+        engine: of the bundle, of target `tensorrt` or `tensorrt-rtx`; one that `refuse_elsewhere`
+            lets through.
         path: its file.
-        back_end: of CUDA, see `engines.cuda.open_cuda`.
+        cuda: the device.
         library: of plugins; by default the one that is found.
         graph: see `TensorRtSession`.
         timed: likewise.
 
     Raises:
-        LzuError: no device, no TensorRT, an engine of another device or release, a plugin library
-            that is missing or another one, or an engine that is not what the manifest says.
+        LzuError: no TensorRT, a plugin library that is missing or another one, or an engine that
+            is not what the manifest says.
     """
-    cuda = open_cuda(back_end)
     if engine.target == "tensorrt-rtx":
         trt = tensorrt_rtx.import_module()
-        _refuse_card(engine, cuda)
         name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
         loaded = LoadedEngine(trt, path, cuda)
         cache = path.with_name(name)
     else:
         trt = tensorrt.import_module()
-        refuse_foreign(engine, trt.__version__, cuda)
         with cuda.current():
             loader = plugin_loader(manifest, library, path.parent)
             tensorrt.register(trt, logger_of(trt), loader)
@@ -61,26 +58,25 @@ def open_engine(
     return TensorRtSession(loaded, graph=graph, cache=cache, timed=timed)
 
 
-def pick_for_device(
-    manifest: Manifest, target: str, precision: str | None, back_end: str | None
-) -> Engine:
+def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:
     """The bundle's engine of a target that runs on this device; the highest precision by default.
 
+    Args:
+        manifest: of a bundle that has such engines, for whatever device.
+        target: `tensorrt` or `tensorrt-rtx`.
+        precision: of the engine.
+        cuda: the device.
+
     Raises:
-        LzuError: there is none; where there are some for others, what differs of the last one.
+        ElsewhereError: none is for this device; tells what differs of the last one.
     """
-    pick_engine(manifest, target, precision)  # refuses where there is none at all
-    cuda = open_cuda(back_end)
     refusal = None
     for engine in manifest.engines:
         if engine.target != target or precision not in (None, engine.precision):
             continue
         try:
-            if target == "tensorrt-rtx":
-                _refuse_card(engine, cuda)
-            else:
-                refuse_foreign(engine, tensorrt.import_module().__version__, cuda)
-        except LzuError as error:
+            refuse_elsewhere(engine, cuda)
+        except ElsewhereError as error:
             refusal = error
             continue
         return engine
@@ -88,16 +84,30 @@ def pick_for_device(
     raise refusal
 
 
-def refuse_foreign(engine: Engine, version: str, cuda: Cuda) -> None:
-    """Refuse a TensorRT engine of another device or release; see `tensorrt.refuse_foreign`."""
-    tensorrt.refuse_foreign(
-        engine.file,
-        built_with=engine.version,
-        capabilities=engine.compute_capabilities,
-        portability=engine.portability,
-        version=version,
-        device=cuda.device,
-    )
+def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
+    """Refuse an engine of another device or release, before TensorRT sees it.
+
+    Raises:
+        ElsewhereError: names what differs, or what is not installed.
+    """
+    if engine.target == "tensorrt":
+        tensorrt.refuse_foreign(
+            engine.file,
+            built_with=engine.version,
+            capabilities=engine.compute_capabilities,
+            portability=engine.portability,
+            version=tensorrt.import_module().__version__,
+            device=cuda.device,
+        )
+        return
+    tensorrt_rtx.import_module()
+    mine = cuda.device.capability
+    if mine not in engine.compute_capabilities:
+        raise ElsewhereError(
+            f"{engine.file} was built for compute capabilities "
+            f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
+            f"for that (lzu-export build BUNDLE --compute-capability {mine})"
+        )
 
 
 def plugin_loader(
@@ -111,16 +121,6 @@ def plugin_loader(
     if manifest.plugins is None:
         return None
     return partial(load_library, find_library(library, folder), manifest.plugins)
-
-
-def _refuse_card(engine: Engine, cuda: Cuda) -> None:
-    mine = cuda.device.capability
-    if mine not in engine.compute_capabilities:
-        raise LzuError(
-            f"{engine.file} was built for compute capabilities "
-            f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
-            f"for that (lzu-export build BUNDLE --compute-capability {mine})"
-        )
 
 
 def _check(said: Sequence[Tensor], found: Sequence[TensorSpec], path: Path) -> None:
