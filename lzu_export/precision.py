@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import onnx_graphsurgeon as gs
 
-from lzu_export.engines.base import Arrays
+from lzu_export.engines.base import Arrays, Session
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.graph.anatomy import layer_name
@@ -128,6 +128,19 @@ def device_session(model: Path | onnx.ModelProto, precision: str) -> OnnxRuntime
         return OnnxRuntimeSession(model) if isinstance(model, Path) else _session(model)
     loaded = onnx.load(model) if isinstance(model, Path) else model
     return _session(run_passes(loaded, [emulate_half()])[0])
+
+
+def as_on_device(session: Session, model: Path, precision: str) -> Session:
+    """An opened engine to be scored: of lower precisions on a processor the graph, rounded.
+
+    Args:
+        session: the engine.
+        model: executable ONNX file that it is, or was built from.
+        precision: of it.
+    """
+    if precision == "fp32" or session.provider != "CPUExecutionProvider":
+        return session
+    return device_session(model, precision)
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

@@ -12,22 +12,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lzu_export import provenance
 from lzu_export.checks import Check
 from lzu_export.datasets import EvaluationSet
-from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import batches, evaluate, latencies
 from lzu_export.files import write_text
-from lzu_export.precision import device_session
+from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
+from lzu_export.runtime.bundle import WARP_FILE, engines_here, make_predictor, open_here
 from lzu_export.runtime.manifest import (
     Drift,
-    Engine,
     Manifest,
     Number,
     check_file,
@@ -78,6 +76,8 @@ class State(_Section):
     """By engine and arrow: max|a - b| / max|b| in FP32, dB in lower precisions."""
     accuracy: AccuracyState | None
     latency: LatencyState | None
+    elsewhere: dict[str, str] = Field(default_factory=dict)
+    """By `target/precision`, why an engine was not run."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class Opened:
     """By `target/precision`: what is timed."""
     as_on_device: dict[str, Predictor]
     """What is scored: lower precisions rounded as a device would."""
+    elsewhere: dict[str, str]
+    """By `target/precision`, why an engine does not run here."""
 
 
 def open_bundle(folder: Path) -> Opened:
@@ -102,30 +104,17 @@ def open_bundle(folder: Path) -> Opened:
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
     shipped, scored = {}, {}
-    for engine in manifest.engines:
-        session = _session(folder, manifest, engine)
-        if session is None:
-            continue
+    engines, elsewhere = engines_here(manifest)
+    if not engines:
+        reasons = "; ".join(dict.fromkeys(elsewhere.values()))
+        raise LzuError(f"{folder} has no engine that runs here: {reasons}")
+    for engine in engines:
+        session = open_here(folder, manifest, engine)
         name = f"{engine.target}/{engine.precision}"
         shipped[name] = make_predictor(manifest.recipe, session, warp)
-        rounded = session
-        if session.provider == "CPUExecutionProvider" and engine.precision != "fp32":
-            rounded = device_session(check_file(folder, engine.onnx, manifest), engine.precision)
+        rounded = as_on_device(session, check_file(folder, engine.onnx, manifest), engine.precision)
         scored[name] = make_predictor(manifest.recipe, rounded, warp)
-    if not shipped:
-        there = ", ".join(engine.target for engine in manifest.engines)
-        raise LzuError(f"{folder} has no engine that runs here, only {there}; take it to a device")
-    return Opened(folder, manifest, shipped, scored)
-
-
-def _session(folder: Path, manifest: Manifest, engine: Engine) -> Session | None:
-    path = check_file(folder, engine.file, manifest)
-    try:
-        return open_session(engine, path)
-    except LzuError:
-        if engine.target == "onnxruntime":
-            raise
-        return None  # for another machine
+    return Opened(folder, manifest, shipped, scored, elsewhere)
 
 
 def measure_state(
@@ -165,6 +154,7 @@ def measure_state(
         drift={f"{each.target}/{each.precision}": _values(each) for each in drifts},
         accuracy=accuracy,
         latency=latency,
+        elsewhere=opened.elsewhere,
     )
 
 
@@ -262,18 +252,16 @@ def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
             "reference, or make one with --update"
         )
     return [
-        *_compare_accuracy(now.accuracy, then.accuracy, recipe),
+        *_compare_accuracy(now, then.accuracy, recipe),
         *_compare_drift(now.drift, then.drift, recipe),
-        *_compare_latency(now.latency, then.latency, recipe),
+        *_compare_latency(now, then.latency, recipe),
     ]
 
 
-def _compare_accuracy(
-    now: AccuracyState | None, then: AccuracyState | None, recipe: Recipe
-) -> list[Check]:
+def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) -> list[Check]:
     if then is None:
         return []
-    name = then.metric
+    now, name = state.accuracy, then.metric
     if now is None:
         why = "no evaluation set was given"
         return [Check(engine, name, "skipped", why) for engine in then.engines]
@@ -285,7 +273,8 @@ def _compare_accuracy(
     checks = []
     for engine, scores in then.engines.items():
         if engine not in now.engines:
-            checks.append(Check(engine, name, "skipped", "the engine does not run here"))
+            why = state.elsewhere.get(engine, "the engine does not run here")
+            checks.append(Check(engine, name, "skipped", why))
             continue
         value, wanted = now.engines[engine][name], scores[name]
         limit = getattr(recipe.tolerances.metric, engine.rpartition("/")[2])
@@ -321,9 +310,8 @@ def _compare_drift(
     return checks
 
 
-def _compare_latency(
-    now: LatencyState | None, then: LatencyState | None, recipe: Recipe
-) -> list[Check]:
+def _compare_latency(state: State, then: LatencyState | None, recipe: Recipe) -> list[Check]:
+    now = state.latency
     if now is None or then is None:
         return []
     limit = recipe.tolerances.regression.latency
@@ -333,14 +321,17 @@ def _compare_latency(
         engine, _, over = what.partition(" over ")
         name = f"latency over {over}"
         if what not in now.ratios:
-            checks.append(Check(engine, name, "skipped", "was not measured"))
+            why = state.elsewhere.get(engine, "was not measured")
+            checks.append(Check(engine, name, "skipped", why))
             continue
         checks.append(_held(engine, name, now.ratios[what], before, limit, "{:.2f}"))
     for engine, before in then.milliseconds.items():
         name = "latency on one machine"
         if not same or engine not in now.milliseconds:
             why = f"the reference is of another machine ({then.machine})"
-            checks.append(Check(engine, name, "skipped", why if not same else "was not measured"))
+            if same:
+                why = state.elsewhere.get(engine, "was not measured")
+            checks.append(Check(engine, name, "skipped", why))
             continue
         checks.append(_held(engine, name, now.milliseconds[engine], before, limit, "{:.2f} ms"))
     return checks

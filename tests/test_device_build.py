@@ -4,7 +4,10 @@ The stand-in's engines compute what ONNX Runtime computes of the file they were 
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,9 @@ from lzu_export.derive import derive
 from lzu_export.device_build import build_on_device
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
-from lzu_export.runtime import load
+from lzu_export.regression import open_bundle
+from lzu_export.runtime import Shot, load
+from lzu_export.runtime.bundle import engines_here
 from lzu_export.runtime.manifest import read_manifest, sha256
 from lzu_export.tasks.pytorch import noise_frame
 
@@ -83,6 +88,79 @@ def test_a_bundle_is_built_and_runs_here(
     mine, theirs = load(bundle, target="tensorrt")(frame), load(bundle, threads=1)(frame)
     np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-3)
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
+
+
+def test_the_command_needs_no_torch(bundle: Path) -> None:
+    """As on a device: from the bundle's file to the engine in the manifest."""
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import pytest
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+session = OnnxRuntimeSession({str(bundle / "model.fp32.tensorrt.onnx")!r}, threads=1)
+world, patch = World(compute=session.run), pytest.MonkeyPatch()
+install_cuda(patch, world, "cuda-python")
+install_tensorrt(patch, world, "10.3.0")
+sys.argv = ["lzu-export", "build", {str(bundle)!r}, "--target", "tensorrt"]
+from lzu_export.cli import main
+main()
+"""
+    paths = [str(Path(__file__).parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(bundle).engines[-1].target == "tensorrt"
+
+
+def test_what_runs_here_is_opened_by_every_command(
+    bundle: Path, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device's engine beside the processor's; elsewhere it is left out with the reason."""
+    machine()
+    build_on_device(bundle)
+    manifest = read_manifest(bundle)
+    engines, elsewhere = engines_here(manifest)
+    assert [engine.target for engine in engines] == ["onnxruntime", "tensorrt"]
+    assert elsewhere == {}
+    opened = open_bundle(bundle)
+    assert list(opened.as_shipped) == ["onnxruntime/fp32", "tensorrt/fp32"]
+    session = opened.as_on_device["tensorrt/fp32"].session
+    assert "TensorRT 10.3.0 on Orin" in session.provider
+    shots = [Shot(noise_frame((96, 160), 3))]
+    mine, theirs = (each.run(shots)[0] for each in opened.as_on_device.values())
+    np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
+    world.capability = (8, 9)
+    refused = engines_here(manifest)
+    assert [engine.target for engine in refused[0]] == ["onnxruntime"]
+    assert "was built for compute capability 8.7" in refused[1]["tensorrt/fp32"]
+    install_cuda(monkeypatch, world)
+    opened = open_bundle(bundle)
+    assert list(opened.as_shipped) == ["onnxruntime/fp32"]
+    assert "neither cuda-python nor pycuda is installed" in opened.elsewhere["tensorrt/fp32"]
+
+
+def test_a_bundle_for_devices_alone_tells_why_nothing_runs(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    from lzu_export.runtime.manifest import FILE
+
+    machine()
+    build_on_device(bundle)
+    manifest = read_manifest(bundle)
+    alone = manifest.model_copy(update={"engines": manifest.engines[-1:]})
+    (bundle / FILE).write_text(alone.model_dump_json())
+    world.capability = (8, 9)
+    with pytest.raises(
+        LzuError, match=r"no engine that runs here: .* capability 8\.7 but Orin has"
+    ):
+        open_bundle(bundle)
 
 
 def test_a_second_build_replaces_the_first(bundle: Path, machine: Machine) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
+from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
 from lzu_benchmarks.latency import add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import Ablation, Report, write_report
@@ -75,6 +75,8 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     dataset = given.dataset if given.bundles else None  # an export scores by itself
     frames = given.frames if given.bundles else None
     results = []
+    for why, names in _elsewhere(bundles).items():
+        report.note(escape(f"not run here: {', '.join(names)} ({why})"))
     for bundle in bundles:
         report.note(f"[bold]{escape(bundle.folder.name)}[/]")
         results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
@@ -98,6 +100,15 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     write_report(made, folder)
     write_pages(made, folder, store.folder)
     return made, folder
+
+
+def _elsewhere(bundles: Sequence[Bundle]) -> dict[str, list[str]]:
+    """Engines that do not run here by the reason."""
+    found: dict[str, list[str]] = {}
+    for bundle in bundles:
+        for name, why in bundle.elsewhere.items():
+            found.setdefault(why, []).append(f"{bundle.folder.name} {name}")
+    return found
 
 
 def _ablation(given: argparse.Namespace, bundles: Any, store: Store, report: Reporter) -> Ablation:

@@ -32,11 +32,11 @@ from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import evaluate
 from lzu_export.files import write_text
-from lzu_export.precision import device_session
+from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
 from lzu_export.runtime import load
-from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
+from lzu_export.runtime.bundle import WARP_FILE, engines_here, make_predictor, open_here
 from lzu_export.runtime.manifest import (
     ROUNDING_NOTE,
     Engine,
@@ -62,19 +62,18 @@ class Bundle:
     manifest: Manifest
 
     @cached_property
+    def _here(self) -> tuple[list[Engine], dict[str, str]]:
+        return engines_here(self.manifest)
+
+    @property
     def runs(self) -> list[Engine]:
         """Its engines that run here."""
-        found = []
-        for engine in self.manifest.engines:
-            path = check_file(self.folder, engine.file, self.manifest)
-            try:
-                open_session(engine, path)
-            except LzuError:
-                if engine.target == "onnxruntime":
-                    raise
-                continue  # for another machine
-            found.append(engine)
-        return found
+        return self._here[0]
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """By `target/precision`, why its others do not."""
+        return self._here[1]
 
 
 @dataclass(frozen=True)
@@ -225,6 +224,8 @@ def _scores(
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with report.steps(title, len(opened)) as advance:
         found = evaluate(predictors, opened, advance)
+    for predictor in predictors.values():
+        predictor.session.close()  # a device's memory is for those that are timed
     scores = {name: Score(metrics=metrics, how=_how(name)) for name, metrics in found.items()}
     about = {
         "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,
@@ -244,9 +245,9 @@ def _predictors(bundle: Bundle) -> dict[str, Predictor]:
         warp = dict(arrays)
     found = {}
     for engine in bundle.runs:
-        session = open_session(engine, check_file(folder, engine.file, manifest))
-        if engine.target == "onnxruntime" and engine.precision != "fp32":
-            session = device_session(check_file(folder, engine.onnx, manifest), engine.precision)
+        session = open_here(folder, manifest, engine)
+        model = check_file(folder, engine.onnx, manifest)
+        session = as_on_device(session, model, engine.precision)
         name = f"{engine.target}/{engine.precision}"
         found[name] = make_predictor(manifest.recipe, session, warp)
     return found
@@ -268,7 +269,9 @@ def _pictures(bundle: Bundle, folder: Path) -> Pictures:
     predictor = load(bundle.folder, target=runs[0].target, precision=runs[0].precision)
     batches = frames_of(bundle.manifest.recipe)
     shown = [i for i in SHOWN if i < len(batches)] or [0]
-    return draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
+    pictures = draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
+    predictor.session.close()
+    return pictures
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -335,6 +338,8 @@ def latency_groups(
                     )
                 ]
                 run = measure(_against_uniform(contestants, members), plan)
+                for each in contestants:
+                    each.predictor.session.close()
             return LatencyGroup(key=key, target=target, precision=precision, scale=scale, run=run)
 
         groups.append(store.get(name, key, LatencyGroup, make))

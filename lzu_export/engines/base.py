@@ -38,6 +38,9 @@ class Session(Protocol):
             LzuError: an input is missing, unknown, or of another dtype or shape.
         """
 
+    def close(self) -> None:
+        """Give back what it holds; a second call does nothing."""
+
 
 def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
     """Refuse what the engine would misread, in one sentence."""

@@ -85,6 +85,9 @@ class OnnxRuntimeSession:
         values = self._session.run(None, dict(inputs))
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
 
+    def close(self) -> None:
+        """Nothing: ONNX Runtime frees a session with its object."""
+
 
 def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
     """Seconds of one run of each small model on random input: the best of `rounds`, after a warmup.

@@ -25,6 +25,9 @@ class TorchSession:
         values = self._values(inputs)
         return {name: values[name].numpy() for name in self.model.engine_outputs}
 
+    def close(self) -> None:
+        """Nothing: PyTorch frees the model with its object."""
+
     def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Every arrow and output by name, in the order of the chain, then margins of choices."""
         values = self._values(inputs)

@@ -1,14 +1,14 @@
 """Open a bundle for inference. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.detector3d import Detector3d
@@ -16,6 +16,9 @@ from lzu_export.runtime.manifest import Engine, Manifest, check_file, read_manif
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.segmenter import Segmenter
 from lzu_export.warp.grids import Sampling, stored_zoom
+
+if TYPE_CHECKING:
+    from lzu_export.engines.cuda import Cuda
 
 WARP_FILE = "warp.npz"
 DEVICE_TARGETS = ("tensorrt", "tensorrt-rtx")
@@ -90,6 +93,64 @@ def load(
         path = check_file(folder, engine.file, manifest)
         session = open_session(engine, path, threads, provider)
     return make_predictor(manifest.recipe, session, warp, resize=resize)
+
+
+def engines_here(manifest: Manifest) -> tuple[list[Engine], dict[str, str]]:
+    """The bundle's engines that run on this machine, and why its others do not.
+
+    Returns:
+        Engines, at most one a target and precision: what `load` takes; and reasons by
+        `target/precision` of the others.
+
+    Raises:
+        LzuError: there is no such CUDA back end as `LZU_CUDA` says.
+    """
+    found: dict[tuple[str, str], Engine] = {}
+    elsewhere: dict[str, str] = {}
+    cuda: Cuda | None = None
+    for engine in manifest.engines:
+        key = (engine.target, engine.precision)
+        name = f"{engine.target}/{engine.precision}"
+        if key in found:
+            continue
+        if engine.target in DEVICE_TARGETS:
+            from lzu_export.engines.cuda import open_cuda
+            from lzu_export.runtime.device import refuse_elsewhere
+
+            try:
+                cuda = cuda or open_cuda()
+                refuse_elsewhere(engine, cuda)
+            except ElsewhereError as error:
+                elsewhere[name] = str(error)
+                continue
+            if engine.target == "tensorrt" and manifest.plugins and _has_rtx(found):
+                elsewhere[name] = (
+                    "TensorRT's plugins and TensorRT-RTX do not go together in one process; take "
+                    "the TensorRT-RTX engines out of the bundle, or run this one by load()"
+                )
+                continue
+        found[key] = engine
+        elsewhere.pop(name, None)  # of another device's
+    return list(found.values()), elsewhere
+
+
+def open_here(folder: Path, manifest: Manifest, engine: Engine) -> Session:
+    """Open an engine that `engines_here` found.
+
+    Raises:
+        LzuError: its file was changed, or it does not open.
+    """
+    path = check_file(folder, engine.file, manifest)
+    if engine.target in DEVICE_TARGETS:
+        from lzu_export.engines.cuda import open_cuda
+        from lzu_export.runtime.device import open_engine
+
+        return open_engine(manifest, engine, path, open_cuda())
+    return open_session(engine, path)
+
+
+def _has_rtx(engines: Collection[tuple[str, str]]) -> bool:
+    return any(target == "tensorrt-rtx" for target, _ in engines)
 
 
 def zoom_tables_of(path: Path) -> Sampling:
