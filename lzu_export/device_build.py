@@ -145,7 +145,7 @@ def _run(
     recipe, exact = manifest.recipe, entry.precision == "fp32"
     zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
     worst: dict[str, float] = {}
-    with open_engine(manifest, entry, path, cuda, library=library) as session:
+    with open_engine(manifest, entry, path, cuda, library=library, feedback=False) as session:
         for reference in read_reference(check_file(bundle, REFERENCE_FILE, manifest)):
             outputs = session.run(reference_inputs(recipe, reference, zoom))
             for name, value in outputs.items():

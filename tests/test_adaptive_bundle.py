@@ -9,8 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from fakes.fake_kernels import Kernels
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
 from lzu_export.datasets import Sample
 from lzu_export.derive import derive
+from lzu_export.device_build import build_on_device
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import Outcome, export
@@ -151,6 +156,37 @@ def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:
     np.testing.assert_array_equal(first.boxes, again.boxes)
     detector.look_at(np.zeros((0, 4)))
     np.testing.assert_array_equal(detector(frame).boxes, first.boxes)
+
+
+@pytest.mark.parametrize("old_library", [False, True])
+def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
+    old_library: bool, exported: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over stand-ins of the vendors; either way frame after frame finds what the host finds."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
+    from host_kernels import library
+
+    bundle = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    stub = stub_library(tmp_path)
+    derive(bundle, precision="fp32", plugins=stub)
+    whole = OnnxRuntimeSession(bundle / exported.manifest.engines[0].file, threads=1)
+    world = World(compute=whole.run)
+    install_cuda(monkeypatch, world, "cuda-python")
+    install_tensorrt(monkeypatch, world, "10.3.0")
+
+    def load_library(path: Path, _: Any, registry: Any) -> Any:
+        registry.load_library(str(path))
+        return object() if old_library else Kernels(world, library())
+
+    monkeypatch.setattr("lzu_export.runtime.device.load_library", load_library)
+    build_on_device(bundle, library=stub)
+    mine, theirs = load(bundle, target="tensorrt", plugins=stub), load(bundle, threads=1)
+    assert ("prev_boxes, prev_valid stay there" in mine.session.provider) != old_library
+    for number in (1, 2, 2, 3):
+        found, wanted = (each(noise_frame(SOURCE, seed=number)) for each in (mine, theirs))
+        assert len(wanted) > 0
+        for name in ("boxes", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:

@@ -42,6 +42,17 @@ class Session(Protocol):
         """Give back what it holds; a second call does nothing."""
 
 
+class StatefulSession(Session, Protocol):
+    """A session that keeps what it has to remember, and takes only the rest as inputs."""
+
+    def set_state(self, values: Arrays) -> None:
+        """Replace what it remembers; all of it, by name.
+
+        Raises:
+            LzuError: a value is missing, unknown, or of another dtype or shape.
+        """
+
+
 def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
     """Refuse what the engine would misread, in one sentence."""
     for spec in specs:

@@ -108,14 +108,16 @@ def build(
     return replace(built, notes=tuple(notes))
 
 
-def register(trt: Any, logger: Any, plugins: Callable[[Any], object] | None) -> None:
+def register(trt: Any, logger: Any, plugins: Callable[[Any], Any] | None) -> Any:
     """Register TensorRT's own plugins, such as deformable convolution, and this package's.
 
     Before a graph that calls them is parsed, and before a plan with them is deserialised.
+
+    Returns:
+        What `plugins` does: the library, or None without.
     """
     trt.init_libnvinfer_plugins(logger, "")
-    if plugins is not None:
-        plugins(trt.get_plugin_registry())
+    return plugins(trt.get_plugin_registry()) if plugins is not None else None
 
 
 def engine_name(precision: str, version: str, device: Device) -> str:

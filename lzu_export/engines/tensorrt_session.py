@@ -5,6 +5,9 @@ memory, from there to the device, the outputs come back the same way, and nothin
 between but the arrays that are returned. Where host and device share their memory (Jetson) the
 engine reads and writes the page-locked memory itself.
 
+Work that follows an engine on its stream, an `Epilogue`, may write inputs of the next frame where
+they are: what an adaptive warp remembers then never leaves the device.
+
 A CUDA graph of copies and kernels is captured after one ordinary run, since TensorRT updates its
 state in the first `enqueueV3` behind a change of addresses ("CUDA Graphs" in NVIDIA's best
 practices for TensorRT). TensorRT-RTX captures by itself (IRuntimeConfig.cuda_graph_strategy), and
@@ -13,9 +16,10 @@ keeps the kernels it compiles on first use in a runtime cache.
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +96,32 @@ class LoadedEngine:
         return TensorSpec(name, dtype, shape), self.engine.get_tensor_mode(name)
 
 
+class Epilogue(Protocol):
+    """Work on the device behind the engine, on its stream, of every frame.
+
+    It holds no memory: several sessions share it.
+    """
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Inputs of the engine that it writes for the next frame; they stay on the device."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the host gets in the place of the engine's outputs."""
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that it works in, on the device."""
+
+    def enqueue(self, addresses: Mapping[str, int], workspace: int, stream: int) -> None:
+        """Put its work into the stream, given the device's addresses of all tensors by name.
+
+        Raises:
+            LzuError: it cannot be launched.
+        """
+
+
 class TensorRtSession:
     """One stream of frames through an engine; see `engines.base.Session`."""
 
@@ -103,6 +133,7 @@ class TensorRtSession:
         mapped: bool | None = None,
         cache: Path | None = None,
         timed: bool = False,
+        epilogue: Epilogue | None = None,
     ) -> None:
         """Allocate everything and run once, so that the first frame takes no longer than others.
 
@@ -115,12 +146,17 @@ class TensorRtSession:
             cache: file of TensorRT-RTX's runtime cache, read if it is there, written after the
                 first run.
             timed: take the time on the device of every run, as `milliseconds`.
+            epilogue: what follows the engine. Its state begins with zeros; see `set_state`.
 
         Raises:
             LzuError: too little memory, the engine fails, or a graph was demanded in vain.
         """
         self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
-        self.inputs, self.outputs = loaded.inputs, loaded.outputs
+        self._epilogue = epilogue
+        state = epilogue.state if epilogue is not None else ()
+        self.inputs = tuple(each for each in loaded.inputs if each.name not in state)
+        self.outputs = epilogue.outputs if epilogue is not None else loaded.outputs
+        self._state = tuple(each for each in loaded.inputs if each.name in state)
         self._context: Any = None
         self._graph: Any = None
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
@@ -133,7 +169,15 @@ class TensorRtSession:
         self._device: dict[str, DeviceMemory] = {}
         self._stream: Any = None
         self._events: Any = None
-        self._settings = {"graph": graph, "mapped": mapped, "cache": cache, "timed": timed}
+        self._addresses: dict[str, int] = {}
+        self._workspace: DeviceMemory | None = None
+        self._settings = {
+            "graph": graph,
+            "mapped": mapped,
+            "cache": cache,
+            "timed": timed,
+            "epilogue": epilogue,
+        }
         try:
             with self._cuda.current():
                 self._open(graph, cache, timed)
@@ -147,7 +191,9 @@ class TensorRtSession:
         graph = "without CUDA graph" if self.graph_note else "CUDA graph"
         memory = "mapped memory" if self.mapped else "copies"
         name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
-        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph})"
+        state = f", {', '.join(each.name for each in self._state)} stay there"
+        kept = state if self._state else ""
+        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{kept})"
 
     @property
     def load_seconds(self) -> float:
@@ -161,13 +207,22 @@ class TensorRtSession:
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `engines.base.Session`. The outputs are the caller's."""
         check_inputs(self.inputs, inputs)
-        if self._stream is None:
-            raise LzuError(f"the session of {self._loaded.plan.name} is closed; open another")
+        self._check_open()
         for spec in self.inputs:
             np.copyto(self._host[spec.name].array, inputs[spec.name])
         with self._cuda.current():
             self._run()
         return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
+
+    def set_state(self, values: Arrays) -> None:
+        """Let the next frame begin with this state; see `engines.base.StatefulSession`."""
+        check_inputs(self._state, values)
+        self._check_open()
+        for spec in self._state:
+            np.copyto(self._host[spec.name].array, values[spec.name])
+        with self._cuda.current():
+            self._send_state()
+            self._stream.synchronize()
 
     def close(self) -> None:
         """Give all memory back; a second call does nothing."""
@@ -182,10 +237,12 @@ class TensorRtSession:
             self._graph = self._context = None
             for memory in self._device.values():
                 self._cuda.free(memory)
+            if self._workspace is not None:
+                self._cuda.free(self._workspace)
             for host in self._host.values():
                 self._cuda.free(host)
             stream.close()
-        self._device, self._host = {}, {}
+        self._device, self._host, self._workspace = {}, {}, None
 
     def __enter__(self) -> "TensorRtSession":
         """The session, closed behind the block."""
@@ -201,16 +258,21 @@ class TensorRtSession:
         self._context = self._make_context(graph is not False, cache)
         if self._context is None:
             raise self._loaded.refused(f"makes no context of {self._loaded.plan.name}")
-        for spec in (*self.inputs, *self.outputs):
-            self._bind(spec)
-        for spec in self.inputs:
+        self._allocate()
+        for spec in (*self._loaded.inputs, *self._loaded.outputs):
+            if not self._context.set_tensor_address(spec.name, self._addresses[spec.name]):
+                raise self._loaded.refused(f"does not take memory for {spec.name}")
+        for spec in (*self.inputs, *self._state):
             self._host[spec.name].array.fill(0)
+        self._send_state()
         self._run()
         self.warm_up_seconds = time.perf_counter() - start
         """Memory, context and first run, which with TensorRT-RTX compiles the kernels."""
         self._save_runtime_cache(cache)
         if graph is not False and not self._own_graphs:
             self._capture(demanded=bool(graph))
+        self._send_state()  # the runs so far have left theirs
+        self._stream.synchronize()
         if timed:
             self._events = self._stream.event(), self._stream.event()
 
@@ -239,16 +301,39 @@ class TensorRtSession:
         except OSError as error:  # the next start is slow again, no more
             log.info("the runtime cache %s cannot be written: %s", cache, error.strerror)
 
-    def _bind(self, spec: TensorSpec) -> None:
-        host = self._cuda.host_array(spec.shape, spec.dtype, mapped=self.mapped)
+    def _allocate(self) -> None:
+        """What the host reads or writes has a page-locked array; the rest is the device's."""
+        for spec in (*self.inputs, *self.outputs):
+            self._place_host(spec, mapped=self.mapped)
+        for spec in self._state:
+            self._place_host(spec, mapped=False)
+        if self._epilogue is None:
+            return
+        for spec in self._loaded.outputs:
+            if spec.name not in self._addresses:
+                size = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+                self._place_device(spec.name, size)
+        self._workspace = self._cuda.memory(self._epilogue.workspace)
+
+    def _place_host(self, spec: TensorSpec, *, mapped: bool) -> None:
+        host = self._cuda.host_array(spec.shape, spec.dtype, mapped=mapped)
         self._host[spec.name] = host
-        address = host.address
-        if address is None:
-            memory = self._cuda.memory(host.array.nbytes)
-            self._device[spec.name] = memory
-            address = memory.address
-        if not self._context.set_tensor_address(spec.name, address):
-            raise self._loaded.refused(f"does not take memory for {spec.name}")
+        if host.address is None:
+            self._place_device(spec.name, host.array.nbytes)
+        else:
+            self._addresses[spec.name] = host.address
+
+    def _place_device(self, name: str, size: int) -> None:
+        self._device[name] = self._cuda.memory(size)
+        self._addresses[name] = self._device[name].address
+
+    def _send_state(self) -> None:
+        for spec in self._state:
+            self._stream.to_device(self._device[spec.name], self._host[spec.name])
+
+    def _check_open(self) -> None:
+        if self._stream is None:
+            raise LzuError(f"the session of {self._loaded.plan.name} is closed; open another")
 
     def _capture(self, *, demanded: bool) -> None:
         try:
@@ -274,12 +359,15 @@ class TensorRtSession:
             self.milliseconds = self._stream.milliseconds(*self._events)
 
     def _enqueue(self) -> None:
-        """Copies in, kernels, copies out; with mapped memory only the kernels."""
+        """Copies in, engine, epilogue, copies out; with mapped memory nothing is copied."""
         for spec in self.inputs:
             if spec.name in self._device:
                 self._stream.to_device(self._device[spec.name], self._host[spec.name])
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._loaded.refused(f"failed to run {self._loaded.plan.name}")
+        if self._epilogue is not None and self._workspace is not None:
+            workspace = self._workspace.address
+            self._epilogue.enqueue(self._addresses, workspace, self._stream.handle)
         for spec in self.outputs:
             if spec.name in self._device:
                 self._stream.to_host(self._host[spec.name], self._device[spec.name])

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lzu_export.engines.base import Session
+from lzu_export.engines.base import Session, StatefulSession
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
-from lzu_export.runtime.feedback import PreviousBoxes, adaptive_tables
+from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.warp.grids import Sampling
+
+Kept = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
+"""Boxes in pixels of the source, scores and labels of one frame."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class Detector(Predictor):
         self._previous: PreviousBoxes | None = None
         if recipe.follows_boxes:
             self._previous = PreviousBoxes(recipe.warp, recipe.batch)
+        self._device: StatefulSession | None = None  # where the boxes stay on the device
+        if self._previous is not None and _feeds_itself(session):
+            self._device = cast(StatefulSession, session)
         self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
 
     def __call__(self, frame: Frame) -> Detections:
@@ -89,6 +95,7 @@ class Detector(Predictor):
         """Forget the boxes of the frame before."""
         if self._previous is not None:
             self._previous.reset()
+            self._tell_device()
 
     def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
         """Zoom the next frame by these boxes (n, 4), in pixels of the source, instead.
@@ -102,24 +109,33 @@ class Detector(Predictor):
                 f"a bundle of variant {self.recipe.variant} does not look at boxes; export it as "
                 "adaptive"
             )
-        self._previous.look_at(boxes, stream)
+        try:
+            self._previous.look_at(boxes, stream)
+        finally:
+            self._tell_device()
 
     def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
         """The boxes of the frame before, where the warp depends on them."""
         inputs = super().other_inputs(shots)
         if self._previous is not None:
             self._shown = [self._previous[i] for i in range(self.recipe.batch)]
-            inputs |= self._previous.inputs()
+            if self._device is None:
+                inputs |= self._previous.inputs()
         return inputs
 
-    def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
-        """The detections, which are fed back."""
-        found: list[Detections] = super().conclude(outputs, shots)
+    def _tell_device(self) -> None:
+        if self._device is not None and self._previous is not None:
+            self._device.set_state(self._previous.inputs())
+
+    def present(self, kept: Sequence[Any], shots: Sequence[Shot]) -> list[Any]:
+        """The detections, which are fed back.
+
+        Where the device has fed itself, this copy of its boxes only tells what it was looked at by.
+        """
         if self._previous is not None:
-            for i, (each, shot) in enumerate(zip(found, shots, strict=True)):
-                factor = np.array(self._factor(shot.frame.shape))
-                self._previous.feed((each.boxes / factor).astype(np.float32), each.scores, i)
-        return found
+            for i, (boxes, scores, _) in enumerate(kept):
+                self._previous.feed(boxes, scores, i)
+        return super().present(kept, shots)
 
     @property
     def tables(self) -> Sampling:
@@ -134,26 +150,43 @@ class Detector(Predictor):
         """(x, y, x, y) pixels of a frame of this size per pixel of the source."""
         return [size[1] / self.recipe.source[1], size[0] / self.recipe.source[0]] * 2
 
-    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections:
-        """Suppress one frame's candidates; `size` is the frame's, for those that were resized.
+    def suppress(self, outputs: dict[str, NDArray[Any]]) -> Kept:
+        """Suppress one frame's candidates, unless the device has done it.
 
         Boxes are clipped to the view: the canvas's far edge, to which candidates are clipped, lies
         up to a canvas pixel beyond it.
         """
-        settings = self.recipe.postprocess
-        boxes, scores, labels = suppress(
-            outputs["boxes"],
-            outputs["scores"],
-            outputs["labels"],
-            score_threshold=settings.score_threshold,
-            iou_threshold=settings.iou_threshold,
-            max_detections=settings.max_detections,
-        )
+        if "kept_count" in outputs:
+            count = int(outputs["kept_count"])
+            boxes, scores, labels = (
+                outputs[f"kept_{name}"][:count] for name in ("boxes", "scores", "labels")
+            )
+        else:
+            settings = self.recipe.postprocess
+            boxes, scores, labels = suppress(
+                outputs["boxes"],
+                outputs["scores"],
+                outputs["labels"],
+                score_threshold=settings.score_threshold,
+                iou_threshold=settings.iou_threshold,
+                max_detections=settings.max_detections,
+            )
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
-        boxes = np.clip(boxes, [left, top] * 2, [left + width, top + height] * 2)
+        clipped = np.clip(boxes, [left, top] * 2, [left + width, top + height] * 2)
+        return clipped.astype(np.float32), scores, labels
+
+    def finish(self, kept: Kept, size: tuple[int, ...]) -> Detections:
+        """One frame's detections; `size` is the frame's, for those that were resized."""
+        boxes, scores, labels = kept
         return Detections(
             (boxes * np.array(self._factor(size))).astype(np.float32),
             scores.astype(np.float32),
             labels.astype(np.int32),
             self.recipe.classes,
         )
+
+
+def _feeds_itself(session: Session) -> bool:
+    """Whether a session of an adaptive engine keeps the boxes: it then takes none."""
+    names = {each.name for each in session.inputs}
+    return bool(names) and not names & set(BOX_INPUTS)

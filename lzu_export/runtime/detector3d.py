@@ -106,7 +106,7 @@ class Detector3d(Predictor):
         stacked = (np.concatenate(each) for each in zip(*pairs, strict=True))
         return dict(zip(CAMERA_INPUTS, stacked, strict=True))
 
-    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Detections3d:
+    def suppress(self, outputs: dict[str, NDArray[Any]]) -> Detections3d:
         """Suppress one frame's candidates."""
         settings = self.recipe.postprocess
         return suppress_3d(
@@ -117,6 +117,10 @@ class Detector3d(Predictor):
             iou_threshold=settings.iou_threshold,
             max_detections=settings.max_detections,
         )
+
+    def finish(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
+        """Boxes in space know no pixels: they are what was kept."""
+        return kept
 
     def _canvas_in(self, size: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
         """(y, x) canvas pixels per pixel of a frame of `size`, and its pixel at canvas 0."""

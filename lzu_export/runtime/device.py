@@ -1,5 +1,7 @@
 """Open an engine of TensorRT or TensorRT-RTX on the device that this process runs on."""
 
+import ctypes
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +13,13 @@ from lzu_export.engines.cuda import Cuda
 from lzu_export.engines.tensorrt_log import logger_of
 from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import DetRecipe
+from lzu_export.runtime.device_feedback import DeviceFeedback, make_feedback
 from lzu_export.runtime.manifest import Engine, Manifest, Tensor
-from lzu_export.runtime.plugin_library import find_library, load_library
+from lzu_export.runtime.plugin_library import find_library, load_kernels, load_library
+
+log = logging.getLogger(__name__)
 
 
 def open_engine(
@@ -24,6 +31,7 @@ def open_engine(
     library: Path | None = None,
     graph: bool | None = None,
     timed: bool = False,
+    feedback: bool = True,
 ) -> TensorRtSession:
     """A session on this device.
 
@@ -36,6 +44,8 @@ def open_engine(
         library: of plugins; by default the one that is found.
         graph: see `TensorRtSession`.
         timed: likewise.
+        feedback: let the boxes of an engine that follows boxes stay on the device, where the
+            plugin library's kernels are at hand; see `device_feedback`.
 
     Raises:
         LzuError: no TensorRT, a plugin library that is missing or another one, or an engine that
@@ -46,16 +56,19 @@ def open_engine(
         name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
         loaded = LoadedEngine(trt, path, cuda)
         cache = path.with_name(name)
+        kernels = partial(_find_kernels, library, path.parent)
     else:
         trt = tensorrt.import_module()
         with cuda.current():
             loader = plugin_loader(manifest, library, path.parent)
-            tensorrt.register(trt, logger_of(trt), loader)
+            registered = tensorrt.register(trt, logger_of(trt), loader)
+        kernels = partial(_registered_kernels, registered)
         portable = tensorrt.VERSION_COMPATIBLE in engine.portability
         loaded, cache = LoadedEngine(trt, path, cuda, host_code=portable), None
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
-    return TensorRtSession(loaded, graph=graph, cache=cache, timed=timed)
+    epilogue = _feedback(manifest.recipe, loaded, kernels) if feedback else None
+    return TensorRtSession(loaded, graph=graph, cache=cache, timed=timed, epilogue=epilogue)
 
 
 def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:
@@ -112,7 +125,7 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
 
 def plugin_loader(
     manifest: Manifest, library: Path | None, folder: Path
-) -> Callable[[Any], object] | None:
+) -> Callable[[Any], Any] | None:
     """What registers the bundle's plugins in a registry; None where its graphs call none.
 
     Raises:
@@ -121,6 +134,29 @@ def plugin_loader(
     if manifest.plugins is None:
         return None
     return partial(load_library, find_library(library, folder), manifest.plugins)
+
+
+def _feedback(
+    recipe: Recipe, loaded: LoadedEngine, kernels: Callable[[], ctypes.CDLL]
+) -> DeviceFeedback | None:
+    """What keeps an engine's boxes on the device; None where it follows none, or cannot."""
+    if not isinstance(recipe, DetRecipe) or not recipe.follows_boxes:
+        return None
+    try:
+        return make_feedback(kernels(), recipe, loaded.outputs)
+    except LzuError as error:
+        log.info("%s: boxes go through the host from frame to frame: %s", loaded.plan.name, error)
+        return None
+
+
+def _find_kernels(library: Path | None, folder: Path) -> ctypes.CDLL:
+    return load_kernels(find_library(library, folder))
+
+
+def _registered_kernels(library: ctypes.CDLL | None) -> ctypes.CDLL:
+    if library is None:
+        raise LzuError("the engine calls no plugins, so no library of them is loaded")
+    return library
 
 
 def _check(said: Sequence[Tensor], found: Sequence[TensorSpec], path: Path) -> None:

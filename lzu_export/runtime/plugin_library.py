@@ -100,12 +100,7 @@ def check_library(path: Path, wanted: Plugins) -> PluginLibrary:
             f"{digest[:12]}, not {known.sha256[:12]}; use that one, or derive the bundle's graph "
             "for this library (lzu-export derive BUNDLE --plugins FILE)"
         )
-    found = describe_library(path)
-    if found.version is None or found.cuda_major is None:
-        raise LzuError(
-            f"{path} is a library for another kind of machine than this {platform.machine()}; "
-            f"build one here ({BUILD})"
-        )
+    found = _describe_native(path)
     versions = {operator.version for operator in wanted.operators}
     if versions - {str(found.version)}:
         raise LzuError(
@@ -118,13 +113,23 @@ def check_library(path: Path, wanted: Plugins) -> PluginLibrary:
             f"{path} was built with CUDA {found.cuda_major} but the bundle is for CUDA "
             f"{known.cuda_major}; use a library of that CUDA"
         )
-    driver = find_driver()
-    if driver is not None and found.cuda_major > driver.cuda[0]:
-        raise LzuError(
-            f"{path} was built with CUDA {found.cuda_major} but this machine's driver runs CUDA "
-            f"{driver.cuda[0]}.{driver.cuda[1]} at most; build the library here ({BUILD})"
-        )
+    _check_driver(path, found)
     return found
+
+
+def load_kernels(path: Path) -> ctypes.CDLL:
+    """Load a library for its kernels alone, which no plugin registry has to know.
+
+    Raises:
+        LzuError: it is damaged, for another machine or CUDA, or for no device at all.
+    """
+    found = _describe_native(path)
+    if not found.cuda_major:
+        raise LzuError(
+            f"{path} has kernels for a processor, not for a device; build one there ({BUILD})"
+        )
+    _check_driver(path, found)
+    return _open(path)
 
 
 def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CDLL:
@@ -155,6 +160,25 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
     if handle is None:
         raise LzuError(f"TensorRT does not load {path}; its log tells why")
     return _open(path)
+
+
+def _describe_native(path: Path) -> PluginLibrary:
+    found = describe_library(path)
+    if found.version is None or found.cuda_major is None:
+        raise LzuError(
+            f"{path} is a library for another kind of machine than this {platform.machine()}; "
+            f"build one here ({BUILD})"
+        )
+    return found
+
+
+def _check_driver(path: Path, found: PluginLibrary) -> None:
+    driver = find_driver()
+    if driver is not None and (found.cuda_major or 0) > driver.cuda[0]:
+        raise LzuError(
+            f"{path} was built with CUDA {found.cuda_major} but this machine's driver runs CUDA "
+            f"{driver.cuda[0]}.{driver.cuda[1]} at most; build the library here ({BUILD})"
+        )
 
 
 def _machine(path: Path) -> int:

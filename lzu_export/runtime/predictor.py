@@ -77,10 +77,20 @@ class Predictor(ABC):
 
     def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
         """The predictions of the engine's outputs for these shots."""
+        return self.present(self.keep(outputs, len(shots)), shots)
+
+    def keep(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
+        """What is left of the outputs for each of so many frames once candidates are suppressed."""
         self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
-            self.finish({name: value[i] for name, value in outputs.items()}, shot.frame.shape[:2])
-            for i, shot in enumerate(shots)
+            self.suppress({name: value[i] for name, value in outputs.items()})
+            for i in range(frames)
+        ]
+
+    def present(self, kept: Sequence[Any], shots: Sequence[Shot]) -> list[Any]:
+        """The predictions of what was kept for these shots."""
+        return [
+            self.finish(each, shot.frame.shape[:2]) for each, shot in zip(kept, shots, strict=True)
         ]
 
     @property
@@ -114,9 +124,16 @@ class Predictor(ABC):
             )
         return {}
 
+    def suppress(self, outputs: dict[str, NDArray[Any]]) -> Any:
+        """Suppress one frame's candidates; the outputs as they are where a task has none."""
+        return outputs
+
     @abstractmethod
-    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Any:
-        """Make one frame's prediction; `size` is the frame's, for those that were resized."""
+    def finish(self, kept: Any, size: tuple[int, ...]) -> Any:
+        """Make one frame's prediction of what `suppress` left.
+
+        `size` is the frame's, for those that were resized.
+        """
 
     @property
     def tables(self) -> Sampling:

@@ -42,12 +42,12 @@ class Segmenter(Predictor):
         """Segment as many frames as the bundle's batch."""
         return self.run([Shot(frame) for frame in frames])
 
-    def finish(self, outputs: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
+    def finish(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
         """The class map of one frame of `size`; one that was resized gets the nearest labels."""
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         labels = np.full(self.recipe.source, IGNORED, np.uint8)
-        labels[top : top + height, left : left + width] = outputs["labels"]
+        labels[top : top + height, left : left + width] = kept["labels"]
         if labels.shape != size:
             nearest = cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
             labels = np.asarray(nearest, np.uint8)
-        return Segmentation(labels, self.recipe.classes, outputs.get("logits"))
+        return Segmentation(labels, self.recipe.classes, kept.get("logits"))

@@ -1,0 +1,33 @@
+"""A stand-in for the plugin library on the device: the kernels' host build behind a stream."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from fakes.world import World
+
+
+class Kernels:
+    """Launchers that put their work into the world's streams, as those of a device do."""
+
+    def __init__(self, world: World, library: ctypes.CDLL) -> None:
+        """`library` is a host build."""
+        self._world, self._library = world, library
+        self.lzu_suppress_workspace = library.lzu_suppress_workspace
+        self.lzu_suppress = self._launcher("lzu_suppress")
+        self.lzu_feed_boxes = self._launcher("lzu_feed_boxes")
+
+    def _launcher(self, name: str) -> Callable[[Any, Any], int]:
+        def launch(reference: Any, stream: Any) -> int:
+            self._world.record(name)
+            assert stream.value in self._world.streams, "the stream was never made, or destroyed"
+            # A launcher copies its arguments; who called it may forget them.
+            call = type(reference._obj).from_buffer_copy(reference._obj)
+
+            def work() -> None:
+                assert getattr(self._library, name)(ctypes.byref(call), None) == 0
+
+            self._world.enqueue(work)
+            return int(vars(self._world).get("launch_error", 0))
+
+        return launch
