@@ -133,7 +133,7 @@ def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGro
             engine=percentiles(middle * 0.9),
             stages={
                 stage: StageTime(p50=middle * part, p90=middle * part)
-                for stage, part in zip(STAGES, (0.05, 0.85, 0.1), strict=True)
+                for stage, part in zip(STAGES, (0.05, 0.85, 0.06, 0.04), strict=True)
             },
             ratio=None if variant == "uniform" else ratio,
             engine_ratio=None,

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
-from lzu_benchmarks.latency import add_plan_options, plan_of
+from lzu_benchmarks.latency import GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import Ablation, Report, write_report
 from lzu_export.errors import LzuError
@@ -86,6 +86,7 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         plan_of(given),
         precisions=given.precision.split() if given.precision else None,
         threads=given.threads,
+        graphs=GRAPHS[given.cuda_graph],
         report=report,
     )
     made = Report(

@@ -19,7 +19,7 @@ from lzu_benchmarks.flops import Flops, count_flops
 from lzu_benchmarks.harness.machine import describe
 from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.harness.turns import Plan
-from lzu_benchmarks.latency import Contestant, enter, frames_of, measure
+from lzu_benchmarks.latency import GRAPHS, STAGES, Contestant, enter, frames_of, measure
 from lzu_benchmarks.report.pictures import draw_pictures
 from lzu_benchmarks.report.schema import (
     BundleResult,
@@ -297,6 +297,7 @@ def latency_groups(
     *,
     precisions: Sequence[str] | None = None,
     threads: int | None = None,
+    graphs: Sequence[bool] = GRAPHS["both"],
     report: Reporter,
 ) -> list[LatencyGroup]:
     """Time the bundles of each scale, target and precision in turns; uniform is the base.
@@ -307,6 +308,7 @@ def latency_groups(
         plan: how long.
         precisions: only these; all by default.
         threads: of ONNX Runtime on the CPU.
+        graphs: see `latency.enter`.
         report: where progress is shown.
     """
     places: dict[tuple[float, str, str], list[Bundle]] = {}
@@ -320,7 +322,7 @@ def latency_groups(
     for (scale, target, precision), members in places.items():
         files = {b.folder.name: b.manifest.files for b in members}
         code = source_digest(Path(__file__).parent / "harness")
-        key = key_of(files, machine, vars(plan), threads, code)
+        key = key_of(files, machine, vars(plan), threads, code, STAGES, graphs)
         name = f"latency-{target}-{precision}-{scale:g}x"
 
         def make(
@@ -334,7 +336,11 @@ def latency_groups(
                     each
                     for bundle in members
                     for each in enter(
-                        bundle.folder, target=target, precisions=[precision], threads=threads
+                        bundle.folder,
+                        target=target,
+                        precisions=[precision],
+                        threads=threads,
+                        graphs=graphs,
                     )
                 ]
                 run = measure(_against_uniform(contestants, members), plan)

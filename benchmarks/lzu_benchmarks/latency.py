@@ -1,16 +1,17 @@
 """Latency of bundles, single stream: `python -m lzu_benchmarks.latency BUNDLE [BUNDLE ...]`.
 
 Of every engine that runs here two things are timed: end to end, from the camera's bytes to the
-predictions, suppression included and split into stages; and the engine alone, inputs in, outputs
-out. All take turns; ratios are to the first bundle's engine of the same precision. Rules, order
-and estimates: see `lzu_benchmarks.harness`.
+predictions, split into stages with suppression as one; and the engine alone, inputs in, outputs
+out. Engines of a device are opened twice, with and without CUDA graph, and tell how long they take
+to load and to run for the first time. All take turns; ratios are to the first bundle's engine of
+the same precision. Rules, order and estimates: see `lzu_benchmarks.harness`.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from itertools import islice
@@ -42,19 +43,33 @@ from lzu_export.files import write_text
 from lzu_export.provenance import low_precision_note
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
-from lzu_export.runtime.bundle import pick_engine
+from lzu_export.runtime.bundle import DEVICE_TARGETS, pick_engine
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.tasks.pytorch import noise_shot
 
-STAGES = ("pre-processing", "engine", "post-processing")
-"""Of a frame: to the engine's inputs, its run with copies to and from the device, and decoding and
-suppression to predictions."""
+STAGES = ("pre-processing", "engine", "suppression", "post-processing")
+"""Of a frame: to the engine's inputs, its run with copies to and from the device, suppression on
+the host (of adaptive engines that keep their boxes on the device it is part of the run; the host
+then only cuts), and what makes predictions of it."""
+GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (False, True)}
+"""Sessions that are opened, by the option `--cuda-graph`: whether each replays a CUDA graph."""
 FRAMES = 8
 """Different frames that are shown in turn; of a warp that remembers they follow one another."""
 MLPERF_SECONDS = 600
 UNSTEADY = 0.05
 """Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
+
+
+class StartTimes(Section):
+    """Seconds until an engine on a device is ready for its first frame."""
+
+    load: float
+    """From its file to an engine on the device."""
+    first_run: float
+    """Memory, context and first run; what TensorRT-RTX compiled before is read."""
+    cold_first_run: float | None
+    """The same where TensorRT-RTX has to compile its kernels."""
 
 
 class EngineLatency(Section):
@@ -66,7 +81,8 @@ class EngineLatency(Section):
     provider: str
     """What really executes."""
     cuda_graph: bool | None
-    """Whether it was replayed as a CUDA graph; none where its session has no such choice."""
+    """Whether it was replayed as a CUDA graph; none where its target has no such choice."""
+    start: StartTimes | None = None
     frames_per_query: int
     end_to_end: Percentiles
     engine: Percentiles
@@ -126,6 +142,9 @@ class Contestant:
     base: str | None = None
     """Name of the one it is compared with."""
     cuda_graph: bool | None = None
+    start: StartTimes | None = None
+    note: str = ""
+    """What is to be told with its figures."""
 
     def end_to_end(self) -> Subject:
         """From frames to predictions."""
@@ -133,7 +152,6 @@ class Contestant:
         shown: list[Sequence[Shot]] = [shots[0]]
 
         def feed(number: int) -> Sequence[Shot]:
-            self._set_graph()
             place = number % len(shots)
             if place == 0 and predictor.remembers:
                 predictor.reset()
@@ -143,7 +161,8 @@ class Contestant:
         stages: tuple[Callable[[Any], Any], ...] = (
             predictor.prepare,
             predictor.session.run,
-            lambda outputs: predictor.conclude(outputs, shown[0]),
+            lambda outputs: predictor.keep(outputs, len(shown[0])),
+            lambda kept: predictor.present(kept, shown[0]),
         )
         return Subject(dict(zip(STAGES, stages, strict=True)), feed)
 
@@ -157,14 +176,9 @@ class Contestant:
             predictor.conclude(predictor.session.run(inputs[-1]), batch)
 
         def feed(number: int) -> Mapping[str, Any]:
-            self._set_graph()
             return inputs[number % len(inputs)]
 
         return Subject({"engine": predictor.session.run}, feed)
-
-    def _set_graph(self) -> None:
-        if self.cuda_graph is not None:
-            self.predictor.session.cuda_graph = self.cuda_graph  # type: ignore[attr-defined]
 
 
 def enter(
@@ -174,41 +188,80 @@ def enter(
     target: str | None = None,
     threads: int | None = None,
     provider: str = "cpu",
+    graphs: Sequence[bool] = GRAPHS["both"],
 ) -> list[Contestant]:
     """Open the engines of a bundle that are asked for, by default all of one target.
 
-    An engine whose session can replay a CUDA graph (it has an attribute `cuda_graph` to set) is
-    entered twice.
+    Args:
+        bundle: folder that export made.
+        precisions: all by default.
+        target: onnxruntime by default.
+        threads: of ONNX Runtime on the CPU.
+        provider: of ONNX Runtime.
+        graphs: of engines on a device: with and without CUDA graph each is opened anew. Where
+            both are asked for and one cannot be captured, there is only the one without, and its
+            note says why.
 
     Raises:
-        LzuError: the bundle is damaged, or has no such engine that runs here.
+        LzuError: the bundle is damaged, has no such engine that runs here, or a CUDA graph alone
+            is asked for in vain.
     """
     manifest = read_manifest(bundle)
     wanted = target or "onnxruntime"
     there = [engine.precision for engine in manifest.engines if engine.target == wanted]
+    there = list(dict.fromkeys(there))  # other releases and cards have engines of their own
     shots = frames_of(manifest.recipe)
-    found = []
+    found: list[Contestant] = []
     if not there:
         pick_engine(manifest, target, None)  # which says what there is instead
+    on_device = wanted in DEVICE_TARGETS
     for precision in precisions if precisions is not None else there:
-        predictor = load(
-            bundle, target=target, precision=precision, threads=threads, provider=provider
-        )
-        graphs = (False, True) if hasattr(predictor.session, "cuda_graph") else (None,)
-        for graph in graphs:
-            suffix = "" if graph is None else " graph" if graph else " no graph"
-            found.append(
-                Contestant(
-                    name=f"{bundle.name} {wanted} {precision}{suffix}",
-                    bundle=bundle.name,
-                    target=wanted,
-                    precision=precision,
-                    predictor=predictor,
-                    shots=shots,
-                    cuda_graph=graph,
-                )
+        cold = _cold_first_run(bundle, precision) if wanted == "tensorrt-rtx" else None
+        without: Contestant | None = None
+        for graph in graphs if on_device else (None,):
+            predictor = load(
+                bundle,
+                target=target,
+                precision=precision,
+                threads=threads,
+                provider=provider,
+                graph=None if graph and without is not None else graph,
             )
+            session = predictor.session
+            note = getattr(session, "graph_note", "")
+            if graph and without is not None and note:
+                session.close()
+                told = f"{without.name} has no CUDA graph to be compared with: {note}"
+                found[-1] = replace(without, note=told)
+                continue
+            suffix = "" if graph is None else " graph" if graph else " no graph"
+            entered = Contestant(
+                name=f"{bundle.name} {wanted} {precision}{suffix}",
+                bundle=bundle.name,
+                target=wanted,
+                precision=precision,
+                predictor=predictor,
+                shots=shots,
+                cuda_graph=graph,
+                start=_start(session, cold) if on_device else None,
+            )
+            found.append(entered)
+            without = entered if graph is False else None
     return found
+
+
+def _cold_first_run(bundle: Path, precision: str) -> float:
+    """Seconds of the first run where TensorRT-RTX compiles all its kernels."""
+    predictor = load(bundle, target="tensorrt-rtx", precision=precision, runtime_cache=False)
+    seconds = float(predictor.session.warm_up_seconds)
+    predictor.session.close()
+    return seconds
+
+
+def _start(session: Any, cold: float | None) -> StartTimes:
+    return StartTimes(
+        load=session.load_seconds, first_run=session.warm_up_seconds, cold_first_run=cold
+    )
 
 
 def frames_of(recipe: Recipe, count: int = FRAMES) -> list[list[Shot]]:
@@ -290,6 +343,7 @@ def _summary(
         precision=each.precision,
         provider=each.predictor.session.provider,
         cuda_graph=each.cuda_graph,
+        start=each.start,
         frames_per_query=each.predictor.recipe.batch,
         end_to_end=percentiles(mine.totals),
         engine=percentiles(alone[each.name].totals),
@@ -309,6 +363,7 @@ def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
             f"single stream by MLPerf Inference's rules, but for {plan.seconds:g} s an engine at "
             f"least instead of {MLPERF_SECONDS}, and in turns with others"
         )
+    notes += [each.note for each in contestants if each.note]
     on_cpu = any(each.target == "onnxruntime" for each in contestants)
     if on_cpu and any(each.precision != "fp32" for each in contestants):
         notes.append(low_precision_note())
@@ -319,7 +374,8 @@ def latency_tables(run: LatencyRun) -> Group:
     """What the command prints."""
     table = Table(title="Latency, ms a query", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("engine", overflow="fold")
-    headings = ("p50", "p90", "p90 es", "p99", "ratio", "pre", "engine", "post", "alone\np50")
+    headings = ["p50", "p90", "p90 es", "p99", "ratio"]
+    headings += ["pre", "engine", "nms", "post", "alone\np50"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, each in run.engines.items():
@@ -337,10 +393,18 @@ def latency_tables(run: LatencyRun) -> Group:
         "ratio: of whole frames, median over rounds, to the first bundle in the same precision",
         f"harness: {run.overhead_nanoseconds:.0f} ns a query, {run.overhead_share:.3%} of the "
         "fastest",
+        *(_start_note(name, each.start) for name, each in run.engines.items() if each.start),
         *run.notes,
         *(f"doubtful: {doubt}" for doubt in run.doubts),
     ]
     return Group(table, Text("\n".join(notes), style="italic"))
+
+
+def _start_note(name: str, start: StartTimes) -> str:
+    told = f"{name}: loaded in {start.load:.2f} s, first run {start.first_run:.2f} s"
+    if start.cold_first_run is not None:
+        told += f", {start.cold_first_run:.2f} s where its kernels are compiled first"
+    return told
 
 
 def pair(contestants: Sequence[Contestant]) -> list[Contestant]:
@@ -368,6 +432,12 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--warmup-seconds", type=float, default=default.warmup_seconds)
     group.add_argument("--threads", type=int, help="of ONNX Runtime on the CPU")
+    group.add_argument(
+        "--cuda-graph",
+        choices=GRAPHS,
+        default="both",
+        help="of engines on a device: opened with one, without, or each in turn",
+    )
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
@@ -394,6 +464,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             target=given.target,
             threads=given.threads,
             provider=given.provider,
+            graphs=GRAPHS[given.cuda_graph],
         )
         contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
         run = measure(contestants, plan_of(given))

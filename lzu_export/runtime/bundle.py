@@ -53,6 +53,7 @@ def load(
     cuda: str | None = None,
     plugins: Path | None = None,
     graph: bool | None = None,
+    runtime_cache: bool = True,
 ) -> Any:
     """Open a bundle for inference; imports no torch.
 
@@ -71,6 +72,7 @@ def load(
             `pycuda`; by default the first that is installed.
         plugins: library of plugins for the target `tensorrt`; by default the one that is found.
         graph: whether those targets run as a CUDA graph; by default where it can be.
+        runtime_cache: keep what TensorRT-RTX compiles beside the engine; else every start compiles.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, or the target's
@@ -88,7 +90,15 @@ def load(
         device = open_cuda(cuda)
         engine = pick_for_device(manifest, target, precision, device)
         path = check_file(folder, engine.file, manifest)
-        session: Session = open_engine(manifest, engine, path, device, library=plugins, graph=graph)
+        session: Session = open_engine(
+            manifest,
+            engine,
+            path,
+            device,
+            library=plugins,
+            graph=graph,
+            runtime_cache=runtime_cache,
+        )
     else:
         path = check_file(folder, engine.file, manifest)
         session = open_session(engine, path, threads, provider)

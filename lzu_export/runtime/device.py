@@ -32,6 +32,7 @@ def open_engine(
     graph: bool | None = None,
     timed: bool = False,
     feedback: bool = True,
+    runtime_cache: bool = True,
 ) -> TensorRtSession:
     """A session on this device.
 
@@ -46,6 +47,7 @@ def open_engine(
         timed: likewise.
         feedback: let the boxes of an engine that follows boxes stay on the device, where the
             plugin library's kernels are at hand; see `device_feedback`.
+        runtime_cache: of TensorRT-RTX, kept beside the engine; without it every start compiles.
 
     Raises:
         LzuError: no TensorRT, a plugin library that is missing or another one, or an engine that
@@ -55,7 +57,7 @@ def open_engine(
         trt = tensorrt_rtx.import_module()
         name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
         loaded = LoadedEngine(trt, path, cuda)
-        cache = path.with_name(name)
+        cache = path.with_name(name) if runtime_cache else None
         kernels = partial(_find_kernels, library, path.parent)
     else:
         trt = tensorrt.import_module()

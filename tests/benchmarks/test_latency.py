@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -58,30 +57,6 @@ def test_an_unsteady_figure_is_doubted(run: LatencyRun) -> None:
     engines = {"a": run.engines["a"].model_copy(update={"drift": 0.3})}
     doubts = run.model_copy(update={"engines": engines}).doubts
     assert any("a changed by +30%" in doubt for doubt in doubts)
-
-
-def test_a_session_with_cuda_graphs_is_timed_with_and_without(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[bool] = []
-    load = module.load
-
-    def with_graphs(*arguments: Any, **options: Any) -> Any:
-        predictor = load(*arguments, **options)
-        session = predictor.session
-        run = session.run
-        session.cuda_graph = False
-        session.run = lambda inputs: seen.append(session.cuda_graph) or run(inputs)
-        return predictor
-
-    monkeypatch.setattr(module, "load", with_graphs)
-    off, on = enter(tiny_bundle)
-    assert (off.cuda_graph, on.cuda_graph) == (False, True)
-    assert off.name != on.name
-    plan = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
-    found = measure(pair([off, on]), plan)
-    assert [each.cuda_graph for each in found.engines.values()] == [False, True]
-    assert set(seen) == {False, True}
 
 
 @pytest.mark.parametrize("task", ["seg", "det3d"])

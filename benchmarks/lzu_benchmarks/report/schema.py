@@ -157,13 +157,16 @@ class Report(Section):
     notes: tuple[str, ...] = Field(())
 
     def latency_of(self, bundle: BundleResult, engine: str) -> EngineLatency | None:
-        """End-to-end and engine times of a bundle's engine; without CUDA graph where both are."""
-        for group in self.latency:
-            if f"{group.target}/{group.precision}" == engine and group.scale == bundle.scale:
-                for each in group.run.engines.values():
-                    if each.bundle == bundle.name:
-                        return each
-        return None
+        """End-to-end and engine times of a bundle's engine; with CUDA graph where both are."""
+        found = [
+            each
+            for group in self.latency
+            if f"{group.target}/{group.precision}" == engine and group.scale == bundle.scale
+            for each in group.run.engines.values()
+            if each.bundle == bundle.name
+        ]
+        with_graph = (each for each in found if each.cuda_graph is not False)
+        return next(with_graph, found[0] if found else None)
 
 
 def write_report(report: Report, folder: Path) -> None:
