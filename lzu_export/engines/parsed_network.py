@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from lzu_export.engines.base import TensorSpec
-from lzu_export.engines.tensorrt_log import product
+from lzu_export.engines.tensorrt_log import NAME_LIBRARY, PLUGIN, product
 from lzu_export.errors import LzuError
 
 
@@ -173,6 +173,8 @@ def parser_errors(parser: Any) -> str:
         return "it gave no reason"
     first = errors[0]
     reason = first.desc().strip().splitlines()[0]
+    if any(word in reason for word in PLUGIN):
+        reason += f"; {NAME_LIBRARY}"
     return f"node {first.node_name()} ({first.node_operator()}): {reason}"
 
 

@@ -7,6 +7,9 @@ log = logging.getLogger(__name__)
 
 _MEMORY = ("out of memory", "OutOfMemory")
 """Words of CUDA and TensorRT where memory is short."""
+PLUGIN = ("getPluginCreator", "Plugin not found")
+"""Words of TensorRT where a plugin is not registered."""
+NAME_LIBRARY = "name the library of plugins (--plugins, or the environment variable LZU_PLUGINS)"
 
 
 def product(trt: Any) -> str:
@@ -55,4 +58,5 @@ def reason(logger: Any) -> str:
         return (
             "the device is out of memory; end other programs on it, or build with less --workspace"
         )
-    return str(errors[0]).strip().splitlines()[0]
+    first = str(errors[0]).strip().splitlines()[0]
+    return f"{first}; {NAME_LIBRARY}" if any(word in first for word in PLUGIN) else first

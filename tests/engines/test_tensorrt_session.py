@@ -197,6 +197,7 @@ def test_a_plan_that_does_not_load_is_refused_with_the_reason(version: str, load
         load(version, data=plan(plugins=True))
     message = str(caught.value)
     assert "cannot load model.engine: getPluginCreator could not find plugin" in message
+    assert "LZU_PLUGINS" in message
     assert message.startswith("TensorRT-RTX " if version == "1.7.1" else "TensorRT cannot")
     assert "\n" not in message
 
