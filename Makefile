@@ -112,8 +112,10 @@ browser: ## headless Chromium for the test of the report, where there is none
 	    $$as_root apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null; } || \
 	  echo "no headless Chromium, and none could be installed: the test of the report skips itself" >&2
 
-test-gpu: $(READY) ## what needs an NVIDIA GPU
-	@$(BIN)/pytest -q -m gpu
+# TensorRT in a process of its own: with plugins it does not go together with TensorRT for RTX.
+test-gpu: $(READY) ## what needs an NVIDIA GPU (EXTRAS=export,runtime,rtx,tensorrt,cuda,dev; plugins: after make plugins)
+	@$(BIN)/pytest -q -m gpu --ignore tests/engines/test_gpu_tensorrt.py
+	@$(BIN)/pytest -q -m gpu tests/engines/test_gpu_tensorrt.py
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

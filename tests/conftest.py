@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors out among themselves
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ctypes
 import fcntl
 import hashlib
 import shutil
@@ -31,6 +32,27 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Rendered frames of tests stay out of the user's own folder.
 os.environ.setdefault("LZU_CACHE", str(REPOSITORY / ".pytest_cache" / "lzu"))
+
+
+@pytest.fixture(scope="session")
+def gpu_driver() -> None:
+    """Skips where no NVIDIA driver is."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        pytest.skip("no NVIDIA driver on this machine (libcuda.so.1 does not load)")
+
+
+@pytest.fixture(scope="session")
+def gpu_device(gpu_driver: None) -> None:
+    """Skips where CUDA cannot be reached."""
+    from lzu_export.engines.cuda import open_cuda
+    from lzu_export.errors import ElsewhereError
+
+    try:
+        open_cuda()
+    except ElsewhereError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
