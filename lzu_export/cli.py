@@ -272,6 +272,15 @@ def run(
     draw_above: Annotated[
         float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
     ] = 0.3,
+    target: Annotated[
+        str | None, typer.Option(help="onnxruntime by default; on a device tensorrt(-rtx).")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, or its own name of one.")
+    ] = "cpu",
+    plugins: Annotated[
+        Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict in frames: pictures of what is found, and results in results.json."""
@@ -289,6 +298,7 @@ def run(
         precision=precision,
         draw_above=draw_above,
         cameras=read_cameras(cameras) if cameras else None,
+        engine={"target": target, "provider": provider, "plugins": plugins},
     )
     if as_json:
         _print_json(counts)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -144,6 +145,29 @@ def test_what_runs_here_is_opened_by_every_command(
     opened = open_bundle(bundle)
     assert list(opened.as_shipped) == ["onnxruntime/fp32"]
     assert "neither cuda-python nor pycuda is installed" in opened.elsewhere["tensorrt/fp32"]
+
+
+def test_frames_are_predicted_in_on_the_device(
+    bundle: Path, machine: Machine, world: World, tmp_path: Path
+) -> None:
+    """`run --target tensorrt` writes what the processor's engine finds."""
+    from lzu_export.cli import app
+
+    machine()
+    build_on_device(bundle)
+    cv2.imwrite(str(tmp_path / "frame.png"), noise_frame((96, 160), 3))
+    world.calls.clear()
+    for out, more in (("mine", ["--target", "tensorrt"]), ("theirs", [])):
+        arguments = ["run", str(bundle), str(tmp_path / "frame.png"), "--out", str(tmp_path / out)]
+        done = CliRunner().invoke(app, [*arguments, *more])
+        assert done.exit_code == 0, done.output
+    assert world.names().count("Runtime.deserialize_cuda_engine") == 1
+    mine, theirs = (
+        json.loads((tmp_path / out / "results.json").read_text()) for out in ("mine", "theirs")
+    )
+    assert len(mine) == len(theirs) > 0
+    scores = [[each["score"] for each in found] for found in (mine, theirs)]
+    np.testing.assert_allclose(*scores, atol=1e-6)
 
 
 def test_a_bundle_for_devices_alone_tells_why_nothing_runs(

@@ -3,11 +3,12 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -43,6 +44,7 @@ def apply(
     precision: str | None = None,
     draw_above: float = DRAW_ABOVE,
     cameras: Cameras | None = None,
+    engine: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
 
@@ -51,6 +53,7 @@ def apply(
     label maps in the folder `labels`; image ids number the frames from 1 in the order read, and
     images.json gives their names, sizes and the categories. Pictures show detections of scores of
     at least `draw_above`, the results hold all. Nothing is written where a frame is refused.
+    `engine` has further arguments of `load`, such as the target.
 
     Returns:
         frames, the number of detections or label maps under that name, milliseconds (mean, frame to
@@ -59,7 +62,7 @@ def apply(
     Raises:
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
-    predictor = load(bundle, resize=resize, precision=precision)
+    predictor = load(bundle, resize=resize, precision=precision, **engine)
     check_cameras(predictor, cameras)
     if predictor.remembers:
         check_single_stream(predictor.recipe.batch, str(source))
