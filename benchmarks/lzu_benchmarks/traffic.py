@@ -53,6 +53,8 @@ def kernels() -> Iterator[tuple[str, int]]:
     yield "invert warp", 8 * area(LATTICE) + 8 * area(GRID)
     # Candidates once in, once sorted out and once in again.
     yield f"suppression, {CANDIDATES} candidates", CANDIDATES * (24 + 2 * 28) + 100 * 24
+    # Boxes with their scores in, with their flags out.
+    yield f"feedback, {BOXES} boxes", BOXES * 20 + BOXES * 20
 
 
 def table() -> str:

@@ -173,6 +173,25 @@ def test_json_has_a_schema_and_comes_back(tmp_path: Path) -> None:
     assert (tmp_path / "report.md").is_file()
 
 
+def test_of_both_modes_of_an_engine_the_page_shows_the_cuda_graph() -> None:
+    """Which is what a bundle runs with by default; the other stays in report.json."""
+    report = sample_report("det")
+    name, timed = next(iter(report.latency[0].run.engines.items()))
+    modes = {
+        f"{name} {graph}": timed.model_copy(update={"cuda_graph": graph}) for graph in (False, True)
+    }
+    bundle = next(each for each in report.bundles if each.name == timed.bundle)
+    for wanted in ([False, True], [False]):
+        engines = {key: value for key, value in modes.items() if value.cuda_graph in wanted}
+        run = report.latency[0].run.model_copy(update={"engines": engines})
+        group = report.latency[0].model_copy(update={"run": run})
+        found = report.model_copy(update={"latency": (group,)}).latency_of(
+            bundle, f"{timed.target}/{timed.precision}"
+        )
+        assert found is not None
+        assert found.cuda_graph is wanted[-1]
+
+
 def test_numbers_as_tables_show_them() -> None:
     assert number(1.234) == "1.23"
     assert number(-1.0, 1) == "\N{MINUS SIGN}1.0"

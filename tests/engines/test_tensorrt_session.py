@@ -223,6 +223,15 @@ def test_too_little_memory_leaves_nothing_behind(world: World, load: Open) -> No
     assert not world.streams
 
 
+@pytest.mark.parametrize("version", RELEASES)
+def test_a_plan_that_does_not_fit_is_told_with_the_remedy(
+    version: str, world: World, load: Open
+) -> None:
+    vars(world)["load_error"] = "[executionContext] Cuda Runtime (out of memory)\nmore"
+    with pytest.raises(LzuError, match=r"model\.engine: the device is out of memory; end other"):
+        load(version)
+
+
 def test_a_run_that_fails_is_told(world: World, load: Open) -> None:
     session = TensorRtSession(load("10.3.0"), graph=False)
     vars(world)["run_error"] = True

@@ -282,6 +282,9 @@ class _Runtime(_Native):
     def on_deserialize_cuda_engine(self, data: bytes) -> Any:
         (logger,) = self.made_of
         severity = self.module.ILogger.Severity
+        if failure := vars(self.world).get("load_error"):
+            logger.log(severity.ERROR, failure)
+            return None
         try:
             plan = json.loads(data)
         except ValueError:
