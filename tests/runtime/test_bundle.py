@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.runtime import Detector, Detector3d, Segmenter, load
-from lzu_export.runtime.bundle import PREDICTORS, open_session
-from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.bundle import PREDICTORS, engines_here, open_session
+from lzu_export.runtime.manifest import Engine, Operator, Plugins, read_manifest
 
 SECONDS = 1.0
 """A device shall be ready within this time after its program starts."""
@@ -101,3 +101,38 @@ def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
     (engine,) = read_manifest(tiny_bundle).engines
     with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):
         open_session(engine.model_copy(update={"target": "tensorrt-rtx"}), tiny_bundle)
+
+
+def test_engines_of_several_devices_are_told_apart(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One a target and precision, the first that runs here; reasons only where none does."""
+    manifest = read_manifest(tiny_bundle)
+
+    def engine(target: str, file: str, precision: str = "fp32") -> Engine:
+        update = {"target": target, "file": file, "precision": precision}
+        return manifest.engines[0].model_copy(update=update)
+
+    def refuse(engine: Engine, cuda: object) -> None:
+        if "elsewhere" in engine.file:
+            raise ElsewhereError(f"{engine.file} is for another")
+
+    monkeypatch.setattr("lzu_export.engines.cuda.open_cuda", object)
+    monkeypatch.setattr("lzu_export.runtime.device.refuse_elsewhere", refuse)
+    listed = (
+        engine("onnxruntime", "a.onnx"),
+        engine("tensorrt", "elsewhere"),
+        engine("tensorrt", "here"),
+        engine("tensorrt", "here too"),
+        engine("tensorrt", "elsewhere", "fp16"),
+    )
+    engines, reasons = engines_here(manifest.model_copy(update={"engines": listed}))
+    assert [each.file for each in engines] == ["a.onnx", "here"]
+    assert reasons == {"tensorrt/fp16": "elsewhere is for another"}
+    both = (engine("tensorrt-rtx", "rtx"), engine("tensorrt", "trt"))
+    plugins = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
+    for called, wanted in ((None, ["rtx", "trt"]), (plugins, ["rtx"])):
+        made = manifest.model_copy(update={"engines": both, "plugins": called})
+        engines, reasons = engines_here(made)
+        assert [each.file for each in engines] == wanted
+        assert all("do not go together" in why for why in reasons.values())
