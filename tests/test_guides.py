@@ -308,7 +308,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / name).symlink_to(REPOSITORY / name)
     ready = made / ".venv"
     ready.mkdir()
-    (ready / "bin").symlink_to(Path(sys.executable).parent)
+    # The environment of the tests stands for the one that `make` would set up.
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        if (Path(sys.prefix) / name).exists():
+            (ready / name).symlink_to(Path(sys.prefix) / name)
     extras = re.search(r"^EXTRAS \?= (.*)$", MAKEFILE, flags=re.MULTILINE)
     assert extras is not None
     (ready / f".ready-{extras[1].replace(',', '-')}").touch()
