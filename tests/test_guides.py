@@ -100,11 +100,8 @@ def inline(page: Path) -> list[str]:
 def command_lines() -> Iterator[tuple[Path, list[str]]]:
     """Every command, of blocks and in the text, as words; those of Python's -c are left whole."""
     for block in blocks("sh"):
-        joined = block.text.replace("\\\n", " ")
-        for line in joined.splitlines():
-            for part in re.split(r"\s(?:&&|\|)\s", line):
-                if words := shlex.split(part, comments=True):
-                    yield block.page, words
+        for line in block.text.replace("\\\n", " ").splitlines():
+            yield from ((block.page, words) for words in simple_commands(line))
     for block in blocks("yaml"):
         for job in yaml.safe_load(block.text).get("jobs", {}).values():
             for step in job["steps"]:
@@ -113,7 +110,13 @@ def command_lines() -> Iterator[tuple[Path, list[str]]]:
     for page in PAGES:
         for code in inline(page):
             if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3?) ", code):
-                yield page, shlex.split(code.replace("...", ""))
+                yield from ((page, words) for words in simple_commands(code.replace("...", "")))
+
+
+def simple_commands(line: str) -> list[list[str]]:
+    """The words of each command that a line joins."""
+    parts = re.split(r"\s(?:&&|\|)\s", line)
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
 def of_tool(name: str) -> list[tuple[Path, list[str]]]:
@@ -126,29 +129,25 @@ def of_tool(name: str) -> list[tuple[Path, list[str]]]:
     return found
 
 
-def parsed(words: list[str]) -> None:
-    """Parse one line of `lzu-export` with the real command line; nothing runs."""
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(w, id=f"{p.stem}: {' '.join(w)[:60]}") for p, w in of_tool("lzu-export")],
+)
+def test_lines_of_lzu_export_parse(words: list[str]) -> None:
+    """Every option exists, and every value has its type; nothing runs.
+
+    The text may name a command alone, or options without what they belong to.
+    """
     group: Any = typer.main.get_command(app)
-    commands = group.commands
     name, *arguments = words
-    assert name in commands, f"lzu-export {name} is no command"
+    assert name in group.commands, f"lzu-export {name} is no command"
     if name == "bench":
         bench_parser().parse_args(arguments)
-    elif not arguments:  # of a page's text, which names the command alone
-        return
+    elif arguments and not arguments[0].startswith("-"):
+        group.commands[name].make_context(name, arguments)
     else:
-        commands[name].make_context(name, arguments)
-
-
-@pytest.mark.parametrize(
-    ("page", "words"),
-    [pytest.param(p, w, id=f"{p.stem}: {' '.join(w)[:60]}") for p, w in of_tool("lzu-export")],
-)
-def test_lines_of_lzu_export_parse(page: Path, words: list[str]) -> None:
-    """Every option exists, and every value has its type."""
-    if words[0] in ("export", "derive", "verify") and words[1:2] and words[1].startswith("-"):
-        words = [words[0], "BUNDLE", *words[1:]]  # the text names an option of the command
-    parsed(words)
+        known = {option for each in group.commands[name].params for option in each.opts}
+        assert {word for word in arguments if word.startswith("-")} <= known
 
 
 @pytest.mark.parametrize("tool", TOOLS)
