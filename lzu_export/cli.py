@@ -696,7 +696,7 @@ def _against_reference(
     recipe = opened.manifest.recipe
     name = _dataset(dataset) if dataset else recipe.evaluation.dataset
     count = frames or recipe.evaluation.frames
-    found = open_dataset(name, count, recipe.task) if name else None
+    found = open_dataset(name, count, recipe.task, recipe) if name else None
     report = Reporter(quiet=quiet)
     other = open_bundle(baseline) if baseline else None
     now = measure_state(opened, drifts, found, baseline=other, report=report)

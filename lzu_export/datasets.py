@@ -8,7 +8,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from numpy.typing import NDArray
+
 from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 
 GROUP = "lzu_export.datasets"
@@ -16,6 +19,10 @@ COMMANDS = "lzu_export.commands"
 """Entry points of commands that live outside this package."""
 OF_PATHS = {"coco", "folder"}
 """Entry points that open a path."""
+
+
+State = dict[str, NDArray[Any]]
+"""What was counted, in arrays of plain numbers and texts by name."""
 
 
 class Sample(NamedTuple):
@@ -41,6 +48,12 @@ class Scorer(Protocol):
     def summary(self) -> dict[str, float]:
         """The task's metrics, in points where they are shares."""
 
+    def state(self) -> State | None:
+        """All that was counted; None where it cannot be told now, but after a further sample."""
+
+    def restore(self, state: State) -> None:
+        """Go on from what another scorer of the kind had counted."""
+
 
 class EvaluationSet(Protocol):
     """Frames with ground truth, and the task's metric over them."""
@@ -55,18 +68,27 @@ class EvaluationSet(Protocol):
     def __len__(self) -> int:
         """Number of frames."""
 
-    def samples(self) -> Iterator[Sample]:
-        """All samples, in order."""
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        """All samples from the one of place `start` on, in order; those before are not read."""
 
     def scorer(self) -> Scorer:
         """A scorer that has seen nothing yet."""
 
 
-def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
-    """Open `demo`, COCO annotations or a folder, for a task; at most `frames` frames, evenly taken.
+def open_dataset(
+    name: str, frames: int | None, task: str, recipe: Recipe | None = None
+) -> EvaluationSet:
+    """Open `demo`, COCO annotations or the folder of a data set, for a task.
+
+    Args:
+        name: of the set, or its path; a folder's layout is found out.
+        frames: at most so many, evenly taken.
+        task: what is predicted.
+        recipe: whose classes and attributes labels count; the set's own by default.
 
     Raises:
-        LzuError: no such set, it is not of this task, or the harness is not installed.
+        LzuError: no such set, it is not of this task, files of it are missing or damaged, it has
+            other classes than the recipe, or the harness is not installed.
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     kind = name if name in named_sets() else _kind_of_path(name)
@@ -78,18 +100,59 @@ def open_dataset(name: str, frames: int | None, task: str) -> EvaluationSet:
             )
         raise LzuError(
             f"there is no evaluation set {name}; give {' or '.join(named_sets())}, the path of "
-            "COCO annotations (.json), or a folder of images and labels"
+            "COCO annotations (.json), or the folder of a data set"
         )
     if kind == "coco" and not Path(name).is_file():
         raise LzuError(f"the annotations {name} do not exist; give a path that does")
     argument = () if kind == name else (name,)
     try:
-        opened: EvaluationSet = found[kind].load()(*argument, task=task, frames=frames)
+        opened: EvaluationSet = found[kind].load()(
+            *argument, task=task, frames=frames, recipe=recipe
+        )
     except ImportError as error:
         raise LzuError(
             f"accuracy needs the package {error.name}; pip install 'lzu-export[bench]'"
         ) from error
     return opened
+
+
+def match_classes(
+    name: str, own: Sequence[str], wanted: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[int]]:
+    """The classes that a set's labels count, in the order of a recipe's.
+
+    Names are equal but for capitals, and spaces and hyphens where others have underscores.
+
+    Args:
+        name: of the set.
+        own: its classes.
+        wanted: the recipe's; the set's own if None.
+
+    Returns:
+        The classes, and the place among them of each of `own`.
+
+    Raises:
+        LzuError: the recipe has others.
+    """
+    if wanted is None:
+        return tuple(own), list(range(len(own)))
+    places = {_plain(each): i for i, each in enumerate(wanted)}
+    names = [_plain(each) for each in own]
+    if len(own) != len(wanted) or set(names) != set(places) or len(places) < len(wanted):
+        raise LzuError(different_classes(name, own, wanted))
+    return tuple(wanted), [places[each] for each in names]
+
+
+def different_classes(name: str, own: Sequence[str], wanted: Sequence[str]) -> str:
+    """The sentence on a set `name` of other classes than a recipe's."""
+    return (
+        f"the evaluation set {name} has the classes {', '.join(own)} but the recipe "
+        f"{', '.join(wanted)}; make them equal"
+    )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def find_command(name: str) -> Callable[[Sequence[str]], None]:

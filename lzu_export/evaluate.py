@@ -6,7 +6,7 @@ from itertools import islice
 from statistics import median
 from typing import Any, Protocol
 
-from lzu_export.datasets import EvaluationSet, Sample
+from lzu_export.datasets import EvaluationSet, Sample, different_classes
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
@@ -78,10 +78,7 @@ def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
         LzuError: they differ in names or order.
     """
     if tuple(dataset.classes) != recipe.classes:
-        raise LzuError(
-            f"the evaluation set {dataset.name} has the classes {', '.join(dataset.classes)} but "
-            f"the recipe {', '.join(recipe.classes)}; make them equal"
-        )
+        raise LzuError(different_classes(dataset.name, dataset.classes, recipe.classes))
 
 
 def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:

@@ -150,7 +150,7 @@ class _Export:
     def dataset(self) -> EvaluationSet | None:
         name = self.recipe.evaluation.dataset
         frames = self.recipe.evaluation.frames
-        return open_dataset(name, frames, self.recipe.task) if name else None
+        return open_dataset(name, frames, self.recipe.task, self.recipe) if name else None
 
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
@@ -452,7 +452,7 @@ class _Export:
             batches = REFERENCE_BATCHES if self.pytorch.remembers else 1
             seeds = range(batches * size)
             return whole_batches([noise_shot(self.recipe, seed=i) for i in seeds], size)
-        few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task)
+        few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task, self.recipe)
         chosen = []
         for sample in few.samples():
             what = f"frame {sample.number} of {few.name}"

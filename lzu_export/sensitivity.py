@@ -291,9 +291,9 @@ class KeptFrames:
         """Number of frames."""
         return len(self._samples)
 
-    def samples(self) -> Iterator[Sample]:
-        """All samples, in order."""
-        for each, packed in self._samples:
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        """All samples from the one of place `start` on, in order."""
+        for each, packed in self._samples[start:]:
             frame = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
             yield each._replace(shot=each.shot._replace(frame=frame))
 
@@ -413,7 +413,7 @@ def _open(opened: Float32, name: str | None, frames: int) -> EvaluationSet:
         )
     if frames < 2:
         raise LzuError(f"--eval-frames is {frames}; ask for at least 2, better {FRAMES}")
-    opened_set = open_dataset(name or str(own), frames, recipe.task)
+    opened_set = open_dataset(name or str(own), frames, recipe.task, recipe)
     check_classes(opened_set, recipe)
     return opened_set
 

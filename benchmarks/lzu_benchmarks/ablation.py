@@ -269,7 +269,7 @@ class Scorer:
         self.recipe = recipe
         name = recipe.evaluation.dataset
         assert name is not None, "asked for only where there is one"
-        self.dataset = open_dataset(name, frames, recipe.task)
+        self.dataset = open_dataset(name, frames, recipe.task, recipe)
 
     def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> float:
         """The task's metric at the scale of `sized`, see `grid_point` for the others."""

@@ -8,7 +8,7 @@ punish.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,18 +110,22 @@ class Evaluation:
             for k, number in enumerate(self._eval.params.catIds)
         }
 
+    def matches(self) -> tuple[list[list[Any]], Any]:
+        """The library's matches by class and area, one an image, and its parameters (a copy)."""
+        images = len(self.image_ids)
+        found = self._eval._evalImgs_cpp  # classes x areas x images
+        groups = [found[i : i + images] for i in range(0, len(found), images)]
+        return groups, copy.copy(self._eval._paramsEval)
+
     def resampled(self, places: NDArray[np.int64]) -> dict[str, float]:
         """AP over all objects and by size, with images taken (repeatedly) by their place in
         `image_ids`.
 
         The library accumulates its own per-image matches in the order of `places`.
         """
-        images = len(self.image_ids)
-        params = copy.copy(self._eval._paramsEval)
+        groups, params = self.matches()
         params.imgIds = list(range(len(places)))
-        matches = self._eval._evalImgs_cpp  # classes x areas x images
-        groups = len(matches) // images
-        chosen = [matches[g * images + i] for g in range(groups) for i in places.tolist()]
+        chosen = [group[i] for group in groups for i in places.tolist()]
         precision = library.COCOevalAccumulate(params, chosen)["precision"]
         named = zip(("AP", *(f"AP_{name}" for name in AREAS)), range(1 + len(AREAS)), strict=True)
         return {name: 100 * _mean(precision[:, :, :, area, -1]) for name, area in named}
@@ -143,6 +147,55 @@ def average_precision(
 ) -> dict[str, float]:
     """AP, AP50, AP75, AP_small, AP_medium and AP_large in points (0..100), see `Evaluation`."""
     return Evaluation(truth, detections, areas).summary()
+
+
+Part = tuple[Sequence[int], Sequence[Mapping[str, Any]], Detections]
+"""Ids of some images, their annotations, and what was detected in them."""
+
+
+def precision_of_parts(
+    parts: Iterable[Part],
+    categories: Sequence[Mapping[str, Any]],
+    areas: Mapping[str, list[float]] = AREAS,
+) -> dict[str, float]:
+    """`average_precision` of a set that is matched part by part, in less memory.
+
+    Args:
+        parts: of the images, in the order of their ids; their detections are matched when their
+            turn comes.
+        categories: COCO's, of all parts.
+        areas: limits of small, medium and large in square pixels.
+    """
+    groups: list[list[Any]] = []
+    params: Any = None
+    images = 0
+    for ids, annotations, found in parts:
+        truth = {
+            "images": [{"id": i} for i in ids],
+            "annotations": annotations,
+            "categories": categories,
+        }
+        matches, params = Evaluation(truth, found, areas).matches()
+        groups = groups or [[] for _ in matches]
+        for group, more in zip(groups, matches, strict=True):
+            group.extend(more)
+        images += len(ids)
+    if params is None:
+        return dict.fromkeys(NAMES, float("nan"))
+    params.imgIds = list(range(images))
+    chosen = [match for group in groups for match in group]
+    precision = library.COCOevalAccumulate(params, chosen)["precision"]
+    thresholds = {"AP50": 0, "AP75": 5}  # of 0.50:0.05:0.95
+    places = {f"AP_{name}": 1 + i for i, name in enumerate(AREAS)}
+    return {
+        name: 100
+        * _mean(
+            precision[thresholds[name] : thresholds[name] + 1, :, :, 0, -1]
+            if name in thresholds
+            else precision[:, :, :, places.get(name, 0), -1]
+        )
+        for name in NAMES
+    }
 
 
 def bootstrap_ap_difference(

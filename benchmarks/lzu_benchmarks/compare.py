@@ -217,7 +217,7 @@ def _scores(
     nothing = {"dataset": None, "frames": None, "metric": None, "note": ""}
     if name in (None, NO_DATASET):
         return {}, nothing
-    opened = open_dataset(name, frames, bundle.manifest.task)
+    opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
     predictors = _predictors(bundle)
     if not predictors:
         return {}, nothing

@@ -64,9 +64,10 @@ class DemoDataset:
         for number, seed, frame in self.rendered():
             yield Sample(number, seed, frame.image, annotate(frame, number))
 
-    def rendered(self) -> Iterator[tuple[int, int, Frame]]:
-        """Identity, sequence and all that is known of every frame, in order."""
-        for (seed, index), frame in zip(self.keys, frames(self.keys), strict=True):
+    def rendered(self, start: int = 0) -> Iterator[tuple[int, int, Frame]]:
+        """Identity, sequence and all that is known of every frame from `start` on, in order."""
+        keys = self.keys[start:]
+        for (seed, index), frame in zip(keys, frames(keys), strict=True):
             yield frame_number(seed, index), seed, frame
 
     def coco_ground_truth(self) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def frames_of(recipe: Recipe, count: int = FRAMES) -> list[list[Shot]]:
     shots: list[Shot] = []
     if name is not None:
         try:
-            samples = open_dataset(name, None, recipe.task).samples()
+            samples = open_dataset(name, None, recipe.task, recipe).samples()
             shots = [sample.shot for sample in islice(samples, count * size)]
         except LzuError:
             shots = []

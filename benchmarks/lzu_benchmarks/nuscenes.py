@@ -17,7 +17,7 @@ Two things are not the devkit's:
   `absent_counts` is for the devkit's figures on small sets.
 """
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import pi
 from typing import Any, NamedTuple
@@ -197,12 +197,15 @@ class NuScenesEvaluation:
     more than counting.
     """
 
-    def __init__(self, classes: Sequence[ClassRule], *, absent_counts: bool = False) -> None:
+    def __init__(
+        self, classes: Sequence[ClassRule], *, absent_counts: bool = False, keep: bool = True
+    ) -> None:
         """Start without samples.
 
         Args:
             classes: the table that labels are places in.
             absent_counts: give classes without truth AP 0 and errors of 1.
+            keep: keep the samples, which only `within` needs.
 
         Raises:
             LzuError: there is no class, or two have one name.
@@ -211,9 +214,10 @@ class NuScenesEvaluation:
         if not self.classes or len({c.name for c in self.classes}) < len(self.classes):
             names = [c.name for c in self.classes]
             raise LzuError(f"the classes are {names}; name at least one, and each once")
-        self.absent_counts = absent_counts
+        self.absent_counts, self.keep = absent_counts, keep
         self.sequence_ids: list[Hashable] = []
-        self._samples: dict[Hashable, _Sample] = {}
+        self._names: set[Hashable] = set()
+        self._samples: list[_Sample] = []
         self._matches: list[list[_Matches]] = [[] for _ in self.classes]
         self._sorted: list[_Matches] | None = None
         self._positives: list[NDArray[np.int64]] = []
@@ -242,7 +246,7 @@ class NuScenesEvaluation:
                 size is not positive, a value is not finite (but a truth's velocity), or there are
                 more than MAX_BOXES detections.
         """
-        if sample_id in self._samples:
+        if sample_id in self._names:
             raise LzuError(f"sample {sample_id} was added before; add every sample once")
         self._check(truth, f"truth of sample {sample_id}")
         self._check(found, f"detections of sample {sample_id}")
@@ -266,14 +270,40 @@ class NuScenesEvaluation:
                 f"sample {sample_id} has {len(score)} detections; nuScenes allows {MAX_BOXES}"
             )
         sample = _Sample(sample_id, sequence_id, truth, found, score, unused)
-        self._samples[sample_id] = sample
+        self._names.add(sample_id)
+        if self.keep:
+            self._samples.append(sample)
         self._match(sample)
         self._sorted = None
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that was counted; names of samples, as those of sequences, are of one type."""
+        found: dict[str, NDArray[Any]] = {
+            "samples": np.array(list(self._names)),
+            "sequences": np.array(self.sequence_ids),
+            "positives": self.positives(),
+        }
+        for label, parts in enumerate(self._matches):
+            columns = _joined(parts)
+            found |= {f"{label} {name}": column for name, column in columns._asdict().items()}
+        return found
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was counted; the samples themselves are not kept."""
+        self._names = set(state["samples"].tolist())
+        self.sequence_ids = state["sequences"].tolist()
+        self._positives = list(state["positives"])
+        self._matches = [
+            [_Matches(*(state[f"{label} {name}"] for name in _Matches._fields))]
+            for label in range(len(self.classes))
+        ]
+        self._sorted, self.keep = None, False
+
     def within(self, near: float, far: float) -> "NuScenesEvaluation":
         """The same samples with only truth and detections at distances of [near, far) metres."""
+        assert self.keep, "made without its samples"
         part = NuScenesEvaluation(self.classes, absent_counts=self.absent_counts)
-        for each in self._samples.values():
+        for each in self._samples:
             real, seen = (
                 (distance >= near) & (distance < far)
                 for distance in (_distance(each.truth), _distance(each.found))
@@ -577,16 +607,19 @@ def _errors(at_recall: Array, scores: Array, measured: Array) -> Array:
     return np.array([np.interp(wanted, scores[::-1], column[::-1]).mean() for column in means.T])
 
 
+def _joined(parts: list[_Matches]) -> _Matches:
+    none = np.empty(0)
+    nothing = _Matches(
+        none.astype(np.int64),
+        none,
+        np.empty((0, len(DISTANCES)), np.int8),
+        np.empty((0, len(ERRORS))),
+    )
+    return _Matches(*map(np.concatenate, zip(nothing, *parts, strict=True)))
+
+
 def _best_first(parts: list[_Matches]) -> _Matches:
-    if not parts:
-        none = np.empty(0)
-        return _Matches(
-            none.astype(np.int64),
-            none,
-            np.empty((0, len(DISTANCES)), np.int8),
-            np.empty((0, len(ERRORS))),
-        )
-    sequences, scores, states, errors = map(np.concatenate, zip(*parts, strict=True))
+    sequences, scores, states, errors = _joined(parts)
     # Of equal scores the later one first, as the devkit has it.
     order = np.argsort(scores, kind="stable")[::-1]
     return _Matches(sequences[order], scores[order], states[order], errors[order])

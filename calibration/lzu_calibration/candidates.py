@@ -59,8 +59,9 @@ class ImageFile:
         for place in self.places:
             if place.is_file():
                 return place
-        tried = " nor ".join(str(place) for place in self.places)
-        raise LzuError(f"image {self.key} is neither {tried}; put it there")
+        tried = " nor ".join(str(place) for place in self.places[:2])
+        more = f" nor in {len(self.places) - 2} other places" if len(self.places) > 2 else ""
+        raise LzuError(f"image {self.key} is neither {tried}{more}; put it there")
 
     def contents(self) -> str:
         """Hash of the file."""

@@ -5,11 +5,12 @@ Annotations other than the sequences that frames belong to are not read.
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from lzu_calibration.candidates import ImageFile, Listing
+from lzu_calibration.tables import kept_rows
 from lzu_export.errors import LzuError
 from lzu_export.runtime.sources import IMAGES
 
@@ -17,6 +18,8 @@ COCO_SEQUENCE = ("sid", "video_id", "sequence_id")
 """Fields of a COCO image that name its sequence; the first is Argoverse-HD's."""
 COCO_ORDER = ("fid", "frame_id")
 """Fields of a COCO image that count it within its sequence."""
+ARGOVERSE = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
+"""Where Argoverse-HD's `seq_dirs` lie, beside its own folder."""
 CITYSCAPES = "leftImg8bit"
 CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")
 """The first one that is there counts: held-out frames only where there are no others."""
@@ -54,26 +57,59 @@ def folder(path: Path) -> Listing:
     return Listing(_name(path), sequences)
 
 
+class CocoFrame(NamedTuple):
+    """An image of COCO annotations, by its place in time."""
+
+    item: ImageFile
+    sequence: Any
+    """Its number or name; None where the annotations do not say."""
+    order: Any
+    """Number within the sequence, 0 where the annotations do not say."""
+
+
+def coco_frame(image: Mapping[str, Any], data: Mapping[str, Any], root: Path) -> CocoFrame:
+    """Where an image of COCO annotations lies: beside them, in `images`, or in `seq_dirs`.
+
+    Argoverse-HD calls a file `name`, counts the folders by the sequence's number `sid`, and has
+    them in the tree of Argoverse 1.1, which stands beside its own [Li et al. 2020, mtli/sAP].
+
+    Args:
+        image: the entry.
+        data: all annotations.
+        root: folder of the annotations' file.
+
+    Raises:
+        KeyError: the image has no name.
+        LookupError: there is no folder of its sequence.
+    """
+    key = PurePosixPath(str(image["file_name"] if "file_name" in image else image["name"]))
+    places = [root / key, root / "images" / key]
+    if "seq_dirs" in data and "sid" in image:
+        inside = PurePosixPath(data["seq_dirs"][image["sid"]])
+        key = key if key.is_relative_to(inside) else inside / key
+        above = (root, root.parent, root.parent.parent)
+        trees = [each / tree for each in above for tree in ARGOVERSE]
+        places = [each / key for each in (root, root / "images", *trees)]
+    return CocoFrame(
+        ImageFile(str(key), tuple(dict.fromkeys(places))),
+        next((image[field] for field in COCO_SEQUENCE if field in image), None),
+        next((image[field] for field in COCO_ORDER if field in image), 0),
+    )
+
+
 def coco(annotations: Path) -> Listing:
-    """Images of COCO annotations, beside them, in `images` or in Argoverse-HD's `seq_dirs`.
+    """Images of COCO annotations, see `coco_frame`.
 
     Sequences by `COCO_SEQUENCE`, else by folder, in the order of the file.
     """
-    root = annotations.parent
     sequences: dict[Any, dict[str, tuple[Any, ImageFile]]] = {}
     try:
         data = json.loads(annotations.read_text(encoding="utf-8"))
         for image in data["images"]:
-            # Argoverse-HD calls it `name`, and counts the folders by the sequence's number.
-            name = str(image["file_name"] if "file_name" in image else image["name"])
-            key = PurePosixPath(name)
-            if "seq_dirs" in data and "sid" in image:
-                inside = PurePosixPath(data["seq_dirs"][image["sid"]])
-                key = key if key.is_relative_to(inside) else inside / key
-            sequence = next((image[f] for f in COCO_SEQUENCE if f in image), str(key.parent))
-            order = next((image[f] for f in COCO_ORDER if f in image), 0)
-            item = ImageFile(str(key), tuple(dict.fromkeys((root / key, root / "images" / key))))
-            sequences.setdefault(sequence, {})[str(key)] = (order, item)
+            item, sequence, order = coco_frame(image, data, annotations.parent)
+            if sequence is None:
+                sequence = str(PurePosixPath(item.key).parent)
+            sequences.setdefault(sequence, {})[item.key] = (order, item)
         ordered = [
             [item for _, item in sorted(each.values(), key=lambda pair: (pair[0], pair[1].key))]
             for each in sequences.values()
@@ -117,11 +153,11 @@ def nuscenes(path: Path) -> Listing:
     found = {each.parent.name for each in path.glob(NUSCENES)}
     version = next((each for each in NUSCENES_VERSIONS if each in found), min(found))
     tables = path / version
-    scene_names = dict(_table(tables / "scene.json", lambda row: (row["token"], row["name"])))
-    scenes = dict(_table(tables / "sample.json", lambda row: (row["token"], row["scene_token"])))
+    scene_names = dict(kept_rows(tables / "scene.json", lambda row: (row["token"], row["name"])))
+    scenes = dict(kept_rows(tables / "sample.json", lambda row: (row["token"], row["scene_token"])))
     present: dict[str, set[str]] = {}
     sequences: dict[tuple[str, str], list[tuple[int, str]]] = {}
-    for sample, name, timestamp in _table(tables / "sample_data.json", _key_frame):
+    for sample, name, timestamp in kept_rows(tables / "sample_data.json", _key_frame):
         place, _, file = name.rpartition("/")
         if place not in present:
             there = (path / place).is_dir()
@@ -156,23 +192,6 @@ def _key_frame(row: dict[str, Any]) -> tuple[str, str, int] | None:
     if not row["is_key_frame"] or not name.startswith("samples/CAM_"):
         return None
     return row["sample_token"], name, row["timestamp"]
-
-
-def _table(path: Path, keep: Callable[[dict[str, Any]], Any]) -> list[Any]:
-    """What `keep` makes of a table's rows, at once: sample_data has millions of them."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return [row for row in json.load(stream, object_hook=keep) if row is not None]
-    except OSError as error:
-        raise LzuError(
-            f"{path} cannot be read ({error.strerror}); unpack the nuScenes metadata there"
-        ) from error
-    except KeyError as error:
-        raise LzuError(
-            f"{path} has a row without the field {error.args[0]}; unpack the metadata again"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise LzuError(f"{path} is damaged ({error}); unpack the metadata again") from error
 
 
 def _images_below(path: Path, seen: set[Path]) -> Iterator[list[Path]]:

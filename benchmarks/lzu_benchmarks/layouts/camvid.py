@@ -1,0 +1,209 @@
+"""CamVid in the layouts that it goes by, colour or number labels, as 11 classes.
+
+[Brostow et al. 2009] has 32 names; the 11 groups are those of SegNet [Badrinarayanan et al. 2017],
+spelt out in MathWorks' example on it. Files are named after the four videos.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table, listed
+from lzu_export.datasets import match_classes
+from lzu_export.errors import LzuError
+from lzu_export.limits import IGNORED
+
+GROUPS = {
+    "sky": ("Sky",),
+    "building": ("Building", "Archway", "Bridge", "Tunnel", "Wall"),
+    "pole": ("Column_Pole", "TrafficCone"),
+    "road": ("Road", "LaneMkgsDriv", "LaneMkgsNonDriv"),
+    "pavement": ("Sidewalk", "ParkingBlock", "RoadShoulder"),
+    "tree": ("Tree", "VegetationMisc"),
+    "sign": ("SignSymbol", "Misc_Text", "TrafficLight"),
+    "fence": ("Fence",),
+    "car": ("Car", "OtherMoving", "SUVPickupTruck", "Train", "Truck_Bus"),
+    "pedestrian": ("Pedestrian", "Animal", "CartLuggagePram", "Child"),
+    "bicyclist": ("Bicyclist", "MotorcycleScooter"),
+}
+"""Names by class, in the order of SegNet's labels; `Void` (11 there) is ignored."""
+
+COLOURS = {
+    "Animal": (64, 128, 64),
+    "Archway": (192, 0, 128),
+    "Bicyclist": (0, 128, 192),
+    "Bridge": (0, 128, 64),
+    "Building": (128, 0, 0),
+    "Car": (64, 0, 128),
+    "CartLuggagePram": (64, 0, 192),
+    "Child": (192, 128, 64),
+    "Column_Pole": (192, 192, 128),
+    "Fence": (64, 64, 128),
+    "LaneMkgsDriv": (128, 0, 192),
+    "LaneMkgsNonDriv": (192, 0, 64),
+    "Misc_Text": (128, 128, 64),
+    "MotorcycleScooter": (192, 0, 192),
+    "OtherMoving": (128, 64, 64),
+    "ParkingBlock": (64, 192, 128),
+    "Pedestrian": (64, 64, 0),
+    "Road": (128, 64, 128),
+    "RoadShoulder": (128, 128, 192),
+    "Sidewalk": (0, 0, 192),
+    "SignSymbol": (192, 128, 128),
+    "Sky": (128, 128, 128),
+    "SUVPickupTruck": (64, 128, 192),
+    "TrafficCone": (0, 0, 64),
+    "TrafficLight": (0, 64, 64),
+    "Train": (192, 64, 128),
+    "Tree": (128, 128, 0),
+    "Truck_Bus": (192, 128, 192),
+    "Tunnel": (64, 0, 64),
+    "VegetationMisc": (192, 192, 0),
+    "Void": (0, 0, 0),
+    "Wall": (64, 192, 0),
+}
+"""Red, green, blue of CamVid's `label_colors.txt`."""
+
+SYNONYMS = {"signsymbol": "sign", "sign_symbol": "sign", "sidewalk": "pavement",
+            "column_pole": "pole"}  # fmt: skip
+"""Other names of classes in recipes."""
+
+SPLITS = ("val", "test", "train")
+"""Of a root that holds several the first counts."""
+
+FILE = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
+TABLES = ("class_dict.csv", "label_colors.txt", "codes.txt")
+
+
+class Place(NamedTuple):
+    """A folder of images, and that of their label maps."""
+
+    images: Path
+    labels: Path
+
+
+def is_camvid(path: Path) -> bool:
+    """Whether a folder holds CamVid's files in one of its layouts."""
+    place = find_place(path)
+    return place is not None and any(FILE.match(each.name) for each in images_in(place.images))
+
+
+def find_place(path: Path) -> Place | None:
+    """The images of a split or of the whole, and their label maps.
+
+    Known are `images` and `labels`; `val` and `valannot` [SegNet]; `val` and `val_labels`;
+    `701_StillsRaw_full` and `LabeledApproved_full` [the original]; a root of splits, or a split.
+    """
+    for folder in (path, *(path / split for split in SPLITS)):
+        for images, labels in (
+            (folder / "images", folder / "labels"),
+            (folder, folder.with_name(f"{folder.name}annot")),
+            (folder, folder.with_name(f"{folder.name}_labels")),
+            (folder / "701_StillsRaw_full", folder / "LabeledApproved_full"),
+        ):
+            if images.is_dir() and labels.is_dir():
+                return Place(images, labels)
+    return None
+
+
+def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None) -> LabelSet:
+    """CamVid in the order of its videos; of a root with splits `val`, else `test`, else `train`.
+
+    Raises:
+        LzuError: label maps are missing, a table of colours is damaged, or the recipe has other
+            classes.
+    """
+    place = find_place(path)
+    assert place is not None, "asked before"
+    split = place.images.name if place.images.name != "images" else place.images.parent.name
+    name = path.name if split == path.name else f"{path.name} {split}"
+    wanted = None if classes is None else [SYNONYMS.get(each.lower(), each) for each in classes]
+    matched, places = match_classes(name, tuple(GROUPS), wanted)
+    ordered = matched if classes is None else tuple(classes)
+    group = dict(zip(GROUPS, places, strict=True))
+    by_name = {each: group[label] for label, names in GROUPS.items() for each in names}
+    tables = {
+        file.name: file
+        for folder in (place.labels, path, path.parent, place.images.parent)
+        for file in (folder / each for each in TABLES)
+        if file.is_file()
+    }
+    numbers = label_table(dict(enumerate(places)))  # SegNet's, 11 is void
+    last = len(GROUPS)
+    if "codes.txt" in tables:
+        names = tables["codes.txt"].read_text(encoding="utf-8").split()
+        known = _known(names, tables["codes.txt"])
+        numbers = label_table({i: by_name.get(each, IGNORED) for i, each in enumerate(known)})
+        last = len(names) - 1
+    colours = _read_colours(tables)
+    table = np.full(1 << 24, IGNORED + 1, np.uint16)
+    for each, (red, green, blue) in colours.items():
+        table[red << 16 | green << 8 | blue] = by_name.get(each, IGNORED)
+
+    def read(file: Path) -> Labels:
+        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if labels is None or labels.dtype != np.uint8:
+            raise LzuError(f"label map {file} cannot be read as 8-bit PNG; give it again")
+        if labels.ndim == 2:
+            unknown = np.unique(labels[(labels > last) & (labels != IGNORED)])
+            found = numbers[labels]
+        else:
+            code = labels[..., 2::-1].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+            found = table[code]
+            unknown = np.unique(code[found > IGNORED])
+        if unknown.size:
+            what = "colour" if labels.ndim == 3 else "label"
+            values = [f"#{each:06x}" for each in unknown] if labels.ndim == 3 else unknown
+            raise LzuError(
+                f"label map {file} holds the {what} {listed(values)}, which is none of CamVid's; "
+                f"put its table ({' or '.join(TABLES)}) beside the images' folder"
+            )
+        return found.astype(np.uint8)
+
+    images = images_in(place.images)
+    return LabelSet(name, [_pair(each, place.labels) for each in images], ordered, read, frames)
+
+
+def _pair(image: Path, folder: Path) -> Pair:
+    """An image and its label map: of the same name, or with `_L` or `_P` behind."""
+    names = [f"{image.stem}{end}.png" for end in ("", "_L", "_P")]
+    there = (folder / each for each in names if (folder / each).is_file())
+    match = FILE.match(image.name)
+    return Pair(image, next(there, folder / names[0]), match.group(1) if match else 0)
+
+
+def _read_colours(tables: dict[str, Path]) -> dict[str, tuple[int, int, int]]:
+    """Colours by name, of the table that lies there or CamVid's own."""
+    if "class_dict.csv" in tables:
+        file = tables["class_dict.csv"]
+        lines = csv.DictReader(file.read_text(encoding="utf-8").splitlines(), skipinitialspace=True)
+        rows = [[str(row.get(each)) for each in ("name", "r", "g", "b")] for row in lines]
+    elif "label_colors.txt" in tables:
+        file = tables["label_colors.txt"]
+        lines_of = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = [[line[-1], *line[:-1]] for line in lines_of if line and not line[0].startswith("#")]
+    else:
+        return COLOURS
+    try:
+        found = {name: (int(r), int(g), int(b)) for name, r, g, b in rows}
+    except (ValueError, TypeError) as error:
+        raise LzuError(
+            f"{file} is no table of names and colours ({error}); give CamVid's, or remove it"
+        ) from error
+    _known(list(found), file)
+    return found
+
+
+def _known(names: list[str], file: Path) -> list[str]:
+    unknown = [each for each in names if each not in COLOURS]
+    if unknown:
+        raise LzuError(
+            f"{file} names {listed(unknown)}, which is none of CamVid's 32 classes; give CamVid's "
+            "table, or name the folder's classes in classes.txt"
+        )
+    return names

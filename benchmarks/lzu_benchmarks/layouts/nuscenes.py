@@ -1,0 +1,441 @@
+"""nuScenes as its devkit lays it out: tables of `v1.0-mini` or `v1.0-trainval` beside `samples`.
+
+Read without the devkit. Truth and detections are those that its evaluation keeps [Caesar et al.
+2020]: ten classes, boxes with a lidar or radar point, cycles outside of bicycle racks; velocities
+are differences of neighbouring key frames. A sample is the six key frames of the cameras at one
+time; its boxes are evaluated along the axes of the world, seen from where the ego vehicle stood
+when the lidar looked.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks.layouts.choose import evenly
+from lzu_benchmarks.layouts.labels import listed
+from lzu_benchmarks.nuscenes import NDS_FORMULA, NUSCENES, Objects
+from lzu_benchmarks.rig_scorer import RigScorer, RigTruth, attribute_number, racks_hold
+from lzu_calibration.tables import kept_rows
+from lzu_export.datasets import Sample, match_classes
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
+from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.sources import read_image
+
+VERSIONS = ("v1.0-trainval", "v1.0-mini")
+"""Of several the first counts."""
+
+VAL = (
+    "3 12-18 35-36 38-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-627 629-630 "
+    "632-638 770-771 775 777-778 780-784 794-800 802 904-917 919-931 962-963 966-969 971-972 "
+    "1059-1073"
+)
+"""Numbers of the scenes of the devkit's split `val`."""
+MINI_VAL = "103 916"
+"""Those of its split `mini_val`."""
+SPLITS = {"v1.0-trainval": ("val", VAL), "v1.0-mini": ("mini_val", MINI_VAL)}
+SCENES_FILE = "scenes.txt"
+"""Names of other scenes, one a line, beside `samples`."""
+
+CAMERAS = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_FRONT_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_BACK_RIGHT",
+)
+LIDAR = "LIDAR_TOP"
+
+CATEGORIES = {
+    "movable_object.barrier": "barrier",
+    "movable_object.trafficcone": "traffic_cone",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.car": "car",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.motorcycle": "motorcycle",
+    "vehicle.trailer": "trailer",
+    "vehicle.truck": "truck",
+}
+"""The detection class of a category, by nuScenes' definition; others are not evaluated."""
+RACK = "static_object.bicycle_rack"
+
+MAX_STEP = 1.5
+"""Seconds between key frames up to which a velocity is known; twice that from before to after."""
+
+Row = dict[str, Any]
+Array = NDArray[np.float64]
+Kept = TypeVar("Kept")
+
+
+def is_nuscenes(path: Path) -> bool:
+    """Whether a folder holds tables of nuScenes."""
+    return any(path.glob("v1.0-*/sample_data.json"))
+
+
+class _View(NamedTuple):
+    """A key frame of one sensor."""
+
+    file: str
+    pose: str
+    """Token of the ego vehicle's pose."""
+    sensor: str
+    """Token of the calibrated sensor."""
+
+
+class _Moment(NamedTuple):
+    """A sample and its key frames, by channel."""
+
+    token: str
+    scene: str
+    time: int
+    views: Mapping[str, _View]
+
+
+class _Box(NamedTuple):
+    """A box to find, in the world."""
+
+    token: str
+    sample: str
+    label: int
+    centre: Array
+    size: Array
+    yaw: float
+    attribute: int
+    before: str
+    """Token of the same object's box in the key frame before; empty: none."""
+    after: str
+
+
+class _Truth(NamedTuple):
+    """What there is at the time of a sample, in the world."""
+
+    centres: Array
+    """(n, 3)."""
+    objects: Objects
+    """Without centres."""
+    racks: list[tuple[Array, Array]]
+
+
+class NuScenesSet:
+    """Key frames of the six cameras, sample by sample in the order of scene and time."""
+
+    metric = "NDS"
+    note = NDS_FORMULA
+
+    def __init__(self, path: Path, frames: int | None, recipe: Det3dRecipe | None = None) -> None:
+        """Read the tables; of the split's samples as many whole ones as `frames` allow, evenly.
+
+        Args:
+            path: the folder of `samples` and the tables.
+            frames: at most so many images, but those of a sample at least.
+            recipe: whose classes and attributes detections count; else nuScenes' own.
+
+        Raises:
+            LzuError: tables or images are missing or damaged, none of the scenes is there, or the
+                recipe has other classes.
+        """
+        found = {each.parent.name for each in path.glob("v1.0-*/sample_data.json")}
+        version = next((each for each in VERSIONS if each in found), min(found))
+        self._path, self._tables = path, path / version
+        split, scenes = self._scenes(version)
+        self.name = f"{path.resolve().name} {split}"
+        self.classes, places = match_classes(
+            self.name, [rule.name for rule in NUSCENES], recipe.classes if recipe else None
+        )
+        order = np.argsort(places)
+        self._rules = [NUSCENES[i] for i in order]
+        self._label = {rule.name: i for i, rule in enumerate(self._rules)}
+        self._attributes = tuple(recipe.attributes) if recipe else ()
+        self._settings = recipe.postprocess if recipe else Det3dPostprocess()
+        self._times: dict[str, int] = {}
+        moments = self._moments(scenes)
+        chosen = evenly(moments, None if frames is None else max(1, frames // len(CAMERAS)))
+        self._samples = chosen
+        self._poses, self._sensors = self._placed(chosen)
+        self._truths = self._truth(
+            {each.token for each in chosen}, {each.token for each in moments}
+        )
+        for each in chosen:
+            for channel in CAMERAS:
+                if not (path / each.views[channel].file).is_file():
+                    raise LzuError(
+                        f"{path} has no {each.views[channel].file}, which {version} names; unpack "
+                        "that part of nuScenes there"
+                    )
+
+    def __len__(self) -> int:
+        """Number of frames: six a sample."""
+        return len(self._samples) * len(CAMERAS)
+
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        """Frames with camera and pose; the last of a sample brings the sample's truth."""
+        first, skipped = divmod(start, len(CAMERAS))
+        for number, moment in enumerate(self._samples[first:], start=first):
+            stand = self._poses[moment.views[LIDAR].pose][:3, 3]
+            for i, channel in enumerate(CAMERAS):
+                if number == first and i < skipped:
+                    continue
+                view = moment.views[channel]
+                cam2ego, cam2img = self._sensors[view.sensor]
+                pose = self._poses[view.pose] @ cam2ego
+                pose[:3, 3] -= stand
+                seen = self._seen(moment.token, stand) if i == len(CAMERAS) - 1 else None
+                truth = RigTruth(moment.token, moment.scene, pose, *(seen or (None, [])))
+                path = self._path / view.file
+                yield Sample(
+                    number * len(CAMERAS) + i + 1,
+                    Shot(read_image(path), cam2img),
+                    truth,
+                    str(path),
+                    moment.scene,
+                )
+
+    def scorer(self) -> RigScorer:
+        """nuScenes' metrics, with nothing counted."""
+        return RigScorer(self._rules, self._settings, self._attributes)
+
+    def _seen(self, token: str, stand: Array) -> tuple[Objects, list[tuple[Array, Array]]]:
+        """Boxes and racks of a sample, from `stand` along the world's axes."""
+        truth = self._truths[token]
+        racks = [(pose.copy(), size) for pose, size in truth.racks]
+        for pose, _ in racks:
+            pose[:3, 3] -= stand
+        return truth.objects._replace(centres=(truth.centres - stand)[:, :2]), racks
+
+    def _scenes(self, version: str) -> tuple[str, set[str]]:
+        """Name of the split, and names of its scenes."""
+        file = self._path / SCENES_FILE
+        if file.is_file():
+            names = file.read_text(encoding="utf-8").split()
+            return SCENES_FILE, set(names)
+        if version not in SPLITS:
+            raise LzuError(
+                f"{self._tables} is of no split with annotations; name the scenes to evaluate on "
+                f"in {file}, one a line"
+            )
+        split, numbers = SPLITS[version]
+        return split, {f"scene-{number:04d}" for number in spelt_out(numbers)}
+
+    def _rows(self, table: str, keep: Callable[[Row], Kept | None]) -> Iterator[Kept]:
+        return kept_rows(self._tables / f"{table}.json", keep)
+
+    def _moments(self, scenes: set[str]) -> list[_Moment]:
+        """All samples of the scenes, in the order of scene and time."""
+        names = dict(
+            self._rows(
+                "scene",
+                lambda row: (row["token"], row["name"]) if row["name"] in scenes else None,
+            )
+        )
+        if not names:
+            raise LzuError(
+                f"{self._tables} holds none of the scenes {listed(sorted(scenes))}; name the ones "
+                f"to evaluate on in {self._path / SCENES_FILE}, one a line"
+            )
+        of_scenes = {}
+        for token, scene, time in self._rows(
+            "sample", lambda row: (row["token"], row["scene_token"], row["timestamp"])
+        ):
+            self._times[token] = time  # velocities look beyond
+            if scene in names:
+                of_scenes[token] = (names[scene], time)
+        views: dict[str, dict[str, _View]] = defaultdict(dict)
+        for token, channel, view in self._rows("sample_data", _key_frame):
+            if token in of_scenes:
+                views[token][channel] = view
+        moments = []
+        for token, (scene, time) in of_scenes.items():
+            lacking = [each for each in (*CAMERAS, LIDAR) if each not in views[token]]
+            if lacking:
+                raise LzuError(
+                    f"{self._tables / 'sample_data.json'} has no key frame of {lacking[0]} for "
+                    f"sample {token}; unpack the metadata again"
+                )
+            moments.append(_Moment(token, scene, time, views[token]))
+        return sorted(moments, key=lambda each: (each.scene, each.time))
+
+    def _placed(
+        self, chosen: Sequence[_Moment]
+    ) -> tuple[dict[str, Array], dict[str, tuple[Array, Array | None]]]:
+        """(4, 4) poses of the ego vehicle in the world; sensors' poses in the ego vehicle, and
+        cameras' (3, 3) matrices.
+        """
+        used = [view for each in chosen for view in each.views.values()]
+        poses, sensors = ({view[i] for view in used} for i in (1, 2))
+        placed = dict(
+            self._rows(
+                "ego_pose",
+                lambda row: (row["token"], _pose(row)) if row["token"] in poses else None,
+            )
+        )
+        mounted = dict(
+            self._rows(
+                "calibrated_sensor",
+                lambda row: (
+                    (row["token"], (_pose(row), _matrix(row["camera_intrinsic"])))
+                    if row["token"] in sensors
+                    else None
+                ),
+            )
+        )
+        for table, wanted, there in (
+            ("ego_pose", poses, placed),
+            ("calibrated_sensor", sensors, mounted),
+        ):
+            if lost := wanted - there.keys():
+                raise LzuError(
+                    f"{self._tables / table}.json has no row of token {min(lost)}; unpack the "
+                    "metadata again"
+                )
+        return placed, mounted
+
+    def _truth(self, chosen: set[str], around: set[str]) -> dict[str, _Truth]:
+        """Boxes to find, and bicycle racks, of the chosen samples.
+
+        `around` are the samples that neighbours of their boxes may be of.
+        """
+        categories = dict(self._rows("category", lambda row: (row["token"], row["name"])))
+        kinds = dict(
+            self._rows(
+                "instance",
+                lambda row: (row["token"], self._named(categories, row["category_token"])),
+            )
+        )
+        names = dict(self._rows("attribute", lambda row: (row["token"], row["name"])))
+        where: dict[str, tuple[int, float, float]] = {}
+        boxes: list[_Box] = []
+        racks: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+
+        def keep(row: Row) -> None:
+            kind, sample = self._named(kinds, row["instance_token"]), row["sample_token"]
+            if kind == RACK and sample in chosen:
+                racks[sample].append((_pose(row), _size(row)))
+            if kind not in CATEGORIES or sample not in around:
+                return
+            x, y, _ = row["translation"]
+            where[row["token"]] = self._times[sample], x, y
+            if sample in chosen and row["num_lidar_pts"] + row["num_radar_pts"]:
+                attribute = [self._named(names, each) for each in row["attribute_tokens"]]
+                boxes.append(
+                    _Box(
+                        row["token"],
+                        sample,
+                        self._label[CATEGORIES[kind]],
+                        np.array(row["translation"], np.float64),
+                        _size(row),
+                        _yaw(row["rotation"]),
+                        attribute_number(attribute[0] if attribute else ""),
+                        row["prev"],
+                        row["next"],
+                    )
+                )
+
+        for _ in self._rows("sample_annotation", keep):
+            pass
+        cycles = {self._label[name] for name in ("bicycle", "motorcycle")}
+        of_sample: dict[str, list[_Box]] = defaultdict(list)
+        for box in boxes:
+            if box.label not in cycles or not racks_hold(racks[box.sample], box.centre):
+                of_sample[box.sample].append(box)
+        return {
+            token: _Truth(
+                np.array([box.centre for box in found]).reshape(-1, 3),
+                Objects(
+                    np.zeros((len(found), 2)),
+                    np.array([box.size for box in found]).reshape(-1, 3),
+                    np.array([box.yaw for box in found]),
+                    np.array([box.label for box in found], np.int64),
+                    np.array([_velocity(box, where) for box in found]).reshape(-1, 2),
+                    np.array([box.attribute for box in found], np.int64),
+                ),
+                racks[token],
+            )
+            for token in chosen
+            for found in [of_sample[token]]
+        }
+
+    def _named(self, names: Mapping[str, str], token: str) -> str:
+        if token not in names:
+            raise LzuError(
+                f"{self._tables} names the token {token} in a table but does not explain it in "
+                "another; unpack the metadata again"
+            )
+        return names[token]
+
+
+def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple[float, float]:
+    """Metres per second between the neighbouring key frames; nan where that is not known."""
+    before, after = where.get(box.before), where.get(box.after)
+    first, last = before or where[box.token], after or where[box.token]
+    seconds = 1e-6 * (last[0] - first[0])
+    if not 0 < seconds <= MAX_STEP * (2 if before and after else 1):
+        return nan, nan
+    return (last[1] - first[1]) / seconds, (last[2] - first[2]) / seconds
+
+
+def _size(row: Row) -> Array:
+    """(3,) length, width, height."""
+    return np.array(row["size"], np.float64)[[1, 0, 2]]
+
+
+def spelt_out(numbers: str) -> list[int]:
+    """The numbers of a list such as `3 12-18`."""
+    found: list[int] = []
+    for part in numbers.split():
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _key_frame(row: Row) -> tuple[str, str, _View] | None:
+    """Sample, channel and key frame; the channel is the file's folder."""
+    if not row["is_key_frame"]:
+        return None
+    channel = str(row["filename"]).split("/")[-2]
+    if channel not in CAMERAS and channel != LIDAR:
+        return None
+    view = _View(row["filename"], row["ego_pose_token"], row["calibrated_sensor_token"])
+    return row["sample_token"], channel, view
+
+
+def _pose(row: Mapping[str, Any]) -> Array:
+    """(4, 4) of a row's rotation and translation."""
+    pose = np.eye(4)
+    pose[:3, :3] = rotation_matrix(row["rotation"])
+    pose[:3, 3] = row["translation"]
+    return pose
+
+
+def _matrix(rows: Sequence[Sequence[float]]) -> Array | None:
+    """A camera's (3, 3) matrix; other sensors have none."""
+    return np.array(rows, np.float64) if rows else None
+
+
+def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
+    """(3, 3) of a quaternion w, x, y, z of any length but 0 [Hamilton's convention]."""
+    w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _yaw(quaternion: Array) -> float:
+    """Heading (rad) of a box in the ground plane."""
+    ahead = rotation_matrix(quaternion)[:, 0]
+    return float(np.arctan2(ahead[1], ahead[0]))

@@ -1,0 +1,63 @@
+"""nuScenes' tables: lists of rows in JSON, of which the largest have millions."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from lzu_export.errors import LzuError
+
+CHUNK = 1 << 20  # characters read at once
+BETWEEN = " \t\r\n,"
+
+Kept = TypeVar("Kept")
+
+
+def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iterator[Kept]:
+    """What `keep` makes of a table's rows, but None; only a row at a time is in memory.
+
+    Raises:
+        LzuError: the table is missing or damaged, or a row lacks a field that `keep` asks for.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for row in _rows(stream):
+                kept = keep(row)
+                if kept is not None:
+                    yield kept
+    except OSError as error:
+        raise LzuError(
+            f"{path} cannot be read ({error.strerror}); unpack the nuScenes metadata there"
+        ) from error
+    except KeyError as error:
+        raise LzuError(
+            f"{path} has a row without the field {error.args[0]}; unpack the metadata again"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LzuError(f"{path} is damaged ({error}); unpack the metadata again") from error
+
+
+def _rows(stream: IO[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a list, decoded one by one as the text comes."""
+    decoder = json.JSONDecoder()
+    text = stream.read(CHUNK).lstrip()
+    if not text.startswith("["):
+        raise ValueError("it is no list of rows")
+    place = 1
+    while True:
+        while place < len(text) and text[place] in BETWEEN:
+            place += 1
+        if text.startswith("]", place):
+            return
+        try:
+            row, end = decoder.raw_decode(text, place)
+        except ValueError:
+            more = stream.read(CHUNK)
+            if not more:
+                raise
+            text, place = text[place:] + more, 0
+            continue
+        if not isinstance(row, dict):
+            raise ValueError(f"{row!r:.40} is no row")
+        yield row
+        place = end
