@@ -20,7 +20,7 @@ from lzu_export.datasets import EvaluationSet, open_dataset
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError
-from lzu_export.evaluate import evaluate, latencies
+from lzu_export.evaluate import Spent, evaluate, latencies
 from lzu_export.graph.choose import (
     Choice,
     choose_lowerings,
@@ -68,12 +68,15 @@ from lzu_export.tasks.pytorch import (
     whole_batches,
 )
 from lzu_export.tasks.warps import Warp, make_warp, warp_source
+from lzu_export.unfinished import Unfinished
 from lzu_export.verify import compare, reference_inputs
 from lzu_export.workspace import Record, Workspace, exclusive
 
 log = logging.getLogger(__name__)
 
 REFERENCE_BATCHES = 2
+UNFINISHED = "accuracy.npz"
+"""What was counted so far of an accuracy that is being measured; no part of a bundle."""
 """Batches of frames whose values at every arrow go into the bundle."""
 
 
@@ -391,8 +394,17 @@ class _Export:
         assert self.dataset is not None
         predictors = self._predictors(engines, as_on_device=True)
         watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
+        spent = Spent()
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
-            metrics = evaluate(predictors, self.dataset, advance, watch)
+            metrics = evaluate(
+                predictors,
+                self.dataset,
+                advance,
+                watch,
+                unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
+                spent=spent,
+            )
+        self.report.note(f"  accuracy: {spent}")
         limits = self.recipe.tolerances.metric
         accuracy = Accuracy(
             dataset=self.dataset.name,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.datasets import State
 from lzu_export.recipes.schema import DetPostprocess
 from lzu_export.runtime.detector import Detections, Detector
 from lzu_export.runtime.manifest import Stream
@@ -154,6 +155,16 @@ class StreamWatch:
         ):
             self._gaps.append(gap_of(mine, reference, settings, unsure))
             self._free.append(gap_of(own, reference, settings).equal)
+
+    def state(self) -> State:
+        """What was seen so far."""
+        return {"gaps": np.array(self._gaps).reshape(-1, 3), "free": np.array(self._free, bool)}
+
+    def restore(self, state: State) -> None:
+        """Go on from what was seen."""
+        rows = state["gaps"].tolist()
+        self._gaps = [Gap(boxes, scores, int(alone)) for boxes, scores, alone in rows]
+        self._free = state["free"].tolist()
 
     def result(self) -> Stream:
         """What was seen."""

@@ -334,7 +334,7 @@ def test_label_maps_with_unknown_values(refused: Refused, tmp_path: Path, use: s
     """Named with the value, whatever they are for; nothing is left."""
     for kind in ("images", "labels"):
         (tmp_path / "set" / kind).mkdir(parents=True)
-    (tmp_path / "set" / "classes.txt").write_text("class 0\nclass 1\n")
+    (tmp_path / "set" / "classes.txt").write_text("near\nfar\n")
     labels = np.zeros((96, 160), np.uint8)
     labels[3, 4] = 77
     cv2.imwrite(str(tmp_path / "set" / "images" / "a.png"), noise_frame((96, 160), 0))

@@ -1,6 +1,8 @@
 """Evaluation: every frame once for every predictor, padded batches, interleaved timing."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,13 @@ import numpy as np
 import pytest
 
 from lzu_export import evaluate as module
+from lzu_export import unfinished as unfinished_module
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
-from lzu_export.evaluate import batches, evaluate, latencies
+from lzu_export.evaluate import Spent, batches, evaluate, latencies
 from lzu_export.runtime import Shot
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.unfinished import Unfinished
 from samples import CLASSES, tiny_recipe
 
 
@@ -29,12 +34,12 @@ class Frames:
     def __len__(self) -> int:
         return self.count
 
-    def samples(self) -> Iterator[Sample]:
-        for i in range(self.count):
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        for i in range(start, self.count):
             self.read += 1
             frame = np.zeros((96, 160, 3), np.uint8)
             frame[0, 0, 0] = i
-            yield Sample(100 + i, Shot(frame), i)
+            yield Sample(100 + i, Shot(frame), i, sequence=i // 3)
 
     def scorer(self) -> "Seen":
         return Seen()
@@ -53,6 +58,12 @@ class Seen:
 
     def summary(self) -> dict[str, float]:
         return self.found
+
+    def state(self) -> dict[str, Any]:
+        return {"numbers": np.array(list(self.found)), "values": np.array([*self.found.values()])}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.found = dict(zip(state["numbers"].tolist(), state["values"].tolist(), strict=True))
 
 
 class FakePredictor:
@@ -81,6 +92,156 @@ def test_every_frame_counts_once_whatever_the_batch(batch: int, tmp_path: Path) 
     expected = {str(100 + i): float(i) for i in range(5)}
     assert results == {"a": expected, "b": expected}
     assert log == ["a", "b"] * (-(-5 // batch))
+
+
+class Apart(Predictor):
+    """Its engine and what comes after it are apart, as those of bundles are."""
+
+    def __init__(self, folder: Path, batch: int = 1, stop: int | None = None) -> None:
+        self.recipe = tiny_recipe(folder, batch=batch)
+        self.resize, self.engine_seconds, self.stop = False, 0.0, stop
+        self.session = self
+        self.concluded: list[tuple[int, str]] = []
+
+    def prepare(self, shots: Sequence[Shot]) -> dict[str, Any]:
+        return {"frame": np.stack([shot.frame for shot in shots])}
+
+    def run(self, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return super().run(given)
+        time.sleep(0.002)
+        first = given["frame"][:, 0, 0, 0]
+        if self.stop is not None and self.stop in first:
+            raise KeyboardInterrupt
+        return {"number": first.astype(float)}
+
+    def conclude(self, outputs: Any, shots: Sequence[Shot]) -> list[Any]:
+        time.sleep(0.003)
+        self.concluded.append((int(outputs["number"][0]), threading.current_thread().name))
+        return outputs["number"].tolist()
+
+    def finish(self, outputs: Any, size: tuple[int, ...]) -> Any:
+        raise AssertionError("concluded by itself")
+
+
+class Streaming(Apart):
+    """One that remembers."""
+
+    remembers = True
+
+    def __init__(self, folder: Path, stop: int | None = None) -> None:
+        super().__init__(folder, 1, stop)
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_predictions_are_finished_and_counted_beside_the_engine(batch: int, tmp_path: Path) -> None:
+    """In order, and the time of each is told."""
+    one, spent = Apart(tmp_path, batch), Spent()
+    other = Apart(tmp_path, batch)
+    found = evaluate({"a": one, "b": other}, Frames(7), spent=spent)
+    assert found["a"] == found["b"] == {str(100 + i): float(i) for i in range(7)}
+    assert [number for number, _ in one.concluded] == list(range(0, 7, batch))
+    assert all("scoring" in thread for _, thread in one.concluded)
+    runs = 2 * -(-7 // batch)
+    assert spent.frames == 7
+    assert 0.002 * runs <= spent.engines < spent.seconds
+    assert spent.share == spent.engines / spent.seconds
+    assert str(spent).startswith("7 frames in ")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_interrupted_evaluation_goes_on_where_it_stood(batch: int, tmp_path: Path) -> None:
+    """With nothing twice and nothing left out, and forgets all that at its end."""
+    path, whole = tmp_path / "a.npz", {str(100 + i): float(i) for i in range(9)}
+    first, frames = Apart(tmp_path, batch, stop=5), Frames(9)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate({"a": first}, frames, unfinished=Unfinished(path))
+    assert path.is_file()
+    second, frames, done = Apart(tmp_path, batch), Frames(9), []
+    found = evaluate({"a": second}, frames, done.append, unfinished=Unfinished(path))
+    assert found == {"a": whole}
+    stood = 5 // batch * batch
+    assert [number for number, _ in second.concluded] == list(range(stood, 9, batch))
+    assert frames.read == 9 - stood
+    assert (done[0], sum(done)) == (stood, 9)
+    assert not path.exists()
+
+
+def test_what_cannot_be_read_keeps_what_was_done(tmp_path: Path) -> None:
+    """A missing file stops the evaluation; it goes on when it is there."""
+
+    class Broken(Frames):
+        def samples(self, start: int = 0) -> Iterator[Sample]:
+            for sample in super().samples(start):
+                if sample.number == 104:
+                    raise LzuError("frame 104 is missing; add it")
+                yield sample
+
+    path = tmp_path / "a.npz"
+    with pytest.raises(LzuError, match="frame 104 is missing"):
+        evaluate({"a": Apart(tmp_path)}, Broken(6), unfinished=Unfinished(path))
+    again = Apart(tmp_path)
+    found = evaluate({"a": again}, Frames(6), unfinished=Unfinished(path))
+    assert len(found["a"]) == 6
+    assert [number for number, _ in again.concluded] == [4, 5]
+
+
+def test_what_fails_while_it_is_counted_is_not_kept(tmp_path: Path) -> None:
+    """A half-counted state would be wrong for good."""
+
+    class Failing(Frames):
+        def scorer(self) -> Seen:
+            scorer = Seen()
+            add = scorer.add
+
+            def fail(sample: Sample, prediction: float) -> None:
+                if sample.number == 102:
+                    raise LzuError("sample 102 is odd; mend it")
+                add(sample, prediction)
+
+            scorer.add = fail  # type: ignore[method-assign]
+            return scorer
+
+    path = tmp_path / "a.npz"
+    with pytest.raises(LzuError, match="sample 102 is odd"):
+        evaluate({"a": Apart(tmp_path)}, Failing(9), unfinished=Unfinished(path))
+    assert not path.exists()
+
+
+def test_streams_go_on_at_the_start_of_a_sequence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a predictor remembers within one is not kept: sequences are of three frames here."""
+    monkeypatch.setattr(unfinished_module, "SECONDS", -1.0)
+    path = tmp_path / "a.npz"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate({"a": Streaming(tmp_path, stop=5)}, Frames(9), unfinished=Unfinished(path))
+    again, frames = Streaming(tmp_path), Frames(9)
+    found = evaluate({"a": again}, frames, unfinished=Unfinished(path))
+    assert len(found["a"]) == 9
+    assert [number for number, _ in again.concluded] == [3, 4, 5, 6, 7, 8]
+    assert again.resets == 2
+
+
+def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
+    """By its file, or its number where it has none."""
+
+    class Odd(Frames):
+        def samples(self, start: int = 0) -> Iterator[Sample]:
+            for sample in super().samples(start):
+                yield sample._replace(shot=Shot(np.zeros((90, 160, 3), np.uint8)), name=self.file)
+
+        file = "street/7.png"
+
+    with pytest.raises(LzuError, match=r"^street/7\.png is 90x160 but this bundle takes 96x160; "):
+        evaluate({"a": Apart(tmp_path)}, Odd(2))
+    Odd.file = ""
+    with pytest.raises(LzuError, match=r"^frame 100 of frames is 90x160 but this bundle takes"):
+        evaluate({"a": Apart(tmp_path)}, Odd(2))
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:

@@ -632,6 +632,9 @@ class FakeScorer:
         assert self.seen == list(range(self.dataset.count))
         return {"AP": self.dataset.metrics.pop(0)}
 
+    def state(self) -> None:
+        """It cannot go on."""
+
 
 def test_accuracy_of_pytorch_and_engine_is_in_the_manifest(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

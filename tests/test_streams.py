@@ -41,8 +41,8 @@ TINY: dict[str, Any] = {
 class Shrunk(DemoSet):
     """Demonstration sequences at the tiny model's size; their boxes stay where they are."""
 
-    def samples(self) -> Iterator[Sample]:
-        for sample in super().samples():
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        for sample in super().samples(start):
             frame = cv2.resize(sample.shot.frame, SMALL[::-1], interpolation=cv2.INTER_AREA)
             yield sample._replace(shot=Shot(np.asarray(frame, np.uint8)))
 

@@ -8,7 +8,7 @@ punish.
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,7 @@ class Evaluation:
         truth: COCO data set.
         detections: COCO results: image_id, category_id, bbox (x, y, width, height), score.
         areas: limits of small, medium and large in square pixels.
+        owned: whether the truth may be written into, which saves copying it.
 
     Raises:
         LzuError: a detection names an image or a category that the data set does not have.
@@ -70,6 +71,8 @@ class Evaluation:
         truth: Mapping[str, Any],
         detections: Detections,
         areas: Mapping[str, list[float]] = AREAS,
+        *,
+        owned: bool = False,
     ) -> None:
         images = {image["id"] for image in truth["images"]}
         categories = {category["id"] for category in truth["categories"]}
@@ -81,7 +84,7 @@ class Evaluation:
                     "detections on the data set they were made from"
                 )
         # The library writes into what it is given.
-        reference = COCO(copy.deepcopy(dict(truth)))
+        reference = COCO(dict(truth) if owned else copy.deepcopy(dict(truth)))
         results = reference.loadRes([dict(d) for d in detections]) if detections else _empty(truth)
         # Without separate_eval the library accumulates at once and drops per-image matches.
         self._eval = COCOeval_faster(
@@ -149,53 +152,60 @@ def average_precision(
     return Evaluation(truth, detections, areas).summary()
 
 
-Part = tuple[Sequence[int], Sequence[Mapping[str, Any]], Detections]
-"""Ids of some images, their annotations, and what was detected in them."""
+class PartedEvaluation:
+    """`average_precision` of a set whose images are matched part by part, in less memory.
 
-
-def precision_of_parts(
-    parts: Iterable[Part],
-    categories: Sequence[Mapping[str, Any]],
-    areas: Mapping[str, list[float]] = AREAS,
-) -> dict[str, float]:
-    """`average_precision` of a set that is matched part by part, in less memory.
-
-    Args:
-        parts: of the images, in the order of their ids; their detections are matched when their
-            turn comes.
-        categories: COCO's, of all parts.
-        areas: limits of small, medium and large in square pixels.
+    Only the library's matches are kept, not what they are of.
     """
-    groups: list[list[Any]] = []
-    params: Any = None
-    images = 0
-    for ids, annotations, found in parts:
+
+    def __init__(
+        self, categories: Sequence[Mapping[str, Any]], areas: Mapping[str, list[float]] = AREAS
+    ) -> None:
+        """Start with nothing matched: `categories` are COCO's, `areas` the limits of sizes."""
+        self._categories, self._areas = categories, areas
+        self._groups: list[list[Any]] = []  # by class and area, an image each
+        self._images: list[int] = []
+        self._params: Any = None
+
+    def add(
+        self, images: Sequence[int], annotations: Sequence[dict[str, Any]], found: Detections
+    ) -> None:
+        """Match some images, which are given once, and with all that is in them.
+
+        Args:
+            images: ids.
+            annotations: COCO's, which the library may write into.
+            found: COCO results.
+        """
         truth = {
-            "images": [{"id": i} for i in ids],
+            "images": [{"id": i} for i in images],
             "annotations": annotations,
-            "categories": categories,
+            "categories": self._categories,
         }
-        matches, params = Evaluation(truth, found, areas).matches()
-        groups = groups or [[] for _ in matches]
-        for group, more in zip(groups, matches, strict=True):
+        evaluation = Evaluation(truth, found, self._areas, owned=True)
+        groups, self._params = evaluation.matches()
+        self._groups = self._groups or [[] for _ in groups]
+        for group, more in zip(self._groups, groups, strict=True):
             group.extend(more)
-        images += len(ids)
-    if params is None:
-        return dict.fromkeys(NAMES, float("nan"))
-    params.imgIds = list(range(images))
-    chosen = [match for group in groups for match in group]
-    precision = library.COCOevalAccumulate(params, chosen)["precision"]
-    thresholds = {"AP50": 0, "AP75": 5}  # of 0.50:0.05:0.95
-    places = {f"AP_{name}": 1 + i for i, name in enumerate(AREAS)}
-    return {
-        name: 100
-        * _mean(
-            precision[thresholds[name] : thresholds[name] + 1, :, :, 0, -1]
-            if name in thresholds
-            else precision[:, :, :, places.get(name, 0), -1]
-        )
-        for name in NAMES
-    }
+        self._images += evaluation.image_ids
+
+    def summary(self) -> dict[str, float]:
+        """AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
+        if self._params is None:
+            return dict.fromkeys(NAMES, float("nan"))
+        # Of equal scores that of the lower id comes first, as where all are matched at once.
+        order = np.argsort(self._images, kind="stable").tolist()
+        params = copy.copy(self._params)
+        params.imgIds = list(range(len(order)))
+        chosen = [group[i] for group in self._groups for i in order]
+        precision = library.COCOevalAccumulate(params, chosen)["precision"]
+        values = {
+            "AP": precision[:, :, :, 0, -1],
+            "AP50": precision[0, :, :, 0, -1],  # thresholds are 0.50:0.05:0.95
+            "AP75": precision[5, :, :, 0, -1],
+            **{f"AP_{name}": precision[:, :, :, 1 + i, -1] for i, name in enumerate(AREAS)},
+        }
+        return {name: 100 * _mean(values[name]) for name in NAMES}
 
 
 def bootstrap_ap_difference(

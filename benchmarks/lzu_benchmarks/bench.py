@@ -27,6 +27,7 @@ from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
 
 EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--random-weights", type=int, help="untrained: latency only")
     group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     group = made.add_argument_group("accuracy")
-    group.add_argument("--dataset", help="demo, COCO annotations, images and labels, or none")
+    group.add_argument("--dataset", help="demo, COCO annotations, a data set's folder, or none")
     group.add_argument("--frames", type=int, help="at most so many")
     add_plan_options(made)
     group = made.add_argument_group("report")
@@ -188,6 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except LzuError as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sentence = "interrupted: results so far are kept; give the same command to go on"
+        Console(stderr=True).print(sentence, highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
     console = Console()
     console.print(summary_table(report))
     for sentence in sentences(rows_of(report)):

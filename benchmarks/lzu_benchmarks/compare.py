@@ -30,7 +30,7 @@ from lzu_benchmarks.report.schema import (
 )
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.evaluate import evaluate
+from lzu_export.evaluate import Spent, evaluate
 from lzu_export.files import write_text
 from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
@@ -43,8 +43,10 @@ from lzu_export.runtime.manifest import (
     Manifest,
     check_file,
     read_manifest,
+    sha256,
 )
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.unfinished import Unfinished
 
 NO_DATASET = "none"
 SHOWN = (3, 7)
@@ -145,12 +147,17 @@ def bundle_result(
         frames: at most so many of it.
         report: where progress is shown.
     """
-    key = key_of(bundle.manifest.files, dataset, frames, source_digest(Path(__file__).parent))
+    annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
+    code = source_digest(Path(__file__).parent)
+    key = key_of(bundle.manifest.files, dataset, annotations, frames, code)
+    unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
+    if store.again:
+        unfinished.remove()
     return store.get(
         bundle.folder.name,
         key,
         BundleResult,
-        lambda: _measure_bundle(bundle, key, store.folder, dataset, frames, report),
+        lambda: _measure_bundle(bundle, key, store.folder, dataset, frames, report, unfinished),
     )
 
 
@@ -161,10 +168,11 @@ def _measure_bundle(
     dataset: str | None,
     frames: int | None,
     report: Reporter,
+    unfinished: Unfinished,
 ) -> BundleResult:
     manifest, recipe = bundle.manifest, bundle.manifest.recipe
     drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
-    scores, about = _scores(bundle, dataset, frames, report)
+    scores, about = _scores(bundle, dataset, frames, report, unfinished)
     engines = {
         f"{engine.target}/{engine.precision}": EngineResult(
             target=engine.target,
@@ -197,7 +205,11 @@ def _measure_bundle(
 
 
 def _scores(
-    bundle: Bundle, dataset: str | None, frames: int | None, report: Reporter
+    bundle: Bundle,
+    dataset: str | None,
+    frames: int | None,
+    report: Reporter,
+    unfinished: Unfinished,
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """Scores by engine, PyTorch's too where it is known, and what they are of."""
     stored = bundle.manifest.accuracy
@@ -221,11 +233,13 @@ def _scores(
     predictors = _predictors(bundle)
     if not predictors:
         return {}, nothing
+    spent = Spent()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with report.steps(title, len(opened)) as advance:
-        found = evaluate(predictors, opened, advance)
+        found = evaluate(predictors, opened, advance, unfinished=unfinished, spent=spent)
     for predictor in predictors.values():
         predictor.session.close()  # a device's memory is for those that are timed
+    report.note(f"  accuracy: {spent}")
     scores = {name: Score(metrics=metrics, how=_how(name)) for name, metrics in found.items()}
     about = {
         "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,

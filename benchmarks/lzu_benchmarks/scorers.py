@@ -1,17 +1,17 @@
 """The metrics of each task over the frames that they were shown, in plain columns.
 
-Memory grows with objects and detections, never with images: 24 bytes a detected box, 56 an
-annotated one; label maps are counted and forgotten. `state` and `restore` carry a scorer over an
-interruption.
+Memory grows with objects and detections, not with pixels: 24 bytes a detected box, 56 an annotated
+one, besides COCO's matches; label maps are counted and forgotten. `state` and `restore` carry a
+scorer over an interruption.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.accuracy import AREAS, precision_of_parts
+from lzu_benchmarks.accuracy import AREAS, PartedEvaluation
 from lzu_benchmarks.nuscenes import DEMO, NuScenesEvaluation, Objects, camera_objects
 from lzu_benchmarks.segmentation import SegmentationEvaluation
 from lzu_export.datasets import Sample, State
@@ -20,7 +20,7 @@ from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.postprocess3d import Detections3d
 from lzu_export.runtime.segmenter import Segmentation
 
-PART = 256
+PART = 64
 """Images that are matched at once."""
 
 
@@ -40,25 +40,29 @@ class SpaceTruth(NamedTuple):
 
 
 class _Rows:
-    """Rows of an array, some an image."""
+    """Rows of an array, some an image; those of the last images are still apart."""
 
     def __init__(self, width: int, kind: type[np.floating[Any]]) -> None:
-        self._parts = [np.empty((0, width), kind)]
+        self._joined = [np.empty((0, width), kind)]
         self._counts: list[int] = []
+        self.last: list[NDArray[Any]] = []
 
     def add(self, rows: NDArray[Any]) -> None:
-        self._parts.append(rows.astype(self._parts[0].dtype).reshape(-1, self._parts[0].shape[1]))
+        self.last.append(rows.astype(self._joined[0].dtype).reshape(-1, self._joined[0].shape[1]))
         self._counts.append(len(rows))
 
-    def by_image(self) -> list[NDArray[Any]]:
-        return np.split(np.concatenate(self._parts), np.cumsum(self._counts)[:-1])
+    def close(self) -> None:
+        self._joined.append(np.concatenate([self._joined[0][:0], *self.last]))
+        self.last = []
 
     def state(self, name: str) -> State:
-        return {name: np.concatenate(self._parts), f"{name} an image": np.array(self._counts, int)}
+        rows = np.concatenate([*self._joined, *self.last])
+        return {name: rows, f"{name} an image": np.array(self._counts, int)}
 
     def restore(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
-        self._parts = [state[name]]
         self._counts = state[f"{name} an image"].tolist()
+        self._joined = [state[name][:0]]
+        self.last = np.split(state[name], np.cumsum(self._counts)[:-1])
 
 
 class BoxScorer:
@@ -66,7 +70,9 @@ class BoxScorer:
 
     def __init__(self, classes: tuple[str, ...], areas: Mapping[str, list[float]] = AREAS) -> None:
         """`areas` are the limits of sizes."""
-        self._classes, self._areas = classes, areas
+        categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes)]
+        self._evaluation = PartedEvaluation(categories, areas)
+        self._matched = 0
         self._images: list[int] = []
         self._truth = _Rows(7, np.float64)  # class, x, y, width, height, area, iscrowd
         self._found = _Rows(6, np.float32)  # class, x1, y1, x2, y2, score
@@ -88,11 +94,13 @@ class BoxScorer:
         self._found.add(
             np.column_stack([prediction.labels + 1, prediction.boxes, prediction.scores])
         )
+        if len(self._images) - self._matched >= PART:
+            self._match()
 
     def summary(self) -> dict[str, float]:
         """COCO AP and its parts, in points."""
-        categories = [{"id": i + 1, "name": name} for i, name in enumerate(self._classes)]
-        return precision_of_parts(self._coco(), categories, self._areas)
+        self._match()
+        return self._evaluation.summary()
 
     def state(self) -> State:
         """What was counted."""
@@ -104,41 +112,45 @@ class BoxScorer:
         self._images = state["images"].tolist()
         self._truth.restore(state, "truth")
         self._found.restore(state, "found")
+        self._match()
 
-    def _coco(self) -> Iterator[tuple[list[int], list[dict[str, Any]], list[dict[str, Any]]]]:
-        """Images, annotations and results as COCO has them, by ascending id, part by part."""
-        truth, found = self._truth.by_image(), self._found.by_image()
-        order = np.argsort(self._images, kind="stable")
-        for start in range(0, len(order), PART):
-            images: list[int] = []
-            annotations: list[dict[str, Any]] = []
-            results: list[dict[str, Any]] = []
-            for place in order[start : start + PART].tolist():
-                image = self._images[place]
-                images.append(image)
-                for label, x, y, width, height, area, crowd in truth[place].tolist():
-                    annotations.append(
-                        {
-                            "id": len(annotations) + 1,
-                            "image_id": image,
-                            "category_id": int(label),
-                            "bbox": [x, y, width, height],
-                            "area": area,
-                            "iscrowd": int(crowd),
-                        }
-                    )
-                boxes = found[place].copy()
-                boxes[:, 3:5] -= boxes[:, 1:3]  # in float32, as `Detections.to_coco`
-                results += [
-                    {
-                        "image_id": image,
-                        "category_id": int(label),
-                        "bbox": box,
-                        "score": score,
-                    }
-                    for label, *box, score in boxes.tolist()
-                ]
-            yield images, annotations, results
+    def _match(self) -> None:
+        """Match what was added since the last time, and keep the columns only."""
+        truth, found = self._truth.last, self._found.last
+        images = self._images[self._matched :]
+        for start in range(0, len(images), PART):
+            part = slice(start, start + PART)
+            self._evaluation.add(images[part], *_as_coco(images[part], truth[part], found[part]))
+        self._matched = len(self._images)
+        self._truth.close()
+        self._found.close()
+
+
+def _as_coco(
+    images: list[int], truth: list[NDArray[Any]], found: list[NDArray[Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Annotations and results as COCO has them."""
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image, objects, detected in zip(images, truth, found, strict=True):
+        for label, x, y, width, height, area, crowd in objects.tolist():
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": [x, y, width, height],
+                    "area": area,
+                    "iscrowd": int(crowd),
+                }
+            )
+        boxes = detected.copy()
+        boxes[:, 3:5] -= boxes[:, 1:3]  # in float32, as `Detections.to_coco`
+        results += [
+            {"image_id": image, "category_id": int(label), "bbox": box, "score": score}
+            for label, *box, score in boxes.tolist()
+        ]
+    return annotations, results
 
 
 class LabelScorer:

@@ -1,5 +1,6 @@
 """What runs one engine of a bundle, whatever its task: shots in, the task's predictions out."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -52,6 +53,8 @@ class Predictor(ABC):
         self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
         self.shown = 0
         """Number within the last batch of the frame that `tables` and `sampler` are of."""
+        self.engine_seconds = 0.0
+        """How long the engine ran, all runs together."""
         self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
         if recipe.input == "zoomed":
             self._zoom = ZoomedInput(recipe, self._tables)
@@ -73,7 +76,15 @@ class Predictor(ABC):
                 f"{len(shots)} frames were given but this bundle takes {self.recipe.batch} at "
                 "once; give that many or export with another batch"
             )
-        return self.conclude(self.session.run(self.prepare(shots)), shots)
+        return self.conclude(self.infer(shots), shots)
+
+    def infer(self, shots: Sequence[Shot]) -> Mapping[str, NDArray[Any]]:
+        """The engine's outputs for as many shots as the batch."""
+        inputs = self.prepare(shots)
+        start = time.perf_counter()
+        outputs = self.session.run(inputs)
+        self.engine_seconds += time.perf_counter() - start
+        return outputs
 
     def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
         """The predictions of the engine's outputs for these shots."""
@@ -113,7 +124,13 @@ class Predictor(ABC):
 
     def prepare_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """The engine's image input for frames of the source size."""
-        image = self._zoom(frames) if self._zoom is not None else np.stack(frames)
+        image: NDArray[Any]
+        if self._zoom is not None:
+            image = self._zoom(frames)
+        elif len(frames) == 1:
+            image = np.ascontiguousarray(frames[0])[None]  # sessions only read: no copy is needed
+        else:
+            image = np.stack(frames)
         return {INPUT_NAMES[self.recipe.input]: image}
 
     def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:

@@ -1,9 +1,11 @@
 """Results are kept as they come, and made again only where something changed."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
@@ -15,6 +17,8 @@ from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
+from lzu_export.runtime.sources import read_image
+from lzu_export.tasks.pytorch import noise_frame
 
 QUIET = Reporter(quiet=True)
 PLAN = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
@@ -93,6 +97,68 @@ def test_an_interrupted_run_goes_on(
     again = Store(store.folder, again=True)
     with pytest.raises(ZeroDivisionError):
         bundle_result(bundles[0], again, report=QUIET)
+
+
+def boxes(folder: Path, count: int) -> Path:
+    """COCO annotations of so many noise frames that fit the tiny bundle."""
+    names = [f"{i}.png" for i in range(1, count + 1)]
+    for i, name in enumerate(names):
+        cv2.imwrite(str(folder / name), noise_frame((96, 160), i))
+    data = {
+        "categories": [{"id": 1, "name": "sign"}, {"id": 2, "name": "car"}],  # the recipe's, turned
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [20, 20, 60, 40]}
+            for i in range(1, count + 1)
+        ],
+    }
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_an_interrupted_accuracy_goes_on_where_it_stood(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same result; a frame that is missing is named, and what was done is kept."""
+    store, [bundle] = Store(tmp_path / "results"), open_bundles(two[:1])
+    path = str(boxes(tmp_path, 6))
+    asked: dict[str, Any] = {"dataset": path, "report": QUIET}
+    whole = bundle_result(bundle, Store(tmp_path / "whole"), **asked)
+    assert whole.frames == 6
+    assert whole.metric == "AP"
+    (tmp_path / "5.png").rename(tmp_path / "5")
+    with pytest.raises(LzuError, match=r"image 5\.png is neither .*; put it there"):
+        bundle_result(bundle, store, **asked)
+    (tmp_path / "5.png").write_text("damaged")
+    with pytest.raises(LzuError, match=r"5\.png cannot be read as an image"):
+        bundle_result(bundle, store, **asked)
+    [kept] = store.folder.iterdir()
+    (tmp_path / "5").rename(tmp_path / "5.png")
+    read: list[str] = []
+    monkeypatch.setattr(
+        "lzu_benchmarks.layouts.boxes.read_image", lambda p: read.append(p.name) or read_image(p)
+    )
+    again = bundle_result(bundle, store, **asked)
+    assert read == ["5.png", "6.png"]
+    assert again.model_dump_json() == whole.model_dump_json()  # some metrics are nan
+    assert not kept.exists()
+
+
+def test_interrupting_the_command_is_one_sentence(
+    two: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lzu_benchmarks.bench.bundle_result", stop)
+    with pytest.raises(SystemExit) as done:
+        main(["--bundles", *map(str, two), "--out", str(tmp_path / "out")])
+    assert done.value.code == 130
+    assert "results so far are kept; give the same command to go on" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_report_of_finished_bundles(

@@ -1,0 +1,67 @@
+"""How much of an evaluation's time its engine runs: `python -m lzu_benchmarks.engine_share BUNDLE`.
+
+The rest is reading and checking frames, preparing inputs, suppression and the metric, as far as
+they do not run beside the engine. Frames of the demonstration are drawn beforehand.
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lzu_export.datasets import EvaluationSet, open_dataset
+from lzu_export.errors import LzuError
+from lzu_export.evaluate import Spent, evaluate
+from lzu_export.progress import Reporter
+from lzu_export.runtime import load
+from lzu_export.runtime.predictor import Predictor
+
+FRAMES = 500
+
+
+def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> Spent:
+    """Evaluate a whole set, whose frames were read once before."""
+    with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
+        for _ in dataset.samples():
+            advance()
+    spent = Spent()
+    with report.steps(f"evaluating on {dataset.name}", len(dataset)) as advance:
+        evaluate({"": predictor}, dataset, advance, spent=spent)
+    return spent
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("bundle", type=Path)
+    made.add_argument("--dataset", default="demo", help="demo, or a path")
+    made.add_argument("--frames", type=int, default=FRAMES)
+    made.add_argument("--target", default="onnxruntime")
+    made.add_argument("--precision", default="fp32")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    given = parser().parse_args(arguments)
+    try:
+        predictor = load(given.bundle, target=given.target, precision=given.precision)
+        recipe = predictor.recipe
+        dataset = open_dataset(given.dataset, given.frames, recipe.task, recipe)
+        before = time.process_time()
+        spent = measure(predictor, dataset, Reporter())
+    except LzuError as error:
+        sys.exit(f"error: {error}")
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{spent}: {1e3 * spent.engines / spent.frames:.1f} of "
+        f"{1e3 * spent.seconds / spent.frames:.1f} ms a frame; "
+        f"{time.process_time() - before:.1f} s of processors, reading twice; "
+        f"at most {megabytes:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

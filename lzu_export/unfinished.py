@@ -1,0 +1,75 @@
+"""What an evaluation came to before it was interrupted, in a file."""
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lzu_export.datasets import State
+from lzu_export.errors import readable_os_errors
+
+SECONDS = 30.0
+"""So often what was counted is written down."""
+
+
+class Unfinished:
+    """The number of frames that are done, and what was counted in them, of an evaluation."""
+
+    def __init__(self, path: Path, *parts: Any) -> None:
+        """`path` ends in .npz; `parts` are plain data that the results depend on."""
+        text = json.dumps(parts, sort_keys=True, default=str)
+        self.path, self.key = path, hashlib.sha256(text.encode()).hexdigest()
+        self._written = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._written > SECONDS
+
+    def read(self, names: Sequence[str]) -> tuple[int, dict[str, State]]:
+        """Frames done, and each counter's state; 0 and nothing where it begins afresh."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                if str(file["key"]) != self.key or file["names"].tolist() != list(names):
+                    return 0, {}
+                states: dict[str, State] = {name: {} for name in names}
+                for entry in file.files:
+                    place, dot, field = entry.partition(".")
+                    if dot:
+                        states[names[int(place)]][field] = file[entry]
+                return int(file["done"]), states
+        except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile):
+            return 0, {}  # there is none, or it was cut off
+
+    def write(self, done: int, states: Mapping[str, State]) -> None:
+        """Keep the state after `done` frames, whole or not at all.
+
+        Raises:
+            LzuError: it cannot be written.
+        """
+        names = list(states)
+        arrays: dict[str, Any] = {
+            f"{names.index(name)}.{field}": array
+            for name, state in states.items()
+            for field, array in state.items()
+        }
+        arrays |= {"key": np.array(self.key), "names": np.array(names), "done": np.array(done)}
+        new = self.path.with_name(f".{self.path.name}.new")
+        with readable_os_errors(f"the unfinished evaluation {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with new.open("wb") as stream:
+                np.savez(stream, **arrays)
+            os.replace(new, self.path)
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """It is finished."""
+        with suppress(OSError):
+            self.path.unlink()
