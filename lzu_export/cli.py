@@ -72,7 +72,7 @@ def export(
         typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="demo, COCO annotations, images and labels, or none.")
+        str | None, typer.Option(help="demo, COCO annotations, a data set's folder, or none.")
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
     frames_of: Annotated[
@@ -176,7 +176,7 @@ def verify(
         typer.Option(help="For --reference: a bundle, such as the uniform one, to time against."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="For --reference: demo, COCO annotations, images, or none.")
+        str | None, typer.Option(help="For --reference: demo, COCO annotations, a folder, or none.")
     ] = None,
     frames: Annotated[
         int | None, typer.Option(help="For --reference: evaluate at most this many frames.")
@@ -468,7 +468,7 @@ def calibrate(
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="For --sensitivity: demo, COCO annotations, images and labels."),
+        typer.Option(help="For --sensitivity: demo, COCO annotations, a data set's folder."),
     ] = None,
     eval_frames: Annotated[
         int | None, typer.Option(help="For --sensitivity: frames of the dataset; default 64.")

@@ -168,8 +168,8 @@ class Evaluation(Section):
     """Frames the accuracy is measured on, and those that make the reference."""
 
     dataset: str | None = None
-    """`demo`, the path of COCO annotations (.json) beside a folder `images`, or, for segmentation,
-    a folder of `images` and `labels`; none: no accuracy."""
+    """`demo`, the path of COCO annotations (.json), or the folder of a data set in its own layout;
+    none: no accuracy."""
     frames: int | None = Field(None, gt=0)
     """At most this many frames, evenly spread; all by default."""
 
