@@ -189,23 +189,32 @@ class PartedEvaluation:
             group.extend(more)
         self._images += evaluation.image_ids
 
-    def summary(self) -> dict[str, float]:
-        """AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
+    def precision(self) -> NDArray[np.float64]:
+        """(thresholds, recalls, classes, 1 + sizes) precisions; -1 where there are no objects."""
         if self._params is None:
-            return dict.fromkeys(NAMES, float("nan"))
+            return np.full((10, 101, len(self._categories), 1 + len(AREAS)), -1.0)
         # Of equal scores that of the lower id comes first, as where all are matched at once.
         order = np.argsort(self._images, kind="stable").tolist()
         params = copy.copy(self._params)
         params.imgIds = list(range(len(order)))
         chosen = [group[i] for group in self._groups for i in order]
-        precision = library.COCOevalAccumulate(params, chosen)["precision"]
-        values = {
-            "AP": precision[:, :, :, 0, -1],
-            "AP50": precision[0, :, :, 0, -1],  # thresholds are 0.50:0.05:0.95
-            "AP75": precision[5, :, :, 0, -1],
-            **{f"AP_{name}": precision[:, :, :, 1 + i, -1] for i, name in enumerate(AREAS)},
-        }
-        return {name: 100 * _mean(values[name]) for name in NAMES}
+        found = library.COCOevalAccumulate(params, chosen)["precision"]
+        return np.asarray(found[..., -1])  # of up to 100 detections
+
+    def summary(self) -> dict[str, float]:
+        """AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
+        return average(self.precision())
+
+
+def average(precision: NDArray[np.float64]) -> dict[str, float]:
+    """AP, AP50, AP75 and AP by size, 0..100, of `PartedEvaluation.precision`."""
+    values = {
+        "AP": precision[..., 0],
+        "AP50": precision[0, ..., 0],  # thresholds are 0.50:0.05:0.95
+        "AP75": precision[5, ..., 0],
+        **{f"AP_{name}": precision[..., 1 + i] for i, name in enumerate(AREAS)},
+    }
+    return {name: 100 * _mean(values[name]) for name in NAMES}
 
 
 def bootstrap_ap_difference(

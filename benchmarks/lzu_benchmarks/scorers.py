@@ -1,8 +1,8 @@
 """The metrics of each task over the frames that they were shown, in plain columns.
 
 Memory grows with objects and detections, not with pixels: 24 bytes a detected box, 56 an annotated
-one, besides COCO's matches; label maps are counted and forgotten. `state` and `restore` carry a
-scorer over an interruption.
+one, and some 200 MB for COCO's matches; label maps are counted and forgotten. `state` and
+`restore` carry a scorer over an interruption.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.accuracy import AREAS, PartedEvaluation
+from lzu_benchmarks.accuracy import AREAS, PartedEvaluation, average
 from lzu_benchmarks.nuscenes import DEMO, NuScenesEvaluation, Objects, camera_objects
 from lzu_benchmarks.segmentation import SegmentationEvaluation
 from lzu_export.datasets import Sample, State
@@ -22,6 +22,9 @@ from lzu_export.runtime.segmenter import Segmentation
 
 PART = 64
 """Images that are matched at once."""
+AS_THEY_COME = 2048
+"""Up to so many images boxes are matched as they come; the library's matches of an image take some
+75 kB with 8 classes. Of more, matches are made at the end, of one class after another."""
 
 
 class BoxTruth(NamedTuple):
@@ -40,20 +43,30 @@ class SpaceTruth(NamedTuple):
 
 
 class _Rows:
-    """Rows of an array, some an image; those of the last images are still apart."""
+    """Rows of an array, the class first, some an image; those of the last images still apart."""
 
     def __init__(self, width: int, kind: type[np.floating[Any]]) -> None:
-        self._joined = [np.empty((0, width), kind)]
+        self.nothing = np.empty((0, width), kind)
+        self._joined: list[NDArray[Any]] = [self.nothing]
         self._counts: list[int] = []
         self.last: list[NDArray[Any]] = []
 
     def add(self, rows: NDArray[Any]) -> None:
-        self.last.append(rows.astype(self._joined[0].dtype).reshape(-1, self._joined[0].shape[1]))
+        self.last.append(rows.astype(self.nothing.dtype).reshape(-1, self.nothing.shape[1]))
         self._counts.append(len(rows))
 
     def close(self) -> None:
-        self._joined.append(np.concatenate([self._joined[0][:0], *self.last]))
+        self._joined.append(np.concatenate([self.nothing, *self.last]))
         self.last = []
+
+    def of_class(self, label: int) -> dict[int, NDArray[Any]]:
+        """Rows of a class by place of their image, where there are some."""
+        rows = np.concatenate(self._joined)
+        of_class = rows[:, 0] == label
+        owners = np.repeat(np.arange(len(self._counts)), self._counts)[of_class]
+        places, starts = np.unique(owners, return_index=True)
+        parts = np.split(rows[of_class], starts[1:])
+        return dict(zip(places.tolist(), parts, strict=False))
 
     def state(self, name: str) -> State:
         rows = np.concatenate([*self._joined, *self.last])
@@ -61,7 +74,7 @@ class _Rows:
 
     def restore(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
         self._counts = state[f"{name} an image"].tolist()
-        self._joined = [state[name][:0]]
+        self._joined = [self.nothing]
         self.last = np.split(state[name], np.cumsum(self._counts)[:-1])
 
 
@@ -71,7 +84,8 @@ class BoxScorer:
     def __init__(self, classes: tuple[str, ...], areas: Mapping[str, list[float]] = AREAS) -> None:
         """`areas` are the limits of sizes."""
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes)]
-        self._evaluation = PartedEvaluation(categories, areas)
+        self._count, self._areas = len(classes), areas
+        self._evaluation: PartedEvaluation | None = PartedEvaluation(categories, areas)
         self._matched = 0
         self._images: list[int] = []
         self._truth = _Rows(7, np.float64)  # class, x, y, width, height, area, iscrowd
@@ -100,7 +114,10 @@ class BoxScorer:
     def summary(self) -> dict[str, float]:
         """COCO AP and its parts, in points."""
         self._match()
-        return self._evaluation.summary()
+        if self._evaluation is not None:
+            return self._evaluation.summary()
+        precisions = [self._of_class(label).precision() for label in range(1, self._count + 1)]
+        return average(np.concatenate(precisions, axis=2))
 
     def state(self) -> State:
         """What was counted."""
@@ -115,15 +132,40 @@ class BoxScorer:
         self._match()
 
     def _match(self) -> None:
-        """Match what was added since the last time, and keep the columns only."""
-        truth, found = self._truth.last, self._found.last
-        images = self._images[self._matched :]
-        for start in range(0, len(images), PART):
-            part = slice(start, start + PART)
-            self._evaluation.add(images[part], *_as_coco(images[part], truth[part], found[part]))
+        """Match what was added since the last time, if that is to be done now."""
+        if len(self._images) > AS_THEY_COME:
+            self._evaluation = None
+        if self._evaluation is not None:
+            images = self._images[self._matched :]
+            _add(self._evaluation, images, self._truth.last, self._found.last)
         self._matched = len(self._images)
         self._truth.close()
         self._found.close()
+
+    def _of_class(self, label: int) -> PartedEvaluation:
+        """All that is of one class, matched."""
+        truth, found = (rows.of_class(label) for rows in (self._truth, self._found))
+        places = sorted(truth.keys() | found.keys())
+        evaluation = PartedEvaluation([{"id": label, "name": str(label)}], self._areas)
+        _add(
+            evaluation,
+            [self._images[i] for i in places],
+            [truth.get(i, self._truth.nothing) for i in places],
+            [found.get(i, self._found.nothing) for i in places],
+        )
+        return evaluation
+
+
+def _add(
+    evaluation: PartedEvaluation,
+    images: list[int],
+    truth: list[NDArray[Any]],
+    found: list[NDArray[Any]],
+) -> None:
+    """Match images, some at once."""
+    for start in range(0, len(images), PART):
+        part = slice(start, start + PART)
+        evaluation.add(images[part], *_as_coco(images[part], truth[part], found[part]))
 
 
 def _as_coco(

@@ -48,7 +48,7 @@ def image(number: int, random: np.random.Generator) -> tuple[Sample, Detections]
 def test_average_precision_in_parts_is_that_of_the_whole(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where images come in another order than their ids."""
+    """Also where images come in another order than their ids, and by class where they are many."""
     random = np.random.default_rng(seed)
     shown = [image(int(number), random) for number in random.permutation(40) + 1]
     truth = {
@@ -58,13 +58,28 @@ def test_average_precision_in_parts_is_that_of_the_whole(
     }
     results = [each for sample, found in shown for each in found.to_coco(sample.number)]
     whole = average_precision(truth, results)
-    for part in (1, 7, 256):
+    for part, as_they_come in ((1, 99), (7, 99), (256, 99), (7, 0), (256, 20)):
         monkeypatch.setattr(scorers, "PART", part)
+        monkeypatch.setattr(scorers, "AS_THEY_COME", as_they_come)
         scorer = BoxScorer(CLASSES)
         for sample, found in shown:
             scorer.add(sample, found)
         assert scorer.summary() == pytest.approx(whole, abs=1e-12, nan_ok=True)
     assert 5 < whole["AP"] < 95
+
+
+def test_many_images_go_on_from_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorers, "PART", 5)
+    monkeypatch.setattr(scorers, "AS_THEY_COME", 12)
+    random = np.random.default_rng(5)
+    shown = [image(number, random) for number in range(1, 30)]
+    whole, first, second = (BoxScorer(CLASSES) for _ in range(3))
+    for i, (sample, found) in enumerate(shown):
+        whole.add(sample, found)
+        if i == 16:
+            second.restore(first.state())
+        (first if i < 16 else second).add(sample, found)
+    assert second.summary() == pytest.approx(whole.summary(), abs=0, nan_ok=True)
 
 
 def test_nothing_counted_has_no_precision() -> None:
