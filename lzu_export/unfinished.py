@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from lzu_export.datasets import State
 from lzu_export.errors import readable_os_errors
+from lzu_export.files import replacing
 
 SECONDS = 30.0
 """So often what was counted is written down."""
@@ -61,12 +61,10 @@ class Unfinished:
             for field, array in state.items()
         }
         arrays |= {"key": np.array(self.key), "names": np.array(names), "done": np.array(done)}
-        new = self.path.with_name(f".{self.path.name}.new")
         with readable_os_errors(f"the unfinished evaluation {self.path}"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as stream:
+            with replacing(self.path) as new, new.open("wb") as stream:
                 np.savez(stream, **arrays)
-            os.replace(new, self.path)
         self._written = time.monotonic()
 
     def remove(self) -> None:

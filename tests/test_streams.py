@@ -13,6 +13,7 @@ from lzu_benchmarks.evaluation import DemoSet
 from lzu_benchmarks.scenes import CLASSES
 from lzu_export.datasets import Sample
 from lzu_export.engines.base import Arrays
+from lzu_export.errors import LzuError
 from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import export
 from lzu_export.recipes import load_recipe
@@ -25,6 +26,7 @@ from lzu_export.streams import StreamWatch, gap_of
 from lzu_export.tables import stream_notes
 from lzu_export.tasks.pytorch import torch_predictor
 from lzu_export.tasks.warps import make_warp
+from lzu_export.unfinished import Unfinished
 from samples import TINY_MODEL, tiny_recipe
 
 SMALL = (96, 160)
@@ -207,3 +209,38 @@ def test_two_hundred_frames_of_the_demonstration(tmp_path: Path) -> None:
     mine, theirs = accuracy.engines["onnxruntime/fp32"]["AP"], accuracy.pytorch["AP"]
     assert theirs > 10, "it sees something"
     assert abs(mine - theirs) <= 0.1
+
+
+def test_an_interrupted_stream_goes_on_between_sequences(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To what one that was not interrupted sees, what the watch saw included."""
+
+    class Broken(Shrunk):
+        def samples(self, start: int = 0) -> Iterator[Sample]:
+            for i, sample in enumerate(super().samples(start), start=start):
+                if i == 4:
+                    raise LzuError("frame 4 is damaged; mend it")
+                yield sample
+
+    monkeypatch.setattr("lzu_export.unfinished.SECONDS", -1.0)
+    frames = DemoDataset(range(2), range(3))
+    results = []
+    for sets in ([Shrunk(frames)], [Broken(frames), Shrunk(frames)]):
+        for dataset in sets:
+            pytorch, engine, told = tiny()
+            watch = StreamWatch(("pytorch", pytorch), ("engine", told))
+            predictors = {"pytorch": pytorch, "engine": engine}
+            done: list[int] = []
+            unfinished = Unfinished(tmp_path / "a.npz")
+            try:
+                found = evaluate(predictors, dataset, done.append, watch, unfinished=unfinished)
+            except LzuError:
+                continue
+            results.append((found, watch.result()))
+    assert done[0] == 3  # the second sequence is seen again from its beginning
+    (whole, seen), (resumed, seen_again) = results
+    assert seen_again == seen
+    assert seen.frames == 6
+    for name, metrics in whole.items():
+        assert resumed[name] == pytest.approx(metrics, nan_ok=True)
