@@ -15,6 +15,8 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 
 GROUP = "lzu_export.datasets"
+"""Entry points that open a set, by name called with `task`, `frames` and `recipe` as `open_dataset`
+has them, after the path where they open one."""
 COMMANDS = "lzu_export.commands"
 """Entry points of commands that live outside this package."""
 OF_PATHS = {"coco", "folder"}

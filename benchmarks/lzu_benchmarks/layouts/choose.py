@@ -1,4 +1,4 @@
-"""Take some of many, and find files before any work is done on them."""
+"""Take some of many."""
 
 from collections.abc import Sequence
 from typing import TypeVar
