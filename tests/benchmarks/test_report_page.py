@@ -11,8 +11,12 @@ pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 
 from lzu_benchmarks.harness.summary import Ratio
+from lzu_benchmarks.latency import STAGES
+from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.page import (
+    TEMPLATES,
     chain,
+    figures_of,
     metric_columns,
     number,
     ratio_text,
@@ -203,3 +207,12 @@ def test_numbers_as_tables_show_them() -> None:
 def test_arrows_come_before_outputs() -> None:
     assert chain(drift("fp32", "fixed"))[-3:] == ["cls_0", "boxes", "labels"]
     assert "unzoomed_0" not in chain(drift("int8", "uniform"))
+
+
+def test_every_stage_has_a_bar_and_every_colour_a_value(tmp_path: Path) -> None:
+    report = sample_report("det", tmp_path)
+    drawn = figures_of(report, rows_of(report))["stages"]
+    assert [stage for stage in STAGES if f">{stage}<" not in drawn] == []
+    style = (TEMPLATES / "report.css").read_text()
+    for variable in figures.VARIABLES.values():  # light, dark and printed share the rest
+        assert style.count(f"{variable}:") >= 2, variable

@@ -14,9 +14,9 @@ from lzu_benchmarks.report.pareto import front
 INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
 SERIES = {"uniform": "#050501", "fixed": "#050502", "adaptive": "#050503", "fovea": "#050504"}
-SHADES = ("#050505", "#050506", "#050507")
+SHADES = ("#050505", "#050506", "#050507", "#050508")
 """Of stages."""
-LIMIT = "#050508"
+LIMIT = "#050509"
 VARIABLES = {
     INK: "--ink",
     FAINT: "--faint",
@@ -116,11 +116,10 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
             )
         # Variants of one scale stand close together: they share a label above the highest.
         for label in dict.fromkeys(point.label for point in points):
-            mine = [point for point in points if point.label == label]
-            middle = sum(point.cost for point in mine) / len(mine)
+            highest = max((p for p in points if p.label == label), key=lambda point: point.gain)
             panel.annotate(
                 label,
-                (middle, max(point.gain for point in mine)),
+                (highest.cost, highest.gain),
                 xytext=(0, 9),
                 textcoords="offset points",
                 ha="center",
@@ -151,7 +150,7 @@ def stage_bars(rows: Mapping[str, Mapping[str, float]], *, name: str, descriptio
         names = list(rows)
         stages = list(next(iter(rows.values())))
         left = [0.0] * len(names)
-        for stage, colour in zip(stages, SHADES, strict=False):
+        for stage, colour in zip(stages, SHADES, strict=True):
             widths = [rows[each][stage] for each in names]
             panel.barh(
                 names, widths, left=left, color=colour, height=0.62, label=stage,
