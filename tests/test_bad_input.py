@@ -301,6 +301,7 @@ K: Any = [[128, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]
 """Of a camera of 96 x 160 pixels."""
 
 
+@pytest.mark.slow
 def test_bad_cameras(refused: Refused, tmp_path: Path) -> None:
     """None, of another shape, singular, of other frames; and frames of two sizes."""
     light = {"depth": 18, "stage_with_dcn": [False] * 4, "dcn_on_last_conv": False}

@@ -230,7 +230,7 @@ TASK_CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-FAST_CASES = ("seg", "seg cropped, with logits", "det3d")
+FAST_CASES = ("seg", "det3d")
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,8 @@ def test_the_warp_of_each_frame_is_shown(exported: Outcome, frames: Path, tmp_pa
     assert all(cv2.imread(str(out / f"{i}.png")).shape[1] > 2 * SOURCE[1] for i in range(3))
 
 
-@pytest.mark.parametrize(
-    "task", ["seg", *(pytest.param(t, marks=pytest.mark.slow) for t in ("det", "det3d"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: Path) -> None:
     given = settings(task, frames)
     given["warp"] = {"network": TINY_NETWORK, "separable": False}

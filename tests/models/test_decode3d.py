@@ -201,6 +201,7 @@ def exported() -> tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto]:
     return module, inputs, trace(module, inputs, INPUTS, OUTPUTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["canonical", "onnxruntime", "tensorrt-rtx"])
 def test_the_exported_detector_gives_the_same_candidates(
     target: str, exported: tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto]
@@ -219,6 +220,7 @@ def test_the_exported_detector_gives_the_same_candidates(
     np.testing.assert_array_equal(got["attributes"], expected[2])
 
 
+@pytest.mark.slow
 def test_the_exported_decode_has_constant_sizes_and_one_gather(
     exported: tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto],
 ) -> None:
@@ -238,6 +240,7 @@ def test_the_exported_decode_has_constant_sizes_and_one_gather(
     assert operators.count("TopK") == 2  # the other levels have fewer cells than candidates
 
 
+@pytest.mark.slow
 def test_tensorrt_rtx_builds_it(
     exported: tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto], tmp_path: Path
 ) -> None:

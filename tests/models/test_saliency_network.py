@@ -167,7 +167,7 @@ def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(
                 assert relative(values[name][i : i + 1].numpy(), value.numpy()) < 1e-4, name
 
 
-@pytest.mark.parametrize("separable", [True, False])
+@pytest.mark.parametrize("separable", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_what_makes_the_warp_stays_high(separable: bool, tmp_path: Path) -> None:
     """The network itself is as low as any other; its last convolution and what follows are not."""
     settings = {"network": TINY_NETWORK, "separable": separable}
