@@ -1,6 +1,7 @@
 """The adaptive variant as a bundle: one graph from boxes to detections, fed back by the runtime."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import Outcome, export
 from lzu_export.progress import Reporter
 from lzu_export.recalibrate import open_float32
-from lzu_export.runtime import load
+from lzu_export.runtime import load, plugin_library
 from lzu_export.runtime.apply import apply
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import read_manifest
@@ -174,11 +175,13 @@ def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
     install_cuda(monkeypatch, world, "cuda-python")
     install_tensorrt(monkeypatch, world, "10.3.0")
 
-    def load_library(path: Path, _: Any, registry: Any) -> Any:
-        registry.load_library(str(path))
+    def load_library(*arguments: Any) -> Any:
+        plugin_library.load_library(*arguments)
         return object() if old_library else Kernels(world, library())
 
     monkeypatch.setattr("lzu_export.runtime.device.load_library", load_library)
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     build_on_device(bundle, library=stub)
     mine, theirs = load(bundle, target="tensorrt", plugins=stub), load(bundle, threads=1)
     assert ("prev_boxes, prev_valid stay there" in mine.session.provider) != old_library

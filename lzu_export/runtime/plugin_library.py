@@ -11,7 +11,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.cuda_driver import find_driver
@@ -25,6 +25,18 @@ BUILD = "make plugins"
 
 _MACHINES = {"x86_64": 62, "aarch64": 183}
 """ELF's numbers of machines."""
+
+
+class _Registered(NamedTuple):
+    """The library whose plugins TensorRT's registry has."""
+
+    path: Path
+    sha256: str
+    library: ctypes.CDLL
+
+
+_registered: list[_Registered] = []
+"""At most one a process: the registry refuses plugins that it has, so it is asked once."""
 
 
 def library_places(bundle: Path | None = None) -> list[Path]:
@@ -135,6 +147,9 @@ def load_kernels(path: Path) -> ctypes.CDLL:
 def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CDLL:
     """Check a library and load it; its kernels are then at hand through ctypes.
 
+    TensorRT has one registry a process and refuses plugins that it has (`loadLibrary` in NVIDIA's
+    API of `IPluginRegistry`). What was registered before is therefore not registered again.
+
     Args:
         path: of the library.
         wanted: of the bundle's manifest.
@@ -142,10 +157,10 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
             plugins are registered before an engine is built or deserialised.
 
     Raises:
-        LzuError: what `check_library` refuses, the process has TensorRT for RTX, or the registry
-            refuses the library.
+        LzuError: what `check_library` refuses, the process has TensorRT for RTX or the plugins of
+            another library, or the registry refuses the library.
     """
-    check_library(path, wanted)
+    found = check_library(path, wanted)
     if registry is None:
         return _open(path)
     if "tensorrt_rtx" in sys.modules:
@@ -153,13 +168,22 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
             "this process has loaded TensorRT for RTX, which knows no plugins and aborts at the "
             "first; load the plugins in a process of their own"
         )
+    for before in _registered:
+        if before.sha256 == found.sha256:
+            return before.library
+        raise LzuError(
+            f"this process has registered the plugins of {before.path} and TensorRT takes no "
+            f"others beside them; use {path} in a process of its own"
+        )
     try:
         handle = registry.load_library(str(path.absolute()))
     except Exception as error:  # its bindings raise what the release chose
         raise LzuError(f"TensorRT does not load {path}: {_first_line(error)}") from error
     if handle is None:
         raise LzuError(f"TensorRT does not load {path}; its log tells why")
-    return _open(path)
+    library = _open(path)
+    _registered.append(_Registered(path.resolve(), found.sha256, library))
+    return library
 
 
 def _describe_native(path: Path) -> PluginLibrary:

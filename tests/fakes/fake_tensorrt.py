@@ -270,7 +270,15 @@ class _Parser(_Native):
 
 
 class _Registry(_Native):
+    """Of a process: what it has loaded it refuses, as NVIDIA's does."""
+
+    def on_init(self) -> None:
+        self.__dict__["_loaded"] = set()
+
     def on_load_library(self, path: str) -> Any:
+        if path in self._loaded:
+            return None
+        self._loaded.add(path)
         self.world.plugins.append(path)
         return object()
 

@@ -9,6 +9,7 @@ import pytest
 from fakes.fake_cuda import make_driver, make_runtime
 from fakes.fake_tensorrt import make_tensorrt
 from fakes.world import World
+from lzu_export.runtime import plugin_library
 
 _OURS = ("lzu_export.engines.cuda_python", "lzu_export.engines.cuda_pycuda")
 """Modules that import the vendor's at their top."""
@@ -37,7 +38,11 @@ def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> No
 
 
 def install_tensorrt(patch: pytest.MonkeyPatch, world: World, version: str) -> Any:
-    """Let this release of TensorRT or TensorRT-RTX be installed; returns the module."""
+    """Let this release of TensorRT or TensorRT-RTX be installed; returns the module.
+
+    As in a process of its own: no plugins are registered yet.
+    """
     module = make_tensorrt(world, version)
+    patch.setattr(plugin_library, "_registered", [])
     patch.setitem(sys.modules, module.__name__, module)
     return module

@@ -148,14 +148,34 @@ class Registry:
 
 def test_tensorrt_gets_the_library(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
-    registry = Registry(object())
-    assert load_library(library, wanted(library), registry).lzu_cuda_major() == 12
-    assert registry.asked == str(library)
+    monkeypatch.setattr(plugin_library, "_registered", [])
     assert "does not load" in refused(lambda: load_library(library, wanted(), Registry(None)))
     failing = Registry(RuntimeError("bad\nworse"))
     assert refused(lambda: load_library(library, wanted(), failing)).endswith(": bad")
+    registry = Registry(object())
+    assert load_library(library, wanted(library), registry).lzu_cuda_major() == 12
+    assert registry.asked == str(library)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())
     assert "a process of their own" in refused(lambda: load_library(library, wanted(), registry))
+
+
+def test_a_library_is_registered_once_a_process(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions after the first find it, in another bundle's folder too; another one is refused."""
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    monkeypatch.setattr(plugin_library, "_registered", [])
+    first = load_library(library, wanted(), Registry(object()))
+    copy = shutil.copy(library, tmp_path / "copy.so")
+    again = Registry(None)  # what NVIDIA's says of plugins that it has
+    for path in (library, copy):
+        assert load_library(path, wanted(), again) is first
+    assert again.asked == ""
+    (tmp_path / "other").mkdir()
+    other = stub_library(tmp_path / "other", cuda=11)
+    message = refused(lambda: load_library(other, wanted(), again))
+    assert f"has registered the plugins of {library} and TensorRT takes no others" in message
+    assert f"use {other} in a process of its own" in message
 
 
 def test_a_driver_is_asked_through_its_library(
