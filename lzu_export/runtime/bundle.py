@@ -1,5 +1,6 @@
 """Open a bundle for inference. Imports no torch."""
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,14 +134,16 @@ def engines_here(manifest: Manifest) -> tuple[list[Engine], dict[str, str]]:
             except ElsewhereError as error:
                 elsewhere[name] = str(error)
                 continue
-            if engine.target == "tensorrt" and manifest.plugins and _has_rtx(found):
-                elsewhere[name] = (
-                    "TensorRT's plugins and TensorRT-RTX do not go together in one process; take "
-                    "the TensorRT-RTX engines out of the bundle, or run this one by load()"
-                )
-                continue
         found[key] = engine
         elsewhere.pop(name, None)  # of another device's
+    if manifest.plugins and _has_rtx(found):
+        for target, precision in [key for key in found if key[0] == "tensorrt"]:
+            del found[target, precision]
+            elsewhere[f"{target}/{precision}"] = (
+                "TensorRT's plugins and TensorRT-RTX do not go together in one process; take the "
+                "TensorRT-RTX engines out of the bundle, or run this one by load() in a process of "
+                "its own"
+            )
     return list(found.values()), elsewhere
 
 
@@ -160,7 +163,8 @@ def open_here(folder: Path, manifest: Manifest, engine: Engine) -> Session:
 
 
 def _has_rtx(engines: Collection[tuple[str, str]]) -> bool:
-    return any(target == "tensorrt-rtx" for target, _ in engines)
+    """Whether this process has TensorRT-RTX, or will have it once these engines are opened."""
+    return "tensorrt_rtx" in sys.modules or any(target == "tensorrt-rtx" for target, _ in engines)
 
 
 def zoom_tables_of(path: Path) -> Sampling:

@@ -115,7 +115,6 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
             device=cuda.device,
         )
         return
-    tensorrt_rtx.import_module()
     mine = cuda.device.capability
     if mine not in engine.compute_capabilities:
         raise ElsewhereError(
@@ -123,6 +122,7 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
             f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
             f"for that (lzu-export build BUNDLE --compute-capability {mine})"
         )
+    tensorrt_rtx.import_module()  # last: beside it this process takes no plugins of TensorRT
 
 
 def plugin_loader(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,10 +131,41 @@ def test_engines_of_several_devices_are_told_apart(
     engines, reasons = engines_here(manifest.model_copy(update={"engines": listed}))
     assert [each.file for each in engines] == ["a.onnx", "here"]
     assert reasons == {"tensorrt/fp16": "elsewhere is for another"}
-    both = (engine("tensorrt-rtx", "rtx"), engine("tensorrt", "trt"))
+    rtx, trt = engine("tensorrt-rtx", "rtx"), engine("tensorrt", "trt")
     plugins = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
-    for called, wanted in ((None, ["rtx", "trt"]), (plugins, ["rtx"])):
-        made = manifest.model_copy(update={"engines": both, "plugins": called})
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+
+    def told(*listed: Engine, called: Plugins | None = plugins) -> tuple[list[str], list[str]]:
+        made = manifest.model_copy(update={"engines": listed, "plugins": called})
         engines, reasons = engines_here(made)
-        assert [each.file for each in engines] == wanted
         assert all("do not go together" in why for why in reasons.values())
+        return [each.file for each in engines], list(reasons)
+
+    for both in ((rtx, trt), (trt, rtx)):
+        assert told(*both) == (["rtx"], ["tensorrt/fp32"])
+        assert told(*both, called=None) == ([each.file for each in both], [])
+    assert told(trt) == (["trt"], [])
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())  # as another bundle's has left it
+    assert told(trt) == ([], ["tensorrt/fp32"])
+
+
+def test_an_engine_for_another_card_does_not_bring_tensorrt_rtx_in(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is imported, TensorRT's plugins are refused."""
+    from types import SimpleNamespace
+
+    from lzu_export.engines import tensorrt_rtx
+    from lzu_export.runtime.device import refuse_elsewhere
+
+    (engine,) = read_manifest(tiny_bundle).engines
+    changes = {"target": "tensorrt-rtx", "compute_capabilities": ("8.9",)}
+    cuda: Any = SimpleNamespace(device=SimpleNamespace(name="Orin", capability="8.7"))
+    imported: list[None] = []
+    monkeypatch.setattr(tensorrt_rtx, "import_module", lambda: imported.append(None))
+    with pytest.raises(ElsewhereError, match=r"8\.9 but Orin has 8\.7"):
+        refuse_elsewhere(engine.model_copy(update=changes), cuda)
+    assert not imported
+    cuda.device.capability = "8.9"
+    refuse_elsewhere(engine.model_copy(update=changes), cuda)
+    assert imported
