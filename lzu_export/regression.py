@@ -104,7 +104,7 @@ def open_bundle(folder: Path) -> Opened:
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
     shipped, scored = {}, {}
-    engines, elsewhere = engines_here(manifest)
+    engines, elsewhere = engines_here(manifest, folder)
     if not engines:
         reasons = "; ".join(dict.fromkeys(elsewhere.values()))
         raise LzuError(f"{folder} has no engine that runs here: {reasons}")

@@ -65,7 +65,7 @@ class Bundle:
 
     @cached_property
     def _here(self) -> tuple[list[Engine], dict[str, str]]:
-        return engines_here(self.manifest)
+        return engines_here(self.manifest, self.folder)
 
     @property
     def runs(self) -> list[Engine]:

@@ -134,6 +134,7 @@ class TensorRtSession:
         cache: Path | None = None,
         timed: bool = False,
         epilogue: Epilogue | None = None,
+        feedback_note: str = "",
     ) -> None:
         """Allocate everything and run once, so that the first frame takes no longer than others.
 
@@ -147,6 +148,7 @@ class TensorRtSession:
                 first run.
             timed: take the time on the device of every run, as `milliseconds`.
             epilogue: what follows the engine. Its state begins with zeros; see `set_state`.
+            feedback_note: why the boxes of an engine that follows boxes go through the host.
 
         Raises:
             LzuError: too little memory, the engine fails, or a graph was demanded in vain.
@@ -162,6 +164,8 @@ class TensorRtSession:
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
         """Why there is no CUDA graph, if there is none."""
+        self.feedback_note = feedback_note
+        """Why boxes go through the host from frame to frame, if they do."""
         self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
         self.milliseconds: float | None = None
         """On the device, of the last run, where it is `timed`."""
@@ -177,6 +181,7 @@ class TensorRtSession:
             "cache": cache,
             "timed": timed,
             "epilogue": epilogue,
+            "feedback_note": feedback_note,
         }
         try:
             with self._cuda.current():
@@ -193,6 +198,8 @@ class TensorRtSession:
         name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
         state = f", {', '.join(each.name for each in self._state)} stay there"
         kept = state if self._state else ""
+        if self.feedback_note:
+            kept = f", boxes go through the host: {self.feedback_note}"
         return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{kept})"
 
     @property
@@ -287,10 +294,20 @@ class TensorRtSession:
         )
         if cache is not None:
             self._runtime_cache = self._config.create_runtime_cache()
-            if cache.is_file() and not self._runtime_cache.deserialize(cache.read_bytes()):
-                log.info("%s is of another card or version and begun again", cache)
+            self._read_runtime_cache(cache)
             self._config.set_runtime_cache(self._runtime_cache)
         return engine.create_execution_context(self._config)
+
+    def _read_runtime_cache(self, cache: Path) -> None:
+        if not cache.is_file():
+            return
+        try:
+            serialised = cache.read_bytes()
+        except OSError as error:
+            log.info("%s cannot be read (%s) and is begun again", cache, error.strerror)
+            return
+        if not self._runtime_cache.deserialize(serialised):
+            log.info("%s is of another card or version and begun again", cache)
 
     def _save_runtime_cache(self, cache: Path | None) -> None:
         if cache is None or not self._own_graphs:
@@ -340,6 +357,9 @@ class TensorRtSession:
             self._graph = self._stream.capture(self._enqueue)
             self._run()
         except LzuError as error:
+            graph, self._graph = self._graph, None
+            if graph is not None:  # captured, but it does not run
+                self._stream.release(graph)
             if demanded:
                 raise
             self.graph_note = str(error)

@@ -55,6 +55,7 @@ def load(
     plugins: Path | None = None,
     graph: bool | None = None,
     runtime_cache: bool = True,
+    feedback: bool = True,
 ) -> Any:
     """Open a bundle for inference; imports no torch.
 
@@ -71,9 +72,11 @@ def load(
             one that does not load is refused, never replaced by the CPU.
         cuda: how the targets `tensorrt` and `tensorrt-rtx` reach the device: `cuda-python` or
             `pycuda`; by default the first that is installed.
-        plugins: library of plugins for the target `tensorrt`; by default the one that is found.
+        plugins: library of plugins for the target `tensorrt`, and of kernels that keep boxes on the
+            device for both; by default the one that is found. One that is named has to fit.
         graph: whether those targets run as a CUDA graph; by default where it can be.
         runtime_cache: keep what TensorRT-RTX compiles beside the engine; else every start compiles.
+        feedback: let boxes that an adaptive engine follows stay on the device, where they can.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, or the target's
@@ -99,6 +102,7 @@ def load(
             library=plugins,
             graph=graph,
             runtime_cache=runtime_cache,
+            feedback=feedback,
         )
     else:
         path = check_file(folder, engine.file, manifest)
@@ -106,8 +110,14 @@ def load(
     return make_predictor(manifest.recipe, session, warp, resize=resize)
 
 
-def engines_here(manifest: Manifest) -> tuple[list[Engine], dict[str, str]]:
+def engines_here(
+    manifest: Manifest, folder: Path | None = None
+) -> tuple[list[Engine], dict[str, str]]:
     """The bundle's engines that run on this machine, and why its others do not.
+
+    Args:
+        manifest: of the bundle.
+        folder: of the bundle, where a plugin library may lie.
 
     Returns:
         Engines, at most one a target and precision: what `load` takes; and reasons by
@@ -144,6 +154,16 @@ def engines_here(manifest: Manifest) -> tuple[list[Engine], dict[str, str]]:
                 "TensorRT-RTX engines out of the bundle, or run this one by load() in a process of "
                 "its own"
             )
+    on_tensorrt = [key for key in found if key[0] == "tensorrt"]
+    if manifest.plugins and on_tensorrt:
+        from lzu_export.runtime.plugin_library import check_library, find_library
+
+        try:
+            check_library(find_library(bundle=folder), manifest.plugins)
+        except LzuError as error:
+            for target, precision in on_tensorrt:
+                del found[target, precision]
+                elsewhere[f"{target}/{precision}"] = str(error)
     return list(found.values()), elsewhere
 
 

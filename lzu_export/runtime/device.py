@@ -46,12 +46,13 @@ def open_engine(
         graph: see `TensorRtSession`.
         timed: likewise.
         feedback: let the boxes of an engine that follows boxes stay on the device, where the
-            plugin library's kernels are at hand; see `device_feedback`.
+            plugin library's kernels are at hand; see `device_feedback`. The session's
+            `feedback_note` says why where they do not.
         runtime_cache: of TensorRT-RTX, kept beside the engine; without it every start compiles.
 
     Raises:
-        LzuError: no TensorRT, a plugin library that is missing or another one, or an engine that
-            is not what the manifest says.
+        LzuError: no TensorRT, a plugin library that is missing or another one, one that was named
+            and has no kernels that run here, or an engine that is not what the manifest says.
     """
     if engine.target == "tensorrt-rtx":
         trt = tensorrt_rtx.import_module()
@@ -65,12 +66,22 @@ def open_engine(
             loader = plugin_loader(manifest, library, path.parent)
             registered = tensorrt.register(trt, logger_of(trt), loader)
         kernels = partial(_registered_kernels, registered)
+        if registered is None and library is not None:  # for its kernels alone
+            kernels = partial(_find_kernels, library, path.parent)
         portable = tensorrt.VERSION_COMPATIBLE in engine.portability
         loaded, cache = LoadedEngine(trt, path, cuda, host_code=portable), None
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
-    epilogue = _feedback(manifest.recipe, loaded, kernels) if feedback else None
-    return TensorRtSession(loaded, graph=graph, cache=cache, timed=timed, epilogue=epilogue)
+    named = library is not None
+    epilogue, note = _feedback(manifest.recipe, loaded, kernels, wanted=feedback, named=named)
+    make = partial(TensorRtSession, loaded, graph=graph, cache=cache, timed=timed)
+    if epilogue is None or named or engine.target == "tensorrt":  # whose plugins it needs anyway
+        return make(epilogue=epilogue, feedback_note=note)
+    try:
+        return make(epilogue=epilogue)
+    except LzuError as error:  # of a library found by chance, such as one for another card
+        _log_feedback(loaded, str(error))
+        return make(feedback_note=str(error))
 
 
 def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:
@@ -139,16 +150,35 @@ def plugin_loader(
 
 
 def _feedback(
-    recipe: Recipe, loaded: LoadedEngine, kernels: Callable[[], ctypes.CDLL]
-) -> DeviceFeedback | None:
-    """What keeps an engine's boxes on the device; None where it follows none, or cannot."""
+    recipe: Recipe,
+    loaded: LoadedEngine,
+    kernels: Callable[[], ctypes.CDLL],
+    *,
+    wanted: bool,
+    named: bool,
+) -> tuple[DeviceFeedback | None, str]:
+    """What keeps an engine's boxes on the device, or why they go through the host.
+
+    Neither where it follows no boxes.
+
+    Raises:
+        LzuError: a library was named that cannot.
+    """
     if not isinstance(recipe, DetRecipe) or not recipe.follows_boxes:
-        return None
+        return None, ""
+    if not wanted:
+        return None, "switched off"
     try:
-        return make_feedback(kernels(), recipe, loaded.outputs)
+        return make_feedback(kernels(), recipe, loaded.outputs), ""
     except LzuError as error:
-        log.info("%s: boxes go through the host from frame to frame: %s", loaded.plan.name, error)
-        return None
+        if named:
+            raise
+        _log_feedback(loaded, str(error))
+        return None, str(error)
+
+
+def _log_feedback(loaded: LoadedEngine, why: str) -> None:
+    log.info("%s: boxes go through the host from frame to frame: %s", loaded.plan.name, why)
 
 
 def _find_kernels(library: Path | None, folder: Path) -> ctypes.CDLL:

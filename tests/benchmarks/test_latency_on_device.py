@@ -96,10 +96,13 @@ def test_a_cold_start_neither_reads_nor_leaves_what_was_compiled(
     enter(bundle, target="tensorrt-rtx", graphs=GRAPHS["on"])
     names = world.names()
     contexts = [i for i, name in enumerate(names) if name.endswith("create_execution_context")]
-    assert len(contexts) == 2
+    assert len(contexts) == 3
     assert "IRuntimeConfig.create_runtime_cache" not in names[: contexts[0]]
-    assert "IRuntimeConfig.create_runtime_cache" in names[contexts[0] : contexts[1]]
-    assert "IRuntimeCache.deserialize" not in names  # the cold one has left nothing
+    second = names[contexts[0] : contexts[1]]
+    assert "IRuntimeConfig.create_runtime_cache" in second
+    assert "IRuntimeCache.deserialize" not in second  # the cold one has left nothing
+    # What is told as the first run reads what was compiled, whatever is timed first.
+    assert "IRuntimeCache.deserialize" in names[contexts[1] : contexts[2]]
 
 
 @pytest.mark.parametrize(("choice", "modes"), [("off", [False]), ("on", [True])])

@@ -143,11 +143,23 @@ def test_tensorrt_rtx_captures_by_its_own_strategy(
     assert ("IRuntimeConfig.cuda_graph_strategy=", strategy.DISABLED) in world.calls
 
 
-def test_a_runtime_cache_that_cannot_be_kept_is_no_error(load: Open, tmp_path: Path) -> None:
-    """A foreign one is begun again; where nothing can be written the next start is slow."""
+def test_a_runtime_cache_that_cannot_be_kept_is_no_error(
+    load: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is foreign or unreadable is begun again, or the next start is slow."""
     (tmp_path / "foreign").write_bytes(b"of another card")
     TensorRtSession(load("1.7.1"), cache=tmp_path / "foreign")
     assert (tmp_path / "foreign").read_bytes() == b"kernels"
+    read = Path.read_bytes
+
+    def unreadable(path: Path) -> bytes:
+        if path.name == "foreign":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", unreadable)
+        TensorRtSession(load("1.7.1"), cache=tmp_path / "foreign").close()
     session = TensorRtSession(load("1.7.1"), cache=tmp_path / "nowhere" / "cache")
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
 
@@ -165,6 +177,20 @@ def test_without_graphs_the_session_runs_and_says_why(world: World, load: Open) 
     assert "Invalidated" in session.graph_note
     np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
     assert TensorRtSession(load("11.4.0"), graph=False).graph_note == "switched off"
+
+
+def test_a_graph_that_does_not_run_is_dropped(world: World, load: Open) -> None:
+    """The session then runs without, as where none can be captured."""
+    vars(world)["graph_error"] = True
+    session = TensorRtSession(load("10.3.0"))
+    assert "without CUDA graph" in session.provider
+    assert "cudaGraphExecDestroy" in world.names()
+    np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
+    session.close()
+    assert world.names().count("cudaGraphExecDestroy") == 1
+    with pytest.raises(LzuError, match="Invalidated"):
+        TensorRtSession(load("10.3.0"), graph=True)
+    assert not world.blocks
 
 
 def test_sessions_of_one_engine_do_not_disturb_each_other(world: World, load: Open) -> None:

@@ -168,6 +168,8 @@ class _Runtime:
         return self.ok(executable)
 
     def cudaGraphLaunch(self, executable: int, stream: int) -> Any:
+        if vars(self.world).get("graph_error"):
+            return (self.error.cudaErrorStreamCaptureInvalidated,)
         for work in self.graphs[executable]:
             work()
         return self.ok()

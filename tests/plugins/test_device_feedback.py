@@ -19,13 +19,13 @@ from lzu_export.engines.cuda import open_cuda
 from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
-from lzu_export.runtime import device
+from lzu_export.runtime import bundle, device, plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.device_feedback import make_feedback
 from lzu_export.runtime.predictor import Shot
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
-from samples import tiny_recipe
+from samples import stub_library, tiny_recipe
 
 SOURCE, CANDIDATES, BOXES = (96, 160), 60, 6
 BATCH = 2
@@ -218,11 +218,100 @@ def test_without_kernels_boxes_go_through_the_host_and_the_log_says_why(
     def missing() -> Any:
         raise LzuError("there is no plugin library")
 
-    for kernels, why in ((missing, "no plugin library"), (SimpleNamespace, "has no lzu_suppress")):
+    cases: tuple[tuple[Any, str], ...] = (
+        (missing, "no plugin library"),
+        (SimpleNamespace, "has no lzu_suppress"),
+    )
+    for kernels, why in cases:
         caplog.clear()
-        assert device._feedback(recipe, loaded, kernels) is None  # type: ignore[arg-type]
+        epilogue, note = device._feedback(recipe, loaded, kernels, wanted=True, named=False)
+        assert epilogue is None
+        assert why in note
         assert "boxes go through the host" in caplog.text
         assert why in caplog.text
+        with pytest.raises(LzuError, match=why):
+            device._feedback(recipe, loaded, kernels, wanted=True, named=True)
     more = recipe.model_copy(update={"warp": recipe.warp.model_copy(update={"boxes": 2000})})
     with pytest.raises(LzuError, match="1024 boxes at most, not 60 and 2000"):
         make_feedback(library(), more, outputs)
+
+
+@pytest.fixture
+def loaded(
+    world: World, recipe: DetRecipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Detector]:
+    """`load` of a bundle of one engine for TensorRT-RTX."""
+    world.capability = (8, 9)
+    install_cuda(monkeypatch, world, "cuda-python")
+    install_tensorrt(monkeypatch, world, "1.7.1")
+    (tmp_path / "model.engine").write_bytes(plan(*TENSORS))
+    np.savez(tmp_path / "warp.npz", **make_warp(recipe).arrays())
+    names = {"FLOAT": "float32", "INT32": "int32", "UINT8": "uint8"}
+    tensors = {
+        mode: tuple(TensorSpec(n, names[t], s) for n, m, t, s in TENSORS if m == mode)
+        for mode in ("INPUT", "OUTPUT")
+    }
+    engine = SimpleNamespace(
+        target="tensorrt-rtx", precision="fp32", file="model.engine", compute_capabilities=("8.9",),
+        inputs=tensors["INPUT"], outputs=tensors["OUTPUT"],
+    )  # fmt: skip
+    manifest = SimpleNamespace(recipe=recipe, engines=(engine,), plugins=None)
+    monkeypatch.setattr(bundle, "read_manifest", lambda _: manifest)
+    monkeypatch.setattr(bundle, "check_file", lambda folder, name, _: folder / name)
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
+    monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "nowhere.so"))
+
+    def made(**options: Any) -> Detector:
+        detector: Detector = bundle.load(tmp_path, target="tensorrt-rtx", **options)
+        return detector
+
+    return made
+
+
+def test_a_library_that_is_named_has_to_fit(
+    loaded: Callable[..., Detector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """Missing, without kernels, for another card; a good one keeps the boxes on the device."""
+    with pytest.raises(LzuError, match="there is no plugin library at"):
+        loaded(plugins=tmp_path / "none.so")
+    path = stub_library(tmp_path)
+    with pytest.raises(LzuError, match="has no lzu_suppress"):
+        loaded(plugins=path)
+    monkeypatch.setattr(device, "load_kernels", lambda _: Kernels(world, library()))
+    vars(world)["launch_error"] = 209
+    with pytest.raises(LzuError, match=r"lzu_suppress was not launched \(error 209\)"):
+        loaded(plugins=path)
+    assert not world.blocks
+    vars(world)["launch_error"] = 0
+    session: Any = loaded(plugins=path).session
+    assert "prev_boxes, prev_valid stay there" in session.provider
+    assert session.feedback_note == ""
+    session = loaded(plugins=path, feedback=False).session
+    assert (session.feedback_note, len(session.inputs)) == ("switched off", 3)
+
+
+def test_a_library_found_by_chance_may_be_unfit(
+    loaded: Callable[..., Detector],
+    recipe: DetRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    world: World,
+) -> None:
+    """Boxes then go through the host, and the session says why."""
+    session: Any = loaded().session
+    assert "there is no plugin library at" in session.feedback_note
+    assert f"boxes go through the host: {session.feedback_note}" in session.provider
+    assert session.another().feedback_note == session.feedback_note
+    stub_library(tmp_path)
+    monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "liblzu_plugins.so"))
+    session = loaded().session
+    assert "has no lzu_suppress" in session.feedback_note
+    monkeypatch.setattr(device, "load_kernels", lambda _: Kernels(world, library()))
+    vars(world)["launch_error"] = 209  # no kernel for this card
+    detector = loaded()
+    session = detector.session
+    assert "lzu_suppress was not launched (error 209)" in session.feedback_note
+    same(detector, Detector(recipe, Host(), make_warp(recipe).arrays()), range(2))
+    vars(world)["launch_error"] = 0
+    session = loaded().session
+    assert "prev_boxes, prev_valid stay there" in session.provider

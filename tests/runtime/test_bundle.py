@@ -131,22 +131,51 @@ def test_engines_of_several_devices_are_told_apart(
     engines, reasons = engines_here(manifest.model_copy(update={"engines": listed}))
     assert [each.file for each in engines] == ["a.onnx", "here"]
     assert reasons == {"tensorrt/fp16": "elsewhere is for another"}
-    rtx, trt = engine("tensorrt-rtx", "rtx"), engine("tensorrt", "trt")
+
+
+def test_tensorrt_s_plugins_keep_away_from_tensorrt_rtx(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the order of the engines; without plugins, or without the right ones, it is told."""
+    manifest = read_manifest(tiny_bundle)
+    rtx, trt = (
+        manifest.engines[0].model_copy(update={"target": target, "file": file})
+        for target, file in (("tensorrt-rtx", "rtx"), ("tensorrt", "trt"))
+    )
+    monkeypatch.setattr("lzu_export.engines.cuda.open_cuda", object)
+    monkeypatch.setattr("lzu_export.runtime.device.refuse_elsewhere", lambda *_: None)
+    monkeypatch.setattr("lzu_export.runtime.plugin_library.check_library", lambda *_: None)
+    monkeypatch.delenv("LZU_PLUGINS", raising=False)
     plugins = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    library = tmp_path / "liblzu_plugins.so"
+    library.write_bytes(b"")
 
-    def told(*listed: Engine, called: Plugins | None = plugins) -> tuple[list[str], list[str]]:
+    def told(*listed: Engine, called: Plugins | None = plugins) -> tuple[list[str], str]:
         made = manifest.model_copy(update={"engines": listed, "plugins": called})
-        engines, reasons = engines_here(made)
-        assert all("do not go together" in why for why in reasons.values())
-        return [each.file for each in engines], list(reasons)
+        engines, reasons = engines_here(made, tmp_path)
+        assert set(reasons) <= {"tensorrt/fp32"}
+        return [each.file for each in engines], reasons.get("tensorrt/fp32", "")
 
     for both in ((rtx, trt), (trt, rtx)):
-        assert told(*both) == (["rtx"], ["tensorrt/fp32"])
-        assert told(*both, called=None) == ([each.file for each in both], [])
-    assert told(trt) == (["trt"], [])
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())  # as another bundle's has left it
-    assert told(trt) == ([], ["tensorrt/fp32"])
+        files, why = told(*both)
+        assert (files, "do not go together" in why) == (["rtx"], True)
+        assert told(*both, called=None) == ([each.file for each in both], "")
+    assert told(trt) == (["trt"], "")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tensorrt_rtx", object())  # as another bundle's has left it
+        files, why = told(trt)
+        assert (files, "do not go together" in why) == ([], True)
+
+    def refuse(path: Path, wanted: Plugins) -> None:
+        assert (path, wanted) == (library, plugins)
+        raise LzuError("another library")
+
+    monkeypatch.setattr("lzu_export.runtime.plugin_library.check_library", refuse)
+    assert told(trt) == ([], "another library")
+    monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "nowhere.so"))
+    assert "there is no plugin library at" in told(trt)[1]
+    assert told(trt, called=None) == (["trt"], "")
 
 
 def test_an_engine_for_another_card_does_not_bring_tensorrt_rtx_in(
