@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside a file to write to; at the end it takes the file's place in one rename.
 
-    Readers see the old file or the new one, never a part. After an error the old one stays and
-    nothing remains of the new one. What is no file, such as a pipe, is written to itself; behind a
-    link it is the file that is replaced.
+    Readers see the old file or the new one, never a part, and of several writers the last one's.
+    After an error the old one stays and nothing remains of the new one. What is no file, such as a
+    pipe, is written to itself; behind a link it is the file that is replaced.
 
     Raises:
         OSError: it cannot be written.
@@ -21,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield path
         return
     file = path.resolve()
-    new = file.with_name(f".{file.name}.new")
+    new = file.with_name(f".{file.name}.{secrets.token_hex(8)}.new")
     try:
         yield new
         os.replace(new, file)

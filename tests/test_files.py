@@ -36,6 +36,15 @@ def test_after_an_error_nothing_is_changed(tmp_path: Path) -> None:
         write_text(tmp_path / "absent" / "a.json", "")
 
 
+def test_two_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # whose block ended last
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_links_and_pipes_stay_what_they_are(tmp_path: Path) -> None:
     target, link, pipe = (tmp_path / name for name in ("target", "link", "pipe"))
     link.symlink_to(target)
