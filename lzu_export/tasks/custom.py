@@ -8,6 +8,7 @@ registered by the program that exports, or announced by an installed package und
 import hashlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,20 @@ def find_builder(name: str) -> Builder:
     """What builds the network of a name.
 
     Raises:
-        LzuError: nothing of that name is registered or installed.
+        LzuError: nothing of that name is registered or installed, or the package that has it does
+            not import.
     """
     if name in _registered:
         return _registered[name]
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name in found:
-        builder: Builder = found[name].load()
+        try:
+            builder: Builder = found[name].load()
+        except (ImportError, AttributeError) as error:
+            raise LzuError(
+                f"custom_model {name} is announced by an installed package but {found[name].value} "
+                f"does not load ({error}); install that package again, or mend its entry point"
+            ) from error
         return builder
     known = ", ".join(sorted({*_registered, *found})) or "none"
     raise LzuError(
@@ -63,12 +71,23 @@ def find_builder(name: str) -> Builder:
 
 
 def builder_digest(recipe: Recipe) -> str | None:
-    """Hash of the source that builds the recipe's own network, so that a change of it is seen."""
+    """Hash of the file that builds the recipe's own network, so that a change of it is seen.
+
+    Raises:
+        LzuError: what builds it was not read from a file.
+    """
     if recipe.custom_model is None:
         return None
-    builder = find_builder(recipe.custom_model)
+    builder: Any = find_builder(recipe.custom_model)
+    while isinstance(builder, partial):
+        builder = builder.func
+    if not (inspect.isroutine(builder) or inspect.isclass(builder)):
+        builder = type(builder)  # an object that is called: its class has the source
     try:
-        source = inspect.getsourcefile(builder)
-    except TypeError:  # an object that is called: its class has the source
-        source = inspect.getsourcefile(type(builder))
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
+        source = Path(inspect.getsourcefile(builder) or "").read_bytes()
+    except (OSError, TypeError) as error:  # of a notebook, of `python -c`, or compiled
+        raise LzuError(
+            f"the source of what builds custom_model {recipe.custom_model} is in no file, so that "
+            "a change of it would not be seen; put it into a Python file and import it from there"
+        ) from error
+    return hashlib.sha256(source).hexdigest()

@@ -1,6 +1,7 @@
 """Networks of a user's own: found by name, between the task's zoom, unzoom and decode."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,36 @@ def test_installed_packages_bring_networks(monkeypatch: pytest.MonkeyPatch) -> N
     entry = SimpleNamespace(name="own", load=lambda: OwnDetector)
     monkeypatch.setattr(custom, "entry_points", lambda group: [entry])
     assert find_builder("own") is OwnDetector
+
+
+def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (ImportError("no module named gone"), AttributeError("no attribute build")):
+
+        def load(error: Exception = error) -> Any:
+            raise error
+
+        entry = SimpleNamespace(name="own", value="gone:build", load=load)
+        monkeypatch.setattr(custom, "entry_points", lambda group, entry=entry: [entry])
+        with pytest.raises(LzuError, match=r"custom_model own is announced .* gone:build does not"):
+            find_builder("own")
+
+
+def test_a_builder_has_to_be_in_a_file(tmp_path: Path) -> None:
+    """Of a partial it is the function's file that counts."""
+    recipe = own_recipe(tmp_path)
+    register_model("own", OwnDetector)
+    plain = builder_digest(recipe)
+    register_model("own", partial(partial(OwnDetector)))
+    assert builder_digest(recipe) == plain
+    space: dict[str, Any] = {}
+    for name in ("<stdin>", "<string>"):  # of a pipe, of python -c
+        exec(compile("def build(recipe): return 1\n", name, "exec"), space)
+        register_model("own", space["build"])
+        with pytest.raises(LzuError, match="custom_model own is in no file"):
+            builder_digest(recipe)
+    register_model("own", len)  # type: ignore[arg-type]
+    with pytest.raises(LzuError, match="custom_model own is in no file"):
+        builder_digest(recipe)
 
 
 def test_a_change_of_its_source_makes_a_bundle_stale(tmp_path: Path) -> None:
