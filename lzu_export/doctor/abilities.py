@@ -9,7 +9,7 @@ from lzu_export.doctor.machine import Machine
 NEEDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("onnxruntime", ("torch", "onnxruntime"), ("onnxruntime",)),
     ("tensorrt-rtx", ("torch", "tensorrt-rtx"), ("tensorrt-rtx", "cuda", "gpu")),
-    ("tensorrt", ("tensorrt", "cuda", "gpu"), ("tensorrt", "cuda", "gpu")),
+    ("tensorrt", ("onnx", "tensorrt", "cuda", "gpu"), ("tensorrt", "cuda", "gpu")),
     ("plugins", ("c++", "nvcc", "tensorrt-headers"), ("plugins", "gpu")),
 )
 """Target, what building it needs, what running it needs."""

@@ -17,6 +17,8 @@ SECONDS = 180
 """That a package may take to be imported."""
 EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon", "polygraphy")
 """What an export needs besides torch."""
+BUILDING = ("onnx", "onnx-graphsurgeon", "polygraphy")
+"""What a build for TensorRT needs besides it, on the device."""
 BACK_ENDS = (("cuda-python", "cuda.bindings"), ("pycuda", "pycuda.driver"))
 """Names and modules of what reaches CUDA, the preferred one first."""
 NOBODY = Device(0, "any", "", False)
@@ -54,6 +56,7 @@ def find_packages(machine: Machine) -> list[Finding]:
         cuda = pool.submit(_cuda, machine)
         return [
             _exporting(machine),
+            _building(),
             onnxruntime.result(),
             rtx.result(),
             tensorrt.result(),
@@ -87,12 +90,7 @@ def _imported(module: str) -> tuple[bool, str]:
 
 def _exporting(machine: Machine) -> Finding:
     """By metadata: it is only needed to export, and torch is slow to import."""
-    found, missing = {}, []
-    for package in ("torch", *EXPORTING):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            missing.append(package)
+    found, missing = _versions("torch", *EXPORTING)
     if not missing:
         others = ", ".join(f"{name} {found[name]}" for name in EXPORTING)
         return Finding("torch", True, f"{found['torch']}, with {others}")
@@ -100,6 +98,26 @@ def _exporting(machine: Machine) -> Finding:
     if machine.jetson:
         install = "# not needed here: export on another machine and copy the bundle"
     return Finding("torch", False, f"not installed: {', '.join(missing)}", install)
+
+
+def _building() -> Finding:
+    """By metadata, as what only runs engines needs none of them."""
+    found, missing = _versions(*BUILDING)
+    if missing:
+        return Finding("onnx", False, f"not installed: {', '.join(missing)}", pip_install("device"))
+    others = ", ".join(f"{name} {found[name]}" for name in BUILDING[1:])
+    return Finding("onnx", True, f"{found['onnx']}, with {others}")
+
+
+def _versions(*packages: str) -> tuple[dict[str, str], list[str]]:
+    """Releases of what is installed, and what is not."""
+    found, missing = {}, []
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    return found, missing
 
 
 def _onnxruntime(machine: Machine) -> Finding:

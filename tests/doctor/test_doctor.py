@@ -24,7 +24,7 @@ from lzu_export.tables import doctor_commands, doctor_tables
 
 NAMES = {
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "nvcc",
-    "tensorrt-headers", "plugins",
+    "tensorrt-headers", "plugins", "onnx",
 }  # fmt: skip
 LINES = 60
 """Of a page."""
@@ -36,6 +36,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     nothing = (1, "ModuleNotFoundError: No module named 'nothing'")
     monkeypatch.setattr(packages, "_run", lambda *_: nothing)
     monkeypatch.setattr(packages, "EXPORTING", ("no-such-package",))
+    monkeypatch.setattr(packages, "BUILDING", ("no-such-package",))
     monkeypatch.setattr(machine, "find_driver", lambda: None)
     monkeypatch.setattr(tools, "library_places", lambda: [tmp_path / "liblzu_plugins.so"])
     monkeypatch.setenv("CXX", "no-such-compiler")
@@ -67,7 +68,7 @@ def test_a_machine_that_has_nothing(bare: Path) -> None:
         subprocess.run(["sh", "-nc", command], check=True)
     able = {each.target: each for each in found.abilities}
     assert able["onnxruntime"].run == ("onnxruntime",)
-    assert able["tensorrt"].build == ("tensorrt", "cuda", "gpu")
+    assert able["tensorrt"].build == ("onnx", "tensorrt", "cuda", "gpu")
 
 
 def test_this_machine_on_one_page() -> None:

@@ -98,6 +98,27 @@ def test_what_is_known_of_a_release(told: dict[str, tuple[int, str]], tmp_path: 
     assert any("from 11.4.1 on" in note for note in found("tensorrt", machine).notes)
 
 
+def test_what_a_build_for_tensorrt_needs(
+    told: dict[str, tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device too, where nothing else needs ONNX."""
+    there = {"onnx": "1.17.0", "onnx-graphsurgeon": "0.5.8", "polygraphy": "0.49.20"}
+
+    def version(package: str) -> str:
+        if package not in there:
+            raise packages.PackageNotFoundError(package)
+        return there[package]
+
+    monkeypatch.setattr(packages, "version", version)
+    finding = found("onnx", jetson(tmp_path))
+    assert finding.found
+    assert finding.detail == "1.17.0, with onnx-graphsurgeon 0.5.8, polygraphy 0.49.20"
+    del there["polygraphy"]
+    finding = found("onnx", jetson(tmp_path))
+    assert (finding.found, finding.detail) == (False, "not installed: polygraphy")
+    assert "[device]" in finding.install
+
+
 def test_targets_that_this_machine_cannot_have(
     told: dict[str, tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
