@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -692,14 +693,15 @@ def _against_reference(
     )
 
     then = None if update else read_state(reference)
-    opened = open_bundle(bundle)
-    recipe = opened.manifest.recipe
-    name = _dataset(dataset) if dataset else recipe.evaluation.dataset
-    count = frames or recipe.evaluation.frames
-    found = open_dataset(name, count, recipe.task, recipe) if name else None
     report = Reporter(quiet=quiet)
-    other = open_bundle(baseline) if baseline else None
-    now = measure_state(opened, drifts, found, baseline=other, report=report)
+    with ExitStack() as stack:
+        opened = stack.enter_context(closing(open_bundle(bundle)))
+        recipe = opened.manifest.recipe
+        name = _dataset(dataset) if dataset else recipe.evaluation.dataset
+        count = frames or recipe.evaluation.frames
+        found = open_dataset(name, count, recipe.task, recipe) if name else None
+        other = stack.enter_context(closing(open_bundle(baseline))) if baseline else None
+        now = measure_state(opened, drifts, found, baseline=other, report=report)
     if then is None:
         write_state(reference, now)
         report.note(f"stored in {escape(str(reference))}")

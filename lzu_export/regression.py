@@ -93,6 +93,11 @@ class Opened:
     elsewhere: dict[str, str]
     """By `target/precision`, why an engine does not run here."""
 
+    def close(self) -> None:
+        """Close all engines."""
+        for predictor in (*self.as_shipped.values(), *self.as_on_device.values()):
+            predictor.close()
+
 
 def open_bundle(folder: Path) -> Opened:
     """Open all engines of a bundle that run here.
@@ -113,7 +118,10 @@ def open_bundle(folder: Path) -> Opened:
         name = f"{engine.target}/{engine.precision}"
         shipped[name] = make_predictor(manifest.recipe, session, warp)
         rounded = as_on_device(session, check_file(folder, engine.onnx, manifest), engine.precision)
-        scored[name] = make_predictor(manifest.recipe, rounded, warp)
+        if rounded is session:  # may have a state, which one predictor alone knows
+            scored[name] = shipped[name]
+        else:
+            scored[name] = make_predictor(manifest.recipe, rounded, warp)
     return Opened(folder, manifest, shipped, scored, elsewhere)
 
 
@@ -194,6 +202,8 @@ def _latency(opened: Opened, shots: list[Shot], baseline: Opened | None) -> Late
             )
         prefix = f"{baseline.folder.name} "
         predictors |= {prefix + name: each for name, each in baseline.as_shipped.items()}
+    for predictor in predictors.values():
+        predictor.reset()  # of the frames that were scored
     milliseconds, _ = latencies(predictors, shots)
     mine = {name: milliseconds[name] for name in opened.as_shipped}
     base = next(iter(mine))

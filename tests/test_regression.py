@@ -26,7 +26,7 @@ from lzu_export.regression import (
     write_state,
 )
 from lzu_export.runtime.manifest import read_manifest
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_bundle
 from samples import tiny_recipe
@@ -200,6 +200,18 @@ def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
     without = measure_state(opened, [drift], None)
     assert without.accuracy is None
     assert without.latency is not None
+
+
+def test_an_engine_is_one_predictor_and_is_closed(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scored and timed alike: two predictors would disturb what a session remembers."""
+    opened = open_bundle(tiny_bundle)
+    assert opened.as_shipped[FP32] is opened.as_on_device[FP32]
+    closed: list[Predictor] = []
+    monkeypatch.setattr(Predictor, "close", closed.append)
+    opened.close()
+    assert opened.as_shipped[FP32] in closed
 
 
 def test_frames_of_three_dimensions_get_a_camera(tiny_det3d_bundle: Path) -> None:

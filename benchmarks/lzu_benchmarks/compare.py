@@ -7,6 +7,7 @@ and for latencies the machine, the plan and those that take turns.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from lzu_benchmarks.report.schema import (
     Score,
 )
 from lzu_export.datasets import open_dataset
+from lzu_export.engines import tensorrt, tensorrt_rtx
+from lzu_export.engines.cuda import open_cuda
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import Spent, evaluate
 from lzu_export.files import write_text
@@ -36,7 +39,13 @@ from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
 from lzu_export.runtime import load
-from lzu_export.runtime.bundle import WARP_FILE, engines_here, make_predictor, open_here
+from lzu_export.runtime.bundle import (
+    DEVICE_TARGETS,
+    WARP_FILE,
+    engines_here,
+    make_predictor,
+    open_here,
+)
 from lzu_export.runtime.manifest import (
     ROUNDING_NOTE,
     Engine,
@@ -45,6 +54,7 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     sha256,
 )
+from lzu_export.runtime.plugin_library import library_at, library_places
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.unfinished import Unfinished
 
@@ -149,7 +159,7 @@ def bundle_result(
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(Path(__file__).parent)
-    key = key_of(bundle.manifest.files, dataset, annotations, frames, code)
+    key = key_of(bundle.manifest.files, dataset, annotations, frames, code, _runs(bundle))
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
         unfinished.remove()
@@ -230,15 +240,14 @@ def _scores(
     if name in (None, NO_DATASET):
         return {}, nothing
     opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
-    predictors = _predictors(bundle)
-    if not predictors:
-        return {}, nothing
     spent = Spent()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
-    with report.steps(title, len(opened)) as advance:
-        found = evaluate(predictors, opened, advance, unfinished=unfinished, spent=spent)
-    for predictor in predictors.values():
-        predictor.session.close()  # a device's memory is for those that are timed
+    with ExitStack() as stack:  # a device's memory is for those that are timed
+        predictors = _predictors(bundle, stack)
+        if not predictors:
+            return {}, nothing
+        with report.steps(title, len(opened)) as advance:
+            found = evaluate(predictors, opened, advance, unfinished=unfinished, spent=spent)
     report.note(f"  accuracy: {spent}")
     scores = {name: Score(metrics=metrics, how=_how(name)) for name, metrics in found.items()}
     about = {
@@ -252,18 +261,22 @@ def _how(engine: str) -> str:
     return ROUNDING_NOTE if rounded else ""
 
 
-def _predictors(bundle: Bundle) -> dict[str, Predictor]:
-    """Engines that run here, lower precisions on a processor rounded as a device would."""
+def _predictors(bundle: Bundle, stack: ExitStack) -> dict[str, Predictor]:
+    """Engines that run here, lower precisions on a processor rounded as a device would.
+
+    `stack` closes them.
+    """
     manifest, folder = bundle.manifest, bundle.folder
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
         warp = dict(arrays)
     found = {}
     for engine in bundle.runs:
         session = open_here(folder, manifest, engine)
+        stack.callback(session.close)
         model = check_file(folder, engine.onnx, manifest)
         session = as_on_device(session, model, engine.precision)
         name = f"{engine.target}/{engine.precision}"
-        found[name] = make_predictor(manifest.recipe, session, warp)
+        found[name] = stack.enter_context(make_predictor(manifest.recipe, session, warp))
     return found
 
 
@@ -280,12 +293,10 @@ def _pictures(bundle: Bundle, folder: Path) -> Pictures:
     runs = bundle.runs
     if not runs:
         return Pictures()
-    predictor = load(bundle.folder, target=runs[0].target, precision=runs[0].precision)
     batches = frames_of(bundle.manifest.recipe)
     shown = [i for i in SHOWN if i < len(batches)] or [0]
-    pictures = draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
-    predictor.session.close()
-    return pictures
+    with load(bundle.folder, target=runs[0].target, precision=runs[0].precision) as predictor:
+        return draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -334,9 +345,10 @@ def latency_groups(
     machine = describe().identity
     groups = []
     for (scale, target, precision), members in places.items():
-        files = {b.folder.name: b.manifest.files for b in members}
+        files = {b.folder.name: (b.manifest.files, _runs(b)) for b in members}
         code = source_digest(Path(__file__).parent / "harness")
-        key = key_of(files, machine, vars(plan), threads, code, STAGES, graphs)
+        device = _device_of(target, members)
+        key = key_of(files, machine, vars(plan), threads, code, STAGES, graphs, device)
         name = f"latency-{target}-{precision}-{scale:g}x"
 
         def make(
@@ -345,25 +357,39 @@ def latency_groups(
             key: str = key,
         ) -> LatencyGroup:
             scale, target, precision = place
-            with report.working(f"latency of {target} {precision} at {scale:g}x"):
-                contestants = [
-                    each
-                    for bundle in members
-                    for each in enter(
+            title = f"latency of {target} {precision} at {scale:g}x"
+            with report.working(title), ExitStack() as stack:
+                contestants: list[Contestant] = []
+                for bundle in members:
+                    entered = enter(
                         bundle.folder,
                         target=target,
                         precisions=[precision],
                         threads=threads,
                         graphs=graphs,
                     )
-                ]
+                    for each in entered:
+                        stack.enter_context(each.predictor)
+                    contestants += entered
                 run = measure(_against_uniform(contestants, members), plan)
-                for each in contestants:
-                    each.predictor.session.close()
             return LatencyGroup(key=key, target=target, precision=precision, scale=scale, run=run)
 
         groups.append(store.get(name, key, LatencyGroup, make))
     return groups
+
+
+def _runs(bundle: Bundle) -> list[str]:
+    return sorted(f"{engine.target}/{engine.precision}" for engine in bundle.runs)
+
+
+def _device_of(target: str, members: Sequence[Bundle]) -> list[Any] | None:
+    """What the engines of a device run by: CUDA's back end, TensorRT, and each plugin library."""
+    if target not in DEVICE_TARGETS:
+        return None
+    module = tensorrt_rtx if target == "tensorrt-rtx" else tensorrt
+    found = [library_at(library_places(bundle.folder)) for bundle in members]
+    libraries = [sha256(path) if path is not None else None for path in found]
+    return [open_cuda().name, module.import_module().__version__, libraries]
 
 
 def _against_uniform(

@@ -62,39 +62,39 @@ def apply(
     Raises:
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
-    predictor = load(bundle, resize=resize, precision=precision, **engine)
-    check_cameras(predictor, cameras)
-    if predictor.remembers:
-        check_single_stream(predictor.recipe.batch, str(source))
-    reader = frames(source)
-    _spare(source, out)
-    images: list[dict[str, Any]] = []
-    total = 0.0
-    recipe = predictor.recipe
-    with (
-        _staged(out) as folder,
-        _writer(folder, source) as write,
-        report.steps("predicting", count(source)) as advance,
-    ):
-        presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
-        for name, frame, camera, prediction, seconds in _predict(predictor, reader, cameras):
-            number = len(images) + 1
-            height, width = frame.shape[:2]
-            images.append({"id": number, "file_name": name, "height": height, "width": width})
-            presenter.add(number, name, prediction, camera)
-            picture = presenter.picture(frame, prediction, camera)
-            write(name, draw_warp(predictor, frame, picture) if show_warp else picture)
-            total += seconds
-            advance()
-        categories = [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)]
-        write_json(folder / RESULTS_FILE, presenter.results())
-        write_json(folder / IMAGES_FILE, {"images": images, "categories": categories})
-    return {
-        "frames": len(images),
-        presenter.what: presenter.count,
-        "milliseconds": 1e3 * total / max(len(images), 1),
-        "out": str(out),
-    }
+    with load(bundle, resize=resize, precision=precision, **engine) as predictor:
+        check_cameras(predictor, cameras)
+        if predictor.remembers:
+            check_single_stream(predictor.recipe.batch, str(source))
+        reader = frames(source)
+        _spare(source, out)
+        images: list[dict[str, Any]] = []
+        total = 0.0
+        recipe = predictor.recipe
+        with (
+            _staged(out) as folder,
+            _writer(folder, source) as write,
+            report.steps("predicting", count(source)) as advance,
+        ):
+            presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
+            for name, frame, camera, prediction, seconds in _predict(predictor, reader, cameras):
+                number = len(images) + 1
+                height, width = frame.shape[:2]
+                images.append({"id": number, "file_name": name, "height": height, "width": width})
+                presenter.add(number, name, prediction, camera)
+                picture = presenter.picture(frame, prediction, camera)
+                write(name, draw_warp(predictor, frame, picture) if show_warp else picture)
+                total += seconds
+                advance()
+            categories = [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)]
+            write_json(folder / RESULTS_FILE, presenter.results())
+            write_json(folder / IMAGES_FILE, {"images": images, "categories": categories})
+        return {
+            "frames": len(images),
+            presenter.what: presenter.count,
+            "milliseconds": 1e3 * total / max(len(images), 1),
+            "out": str(out),
+        }
 
 
 draw_warp = show_warp  # the argument of `apply` has the name of the option

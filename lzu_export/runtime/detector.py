@@ -73,6 +73,7 @@ class Detector(Predictor):
         if self._previous is not None and _feeds_itself(session):
             self._device = cast(StatefulSession, session)
         self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
+        self._tell_device()  # whose boxes may be another predictor's of the same session
 
     def __call__(self, frame: Frame) -> Detections:
         """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.

@@ -59,6 +59,18 @@ class Predictor(ABC):
         if recipe.input == "zoomed":
             self._zoom = ZoomedInput(recipe, self._tables)
 
+    def close(self) -> None:
+        """Give back what the engine holds; a second call does nothing."""
+        self.session.close()
+
+    def __enter__(self) -> "Predictor":
+        """The predictor, closed behind the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that labels count."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -10,6 +11,8 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
 from lzu_benchmarks import compare as module
 from lzu_benchmarks.bench import bench, main, parser
 from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
@@ -53,6 +56,54 @@ def test_results_are_kept_and_not_made_again(two: list[Path], tmp_path: Path) ->
     path = store.folder / f"{first[0].name}.json"
     path.write_text(path.read_text()[:100])
     assert bundle_result(bundles[0], store, report=QUIET) == first[0]
+
+
+def test_what_runs_here_and_by_what_is_part_of_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engines that come or go, another TensorRT, back end or plugin library: measured again."""
+
+    class Keys(Store):
+        def get(self, name: str, key: str, kind: Any, make: Any) -> Any:
+            return key
+
+    store, world = Keys(tmp_path / "results"), World()
+
+    def keys(*engines: str) -> tuple[Any, ...]:
+        manifest: Any = SimpleNamespace(files={}, recipe=SimpleNamespace(scale=0.5))
+        bundle = module.Bundle(tmp_path / "bundle", manifest)
+        runs = [SimpleNamespace(target=t, precision=p) for t, _, p in map(partition, engines)]
+        vars(bundle)["_here"] = runs, {}
+        times = latency_groups([bundle], store, PLAN, precisions=["fp32"], report=QUIET)
+        return bundle_result(bundle, store, report=QUIET), *times
+
+    def partition(engine: str) -> tuple[str, str, str]:
+        return engine.partition("/")
+
+    def install(version: str = "10.3.0", back_end: str = "cuda-python") -> None:
+        install_cuda(monkeypatch, world, back_end)
+        install_tensorrt(monkeypatch, world, version)
+
+    library = tmp_path / "liblzu_plugins.so"
+    monkeypatch.setenv("LZU_PLUGINS", str(library))
+    alone = keys("onnxruntime/fp32")
+    assert keys("onnxruntime/fp32") == alone
+    both = keys("onnxruntime/fp32", "onnxruntime/fp16")
+    assert not set(both) & set(alone)
+    assert keys("onnxruntime/fp16", "onnxruntime/fp32") == both
+    found = []
+    install()
+    found.append(keys("tensorrt/fp32"))
+    assert keys("tensorrt/fp32") == found[0]
+    install("11.4.0")
+    found.append(keys("tensorrt/fp32"))
+    install("10.3.0", "pycuda")
+    found.append(keys("tensorrt/fp32"))
+    for content in (b"one library", b"another"):
+        library.write_bytes(content)
+        found.append(keys("tensorrt/fp32"))
+    assert len({scores for scores, _ in found}) == 1
+    assert len({times for _, times in found}) == 5
 
 
 def test_a_bundle_s_result(two: list[Path], tmp_path: Path) -> None:

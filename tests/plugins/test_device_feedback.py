@@ -188,6 +188,13 @@ def test_cameras_on_streams_of_their_own_remember_their_own(
     same(right, Detector(recipe, Host(), warp), range(3))  # as if the left had seen nothing
 
 
+def test_a_second_detector_of_a_session_begins_afresh(recipe: DetRecipe, opened: Open) -> None:
+    """It does not zoom by what the first one has left on the device."""
+    session, warp = opened("11.4.0"), make_warp(recipe).arrays()
+    Detector(recipe, session, warp).run(shots(5))
+    same(Detector(recipe, session, warp), Detector(recipe, Host(), warp), range(2))
+
+
 def test_state_of_another_shape_is_refused(opened: Open) -> None:
     session = opened("10.3.0")
     with pytest.raises(LzuError, match=r"prev_valid is missing"):

@@ -13,6 +13,7 @@ from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply, write_picture
+from lzu_export.runtime.predictor import Predictor
 from lzu_export.tasks.pytorch import noise_frame
 
 Run = Callable[..., dict[str, Any]]
@@ -142,6 +143,20 @@ def test_a_frame_of_another_size_stops_it_all(run: Run, images: Path, tmp_path: 
     with pytest.raises(LzuError, match=r"^9\.png is 97x160 but this bundle takes 96x160"):
         run(images)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_engine_is_closed_at_the_end(
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an error too: a device's memory is for others."""
+    closed: list[Predictor] = []
+    monkeypatch.setattr(Predictor, "close", closed.append)
+    run(images)
+    assert len(closed) == 1
+    cv2.imwrite(str(images / "1.png"), noise_frame((10, 10), 0))
+    with pytest.raises(LzuError):
+        run(images)
+    assert len(closed) == 2
 
 
 def test_a_damaged_frame_leaves_older_results_alone(run: Run, images: Path, tmp_path: Path) -> None:
