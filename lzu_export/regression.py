@@ -7,6 +7,7 @@ Ratios of two engines that took turns are compared everywhere. No torch.
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -113,15 +114,17 @@ def open_bundle(folder: Path) -> Opened:
     if not engines:
         reasons = "; ".join(dict.fromkeys(elsewhere.values()))
         raise LzuError(f"{folder} has no engine that runs here: {reasons}")
-    for engine in engines:
-        session = open_here(folder, manifest, engine)
-        name = f"{engine.target}/{engine.precision}"
-        shipped[name] = make_predictor(manifest.recipe, session, warp)
-        rounded = as_on_device(session, check_file(folder, engine.onnx, manifest), engine.precision)
-        if rounded is session:  # may have a state, which one predictor alone knows
-            scored[name] = shipped[name]
-        else:
-            scored[name] = make_predictor(manifest.recipe, rounded, warp)
+    with ExitStack() as opened:  # what is open when the next one fails
+        for engine in engines:
+            session = open_here(folder, manifest, engine)
+            opened.callback(session.close)
+            name = f"{engine.target}/{engine.precision}"
+            shipped[name] = scored[name] = make_predictor(manifest.recipe, session, warp)
+            model = check_file(folder, engine.onnx, manifest)
+            rounded = as_on_device(session, model, engine.precision)
+            if rounded is not session:  # else one predictor alone, for it may have a state
+                scored[name] = make_predictor(manifest.recipe, rounded, warp)
+        opened.pop_all()
     return Opened(folder, manifest, shipped, scored, elsewhere)
 
 

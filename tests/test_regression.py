@@ -209,7 +209,11 @@ def test_an_engine_is_one_predictor_and_is_closed(
     opened = open_bundle(tiny_bundle)
     assert opened.as_shipped[FP32] is opened.as_on_device[FP32]
     closed: list[Predictor] = []
-    monkeypatch.setattr(Predictor, "close", closed.append)
+
+    def close(predictor: Predictor) -> None:
+        closed.append(predictor)
+
+    monkeypatch.setattr(Predictor, "close", close)
     opened.close()
     assert opened.as_shipped[FP32] in closed
 

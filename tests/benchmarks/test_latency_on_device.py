@@ -16,6 +16,7 @@ from lzu_export.device_build import build_on_device
 from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
+from lzu_export.runtime import device
 from lzu_export.runtime.manifest import FILE, Tensor, read_manifest, sha256
 
 QUICK = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
@@ -103,6 +104,17 @@ def test_a_cold_start_neither_reads_nor_leaves_what_was_compiled(
     assert "IRuntimeCache.deserialize" not in second  # the cold one has left nothing
     # What is told as the first run reads what was compiled, whatever is timed first.
     assert "IRuntimeCache.deserialize" in names[contexts[1] : contexts[2]]
+
+
+def test_boxes_that_go_through_the_host_are_told(
+    built: tuple[Path, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a bundle, as what they cost is in its figures."""
+    bundle, world = built
+    install(monkeypatch, world)
+    monkeypatch.setattr(device, "_feedback", lambda *_, **__: (None, "no library"))
+    run = measure(enter(bundle, target="tensorrt"), QUICK)
+    assert run.notes.count("boxes of bundle go through the host: no library") == 1
 
 
 @pytest.mark.parametrize(("choice", "modes"), [("off", [False]), ("on", [True])])

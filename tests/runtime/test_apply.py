@@ -150,7 +150,11 @@ def test_the_engine_is_closed_at_the_end(
 ) -> None:
     """After an error too: a device's memory is for others."""
     closed: list[Predictor] = []
-    monkeypatch.setattr(Predictor, "close", closed.append)
+
+    def close(predictor: Predictor) -> None:
+        closed.append(predictor)
+
+    monkeypatch.setattr(Predictor, "close", close)
     run(images)
     assert len(closed) == 1
     cv2.imwrite(str(images / "1.png"), noise_frame((10, 10), 0))
