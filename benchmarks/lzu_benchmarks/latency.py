@@ -252,8 +252,9 @@ def enter(
 
 
 def _host_note(bundle: str, session: Any) -> str:
-    why = getattr(session, "feedback_note", "")
-    return f"boxes of {bundle} go through the host: {why}" if why else ""
+    boxes, zoom = (getattr(session, name, "") for name in ("feedback_note", "zoom_note"))
+    notes = [f"boxes of {bundle} go through the host: {boxes}"] if boxes else []
+    return "; ".join([*notes, f"the host zooms for {bundle}: {zoom}"] if zoom else notes)
 
 
 def _cold_first_run(bundle: Path, precision: str) -> float:

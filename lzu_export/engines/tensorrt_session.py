@@ -5,8 +5,10 @@ memory, from there to the device, the outputs come back the same way, and nothin
 between but the arrays that are returned. Where host and device share their memory (Jetson) the
 engine reads and writes the page-locked memory itself.
 
-Work that follows an engine on its stream, an `Epilogue`, may write inputs of the next frame where
-they are: what an adaptive warp remembers then never leaves the device.
+Work that goes before an engine on its stream, a `Prologue`, may make its inputs of what the host
+sends, such as the zoomed image of the camera's bytes. Work that follows it, an `Epilogue`, may
+write inputs of the next frame where they are: what an adaptive warp remembers then never leaves the
+device.
 
 A CUDA graph of copies and kernels is captured after one ordinary run, since TensorRT updates its
 state in the first `enqueueV3` behind a change of addresses ("CUDA Graphs" in NVIDIA's best
@@ -96,6 +98,32 @@ class LoadedEngine:
         return TensorSpec(name, dtype, shape), self.engine.get_tensor_mode(name)
 
 
+class Prologue(Protocol):
+    """Work on the device before the engine, on its stream, of every frame.
+
+    It holds no memory: several sessions share it.
+    """
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the host sends in the place of inputs of the engine."""
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """These inputs of the engine."""
+
+    @property
+    def constants(self) -> Arrays:
+        """What it reads besides, the same for all frames; by names of its own."""
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
+        """Put its work into the stream, given the device's addresses of all tensors by name.
+
+        Raises:
+            LzuError: it cannot be launched.
+        """
+
+
 class Epilogue(Protocol):
     """Work on the device behind the engine, on its stream, of every frame.
 
@@ -133,8 +161,10 @@ class TensorRtSession:
         mapped: bool | None = None,
         cache: Path | None = None,
         timed: bool = False,
+        prologue: Prologue | None = None,
         epilogue: Epilogue | None = None,
         feedback_note: str = "",
+        zoom_note: str = "",
     ) -> None:
         """Allocate everything and run once, so that the first frame takes no longer than others.
 
@@ -147,16 +177,22 @@ class TensorRtSession:
             cache: file of TensorRT-RTX's runtime cache, read if it is there, written after the
                 first run.
             timed: take the time on the device of every run, as `milliseconds`.
+            prologue: what goes before the engine.
             epilogue: what follows the engine. Its state begins with zeros; see `set_state`.
             feedback_note: why the boxes of an engine that follows boxes go through the host.
+            zoom_note: why the host zooms for an engine that takes the zoomed image.
 
         Raises:
             LzuError: too little memory, the engine fails, or a graph was demanded in vain.
         """
         self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
-        self._epilogue = epilogue
+        self._prologue, self._epilogue = prologue, epilogue
+        self.zoom_note = zoom_note
+        """Why the host zooms, if it does."""
         state = epilogue.state if epilogue is not None else ()
-        self.inputs = tuple(each for each in loaded.inputs if each.name not in state)
+        made = prologue.writes if prologue is not None else ()
+        given = tuple(each for each in loaded.inputs if each.name not in (*state, *made))
+        self.inputs = (*(prologue.inputs if prologue is not None else ()), *given)
         self.outputs = epilogue.outputs if epilogue is not None else loaded.outputs
         self._state = tuple(each for each in loaded.inputs if each.name in state)
         self._context: Any = None
@@ -180,8 +216,10 @@ class TensorRtSession:
             "mapped": mapped,
             "cache": cache,
             "timed": timed,
+            "prologue": prologue,
             "epilogue": epilogue,
             "feedback_note": feedback_note,
+            "zoom_note": zoom_note,
         }
         try:
             with self._cuda.current():
@@ -200,7 +238,11 @@ class TensorRtSession:
         kept = state if self._state else ""
         if self.feedback_note:
             kept = f", boxes go through the host: {self.feedback_note}"
-        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{kept})"
+        made = self._prologue.writes if self._prologue is not None else ()
+        there = f", {', '.join(made)} made there" if made else ""
+        if self.zoom_note:
+            there = f", the host zooms: {self.zoom_note}"
+        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{there}{kept})"
 
     @property
     def load_seconds(self) -> float:
@@ -271,6 +313,7 @@ class TensorRtSession:
                 raise self._loaded.refused(f"does not take memory for {spec.name}")
         for spec in (*self.inputs, *self._state):
             self._host[spec.name].array.fill(0)
+        self._send_constants()
         self._send_state()
         self._run()
         self.warm_up_seconds = time.perf_counter() - start
@@ -324,13 +367,12 @@ class TensorRtSession:
             self._place_host(spec, mapped=self.mapped)
         for spec in self._state:
             self._place_host(spec, mapped=False)
-        if self._epilogue is None:
-            return
-        for spec in self._loaded.outputs:
+        for spec in (*self._loaded.inputs, *self._loaded.outputs):
             if spec.name not in self._addresses:
                 size = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
                 self._place_device(spec.name, size)
-        self._workspace = self._cuda.memory(self._epilogue.workspace)
+        if self._epilogue is not None:
+            self._workspace = self._cuda.memory(self._epilogue.workspace)
 
     def _place_host(self, spec: TensorSpec, *, mapped: bool) -> None:
         host = self._cuda.host_array(spec.shape, spec.dtype, mapped=mapped)
@@ -343,6 +385,13 @@ class TensorRtSession:
     def _place_device(self, name: str, size: int) -> None:
         self._device[name] = self._cuda.memory(size)
         self._addresses[name] = self._device[name].address
+
+    def _send_constants(self) -> None:
+        constants = self._prologue.constants if self._prologue is not None else {}
+        for name, value in constants.items():
+            self._place_host(TensorSpec(name, value.dtype.name, value.shape), mapped=False)
+            np.copyto(self._host[name].array, value)
+            self._stream.to_device(self._device[name], self._host[name])
 
     def _send_state(self) -> None:
         for spec in self._state:
@@ -379,10 +428,12 @@ class TensorRtSession:
             self.milliseconds = self._stream.milliseconds(*self._events)
 
     def _enqueue(self) -> None:
-        """Copies in, engine, epilogue, copies out; with mapped memory nothing is copied."""
+        """Copies in, prologue, engine, epilogue, copies out; mapped memory is not copied."""
         for spec in self.inputs:
             if spec.name in self._device:
                 self._stream.to_device(self._device[spec.name], self._host[spec.name])
+        if self._prologue is not None:
+            self._prologue.enqueue(self._addresses, self._stream.handle)
         if not self._context.execute_async_v3(self._stream.handle):
             raise self._loaded.refused(f"failed to run {self._loaded.plan.name}")
         if self._epilogue is not None and self._workspace is not None:

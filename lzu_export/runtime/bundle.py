@@ -101,6 +101,7 @@ def load(
             device,
             library=plugins,
             graph=graph,
+            zoom=stored_zoom(warp),
             runtime_cache=runtime_cache,
             feedback=feedback,
         )
@@ -178,7 +179,8 @@ def open_here(folder: Path, manifest: Manifest, engine: Engine) -> Session:
         from lzu_export.engines.cuda import open_cuda
         from lzu_export.runtime.device import open_engine
 
-        return open_engine(manifest, engine, path, open_cuda())
+        zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
+        return open_engine(manifest, engine, path, open_cuda(), zoom=zoom)
     return open_session(engine, path)
 
 

@@ -16,8 +16,10 @@ from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.device_feedback import DeviceFeedback, make_feedback
+from lzu_export.runtime.device_zoom import DeviceZoom, make_zoom, zoom_refusal
 from lzu_export.runtime.manifest import Engine, Manifest, Tensor
 from lzu_export.runtime.plugin_library import find_library, load_kernels, load_library
+from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def open_engine(
     graph: bool | None = None,
     timed: bool = False,
     feedback: bool = True,
+    zoom: Sampling | None = None,
     runtime_cache: bool = True,
 ) -> TensorRtSession:
     """A session on this device.
@@ -48,40 +51,56 @@ def open_engine(
         feedback: let the boxes of an engine that follows boxes stay on the device, where the
             plugin library's kernels are at hand; see `device_feedback`. The session's
             `feedback_note` says why where they do not.
+        zoom: the warp's tables: of an engine that takes the zoomed image, let the session take the
+            camera's frames, where these kernels are at hand; see `device_zoom`. The session's
+            `zoom_note` says why where it takes the zoomed image.
         runtime_cache: of TensorRT-RTX, kept beside the engine; without it every start compiles.
 
     Raises:
         LzuError: no TensorRT, a plugin library that is missing or another one, one that was named
             and has no kernels that run here, or an engine that is not what the manifest says.
     """
+    registered: ctypes.CDLL | None = None
     if engine.target == "tensorrt-rtx":
         trt = tensorrt_rtx.import_module()
         name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
         loaded = LoadedEngine(trt, path, cuda)
         cache = path.with_name(name) if runtime_cache else None
-        kernels = partial(_find_kernels, library, path.parent)
     else:
         trt = tensorrt.import_module()
         with cuda.current():
             loader = plugin_loader(manifest, library, path.parent)
             registered = tensorrt.register(trt, logger_of(trt), loader)
-        kernels = partial(_registered_kernels, registered)
-        if registered is None and library is not None:  # for its kernels alone
-            kernels = partial(_find_kernels, library, path.parent)
         portable = tensorrt.VERSION_COMPATIBLE in engine.portability
         loaded, cache = LoadedEngine(trt, path, cuda, host_code=portable), None
+    kernels = partial(_kernels, registered, library, path.parent)
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
     named = library is not None
-    epilogue, note = _feedback(manifest.recipe, loaded, kernels, wanted=feedback, named=named)
+    prologue, zoom_note = _zoom(manifest.recipe, zoom, loaded, kernels, named=named)
+    epilogue, feedback_note = _feedback(
+        manifest.recipe, loaded, kernels, wanted=feedback, named=named
+    )
     make = partial(TensorRtSession, loaded, graph=graph, cache=cache, timed=timed)
-    if epilogue is None or named or engine.target == "tensorrt":  # whose plugins it needs anyway
-        return make(epilogue=epilogue, feedback_note=note)
+    whole = partial(
+        make,
+        prologue=prologue,
+        epilogue=epilogue,
+        zoom_note=zoom_note,
+        feedback_note=feedback_note,
+    )
+    bare = prologue is None and epilogue is None
+    if bare or named or registered is not None:  # of plugins that the engine needs anyway
+        return whole()
     try:
-        return make(epilogue=epilogue)
+        return whole()
     except LzuError as error:  # of a library found by chance, such as one for another card
-        _log_feedback(loaded, str(error))
-        return make(feedback_note=str(error))
+        why = str(error)
+    if prologue is not None:
+        zoom_note = _log_zoom(loaded, why)
+    if epilogue is not None:
+        feedback_note = _log_feedback(loaded, why)
+    return make(zoom_note=zoom_note, feedback_note=feedback_note)
 
 
 def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:
@@ -173,22 +192,52 @@ def _feedback(
     except LzuError as error:
         if named:
             raise
-        _log_feedback(loaded, str(error))
-        return None, str(error)
+        return None, _log_feedback(loaded, str(error))
 
 
-def _log_feedback(loaded: LoadedEngine, why: str) -> None:
+def _log_feedback(loaded: LoadedEngine, why: str) -> str:
     log.info("%s: boxes go through the host from frame to frame: %s", loaded.plan.name, why)
+    return why
 
 
-def _find_kernels(library: Path | None, folder: Path) -> ctypes.CDLL:
-    return load_kernels(find_library(library, folder))
+def _zoom(
+    recipe: Recipe,
+    zoom: Sampling | None,
+    loaded: LoadedEngine,
+    kernels: Callable[[], ctypes.CDLL],
+    *,
+    named: bool,
+) -> tuple[DeviceZoom | None, str]:
+    """What zooms on the device before an engine, or why the host has to.
+
+    Neither where the engine zooms by itself.
+
+    Raises:
+        LzuError: a library was named that cannot.
+    """
+    if recipe.input != "zoomed":
+        return None, ""
+    if zoom is None:
+        return None, "switched off"
+    why = zoom_refusal(recipe, zoom, loaded.inputs)
+    if why is None:
+        try:
+            return make_zoom(kernels(), recipe, zoom, loaded.inputs), ""
+        except LzuError as error:
+            if named:
+                raise
+            why = str(error)
+    return None, _log_zoom(loaded, why)
 
 
-def _registered_kernels(library: ctypes.CDLL | None) -> ctypes.CDLL:
-    if library is None:
-        raise LzuError("the engine calls no plugins, so no library of them is loaded")
-    return library
+def _log_zoom(loaded: LoadedEngine, why: str) -> str:
+    log.info("%s: the host zooms: %s", loaded.plan.name, why)
+    return why
+
+
+def _kernels(registered: ctypes.CDLL | None, library: Path | None, folder: Path) -> ctypes.CDLL:
+    """The library that was loaded for its plugins, or one for its kernels alone."""
+    return load_kernels(find_library(library, folder)) if registered is None else registered
 
 
 def _check(said: Sequence[Tensor], found: Sequence[TensorSpec], path: Path) -> None:

@@ -16,7 +16,7 @@ from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.feedback import BOX_INPUTS
-from lzu_export.runtime.kernels import MOST_BOXES, MOST_CANDIDATES, FeedBoxes, Suppress
+from lzu_export.runtime.kernels import MOST_BOXES, MOST_CANDIDATES, FeedBoxes, Suppress, launch
 
 CANDIDATES = ("boxes", "scores", "labels")
 """Outputs of an engine that are suppressed."""
@@ -73,7 +73,8 @@ class DeviceFeedback:
         """
         settings, warp = self.recipe.postprocess, self.recipe.warp
         kept = [addresses[each.name] for each in self.outputs[:4]]
-        self._launch(
+        launch(
+            self.library,
             "lzu_suppress",
             Suppress(
                 *(addresses[name] for name in CANDIDATES), self.label_bytes, self.recipe.batch,
@@ -84,7 +85,8 @@ class DeviceFeedback:
         )  # fmt: skip
         boxes, scores, _, count = kept
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
-        self._launch(
+        launch(
+            self.library,
             "lzu_feed_boxes",
             FeedBoxes(
                 boxes, scores, count, self.recipe.batch, self.detections, warp.boxes,
@@ -94,14 +96,6 @@ class DeviceFeedback:
             ),
             stream,
         )  # fmt: skip
-
-    def _launch(self, name: str, call: ctypes.Structure, stream: int) -> None:
-        code = getattr(self.library, name)(ctypes.byref(call), ctypes.c_void_p(stream))
-        if code:
-            raise LzuError(
-                f"the kernel {name} was not launched (error {code}); build the plugin library on "
-                "this device (make plugins)"
-            )
 
 
 def make_feedback(

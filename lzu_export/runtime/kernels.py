@@ -1,9 +1,16 @@
 """Launchers of the plugin library that run beside an engine: structures of `lzu_kernels.h`."""
 
 import ctypes as c
+from typing import Any
+
+from lzu_export.errors import LzuError
 
 MOST_CANDIDATES = 3840
 MOST_BOXES = 1024
+BGR_BYTES = 0
+"""LZU_BGR."""
+LINEAR_FORMATS = {"float32": 0, "float16": 1}
+"""LZU_F32_LINEAR and LZU_F16_LINEAR, by NumPy's names."""
 
 
 class Suppress(c.Structure):
@@ -36,3 +43,50 @@ class FeedBoxes(c.Structure):
         ("prev_boxes", c.c_void_p),
         ("prev_valid", c.c_void_p),
     )
+
+
+class ZoomCamera(c.Structure):
+    """LzuCamera."""
+
+    _fields_ = (
+        ("pixels", c.c_void_p),
+        ("chroma", c.c_void_p),
+        *(
+            (name, c.c_int32)
+            for name in (
+                *("pitch", "pixel_format", "reduce", "height", "width"),
+                *("canvas_height", "canvas_width", "pad_y", "pad_x"),
+            )
+        ),
+        ("knots_x", c.c_void_p),
+        ("knots_y", c.c_void_p),
+        ("knot_count_x", c.c_int32),
+        ("knot_count_y", c.c_int32),
+        ("table_x", c.c_void_p),
+        ("table_y", c.c_void_p),
+        ("mean", c.c_float * 3),
+        ("std", c.c_float * 3),
+        ("rgb_output", c.c_int32),
+        ("format", c.c_int32),
+        ("output", c.c_void_p),
+    )
+
+
+def launch(library: Any, name: str, call: c.Structure, stream: int) -> None:
+    """Put a launcher's work into a stream.
+
+    Args:
+        library: of plugins.
+        name: of the launcher.
+        call: its arguments, which it copies.
+        stream: a cudaStream_t.
+
+    Raises:
+        LzuError: it was not launched.
+    """
+    code = getattr(library, name)(c.byref(call), c.c_void_p(stream))
+    if code:
+        raise LzuError(
+            f"the kernel {name} was not launched (error {code}); build the plugin library on "
+            "this device (make plugins)"
+        )

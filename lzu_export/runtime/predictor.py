@@ -55,8 +55,8 @@ class Predictor(ABC):
         """Number within the last batch of the frame that `tables` and `sampler` are of."""
         self.engine_seconds = 0.0
         """How long the engine ran, all runs together."""
-        self._zoom: ZoomedInput | None = None  # where the engine does not zoom by itself
-        if recipe.input == "zoomed":
+        self._zoom: ZoomedInput | None = None  # where neither engine nor session zooms
+        if recipe.input == "zoomed" and not _takes_frames(session):
             self._zoom = ZoomedInput(recipe, self._tables)
 
     def close(self) -> None:
@@ -136,14 +136,11 @@ class Predictor(ABC):
 
     def prepare_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """The engine's image input for frames of the source size."""
-        image: NDArray[Any]
         if self._zoom is not None:
-            image = self._zoom(frames)
-        elif len(frames) == 1:
-            image = np.ascontiguousarray(frames[0])[None]  # sessions only read: no copy is needed
-        else:
-            image = np.stack(frames)
-        return {INPUT_NAMES[self.recipe.input]: image}
+            return {INPUT_NAMES["zoomed"]: self._zoom(frames)}
+        if len(frames) == 1:  # sessions only read: no copy is needed
+            return {INPUT_NAMES["source"]: np.ascontiguousarray(frames[0])[None]}
+        return {INPUT_NAMES["source"]: np.stack(frames)}
 
     def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
         """The engine's inputs besides the image."""
@@ -183,6 +180,11 @@ class Predictor(ABC):
     @cached_property
     def _fixed_sampler(self) -> Sampler:
         return sampler(self._tables, self.recipe.picture)  # a video asks in every frame
+
+
+def _takes_frames(session: Session) -> bool:
+    """Whether an engine zooms by itself, or its session does on the device."""
+    return any(each.name == INPUT_NAMES["source"] for each in session.inputs)
 
 
 def fit(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -16,6 +16,7 @@ class Kernels:
         self.lzu_suppress_workspace = library.lzu_suppress_workspace
         self.lzu_suppress = self._launcher("lzu_suppress")
         self.lzu_feed_boxes = self._launcher("lzu_feed_boxes")
+        self.lzu_zoom_camera = self._launcher("lzu_zoom_camera")
 
     def _launcher(self, name: str) -> Callable[[Any, Any], int]:
         def launch(reference: Any, stream: Any) -> int:

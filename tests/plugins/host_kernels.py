@@ -106,33 +106,6 @@ class Zoom(c.Structure):
     )
 
 
-class Camera(c.Structure):
-    """LzuCamera."""
-
-    _fields_ = (
-        ("pixels", c.c_void_p),
-        ("chroma", c.c_void_p),
-        *(
-            (name, c.c_int32)
-            for name in (
-                *("pitch", "pixel_format", "reduce", "height", "width"),
-                *("canvas_height", "canvas_width", "pad_y", "pad_x"),
-            )
-        ),
-        ("knots_x", c.c_void_p),
-        ("knots_y", c.c_void_p),
-        ("knot_count_x", c.c_int32),
-        ("knot_count_y", c.c_int32),
-        ("table_x", c.c_void_p),
-        ("table_y", c.c_void_p),
-        ("mean", c.c_float * 3),
-        ("std", c.c_float * 3),
-        ("rgb_output", c.c_int32),
-        ("format", c.c_int32),
-        ("output", c.c_void_p),
-    )
-
-
 class BoxKnots(c.Structure):
     """LzuBoxKnots."""
 

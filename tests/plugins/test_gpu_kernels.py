@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host_kernels import BGR, F32, Array, BoxKnots, Camera, library, run
+from host_kernels import BGR, F32, Array, BoxKnots, library, run
 
 from lzu_export.engines.cuda import Cuda, HostArray, open_cuda
 from lzu_export.errors import LzuError
-from lzu_export.runtime.kernels import FeedBoxes, Suppress
+from lzu_export.runtime.kernels import FeedBoxes, Suppress, ZoomCamera
 from lzu_export.runtime.plugin_library import find_library, load_kernels
 from lzu_export.warp.knots import axis_knots
 
@@ -120,8 +120,8 @@ def test_the_camera_s_way_to_the_network(device: Device) -> None:
     x, y = device.holding(knots(0, 51)), device.holding(knots(1, 31))
     output = zeros(device, 3, 192, 320)
 
-    def camera(place: Place) -> Camera:
-        call = Camera(
+    def camera(place: Place) -> ZoomCamera:
+        call = ZoomCamera(
             pixels=place(frame), pixel_format=BGR, pitch=640 * 3, reduce=1, height=360, width=640,
             canvas_height=180, canvas_width=320, pad_y=12, rgb_output=1, format=F32,
             knots_x=place(x), knots_y=place(y), knot_count_x=51, knot_count_y=31,

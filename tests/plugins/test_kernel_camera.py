@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from host_kernels import BGR, F16, F32, INVALID, NV12, RGB, Array, Camera, address, aligned, run
+from host_kernels import BGR, F16, F32, INVALID, NV12, RGB, Array, address, aligned, run
 
+from lzu_export.runtime.kernels import ZoomCamera
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.warp.knots import axis_knots
 from lzu_export.warp.tables import zoom_tables
@@ -35,7 +36,7 @@ def reference(frame, tables, order="rgb", view=None, reduce=1, corner=(0, 0)) ->
 
 def camera(pixels, pixel_format, size, *, tables=None, knots=None, dtype=np.float32, **more):
     out = aligned((3, *PADDED), dtype, 77)
-    call = Camera(
+    call = ZoomCamera(
         pixels=pixels.ctypes.data, pixel_format=pixel_format, pitch=pixels.strides[0], reduce=1,
         height=size[0], width=size[1], canvas_height=CANVAS[0], canvas_width=CANVAS[1],
         pad_y=PADDED[0] - CANVAS[0], pad_x=PADDED[1] - CANVAS[1], rgb_output=1,
@@ -122,7 +123,7 @@ def test_a_warp_beyond_the_picture_reads_nothing_there():
 )
 def test_invalid_calls_launch_nothing(wrong):
     frame = frame_of(1)
-    call = Camera(
+    call = ZoomCamera(
         pixels=frame.ctypes.data, pixel_format=BGR, pitch=frame.strides[0], reduce=1, height=61,
         width=97, canvas_height=3, canvas_width=3, output=frame.ctypes.data, format=F32,
     )  # fmt: skip

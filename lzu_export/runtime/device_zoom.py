@@ -1,0 +1,128 @@
+"""The zoom on the device, of engines whose input is the zoomed image.
+
+A launcher of the plugin library, `lzu_zoom_camera`, goes before the engine on its stream: it makes
+of the camera's bytes what `preprocess.ZoomedInput` makes of them on the host, up to the rounding of
+sums in another order. The host then sends bytes instead of floats and computes nothing.
+"""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.engines.base import TensorSpec
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.kernels import BGR_BYTES, LINEAR_FORMATS, ZoomCamera, launch
+from lzu_export.runtime.predictor import INPUT_NAMES
+from lzu_export.warp.grids import GridTable, Sampling
+from lzu_export.warp.tables import TablePair
+
+LAUNCHER = "lzu_zoom_camera"
+MOST_PIXELS = (1 << 16) - 1
+"""Rows or columns of a picture that the launcher takes."""
+
+
+@dataclass(frozen=True)
+class DeviceZoom:
+    """What goes before such an engine; see `engines.tensorrt_session.Prologue`."""
+
+    library: Any
+    """The plugin library."""
+    recipe: Recipe
+    image: TensorSpec
+    """The engine's input, B x 3 x network input."""
+    constants: Mapping[str, NDArray[Any]] = field(repr=False)
+    """The resample tables of columns and of rows, float32, 4 x cells of the canvas."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The frames as the camera gives them, BGR."""
+        shape = (self.recipe.batch, *self.recipe.source, 3)
+        return (TensorSpec(INPUT_NAMES["source"], "uint8", shape),)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The engine's input."""
+        return (self.image.name,)
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
+        """Launch the kernel for every frame of the batch.
+
+        Args:
+            addresses: on the device, of the engine's tensors, of `inputs` and `constants`, by name.
+            stream: of the engine.
+
+        Raises:
+            LzuError: the launcher fails.
+        """
+        recipe, norm = self.recipe, self.recipe.normalisation
+        (top, left), pitch = recipe.corner, 3 * recipe.source[1]
+        pad = [n - m for n, m in zip(recipe.network_input, recipe.canvas, strict=True)]
+        frame, corner = recipe.source[0] * pitch, top * pitch + 3 * left
+        image = int(np.prod(self.image.shape[1:])) * np.dtype(self.image.dtype).itemsize
+        for number in range(recipe.batch):
+            call = ZoomCamera(
+                pixels=addresses[self.inputs[0].name] + number * frame + corner,
+                pitch=pitch,
+                pixel_format=BGR_BYTES,
+                reduce=recipe.reduce,
+                height=recipe.picture[0],
+                width=recipe.picture[1],
+                canvas_height=recipe.canvas[0],
+                canvas_width=recipe.canvas[1],
+                pad_y=pad[0],
+                pad_x=pad[1],
+                rgb_output=int(norm.order == "rgb"),
+                format=LINEAR_FORMATS[self.image.dtype],
+                output=addresses[self.image.name] + number * image,
+                **{name: addresses[name] for name in self.constants},
+            )
+            call.mean[:], call.std[:] = norm.mean, norm.std
+            launch(self.library, LAUNCHER, call, stream)
+
+
+def make_zoom(
+    library: ctypes.CDLL, recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]
+) -> DeviceZoom:
+    """What is to go before an engine that takes the zoomed image.
+
+    Args:
+        library: of plugins.
+        recipe: of input `zoomed`, where `zoom_refusal` has nothing to say.
+        zoom: the warp's tables.
+        inputs: of the engine.
+
+    Raises:
+        LzuError: the library is an older one.
+    """
+    if not hasattr(library, LAUNCHER):
+        raise LzuError(
+            f"the plugin library has no {LAUNCHER}: it is an older one; build it again (make "
+            "plugins)"
+        )
+    assert isinstance(zoom, TablePair)
+    tables = {"table_x": zoom.cols, "table_y": zoom.rows}
+    constants = {name: np.ascontiguousarray(each, np.float32) for name, each in tables.items()}
+    return DeviceZoom(library, recipe, _image(inputs), constants)
+
+
+def zoom_refusal(recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]) -> str | None:
+    """Why the launcher cannot do what the host does for an engine of input `zoomed`, if so."""
+    image = _image(inputs)
+    if recipe.sampler == "opencv":
+        return "sampler opencv rounds as OpenCV's resize, which the kernel does not"
+    if isinstance(zoom, GridTable):
+        return "the warp is not separable, and the kernel takes tables of rows and columns"
+    if image.dtype not in LINEAR_FORMATS:
+        return f"the kernel writes {' or '.join(LINEAR_FORMATS)}, not {image.dtype}"
+    if max(recipe.picture) > MOST_PIXELS:
+        return f"the kernel takes {MOST_PIXELS} rows and columns at most"
+    return None
+
+
+def _image(inputs: Sequence[TensorSpec]) -> TensorSpec:
+    return next(each for each in inputs if each.name == INPUT_NAMES["zoomed"])

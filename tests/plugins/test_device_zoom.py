@@ -1,0 +1,259 @@
+"""The zoom on the device: sessions over stand-ins, the kernel in its build for the host."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from host_kernels import library
+
+from fakes.fake_kernels import Kernels
+from fakes.fake_tensorrt import RELEASES, plan
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
+from lzu_export.derive import derive
+from lzu_export.device_build import build_on_device
+from lzu_export.engines.base import TensorSpec
+from lzu_export.engines.cuda import open_cuda
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
+from lzu_export.errors import LzuError
+from lzu_export.pipeline import export
+from lzu_export.recipes import Recipe
+from lzu_export.runtime import device, load
+from lzu_export.runtime.bundle import make_predictor, open_here
+from lzu_export.runtime.device_zoom import make_zoom
+from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.preprocess import ZoomedInput
+from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.grids import stored_zoom
+from samples import tiny_recipe
+
+SOURCE, BATCH = (96, 160), 2
+ATOL = {"float32": 2e-5, "float16": 2e-3}
+"""Of normalised pixels; `test_kernel_camera` has the same."""
+
+
+def compute(inputs: Any) -> dict[str, Any]:
+    """An engine that tells what it sees."""
+    return {"seen": inputs["image"].astype(np.float32)}
+
+
+@pytest.fixture
+def world() -> World:
+    return World(compute=compute)
+
+
+Open = Callable[..., TensorRtSession]
+
+
+@pytest.fixture
+def opened(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
+    def made(
+        recipe: Recipe, version: str = "10.3.0", dtype: str = "FLOAT", **options: Any
+    ) -> TensorRtSession:
+        back_end = options.pop("back_end", "cuda-python")
+        install_cuda(monkeypatch, world, back_end)
+        trt = install_tensorrt(monkeypatch, world, version)
+        shape = (recipe.batch, 3, *recipe.network_input)
+        tensors = ("image", "INPUT", dtype, shape), ("seen", "OUTPUT", "FLOAT", shape)
+        (tmp_path / "model.engine").write_bytes(plan(*tensors))
+        loaded = LoadedEngine(trt, tmp_path / "model.engine", open_cuda())
+        kernels: Any = Kernels(world, library())
+        zoom = stored_zoom(make_warp(recipe).arrays())
+        prologue = make_zoom(kernels, recipe, zoom, loaded.inputs)
+        return TensorRtSession(loaded, prologue=prologue, **options)
+
+    return made
+
+
+def zoomed(folder: Path, task: str = "det", **changes: Any) -> Recipe:
+    settings = {"batch": BATCH, "input": "zoomed", **changes}
+    return tiny_recipe(folder, task, **settings)
+
+
+def shots(number: int) -> list[Shot]:
+    return [Shot(noise_frame(SOURCE, BATCH * number + i)) for i in range(BATCH)]
+
+
+def check(recipe: Recipe, session: TensorRtSession, dtype: str = "float32") -> None:
+    """The engine sees what the host's zoom would have sent."""
+    warp = make_warp(recipe).arrays()
+    mine: Predictor = make_predictor(recipe, session, warp)
+    mine.other_inputs = lambda _: {}  # type: ignore[method-assign]  # the stand-in sees images only
+    host = ZoomedInput(recipe, stored_zoom(warp))
+    for number in range(2):
+        seen = mine.infer(shots(number))["seen"]
+        wanted = host([shot.frame for shot in shots(number)])
+        assert np.abs(wanted).max() > 1
+        np.testing.assert_allclose(seen, wanted, rtol=0, atol=ATOL[dtype])
+        height, width = recipe.canvas
+        assert not seen[:, :, height:].any()
+        assert not seen[:, :, :, width:].any()
+
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"crop": [70, 96]},
+    {"reduce": 2, "scale": 1},
+    {"crop": [70, 95], "reduce": 2, "sampler": "antialiased"},
+    {"sampler": "antialiased", "normalisation": {"order": "bgr"}},
+    {"source_multiple": 36},
+)
+
+
+@pytest.mark.parametrize("changes", SETTINGS, ids=lambda each: "-".join(each) or "plain")
+@pytest.mark.parametrize("task", ["det", "seg", "det3d"])
+def test_the_engine_sees_what_the_host_would_send(
+    task: str, changes: dict[str, Any], tmp_path: Path, opened: Open
+) -> None:
+    recipe = zoomed(tmp_path, task, **changes)
+    session = opened(recipe)
+    assert session.inputs == (TensorSpec("frame", "uint8", (BATCH, *SOURCE, 3)),)
+    assert "image made there" in session.provider
+    check(recipe, session)
+
+
+@pytest.mark.parametrize("variant", ["uniform", "fixed"])
+@pytest.mark.parametrize("version", RELEASES)
+@pytest.mark.parametrize("integrated", [False, True])
+@pytest.mark.parametrize("back_end", ["cuda-python", "pycuda"])
+def test_on_every_release_and_back_end(
+    variant: str,
+    version: str,
+    integrated: bool,
+    back_end: str,
+    world: World,
+    tmp_path: Path,
+    opened: Open,
+) -> None:
+    """Two sessions of one engine, whose memory is all given back."""
+    world.integrated = integrated
+    recipe = zoomed(tmp_path, variant=variant)
+    session = opened(recipe, version, back_end=back_end)
+    other = session.another()
+    check(recipe, session)
+    session.close()
+    check(recipe, other)
+    other.close()
+    assert not world.blocks
+    assert not world.streams
+
+
+def test_an_engine_may_take_halves(tmp_path: Path, opened: Open) -> None:
+    recipe = zoomed(tmp_path)
+    check(recipe, opened(recipe, dtype="HALF"), "float16")
+
+
+def test_a_frame_is_one_graph_and_tables_are_sent_once(
+    world: World, tmp_path: Path, opened: Open
+) -> None:
+    """Bytes in, the kernel for each frame, engine, outputs out; nothing is allocated later."""
+    recipe = zoomed(tmp_path)
+    session = opened(recipe)
+    names = world.names()
+    captured = names[names.index("cudaStreamBeginCapture") : names.index("cudaStreamEndCapture")]
+    assert captured[1:] == [
+        "cudaMemcpyAsync",
+        *["lzu_zoom_camera"] * BATCH,
+        "IExecutionContext.execute_async_v3",
+        "cudaMemcpyAsync",
+    ]
+    first = names.index("lzu_zoom_camera")
+    assert names[:first].count("cudaMemcpyAsync") == 3  # two tables, the first frame
+    world.calls.clear()
+    frames = np.stack([shot.frame for shot in shots(0)])
+    session.run({"frame": frames})
+    frame = ["cudaGetDevice", "cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
+    assert world.names() == [*frame, "cudaSetDevice"]
+    with pytest.raises(LzuError, match="no input image; its inputs are frame"):
+        session.run({"frame": frames, "image": frames})
+
+
+def test_a_kernel_that_does_not_start_is_told(world: World, tmp_path: Path, opened: Open) -> None:
+    vars(world)["launch_error"] = 98
+    with pytest.raises(LzuError, match=r"lzu_zoom_camera was not launched \(error 98\)"):
+        opened(zoomed(tmp_path))
+    assert not world.blocks
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "why"),
+    [
+        ({"variant": "uniform", "sampler": "opencv"}, "float32", "rounds as OpenCV's resize"),
+        ({"warp": {"separable": False}}, "float32", "the warp is not separable"),
+        ({}, "int8", "writes float32 or float16, not int8"),
+        ({}, "float32", "has no lzu_zoom_camera"),
+    ],
+)
+def test_where_the_host_has_to_zoom_the_session_says_why(
+    changes: dict[str, Any],
+    dtype: str,
+    why: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    recipe = zoomed(tmp_path, **changes)
+    shape = (BATCH, 3, *recipe.network_input)
+    image = TensorSpec("image", dtype, shape)
+    loaded: Any = SimpleNamespace(inputs=(image,), plan=Path("model.engine"))
+    zoom = stored_zoom(make_warp(recipe).arrays())
+    made, note = device._zoom(recipe, zoom, loaded, SimpleNamespace, named=False)  # type: ignore[arg-type]
+    assert made is None
+    assert why in note
+    assert f"model.engine: the host zooms: {note}" in caplog.text
+    off: Any = {"kernels": SimpleNamespace, "named": True}
+    assert device._zoom(recipe, None, loaded, **off) == (None, "switched off")
+    source = recipe.model_copy(update={"input": "source"})  # zooms by itself
+    assert device._zoom(source, zoom, loaded, **off) == (None, "")
+    if "no lzu" in why:  # a library that was named has to fit
+        with pytest.raises(LzuError, match=why):
+            device._zoom(recipe, zoom, loaded, **off)
+
+
+def bundled(folder: Path) -> Path:
+    made = export(zoomed(folder, batch=1), folder / "bundles").folder
+    derive(made)
+    return made
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_bundle_gets_frames_where_there_is_a_library(
+    at_hand: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built, opened and run over stand-ins; either way the detections are ONNX Runtime's."""
+    bundle = bundled(tmp_path)
+    run = OnnxRuntimeSession(bundle / "model.fp32.tensorrt.onnx", threads=1).run
+    world = World(compute=run)
+    install_cuda(monkeypatch, world, "cuda-python")
+    install_tensorrt(monkeypatch, world, "10.3.0")
+    monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "lib.so"))
+    if at_hand:
+        (tmp_path / "lib.so").touch()
+        monkeypatch.setattr(device, "load_kernels", lambda _: Kernels(world, library()))
+    build_on_device(bundle)
+    mine, theirs = load(bundle, target="tensorrt"), load(bundle, threads=1)
+    assert ("image made there" in mine.session.provider) == at_hand
+    assert ("there is no plugin library" in mine.session.zoom_note) != at_hand
+    if at_hand:  # unfit, such as for another card: one found by chance, or named
+        vars(world)["launch_error"] = 209
+        session = load(bundle, target="tensorrt").session
+        assert "lzu_zoom_camera was not launched (error 209)" in session.zoom_note
+        assert [each.name for each in session.inputs] == ["image"]
+        with pytest.raises(LzuError, match="error 209"):
+            load(bundle, target="tensorrt", plugins=tmp_path / "lib.so")
+        vars(world)["launch_error"] = 0
+    (engine,) = (each for each in read_manifest(bundle).engines if each.target == "tensorrt")
+    opened = open_here(bundle, read_manifest(bundle), engine)
+    assert [each.name for each in opened.inputs] == ["frame" if at_hand else "image"]
+    for number in range(2):
+        found, wanted = (each(noise_frame(SOURCE, number)) for each in (mine, theirs))
+        assert len(wanted) > 0
+        np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
