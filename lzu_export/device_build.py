@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lzu_export.engines import tensorrt
-from lzu_export.engines.cuda import Cuda, open_cuda
+from lzu_export.engines.cuda import Cuda, Device, open_cuda
 from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
@@ -45,7 +45,7 @@ def build_on_device(
 ) -> tuple[Engine, tuple[str, ...]]:
     """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
 
-    An engine of the same precision, release and kind of device is replaced; until the new one has
+    An engine of the same precision, release and model of device is replaced; until the new one has
     run, the bundle stays as it is. Timings of tactics stay beside it, which makes a second build
     short.
 
@@ -87,7 +87,7 @@ def build_on_device(
                     phases=phases,
                 )
             seconds = round(time.perf_counter() - start, 3)
-            entry = _entry(derived, built, name, temporary, seconds, options)
+            entry = _entry(derived, built, name, temporary, seconds, options, cuda.device)
             with report.working(f"running {name} on the reference"):
                 entry = _run(bundle, manifest, entry, temporary, library, cuda)
         _add(bundle, read_manifest(bundle), entry)
@@ -112,6 +112,7 @@ def _entry(
     file: Path,
     seconds: float,
     options: tensorrt.BuildOptions,
+    device: Device,
 ) -> Engine:
     return Engine(
         target=TARGET,
@@ -120,6 +121,7 @@ def _entry(
         onnx=derived.file,
         version=built.version,
         compute_capabilities=built.compute_capabilities,
+        device=device.model,
         portability=options.portability,
         inputs=tuple(Tensor(**asdict(each)) for each in built.inputs),
         outputs=tuple(Tensor(**asdict(each)) for each in built.outputs),

@@ -74,18 +74,19 @@ def test_a_bundle_is_built_and_runs_here(
     """The detections are ONNX Runtime's; the manifest says for what it is and how it ran."""
     machine(version, back_end)
     engine, notes = build_on_device(bundle)
-    assert engine.file == f"model.fp32.trt-{version}-sm87.engine"
+    assert engine.file == f"model.fp32.trt-{version}-sm87.orin-8mp.engine"
     assert notes == ()
     manifest = read_manifest(bundle)
     assert manifest.engines[-1] == engine
     assert manifest.files[engine.file] == sha256(bundle / engine.file)
     assert (engine.version, engine.compute_capabilities) == (version, ("8.7",))
+    assert engine.device == "Orin, 8 multiprocessors"
     assert engine.onnx == "model.fp32.tensorrt.onnx"
     assert engine.on_device is not None
     assert engine.on_device.within
     assert set(engine.on_device.outputs) == {"boxes", "scores", "labels"}
     assert back_end in engine.on_device.provider
-    assert (bundle / f"timing.orin.trt-{version}.cache").is_file()
+    assert (bundle / f"timing.orin-8mp.trt-{version}.cache").is_file()
     frame = noise_frame((96, 160), 3)
     mine, theirs = load(bundle, target="tensorrt")(frame), load(bundle, threads=1)(frame)
     np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-3)
@@ -201,6 +202,21 @@ def test_a_second_build_replaces_the_first(bundle: Path, machine: Machine) -> No
     load(bundle, target="tensorrt")  # that of this release is found
 
 
+def test_boards_of_one_name_have_engines_of_their_own(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    """An Orin Nano and an AGX Orin, say: both are Orin of capability 8.7."""
+    machine()
+    small, _ = build_on_device(bundle)
+    world.multiprocessors = 16
+    with pytest.raises(LzuError, match=r"built on Orin, 8 multiproc.* this is Orin, 16 multiproc"):
+        load(bundle, target="tensorrt")
+    large, _ = build_on_device(bundle)
+    assert {small.file, large.file} <= {each.file for each in read_manifest(bundle).engines}
+    load(bundle, target="tensorrt")
+    assert small.file != large.file
+
+
 def test_engines_of_another_device_or_release_are_refused(
     bundle: Path, machine: Machine, world: World
 ) -> None:
@@ -230,7 +246,9 @@ def test_a_failed_build_leaves_the_bundle_as_it_was(
     world.compute = lambda inputs: {
         k: v * np.nan for k, v in whole(inputs).items() if k != "labels"
     }
-    with pytest.raises(LzuError, match=r"of model\.fp32\.trt-10\.3\.0-sm87\.engine is not"):
+    with pytest.raises(
+        LzuError, match=r"of model\.fp32\..*\.orin-8mp\.engine is not"
+    ):
         build_on_device(bundle)
     after = {path.name: sha256(path) for path in bundle.iterdir()}
     after = {name: digest for name, digest in after.items() if not name.startswith("timing.")}
@@ -247,7 +265,7 @@ def test_the_command_tells_drift_by_its_status(
     done = runner.invoke(app, ["build", str(bundle), "--target", "tensorrt", "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["engine"]["file"] == "model.fp32.trt-10.3.0-sm87.engine"
+    assert said["engine"]["file"] == "model.fp32.trt-10.3.0-sm87.orin-8mp.engine"
     whole = world.compute
 
     def drifting(inputs: Any) -> Any:
@@ -327,7 +345,7 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
     np.testing.assert_allclose(
         detector(frame).scores, load(bundle, threads=1)(frame).scores, atol=1e-6
     )
-    assert (bundle / "model.fp32.rtx.engine.rtx-4090.1.7.1.cache").read_bytes() == b"kernels"
+    assert (bundle / "model.fp32.rtx.engine.rtx-4090-8mp.1.7.1.cache").read_bytes() == b"kernels"
     world.capability, world.gpu = (8, 7), "Orin"
     with pytest.raises(LzuError, match=r"8\.0, 8\.6, 8\.9, 12\.0 but Orin has 8\.7"):
         load(bundle, target="tensorrt-rtx")

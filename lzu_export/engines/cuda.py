@@ -39,6 +39,14 @@ class Device:
     """Such as `8.7`."""
     integrated: bool
     """Whether it shares the host's memory, as on a Jetson."""
+    multiprocessors: int = 0
+    """0 where they are not known."""
+
+    @property
+    def model(self) -> str:
+        """What tells it from other models: CUDA calls every module of a Jetson family the same."""
+        counted = f", {self.multiprocessors} multiprocessors" if self.multiprocessors else ""
+        return f"{self.name}{counted}"
 
 
 @dataclass(frozen=True)

@@ -156,5 +156,6 @@ def open_device(number: int) -> PyCuda:
         context = found.retain_primary_context()
         major, minor = found.compute_capability()
         integrated = bool(found.get_attribute(driver.device_attribute.INTEGRATED))
+        count = found.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
         name = found.name()
-    return PyCuda(Device(number, name, f"{major}.{minor}", integrated), context)
+    return PyCuda(Device(number, name, f"{major}.{minor}", integrated, count), context)

@@ -172,5 +172,6 @@ def open_device(number: int) -> PythonCuda:
             found.name.decode(),
             f"{found.major}.{found.minor}",
             bool(found.integrated),
+            found.multiProcessorCount,
         )
     )

@@ -121,18 +121,19 @@ def register(trt: Any, logger: Any, plugins: Callable[[Any], Any] | None) -> Any
 
 
 def engine_name(precision: str, version: str, device: Device) -> str:
-    """File name that says what runs it: `model.fp16.trt-10.3.0-sm87.engine`."""
-    return f"model.{precision}.trt-{version}-sm{device.capability.replace('.', '')}.engine"
+    """File name that says what runs it: `model.fp16.trt-10.3.0-sm87.orin-8mp.engine`."""
+    capability = device.capability.replace(".", "")
+    return f"model.{precision}.trt-{version}-sm{capability}.{_slug(device)}.engine"
 
 
 def timing_cache_name(version: str, device: Device) -> str:
     """File name of the timings of one kind of device and release: neither serves another."""
-    return f"timing.{_slug(device.name)}.trt-{version}.cache"
+    return f"timing.{_slug(device)}.trt-{version}.cache"
 
 
 def runtime_cache_name(engine: str, version: str, device: Device) -> str:
     """File name of what TensorRT-RTX compiled of an engine for one kind of card."""
-    return f"{engine}.{_slug(device.name)}.{version}.cache"
+    return f"{engine}.{_slug(device)}.{version}.cache"
 
 
 def refuse_foreign(
@@ -140,19 +141,22 @@ def refuse_foreign(
     *,
     built_with: str,
     capabilities: Sequence[str],
+    model: str,
     portability: Sequence[str],
     version: str,
     device: Device,
 ) -> None:
-    """Refuse a plan that TensorRT would not load here, before it sees it.
+    """Refuse a plan that is not for this device and release, before TensorRT sees it.
 
-    Plans are for one release and one kind of device, unless they were built to be portable
-    (chapters "Version Compatibility" and "Hardware Compatibility" of NVIDIA's documentation).
+    Plans are for one release and one model of device, unless they were built to be portable
+    (chapters "Version Compatibility" and "Hardware Compatibility" of NVIDIA's documentation): their
+    kernels were chosen by timing on that model, and may ask for more than another one has.
 
     Args:
         plan: name of the file.
         built_with: release of TensorRT.
         capabilities: compute capabilities of the devices it was built for.
+        model: `Device.model` of the one that it was built on; empty where that is not known.
         portability: words of `BuildOptions.portability`.
         version: release that is here.
         device: that is here.
@@ -172,6 +176,12 @@ def refuse_foreign(
         raise ElsewhereError(
             f"{plan} was built for compute capability {' and '.join(capabilities)} but "
             f"{device.name} has {device.capability}; {remedy}"
+        )
+    one_model = set(portability) <= {VERSION_COMPATIBLE}
+    if one_model and model not in ("", device.model):
+        raise ElsewhereError(
+            f"{plan} was built on {model} but this is {device.model}, for which its kernels were "
+            f"not chosen; {remedy}"
         )
 
 
@@ -256,5 +266,7 @@ def _hardware(trt: Any, wanted: Hardware, device: Device) -> Any:
     return levels.__members__[name]
 
 
-def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+def _slug(device: Device) -> str:
+    name = device.name.lower().removeprefix("nvidia ")
+    counted = f"-{device.multiprocessors}mp" if device.multiprocessors else ""
+    return "".join(letter if letter.isalnum() else "-" for letter in name) + counted

@@ -140,6 +140,7 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
             engine.file,
             built_with=engine.version,
             capabilities=engine.compute_capabilities,
+            model=engine.device,
             portability=engine.portability,
             version=tensorrt.import_module().__version__,
             device=cuda.device,

@@ -98,6 +98,8 @@ class Engine(_Section):
     onnx: str
     version: str
     compute_capabilities: tuple[str, ...] = ()
+    device: str = ""
+    """The model of device that a TensorRT engine was built on; see `engines.cuda.Device.model`."""
     portability: tuple[str, ...] = ()
     """How far beyond its device and release a TensorRT engine runs: `version`, `ampere+` or
     `same-capability`."""

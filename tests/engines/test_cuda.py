@@ -31,7 +31,8 @@ def test_the_device_is_described(
     world.integrated = True
     cuda = opened(world, monkeypatch, back_end)
     assert (cuda.name, cuda.captures) == (back_end, back_end == "cuda-python")
-    assert cuda.device == Device(0, "Orin", "8.7", integrated=True)
+    assert cuda.device == Device(0, "Orin", "8.7", integrated=True, multiprocessors=8)
+    assert cuda.device.model == "Orin, 8 multiprocessors"
 
 
 def test_cuda_python_goes_first_and_either_can_be_forced(

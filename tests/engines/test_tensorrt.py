@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from lzu_export.engines.tensorrt import (
 from lzu_export.errors import LzuError
 from samples import graph_model
 
-ORIN = Device(0, "Orin", "8.7", integrated=True)
-ADA = Device(0, "NVIDIA RTX 4090", "8.9", integrated=False)
+ORIN = Device(0, "Orin", "8.7", integrated=True, multiprocessors=8)
+ADA = Device(0, "NVIDIA RTX 4090", "8.9", integrated=False, multiprocessors=128)
 VERSIONS = ("10.3.0", "11.4.0")
 
 
@@ -138,7 +139,7 @@ def test_timings_are_kept_for_the_next_build(
 ) -> None:
     install_tensorrt(monkeypatch, world, "10.3.0")
     cache = tmp_path / timing_cache_name("10.3.0", ADA)
-    assert cache.name == "timing.nvidia-rtx-4090.trt-10.3.0.cache"
+    assert cache.name == "timing.rtx-4090-128mp.trt-10.3.0.cache"
     for times in (1, 2):
         build(model, tmp_path / "model.engine", ADA, timing_cache=cache)
         assert cache.read_bytes() == b"timed;" * times
@@ -226,6 +227,7 @@ def refused(**changes: Any) -> str | None:
     said = {
         "built_with": "10.3.0",
         "capabilities": ("8.7",),
+        "model": ORIN.model,
         "portability": (),
         "version": "10.3.0",
         "device": ORIN,
@@ -252,6 +254,21 @@ def test_plans_of_elsewhere_are_refused_before_tensorrt_sees_them() -> None:
     assert refused(device=ADA, portability=("same-capability",))
 
 
+def test_a_plan_is_of_one_model_of_device() -> None:
+    """Modules of a Jetson family share name and capability, cards of a generation the latter."""
+    larger = replace(ORIN, multiprocessors=16)
+    message = refused(device=larger) or ""
+    assert "was built on Orin, 8 multiprocessors but this is Orin, 16 multiprocessors" in message
+    assert refused(device=larger, portability=("version",))
+    assert refused(device=larger, model="") is None  # of a bundle that does not say
+    smaller = Device(0, "NVIDIA RTX 4060", "8.9", integrated=False, multiprocessors=24)
+    said = {"device": smaller, "model": ADA.model, "capabilities": ("8.9",)}
+    assert "was built on NVIDIA RTX 4090" in (refused(**said) or "")
+    for word in ("same-capability", "ampere+"):
+        assert refused(**said, portability=(word,)) is None
+        assert refused(**said, portability=("version", word)) is None
+
+
 def test_names_say_what_runs_a_file() -> None:
-    assert engine_name("fp16", "10.3.0", ORIN) == "model.fp16.trt-10.3.0-sm87.engine"
-    assert runtime_cache_name("a.engine", "1.7.1", ADA) == "a.engine.nvidia-rtx-4090.1.7.1.cache"
+    assert engine_name("fp16", "10.3.0", ORIN) == "model.fp16.trt-10.3.0-sm87.orin-8mp.engine"
+    assert runtime_cache_name("a.engine", "1.7.1", ADA) == "a.engine.rtx-4090-128mp.1.7.1.cache"

@@ -84,6 +84,7 @@ class _Runtime:
             "major": world.capability[0],
             "minor": world.capability[1],
             "integrated": int(world.integrated),
+            "multiProcessorCount": world.multiprocessors,
         }
         assert set(values) <= set(self.properties)
         return self.ok(SimpleNamespace(**values))
@@ -276,8 +277,8 @@ def make_driver(world: World) -> ModuleType:
             return world.capability
 
         def get_attribute(self, attribute: Any) -> int:
-            assert attribute == module.device_attribute.INTEGRATED  # type: ignore[attr-defined]
-            return int(world.integrated)
+            values = {"INTEGRATED": world.integrated, "MULTIPROCESSOR_COUNT": world.multiprocessors}
+            return int(values[attribute.name])
 
         def retain_primary_context(self) -> Any:
             return Context()

@@ -32,6 +32,7 @@ class World:
     gpu: str = "Orin"
     capability: tuple[int, int] = (8, 7)
     integrated: bool = False
+    multiprocessors: int = 8
     memory: int = 1 << 30
     """Bytes of the device that can be had."""
     compute: Compute = twice
