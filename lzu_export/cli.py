@@ -410,8 +410,9 @@ def _build_on_device(
         _print_json({"engine": engine.model_dump(mode="json"), "notes": notes})
     else:
         worst = max(engine.on_device.outputs.values(), default=None)
-        drift = "its outputs are finite" if worst is None else f"outputs within {worst:.1e}"
-        print(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift} of PyTorch's")
+        finite = f"outputs finite ({engine.precision} is held to PyTorch by verify)"
+        drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
+        print(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
     if not engine.on_device.within:
         _complain(
             f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "

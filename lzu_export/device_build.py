@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from lzu_export.runtime.manifest import (
     read_manifest,
     rewrite_manifest,
 )
+from lzu_export.runtime.plugin_library import describe_library, find_library
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.outputs import compare_outputs
@@ -46,7 +48,8 @@ def build_on_device(
     """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
 
     An engine of the same precision, release and model of device is replaced; until the new one has
-    run, the bundle stays as it is. Timings of tactics stay beside it, which makes a second build
+    run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one that
+    was taken from then on. Timings of tactics stay beside it, which makes a second build
     short.
 
     Args:
@@ -90,7 +93,7 @@ def build_on_device(
             entry = _entry(derived, built, name, temporary, seconds, options, cuda.device)
             with report.working(f"running {name} on the reference"):
                 entry = _run(bundle, manifest, entry, temporary, library, cuda)
-        _add(bundle, read_manifest(bundle), entry)
+        _add(bundle, read_manifest(bundle), entry, library)
     return entry, built.notes
 
 
@@ -167,9 +170,14 @@ def _run(
     return entry.model_copy(update={"on_device": ran})
 
 
-def _add(bundle: Path, manifest: Manifest, entry: Engine) -> None:
+def _add(bundle: Path, manifest: Manifest, entry: Engine, library: Path | None) -> None:
     kept = [each for each in manifest.engines if each.file != entry.file]
     others = [each for each in kept if each.target != TARGET]
     mine = [*(each for each in kept if each.target == TARGET), entry]
     mine.sort(key=lambda each: ORDER.index(each.precision))
-    rewrite_manifest(bundle, manifest, [entry.file], {"engines": (*others, *mine)})
+    changes: dict[str, Any] = {"engines": (*others, *mine)}
+    plugins = manifest.plugins
+    if plugins is not None and plugins.library is None:  # none was at hand for `derive`
+        known = describe_library(find_library(library, bundle))
+        changes["plugins"] = plugins.model_copy(update={"library": known})
+    rewrite_manifest(bundle, manifest, [entry.file], changes)

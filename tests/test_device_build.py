@@ -26,7 +26,8 @@ from lzu_export.errors import LzuError
 from lzu_export.regression import open_bundle
 from lzu_export.runtime import Shot, load
 from lzu_export.runtime.bundle import engines_here
-from lzu_export.runtime.manifest import read_manifest, sha256
+from lzu_export.runtime.manifest import OnDevice, read_manifest, sha256
+from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.tasks.pytorch import noise_frame
 from samples import stub_library
 
@@ -246,9 +247,7 @@ def test_a_failed_build_leaves_the_bundle_as_it_was(
     world.compute = lambda inputs: {
         k: v * np.nan for k, v in whole(inputs).items() if k != "labels"
     }
-    with pytest.raises(
-        LzuError, match=r"of model\.fp32\..*\.orin-8mp\.engine is not"
-    ):
+    with pytest.raises(LzuError, match=r"of model\.fp32\..*\.orin-8mp\.engine is not"):
         build_on_device(bundle)
     after = {path.name: sha256(path) for path in bundle.iterdir()}
     after = {name: digest for name, digest in after.items() if not name.startswith("timing.")}
@@ -279,6 +278,36 @@ def test_the_command_tells_drift_by_its_status(
     kept = read_manifest(bundle).engines[-1].on_device
     assert kept is not None
     assert not kept.within
+
+
+@pytest.mark.parametrize(
+    ("precision", "outputs", "told"),
+    [
+        ("fp32", {"boxes": 1e-6, "scores": 2e-5}, "outputs within 2.0e-05 of PyTorch's"),
+        ("fp16", {}, "outputs finite (fp16 is held to PyTorch by verify)"),
+        ("int8", {}, "outputs finite (int8 is held to PyTorch by verify)"),
+    ],
+)
+def test_the_command_says_what_was_compared(
+    precision: str,
+    outputs: dict[str, float],
+    told: str,
+    bundle: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In lower precisions nothing but that the outputs are numbers."""
+    from lzu_export import device_build
+    from lzu_export.cli import app
+
+    machine()
+    built, _ = build_on_device(bundle)
+    ran = OnDevice(provider="", outputs=outputs, limit=1e-4 if outputs else None)
+    said = built.model_copy(update={"precision": precision, "on_device": ran})
+    monkeypatch.setattr(device_build, "build_on_device", lambda *_, **__: (said, ()))
+    done = CliRunner().invoke(app, ["build", str(bundle), "--target", "tensorrt"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.replace("\n", "").endswith(f" s, {told}")
 
 
 @pytest.mark.parametrize(
@@ -364,7 +393,7 @@ def test_plugins_are_registered_before_anything_that_calls_them(
     monkeypatch.setenv("LZU_PLUGINS", str(bundle / "nowhere.so"))
     with pytest.raises(LzuError, match="there is no plugin library at"):
         build_on_device(bundle)
-    stub_library(bundle)
+    stub = stub_library(bundle)
     monkeypatch.delenv("LZU_PLUGINS")
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     monkeypatch.setattr("lzu_export.runtime.plugin_library.find_driver", lambda: None)
@@ -377,6 +406,10 @@ def test_plugins_are_registered_before_anything_that_calls_them(
     world.calls.clear()
     build_on_device(bundle)
     assert names() == [*REGISTERED[:3], REGISTERED[0], REGISTERED[3]]
+    plugins = read_manifest(bundle).plugins
+    assert plugins is not None
+    assert plugins.operators == wanted.operators
+    assert plugins.library == describe_library(stub)  # another one is refused from now on
     load(bundle, target="tensorrt")
     load(bundle, target="tensorrt")
     assert names() == [REGISTERED[0], REGISTERED[3]] * 2  # no library a second time
