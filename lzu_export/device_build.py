@@ -48,8 +48,8 @@ def build_on_device(
     """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
 
     An engine of the same precision, release and model of device is replaced; until the new one has
-    run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one that
-    was taken from then on. Timings of tactics stay beside it, which makes a second build
+    run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one
+    that was taken from then on. Timings of tactics stay beside it, which makes a second build
     short.
 
     Args:
