@@ -16,7 +16,7 @@ class Check:
     """One thing that was held against a limit."""
 
     engine: str
-    """`target/precision`."""
+    """`target/precision`, as `Drift.engine` has it."""
     name: str
     status: Literal["passed", "failed", "skipped"]
     message: str
@@ -25,7 +25,7 @@ class Check:
 
 def drift_checks(drift: Drift) -> list[Check]:
     """Every arrow and output of an engine against PyTorch."""
-    engine = f"{drift.target}/{drift.precision}"
+    engine = drift.engine
     checks = []
     if drift.limit is not None:
         for name, value in {**drift.arrows, **drift.outputs}.items():

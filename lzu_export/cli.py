@@ -195,7 +195,7 @@ def verify(
     from lzu_export.checks import drift_checks, failed, write_junit
     from lzu_export.runtime.manifest import read_manifest
     from lzu_export.tables import check_table, drift_table, stream_notes
-    from lzu_export.verify import explain_drift, first_drift, verify_bundle
+    from lzu_export.verify import explain_drift, first_drift, verify_all
 
     _only_with_reference(
         reference, update=update or None, baseline=baseline, dataset=dataset, frames=frames
@@ -215,8 +215,7 @@ def verify(
             resize=resize,
             cameras=read_cameras(cameras) if cameras else None,
         )
-    drifts = [verify_bundle(bundle, manifest, each, references) for each in manifest.engines]
-    drifts += [verify_bundle(bundle, manifest, each, references) for each in manifest.derived]
+    drifts = verify_all(bundle, manifest, references)
     drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
     checks = [check for drift in drifts for check in drift_checks(drift)]
     kept = []
@@ -241,7 +240,7 @@ def verify(
             Console().print(check_table(kept))
     for drift, name in drifted:
         _complain(
-            f"{drift.target} {drift.precision} drifts: the first difference is at "
+            f"{drift.engine.replace('/', ' ')} drifts: the first difference is at "
             f"{explain_drift(drift, name)}"
         )
     if drifted:

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lzu_export.engines import tensorrt
 from lzu_export.engines.cuda import Cuda, Device, open_cuda
 from lzu_export.engines.tensorrt_build import BuiltEngine
@@ -30,7 +28,7 @@ from lzu_export.runtime.plugin_library import describe_library, find_library
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.verify import reference_inputs
+from lzu_export.verify import first_unfinite, reference_inputs
 from lzu_export.workspace import exclusive
 
 TARGET = "tensorrt"
@@ -153,12 +151,11 @@ def _run(
     with open_engine(manifest, entry, path, cuda, library=library, feedback=False) as session:
         for reference in read_reference(check_file(bundle, REFERENCE_FILE, manifest)):
             outputs = session.run(reference_inputs(recipe, reference, zoom))
-            for name, value in outputs.items():
-                if not np.isfinite(value).all():
-                    raise LzuError(
-                        f"output {name} of {entry.file} is not finite on the reference frames; the "
-                        "bundle was left as it was: build a higher precision, or another TensorRT"
-                    )
+            if name := first_unfinite(outputs):
+                raise LzuError(
+                    f"output {name} of {entry.file} is not finite on the reference frames; the "
+                    "bundle was left as it was: build a higher precision, or another TensorRT"
+                )
             if exact:
                 differences = compare_outputs(recipe, outputs, reference.outputs)
                 worst = {k: max(worst.get(k, 0.0), each) for k, each in differences.items()}

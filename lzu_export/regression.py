@@ -26,6 +26,7 @@ from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import WARP_FILE, engines_here, make_predictor, open_here
 from lzu_export.runtime.manifest import (
+    ON_DEVICE,
     Drift,
     Manifest,
     Number,
@@ -162,7 +163,7 @@ def measure_state(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         source_revision=provenance.source_revision(),
         versions=provenance.versions(),
-        drift={f"{each.target}/{each.precision}": _values(each) for each in drifts},
+        drift={each.engine: _values(each) for each in drifts},
         accuracy=accuracy,
         latency=latency,
         elsewhere=opened.elsewhere,
@@ -303,7 +304,11 @@ def _compare_drift(
     limits, checks = recipe.tolerances.regression, []
     floor = ROUNDING * recipe.tolerances.arrow
     for engine, arrows in then.items():
-        exact = engine.endswith("/fp32")
+        exact = engine.removesuffix(ON_DEVICE).endswith("/fp32")
+        if engine.endswith(ON_DEVICE) and engine not in now:
+            why = "the engine does not run here"
+            checks.append(Check(engine, "drift, kept", "skipped", why))
+            continue
         for arrow, wanted in arrows.items():
             name = f"{'drift' if exact else 'signal-to-noise ratio'} of {arrow}, kept"
             value = now.get(engine, {}).get(arrow)

@@ -130,13 +130,14 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     table.add_column("arrow", no_wrap=True)
     for drift in drifts:
         heading = f"{SHORT.get(drift.target, drift.target)}\n{drift.precision}"
+        heading += "\non device" if drift.on_device else ""
         table.add_column(heading, justify="right")
-    for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs)):
+    for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs, *d.snr)):
         table.add_row(name, *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
     table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
-    notes = {f"{d.target} {d.precision}: {d.note}" for d in drifts if d.note}
+    notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
     table.caption = "\n".join(sorted(notes))
     table.caption_justify = "left"
     return table

@@ -2,21 +2,28 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
+from lzu_export.errors import LzuError
 from lzu_export.graph.emulate_plugins import emulated
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.targets import lower_for
 from lzu_export.precision import device_session
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
+from lzu_export.runtime.bundle import (
+    DEVICE_TARGETS,
+    WARP_FILE,
+    engines_here,
+    zoom_tables_of,
+)
 from lzu_export.runtime.compare import relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
     GRAPH_NOTE,
@@ -37,6 +44,8 @@ from lzu_export.runtime.reference import Reference, read_reference, subsample
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.warp.grids import Sampling
 
+RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
+
 
 def arrow_order(names: Sequence[str]) -> list[str]:
     """Arrow names in the order of the chain, levels ascending."""
@@ -49,6 +58,102 @@ def arrow_order(names: Sequence[str]) -> list[str]:
         return place, "" if place < len(stages) else stem, int(re.sub(r"\D", "", number) or 0)
 
     return sorted(names, key=key)
+
+
+def verify_all(
+    folder: Path, manifest: Manifest, references: Sequence[Reference] | None = None
+) -> list[Drift]:
+    """Compare everything of a bundle with `references`, by default the bundle's own.
+
+    Every graph once, whatever was built from it, and behind them the engines of devices that run
+    here, themselves.
+
+    Raises:
+        LzuError: a file of the bundle was changed, or an engine does not run as it should.
+    """
+    drifts: dict[tuple[str, str, str], Drift] = {}
+    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    for each in made:
+        check_file(folder, each.file, manifest)
+        graph = (each.target, each.precision, onnx_file(each))
+        if graph not in drifts:
+            drifts[graph] = verify_bundle(folder, manifest, each, references)
+    here = [each for each in engines_here(manifest, folder)[0] if each.target in DEVICE_TARGETS]
+    return [
+        *drifts.values(),
+        *(verify_on_device(folder, manifest, each, references) for each in here),
+    ]
+
+
+def verify_on_device(
+    folder: Path,
+    manifest: Manifest,
+    engine: Engine,
+    references: Sequence[Reference] | None = None,
+) -> Drift:
+    """Run an engine that `engines_here` found on its device, and compare its outputs.
+
+    In FP32 with the limit of outputs. In lower precisions candidates change places, as in
+    `compare`: there the signal-to-noise ratio of `ranked` outputs is told, which has no limit.
+
+    Raises:
+        LzuError: a file of the bundle was changed, the engine does not open, or an output is not
+            finite.
+    """
+    from lzu_export.engines.cuda import open_cuda
+    from lzu_export.runtime.device import open_engine
+
+    recipe, exact = manifest.recipe, engine.precision == "fp32"
+    path = check_file(folder, engine.file, manifest)
+    zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
+    if references is None:
+        references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
+    outputs: dict[str, float] = {}
+    snr: dict[str, float] = {}
+    with open_engine(manifest, engine, path, open_cuda(), feedback=False) as session:
+        provider = session.provider
+        for reference in references:
+            result = session.run(reference_inputs(recipe, reference, zoom))
+            if name := first_unfinite(result):
+                raise LzuError(
+                    f"output {name} of {engine.file} is not finite on the reference frames; build "
+                    "it again, or a higher precision"
+                )
+            if exact:
+                for name, difference in compare_outputs(recipe, result, reference.outputs).items():
+                    outputs[name] = max(outputs.get(name, 0.0), difference)
+                continue
+            theirs = ranked(reference.outputs)
+            for name, value in ranked(result).items():
+                snr[name] = min(snr.get(name, math.inf), signal_to_noise(value, theirs[name]))
+    drift = Drift(
+        target=engine.target,
+        precision=engine.precision,
+        status="passed" if exact else "ran",
+        on_device=True,
+        note=provider if exact else f"{provider}; {RANKED_NOTE}",
+        outputs=outputs,
+        snr=snr,
+        limit=recipe.tolerances.arrow if exact else None,
+    )
+    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+
+
+def first_unfinite(outputs: Mapping[str, NDArray[Any]]) -> str | None:
+    """The first output that has NaN or infinity."""
+    return next((n for n, value in outputs.items() if not np.isfinite(value).all()), None)
+
+
+def ranked(outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Of final outputs, those that noise does not make change places.
+
+    Scores, best first, and logits; boxes and labels belong to candidates, which do.
+    """
+    found = {name: outputs[name] for name in ("logits",) if name in outputs}
+    if "scores" in outputs:
+        scores = outputs["scores"]
+        found["scores"] = -np.sort(-scores.reshape(len(scores), -1), axis=1)
+    return found
 
 
 def verify_bundle(

@@ -29,6 +29,7 @@ from lzu_export.runtime.bundle import engines_here
 from lzu_export.runtime.manifest import OnDevice, read_manifest, sha256
 from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.verify import verify_all, verify_on_device
 from samples import stub_library
 
 
@@ -278,6 +279,56 @@ def test_the_command_tells_drift_by_its_status(
     kept = read_manifest(bundle).engines[-1].on_device
     assert kept is not None
     assert not kept.within
+
+
+def test_verify_runs_the_engine_itself(
+    bundle: Path, machine: Machine, world: World, tmp_path: Path
+) -> None:
+    """Beside its graph, which has one row; status 1 where it drifts, 2 where it gives NaN."""
+    from lzu_export.cli import app
+
+    machine()
+    build_on_device(bundle)
+    drifts = verify_all(bundle, read_manifest(bundle))
+    assert [each.engine for each in drifts] == [
+        *("onnxruntime/fp32", "tensorrt/fp32", "tensorrt/fp32 on device")
+    ]
+    assert [each.status for each in drifts] == ["passed", "graph passed", "passed"]
+    assert not drifts[2].arrows
+    assert set(drifts[2].outputs) == {"boxes", "scores", "labels"}
+    assert "TensorRT 10.3.0 on Orin" in drifts[2].note
+    whole = world.compute
+    world.compute = lambda inputs: {k: v * 1.01 for k, v in whole(inputs).items()}
+    report = tmp_path / "report.xml"
+    done = CliRunner().invoke(app, ["verify", str(bundle), "--junit", str(report)])
+    assert done.exit_code == 1
+    assert "tensorrt fp32 on device drifts: the first difference is at boxes" in done.stderr
+    assert "on device" in done.stdout
+    assert 'classname="bundle.tensorrt/fp32 on device" name="drift of boxes"' in report.read_text()
+    world.compute = lambda inputs: {
+        k: v if k == "labels" else v * np.nan for k, v in whole(inputs).items()
+    }
+    with pytest.raises(LzuError, match=r"boxes of .* is not finite on the reference frames"):
+        verify_all(bundle, read_manifest(bundle))
+    world.capability = (8, 9)
+    assert not any(each.on_device for each in verify_all(bundle, read_manifest(bundle)))
+
+
+def test_of_lower_precisions_scores_are_compared_by_rank(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    """Candidates that change places are no noise; there is no limit."""
+    machine()
+    built, _ = build_on_device(bundle)
+    manifest, whole = read_manifest(bundle), world.compute
+    lower = built.model_copy(update={"precision": "fp16"})
+    world.compute = lambda inputs: {k: v[:, ::-1] for k, v in whole(inputs).items()}
+    drift = verify_on_device(bundle, manifest, lower)
+    assert (drift.status, drift.limit, drift.snr_limit, drift.outputs) == ("ran", None, None, {})
+    assert drift.snr["scores"] > 100
+    world.compute = lambda inputs: {k: v * 1.01 for k, v in whole(inputs).items()}
+    drift = verify_on_device(bundle, manifest, lower)
+    assert drift.snr["scores"] == pytest.approx(40, abs=0.1)  # 20 log10(1 / 0.01)
 
 
 @pytest.mark.parametrize(

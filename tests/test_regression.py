@@ -25,7 +25,7 @@ from lzu_export.regression import (
     read_state,
     write_state,
 )
-from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.manifest import ON_DEVICE, read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_bundle
@@ -115,6 +115,20 @@ def test_accuracy_may_be_lost_within_the_precision_s_limit(
     engines = {**then.accuracy.engines, engine: {"AP": value}}
     now = state(recipe, accuracy=then.accuracy.model_copy(update={"engines": engines}))
     assert statuses(now, then, recipe) == ({f"{engine} AP": "failed"} if failed else {})
+
+
+def test_an_engine_on_its_device_is_held_where_it_runs(recipe: Recipe) -> None:
+    """Differences in FP32, ratios below; on a machine without the device it is left out."""
+    there = {f"{FP32}{ON_DEVICE}": {"boxes": 1e-6}, f"{INT8}{ON_DEVICE}": {"scores": 30.0}}
+    then = state(recipe, drift=there)
+    assert statuses(then, then, recipe) == {}
+    worse = {f"{FP32}{ON_DEVICE}": {"boxes": 1e-4}, f"{INT8}{ON_DEVICE}": {"scores": 20.0}}
+    assert statuses(state(recipe, drift=worse), then, recipe) == {
+        f"{FP32} on device drift of boxes, kept": "failed",
+        f"{INT8} on device signal-to-noise ratio of scores, kept": "failed",
+    }
+    elsewhere = statuses(state(recipe), then, recipe)
+    assert elsewhere == {f"{each} drift, kept": "skipped" for each in there}
 
 
 def test_accuracy_of_other_frames_is_no_comparison(recipe: Recipe) -> None:

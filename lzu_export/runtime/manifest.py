@@ -15,6 +15,8 @@ from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
 FORMAT = 4
+ON_DEVICE = " on device"
+"""Behind the name of an engine that ran itself, where its graph did too."""
 
 GRAPH_NOTE = (
     "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
@@ -158,17 +160,24 @@ class Drift(_Section):
     precision: str
     status: str
     """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
-    reason in `note`; or `drifted`."""
+    reason in `note`; `ran` where there is no limit; or `drifted`."""
+    on_device: bool = False
+    """The engine itself ran on its device; it was compared at its outputs alone."""
     note: str = ""
     arrows: dict[str, Number] = {}
     """max|a - b| / max|b|."""
     outputs: dict[str, Number] = {}
     snr: dict[str, Number] = {}
-    """Signal-to-noise ratios of the arrows in dB."""
+    """Signal-to-noise ratios of the arrows in dB; on the device, of outputs (`verify.ranked`)."""
     limit: float | None
     """Of `arrows` and `outputs`, in FP32."""
     snr_limit: float | None = None
     """Of `snr`, in lower precisions."""
+
+    @property
+    def engine(self) -> str:
+        """`target/precision`, and whether it was on its device."""
+        return f"{self.target}/{self.precision}{ON_DEVICE if self.on_device else ''}"
 
 
 class Stream(_Section):
