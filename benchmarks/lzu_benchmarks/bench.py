@@ -36,6 +36,10 @@ from lzu_export.recipes import load_recipe
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXPORT_ONLY = (
+    "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
+)  # fmt: skip
+"""Options that finished bundles cannot follow."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     group = made.add_argument_group("export", "as `lzu-export export` takes them")
     group.add_argument("--variant", help="by default all that there are weights for")
     group.add_argument("--scale", help="separated by spaces; the recipe's own by default")
-    group.add_argument("--precision", help="separated by spaces")
-    group.add_argument("--target", help="separated by spaces")
+    group.add_argument("--precision", help="separated by spaces; of --bundles only these")
+    group.add_argument("--target", help="separated by spaces; of --bundles only these")
     group.add_argument(
         "--checkpoint", help="a file, or a pattern such as 'ckpt/{variant}_{scale}.pth'"
     )
@@ -76,8 +80,13 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         LzuError: an export fails, bundles do not fit one another, or a file cannot be written.
     """
     report = Reporter()
+    if given.bundles:
+        _refuse_exports(given)
     folders = given.bundles or _export(given)
-    bundles = open_bundles(folders)
+    targets, precisions = (
+        each.split() if each else None for each in (given.target, given.precision)
+    )
+    bundles = open_bundles(folders, targets, precisions)
     first = bundles[0].manifest
     folder = given.out / "bench" / first.name
     store = Store(folder / "results", given.again)
@@ -93,7 +102,6 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         bundles,
         store,
         plan_of(given),
-        precisions=given.precision.split() if given.precision else None,
         threads=given.threads,
         graphs=GRAPHS[given.cuda_graph],
         report=report,
@@ -110,6 +118,17 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     write_report(made, folder)
     write_pages(made, folder, store.folder)
     return made, folder
+
+
+def _refuse_exports(given: argparse.Namespace) -> None:
+    """Finished bundles are as they are."""
+    there = [name for name in EXPORT_ONLY if getattr(given, name) not in (None, [])]
+    if there:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in there)
+        raise LzuError(
+            f"{names} of an export cannot change finished bundles; leave it out, or leave out "
+            "--bundles to export"
+        )
 
 
 def _elsewhere(bundles: Sequence[Bundle]) -> dict[str, list[str]]:

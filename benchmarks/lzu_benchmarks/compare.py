@@ -72,19 +72,34 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+    targets: tuple[str, ...] | None = None
+    """Of the engines that are compared; all by default."""
+    precisions: tuple[str, ...] | None = None
+    """The same."""
+
+    @cached_property
+    def asked(self) -> list[Engine]:
+        """Its engines that are to be compared."""
+        return [
+            each
+            for each in self.manifest.engines
+            if (self.targets is None or each.target in self.targets)
+            and (self.precisions is None or each.precision in self.precisions)
+        ]
 
     @cached_property
     def _here(self) -> tuple[list[Engine], dict[str, str]]:
-        return engines_here(self.manifest, self.folder)
+        asked = self.manifest.model_copy(update={"engines": self.asked})
+        return engines_here(asked, self.folder)
 
     @property
     def runs(self) -> list[Engine]:
-        """Its engines that run here."""
+        """Those of them that run here."""
         return self._here[0]
 
     @property
     def elsewhere(self) -> dict[str, str]:
-        """By `target/precision`, why its others do not."""
+        """By `target/precision`, why the others of them do not."""
         return self._here[1]
 
 
@@ -117,13 +132,24 @@ class Store:
         return made
 
 
-def open_bundles(folders: Iterable[Path]) -> list[Bundle]:
+def open_bundles(
+    folders: Iterable[Path],
+    targets: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+) -> list[Bundle]:
     """Read the manifests of bundles, uniform ones first, by scale.
 
+    Args:
+        folders: that export made.
+        targets: only engines of these are compared; all by default.
+        precisions: the same.
+
     Raises:
-        LzuError: one is no bundle, there are none, or they are of different tasks or sources.
+        LzuError: one is no bundle, there are none, they are of different tasks or sources, or one
+            has no engine of what is asked for.
     """
-    found = [Bundle(folder, read_manifest(folder)) for folder in folders]
+    chosen = (tuple(targets) if targets else None, tuple(precisions) if precisions else None)
+    found = [Bundle(folder, read_manifest(folder), *chosen) for folder in folders]
     if not found:
         raise LzuError("there are no bundles to compare; give the folders that export made")
     subjects = {(b.manifest.task, b.manifest.recipe.source) for b in found}
@@ -134,6 +160,11 @@ def open_bundles(folders: Iterable[Path]) -> list[Bundle]:
     names = [bundle.folder.name for bundle in found]
     if len(set(names)) < len(names):
         raise LzuError(f"two bundles are called {max(names, key=names.count)}; rename one")
+    for bundle in found:
+        if not bundle.asked:
+            wanted = " in ".join(" or ".join(each) for each in chosen if each)
+            there = ", ".join(f"{each.target} {each.precision}" for each in bundle.manifest.engines)
+            raise LzuError(f"{bundle.folder} has no engine of {wanted}; it has {there}")
     return sorted(found, key=lambda b: (b.manifest.recipe.scale, ORDER.index(b.manifest.variant)))
 
 
@@ -159,7 +190,9 @@ def bundle_result(
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(Path(__file__).parent)
-    key = key_of(bundle.manifest.files, dataset, annotations, frames, code, _runs(bundle))
+    asked = sorted(f"{each.target}/{each.precision}" for each in bundle.asked)
+    parts = (asked, _runs(bundle), dataset, annotations, frames, code)
+    key = key_of(bundle.manifest.files, *parts)
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
         unfinished.remove()
@@ -192,7 +225,7 @@ def _measure_bundle(
             score=scores.get(f"{engine.target}/{engine.precision}"),
             drift=drifts[engine.target, engine.precision],
         )
-        for engine in manifest.engines
+        for engine in bundle.asked
     }
     with report.working("drawing pictures"):
         pictures = _pictures(bundle, folder)
@@ -320,7 +353,6 @@ def latency_groups(
     store: Store,
     plan: Plan,
     *,
-    precisions: Sequence[str] | None = None,
     threads: int | None = None,
     graphs: Sequence[bool] = GRAPHS["both"],
     report: Reporter,
@@ -331,7 +363,6 @@ def latency_groups(
         bundles: what takes turns.
         store: where results are kept.
         plan: how long.
-        precisions: only these; all by default.
         threads: of ONNX Runtime on the CPU.
         graphs: see `latency.enter`.
         report: where progress is shown.
@@ -339,9 +370,8 @@ def latency_groups(
     places: dict[tuple[float, str, str], list[Bundle]] = {}
     for bundle in bundles:
         for engine in bundle.runs:
-            if precisions is None or engine.precision in precisions:
-                place = (bundle.manifest.recipe.scale, engine.target, engine.precision)
-                places.setdefault(place, []).append(bundle)
+            place = (bundle.manifest.recipe.scale, engine.target, engine.precision)
+            places.setdefault(place, []).append(bundle)
     machine = describe().identity
     groups = []
     for (scale, target, precision), members in places.items():

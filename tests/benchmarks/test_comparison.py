@@ -126,10 +126,51 @@ def test_all_of_a_scale_take_turns_and_uniform_is_the_base(two: list[Path], tmp_
     warped = by_bundle[two[0].name]
     assert warped.ratio is not None
     assert warped.base == "tiny-uniform-0.5x onnxruntime fp32"
-    assert (
-        latency_groups(open_bundles(two), Store(tmp_path), PLAN, precisions=["int8"], report=QUIET)
-        == []
-    )
+
+
+def test_targets_and_precisions_choose_what_is_scored_and_timed(
+    two: list[Path], tmp_path: Path
+) -> None:
+    """Of the manifest's engines; a result of others is not taken for this one's."""
+    for folder in two:
+        data = json.loads((folder / "manifest.json").read_text())
+        for kind in ("engines", "drift"):
+            data[kind].append({**data[kind][0], "precision": "fp16"})
+        (folder / "manifest.json").write_text(json.dumps(data))
+    store, data = Store(tmp_path), str(boxes(tmp_path, 1))
+    whole = bundle_result(open_bundles(two)[0], store, dataset=data, report=QUIET)
+    assert set(whole.engines) == {"onnxruntime/fp32", "onnxruntime/fp16"}
+    bundles = open_bundles(two, ["onnxruntime"], ["fp32"])
+    part = bundle_result(bundles[0], store, dataset=data, report=QUIET)
+    assert set(part.engines) == {"onnxruntime/fp32"}
+    assert part.engines["onnxruntime/fp32"].score is not None
+    (group,) = latency_groups(bundles, store, PLAN, report=QUIET)
+    assert group.precision == "fp32"
+    with pytest.raises(LzuError, match=r"no engine of onnxruntime in int8; it has .* fp32, .*fp16"):
+        open_bundles(two, ["onnxruntime"], ["int8"])
+    with pytest.raises(LzuError, match="has no engine of tensorrt or tensorrt-rtx; it has"):
+        open_bundles(two, ["tensorrt", "tensorrt-rtx"])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--variant=fixed", "--scale=0.5", "--checkpoint=a.pth", "--saliency=s.npy",
+        "--calibration=demo", "--random-weights=0", "--set=warp.fwhm=7",
+    ],
+)  # fmt: skip
+def test_options_of_an_export_are_refused_with_finished_bundles(
+    two: list[Path], option: str
+) -> None:
+    name = option.partition("=")[0]
+    with pytest.raises(LzuError, match=f"{name} of an export cannot change finished bundles"):
+        bench(parser().parse_args([option, "--bundles", *map(str, two)]))
+
+
+def test_the_command_compares_the_chosen_engines_only(two: list[Path], tmp_path: Path) -> None:
+    options = ["--bundles", *map(str, two), "--out", str(tmp_path), "--target", "tensorrt"]
+    with pytest.raises(LzuError, match="has no engine of tensorrt; it has onnxruntime fp32"):
+        bench(parser().parse_args(options))
 
 
 def test_an_interrupted_run_goes_on(
