@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from lzu_benchmarks.harness.summary import Section
+from pydantic import BaseModel, ConfigDict
 
 FIELDS = {
     "name": "name",
@@ -31,8 +31,10 @@ LIMITS = {
 """Bits of the reasons for low clocks that mean a limit; idle and application clocks do not."""
 
 
-class Card(Section):
+class Card(BaseModel):
     """One card at one moment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     driver: str

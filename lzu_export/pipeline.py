@@ -15,7 +15,7 @@ import onnx
 import yaml
 
 from lzu_calibration.cache import read_cache, write_cache
-from lzu_export import provenance
+from lzu_export import hardware, provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
@@ -434,8 +434,8 @@ class _Export:
         with self.report.working("measuring latency"):
             milliseconds, runs = latencies(self._predictors(engines), shots)
         return Latency(
-            machine=provenance.machine(),
-            threads=provenance.threads(),
+            machine=hardware.processor(),
+            threads=hardware.threads(),
             runs=runs,
             pytorch=milliseconds.pop("pytorch"),
             engines=milliseconds,

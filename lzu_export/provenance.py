@@ -1,10 +1,10 @@
-"""What made a bundle: fingerprints, versions, source revision, machine."""
+"""What made a bundle: fingerprints, versions, source revision."""
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,14 +31,16 @@ PACKAGES = (
     "tensorrt-rtx",
 )
 """Packages whose release can change a bundle."""
+ON_DEVICE = ("tensorrt", "cuda-bindings", "pycuda")
+"""Those that build and run engines on a device, after the export."""
 
 CALIBRATION_SOURCE = Path(lzu_calibration.__file__).parent
 
 
-def versions() -> dict[str, str]:
-    """Releases of this package, Python and everything that shapes a bundle."""
+def versions(packages: Sequence[str] = PACKAGES + ON_DEVICE) -> dict[str, str]:
+    """Releases of this package, Python and everything that shapes a bundle or runs it."""
     found = {"lzu-export": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -70,7 +72,7 @@ def fingerprint(recipe: Recipe) -> str:
         "saliency": _digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
         "source": source_digest(),
         "custom_model": builder_digest(recipe),
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -118,18 +120,6 @@ def source_revision() -> str:
     return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"
 
 
-def machine() -> str:
-    """Processor and number of usable threads."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"{model}, {threads()} threads, {platform.system()} {platform.machine()}"
-
-
 def low_precision_note() -> str:
     """What latencies of lower precisions on this processor are worth."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -139,13 +129,6 @@ def low_precision_note() -> str:
         f"this processor computes FP16 in FP32{integers}: ms of fp16 and int8 say nothing about a "
         "device"
     )
-
-
-def threads() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _digest(path: Path | None) -> str | None:

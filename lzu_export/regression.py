@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lzu_export import provenance
+from lzu_export import hardware, provenance
 from lzu_export.checks import Check
 from lzu_export.datasets import EvaluationSet
 from lzu_export.errors import LzuError, readable_os_errors
@@ -59,6 +59,7 @@ class LatencyState(_Section):
     """Median milliseconds a frame, end to end; all took turns."""
 
     machine: str
+    """Processor, board, power mode and card: absolute times of another are not compared."""
     milliseconds: dict[str, float]
     ratios: dict[str, float]
     """By `target/precision over X`, X being another engine or the baseline bundle."""
@@ -217,7 +218,7 @@ def _latency(opened: Opened, shots: list[Shot], baseline: Opened | None) -> Late
             if prefix + name in milliseconds:
                 label = f"{name} over {baseline.folder.name}"
                 ratios[label] = value / milliseconds[prefix + name]
-    return LatencyState(machine=provenance.machine(), milliseconds=mine, ratios=ratios)
+    return LatencyState(machine=hardware.identity(), milliseconds=mine, ratios=ratios)
 
 
 def write_state(path: Path, state: State) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lzu_export import provenance
+from lzu_export import hardware, provenance
 from samples import tiny_recipe
 
 
@@ -27,12 +27,26 @@ def test_the_fingerprint_knows_the_inputs(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(provenance, "source_digest", harness_changed)
     assert provenance.fingerprint(recipe) == base  # it uses no harness
     assert provenance.fingerprint(demo) != on_demo
-    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "9"})
+    monkeypatch.setattr(provenance, "versions", lambda *_: {"torch": "9"})
+    assert provenance.fingerprint(recipe) != base
+
+
+def test_what_runs_engines_is_recorded_and_changes_no_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT and what reaches CUDA: a bundle need not be exported again when they come."""
+    recipe = tiny_recipe(tmp_path)
+    base, real = provenance.fingerprint(recipe), provenance.version
+    there = {"tensorrt": "10.3.0", "cuda-bindings": "13.0.1", "pycuda": "2025.1"}
+    monkeypatch.setattr(provenance, "version", lambda name: there.get(name) or real(name))
+    assert there.items() <= provenance.versions().items()
+    assert provenance.fingerprint(recipe) == base
+    there["onnx"] = "99"
     assert provenance.fingerprint(recipe) != base
 
 
 def test_the_machine_and_the_revision_are_said() -> None:
     """One line each."""
-    assert f"{provenance.threads()} threads" in provenance.machine()
+    assert f"{hardware.threads()} threads" in hardware.processor()
     revision = provenance.source_revision().removesuffix("+changes")
     assert revision == "unknown" or len(revision) == 40

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export import cli, evaluate
+from lzu_export import cli, evaluate, hardware
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
@@ -206,6 +206,7 @@ def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
     assert found.accuracy is not None
     assert found.accuracy.engines[FP32]["AP"] > 0
     assert found.latency is not None
+    assert found.latency.machine == hardware.identity()
     (ratio,) = found.latency.ratios.values()
     assert list(found.latency.ratios) == [f"{FP32} over {tiny_bundle.name}"]
     assert ratio > 0

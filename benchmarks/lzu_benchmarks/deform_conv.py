@@ -25,7 +25,7 @@ from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_deform_conv import KINDS, OP, Kind, lower_node
-from lzu_export.provenance import machine
+from lzu_export.hardware import identity
 from lzu_export.warp.geometry import padded_size
 
 SOURCE = (900, 1600)
@@ -199,7 +199,7 @@ def measure(scales: Sequence[float], rounds: int, *, build: bool) -> dict[str, A
         each for scale in scales for layer in LAYERS for each in measure_layer(layer, scale, rounds)
     ]
     return {
-        "machine": machine(),
+        "machine": identity(),
         "rounds": rounds,
         "layers": [asdict(each) for each in measured],
         "per_frame": {f"{scale:g}": each for scale, each in summary(measured).items()},

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from lzu_benchmarks import scenes
 from lzu_benchmarks.scenes import Frame, Sequence
 from lzu_benchmarks.scenes.render import add_noise, grain, paint
-from lzu_export.provenance import source_digest, threads
+from lzu_export.hardware import threads
+from lzu_export.provenance import source_digest
 
 Key = tuple[int, int]
 """Seed of a sequence and index of a frame."""

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from lzu_benchmarks.deform_conv import peak_memory
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
+from lzu_export.hardware import identity
 from lzu_export.models.trace import OPSET
 from lzu_export.ops.adaptive import add_bodies
-from lzu_export.provenance import machine
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots
@@ -99,7 +99,7 @@ def measure(rounds: int) -> dict[str, Any]:
         for canvas, model, each in zip(CANVASES, models, seconds, strict=True)
     ]
     return {
-        "machine": machine(),
+        "machine": identity(),
         "rounds": rounds,
         "levels": [{**asdict(row), "error_cells": error(row.canvas)} for row in rows],
     }

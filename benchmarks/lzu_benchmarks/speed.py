@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.adaptive_speed import host_kernels, time_inversion, time_tables
+from lzu_export import hardware
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
 from lzu_export.graph.passes import is_zoom
-from lzu_export.provenance import machine
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
@@ -213,7 +213,7 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         bundles["adaptive"] = adaptive
     fixed = bundles["fixed, zoom in the graph"]
     return {
-        "machine": machine(),
+        "machine": hardware.identity(),
         "title": case.title,
         "rounds": rounds,
         "export": exported["fixed"],

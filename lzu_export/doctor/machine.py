@@ -16,9 +16,9 @@ from pathlib import Path
 from lzu_export.doctor.finding import Finding
 from lzu_export.engines.cuda import Device
 from lzu_export.engines.tensorrt_versions import OLDEST, numbers
+from lzu_export.hardware import TEGRA_RELEASE, jetson_linux
 from lzu_export.runtime.cuda_driver import LIBRARY, Driver, find_driver
 
-TEGRA_RELEASE = "etc/nv_tegra_release"
 KERNEL_DRIVER = "proc/driver/nvidia/version"
 PACKAGES = "var/lib/dpkg/status"
 OS_RELEASE = "etc/os-release"
@@ -59,10 +59,8 @@ class Machine:
     @cached_property
     def jetson_linux(self) -> str:
         """The release of Jetson Linux, such as `36.4.3`; empty where this is no Jetson."""
-        text = self._read(TEGRA_RELEASE)
-        found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-        if found:
-            return f"{found[1]}.{found[2]}"
+        if release := jetson_linux(self.root):
+            return release
         package = re.match(r"[\d.]+", self.packages.get("nvidia-l4t-core", ""))
         return package[0] if package else ""
 

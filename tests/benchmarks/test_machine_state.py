@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lzu_benchmarks.harness import machine as module
-from lzu_benchmarks.harness.machine import Reading, describe, parse_power_mode, peak_memory, read
-from lzu_benchmarks.harness.nvidia import Card
+from lzu_benchmarks.harness.machine import Reading, describe, peak_memory, read
 from lzu_benchmarks.harness.watch import Watch, conditions, throttled
+from lzu_export import hardware
+from lzu_export.nvidia import Card
 
 
 def write(root: Path, files: dict[str, object]) -> Path:
@@ -29,6 +30,7 @@ def jetson(tmp_path: Path) -> Path:
         tmp_path,
         {
             "proc/device-tree/model": "NVIDIA Jetson AGX Orin Developer Kit\0",
+            "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n",
             "proc/meminfo": "MemTotal:       1024 kB\nMemFree: 1 kB\n",
             "proc/loadavg": "0.52 0.58 0.59 1/467 12345\n",
             "proc/stat": "cpu  100 0 50 1000 7 0 3 2 0 0\ncpu0 1 2 3\n",
@@ -62,9 +64,12 @@ def test_a_board_is_described(jetson: Path) -> None:
     assert found.device == "NVIDIA Jetson AGX Orin Developer Kit"
     assert found.memory == 1024 * 1024
     assert (found.governor, found.largest_cpu_mhz) == ("schedutil", 2201.6)
+    assert found.jetson_linux == "36.4.3"
     assert "Orin" in found.identity
-    assert "schedutil" in found.identity
+    assert "Jetson Linux 36.4.3" in found.identity
     assert "numpy" in found.versions
+    assert found.identity == hardware.identity(jetson)
+    assert "schedutil" in found.identity
 
 
 def test_its_state_is_read(jetson: Path) -> None:
@@ -89,11 +94,6 @@ def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
 def test_this_machine_is_described_and_read() -> None:
     assert describe().threads >= 1
     assert read().own > 0
-
-
-def test_the_power_mode_is_nvpmodel_s() -> None:
-    assert parse_power_mode("NV Power Mode: MAXN\n0\n") == "MAXN"
-    assert parse_power_mode("NVPM WARN: nothing\n") is None
 
 
 def card(**changes: object) -> Card:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lzu_benchmarks.harness import nvidia, power, tegrastats
+from lzu_benchmarks.harness import power, tegrastats
 from lzu_benchmarks.harness.turns import Subject
+from lzu_export import nvidia
 
 ORIN = (
     "11-27-2026 10:00:00 RAM 5432/30697MB (lfb 5x4MB) SWAP 0/15349MB (cached 0MB) CPU "

@@ -2,17 +2,14 @@
 
 import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
 
 from pydantic import Field
 
-from lzu_benchmarks.harness import nvidia
 from lzu_benchmarks.harness.summary import Section
-from lzu_export import provenance
+from lzu_export import hardware, nvidia, provenance
+from lzu_export.hardware import ROOT
 
-ROOT = Path("/")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
@@ -32,6 +29,8 @@ class Machine(Section):
     threads: int
     device: str | None
     """Name of the board, from its device tree."""
+    jetson_linux: str | None = None
+    """Its release, which comes with JetPack."""
     kernel: str
     memory: int | None
     """Bytes."""
@@ -47,9 +46,14 @@ class Machine(Section):
     @property
     def identity(self) -> str:
         """What has to agree for two absolute times to be comparable."""
-        cards = [f"{card.name} (driver {card.driver})" for card in self.cards]
-        parts = [self.processor, self.device, self.power_mode, self.governor, *cards]
-        return "; ".join(part for part in parts if part)
+        return hardware.join(
+            self.processor,
+            self.device,
+            self.jetson_linux,
+            self.power_mode,
+            self.governor,
+            self.cards,
+        )
 
 
 class Reading(Section):
@@ -79,21 +83,16 @@ class Reading(Section):
 
 def describe(root: Path = ROOT) -> Machine:
     """What this machine is."""
-    model = _text(root / "proc/device-tree/model")
     largest = _numbers(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")
-    governors = {
-        text
-        for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
-        if (text := _text(path))
-    }
     return Machine(
-        processor=provenance.machine(),
-        threads=provenance.threads(),
-        device=model.strip("\0 ") if model else None,
+        processor=hardware.processor(),
+        threads=hardware.threads(),
+        device=hardware.device_model(root),
+        jetson_linux=hardware.jetson_linux(root),
         kernel=platform.release(),
         memory=_memory(root),
-        power_mode=_power_mode(),
-        governor=", ".join(sorted(governors)) or None,
+        power_mode=hardware.power_mode(),
+        governor=hardware.governor(root),
         largest_cpu_mhz=max(largest) / 1e3 if largest else None,
         cards=nvidia.cards(),
         versions=provenance.versions(),
@@ -190,27 +189,6 @@ def _cpuinfo_mhz(root: Path) -> float | None:
     lines = (_text(root / "proc/cpuinfo") or "").splitlines()
     values = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
     return sum(values) / len(values) if values else None
-
-
-def _power_mode() -> str | None:
-    if shutil.which("nvpmodel") is None:
-        return None
-    try:
-        done = subprocess.run(
-            ["nvpmodel", "-q"], capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return parse_power_mode(done.stdout)
-
-
-def parse_power_mode(text: str) -> str | None:
-    """The mode's name in what `nvpmodel -q` prints."""
-    for line in text.splitlines():
-        _, colon, name = line.partition("Power Mode:")
-        if colon:
-            return name.strip()
-    return None
 
 
 def _first(root: Path, patterns: tuple[str, ...]) -> float | None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import IO
 
-from lzu_benchmarks.harness import nvidia, tegrastats
+from lzu_benchmarks.harness import tegrastats
 from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.harness.turns import Subject
+from lzu_export import nvidia
 
 INTERVAL = 100
 """Milliseconds from one line of a meter to the next."""
