@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from lzu_export.errors import LzuError
 
@@ -23,7 +24,28 @@ if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
     from lzu_export.runtime.manifest import Drift
 
+EXIT_INTERRUPTED = 130
+INTERRUPTED = {
+    "export": "bundles and stages that are done are kept; give the same command to go on",
+    "verify": "nothing was stored; give the same command to start again",
+}
+"""What is to be told of a command that was interrupted."""
+
+
+class _Commands(TyperGroup):
+    """Ends an interrupted command in a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            said = INTERRUPTED.get(ctx.invoked_subcommand or "", "give the same command again")
+            Console(stderr=True).print(f"interrupted: {said}", highlight=False, soft_wrap=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -354,3 +354,36 @@ def test_output_may_be_cut_by_its_reader(tiny_bundle: Path) -> None:
     done = subprocess.run(code, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("{")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "said"),
+    [
+        (["export", "det"], "lzu_export.recipes.load_recipe", "give the same command to go on"),
+        (
+            ["verify", "x", "--reference", "r.json"],
+            "lzu_export.runtime.manifest.read_manifest",
+            "nothing was stored; give the same command to start again",
+        ),
+        (["inspect", "x"], "lzu_export.runtime.manifest.read_manifest", "the same command again"),
+    ],
+)
+def test_an_interruption_is_one_sentence(
+    words: list[str],
+    where: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    monkeypatch.setattr("sys.argv", ["lzu-export", *words])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 130
+    told = capsys.readouterr().err
+    assert told.startswith("interrupted: ")
+    assert told.rstrip().endswith(said)
+    assert "Aborted" not in told

@@ -27,7 +27,7 @@ from lzu_benchmarks.compare import (
     latency_groups,
     open_bundles,
 )
-from lzu_benchmarks.latency import GRAPHS, add_plan_options, plan_of
+from lzu_benchmarks.latency import EXIT_INTERRUPTED, GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import Ablation, Report, write_report
 from lzu_export.errors import LzuError
@@ -35,7 +35,6 @@ from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXPORT_ONLY = (
     "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
 )  # fmt: skip

@@ -57,6 +57,7 @@ GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (
 FRAMES = 8
 """Different frames that are shown in turn; of a warp that remembers they follow one another."""
 MLPERF_SECONDS = 600
+EXIT_INTERRUPTED = 130
 UNSTEADY = 0.05
 """Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
 
@@ -85,8 +86,8 @@ class EngineLatency(Section):
     start: StartTimes | None = None
     frames_per_query: int
     end_to_end: Percentiles
-    engine: Percentiles
-    """The engine alone, run back to back."""
+    engine: Percentiles | None
+    """The engine alone, run back to back; none where it was interrupted before."""
     stages: dict[str, StageTime]
     """Of the end-to-end queries."""
     ratio: Ratio | None
@@ -116,6 +117,8 @@ class LatencyRun(Section):
     frames: str
     """What was shown."""
     notes: tuple[str, ...]
+    interrupted: bool = False
+    """Whether it ended before the plan did; figures are of the whole rounds until then."""
 
     @property
     def doubts(self) -> list[str]:
@@ -126,6 +129,15 @@ class LatencyRun(Section):
             if abs(each.drift) > UNSTEADY
         ]
         return [*self.conditions.throttled, *self.conditions.doubts, *unsteady]
+
+
+class InterruptedRunError(KeyboardInterrupt):
+    """A measurement was interrupted when some rounds were whole."""
+
+    def __init__(self, run: LatencyRun) -> None:
+        """Keep what those rounds came to."""
+        super().__init__()
+        self.run = run
 
 
 @dataclass(frozen=True)
@@ -308,22 +320,32 @@ def measure(
         plan: how long each of the two takes.
         power_seconds: of each engine on its own, where a meter is found.
         frames: in words, what is shown.
+
+    Raises:
+        InterruptedRunError: it was interrupted, with the figures until then, if there are any.
     """
     by_name = {each.name: each for each in contestants}
     end_to_end = {name: each.end_to_end() for name, each in by_name.items()}
     watch = Watch()
-    whole = take_turns(end_to_end, plan, watch)
-    alone = take_turns({name: each.engine() for name, each in by_name.items()}, plan, watch)
-    meter = find_meter()
-    power = {
-        name: measure_power(meter, subject, seconds=power_seconds) if meter else None
-        for name, subject in end_to_end.items()
-    }
+    whole: dict[str, Timings] = {}
+    alone: dict[str, Timings] = {}
+    power: dict[str, Power | None] = dict.fromkeys(by_name)
+    interrupted = False
+    try:
+        take_turns(end_to_end, plan, watch, whole)
+        take_turns({name: each.engine() for name, each in by_name.items()}, plan, watch, alone)
+        if meter := find_meter():
+            for name, subject in end_to_end.items():
+                power[name] = measure_power(meter, subject, seconds=power_seconds)
+    except KeyboardInterrupt:
+        if not any(each.totals for each in whole.values()):
+            raise
+        interrupted = True
     conditions = watch.finish()
     engines = {name: _summary(each, whole, alone, power[name]) for name, each in by_name.items()}
     spent = overhead(len(STAGES))
     fastest = min(each.end_to_end.p50 for each in engines.values())
-    return LatencyRun(
+    run = LatencyRun(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=describe(),
         conditions=conditions,
@@ -334,7 +356,11 @@ def measure(
         peak_memory=peak_memory(),
         frames=frames or f"{len(contestants[0].shots)} batches of frames in turn",
         notes=tuple(_notes(contestants, plan)),
+        interrupted=interrupted,
     )
+    if interrupted:
+        raise InterruptedRunError(run)
+    return run
 
 
 def _summary(
@@ -343,8 +369,10 @@ def _summary(
     alone: Mapping[str, Timings],
     power: Power | None,
 ) -> EngineLatency:
+    engine = alone.get(each.name, Timings())
+
     def compare(timings: Mapping[str, Timings]) -> Ratio | None:
-        if each.base in (None, each.name):
+        if each.base in (None, each.name) or not timings.get(each.name, Timings()).totals:
             return None
         return ratio(timings[each.name], timings[each.base])
 
@@ -358,7 +386,7 @@ def _summary(
         start=each.start,
         frames_per_query=each.predictor.recipe.batch,
         end_to_end=percentiles(mine.totals),
-        engine=percentiles(alone[each.name].totals),
+        engine=percentiles(engine.totals) if engine.totals else None,
         stages=stage_times(mine),
         ratio=compare(whole),
         engine_ratio=compare(alone),
@@ -396,7 +424,7 @@ def latency_tables(run: LatencyRun) -> Group:
         compared = "-" if each.ratio is None else f"{each.ratio.value:.3f}"
         stages = [f"{each.stages[stage].p50:.2f}" for stage in STAGES]
         cells = [f"{whole.p50:.2f}", f"{whole.p90:.2f}", estimate, f"{whole.p99:.2f}", compared]
-        table.add_row(name, *cells, *stages, f"{each.engine.p50:.2f}")
+        table.add_row(name, *cells, *stages, f"{each.engine.p50:.2f}" if each.engine else "-")
     first = next(iter(run.engines.values()))
     notes = [
         f"on {run.machine.identity}",
@@ -406,6 +434,7 @@ def latency_tables(run: LatencyRun) -> Group:
         f"harness: {run.overhead_nanoseconds:.0f} ns a query, {run.overhead_share:.3%} of the "
         "fastest",
         *(_start_note(name, each.start) for name, each in run.engines.items() if each.start),
+        *(["interrupted: these are the whole rounds until then"] if run.interrupted else []),
         *run.notes,
         *(f"doubtful: {doubt}" for doubt in run.doubts),
     ]
@@ -480,13 +509,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
         run = measure(contestants, plan_of(given))
-        if given.json:
-            with readable_os_errors(f"the figures {given.json}"):
-                given.json.parent.mkdir(parents=True, exist_ok=True)
-                write_text(given.json, json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+        _write(run, given.json)
+    except InterruptedRunError as stopped:
+        _write(stopped.run, given.json)
+        Console().print(latency_tables(stopped.run))
+        where = f"in {given.json}" if given.json else "above"
+        _interrupted(f"the figures until then are {where}; give the same command to start again")
+    except KeyboardInterrupt:
+        _interrupted("nothing was timed yet; give the same command to start again")
     except LzuError as error:
         sys.exit(f"error: {error}")
-    Console().print(latency_tables(run))
+    else:
+        Console().print(latency_tables(run))
+
+
+def _write(run: LatencyRun, path: Path | None) -> None:
+    if path is not None:
+        with readable_os_errors(f"the figures {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+
+
+def _interrupted(sentence: str) -> None:
+    Console(stderr=True).print(f"interrupted: {sentence}", highlight=False, soft_wrap=True)
+    sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,55 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
         main([str(tiny_bundle), "--target", "tensorrt"])
     with pytest.raises(LzuError, match="no engine for onnxruntime in int8"):
         enter(tiny_bundle, precisions=["int8"])
+
+
+@pytest.mark.parametrize(("phase", "alone"), [("end to end", False), ("engine", True)])
+def test_an_interrupted_command_keeps_its_figures(
+    phase: str,
+    alone: bool,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of whole rounds, marked; a sentence, and the shell's status of an interruption."""
+
+    class Stopping(module.Watch):
+        """Interrupts after three turns: of 16 queries the first phase has two."""
+
+        left = 3
+
+        def __call__(self) -> None:
+            super().__call__()
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "Watch", Stopping)
+    queries = "9000" if phase == "end to end" else "16"
+    file = tmp_path / "latency.json"
+    options = ["--min-queries", queries, "--warmup-seconds", "0", "--json", str(file)]
+    with pytest.raises(SystemExit) as done:
+        main([str(tiny_bundle), *options])
+    assert done.value.code == 130
+    told = capsys.readouterr()
+    assert told.err.startswith("interrupted: the figures until then are in ")
+    assert "interrupted: these are the whole rounds" in told.out
+    run = LatencyRun.model_validate(json.loads(file.read_text()))
+    assert run.interrupted
+    (found,) = run.engines.values()
+    assert found.end_to_end.queries >= Plan().block
+    assert (found.engine is not None) == alone
+
+
+def test_interrupted_before_anything_was_timed(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "take_turns", stop)
+    with pytest.raises(SystemExit) as done:
+        main([str(tiny_bundle)])
+    assert done.value.code == 130
+    assert capsys.readouterr().err.startswith("interrupted: nothing was timed yet")

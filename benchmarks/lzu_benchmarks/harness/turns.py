@@ -8,7 +8,7 @@ frame, looking at the machine) is not timed. Garbage collection is off meanwhile
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,7 @@ def take_turns(
     subjects: Mapping[str, Subject],
     plan: Plan,
     between: Callable[[], None] = lambda: None,
+    into: dict[str, Timings] | None = None,
 ) -> dict[str, Timings]:
     """Time every subject by a plan, in turns.
 
@@ -85,15 +86,15 @@ def take_turns(
         subjects: by name.
         plan: how long.
         between: called after each turn, not timed.
+        into: where timings are put, so that whoever interrupts this has those of whole rounds.
 
     Returns:
         By name; all have the same number of queries.
     """
     numbers = dict.fromkeys(subjects, 0)
-    timings = {
-        name: Timings(stages={stage: [] for stage in each.stages}, block=plan.block)
-        for name, each in subjects.items()
-    }
+    timings = {} if into is None else into
+    for name, each in subjects.items():
+        timings[name] = Timings(stages={stage: [] for stage in each.stages}, block=plan.block)
     for name, subject in subjects.items():
         numbers[name] = _warm_up(subject, plan)
     order = np.random.default_rng(plan.seed)
@@ -114,10 +115,21 @@ def take_turns(
                     _record(_query(subject, number), into)
                 numbers[name] = first + plan.block
                 between()
+    except KeyboardInterrupt:
+        _cut(timings.values(), plan.block)
+        raise
     finally:
         if collected:
             gc.enable()
     return timings
+
+
+def _cut(timings: Iterable[Timings], block: int) -> None:
+    """Leave out what follows the last round that is whole."""
+    lists = [each for one in timings for each in (one.totals, *one.stages.values())]
+    whole = min(map(len, lists)) // block * block
+    for each in lists:
+        del each[whole:]
 
 
 def _query(subject: Subject, number: int) -> list[int]:
