@@ -204,6 +204,10 @@ def verify(
     frames: Annotated[
         int | None, typer.Option(help="For --reference: evaluate at most this many frames.")
     ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="For --reference, of onnxruntime: cpu, cuda, tensorrt; default: cpu."),
+    ] = None,
     junit: Annotated[
         Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
     ] = None,
@@ -220,7 +224,12 @@ def verify(
     from lzu_export.verify import explain_drift, first_drift, verify_all
 
     _only_with_reference(
-        reference, update=update or None, baseline=baseline, dataset=dataset, frames=frames
+        reference,
+        update=update or None,
+        baseline=baseline,
+        dataset=dataset,
+        frames=frames,
+        provider=provider,
     )
     manifest = read_manifest(bundle)
     references = None
@@ -244,7 +253,7 @@ def verify(
     if reference is not None and not drifted:
         kept = _against_reference(
             bundle, drifts, reference, update=update, baseline=baseline, dataset=dataset,
-            frames=frames, quiet=as_json,
+            frames=frames, provider=provider or "cpu", quiet=as_json,
         )  # fmt: skip
     if junit is not None:
         write_junit(junit, bundle.resolve().name, [*checks, *kept])
@@ -701,6 +710,7 @@ def _against_reference(
     baseline: Path | None,
     dataset: str | None,
     frames: int | None,
+    provider: str,
     quiet: bool,
 ) -> "list[Check]":
     """What the bundle lost against a stored state; nothing where it is stored as the new one."""
@@ -717,12 +727,12 @@ def _against_reference(
     then = None if update else read_state(reference)
     report = Reporter(quiet=quiet)
     with ExitStack() as stack:
-        opened = stack.enter_context(closing(open_bundle(bundle)))
+        opened = stack.enter_context(closing(open_bundle(bundle, provider)))
         recipe = opened.manifest.recipe
         name = _dataset(dataset) if dataset else recipe.evaluation.dataset
         count = frames or recipe.evaluation.frames
         found = open_dataset(name, count, recipe.task, recipe) if name else None
-        other = stack.enter_context(closing(open_bundle(baseline))) if baseline else None
+        other = stack.enter_context(closing(open_bundle(baseline, provider))) if baseline else None
         now = measure_state(opened, drifts, found, baseline=other, report=report)
     if then is None:
         write_state(reference, now)

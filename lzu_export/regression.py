@@ -81,6 +81,8 @@ class State(_Section):
     latency: LatencyState | None
     elsewhere: dict[str, str] = Field(default_factory=dict)
     """By `target/precision`, why an engine was not run."""
+    provider: str = "cpu"
+    """Of ONNX Runtime."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Opened:
     """What is scored: lower precisions rounded as a device would."""
     elsewhere: dict[str, str]
     """By `target/precision`, why an engine does not run here."""
+    provider: str = "cpu"
+    """Of ONNX Runtime."""
 
     def close(self) -> None:
         """Close all engines."""
@@ -102,11 +106,12 @@ class Opened:
             predictor.close()
 
 
-def open_bundle(folder: Path) -> Opened:
-    """Open all engines of a bundle that run here.
+def open_bundle(folder: Path, provider: str = "cpu") -> Opened:
+    """Open all engines of a bundle that run here; `provider` is of ONNX Runtime, see `load`.
 
     Raises:
-        LzuError: it is no bundle, a file was changed, or nothing in it runs here.
+        LzuError: it is no bundle, a file was changed, nothing in it runs here, or the provider
+            does not load.
     """
     manifest = read_manifest(folder)
     with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
@@ -118,7 +123,7 @@ def open_bundle(folder: Path) -> Opened:
         raise LzuError(f"{folder} has no engine that runs here: {reasons}")
     with ExitStack() as opened:  # what is open when the next one fails
         for engine in engines:
-            session = open_here(folder, manifest, engine)
+            session = open_here(folder, manifest, engine, provider)
             opened.callback(session.close)
             name = f"{engine.target}/{engine.precision}"
             shipped[name] = scored[name] = make_predictor(manifest.recipe, session, warp)
@@ -127,7 +132,7 @@ def open_bundle(folder: Path) -> Opened:
             if rounded is not session:  # else one predictor alone, for it may have a state
                 scored[name] = make_predictor(manifest.recipe, rounded, warp)
         opened.pop_all()
-    return Opened(folder, manifest, shipped, scored, elsewhere)
+    return Opened(folder, manifest, shipped, scored, elsewhere, provider)
 
 
 def measure_state(
@@ -168,6 +173,7 @@ def measure_state(
         accuracy=accuracy,
         latency=latency,
         elsewhere=opened.elsewhere,
+        provider=opened.provider,
     )
 
 
@@ -259,12 +265,17 @@ def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
     """Hold what is measured now against a stored state, by the recipe's tolerances.
 
     Raises:
-        LzuError: they are of different bundles, or scored on different frames.
+        LzuError: they are of different bundles or providers, or scored on different frames.
     """
     if now.bundle != then.bundle:
         raise LzuError(
             f"the reference is of {then.bundle} but the bundle of {now.bundle}; give its own "
             "reference, or make one with --update"
+        )
+    if now.provider != then.provider:
+        raise LzuError(
+            f"the reference is of ONNX Runtime's provider {then.provider}, not {now.provider}; "
+            f"give --provider {then.provider}, or keep a reference a provider"
         )
     return [
         *_compare_accuracy(now, then.accuracy, recipe),

@@ -183,6 +183,14 @@ def test_another_bundle_s_reference_is_refused(recipe: Recipe) -> None:
         compare_states(state(recipe), state(recipe, bundle="else"), recipe)
 
 
+def test_another_provider_s_reference_is_refused(recipe: Recipe, tiny_bundle: Path) -> None:
+    """Its times are of another device, and its drift of other kernels."""
+    with pytest.raises(LzuError, match="provider cuda, not cpu; give --provider cuda"):
+        compare_states(state(recipe), state(recipe, provider="cuda"), recipe)
+    with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
+        open_bundle(tiny_bundle, "NoSuchProvider")
+
+
 def test_a_state_is_stored_and_read(recipe: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "references" / "tiny.json"
     with pytest.raises(LzuError, match="does not exist; make it with --update"):
@@ -275,6 +283,8 @@ def test_the_command_and_its_exit_statuses(
     assert "lost against" in found.err
     assert run(monkeypatch, tiny_bundle, "--junit", report) == 0
     assert "latency" not in report.read_text()
+    assert run(monkeypatch, *options, "--provider", "NoSuchProvider") == 2
+    assert "does not run on NoSuchProvider" in capsys.readouterr().err.replace("\n", " ")
     assert run(monkeypatch, tiny_bundle, "--update") == 2
     assert "--update belongs to --reference" in capsys.readouterr().err
 

@@ -29,7 +29,7 @@ from lzu_benchmarks.compare import (
 )
 from lzu_benchmarks.latency import EXIT_INTERRUPTED, GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
-from lzu_benchmarks.report.schema import Ablation, Report, write_report
+from lzu_benchmarks.report.schema import Ablation, BundleResult, Report, write_report
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("recipe", nargs="?", default="det", help="task, shipped recipe, or a file")
     made.add_argument("--bundles", type=Path, nargs="+", help="compare these, export nothing")
     made.add_argument("--out", type=Path, default=Path("build"), help="folder of all bundles")
+    made.add_argument(
+        "--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt; scored and timed"
+    )
     group = made.add_argument_group("export", "as `lzu-export export` takes them")
     group.add_argument("--variant", help="by default all that there are weights for")
     group.add_argument("--scale", help="separated by spaces; the recipe's own by default")
@@ -85,7 +88,7 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     targets, precisions = (
         each.split() if each else None for each in (given.target, given.precision)
     )
-    bundles = open_bundles(folders, targets, precisions)
+    bundles = open_bundles(folders, targets, precisions, given.provider)
     first = bundles[0].manifest
     folder = given.out / "bench" / first.name
     store = Store(folder / "results", given.again)
@@ -113,6 +116,7 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         bundles=tuple(results),
         latency=tuple(groups),
         ablation=_ablation(given, bundles, store, report) if given.ablation else None,
+        notes=tuple(pytorch_notes(bundles, results)),
     )
     write_report(made, folder)
     write_pages(made, folder, store.folder)
@@ -128,6 +132,24 @@ def _refuse_exports(given: argparse.Namespace) -> None:
             f"{names} of an export cannot change finished bundles; leave it out, or leave out "
             "--bundles to export"
         )
+
+
+def pytorch_notes(bundles: Sequence[Bundle], results: Sequence[BundleResult]) -> list[str]:
+    """What PyTorch scores on the frames of the report, or why that is not known."""
+    notes = []
+    for bundle, result in zip(bundles, results, strict=True):
+        stored = bundle.manifest.accuracy
+        if result.metric is None:
+            continue
+        if result.pytorch is not None:
+            value = number(result.pytorch.metrics[result.metric])
+            notes.append(f"{result.name} in PyTorch: {value} {result.metric} on the same frames.")
+            continue
+        known = "the manifest has no score of it"
+        if stored is not None:
+            known = f"its score in the manifest is of {stored.frames} frames of {stored.dataset}"
+        notes.append(f"{result.name} was not run in PyTorch on these frames; {known}.")
+    return notes
 
 
 def _elsewhere(bundles: Sequence[Bundle]) -> dict[str, list[str]]:

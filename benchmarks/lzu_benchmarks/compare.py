@@ -76,6 +76,8 @@ class Bundle:
     """Of the engines that are compared; all by default."""
     precisions: tuple[str, ...] | None = None
     """The same."""
+    provider: str = "cpu"
+    """Of ONNX Runtime, that scores and times its engines."""
 
     @cached_property
     def asked(self) -> list[Engine]:
@@ -136,6 +138,7 @@ def open_bundles(
     folders: Iterable[Path],
     targets: Sequence[str] | None = None,
     precisions: Sequence[str] | None = None,
+    provider: str = "cpu",
 ) -> list[Bundle]:
     """Read the manifests of bundles, uniform ones first, by scale.
 
@@ -143,13 +146,14 @@ def open_bundles(
         folders: that export made.
         targets: only engines of these are compared; all by default.
         precisions: the same.
+        provider: of ONNX Runtime: `cpu`, `cuda`, `tensorrt`, or a name of its own.
 
     Raises:
         LzuError: one is no bundle, there are none, they are of different tasks or sources, or one
             has no engine of what is asked for.
     """
     chosen = (tuple(targets) if targets else None, tuple(precisions) if precisions else None)
-    found = [Bundle(folder, read_manifest(folder), *chosen) for folder in folders]
+    found = [Bundle(folder, read_manifest(folder), *chosen, provider) for folder in folders]
     if not found:
         raise LzuError("there are no bundles to compare; give the folders that export made")
     subjects = {(b.manifest.task, b.manifest.recipe.source) for b in found}
@@ -191,7 +195,7 @@ def bundle_result(
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(Path(__file__).parent)
     asked = sorted(f"{each.target}/{each.precision}" for each in bundle.asked)
-    parts = (asked, _runs(bundle), dataset, annotations, frames, code)
+    parts = (asked, _runs(bundle), bundle.provider, dataset, annotations, frames, code)
     key = key_of(bundle.manifest.files, *parts)
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
@@ -257,7 +261,7 @@ def _scores(
     """Scores by engine, PyTorch's too where it is known, and what they are of."""
     stored = bundle.manifest.accuracy
     runs = {f"{engine.target}/{engine.precision}" for engine in bundle.runs}
-    as_stored = dataset in (None, NO_DATASET) and frames is None
+    as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
         scores = {
             name: Score(metrics=metrics, how=_how(name)) for name, metrics in stored.engines.items()
@@ -272,6 +276,8 @@ def _scores(
     nothing = {"dataset": None, "frames": None, "metric": None, "note": ""}
     if name in (None, NO_DATASET):
         return {}, nothing
+    if dataset is None:  # the recipe's, and as many of them
+        frames = frames or bundle.manifest.recipe.evaluation.frames
     opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
     spent = Spent()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
@@ -282,7 +288,13 @@ def _scores(
         with report.steps(title, len(opened)) as advance:
             found = evaluate(predictors, opened, advance, unfinished=unfinished, spent=spent)
     report.note(f"  accuracy: {spent}")
-    scores = {name: Score(metrics=metrics, how=_how(name)) for name, metrics in found.items()}
+    on_cpu = bundle.provider == "cpu"
+    scores = {
+        name: Score(metrics=metrics, how=_how(name) if on_cpu else "")
+        for name, metrics in found.items()
+    }
+    if stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened)):
+        scores["pytorch"] = Score(metrics=stored.pytorch, how="")
     about = {
         "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,
     }  # fmt: skip
@@ -304,7 +316,7 @@ def _predictors(bundle: Bundle, stack: ExitStack) -> dict[str, Predictor]:
         warp = dict(arrays)
     found = {}
     for engine in bundle.runs:
-        session = open_here(folder, manifest, engine)
+        session = open_here(folder, manifest, engine, bundle.provider)
         stack.callback(session.close)
         model = check_file(folder, engine.onnx, manifest)
         session = as_on_device(session, model, engine.precision)
@@ -328,7 +340,12 @@ def _pictures(bundle: Bundle, folder: Path) -> Pictures:
         return Pictures()
     batches = frames_of(bundle.manifest.recipe)
     shown = [i for i in SHOWN if i < len(batches)] or [0]
-    with load(bundle.folder, target=runs[0].target, precision=runs[0].precision) as predictor:
+    with load(
+        bundle.folder,
+        target=runs[0].target,
+        precision=runs[0].precision,
+        provider=bundle.provider,
+    ) as predictor:
         return draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
 
 
@@ -378,7 +395,9 @@ def latency_groups(
         files = {b.folder.name: (b.manifest.files, _runs(b)) for b in members}
         code = source_digest(Path(__file__).parent / "harness")
         device = _device_of(target, members)
-        key = key_of(files, machine, vars(plan), threads, code, STAGES, graphs, device)
+        provider = members[0].provider
+        parts = (threads, provider, code, STAGES, graphs, device)
+        key = key_of(files, machine, vars(plan), *parts)
         name = f"latency-{target}-{precision}-{scale:g}x"
 
         def make(
@@ -396,6 +415,7 @@ def latency_groups(
                         target=target,
                         precisions=[precision],
                         threads=threads,
+                        provider=bundle.provider,
                         graphs=graphs,
                     )
                     for each in entered:

@@ -168,11 +168,11 @@ def engines_here(
     return list(found.values()), elsewhere
 
 
-def open_here(folder: Path, manifest: Manifest, engine: Engine) -> Session:
-    """Open an engine that `engines_here` found.
+def open_here(folder: Path, manifest: Manifest, engine: Engine, provider: str = "cpu") -> Session:
+    """Open an engine that `engines_here` found; `provider` is of ONNX Runtime, see `load`.
 
     Raises:
-        LzuError: its file was changed, or it does not open.
+        LzuError: its file was changed, it does not open, or the provider does not load.
     """
     path = check_file(folder, engine.file, manifest)
     if engine.target in DEVICE_TARGETS:
@@ -181,7 +181,7 @@ def open_here(folder: Path, manifest: Manifest, engine: Engine) -> Session:
 
         zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
         return open_engine(manifest, engine, path, open_cuda(), zoom=zoom)
-    return open_session(engine, path)
+    return open_session(engine, path, provider=provider)
 
 
 def _has_rtx(engines: Collection[tuple[str, str]]) -> bool:

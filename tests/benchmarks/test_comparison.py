@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,13 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_benchmarks import compare as module
-from lzu_benchmarks.bench import bench, main, parser
+from lzu_benchmarks.bench import bench, main, parser, pytorch_notes
 from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
 from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
+from lzu_export.runtime.manifest import Accuracy
 from lzu_export.runtime.sources import read_image
 from lzu_export.tasks.pytorch import noise_frame
 
@@ -165,6 +167,43 @@ def test_options_of_an_export_are_refused_with_finished_bundles(
     name = option.partition("=")[0]
     with pytest.raises(LzuError, match=f"{name} of an export cannot change finished bundles"):
         bench(parser().parse_args([option, "--bundles", *map(str, two)]))
+
+
+def test_the_provider_scores_and_times(two: list[Path], tmp_path: Path) -> None:
+    """One that is not there is refused, never replaced by the processor or by older results."""
+    store, data = Store(tmp_path / "results"), str(boxes(tmp_path, 1))
+    plain = open_bundles(two)
+    bundle_result(plain[0], store, dataset=data, report=QUIET)
+    latency_groups(plain, store, PLAN, report=QUIET)
+    other = open_bundles(two, provider="NoSuchProvider")
+    with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
+        bundle_result(other[0], store, dataset=data, report=QUIET)
+    with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
+        latency_groups(other, store, PLAN, report=QUIET)
+    options = ["--bundles", *map(str, two), "--out", str(tmp_path), "--provider", "NoSuchProvider"]
+    with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
+        bench(parser().parse_args(options))
+
+
+def test_what_pytorch_scores_on_other_frames_is_told_apart(two: list[Path], tmp_path: Path) -> None:
+    [bundle], data = open_bundles(two[:1]), str(boxes(tmp_path, 2))
+    result = bundle_result(bundle, Store(tmp_path), dataset=data, report=QUIET)
+    (note,) = pytorch_notes([bundle], [result])
+    assert note.endswith("not run in PyTorch on these frames; the manifest has no score of it.")
+    assert result.dataset is not None
+    for frames, said in (
+        (9, f"its score in the manifest is of 9 frames of {result.dataset}."),
+        (2, "in PyTorch: 12.50 AP on the same frames."),
+    ):
+        accuracy = Accuracy(
+            dataset=result.dataset, frames=frames, metric="AP", note="", pytorch={"AP": 12.5},
+            engines={}, limits={},
+        )  # fmt: skip
+        manifest = bundle.manifest.model_copy(update={"accuracy": accuracy})
+        known = replace(bundle, manifest=manifest)
+        result = bundle_result(known, Store(tmp_path, again=True), dataset=data, report=QUIET)
+        (note,) = pytorch_notes([known], [result])
+        assert note.endswith(said)
 
 
 def test_the_command_compares_the_chosen_engines_only(two: list[Path], tmp_path: Path) -> None:

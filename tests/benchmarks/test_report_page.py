@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -216,3 +217,15 @@ def test_every_stage_has_a_bar_and_every_colour_a_value(tmp_path: Path) -> None:
     style = (TEMPLATES / "report.css").read_text()
     for variable in figures.VARIABLES.values():  # light, dark and printed share the rest
         assert style.count(f"{variable}:") >= 2, variable
+
+
+def test_the_figures_of_drift_say_which_engines_they_draw(tmp_path: Path) -> None:
+    """Of ONNX Runtime, at the first scale only."""
+    page, _ = render(sample_report(), tmp_path)
+    scale = sample_report().bundles[0].scale
+    assert f"Drawn: ONNX Runtime's engines at {scale:g}x; the table has all." in unescape(page)
+
+
+def test_notes_stand_on_the_page_and_in_markdown(tmp_path: Path) -> None:
+    report = sample_report().model_copy(update={"notes": ("It was not run in PyTorch.",)})
+    assert all("It was not run in PyTorch." in text for text in render(report, tmp_path))

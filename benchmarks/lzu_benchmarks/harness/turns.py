@@ -106,13 +106,13 @@ def take_turns(
         while not all(_enough(timings[name], plan) for name in names):
             for i in order.permutation(len(names)):
                 name = names[i]
-                subject, into = subjects[name], timings[name]
+                subject, mine = subjects[name], timings[name]
                 first = numbers[name]
                 for number in range(first, first + plan.settle):
                     _query(subject, number)
                 first += plan.settle
                 for number in range(first, first + plan.block):
-                    _record(_query(subject, number), into)
+                    _record(_query(subject, number), mine)
                 numbers[name] = first + plan.block
                 between()
     except KeyboardInterrupt:

@@ -198,6 +198,17 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
     return drawn
 
 
+def _drift_of(report: Report) -> str:
+    """Which engines the figures of drift draw."""
+    scale = report.bundles[0].scale if report.bundles else 0
+    others = len({bundle.scale for bundle in report.bundles}) > 1
+    elsewhere = any(
+        not name.startswith("onnxruntime/") for each in report.bundles for name in each.engines
+    )
+    told = f"Drawn: ONNX Runtime's engines at {scale:g}x"
+    return f"{told}; the table has all." if others or elsewhere else f"{told}."
+
+
 def _drift_figures(report: Report) -> dict[str, str]:
     drawn = {}
     scale = report.bundles[0].scale if report.bundles else 0
@@ -323,6 +334,7 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "lower": LOWER_IS_BETTER,
         "groups": _machines(report.latency),
         "latency_notes": list(dict.fromkeys(n for g in report.latency for n in g.run.notes)),
+        "drift_of": _drift_of(report),
         "worst": worst,
         "arrows": chain,
         "value_at": lambda drift, arrow: {**drift.arrows, **drift.outputs}.get(arrow),
