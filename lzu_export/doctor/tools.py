@@ -15,6 +15,9 @@ from lzu_export.runtime.plugin_library import describe_library, library_places
 FIND_TOOLS = CHECKOUT / "plugins" / "find_tools.sh"
 """Knows where compilers and headers are looked for; only a checkout has it."""
 
+CROSS = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
+"""Programs for `make plugins-aarch64`, and the packages of Debian and Ubuntu that hold them."""
+
 
 def find_compilers(machine: Machine, build: Path) -> list[Finding]:
     """The compilers and the headers, by the rules of the plugins' build.
@@ -23,7 +26,7 @@ def find_compilers(machine: Machine, build: Path) -> list[Finding]:
         machine: whose package manager is asked.
         build: directory of `make plugins`.
     """
-    return [_host_compiler(), *_nvidia(machine, build)]
+    return [_host_compiler(), _cross(machine), *_nvidia(machine, build)]
 
 
 def find_plugins(machine: Machine) -> Finding:
@@ -64,6 +67,19 @@ def _host_compiler() -> Finding:
     except OSError as error:
         return Finding("c++", False, f"{place} does not run: {error.strerror}")
     return Finding("c++", True, f"{done.stdout.strip() or 'unknown version'} in {place}")
+
+
+def _cross(machine: Machine) -> Finding:
+    """What builds plugins for boards on a machine of another kind, and runs the test of that."""
+    if machine.architecture == "aarch64":
+        return Finding("aarch64", True, "this machine is one")
+    places = {name: shutil.which(name) for name in CROSS}
+    absent = [name for name, place in places.items() if place is None]
+    if not absent:
+        return Finding("aarch64", True, ", ".join(str(place) for place in places.values()))
+    why = f"no {' and no '.join(absent)}; only {make('plugins-aarch64')} and its test need them"
+    packages = " ".join(CROSS[name] for name in absent)
+    return Finding("aarch64", False, why, f"sudo apt-get install {packages}")
 
 
 def _nvidia(machine: Machine, build: Path) -> list[Finding]:

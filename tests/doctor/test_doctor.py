@@ -23,8 +23,8 @@ from lzu_export.errors import LzuError
 from lzu_export.tables import doctor_commands, doctor_tables
 
 NAMES = {
-    "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "nvcc",
-    "tensorrt-headers", "plugins", "onnx",
+    "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
+    "nvcc", "tensorrt-headers", "plugins", "onnx",
 }  # fmt: skip
 LINES = 60
 """Of a page."""
@@ -40,6 +40,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(machine, "find_driver", lambda: None)
     monkeypatch.setattr(tools, "library_places", lambda: [tmp_path / "liblzu_plugins.so"])
     monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(tools, "CROSS", {"no-such-cross-compiler": "g++-aarch64-linux-gnu"})
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
     monkeypatch.setenv("TENSORRT_INCLUDE", str(tmp_path / "include"))
     return tmp_path
@@ -53,7 +54,7 @@ def page(found: Examination) -> list[str]:
 
 
 def test_a_machine_that_has_nothing(bare: Path) -> None:
-    found = examine(bare / "plugins", Machine(bare))
+    found = examine(bare / "plugins", Machine(bare, "x86_64"))
     assert {each.name for each in found.findings} == NAMES
     assert not any(each.found for each in found.findings)
     assert all(each.install for each in found.findings if each.name != "jetpack")

@@ -45,6 +45,27 @@ def test_compilers_and_headers(places: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert compiler("c++", places).install == "sudo apt-get install g++ make"
 
 
+def test_what_builds_for_boards_on_another_machine(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(places))
+    monkeypatch.setattr(tools, "FIND_TOOLS", places / "none.sh")  # needs a shell
+    pc, board = Machine(places, "x86_64"), Machine(places, "aarch64")
+    absent = compiler("aarch64", places, pc)
+    assert not absent.found
+    assert absent.install == "sudo apt-get install g++-aarch64-linux-gnu qemu-user"
+    assert "plugins-aarch64" in absent.detail
+    for name in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
+        (places / name).write_text("")
+        (places / name).chmod(0o755)
+    assert compiler("aarch64", places, pc).found
+    assert compiler("aarch64", places, board).found
+    (places / "aarch64-linux-gnu-g++").unlink()
+    absent = compiler("aarch64", places, pc)
+    assert absent.install == "sudo apt-get install g++-aarch64-linux-gnu"
+    assert compiler("aarch64", places, board).detail == "this machine is one"
+
+
 def test_where_they_come_from(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "downloads" in compiler("tensorrt-headers", places).install
     (places / "etc").mkdir()
