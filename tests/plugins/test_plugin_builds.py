@@ -39,11 +39,46 @@ def check_objects(library: Path, compiler: str, *emulator: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+NEWEST = {"GLIBC": (2, 39), "GLIBCXX": (3, 4, 33)}
+"""What Ubuntu 24.04 has, on which JetPack 7 stands: glibc 2.39 and the libstdc++ of GCC 14."""
+
+
+def too_new(versions: str) -> set[str]:
+    """Versions of symbols that a library needs and Ubuntu 24.04 has not.
+
+    Args:
+        versions: what `readelf --version-info` prints.
+    """
+    needs = versions.partition("Version needs section")[2]
+    found = re.findall(r"Name: (GLIBC|GLIBCXX)_([\d.]+)", needs)
+    return {
+        f"{name}_{version}"
+        for name, version in found
+        if tuple(map(int, version.split("."))) > NEWEST[name]
+    }
+
+
+def test_versions_newer_than_jetpack_7_s_are_found():
+    needs = "Name: GLIBC_2.39 Name: GLIBC_2.4 Name: GLIBCXX_3.4.33 Name: CXXABI_9.9"
+    newer = "Name: GLIBC_2.40 Name: GLIBCXX_3.4.34 Name: GLIBC_3.0"
+    defined = "Version definition section\nName: GLIBC_9.9\nVersion needs section\n"
+    assert too_new(f"{defined}{needs}") == set()
+    assert too_new(f"{defined}{needs} {newer}") == {"GLIBC_2.40", "GLIBCXX_3.4.34", "GLIBC_3.0"}
+
+
 def check_symbols(library: Path) -> None:
-    """No TensorRT symbol is undefined; nothing but the entry points is exported."""
+    """No TensorRT symbol is undefined; nothing but the entry points is exported; JetPack 7's C and
+    C++ libraries have all that is needed.
+    """
     readelf = shutil.which("readelf")
     if readelf is None:
         pytest.skip("no readelf")
+    needed = subprocess.run(
+        [readelf, "--version-info", "--wide", str(library)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "Name: GLIBC_" in needed
+    assert too_new(needed) == set()
     table = subprocess.run(
         [readelf, "--dyn-syms", "--wide", str(library)], capture_output=True, text=True, check=True
     ).stdout
