@@ -2,7 +2,7 @@
 
 VENV   ?= .venv
 PYTHON ?= python3
-# An edge device needs no torch: EXTRAS=runtime. Never both `runtime` and `gpu`.
+# An edge device needs no torch: EXTRAS=runtime. Never both `runtime` and `gpu`: they share files.
 EXTRAS ?= export,runtime,rtx,bench,dev
 TASK   ?= det
 OUT    ?= build
@@ -20,7 +20,7 @@ TORCH_LOCAL := $(if $(filter Linux,$(shell uname -s)),+cpu)
 # PyTorch's own index of CPU builds: the ones on PyPI bring several GB of CUDA libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup export calibrate run verify bench bench-speed browser train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
+.PHONY: help setup export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -32,6 +32,13 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=python3.11 ..." >&2; exit 2; }
 	@$(PYTHON) -m venv $(SYSTEM) $(VENV) || \
 	  { echo "no virtual environment: install python3-venv, or name another PYTHON" >&2; exit 2; }
+	@have=" $(subst $(comma),  ,$(EXTRAS)) "; \
+	  for wheel in $(VENV)/lib/python*/site-packages/onnxruntime*.dist-info; do \
+	    case $${wheel##*/} in onnxruntime_gpu-*) have="$$have gpu ";; onnxruntime-*) have="$$have runtime ";; esac; \
+	  done; \
+	  case "$$have" in *" runtime "*" gpu "*|*" gpu "*" runtime "*) \
+	    echo "the extras runtime and gpu break each other in one environment: leave one out of EXTRAS," \
+	      "or make another: VENV=.venv-gpu" >&2; exit 2;; esac
 	@echo "setting up $(VENV) with extras $(EXTRAS)" >&2
 ifneq (,$(findstring export,$(EXTRAS)))
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
@@ -102,7 +109,7 @@ test: $(READY) ## lint, types and the fast tests (WORKERS side by side)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . && $(BIN)/mypy
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
-test-slow: $(READY) browser ## full-size models, README commands, the report in a browser
+test-slow: $(READY) browser cross ## full-size models, README commands, the report in a browser
 	@$(BIN)/pytest -q -m slow
 
 browser: ## headless Chromium for the test of the report, where there is none
@@ -111,6 +118,13 @@ browser: ## headless Chromium for the test of the report, where there is none
 	    $$as_root apt-get update -qq && \
 	    $$as_root apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core >/dev/null; } || \
 	  echo "no headless Chromium, and none could be installed: the test of the report skips itself" >&2
+
+cross: ## cross compiler and emulator for the test of plugins-aarch64, where there are none
+	@test "$$(uname -m)" = aarch64 || { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null || \
+	  { as_root=$$(test "$$(id -u)" = 0 || echo sudo -n); \
+	    $$as_root apt-get update -qq && \
+	    $$as_root apt-get install -y -qq --no-install-recommends g++-aarch64-linux-gnu qemu-user >/dev/null; } || \
+	  echo "no cross compiler for aarch64, and none could be installed: the test of plugins-aarch64 skips itself" >&2
 
 # TensorRT in a process of its own: with plugins it does not go together with TensorRT for RTX.
 test-gpu: $(READY) ## what needs an NVIDIA GPU (EXTRAS=export,runtime,rtx,tensorrt,cuda,dev; plugins: after make plugins)
