@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.adaptive_speed import host_kernels, time_inversion, time_tables
+from lzu_benchmarks.harness.summary import ratio
+from lzu_benchmarks.harness.turns import Timings
 from lzu_export import hardware
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
@@ -131,15 +133,24 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
     recipe = next(iter(predictors.values())).recipe
     shot = noise_shot(recipe, seed=0)
     runs = {name: (lambda p=each: p.run([shot])) for name, each in predictors.items()}
-    times = interleaved(runs, rounds)
-    resized, same = times["uniform, OpenCV resize"], times["uniform, same sampler"]
+    return compared(interleaved(runs, rounds))
+
+
+def compared(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Median milliseconds of each, and its ratios to the uniform ones with their intervals.
+
+    Args:
+        times: seconds by name, those of the same place taken in one round.
+    """
+    timings = {name: Timings([round(1e9 * each) for each in mine]) for name, mine in times.items()}
+    resized, same = timings["uniform, OpenCV resize"], timings["uniform, same sampler"]
     return {
         name: {
-            "milliseconds": 1e3 * median(each),
-            "ratio": median(a / b for a, b in zip(each, resized, strict=True)),
-            "ratio_same": median(each) / median(same),
+            "milliseconds": 1e3 * median(times[name]),
+            "ratio": ratio(each, resized).model_dump(),
+            "ratio_same": ratio(each, same).model_dump(),
         }
-        for name, each in times.items()
+        for name, each in timings.items()
     }
 
 
@@ -231,8 +242,9 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     for heading in ("model", "ms", "ratio", "to same sampler"):
         whole.add_column(heading, justify="left" if heading == "model" else "right")
     for name, each in result["whole_model"].items():
-        ratios = (f"{each[key]:.3f}" for key in ("ratio", "ratio_same"))
+        ratios = (_with_interval(each[key]) for key in ("ratio", "ratio_same"))
         whole.add_row(name, f"{each['milliseconds']:.0f}", *ratios)
+    whole.caption = "ratios: median over rounds, with the bootstrap's 95 % interval"
     unzoom = Table(title="Unzoom of all levels")
     for heading in ("lowering", "ms", "times faster than gridsample"):
         unzoom.add_column(heading, justify="left" if heading == "lowering" else "right")
@@ -267,6 +279,10 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
         start.add_row(step, f"{result['import_and_load'][step]:.2f}")
     shown = [whole, unzoom, export_table, lower, start]
     return shown if result["adaptive"] is None else [*shown, _adaptive_table(result["adaptive"])]
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def _adaptive_table(costs: Mapping[str, Any]) -> Table:
