@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from host_kernels import SOURCES, build_directory, compiler
-from toolchain import INTERFACES, PLUGINS, build, cuda_headers, include_flags
+from toolchain import INTERFACES, PLUGINS, build, cuda_headers, include_flags, tensorrt_headers
 
 from lzu_export.graph.contracts import VERSION
 from lzu_export.runtime.plugin_library import describe_library
@@ -44,6 +44,9 @@ METHODS_10_3 = {
     *("getOutputDataTypes", "supportsFormatCombination", "configurePlugin", "getTimingCacheID"),
     "enqueue",
 }
+# And what they call of its objects. The last ones are the standard library's, too.
+CALLED_10_3 = {"constant", "operation", "findLogger", "log", "clear", "data", "size"}
+NESTED_10_3 = {"Severity"}
 
 FLAGS = ("-O0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-deprecated-declarations")
 
@@ -135,6 +138,42 @@ def test_nothing_newer_than_tensorrt_10_3():
     assert overridden - {"checkShapes"} <= METHODS_10_3
     assert overridden >= {"enqueue", "getOutputShapes"}, "the pattern finds overrides"
     assert not re.search(r"REGISTER_TENSORRT_PLUGIN|getPluginRegistry|V2", text)
+
+
+def not_of_10_3(text: str, headers: str) -> set[str]:
+    """Types that a source names and methods that it calls, which 10.3 may not have.
+
+    By name: `using namespace` hides where a name is from, so that all that any release's headers
+    declare counts, unless it is known of 10.3.
+
+    Args:
+        text: the source.
+        headers: of a release that is as new as possible.
+    """
+    headers = re.sub(r"//[^\n]*|/\*.*?\*/", "", headers, flags=re.DOTALL)
+    declared = r"\b(?:class|struct|enum)\s+(?:class\s+)?(?:\w+\([^)]*\)\s*)?(\w+)"
+    types = set(re.findall(declared, headers))
+    types |= set(re.findall(r"\busing\s+(\w+)\s*=", headers))
+    methods = set(re.findall(r"\b(\w+)\s*\(", headers))
+    named = set(re.findall(r"\w+", text)) & types - API_10_3 - NESTED_10_3
+    called = set(re.findall(r"(?:\.|->)\s*(?:template\s+)?(\w+)\s*(?:<[^<>()]*>)?\s*\(", text))
+    return named | (called & methods - METHODS_10_3 - CALLED_10_3)
+
+
+def test_no_type_or_method_is_newer_though_it_is_not_qualified():
+    """Headers of 10.14 know more than 10.3: what they add is found, and not used."""
+    headers = "\n".join(
+        path.read_text(errors="replace") for path in sorted(tensorrt_headers().glob("NvInfer*.h"))
+    )
+    text = sources()
+    assert not_of_10_3(text, headers) == set()
+    if "getAliasedInput" not in headers:
+        pytest.skip("the headers here are older than what is to be found")
+    assert not_of_10_3(f"{text} TilingOptimizationLevel level;", headers) == {
+        "TilingOptimizationLevel"
+    }
+    for call in ("context->getAliasedInput(0)", "builder . getAliasedInput (0)"):
+        assert not_of_10_3(f"{text} {call};", headers) == {"getAliasedInput"}
 
 
 @pytest.mark.slow
