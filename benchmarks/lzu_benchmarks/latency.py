@@ -499,6 +499,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_plan_options(parser)
     given = parser.parse_args(arguments)
     try:
+        _main(given)
+    except KeyboardInterrupt:
+        _interrupted("nothing was timed yet; give the same command to start again")
+    except LzuError as error:
+        sys.exit(f"error: {error}")
+
+
+def _main(given: argparse.Namespace) -> None:
+    try:
         open_ = partial(
             enter,
             precisions=given.precision.split() if given.precision else None,
@@ -515,10 +524,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Console().print(latency_tables(stopped.run))
         where = f"in {given.json}" if given.json else "above"
         _interrupted(f"the figures until then are {where}; give the same command to start again")
-    except KeyboardInterrupt:
-        _interrupted("nothing was timed yet; give the same command to start again")
-    except LzuError as error:
-        sys.exit(f"error: {error}")
     else:
         Console().print(latency_tables(run))
 

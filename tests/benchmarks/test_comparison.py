@@ -72,12 +72,13 @@ def test_what_runs_here_and_by_what_is_part_of_the_keys(
     store, world = Keys(tmp_path / "results"), World()
 
     def keys(*engines: str) -> tuple[Any, ...]:
-        manifest: Any = SimpleNamespace(files={}, recipe=SimpleNamespace(scale=0.5))
-        bundle = module.Bundle(tmp_path / "bundle", manifest)
         runs = [SimpleNamespace(target=t, precision=p) for t, _, p in map(partition, engines)]
+        recipe = SimpleNamespace(scale=0.5)
+        manifest: Any = SimpleNamespace(files={}, recipe=recipe, engines=runs)
+        bundle = module.Bundle(tmp_path / "bundle", manifest)
         vars(bundle)["_here"] = runs, {}
-        times = latency_groups([bundle], store, PLAN, precisions=["fp32"], report=QUIET)
-        return bundle_result(bundle, store, report=QUIET), *times
+        times: list[Any] = latency_groups([bundle], store, PLAN, report=QUIET)
+        return bundle_result(bundle, store, report=QUIET), *sorted(times)
 
     def partition(engine: str) -> tuple[str, str, str]:
         return engine.partition("/")
@@ -134,6 +135,7 @@ def test_targets_and_precisions_choose_what_is_scored_and_timed(
     two: list[Path], tmp_path: Path
 ) -> None:
     """Of the manifest's engines; a result of others is not taken for this one's."""
+    two = [Path(shutil.copytree(each, tmp_path / "copies" / each.name)) for each in two]
     for folder in two:
         data = json.loads((folder / "manifest.json").read_text())
         for kind in ("engines", "drift"):
