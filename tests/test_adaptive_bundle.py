@@ -183,13 +183,17 @@ def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
     monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     build_on_device(bundle, library=stub)
-    mine, theirs = load(bundle, target="tensorrt", plugins=stub), load(bundle, threads=1)
+    monkeypatch.setenv("LZU_PLUGINS", str(stub))
+    mine, theirs = load(bundle, target="tensorrt"), load(bundle, threads=1)
     assert ("prev_boxes, prev_valid stay there" in mine.session.provider) != old_library
     for number in (1, 2, 2, 3):
         found, wanted = (each(noise_frame(SOURCE, seed=number)) for each in (mine, theirs))
         assert len(wanted) > 0
         for name in ("boxes", "scores", "labels"):
             np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    if old_library:  # one that is named has to fit
+        with pytest.raises(LzuError, match="has no lzu_suppress"):
+            load(bundle, target="tensorrt", plugins=stub)
 
 
 def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:
