@@ -415,7 +415,7 @@ def test_other_code_or_packages_change_the_fingerprint(
     part: str, inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = pipeline.provenance.fingerprint(quick(inputs))
-    monkeypatch.setattr(pipeline.provenance, part, lambda: "other")
+    monkeypatch.setattr(pipeline.provenance, part, lambda *_: "other")
     assert pipeline.provenance.fingerprint(quick(inputs)) != before
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def raw_outputs(recipe: Any, seed: int | None = None) -> Groups:
 
 def camera_of(recipe: Any, matrix: np.ndarray = K) -> tuple[torch.Tensor, ...]:
     """What the engine is given for frames of this camera."""
-    session: Any = None
+    session: Any = SimpleNamespace(inputs=())
     made = Detector3d(recipe, session, make_warp(recipe).arrays())
     given_ = made.other_inputs([Shot(noise_frame(recipe.source, 0), matrix)] * recipe.batch)
     return tuple(torch.from_numpy(given_[name]) for name in ("cam2img", "img2cam"))
