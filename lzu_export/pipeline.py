@@ -405,7 +405,6 @@ class _Export:
                 spent=spent,
             )
         self.report.note(f"  accuracy: {spent}")
-        limits = self.recipe.tolerances.metric
         accuracy = Accuracy(
             dataset=self.dataset.name,
             note=self.dataset.note,
@@ -413,7 +412,7 @@ class _Export:
             frames=len(self.dataset),
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
-            limits={each: getattr(limits, each) for each in self.precisions},
+            limits={each: self.recipe.metric_limit(each) for each in self.precisions},
             stream=watch.result() if watch is not None else None,
         )
         refuse_loss(accuracy)

@@ -303,7 +303,7 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
             checks.append(Check(engine, name, "skipped", why))
             continue
         value, wanted = now.engines[engine][name], scores[name]
-        limit = getattr(recipe.tolerances.metric, engine.rpartition("/")[2])
+        limit = recipe.metric_limit(engine.rpartition("/")[2])
         message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
         held = value >= wanted - limit or (math.isnan(value) and math.isnan(wanted))
         checks.append(Check(engine, name, "passed" if held else "failed", message))

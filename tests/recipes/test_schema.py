@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.load import load_recipe, validate
 from lzu_export.recipes.schema import AnyRecipe, Det3dRecipe, DetRecipe, Recipe, SegRecipe
 from lzu_export.warp.geometry import Level
-from samples import tiny_recipe, tiny_settings
+from samples import TINY_NETWORK, tiny_recipe, tiny_settings
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -229,3 +229,14 @@ def test_a_recipe_comes_back_from_plain_data_as_its_task_s(tmp_path: Path) -> No
         assert type(recipe) is kind
         data = TypeAdapter(AnyRecipe).dump_python(recipe, mode="json")
         assert TypeAdapter(AnyRecipe).validate_python(data) == recipe
+
+
+def test_feedback_widens_the_limits_of_lower_precisions_only(tmp_path: Path) -> None:
+    """Where boxes make the warp; a network's warp, like a fixed one, has none of it."""
+    network = {"warp": {"network": TINY_NETWORK}, "variant": "adaptive"}
+    limits = {}
+    for name, changes in (("fixed", {}), ("boxes", {"variant": "adaptive"}), ("network", network)):
+        recipe = tiny_recipe(tmp_path, **changes)
+        limits[name] = [recipe.metric_limit(each) for each in ("fp32", "fp16", "int8")]
+    assert limits["fixed"] == limits["network"] == [0.1, 0.2, 1.0]
+    assert limits["boxes"] == pytest.approx([0.1, 0.5, 1.3])
