@@ -109,7 +109,7 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         report=report,
     )
     made = Report(
-        title=f"{first.name}: " + " and ".join(_variants(results)),
+        title=f"{first.name}: " + ", ".join(_variants(results)),
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         task=first.task,
         recipe=first.name,
