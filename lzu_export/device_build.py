@@ -28,7 +28,7 @@ from lzu_export.runtime.plugin_library import describe_library, find_library
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.verify import first_unfinite, reference_inputs
+from lzu_export.verify import finite_runs
 from lzu_export.workspace import exclusive
 
 TARGET = "tensorrt"
@@ -149,13 +149,10 @@ def _run(
     zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
     worst: dict[str, float] = {}
     with open_engine(manifest, entry, path, cuda, library=library, feedback=False) as session:
-        for reference in read_reference(check_file(bundle, REFERENCE_FILE, manifest)):
-            outputs = session.run(reference_inputs(recipe, reference, zoom))
-            if name := first_unfinite(outputs):
-                raise LzuError(
-                    f"output {name} of {entry.file} is not finite on the reference frames; the "
-                    "bundle was left as it was: build a higher precision, or another TensorRT"
-                )
+        references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
+        remedy = "the bundle was left as it was: build a higher precision, or another TensorRT"
+        runs = finite_runs(session, recipe, references, zoom, name=entry.file, remedy=remedy)
+        for reference, outputs in runs:
             if exact:
                 differences = compare_outputs(recipe, outputs, reference.outputs)
                 worst = {k: max(worst.get(k, 0.0), each) for k, each in differences.items()}

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,9 @@ def verify_on_device(
     snr: dict[str, float] = {}
     with open_engine(manifest, engine, path, open_cuda(), feedback=False) as session:
         provider = session.provider
-        for reference in references:
-            result = session.run(reference_inputs(recipe, reference, zoom))
-            if name := first_unfinite(result):
-                raise LzuError(
-                    f"output {name} of {engine.file} is not finite on the reference frames; build "
-                    "it again, or a higher precision"
-                )
+        remedy = "build it again, or a higher precision"
+        runs = finite_runs(session, recipe, references, zoom, name=engine.file, remedy=remedy)
+        for reference, result in runs:
             if exact:
                 for name, difference in compare_outputs(recipe, result, reference.outputs).items():
                     outputs[name] = max(outputs.get(name, 0.0), difference)
@@ -139,9 +135,28 @@ def verify_on_device(
     return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
 
 
-def first_unfinite(outputs: Mapping[str, NDArray[Any]]) -> str | None:
-    """The first output that has NaN or infinity."""
-    return next((n for n, value in outputs.items() if not np.isfinite(value).all()), None)
+def finite_runs(
+    session: Session,
+    recipe: Recipe,
+    references: Sequence[Reference],
+    zoom: Sampling,
+    *,
+    name: str,
+    remedy: str,
+) -> Iterator[tuple[Reference, dict[str, NDArray[Any]]]]:
+    """What an engine makes of each reference.
+
+    Raises:
+        LzuError: an output has NaN or infinity; names the engine's file and the remedy.
+    """
+    for reference in references:
+        outputs = session.run(reference_inputs(recipe, reference, zoom))
+        for output, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise LzuError(
+                    f"output {output} of {name} is not finite on the reference frames; {remedy}"
+                )
+        yield reference, outputs
 
 
 def ranked(outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
