@@ -16,7 +16,14 @@ from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.feedback import BOX_INPUTS
-from lzu_export.runtime.kernels import MOST_BOXES, MOST_CANDIDATES, FeedBoxes, Suppress, launch
+from lzu_export.runtime.kernels import (
+    MOST_BOXES,
+    MOST_CANDIDATES,
+    FeedBoxes,
+    Suppress,
+    launch,
+    require,
+)
 
 CANDIDATES = ("boxes", "scores", "labels")
 """Outputs of an engine that are suppressed."""
@@ -112,12 +119,7 @@ def make_feedback(
         LzuError: the library is an older one, or the engine has more candidates or boxes than its
             kernels take.
     """
-    missing = [name for name in LAUNCHERS if not hasattr(library, name)]
-    if missing:
-        raise LzuError(
-            f"the plugin library has no {missing[0]}: it is an older one; build it again (make "
-            "plugins)"
-        )
+    require(library, *LAUNCHERS)
     library.lzu_suppress_workspace.restype = ctypes.c_size_t
     by_name = {each.name: each for each in outputs}
     candidates = by_name["boxes"].shape[1]

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import TensorSpec
-from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.kernels import BGR_BYTES, LINEAR_FORMATS, ZoomCamera, launch
+from lzu_export.runtime.kernels import BGR_BYTES, LINEAR_FORMATS, ZoomCamera, launch, require
 from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.warp.grids import GridTable, Sampling
 from lzu_export.warp.tables import TablePair
@@ -99,11 +98,7 @@ def make_zoom(
     Raises:
         LzuError: the library is an older one.
     """
-    if not hasattr(library, LAUNCHER):
-        raise LzuError(
-            f"the plugin library has no {LAUNCHER}: it is an older one; build it again (make "
-            "plugins)"
-        )
+    require(library, LAUNCHER)
     assert isinstance(zoom, TablePair)
     tables = {"table_x": zoom.cols, "table_y": zoom.rows}
     constants = {name: np.ascontiguousarray(each, np.float32) for name, each in tables.items()}

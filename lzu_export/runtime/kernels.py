@@ -72,6 +72,20 @@ class ZoomCamera(c.Structure):
     )
 
 
+def require(library: Any, *names: str) -> None:
+    """Refuse a plugin library without these launchers.
+
+    Raises:
+        LzuError: names the first that it lacks.
+    """
+    for name in names:
+        if not hasattr(library, name):
+            raise LzuError(
+                f"the plugin library has no {name}: it is an older one; build it again (make "
+                "plugins)"
+            )
+
+
 def launch(library: Any, name: str, call: c.Structure, stream: int) -> None:
     """Put a launcher's work into a stream.
 
