@@ -19,13 +19,18 @@ SECONDS = 30.0
 """So often what was counted is written down."""
 
 
+def key_of(*parts: Any) -> str:
+    """Hash of plain data that a result depends on."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Unfinished:
     """The number of frames that are done, and what was counted in them, of an evaluation."""
 
     def __init__(self, path: Path, *parts: Any) -> None:
         """`path` ends in .npz; `parts` are plain data that the results depend on."""
-        text = json.dumps(parts, sort_keys=True, default=str)
-        self.path, self.key = path, hashlib.sha256(text.encode()).hexdigest()
+        self.path, self.key = path, key_of(*parts)
         self._written = time.monotonic()
 
     @property

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lzu_benchmarks.compare import Bundle, Store, key_of
+from lzu_benchmarks.compare import Bundle, Store
 from lzu_benchmarks.report.schema import Ablation, Curve, ForwardError, GridPoint
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError
@@ -27,6 +27,7 @@ from lzu_export.recipes.load import load_recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.bundle import WARP_FILE
 from lzu_export.runtime.manifest import check_file
+from lzu_export.unfinished import key_of
 from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.inverse import invert_axis

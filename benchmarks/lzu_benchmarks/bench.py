@@ -19,17 +19,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lzu_benchmarks.compare import (
-    ORDER,
-    Bundle,
-    Store,
-    bundle_result,
-    latency_groups,
-    open_bundles,
-)
+from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
 from lzu_benchmarks.latency import EXIT_INTERRUPTED, GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
-from lzu_benchmarks.report.schema import Ablation, BundleResult, Report, write_report
+from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe

@@ -4,8 +4,6 @@ A result is made again only where what it depends on changed: the bundle, the fr
 and for latencies the machine, the plan and those that take turns.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.latency import GRAPHS, STAGES, Contestant, enter, frames_of, measure
 from lzu_benchmarks.report.pictures import draw_pictures
 from lzu_benchmarks.report.schema import (
+    ORDER,
     BundleResult,
     EngineResult,
     LatencyGroup,
@@ -56,12 +55,11 @@ from lzu_export.runtime.manifest import (
 )
 from lzu_export.runtime.plugin_library import library_at, library_places
 from lzu_export.runtime.predictor import Predictor
-from lzu_export.unfinished import Unfinished
+from lzu_export.unfinished import Unfinished, key_of
 
 NO_DATASET = "none"
 SHOWN = (3, 7)
 """Sample frames, by place among the consecutive ones that are shown."""
-ORDER = ("uniform", "fixed", "adaptive", "fovea")
 
 Result = TypeVar("Result", bound=Section)
 
@@ -451,9 +449,3 @@ def _against_uniform(
     return [
         Contestant(**{**vars(each), "base": bases.get(each.cuda_graph)}) for each in contestants
     ]
-
-
-def key_of(*parts: Any) -> str:
-    """Hash of plain data that a result depends on."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

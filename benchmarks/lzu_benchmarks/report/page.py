@@ -10,12 +10,11 @@ from lzu_benchmarks.harness.summary import Ratio
 from lzu_benchmarks.latency import STAGES, EngineLatency
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
-from lzu_benchmarks.report.schema import BundleResult, EngineResult, LatencyGroup, Report
+from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
 from lzu_export.runtime.manifest import Drift
 from lzu_export.verify import arrow_order
 
-ORDER = ("uniform", "fixed", "adaptive", "fovea")
 TEMPLATES = Path(__file__).parent / "templates"
 NAMES = {
     "det": "2-D detection, as the paper's table 1",

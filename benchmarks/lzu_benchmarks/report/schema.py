@@ -17,6 +17,8 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.runtime.manifest import Drift, Number
 
 FORMAT = 1
+ORDER = ("uniform", "fixed", "adaptive", "fovea")
+"""Of variants, wherever they stand beside one another."""
 
 
 class Score(Section):
