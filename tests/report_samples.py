@@ -8,7 +8,7 @@ import numpy as np
 
 from lzu_benchmarks.flops import Flops
 from lzu_benchmarks.harness.machine import Machine
-from lzu_benchmarks.harness.summary import Percentiles, Ratio, StageTime
+from lzu_benchmarks.harness.summary import Percentiles, StageTime
 from lzu_benchmarks.harness.watch import Conditions
 from lzu_benchmarks.latency import STAGES, EngineLatency, LatencyRun
 from lzu_benchmarks.report.schema import (
@@ -23,6 +23,7 @@ from lzu_benchmarks.report.schema import (
     Report,
     Score,
 )
+from lzu_export.interleave import Ratio
 from lzu_export.runtime.manifest import Drift
 
 SCORES = {

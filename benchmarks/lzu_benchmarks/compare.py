@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from lzu_benchmarks.flops import Flops, count_flops
 from lzu_benchmarks.harness.machine import describe
 from lzu_benchmarks.harness.summary import Section
-from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.latency import GRAPHS, STAGES, Contestant, enter, frames_of, measure
 from lzu_benchmarks.report.pictures import draw_pictures
 from lzu_benchmarks.report.schema import (
@@ -28,12 +27,14 @@ from lzu_benchmarks.report.schema import (
     Pictures,
     Score,
 )
+from lzu_export import interleave
 from lzu_export.datasets import open_dataset
 from lzu_export.engines import tensorrt, tensorrt_rtx
 from lzu_export.engines.cuda import open_cuda
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import Spent, evaluate
 from lzu_export.files import write_text
+from lzu_export.interleave import Plan
 from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
@@ -391,7 +392,7 @@ def latency_groups(
     groups = []
     for (scale, target, precision), members in places.items():
         files = {b.folder.name: (b.manifest.files, _runs(b)) for b in members}
-        code = source_digest(Path(__file__).parent / "harness")
+        code = [source_digest(Path(__file__).parent / "harness"), sha256(Path(interleave.__file__))]
         device = _device_of(target, members)
         provider = members[0].provider
         parts = (threads, provider, code, STAGES, graphs, device)

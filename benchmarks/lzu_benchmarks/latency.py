@@ -27,19 +27,25 @@ from lzu_benchmarks.harness.power import Power, find_meter, measure_power
 from lzu_benchmarks.harness.summary import (
     MILLISECOND,
     Percentiles,
-    Ratio,
     Section,
     StageTime,
-    drift,
     percentiles,
-    ratio,
     stage_times,
 )
-from lzu_benchmarks.harness.turns import Plan, Subject, Timings, overhead, take_turns
 from lzu_benchmarks.harness.watch import Conditions, Watch
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import write_text
+from lzu_export.interleave import (
+    Plan,
+    Ratio,
+    Subject,
+    Timings,
+    drift,
+    overhead,
+    ratio,
+    take_turns,
+)
 from lzu_export.provenance import low_precision_note
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load

@@ -24,13 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.adaptive_speed import host_kernels, time_inversion, time_tables
-from lzu_benchmarks.harness.summary import ratio
-from lzu_benchmarks.harness.turns import Timings
 from lzu_export import hardware
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
 from lzu_export.graph.passes import is_zoom
+from lzu_export.interleave import Timings, ratio
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor

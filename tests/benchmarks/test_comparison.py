@@ -17,9 +17,9 @@ from fakes.world import World
 from lzu_benchmarks import compare as module
 from lzu_benchmarks.bench import bench, main, parser, pytorch_notes
 from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
-from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.errors import LzuError
+from lzu_export.interleave import Plan
 from lzu_export.progress import Reporter
 from lzu_export.runtime.manifest import Accuracy
 from lzu_export.runtime.sources import read_image

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks import latency as module
-from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.latency import STAGES, LatencyRun, enter, frames_of, main, measure, pair
 from lzu_export.errors import LzuError
+from lzu_export.interleave import Plan
 from lzu_export.runtime.manifest import read_manifest
 
 QUICK = Plan(queries=64, warmup_queries=1, warmup_seconds=0.0, block=8, settle=0)

@@ -9,13 +9,13 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
-from lzu_benchmarks.harness.turns import Plan
 from lzu_benchmarks.latency import GRAPHS, LatencyRun, enter, latency_tables, main, measure, pair
 from lzu_export.derive import derive
 from lzu_export.device_build import build_on_device
 from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
+from lzu_export.interleave import Plan
 from lzu_export.runtime import device
 from lzu_export.runtime.manifest import FILE, Tensor, read_manifest, sha256
 

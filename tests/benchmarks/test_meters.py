@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lzu_benchmarks.harness import power, tegrastats
-from lzu_benchmarks.harness.turns import Subject
 from lzu_export import nvidia
+from lzu_export.interleave import Subject
 
 ORIN = (
     "11-27-2026 10:00:00 RAM 5432/30697MB (lfb 5x4MB) SWAP 0/15349MB (cached 0MB) CPU "

@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 
-from lzu_benchmarks.harness.summary import Ratio
 from lzu_benchmarks.latency import STAGES
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.page import (
@@ -27,6 +26,7 @@ from lzu_benchmarks.report.page import (
     write_pages,
 )
 from lzu_benchmarks.report.schema import Report, write_report
+from lzu_export.interleave import Ratio
 from report_samples import drift, sample_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

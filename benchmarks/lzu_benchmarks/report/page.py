@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lzu_benchmarks.harness.summary import Ratio
 from lzu_benchmarks.latency import STAGES, EngineLatency
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
+from lzu_export.interleave import Ratio
 from lzu_export.runtime.manifest import Drift
 from lzu_export.verify import arrow_order
 

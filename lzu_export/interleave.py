@@ -1,4 +1,4 @@
-"""Times several subjects in turns within one process, so that drift hits all alike.
+"""Times several subjects in turns within one process, so that drift hits all alike. No torch.
 
 Single stream, as in MLPerf Inference: a query is issued when the one before is done. A subject
 takes a turn of a few queries in a row, the first of which finds cold caches and is not timed; the
@@ -10,13 +10,17 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from lzu_export.errors import LzuError
 
 clock = time.perf_counter_ns
+RESAMPLES = 1000
+"""Draws of the bootstrap behind a ratio's interval."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,20 @@ class Timings:
     def turns(self) -> list[list[int]]:
         """The totals, turn by turn."""
         return [self.totals[i : i + self.block] for i in range(0, len(self.totals), self.block)]
+
+
+class Ratio(BaseModel):
+    """A subject's time over another's: the median over rounds, with the bootstrap's 95 % interval.
+
+    Rounds hold both within moments of each other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    low: float
+    high: float
+    rounds: int
 
 
 def take_turns(
@@ -169,3 +187,25 @@ def overhead(stages: int, *, queries: int = 2000) -> float:
     empty = Subject({str(i): lambda value: value for i in range(stages)}, lambda number: None)
     plan = Plan(queries=queries, warmup_queries=200, warmup_seconds=0.0, block=100)
     return float(np.median(take_turns({"empty": empty}, plan)["empty"].totals))
+
+
+def subject(run: Callable[[], Any]) -> Subject:
+    """A subject of one stage that takes nothing."""
+    return Subject({"run": lambda _: run()}, lambda number: None)
+
+
+def ratio(timings: Timings, base: Timings, *, seed: int = 0) -> Ratio:
+    """How much slower than `base`, which took turns with it."""
+    pairs = zip(timings.turns, base.turns, strict=True)
+    rounds = np.array([median(mine) / median(theirs) for mine, theirs in pairs])
+    drawn = np.random.default_rng(seed).choice(rounds, (RESAMPLES, len(rounds)))
+    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
+    return Ratio(
+        value=float(np.median(rounds)), low=float(low), high=float(high), rounds=len(rounds)
+    )
+
+
+def drift(timings: Timings) -> float:
+    """The last quarter's median over the first one's, less 1: above 0 it became slower."""
+    quarter = max(1, len(timings.totals) // 4)
+    return median(timings.totals[-quarter:]) / median(timings.totals[:quarter]) - 1

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lzu_benchmarks.harness.turns import Plan, Subject, overhead, take_turns
 from lzu_export.engines.base import Arrays, TensorSpec
 from lzu_export.errors import LzuError
+from lzu_export.interleave import Plan, Subject, Timings, drift, overhead, ratio, take_turns
 
 QUICK = {"warmup_queries": 2, "warmup_seconds": 0.0}
 
@@ -122,3 +122,26 @@ def test_stages_add_up_to_the_whole() -> None:
 def test_plans_that_measure_nothing_are_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(LzuError, match=sentence):
         Plan(**change)
+
+
+def timings(totals: list[int]) -> Timings:
+    return Timings(totals=totals, stages={}, block=8)
+
+
+def test_a_ratio_is_of_neighbours_and_knows_how_sure_it_is() -> None:
+    """Drift that hits both does not change it."""
+    noise = np.random.default_rng(0).normal(1, 0.02, (2, 128))
+    slowing = np.linspace(1, 3, 128)
+    base = timings([int(1e6 * each) for each in noise[0] * slowing])
+    mine = timings([int(1.1e6 * each) for each in noise[1] * slowing])
+    found = ratio(mine, base)
+    assert found.rounds == 16
+    assert found.low < found.value < found.high
+    assert found.value == pytest.approx(1.1, abs=0.03)
+    assert found.high - found.low < 0.06
+    assert ratio(base, base).value == ratio(base, base).high == 1
+
+
+def test_drift_is_the_last_quarter_against_the_first() -> None:
+    assert drift(timings([100] * 30 + [120] * 10)) == pytest.approx(0.2)
+    assert drift(timings([100])) == 0
