@@ -118,45 +118,6 @@ def open_dataset(
     return opened
 
 
-def match_classes(
-    name: str, own: Sequence[str], wanted: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[int]]:
-    """The classes that a set's labels count, in the order of a recipe's.
-
-    Names are equal but for capitals, and spaces and hyphens where others have underscores.
-
-    Args:
-        name: of the set.
-        own: its classes.
-        wanted: the recipe's; the set's own if None.
-
-    Returns:
-        The classes, and the place among them of each of `own`.
-
-    Raises:
-        LzuError: the recipe has others.
-    """
-    if wanted is None:
-        return tuple(own), list(range(len(own)))
-    places = {_plain(each): i for i, each in enumerate(wanted)}
-    names = [_plain(each) for each in own]
-    if len(own) != len(wanted) or set(names) != set(places) or len(places) < len(wanted):
-        raise LzuError(different_classes(name, own, wanted))
-    return tuple(wanted), [places[each] for each in names]
-
-
-def different_classes(name: str, own: Sequence[str], wanted: Sequence[str]) -> str:
-    """The sentence on a set `name` of other classes than a recipe's."""
-    return (
-        f"the evaluation set {name} has the classes {', '.join(own)} but the recipe "
-        f"{', '.join(wanted)}; make them equal"
-    )
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
 def find_command(name: str) -> Callable[[Sequence[str]], None]:
     """A command of the benchmark harness, which announces it as the sets.
 

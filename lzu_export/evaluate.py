@@ -10,9 +10,10 @@ from statistics import median
 from typing import Any, Protocol
 
 from lzu_export.ahead import ahead
-from lzu_export.datasets import EvaluationSet, Sample, Scorer, State, different_classes
+from lzu_export.datasets import EvaluationSet, Sample, Scorer, State
 from lzu_export.engines.base import Arrays
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import different_classes
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
@@ -242,7 +243,8 @@ def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
         LzuError: they differ in names or order.
     """
     if tuple(dataset.classes) != recipe.classes:
-        raise LzuError(different_classes(dataset.name, dataset.classes, recipe.classes))
+        name = f"the evaluation set {dataset.name}"
+        raise LzuError(different_classes(name, dataset.classes, recipe.classes))
 
 
 def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:

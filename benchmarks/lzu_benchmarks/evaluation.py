@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.datasets import DemoDataset, annotate, image_entry, open_demo
-from lzu_benchmarks.layouts.boxes import ARGOVERSE, CocoSet
+from lzu_benchmarks.layouts.boxes import ARGOVERSE_VAL, CocoSet
 from lzu_benchmarks.layouts.camvid import camvid, is_camvid
 from lzu_benchmarks.layouts.cityscapes import cityscapes, is_cityscapes
 from lzu_benchmarks.layouts.labels import label_folder
@@ -118,9 +118,9 @@ def folder(
     """The data set in a folder, whose layout is found out, at most `frames` frames of it."""
     root = Path(path)
     classes = recipe.classes if recipe else None
-    if (root / ARGOVERSE).is_file():
+    if (root / ARGOVERSE_VAL).is_file():
         _of_task(task, "det", path, "Argoverse-HD is")
-        return CocoSet(root / ARGOVERSE, frames, classes)
+        return CocoSet(root / ARGOVERSE_VAL, frames, classes)
     if is_nuscenes(root):
         _of_task(task, "det3d", path, "nuScenes is here")
         assert recipe is None or isinstance(recipe, Det3dRecipe), "of another task"

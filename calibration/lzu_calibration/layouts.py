@@ -3,23 +3,17 @@
 Annotations other than the sequences that frames belong to are not read.
 """
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from lzu_calibration.candidates import ImageFile, Listing
 from lzu_calibration.tables import kept_rows
 from lzu_export.errors import LzuError
+from lzu_export.inputs.coco import ORDER, read_coco_images
 from lzu_export.runtime.sources import IMAGES
 
-COCO_SEQUENCE = ("sid", "video_id", "sequence_id")
-"""Fields of a COCO image that name its sequence; the first is Argoverse-HD's."""
-COCO_ORDER = ("fid", "frame_id")
-"""Fields of a COCO image that count it within its sequence."""
-ARGOVERSE = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
-"""Where Argoverse-HD's `seq_dirs` lie, beside its own folder."""
 CITYSCAPES = "leftImg8bit"
 CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")
 """The first one that is there counts: held-out frames only where there are no others."""
@@ -57,67 +51,27 @@ def folder(path: Path) -> Listing:
     return Listing(_name(path), sequences)
 
 
-class CocoFrame(NamedTuple):
-    """An image of COCO annotations, by its place in time."""
-
-    item: ImageFile
-    sequence: Any
-    """Its number or name; None where the annotations do not say."""
-    order: Any
-    """Number within the sequence, 0 where the annotations do not say."""
-
-
-def coco_frame(image: Mapping[str, Any], data: Mapping[str, Any], root: Path) -> CocoFrame:
-    """Where an image of COCO annotations lies: beside them, in `images`, or in `seq_dirs`.
-
-    Argoverse-HD calls a file `name`, counts the folders by the sequence's number `sid`, and has
-    them in the tree of Argoverse 1.1, which stands beside its own [Li et al. 2020, mtli/sAP].
-
-    Args:
-        image: the entry.
-        data: all annotations.
-        root: folder of the annotations' file.
-
-    Raises:
-        KeyError: the image has no name.
-        LookupError: there is no folder of its sequence.
-    """
-    key = PurePosixPath(str(image["file_name"] if "file_name" in image else image["name"]))
-    places = [root / key, root / "images" / key]
-    if "seq_dirs" in data and "sid" in image:
-        inside = PurePosixPath(data["seq_dirs"][image["sid"]])
-        key = key if key.is_relative_to(inside) else inside / key
-        above = (root, root.parent, root.parent.parent)
-        trees = [each / tree for each in above for tree in ARGOVERSE]
-        places = [each / key for each in (root, root / "images", *trees)]
-    return CocoFrame(
-        ImageFile(str(key), tuple(dict.fromkeys(places))),
-        next((image[field] for field in COCO_SEQUENCE if field in image), None),
-        next((image[field] for field in COCO_ORDER if field in image), 0),
-    )
-
-
 def coco(annotations: Path) -> Listing:
-    """Images of COCO annotations, see `coco_frame`.
+    """Images of COCO annotations, see `read_coco_images`.
 
-    Sequences by `COCO_SEQUENCE`, else by folder, in the order of the file.
+    Sequences as the images name them, else by folder, in the order of the file.
     """
     sequences: dict[Any, dict[str, tuple[Any, ImageFile]]] = {}
+    for image in read_coco_images(annotations):
+        sequence = image.sequence
+        if sequence is None:
+            sequence = str(PurePosixPath(image.key).parent)
+        item = ImageFile(image.key, image.places)
+        sequences.setdefault(sequence, {})[item.key] = (image.order, item)
     try:
-        data = json.loads(annotations.read_text(encoding="utf-8"))
-        for image in data["images"]:
-            item, sequence, order = coco_frame(image, data, annotations.parent)
-            if sequence is None:
-                sequence = str(PurePosixPath(item.key).parent)
-            sequences.setdefault(sequence, {})[item.key] = (order, item)
         ordered = [
             [item for _, item in sorted(each.values(), key=lambda pair: (pair[0], pair[1].key))]
             for each in sequences.values()
         ]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except TypeError as error:
         raise LzuError(
-            f"{annotations} is no COCO data set ({type(error).__name__}: {error}); give one whose "
-            "images have a file_name"
+            f"{annotations} is no COCO data set (TypeError: {error}); number the frames of each "
+            f"sequence ({' or '.join(ORDER)})"
         ) from error
     if not ordered:
         raise LzuError(f"{annotations} holds no images to calibrate on; give another set")

@@ -2,8 +2,8 @@
 
 import difflib
 import hashlib
-import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
 from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
-from lzu_export.runtime.sources import read_labels
+from lzu_export.runtime.sources import read_image, read_labels
 from lzu_export.warp.grids import (
     AXIS_KNOTS,
     PLANE_KNOTS,
@@ -38,6 +39,9 @@ from lzu_export.warp.saliency import (
 from lzu_export.warp.tables import unzoom_tables
 
 log = logging.getLogger(__name__)
+
+FRAMES_TRIED = 16
+"""Images of a saliency's annotations whose size is looked at, where the files are there."""
 
 
 @dataclass(frozen=True)
@@ -335,23 +339,65 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
 
 
 def _coco_boxes(path: Path, recipe: Recipe) -> Array:
-    """Boxes (n, 4) in pixels of the recipe's view."""
+    """Boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
+
+    Crowds, and boxes outside of the view, are left out: each box has the same mass, so that one
+    outside would draw the zoom to the nearest edge.
+    """
+    data = read_coco(path, recipe.classes, f"the saliency {path}")
+    steps = {}
+    for image in data.images:
+        if image.size is None:
+            raise LzuError(
+                f"saliency {path} has no height and width for {image.key}; give them, so that its "
+                "boxes can be scaled to the recipe's source"
+            )
+        steps[image.id] = recipe.source[1] / image.size[1], recipe.source[0] / image.size[0]
+    _check_frames(data, recipe)
+    rows = [
+        (x * across, y * down, (x + width) * across, (y + height) * down)
+        for each in data.objects
+        if not each.crowd and not each.is_empty
+        for x, y, width, height in [each.box]
+        for across, down in [steps[each.image]]
+    ]
     top, left = recipe.corner
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        images = {image["id"]: (image["height"], image["width"]) for image in data["images"]}
-        rows = []
-        for annotation in data["annotations"]:
-            x, y, w, h = annotation["bbox"]
-            height, width = images[annotation["image_id"]]
-            if w > 0 and h > 0 and not annotation.get("iscrowd", 0):
-                fy, fx = recipe.source[0] / height, recipe.source[1] / width
-                x1, y1 = x * fx - left, y * fy - top
-                rows.append((x1, y1, x1 + w * fx, y1 + h * fy))
-    except OSError as error:
-        raise LzuError(f"saliency {path} cannot be read ({error.strerror}); check it") from error
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise LzuError(f"saliency {path} is not COCO annotations; give images and boxes") from error
-    if not rows:
-        raise LzuError(f"saliency {path} holds no boxes; give the training annotations")
-    return np.array(rows, np.float64)
+    height, width = recipe.view
+    boxes = np.array(rows, np.float64).reshape(-1, 4) - [left, top, left, top]
+    boxes = boxes[((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)]
+    if not len(boxes):
+        seen = "" if recipe.crop is None else " within the recipe's crop"
+        raise LzuError(f"saliency {path} holds no boxes{seen}; give the training annotations")
+    return boxes
+
+
+def _check_frames(data: CocoData, recipe: Recipe) -> None:
+    """Hold the sizes that annotations give against the source, and against files that are there.
+
+    Raises:
+        LzuError: height and width are exchanged, or a file has another size.
+    """
+    sizes = {image.size for image in data.images if image.size is not None}
+    if sizes == {recipe.source[::-1]} and recipe.source[0] != recipe.source[1]:
+        raise LzuError(
+            f"saliency {data.path} says that its images are {recipe.source[0]} wide and "
+            f"{recipe.source[1]} high, where the recipe's source is {recipe.source[1]} wide and "
+            f"{recipe.source[0]} high; exchange them where they are wrong"
+        )
+    for height, width in sorted(sizes):
+        if not math.isclose(height * recipe.source[1], width * recipe.source[0], rel_tol=0.02):
+            log.warning(
+                "saliency %s has images %d wide and %d high, of another shape than the recipe's "
+                "source, %d wide and %d high: their boxes are stretched to it",
+                data.path, width, height, recipe.source[1], recipe.source[0],
+            )  # fmt: skip
+            break
+    there = [
+        (image, place)
+        for image in data.images[:: max(1, len(data.images) // FRAMES_TRIED)]
+        for place in image.places
+        if place.is_file()
+    ]
+    for image, place in there[:FRAMES_TRIED]:
+        height, width = read_image(place).shape[:2]
+        check_frame_size(data.path, image, (), (height, width))

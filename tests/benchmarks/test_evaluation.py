@@ -170,25 +170,57 @@ def without(part: str, key: str) -> dict[str, Any]:
 )
 def test_what_is_no_coco_is_refused(tmp_path: Path, data: Any) -> None:
     """By name, with what is wrong."""
-    with pytest.raises(LzuError, match=r"annotations\.json is no COCO data set \(.+\); give one"):
+    with pytest.raises(
+        LzuError, match=r"annotations\.json(:| is no COCO data set: ).+; (give|add|n)"
+    ):
         CocoSet(write(tmp_path, data), None)
 
 
 def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
     """And what is not there."""
     path = tmp_path / "a.json"
-    for text in (None, "", "{", "\x00"):
-        if text is not None:
-            path.write_text(text)
-        with pytest.raises(LzuError, match=r"a\.json is no COCO data set"):
+    with pytest.raises(LzuError, match=r"a\.json cannot be read \(No such file"):
+        coco(str(path), task="det", frames=None)
+    for text in ("", "{", "\x00"):
+        path.write_text(text)
+        with pytest.raises(LzuError, match=r"a\.json is damaged, or no JSON"):
             coco(str(path), task="det", frames=None)
 
 
 @pytest.mark.parametrize("part", ["images", "annotations"])
 def test_a_set_without_anything_is_refused(tmp_path: Path, part: str) -> None:
-    """There would be nothing to measure on."""
+    """There would be nothing to measure on, nor where all objects are crowds."""
     with pytest.raises(LzuError, match=f"holds no {part} to measure on"):
-        CocoSet(write(tmp_path, {**content(), part: []}), None)
+        CocoSet(write(tmp_path, {**content(), part: [], "annotations": []}), None)
+    data = content()
+    for each in data["annotations"]:
+        each["iscrowd"] = 1
+    with pytest.raises(LzuError, match="holds no annotations to measure on"):
+        CocoSet(write(tmp_path, data), None)
+
+
+def test_an_image_of_another_size_than_its_entry_is_refused(tmp_path: Path) -> None:
+    """Its boxes are then of another frame than the one that is shown."""
+    data = content()
+    for image in data["images"]:
+        image["height"], image["width"] = 48, 64
+    samples = CocoSet(write(tmp_path, data), None).samples()
+    with pytest.raises(LzuError, match=r"\.png is 64 wide and 48 high, but the file is 32 wide"):
+        next(samples)
+
+
+def test_images_with_texts_as_ids_count_by_their_place(tmp_path: Path) -> None:
+    data = content()
+    for image in data["images"]:
+        image["id"] = f"frame-{image['id']}"
+    for each in data["annotations"]:
+        each["image_id"] = f"frame-{each['image_id']}"
+    found = CocoSet(write(tmp_path, data), None)
+    assert [each.number for each in found.samples()] == [1, 2, 3]
+    numbers = dict(zip(sorted(IN_ORDER), (1, 2, 3), strict=True))
+    truth = {each.number: each.truth for each in found.samples()}
+    assert truth[numbers[25]].annotations[0]["image_id"] == 2
+    assert truth[numbers[25]].image["id"] == 2
 
 
 def perfect(task: str, sample: Sample) -> Any:

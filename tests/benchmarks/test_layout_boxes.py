@@ -128,10 +128,10 @@ def test_any_coco_with_sequences_comes_in_time(tmp_path: Path, keys: tuple[str, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data["seq_dirs"].pop(), "is no COCO data set .IndexError"),
-        (lambda data: data["images"][0].pop("name"), "is no COCO data set .KeyError: 'name'"),
+        (lambda data: data["seq_dirs"].pop(), "of sequence 1, which seq_dirs does not"),
+        (lambda data: data["images"][0].pop("name"), "image 4 has no file_name"),
         (lambda data: data["images"].append(data["images"][0]), "has two images of one id"),
-        (lambda data: data["annotations"][0].update(bbox=[1, 2]), "a bbox of 2 values"),
+        (lambda data: data["annotations"][0].update(bbox=[1, 2]), r"bbox \[1, 2\] of 2 values"),
         (lambda data: data["images"][0].update(fid="x"), "is no COCO data set .TypeError"),
     ],
 )

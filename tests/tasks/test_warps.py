@@ -25,15 +25,25 @@ from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from samples import TINY_NETWORK, tiny_recipe
 
 
+def annotation(*bbox: float, **changes: Any) -> dict[str, Any]:
+    """A box of category 8 in image 1."""
+    return {"image_id": 1, "category_id": 8, "bbox": bbox, **changes}
+
+
+def image_of(height: int | None, width: int) -> dict[str, Any]:
+    """The entry of image 1."""
+    return {"id": 1, "file_name": "a.png", "height": height, "width": width}
+
+
 def annotations(folder: Path, **changes: Any) -> Path:
     """COCO annotations of one 192x320 image (twice the source) with two boxes and a crowd."""
     data = {
-        "images": [{"id": 1, "height": 192, "width": 320}],
+        "images": [{"id": 1, "file_name": "a.png", "height": 192, "width": 320}],
+        "categories": [{"id": 5, "name": "Near"}, {"id": 8, "name": "far"}],
         "annotations": [
-            {"image_id": 1, "bbox": [20, 40, 60, 30]},
-            {"image_id": 1, "bbox": [200, 100, 40, 60]},
-            {"image_id": 1, "bbox": [0, 0, 320, 192], "iscrowd": 1},
-            {"image_id": 1, "bbox": [5, 5, 0, 10]},
+            annotation(20, 40, 60, 30),
+            annotation(200, 100, 40, 60),
+            annotation(0, 0, 320, 192, iscrowd=1),
         ],
         **changes,
     }
@@ -131,10 +141,19 @@ def test_a_saliency_of_boxes_is_of_the_crop(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"annotations": []}, "holds no boxes"),
-        ({"annotations": [{"image_id": 2, "bbox": [0, 0, 5, 5]}]}, "is not COCO annotations"),
-        ({"annotations": [{"image_id": 1, "bbox": [0, 0, 5]}]}, "is not COCO annotations"),
-        ({"images": [{"id": 1, "height": 0, "width": 320}]}, "is not COCO annotations"),
-        ({"images": None}, "is not COCO annotations"),
+        ({"annotations": [annotation(0, 0, 5, 5, image_id=2)]}, "image_id 2, which is in none of"),
+        ({"annotations": [annotation(0, 0, 5)]}, r"the bbox \[0, 0, 5\] of 3 values"),
+        ({"annotations": [annotation(5, 5, 0, 10)]}, "whose sides are not positive"),
+        ({"annotations": [annotation(0.1, 0.2, 0.1, 0.3)]}, "as shares of the frame would be"),
+        ({"annotations": [annotation(150, 90, 250, 110)]}, r"beyond its frame.* like corners"),
+        (
+            {"categories": [{"id": 8, "name": "tree"}]},
+            r"the saliency .*train\.json has the classes tree",
+        ),
+        ({"images": [image_of(0, 320)]}, "the height 0 and the width 320; give whole numbers"),
+        ({"images": [image_of(320, 192)]}, "reaches 48 pixels beyond its frame, 192 wide"),
+        ({"images": [image_of(None, 192)]}, "has no height and width for a.png; give them"),
+        ({"images": None}, "is no COCO data set: it has no list of images"),
     ],
 )
 def test_annotations_that_cannot_be_used_are_refused(
@@ -146,7 +165,7 @@ def test_annotations_that_cannot_be_used_are_refused(
         make_warp(recipe)
     assert str(path) in str(caught.value)
     path.write_text("{")
-    with pytest.raises(LzuError, match="is not COCO annotations"):
+    with pytest.raises(LzuError, match="is damaged, or no JSON"):
         make_warp(recipe)
     path.unlink()
     with pytest.raises(LzuError, match=r"train\.json cannot be read \(No such file"):

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table, listed
-from lzu_export.datasets import match_classes
+from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.limits import IGNORED
 
 GROUPS = {
@@ -123,7 +123,7 @@ def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None)
     split = place.images.name if place.images.name != "images" else place.images.parent.name
     name = path.name if split == path.name else f"{path.name} {split}"
     wanted = None if classes is None else [SYNONYMS.get(each.lower(), each) for each in classes]
-    matched, places = match_classes(name, tuple(GROUPS), wanted)
+    matched, places = match_classes(f"the evaluation set {name}", tuple(GROUPS), wanted)
     ordered = matched if classes is None else tuple(classes)
     group = dict(zip(GROUPS, places, strict=True))
     by_name = {each: group[label] for label, names in GROUPS.items() for each in names}

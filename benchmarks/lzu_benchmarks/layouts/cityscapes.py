@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table, listed
-from lzu_export.datasets import match_classes
+from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.limits import IGNORED
 
 IMAGES, TRUTH = "leftImg8bit", "gtFine"
@@ -60,7 +60,7 @@ def cityscapes(path: Path, frames: int | None, classes: Sequence[str] | None = N
     elif path.name == IMAGES:
         root = path.parent
     name = f"{root.name} {split}"
-    ordered, places = match_classes(name, tuple(CLASSES), classes)
+    ordered, places = match_classes(f"the evaluation set {name}", tuple(CLASSES), classes)
     folder = root / IMAGES / split
     cities = sorted(each for each in folder.glob("*") if each.is_dir())
     images = [image for city in cities for image in images_in(city)]

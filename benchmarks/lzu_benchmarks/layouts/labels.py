@@ -1,6 +1,6 @@
 """Images with label maps: what all their layouts share, and the plain folder."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.layouts.choose import evenly
 from lzu_benchmarks.scorers import LabelScorer
-from lzu_export.datasets import Sample, match_classes
+from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import match_classes
 from lzu_export.limits import IGNORED
 from lzu_export.runtime.predictor import Shot
 from lzu_export.runtime.sources import IMAGES, read_image, read_labels
@@ -97,7 +98,7 @@ def label_folder(path: Path, frames: int | None, classes: Sequence[str] | None =
         )
     lines = (line.strip() for line in file.read_text(encoding="utf-8").split("\n"))
     own = tuple(line for line in lines if line)
-    ordered, places = match_classes(path.name, own, classes)
+    ordered, places = match_classes(f"the evaluation set {path.name}", own, classes)
     table = label_table({label: place for label, place in enumerate(places)})
     images = images_in(path / "images")
     if not images:
@@ -119,9 +120,3 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(each for each in folder.iterdir() if each.suffix.lower() in IMAGES)
-
-
-def listed(values: Iterable[object]) -> str:
-    """The first three of several values, for a sentence."""
-    every = [str(each) for each in values]
-    return ", ".join(every[:3]) + (", ..." if len(every) > 3 else "")

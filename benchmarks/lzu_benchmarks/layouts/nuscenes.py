@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.layouts.choose import evenly
-from lzu_benchmarks.layouts.labels import listed
 from lzu_benchmarks.nuscenes import NDS_FORMULA, NUSCENES, Objects
 from lzu_benchmarks.rig_scorer import RigScorer, RigTruth, attribute_number, racks_hold
 from lzu_calibration.tables import kept_rows
-from lzu_export.datasets import Sample, match_classes
+from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
 from lzu_export.runtime.predictor import Shot
 from lzu_export.runtime.sources import read_image
@@ -152,7 +152,9 @@ class NuScenesSet:
         split, scenes = self._scenes(version)
         self.name = f"{path.resolve().name} {split}"
         self.classes, places = match_classes(
-            self.name, [rule.name for rule in NUSCENES], recipe.classes if recipe else None
+            f"the evaluation set {self.name}",
+            [rule.name for rule in NUSCENES],
+            recipe.classes if recipe else None,
         )
         order = np.argsort(places)
         self._rules = [NUSCENES[i] for i in order]

@@ -1,0 +1,500 @@
+"""COCO annotations: images, and the boxes of objects in them, checked before anything uses them.
+
+A wrong box is not seen in any picture: it lowers a metric, or moves a saliency into a corner. So
+each is held against its frame, and what contradicts itself is refused with the number of the
+annotation. What COCO's own files have is taken: boxes a fraction of a pixel beyond the frame, and,
+up to 1 in 1000, boxes without width or height.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeAlias
+
+from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import match_classes, plain
+from lzu_export.inputs.json_file import read_json
+
+log = logging.getLogger(__name__)
+
+SEQUENCE = ("sid", "video_id", "sequence_id")
+"""Fields of an image that name its sequence; the first is Argoverse-HD's."""
+ORDER = ("fid", "frame_id")
+"""Fields of an image that count it within its sequence."""
+ARGOVERSE = "Argoverse-HD/annotations"
+"""Folder of Argoverse-HD's annotations, in the one that the set is unpacked into."""
+ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
+"""Where Argoverse-HD's `seq_dirs` lie, beside its own folder."""
+
+OVERHANG = 2.0
+"""Pixels that a box may reach beyond its frame: roundings, and coordinates counted from 1."""
+RARE = 1000
+"""One box in so many may have no width or no height, or lie within the frame's first pixel."""
+
+Id: TypeAlias = int | str
+
+
+class CocoImage(NamedTuple):
+    """An image that annotations list."""
+
+    id: Id | None
+    """None where the entry has none, which only frames without boxes may do."""
+    size: tuple[int, int] | None
+    """(height, width) as the entry has it, else None."""
+    key: str
+    """Its file name, with `/` between folders."""
+    places: tuple[Path, ...]
+    """Where the file may lie."""
+    sequence: Any
+    """Number or name of its sequence; None where the entry does not say."""
+    order: Any
+    """Number within the sequence, 0 where the entry does not say."""
+
+
+class CocoObject(NamedTuple):
+    """An annotated object."""
+
+    name: str
+    """How sentences call the annotation, such as `annotation 17`."""
+    image: Id
+    label: int
+    """Place of its class among the classes."""
+    box: tuple[float, float, float, float]
+    """x, y, width, height in pixels of the image."""
+    area: float
+    """In square pixels: the annotated one, else width times height."""
+    crowd: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the box has no width or no height."""
+        return not (self.box[2] > 0 and self.box[3] > 0)
+
+
+class CocoData(NamedTuple):
+    """Annotations that were checked."""
+
+    path: Path
+    classes: tuple[str, ...]
+    images: list[CocoImage]
+    """In the order of the file."""
+    objects: list[CocoObject]
+    """In the order of the file."""
+
+
+def read_coco(
+    path: Path, classes: Sequence[str] | None = None, called: str | None = None
+) -> CocoData:
+    """Read and check images, categories and boxes.
+
+    Args:
+        path: the file.
+        classes: the recipe's, in its order; the file's own by default, in the order of their ids.
+        called: what a sentence on other classes calls the set; by its name by default.
+
+    Raises:
+        LzuError: the file is no COCO data set; ids are missing, of several types, given twice or
+            point nowhere; the classes are others; or a box contradicts itself or its frame.
+    """
+    data = _sections(path, ("images", "annotations", "categories"))
+    images = _images(path, data)
+    by_id = _by_id(path, images)
+    annotations = [
+        (_called(entry, i), entry) for i, entry in enumerate(_entries(path, data, "annotations"), 1)
+    ]
+    own = _categories(path, data, annotations, classes)
+    found, places = match_classes(
+        called or f"the evaluation set {path.name}", list(own.values()), classes
+    )
+    labels = dict(zip(own, places, strict=True))
+    objects = [
+        CocoObject(
+            name,
+            _reference(path, name, entry, "image_id", "image", by_id),
+            labels[_reference(path, name, entry, "category_id", "category", labels)],
+            *_extent(path, name, entry),
+        )
+        for name, entry in annotations
+    ]
+    _check_numbers(path, annotations)
+    _check_boxes(path, objects, by_id)
+    return CocoData(path, found, images, objects)
+
+
+def read_coco_images(path: Path) -> list[CocoImage]:
+    """Read what a file says of images alone, such as one without annotations.
+
+    Raises:
+        LzuError: the file is no COCO data set, or an image has no name.
+    """
+    return _images(path, _sections(path, ("images",)))
+
+
+def in_time(data: CocoData) -> list[tuple[CocoImage, str]]:
+    """Images with the names of their sequences, in the order of sequence and time.
+
+    Sequences come by their first image's id. Where images name none they come by id, and a folder
+    is a sequence.
+
+    Raises:
+        LzuError: numbers within a sequence cannot be ordered.
+    """
+    rows = []
+    first: dict[Any, int] = {}
+    try:
+        for place, image in enumerate(_by_number(data.images)):
+            if image.sequence is None:
+                rows.append((place, 0, image, str(PurePosixPath(image.key).parent)))
+            else:
+                begin = first.setdefault(image.sequence, place)
+                rows.append((begin, image.order, image, str(image.sequence)))
+        rows.sort(key=lambda row: row[:2])
+    except TypeError as error:
+        raise LzuError(
+            f"{data.path} is no COCO data set (TypeError: {error}); number the frames of each "
+            f"sequence ({' or '.join(ORDER)})"
+        ) from error
+    return [(image, sequence) for _, _, image, sequence in rows]
+
+
+def check_frame_size(
+    path: Path, image: CocoImage, objects: Sequence[CocoObject], size: tuple[int, int]
+) -> None:
+    """Hold an image's entry against its file; an entry without size leaves that to its boxes.
+
+    Args:
+        path: of the annotations.
+        image: the entry.
+        objects: all that is annotated in the image.
+        size: (height, width) of the decoded file.
+
+    Raises:
+        LzuError: they contradict each other.
+    """
+    if image.size is None:
+        _check_boxes(path, objects, {image.id: image._replace(size=size)})
+    elif image.size != size:
+        raise LzuError(
+            f"{path} says that {image.key} is {image.size[1]} wide and {image.size[0]} high, "
+            f"but the file is {size[1]} wide and {size[0]} high, so that its boxes lie elsewhere; "
+            "annotate the images as they are"
+        )
+
+
+def _sections(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
+    data = read_json(path, "")
+    for name in names:
+        if not isinstance(data, dict) or not isinstance(data.get(name), list):
+            raise LzuError(
+                f"{path} is no COCO data set: it has no list of {name}; give one with images, "
+                "annotations and categories"
+            )
+    return dict(data)
+
+
+def _entries(path: Path, data: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    for i, entry in enumerate(data[section], 1):
+        if not isinstance(entry, dict):
+            raise LzuError(
+                f"{path} is no COCO data set: entry {i} of {section} is {_shown(entry)}; give "
+                "keys with values"
+            )
+    return list(data[section])
+
+
+def _images(path: Path, data: Mapping[str, Any]) -> list[CocoImage]:
+    found = []
+    for i, entry in enumerate(_entries(path, data, "images"), 1):
+        called = f"image {_shown(entry['id'])}" if "id" in entry else f"entry {i} of images"
+        key, places = _places(path, entry, data, called)
+        found.append(
+            CocoImage(
+                entry.get("id"),
+                _size(path, entry, called),
+                key,
+                places,
+                next((entry[field] for field in SEQUENCE if field in entry), None),
+                next((entry[field] for field in ORDER if field in entry), 0),
+            )
+        )
+        for value, fields in ((found[-1].sequence, SEQUENCE), (found[-1].order, ORDER)):
+            if not (value is None or isinstance(value, str) or math.isfinite(_number(value))):
+                raise LzuError(
+                    f"{path}: {called} has the {' or '.join(fields)} {_shown(value)}; give a "
+                    "number or a name"
+                )
+    return found
+
+
+def _places(
+    path: Path, entry: Mapping[str, Any], data: Mapping[str, Any], called: str
+) -> tuple[str, tuple[Path, ...]]:
+    r"""An image's name, and where it may lie: beside the file, in `images`, or in `seq_dirs`.
+
+    Argoverse-HD calls a file `name`, counts the folders by the sequence's number `sid`, and has
+    them in the tree of Argoverse 1.1, which stands beside its own [Li et al. 2020, mtli/sAP].
+    Programs for Windows write `\` between folders.
+    """
+    root = path.parent
+    name = entry.get("file_name", entry.get("name"))
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise LzuError(
+            f"{path} is no COCO data set: {called} has no file_name; give the image's file name"
+        )
+    spellings = [PurePosixPath(each) for each in dict.fromkeys((name, name.replace("\\", "/")))]
+    key = spellings[-1]
+    places = [each / spelling for spelling in spellings for each in (root, root / "images")]
+    if "seq_dirs" in data and "sid" in entry:
+        inside = _directory(path, data["seq_dirs"], entry["sid"], called)
+        key = key if key.is_relative_to(inside) else inside / key
+        above = (root, root.parent, root.parent.parent)
+        trees = [each / tree for each in above for tree in ARGOVERSE_TREES]
+        places = [each / key for each in (root, root / "images", *trees)]
+    return str(key), tuple(dict.fromkeys(places))
+
+
+def _directory(path: Path, directories: Any, number: Any, called: str) -> PurePosixPath:
+    there = isinstance(directories, list) and type(number) is int
+    if not there or not 0 <= number < len(directories):
+        raise LzuError(
+            f"{path} is no COCO data set: {called} is of sequence {_shown(number)}, which seq_dirs "
+            "does not list; give the annotations again"
+        )
+    return PurePosixPath(str(directories[number]))
+
+
+def _size(path: Path, entry: Mapping[str, Any], called: str) -> tuple[int, int] | None:
+    if entry.get("height") is None or entry.get("width") is None:
+        return None
+    height, width = (_number(entry[field]) for field in ("height", "width"))
+    if not (height > 0 and width > 0 and height.is_integer() and width.is_integer()):
+        raise LzuError(
+            f"{path}: {called} has the height {_shown(entry['height'])} and the width "
+            f"{_shown(entry['width'])}; give whole numbers of pixels"
+        )
+    return int(height), int(width)
+
+
+def _by_id(path: Path, images: Sequence[CocoImage]) -> dict[Id | None, CocoImage]:
+    _check_ids(path, [image.id for image in images], "image")
+    found: dict[Id | None, CocoImage] = {}
+    for image in images:
+        if image.id in found:
+            raise LzuError(
+                f"{path} has two images of one id, {_shown(image.id)}; number them apart"
+            )
+        found[image.id] = image
+    return found
+
+
+def _check_ids(path: Path, ids: Sequence[Any], kind: str) -> None:
+    """Ids are whole numbers, or all of them texts."""
+    for each in ids:
+        if type(each) not in (int, str):
+            raise LzuError(
+                f"{path} is no COCO data set: the id {_shown(each)} of one {kind} is no whole "
+                "number and no text; number them"
+            )
+        if type(each) is not type(ids[0]):
+            raise LzuError(
+                f"{path}: {kind} ids are of two types, as {_shown(ids[0])} and {_shown(each)}; "
+                "write all as numbers, or all as texts"
+            )
+
+
+def _by_number(images: Sequence[CocoImage]) -> list[CocoImage]:
+    """Images by id; texts of digits count as their numbers."""
+    ids = [str(image.id) for image in images]
+    if all(each.isdecimal() for each in ids):
+        return [image for _, image in sorted(zip(map(int, ids), images, strict=True))]
+    return sorted(images, key=lambda image: image.id)  # type: ignore[arg-type, return-value]
+
+
+def _categories(
+    path: Path,
+    data: Mapping[str, Any],
+    annotations: Sequence[tuple[str, Mapping[str, Any]]],
+    wanted: Sequence[str] | None,
+) -> dict[Id, str]:
+    """Names by id, in the order of the ids, without the root that Roboflow puts above all."""
+    entries = _entries(path, data, "categories")
+    for entry in entries:
+        if not isinstance(entry.get("name"), str) or "id" not in entry:
+            raise LzuError(
+                f"{path} is no COCO data set: the category {_shown(entry.get('name', entry))} has "
+                "no id or no name; give both"
+            )
+    _check_ids(path, [entry["id"] for entry in entries], "category")
+    found: dict[Id, str] = {}
+    for entry in sorted(entries, key=lambda entry: entry["id"]):
+        if entry["id"] in found:
+            raise LzuError(
+                f"{path} has two categories of one id, {_shown(entry['id'])}; number them apart"
+            )
+        found[entry["id"]] = entry["name"]
+    tops = [entry for entry in entries if str(entry.get("supercategory", "")).lower() == "none"]
+    if len(tops) == 1 < len(entries) and tops[0]["id"] in (0, "0"):
+        root = tops[0]["id"]
+        used = any(entry.get("category_id") == root for _, entry in annotations)
+        others = {plain(name) for number, name in found.items() if number != root}
+        missed = plain(found[root]) in {plain(each) for each in wanted or ()} - others
+        if not used and not missed:
+            del found[root]
+    return found
+
+
+def _called(entry: Mapping[str, Any], place: int) -> str:
+    """What sentences call an annotation: by its id, else by its place."""
+    return f"annotation {_shown(entry['id'])}" if "id" in entry else f"entry {place} of annotations"
+
+
+def _reference(
+    path: Path, name: str, entry: Mapping[str, Any], field: str, kind: str, known: Mapping[Any, Any]
+) -> Any:
+    """An id that an annotation gives, which must be one of those known."""
+    if field not in entry:
+        raise LzuError(f"{path}: {name} has no {field}; give the id of its {kind}")
+    value = entry[field]
+    if type(value) in (int, str) and value in known:
+        return value
+    plural = {"image": "images", "category": "categories"}[kind]
+    twins = [each for each in known if str(each) == str(value)]
+    if twins:
+        raise LzuError(
+            f"{path}: {name} has the {field} {_shown(value)} where {plural} has the id "
+            f"{_shown(twins[0])}; write ids as numbers, or as texts, in both"
+        )
+    raise LzuError(
+        f"{path}: {name} has the {field} {_shown(value)}, which is in none of {plural}; add the "
+        f"{kind}, or remove the annotation"
+    )
+
+
+def _extent(
+    path: Path, name: str, entry: Mapping[str, Any]
+) -> tuple[tuple[float, float, float, float], float, bool]:
+    """Box, area and mark of a crowd, each by itself as it must be."""
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        shown = "no bbox" if box is None else f"the bbox {_shown(box)}"
+        values = f" of {len(box)} values" if isinstance(box, list) else ""
+        raise LzuError(f"{path}: {name} has {shown}{values}; give x, y, width and height in pixels")
+    x, y, width, height = (_number(value) for value in box)
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise LzuError(
+            f"{path}: {name} has the bbox {_shown(box)}; give four finite numbers: x, y, width and "
+            "height in pixels"
+        )
+    if width < 0 or height < 0:
+        raise LzuError(
+            f"{path}: {name} has the bbox {_shown(box)}, whose sides are not positive; give x, y, "
+            "width and height in pixels, from the upper left corner"
+        )
+    area = _number(entry["area"]) if entry.get("area") is not None else width * height
+    if not (math.isfinite(area) and area >= 0):
+        raise LzuError(f"{path}: {name} has the area {_shown(entry['area'])}; give square pixels")
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise LzuError(f"{path}: {name} has the iscrowd {_shown(crowd)}; give 0 or 1")
+    return (x, y, width, height), area, bool(crowd)
+
+
+def _check_numbers(path: Path, annotations: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Ids of annotations are given once; COCO's own tools drop the others of one id."""
+    seen: set[Any] = set()
+    for name, entry in annotations:
+        number = entry.get("id")
+        if number is None:
+            continue
+        if isinstance(number, list | dict):
+            raise LzuError(f"{path}: {name} has an id that is no number; number annotations")
+        if number in seen:
+            raise LzuError(f"{path} has two annotations of one id, {name}; number them apart")
+        seen.add(number)
+
+
+def _check_boxes(
+    path: Path, objects: Sequence[CocoObject], images: Mapping[Any, CocoImage]
+) -> None:
+    """Hold boxes against their frames, and against what they would be if they were corners."""
+    for each in objects:
+        size = images[each.image].size
+        if size is None:
+            continue
+        x, y, width, height = each.box
+        beyond = max(-x, -y, x + width - size[1], y + height - size[0])
+        if beyond > OVERHANG:
+            hint = " (they look like corners)" if _are_corners(objects, images) else ""
+            raise LzuError(
+                f"{path}: {each.name} has the bbox {_shown(each.box)}, which reaches {beyond:g} "
+                f"pixels beyond its frame, {size[1]} wide and {size[0]} high; give x, y, width and "
+                f"height in pixels{hint}, and clip boxes to the frame"
+            )
+    tiny = [each for each in objects if max(each.box) <= 1 and _is_large(images[each.image])]
+    _check_rare(path, tiny, len(objects), "within the first pixel of its frame, as shares of the "
+                "frame would be; give x, y, width and height in pixels")  # fmt: skip
+    empty = [each for each in objects if each.is_empty]
+    _check_rare(path, empty, len(objects), "whose sides are not positive; remove it, or give its "
+                "width and height")  # fmt: skip
+    named = [each for each in objects if each.area and not each.crowd and not each.is_empty]
+    corners = [each for each in named if _is_area_of_corners(each)]
+    if 2 * len(corners) > len(named):
+        raise LzuError(
+            f"{path}: {corners[0].name} has the bbox {_shown(corners[0].box)} and the area "
+            f"{corners[0].area:g}, which is that of corners x1, y1, x2, y2; give x, y, width and "
+            "height in pixels"
+        )
+
+
+def _is_large(image: CocoImage) -> bool:
+    return image.size is None or min(image.size) > 8
+
+
+def _check_rare(path: Path, odd: Sequence[CocoObject], count: int, words: str) -> None:
+    if RARE * len(odd) > count:
+        raise LzuError(f"{path}: {odd[0].name} has the bbox {_shown(odd[0].box)}, {words}")
+    if odd:
+        log.warning(
+            "%s: %d of %d boxes are odd, the first of %s: bbox %s, %s",
+            path, len(odd), count, odd[0].name, _shown(odd[0].box), words,
+        )  # fmt: skip
+
+
+def _are_corners(objects: Sequence[CocoObject], images: Mapping[Any, CocoImage]) -> bool:
+    """Whether all boxes would lie in their frames if they were corners."""
+    for each in objects:
+        size = images[each.image].size
+        x1, y1, x2, y2 = each.box
+        if x2 < x1 or y2 < y1:
+            return False
+        if size is not None and (x2 > size[1] + OVERHANG or y2 > size[0] + OVERHANG):
+            return False
+    return True
+
+
+def _is_area_of_corners(each: CocoObject) -> bool:
+    """Whether the area is that of the box read as corners, and not of the box."""
+    x, y, width, height = each.box
+    as_corners = (width - x) * (height - y) if width > x and height > y else 0.0
+    return math.isclose(each.area, as_corners, rel_tol=0.01) and not math.isclose(
+        each.area, width * height, rel_tol=0.05
+    )
+
+
+def _number(value: Any) -> float:
+    """A JSON number as float; NaN for anything else."""
+    if type(value) not in (int, float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _shown(value: Any) -> str:
+    """A value for a sentence, shortened."""
+    if isinstance(value, tuple):
+        value = [int(each) if each == int(each) else round(each, 3) for each in value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
