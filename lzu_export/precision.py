@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.engines.base import Arrays, Session
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import layer_name
 from lzu_export.graph.emulate import emulate_half
+from lzu_export.graph.fit_half import cure, too_large
 from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
@@ -95,27 +96,64 @@ def check_range(
         The largest absolute value of each such tensor.
 
     Raises:
-        LzuError: one is larger, or not finite; names the first in the order of the graph.
+        LzuError: one is larger, or not finite; names the first in the order of the graph, and the
+            shortest list of layers whose keeping leaves none that is.
     """
     graph = gs.import_onnx(model)
-    names = half_tensors(graph, stay_high(graph, keep.fp16))
-    makers = {tensor.name: layer_name(node) for node in graph.nodes for tensor in node.outputs}
-    before = [probe_largest(names)]
-    session = _session(lower_for("onnxruntime", model, kinds, before=before)[0])
-    largest = dict.fromkeys(names, 0.0)
-    wanted = {spec.name for spec in session.inputs}
+    # All that any list of kept layers could leave in FP16, so that an advice can be tried.
+    names = half_tensors(graph, stay_high(graph))
+    largest = _largest(model, kinds, names, inputs)
     limit = LARGEST["fp16"] / HEADROOM
+    if found := too_large(graph, keep.fp16, largest, limit):
+        # What is computed says more than weights do, which may be fine in themselves.
+        name = next((each for each in found if each in largest), next(iter(found)))
+        value = found[name]
+        raise LzuError(_explain(graph, keep.fp16, largest, name, value))
+    return {name: largest[name] for name in half_tensors(graph, stay_high(graph, keep.fp16))}
+
+
+def _largest(
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str],
+    inputs: Sequence[Arrays],
+) -> dict[str, float]:
+    """The largest absolute value of each tensor over all inputs; NaN where it has one."""
+    session = _session(lower_for("onnxruntime", model, kinds, before=[probe_largest(names)])[0])
+    wanted = {spec.name for spec in session.inputs}
+    found = dict.fromkeys(names, np.float32(0))
     for each in inputs:
         values = session.run({name: value for name, value in each.items() if name in wanted})
         for name, value in zip(names, values.values(), strict=True):
-            if not float(value) <= limit:
-                raise LzuError(
-                    f"the tensor {name} reaches {float(value):.4g} on the reference frames, over "
-                    f"half of FP16's range ({limit:g}); keep what makes it in float32: "
-                    f"keep_high.fp16=[{makers[name]}]"
-                )
-            largest[name] = max(largest[name], float(value))
-    return largest
+            found[name] = np.maximum(found[name], np.float32(value))  # which keeps NaN
+    return {name: float(value) for name, value in found.items()}
+
+
+def _explain(
+    graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], name: str, value: float
+) -> str:
+    """What is too large for FP16, and what cures it."""
+    limit = LARGEST["fp16"] / HEADROOM
+    layers = cure(graph, keep, largest, limit)
+    if layers is None:
+        bad = next(each for each, size in largest.items() if not np.isfinite(size))
+        return (
+            f"the tensor {bad} is not finite on the reference frames, in float32 already; no "
+            "precision mends that: check the weights, the normalisation and the frames"
+        )
+    remedy = f"keep_high.fp16=[{', '.join((*keep, *layers))}]"
+    if name in largest:
+        what = f"tensor {name} reaches {value:.4g} on the reference frames, over half of"
+        shown = f"FP16's range ({limit:g})"
+    else:
+        what, shown = (
+            f"weights {name} reach {value:.4g}, beyond",
+            f"FP16's range ({LARGEST['fp16']:g})",
+        )
+    return (
+        f"the {what} {shown}; keep what makes and what reads it in float32, after which all "
+        f"tensors fit: {remedy}"
+    )
 
 
 def device_session(model: Path | onnx.ModelProto, precision: str) -> OnnxRuntimeSession:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.targets import lower_for
 from lzu_export.pipeline import Outcome, export
 from lzu_export.precision import (
     calibrated_tensors,
@@ -253,6 +254,7 @@ def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> Non
     assert "backbone.layer1.0.conv1" in graphs["int8"].kept["the recipe keeps it"]
     assert not [each for each in graphs["int8"].int8_layers if "layer1" in each]
     assert len(graphs["fp16"].kept["the recipe keeps it"]) == 1
+    assert len(graphs["fp16"].kept["it passes on what a layer that the recipe keeps gives"]) == 1
     for key, names in (("int8", ["backbone.layer1.0.conv9"]), ("fp16", ["neck.fpn_conv.0"])):
         said = refused(lambda k=key, n=names: _export("det", tmp_path, frames, keep_high={k: n}))
         assert f"keep_high.{key} names {names[0]}, which matches no layer; did you mean" in said
@@ -271,7 +273,15 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(huge, tensor.name))
     said = refused(lambda: check_range(model, kinds, KeepHigh(), inputs))
     assert "over half of FP16's range (32752)" in said
-    assert "keep_high.fp16=[neck.lateral_convs.1.conv]" in said
+    remedy = said.partition("keep_high.fp16=[")[2].removesuffix("]").split(", ")
+    assert "neck.lateral_convs.1.conv" in remedy
+    assert max(check_range(model, kinds, KeepHigh(fp16=tuple(remedy)), inputs).values()) < 32752
+    for needed in remedy:
+        rest = tuple(name for name in remedy if name != needed)
+        refused(lambda keep=rest: check_range(model, kinds, KeepHigh(fp16=keep), inputs))
+    half = half_graph(model, "fp16", KeepHigh(fp16=tuple(remedy))).model
+    session = device_session(lower_for("onnxruntime", half, kinds)[0], "fp16")
+    assert all(np.isfinite(value).all() for value in session.run(inputs[0]).values())
 
 
 def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Path) -> None:

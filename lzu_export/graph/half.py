@@ -6,7 +6,7 @@ rules, each with its reason, which `stay_high` tells for every node:
 
 - coordinates, camera values and the decode: their rounding would move boxes;
 - normalisations, means and long sums: float16 loses what adds up;
-- whatever a recipe names.
+- whatever a recipe names, with what that feeds up to the next layers.
 
 The warps' tables stay float32 wherever they are; the features that they sample do not.
 """
@@ -20,7 +20,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name, warp_inputs
+from lzu_export.graph.anatomy import (
+    Anatomy,
+    anatomy,
+    is_convolution,
+    is_pooled_mean,
+    layer_name,
+    warp_inputs,
+)
 from lzu_export.graph.names import matching
 from lzu_export.graph.passes import Pass, raise_opset
 
@@ -71,6 +78,9 @@ Rule = Callable[[gs.Node, Anatomy], "str | None"]
 def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
     """Names of the nodes that stay in float32, with the reason for each.
 
+    A layer that is kept keeps what reads its result, and what reads that, up to the next
+    convolutions and matrix products: its result would be rounded right behind it otherwise.
+
     Args:
         graph: canonical, in topological order.
         keep: names or patterns (`*`) of layers or nodes that are to stay.
@@ -87,9 +97,35 @@ def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
                 kept[node.name] = reason
                 break
     names = {node.name: (layer_name(node), node.name) for node in graph.nodes}
-    for node_name in matching(keep, names, "keep_high.fp16"):
+    named = matching(keep, names, "keep_high.fp16")
+    for node_name in named:
         kept.setdefault(node_name, "the recipe keeps it")
+    for node_name in _fed_by(graph, set(named)):
+        kept.setdefault(node_name, "it passes on what a layer that the recipe keeps gives")
     return kept
+
+
+def is_layer(node: gs.Node) -> bool:
+    """Whether a node mixes values with weights, so that its result is of another magnitude."""
+    return is_convolution(node) or node.op in ("ConvTranspose", "Gemm", "MatMul")
+
+
+def _fed_by(graph: gs.Graph, named: set[str]) -> list[str]:
+    """Names of the nodes between kept ones and the next layers, in order.
+
+    A dequantisation belongs to its readers: it is among them where it has no others, so that no
+    cast comes between it and a layer in INT8.
+    """
+    fed = set(named)
+    for node in graph.nodes:
+        makers = (made_by for tensor in _read_in_half(node) for made_by in tensor.inputs)
+        if not is_layer(node) and any(made_by.name in fed for made_by in makers):
+            fed.add(node.name)
+    for node in graph.nodes:
+        if node.op == "DequantizeLinear":
+            readers = {reader.name for tensor in node.outputs for reader in tensor.outputs}
+            (fed.add if readers and readers <= fed else fed.discard)(node.name)
+    return [node.name for node in graph.nodes if node.name in fed - named]
 
 
 def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
@@ -134,16 +170,24 @@ def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
 
     Their values must fit; inputs of the graph are left out.
     """
-    found: dict[str, None] = {}
-    for node in graph.nodes:
-        if node.name in kept:
-            continue
-        wide = float_inputs(node)
-        read = [tensor for i, tensor in enumerate(node.inputs) if i not in wide]
-        for tensor in (*read, *node.outputs):
-            if tensor.inputs and tensor.dtype == np.float32:
-                found[tensor.name] = None
+    found = {
+        tensor.name: None
+        for node in graph.nodes
+        if node.name not in kept
+        for tensor in touched(node)
+        if tensor.inputs and tensor.dtype == np.float32
+    }
     return list(found)
+
+
+def touched(node: gs.Node) -> list[gs.Tensor]:
+    """What a node of half precision reads and makes in it, constants included."""
+    return [*_read_in_half(node), *node.outputs]
+
+
+def _read_in_half(node: gs.Node) -> list[gs.Tensor]:
+    wide = float_inputs(node)
+    return [tensor for i, tensor in enumerate(node.inputs) if i not in wide]
 
 
 @dataclass(frozen=True)

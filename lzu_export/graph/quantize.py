@@ -163,6 +163,8 @@ def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str
             kept[name] = "its data are pooled means, few and precise"
         elif not isinstance(node.inputs[1], gs.Constant):
             kept[name] = "its weights are computed"
+        elif 0 < np.abs(node.inputs[1].values).max() < LEVELS * SMALLEST_SCALE:
+            kept[name] = "its weights are smaller than a float16 scale can tell apart"
     return kept
 
 

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.emulate import emulate_half
 from lzu_export.graph.half import half_tensors, stay_high, to_half
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
@@ -153,6 +154,73 @@ def test_the_recipe_keeps_layers_nodes_and_patterns() -> None:
     message = r"keep_high\.fp16 names neck\.latral, which matches no layer; did you mean neck\.lat"
     with pytest.raises(LzuError, match=message):
         reasons(model, "neck.latral")
+
+
+def test_a_kept_layer_keeps_what_it_feeds_up_to_the_next_ones() -> None:
+    """Activation, warp, sum and pooling behind it; its neighbours stay in half precision."""
+    net = trunk()
+    net.op("Relu", "first", to="before")
+    net.conv("before", (4, 4, 3, 3), to="kept")
+    net.op("Relu", "kept", to="active")
+    net.warp("active", MAP, random_tables(0, MAP[2:], MAP[2:]), to="warped")
+    net.op("Add", "warped", "before", to="sum")
+    net.op("MaxPool", "sum", to="pooled", kernel_shape=[1, 1])
+    net.conv("pooled", (4, 4, 3, 3), to="next")
+    net.op("Relu", "next", to="after")
+    model = finished(net, "after")
+    kept = reasons(model, "kept")
+    assert kept["kept"] == "the recipe keeps it"
+    passed_on = {name for name, why in kept.items() if why.startswith("it passes on what a layer")}
+    assert passed_on == {"active", "warped", "sum", "pooled"}
+    said = types(half_of(model, "kept"))
+    wide = [name for name in ("kept", "active", "warped", "sum", "pooled") if said[name] == 1]
+    assert wide == ["kept", "active", "warped", "sum", "pooled"]
+    small = [said[name] for name in ("first", "before", "next", "after")]
+    assert small == [TensorProto.FLOAT16] * 4
+    x = np.random.default_rng(0).standard_normal(MAP).astype(np.float32)
+    wanted = run_onnx(model, x=x)["scores"]
+    assert np.abs(run_onnx(half_of(model, "kept"), x=x)["scores"] - wanted).max() < 0.01
+
+
+def test_a_tensor_beyond_the_range_survives_between_kept_layers() -> None:
+    """What one layer enlarges the next takes back: in FP16 it would be infinite between them."""
+    net = trunk()
+    net.conv("first", (4, 4, 3, 3), to="large")
+    net.op("Relu", "large", to="active")
+    net.conv("active", (4, 4, 3, 3), to="small")
+    net.constants["model.large.weight"] *= np.float32(3e4)
+    net.constants["model.small.weight"] /= np.float32(3e4)
+    net.constants["model.small.bias"] *= 0
+    model = finished(net, "small")
+    x = 30 * np.random.default_rng(0).standard_normal(MAP).astype(np.float32)
+    wanted = run_onnx(model, x=x)["scores"]
+
+    def error(*keep: str) -> float:
+        rounded, _ = run_passes(half_of(model, *keep), [emulate_half()])
+        return float(np.abs(run_onnx(rounded, x=x)["scores"] - wanted).max())
+
+    assert error("large", "small") < 0.01
+    assert not error("large") < 0.1  # NaN, too
+
+
+def test_kept_layers_in_int8_have_no_casts_behind_their_dequantisations() -> None:
+    """The pair between two kept layers stays too; one that others read is theirs."""
+    net = trunk()
+    net.op("Relu", "first", to="active")
+    net.conv("active", (4, 4, 3, 3), to="second")
+    net.conv("active", (4, 4, 3, 3), to="other")
+    net.op("Add", "second", "other", to="sum")
+    model = finished(net, "sum")
+    placement = place(gs.import_onnx(model).toposort())
+    ranges = dict.fromkeys(placement.calibrated, 2.0)
+    quantised, _ = run_passes(model, [quantise(placement, ranges)])
+    said = types(half_of(quantised, "first", "second", "other"))
+    assert said["active/dequantised"] == TensorProto.FLOAT
+    half = half_of(quantised, "first", "second")
+    assert types(half)["active/dequantised"] == TensorProto.FLOAT16
+    assert made_by(half, node_named(half, "other").input[0]) == "DequantizeLinear"
+    # Not rounded to FP16, where it may not fit, before it is quantised.
+    assert types(half)[node_named(half, "active/quantize").input[0]] == TensorProto.FLOAT
 
 
 def test_a_tensor_that_crosses_is_cast_once() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
@@ -476,6 +476,7 @@ def stored_weights(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @settings(max_examples=60, deadline=None)
 @given(WEIGHTS)
 def test_weights_are_off_by_half_a_step_at_most(weight: np.ndarray) -> None:
+    assume(not 0 < np.abs(weight).max() < LEVELS * SMALLEST_SCALE)  # these are not quantised
     steps, scales = stored_weights(weight)
     assert steps.min() >= -LEVELS
     np.testing.assert_array_equal(scales, weight_scales(weight))
@@ -544,3 +545,15 @@ def test_values_within_the_range_are_off_by_half_a_step_at_most(
     assert limit / LEVELS * (1 - 1e-6) <= scale <= limit / LEVELS * (1 + 2**-10)
     back = run_onnx(made, x=x)["x/dequantised"]
     assert (np.abs(back - x) <= 0.5 * scale * (1 + 1e-5)).all()
+
+
+def test_weights_too_small_for_a_scale_stay_high_and_single_channels_do_not() -> None:
+    """Where a neighbour takes a large factor back, all would become a few steps, or zero."""
+    net = network()
+    net.conv("stem", SHAPE, to="small")
+    net.conv("small", SHAPE, to="mixed")
+    net.constants["model.small.weight"] *= np.float32(1e-5)
+    net.constants["model.mixed.weight"][1:] *= np.float32(1e-20)
+    placement = placed(finished(net, "mixed"))
+    assert placement.kept["small"] == "its weights are smaller than a float16 scale can tell apart"
+    assert set(placement.layers) == {"first", "mixed"}

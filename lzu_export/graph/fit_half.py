@@ -1,0 +1,84 @@
+"""What of a float32 graph does not fit into FP16, and which layers to keep so that all does."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from lzu_export.graph.anatomy import layer_name
+from lzu_export.graph.half import LARGEST, half_tensors, is_layer, stay_high, touched
+
+
+def too_large(
+    graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
+) -> dict[str, float]:
+    """Tensors beyond the limit that FP16 would hold while these layers are kept, in order.
+
+    Args:
+        graph: canonical, float32, in topological order.
+        keep: names or patterns of layers that stay in float32.
+        largest: by tensor, its largest absolute value, where it is known.
+        limit: of what is computed; constants are exact and may reach FP16's very range.
+
+    Returns:
+        By name the largest absolute value, NaN and infinity included.
+    """
+    return {name: value for _, name, value in _misfits(graph, keep, largest, limit)}
+
+
+def cure(
+    graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
+) -> list[str] | None:
+    """The layers to keep besides so that nothing is too large any more, none of them needless.
+
+    None: no list helps, because a value is not finite in float32 either.
+    """
+    if any(not np.isfinite(value) for value in largest.values()):
+        return None
+    chosen: list[str] = []
+    while found := list(_misfits(graph, [*keep, *chosen], largest, limit)):
+        layers = [layer_name(node) for node, _, _ in found if is_layer(node)]
+        # What a layer feeds goes with it, so others are looked at where no layer is left.
+        chosen += list(dict.fromkeys(layers)) or [_feeder(found[0][0])]
+    for name in list(chosen):
+        others = [each for each in chosen if each != name]
+        if not too_large(graph, [*keep, *others], largest, limit):
+            chosen = others
+    order = [name for node in graph.nodes for name in (layer_name(node), node.name)]
+    return sorted(chosen, key=order.index)
+
+
+def _feeder(node: gs.Node) -> str:
+    """Name of the nearest layer that feeds a node, or its own where none does."""
+    waiting = [node]
+    for each in waiting:
+        for made_by in (maker for tensor in each.inputs for maker in tensor.inputs):
+            if is_layer(made_by):
+                return layer_name(made_by)
+            waiting.append(made_by)
+    return str(node.name)
+
+
+def _misfits(
+    graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
+) -> Iterator[tuple[gs.Node, str, float]]:
+    """Nodes of half precision, each with the first tensor it reads or makes that is too large."""
+    kept = stay_high(graph, keep)
+    halves = set(half_tensors(graph, kept))
+    for node in graph.nodes:
+        if node.name in kept:
+            continue
+        for tensor in touched(node):
+            if isinstance(tensor, gs.Constant):
+                if tensor.dtype != np.float32:
+                    continue
+                sizes = np.abs(tensor.values)  # an infinite limit stays one
+                value = float(sizes.max(initial=0, where=np.isfinite(sizes)))
+                most = LARGEST["fp16"]
+            elif tensor.name in halves and tensor.name in largest:
+                value, most = largest[tensor.name], limit
+            else:
+                continue
+            if not value <= most:
+                yield node, tensor.name, value
+                break
