@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from lzu_export import __version__, exits
 from lzu_export.errors import LzuError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
     from lzu_export.runtime.manifest import Drift
 
-EXIT_INTERRUPTED = 130
 INTERRUPTED = {
     "export": "bundles and stages that are done are kept; give the same command to go on",
     "verify": "nothing was stored; give the same command to start again",
@@ -33,29 +33,29 @@ INTERRUPTED = {
 
 
 class _Commands(TyperGroup):
-    """Ends an interrupted command in a sentence."""
+    """Ends an interrupted command in a sentence, before typer ends it in a status of its own."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().make_context(*args, **extra)
+        except KeyboardInterrupt:
+            exits.interrupted()
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            said = INTERRUPTED.get(ctx.invoked_subcommand or "", "give the same command again")
-            Console(stderr=True).print(f"interrupted: {said}", highlight=False, soft_wrap=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            exits.interrupted(INTERRUPTED.get(ctx.invoked_subcommand or "", exits.AGAIN))
 
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Compile Learning to Zoom and Unzoom models to verified ONNX graphs and engines.",
 )
 
-EXIT_ERROR = 2
-EXIT_DRIFT = 1
-EXIT_REGRESSION = 3
-EXIT_MISSING = 1
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 COMPARED = ("fixed", "uniform")
 
@@ -63,11 +63,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lzu-export {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done and why.")] = (
         False
     ),
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
     level = logging.INFO if verbose else logging.WARNING
@@ -270,16 +280,16 @@ def verify(
         if kept:
             Console().print(check_table(kept))
     for drift, name in drifted:
-        _complain(
+        exits.complain(
             f"{drift.engine.replace('/', ' ')} drifts: the first difference is at "
             f"{explain_drift(drift, name)}"
         )
     if drifted:
-        raise typer.Exit(EXIT_DRIFT)
+        raise typer.Exit(exits.MISMATCH)
     for check in failed(kept):
-        _complain(f"{check.engine} lost against {reference}: {check.name}, {check.message}")
+        exits.complain(f"{check.engine} lost against {reference}: {check.name}, {check.message}")
     if failed(kept):
-        raise typer.Exit(EXIT_REGRESSION)
+        raise typer.Exit(exits.REGRESSION)
 
 
 @app.command()
@@ -444,11 +454,11 @@ def _build_on_device(
         drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
         print(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
     if not engine.on_device.within:
-        _complain(
+        exits.complain(
             f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
             f"{engine.on_device.limit:g} is allowed"
         )
-        raise typer.Exit(EXIT_DRIFT)
+        raise typer.Exit(exits.MISMATCH)
 
 
 @app.command()
@@ -601,7 +611,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 def doctor(
     require: Annotated[
         list[str] | None,
-        typer.Option(help="Exit with status 1 where this is missing; repeatable."),
+        typer.Option(help="Exit with status 2 where this is missing; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -619,9 +629,9 @@ def doctor(
         Console().print(doctor_tables(found))
         print("\n".join(["", "To get what is missing", *doctor_commands(found)]))
     for each in absent:
-        _complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
+        exits.complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
     if absent:
-        raise typer.Exit(EXIT_MISSING)
+        raise typer.Exit(exits.UNFIT)
 
 
 @app.command()
@@ -638,31 +648,15 @@ def recipes(as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Entry point: errors meant for the user become one sentence on stderr and status 2."""
+    """Entry point: whatever ends a command becomes one sentence on stderr and its status."""
     # OpenCV's own words about an unreadable file would stand before ours.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Read when torch is first imported: threads that spin while they wait make PyTorch some 40
     # times slower as soon as another process wants the processors too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with exits.ending(extra_of=_extra_of):
         app()
-    except LzuError as error:
-        _complain(str(error))
-        sys.exit(EXIT_ERROR)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == __package__:
-            raise
-        extra = _extra_of((error.name or "").partition(".")[0])
-        _complain(f"this needs the package {error.name}; pip install 'lzu-export[{extra}]'")
-        sys.exit(EXIT_ERROR)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _complain(f"{error.strerror or error}{where}; mend that and run again")
-        sys.exit(EXIT_ERROR)
 
 
 def _extra_of(package: str) -> str:
@@ -739,11 +733,6 @@ def _against_reference(
         report.note(f"stored in {escape(str(reference))}")
         return []
     return compare_states(now, then, recipe)
-
-
-def _complain(sentence: str) -> None:
-    text = f"[red]error:[/] {escape(sentence)}"
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

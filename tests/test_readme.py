@@ -34,7 +34,7 @@ def test_every_command_named_exists() -> None:
     """Each `lzu-export X` of the page is a command with a help page."""
     named = set(re.findall(r"`lzu-export ([a-z]+)", README))
     assert {"export", "verify", "run", "build", "calibrate", "inspect", "recipes"} <= named
-    listed = command(sys.executable, "-m", "lzu_export.cli", "--help").stdout
+    listed = command(sys.executable, "-m", "lzu_export", "--help").stdout
     assert all(re.search(rf"\b{name}\b", listed) for name in named)
 
 

@@ -1,1 +1,8 @@
 """The benchmark harness and the demonstration scenes: imports lzu_export, never the reverse."""
+
+import sys
+
+from lzu_export import exits
+
+if sys.argv[:1] == ["-m"]:  # `python -m` of a module of this package, which is imported next
+    exits.guard_imports()

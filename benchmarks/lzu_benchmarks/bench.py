@@ -19,15 +19,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lzu_benchmarks.commands import add_json
 from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
-from lzu_benchmarks.latency import EXIT_INTERRUPTED, GRAPHS, add_plan_options, plan_of
+from lzu_benchmarks.latency import GRAPHS, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
+from lzu_export import exits
 from lzu_export.errors import LzuError
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
 
-EXIT_ERROR = 2
 EXPORT_ONLY = (
     "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
 )  # fmt: skip
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         "--ablation-frames", type=int, default=64, help="score its grid on so many, 0: not"
     )
     group.add_argument("--again", action="store_true", help="measure everything again")
+    add_json(group)
     return made
 
 
@@ -169,7 +171,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
 
     Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
     """
-    command = [sys.executable, "-m", "lzu_export.cli", "export", given.recipe, "--json"]
+    command = [sys.executable, "-m", "lzu_export", "export", given.recipe, "--json"]
     command += ["--out", str(given.out)]
     for name in ("precision", "target", "saliency", "calibration", "dataset", "frames"):
         if (value := getattr(given, name)) is not None:
@@ -228,18 +230,14 @@ def summary_table(report: Report) -> Table:
     return table
 
 
+@exits.ending("results so far are kept; give the same command to go on")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     given = parser().parse_args(arguments)
-    try:
-        report, folder = bench(given)
-    except LzuError as error:
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        sentence = "interrupted: results so far are kept; give the same command to go on"
-        Console(stderr=True).print(sentence, highlight=False)
-        sys.exit(EXIT_INTERRUPTED)
+    report, folder = bench(given)
+    if given.json:
+        print(report.model_dump_json(indent=2))
+        return
     console = Console()
     console.print(summary_table(report))
     for sentence in sentences(rows_of(report)):

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.accuracy import Interval
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.evaluation import pixel_centred
 from lzu_benchmarks.nuscenes import DEMO, NuScenesEvaluation, bootstrap_difference, camera_objects
 from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.train.figures3d import BANDS, COLUMNS, gain_text
+from lzu_export import exits
 from lzu_export.pipeline import export
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
@@ -163,16 +165,27 @@ def _cells(gain: Mapping[str, Interval], names: Sequence[str]) -> str:
     return " | ".join(gain_text(n, vars(gain[n])) if n in gain else "-" for n in names) + " |"
 
 
+def result(found: Found) -> dict[str, Any]:
+    """What was found, for JSON."""
+    return {
+        "variants": {name: each.summary() for name, each in found.evaluations.items()},
+        "rare": rare(found.evaluations["uniform"]),
+        "magnified": found.magnified,
+    }
+
+
+@exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/classes3d"))
     parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    add_json(parser)
     given: Any = parser.parse_args(arguments)
     found = measure(given.frames, given.out, Reporter())
     text = readme(found, "python -m lzu_benchmarks.classes3d")
     (given.out / "CLASSES.md").write_text(text)
-    print(text)
+    print_result(given.json, result(found), text)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import onnx_graphsurgeon as gs
 from rich.console import Console
 from rich.table import Table
 
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export import exits
 from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.errors import LzuError
@@ -218,6 +220,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         console.print(f"TensorRT-RTX, {kind}: {text}")
 
 
+@exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,11 +228,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, nargs="+", default=[0.5])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--no-build", action="store_true", help="leave TensorRT-RTX out")
+    add_json(parser)
     given = parser.parse_args(arguments)
     result = measure(given.scale, given.rounds, build=not given.no_build)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "deform_conv.json").write_text(json.dumps(result, indent=2) + "\n")
-    show(result, Console())
+    print_result(given.json, result)
+    if not given.json:
+        show(result, Console())
 
 
 if __name__ == "__main__":

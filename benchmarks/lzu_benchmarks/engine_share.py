@@ -6,13 +6,14 @@ they do not run beside the engine. Frames of the demonstration are drawn beforeh
 
 import argparse
 import resource
-import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export import exits
 from lzu_export.datasets import EvaluationSet, open_dataset
-from lzu_export.errors import LzuError
 from lzu_export.evaluate import Spent, evaluate
 from lzu_export.progress import Reporter
 from lzu_export.runtime import load
@@ -37,29 +38,39 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__)
     made.add_argument("bundle", type=Path)
     made.add_argument("--dataset", default="demo", help="demo, or a path")
-    made.add_argument("--frames", type=int, default=FRAMES)
+    made.add_argument(
+        "--frames", type=int, default=FRAMES, help="evaluate at most this many frames"
+    )
     made.add_argument("--target", default="onnxruntime")
     made.add_argument("--precision", default="fp32")
+    add_json(made)
     return made
 
 
+@exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     given = parser().parse_args(arguments)
-    try:
-        predictor = load(given.bundle, target=given.target, precision=given.precision)
-        recipe = predictor.recipe
-        dataset = open_dataset(given.dataset, given.frames, recipe.task, recipe)
-        before = time.process_time()
-        spent = measure(predictor, dataset, Reporter())
-    except LzuError as error:
-        sys.exit(f"error: {error}")
+    predictor = load(given.bundle, target=given.target, precision=given.precision)
+    recipe = predictor.recipe
+    dataset = open_dataset(given.dataset, given.frames, recipe.task, recipe)
+    before = time.process_time()
+    spent = measure(predictor, dataset, Reporter())
+    processors = time.process_time() - before
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
+    result = {
+        **asdict(spent),
+        "share": spent.share,
+        "processor_seconds": processors,
+        "peak_megabytes": megabytes,
+    }
+    print_result(
+        given.json,
+        result,
         f"{spent}: {1e3 * spent.engines / spent.frames:.1f} of "
         f"{1e3 * spent.seconds / spent.frames:.1f} ms a frame; "
-        f"{time.process_time() - before:.1f} s of processors, reading twice; "
-        f"at most {megabytes:.0f} MB"
+        f"{processors:.1f} s of processors, reading twice; "
+        f"at most {megabytes:.0f} MB",
     )
 
 

@@ -17,7 +17,9 @@ from onnx import helper
 from rich.console import Console
 from rich.table import Table
 
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.deform_conv import peak_memory
+from lzu_export import exits
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.hardware import identity
 from lzu_export.models.trace import OPSET
@@ -122,16 +124,20 @@ def show(result: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+@exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=9)
+    add_json(parser)
     given = parser.parse_args(arguments)
     result = measure(given.rounds)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "invert_warp.json").write_text(json.dumps(result, indent=2) + "\n")
-    show(result, Console())
+    print_result(given.json, result)
+    if not given.json:
+        show(result, Console())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the same precision. Rules, order and estimates: see `lzu_benchmarks.harness`.
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -18,10 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.harness.machine import Machine, describe, peak_memory
 from lzu_benchmarks.harness.power import Power, find_meter, measure_power
 from lzu_benchmarks.harness.summary import (
@@ -33,6 +33,7 @@ from lzu_benchmarks.harness.summary import (
     stage_times,
 )
 from lzu_benchmarks.harness.watch import Conditions, Watch
+from lzu_export import exits
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import write_text
@@ -63,7 +64,6 @@ GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (
 FRAMES = 8
 """Different frames that are shown in turn; of a warp that remembers they follow one another."""
 MLPERF_SECONDS = 600
-EXIT_INTERRUPTED = 130
 UNSTEADY = 0.05
 """Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
 
@@ -494,6 +494,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
     )
 
 
+@exits.ending("nothing was timed yet; give the same command to start again")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m lzu_benchmarks.latency", description=__doc__)
@@ -501,18 +502,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", help="onnxruntime by default")
     parser.add_argument("--precision", help="separated by spaces; all by default")
     parser.add_argument("--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt")
-    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--out", type=Path, help="file for all figures")
+    add_json(parser)
     add_plan_options(parser)
-    given = parser.parse_args(arguments)
-    try:
-        _main(given)
-    except KeyboardInterrupt:
-        _interrupted("nothing was timed yet; give the same command to start again")
-    except LzuError as error:
-        sys.exit(f"error: {error}")
-
-
-def _main(given: argparse.Namespace) -> None:
+    given = parser.parse_intermixed_args(arguments)
+    for path in given.bundles:
+        if path.suffix == ".json":
+            raise LzuError(
+                f"{path} is no bundle; --json prints on stdout, the file is --out {path}"
+            )
     try:
         open_ = partial(
             enter,
@@ -524,14 +522,18 @@ def _main(given: argparse.Namespace) -> None:
         )
         contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
         run = measure(contestants, plan_of(given))
-        _write(run, given.json)
     except InterruptedRunError as stopped:
-        _write(stopped.run, given.json)
-        Console().print(latency_tables(stopped.run))
-        where = f"in {given.json}" if given.json else "above"
-        _interrupted(f"the figures until then are {where}; give the same command to start again")
-    else:
-        Console().print(latency_tables(run))
+        _tell(stopped.run, given)
+        where = f"in {given.out}" if given.out else "above"
+        exits.interrupted(
+            f"the figures until then are {where}; give the same command to start again"
+        )
+    _tell(run, given)
+
+
+def _tell(run: LatencyRun, given: argparse.Namespace) -> None:
+    _write(run, given.out)
+    print_result(given.json, run.model_dump(mode="json"), latency_tables(run))
 
 
 def _write(run: LatencyRun, path: Path | None) -> None:
@@ -539,11 +541,6 @@ def _write(run: LatencyRun, path: Path | None) -> None:
         with readable_os_errors(f"the figures {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
-
-
-def _interrupted(sentence: str) -> None:
-    Console(stderr=True).print(f"interrupted: {sentence}", highlight=False, soft_wrap=True)
-    sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

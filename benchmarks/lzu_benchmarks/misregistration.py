@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export import exits
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import load_recipe
 from lzu_export.tasks.warps import read_saliency
@@ -227,17 +228,18 @@ def measure(saliency: Path | None, out: Path) -> Mapping[str, Any]:
     return result
 
 
+@exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--saliency", type=Path, help="for nuScenes: .npy, or the released .pkl")
+    add_json(parser)
     given = parser.parse_args(arguments)
     result = measure(given.saliency, given.out)
     measured = [Figures(**each) for each in result["levels"]]
-    console = Console()
-    console.print(table(measured, result["title"]))
-    console.print(f"drawn in {given.out / 'misregistration.png'}")
+    drawn = f"drawn in {given.out / 'misregistration.png'}"
+    print_result(given.json, result, table(measured, result["title"]), drawn)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import onnx
 import onnx_graphsurgeon as gs
-from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.adaptive_speed import host_kernels, time_inversion, time_tables
-from lzu_export import hardware
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export import exits, hardware
 from lzu_export.engines.onnxruntime import time_models
 from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
@@ -70,7 +70,7 @@ def export(
     case: Case, out: Path, variant: str, *options: str, precision: str = "fp32"
 ) -> dict[str, Any]:
     """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
-    command = [sys.executable, "-m", "lzu_export.cli", "export", case.recipe, "--json"]
+    command = [sys.executable, "-m", "lzu_export", "export", case.recipe, "--json"]
     command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
     command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant, "--precision", precision]
     command += [part for pair in (*case.options, *options) for part in ("--set", pair)]
@@ -299,20 +299,19 @@ def _adaptive_table(costs: Mapping[str, Any]) -> Table:
     return table
 
 
+@exits.ending()
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", choices=sorted(CASES), default="det")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=15)
+    add_json(parser)
     arguments = parser.parse_args()
     out = arguments.out / arguments.task
     result = measure(CASES[arguments.task], out, arguments.rounds)
     (out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
-    console = Console()
-    console.print(result["machine"])
-    for table in tables(result):
-        console.print(table)
+    print_result(arguments.json, result, result["machine"], *tables(result))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,11 @@ each input value is read once, each output value written once, at the bandwidth 
 Cards reach perhaps 75 to 85 % of it.
 """
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export import exits
 
 CARDS = {
     "Orin Nano": 68.0,
@@ -69,5 +73,14 @@ def table() -> str:
     return "\n".join(lines)
 
 
+@exits.ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_json(parser)
+    given = parser.parse_args(arguments)
+    print_result(given.json, dict(kernels()), table())
+
+
 if __name__ == "__main__":
-    print(table())
+    main()

@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.evaluation import demo
+from lzu_export import exits
 from lzu_export.evaluate import evaluate
 from lzu_export.pipeline import export
 from lzu_export.progress import Reporter
@@ -60,20 +61,22 @@ def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
     return made
 
 
+@exits.ending()
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
     parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))
     parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    add_json(parser)
     arguments = parser.parse_args()
-    report, console = Reporter(), Console()
-    results = {}
+    report, results, shown = Reporter(), {}, []
     for task in arguments.tasks:
         found = measure(task, REDUCE[task], arguments.frames, arguments.out, report)
         results[task] = found
-        console.print(table(task, found, load_recipe(task).canvas))
+        shown.append(table(task, found, load_recipe(task).canvas))
     (arguments.out / "upsampling.json").write_text(json.dumps(results, indent=2) + "\n")
+    print_result(arguments.json, results, *shown)
 
 
 if __name__ == "__main__":

@@ -307,6 +307,8 @@ def test_the_command_writes_a_report_of_finished_bundles(
     assert names == {"report.html", "report.md", "report.json", "report.schema.json", "results"}
     report = Report.model_validate_json((folder / "report.json").read_text())
     assert [each.variant for each in report.bundles] == ["uniform", "fixed"]
+    main([*arguments, "--json"])
+    assert Report.model_validate_json(capsys.readouterr().out).bundles == report.bundles
     stored = list((folder / "results").glob("latency-*.json"))
     assert LatencyGroup.model_validate_json(stored[0].read_text()) == report.latency[0]
 

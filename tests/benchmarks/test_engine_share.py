@@ -36,8 +36,12 @@ def test_the_command_tells_where_the_time_goes(
     printed = capsys.readouterr().out
     assert printed.startswith("3 frames in ")
     assert "% of it in the engines: " in printed
-    with pytest.raises(SystemExit, match="error: there is no evaluation set nothing"):
+    main([str(tiny_bundle), "--dataset", str(tmp_path / "a.json"), "--frames", "2", "--json"])
+    assert json.loads(capsys.readouterr().out)["frames"] == 2
+    with pytest.raises(SystemExit) as done:
         main([str(tiny_bundle), "--dataset", "nothing"])
+    assert done.value.code == 2
+    assert "error: there is no evaluation set nothing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks import latency as module
 from lzu_benchmarks.latency import STAGES, LatencyRun, enter, frames_of, main, measure, pair
+from lzu_export import exits
 from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
 from lzu_export.runtime.manifest import read_manifest
@@ -89,15 +90,24 @@ def test_the_demonstration_s_frames_are_shown_in_the_order_of_time(tiny_bundle: 
 
 def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "out" / "latency.json"
-    options = ["--min-queries", "2", "--warmup-seconds", "0", "--json", str(file)]
+    options = ["--min-queries", "2", "--warmup-seconds", "0", "--out", str(file)]
     main([str(tiny_bundle), *options])
     printed = capsys.readouterr().out
     assert "p90 es" in printed
     assert "harness" in printed
     run = LatencyRun.model_validate(json.loads(file.read_text()))
     assert list(run.engines) == [f"{tiny_bundle.name} onnxruntime fp32"]
-    with pytest.raises(SystemExit, match="no engine for tensorrt"):
-        main([str(tiny_bundle), "--target", "tensorrt"])
+    main([str(tiny_bundle), *options, "--json"])
+    printed = LatencyRun.model_validate_json(capsys.readouterr().out)
+    assert printed.engines.keys() == run.engines.keys()
+    for arguments, said in (
+        (["--target", "tensorrt"], "no engine for tensorrt"),
+        (["--json", "x.json"], "x.json is no bundle; --json prints on stdout, the file is --out"),
+    ):
+        with pytest.raises(SystemExit) as done:
+            main([str(tiny_bundle), *arguments])
+        assert done.value.code == exits.UNFIT
+        assert said in capsys.readouterr().err
     with pytest.raises(LzuError, match="no engine for onnxruntime in int8"):
         enter(tiny_bundle, precisions=["int8"])
 
@@ -127,7 +137,7 @@ def test_an_interrupted_command_keeps_its_figures(
     monkeypatch.setattr(module, "Watch", Stopping)
     queries = "9000" if phase == "end to end" else "16"
     file = tmp_path / "latency.json"
-    options = ["--min-queries", queries, "--warmup-seconds", "0", "--json", str(file)]
+    options = ["--min-queries", queries, "--warmup-seconds", "0", "--out", str(file)]
     with pytest.raises(SystemExit) as done:
         main([str(tiny_bundle), *options])
     assert done.value.code == 130

@@ -149,7 +149,7 @@ def test_the_command_takes_the_choice(
     bundle, world = built
     install(monkeypatch, world)
     file = tmp_path / "latency.json"
-    options = ["--min-queries", "2", "--warmup-seconds", "0", "--json", str(file)]
+    options = ["--min-queries", "2", "--warmup-seconds", "0", "--out", str(file)]
     main([str(bundle), "--target", "tensorrt-rtx", "--cuda-graph", "on", *options])
     assert "where its kernels are compiled first" in capsys.readouterr().out.replace("\n", " ")
     run = LatencyRun.model_validate_json(file.read_text())

@@ -17,7 +17,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lzu_benchmarks.commands import Renamed, add_json, print_result
 from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.train.adaptive_detectors import (
     AdaptiveDetector,
@@ -60,6 +61,7 @@ from lzu_benchmarks.train.figures import machine
 from lzu_benchmarks.train.film import Film
 from lzu_benchmarks.train.schedule import sampling_order
 from lzu_benchmarks.train.setup import Setup
+from lzu_export import exits
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.tasks.warps import box_warp_note
 from lzu_export.warp.saliency import load_saliency
@@ -291,6 +293,7 @@ def run_variant(
     }
 
 
+@exits.ending()
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -305,10 +308,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
+    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
+    parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--amplitude", type=float, default=Setup.amplitude)
     parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+    add_json(parser)
     options = parser.parse_args()
     out: Path = options.out
     work: Path = options.work
@@ -317,7 +322,7 @@ def main() -> None:
     cache = options.cache or work / "frames"
     began = time.time()
     film = Film(cache, setup, sequences=options.sequences)
-    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
     with get_context("spawn").Pool(len(DETECTORS)) as pool:
         jobs = [
             (variant, setup, cache, options.sequences, options.epochs, options.seed, options.rate,
@@ -334,19 +339,21 @@ def main() -> None:
         "runs": runs,
     }
     (work / "training.json").write_text(json.dumps(record, indent=1))
-    report(setup, out, work, record, options.limit)
+    figures, shown = report(setup, out, work, record, options.frames)
+    print_result(options.json, {**record, "figures": figures}, shown)
 
 
 def report(
     setup: Setup, out: Path, work: Path, record: dict[str, Any], limit: int | None = None
-) -> None:
-    """Evaluate what is in OUT and write the figures and the section of the README."""
+) -> tuple[Mapping[str, Any], str]:
+    """Evaluate what is in OUT and write the figures and the section of the README; both."""
     figures = compare(predictions(setup, out, limit), limit)
     (work / "figures.json").write_text(json.dumps(figures, indent=1))
     readme = out / "README.md"
     text = readme.read_text() if readme.is_file() else ""
-    readme.write_text(with_section(text, section(figures, record)))
-    print(section(figures, record))
+    made = section(figures, record)
+    readme.write_text(with_section(text, made))
+    return figures, made
 
 
 if __name__ == "__main__":

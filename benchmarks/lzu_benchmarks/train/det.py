@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lzu_benchmarks.commands import Renamed, add_json, print_result
 from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.train.cache import (
     SALIENCY_SEQUENCES,
@@ -34,6 +35,7 @@ from lzu_benchmarks.train.figures import compare, machine, readme
 from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
 from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_export import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
 from lzu_export.runtime.postprocess import suppress
@@ -293,6 +295,7 @@ def run_variant(
     return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
 
 
+@exits.ending()
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -306,13 +309,15 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=1000)
     parser.add_argument("--epochs", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=None, help="evaluate on so many frames only")
+    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
+    parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
     parser.add_argument(
         "--antialias", action="store_true", help="sample both variants without aliasing"
     )
     parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
+    add_json(parser)
     options = parser.parse_args()
     out: Path = options.out
     work: Path = options.work
@@ -325,11 +330,11 @@ def main() -> None:
     saliency = np.load(out / "saliency.npy").astype(np.float64)
     began = time.time()
     Cache(cache, setup, saliency, sequences=options.sequences)
-    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
     with get_context("spawn").Pool(len(options.variants)) as pool:
         jobs = [
             (v, setup, saliency, cache, options.sequences, options.epochs, options.seed,
-             out, work, options.limit)
+             out, work, options.frames)
             for v in options.variants
         ]  # fmt: skip
         results = pool.starmap(run_variant, jobs, chunksize=1)
@@ -342,10 +347,12 @@ def main() -> None:
     }
     (work / "training.json").write_text(json.dumps(record, indent=1))
     if set(options.variants) == {"uniform", "fixed"}:
-        figures = compare(work, options.limit)
+        figures = compare(work, options.frames)
         (work / "figures.json").write_text(json.dumps(figures, indent=1))
         (out / "README.md").write_text(readme(figures, record))
-        print(readme(figures, record))
+        print_result(options.json, {**record, "figures": figures}, readme(figures, record))
+    else:
+        print_result(options.json, record)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.datasets import SPLITS, open_demo
 from lzu_benchmarks.scenes import LENGTH
 from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
 from lzu_benchmarks.train.figures import machine, thirds_of_rows
+from lzu_export import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.schema import Variant
@@ -116,6 +118,7 @@ def run(
     return figures, result
 
 
+@exits.ending()
 def command(series: Series) -> None:
     """The command line of a series: make the saliency, train, compare, write everything."""
     options = _options(series)
@@ -128,7 +131,7 @@ def command(series: Series) -> None:
     recipes = recipes_in(options.out, series.recipe)
     for keys in (training_keys(options.sequences), validation_keys()):
         series.frames(_folder(options), recipes, keys)
-    print(f"frames ready after {time.time() - began:.0f} s", flush=True)
+    print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
     jobs = [(series, variant, seed, options) for seed in options.seeds for variant in VARIANTS]
     with get_context("spawn").Pool(2) as pool:
         done = pool.starmap(run, jobs, chunksize=1)
@@ -146,7 +149,7 @@ def command(series: Series) -> None:
     record["cpu_seconds"] = time.process_time() + children.ru_utime + children.ru_stime
     (options.work / "training.json").write_text(json.dumps(record, indent=1))
     (options.out / "README.md").write_text(series.readme(record))
-    print(series.readme(record))
+    print_result(options.json, record, series.readme(record))
 
 
 def _options(series: Series) -> argparse.Namespace:
@@ -164,6 +167,7 @@ def _options(series: Series) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first, the networks ship"
     )
+    add_json(parser)
     return parser.parse_args()
 
 

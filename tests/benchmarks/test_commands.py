@@ -1,0 +1,61 @@
+"""What all commands of the benchmarks share."""
+
+import argparse
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from lzu_benchmarks.commands import Renamed, add_json, print_result
+from lzu_export.errors import LzuError
+
+ROOT = Path(__file__).resolve().parents[2] / "benchmarks" / "lzu_benchmarks"
+WORKERS = {"frame_cache"}
+"""Modules that are run by others, not by a user."""
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in ROOT.rglob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8") and path.stem not in WORKERS
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_command_takes_json(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "-h"])
+    monkeypatch.delitem(sys.modules, f"lzu_benchmarks.{module}", raising=False)
+    with pytest.raises(SystemExit) as done:
+        runpy.run_module(f"lzu_benchmarks.{module}", run_name="__main__")
+    assert done.value.code == 0
+    told = capsys.readouterr().out
+    assert "--json" in told
+    assert "--limit" not in told
+    assert not re.search(r"--frames(?! FRAMES)", told), "--frames is a number of frames"
+
+
+def test_a_result_is_json_or_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_json(parser)
+    table = Table("heading")
+    print_result(parser.parse_args([]).json, {"a": 1}, "a line", table)
+    assert capsys.readouterr().out.split() == [
+        "a",
+        "line",
+        *["┏━━━━━━━━━┓", "┃", "heading", "┃"],
+        "┡━━━━━━━━━┩",
+        "└─────────┘",
+    ]
+    print_result(parser.parse_args(["--json"]).json, {"a": 1}, "a line", table)
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+def test_an_option_that_was_renamed_names_its_successor() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit", action=Renamed, const="--frames")
+    with pytest.raises(LzuError, match="--limit is called --frames now; give --frames 8"):
+        parser.parse_args(["--limit", "8"])
