@@ -1,6 +1,12 @@
 """lzu_export: edge-deployment compiler for Learning to Zoom and Unzoom (LZU) models."""
 
+import os
 from importlib.metadata import PackageNotFoundError, version
+
+# From release 1.29 on ONNX Runtime reports its use to its maker, and writes an identifier of the
+# device into the user's cache folder for that. It reads this variable once, when it is imported,
+# and so do the processes that we start.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     __version__ = version("lzu-export")

@@ -1,5 +1,6 @@
 """ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 
 from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.errors import LzuError
+
+# Whoever imported ONNX Runtime before this package has started its telemetry; this ends it.
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+    ort.disable_telemetry_events()
 
 _DTYPES = {
     "tensor(float)": "float32",
