@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lzu_export.errors import readable_os_errors
+from lzu_export.escaping import xml
 from lzu_export.files import write_text
 from lzu_export.runtime.manifest import Drift
 
@@ -59,6 +60,9 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
             else:
                 kind = "failure" if check.status == "failed" else "skipped"
                 ET.SubElement(case, kind, {"message": check.message})
+    for element in root.iter():
+        element.attrib = {name: xml(value) for name, value in element.attrib.items()}
+        element.text = xml(element.text) if element.text else None
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 

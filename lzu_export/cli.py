@@ -1,6 +1,5 @@
 """`lzu-export`: thin argument groups over the API. Results go to stdout, all else to stderr."""
 
-import json
 import logging
 import os
 import shlex
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
+from rich.text import Text
 from typer.core import TyperGroup
 
 from lzu_export import __version__, exits
 from lzu_export.errors import LzuError
+from lzu_export.terminal import Terminal, print_json, say
 
 if TYPE_CHECKING:
     from lzu_export.checks import Check
@@ -79,7 +78,7 @@ def _main(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
+    handler = RichHandler(console=Terminal(stderr=True), show_path=False, show_time=False)
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
@@ -165,19 +164,19 @@ def export(
         recipes = [_with_frames(each, report) for each in recipes]
     outcomes = []
     for each_recipe in recipes:
-        report.note(f"[bold]{escape(each_recipe.name)}[/] {each_recipe.label}")
+        report.note(Text.assemble((each_recipe.name, "bold"), f" {each_recipe.label}"))
         outcome = export_recipe(each_recipe, out, force=force, report=report)
-        report.note(f"  {outcome.status}: {escape(str(outcome.folder))}")
+        report.note(f"  {outcome.status}: {outcome.folder}")
         outcomes.append(outcome)
     if as_json:
-        _print_json(
+        print_json(
             [
                 {"bundle": str(o.folder), "status": o.status, **o.manifest.model_dump(mode="json")}
                 for o in outcomes
             ]
         )
     else:
-        Console().print(export_table(outcomes))
+        Terminal().print(export_table(outcomes))
 
 
 @app.command()
@@ -269,16 +268,16 @@ def verify(
         write_junit(junit, bundle.resolve().name, [*checks, *kept])
     rows = [drift.model_dump(mode="json") for drift in drifts]
     if as_json:
-        _print_json(
+        print_json(
             rows if reference is None else {"drift": rows, "checks": [vars(c) for c in kept]}
         )
     else:
-        Console().print(drift_table(drifts))
+        Terminal().print(drift_table(drifts))
         if manifest.accuracy:
             for line in stream_notes(bundle.resolve().name, manifest.accuracy):
-                print(line)
+                say(line)
         if kept:
-            Console().print(check_table(kept))
+            Terminal().print(check_table(kept))
     for drift, name in drifted:
         exits.complain(
             f"{drift.engine.replace('/', ' ')} drifts: the first difference is at "
@@ -342,10 +341,10 @@ def run(
         engine={"target": target, "provider": provider, "plugins": plugins},
     )
     if as_json:
-        _print_json(counts)
+        print_json(counts)
     else:
         found = [f"{n} {what}" for what, n in counts.items() if isinstance(n, int)]
-        print(f"{', '.join(found)}, {counts['milliseconds']:.1f} ms a frame: {out}")
+        say(f"{', '.join(found)}, {counts['milliseconds']:.1f} ms a frame: {out}")
 
 
 @app.command()
@@ -402,10 +401,10 @@ def build(
 
     built = rebuild(bundle, compute_capability or [], out, precision)
     if as_json:
-        _print_json(built)
+        print_json(built)
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
-        print(f"{built['file']}: {made}, for {built['for']}")
+        say(f"{built['file']}: {made}, for {built['for']}")
 
 
 def _build_options(
@@ -445,14 +444,14 @@ def _build_on_device(
     )
     assert engine.on_device is not None
     for note in notes:
-        report.note(f"[yellow]known:[/] {escape(note)}")
+        report.note(Text.assemble(("known:", "yellow"), f" {note}"))
     if as_json:
-        _print_json({"engine": engine.model_dump(mode="json"), "notes": notes})
+        print_json({"engine": engine.model_dump(mode="json"), "notes": notes})
     else:
         worst = max(engine.on_device.outputs.values(), default=None)
         finite = f"outputs finite ({engine.precision} is held to PyTorch by verify)"
         drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
-        print(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
+        say(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
     if not engine.on_device.within:
         exits.complain(
             f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
@@ -478,7 +477,7 @@ def derive(
 
     made = derive_graphs(bundle, precision=precision, plugins=plugins)
     if as_json:
-        _print_json(made)
+        print_json(made)
         return
     for each in made:
         calls = ", ".join(each["plugins"])
@@ -487,7 +486,7 @@ def derive(
             if calls
             else ("needs no plugins")
         )
-        print(f"{each['file']}: {each['status']}, {needs}")
+        say(f"{each['file']}: {each['status']}, {needs}")
 
 
 @app.command()
@@ -547,13 +546,13 @@ def calibrate(
                 raise LzuError(f"--{name} belongs to --sensitivity; add that, or leave it out")
         made = recalibrate(bundle, asked, out=out, report=report)
         if as_json:
-            _print_json(made)
+            print_json(made)
         else:
-            print(
+            say(
                 f"{made['file']}: {made['tensors']} ranges by {made['method']} of {made['count']} "
                 f"frames of {made['frames']}"
             )
-            print(f"export with {shlex.join(made['export'])}")
+            say(f"export with {shlex.join(made['export'])}")
         return
     from lzu_export.sensitivity import FRAMES, measure_sensitivity
     from lzu_export.sensitivity_report import notes, recipe_lines, sensitivity_tables, write_report
@@ -572,13 +571,13 @@ def calibrate(
     write_report(outcome)
     if as_json:
         files = {"file": str(outcome.file), "picture": str(outcome.picture)}
-        _print_json({**files, **outcome.to_json()})
+        print_json({**files, **outcome.to_json()})
         return
-    console = Console()
+    console = Terminal()
     for table in sensitivity_tables(outcome):
         console.print(table)
-    print("\n".join(notes(outcome)))
-    print(f"\n{recipe_lines(outcome)}\n\n{outcome.file}, {outcome.picture}")
+    say(*notes(outcome))
+    say("", *recipe_lines(outcome).splitlines(), "", f"{outcome.file}, {outcome.picture}")
 
 
 @app.command(
@@ -600,9 +599,9 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
     manifest = read_manifest(bundle)
     if as_json:
-        _print_json(manifest.model_dump(mode="json"))
+        print_json(manifest.model_dump(mode="json"))
     else:
-        console = Console()
+        console = Terminal()
         for table in inspect_tables(manifest):
             console.print(table)
 
@@ -624,10 +623,10 @@ def doctor(
     found = examine()
     absent = missing(found.findings, require or [])
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
     else:
-        Console().print(doctor_tables(found))
-        print("\n".join(["", "To get what is missing", *doctor_commands(found)]))
+        Terminal().print(doctor_tables(found))
+        say("", "To get what is missing", *doctor_commands(found))
     for each in absent:
         exits.complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")
     if absent:
@@ -641,10 +640,10 @@ def recipes(as_json: Json = False) -> None:
 
     rows = [load_recipe(name) for name in list_recipes()]
     if as_json:
-        _print_json([row.model_dump(mode="json") for row in rows])
+        print_json([row.model_dump(mode="json") for row in rows])
         return
     for row in rows:
-        print(f"{row.name:24} {row.task:6} {row.path_of_sizes}, {len(row.classes)} classes")
+        say(f"{row.name:24} {row.task:6} {row.path_of_sizes}, {len(row.classes)} classes")
 
 
 def main() -> None:
@@ -730,13 +729,9 @@ def _against_reference(
         now = measure_state(opened, drifts, found, baseline=other, report=report)
     if then is None:
         write_state(reference, now)
-        report.note(f"stored in {escape(str(reference))}")
+        report.note(f"stored in {reference}")
         return []
     return compare_states(now, then, recipe)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
 
 
 def _absolute(path: Path | None) -> str | None:

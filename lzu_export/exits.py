@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from lzu_export.errors import LzuError
+from lzu_export.escaping import visible
 
 DONE = 0
 """All that was asked for is done, and every check held."""
@@ -34,12 +35,13 @@ AGAIN = "give the same command again"
 
 
 def complain(sentence: str) -> None:
-    """Print an error's sentence on stderr."""
-    from rich.console import Console
-    from rich.markup import escape
+    """Print an error's sentence on stderr, in one line."""
+    from rich.text import Text
 
-    text = f"[red]error:[/] {escape(sentence)}"
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    from lzu_export.terminal import Terminal
+
+    text = Text.assemble(("error:", "red"), f" {visible(sentence)}")
+    Terminal(stderr=True).print(text, soft_wrap=True)
 
 
 def interrupted(sentence: str = AGAIN) -> NoReturn:
@@ -48,7 +50,7 @@ def interrupted(sentence: str = AGAIN) -> NoReturn:
     Raises:
         SystemExit: always.
     """
-    print(f"interrupted: {sentence}", file=sys.stderr)
+    print(f"interrupted: {visible(sentence)}", file=sys.stderr)
     raise SystemExit(INTERRUPTED)
 
 

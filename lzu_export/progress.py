@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -12,6 +11,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
+
+from lzu_export.escaping import visible
+from lzu_export.terminal import Terminal
 
 
 class Reporter:
@@ -19,17 +22,17 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False) -> None:
         """Write to stderr, which leaves stdout to results."""
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Terminal(stderr=True, quiet=quiet)
 
-    def note(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(text, highlight=False)
+    def note(self, text: str | Text) -> None:
+        """A line that stays, shown as it is."""
+        self.console.print(text)
 
     @contextmanager
     def steps(self, title: str, total: int | None) -> Iterator["Counter"]:
         """A bar of `total` steps while the block runs."""
         with self._bars() as bar:
-            yield Counter(bar, bar.add_task(title, total=total))
+            yield Counter(bar, bar.add_task(visible(title), total=total))
 
     @contextmanager
     def phases(self) -> Iterator["Phases"]:
@@ -38,13 +41,17 @@ class Reporter:
             yield Phases(bar)
 
     def _bars(self) -> Progress:
-        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
         return Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
         """A spinner while the block runs."""
-        with self.console.status(title):
+        with self.console.status(Text(visible(title))):
             yield
 
 
@@ -70,7 +77,7 @@ class Phases:
 
     def start(self, name: str, total: int) -> None:
         """A phase of so many steps begins."""
-        self._tasks[name] = self._bar.add_task(name, total=total)
+        self._tasks[name] = self._bar.add_task(visible(name), total=total)
 
     def step(self, name: str, done: int) -> None:
         """So many of its steps are done."""

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import yaml
-from rich.markup import escape
 from rich.table import Table
 
 from lzu_export.errors import readable_os_errors
+from lzu_export.escaping import visible
 from lzu_export.files import replacing
 from lzu_export.runtime.manifest import ROUNDING_NOTE
 from lzu_export.sensitivity import Outcome
@@ -45,7 +45,7 @@ def sensitivity_tables(outcome: Outcome) -> list[Table]:
         counts = [str(len(each.layers))] if outcome.by == "group" else []
         scores = f"{each.metric:.2f}", _signed(each.cost)
         style = "bold" if i <= found.kept else None
-        ranking.add_row(str(i), escape(each.name), *counts, *scores, style=style)
+        ranking.add_row(str(i), visible(each.name), *counts, *scores, style=style)
     steps = Table(title="The costliest kept high", title_justify="left", box=None, padding=(0, 1))
     for heading in ("kept", "in INT8", metric, "cost"):
         steps.add_column(heading, justify="right")
@@ -92,7 +92,14 @@ def draw(outcome: Outcome, path: Path) -> None:
     found, metric = outcome.found, outcome.metric
     steps = sorted(found.steps, key=lambda step: step.int8_layers)
     chosen = found.chosen
-    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context(
+        {
+            "font.size": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "text.parse_math": False,
+        }
+    ):
         figure, panel = plt.subplots(figsize=(8, 4.6), layout="constrained")
         panel.axhline(found.baseline, color="0.35", linewidth=1.2, label="float32")
         panel.axhline(
@@ -130,7 +137,8 @@ def draw(outcome: Outcome, path: Path) -> None:
         panel.set_xlabel("layers in INT8, the cheapest first")
         panel.set_ylabel(f"{metric} (points)")
         panel.set_title(
-            f"INT8 of {outcome.bundle}: {metric} on {outcome.frames} frames of {outcome.dataset}",
+            visible(f"INT8 of {outcome.bundle}: {metric} on {outcome.frames} frames of ")
+            + visible(outcome.dataset),
             loc="left",
         )
         figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from lzu_export.checks import Check
+from lzu_export.escaping import visible
 from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy, Drift, Manifest
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
         manifest = outcome.manifest
         drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
         accuracy, latency = manifest.accuracy, manifest.latency
-        name = escape(outcome.folder.name)
+        name = visible(outcome.folder.name)
         scores = [_number(accuracy.pytorch[metric] if accuracy else None, 2)] if measured else []
         milliseconds = _number(latency.pytorch if latency else None, 1)
         table.add_row(name, "PyTorch", *scores, milliseconds, "", "", "", "")
@@ -56,7 +56,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
                 STATUS.get(drift.status, drift.status),
                 end_section=i == len(manifest.engines),
             )
-    return Group(table, Text("\n".join(_export_notes(outcomes)), style="italic"))
+    return Group(table, Text("\n".join(map(visible, _export_notes(outcomes))), style="italic"))
 
 
 def _worst(drift: Drift) -> str:
@@ -133,12 +133,12 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         heading += "\non device" if drift.on_device else ""
         table.add_column(heading, justify="right")
     for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs, *d.snr)):
-        table.add_row(name, *(_drift_cell(drift, name) for drift in drifts))
+        table.add_row(visible(name), *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
     table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
     notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
-    table.caption = "\n".join(sorted(notes))
+    table.caption = "\n".join(sorted(map(visible, notes)))
     table.caption_justify = "left"
     return table
 
@@ -154,10 +154,12 @@ def check_table(checks: Sequence[Check]) -> Table:
             arrows[check.engine] = arrows.get(check.engine, 0) + 1
             continue
         colour = {"passed": "green", "failed": "red", "skipped": "yellow"}[check.status]
-        status = f"[{colour}]{check.status}[/]"
-        table.add_row(check.engine, check.name, status, escape(check.message))
+        status = Text(check.status, colour)
+        table.add_row(check.engine, visible(check.name), status, visible(check.message))
     for engine, count in arrows.items():
-        table.add_row(engine, f"{count} arrows", "[green]passed[/]", "drift as in the reference")
+        table.add_row(
+            engine, f"{count} arrows", Text("passed", "green"), "drift as in the reference"
+        )
     return table
 
 
@@ -178,7 +180,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),
         ("seconds", ", ".join(f"{k} {v:.1f}" for k, v in manifest.stages.items())),
     ):
-        about.add_row(name, escape(value))
+        about.add_row(name, visible(value))
     engines = Table(title="Engines", title_justify="left")
     for heading in ("engine", "inputs and outputs"):
         engines.add_column(heading, overflow="fold")
@@ -190,14 +192,14 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         devices = " ".join(f"sm{c}" for c in engine.compute_capabilities)
         made = f"{engine.target} {engine.precision}\n{engine.file}\nmade with {engine.version}"
         tensors = [("in ", t) for t in engine.inputs] + [("out", t) for t in engine.outputs]
-        lines = [f"{way} {t.name} {t.dtype} {list(t.shape)}" for way, t in tensors]
-        engines.add_row(f"{made}\n{devices}".strip(), escape("\n".join(lines)), end_section=True)
+        lines = [visible(f"{way} {t.name} {t.dtype} {list(t.shape)}") for way, t in tensors]
+        engines.add_row(f"{made}\n{devices}".strip(), "\n".join(lines), end_section=True)
         if engine.target in seen:  # the same in every precision
             continue
         seen.add(engine.target)
-        lowerings.add_row(f"[bold]{engine.target}[/]")
+        lowerings.add_row(Text(engine.target, "bold"))
         for each in sorted(engine.lowerings, key=lambda each: (each.place != "zoom", each.place)):
-            lowerings.add_row(each.place, each.kind, escape(each.reason))
+            lowerings.add_row(visible(each.place), each.kind, visible(each.reason))
         lowerings.add_section()
     tables = [about, engines, lowerings]
     if any(graph.kept for graph in manifest.graphs.values()):
@@ -210,17 +212,18 @@ def doctor_tables(examination: "Examination") -> Group:
     there = _plain_table("This machine")
     there.columns[-1].overflow = "fold"
     for each in examination.findings:
-        lines = [escape(each.detail)]
+        lines = [Text(visible(each.detail))]
         if not each.found and each.looked:
-            lines.append(f"[dim]looked in {escape(', '.join(each.looked))}[/]")
-        lines += [f"[yellow]known:[/] {escape(note)}" for note in each.notes]
-        there.add_row(each.name, "yes" if each.found else "no", "\n".join(lines))
+            lines.append(Text(visible(f"looked in {', '.join(each.looked)}"), "dim"))
+        for note in each.notes:
+            lines.append(Text.assemble(("known:", "yellow"), f" {visible(note)}"))
+        there.add_row(each.name, "yes" if each.found else "no", Text("\n").join(lines))
     can = _plain_table("It can", "", "build", "run")
     for ability in examination.abilities:
         lacks = [
             f"no: {', '.join(names)}" if names else "yes" for names in (ability.build, ability.run)
         ]
-        can.add_row(ability.target, *map(escape, lacks))
+        can.add_row(ability.target, *map(visible, lacks))
     return Group(there, "", can)
 
 
@@ -261,14 +264,14 @@ def _kept_table(manifest: Manifest) -> Table:
             shown = ", ".join(names[:SHOWN]) + (
                 f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             )
-            table.add_row(precision, reason, escape(shown))
+            table.add_row(precision, visible(reason), visible(shown))
         if graph.int8_layers:
             table.add_row(precision, f"{len(graph.int8_layers)} layers are INT8", "")
         table.add_section()
     return table
 
 
-def _drift_cell(drift: Drift, name: str) -> str:
+def _drift_cell(drift: Drift, name: str) -> Text:
     if drift.limit is None:
         ratio = drift.snr.get(name)
         text = "-" if ratio is None else f"{ratio:.1f}"
@@ -277,7 +280,7 @@ def _drift_cell(drift: Drift, name: str) -> str:
         value = {**drift.arrows, **drift.outputs}.get(name)
         text = "-" if value is None else f"{value:.1e}"
         beyond = value is not None and not value <= drift.limit
-    return f"[red]{text}[/]" if beyond else text
+    return Text(text, "red" if beyond else "")
 
 
 def _limit_cell(drift: Drift) -> str:

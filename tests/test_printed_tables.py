@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
+from rich.text import Text
 
 from lzu_export.pipeline import Outcome
 from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, Stream, read_manifest
 from lzu_export.tables import drift_table, export_table, inspect_tables
+from lzu_export.terminal import Terminal
 
 
 def text(table: RenderableType, width: int = 80) -> str:
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Terminal(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table)
     return console.export_text()
 
@@ -152,7 +154,7 @@ def test_drift_beyond_the_limit_is_red() -> None:
     """And so is one that is infinite."""
     table = drift_table([drift(arrows={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="drifted")])
     cells = list(table.columns[1].cells)
-    assert cells[:3] == ["1.0e-05", "[red]2.0e-04[/]", "[red]inf[/]"]
+    assert cells[:3] == [Text("1.0e-05"), Text("2.0e-04", "red"), Text("inf", "red")]
 
 
 def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
@@ -165,7 +167,7 @@ def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
         snr_limit=8.0,
     )
     cells = list(drift_table([drift(arrows={"a": 1e-5}), low]).columns[2].cells)
-    assert cells[:2] == ["20.0", "[red]3.0[/]"]
+    assert cells[:2] == [Text("20.0"), Text("3.0", "red")]
     assert "8" in cells
 
 

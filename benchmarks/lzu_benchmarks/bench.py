@@ -15,9 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lzu_benchmarks.commands import add_json
 from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
@@ -26,8 +25,10 @@ from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, writ
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
 from lzu_export import exits
 from lzu_export.errors import LzuError
+from lzu_export.escaping import visible
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
+from lzu_export.terminal import Terminal, print_json, say
 
 EXPORT_ONLY = (
     "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
@@ -91,9 +92,9 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     frames = given.frames if given.bundles else None
     results = []
     for why, names in _elsewhere(bundles).items():
-        report.note(escape(f"not run here: {', '.join(names)} ({why})"))
+        report.note(f"not run here: {', '.join(names)} ({why})")
     for bundle in bundles:
-        report.note(f"[bold]{escape(bundle.folder.name)}[/]")
+        report.note(Text(bundle.folder.name, "bold"))
         results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
     groups = latency_groups(
         bundles,
@@ -209,7 +210,7 @@ def _weighted(given: argparse.Namespace) -> list[str]:
 
 def summary_table(report: Report) -> Table:
     """What the command prints."""
-    table = Table(title=report.title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=visible(report.title), title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("engine", no_wrap=True)
     table.add_column("bundle", no_wrap=True)
     rows = rows_of(report)
@@ -236,15 +237,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     report, folder = bench(given)
     if given.json:
-        print(report.model_dump_json(indent=2))
+        print_json(json.loads(report.model_dump_json()))
         return
-    console = Console()
+    console = Terminal()
     console.print(summary_table(report))
     for sentence in sentences(rows_of(report)):
-        console.print(sentence, highlight=False)
+        console.print(sentence)
     for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):
-        console.print(f"doubtful: {doubt}", style="italic", highlight=False)
-    print(f"{folder / 'report.html'}, report.md, report.json")
+        console.print(f"doubtful: {doubt}", style="italic")
+    say(f"{folder / 'report.html'}, report.md, report.json")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """What the commands of this package share: `--json`, and the refusal of options that went."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from lzu_export.errors import LzuError
+from lzu_export.terminal import Terminal, print_json, say
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:
@@ -18,12 +16,12 @@ def add_json(parser: argparse._ActionsContainer) -> None:
 def print_result(as_json: bool, result: Mapping[str, Any], *shown: Any) -> None:
     """Print a result on stdout: as JSON, or what stands for it in text and tables."""
     if as_json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
         return
-    console = Console()
+    console = Terminal()
     for each in shown:
         if isinstance(each, str):
-            print(each)
+            say(*each.splitlines())
         else:
             console.print(each)
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, print_result
@@ -28,6 +27,7 @@ from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_deform_conv import KINDS, OP, Kind, lower_node
 from lzu_export.hardware import identity
+from lzu_export.terminal import Terminal
 from lzu_export.warp.geometry import padded_size
 
 SOURCE = (900, 1600)
@@ -209,7 +209,7 @@ def measure(scales: Sequence[float], rounds: int, *, build: bool) -> dict[str, A
     }
 
 
-def show(result: Mapping[str, Any], console: Console) -> None:
+def show(result: Mapping[str, Any], console: Terminal) -> None:
     """Print the figures."""
     console.print(result["machine"])
     console.print(table([Measurement(**each) for each in result["layers"]]))
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (given.out / "deform_conv.json").write_text(json.dumps(result, indent=2) + "\n")
     print_result(given.json, result)
     if not given.json:
-        show(result, Console())
+        show(result, Terminal())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper
-from rich.console import Console
 from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, print_result
@@ -24,6 +23,7 @@ from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.hardware import identity
 from lzu_export.models.trace import OPSET
 from lzu_export.ops.adaptive import add_bodies
+from lzu_export.terminal import Terminal
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots
@@ -107,7 +107,7 @@ def measure(rounds: int) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any], console: Terminal) -> None:
     """Print the figures."""
     table = Table(title="The body of lzu::InvertWarp, 31x51 knots, ONNX Runtime")
     for heading in ("canvas", "cells", "ms", "peak MB", "error in cells"):
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (given.out / "invert_warp.json").write_text(json.dumps(result, indent=2) + "\n")
     print_result(given.json, result)
     if not given.json:
-        show(result, Console())
+        show(result, Terminal())
 
 
 if __name__ == "__main__":

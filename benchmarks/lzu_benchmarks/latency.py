@@ -36,6 +36,7 @@ from lzu_benchmarks.harness.watch import Conditions, Watch
 from lzu_export import exits
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.escaping import visible
 from lzu_export.files import write_text
 from lzu_export.interleave import (
     Plan,
@@ -430,7 +431,9 @@ def latency_tables(run: LatencyRun) -> Group:
         compared = "-" if each.ratio is None else f"{each.ratio.value:.3f}"
         stages = [f"{each.stages[stage].p50:.2f}" for stage in STAGES]
         cells = [f"{whole.p50:.2f}", f"{whole.p90:.2f}", estimate, f"{whole.p99:.2f}", compared]
-        table.add_row(name, *cells, *stages, f"{each.engine.p50:.2f}" if each.engine else "-")
+        table.add_row(
+            visible(name), *cells, *stages, f"{each.engine.p50:.2f}" if each.engine else "-"
+        )
     first = next(iter(run.engines.values()))
     notes = [
         f"on {run.machine.identity}",
@@ -444,7 +447,7 @@ def latency_tables(run: LatencyRun) -> Group:
         *run.notes,
         *(f"doubtful: {doubt}" for doubt in run.doubts),
     ]
-    return Group(table, Text("\n".join(notes), style="italic"))
+    return Group(table, Text("\n".join(map(visible, notes)), style="italic"))
 
 
 def _start_note(name: str, start: StartTimes) -> str:

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from lzu_export import exits
@@ -22,6 +21,7 @@ from lzu_export.doctor import (
 )
 from lzu_export.errors import LzuError
 from lzu_export.tables import doctor_commands, doctor_tables
+from lzu_export.terminal import Terminal
 
 NAMES = {
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
@@ -49,7 +49,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def page(found: Examination) -> list[str]:
     """The lines as they are printed."""
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Terminal(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(doctor_tables(found))
     return [*console.export_text().splitlines(), "", "", *doctor_commands(found)]
 

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from lzu_benchmarks.report.pareto import front
+from lzu_export.escaping import visible
 
 INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
@@ -48,6 +49,7 @@ STYLE: Any = {
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "legend.frameon": False,
+    "text.parse_math": False,  # a name may have dollar signs
     "legend.fontsize": 9.5,
 }
 
@@ -211,7 +213,7 @@ def drift_lines(
             )  # fmt: skip
         if not decibels:
             panel.set_yscale("log")
-        panel.set_xticks(range(len(arrows)), arrows, rotation=90, fontsize=8.5)
+        panel.set_xticks(range(len(arrows)), list(map(visible, arrows)), rotation=90, fontsize=8.5)
         panel.grid(axis="y")
         panel.set_ylabel("signal-to-noise ratio (dB)" if decibels else "relative difference")
         figure.legend(loc="outside upper center", ncols=min(4, len(series)))

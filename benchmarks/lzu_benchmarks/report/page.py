@@ -11,6 +11,7 @@ from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
+from lzu_export.escaping import markdown, visible
 from lzu_export.interleave import Ratio
 from lzu_export.runtime.manifest import Drift
 from lzu_export.verify import arrow_order
@@ -388,12 +389,25 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
         "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True,
     }  # fmt: skip
     context = context_of(report, pictures)
-    html = Environment(loader=loader, autoescape=True, **settings)
+    # What a template puts in is text from elsewhere, unless it is marked as made here.
+    html = Environment(loader=loader, autoescape=True, finalize=_in_html, **settings)
     svg = {name: Markup(text) for name, text in context["figures"].items()}
     page = html.get_template("report.html.j2").render({**context, "figures": svg})
-    plain = Environment(loader=loader, autoescape=False, **settings)
-    markdown = plain.get_template("report.md.j2").render(context)
-    return page, markdown
+    plain = Environment(loader=loader, autoescape=False, finalize=_in_markdown, **settings)
+    own = {
+        name: lambda *values, make=context[name]: Markup(make(*values))
+        for name in ("number", "ratio_text")
+    }
+    return page, plain.get_template("report.md.j2").render({**context, **own})
+
+
+def _in_html(value: Any) -> Any:
+    """A template's value with unseen characters spelt out; jinja escapes the markup itself."""
+    return visible(value, lines=True) if type(value) is str else value
+
+
+def _in_markdown(value: Any) -> Any:
+    return markdown(value) if type(value) is str else value
 
 
 def write_pages(report: Report, folder: Path, pictures: Path) -> None:
