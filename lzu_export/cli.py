@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from lzu_export import __version__, exits
 from lzu_export.errors import LzuError
+from lzu_export.escaping import visible
 from lzu_export.terminal import Terminal, print_json, say
 
 if TYPE_CHECKING:
@@ -228,7 +230,7 @@ def verify(
     accuracy, precision or speed against --reference.
     """
     from lzu_export.checks import drift_checks, failed, write_junit
-    from lzu_export.runtime.manifest import read_manifest
+    from lzu_export.runtime.manifest import check_bundle, read_manifest
     from lzu_export.tables import check_table, drift_table, stream_notes
     from lzu_export.verify import explain_drift, first_drift, verify_all
 
@@ -241,6 +243,7 @@ def verify(
         provider=provider,
     )
     manifest = read_manifest(bundle)
+    _note_strangers(bundle, check_bundle(bundle, manifest))
     references = None
     if live is not None:
         from lzu_export.live import live_references
@@ -732,6 +735,12 @@ def _against_reference(
         report.note(f"stored in {reference}")
         return []
     return compare_states(now, then, recipe)
+
+
+def _note_strangers(bundle: Path, names: Sequence[str]) -> None:
+    for name in names:
+        said = Text(visible(f"note: {bundle / name} is no file of the bundle and is never read"))
+        Terminal(stderr=True).print(said, soft_wrap=True)
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -15,7 +15,7 @@ from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
 from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.refuse import refuse_drift
-from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
+from lzu_export.runtime.bundle import read_zoom
 from lzu_export.runtime.manifest import (
     Derived,
     Drift,
@@ -69,7 +69,7 @@ def derive(
     library = _library(bundle, plugins)
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
-        zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
+        zoom = read_zoom(bundle, manifest)
         made = [_derive(bundle, manifest, each, references, zoom) for each in wanted]
         called = list(dict.fromkeys(name for each in made for name in each.calls))
         _write_manifest(bundle, manifest, made, _plugins(manifest, called, library))

@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
 from lzu_export.precision import ORDER
 from lzu_export.progress import Reporter
-from lzu_export.runtime.bundle import WARP_FILE, zoom_tables_of
+from lzu_export.runtime.bundle import read_zoom
 from lzu_export.runtime.device import open_engine, plugin_loader
 from lzu_export.runtime.manifest import (
     Derived,
@@ -146,7 +146,7 @@ def _run(
     In lower precisions candidates change places: there only NaN and infinity are looked for.
     """
     recipe, exact = manifest.recipe, entry.precision == "fp32"
-    zoom = zoom_tables_of(check_file(bundle, WARP_FILE, manifest))
+    zoom = read_zoom(bundle, manifest)
     worst: dict[str, float] = {}
     with open_engine(manifest, entry, path, cuda, library=library, feedback=False) as session:
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))

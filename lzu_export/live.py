@@ -3,14 +3,12 @@
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from lzu_export.errors import LzuError
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
-from lzu_export.runtime.bundle import WARP_FILE
+from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.cameras import Cameras, check_cameras
-from lzu_export.runtime.manifest import Manifest, check_file
+from lzu_export.runtime.manifest import Manifest
 from lzu_export.runtime.predictor import Shot, fit
 from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import Reference
@@ -39,8 +37,7 @@ def live_references(
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
     """
     recipe = _with_checkpoint(manifest, checkpoint)
-    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        warp = stored_warp(dict(arrays))
+    warp = stored_warp(read_warp(folder, manifest))
     predictor = torch_predictor(recipe, warp)
     check_cameras(predictor, cameras)
     taken = []

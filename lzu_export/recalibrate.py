@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from lzu_calibration.cache import Cache, check_cache, read_cache, write_cache
@@ -18,7 +17,7 @@ from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE, find_ranges, graph_digest, measure_ranges, recipe_frames
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
-from lzu_export.runtime.bundle import WARP_FILE
+from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.manifest import Manifest, canonical_file, check_file, read_manifest
 
 
@@ -128,8 +127,7 @@ def open_float32(bundle: Path) -> Float32:
     """
     manifest = read_manifest(bundle)
     model = onnx.load(check_file(bundle, canonical_file("fp32"), manifest))
-    with np.load(check_file(bundle, WARP_FILE, manifest)) as arrays:
-        warp = dict(arrays)
+    warp = read_warp(bundle, manifest)
     return Float32(bundle, manifest, model, _kinds(manifest, model), warp)
 
 

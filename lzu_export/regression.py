@@ -24,7 +24,7 @@ from lzu_export.files import write_text
 from lzu_export.precision import as_on_device
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.bundle import WARP_FILE, engines_here, make_predictor, open_here
+from lzu_export.runtime.bundle import engines_here, make_predictor, open_here, read_warp
 from lzu_export.runtime.manifest import (
     ON_DEVICE,
     Drift,
@@ -114,8 +114,7 @@ def open_bundle(folder: Path, provider: str = "cpu") -> Opened:
             does not load.
     """
     manifest = read_manifest(folder)
-    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        warp = dict(arrays)
+    warp = read_warp(folder, manifest)
     shipped, scored = {}, {}
     engines, elsewhere = engines_here(manifest, folder)
     if not engines:

@@ -20,9 +20,8 @@ from lzu_export.precision import device_session
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import (
     DEVICE_TARGETS,
-    WARP_FILE,
     engines_here,
-    zoom_tables_of,
+    read_zoom,
 )
 from lzu_export.runtime.compare import relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
@@ -105,7 +104,7 @@ def verify_on_device(
 
     recipe, exact = manifest.recipe, engine.precision == "fp32"
     path = check_file(folder, engine.file, manifest)
-    zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
+    zoom = read_zoom(folder, manifest)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     outputs: dict[str, float] = {}
@@ -189,7 +188,7 @@ def verify_bundle(
     check_file(folder, engine.file, manifest)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
-    zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
+    zoom = read_zoom(folder, manifest)
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
     executable = check_file(folder, onnx_file(engine), manifest)
     return compare(manifest.recipe, engine, canonical, executable, references, zoom)

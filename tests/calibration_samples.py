@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from lzu_export.runtime.manifest import FILE
-from samples import tiny_recipe
+from samples import tiny_recipe, write_sealed
 
 
 def float32_bundle(folder: Path, task: str = "det", **changes: Any) -> Path:
@@ -36,4 +36,4 @@ def change_recipe(bundle: Path, **changes: dict[str, Any]) -> None:
     data = json.loads((bundle / FILE).read_text())
     for section, values in changes.items():
         data["recipe"][section].update(values)
-    (bundle / FILE).write_text(json.dumps(data))
+    write_sealed(bundle, data)

@@ -3,7 +3,7 @@
 import copy
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import validate
 from lzu_export.warp.tables import Table, resample_table
@@ -337,6 +338,25 @@ def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, 
 def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
     """A small untrained model's recipe: 96x160 to 48x80, three levels, or one to segment."""
     return validate(tiny_settings(folder, task, **changes), "tiny.yaml")
+
+
+def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
+    """Write a manifest's plain data as whoever edits it on purpose would, with its own hash."""
+    from lzu_export.runtime.manifest import FILE, manifest_text
+
+    (bundle / FILE).write_text(manifest_text(data), encoding="utf-8")
+
+
+def sentence(call: Callable[[], object]) -> str | None:
+    """What a call refuses with, one sentence; None where it goes through."""
+    try:
+        call()
+    except LzuError as error:
+        text = str(error)
+        assert text.strip()
+        assert "\n" not in text
+        return text
+    return None
 
 
 def stub_library(folder: Path, version: int = 1, cuda: int = 13, *, told: bool = True) -> Path:

@@ -386,7 +386,7 @@ def test_changed_files(
         (None, "is no bundle: it has no manifest.json; give a folder that export made"),
         ("{", "manifest.json is damaged; export or copy the bundle again"),
         ("[]", "manifest.json is damaged; export or copy the bundle again"),
-        ('{"format": 99}', "manifest.json has format 99 but this version reads 4; export"),
+        ('{"format": 99}', "manifest.json has format 99 but this version reads 5; export"),
     ],
 )
 def test_bad_manifests(

@@ -17,6 +17,7 @@ import yaml
 from lzu_export import cli
 from lzu_export.runtime.manifest import FILE, read_manifest, sha256
 from lzu_export.tasks.pytorch import noise_frame
+from samples import write_sealed
 
 
 @dataclass
@@ -77,7 +78,7 @@ def falsify(bundle: Path) -> None:
         weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
         onnx.save(model, bundle / name)
         data["files"][name] = sha256(bundle / name)
-    (bundle / FILE).write_text(json.dumps(data))
+    write_sealed(bundle, data)
 
 
 def test_verify_passes(command: Command, tiny_bundle: Path) -> None:

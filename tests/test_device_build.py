@@ -26,7 +26,7 @@ from lzu_export.errors import LzuError
 from lzu_export.regression import open_bundle
 from lzu_export.runtime import Shot, load
 from lzu_export.runtime.bundle import engines_here
-from lzu_export.runtime.manifest import OnDevice, read_manifest, sha256
+from lzu_export.runtime.manifest import OnDevice, read_manifest, sha256, write_manifest
 from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_all, verify_on_device
@@ -177,13 +177,11 @@ def test_frames_are_predicted_in_on_the_device(
 def test_a_bundle_for_devices_alone_tells_why_nothing_runs(
     bundle: Path, machine: Machine, world: World
 ) -> None:
-    from lzu_export.runtime.manifest import FILE
-
     machine()
     build_on_device(bundle)
     manifest = read_manifest(bundle)
     alone = manifest.model_copy(update={"engines": manifest.engines[-1:]})
-    (bundle / FILE).write_text(alone.model_dump_json())
+    write_manifest(bundle, alone)
     world.capability = (8, 9)
     with pytest.raises(
         LzuError, match=r"no engine that runs here: .* capability 8\.7 but Orin has"
@@ -396,7 +394,7 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
 ) -> None:
     """On a card that the file was built for; what it compiled stays beside it."""
     from lzu_export.engines import tensorrt_rtx
-    from lzu_export.runtime.manifest import FILE, Tensor
+    from lzu_export.runtime.manifest import Tensor
 
     machine("1.7.1")
     world.gpu, world.capability = "RTX 4090", (8, 9)
@@ -419,7 +417,7 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
             "files": {**manifest.files, path.name: sha256(path)},
         }
     )
-    (bundle / FILE).write_text(changed.model_dump_json())
+    write_manifest(bundle, changed)
     frame = noise_frame((96, 160), 3)
     detector = load(bundle, target="tensorrt-rtx")
     np.testing.assert_allclose(
@@ -435,12 +433,12 @@ def test_plugins_are_registered_before_anything_that_calls_them(
     bundle: Path, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the graph is parsed and before a plan is deserialised, from the library found."""
-    from lzu_export.runtime.manifest import FILE, Operator, Plugins
+    from lzu_export.runtime.manifest import Operator, Plugins
 
     machine()
     wanted = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
     changed = read_manifest(bundle).model_copy(update={"plugins": wanted})
-    (bundle / FILE).write_text(changed.model_dump_json())
+    write_manifest(bundle, changed)
     monkeypatch.setenv("LZU_PLUGINS", str(bundle / "nowhere.so"))
     with pytest.raises(LzuError, match="there is no plugin library at"):
         build_on_device(bundle)

@@ -10,7 +10,7 @@ from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError
 from lzu_export.rebuild import rebuild
-from lzu_export.runtime.manifest import FILE, Manifest, read_manifest, sha256
+from lzu_export.runtime.manifest import Manifest, read_manifest, sha256, write_manifest
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
             "files": {**manifest.files, name: sha256(folder / name)},
         }
     )
-    (folder / FILE).write_text(changed.model_dump_json())
+    write_manifest(folder, changed)
     return folder
 
 

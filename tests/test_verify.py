@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from lzu_export.errors import LzuError
 from lzu_export.pipeline import export
 from lzu_export.runtime.compare import Cut, candidate_difference
-from lzu_export.runtime.manifest import FILE, Drift, Manifest, read_manifest, sha256
+from lzu_export.runtime.manifest import Drift, Manifest, read_manifest, sha256, write_manifest
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.verify import arrow_order, first_drift, verify_bundle
 from samples import tiny_recipe
@@ -45,7 +45,7 @@ def seal(folder: Path, *names: str) -> None:
     manifest = read_manifest(folder)
     files = {**manifest.files, **{name: sha256(folder / name) for name in names}}
     update: Manifest = manifest.model_copy(update={"files": files})
-    (folder / FILE).write_text(update.model_dump_json())
+    write_manifest(folder, update)
 
 
 def scale_weight(folder: Path, file: str, part: str, factor: float) -> None:

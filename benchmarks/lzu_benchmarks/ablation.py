@@ -25,8 +25,7 @@ from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import load_recipe
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.runtime.bundle import WARP_FILE
-from lzu_export.runtime.manifest import check_file
+from lzu_export.runtime.bundle import read_warp
 from lzu_export.unfinished import key_of
 from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.geometry import Level
@@ -221,8 +220,7 @@ def ablate(
         raise LzuError(
             "the ablation is of separable warps; compare a bundle with warp.separable true"
         )
-    with np.load(check_file(first.folder, WARP_FILE, first.manifest)) as arrays:
-        saliency = arrays["saliency"].astype(np.float64)
+    saliency = read_warp(first.folder, first.manifest)["saliency"].astype(np.float64)
     fwhm = recipe.warp.fwhm
     knots = separable_knots(saliency, fwhm, anti_crop=recipe.warp.anti_crop)
     scaled = {scale: recipe.model_copy(update={"scale": scale}) for scale in SCALES}

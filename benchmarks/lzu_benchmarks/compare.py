@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from pydantic import ValidationError
 
 from lzu_benchmarks.flops import Flops, count_flops
@@ -41,10 +40,10 @@ from lzu_export.provenance import source_digest
 from lzu_export.runtime import load
 from lzu_export.runtime.bundle import (
     DEVICE_TARGETS,
-    WARP_FILE,
     engines_here,
     make_predictor,
     open_here,
+    read_warp,
 )
 from lzu_export.runtime.manifest import (
     ROUNDING_NOTE,
@@ -311,8 +310,7 @@ def _predictors(bundle: Bundle, stack: ExitStack) -> dict[str, Predictor]:
     `stack` closes them.
     """
     manifest, folder = bundle.manifest, bundle.folder
-    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        warp = dict(arrays)
+    warp = read_warp(folder, manifest)
     found = {}
     for engine in bundle.runs:
         session = open_here(folder, manifest, engine, bundle.provider)

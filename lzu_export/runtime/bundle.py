@@ -5,15 +5,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.files import read_npz
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.detector3d import Detector3d
-from lzu_export.runtime.manifest import Engine, Manifest, check_file, read_manifest
+from lzu_export.runtime.manifest import AGAIN, Engine, Manifest, check_file, read_manifest
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.segmenter import Segmenter
 from lzu_export.warp.grids import Sampling, stored_zoom
@@ -84,8 +84,7 @@ def load(
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
-    with np.load(check_file(folder, WARP_FILE, manifest)) as arrays:
-        warp = dict(arrays)
+    warp = read_warp(folder, manifest)
     engine = pick_engine(manifest, target, precision)  # refuses where there is none at all
     if target in DEVICE_TARGETS:
         from lzu_export.engines.cuda import open_cuda
@@ -179,7 +178,7 @@ def open_here(folder: Path, manifest: Manifest, engine: Engine, provider: str = 
         from lzu_export.engines.cuda import open_cuda
         from lzu_export.runtime.device import open_engine
 
-        zoom = zoom_tables_of(check_file(folder, WARP_FILE, manifest))
+        zoom = read_zoom(folder, manifest)
         return open_engine(manifest, engine, path, open_cuda(), zoom=zoom)
     return open_session(engine, path, provider=provider)
 
@@ -189,10 +188,22 @@ def _has_rtx(engines: Collection[tuple[str, str]]) -> bool:
     return "tensorrt_rtx" in sys.modules or any(target == "tensorrt-rtx" for target, _ in engines)
 
 
-def zoom_tables_of(path: Path) -> Sampling:
-    """The zoom's tables of a bundle's `warp.npz`."""
-    with np.load(path) as arrays:
-        return stored_zoom(arrays)
+def read_warp(folder: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """The arrays of a bundle's warp, by name.
+
+    Raises:
+        LzuError: the file is missing, damaged, or was changed after the export.
+    """
+    return read_npz(check_file(folder, WARP_FILE, manifest), remedy=AGAIN)
+
+
+def read_zoom(folder: Path, manifest: Manifest) -> Sampling:
+    """The zoom's tables of a bundle.
+
+    Raises:
+        LzuError: see `read_warp`.
+    """
+    return stored_zoom(read_warp(folder, manifest))
 
 
 def pick_engine(manifest: Manifest, target: str | None, precision: str | None) -> Engine:

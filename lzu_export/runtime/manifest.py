@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from lzu_export.errors import LzuError
-from lzu_export.files import write_text
+from lzu_export.files import open_regular, parse_json, read_bytes, write_text
 from lzu_export.recipes.schema import AnyRecipe
 
 FILE = "manifest.json"
-FORMAT = 4
+FORMAT = 5
+SEAL = "sha256"
+"""Key of the manifest's own hash, see `seal`."""
+LIMIT = 16 << 20
+"""Most bytes of a manifest; those of the demonstrations have some 100 kB."""
+LARGE = (".onnx", ".engine", "reference.npz")
+"""Endings of the files whose hashes are checked when they are opened, not with the manifest."""
+AGAIN = "export or copy the bundle again"
 ON_DEVICE = " on device"
 """Behind the name of an engine that ran itself, where its graph did too."""
 
@@ -45,6 +52,11 @@ Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
 written as strings, which read back as numbers."""
 
 
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}$")]
+"""A file in the bundle's folder: a plain name, so that no manifest leads out of it."""
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,7 +80,7 @@ class Lowering(_Section):
 class Graph(_Section):
     """A canonical graph: the network in one precision."""
 
-    file: str
+    file: FileName
     opset: int
     kept: dict[str, tuple[str, ...]] = {}
     """By reason, nodes and layers that stay in a higher precision."""
@@ -96,8 +108,8 @@ class Engine(_Section):
 
     target: str
     precision: str
-    file: str
-    onnx: str
+    file: FileName
+    onnx: FileName
     version: str
     compute_capabilities: tuple[str, ...] = ()
     device: str = ""
@@ -120,7 +132,7 @@ class Derived(_Section):
 
     target: str
     precision: str
-    file: str
+    file: FileName
     lowerings: tuple[Lowering, ...]
     passes: tuple[dict[str, Any], ...]
 
@@ -136,9 +148,9 @@ class Operator(_Section):
 class PluginLibrary(_Section):
     """The library that a device is to load."""
 
-    file: str
+    file: FileName
     """Name, without a folder: every machine has it elsewhere."""
-    sha256: str
+    sha256: Digest
     version: int | None
     """Of its plugins; None where the library is of another kind of machine."""
     cuda_major: int | None
@@ -255,7 +267,7 @@ class Manifest(_Section):
     created: str
     stages: dict[str, float]
     """Seconds each stage of the export took."""
-    files: dict[str, str]
+    files: dict[FileName, Digest]
     """sha256 of every other file of the bundle."""
 
 
@@ -265,36 +277,65 @@ def canonical_file(precision: str) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a bundle's manifest.
+    """Read a bundle's manifest, and check it and the small files beside it against their hashes.
+
+    Graphs, engines and the reference are checked by `check_file` when they are opened, so that a
+    start on a device stays short; `check_bundle` checks all files.
 
     Raises:
-        LzuError: the folder is no bundle, or its manifest is damaged or of another format.
+        LzuError: the folder is no bundle, its manifest is damaged, changed or of another format, or
+            a small file is missing or was changed after the export.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not path.exists():
         raise LzuError(f"{folder} is no bundle: it has no {FILE}; give a folder that export made")
+    content = read_bytes(path, limit=LIMIT, remedy=AGAIN)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(content, unique=True, strict=True)
         found = data.get("format")
         if found != FORMAT:
             raise LzuError(
                 f"{path} has format {found} but this version reads {FORMAT}; export the bundle "
                 "again, or use the version that made it"
             )
-        return Manifest.model_validate(data)
-    except OSError as error:
-        raise LzuError(f"{path} cannot be read ({error.strerror}); make it readable") from error
-    except (ValueError, AttributeError, ValidationError) as error:
-        raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
+        sealed = data.pop(SEAL)
+        if sealed != seal(data):
+            raise LzuError(f"{path} was changed after the export: its own hash differs; {AGAIN}")
+        manifest = Manifest.model_validate(data)
+    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+        raise LzuError(f"{path} is damaged; {AGAIN}") from error
+    for name in manifest.files:
+        if not name.endswith(LARGE):
+            check_file(folder, name, manifest)
+    return manifest
+
+
+def seal(data: Mapping[str, Any]) -> str:
+    """The hash that a manifest carries of itself: sha256 of its other keys as canonical JSON.
+
+    Canonical is: keys sorted, no blanks, nothing but ASCII. It finds accidents; who edits a
+    manifest on purpose can write it anew.
+
+    Raises:
+        ValueError: a value is no JSON.
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def manifest_text(data: Mapping[str, Any]) -> str:
+    """What a manifest file holds: plain data of a manifest and its `seal`."""
+    bare = {key: value for key, value in data.items() if key != SEAL}
+    return json.dumps({**bare, SEAL: seal(bare)}, indent=2) + "\n"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write a bundle's manifest, in one rename.
+    """Write a bundle's manifest with its seal, in one rename.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_text(folder / FILE, manifest.model_dump_json(indent=2) + "\n")
+    write_text(folder / FILE, manifest_text(manifest.model_dump(mode="json")))
 
 
 def rewrite_manifest(
@@ -317,9 +358,13 @@ def rewrite_manifest(
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
+    """Hex digest of a regular file, read in pieces.
+
+    Raises:
+        LzuError: it cannot be read, or is no regular file.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while piece := stream.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
@@ -332,11 +377,24 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
         LzuError: the file is missing or was changed after the export.
     """
     path = folder / name
-    if not path.is_file():
+    if not path.exists():
         raise LzuError(f"{path} is missing from the bundle; export or copy it again")
     if sha256(path) != manifest.files.get(name):
         raise LzuError(
-            f"{path} was changed after the export: its hash differs from {FILE}; export or copy "
-            "the bundle again"
+            f"{path} was changed after the export: its hash differs from {FILE}; {AGAIN}"
         )
     return path
+
+
+def check_bundle(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Check every file of a bundle against its hash.
+
+    Returns:
+        Names in the folder that the manifest does not have. Nothing ever opens them.
+
+    Raises:
+        LzuError: a file is missing or was changed after the export.
+    """
+    for name in manifest.files:
+        check_file(folder, name, manifest)
+    return tuple(sorted({each.name for each in folder.iterdir()} - {FILE, *manifest.files}))

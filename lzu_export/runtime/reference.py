@@ -1,8 +1,6 @@
 """`reference.npz`: frames and PyTorch's values at every arrow, so that a device can verify."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
@@ -12,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_npz
+from lzu_export.runtime.manifest import AGAIN
 
 FILE = "reference.npz"
 SAMPLES = 8192
@@ -63,9 +63,8 @@ def read_reference(path: Path) -> list[Reference]:
     Raises:
         LzuError: the file is damaged.
     """
+    arrays = read_npz(path, remedy=AGAIN)
     try:
-        with np.load(path) as stored:
-            arrays: Mapping[str, Any] = dict(stored)
         batches: dict[int, dict[str, Values]] = {}
         for key, value in arrays.items():
             number, kind, *name = key.split("/")
@@ -77,5 +76,5 @@ def read_reference(path: Path) -> list[Reference]:
             Reference(batch["frames"][""], batch["input"], batch["arrow"], batch["output"])
             for _, batch in sorted(batches.items())
         ]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise LzuError(f"{path} is damaged; export or copy the bundle again") from error
+    except (ValueError, KeyError) as error:
+        raise LzuError(f"{path} is damaged; {AGAIN}") from error

@@ -24,6 +24,7 @@ from lzu_export.progress import Reporter
 from lzu_export.runtime.manifest import Accuracy
 from lzu_export.runtime.sources import read_image
 from lzu_export.tasks.pytorch import noise_frame
+from samples import write_sealed
 
 QUIET = Reporter(quiet=True)
 PLAN = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
@@ -36,7 +37,7 @@ def two(tiny_bundle: Path, tmp_path: Path) -> list[Path]:
     text = (base / "manifest.json").read_text()
     changed = text.replace('"variant": "fixed"', '"variant": "uniform"')
     assert changed != text
-    (base / "manifest.json").write_text(changed)
+    write_sealed(base, json.loads(changed))
     return [tiny_bundle, base]
 
 
@@ -140,7 +141,7 @@ def test_targets_and_precisions_choose_what_is_scored_and_timed(
         data = json.loads((folder / "manifest.json").read_text())
         for kind in ("engines", "drift"):
             data[kind].append({**data[kind][0], "precision": "fp16"})
-        (folder / "manifest.json").write_text(json.dumps(data))
+        write_sealed(folder, data)
     store, data = Store(tmp_path), str(boxes(tmp_path, 1))
     whole = bundle_result(open_bundles(two)[0], store, dataset=data, report=QUIET)
     assert set(whole.engines) == {"onnxruntime/fp32", "onnxruntime/fp16"}

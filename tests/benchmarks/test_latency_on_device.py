@@ -17,7 +17,7 @@ from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
 from lzu_export.runtime import device
-from lzu_export.runtime.manifest import FILE, Tensor, read_manifest, sha256
+from lzu_export.runtime.manifest import Tensor, read_manifest, sha256, write_manifest
 
 QUICK = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
 
@@ -50,7 +50,7 @@ def built(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     )
     files = {**manifest.files, path.name: sha256(path)}
     changed = manifest.model_copy(update={"engines": (*manifest.engines, entry), "files": files})
-    (bundle / FILE).write_text(changed.model_dump_json())
+    write_manifest(bundle, changed)
     return bundle, world
 
 

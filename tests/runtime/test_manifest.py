@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from lzu_export.runtime.manifest import (
     Accuracy,
     Drift,
     Manifest,
+    check_bundle,
     check_file,
     read_manifest,
     sha256,
 )
+from samples import sentence, write_sealed
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 def edit(bundle: Path, **changes: Any) -> None:
     data = json.loads((bundle / FILE).read_text())
-    (bundle / FILE).write_text(json.dumps({**data, **changes}))
+    write_sealed(bundle, {**data, **changes})
 
 
 def test_the_manifest_describes_the_bundle(tiny_bundle: Path) -> None:
@@ -89,7 +92,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '"x"', '{"format": 4}', '{"format": 4, "colour": "red"}', "\xff\xfe"]
+    "text", ["", "{", "[]", '"x"', '{"format": 5}', '{"format": 5, "colour": "red"}', "\xff\xfe"]
 )
 def test_a_damaged_manifest_is_named(bundle: Path, text: str) -> None:
     """In one sentence."""
@@ -109,7 +112,7 @@ def test_a_changed_recipe_inside_is_damage(bundle: Path) -> None:
 def test_another_format_is_named(bundle: Path, number: Any) -> None:
     """With the two numbers, whatever else it holds."""
     edit(bundle, format=number, something_new=1)
-    with pytest.raises(LzuError, match=rf"has format {number} but this version reads 4; export"):
+    with pytest.raises(LzuError, match=rf"has format {number} but this version reads 5; export"):
         read_manifest(bundle)
 
 
@@ -129,3 +132,82 @@ def test_a_changed_or_missing_file_is_refused(bundle: Path) -> None:
     (bundle / "stranger").write_text("x")
     with pytest.raises(LzuError, match="stranger was changed after the export"):
         check_file(bundle, "stranger", manifest)
+
+
+def test_any_single_character_of_a_manifest_counts(bundle: Path) -> None:
+    """A changed digit, letter or brace is refused; what JSON does not count, such as blanks, is not
+    part of the hash.
+    """
+    path = bundle / FILE
+    whole, text = read_manifest(bundle), path.read_text()
+    generator = random.Random(3)
+    letters = [i for i, letter in enumerate(text) if not letter.isspace()]
+    for i in generator.sample(letters, 200):
+        other = chr((ord(text[i]) - 32 + generator.randrange(1, 95)) % 95 + 32)
+        path.write_text(text[:i] + other + text[i + 1 :])
+        if sentence(lambda: read_manifest(bundle)) is None:
+            assert read_manifest(bundle) == whole, (i, text[i], other)
+    path.write_text(text.replace("\n", "\r\n").replace("  ", "\t"))
+    assert read_manifest(bundle) == whole
+
+
+def test_an_edit_that_the_schema_takes_is_refused(bundle: Path) -> None:
+    """Such as a limit, a drift or a class's name."""
+    text = (bundle / FILE).read_text()
+    assert '"car"' in text
+    (bundle / FILE).write_text(text.replace('"car"', '"cat"'))
+    with pytest.raises(LzuError, match=r"manifest\.json was changed after .* its own hash"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"), [('"name": "tiny"', '"name": "tiny", "name": "tiny"'), ("{", '{"a": NaN,')]
+)
+def test_json_of_two_readings_is_damage(bundle: Path, text: str, twice: str) -> None:
+    whole = (bundle / FILE).read_text()
+    (bundle / FILE).write_text(whole.replace(text, twice, 1))
+    with pytest.raises(LzuError, match=r"manifest\.json is damaged"):
+        read_manifest(bundle)
+
+
+def test_small_files_are_checked_with_the_manifest(bundle: Path) -> None:
+    """Whatever the command wants of the bundle; graphs and the reference when they are opened."""
+    for name in ("recipe.yaml", "labels.txt", "warp.npz"):
+        content = (bundle / name).read_bytes()
+        (bundle / name).write_bytes(content + b" ")
+        with pytest.raises(LzuError, match=f"{name} was changed after the export"):
+            read_manifest(bundle)
+        (bundle / name).unlink()
+        with pytest.raises(LzuError, match=f"{name} is missing from the bundle"):
+            read_manifest(bundle)
+        (bundle / name).write_bytes(content)
+    for name in ("reference.npz", "model.fp32.onnx"):
+        with (bundle / name).open("ab") as stream:
+            stream.write(b" ")
+        manifest = read_manifest(bundle)
+        with pytest.raises(LzuError, match=f"{name} was changed after the export"):
+            check_bundle(bundle, manifest)
+
+
+def test_files_that_the_manifest_does_not_know_are_listed(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    assert check_bundle(bundle, manifest) == ()
+    (bundle / "liblzu_plugins.so").write_bytes(b"x")
+    (bundle / ".hidden").mkdir()
+    assert check_bundle(bundle, manifest) == (".hidden", "liblzu_plugins.so")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".", "..", "a/b", "", "a\nb", "x" * 300])
+@pytest.mark.parametrize("field", ["files", "engine", "onnx", "graph"])
+def test_names_that_lead_out_of_the_folder_are_damage(bundle: Path, name: str, field: str) -> None:
+    """Also where the manifest's own hash is right."""
+    data = json.loads((bundle / FILE).read_text())
+    if field == "files":
+        data["files"][name] = "0" * 64
+    elif field == "graph":
+        data["graphs"]["fp32"]["file"] = name
+    else:
+        data["engines"][0]["file" if field == "engine" else "onnx"] = name
+    write_sealed(bundle, data)
+    with pytest.raises(LzuError, match=r"manifest\.json is damaged"):
+        read_manifest(bundle)

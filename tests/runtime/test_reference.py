@@ -75,5 +75,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     else:
         middle = content.index(b"level_0.npy") + 40
         path.write_bytes(content[:middle] + b"\xff\x00\xff\x00" + content[middle + 4 :])
-    with pytest.raises(LzuError, match=r"reference\.npz is damaged; export or copy"):
+    with pytest.raises(
+        LzuError, match=r"reference\.npz (is damaged|cannot be read).*; export or copy"
+    ):
         read_reference(path)
