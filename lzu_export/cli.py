@@ -131,7 +131,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a recipe into verified bundles, one a variant, and print what they came to."""
-    from lzu_export.pipeline import export as export_recipe
+    from lzu_export.pipeline import export_all
     from lzu_export.progress import Reporter
     from lzu_export.recipes import load_recipe
     from lzu_export.tables import export_table
@@ -164,12 +164,7 @@ def export(
         recipes = [_for_this_machine(each, report) for each in recipes]
     if precision is None and "precision" not in overrides:
         recipes = [_with_frames(each, report) for each in recipes]
-    outcomes = []
-    for each_recipe in recipes:
-        report.note(Text.assemble((each_recipe.name, "bold"), f" {each_recipe.label}"))
-        outcome = export_recipe(each_recipe, out, force=force, report=report)
-        report.note(f"  {outcome.status}: {outcome.folder}")
-        outcomes.append(outcome)
+    outcomes = export_all(recipes, out, force=force, report=report)
     if as_json:
         print_json(
             [

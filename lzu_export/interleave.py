@@ -196,8 +196,13 @@ def subject(run: Callable[[], Any]) -> Subject:
 
 def ratio(timings: Timings, base: Timings, *, seed: int = 0) -> Ratio:
     """How much slower than `base`, which took turns with it."""
-    pairs = zip(timings.turns, base.turns, strict=True)
-    rounds = np.array([median(mine) / median(theirs) for mine, theirs in pairs])
+    mine, theirs = ([median(turn) for turn in each.turns] for each in (timings, base))
+    return ratio_of(mine, theirs, seed=seed)
+
+
+def ratio_of(times: Sequence[float], base: Sequence[float], *, seed: int = 0) -> Ratio:
+    """The same of one value a round."""
+    rounds = np.array([mine / theirs for mine, theirs in zip(times, base, strict=True)])
     drawn = np.random.default_rng(seed).choice(rounds, (RESAMPLES, len(rounds)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
     return Ratio(

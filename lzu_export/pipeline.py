@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -13,18 +14,22 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import yaml
+from rich.text import Text
 
 from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import hardware, provenance
 from lzu_export.datasets import EvaluationSet, open_dataset
+from lzu_export.decided import TARGET, Decided
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import Spent, evaluate, latencies
 from lzu_export.graph.choose import (
     Choice,
+    Step,
     choose_lowerings,
     exact_lowerings,
+    steps_to_measure,
     without_grid_sample,
 )
 from lzu_export.graph.lint import lint
@@ -48,6 +53,7 @@ from lzu_export.runtime.manifest import (
     Engine,
     Graph,
     Latency,
+    Lowering,
     Manifest,
     Tensor,
     canonical_file,
@@ -80,13 +86,16 @@ UNFINISHED = "accuracy.npz"
 """Batches of frames whose values at every arrow go into the bundle."""
 
 
+Status = Literal["exported", "resumed", "up to date"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What an export came to."""
 
     folder: Path
     manifest: Manifest
-    status: Literal["exported", "resumed", "up to date"]
+    status: Status
 
 
 def export(
@@ -107,24 +116,67 @@ def export(
         LzuError: an input is missing or unfit, a target refuses the graph, an engine drifts from
             PyTorch, or the disk refuses.
     """
+    return export_all([recipe], out, force=force, report=report)[0]
+
+
+def export_all(
+    recipes: Sequence[Recipe], out: Path, *, force: bool = False, report: Reporter | None = None
+) -> list[Outcome]:
+    """Export recipes that are to be compared, see `export`: the same steps are lowered alike.
+
+    Raises:
+        LzuError: what `export` refuses; bundles before the one at fault are finished.
+    """
     report = report or Reporter(quiet=True)
-    _check_inputs(recipe)
-    final = out / recipe.task / bundle_name(recipe)
-    fingerprint = provenance.fingerprint(recipe)
-    if not force and (manifest := _current(final, fingerprint)) is not None:
-        return Outcome(final, manifest, "up to date")
-    with exclusive(final):
-        # Another export may have finished this very bundle while we waited to begin.
-        if not force and (manifest := _current(final, fingerprint)) is not None:
-            return Outcome(final, manifest, "up to date")
-        run = _Export(recipe, Workspace(final, fingerprint, fresh=force), report)
-        try:
-            manifest = run.all_stages()
-        except BaseException:
-            run.work.tidy()
-            raise
-        run.work.publish(manifest)
-    return Outcome(final, manifest, "resumed" if run.work.resumed else "exported")
+    for recipe in recipes:
+        _check_inputs(recipe)
+    decided = {folder: Decided(folder) for folder in {out / recipe.task for recipe in recipes}}
+    outcomes: dict[Path, Outcome] = {}
+    runs: dict[Path, _Export] = {}
+    with ExitStack() as stack:
+        for recipe in recipes:
+            final = out / recipe.task / bundle_name(recipe)
+            fingerprint = provenance.fingerprint(recipe)
+            manifest = None if force else _current(final, fingerprint, decided[final.parent])
+            if manifest is None:
+                stack.enter_context(exclusive(final))
+            if manifest is None and not force:
+                # Another export may have finished this very bundle while we waited to begin.
+                manifest = _current(final, fingerprint, decided[final.parent])
+            if manifest is not None:
+                outcomes[final] = Outcome(final, manifest, "up to date")
+                continue
+            work = Workspace(final, fingerprint, fresh=force)
+            stack.callback(work.tidy)
+            runs[final] = _Export(recipe, work, report, decided[final.parent])
+        _prepare(runs, report)
+        for recipe in recipes:
+            final = out / recipe.task / bundle_name(recipe)
+            report.note(Text.assemble((recipe.name, "bold"), f" {recipe.label}"))
+            if final in runs:
+                run = runs.pop(final)  # which gives its memory back
+                manifest = run.all_stages()
+                run.work.publish(manifest)
+                status: Status = "resumed" if run.work.resumed else "exported"
+                outcomes[final] = Outcome(final, manifest, status)
+            report.note(f"  {outcomes[final].status}: {final}")
+    return list(outcomes.values())
+
+
+def _prepare(runs: Mapping[Path, "_Export"], report: Reporter) -> None:
+    """Trace all models, and decide on the lowerings of the steps that they share."""
+    steps: dict[Path, dict[str, list[Step]]] = {}
+    for final, run in runs.items():
+        run.open()
+        if TARGET in run.recipe.targets:
+            steps.setdefault(final.parent, {})[final.name] = run.steps()
+    for folder, mine in steps.items():
+        run = next(run for final, run in runs.items() if final.parent == folder)
+        for final, each in runs.items():
+            if final.parent == folder:
+                each.take_over_decisions()
+        with report.working("timing the warps' lowerings"):
+            run.decided.measure(mine, _time_on_onnxruntime)
 
 
 def bundle_name(recipe: Recipe) -> str:
@@ -136,8 +188,9 @@ def bundle_name(recipe: Recipe) -> str:
 class _Export:
     """One export: its workspace and what the stages share."""
 
-    def __init__(self, recipe: Recipe, work: Workspace, report: Reporter) -> None:
+    def __init__(self, recipe: Recipe, work: Workspace, report: Reporter, decided: Decided) -> None:
         self.recipe, self.work, self.report = recipe, work, report
+        self.decided = decided
         self.lowerings: dict[str, list[Choice]] = {}
 
     @cached_property
@@ -155,9 +208,24 @@ class _Export:
         frames = self.recipe.evaluation.frames
         return open_dataset(name, frames, self.recipe.task, self.recipe) if name else None
 
+    def open(self) -> None:
+        """Trace the model, unless that is done; what cannot be opened is refused before."""
+        _ = self.dataset
+        self._canonical()
+
+    def steps(self) -> list[Step]:
+        """The warps of the canonical graph whose lowerings are to be measured."""
+        settings = self.recipe.lowering
+        return steps_to_measure(self._load("fp32"), zoom=settings.zoom, unzoom=settings.unzoom)
+
+    def take_over_decisions(self) -> None:
+        """Let what an interrupted export decided on hold, where no finished bundle says more."""
+        done = self.work.stages.get(_stage_of_lowerings(TARGET))
+        for each in done["record"]["lowerings"] if done else []:
+            self.decided.add(Lowering(**each))
+
     def all_stages(self) -> Manifest:
         """Run what is not done yet, in order, and describe the result."""
-        _ = self.dataset  # one that cannot be opened is refused before any work
         graphs = {"fp32": self._canonical()}
         self.work.run("reference", [REFERENCE_FILE], self._reference)
         for target in self.recipe.targets:
@@ -254,7 +322,12 @@ class _Export:
 
     def _lowerings(self, target: str) -> list[Choice]:
         """How the warps are lowered for a target: the same in every precision."""
-        record = self.work.run(f"lowerings {target}", [], lambda: self._choose(target))
+        stage = _stage_of_lowerings(target)
+        done = self.work.stages.get(stage)
+        then = [Lowering(**each) for each in done["record"]["lowerings"]] if done else []
+        if not all(self.decided.keeps(each) for each in then):
+            self.work.forget_from(stage)  # bundles beside this one were measured since
+        record = self.work.run(stage, [], lambda: self._choose(target))
         return [Choice(**each) for each in record["lowerings"]]
 
     def _choose(self, target: str) -> Record:
@@ -264,7 +337,7 @@ class _Export:
                 zoom=self.recipe.lowering.zoom,
                 unzoom=self.recipe.lowering.unzoom,
                 defaults=DEFAULTS.get(target, {}),
-                timer=_time_on_onnxruntime if target == "onnxruntime" else None,
+                decide=self.decided if target == TARGET else None,
             )
         for choice in choices:
             log.info("%s: %s as %s (%s)", target, choice.place, choice.kind, choice.reason)
@@ -474,8 +547,14 @@ class _Export:
         return whole_batches(chosen, size)
 
 
-def _current(final: Path, fingerprint: str) -> Manifest | None:
-    """The finished bundle if it was made from these inputs and is whole."""
+def _stage_of_lowerings(target: str) -> str:
+    return f"lowerings {target}"
+
+
+def _current(final: Path, fingerprint: str, decided: Decided) -> Manifest | None:
+    """The finished bundle if it was made from these inputs, is whole, and lowers the steps that it
+    shares with the bundles beside it as they do.
+    """
     if not (final / FILE).is_file():
         return None
     try:
@@ -486,7 +565,7 @@ def _current(final: Path, fingerprint: str) -> Manifest | None:
         (final / name).is_file() and sha256(final / name) == digest
         for name, digest in manifest.files.items()
     )
-    return manifest if whole else None
+    return manifest if whole and decided.agrees(manifest) else None
 
 
 def _check_inputs(recipe: Recipe) -> None:
@@ -516,8 +595,8 @@ def _kinds(choices: Sequence[Choice]) -> dict[str, Kind]:
     return {choice.place: choice.kind for choice in choices}
 
 
-def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[float]:
-    return onnxruntime.time_models([model.SerializeToString() for model in models])
+def _time_on_onnxruntime(models: Sequence[onnx.ModelProto]) -> list[list[float]]:
+    return onnxruntime.compare_models([model.SerializeToString() for model in models])
 
 
 def _built(

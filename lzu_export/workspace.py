@@ -33,6 +33,7 @@ class Workspace:
         self.folder = final.parent / f".{final.name}.partial"
         self.stages: dict[str, Record] = {}
         self.resumed: list[str] = []
+        self._made: set[str] = set()  # stages of this process, which asks for some of them twice
         with readable_os_errors(f"the bundle {final}"):
             self._open(fresh)
 
@@ -40,10 +41,10 @@ class Workspace:
         """Do a stage unless it is done: `make` writes `files` and returns a JSON record."""
         done = self.stages.get(stage)
         if done is not None and self._intact(done["files"], files):
-            if stage not in self.resumed:
+            if stage not in self.resumed and stage not in self._made:
                 self.resumed.append(stage)
             return dict(done["record"])
-        self._forget_from(stage)
+        self.forget_from(stage)
         start = time.perf_counter()
         with readable_os_errors(f"the bundle {self.final}"):
             record = make()
@@ -53,9 +54,10 @@ class Workspace:
                 "files": {name: sha256(self.folder / name) for name in files},
             }
             self._save()
+        self._made.add(stage)
         return record
 
-    def _forget_from(self, stage: str) -> None:
+    def forget_from(self, stage: str) -> None:
         """Drop a stage that is done again, and all that followed it: they rest on its result."""
         names = list(self.stages)
         if stage in names:

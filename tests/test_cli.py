@@ -261,11 +261,11 @@ def exported(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> list[Any]:
 
     reached: list[Any] = []
 
-    def fake(recipe: Any, out: Path, *, force: bool, report: Any) -> pipeline.Outcome:
-        reached.append(recipe)
-        return pipeline.Outcome(tiny_bundle, read_manifest(tiny_bundle), "exported")
+    def fake(recipes: Any, out: Path, *, force: bool, report: Any) -> list[pipeline.Outcome]:
+        reached.extend(recipes)
+        return [pipeline.Outcome(tiny_bundle, read_manifest(tiny_bundle), "exported")]
 
-    monkeypatch.setattr(pipeline, "export", fake)
+    monkeypatch.setattr(pipeline, "export_all", fake)
     return reached
 
 

@@ -706,3 +706,73 @@ def test_the_manifest_is_plain_json(finished: Path) -> None:
     data = json.loads((finished / "det" / "tiny-fixed-0.5x" / FILE).read_text())
     assert data["checkpoint"] == {"random_weights": "0"}
     assert data["format"] == 4
+
+
+def kinds_of(outcome: Outcome) -> dict[str, str]:
+    return {each.place: each.kind for each in outcome.manifest.engines[0].lowerings}
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is timed, a list a comparison; in each another kind is three times faster."""
+    asked: list[list[str]] = []
+
+    def fake(models: Any) -> list[list[float]]:
+        kinds = ["GridSample" in {node.op_type for node in each.graph.node} for each in models]
+        asked.append([len(models)])
+        fast = len(asked) % 2 == 0
+        return [[1.0 if each == fast else 3.0] * 9 for each in kinds]
+
+    monkeypatch.setattr(pipeline, "_time_on_onnxruntime", fake)
+    return asked
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_variants_take_the_same_lowering_of_the_same_step(
+    together: bool, inputs: Path, tmp_path: Path, timed: list[Any]
+) -> None:
+    """Of one command, which times both, as of two; a forced export changes nothing either."""
+    recipes = [tiny_recipe(inputs, variant=each) for each in ("uniform", "fixed")]
+    if together:
+        uniform, fixed = pipeline.export_all(recipes, tmp_path)
+    else:
+        uniform, fixed = (export(each, tmp_path) for each in recipes)
+    assert {each.status for each in (uniform, fixed)} == {"exported"}
+    assert set(kinds_of(fixed)) > set(kinds_of(uniform)) == {"zoom"}
+    assert kinds_of(uniform)["zoom"] == kinds_of(fixed)["zoom"]
+    assert len(timed) == len(kinds_of(fixed))
+    assert timed[0] == ([6] if together else [3])
+    (zoom,) = [each for each in fixed.manifest.engines[0].lowerings if each.place == "zoom"]
+    names = "tiny-uniform-0.5x, tiny-fixed-0.5x" if together else "tiny-uniform-0.5x"
+    assert zoom.reason.startswith(f"measured with {names}: ")
+    again = export(recipes[0], tmp_path, force=True)
+    assert kinds_of(again) == kinds_of(uniform)
+    assert len(timed) == len(kinds_of(fixed))
+    assert export(recipes[1], tmp_path).status == "up to date"
+
+
+def test_a_bundle_that_lowers_a_shared_step_otherwise_is_made_again(
+    inputs: Path, tmp_path: Path, timed: list[Any]
+) -> None:
+    """The older bundle's lowering holds."""
+    recipes = [tiny_recipe(inputs, variant=each) for each in ("uniform", "fixed")]
+    first, second = (
+        export(each, tmp_path / name) for each, name in zip(recipes, "ab", strict=True)
+    )
+    assert kinds_of(first)["zoom"] != kinds_of(second)["zoom"]
+    shutil.copytree(second.folder, tmp_path / "a" / "det" / second.folder.name)
+    moved = export(recipes[1], tmp_path / "a")
+    assert moved.status == "exported"
+    assert kinds_of(moved) == {**kinds_of(second), "zoom": kinds_of(first)["zoom"]}
+
+
+def test_two_exports_give_the_same_graphs(inputs: Path, tmp_path: Path) -> None:
+    """Byte for byte, although the lowerings of both were measured."""
+    recipe = tiny_recipe(inputs, precision=["fp32", "fp16"])
+    one, other = (export(recipe, tmp_path / name) for name in "ab")
+    graphs = [name for name in one.manifest.files if name.endswith(".onnx")]
+    assert len(graphs) == 4
+    for name in graphs:
+        assert one.manifest.files[name] == other.manifest.files[name], name
+    (zoom,) = [each for each in other.manifest.engines[0].lowerings if each.place == "zoom"]
+    assert zoom.reason.startswith("measured with ")

@@ -1,8 +1,8 @@
 """ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
 
 import os
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.errors import LzuError
+from lzu_export.interleave import Plan, Subject, subject, take_turns
 
 # Whoever imported ONNX Runtime before this package has started its telemetry; this ends it.
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
@@ -94,26 +95,50 @@ class OnnxRuntimeSession:
         """Nothing: ONNX Runtime frees a session with its object."""
 
 
+BLOCK = 3
+"""Runs of a model within a round, of which the fastest counts."""
+LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 9, 31, 1.5
+"""A comparison of models takes as many rounds as fit into SECONDS, within these bounds."""
+
+
 def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
     """Seconds of one run of each small model on random input: the best of `rounds`, after a warmup.
 
     The models take turns, so that a busy machine slows all alike; the minimum, since whatever else
     the machine does only ever adds.
     """
+    plan = Plan(queries=rounds, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
+    timings = take_turns(_subjects(models), plan)
+    return [min(each.totals) / 1e9 for each in timings.values()]
+
+
+def compare_models(models: Sequence[bytes]) -> list[list[float]]:
+    """Seconds of each small model on random input, by round: the fastest of a few runs of it.
+
+    The models take turns in every round, in changing order.
+    """
+    subjects = _subjects(models)
+    spent = sum(_seconds_of(each) for each in subjects.values()) * (BLOCK + 1)
+    rounds = round(min(max(SECONDS / spent, LEAST_ROUNDS), MOST_ROUNDS))
+    plan = Plan(queries=BLOCK * rounds, block=BLOCK, warmup_queries=1, warmup_seconds=0.0)
+    timings = take_turns(subjects, plan)
+    return [[min(turn) / 1e9 for turn in each.turns] for each in timings.values()]
+
+
+def _subjects(models: Sequence[bytes]) -> dict[str, Subject]:
     generator = np.random.default_rng(0)
-    runs = []
-    for model in models:
+    subjects = {}
+    for i, model in enumerate(models):
         session = OnnxRuntimeSession(model)
         feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
-        session.run(feeds)
-        runs.append((session, feeds))
-    best = [float("inf")] * len(runs)
-    for _ in range(rounds):
-        for i, (session, feeds) in enumerate(runs):
-            start = time.perf_counter()
-            session.run(feeds)
-            best[i] = min(best[i], time.perf_counter() - start)
-    return best
+        subjects[str(i)] = subject(partial(session.run, feeds))
+    return subjects
+
+
+def _seconds_of(model: Subject) -> float:
+    """Seconds of a second run."""
+    plan = Plan(queries=1, block=1, warmup_queries=0, warmup_seconds=0.0)
+    return take_turns({"": model}, plan)[""].totals[0] / 1e9
 
 
 def _not_on(provider: str, why: str) -> LzuError:

@@ -1,7 +1,14 @@
-"""Choose a lowering for every warp of a graph, and say why."""
+"""Choose a lowering for every warp of a graph, and say why.
+
+A measured choice is made once for the same step of several graphs, such as those of the uniform and
+the fixed variant, so that a comparison of the two is one of the warps alone. Differences that are
+not certain, or small, count as ties, which go to the lowering that stands first in a fixed order:
+the same machine chooses the same lowerings again.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from types import MappingProxyType
 
 import numpy as np
@@ -10,6 +17,7 @@ import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lower_resample import (
+    BLOCK,
     Kind,
     is_grid,
     lower_node,
@@ -17,13 +25,18 @@ from lzu_export.graph.lower_resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import is_zoom
+from lzu_export.interleave import ratio_of
 
 EXACT_GRID = 1024
 """Widest image whose GridSample `auto` considers: its one float32 coordinate a pixel is off by
 1e-4 pixel at 1920, which a sharp image turns into a drift above the limits."""
 
-Timer = Callable[[Sequence[onnx.ModelProto]], list[float]]
-"""Seconds that one run of each small model takes on the target, measured in turn."""
+MARGIN = 1.2
+"""How many times slower than another a lowering must be, and surely so, to be passed over. Smaller
+differences are of a few percent of a frame and change from day to day."""
+
+Timer = Callable[[Sequence[onnx.ModelProto]], Sequence[Sequence[float]]]
+"""Seconds that each small model takes on the target, by round; all take a turn in every round."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,32 @@ class Choice:
     place: str
     kind: Kind
     reason: str
+    step: str = ""
+    """What was measured, see `Step.key`; empty where nothing was."""
+    measured_on: str = ""
+    """Machine and software of the measurement."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A warp whose lowering is to be measured."""
+
+    place: str
+    """Name of its output tensor."""
+    key: str
+    """Place, operator, shapes and kinds: warps with one key are the same step, whatever their
+    tables."""
+    kinds: tuple[Kind, ...]
+    """What it can be lowered to, the one that wins ties first."""
+    node: gs.Node
+
+    def model(self, kind: Kind) -> onnx.ModelProto:
+        """A model of nothing but this step."""
+        return one_node_model(self.node, kind)
+
+
+Decision = tuple[Kind, str, str]
+"""A kind, the reason for it, and the machine and software that it was measured on."""
 
 
 def choose_lowerings(
@@ -41,7 +80,7 @@ def choose_lowerings(
     zoom: Kind | str,
     unzoom: Kind | str,
     defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
-    timer: Timer | None = None,
+    decide: Callable[[Step], Decision] | None = None,
 ) -> list[Choice]:
     """Pick a lowering for each warp of `model` that samples at tables.
 
@@ -49,18 +88,13 @@ def choose_lowerings(
         model: the canonical graph; the warp of the image is the zoom, all others are unzooms.
         zoom: a kind, or `auto`.
         unzoom: a kind, or `auto`.
-        defaults: for `auto` without a timer, by place (`zoom`, `unzoom`): kind and reason.
-        timer: measures one-node models on the target; None where the target is not present.
+        defaults: for `auto` without measurements, by place (`zoom`, `unzoom`): kind and reason.
+        decide: for `auto`, what measurements decided on; None where the target is not present.
     """
-    graph = gs.import_onnx(model)
     choices = []
-    for node in resample_nodes(graph):
+    for place, node, wanted in _wanted(model, zoom, unzoom):
         name = node.outputs[0].name
-        place = "zoom" if is_zoom(node) else "unzoom"
-        wanted = zoom if place == "zoom" else unzoom
         possible = possible_kinds(node)
-        if wanted == "gather" and not is_grid(node):
-            wanted = "auto"  # of the logits: what the recipe says is of the warp
         if wanted != "auto":
             if wanted not in possible:
                 raise LzuError(
@@ -70,18 +104,123 @@ def choose_lowerings(
                 )
             choices.append(Choice(name, wanted, "set in the recipe"))
             continue
-        why = "the antialiased sampler is none"
-        if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
-            possible = [kind for kind in possible if kind != "gridsample"]
-            why = f"one is not exact beyond {EXACT_GRID} pixels"
-        if timer is not None:
-            choices.append(_measured(node, name, possible, timer))
+        possible, why = _sensible(node)
+        if decide is not None:
+            step = _step(node, possible)
+            kind, reason, measured_on = decide(step)
+            choices.append(Choice(name, kind, reason, step.key, measured_on))
             continue
         kind, reason = defaults[place]
         if kind not in possible:
             kind, reason = _instead(node, possible, why)
         choices.append(Choice(name, kind, reason))
     return choices
+
+
+def steps_to_measure(model: onnx.ModelProto, *, zoom: str, unzoom: str) -> list[Step]:
+    """The warps of a canonical graph that `choose_lowerings` asks `decide` for."""
+    return [
+        _step(node, _sensible(node)[0])
+        for _, node, wanted in _wanted(model, zoom, unzoom)
+        if wanted == "auto"
+    ]
+
+
+def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
+    """Decide on the lowering of a step of several graphs, by the time it takes in all of them.
+
+    Args:
+        steps: by the name of what has it; their keys are equal.
+        timer: of the target.
+
+    Returns:
+        The kind, and the reason for it.
+    """
+    kinds = next(iter(steps.values())).kinds
+    pairs = [(kind, step) for kind in kinds for step in steps.values()]
+    rounds = timer([step.model(kind) for kind, step in pairs])
+    seconds: dict[Kind, list[float]] = {}
+    for place, kind in enumerate(kinds):
+        mine = rounds[place * len(steps) : (place + 1) * len(steps)]
+        seconds[kind] = [sum(each) for each in zip(*mine, strict=True)]
+    kind, reason = decide_by_times(seconds)
+    return kind, f"measured with {', '.join(steps)}: {reason}"
+
+
+def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]:
+    """The first lowering that no other one is surely `MARGIN` times faster than, and why.
+
+    Args:
+        seconds: by kind, the one that wins ties first, a value a round; the values of a round
+            were taken within moments of each other.
+    """
+    kinds = list(seconds)
+    typical = {kind: median(seconds[kind]) for kind in kinds}
+    against = {
+        (slow, fast): ratio_of(seconds[slow], seconds[fast])
+        for slow in kinds
+        for fast in kinds
+        if slow != fast
+    }
+    chosen = next(
+        (
+            kind
+            for kind in kinds
+            if not any(against[kind, other].low > MARGIN for other in kinds if other != kind)
+        ),
+        min(kinds, key=lambda kind: typical[kind]),
+    )
+    told = [f"{chosen} {1e3 * typical[chosen]:.2f} ms"]
+    for kind in kinds:
+        if kind == chosen:
+            continue
+        found = against[kind, chosen]
+        tied = found.low <= MARGIN and against[chosen, kind].low <= MARGIN
+        told.append(
+            f"{kind} {1e3 * typical[kind]:.2f} ms, {found.value:.2f} times "
+            f"[{found.low:.2f}, {found.high:.2f}]{' (a tie)' if tied else ''}"
+        )
+    return chosen, "; ".join(told)
+
+
+def _wanted(model: onnx.ModelProto, zoom: str, unzoom: str) -> list[tuple[str, gs.Node, str]]:
+    """Each warp with its place and what a recipe wants for it."""
+    found = []
+    for node in resample_nodes(gs.import_onnx(model)):
+        place = "zoom" if is_zoom(node) else "unzoom"
+        wanted = zoom if place == "zoom" else unzoom
+        if wanted == "gather" and not is_grid(node):
+            wanted = "auto"  # of the logits: what the recipe says is of the warp
+        found.append((place, node, wanted))
+    return found
+
+
+def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
+    """What `auto` considers of the kinds that are possible, and why not all."""
+    possible = possible_kinds(node)
+    if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
+        kept: list[Kind] = [kind for kind in possible if kind != "gridsample"]
+        return kept, f"one is not exact beyond {EXACT_GRID} pixels"
+    return possible, "the antialiased sampler is none"
+
+
+def _step(node: gs.Node, possible: Sequence[Kind]) -> Step:
+    shapes = ("x".join(map(str, each.shape)) for each in (node.inputs[0], node.outputs[0]))
+    name = node.outputs[0].name
+    kinds = tuple(sorted(possible, key=_preferred(node).index))
+    key = f"{name}: {node.op} {' -> '.join(shapes)} by {', '.join(kinds)}"
+    return Step(name, key, kinds, node)
+
+
+def _preferred(node: gs.Node) -> list[Kind]:
+    """Lowerings in the order in which they win ties: by shapes alone, so that variants agree.
+
+    Products give the exact weights and read rows; a banded one does never more arithmetic, but on
+    maps of one band it is the dense product in more nodes.
+    """
+    one_band = max(int(n) for n in node.outputs[0].shape[2:4]) <= BLOCK
+    products: list[Kind] = ["matmul", "banded"] if one_band else ["banded", "matmul"]
+    return [*products, "gridsample", "gather"]
 
 
 def exact_lowerings(model: onnx.ModelProto) -> list[Choice]:
@@ -114,14 +253,6 @@ def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
     if "gridsample" in possible:
         return "gridsample", "default: a non-separable warp is no product of matrices"
     return "gather", f"default for large images where no GridSample serves: {why}"
-
-
-def _measured(node: gs.Node, name: str, possible: list[Kind], timer: Timer) -> Choice:
-    times = timer([one_node_model(node, kind) for kind in possible])
-    seconds = dict(zip(possible, times, strict=True))
-    best = min(seconds, key=lambda kind: seconds[kind])
-    listed = ", ".join(f"{kind} {1e3 * seconds[kind]:.2f} ms" for kind in possible)
-    return Choice(name, best, f"measured: {listed}")
 
 
 def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:

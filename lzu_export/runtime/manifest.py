@@ -75,6 +75,10 @@ class Lowering(_Section):
     place: str
     kind: str
     reason: str
+    step: str = ""
+    """What was measured: the same in all variants that share it. Empty where nothing was."""
+    measured_on: str = ""
+    """Machine and software of the measurement."""
 
 
 class Graph(_Section):
