@@ -292,7 +292,10 @@ def verify(
 @app.command()
 def run(
     bundle: Bundle,
-    source: Annotated[Path, typer.Argument(help="An image, a folder of images or a video.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Image, folder, video; or a camera: 0, rtsp://..., gst:PIPELINE."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for pictures and results.")] = Path("run"),
     show_warp: Annotated[
         bool, typer.Option("--show-warp", help="Draw the sampling grid and the zoomed image.")
@@ -319,9 +322,20 @@ def run(
     plugins: Annotated[
         Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
     ] = None,
+    most: Annotated[
+        int | None, typer.Option("--frames", min=1, help="End after so many frames.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="End a video or a camera after so long.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict in frames: pictures of what is found, and results in results.json."""
+    """Predict in frames: pictures of what is found, and results in results.json.
+
+    A camera runs until it is interrupted (Ctrl-C), which writes the results. Exit
+    status: 0 success; 2 an input is unfit; 4 a video or a camera ended early, whose results up to
+    there are written.
+    """
     from lzu_export.progress import Reporter
     from lzu_export.runtime.apply import apply
     from lzu_export.runtime.cameras import read_cameras
@@ -336,6 +350,8 @@ def run(
         precision=precision,
         draw_above=draw_above,
         cameras=read_cameras(cameras) if cameras else None,
+        most=most,
+        seconds=seconds,
         engine={"target": target, "provider": provider, "plugins": plugins},
     )
     if as_json:
@@ -343,6 +359,9 @@ def run(
     else:
         found = [f"{n} {what}" for what, n in counts.items() if isinstance(n, int)]
         say(f"{', '.join(found)}, {counts['milliseconds']:.1f} ms a frame: {out}")
+    if "incomplete" in counts:
+        exits.complain(counts["incomplete"])
+        raise typer.Exit(exits.INCOMPLETE)
 
 
 @app.command()

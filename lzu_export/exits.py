@@ -24,7 +24,7 @@ UNFIT = 2
 REGRESSION = 3
 """A check against a stored state failed."""
 INCOMPLETE = 4
-"""Part of it could not be measured; the rest was, and is written."""
+"""Part of it could not be measured or read; the rest was, and is written."""
 INTERNAL = 70
 """An error of this program, with its traceback; sysexits.h calls it EX_SOFTWARE."""
 INTERRUPTED = 130

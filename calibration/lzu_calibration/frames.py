@@ -13,7 +13,7 @@ from lzu_calibration.sampling import choose
 from lzu_calibration.video import video
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
-from lzu_export.runtime.sources import VIDEOS
+from lzu_export.runtime.videos import VIDEOS
 
 GROUP = "lzu_export.frames"
 """Entry points without arguments that list the frames of a source known by name."""

@@ -12,7 +12,7 @@ from lzu_calibration.candidates import ImageFile, Listing
 from lzu_calibration.tables import kept_rows
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import ORDER, read_coco_images
-from lzu_export.runtime.sources import IMAGES
+from lzu_export.runtime.images import IMAGES, is_hidden
 
 CITYSCAPES = "leftImg8bit"
 CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")
@@ -83,7 +83,7 @@ def cityscapes(path: Path) -> Listing:
     root = path if path.name == CITYSCAPES else path / CITYSCAPES
     for split in CITYSCAPES_SPLITS:
         images = sorted((root / split).glob(f"*/*_{CITYSCAPES}.*"))
-        images = [each for each in images if each.suffix.lower() in IMAGES]
+        images = [each for each in images if each.suffix.lower() in IMAGES and not is_hidden(each)]
         if images:
             break
     else:

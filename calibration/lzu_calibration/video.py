@@ -4,19 +4,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from lzu_calibration.candidates import Listing, file_hash
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.videos import VideoFile
 
 
 def video(path: Path) -> Listing:
     """A video as one sequence.
 
     Raises:
-        LzuError: the file is unreadable or holds no frame.
+        LzuError: the file is unreadable, holds no frame, or ends early.
     """
     reader = _Reader(path)
     name = path.stem
@@ -25,14 +23,11 @@ def video(path: Path) -> Listing:
 
 
 class _Reader:
-    """An opened video that remembers where it is: seeking costs up to a group of pictures."""
+    """An opened video that knows where it is: it goes on, or begins again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._capture = cv2.VideoCapture(str(path))
-        self._next = 0
-        if not self._capture.isOpened():
-            raise LzuError(f"{path} cannot be read as a video; check that it is one and is whole")
+        self._video = VideoFile(path)
 
     @cached_property
     def digest(self) -> str:
@@ -40,35 +35,27 @@ class _Reader:
         return file_hash(self.path)
 
     def length(self) -> int:
-        """Number of frames, counted where the header's number is missing or only an estimate."""
-        promised = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if promised > 0:
-            self._seek(promised - 1)
-            if self._capture.grab():
-                self._next = promised
-                return promised
-        self._capture.release()
-        self._capture = cv2.VideoCapture(str(self.path))
-        self._next = 0
-        while self._capture.grab():
-            self._next += 1
-        return self._next
+        """Number of frames, counted by decoding: a header promises what may not be there."""
+        while self._video.skip():
+            pass
+        problem = self._video.shortfall()
+        if problem is not None:
+            raise LzuError(problem)
+        return self._video.passed
 
     def frame(self, index: int) -> Frame:
         """Decode one frame; in ascending order it is quickest."""
-        if index != self._next:
-            self._seek(index)
-        there, image = self._capture.read()
-        if not there:
+        if index < self._video.passed:
+            self._video.restart()
+        while self._video.passed < index and self._video.skip():
+            pass
+        image = self._video.read() if self._video.passed == index else None
+        if image is None:
             raise LzuError(
-                f"frame {index} of {self.path} cannot be decoded; check that the video is whole"
+                self._video.shortfall()
+                or f"frame {index} of {self.path} cannot be decoded; check that the video is whole"
             )
-        self._next = index + 1
-        return np.asarray(image, np.uint8)
-
-    def _seek(self, index: int) -> None:
-        self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        self._next = index
+        return image
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Run a bundle over frames: pictures or a video of what is found, and files of results."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -19,23 +21,27 @@ from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.feedback import check_single_stream
+from lzu_export.runtime.images import IMAGES
+from lzu_export.runtime.live_camera import parse_live
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.present import PRESENTERS, Presenter
-from lzu_export.runtime.sources import IMAGES, count, frame_rate, frames
+from lzu_export.runtime.sources import ImageSource, Source, TimedFrame, open_source
+from lzu_export.runtime.video_writer import video_writer
+from lzu_export.runtime.videos import VIDEOS
 
 RESULTS_FILE = "results.json"
 IMAGES_FILE = "images.json"
 DRAW_ABOVE = 0.3
 """Lowest score drawn by default: a metric wants the unlikely ones too, an eye does not."""
 
-Writer = Callable[[str, Frame], None]
-"""Takes a frame's name and its picture."""
+Writer = Callable[[TimedFrame, Frame], None]
+"""Takes a frame and its picture."""
 
 
 def apply(
     bundle: Path,
-    source: Path,
+    source: str | Path,
     out: Path,
     *,
     show_warp: bool,
@@ -44,89 +50,200 @@ def apply(
     precision: str | None = None,
     draw_above: float = DRAW_ABOVE,
     cameras: Cameras | None = None,
+    most: int | None = None,
+    seconds: float | None = None,
     engine: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
 
-    Images keep their names; a video becomes NAME.mp4. results.json is a COCO results list for
-    boxes, boxes in metres for those in space, and for segmentation the shares of the classes beside
-    label maps in the folder `labels`; image ids number the frames from 1 in the order read, and
-    images.json gives their names, sizes and the categories. Pictures show detections of scores of
-    at least `draw_above`, the results hold all. Nothing is written where a frame is refused.
-    `engine` has further arguments of `load`, such as the target.
+    Images keep their names; a video or a camera becomes NAME.mp4. results.json is a COCO results
+    list for boxes, boxes in metres for those in space, and for segmentation the shares of the
+    classes beside label maps in the folder `labels`; image ids number the frames from 1 in the
+    order read, and images.json gives their names, sizes, times in seconds and the categories.
+    Pictures show detections of scores of at least `draw_above`, the results hold all. Nothing is
+    written where a frame is refused; of a video that ends early, or a camera that does, there are
+    the results up to then.
+
+    Args:
+        bundle: folder that export made.
+        source: image, folder of images, video, or a camera, see `live_camera.parse_live`.
+        out: folder that is written.
+        show_warp: draw the sampling grid, and the zoomed image beside.
+        resize: bring frames of another size to the source size.
+        report: of progress and remarks.
+        precision: of the engine.
+        draw_above: lowest score that is drawn.
+        cameras: calibration, for boxes in space.
+        most: end after so many frames.
+        seconds: end after so long, by the frames' times.
+        engine: further arguments of `load`, such as the target.
 
     Returns:
         frames, the number of detections or label maps under that name, milliseconds (mean, frame to
-        prediction), out.
+        prediction), out; and `incomplete`, a sentence, where frames are missing.
 
     Raises:
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
-    with load(bundle, resize=resize, precision=precision, **engine) as predictor:
+    with ExitStack() as stack:
+        predictor = stack.enter_context(load(bundle, resize=resize, precision=precision, **engine))
         check_cameras(predictor, cameras)
         if predictor.remembers:
             check_single_stream(predictor.recipe.batch, str(source))
-        reader = frames(source)
-        _spare(source, out)
+        origin = _origin(source)
+        opened = stack.enter_context(closing(open_source(source)))
+        if seconds is not None and opened.rate is None:
+            raise LzuError("--seconds is for videos and cameras; limit images by --frames")
+        _spare(opened, origin, out)
         images: list[dict[str, Any]] = []
         total = 0.0
         recipe = predictor.recipe
+        taken = _limited(opened, most, seconds)
+        remarks: list[str] = []
+        problem = None
         with (
             _staged(out) as folder,
-            _writer(folder, source) as write,
-            report.steps("predicting", count(source)) as advance,
+            _writer(folder, opened, remarks) as write,
+            _stopped_by_signal(opened),
+            report.steps("predicting", _expected(opened, most)) as advance,
         ):
             presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
-            for name, frame, camera, prediction, seconds in _predict(predictor, reader, cameras):
+            for each, camera, prediction, spent in _predict(predictor, taken, cameras):
                 number = len(images) + 1
-                height, width = frame.shape[:2]
-                images.append({"id": number, "file_name": name, "height": height, "width": width})
-                presenter.add(number, name, prediction, camera)
-                picture = presenter.picture(frame, prediction, camera)
-                write(name, draw_warp(predictor, frame, picture) if show_warp else picture)
-                total += seconds
+                images.append(_image(number, each))
+                presenter.add(number, each.name, prediction, camera)
+                picture = presenter.picture(each.frame, prediction, camera)
+                write(each, draw_warp(predictor, each.frame, picture) if show_warp else picture)
+                total += spent
                 advance()
-            categories = [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)]
+            problem = opened.problem()
+            about = {
+                "images": images,
+                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)],
+                "source": origin,
+            }
             write_json(folder / RESULTS_FILE, presenter.results())
-            write_json(folder / IMAGES_FILE, {"images": images, "categories": categories})
-        return {
+            write_json(folder / IMAGES_FILE, about)
+        for remark in (*opened.notes(), *remarks):
+            report.note(remark)
+        counts = {
             "frames": len(images),
             presenter.what: presenter.count,
             "milliseconds": 1e3 * total / max(len(images), 1),
             "out": str(out),
         }
+        return counts if problem is None else {**counts, "incomplete": problem}
+
+
+def _image(number: int, each: TimedFrame) -> dict[str, Any]:
+    """COCO's description of a frame, and its time."""
+    height, width = each.frame.shape[:2]
+    entry = {"id": number, "file_name": each.name, "height": height, "width": width}
+    return entry if each.time is None else {**entry, "time": round(each.time, 6)}
+
+
+def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterator[TimedFrame]:
+    """The source's frames up to a number and a time."""
+    for number, each in enumerate(opened, start=1):
+        if seconds is not None and (each.time or 0.0) >= seconds:
+            opened.stop()
+            return
+        yield each
+        if number == most:
+            opened.stop()
+            return
+
+
+def _expected(opened: Source, most: int | None) -> int | None:
+    known = [each for each in (opened.count, most) if each is not None]
+    return min(known, default=None)
+
+
+@contextmanager
+def _stopped_by_signal(opened: Source) -> Iterator[None]:
+    """Let an interrupt or a request to terminate end a camera's run with its results written.
+
+    A second one does what it always does.
+    """
+    if not opened.live or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in signals}
+
+    def stop(_number: int, _frame: Any) -> None:
+        opened.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for each in signals:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 draw_warp = show_warp  # the argument of `apply` has the name of the option
 
 
 def _predict(
-    predictor: Predictor, reader: Iterator[tuple[str, Frame]], cameras: Cameras | None
-) -> Iterator[tuple[str, Frame, Camera | None, Any, float]]:
-    """Name, frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
+    predictor: Predictor, reader: Iterator[TimedFrame], cameras: Cameras | None
+) -> Iterator[tuple[TimedFrame, Camera | None, Any, float]]:
+    """Frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
     size = predictor.recipe.batch
     while group := list(islice(reader, size)):
-        taken = [cameras.of(name) if cameras is not None else None for name, _ in group]
+        taken = [cameras.of(each.name) if cameras is not None else None for each in group]
         batch = []
-        for (name, frame), camera in zip(group, taken, strict=True):
-            check_frame(frame, None if predictor.resize else predictor.recipe.source, name)
-            batch.append(Shot(frame, None if camera is None else camera.cam2img))
+        for each, camera in zip(group, taken, strict=True):
+            check_frame(
+                each.frame, None if predictor.resize else predictor.recipe.source, each.name
+            )
+            batch.append(Shot(each.frame, None if camera is None else camera.cam2img))
         batch += batch[-1:] * (size - len(batch))
         start = time.perf_counter()
         found = predictor.run(batch)
         seconds = (time.perf_counter() - start) / len(group)
-        for i, ((name, frame), camera, prediction) in enumerate(
-            zip(group, taken, found, strict=False)
-        ):
+        for i, (each, camera, prediction) in enumerate(zip(group, taken, found, strict=False)):
             predictor.shown = i
-            yield name, frame, camera, prediction, seconds
+            yield each, camera, prediction, seconds
 
 
-def _spare(source: Path, out: Path) -> None:
-    """Refuse to write where the source's own files would be replaced."""
-    folder = source if source.is_dir() else source.parent
-    if folder.resolve() == out.resolve():
+def _origin(source: str | Path) -> str:
+    """What images.json calls the source: a folder of images, a video, or a camera."""
+    live = parse_live(source) if isinstance(source, str) else None
+    if live is not None:
+        return live.shown
+    path = Path(source).absolute()
+    is_file = path.suffix.lower() in VIDEOS or path.is_dir()
+    return os.fspath(path if is_file else path.parent)
+
+
+def _spare(opened: Source, origin: str, out: Path) -> None:
+    """Refuse to write over the source's own files, or over pictures of another source."""
+    folder = Path(origin) if Path(origin).is_dir() else Path(origin).parent
+    if Path(origin).is_absolute() and folder.resolve() == out.resolve():
         raise LzuError(f"{out} holds the frames themselves; give --out another folder")
+    try:
+        before = json.loads((out / IMAGES_FILE).read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # no results of ours
+    if before == origin:
+        return
+    for name in _pictures(opened):
+        if (out / name).exists():
+            raise LzuError(
+                f"{out} holds the results of {before}, whose {name} would be replaced; give --out "
+                "another folder"
+            )
+
+
+def _pictures(opened: Source) -> list[str]:
+    """Names of the files with pictures that a source will become."""
+    if isinstance(opened, ImageSource):
+        return [_picture_name(each.name) for each in opened.images]
+    return [f"{opened.stem}.mp4"]
 
 
 @contextmanager
@@ -153,45 +270,21 @@ def _staged(out: Path) -> Iterator[Path]:
         raise
 
 
-def _writer(folder: Path, source: Path) -> AbstractContextManager[Writer]:
-    rate = frame_rate(source)
-    if rate is None:
-        return nullcontext(partial(_write_named, folder))
-    return _video(folder / f"{source.stem}.mp4", rate)
-
-
-def _write_named(folder: Path, name: str, picture: Frame) -> None:
-    """Pictures keep the frames' names, with a suffix added to those that cannot be written."""
-    known = Path(name).suffix.lower() in IMAGES
-    write_picture(folder / (name if known else f"{name}.png"), picture)
-
-
 @contextmanager
-def _video(path: Path, rate: float) -> Iterator[Writer]:
-    writer = cv2.VideoWriter()
-    written = 0
+def _writer(folder: Path, opened: Source, remarks: list[str]) -> Iterator[Writer]:
+    """What takes the pictures; behind the block `remarks` has what is to be said of them."""
+    if opened.rate is None:
+        yield lambda each, picture: write_picture(folder / _picture_name(each.name), picture)
+        return
+    with video_writer(folder / f"{opened.stem}.mp4", opened.rate, hold=opened.live) as writer:
+        yield lambda each, picture: writer.write(picture, each.time or 0.0)
+    if (remark := writer.note()) is not None:
+        remarks.append(remark)
 
-    def write(_name: str, picture: Frame) -> None:
-        nonlocal written
-        if written == 0:
-            size = (picture.shape[1], picture.shape[0])
-            writer.open(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-        writer.write(picture)
-        written += 1
 
-    try:
-        yield write
-    finally:
-        writer.release()
-    # OpenCV reports no error of writing, so the file is asked what it holds.
-    capture = cv2.VideoCapture(str(path))
-    there = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    if there != written:
-        raise LzuError(
-            f"the video {path.name} could not be written whole ({there} of {written} frames); "
-            "free disk space, or give the frames as a folder of images"
-        )
+def _picture_name(name: str) -> str:
+    """Pictures keep the frames' names, with a suffix added to those that cannot be written."""
+    return name if Path(name).suffix.lower() in IMAGES else f"{name}.png"
 
 
 def write_picture(path: Path, picture: Frame) -> None:

@@ -75,15 +75,25 @@ class LabelPresenter:
         """Label maps go into `folder`/labels."""
         self._classes, self._folder = recipe.classes, folder / LABELS_FOLDER
         self._shares: list[dict[str, Any]] = []
+        self._names: set[str] = set()
 
     @property
     def count(self) -> int:
         """Number of label maps so far."""
         return len(self._shares)
 
+    def _free_name(self, name: str) -> str:
+        """STEM.png, or NAME.png where another frame has that stem, such as a.png beside a.jpg."""
+        free = f"{Path(name).stem}.png"
+        while free.lower() in self._names:
+            free = f"{name}.png"
+            name = free
+        self._names.add(free.lower())
+        return free
+
     def add(self, number: int, name: str, prediction: Segmentation, camera: Camera | None) -> None:
         """Write one frame's label map, named after the frame."""
-        file = self._folder / f"{Path(name).stem}.png"
+        file = self._folder / self._free_name(name)
         self._folder.mkdir(exist_ok=True)
         done, encoded = cv2.imencode(".png", prediction.labels)
         if not done:

@@ -1,18 +1,181 @@
-"""Frames from an image, a folder of images or a video file."""
+"""Frames from an image, a folder of images, a video file or a camera."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.limits import IGNORED
+from lzu_export.runtime.images import IMAGES, images_in, read_image, read_unchanged
+from lzu_export.runtime.live_camera import LiveCamera, parse_live
 from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.videos import VIDEOS, VideoFile
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v"})
+
+class TimedFrame(NamedTuple):
+    """A frame with its name and, of a video or a camera, its time."""
+
+    name: str
+    frame: Frame
+    """(H, W, 3) uint8, BGR."""
+    time: float | None = None
+    """Seconds since the first frame; None for images."""
+
+
+class Source:
+    """An opened source of frames, to be iterated once."""
+
+    stem: str
+    """Name without a suffix, of the video that is written of it."""
+    count: int | None = None
+    """Number of frames, None where it is not known."""
+    rate: float | None = None
+    """Frames a second of a video or a camera, None for images."""
+    live = False
+    """Whether the frames come from a camera, whose end is to be chosen."""
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        """The frames in order."""
+        raise NotImplementedError
+
+    def problem(self) -> str | None:
+        """After the last frame: the sentence on frames that are missing, None if none are."""
+        return None
+
+    def notes(self) -> list[str]:
+        """After the last frame: remarks on what was read."""
+        return []
+
+    def stop(self) -> None:
+        """End before the next frame."""
+
+    def close(self) -> None:
+        """Give the source back; a second call does nothing."""
+
+
+class ImageSource(Source):
+    """An image, or a folder's images by name."""
+
+    def __init__(self, path: Path, images: Sequence[Path]) -> None:
+        """The files are read when it is their turn."""
+        self.stem, self.images, self.count = path.stem, images, len(images)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        """Named after their files."""
+        return (TimedFrame(each.name, read_image(each)) for each in self.images)
+
+
+class VideoSource(Source):
+    """A video's frames, named after the file and their number."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file."""
+        self._video = VideoFile(path)
+        self.stem, self.rate = path.stem, self._video.rate
+        self.count = self._video.promised
+        self._ended = False
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        """From the first to the last."""
+        while (image := self._video.read()) is not None:
+            name = f"{self.stem}_{self._video.passed - 1:06d}.jpg"
+            yield TimedFrame(name, image, self._video.time)
+        self._ended = True
+
+    def problem(self) -> str | None:
+        """The sentence on a video that ended early, if all of it was asked for."""
+        return self._video.shortfall() if self._ended else None
+
+    def notes(self) -> list[str]:
+        """Remarks on the rate."""
+        if not self._video.knows_rate:
+            return [f"{self._video.path} does not say its rate; {self.rate:g} a second is assumed"]
+        if self._video.uneven:
+            return [
+                f"{self._video.path} has a variable rate; the video that is written has "
+                f"{self.rate:g} frames a second, and images.json the time of each frame"
+            ]
+        return []
+
+    def close(self) -> None:
+        """Close the file."""
+        self._video.close()
+
+
+class CameraSource(Source):
+    """Frames of a camera until it is stopped."""
+
+    live = True
+
+    def __init__(self, camera: LiveCamera) -> None:
+        """Of an opened camera."""
+        self._camera = camera
+        self.stem, self.rate = camera.live.stem, camera.rate
+        self._taken = 0
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        """Named after the camera and their number."""
+        for frame, time in self._camera.frames():
+            yield TimedFrame(f"{self.stem}_{self._taken:06d}.jpg", frame, time)
+            self._taken += 1
+
+    def problem(self) -> str | None:
+        """The reason why the camera ended by itself.
+
+        Raises:
+            LzuError: it gave no frame at all.
+        """
+        ended = self._camera.ended
+        if ended is not None and self._camera.received == 0:
+            raise LzuError(ended)
+        return ended
+
+    def notes(self) -> list[str]:
+        """The number of frames that were passed over."""
+        passed = self._camera.received - self._taken
+        if passed <= 1:  # the last one waits when the run is stopped
+            return []
+        return [
+            f"{self._taken} of {self._camera.received} frames were taken; the others came while an "
+            "earlier one was being processed"
+        ]
+
+    def stop(self) -> None:
+        """End before the next frame."""
+        self._camera.stop()
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._camera.close()
+
+
+def open_source(source: str | Path) -> Source:
+    """Open an image, a folder of images, a video file or a camera; see `parse_live` for cameras.
+
+    Raises:
+        LzuError: nothing there, an empty folder, an unknown or unreadable file, a camera that does
+            not answer.
+    """
+    live = parse_live(source) if isinstance(source, str) else None
+    if live is not None:
+        return CameraSource(LiveCamera(live))
+    path = Path(source)
+    if path.is_dir():
+        images = images_in(path)
+        if not images:
+            raise LzuError(f"folder {path} holds no images ({', '.join(sorted(IMAGES))}); add some")
+        return ImageSource(path, images)
+    if not path.exists():
+        raise LzuError(
+            f"{path} does not exist; give an image, a folder of images, a video, or a camera such "
+            "as 0 or rtsp://..."
+        )
+    if path.suffix.lower() in VIDEOS:
+        return VideoSource(path)
+    return ImageSource(path, [path])
 
 
 def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
@@ -22,88 +185,20 @@ def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
     before the first frame is asked for.
 
     Raises:
-        LzuError: nothing there, an empty folder, an unknown or unreadable file.
+        LzuError: nothing there, an empty folder, an unknown or unreadable file; or, after its last
+            frame, a video that ended early.
     """
-    path = Path(source)
-    if path.is_dir():
-        images = _images_in(path)
-        if not images:
-            raise LzuError(f"folder {path} holds no images ({', '.join(sorted(IMAGES))}); add some")
-        return _images(images)
-    if not path.is_file():
-        raise LzuError(f"{path} does not exist; give an image, a folder of images or a video")
-    if path.suffix.lower() in VIDEOS:
-        return _video(path)
-    return _images([path])
-
-
-def count(source: str | Path) -> int | None:
-    """How many frames `frames` will yield, or None where the file does not say."""
-    path = Path(source)
-    if path.is_dir():
-        return len(_images_in(path))
-    if path.suffix.lower() in VIDEOS:
-        capture = cv2.VideoCapture(str(path))
-        number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        return number if number > 0 else None
-    return 1
-
-
-def frame_rate(source: str | Path) -> float | None:
-    """Frames a second of a video (25 where the file does not say), or None for images."""
-    path = Path(source)
-    if path.is_dir() or path.suffix.lower() not in VIDEOS:
-        return None
-    capture = cv2.VideoCapture(str(path))
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
-    capture.release()
-    return rate if 1 <= rate <= 1000 else 25.0
-
-
-def read_image(path: Path) -> Frame:
-    """Read an image file as BGR; grey ones become three equal channels, opacity is dropped.
-
-    Raises:
-        LzuError: the file is no image or is damaged.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise LzuError(f"{path} cannot be read as an image; check that it is one and is whole")
-    return np.asarray(image, np.uint8)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.iterdir() if each.suffix.lower() in IMAGES)
-    except OSError as error:
-        raise LzuError(
-            f"folder {folder} cannot be read ({error.strerror}); make it readable"
-        ) from error
-
-
-def _images(paths: list[Path]) -> Iterator[tuple[str, Frame]]:
-    return ((path.name, read_image(path)) for path in paths)
-
-
-def _video(path: Path) -> Iterator[tuple[str, Frame]]:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise LzuError(f"{path} cannot be read as a video; check that it is one and is whole")
+    opened = open_source(source)
 
     def generate() -> Iterator[tuple[str, Frame]]:
-        number = 0
         try:
-            while True:
-                there, image = capture.read()
-                if not there:
-                    break
-                yield f"{path.stem}_{number:06d}.jpg", np.asarray(image, np.uint8)
-                number += 1
+            for each in opened:
+                yield each.name, each.frame
+            problem = opened.problem()
         finally:
-            capture.release()
-        if number == 0:
-            raise LzuError(f"{path} holds no frame; check that the video is whole")
+            opened.close()
+        if problem is not None:
+            raise LzuError(problem)
 
     return generate()
 
@@ -114,9 +209,7 @@ def read_labels(path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
     Raises:
         LzuError: the file is unreadable, no map of one 8-bit channel, or holds an unknown label.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise LzuError(f"label map {path} cannot be read; give a PNG")
+    labels = read_unchanged(path)
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise LzuError(
             f"label map {path} is {labels.dtype} of shape {labels.shape}; give one channel of "

@@ -16,7 +16,8 @@ from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
 from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
-from lzu_export.runtime.sources import read_image, read_labels
+from lzu_export.runtime.images import read_image
+from lzu_export.runtime.sources import read_labels
 from lzu_export.warp.grids import (
     AXIS_KNOTS,
     PLANE_KNOTS,

@@ -21,8 +21,8 @@ from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
 from lzu_export.progress import Reporter
+from lzu_export.runtime.images import read_image
 from lzu_export.runtime.manifest import Accuracy
-from lzu_export.runtime.sources import read_image
 from lzu_export.tasks.pytorch import noise_frame
 from samples import write_sealed
 

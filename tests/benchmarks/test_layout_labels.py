@@ -130,7 +130,7 @@ def lose(name: str) -> Callable[[Path], None]:
         ),
         (
             lambda root: next(root.rglob("bonn*labelIds.png")).write_text("x"),
-            r"labelIds\.png is no 8-bit PNG of one channel",
+            r"labelIds\.png cannot be read as an image; check",
         ),
         (
             lambda root: image(next(root.rglob("bonn*labelIds.png")), stripes([7])[:4]),
@@ -252,7 +252,10 @@ def damage_table(text: str) -> Callable[[Path], object]:
             lambda root: image(next(root.rglob("0001TP*_L.png")), stripes([12])),
             r"_L\.png holds the label 12, which is none of CamVid's",
         ),
-        (lambda root: next(root.rglob("0001TP*_L.png")).write_text("x"), "cannot be read as 8-bit"),
+        (
+            lambda root: next(root.rglob("0001TP*_L.png")).write_text("x"),
+            "cannot be read as an image; check",
+        ),
         (
             lambda root: image(next(root.rglob("0001TP*_L.png")), coloured(["Car"])[:, :9]),
             r"_L\.png has 8x9 pixels but 0001TP_006690\.png 8x40; give them one size",

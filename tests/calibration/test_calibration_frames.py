@@ -117,10 +117,10 @@ def test_a_video_is_sampled_over_its_length(tmp_path: Path, suffix: str) -> None
     assert one.digest != open_frames(str(path), count=5, seed=3).digest
 
 
-def test_a_video_whose_header_promises_too_much_is_counted(
+def test_a_video_is_counted_and_one_that_ends_early_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A number guessed from the duration, or none at all."""
+    """A header without a number is fine; one that promises more than can be read is not."""
     path = video(tmp_path / "drive.avi", [10 + 8 * i for i in range(20)])
     honest = cv2.VideoCapture
 
@@ -133,22 +133,19 @@ def test_a_video_whose_header_promises_too_much_is_counted(
         def get(self, field: int) -> float:
             return self.promised if field == cv2.CAP_PROP_FRAME_COUNT else self._capture.get(field)
 
-        def set(self, field: int, value: float) -> bool:
-            if field == cv2.CAP_PROP_POS_FRAMES and value >= 20:
-                self._capture.release()
-                return False
-            return self._capture.set(field, value)
-
         def __getattr__(self, name: str) -> object:
             return getattr(self._capture, name)
 
     monkeypatch.setattr(cv2, "VideoCapture", Boastful)
-    for promised in (24.0, 0.0, -1.0):
+    for promised in (0.0, -1.0, float("nan")):
         Boastful.promised = promised
         found = open_frames(str(path), count=99, seed=0)
         assert len(found) == 20
         means = [float(frame.mean()) for _, frame in found.frames()]
         np.testing.assert_allclose(means, [10 + 8 * i for i in range(20)], atol=4)
+    Boastful.promised = 24.0
+    with pytest.raises(LzuError, match=r"drive\.avi ends early .*: 20 of 24 frames could be read"):
+        open_frames(str(path), count=5, seed=0)
 
 
 def test_frames_are_not_kept(tmp_path: Path) -> None:

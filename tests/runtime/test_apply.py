@@ -14,6 +14,7 @@ from lzu_export.progress import Reporter
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply, write_picture
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.sources import TimedFrame
 from lzu_export.tasks.pytorch import noise_frame
 
 Run = Callable[..., dict[str, Any]]
@@ -237,10 +238,10 @@ def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
     recipe = validate({**tiny_recipe, "batch": 2}, "tiny")
     session: Any = Session()
     detector = Detector(recipe, session, make_warp(recipe).arrays())
-    frames = [(f"{i}.png", np.full((96, 160, 3), 10 + i, np.uint8)) for i in range(3)]
+    frames = [TimedFrame(f"{i}.png", np.full((96, 160, 3), 10 + i, np.uint8)) for i in range(3)]
     found = list(_predict(detector, iter(frames), None))
-    assert [name for name, *_ in found] == ["0.png", "1.png", "2.png"]
-    assert [float(detections.boxes[0, 2]) for _, _, _, detections, _ in found] == [10, 11, 12]
+    assert [each.name for each, *_ in found] == ["0.png", "1.png", "2.png"]
+    assert [float(detections.boxes[0, 2]) for _, _, detections, _ in found] == [10, 11, 12]
 
 
 def test_a_full_disk_is_named(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.sources import count, frame_rate, frames, read_image, read_labels
+from lzu_export.runtime.images import read_image
+from lzu_export.runtime.sources import frames, open_source, read_labels
 
 
 def picture(value: int, size: tuple[int, int] = (24, 32)) -> np.ndarray:
@@ -31,8 +32,8 @@ def test_an_image_is_one_frame(tmp_path: Path) -> None:
     ((name, frame),) = frames(tmp_path / "a.png")
     assert name == "a.png"
     np.testing.assert_array_equal(frame, blue)
-    assert count(tmp_path / "a.png") == 1
-    assert frame_rate(tmp_path / "a.png") is None
+    opened = open_source(tmp_path / "a.png")
+    assert (opened.count, opened.rate) == (1, None)
 
 
 def test_a_folder_is_its_images_by_name(tmp_path: Path) -> None:
@@ -43,8 +44,8 @@ def test_a_folder_is_its_images_by_name(tmp_path: Path) -> None:
     found = list(frames(str(tmp_path)))
     assert [name for name, _ in found] == ["a.PNG", "b.png", "c.jpg"]
     assert [int(frame[0, 0, 0]) for _, frame in found] == [50, 0, 100]
-    assert count(tmp_path) == 3
-    assert frame_rate(tmp_path) is None
+    opened = open_source(tmp_path)
+    assert (opened.count, opened.rate) == (3, None)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
@@ -55,8 +56,12 @@ def test_a_video_is_its_frames_in_order(tmp_path: Path, suffix: str) -> None:
     assert [name for name, _ in found] == [f"drive_{i:06d}.jpg" for i in range(4)]
     values = [float(frame.mean()) for _, frame in found]
     np.testing.assert_allclose(values, [10, 90, 170, 250], atol=8)
-    assert count(path) == 4
-    assert frame_rate(path) == pytest.approx(12.5)
+    opened = open_source(path)
+    assert opened.count == 4
+    assert opened.rate == pytest.approx(12.5)
+    assert [each.time for each in opened] == pytest.approx([0, 0.08, 0.16, 0.24])
+    assert opened.problem() is None
+    assert opened.notes() == []
 
 
 def test_grey_and_translucent_images_become_bgr(tmp_path: Path) -> None:
@@ -78,15 +83,21 @@ def test_what_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
         frames(tmp_path / "bad.mp4")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
-    """By name."""
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty; copy it again"),
+        (b"hello", "cannot be read as an image; check"),
+        (b"\x89PNG\r\n\x1a\n", "is cut off; copy it again"),
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    """By name, alone and in a folder."""
     path = tmp_path / "bad.png"
     path.write_bytes(content)
-    with pytest.raises(LzuError, match=r"bad\.png cannot be read as an image; check"):
-        list(frames(path))
-    with pytest.raises(LzuError, match=r"bad\.png cannot be read as an image; check"):
-        list(frames(tmp_path))
+    for source in (path, tmp_path):
+        with pytest.raises(LzuError, match=rf"bad\.png {words}"):
+            list(frames(source))
 
 
 def test_a_video_without_a_frame_is_refused(
@@ -112,8 +123,8 @@ def test_a_video_without_a_frame_is_refused(
     monkeypatch.setattr(cv2, "VideoCapture", Empty)
     with pytest.raises(LzuError, match=r"v\.avi holds no frame; check that the video is whole"):
         list(frames(path))
-    assert count(path) is None
-    assert frame_rate(path) == 25.0
+    opened = open_source(path)
+    assert (opened.count, opened.rate) == (None, 25.0)
 
 
 def test_a_label_map_keeps_its_numbers(tmp_path: Path) -> None:
@@ -136,7 +147,9 @@ def test_many_unknown_labels_are_not_all_listed(tmp_path: Path) -> None:
 
 def test_what_is_no_label_map_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
-    with pytest.raises(LzuError, match=r"0\.png cannot be read; give a PNG"):
+    with pytest.raises(
+        LzuError, match=r"0\.png cannot be read \(No such file or directory\); check"
+    ):
         read_labels(path, ("a",))
     cv2.imwrite(str(path), picture(0))
     with pytest.raises(LzuError, match=r"is uint8 of shape \(24, 32, 3\); give one channel"):

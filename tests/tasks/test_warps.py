@@ -350,7 +350,7 @@ def test_of_cityscapes_renderings_the_train_ids_are_taken(tmp_path: Path) -> Non
         (np.zeros((90, 160), np.uint8), r"0\.png is 90x160 but the recipe's source 96x160"),
         (np.zeros((96, 160, 3), np.uint8), r"0\.png is uint8 of shape \(96, 160, 3\); give one"),
         (np.zeros((96, 160), np.uint16), r"0\.png is uint16"),
-        (b"no image", r"0\.png cannot be read; give a PNG"),
+        (b"no image", r"0\.png cannot be read as an image; check"),
     ],
 )
 def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_path: Path) -> None:

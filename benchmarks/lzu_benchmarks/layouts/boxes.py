@@ -18,8 +18,8 @@ from lzu_export.inputs.coco import (
     in_time,
     read_coco,
 )
+from lzu_export.runtime.images import read_image
 from lzu_export.runtime.predictor import Shot
-from lzu_export.runtime.sources import read_image
 
 ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
 """Annotations of Argoverse-HD's validation split, in the folder that it is unpacked into."""

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.limits import IGNORED
+from lzu_export.runtime.images import read_unchanged
 
 GROUPS = {
     "sky": ("Sky",),
@@ -146,8 +146,8 @@ def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None)
         table[red << 16 | green << 8 | blue] = by_name.get(each, IGNORED)
 
     def read(file: Path) -> Labels:
-        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.dtype != np.uint8:
+        labels = read_unchanged(file)
+        if labels.dtype != np.uint8:
             raise LzuError(f"label map {file} cannot be read as 8-bit PNG; give it again")
         if labels.ndim == 2:
             unknown = np.unique(labels[(labels > last) & (labels != IGNORED)])

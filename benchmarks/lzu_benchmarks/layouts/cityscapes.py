@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.limits import IGNORED
+from lzu_export.runtime.images import read_unchanged
 
 IMAGES, TRUTH = "leftImg8bit", "gtFine"
 
@@ -93,8 +93,8 @@ def _pair(image: Path, truth: Path) -> Pair:
 
 
 def _mapped(file: Path, table: Labels, last: int) -> Labels:
-    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
+    labels = read_unchanged(file)
+    if labels.ndim != 2 or labels.dtype != np.uint8:
         raise LzuError(f"label map {file} is no 8-bit PNG of one channel; unpack {TRUTH} again")
     unknown = np.unique(labels[(labels > last) & (labels != IGNORED)])
     if unknown.size:

@@ -13,8 +13,10 @@ from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import match_classes
 from lzu_export.limits import IGNORED
+from lzu_export.runtime import images as image_files
+from lzu_export.runtime.images import read_image
 from lzu_export.runtime.predictor import Shot
-from lzu_export.runtime.sources import IMAGES, read_image, read_labels
+from lzu_export.runtime.sources import read_labels
 
 Labels = NDArray[np.uint8]
 
@@ -119,4 +121,4 @@ def images_in(folder: Path) -> list[Path]:
     """A folder's images, by name; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in IMAGES)
+    return image_files.images_in(folder)

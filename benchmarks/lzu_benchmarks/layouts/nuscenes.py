@@ -24,8 +24,8 @@ from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
+from lzu_export.runtime.images import read_image
 from lzu_export.runtime.predictor import Shot
-from lzu_export.runtime.sources import read_image
 
 VERSIONS = ("v1.0-trainval", "v1.0-mini")
 """Of several the first counts."""
