@@ -58,10 +58,10 @@ export: $(READY) ## TASK (det, seg, det3d), VARIANT, SCALE, PRECISION, TARGET, C
 	  $(foreach pair,$(SET),--set '$(pair)') $(if $(FORCE),--force)
 
 calibrate: $(READY) ## INT8 ranges of BUNDLE: FRAMES, COUNT, METHOD; SENSITIVITY=1: DATASET, EVAL_FRAMES, LIMIT, BY, RANGES
-	@$(BIN)/lzu-export calibrate $(BUNDLE) $(if $(FRAMES),--frames "$(FRAMES)") \
+	@$(BIN)/lzu-export calibrate $(BUNDLE) $(if $(FRAMES),--calibration "$(FRAMES)") \
 	  $(if $(COUNT),--count $(COUNT)) $(if $(METHOD),--method $(METHOD)) \
 	  $(if $(PERCENTILE),--percentile $(PERCENTILE)) $(if $(SENSITIVITY),--sensitivity) \
-	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(EVAL_FRAMES),--eval-frames $(EVAL_FRAMES)) \
+	  $(if $(DATASET),--dataset "$(DATASET)") $(if $(EVAL_FRAMES),--frames $(EVAL_FRAMES)) \
 	  $(if $(LIMIT),--limit $(LIMIT)) $(if $(BY),--by $(BY)) $(if $(RANGES),--ranges "$(RANGES)")
 
 run: $(READY) ## BUNDLE on SOURCE (image, folder, video; det3d: CAMERAS too): pictures and results

@@ -64,6 +64,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Folder that export made.")]
 
 
+def _renamed(old: str, new: str) -> Any:
+    """An option that has another name now, to be refused by it."""
+
+    def refuse(value: str | None) -> None:
+        if value is not None:
+            raise LzuError(f"{old} is called {new} now; give {new} {value}")
+
+    return typer.Option(old, hidden=True, callback=refuse)
+
+
+def _count_of_frames(text: str) -> int:
+    """How many frames; this option once took the training frames."""
+    try:
+        return int(text)
+    except ValueError:
+        raise LzuError(
+            f"--frames {text} is not a number of frames; training frames are --calibration {text}"
+        ) from None
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"lzu-export {__version__}")
@@ -186,7 +206,7 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Batches of frames taken of --live.")] = 2,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of frames taken of --live.")] = 2,
     resize: Annotated[
         bool, typer.Option("--resize", help="Bring frames of --live to the source size.")
     ] = False,
@@ -217,6 +237,7 @@ def verify(
     junit: Annotated[
         Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
     ] = None,
+    limit: Annotated[str | None, _renamed("--limit", "--batches")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle's engines with PyTorch at every arrow, and with an earlier state.
@@ -249,7 +270,7 @@ def verify(
             manifest,
             live,
             checkpoint,
-            limit,
+            batches,
             resize=resize,
             cameras=read_cameras(cameras) if cameras else None,
         )
@@ -509,11 +530,12 @@ def derive(
 @app.command()
 def calibrate(
     bundle: Bundle,
-    frames: Annotated[
+    frames_of: Annotated[
         str | None,
         typer.Option(
+            "--calibration",
             help="Training frames: folder, video, COCO, Cityscapes or nuScenes, or demo. Default: "
-            "the recipe's."
+            "the recipe's.",
         ),
     ] = None,
     count: Annotated[int | None, typer.Option(help="Measure on so many frames.")] = None,
@@ -528,8 +550,13 @@ def calibrate(
         str | None,
         typer.Option(help="For --sensitivity: demo, COCO annotations, a data set's folder."),
     ] = None,
-    eval_frames: Annotated[
-        int | None, typer.Option(help="For --sensitivity: frames of the dataset; default 64.")
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            parser=_count_of_frames,
+            metavar="<int>",
+            help="For --sensitivity: evaluate at most this many frames; default: 64.",
+        ),
     ] = None,
     limit: Annotated[
         float | None,
@@ -545,17 +572,18 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(help="File to write; default: beside the bundle.")
     ] = None,
+    eval_frames: Annotated[str | None, _renamed("--eval-frames", "--frames")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's INT8 ranges again, or find the layers that INT8 costs most."""
     from lzu_export.progress import Reporter
     from lzu_export.recalibrate import Asked, recalibrate
 
-    asked = Asked(_frames(frames) if frames else None, count, seed, method, percentile)
+    asked = Asked(_frames(frames_of) if frames_of else None, count, seed, method, percentile)
     report = Reporter(quiet=as_json)
     if not sensitivity:
         given = {
-            "dataset": dataset, "eval-frames": eval_frames, "limit": limit, "by": by,
+            "dataset": dataset, "frames": frames, "limit": limit, "by": by,
             "ranges": ranges,
         }  # fmt: skip
         for name, value in given.items():
@@ -577,7 +605,7 @@ def calibrate(
     outcome = measure_sensitivity(
         bundle,
         dataset=_dataset(dataset) if dataset else None,
-        frames=FRAMES if eval_frames is None else eval_frames,
+        frames=FRAMES if frames is None else frames,
         limit=limit,
         by=by,
         asked=asked,

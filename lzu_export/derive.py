@@ -10,7 +10,7 @@ import onnx
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
-from lzu_export.graph.choose import choose_lowerings
+from lzu_export.graph.choose import NO_BF16_GRID, choose_lowerings, without_grid_sample
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
 from lzu_export.graph.targets import DEFAULTS, lower_for
@@ -103,10 +103,14 @@ def _derive(
     recipe = manifest.recipe
     canonical = check_file(bundle, canonical_file(precision), manifest)
     model = onnx.load(canonical)
-    zoom = "banded" if precision == "bf16" else recipe.lowering.zoom
     choices = choose_lowerings(
-        model, zoom=zoom, unzoom=recipe.lowering.unzoom, defaults=DEFAULTS[TARGET]
+        model,
+        zoom=recipe.lowering.zoom,
+        unzoom=recipe.lowering.unzoom,
+        defaults=DEFAULTS[TARGET],
     )
+    if precision == "bf16":
+        choices = without_grid_sample(model, choices, NO_BF16_GRID)
     kinds = {each.place: each.kind for each in choices}
     flavour, records = lower_for(TARGET, model, kinds)
     lint(flavour, TARGET)

@@ -25,6 +25,7 @@ from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import Spent, evaluate, latencies
 from lzu_export.graph.choose import (
+    NO_BF16_GRID,
     Choice,
     Step,
     choose_lowerings,
@@ -353,7 +354,7 @@ class _Export:
         return without_grid_sample(
             self._load("fp32"),
             self.lowerings[target],
-            "bfloat16 needs opset 22, whose GridSample is misread",
+            NO_BF16_GRID,
         )
 
     @cached_property

@@ -149,12 +149,12 @@ def with_asked(recipe: Recipe, asked: Asked) -> Recipe:
     if settings.frames is None:
         raise LzuError(
             "the bundle's recipe names no frames to calibrate on; name some of the training set "
-            "(--frames)"
+            "(--calibration)"
         )
     if asked.frames is None and settings.frames not in named_frames():
         raise LzuError(
             f"the bundle's recipe calibrates on {settings.frames}, whose path a bundle does not "
-            "hold; give it (--frames)"
+            "hold; give it (--calibration)"
         )
     changed: Recipe = recipe.model_copy(update={"calibration": settings})
     recipe_frames(changed)  # refused before any work

@@ -412,7 +412,7 @@ def _open(opened: Float32, name: str | None, frames: int) -> EvaluationSet:
             "(--dataset)"
         )
     if frames < 2:
-        raise LzuError(f"--eval-frames is {frames}; ask for at least 2, better {FRAMES}")
+        raise LzuError(f"--frames is {frames}; ask for at least 2, better {FRAMES}")
     opened_set = open_dataset(name or str(own), frames, recipe.task, recipe)
     check_classes(opened_set, recipe)
     return opened_set
@@ -433,7 +433,7 @@ def _baseline(summary: Mapping[str, float], frames: KeptFrames) -> float:
         raise LzuError(
             f"{frames.metric} of the float32 network on {len(frames)} frames of {frames.name} is "
             f"{baseline:g}, so that no layer can cost any; give frames of what it was trained for "
-            "(--dataset), or more of them (--eval-frames)"
+            "(--dataset), or more of them (--frames)"
         )
     return baseline
 

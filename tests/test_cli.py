@@ -128,7 +128,10 @@ def test_verify_live(command: Command, tiny_bundle: Path, image: Path) -> None:
     assert done.status == 0
     (drift,) = json.loads(done.out)
     assert drift["status"] == "passed"
-    assert command("verify", tiny_bundle, "--live", image, "--limit", 0).status == 2
+    assert command("verify", tiny_bundle, "--live", image, "--batches", 0).status == 2
+    done = command("verify", tiny_bundle, "--live", image, "--limit", 3)
+    assert done.status == 2
+    assert done.err == "error: --limit is called --batches now; give --batches 3\n"
 
 
 def test_verify_live_without_torch_says_so(tiny_bundle: Path, image: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from lzu_export.derive import derive
 from lzu_export.engines.tensorrt_rtx import version as rtx_version
 from lzu_export.errors import LzuError
 from lzu_export.pipeline import Outcome, export
@@ -16,6 +17,7 @@ from lzu_export.rebuild import rebuild
 from lzu_export.recipes import list_recipes, load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.apply import apply
+from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
 from lzu_export.tasks.warps import check_trained_warp, make_warp, stored_warp, trained_note
@@ -138,6 +140,21 @@ def test_int8_warps_at_the_scale_of_what_they_read(
         (behind,) = (n for n in model.graph.node if node.output[0] in n.input)
         assert (before.op_type, behind.op_type) == ("DequantizeLinear", "QuantizeLinear")
         assert values[before.input[1]] == values[behind.input[1]]
+
+
+@pytest.mark.skipif(not RTX, reason="bf16 is for TensorRT-RTX, which is not installed")
+@pytest.mark.parametrize("changes", [{}, {"lowering": {"zoom": "gridsample"}}])
+def test_bf16_is_derived_for_tensorrt(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Without a GridSample, whichever the recipe asks for; nobody has to set a key for it."""
+    warp = {"separable": False}
+    whole = {"precision": ["fp32", "bf16"], "targets": ["onnxruntime", *RTX]}
+    bundle = export(tiny_recipe(tmp_path, "det", warp=warp, **whole, **changes), tmp_path).folder
+    found = derive(bundle, precision="bf16")
+    assert [each["status"] for each in found] == ["graph passed"]
+    (derived,) = read_manifest(bundle).derived
+    assert {each.kind for each in derived.lowerings} == {"gather"}
+    operators = {node.op_type for node in onnx.load(bundle / derived.file).graph.node}
+    assert "GridSample" not in operators
 
 
 @pytest.mark.parametrize("task", ["seg", SLOW_DET3D])

@@ -86,7 +86,7 @@ def test_the_file_stands_beside_the_bundle_and_an_export_takes_it(
 ) -> None:
     """With the options that are printed, and measuring nothing again."""
     inside = {path.name: path.read_bytes() for path in own.iterdir()}
-    status, out, _ = calibrate(own, "--frames", frames, "--method", "mse", "--count", 3)
+    status, out, _ = calibrate(own, "--calibration", frames, "--method", "mse", "--count", 3)
     assert status == 0
     path = tmp_path / "own.int8.mse.calibration.json"
     assert {each.name: each.read_bytes() for each in own.iterdir()} == inside
@@ -112,16 +112,16 @@ def test_the_file_stands_beside_the_bundle_and_an_export_takes_it(
 def test_json_out_and_a_second_run(calibrate: Run, own: Path, frames: Path, tmp_path: Path) -> None:
     """The same ranges again; the recipe's settings where nothing else is asked for."""
     file = tmp_path / "x.json"
-    status, out, err = calibrate(own, "--frames", frames, "--out", file, "--json")
+    status, out, err = calibrate(own, "--calibration", frames, "--out", file, "--json")
     assert (status, err) == (0, "")
     made = json.loads(out)
     assert made["file"] == str(file)
     assert (made["count"], made["method"], made["percentile"]) == (4, "max", None)
     first = read_cache(file)
-    assert calibrate(own, "--frames", frames, "--out", file)[0] == 0
+    assert calibrate(own, "--calibration", frames, "--out", file)[0] == 0
     assert read_cache(file).ranges == first.ranges
     status, out, _ = calibrate(
-        own, "--frames", frames, "--out", file, "--method", "percentile", "--percentile", 99
+        own, "--calibration", frames, "--out", file, "--method", "percentile", "--percentile", 99
     )
     assert "--set calibration.percentile=99" in out
     assert read_cache(file).percentile == 99
@@ -156,43 +156,45 @@ def test_a_recipes_frames_are_a_name(refused: Callable[..., str], own: Path) -> 
 def test_bad_frames(refused: Callable[..., str], tmp_path: Path, frames: Path) -> None:
     """None, one, black ones, of another size."""
     empty = write_frames(tmp_path / "empty", 0)
-    assert "empty holds no images" in refused("--frames", empty)
-    assert "holds one frame only" in refused("--frames", write_frames(tmp_path / "one", 1))
-    assert "1 calibration frames are asked for" in refused("--frames", frames, "--count", 1)
+    assert "empty holds no images" in refused("--calibration", empty)
+    assert "holds one frame only" in refused("--calibration", write_frames(tmp_path / "one", 1))
+    assert "1 calibration frames are asked for" in refused("--calibration", frames, "--count", 1)
     black = write_frames(tmp_path / "black", 0)
     for i in range(2):
         cv2.imwrite(str(black / f"{i}.png"), np.zeros((96, 160, 3), np.uint8))
-    assert "all 2 frames chosen from black are black" in refused("--frames", black)
+    assert "all 2 frames chosen from black are black" in refused("--calibration", black)
     cv2.imwrite(str(frames / "drive_2.png"), noise_frame((90, 160), 0))
-    assert "drive_2.png is 90x160 but this bundle takes 96x160" in refused("--frames", frames)
-    assert "gone does not exist; give a folder" in refused("--frames", "gone")
+    assert "drive_2.png is 90x160 but this bundle takes 96x160" in refused("--calibration", frames)
+    assert "gone does not exist; give a folder" in refused("--calibration", "gone")
 
 
 def test_bad_options(refused: Callable[..., str], frames: Path, own: Path, tmp_path: Path) -> None:
     """Before any work."""
-    text = refused("--frames", frames, "--method", "kl")
+    text = refused("--calibration", frames, "--method", "kl")
     assert "calibration method 'kl' is unknown; choose one of max, entropy" in text
-    text = refused("--frames", frames, "--method", "percentile", "--percentile", 20)
+    text = refused("--calibration", frames, "--method", "percentile", "--percentile", 20)
     assert "percentile is 20.0; give a number" in text
     assert "--percentile is of the method percentile" in refused(
-        "--frames", frames, "--percentile", 99
+        "--calibration", frames, "--percentile", 99
     )
     inside = own / "ranges.json"
-    assert "lies in the bundle" in refused("--frames", frames, "--out", inside)
-    assert "is a folder; name a file" in refused("--frames", frames, "--out", tmp_path)
-    text = refused("--frames", frames, "--out", tmp_path / "gone" / "x.json")
+    assert "lies in the bundle" in refused("--calibration", frames, "--out", inside)
+    assert "is a folder; name a file" in refused("--calibration", frames, "--out", tmp_path)
+    text = refused("--calibration", frames, "--out", tmp_path / "gone" / "x.json")
     assert "does not exist; make it" in text
     for option, value in (
-        ("--dataset", "demo"), ("--eval-frames", 3), ("--limit", 1), ("--by", "layer"),
+        ("--dataset", "demo"), ("--frames", 3), ("--limit", 1), ("--by", "layer"),
         ("--ranges", "x.json"),
     ):  # fmt: skip
-        assert f"{option} belongs to --sensitivity" in refused("--frames", frames, option, value)
+        assert f"{option} belongs to --sensitivity" in refused(
+            "--calibration", frames, option, value
+        )
 
 
 def test_a_keep_high_name_of_no_layer(refused: Callable[..., str], own: Path, frames: Path) -> None:
     """Of the recipe, with the nearest match."""
     change_recipe(own, keep_high={"int8": ["backbone.layer1.0.conv9"]})
-    text = refused("--frames", frames)
+    text = refused("--calibration", frames)
     assert "names backbone.layer1.0.conv9, which matches no layer; did you mean backbone." in text
 
 
@@ -200,14 +202,14 @@ def test_a_damaged_bundle(refused: Callable[..., str], own: Path, frames: Path) 
     """Not even read further."""
     with (own / "model.fp32.onnx").open("ab") as stream:
         stream.write(b"x")
-    assert "was changed after the export" in refused("--frames", frames)
+    assert "was changed after the export" in refused("--calibration", frames)
 
 
 def test_it_needs_no_torch(own: Path, frames: Path) -> None:
     """As on a device."""
     code = (
         "import sys; sys.modules['torch'] = None; from lzu_export.cli import main; "
-        f"sys.argv = ['lzu-export', 'calibrate', {str(own)!r}, '--frames', {str(frames)!r}]; main()"
+        f"sys.argv = ['x', 'calibrate', {str(own)!r}, '--calibration', {str(frames)!r}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

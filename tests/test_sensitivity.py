@@ -118,7 +118,7 @@ def write_truth(path: Path, bundle: Path, classes: list[str]) -> None:
 def arguments(folder: Path, limit: float = 100) -> list[Any]:
     """The usual ones."""
     dataset, frames = folder / "truth.json", folder / "frames"
-    return ["--dataset", dataset, "--frames", frames, "--limit", limit]
+    return ["--dataset", dataset, "--calibration", frames, "--limit", limit]
 
 
 def search_in(folder: Path, **changes: Any) -> sensitivity.Outcome:
@@ -298,21 +298,27 @@ def test_bad_ranges(refused: Callable[..., str], area: Path) -> None:
 
 def test_bad_datasets(refused: Callable[..., str], area: Path) -> None:
     """None, one whose path is gone, one of other classes, sizes or numbers, black ones."""
-    frames = ["--frames", area / "frames"]
+    frames = ["--calibration", area / "frames"]
     assert "own was exported without an evaluation set; give one (--dataset)" in refused(*frames)
     change_recipe(area / "own", evaluation={"dataset": "val.json"})
     text = refused(*frames)
     assert "was measured on val.json, whose path a bundle does not hold; give it" in text
     usual = ["--dataset", area / "truth.json", *frames]
-    assert "--eval-frames is 1; ask for at least 2" in refused(*usual, "--eval-frames", 1)
+    assert "--frames is 1; ask for at least 2" in refused(*usual, "--frames", 1)
+    assert refused(*usual, "--eval-frames", 3) == (
+        "error: --eval-frames is called --frames now; give --frames 3"
+    )
+    assert "training frames are --calibration train" in refused(*usual, "--frames", "train")
     truth = json.loads((area / "truth.json").read_text())
-    one = {**truth, "images": truth["images"][:1]}
+    first = truth["images"][0]
+    boxes = [each for each in truth["annotations"] if each["image_id"] == first["id"]]
+    one = {**truth, "images": [first], "annotations": boxes}
     (area / "truth.json").write_text(json.dumps(one))
     assert "truth.json holds one frame only" in refused(*usual)
     (area / "truth.json").write_text(json.dumps(truth))
     image = area / "images" / "drive_2.png"
     cv2.imwrite(str(image), np.ones((90, 160, 3), np.uint8))
-    assert "drive_2.png is 90x160 but this bundle takes 96x160" in refused(*usual)
+    assert "drive_2.png is 160 wide and 96 high, but the file is" in refused(*usual)
     for each in image.parent.iterdir():
         cv2.imwrite(str(each), np.zeros((96, 160, 3), np.uint8))
     assert "all 4 frames of the evaluation set truth.json are black" in refused(*usual)

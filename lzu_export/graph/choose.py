@@ -31,6 +31,9 @@ EXACT_GRID = 1024
 """Widest image whose GridSample `auto` considers: its one float32 coordinate a pixel is off by
 1e-4 pixel at 1920, which a sharp image turns into a drift above the limits."""
 
+NO_BF16_GRID = "bfloat16 needs opset 22, whose GridSample is misread"
+"""Why graphs in BF16 have another lowering in place of a GridSample."""
+
 MARGIN = 1.2
 """How many times slower than another a lowering must be, and surely so, to be passed over. Smaller
 differences are of a few percent of a frame and change from day to day."""

@@ -1,0 +1,43 @@
+"""What stops an export."""
+
+import pytest
+
+from lzu_export.errors import LzuError
+from lzu_export.refuse import refuse_loss
+from lzu_export.runtime.manifest import Accuracy
+
+
+def accuracy(precision: str, engine: float, pytorch: float = 40.0, limit: float = 0.1) -> Accuracy:
+    return Accuracy(
+        dataset="few",
+        note="",
+        metric="mIoU",
+        frames=8,
+        pytorch={"mIoU": pytorch},
+        engines={f"onnxruntime/{precision}": {"mIoU": engine}},
+        limits={precision: limit},
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "engine", "said"),
+    [
+        ("fp32", 40.3, "differs from PyTorch's by 0.30 points"),
+        ("fp32", 39.7, "differs from PyTorch's by 0.30 points"),
+        ("fp16", 39.5, "is below PyTorch's by 0.50 points"),
+        ("int8", 38.75, "is below PyTorch's by 1.25 points"),
+        ("int8", float("nan"), "is below PyTorch's by nan points"),
+        ("fp16", 43.0, ""),  # luck, which a lower precision may have
+        ("int8", 43.0, ""),
+        ("fp32", 40.05, ""),
+        ("fp16", 39.95, ""),
+    ],
+)
+def test_float32_may_not_differ_and_lower_precisions_may_not_lose(
+    precision: str, engine: float, said: str
+) -> None:
+    if not said:
+        refuse_loss(accuracy(precision, engine))
+        return
+    with pytest.raises(LzuError, match=f"mIoU of onnxruntime/{precision} {said} where 0.1 is"):
+        refuse_loss(accuracy(precision, engine))
