@@ -4,6 +4,7 @@ A result is made again only where what it depends on changed: the bundle, the fr
 and for latencies the machine, the plan and those that take turns.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -151,7 +152,12 @@ def open_bundles(
             has no engine of what is asked for.
     """
     chosen = (tuple(targets) if targets else None, tuple(precisions) if precisions else None)
-    found = [Bundle(folder, read_manifest(folder), *chosen, provider) for folder in folders]
+    # Results are filed under the folder's name, which `.` and `..` have not.
+    places = [Path(os.path.abspath(folder)) for folder in folders]
+    for place in places:
+        if os.fsencode(place.name).decode(errors="replace") != place.name:
+            raise LzuError(f"the folder {place} has a name that is not UTF-8; rename it")
+    found = [Bundle(folder, read_manifest(folder), *chosen, provider) for folder in places]
     if not found:
         raise LzuError("there are no bundles to compare; give the folders that export made")
     subjects = {(b.manifest.task, b.manifest.recipe.source) for b in found}

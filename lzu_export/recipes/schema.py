@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from unicodedata import category
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from lzu_export.escaping import visible
 from lzu_export.limits import MAX_TOPK
 from lzu_export.models.config import (
     Fcos3dConfig,
@@ -33,8 +35,36 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Method = Literal["max", "entropy", "percentile", "mse"]
 Lowering = Literal["auto", "matmul", "banded", "gridsample", "gather"]
 
+LONGEST_NAME = 150
+"""Bytes of a recipe's name: a folder's has 255 on most disks, those of variant and scale too."""
 PAD_MULTIPLE = 32
 """The canvas is padded at the bottom and right to this multiple, as the published models are."""
+
+
+def _folder_name(name: str) -> str:
+    """What names the folders of bundles and reports must not lead out of theirs."""
+    if visible(name) != name:
+        raise ValueError(f"name {visible(name)} has a character that cannot be seen; remove it")
+    if not 0 < len(name.encode()) <= LONGEST_NAME or name.startswith(".") or "/" in name:
+        raise ValueError(
+            f"name {name[:LONGEST_NAME]!r} is no name of a folder; give one of 1 to {LONGEST_NAME} "
+            "bytes without slashes that does not begin with a dot"
+        )
+    return name
+
+
+def _label(name: str) -> str:
+    """labels.txt has one a line, in UTF-8."""
+    if odd := next((c for c in name if c in "\u2028\u2029" or category(c) in ("Cc", "Cs")), None):
+        raise ValueError(
+            f"classes has the name {visible(name)} with the character {visible(odd)}, but "
+            "labels.txt has one name a line; remove it"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Label = Annotated[str, AfterValidator(_label)]
 
 
 class Section(BaseModel):
@@ -249,7 +279,7 @@ class Tolerances(Section):
 class Recipe(Section):
     """Everything about one export that does not depend on the task; see its subclasses."""
 
-    name: str
+    name: FolderName
     task: str
     source: Size
     """Of the camera's frame."""
@@ -273,7 +303,7 @@ class Recipe(Section):
     custom_model: str | None = Field(None, min_length=1)
     """Name of a network of your own in place of the task's, see `tasks.custom`; of `model` only the
     number of classes, the strides and, for detection, the anchors then count."""
-    classes: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[Label, ...] = Field(min_length=1)
     checkpoint: dict[Variant, Path] = {}
     random_weights: int | None = Field(None, ge=0)
     """Seed of untrained weights, for timing only: used where no checkpoint is given."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from lzu_export.errors import LzuError
 from lzu_export.files import open_regular, parse_json, read_bytes, write_text
-from lzu_export.recipes.schema import AnyRecipe
+from lzu_export.recipes.schema import AnyRecipe, FolderName
 
 FILE = "manifest.json"
 FORMAT = 5
@@ -248,7 +248,7 @@ class Manifest(_Section):
     """Everything about a bundle."""
 
     format: int = FORMAT
-    name: str
+    name: FolderName
     task: str
     variant: str
     precision: tuple[str, ...]

@@ -240,3 +240,29 @@ def test_feedback_widens_the_limits_of_lower_precisions_only(tmp_path: Path) -> 
         limits[name] = [recipe.metric_limit(each) for each in ("fp32", "fp16", "int8")]
     assert limits["fixed"] == limits["network"] == [0.1, 0.2, 1.0]
     assert limits["boxes"] == pytest.approx([0.1, 0.5, 1.3])
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "../../x", "/etc/x", "a/b", ".", "..", ".hidden", "", "x" * 151, "é" * 76]
+)
+def test_a_name_leads_out_of_no_folder(name: str, tmp_path: Path) -> None:
+    """Folders of bundles and reports are called so."""
+    assert "is no name of a folder" in refusal(tmp_path, name=name)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\n", "x\u202etxt", "\udcff", "a\x00"])
+def test_a_name_can_be_seen(name: str, tmp_path: Path) -> None:
+    """All of it."""
+    assert "has a character that cannot be seen; remove it" in refusal(tmp_path, name=name)
+
+
+@pytest.mark.parametrize("name", ["m[bold]x", "a b;touch x", "車 é", "x|`y`<script>", "a.b"])
+def test_other_names_are_the_users(name: str, tmp_path: Path) -> None:
+    """What shows them escapes them."""
+    assert tiny_recipe(tmp_path, name=name).name == name
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "a\x1b[2J", "a\u2028b", "\ud800", "a\x85"])
+def test_a_class_is_one_line_of_a_text_file(label: str, tmp_path: Path) -> None:
+    """Of labels.txt: a line end in one would give all classes after it another number."""
+    assert "labels.txt has one name a line; remove it" in refusal(tmp_path, classes=["car", label])
