@@ -1,5 +1,7 @@
 """Accuracy and latency of several predictors side by side, on the same frames. No torch."""
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +15,14 @@ from lzu_export.ahead import ahead
 from lzu_export.datasets import EvaluationSet, Sample, Scorer, State
 from lzu_export.engines.base import Arrays
 from lzu_export.errors import LzuError
-from lzu_export.inputs.classes import different_classes
+from lzu_export.inputs.classes import different_classes, listed
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import check_frame
 from lzu_export.unfinished import Unfinished
+
+log = logging.getLogger(__name__)
 
 MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
 """A latency is the median of as many runs as fit into SECONDS, within these bounds."""
@@ -108,7 +112,30 @@ def evaluate(
     if spent is not None:
         spent.seconds += time.perf_counter() - start
         spent.engines += run.engine_seconds - engines
+    check_numbers(found, dataset)
     return found
+
+
+def check_numbers(found: Mapping[str, Mapping[str, float]], dataset: EvaluationSet) -> None:
+    """Refuse a metric that is not a number, which no limit would hold; name absent classes.
+
+    Raises:
+        LzuError: the set's metric is NaN or infinite, since nothing in the frames could be counted.
+    """
+    for name, metrics in found.items():
+        if not math.isfinite(metrics.get(dataset.metric, 0.0)):
+            raise LzuError(
+                f"{dataset.metric} of {name} on {dataset.name} is not a number: none of its "
+                f"{len(dataset)} frames holds anything of the recipe's classes that counts; give "
+                "a set with truth"
+            )
+    first = next(iter(found.values()), {})
+    absent = [name for name, value in first.items() if " " in name and math.isnan(value)]
+    if absent:
+        log.warning(
+            "%s holds nothing of %d classes, which %s therefore leaves out: no %s",
+            dataset.name, len(absent), dataset.metric, listed(absent),
+        )  # fmt: skip
 
 
 class _Run:

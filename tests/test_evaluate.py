@@ -13,7 +13,7 @@ from lzu_export import evaluate as module
 from lzu_export import unfinished as unfinished_module
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
-from lzu_export.evaluate import Spent, batches, evaluate, latencies
+from lzu_export.evaluate import Spent, batches, check_numbers, evaluate, latencies
 from lzu_export.runtime import Shot
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.unfinished import Unfinished
@@ -302,3 +302,20 @@ def test_a_batch_shares_its_time_over_its_frames(
     slow = Slow(tmp_path, 2, [], "a")
     milliseconds, _ = latencies({"a": slow}, [Shot(np.zeros((96, 160, 3), np.uint8))] * 2)
     assert milliseconds["a"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_no_number_is_refused(value: float) -> None:
+    """It would be within every limit; parts of it may be unknown, and absent classes are named."""
+    dataset = Frames(7)
+    with pytest.raises(LzuError, match=r"score of a on frames is not a number: none of its 7 fr"):
+        check_numbers({"a": {"score": value}}, dataset)
+    check_numbers({"a": {"score": 0.0, "score_small": value}}, dataset)
+
+
+def test_classes_that_are_in_no_frame_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    found = {"score": 3.0, "IoU tram": float("nan"), "IoU car": 2.0, "IoU bus": float("nan")}
+    check_numbers({"a": found, "b": found}, Frames(7))
+    assert [each.getMessage() for each in caplog.records] == [
+        "frames holds nothing of 2 classes, which score therefore leaves out: no IoU tram, IoU bus"
+    ]

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.datasets import DemoDataset, annotate, image_entry, open_demo
 from lzu_benchmarks.layouts.boxes import ARGOVERSE_VAL, CocoSet
-from lzu_benchmarks.layouts.camvid import camvid, is_camvid
-from lzu_benchmarks.layouts.cityscapes import cityscapes, is_cityscapes
-from lzu_benchmarks.layouts.labels import label_folder
+from lzu_benchmarks.layouts.labels import LabelSet
 from lzu_benchmarks.layouts.nuscenes import NuScenesSet, is_nuscenes
 from lzu_benchmarks.nuscenes import NDS_STAR_FORMULA, camera_objects
 from lzu_benchmarks.scenes import CLASSES, LABELS, Frame
 from lzu_benchmarks.scorers import BoxScorer, BoxTruth, LabelScorer, SpaceScorer, SpaceTruth
 from lzu_export.datasets import EvaluationSet, Sample, Scorer
 from lzu_export.errors import LzuError
+from lzu_export.inputs.camvid import camvid, is_camvid
+from lzu_export.inputs.cityscapes import cityscapes, is_cityscapes
+from lzu_export.inputs.label_sets import CLASSES_FILE, label_folder
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.predictor import Shot
@@ -127,12 +128,12 @@ def folder(
         return NuScenesSet(root, frames, recipe)
     if is_cityscapes(root):
         _of_task(task, "seg", path, "Cityscapes is here")
-        return cityscapes(root, frames, classes)
-    if not (root / "classes.txt").is_file() and is_camvid(root):
+        return LabelSet(cityscapes(root, classes), frames)
+    if not (root / CLASSES_FILE).is_file() and is_camvid(root):
         _of_task(task, "seg", path, "CamVid is")
-        return camvid(root, frames, classes)
+        return LabelSet(camvid(root, classes), frames)
     _of_task(task, "seg", path, "a folder of label maps is")
-    return label_folder(root, frames, classes)
+    return LabelSet(label_folder(root, classes), frames)
 
 
 def _of_task(task: str, wanted: str, name: str, what: str) -> None:

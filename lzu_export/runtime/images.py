@@ -79,7 +79,7 @@ def read_image(path: Path) -> Frame:
             more than 8 bits a channel or other colours than grey or RGB, or is too large.
     """
     data = read_bytes(path)
-    header = _check(data, path)
+    header = check_image(data, path)
     if header.bits > 8:
         raise LzuError(
             f"{path} has {header.bits} bits a channel, and the scale to 8 bits is not known; "
@@ -87,18 +87,6 @@ def read_image(path: Path) -> Frame:
         )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return oriented(np.asarray(_decode(data, flags, path), np.uint8), header.orientation)
-
-
-def read_unchanged(path: Path) -> NDArray[Any]:
-    """Read an image file with its own depth and channels, unturned: (H, W) or (H, W, channels).
-
-    Raises:
-        LzuError: the file is missing, is no image of a known format, is cut off, damaged or too
-            large.
-    """
-    data = read_bytes(path)
-    _check(data, path)
-    return _decode(data, cv2.IMREAD_UNCHANGED, path)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -132,8 +120,12 @@ def oriented(image: Frame, orientation: int) -> Frame:
     return np.ascontiguousarray(image)
 
 
-def _check(data: bytes, path: Path) -> Header:
-    """The header of a whole and sound file."""
+def check_image(data: bytes, path: Path) -> Header:
+    """The header of a whole and sound image file.
+
+    Raises:
+        LzuError: it is no image of a known format, or is cut off, damaged or too large.
+    """
     parse = next((each for magic, each in _PARSERS.items() if data.startswith(magic)), None)
     if parse is None:
         text = data[:2048].lstrip().lower()
@@ -232,11 +224,11 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The end of a scan's data: a marker other than a restart, an escaped byte or a fill byte."""
 
 
-def _png(data: bytes) -> Header:
-    """Walk the chunks, each with its checksum, up to the last."""
-    place, orientation = 8, 1
-    header: Header | None = None
-    while True:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each chunk of a PNG up to its last; `check_image` says what is wrong."""
+    place = 8
+    kind = b""
+    while kind != b"IEND":
         if place + 12 > len(data):
             raise _Cut
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -246,14 +238,19 @@ def _png(data: bytes) -> Header:
         (checksum,) = struct.unpack_from(">I", data, end)
         if zlib.crc32(memoryview(data)[place + 4 : end]) != checksum:
             raise ValueError(f"the checksum of its part {kind.decode('latin-1')!r} is wrong")
+        yield kind, data[place + 8 : end]
+        place = end + 4
+
+
+def _png(data: bytes) -> Header:
+    orientation = 1
+    header: Header | None = None
+    for kind, content in png_chunks(data):
         if kind == b"IHDR":
-            width, height, bits = struct.unpack_from(">IIB", data, place + 8)
+            width, height, bits = struct.unpack_from(">IIB", content)
             header = Header(width, height, max(bits, 8))
         elif kind == b"eXIf":
-            orientation = _exif_orientation(data[place + 8 : end])
-        elif kind == b"IEND":
-            break
-        place = end + 4
+            orientation = _exif_orientation(content)
     if header is None:
         raise ValueError("no header")
     return header._replace(orientation=orientation)

@@ -4,12 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lzu_export.errors import LzuError
-from lzu_export.limits import IGNORED
-from lzu_export.runtime.images import IMAGES, images_in, read_image, read_unchanged
+from lzu_export.runtime.images import IMAGES, images_in, read_image
 from lzu_export.runtime.live_camera import LiveCamera, parse_live
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.videos import VIDEOS, VideoFile
@@ -201,26 +197,3 @@ def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
             raise LzuError(problem)
 
     return generate()
-
-
-def read_labels(path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """A label map (H, W) of class numbers, `IGNORED` where no class is meant, from a PNG.
-
-    Raises:
-        LzuError: the file is unreadable, no map of one 8-bit channel, or holds an unknown label.
-    """
-    labels = read_unchanged(path)
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise LzuError(
-            f"label map {path} is {labels.dtype} of shape {labels.shape}; give one channel of "
-            "8-bit class numbers"
-        )
-    unknown = np.unique(labels[(labels >= len(classes)) & (labels != IGNORED)])
-    if unknown.size:
-        listed = ", ".join(map(str, unknown[:3].tolist())) + (", ..." if unknown.size > 3 else "")
-        raise LzuError(
-            f"label map {path} holds the label {listed}, which is neither one of the "
-            f"{len(classes)} classes (0 to {len(classes) - 1}) nor the ignored {IGNORED}; map its "
-            "labels to these"
-        )
-    return np.asarray(labels, np.uint8)

@@ -13,11 +13,12 @@ import numpy as np
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
+from lzu_export.inputs.label_sets import without_information
+from lzu_export.inputs.training import training_boxes, training_maps
 from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
 from lzu_export.runtime.images import read_image
-from lzu_export.runtime.sources import read_labels
 from lzu_export.warp.grids import (
     AXIS_KNOTS,
     PLANE_KNOTS,
@@ -41,6 +42,8 @@ from lzu_export.warp.tables import unzoom_tables
 
 log = logging.getLogger(__name__)
 
+FLAT = 1e-9
+"""Relative spread of a saliency below which it is the same everywhere but for roundings."""
 FRAMES_TRIED = 16
 """Images of a saliency's annotations whose size is looked at, where the files are there."""
 
@@ -170,8 +173,9 @@ def read_saliency(recipe: Recipe) -> Array:
     if settings.logits is not None:
         return _learned_saliency(recipe, settings.logits)
     path = settings.saliency
-    if isinstance(settings, BoxWarpSettings) and path is not None and path.suffix == ".json":
-        boxes = _coco_boxes(path, recipe)
+    annotations = None if path is None else training_boxes(path)
+    if isinstance(settings, BoxWarpSettings) and annotations is not None:
+        boxes = _coco_boxes(annotations, recipe)
         return box_saliency(
             boxes,
             recipe.view,
@@ -232,34 +236,41 @@ def warp_source(recipe: Recipe) -> str:
 
 
 def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:
-    """The mean boundary saliency (h, w) of all label maps (.png) in a folder and below.
-
-    Where there are Cityscapes' several renderings of the labels, the trainIds are taken.
+    """The mean boundary saliency (h, w) of the label maps of a folder, see `training_maps`.
 
     Raises:
-        LzuError: there are none, or one is unreadable, of another size or holds unknown labels.
+        LzuError: there are none; one is unreadable, of another size or holds unknown labels; or no
+            two classes meet in any of them.
     """
-    paths = sorted(folder.rglob("*labelTrainIds.png")) or sorted(folder.rglob("*.png"))
-    if not paths:
-        raise LzuError(f"saliency {folder} holds no label maps (.png); give a folder that does")
+    found = training_maps(folder, recipe.classes)
     top, left = recipe.corner
     height, width = recipe.view
     total = np.zeros(settings.lattice)
-    for path in paths:
-        labels = read_labels(path, recipe.classes)
+    seen: set[int] = set()
+    for path in found.files:
+        labels = found.read(path)
         if labels.shape != recipe.source:
             raise LzuError(
                 f"label map {path} is {labels.shape[0]}x{labels.shape[1]} but the recipe's source "
                 f"{recipe.source[0]}x{recipe.source[1]}; make them equal"
             )
+        view = labels[top : top + height, left : left + width]
+        seen |= set(np.unique(view).tolist())
         total += boundary_saliency(
-            labels[top : top + height, left : left + width],
+            view,
             settings.lattice,
             boundary=settings.boundary,
             background=settings.background,
             ignore=IGNORED,
         )
-    return np.asarray(total / len(paths))
+    if np.ptp(total) <= FLAT * total.max() and settings.boundary != settings.background:
+        if len(seen - {IGNORED}) < 2:
+            raise LzuError(f"saliency {folder} {without_information(seen, recipe.classes)}")
+        raise LzuError(
+            f"saliency {folder} holds one class in each of its label maps, so that no two meet; "
+            "give maps with boundaries between classes"
+        )
+    return np.asarray(total / len(found.files))
 
 
 def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:

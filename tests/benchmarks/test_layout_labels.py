@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lzu_benchmarks.layouts import camvid as camvid_module
-from lzu_benchmarks.layouts.camvid import COLOURS, GROUPS
-from lzu_benchmarks.layouts.cityscapes import CLASSES
 from lzu_benchmarks.layouts.labels import LabelSet
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError
+from lzu_export.inputs import camvid as camvid_module
+from lzu_export.inputs.camvid import COLOURS, GROUPS
+from lzu_export.inputs.cityscapes import CLASSES
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import Segmentation
 
@@ -126,7 +126,7 @@ def lose(name: str) -> Callable[[Path], None]:
         ),
         (
             lambda root: image(next(root.rglob("bonn*labelIds.png"))),
-            r"labelIds\.png is no 8-bit PNG of one channel",
+            r"labelIds\.png is a PNG of colours; give class numbers",
         ),
         (
             lambda root: next(root.rglob("bonn*labelIds.png")).write_text("x"),

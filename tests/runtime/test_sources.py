@@ -8,7 +8,7 @@ import pytest
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.images import read_image
-from lzu_export.runtime.sources import frames, open_source, read_labels
+from lzu_export.runtime.sources import frames, open_source
 
 
 def picture(value: int, size: tuple[int, int] = (24, 32)) -> np.ndarray:
@@ -125,32 +125,3 @@ def test_a_video_without_a_frame_is_refused(
         list(frames(path))
     opened = open_source(path)
     assert (opened.count, opened.rate) == (None, 25.0)
-
-
-def test_a_label_map_keeps_its_numbers(tmp_path: Path) -> None:
-    labels = np.array([[0, 1, 2], [255, 2, 0]], np.uint8)
-    cv2.imwrite(str(tmp_path / "0.png"), labels)
-    read = read_labels(tmp_path / "0.png", ("road", "car", "sign"))
-    assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, labels)
-    words = r"0\.png holds the label 1, 2, which is neither one of the 1 classes \(0 to 0\) nor"
-    with pytest.raises(LzuError, match=words):
-        read_labels(tmp_path / "0.png", ("road",))
-
-
-def test_many_unknown_labels_are_not_all_listed(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "0.png"), np.arange(200, dtype=np.uint8)[None])
-    with pytest.raises(LzuError, match=r"holds the label 2, 3, 4, \.\.\., which") as caught:
-        read_labels(tmp_path / "0.png", ("a", "b"))
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_label_map_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "0.png"
-    with pytest.raises(
-        LzuError, match=r"0\.png cannot be read \(No such file or directory\); check"
-    ):
-        read_labels(path, ("a",))
-    cv2.imwrite(str(path), picture(0))
-    with pytest.raises(LzuError, match=r"is uint8 of shape \(24, 32, 3\); give one channel"):
-        read_labels(path, ("a",))

@@ -348,8 +348,11 @@ def test_of_cityscapes_renderings_the_train_ids_are_taken(tmp_path: Path) -> Non
         (None, "holds no label maps"),
         (np.full((96, 160), 7, np.uint8), r"0\.png holds the label 7, which is neither one of the"),
         (np.zeros((90, 160), np.uint8), r"0\.png is 90x160 but the recipe's source 96x160"),
-        (np.zeros((96, 160, 3), np.uint8), r"0\.png is uint8 of shape \(96, 160, 3\); give one"),
-        (np.zeros((96, 160), np.uint16), r"0\.png is uint16"),
+        (np.zeros((96, 160, 3), np.uint8), r"0\.png is a PNG of colours; give class"),
+        (np.zeros((96, 160), np.uint16), r"0\.png is a PNG of grey with 16 bits"),
+        (np.zeros((96, 160), np.uint8), "holds no class but near in its label maps, which tells"),
+        (np.full((96, 160), 255, np.uint8), "holds no class at all .*; 255 is ignored"),
+        (np.repeat([[0], [255]], (50, 46), 0) + np.zeros(160), "no class but near .*; 255 is"),
         (b"no image", r"0\.png cannot be read as an image; check"),
     ],
 )
@@ -359,7 +362,8 @@ def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_
     if isinstance(image, bytes):
         (folder / "0.png").write_bytes(image)
     elif image is not None:
-        cv2.imwrite(str(folder / "0.png"), image)
+        kind = np.uint16 if image.dtype == np.uint16 else np.uint8
+        cv2.imwrite(str(folder / "0.png"), image.astype(kind))
     recipe = tiny_recipe(tmp_path, "seg", warp={"saliency": str(folder)})
     with pytest.raises(LzuError, match=words) as caught:
         make_warp(recipe)

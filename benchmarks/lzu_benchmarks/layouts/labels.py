@@ -1,32 +1,14 @@
-"""Images with label maps: what all their layouts share, and the plain folder."""
+"""Images with label maps as an evaluation set, in any layout."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator
 
 from lzu_benchmarks.layouts.choose import evenly
 from lzu_benchmarks.scorers import LabelScorer
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
-from lzu_export.inputs.classes import match_classes
-from lzu_export.limits import IGNORED
-from lzu_export.runtime import images as image_files
+from lzu_export.inputs.label_sets import LabelFiles, check_information, check_pairs
 from lzu_export.runtime.images import read_image
 from lzu_export.runtime.predictor import Shot
-from lzu_export.runtime.sources import read_labels
-
-Labels = NDArray[np.uint8]
-
-
-class Pair(NamedTuple):
-    """An image and its label map."""
-
-    image: Path
-    labels: Path
-    sequence: int | str = 0
 
 
 class LabelSet:
@@ -35,33 +17,17 @@ class LabelSet:
     note = "boundary: within 3 pixels of one; upper, middle, lower: thirds of the image"
     metric = "mIoU"
 
-    def __init__(
-        self,
-        name: str,
-        pairs: Sequence[Pair],
-        classes: tuple[str, ...],
-        read: Callable[[Path], Labels],
-        frames: int | None,
-    ) -> None:
+    def __init__(self, files: LabelFiles, frames: int | None) -> None:
         """Take at most `frames` pairs, evenly.
 
-        Args:
-            name: of the set.
-            pairs: in the order of time.
-            classes: what labels count.
-            read: a label map (H, W) of places in `classes`, or IGNORED.
-            frames: at most so many.
-
         Raises:
-            LzuError: a label map is missing.
+            LzuError: a label map is missing, or all of them hold one class at most.
         """
-        self.name, self.classes = name, classes
-        self._pairs, self._read = evenly(pairs, frames), read
-        for each in self._pairs:
-            if not each.labels.is_file():
-                raise LzuError(
-                    f"{each.labels.parent} has no {each.labels.name} for {each.image.name}; add it"
-                )
+        self.name, self.classes = files.name, files.classes
+        self._pairs, self._read = evenly(files.pairs, frames), files.read
+        check_pairs(self._pairs)
+        maps = [each.labels for each in self._pairs]
+        check_information(f"the evaluation set {self.name}", maps, self._read, self.classes)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -82,43 +48,3 @@ class LabelSet:
     def scorer(self) -> LabelScorer:
         """Cityscapes' metrics, with nothing counted."""
         return LabelScorer(self.classes)
-
-
-def label_folder(path: Path, frames: int | None, classes: Sequence[str] | None = None) -> LabelSet:
-    """A folder of `images` and label maps of the same names in `labels` (.png).
-
-    The classes' names are the lines of `classes.txt`, in the order of their labels.
-
-    Raises:
-        LzuError: there are no images, label maps or names are missing, or the recipe has others.
-    """
-    file = path / "classes.txt"
-    if not file.is_file():
-        raise LzuError(
-            f"{path} has no classes.txt; give one with the classes' names, one a line in the "
-            "order of their labels"
-        )
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").split("\n"))
-    own = tuple(line for line in lines if line)
-    ordered, places = match_classes(f"the evaluation set {path.name}", own, classes)
-    table = label_table({label: place for label, place in enumerate(places)})
-    images = images_in(path / "images")
-    if not images:
-        raise LzuError(f"{path / 'images'} holds no images to measure on; add some")
-    pairs = [Pair(image, path / "labels" / f"{image.stem}.png") for image in images]
-    return LabelSet(path.name, pairs, ordered, lambda each: table[read_labels(each, own)], frames)
-
-
-def label_table(places: dict[int, int]) -> Labels:
-    """(256,) places of classes by label; all others are IGNORED."""
-    table = np.full(256, IGNORED, np.uint8)
-    for label, place in places.items():
-        table[label] = place
-    return table
-
-
-def images_in(folder: Path) -> list[Path]:
-    """A folder's images, by name; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return image_files.images_in(folder)

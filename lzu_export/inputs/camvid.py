@@ -6,17 +6,17 @@ spelt out in MathWorks' example on it. Files are named after the four videos.
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lzu_benchmarks.layouts.labels import Labels, LabelSet, Pair, images_in, label_table
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
+from lzu_export.inputs.label_maps import Labels, read_label_map
+from lzu_export.inputs.label_sets import LabelFiles, Pair, images_in, label_table, names_in
 from lzu_export.limits import IGNORED
-from lzu_export.runtime.images import read_unchanged
 
 GROUPS = {
     "sky": ("Sky",),
@@ -74,7 +74,7 @@ SYNONYMS = {"signsymbol": "sign", "sign_symbol": "sign", "sidewalk": "pavement",
 """Other names of classes in recipes."""
 
 SPLITS = ("val", "test", "train")
-"""Of a root that holds several the first counts."""
+"""Of a root that holds several the first counts, for accuracy; for a saliency the last."""
 
 FILE = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
 TABLES = ("class_dict.csv", "label_colors.txt", "codes.txt")
@@ -93,13 +93,13 @@ def is_camvid(path: Path) -> bool:
     return place is not None and any(FILE.match(each.name) for each in images_in(place.images))
 
 
-def find_place(path: Path) -> Place | None:
+def find_place(path: Path, splits: Sequence[str] = SPLITS) -> Place | None:
     """The images of a split or of the whole, and their label maps.
 
     Known are `images` and `labels`; `val` and `valannot` [SegNet]; `val` and `val_labels`;
     `701_StillsRaw_full` and `LabeledApproved_full` [the original]; a root of splits, or a split.
     """
-    for folder in (path, *(path / split for split in SPLITS)):
+    for folder in (path, *(path / split for split in splits)):
         for images, labels in (
             (folder / "images", folder / "labels"),
             (folder, folder.with_name(f"{folder.name}annot")),
@@ -111,32 +111,52 @@ def find_place(path: Path) -> Place | None:
     return None
 
 
-def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None) -> LabelSet:
+def camvid(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
     """CamVid in the order of its videos; of a root with splits `val`, else `test`, else `train`.
 
     Raises:
-        LzuError: label maps are missing, a table of colours is damaged, or the recipe has other
-            classes.
+        LzuError: a table of colours is damaged, or the recipe has other classes.
     """
     place = find_place(path)
     assert place is not None, "asked before"
     split = place.images.name if place.images.name != "images" else place.images.parent.name
-    name = path.name if split == path.name else f"{path.name} {split}"
-    wanted = None if classes is None else [SYNONYMS.get(each.lower(), each) for each in classes]
-    matched, places = match_classes(f"the evaluation set {name}", tuple(GROUPS), wanted)
-    ordered = matched if classes is None else tuple(classes)
+    name = f"{path.name}" if split == path.name else f"{path.name} {split}"
+    ordered, read = numbers_or_colours(
+        f"the evaluation set {name}",
+        (place.labels, path, path.parent, place.images.parent),
+        classes,
+    )
+    pairs = [_pair(each, place.labels) for each in images_in(place.images)]
+    return LabelFiles(name, ordered, pairs, read)
+
+
+def numbers_or_colours(
+    called: str, folders: Sequence[Path], classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], Callable[[Path], Labels]]:
+    """The classes, in a recipe's order, and how to read label maps of numbers or colours.
+
+    Args:
+        called: what a sentence on other classes calls the set.
+        folders: where a table of colours or numbers may lie; the last that has one counts.
+        classes: the recipe's; the 11 of SegNet if None.
+
+    Raises:
+        LzuError: a table is damaged, or the recipe has other classes.
+    """
+    wanted = None if classes is None else as_own(classes)
+    matched, places = match_classes(called, tuple(GROUPS), wanted)
     group = dict(zip(GROUPS, places, strict=True))
     by_name = {each: group[label] for label, names in GROUPS.items() for each in names}
     tables = {
         file.name: file
-        for folder in (place.labels, path, path.parent, place.images.parent)
+        for folder in folders
         for file in (folder / each for each in TABLES)
         if file.is_file()
     }
     numbers = label_table(dict(enumerate(places)))  # SegNet's, 11 is void
     last = len(GROUPS)
     if "codes.txt" in tables:
-        names = tables["codes.txt"].read_text(encoding="utf-8").split()
+        names = names_in(tables["codes.txt"])
         known = _known(names, tables["codes.txt"])
         numbers = label_table({i: by_name.get(each, IGNORED) for i, each in enumerate(known)})
         last = len(names) - 1
@@ -146,14 +166,17 @@ def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None)
         table[red << 16 | green << 8 | blue] = by_name.get(each, IGNORED)
 
     def read(file: Path) -> Labels:
-        labels = read_unchanged(file)
-        if labels.dtype != np.uint8:
-            raise LzuError(f"label map {file} cannot be read as 8-bit PNG; give it again")
+        labels, palette = read_label_map(file)
+        if palette is not None:  # indices, unless its colours are CamVid's own
+            used = palette[: int(labels.max()) + 1]
+            seen = np.unique(labels[labels < len(used)])
+            if seen.size and (table[_codes(used[seen])] <= IGNORED).all():
+                labels = used[:, ::-1][labels]
         if labels.ndim == 2:
             unknown = np.unique(labels[(labels > last) & (labels != IGNORED)])
             found = numbers[labels]
         else:
-            code = labels[..., 2::-1].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+            code = _codes(labels[..., ::-1])
             found = table[code]
             unknown = np.unique(code[found > IGNORED])
         if unknown.size:
@@ -165,8 +188,17 @@ def camvid(path: Path, frames: int | None, classes: Sequence[str] | None = None)
             )
         return found.astype(np.uint8)
 
-    images = images_in(place.images)
-    return LabelSet(name, [_pair(each, place.labels) for each in images], ordered, read, frames)
+    return (matched if classes is None else tuple(classes)), read
+
+
+def as_own(classes: Sequence[str]) -> list[str]:
+    """Class names of a recipe, by the names of `GROUPS` where they are synonyms of these."""
+    return [SYNONYMS.get(each.lower(), each) for each in classes]
+
+
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """Red, green, blue in the last axis as one number."""
+    return np.asarray(colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32))
 
 
 def _pair(image: Path, folder: Path) -> Pair:
@@ -199,7 +231,7 @@ def _read_colours(tables: dict[str, Path]) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def _known(names: list[str], file: Path) -> list[str]:
+def _known(names: Sequence[str], file: Path) -> Sequence[str]:
     unknown = [each for each in names if each not in COLOURS]
     if unknown:
         raise LzuError(
