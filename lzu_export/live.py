@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 from lzu_export.errors import LzuError
+from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.bundle import read_warp
@@ -66,8 +67,7 @@ def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
     update = {"checkpoint": {variant: checkpoint} if checkpoint else {}}
     recipe = manifest.recipe.model_copy(update=update)
     if checkpoint is not None:
-        if not checkpoint.is_file():
-            raise LzuError(f"checkpoint {checkpoint} does not exist; give a path that does")
+        check_checkpoint(checkpoint)
         identity = checkpoint_identity(recipe)
         if identity.get("sha256") != manifest.checkpoint.get("sha256"):
             raise LzuError(

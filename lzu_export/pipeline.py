@@ -37,6 +37,7 @@ from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
 from lzu_export.graph.targets import DEFAULTS, lower_for
+from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.precision import ORDER, check_range, device_session, half_graph, int8_graph
 from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE as CALIBRATION_FILE
@@ -577,8 +578,8 @@ def _check_inputs(recipe: Recipe) -> None:
             f"recipe {recipe.name} has no checkpoint for the variant {recipe.variant}; give one "
             "(CHECKPOINT=file), or RANDOM_WEIGHTS=0 to time an untrained network"
         )
-    if path is not None and not path.is_file():
-        raise LzuError(f"checkpoint {path} does not exist; give a path that does")
+    if path is not None:
+        check_checkpoint(path)
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")

@@ -346,6 +346,13 @@ def test_learned_scalars_of_a_checkpoint_make_the_warp(tmp_path: Path) -> None:
     fovea = {"grid_net.amplitude": torch.tensor(0.5), "grid_net.bandwidth": torch.tensor(-1.5)}
     _, learned = learned_warp(fovea)
     assert learned == pytest.approx({"amplitude": 1.6, "bandwidth": 32.1})
+    for value, words in (
+        (torch.tensor(float("nan")), r"holds NaN in warp\.amplitude"),
+        (torch.tensor(-1.0), r"holds -1 as warp\.amplitude, which is to be positive"),
+        (torch.ones(2), r"holds warp\.amplitude of shape \(2,\), not one number"),
+    ):
+        with pytest.raises(LzuError, match=words):
+            learned_warp({"warp.amplitude": value}, "a.pth")
 
 
 def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:

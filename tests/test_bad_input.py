@@ -102,7 +102,26 @@ def test_truncated_checkpoint(export: Refused, checkpoint: Path) -> None:
     for length in (0, 100, len(content) // 2, len(content) - 10):
         checkpoint.write_bytes(content[:length])
         text = export("--checkpoint", checkpoint)
-        assert "good.pth is truncated or not a PyTorch checkpoint; copy or download" in text
+        what = "truncated or not a PyTorch checkpoint" if length else "empty"
+        assert f"good.pth is {what}" in text
+        assert "; copy or download it again" in text
+
+
+def test_a_checkpoint_that_is_no_file_does_not_hang(export: Refused, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert "is not a file but a named pipe" in export("--checkpoint", tmp_path / "pipe.pth")
+    assert "is not a file but a folder" in export("--checkpoint", tmp_path)
+
+
+def test_a_checkpoint_that_diverged_is_named_with_its_tensor(
+    export: Refused, checkpoint: Path
+) -> None:
+    """Neither an overflow of FP16 nor a drift of an engine."""
+    content = torch.load(checkpoint)
+    content["state_dict"]["neck.fpn_convs.0.conv.bias"][3] = float("nan")
+    torch.save(content, checkpoint)
+    text = export("--checkpoint", checkpoint)
+    assert "good.pth holds NaN in neck.fpn_convs.0.conv.bias (1 of 16 values); the train" in text
 
 
 class Payload:

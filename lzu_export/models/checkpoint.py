@@ -1,21 +1,22 @@
 """OpenMMLab checkpoints (mmdet 2.x and 3.x) into models, without ever running what a file holds."""
 
 import io
+import logging
 import os
-import pickle
-import re
 import tempfile
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.models.archive import Archive
+from lzu_export.models.inert_pickle import Foreign, OddTensor, StoredTensor
+
+log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
@@ -27,64 +28,172 @@ LISTED = 3
 """Names spelled out in an error before the rest is only counted."""
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds that an export needs."""
+
+    state: State
+    """Tensors on the CPU by the names of OpenMMLab's modules, floating point ones as float32."""
+    meta: Mapping[str, Any]
+    """What stands beside the weights under `meta`, as plain data."""
+
+
 def load_state(path: str | os.PathLike[str]) -> State:
     """The weights in a checkpoint file alone, see `load_checkpoint`."""
-    return load_checkpoint(path)[0]
+    return load_checkpoint(path).state
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[State, dict[str, str]]:
-    """The weights in a checkpoint file, by the names of OpenMMLab's modules, and their notes.
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """The weights in a checkpoint file, and what stands beside them.
 
-    Accepted are a bare state dict, one under `state_dict` and, where that is absent, mmengine's
-    `ema_state_dict`. Both generations of OpenMMLab's EMA hook swap the averaged weights into
-    `state_dict` when they save (what stays under `ema_state_dict`, or in mmdet 2.x under names
-    with the prefix `ema_` and underscores for dots, is the last iterate), so `state_dict` is
-    preferred and its `ema_` twins are dropped.
+    Accepted are PyTorch's files and safetensors', with a bare state dict or one under `state_dict`,
+    `model_state_dict`, `model` and the like. mmengine's `ema_state_dict` is taken where there is no
+    other: both generations of OpenMMLab's EMA hook swap the averaged weights into `state_dict` when
+    they save (what stays under `ema_state_dict`, or in mmdet 2.x under names with the prefix `ema_`
+    and underscores for dots, is the last iterate), so `state_dict` is preferred and its `ema_`
+    twins are dropped. What wrappers put into names is taken out: `module.`, `_orig_mod.`, and
+    `model.` where all names begin with it.
 
-    Returns:
-        Tensors on the CPU by name, without the prefix `module.`; floating point as float32. Then
-        the texts under `meta`: what `save_checkpoint` was told to remember, if it made the file.
+    The file is read as data: nothing that it names is imported or called, see `inert_pickle`.
 
     Raises:
-        LzuError: the file is missing, damaged, holds anything but data, or holds no weights.
+        LzuError: the file is missing, damaged or something else, holds no weights, or ones that are
+            quantised, sparse or otherwise no plain numbers.
     """
-    content = _read(Path(path))
-    state: Any = content
-    if isinstance(content, Mapping):
-        for key in ("state_dict", "ema_state_dict"):
-            if isinstance(content.get(key), Mapping):
-                state = content[key]
-                break
-    if not isinstance(state, Mapping):
+    with Archive(Path(path)) as archive:
+        named = _plain_names(_find_state(archive.content, str(path)), str(path))
+        twins = {_ema_name(name) for name in named}
+        state = {
+            name: torch.from_numpy(archive.values(_plain(value, name, str(path)), name))
+            for name, value in named.items()
+            if name not in twins
+        }
+        return Checkpoint(state, _meta(archive))
+
+
+def read_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """What stands beside a file's weights under `meta`, without reading these.
+
+    Raises:
+        LzuError: the file is missing, damaged or something else.
+    """
+    with Archive(Path(path)) as archive:
+        return _meta(archive)
+
+
+CONTAINERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "network",
+    "net",
+    "weights",
+    "params",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)
+"""Keys that a state dict stands under, the preferred first."""
+AVERAGED = ("state_dict_ema", "model_ema", "ema")
+"""Those of averaged weights whose trainers leave the last iterate under the others."""
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What torch puts between the names of modules that it compiles or wraps."""
+STUDENTS = ("teacher", "student")
+"""What the names of two networks in one checkpoint begin with."""
+
+
+def _find_state(content: Any, path: str, depth: int = 3) -> Mapping[Any, Any]:
+    """The state dict in nested content."""
+    where = "a state dict, bare or under the key state_dict"
+    if isinstance(content, Foreign):
         raise LzuError(
-            f"checkpoint {path} holds a {type(state).__name__}; give one that holds a state dict, "
-            "bare or under the key state_dict"
+            f"checkpoint {path} holds an object of {content.name}, whose class would have to be "
+            "imported, not its weights; save those where it was made: "
+            'torch.save({"state_dict": model.state_dict()}, NEW)'
         )
-    named = {
-        str(name).removeprefix("module."): value
-        for name, value in state.items()
-        if name != "steps"  # a counter of mmengine's averaged models
-    }
-    others = [name for name, value in named.items() if not isinstance(value, Tensor)]
-    if others or not named:
+    if not isinstance(content, Mapping):
+        raise LzuError(
+            f"checkpoint {path} holds a {type(content).__name__}; give one that holds {where}"
+        )
+    if depth:
+        for key in CONTAINERS:
+            inner = content.get(key)
+            if isinstance(inner, Mapping) or (isinstance(inner, Foreign) and key != "module"):
+                _warn_of_averages(content, key, path)
+                return _find_state(inner, path, depth - 1)
+    weights = {name: value for name, value in content.items() if name != "steps"}
+    others = [str(name) for name, value in weights.items() if not _is_tensor(value)]
+    if others or not weights:
         what = f"entries that are no tensors ({_some(others)})" if others else "no tensors"
-        raise LzuError(
-            f"checkpoint {path} holds {what}; give one that holds a state dict, bare or under the "
-            "key state_dict"
+        raise LzuError(f"checkpoint {path} holds {what}; give one that holds {where}")
+    return weights
+
+
+def _warn_of_averages(content: Mapping[Any, Any], taken: str, path: str) -> None:
+    averaged = [key for key in AVERAGED if key in content and key != taken]
+    if taken not in AVERAGED and averaged and isinstance(content[averaged[0]], Mapping):
+        log.warning(
+            "checkpoint %s holds averaged weights, too, under %s; those under %s are taken",
+            path,
+            averaged[0],
+            taken,
         )
-    twins = {_ema_name(name) for name in named}
-    weights = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in named.items()
-        if name not in twins
-    }
-    return weights, _texts(content.get("meta"))
 
 
-def _texts(meta: Any) -> dict[str, str]:
-    if not isinstance(meta, Mapping):
-        return {}
-    return {str(key): value for key, value in meta.items() if isinstance(value, str)}
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, (StoredTensor, OddTensor))
+
+
+def _plain(value: Any, name: str, path: str) -> StoredTensor:
+    if isinstance(value, StoredTensor):
+        return value
+    raise LzuError(
+        f"checkpoint {path} holds {name} as a tensor that is {value.kind}; save plain float "
+        "weights where it was made (tensor.dequantize() or tensor.to_dense())"
+    )
+
+
+def _plain_names(state: Mapping[Any, Any], path: str) -> dict[str, Any]:
+    """Tensors by the names of the network itself, without those of wrappers."""
+    named: dict[str, Any] = {}
+    for key, value in state.items():
+        parts = [part for part in str(key).split(".") if part not in WRAPPERS]
+        while len(parts) > 1 and parts[0] == "module":
+            del parts[0]
+        name = ".".join(parts)
+        if name in named:
+            raise LzuError(
+                f"checkpoint {path} holds {name} twice, with and without a wrapper's prefix; "
+                "re-save one network's weights alone"
+            )
+        named[name] = value
+    while named and all(name.startswith("model.") or _of_warp(name) for name in named):
+        if not any(name.startswith("model.") for name in named):
+            break
+        named = {name.removeprefix("model."): value for name, value in named.items()}
+    several = [each for each in STUDENTS if any(name.startswith(f"{each}.") for name in named)]
+    if len(several) > 1:
+        raise LzuError(
+            f"checkpoint {path} holds two networks, {' and '.join(several)}; re-save the weights "
+            "of one, without the prefix"
+        )
+    return named
+
+
+def _of_warp(name: str) -> bool:
+    return name.startswith(WARP)
+
+
+def _meta(archive: Archive) -> Mapping[str, Any]:
+    content = archive.content
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    if isinstance(meta, Foreign):
+        meta = {**meta.items, **(meta.state if isinstance(meta.state, Mapping) else {})}
+    found = meta if isinstance(meta, Mapping) and not _is_tensor(meta) else {}
+    return {**archive.notes, **{str(key): value for key, value in found.items()}}
 
 
 def load_into(
@@ -102,9 +211,12 @@ def load_into(
         fields: the recipe's section that tells the model's architecture.
 
     Raises:
-        LzuError: one sentence that lists what is missing, unexpected or of another shape.
+        LzuError: one sentence that lists what is missing, unexpected or of another shape, or that
+            names a tensor whose values are no weights: integers, NaN, infinite, negative variances.
     """
     expected = model.state_dict()
+    if all(key.startswith("model.") for key in expected):  # which `load_checkpoint` took away
+        state = {key if key in expected else f"model.{key}": value for key, value in state.items()}
     plain = {_ema_name(key): key for key in expected}
     found = {
         key if plain.get(key, key) in state else plain[key]: value for key, value in state.items()
@@ -113,6 +225,7 @@ def load_into(
     unexpected = [key for key in found if key not in expected]
     wrong = [k for k in expected if k in found and found[k].shape != expected[k].shape]
     if not missing and not unexpected and not wrong:
+        _check_values(expected, found, name)
         model.load_state_dict({**expected, **found})
         return
     if not missing and not unexpected:
@@ -185,61 +298,39 @@ def save_checkpoint(
         ) from error
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise LzuError(f"checkpoint {path} is not a file; give the path of an existing .pth file")
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise LzuError(
-            f"checkpoint {path} cannot be read ({error.strerror}); make it readable"
-        ) from error
-    with (
-        file,
-        torch.serialization.safe_globals(_harmless_globals()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")  # what is said about pickles that are refused anyway
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises anything, an OSError of a seek included
-            raise LzuError(_why_unread(path, error)) from error
+def _check_values(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
+    """Refuse tensors whose values are no weights, by the tensor's name."""
+    for key, value in found.items():
+        if not expected[key].is_floating_point():
+            continue
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise LzuError(
+                f"checkpoint {name} holds {key} as {kind}, which weights are not; save it as "
+                "float32 or float16 where it was made, dequantised if it was quantised"
+            )
+        check_finite(value, key, name)
+        if key.endswith(".running_var") and bool((value < 0).any()):
+            raise LzuError(
+                f"checkpoint {name} holds negative variances in {key}; the file is damaged or was "
+                "put together wrongly: take another"
+            )
 
 
-def _why_unread(path: Path, error: Exception) -> str:
-    if "TorchScript" in str(error):
-        return f"checkpoint {path} is a TorchScript archive; give the state dict it was made from"
-    culprit = re.search(r"GLOBAL ([\w.]+\w)|got <class '([\w.]+)'>", str(error))
-    if isinstance(error, pickle.UnpicklingError) and (culprit or zipfile.is_zipfile(path)):
-        what = culprit[1] or culprit[2] if culprit else "other objects"
-        return (
-            f"checkpoint {path} was refused because it holds {what}, not only weights, and loading "
-            "that could run code; if you trust its origin, re-save the weights alone where it was "
-            'made: torch.save({"state_dict": torch.load(OLD, weights_only=False)["state_dict"]}, '
-            "NEW)"
-        )
-    return (
-        f"checkpoint {path} is truncated or not a PyTorch checkpoint; copy or download it again "
-        "and compare its size with the original's"
-    )
+def check_finite(value: Tensor, key: str, name: str) -> None:
+    """Refuse a tensor with NaN or infinite values.
 
-
-def _harmless_globals() -> list[Any]:
-    """What NumPy numbers and plain arrays, which OpenMMLab puts into `meta`, are rebuilt with.
-
-    Of the data types only plain numbers and text: with structured or object types a crafted
-    file would have more say over memory.
+    Raises:
+        LzuError: naming the tensor and how many of its values are so.
     """
-    multiarray = np.zeros(1).__reduce__()[0].__module__  # numpy.core or, from 2.0, numpy._core
-    module = __import__(multiarray, fromlist=["scalar", "_reconstruct"])
-    functions = [module.scalar, module._reconstruct]
-    renamed = [
-        (function, f"numpy.{package}.multiarray.{function.__name__}")
-        for function in functions
-        for package in ("core", "_core")
-    ]
-    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
-    return [*renamed, np.ndarray, np.dtype, *sorted(kinds, key=lambda kind: kind.__name__)]
+    bad = ~torch.isfinite(value)
+    if not bool(bad.any()):
+        return
+    what = "NaN" if bool(value.isnan().any()) else "infinite values"
+    raise LzuError(
+        f"checkpoint {name} holds {what} in {key} ({int(bad.sum())} of {value.numel()} values); "
+        "the training diverged or the file is damaged: take an earlier checkpoint"
+    )
 
 
 def _ema_name(name: str) -> str:

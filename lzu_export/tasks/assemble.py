@@ -15,7 +15,7 @@ from lzu_export.models.adaptive import (
     BoxWarp,
     Unwarp,
 )
-from lzu_export.models.checkpoint import NETWORK, load_checkpoint, load_into
+from lzu_export.models.checkpoint import NETWORK, check_finite, load_checkpoint, load_into
 from lzu_export.models.grid_warp import (
     BoxGridWarp,
     BoxSaliency,
@@ -74,13 +74,14 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
     learned: dict[str, float] = {}
     looking = _frame_warp(recipe, warp) if recipe.adapts and not recipe.follows_boxes else None
     if path is not None:
-        state, meta = load_checkpoint(path)
+        loaded = load_checkpoint(path)
+        state: State = loaded.state
         check_task(recipe, state, str(path))
-        check_trained_warp(recipe, warp.saliency, meta, str(path))
+        check_trained_warp(recipe, warp.saliency, loaded.meta, str(path))
         state = without_logits(recipe, state, str(path))
         state, seen = split_network(recipe, state, str(path))
         if recipe.follows_boxes:
-            state, learned = learned_warp(state)
+            state, learned = learned_warp(state, str(path))
         load_into(parts.model, parts.prepare_state(state), name=str(path))
         if looking is not None:
             whole = nn.ModuleDict({"warp": looking})  # so that errors have the names of the file
@@ -180,19 +181,37 @@ def _unwarp(recipe: Recipe) -> Unwarp:
     return Unwarp(spans[0], spans[1], corner=recipe.corner)
 
 
-def learned_warp(state: State) -> tuple[dict[str, Tensor], dict[str, float]]:
+def learned_warp(
+    state: State, name: str = "of these weights"
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """A checkpoint's weights without the scalars of its warp, and those as amplitude and bandwidth.
 
     Ours are `warp.amplitude` and `warp.bandwidth`. FOVEA's learned ones, alpha and beta, stand for
     a = |1 + alpha| + 0.1 and b = 64 |1 + beta| + 0.1 (its LKDE grid generator).
+
+    Raises:
+        LzuError: one is no positive, finite number.
     """
     rest, learned = dict(state), {}
-    for name, initial in (("amplitude", 1.0), ("bandwidth", 64.0)):
-        if (own := rest.pop(f"warp.{name}", None)) is not None:
-            learned[name] = float(own)
-        elif (fovea := rest.pop(f"grid_net.{name}", None)) is not None:
-            learned[name] = abs(1 + float(fovea)) * initial + 0.1
+    for kind, initial in (("amplitude", 1.0), ("bandwidth", 64.0)):
+        if (own := rest.pop(f"warp.{kind}", None)) is not None:
+            learned[kind] = _number(own, f"warp.{kind}", name)
+        elif (fovea := rest.pop(f"grid_net.{kind}", None)) is not None:
+            learned[kind] = abs(1 + _number(fovea, f"grid_net.{kind}", name)) * initial + 0.1
+        if learned.get(kind, 1.0) <= 0:
+            raise LzuError(
+                f"checkpoint {name} holds {learned[kind]:g} as warp.{kind}, which is to be "
+                "positive; take an earlier one"
+            )
     return rest, learned
+
+
+def _number(value: Tensor, key: str, name: str) -> float:
+    if value.numel() != 1:
+        shape = tuple(value.shape)
+        raise LzuError(f"checkpoint {name} holds {key} of shape {shape}, not one number")
+    check_finite(value, key, name)
+    return float(value)
 
 
 def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]:

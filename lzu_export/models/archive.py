@@ -1,0 +1,315 @@
+"""Checkpoint files opened as data: PyTorch's archives, its older files, and safetensors'.
+
+What such a file holds is never imported or called, see `inert_pickle`; sizes are held against the
+file before anything is read.
+"""
+
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.models.file_kinds import COPY_AGAIN, LEGACY, SAFETENSORS, ZIP, checkpoint_kind
+from lzu_export.models.inert_pickle import (
+    PickleError,
+    Storage,
+    StoredTensor,
+    explain,
+    read_pickle,
+)
+
+MOST_HEADER = 100_000_000
+"""Bytes of a safetensors header, the format's own limit."""
+MOST_DIRECTORY = 1 << 26
+"""Bytes of an archive's directory: half a million members."""
+MOST_SHARING = 16
+"""Values of all tensors together over those that are stored: shared ones count each time."""
+
+TYPES: dict[str, str] = {
+    "float64": "<f8",
+    "float32": "<f4",
+    "float16": "<f2",
+    "bfloat16": "<u2",
+    "int64": "<i8",
+    "int32": "<i4",
+    "int16": "<i2",
+    "int8": "i1",
+    "uint8": "u1",
+    "bool": "?",
+    "complex64": "<c8",
+    "complex128": "<c16",
+}
+"""By the name of a type, how its values are stored."""
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What zip archives raise that are damaged, encrypted or of a newer kind."""
+
+_WIDTHS = {"qint8": 1, "quint8": 1, "qint32": 4}
+"""Bytes of a value of the types that no weights have."""
+
+_SAFETENSORS: dict[str, str] = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+}
+
+
+class Archive:
+    """An open checkpoint file: its content, and the values of its tensors when they are asked for.
+
+    A context manager.
+    """
+
+    content: Any
+    """What it holds, see `inert_pickle.read_pickle`; tensors as `StoredTensor`."""
+    notes: Mapping[str, str]
+    """The texts that safetensors keeps beside the tensors."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read all but its tensors.
+
+        Raises:
+            LzuError: it is missing, damaged, no checkpoint, or would run code elsewhere.
+        """
+        self.path, self.notes = path, {}
+        kind = checkpoint_kind(path)
+        self._size = path.stat().st_size
+        self._stack = ExitStack()
+        self._read: Callable[[Storage], bytes]
+        self._storages: dict[str, bytes] = {}
+        self._values = 0
+        with ExitStack() as stack:
+            file = stack.enter_context(path.open("rb"))
+            opened = {ZIP: self._open_zip, LEGACY: self._open_legacy, SAFETENSORS: self._open_safe}
+            try:
+                self.content = opened[kind](file)
+            except PickleError as error:
+                raise explain(error, path) from error
+            except _UNREADABLE as error:
+                raise self._damaged(str(error)) from error
+            except (struct.error, ValueError, TypeError, KeyError, OSError) as error:
+                raise self._damaged("its structure is broken") from error
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> "Archive":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def values(self, tensor: StoredTensor, name: str) -> NDArray[Any]:
+        """A tensor's values, floating point ones as float32.
+
+        Raises:
+            LzuError: the type is none that weights have, or the values are not all in the file.
+        """
+        if tensor.dtype not in TYPES:
+            raise LzuError(
+                f"checkpoint {self.path} stores {name} as {tensor.dtype}; give one of float32, "
+                "float16 or bfloat16 (dequantise it where it was made)"
+            )
+        dtype = np.dtype(TYPES[tensor.dtype])
+        storage = tensor.storage
+        count = storage.count if storage.dtype else storage.count // dtype.itemsize
+        number = math.prod(tensor.shape)
+        reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
+        self._values += number
+        most = MOST_SHARING * max(self._size, 1 << 20)
+        outside = number > 0 and (tensor.offset + reach >= count or number > count)
+        if outside or self._values > most:
+            raise self._damaged(f"{name} is larger than what is stored of it")
+        if storage.key not in self._storages:
+            self._storages[storage.key] = self._load(storage, count * dtype.itemsize)
+        flat = np.frombuffer(self._storages[storage.key], dtype, count)
+        strides = [step * dtype.itemsize for step in tensor.stride]
+        shown = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides)
+        if tensor.dtype == "bfloat16":
+            wide = np.array(shown, np.uint32, order="C") << 16
+            return np.asarray(wide).view(np.float32).reshape(tensor.shape)
+        if dtype.kind == "f":
+            with np.errstate(over="ignore"):  # said by name where it is checked
+                return np.array(shown, np.float32, order="C")
+        return np.array(shown, order="C")
+
+    def _load(self, storage: Storage, size: int) -> bytes:
+        if size > self._size:
+            raise self._damaged("it says that it holds more than it does")
+        try:
+            data = self._read(storage)
+        except (*_UNREADABLE, KeyError, OSError, ValueError) as error:
+            raise self._damaged(f"the values {storage.key} are not there or differ") from error
+        if len(data) < size:
+            raise self._damaged(f"the values {storage.key} are not all there")
+        return data
+
+    def _damaged(self, why: str) -> LzuError:
+        return LzuError(
+            f"checkpoint {self.path} is truncated or not a PyTorch checkpoint: {why}; {COPY_AGAIN}"
+        )
+
+    def _open_zip(self, file: IO[bytes]) -> Any:
+        if _directory_size(file, self._size) > MOST_DIRECTORY:
+            raise self._damaged("it has more members than a checkpoint has")
+        archive = self._stack.enter_context(zipfile.ZipFile(file))
+        members = {each.filename: each for each in archive.infolist()}
+        pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise LzuError(
+                f"checkpoint {self.path} is a zip archive that is no PyTorch checkpoint (it holds "
+                f"{_some_of(members)}); unpack it if the checkpoint is inside"
+            )
+        folder = pickles[0].removesuffix("data.pkl")
+        if any(name.startswith((f"{folder}code/", f"{folder}constants.pkl")) for name in members):
+            raise LzuError(
+                f"checkpoint {self.path} is a TorchScript archive; give the state dict it was made "
+                "from"
+            )
+
+        def member(name: str) -> bytes:
+            info = members[folder + name]
+            # Stored as it is, so no member is larger than the file; a bomb would be compressed.
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > self._size:
+                raise zipfile.BadZipFile("a member is compressed, which PyTorch's are not")
+            return archive.read(info)
+
+        if f"{folder}byteorder" in members and member("byteorder") != b"little":
+            raise LzuError(
+                f"checkpoint {self.path} was written by a big-endian machine; save it again on "
+                "another"
+            )
+        self._read = lambda storage: member(f"data/{storage.key}")
+        return read_pickle(BytesIO(member("data.pkl")))
+
+    def _open_legacy(self, file: IO[bytes]) -> Any:
+        read_pickle(file)  # the magic number, by which the file was known
+        read_pickle(file)  # the version of the format
+        machine = read_pickle(file)
+        if isinstance(machine, dict) and machine.get("little_endian") is False:
+            raise LzuError(
+                f"checkpoint {self.path} was written by a big-endian machine; save it again on "
+                "another"
+            )
+        storages: dict[str, Storage] = {}
+        content = read_pickle(file, storages)
+        keys = read_pickle(file)
+        if not isinstance(keys, list):
+            raise PickleError("is damaged")
+        places: dict[str, tuple[int, int]] = {}
+        at = file.tell()
+        for key in map(str, keys):
+            file.seek(at)
+            (count,) = struct.unpack("<q", file.read(8))
+            storage = storages.get(key)
+            if storage is None or storage.dtype is None or count < 0:
+                raise PickleError("is damaged")
+            width = _WIDTHS.get(storage.dtype) or np.dtype(TYPES[storage.dtype]).itemsize
+            places[key] = (at + 8, count * width)
+            at += 8 + count * width
+        if at > self._size:
+            raise PickleError("says more values than there are")
+
+        def read(storage: Storage) -> bytes:
+            start, size = places[storage.key]
+            file.seek(start)
+            return file.read(size)
+
+        self._read = read
+        return content
+
+    def _open_safe(self, file: IO[bytes]) -> Any:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(MOST_HEADER, self._size - 8):
+            raise self._damaged("its header is longer than it may be")
+        try:
+            header = json.loads(file.read(length))
+        except RecursionError as error:
+            raise self._damaged("its header is no list of tensors") from error
+        if not isinstance(header, dict):
+            raise self._damaged("its header is no list of tensors")
+        notes = header.pop("__metadata__", {})
+        if isinstance(notes, dict):
+            self.notes = {str(key): each for key, each in notes.items() if isinstance(each, str)}
+        start, room = 8 + length, self._size - 8 - length
+        places: dict[str, tuple[int, int]] = {}
+        found: dict[str, StoredTensor] = {}
+        for name, said in header.items():
+            dtype = _SAFETENSORS.get(str(said["dtype"]), str(said["dtype"]))
+            begin, end = (_whole(each) for each in said["data_offsets"])
+            shape = tuple(_whole(each) for each in said["shape"])
+            if not 0 <= begin <= end <= room:
+                raise self._damaged(f"the values of {name} lie outside of it")
+            count = math.prod(shape)
+            if dtype in TYPES and count * np.dtype(TYPES[dtype]).itemsize != end - begin:
+                raise self._damaged(f"{name} has another size than its shape says")
+            places[name] = (start + begin, end - begin)
+            stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+            found[name] = StoredTensor(Storage(dtype, name, count), dtype, 0, shape, stride)
+        used = sorted(places.values())
+        if any(a + size > b for (a, size), (b, _) in pairwise(used)):
+            raise self._damaged("values of two tensors overlap")
+
+        def read(storage: Storage) -> bytes:
+            begin, size = places[storage.key]
+            file.seek(begin)
+            return file.read(size)
+
+        self._read = read
+        return found
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
+        raise ValueError("no size")
+    return value
+
+
+def _directory_size(file: IO[bytes], size: int) -> int:
+    """Bytes of a zip archive's directory, 0 where it has none."""
+    tail = min(size, 65557 + 20)
+    file.seek(size - tail)
+    data = file.read(tail)
+    at = data.rfind(b"PK\x05\x06")
+    if at < 0 or at + 20 > len(data):
+        return 0
+    (length,) = struct.unpack("<I", data[at + 12 : at + 16])
+    if length != 0xFFFFFFFF:
+        return int(length)
+    # The larger form: its record stands in front of the locator, which stands in front of this.
+    wide = data.rfind(b"PK\x06\x06", 0, at)
+    if wide < 0 or wide + 48 > len(data):
+        return 0
+    return int(struct.unpack("<Q", data[wide + 40 : wide + 48])[0])
+
+
+def _some_of(members: Mapping[str, Any], most: int = 3) -> str:
+    names = list(members)
+    rest = len(names) - most
+    shown = ", ".join(name[:60] for name in names[:most])
+    return (shown + (f" and {rest} more" if rest > 0 else "")) or "nothing"
