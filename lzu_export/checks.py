@@ -9,7 +9,8 @@ from typing import Literal
 from lzu_export.errors import readable_os_errors
 from lzu_export.escaping import xml
 from lzu_export.files import write_text
-from lzu_export.runtime.manifest import Drift
+from lzu_export.runtime.manifest import MATCHED, Drift
+from lzu_export.tasks.agreement import within
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def drift_checks(drift: Drift) -> list[Check]:
             status = "passed" if ratio >= drift.snr_limit else "failed"
             message = f"has {ratio:.1f} dB, at least {drift.snr_limit:g} dB are asked for"
             checks.append(Check(engine, f"signal-to-noise ratio of {name}", status, message))
+    if drift.agreement is not None and drift.score_limit is not None:
+        status = "passed" if within(drift.agreement, drift.score_limit) else "failed"
+        message = f"are {drift.agreement.scores:.3f} times PyTorch's, {drift.score_limit:g} more "
+        message += "or less is allowed"
+        checks.append(Check(engine, MATCHED, status, message))
     return checks
 
 

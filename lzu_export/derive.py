@@ -1,12 +1,13 @@
 """Write a bundle's ONNX file for a target whose engine is built on the device. Needs no torch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
@@ -15,7 +16,7 @@ from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
 from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.refuse import refuse_drift
-from lzu_export.runtime.bundle import read_zoom
+from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.manifest import (
     Derived,
     Drift,
@@ -33,7 +34,6 @@ from lzu_export.runtime.plugin_library import describe_library, library_at, libr
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference
 from lzu_export.verify import compare
-from lzu_export.warp.grids import Sampling
 from lzu_export.workspace import exclusive
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ def derive(
     library = _library(bundle, plugins)
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
-        zoom = read_zoom(bundle, manifest)
-        made = [_derive(bundle, manifest, each, references, zoom) for each in wanted]
+        warp = read_warp(bundle, manifest)
+        made = [_derive(bundle, manifest, each, references, warp) for each in wanted]
         called = list(dict.fromkeys(name for each in made for name in each.calls))
         _write_manifest(bundle, manifest, made, _plugins(manifest, called, library))
     return [
@@ -98,7 +98,7 @@ def _derive(
     manifest: Manifest,
     precision: str,
     references: Sequence[Reference],
-    zoom_tables: Sampling,
+    warp: Mapping[str, NDArray[Any]],
 ) -> _Made:
     recipe = manifest.recipe
     canonical = check_file(bundle, canonical_file(precision), manifest)
@@ -126,7 +126,7 @@ def _derive(
     )
     with replacing(bundle / file) as new:
         onnx.save(flavour, new)
-        drift = compare(recipe, derived, canonical, new, references, zoom_tables)
+        drift = compare(recipe, derived, canonical, new, references, warp)
         refuse_drift(drift, "the file was not written")
     calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
     return _Made(derived, drift, [name for name in CONTRACTS if name in calls])

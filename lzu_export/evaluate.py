@@ -20,6 +20,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import check_frame
+from lzu_export.tasks.agreement import Agreements
 from lzu_export.unfinished import Unfinished
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ AHEAD, LAG = 2, 2
 """Batches that are read before their turn, and that may wait to be counted: memory is bounded."""
 WATCH = "watch"
 """Name of the watch's state among the predictors'."""
+AGREEMENTS = "agreements"
+"""Likewise of the agreements'."""
 
 
 class Watch(Protocol):
@@ -78,6 +81,7 @@ def evaluate(
     advance: Callable[[int], None] = lambda frames: None,
     watch: Watch | None = None,
     *,
+    agreements: Agreements | None = None,
     unfinished: Unfinished | None = None,
     spent: Spent | None = None,
 ) -> dict[str, dict[str, float]]:
@@ -91,6 +95,7 @@ def evaluate(
         dataset: frames and metric.
         advance: told the number of frames done after each batch.
         watch: told what is predicted in, and what was found.
+        agreements: told what each predictor found; its reference is the first of them.
         unfinished: where what was counted is kept meanwhile, and taken from to go on. Where
             predictors remember, that is between sequences only.
         spent: told where the time went.
@@ -98,7 +103,7 @@ def evaluate(
     Raises:
         LzuError: the set's classes are not the predictors', or a frame is of another size.
     """
-    run = _Run(predictors, dataset, watch, unfinished)
+    run = _Run(predictors, dataset, watch, unfinished, agreements)
     start, engines = time.perf_counter(), run.engine_seconds
     if run.done:
         advance(run.done)
@@ -147,8 +152,10 @@ class _Run:
         dataset: EvaluationSet,
         watch: Watch | None,
         unfinished: Unfinished | None,
+        agreements: Agreements | None = None,
     ) -> None:
         self.predictors, self.dataset, self.watch = predictors, dataset, watch
+        self.agreements = agreements
         self.recipe = next(iter(predictors.values())).recipe
         check_classes(dataset, self.recipe)
         self.streaming = [each for each in predictors.values() if each.remembers]
@@ -196,9 +203,13 @@ class _Run:
         return sum(getattr(each, "engine_seconds", 0.0) for each in self.predictors.values())
 
     @property
-    def _counters(self) -> Mapping[str, Scorer | Watch]:
-        watching: dict[str, Scorer | Watch] = {} if self.watch is None else {WATCH: self.watch}
-        return {**self.scorers, **watching}
+    def _counters(self) -> Mapping[str, Scorer | Watch | Agreements]:
+        others: dict[str, Scorer | Watch | Agreements] = {}
+        if self.watch is not None:
+            others[WATCH] = self.watch
+        if self.agreements is not None:
+            others[AGREEMENTS] = self.agreements
+        return {**self.scorers, **others}
 
     def _predict(self, batch: list[Sample], pool: ThreadPoolExecutor) -> None:
         shots = [self._checked(sample) for sample in batch]
@@ -232,6 +243,8 @@ class _Run:
     def _count(self, name: str, predictions: Sequence[Any], batch: list[Sample]) -> None:
         for sample, prediction in zip(batch, predictions, strict=False):
             self.scorers[name].add(sample, prediction)
+        if self.agreements is not None:  # without what filled up a short batch
+            self.agreements.add(name, predictions[: len(batch)])
 
     def _wait(self, most: int = 0) -> None:
         """Until all but the last predictions are counted."""

@@ -37,15 +37,23 @@ from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
 from lzu_export.graph.targets import DEFAULTS, lower_for
+from lzu_export.limits import EMULATED
 from lzu_export.models.file_kinds import check_checkpoint
-from lzu_export.precision import ORDER, check_range, device_session, half_graph, int8_graph
+from lzu_export.precision import (
+    ORDER,
+    check_range,
+    emulated,
+    emulated_lowered,
+    half_graph,
+    int8_graph,
+)
 from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE as CALIBRATION_FILE
 from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
-from lzu_export.refuse import refuse_drift, refuse_loss
+from lzu_export.refuse import refuse_drift, refuse_loss, refuse_scores
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import (
@@ -67,6 +75,7 @@ from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.streams import StreamWatch
+from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.pytorch import (
     assemble,
     make_reference,
@@ -77,7 +86,7 @@ from lzu_export.tasks.pytorch import (
 )
 from lzu_export.tasks.warps import Warp, make_warp, warp_source
 from lzu_export.unfinished import Unfinished
-from lzu_export.verify import compare, reference_inputs
+from lzu_export.verify import compare, is_emulated, reference_inputs
 from lzu_export.workspace import Record, Workspace, exclusive
 
 log = logging.getLogger(__name__)
@@ -249,6 +258,10 @@ class _Export:
             stage = f"verify {target} {precision}"
             record = self.work.run(stage, [], partial(self._verify, engine))
             drifts.append(Drift.model_validate(record))
+            if is_emulated(engine):
+                stage = f"verify {EMULATED} {precision}"
+                record = self.work.run(stage, [], partial(self._verify, engine, emulate=True))
+                drifts.append(Drift.model_validate(record))
         accuracy = latency = None
         timed = [engine for engine in engines if engine.target == "onnxruntime"]
         scored = [engine for engine in engines if engine in timed or engine.precision == "bf16"]
@@ -451,8 +464,8 @@ class _Export:
         capabilities = built.compute_capabilities
         return _built(built.version, capabilities, built.inputs, built.outputs, seconds)
 
-    def _verify(self, engine: Engine) -> Record:
-        name = f"{engine.target} {engine.precision}"
+    def _verify(self, engine: Engine, *, emulate: bool = False) -> Record:
+        name = f"{EMULATED if emulate else engine.target} {engine.precision}"
         with self.report.working(f"comparing {name} with PyTorch at every arrow"):
             drift = compare(
                 self.recipe,
@@ -460,14 +473,16 @@ class _Export:
                 self.work.path(canonical_file(engine.precision)),
                 self.work.path(engine.onnx),
                 read_reference(self.work.path(REFERENCE_FILE)),
-                self.warp.zoom,
+                self.warp.arrays(),
+                emulate=emulate,
             )
         refuse_drift(drift)  # within the stage: a failure is no finished stage
         return drift.model_dump(mode="json")
 
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
-        predictors = self._predictors(engines, as_on_device=True)
+        predictors = self._scored(engines)
+        agreements = Agreements(self.recipe, "pytorch", list(predictors))
         watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
         spent = Spent()
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
@@ -476,6 +491,7 @@ class _Export:
                 self.dataset,
                 advance,
                 watch,
+                agreements=agreements,
                 unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
                 spent=spent,
             )
@@ -488,9 +504,12 @@ class _Export:
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
             limits={each: self.recipe.metric_limit(each) for each in self.precisions},
+            agreement=agreements.result(),
+            score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
             stream=watch.result() if watch is not None else None,
         )
         refuse_loss(accuracy)
+        refuse_scores(accuracy)
         return accuracy.model_dump(mode="json")
 
     def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
@@ -516,20 +535,31 @@ class _Export:
             note=provenance.low_precision_note() if self.precisions != ("fp32",) else "",
         ).model_dump(mode="json")
 
-    def _predictors(
-        self, engines: list[Engine], *, as_on_device: bool = False
-    ) -> dict[str, Predictor]:
-        """PyTorch and the engines; `as_on_device` rounds lower precisions as a device would."""
-        arrays = self.warp.arrays()
+    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
+        """PyTorch and the engines, whose files are opened as `load` opens them."""
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
-            if as_on_device:
-                session: Session = device_session(self.work.path(engine.onnx), engine.precision)
-            else:
-                session = open_session(engine, self.work.path(engine.file))
-            name = f"{engine.target}/{engine.precision}"
-            predictors[name] = make_predictor(self.recipe, session, arrays)
+            session = open_session(engine, self.work.path(engine.file))
+            predictors[f"{engine.target}/{engine.precision}"] = self._predictor(session)
         return predictors
+
+    def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
+        """PyTorch, ONNX Runtime's files, and lower precisions with the rounding of a device."""
+        here = [engine for engine in engines if engine.target == "onnxruntime"]
+        predictors = self._predictors(here)
+        for engine in engines:
+            name = f"{EMULATED}/{engine.precision}"
+            if is_emulated(engine):
+                kinds = _kinds(self._choices(engine.target, engine.precision))
+                session = emulated(self._load(engine.precision), kinds)
+                predictors[name] = self._predictor(session)
+            elif engine not in here:  # bfloat16, which ONNX Runtime's CPU does not run
+                session = emulated_lowered(onnx.load(self.work.path(engine.onnx)))
+                predictors[name] = self._predictor(session)
+        return predictors
+
+    def _predictor(self, session: Session) -> Predictor:
+        return make_predictor(self.recipe, session, self.warp.arrays())
 
     def _reference_shots(self) -> list[list[Shot]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset

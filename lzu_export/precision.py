@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from lzu_export.engines.base import Arrays, Session
+from lzu_export.engines.base import Arrays
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate import emulate_half
@@ -23,6 +23,7 @@ from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
 from lzu_export.graph.targets import lower_for
+from lzu_export.limits import EMULATED
 from lzu_export.recipes.schema import KeepHigh, Precision
 
 ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
@@ -156,29 +157,32 @@ def _explain(
     )
 
 
-def device_session(model: Path | onnx.ModelProto, precision: str) -> OnnxRuntimeSession:
-    """Runs an executable ONNX graph as a device of that precision would round it.
+def emulated(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str] = ()
+) -> OnnxRuntimeSession:
+    """Runs a canonical graph of a lower precision as a device would round it.
 
-    ONNX Runtime's CPU computes half precision in float32 and rounds next to nothing; so such graphs
-    run with their rounding written out. FP32 graphs run as they are.
-    """
-    if precision == "fp32":
-        return OnnxRuntimeSession(model) if isinstance(model, Path) else _session(model)
-    loaded = onnx.load(model) if isinstance(model, Path) else model
-    return _session(run_passes(loaded, [emulate_half()])[0])
-
-
-def as_on_device(session: Session, model: Path, precision: str) -> Session:
-    """An opened engine to be scored: of lower precisions on a processor the graph, rounded.
+    ONNX Runtime's CPU computes half precision in float32 and rounds next to nothing; so the
+    rounding is written out. See `graph.emulate`.
 
     Args:
-        session: the engine.
-        model: executable ONNX file that it is, or was built from.
-        precision: of it.
+        model: canonical, in any precision; a float32 graph runs as it is.
+        kinds: by warp, its lowering.
+        outputs: tensors of it to return; by default its outputs.
     """
-    if precision == "fp32" or session.provider != "CPUExecutionProvider":
-        return session
-    return device_session(model, precision)
+    before = [keep_outputs(outputs)] if outputs else []
+    return _session(lower_for(EMULATED, model, kinds, before=before)[0])
+
+
+def emulated_lowered(model: onnx.ModelProto, outputs: Sequence[str] = ()) -> OnnxRuntimeSession:
+    """Runs the executable graph of another target likewise; see `emulated`."""
+    before = [keep_outputs(outputs)] if outputs else []
+    return _session(run_passes(model, [*before, emulate_half()])[0])
+
+
+def marked(file: Path, outputs: Sequence[str]) -> OnnxRuntimeSession:
+    """Runs an executable ONNX file with these of its tensors as outputs."""
+    return _session(run_passes(onnx.load(file), [keep_outputs(outputs)])[0])
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
-"""What stops an export: engines that drift, or lose more of the metric than they may."""
+"""What stops an export: engines that drift, lose too much of the metric, or lose confidence."""
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.manifest import Accuracy, Drift
+from lzu_export.runtime.manifest import MATCHED, Accuracy, Drift
+from lzu_export.tasks.agreement import within
 from lzu_export.verify import explain_drift, first_drift
 
 
@@ -18,6 +19,9 @@ def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None
         "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
         "tolerances.arrow if so much is acceptable"
         if drift.limit is not None
+        else f"keep layers higher (keep_high.{_keep_key(drift.precision)}), or raise "
+        f"tolerances.scores.{drift.precision} if so much is acceptable"
+        if name == MATCHED
         else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
         f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
     )
@@ -57,6 +61,25 @@ def refuse_loss(accuracy: Accuracy) -> None:
             f"{metric} of {name} {differs} {lost:.2f} points where "
             f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
             f"tolerances.metric.{precision} if so much is acceptable"
+        )
+
+
+def refuse_scores(accuracy: Accuracy) -> None:
+    """Stop where an engine is not as sure of what it finds as PyTorch is.
+
+    Raises:
+        LzuError: naming the engine, the ratio of scores, and what to do.
+    """
+    for name, agreement in accuracy.agreement.items():
+        precision = name.rpartition("/")[2]
+        limit = accuracy.score_limits[precision]
+        if within(agreement, limit):
+            continue
+        raise LzuError(
+            f"the {MATCHED} of {name} are {agreement.scores:.3f} times PyTorch's where 1 "
+            f"\N{PLUS-MINUS SIGN} {limit:g} is allowed; no bundle was written: keep layers higher "
+            f"(keep_high.{_keep_key(precision)}), or raise tolerances.scores.{precision} if so "
+            "much is acceptable"
         )
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,12 +22,14 @@ from lzu_export.datasets import EvaluationSet
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import batches, evaluate, latencies
 from lzu_export.files import write_text
-from lzu_export.precision import as_on_device
+from lzu_export.limits import EMULATED
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import engines_here, make_predictor, open_here, read_warp
 from lzu_export.runtime.manifest import (
+    MATCHED,
     ON_DEVICE,
+    Agreement,
     Drift,
     Manifest,
     Number,
@@ -36,6 +39,8 @@ from lzu_export.runtime.manifest import (
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.agreement import against_fp32, within
+from lzu_export.verify import open_emulated
 
 FORMAT = 1
 ROUNDING = 0.01
@@ -53,6 +58,8 @@ class AccuracyState(_Section):
     frames: int
     metric: str
     engines: dict[str, dict[str, Number]]
+    agreement: dict[str, Agreement] = {}
+    """With the FP32 engine, where that runs here."""
 
 
 class LatencyState(_Section):
@@ -92,9 +99,9 @@ class Opened:
     folder: Path
     manifest: Manifest
     as_shipped: dict[str, Predictor]
-    """By `target/precision`: what is timed."""
-    as_on_device: dict[str, Predictor]
-    """What is scored: lower precisions rounded as a device would."""
+    """By `target/precision`, opened as `load` opens them: what is timed and scored."""
+    emulated: dict[str, Predictor]
+    """By `emulated/precision`, lower precisions with the rounding of a device: scored besides."""
     elsewhere: dict[str, str]
     """By `target/precision`, why an engine does not run here."""
     provider: str = "cpu"
@@ -102,7 +109,7 @@ class Opened:
 
     def close(self) -> None:
         """Close all engines."""
-        for predictor in (*self.as_shipped.values(), *self.as_on_device.values()):
+        for predictor in (*self.as_shipped.values(), *self.emulated.values()):
             predictor.close()
 
 
@@ -115,7 +122,7 @@ def open_bundle(folder: Path, provider: str = "cpu") -> Opened:
     """
     manifest = read_manifest(folder)
     warp = read_warp(folder, manifest)
-    shipped, scored = {}, {}
+    shipped, rounded = {}, {}
     engines, elsewhere = engines_here(manifest, folder)
     if not engines:
         reasons = "; ".join(dict.fromkeys(elsewhere.values()))
@@ -125,13 +132,13 @@ def open_bundle(folder: Path, provider: str = "cpu") -> Opened:
             session = open_here(folder, manifest, engine, provider)
             opened.callback(session.close)
             name = f"{engine.target}/{engine.precision}"
-            shipped[name] = scored[name] = make_predictor(manifest.recipe, session, warp)
-            model = check_file(folder, engine.onnx, manifest)
-            rounded = as_on_device(session, model, engine.precision)
-            if rounded is not session:  # else one predictor alone, for it may have a state
-                scored[name] = make_predictor(manifest.recipe, rounded, warp)
+            shipped[name] = make_predictor(manifest.recipe, session, warp)
+            as_on_device = open_emulated(folder, manifest, engine, session)
+            if as_on_device is not None:
+                name = f"{EMULATED}/{engine.precision}"
+                rounded[name] = make_predictor(manifest.recipe, as_on_device, warp)
         opened.pop_all()
-    return Opened(folder, manifest, shipped, scored, elsewhere, provider)
+    return Opened(folder, manifest, shipped, rounded, elsewhere, provider)
 
 
 def measure_state(
@@ -156,9 +163,15 @@ def measure_state(
     accuracy = None
     if dataset is not None:
         with report.steps(f"accuracy on {dataset.name}", len(dataset)) as advance:
-            scores = evaluate(opened.as_on_device, dataset, advance)
+            scored = {**opened.as_shipped, **opened.emulated}
+            agreements = against_fp32(manifest.recipe, list(scored))
+            scores = evaluate(scored, dataset, advance, agreements=agreements)
         accuracy = AccuracyState(
-            dataset=dataset.name, frames=len(dataset), metric=dataset.metric, engines=scores
+            dataset=dataset.name,
+            frames=len(dataset),
+            metric=dataset.metric,
+            engines=scores,
+            agreement=agreements.result() if agreements is not None else {},
         )
     with report.working("measuring latency"):
         latency = _latency(opened, _shots(opened, dataset), baseline)
@@ -306,7 +319,17 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
         message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
         held = value >= wanted - limit or (math.isnan(value) and math.isnan(wanted))
         checks.append(Check(engine, name, "passed" if held else "failed", message))
+        if (agreement := now.agreement.get(engine)) is not None:
+            checks.append(_scores_held(engine, agreement, recipe))
     return checks
+
+
+def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> Check:
+    """Whether an engine is as sure as FP32 now, whatever it was."""
+    limit = recipe.score_limit(engine.rpartition("/")[2])
+    message = f"are {agreement.scores:.3f} times FP32's; 1 \N{PLUS-MINUS SIGN} {limit:g} is allowed"
+    status: Literal["passed", "failed"] = "passed" if within(agreement, limit) else "failed"
+    return Check(engine, MATCHED, status, message)
 
 
 def _compare_drift(

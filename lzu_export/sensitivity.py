@@ -37,8 +37,7 @@ from lzu_export.engines.onnxruntime import version
 from lzu_export.errors import LzuError
 from lzu_export.evaluate import check_classes, evaluate
 from lzu_export.graph.quantize import place
-from lzu_export.graph.targets import lower_for
-from lzu_export.precision import device_session, half_graph, int8_graph
+from lzu_export.precision import emulated, half_graph, int8_graph
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
 from lzu_export.ranges import graph_digest
@@ -61,7 +60,6 @@ from lzu_export.warp.saliency import BOX_INPUTS
 FRAMES = 64
 """Of the evaluation set, by default."""
 FORMAT = 1
-TARGET = "onnxruntime"
 _DIGITS = 2
 """Decimals of a metric that float32 gives again, however many threads compute it."""
 
@@ -333,13 +331,13 @@ class Measured:
             converted = int8_graph(model, self._ranges, KeepHigh(fp16=fp16, int8=high))
         else:
             converted = half_graph(model, "fp16", KeepHigh(fp16=fp16))
-        summary = _metrics(self._opened, converted.model, "int8" if int8 else "fp16", self._frames)
+        summary = _metrics(self._opened, converted.model, self._frames)
         return summary[self._frames.metric]
 
 
 def float32_metrics(opened: Float32, frames: KeptFrames) -> dict[str, float]:
     """All metrics of the float32 graph."""
-    return _metrics(opened, opened.model, "fp32", frames)
+    return _metrics(opened, opened.model, frames)
 
 
 def find_boxes(opened: Float32, frames: KeptFrames) -> list[NDArray[np.float32]]:
@@ -354,7 +352,7 @@ def find_boxes(opened: Float32, frames: KeptFrames) -> list[NDArray[np.float32]]
     """
     recipe = opened.manifest.recipe
     check_single_stream(recipe.batch, f"{frames.name}, frame by frame,")
-    predictor = _predictor(opened, opened.model, "fp32")
+    predictor = _predictor(opened, opened.model)
     found = []
     for sample in frames.samples():
         predictor.reset()
@@ -381,19 +379,17 @@ class _Looking:
         return self._predictor.run(shots)
 
 
-def _metrics(
-    opened: Float32, model: onnx.ModelProto, precision: str, frames: KeptFrames
-) -> dict[str, float]:
+def _metrics(opened: Float32, model: onnx.ModelProto, frames: KeptFrames) -> dict[str, float]:
     """All metrics of a canonical graph of a bundle."""
-    predictor: Any = _predictor(opened, model, precision)
+    predictor: Any = _predictor(opened, model)
     if frames.boxes:
         predictor = _Looking(predictor, frames.boxes)
     return evaluate({"": predictor}, frames)[""]
 
 
-def _predictor(opened: Float32, model: onnx.ModelProto, precision: str) -> Predictor:
-    """What runs a canonical graph of a bundle."""
-    session = device_session(lower_for(TARGET, model, opened.kinds)[0], precision)
+def _predictor(opened: Float32, model: onnx.ModelProto) -> Predictor:
+    """What runs a canonical graph of a bundle, as a device would round it."""
+    session = emulated(model, opened.kinds)
     return make_predictor(opened.manifest.recipe, session, opened.warp)
 
 

@@ -16,6 +16,7 @@ from lzu_export.recipes.schema import DetPostprocess
 from lzu_export.runtime.detector import Detections, Detector
 from lzu_export.runtime.manifest import Stream
 from lzu_export.runtime.predictor import Shot
+from lzu_export.tasks.agreement import overlaps
 from lzu_export.warp.saliency import Array
 
 BOXES, SCORES = 0.05, 1e-4
@@ -63,7 +64,7 @@ def gap_of(
     left = [np.ones(len(each), bool) for each in (mine, theirs)]
     pairs = _pair(np.where(equal & (boxes <= BOXES), boxes, np.inf), left)
     apart, off = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
-    overlap = _overlaps(mine.boxes.astype(np.float64), theirs.boxes.astype(np.float64))
+    overlap = overlaps(mine.boxes.astype(np.float64), theirs.boxes.astype(np.float64))
     _pair(np.where(equal & (overlap >= settings.iou_threshold), 1 - overlap, np.inf), left)
     alone = sum(
         int(((each.scores > least + SCORES) & rest & ~_decided_by_rounding(each, unsure)).sum())
@@ -96,16 +97,6 @@ def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp]
         left[0][i] = left[1][j] = False
     rows, columns = np.array(pairs, np.intp).reshape(-1, 2).T
     return rows, columns
-
-
-def _overlaps(first: Array, second: Array) -> Array:
-    """(n, m) intersections over unions of (n, 4) and (m, 4) boxes."""
-    low = np.maximum(first[:, None, :2], second[:, :2])
-    high = np.minimum(first[:, None, 2:], second[:, 2:])
-    both = (high - low).clip(0).prod(axis=-1)
-    areas = [(each[:, 2:] - each[:, :2]).prod(axis=-1) for each in (first, second)]
-    union = areas[0][:, None] + areas[1] - both
-    return np.asarray(both / np.maximum(union, 1e-12))
 
 
 class StreamWatch:

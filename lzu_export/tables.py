@@ -9,7 +9,16 @@ from rich.text import Text
 
 from lzu_export.checks import Check
 from lzu_export.escaping import visible
-from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy, Drift, Manifest
+from lzu_export.limits import EMULATED
+from lzu_export.runtime.manifest import (
+    MATCHED,
+    ROUNDING_NOTE,
+    SHIPPED_NOTE,
+    Accuracy,
+    Drift,
+    Manifest,
+)
+from lzu_export.tasks.agreement import within
 
 if TYPE_CHECKING:
     from lzu_export.doctor import Examination
@@ -41,6 +50,8 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
         scores = [_number(accuracy.pytorch[metric] if accuracy else None, 2)] if measured else []
         milliseconds = _number(latency.pytorch if latency else None, 1)
         table.add_row(name, "PyTorch", *scores, milliseconds, "", "", "", "")
+        rounded = _emulated(manifest)
+        rows = len(manifest.engines) + len(rounded)
         for i, engine in enumerate(manifest.engines, start=1):
             key = f"{engine.target}/{engine.precision}"
             drift = drifts[engine.target, engine.precision]
@@ -54,9 +65,29 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
                 _number(engine.build_seconds or None, 1),
                 _worst(drift),
                 STATUS.get(drift.status, drift.status),
-                end_section=i == len(manifest.engines),
+                end_section=i == rows,
+            )
+        for i, precision in enumerate(rounded, start=len(manifest.engines) + 1):
+            row = drifts.get((EMULATED, precision))
+            scored = accuracy.engines.get(f"{EMULATED}/{precision}") if accuracy else None
+            table.add_row(
+                name,
+                f"{EMULATED} {precision}",
+                *([_number(scored[metric] if scored else None, 2)] if measured else []),
+                *("-", "-", "-"),
+                _worst(row) if row else "-",
+                STATUS.get(row.status, row.status) if row else "",
+                end_section=i == rows,
             )
     return Group(table, Text("\n".join(map(visible, _export_notes(outcomes))), style="italic"))
+
+
+def _emulated(manifest: Manifest) -> list[str]:
+    """Precisions that were run with the rounding of a device, as rows of their own."""
+    held = [drift.precision for drift in manifest.drift if drift.target == EMULATED]
+    engines = manifest.accuracy.engines if manifest.accuracy else {}
+    scored = [name.partition("/")[2] for name in engines if name.startswith(f"{EMULATED}/")]
+    return list(dict.fromkeys([*held, *scored]))
 
 
 def _worst(drift: Drift) -> str:
@@ -88,8 +119,13 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")
     if precisions - {"fp32"}:
         notes.append("SNR: the lowest signal-to-noise ratio of an arrow")
-        lower = ", ".join(sorted(precisions - {"fp32"}))
-        notes.append(f"{lower}: {ROUNDING_NOTE}")
+    if "onnxruntime" in targets:
+        notes.append(f"onnxruntime: {SHIPPED_NOTE}")
+    if any(_emulated(o.manifest) for o in outcomes):
+        notes.append(f"{EMULATED}: {ROUNDING_NOTE}")
+    for outcome in outcomes:
+        if outcome.manifest.accuracy:
+            notes += score_notes(outcome.folder.name, outcome.manifest.accuracy)
     waiting = {d.note for o in outcomes for d in o.manifest.drift if d.note and d.limit is not None}
     notes += [f"graph ok: {note}" for note in sorted(waiting)]
     if "int8" in precisions and "tensorrt-rtx" in targets:
@@ -97,6 +133,15 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
             "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
         )
     return notes
+
+
+def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
+    """How sure the lower precisions are of what PyTorch finds, with the limits."""
+    low = {k: v for k, v in accuracy.agreement.items() if not k.endswith("/fp32")}
+    if not low:
+        return []
+    figures = ", ".join(f"{k.replace('/', ' ')} {v.scores:.3f}" for k, v in low.items())
+    return [f"{bundle}, {MATCHED} over PyTorch's:", f"  {figures}"]
 
 
 def stream_notes(bundle: str, accuracy: Accuracy) -> list[str]:
@@ -136,6 +181,9 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         table.add_row(visible(name), *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
     table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
+    if any(drift.agreement is not None for drift in drifts):
+        table.add_row(MATCHED, *(_score_cell(drift) for drift in drifts))
+        table.add_row("allowed", *(_score_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
     notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
     table.caption = "\n".join(sorted(map(visible, notes)))
@@ -281,6 +329,18 @@ def _drift_cell(drift: Drift, name: str) -> Text:
         text = "-" if value is None else f"{value:.1e}"
         beyond = value is not None and not value <= drift.limit
     return Text(text, "red" if beyond else "")
+
+
+def _score_cell(drift: Drift) -> Text:
+    if drift.agreement is None:
+        return Text("-")
+    text = f"{drift.agreement.scores:.3f}"
+    held = drift.score_limit is None or within(drift.agreement, drift.score_limit)
+    return Text(text, "" if held else "red")
+
+
+def _score_limit_cell(drift: Drift) -> str:
+    return "-" if drift.score_limit is None else f"1 \N{PLUS-MINUS SIGN} {drift.score_limit:g}"
 
 
 def _limit_cell(drift: Drift) -> str:

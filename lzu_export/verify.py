@@ -11,24 +11,29 @@ import onnx
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
-from lzu_export.graph.emulate_plugins import emulated
+from lzu_export.graph.emulate_plugins import emulated as without_plugins
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
-from lzu_export.graph.targets import lower_for
-from lzu_export.precision import device_session
+from lzu_export.limits import EMULATED
+from lzu_export.precision import emulated, emulated_lowered, marked
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import (
     DEVICE_TARGETS,
     engines_here,
-    read_zoom,
+    make_predictor,
+    open_session,
+    read_warp,
 )
 from lzu_export.runtime.compare import relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
     GRAPH_NOTE,
+    MATCHED,
     PLUGINS_NOTE,
     ROUNDED_GRAPH_NOTE,
     ROUNDING_NOTE,
+    SHIPPED_NOTE,
     Derived,
     Drift,
     Engine,
@@ -36,12 +41,13 @@ from lzu_export.runtime.manifest import (
     canonical_file,
     check_file,
 )
-from lzu_export.runtime.predictor import INPUT_NAMES
+from lzu_export.runtime.predictor import INPUT_NAMES, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
+from lzu_export.tasks.agreement import Tally, within
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.warp.grids import Sampling
+from lzu_export.warp.grids import Sampling, stored_zoom
 
 RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
 
@@ -64,8 +70,9 @@ def verify_all(
 ) -> list[Drift]:
     """Compare everything of a bundle with `references`, by default the bundle's own.
 
-    Every graph once, whatever was built from it, and behind them the engines of devices that run
-    here, themselves.
+    Every graph once, whatever was built from it. ONNX Runtime's files run themselves, in the
+    session that `load` opens; behind each of a lower precision stands the same graph with the
+    rounding of a device. Last come the engines of devices that run here, themselves.
 
     Raises:
         LzuError: a file of the bundle was changed, or an engine does not run as it should.
@@ -77,6 +84,9 @@ def verify_all(
         graph = (each.target, each.precision, onnx_file(each))
         if graph not in drifts:
             drifts[graph] = verify_bundle(folder, manifest, each, references)
+            if is_emulated(each):
+                rounded = verify_bundle(folder, manifest, each, references, emulate=True)
+                drifts[EMULATED, each.precision, onnx_file(each)] = rounded
     here = [each for each in engines_here(manifest, folder)[0] if each.target in DEVICE_TARGETS]
     return [
         *drifts.values(),
@@ -92,8 +102,9 @@ def verify_on_device(
 ) -> Drift:
     """Run an engine that `engines_here` found on its device, and compare its outputs.
 
-    In FP32 with the limit of outputs. In lower precisions candidates change places, as in
-    `compare`: there the signal-to-noise ratio of `ranked` outputs is told, which has no limit.
+    In FP32 with the limit of outputs. In lower precisions candidates change places: there the
+    scores of matched predictions have a limit, and the signal-to-noise ratio of `ranked` outputs,
+    which has none, is told besides.
 
     Raises:
         LzuError: a file of the bundle was changed, the engine does not open, or an output is not
@@ -104,13 +115,16 @@ def verify_on_device(
 
     recipe, exact = manifest.recipe, engine.precision == "fp32"
     path = check_file(folder, engine.file, manifest)
-    zoom = read_zoom(folder, manifest)
+    warp = read_warp(folder, manifest)
+    zoom = stored_zoom(warp)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
+    tally = Tally(recipe.task)
     with open_engine(manifest, engine, path, open_cuda(), feedback=False) as session:
         provider = session.provider
+        predictor = make_predictor(recipe, session, warp)
         remedy = "build it again, or a higher precision"
         runs = finite_runs(session, recipe, references, zoom, name=engine.file, remedy=remedy)
         for reference, result in runs:
@@ -118,18 +132,21 @@ def verify_on_device(
                 for name, difference in compare_outputs(recipe, result, reference.outputs).items():
                     outputs[name] = max(outputs.get(name, 0.0), difference)
                 continue
+            _count(tally, predictor, result, reference)
             theirs = ranked(reference.outputs)
             for name, value in ranked(result).items():
                 snr[name] = min(snr.get(name, math.inf), signal_to_noise(value, theirs[name]))
     drift = Drift(
         target=engine.target,
         precision=engine.precision,
-        status="passed" if exact else "ran",
+        status="passed",
         on_device=True,
         note=provider if exact else f"{provider}; {RANKED_NOTE}",
         outputs=outputs,
         snr=snr,
         limit=recipe.tolerances.arrow if exact else None,
+        agreement=None if exact else tally.result(),
+        score_limit=None if exact else recipe.score_limit(engine.precision),
     )
     return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
 
@@ -175,12 +192,10 @@ def verify_bundle(
     manifest: Manifest,
     engine: Engine | Derived,
     references: Sequence[Reference] | None = None,
+    *,
+    emulate: bool = False,
 ) -> Drift:
-    """Compare one engine of a bundle with `references`, by default the bundle's own.
-
-    The arrows come from a flavour of the same graph with marked outputs, in the same lowering; the
-    shipped engine is checked at its outputs. Of an engine that needs its device, the ONNX graph it
-    was built from is run in ONNX Runtime instead; plugins are the operators' functions there.
+    """Compare one engine of a bundle with `references`, by default the bundle's own; see `compare`.
 
     Raises:
         LzuError: a file of the bundle was changed.
@@ -188,10 +203,12 @@ def verify_bundle(
     check_file(folder, engine.file, manifest)
     if references is None:
         references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
-    zoom = read_zoom(folder, manifest)
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
     executable = check_file(folder, onnx_file(engine), manifest)
-    return compare(manifest.recipe, engine, canonical, executable, references, zoom)
+    warp = read_warp(folder, manifest)
+    return compare(
+        manifest.recipe, engine, canonical, executable, references, warp, emulate=emulate
+    )
 
 
 def compare(
@@ -200,35 +217,41 @@ def compare(
     canonical: Path,
     executable: Path,
     references: Sequence[Reference],
-    zoom: Sampling,
+    warp: Mapping[str, NDArray[Any]],
+    *,
+    emulate: bool = False,
 ) -> Drift:
-    """Largest relative difference and lowest signal-to-noise ratio at every arrow.
+    """Hold one engine's graph against `references`.
 
-    Final outputs are compared in FP32 only: candidates of a lower precision change places, and what
-    they are worth is told by the task's metric.
+    An engine of ONNX Runtime is its file: that very file runs, in the session that `load` opens,
+    and once more with the arrows marked as outputs. Of an engine that needs its device, the ONNX
+    graph it was built from is run in ONNX Runtime instead, half precision rounded as a device would
+    round it; plugins are the operators' functions there. FP32 is held at arrows and outputs; lower
+    precisions at the arrows, and by the scores of what both find.
 
     Args:
         recipe: what was exported.
         engine: its target, precision and lowerings, of an engine or of a file for one.
-        canonical: the canonical graph, which knows the arrows.
+        canonical: the canonical graph.
         executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
         references: PyTorch's values.
-        zoom: tables of the zoom, for engines that begin at the zoomed image.
+        warp: the bundle's `warp.npz`.
+        emulate: of an engine of ONNX Runtime, run its canonical graph with the rounding of a device
+            instead of its file.
     """
     exact = engine.precision == "fp32"
-    plugins = emulated_plugins(engine, canonical, executable)
-    shipped = device_session(plugins or executable, engine.precision)
-    itself = engine.target == "onnxruntime"
     arrows: dict[str, float] = {}
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
+    tally, zoom = Tally(recipe.task), stored_zoom(warp)
     names = arrow_order(list(references[0].arrows))
     zooms = recipe.input == "source"
     in_graph = [name for name in names if zooms or name != "zoomed"]
-    marked = _marked_session(engine, canonical, executable, in_graph)
+    itself, at_arrows = _sessions(engine, canonical, executable, in_graph, emulate=emulate)
+    predictor = make_predictor(recipe, itself, warp)
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
-        values = marked.run(inputs)
+        values = at_arrows.run(inputs)
         if not zooms:
             image = inputs[INPUT_NAMES[recipe.input]]
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
@@ -236,22 +259,32 @@ def compare(
             mine, theirs = subsample(values[name]), reference.arrows[name]
             arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs))
             snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs))
-        result = shipped.run(inputs)
+        result = itself.run(inputs)
         if exact:
             for name, difference in compare_outputs(recipe, result, reference.outputs).items():
                 outputs[name] = max(outputs.get(name, 0.0), difference)
+        else:
+            _count(tally, predictor, result, reference)
+    runs_itself = engine.target == "onnxruntime" and not emulate
     drift = Drift(
-        target=engine.target,
+        target=EMULATED if emulate else engine.target,
         precision=engine.precision,
-        status="passed" if itself else "graph passed",
-        note=_note(engine),
+        status="passed" if runs_itself else "graph passed",
+        note=ROUNDING_NOTE if emulate else _note(engine),
         arrows=arrows,
         outputs=outputs,
         snr=snr,
         limit=recipe.tolerances.arrow if exact else None,
         snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
+        agreement=None if exact else tally.result(),
+        score_limit=None if exact else recipe.score_limit(engine.precision),
     )
     return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+
+
+def is_emulated(engine: Engine | Derived) -> bool:
+    """Whether an engine has a row of its own for the rounding of a device."""
+    return engine.target == "onnxruntime" and engine.precision != "fp32"
 
 
 def reference_inputs(
@@ -271,11 +304,19 @@ def first_drift(drift: Drift) -> str | None:
             return name
         if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
             return name
+    if drift.agreement is not None and drift.score_limit is not None:
+        return None if within(drift.agreement, drift.score_limit) else MATCHED
     return None
 
 
 def explain_drift(drift: Drift, name: str) -> str:
-    """By how much an arrow or output is beyond its limit, in words."""
+    """By how much an arrow, an output or the scores are beyond their limit, in words."""
+    if name == MATCHED:
+        assert drift.agreement is not None
+        return (
+            f"{MATCHED}, which are {drift.agreement.scores:.3f} times PyTorch's where 1 "
+            f"\N{PLUS-MINUS SIGN} {drift.score_limit:g} is allowed"
+        )
     if drift.snr_limit is not None:
         return (
             f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "
@@ -296,25 +337,70 @@ def emulated_plugins(
     """A graph with plugins in standard operators; None for targets that have none."""
     if engine.target != "tensorrt":
         return None
-    return emulated(onnx.load(executable), onnx.load(canonical), before)
+    return without_plugins(onnx.load(executable), onnx.load(canonical), before)
 
 
 def _note(engine: Engine | Derived) -> str:
     if engine.target == "tensorrt":
         return PLUGINS_NOTE
     if engine.target == "onnxruntime":
-        return "" if engine.precision == "fp32" else ROUNDING_NOTE
+        return SHIPPED_NOTE
     return GRAPH_NOTE if engine.precision == "fp32" else ROUNDED_GRAPH_NOTE
 
 
-def _marked_session(
-    engine: Engine | Derived, canonical: Path, executable: Path, names: Sequence[str]
-) -> Session:
+def _sessions(
+    engine: Engine | Derived,
+    canonical: Path,
+    executable: Path,
+    names: Sequence[str],
+    *,
+    emulate: bool,
+) -> tuple[Session, Session]:
+    """What gives an engine's outputs, and what gives these arrows of the same graph."""
+    if emulate:
+        model, kinds = onnx.load(canonical), _kinds(engine)
+        return emulated(model, kinds), emulated(model, kinds, names)
+    if isinstance(engine, Engine) and engine.target == "onnxruntime":
+        return open_session(engine, executable), marked(executable, names)
     # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
-    plugins = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
+    plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
-        return device_session(plugins, engine.precision)
-    kinds: dict[str, Kind] = {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
-    before = [keep_outputs(names)]
-    marked, _ = lower_for(engine.target, onnx.load(canonical), kinds, before=before)
-    return device_session(marked, engine.precision)
+        arrows = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
+        assert arrows is not None, "of the same engine"
+        return emulated_lowered(plugins), emulated_lowered(arrows)
+    if engine.precision == "fp32":
+        return OnnxRuntimeSession(executable), marked(executable, names)
+    model = onnx.load(executable)
+    return emulated_lowered(model), emulated_lowered(model, names)
+
+
+def _count(
+    tally: Tally, predictor: Predictor, outputs: Mapping[str, NDArray[Any]], reference: Reference
+) -> None:
+    """Hold an engine's predictions against those of PyTorch's outputs."""
+    size, frames = predictor.recipe.source, len(reference.frames)
+    pairs = zip(
+        predictor.keep(outputs, frames), predictor.keep(reference.outputs, frames), strict=True
+    )
+    for mine, theirs in pairs:
+        tally.add(predictor.finish(mine, size), predictor.finish(theirs, size))
+
+
+def open_emulated(
+    folder: Path, manifest: Manifest, engine: Engine, session: Session
+) -> Session | None:
+    """The graph of an opened engine with the rounding of a device, to be scored beside it.
+
+    None where the engine computes in its own precision: in FP32, and not on a processor.
+
+    Raises:
+        LzuError: the graph was changed.
+    """
+    if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
+        return None
+    canonical = check_file(folder, canonical_file(engine.precision), manifest)
+    return emulated(onnx.load(canonical), _kinds(engine))
+
+
+def _kinds(engine: Engine | Derived) -> dict[str, Kind]:
+    return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]

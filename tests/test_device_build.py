@@ -29,7 +29,7 @@ from lzu_export.runtime.bundle import engines_here
 from lzu_export.runtime.manifest import OnDevice, read_manifest, sha256, write_manifest
 from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.tasks.pytorch import noise_frame
-from lzu_export.verify import verify_all, verify_on_device
+from lzu_export.verify import first_drift, verify_all, verify_on_device
 from samples import stub_library
 
 
@@ -136,10 +136,11 @@ def test_what_runs_here_is_opened_by_every_command(
     assert elsewhere == {}
     opened = open_bundle(bundle)
     assert list(opened.as_shipped) == ["onnxruntime/fp32", "tensorrt/fp32"]
-    session = opened.as_on_device["tensorrt/fp32"].session
+    assert opened.emulated == {}
+    session = opened.as_shipped["tensorrt/fp32"].session
     assert "TensorRT 10.3.0 on Orin" in session.provider
     shots = [Shot(noise_frame((96, 160), 3))]
-    mine, theirs = (each.run(shots)[0] for each in opened.as_on_device.values())
+    mine, theirs = (each.run(shots)[0] for each in opened.as_shipped.values())
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
     world.capability = (8, 9)
     refused = engines_here(manifest)
@@ -315,18 +316,25 @@ def test_verify_runs_the_engine_itself(
 def test_of_lower_precisions_scores_are_compared_by_rank(
     bundle: Path, machine: Machine, world: World
 ) -> None:
-    """Candidates that change places are no noise; there is no limit."""
+    """Candidates that change places are no noise; scores of matched predictions have a limit."""
     machine()
     built, _ = build_on_device(bundle)
     manifest, whole = read_manifest(bundle), world.compute
     lower = built.model_copy(update={"precision": "fp16"})
     world.compute = lambda inputs: {k: v[:, ::-1] for k, v in whole(inputs).items()}
     drift = verify_on_device(bundle, manifest, lower)
-    assert (drift.status, drift.limit, drift.snr_limit, drift.outputs) == ("ran", None, None, {})
+    assert (drift.status, drift.limit, drift.snr_limit, drift.outputs) == ("passed", None, None, {})
     assert drift.snr["scores"] > 100
-    world.compute = lambda inputs: {k: v * 1.01 for k, v in whole(inputs).items()}
+    assert drift.agreement is not None
+    assert drift.agreement.scores == pytest.approx(1, abs=1e-5)
+    world.compute = lambda inputs: {
+        k: v * 0.9 if k == "scores" else v for k, v in whole(inputs).items()
+    }
     drift = verify_on_device(bundle, manifest, lower)
-    assert drift.snr["scores"] == pytest.approx(40, abs=0.1)  # 20 log10(1 / 0.01)
+    assert drift.snr["scores"] == pytest.approx(20, abs=0.1)  # 20 log10(1 / 0.1)
+    assert (drift.status, first_drift(drift)) == ("drifted", "matched scores")
+    assert drift.agreement is not None
+    assert drift.agreement.scores == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,22 @@ import numpy as np
 import onnx
 import pytest
 
+from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
-from lzu_export.graph.targets import lower_for
 from lzu_export.pipeline import Outcome, export
 from lzu_export.precision import (
     calibrated_tensors,
     check_range,
-    device_session,
+    emulated,
     float32_session,
     half_graph,
     int8_graph,
 )
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime import load
+from lzu_export.runtime.manifest import ROUNDING_NOTE, SHIPPED_NOTE
 from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.agreement import within
 from lzu_export.tasks.pytorch import noise_frame
 from samples import SLOW_DET3D, tiny_recipe
 
@@ -92,7 +94,15 @@ def test_every_precision_is_in_the_bundle_from_the_highest_on(exported: Outcome)
 
 def test_every_arrow_has_a_ratio_within_its_limit(exported: Outcome) -> None:
     """Features before and after the unzoom among them; FP16 is nearer than INT8."""
-    full, half, int8 = exported.manifest.drift
+    drifts = {each.engine: each for each in exported.manifest.drift}
+    assert list(drifts) == [
+        "onnxruntime/fp32",
+        "onnxruntime/fp16",
+        "emulated/fp16",
+        "onnxruntime/int8",
+        "emulated/int8",
+    ]
+    full, half, rounded, int8, rounded_int8 = drifts.values()
     assert full.limit == 1e-4
     assert full.snr_limit is None
     assert set(half.snr) == set(int8.snr) == set(full.arrows)
@@ -101,8 +111,37 @@ def test_every_arrow_has_a_ratio_within_its_limit(exported: Outcome) -> None:
         assert 45 < half.snr[name] < full.snr[name]
         assert int8.snr_limit is not None
         assert int8.snr_limit <= int8.snr[name] < half.snr[name]
+        assert 45 < rounded.snr[name] < full.snr[name]
+        assert int8.snr_limit <= rounded_int8.snr[name] < rounded.snr[name]
     assert any(name.startswith("unzoomed") for name in full.arrows)
     assert [each.status for each in (full, half, int8)] == ["passed"] * 3
+    assert {each.note for each in (full, half, int8)} == {SHIPPED_NOTE}
+    assert [each.status for each in (rounded, rounded_int8)] == ["graph passed"] * 2
+    assert {each.note for each in (rounded, rounded_int8)} == {ROUNDING_NOTE}
+
+
+def test_lower_precisions_are_held_by_their_scores(exported: Outcome) -> None:
+    recipe = exported.manifest.recipe
+    for drift in exported.manifest.drift:
+        if drift.precision == "fp32":
+            assert (drift.agreement, drift.score_limit) == (None, None)
+            continue
+        assert drift.agreement is not None
+        assert drift.score_limit == recipe.score_limit(drift.precision)
+        assert within(drift.agreement, drift.score_limit)
+        assert drift.agreement.count > 0
+
+
+def test_the_int8_file_of_onnx_runtime_holds_no_half_precision(exported: Outcome) -> None:
+    """Its releases up to 1.29 cut off what a QuantizeLinear reads as float16."""
+    file = next(each.onnx for each in exported.manifest.engines if each.precision == "int8")
+    model = onnx.load(exported.folder / file)
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    types = {each.type.tensor_type.elem_type for each in values}
+    types |= {each.data_type for each in model.graph.initializer}
+    assert not types & {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    scale = next(n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear")
+    assert scale in {each.name for each in model.graph.initializer}
 
 
 def test_inputs_and_outputs_keep_their_types(exported: Outcome) -> None:
@@ -147,7 +186,7 @@ def test_the_canonical_files_run_as_they_are(detector: Outcome) -> None:
     """By their function bodies, near the executable file of the same precision."""
     frame = noise_frame(SOURCE, seed=3)[None]
     for precision in ("fp16", "int8"):
-        canonical = device_session(detector.folder / f"model.{precision}.onnx", "fp32")
+        canonical = OnnxRuntimeSession(detector.folder / f"model.{precision}.onnx")
         executable = load(detector.folder, precision=precision).session
         scores = [each.run({"frame": frame})["scores"] for each in (canonical, executable)]
         np.testing.assert_allclose(*scores, atol=2e-2)
@@ -280,7 +319,7 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
         rest = tuple(name for name in remedy if name != needed)
         refused(lambda keep=rest: check_range(model, kinds, KeepHigh(fp16=keep), inputs))
     half = half_graph(model, "fp16", KeepHigh(fp16=tuple(remedy))).model
-    session = device_session(lower_for("onnxruntime", half, kinds)[0], "fp16")
+    session = emulated(half, kinds)
     assert all(np.isfinite(value).all() for value in session.run(inputs[0]).values())
 
 

@@ -181,7 +181,7 @@ def test_inspection_shows_all_parts(manifest: Manifest) -> None:
         "frame uint8 [1, 96, 160, 3]",
         "boxes float32 [1, 300, 4]",
         "unzoomed_2",
-        "measured: ",
+        "measured",
         "passed",
     ):
         assert value in found

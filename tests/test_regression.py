@@ -230,7 +230,8 @@ def test_an_engine_is_one_predictor_and_is_closed(
 ) -> None:
     """Scored and timed alike: two predictors would disturb what a session remembers."""
     opened = open_bundle(tiny_bundle)
-    assert opened.as_shipped[FP32] is opened.as_on_device[FP32]
+    assert list(opened.as_shipped) == [FP32]
+    assert opened.emulated == {}
     closed: list[Predictor] = []
 
     def close(predictor: Predictor) -> None:

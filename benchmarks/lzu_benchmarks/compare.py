@@ -5,7 +5,7 @@ and for latencies the machine, the plan and those that take turns.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,7 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import Spent, evaluate
 from lzu_export.files import write_text
 from lzu_export.interleave import Plan
-from lzu_export.precision import as_on_device
+from lzu_export.limits import EMULATED
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
 from lzu_export.runtime import load
@@ -56,7 +56,9 @@ from lzu_export.runtime.manifest import (
 )
 from lzu_export.runtime.plugin_library import library_at, library_places
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.tasks.agreement import against_fp32
 from lzu_export.unfinished import Unfinished, key_of
+from lzu_export.verify import open_emulated
 
 NO_DATASET = "none"
 SHOWN = (3, 7)
@@ -234,7 +236,7 @@ def _measure_bundle(
             drift=drifts[engine.target, engine.precision],
         )
         for engine in bundle.asked
-    }
+    } | _emulated_results(bundle, scores)
     with report.working("drawing pictures"):
         pictures = _pictures(bundle, folder)
     return BundleResult(
@@ -255,6 +257,26 @@ def _measure_bundle(
     )
 
 
+def _emulated_results(bundle: Bundle, scores: Mapping[str, Score]) -> dict[str, EngineResult]:
+    """Lower precisions with the rounding of a device, of the precisions that are asked for."""
+    drifts = {(each.target, each.precision): each for each in bundle.manifest.drift}
+    asked = dict.fromkeys((engine.target, engine.precision) for engine in bundle.asked)
+    found = {}
+    for target, precision in asked:
+        name = f"{EMULATED}/{precision}"
+        if name in scores and name not in found:
+            drift = drifts.get((EMULATED, precision), drifts[target, precision])
+            found[name] = EngineResult(
+                target=EMULATED,
+                precision=precision,
+                bytes=None,
+                build_seconds=None,
+                score=scores[name],
+                drift=drift,
+            )
+    return found
+
+
 def _scores(
     bundle: Bundle,
     dataset: str | None,
@@ -268,7 +290,8 @@ def _scores(
     as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
         scores = {
-            name: Score(metrics=metrics, how=_how(name)) for name, metrics in stored.engines.items()
+            name: Score(metrics=metrics, how=_how(name), agreement=stored.agreement.get(name))
+            for name, metrics in stored.engines.items()
         }
         scores["pytorch"] = Score(metrics=stored.pytorch, how="")
         about = {
@@ -290,11 +313,19 @@ def _scores(
         if not predictors:
             return {}, nothing
         with report.steps(title, len(opened)) as advance:
-            found = evaluate(predictors, opened, advance, unfinished=unfinished, spent=spent)
+            agreements = against_fp32(bundle.manifest.recipe, list(predictors))
+            found = evaluate(
+                predictors,
+                opened,
+                advance,
+                agreements=agreements,
+                unfinished=unfinished,
+                spent=spent,
+            )
     report.note(f"  accuracy: {spent}")
-    on_cpu = bundle.provider == "cpu"
+    agreed = agreements.result() if agreements is not None else {}
     scores = {
-        name: Score(metrics=metrics, how=_how(name) if on_cpu else "")
+        name: Score(metrics=metrics, how=_how(name), agreement=agreed.get(name))
         for name, metrics in found.items()
     }
     if stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened)):
@@ -306,26 +337,28 @@ def _scores(
 
 
 def _how(engine: str) -> str:
-    rounded = engine.startswith("onnxruntime/") and not engine.endswith("/fp32")
-    return ROUNDING_NOTE if rounded else ""
+    return ROUNDING_NOTE if engine.startswith(f"{EMULATED}/") else ""
 
 
 def _predictors(bundle: Bundle, stack: ExitStack) -> dict[str, Predictor]:
-    """Engines that run here, lower precisions on a processor rounded as a device would.
+    """Engines that run here, and lower precisions of a processor with the rounding of a device.
 
     `stack` closes them.
     """
     manifest, folder = bundle.manifest, bundle.folder
     warp = read_warp(folder, manifest)
-    found = {}
+    found: dict[str, Predictor] = {}
+    as_on_device: dict[str, Predictor] = {}
     for engine in bundle.runs:
         session = open_here(folder, manifest, engine, bundle.provider)
         stack.callback(session.close)
-        model = check_file(folder, engine.onnx, manifest)
-        session = as_on_device(session, model, engine.precision)
         name = f"{engine.target}/{engine.precision}"
         found[name] = stack.enter_context(make_predictor(manifest.recipe, session, warp))
-    return found
+        rounded = open_emulated(folder, manifest, engine, session)
+        if rounded is not None:
+            name = f"{EMULATED}/{engine.precision}"
+            as_on_device[name] = stack.enter_context(make_predictor(manifest.recipe, rounded, warp))
+    return {**found, **as_on_device}
 
 
 def _flops(bundle: Bundle) -> Flops:

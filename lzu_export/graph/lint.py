@@ -228,6 +228,22 @@ def _pairs(model: onnx.ModelProto, _target: str) -> Iterator[str]:
             )
 
 
+def _half_pairs(model: onnx.ModelProto, target: str) -> Iterator[str]:
+    """ONNX Runtime's pairs are float32 on their wide side."""
+    if target != "onnxruntime":
+        return
+    types = _element_types(model)
+    for node in model.graph.node:
+        if node.op_type not in _QUANTISERS:
+            continue
+        wide = node.input[0] if node.op_type == "QuantizeLinear" else node.output[0]
+        if _HALVES & {types.get(wide), types.get(node.input[1])}:
+            yield (
+                f"node {_name(node)} is of half precision, which ONNX Runtime cuts off before 1.30 "
+                "instead of rounding, and 1.20 does not open; make the tensor and its scale float32"
+            )
+
+
 def _products(model: onnx.ModelProto, _target: str) -> Iterator[str]:
     """Matrices stay as they are: those of warps and of pooling place every pixel."""
     made_by = _producers(model)
@@ -257,6 +273,7 @@ def _islands(model: onnx.ModelProto, _target: str) -> Iterator[str]:
 
 
 _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_HALVES = frozenset({onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16})
 
 
 def _producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
@@ -302,6 +319,7 @@ _RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
     _types,
     _topk,
     _pairs,
+    _half_pairs,
     _products,
     _islands,
 )

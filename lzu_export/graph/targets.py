@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
+from lzu_export.graph.emulate import emulate_half
 from lzu_export.graph.fuse_warps import fuse_level_pairs
 from lzu_export.graph.lower_adaptive import (
     adapts,
@@ -15,6 +16,8 @@ from lzu_export.graph.lower_deform_conv import Kind as DeformKind
 from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lower_resample import Kind, lower_resample
 from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
+from lzu_export.graph.widen import has_pairs, widen_half
+from lzu_export.limits import EMULATED
 
 _UNZOOM: tuple[Kind, str] = (
     "matmul",
@@ -85,14 +88,14 @@ def lower_for(
     """A canonical graph in the operators of a target.
 
     Args:
-        target: whose operators.
+        target: whose operators; or `EMULATED`.
         model: canonical, in any precision.
         kinds: by warp, its lowering.
         before: passes over the canonical graph that go first.
         after: passes over the lowered one.
     """
     warps = adaptive_passes(target) if adapts(model) else []
-    passes = target_passes(target, kinds, deforms=deforms(model))
+    passes = target_passes(target, kinds, deforms=deforms(model), pairs=has_pairs(model))
     return run_passes(model, [*before, *warps, *passes, *after])
 
 
@@ -103,12 +106,24 @@ def adaptive_passes(target: str) -> list[Pass]:
     return [lower_adaptive()]
 
 
-def target_passes(target: str, choices: Mapping[str, Kind], *, deforms: bool = False) -> list[Pass]:
+def target_passes(
+    target: str, choices: Mapping[str, Kind], *, deforms: bool = False, pairs: bool = False
+) -> list[Pass]:
     """Passes from the canonical graph to the target's, in order.
 
-    `deforms`: the graph has deformable convolutions, see `lower_deform_conv.deforms`.
+    Args:
+        target: whose operators; or `EMULATED`.
+        choices: by warp, its lowering.
+        deforms: the graph has deformable convolutions, see `lower_deform_conv.deforms`.
+        pairs: it is quantised.
     """
     passes = [lower_resample(choices)]
     if deforms:
-        passes.append(lower_deform_conv(DEFORM_CONV[target][0]))
-    return [*passes, fold_constants()]
+        runs_in = "onnxruntime" if target == EMULATED else target
+        passes.append(lower_deform_conv(DEFORM_CONV[runs_in][0]))
+    passes.append(fold_constants())
+    if pairs and target == "onnxruntime":
+        passes.append(widen_half())
+    if target == EMULATED:
+        passes.append(emulate_half())
+    return passes

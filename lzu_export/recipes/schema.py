@@ -251,6 +251,18 @@ class SignalLimits(Section):
     int8: float = 8.0
 
 
+class ScoreLimits(Section):
+    """How far the mean ratio of matched scores, engine over PyTorch, may be from 1.
+
+    Of segmentation: the share of pixels that may get another class. See `tasks.agreement`.
+    """
+
+    fp32: float = Field(0.005, gt=0)
+    fp16: float = Field(0.01, gt=0)
+    bf16: float = Field(0.02, gt=0)
+    int8: float = Field(0.03, gt=0)
+
+
 class RegressionLimits(Section):
     """What a bundle may lose against an earlier state of itself (`verify --reference`).
 
@@ -273,6 +285,7 @@ class Tolerances(Section):
     """max|a - b| / max|b| at each arrow and output, in FP32."""
     snr: SignalLimits = SignalLimits()
     metric: MetricLimits = MetricLimits()
+    scores: ScoreLimits = ScoreLimits()
     regression: RegressionLimits = RegressionLimits()
 
 
@@ -477,6 +490,10 @@ class Recipe(Section):
         limits = self.tolerances.metric
         of_feedback = limits.feedback if self.follows_boxes and precision != "fp32" else 0.0
         return float(getattr(limits, precision)) + of_feedback
+
+    def score_limit(self, precision: str) -> float:
+        """How far an engine's mean ratio of matched scores may be from 1."""
+        return float(getattr(self.tolerances.scores, precision))
 
     @property
     def view(self) -> Size:

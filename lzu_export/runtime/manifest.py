@@ -31,6 +31,9 @@ GRAPH_NOTE = (
 )
 
 
+MATCHED = "matched scores"
+"""What checks and messages call an engine's agreement with PyTorch."""
+SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
 ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
     "its ONNX graph was run in ONNX Runtime, half-precision tensors rounded as a device would, and "
@@ -169,6 +172,18 @@ class Plugins(_Section):
     """Where one was at hand: another one is refused."""
 
 
+class Agreement(_Section):
+    """How sure an engine is of what its reference finds, see `tasks.agreement`."""
+
+    scores: Number
+    """Mean ratio of the scores of what both find, engine over reference, each weighted by the
+    reference's; of segmentation the share of pixels that get the reference's class."""
+    matched: Number
+    """Share of the reference's detections that the engine finds, likewise weighted."""
+    count: int
+    """Detections of the reference, or pixels."""
+
+
 class Drift(_Section):
     """How far an engine is from PyTorch at each arrow, and in FP32 at each output."""
 
@@ -189,6 +204,10 @@ class Drift(_Section):
     """Of `arrows` and `outputs`, in FP32."""
     snr_limit: float | None = None
     """Of `snr`, in lower precisions."""
+    agreement: Agreement | None = None
+    """Of the predictions, in lower precisions."""
+    score_limit: float | None = None
+    """How far the ratio of matched scores may be from 1, see `recipes.schema.ScoreLimits`."""
 
     @property
     def engine(self) -> str:
@@ -225,9 +244,14 @@ class Accuracy(_Section):
     frames: int
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
-    """By `target/precision`."""
+    """By `target/precision`: the file itself as `load` opens it; by `emulated/precision` the graph
+    with the rounding of a device."""
     limits: dict[str, float]
     """Of the difference from PyTorch, by precision."""
+    agreement: dict[str, Agreement] = {}
+    """With PyTorch, as `engines`."""
+    score_limits: dict[str, float] = {}
+    """How far ratios of matched scores may be from 1, by precision."""
     stream: Stream | None = None
     """Of adaptive warps."""
 

@@ -14,7 +14,7 @@ from lzu_benchmarks.flops import Flops
 from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.latency import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
-from lzu_export.runtime.manifest import Drift, Number
+from lzu_export.runtime.manifest import Agreement, Drift, Number
 
 FORMAT = 1
 ORDER = ("uniform", "fixed", "adaptive", "fovea")
@@ -26,15 +26,18 @@ class Score(Section):
 
     metrics: dict[str, Number]
     how: str
-    """Such as `run with every half-precision tensor rounded as a device would`; else empty."""
+    """Of emulated rows `run with every half-precision tensor rounded as a device would`; else
+    empty: the file itself ran, as `load` opens it."""
+    agreement: Agreement | None = None
+    """With PyTorch where the export scored it, else with the FP32 engine."""
 
 
 class EngineResult(Section):
-    """One engine of a bundle."""
+    """One engine of a bundle, or with the target `emulated` what a lower precision costs."""
 
     target: str
     precision: str
-    bytes: int
+    bytes: int | None
     """Of its file."""
     build_seconds: float | None
     score: Score | None

@@ -1,0 +1,156 @@
+"""How sure an engine is of what a reference finds, frame by frame. No torch.
+
+A metric by ranks, such as AP, stays where all confidences fall alike; a user's threshold does not.
+So the scores of what both find are held against each other. Detections are partners where they are
+of one class and overlap by half or more, in space where their centres are within two metres on the
+ground; the reference's surest choose first. Segmentation has no scores in its outputs: there it is
+the share of pixels that get the reference's class.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.limits import IGNORED
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.manifest import Agreement
+
+OVERLAP = 0.5
+"""Intersection over union from which on two boxes are of one object."""
+NEAR = 2.0
+"""Metres on the ground up to which two boxes in space are."""
+
+
+class Tally:
+    """Adds up the agreement of one engine with a reference over frames."""
+
+    def __init__(self, task: str) -> None:
+        """`task` tells what predictions are."""
+        self._task = task
+        self._sums = np.zeros(4)
+        """The engine's and the reference's scores of partners, all of the reference's, and how many
+        the reference has."""
+
+    def add(self, mine: Any, theirs: Any) -> None:
+        """Count one frame's predictions, as the task's predictor returns them."""
+        if self._task == "seg":
+            known = theirs.labels != IGNORED
+            equal = np.count_nonzero((mine.labels == theirs.labels) & known)
+            pixels = np.count_nonzero(known)
+            self._sums += [equal, pixels, pixels, pixels]
+            return
+        partner = partners(_nearness(self._task, mine, theirs))
+        found = partner >= 0
+        scores = np.asarray(theirs.scores, np.float64)
+        own = np.asarray(mine.scores, np.float64)[partner[found]]
+        self._sums += [own.sum(), scores[found].sum(), scores.sum(), len(scores)]
+
+    def result(self) -> Agreement:
+        """What it came to."""
+        own, partnered, everything, count = self._sums.tolist()
+        if not count:  # the reference finds nothing at all: there is nothing to agree on
+            return Agreement(scores=1.0, matched=1.0, count=0)
+        return Agreement(
+            scores=own / partnered if partnered else 0.0,
+            matched=partnered / everything if everything else 0.0,
+            count=int(count),
+        )
+
+    def state(self) -> NDArray[np.float64]:
+        """What was added up, for `restore`."""
+        return self._sums.copy()
+
+    def restore(self, state: NDArray[np.float64]) -> None:
+        """Go on from there."""
+        self._sums = np.array(state, np.float64).reshape(4)
+
+
+class Agreements:
+    """Watches an evaluation: each predictor's agreement with one of them, see `evaluate`."""
+
+    def __init__(self, recipe: Recipe, reference: str, others: Sequence[str]) -> None:
+        """`reference` and `others` are names of predictors of the recipe's task."""
+        self.reference = reference
+        self._tallies = {name: Tally(recipe.task) for name in others if name != reference}
+        self._theirs: Sequence[Any] | None = None
+
+    def add(self, name: str, predictions: Sequence[Any]) -> None:
+        """Count the frames of a batch; the reference's predictions come before the others'.
+
+        Raises:
+            LzuError: they did not.
+        """
+        if name == self.reference:
+            self._theirs = predictions
+        elif name in self._tallies:
+            if self._theirs is None:
+                raise LzuError(f"{self.reference} is to be evaluated before {name}; put it first")
+            for mine, theirs in zip(predictions, self._theirs, strict=True):
+                self._tallies[name].add(mine, theirs)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was added up, by place."""
+        return {str(i): tally.state() for i, tally in enumerate(self._tallies.values())}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from there."""
+        for i, tally in enumerate(self._tallies.values()):
+            tally.restore(state[str(i)])
+
+    def result(self) -> dict[str, Agreement]:
+        """By name."""
+        return {name: tally.result() for name, tally in self._tallies.items()}
+
+
+def against_fp32(recipe: Recipe, names: Sequence[str]) -> Agreements | None:
+    """Agreement of engines, by `target/precision`, with FP32's if that comes first among them."""
+    if not names or not names[0].endswith("/fp32"):
+        return None
+    return Agreements(recipe, names[0], names)
+
+
+def within(agreement: Agreement, limit: float) -> bool:
+    """Whether scores are as sure as the reference's up to `limit`; NaN never is."""
+    return abs(agreement.scores - 1) <= limit
+
+
+def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:
+    """For each of n the place of its partner among m, or -1; each of the m has one partner at most.
+
+    Args:
+        nearness: (n, m), the larger the nearer; -inf where two cannot be partners. Of the n, those
+            that come first choose first.
+    """
+    left = np.array(nearness, np.float64)
+    found = np.full(len(left), -1, np.intp)
+    for i, row in enumerate(left):
+        if row.size and row.max() > -np.inf:
+            found[i] = row.argmax()
+            left[:, found[i]] = -np.inf
+    return found
+
+
+def _nearness(task: str, mine: Any, theirs: Any) -> NDArray[np.float64]:
+    """(n, m) of the reference's n and the engine's m detections."""
+    boxes, others = (np.asarray(each.boxes, np.float64) for each in (theirs, mine))
+    if task == "det3d":  # x right and z forward span the ground
+        gaps = boxes[:, None, [0, 2]] - others[None, :, [0, 2]]
+        near = -np.hypot(gaps[..., 0], gaps[..., 1])
+        least = -NEAR
+    else:
+        near, least = overlaps(boxes, others), OVERLAP
+    equal = np.asarray(theirs.labels)[:, None] == np.asarray(mine.labels)
+    return np.where(equal & (near >= least), near, -np.inf)
+
+
+def overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, m) intersections over unions of (n, 4) and (m, 4) boxes x1, y1, x2, y2."""
+    low = np.maximum(first[:, None, :2], second[:, :2])
+    high = np.minimum(first[:, None, 2:], second[:, 2:])
+    both = (high - low).clip(0).prod(axis=-1)
+    areas = [(each[:, 2:] - each[:, :2]).prod(axis=-1) for each in (first, second)]
+    union = areas[0][:, None] + areas[1] - both
+    return np.asarray(both / np.maximum(union, 1e-12))
