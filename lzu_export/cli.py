@@ -830,13 +830,15 @@ def _frames(name: str) -> str:
 def _key_values(pairs: list[str]) -> dict[str, Any]:
     import yaml
 
+    from lzu_export.files.yaml_text import parse_yaml
+
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise LzuError(f"--set {pair} is not key=value; write it so")
         try:
-            values[key.strip()] = yaml.safe_load(text)
+            values[key.strip()] = parse_yaml(text)
         except yaml.YAMLError as error:
             raise LzuError(f"--set {pair} has a value that is not YAML; quote it") from error
     return values

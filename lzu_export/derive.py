@@ -14,6 +14,7 @@ from lzu_export.files import replacing
 from lzu_export.graph.choose import NO_BF16_GRID, choose_lowerings, without_grid_sample
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
+from lzu_export.graph.read import load_graph
 from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.refuse import refuse_drift
 from lzu_export.runtime.bundle import read_warp
@@ -66,12 +67,14 @@ def derive(
         if each not in manifest.graphs:
             listed = ", ".join(manifest.graphs)
             raise LzuError(f"{bundle} has no graph in {each}; it has {listed}")
-    library = _library(bundle, plugins)
+    library = describe_library(plugins) if plugins is not None else None
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
         warp = read_warp(bundle, manifest)
         made = [_derive(bundle, manifest, each, references, warp) for each in wanted]
         called = list(dict.fromkeys(name for each in made for name in each.calls))
+        if library is None and (called or manifest.plugins is not None):
+            library = _found_library(bundle)
         _write_manifest(bundle, manifest, made, _plugins(manifest, called, library))
     return [
         {
@@ -102,7 +105,7 @@ def _derive(
 ) -> _Made:
     recipe = manifest.recipe
     canonical = check_file(bundle, canonical_file(precision), manifest)
-    model = onnx.load(canonical)
+    model = load_graph(canonical)
     choices = choose_lowerings(
         model,
         zoom=recipe.lowering.zoom,
@@ -132,8 +135,9 @@ def _derive(
     return _Made(derived, drift, [name for name in CONTRACTS if name in calls])
 
 
-def _library(bundle: Path, given: Path | None) -> PluginLibrary | None:
-    path = given or library_at(library_places(bundle))
+def _found_library(bundle: Path) -> PluginLibrary | None:
+    """The library that this user built; looked at last, since looking at one runs it."""
+    path = library_at(library_places(bundle))
     return None if path is None else describe_library(path)
 
 

@@ -10,6 +10,7 @@ from lzu_export.engines.cuda import Cuda, Device, open_cuda
 from lzu_export.engines.tensorrt_build import BuiltEngine
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
+from lzu_export.files.places import record_built, user_folder
 from lzu_export.precision import ORDER
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import read_zoom
@@ -23,6 +24,7 @@ from lzu_export.runtime.manifest import (
     check_file,
     read_manifest,
     rewrite_manifest,
+    sha256,
 )
 from lzu_export.runtime.plugin_library import describe_library, find_library
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
@@ -47,8 +49,8 @@ def build_on_device(
 
     An engine of the same precision, release and model of device is replaced; until the new one has
     run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one
-    that was taken from then on. Timings of tactics stay beside it, which makes a second build
-    short.
+    that was taken from then on. Timings of tactics stay in the user's folder of caches, which
+    makes a second build short.
 
     Args:
         bundle: folder that export made, with a file for TensorRT (`lzu-export derive`).
@@ -84,15 +86,25 @@ def build_on_device(
                     options=options,
                     precision=derived.precision,
                     plugins=plugin_loader(manifest, library, bundle),
-                    timing_cache=bundle / tensorrt.timing_cache_name(version, cuda.device),
+                    timing_cache=_timing_cache(version, cuda.device),
                     phases=phases,
                 )
             seconds = round(time.perf_counter() - start, 3)
             entry = _entry(derived, built, name, temporary, seconds, options, cuda.device)
             with report.working(f"running {name} on the reference"):
                 entry = _run(bundle, manifest, entry, temporary, library, cuda)
+        record_built(sha256(bundle / name), name)
         _add(bundle, read_manifest(bundle), entry, library)
     return entry, built.notes
+
+
+def _timing_cache(version: str, device: Device) -> Path | None:
+    """Timings of tactics, in the user's folder: not in a bundle, where anyone may have put some."""
+    folder = user_folder()
+    if folder is None:
+        return None
+    (folder / "timings").mkdir(parents=True, exist_ok=True)
+    return folder / "timings" / tensorrt.timing_cache_name(version, device)
 
 
 def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
@@ -148,7 +160,9 @@ def _run(
     recipe, exact = manifest.recipe, entry.precision == "fp32"
     zoom = read_zoom(bundle, manifest)
     worst: dict[str, float] = {}
-    with open_engine(manifest, entry, path, cuda, library=library, feedback=False) as session:
+    with open_engine(
+        manifest, entry, path, cuda, library=library, feedback=False, host_code=True
+    ) as session:
         references = read_reference(check_file(bundle, REFERENCE_FILE, manifest))
         remedy = "the bundle was left as it was: build a higher precision, or another TensorRT"
         runs = finite_runs(session, recipe, references, zoom, name=entry.file, remedy=remedy)

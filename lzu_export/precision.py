@@ -22,6 +22,7 @@ from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
+from lzu_export.graph.read import load_graph
 from lzu_export.graph.targets import lower_for
 from lzu_export.limits import EMULATED
 from lzu_export.recipes.schema import KeepHigh, Precision
@@ -182,7 +183,7 @@ def emulated_lowered(model: onnx.ModelProto, outputs: Sequence[str] = ()) -> Onn
 
 def marked(file: Path, outputs: Sequence[str]) -> OnnxRuntimeSession:
     """Runs an executable ONNX file with these of its tensors as outputs."""
-    return _session(run_passes(onnx.load(file), [keep_outputs(outputs)])[0])
+    return _session(run_passes(load_graph(file), [keep_outputs(outputs)])[0])
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from lzu_calibration.methods import check_method
 from lzu_export.errors import LzuError
 from lzu_export.graph.choose import exact_lowerings
 from lzu_export.graph.lower_resample import Kind
+from lzu_export.graph.read import load_graph
 from lzu_export.precision import calibrated_tensors
 from lzu_export.progress import Reporter
 from lzu_export.ranges import FILE, find_ranges, graph_digest, measure_ranges, recipe_frames
@@ -126,7 +127,7 @@ def open_float32(bundle: Path) -> Float32:
         LzuError: no bundle, or a file is missing or was changed.
     """
     manifest = read_manifest(bundle)
-    model = onnx.load(check_file(bundle, canonical_file("fp32"), manifest))
+    model = load_graph(check_file(bundle, canonical_file("fp32"), manifest))
     warp = read_warp(bundle, manifest)
     return Float32(bundle, manifest, model, _kinds(manifest, model), warp)
 

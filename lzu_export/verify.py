@@ -16,6 +16,7 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.emulate_plugins import emulated as without_plugins
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
+from lzu_export.graph.read import load_graph
 from lzu_export.limits import EMULATED
 from lzu_export.precision import emulated, emulated_lowered, marked
 from lzu_export.recipes import Recipe
@@ -337,7 +338,7 @@ def emulated_plugins(
     """A graph with plugins in standard operators; None for targets that have none."""
     if engine.target != "tensorrt":
         return None
-    return without_plugins(onnx.load(executable), onnx.load(canonical), before)
+    return without_plugins(load_graph(executable), load_graph(canonical), before)
 
 
 def _note(engine: Engine | Derived) -> str:
@@ -358,7 +359,7 @@ def _sessions(
 ) -> tuple[Session, Session]:
     """What gives an engine's outputs, and what gives these arrows of the same graph."""
     if emulate:
-        model, kinds = onnx.load(canonical), _kinds(engine)
+        model, kinds = load_graph(canonical), _kinds(engine)
         return emulated(model, kinds), emulated(model, kinds, names)
     if isinstance(engine, Engine) and engine.target == "onnxruntime":
         return open_session(engine, executable), marked(executable, names)
@@ -370,7 +371,7 @@ def _sessions(
         return emulated_lowered(plugins), emulated_lowered(arrows)
     if engine.precision == "fp32":
         return OnnxRuntimeSession(executable), marked(executable, names)
-    model = onnx.load(executable)
+    model = load_graph(executable)
     return emulated_lowered(model), emulated_lowered(model, names)
 
 
@@ -399,7 +400,7 @@ def open_emulated(
     if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
         return None
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
-    return emulated(onnx.load(canonical), _kinds(engine))
+    return emulated(load_graph(canonical), _kinds(engine))
 
 
 def _kinds(engine: Engine | Derived) -> dict[str, Kind]:

@@ -71,10 +71,16 @@ def machine(world: World, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.mark.parametrize(("version", "back_end"), [("10.3.0", "pycuda"), ("11.4.0", "cuda-python")])
 def test_a_bundle_is_built_and_runs_here(
-    version: str, back_end: str, bundle: Path, machine: Machine
+    version: str,
+    back_end: str,
+    bundle: Path,
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The detections are ONNX Runtime's; the manifest says for what it is and how it ran."""
     machine(version, back_end)
+    monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     engine, notes = build_on_device(bundle)
     assert engine.file == f"model.fp32.trt-{version}-sm87.orin-8mp.engine"
     assert notes == ()
@@ -88,7 +94,7 @@ def test_a_bundle_is_built_and_runs_here(
     assert engine.on_device.within
     assert set(engine.on_device.outputs) == {"boxes", "scores", "labels"}
     assert back_end in engine.on_device.provider
-    assert (bundle / f"timing.orin-8mp.trt-{version}.cache").is_file()
+    assert (tmp_path / f"cache/timings/timing.orin-8mp.trt-{version}.cache").is_file()
     frame = noise_frame((96, 160), 3)
     mine, theirs = load(bundle, target="tensorrt")(frame), load(bundle, threads=1)(frame)
     np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-3)
@@ -398,9 +404,13 @@ def test_a_bundle_without_a_file_for_tensorrt_is_refused(
 
 
 def test_tensorrt_rtx_runs_the_bundle_s_engine(
-    bundle: Path, machine: Machine, world: World
+    bundle: Path,
+    machine: Machine,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a card that the file was built for; what it compiled stays beside it."""
+    """On a card that the file was built for; what it compiled stays in the user's folder."""
     from lzu_export.engines import tensorrt_rtx
     from lzu_export.runtime.manifest import Tensor
 
@@ -427,20 +437,23 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
     )
     write_manifest(bundle, changed)
     frame = noise_frame((96, 160), 3)
+    monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     detector = load(bundle, target="tensorrt-rtx")
     np.testing.assert_allclose(
         detector(frame).scores, load(bundle, threads=1)(frame).scores, atol=1e-6
     )
-    assert (bundle / "model.fp32.rtx.engine.rtx-4090-8mp.1.7.1.cache").read_bytes() == b"kernels"
+    name = f"{sha256(path)[:16]}.rtx-4090-8mp.1.7.1.cache"
+    assert (tmp_path / "cache/kernels" / name).read_bytes() == b"kernels"
+    assert not list(bundle.glob("*.cache"))
     world.capability, world.gpu = (8, 7), "Orin"
     with pytest.raises(LzuError, match=r"8\.0, 8\.6, 8\.9, 12\.0 but Orin has 8\.7"):
         load(bundle, target="tensorrt-rtx")
 
 
 def test_plugins_are_registered_before_anything_that_calls_them(
-    bundle: Path, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, machine: Machine, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the graph is parsed and before a plan is deserialised, from the library found."""
+    """Before the graph is parsed and before a plan is deserialised, from the library named."""
     from lzu_export.runtime.manifest import Operator, Plugins
 
     machine()
@@ -450,8 +463,8 @@ def test_plugins_are_registered_before_anything_that_calls_them(
     monkeypatch.setenv("LZU_PLUGINS", str(bundle / "nowhere.so"))
     with pytest.raises(LzuError, match="there is no plugin library at"):
         build_on_device(bundle)
-    stub = stub_library(bundle)
-    monkeypatch.delenv("LZU_PLUGINS")
+    stub = stub_library(tmp_path)
+    monkeypatch.setenv("LZU_PLUGINS", str(stub))
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     monkeypatch.setattr("lzu_export.runtime.plugin_library.find_driver", lambda: None)
 

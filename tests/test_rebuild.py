@@ -19,7 +19,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     manifest = read_manifest(folder)
     (engine,) = manifest.engines
-    (folder / "model.fp32.tensorrt-rtx.onnx").write_bytes(b"graph")
+    shutil.copy(folder / engine.onnx, folder / "model.fp32.tensorrt-rtx.onnx")
     name = "model.fp32.tensorrt-rtx.onnx"
     rtx = engine.model_copy(update={"target": "tensorrt-rtx", "onnx": name})
     changed = manifest.model_copy(
@@ -75,7 +75,7 @@ def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> 
     assert built["for"] == "sm8.9, sm12.0"
     assert names(bundle) == before
     assert Path(built["file"]).read_bytes() == b"engine"
-    assert builder.calls == [(b"graph", ["8.9", "12.0"])]
+    assert builder.calls == [((bundle / manifest.engines[0].onnx).read_bytes(), ["8.9", "12.0"])]
     assert manifest_of(bundle) == manifest
 
 

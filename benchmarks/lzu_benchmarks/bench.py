@@ -9,7 +9,6 @@ report.md, report.json and its schema into OUT/bench/NAME, and every result into
 import argparse
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +25,7 @@ from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, 
 from lzu_export import exits
 from lzu_export.errors import LzuError
 from lzu_export.escaping import visible
+from lzu_export.interpreter import run_module
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
 from lzu_export.terminal import Terminal, print_json, say
@@ -172,7 +172,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
 
     Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
     """
-    command = [sys.executable, "-m", "lzu_export", "export", given.recipe, "--json"]
+    command = run_module("lzu_export", "export", given.recipe, "--json")
     command += ["--out", str(given.out)]
     for name in ("precision", "target", "saliency", "calibration", "dataset", "frames"):
         if (value := getattr(given, name)) is not None:

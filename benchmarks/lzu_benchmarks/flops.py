@@ -14,6 +14,7 @@ import onnx
 from pydantic import BaseModel, ConfigDict
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.read import load_graph
 
 WARPS = ("zoom", "unzoomed_")
 """What the names of nodes that a warp was lowered to begin with."""
@@ -47,7 +48,7 @@ def count_flops(model: onnx.ModelProto | Path) -> Flops:
     Raises:
         LzuError: a shape that is needed is unknown.
     """
-    loaded = onnx.load(model) if isinstance(model, Path) else model
+    loaded = load_graph(model) if isinstance(model, Path) else model
     shapes = _shapes(loaded)
     counts = {True: 0, False: 0}
     for node in loaded.graph.node:

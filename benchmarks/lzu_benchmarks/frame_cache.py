@@ -26,6 +26,7 @@ from lzu_benchmarks import scenes
 from lzu_benchmarks.scenes import Frame, Sequence
 from lzu_benchmarks.scenes.render import add_noise, grain, paint
 from lzu_export.hardware import threads
+from lzu_export.interpreter import run_module
 from lzu_export.provenance import source_digest
 
 Key = tuple[int, int]
@@ -85,7 +86,7 @@ def _start(keys: list[Key]) -> list[subprocess.Popen[str]]:
     for number in range(min(threads(), len(sequences))):
         share = [key for group in sequences[number :: threads()] for key in group]
         worker = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            run_module(__name__),
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             text=True,

@@ -9,7 +9,6 @@ import argparse
 import json
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from lzu_export.graph.choose import one_node_model
 from lzu_export.graph.lower_resample import Kind, resample_nodes
 from lzu_export.graph.passes import is_zoom
 from lzu_export.interleave import Timings, ratio
+from lzu_export.interpreter import run_module, run_program
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
@@ -70,7 +70,7 @@ def export(
     case: Case, out: Path, variant: str, *options: str, precision: str = "fp32"
 ) -> dict[str, Any]:
     """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
-    command = [sys.executable, "-m", "lzu_export", "export", case.recipe, "--json"]
+    command = run_module("lzu_export", "export", case.recipe, "--json")
     command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
     command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant, "--precision", precision]
     command += [part for pair in (*case.options, *options) for part in ("--set", pair)]
@@ -178,7 +178,7 @@ def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
     results = []
     for _ in range(rounds):
         done = subprocess.run(
-            [sys.executable, "-c", script, str(bundle)],
+            run_program(script, str(bundle)),
             stdout=subprocess.PIPE,
             check=True,
             text=True,

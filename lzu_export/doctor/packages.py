@@ -12,6 +12,7 @@ from lzu_export.doctor.machine import Machine, hidden_from_python
 from lzu_export.engines.cuda import Device
 from lzu_export.engines.tensorrt_versions import check_version
 from lzu_export.errors import LzuError
+from lzu_export.interpreter import run_program
 
 SECONDS = 180
 """That a package may take to be imported."""
@@ -68,7 +69,7 @@ def _run(*arguments: str) -> tuple[int, str]:
     """Status and what a Python program printed; of one that failed its last words."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", *arguments],
+            run_program(*arguments),
             capture_output=True,
             text=True,
             check=False,

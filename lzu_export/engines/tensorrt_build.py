@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
 from lzu_export.engines.base import TensorSpec
 from lzu_export.engines.parsed_network import check_network, parser_errors
 from lzu_export.engines.tensorrt_log import product, reason
 from lzu_export.errors import LzuError
+from lzu_export.graph.read import load_graph
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,7 @@ def build_plan(
     from polygraphy.exception import PolygraphyException
 
     name = product(trt)
-    try:
-        parsed_from = onnx.load(model)
-    except DecodeError as error:
-        raise LzuError(f"{name} cannot read {model.name}: it is no ONNX file") from error
+    parsed_from = load_graph(model)
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # what the bindings make of a null pointer

@@ -356,6 +356,7 @@ class TensorRtSession:
         if cache is None or not self._own_graphs:
             return
         try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
             with replacing(cache) as new:
                 new.write_bytes(self._runtime_cache.serialize())
         except OSError as error:  # the next start is slow again, no more

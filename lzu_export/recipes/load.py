@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_bytes
+from lzu_export.files.yaml_text import LIMIT, parse_yaml
 from lzu_export.recipes.schema import Recipe, recipe_class
 
 FOLDER = Path(__file__).parent
@@ -50,9 +52,8 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     """
     path = _find(name)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LzuError(f"recipe {path} cannot be read ({error.strerror}); check it") from error
+        content = read_bytes(path, limit=LIMIT, remedy="give a recipe")
+        data = parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise LzuError(f"recipe {path} is not text in UTF-8; save it as such") from error
     except yaml.YAMLError as error:

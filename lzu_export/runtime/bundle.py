@@ -56,6 +56,7 @@ def load(
     graph: bool | None = None,
     runtime_cache: bool = True,
     feedback: bool = True,
+    host_code: bool = False,
 ) -> Any:
     """Open a bundle for inference; imports no torch.
 
@@ -75,8 +76,11 @@ def load(
         plugins: library of plugins for the target `tensorrt`, and of kernels that keep boxes on the
             device for both; by default the one that is found. One that is named has to fit.
         graph: whether those targets run as a CUDA graph; by default where it can be.
-        runtime_cache: keep what TensorRT-RTX compiles beside the engine; else every start compiles.
+        runtime_cache: keep what TensorRT-RTX compiles in the user's folder of caches; else every
+            start compiles.
         feedback: let boxes that an adaptive engine follows stay on the device, where they can.
+        host_code: let a version-compatible engine of TensorRT run the code for the processor that
+            it brings along; one that was built here may anyway.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, or the target's
@@ -103,6 +107,7 @@ def load(
             zoom=stored_zoom(warp),
             runtime_cache=runtime_cache,
             feedback=feedback,
+            host_code=host_code,
         )
     else:
         path = check_file(folder, engine.file, manifest)

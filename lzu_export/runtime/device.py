@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,19 @@ from lzu_export.engines.cuda import Cuda
 from lzu_export.engines.tensorrt_log import logger_of
 from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.files.places import user_folder, was_built_here
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.device_feedback import DeviceFeedback, make_feedback
 from lzu_export.runtime.device_zoom import DeviceZoom, make_zoom, zoom_refusal
-from lzu_export.runtime.manifest import Engine, Manifest, Tensor
+from lzu_export.runtime.manifest import Engine, Manifest, Tensor, sha256
 from lzu_export.runtime.plugin_library import find_library, load_kernels, load_library
 from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)
+
+HOST_CODE = "LZU_HOST_CODE"
+"""Environment variable that, set to 1, trusts the code in version-compatible engines."""
 
 
 def open_engine(
@@ -36,6 +41,7 @@ def open_engine(
     feedback: bool = True,
     zoom: Sampling | None = None,
     runtime_cache: bool = True,
+    host_code: bool = False,
 ) -> TensorRtSession:
     """A session on this device.
 
@@ -54,25 +60,27 @@ def open_engine(
         zoom: the warp's tables: of an engine that takes the zoomed image, let the session take the
             camera's frames, where these kernels are at hand; see `device_zoom`. The session's
             `zoom_note` says why where it takes the zoomed image.
-        runtime_cache: of TensorRT-RTX, kept beside the engine; without it every start compiles.
+        runtime_cache: of TensorRT-RTX, kept in the user's folder; without it every start compiles.
+        host_code: let a version-compatible engine of TensorRT run the code for the processor that
+            it brings along; one that was built here may anyway.
 
     Raises:
-        LzuError: no TensorRT, a plugin library that is missing or another one, one that was named
-            and has no kernels that run here, or an engine that is not what the manifest says.
+        LzuError: no TensorRT, code of an engine that is not allowed, a plugin library that is
+            missing or another one, one that was named and has no kernels that run here, or an
+            engine that is not what the manifest says.
     """
     registered: ctypes.CDLL | None = None
     if engine.target == "tensorrt-rtx":
         trt = tensorrt_rtx.import_module()
-        name = tensorrt.runtime_cache_name(engine.file, trt.__version__, cuda.device)
         loaded = LoadedEngine(trt, path, cuda)
-        cache = path.with_name(name) if runtime_cache else None
+        cache = _runtime_cache(path, trt.__version__, cuda) if runtime_cache else None
     else:
         trt = tensorrt.import_module()
         with cuda.current():
             loader = plugin_loader(manifest, library, path.parent)
             registered = tensorrt.register(trt, logger_of(trt), loader)
-        portable = tensorrt.VERSION_COMPATIBLE in engine.portability
-        loaded, cache = LoadedEngine(trt, path, cuda, host_code=portable), None
+        host_code = _host_code(engine, path, host_code)
+        loaded, cache = LoadedEngine(trt, path, cuda, host_code=host_code), None
     kernels = partial(_kernels, registered, library, path.parent)
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
@@ -101,6 +109,32 @@ def open_engine(
     if epilogue is not None:
         feedback_note = _log_feedback(loaded, why)
     return make(zoom_note=zoom_note, feedback_note=feedback_note)
+
+
+def _host_code(engine: Engine, path: Path, allowed: bool) -> bool:
+    """Whether an engine brings code for the processor, which then is allowed to run.
+
+    A version-compatible plan holds a library that TensorRT loads into this process.
+    """
+    if tensorrt.VERSION_COMPATIBLE not in engine.portability:
+        return False
+    if allowed or os.environ.get(HOST_CODE) == "1" or was_built_here(sha256(path)):
+        return True
+    raise LzuError(
+        f"{path} brings code for the processor, as version-compatible engines do, and was not "
+        f"built here; where you trust it set {HOST_CODE}=1 (load: host_code=True), else build one "
+        "here (lzu-export build --target tensorrt)"
+    )
+
+
+def _runtime_cache(path: Path, version: str, cuda: Cuda) -> Path | None:
+    """Where the kernels that TensorRT-RTX compiles of an engine are kept.
+
+    They are code: not beside the engine, where anyone may have put some, but in the user's folder.
+    """
+    folder = user_folder()
+    name = tensorrt.runtime_cache_name(sha256(path)[:16], version, cuda.device)
+    return folder / "kernels" / name if folder is not None else None
 
 
 def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:

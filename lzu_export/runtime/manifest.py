@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from lzu_export.errors import LzuError
-from lzu_export.files import open_regular, parse_json, read_bytes, write_text
+from lzu_export.files import check_graph, open_regular, parse_json, read_bytes, write_text
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 
 FILE = "manifest.json"
@@ -402,7 +402,8 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
     """The path of a bundle's file, after its hash was held against the manifest.
 
     Raises:
-        LzuError: the file is missing or was changed after the export.
+        LzuError: the file is missing or was changed after the export, or is a graph that needs
+            files beside the bundle's own, see `files.check_graph`.
     """
     path = folder / name
     if not path.exists():
@@ -411,7 +412,7 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
         raise LzuError(
             f"{path} was changed after the export: its hash differs from {FILE}; {AGAIN}"
         )
-    return path
+    return check_graph(path, remedy=AGAIN) if name.endswith(".onnx") else path
 
 
 def check_bundle(folder: Path, manifest: Manifest) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lzu_export.errors import LzuError
+from lzu_export.files.places import was_built_here
 from lzu_export.runtime.cuda_driver import find_driver
 from lzu_export.runtime.manifest import PluginLibrary, Plugins, sha256
 
@@ -42,14 +43,27 @@ _registered: list[_Registered] = []
 def library_places(bundle: Path | None = None) -> list[Path]:
     """Where a library is looked for that nobody named, in order.
 
-    The environment variable `LZU_PLUGINS` alone where it is set; else the bundle's folder, and
-    `build/plugins` of the working directory and of a checkout of this package.
+    The environment variable `LZU_PLUGINS` alone where it is set; else `build/plugins` of a checkout
+    of this package, and that of the working directory for a library that this user built, by the
+    hash that `make plugins` records. A bundle comes from anyone: what lies in its folder is never
+    loaded.
     """
     if os.environ.get(VARIABLE):
         return [Path(os.environ[VARIABLE])]
-    folders = [bundle] if bundle is not None else []
-    folders += [Path("build/plugins"), Path(__file__).resolve().parents[2] / "build" / "plugins"]
-    return list(dict.fromkeys((folder / NAME).absolute() for folder in folders))
+    checkout = Path(__file__).resolve().parents[2]
+    places = [(folder / "build" / "plugins" / NAME).absolute() for folder in (checkout, Path())]
+    if places[1] != places[0] and _is_strange(places[1]):
+        del places[1]
+    return [each for each in dict.fromkeys(places) if not _is_inside(each, bundle)]
+
+
+def _is_strange(path: Path) -> bool:
+    """Whether there is a library that this user did not build."""
+    return path.is_file() and not was_built_here(sha256(path))
+
+
+def _is_inside(path: Path, folder: Path | None) -> bool:
+    return folder is not None and folder.resolve() in path.resolve().parents
 
 
 def library_at(places: Sequence[Path]) -> Path | None:
@@ -67,7 +81,7 @@ def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
     found = library_at(places)
     if found is not None:
         return found
-    listed = ", ".join(map(str, places))
+    listed = ", ".join(map(str, places)) or "any place where one is looked for"
     raise LzuError(
         f"there is no plugin library at {listed}; build one on this kind of machine ({BUILD}), or "
         f"name one (--plugins, or the environment variable {VARIABLE})"

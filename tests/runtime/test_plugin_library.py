@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.files.places import record_built
 from lzu_export.runtime import cuda_driver, plugin_library
 from lzu_export.runtime.cuda_driver import Driver
-from lzu_export.runtime.manifest import Operator, Plugins
+from lzu_export.runtime.manifest import Operator, Plugins, sha256
 from lzu_export.runtime.plugin_library import (
     NAME,
     check_library,
@@ -61,21 +62,46 @@ def test_where_it_is_looked_for(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_library(library) == library
-    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "a/b/c.py"))
+    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "b/c.py"))
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    assert find_library(bundle=tmp_path) == library
-    message = refused(lambda: find_library(bundle=empty))
-    assert f"there is no plugin library at {empty / NAME}, {empty / 'build/plugins' / NAME}" in (
-        message
-    )
+    message = refused(lambda: find_library(bundle=tmp_path / "bundle"))
+    places = [each / "build/plugins" / NAME for each in (tmp_path.parent, empty)]
+    assert f"there is no plugin library at {places[0]}, {places[1]}; build one" in message
     assert "make plugins" in message
     assert str(tmp_path / "none.so") in refused(lambda: find_library(tmp_path / "none.so"))
     monkeypatch.setenv("LZU_PLUGINS", str(library))
-    assert find_library(bundle=empty) == library
+    assert find_library(bundle=tmp_path) == library  # who names it has looked
     monkeypatch.setenv("LZU_PLUGINS", str(empty / NAME))
     assert "LZU_PLUGINS" in refused(lambda: find_library(bundle=tmp_path))
+
+
+def test_one_that_was_built_is_found(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the package; in the working directory by its recorded hash; in a bundle never."""
+    monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
+    checkout, work = tmp_path / "checkout", tmp_path / "work"
+    monkeypatch.setattr(plugin_library, "__file__", str(checkout / "lzu_export/runtime/x.py"))
+    for folder in (checkout, work):
+        (folder / "build/plugins").mkdir(parents=True)
+    monkeypatch.chdir(work)
+    mine = Path(shutil.copy(library, work / "build/plugins"))
+    refused(find_library)  # nothing says who built it
+    record_built("0" * 64, "another")
+    refused(find_library)
+    record_built(sha256(mine), NAME)
+    assert find_library() == mine
+    for bundle in (work, work / "build", work / "build/plugins"):
+        refused(lambda bundle=bundle: find_library(bundle=bundle))
+    assert find_library(bundle=work / "build/det/fixed-0.5x") == mine
+    beside = Path(shutil.copy(library, checkout / "build/plugins"))
+    assert find_library() == beside
+    with mine.open("ab") as stream:
+        stream.write(b" ")
+    beside.unlink()
+    refused(find_library)  # it is not what was built any more
 
 
 def test_another_library_than_the_bundle_s(library: Path, tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""Read a bundle's ONNX files as graphs to work on."""
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from lzu_export.errors import LzuError
+from lzu_export.files import check_graph
+
+REMEDY = "export or copy the bundle again"
+
+
+def load_graph(path: Path, *, remedy: str = REMEDY) -> onnx.ModelProto:
+    """An ONNX file's model, whole in itself and well-formed.
+
+    Raises:
+        LzuError: it cannot be read, is no valid ONNX model, or needs another file.
+    """
+    check_graph(path, remedy=remedy)
+    try:
+        model = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(model)
+    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise LzuError(f"{path} is no valid ONNX model ({lines[0][:200]}); {remedy}") from error
+    return model
