@@ -87,12 +87,11 @@ def test_both_modes_take_turns(
 
 
 def test_a_cold_start_neither_reads_nor_leaves_what_was_compiled(
-    built: tuple[Path, World], monkeypatch: pytest.MonkeyPatch
+    built: tuple[Path, World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, world = built
     install(monkeypatch, world)
-    for cache in bundle.glob("*.cache"):
-        cache.unlink()
+    monkeypatch.setenv("LZU_CACHE", str(tmp_path))
     world.calls.clear()
     enter(bundle, target="tensorrt-rtx", graphs=GRAPHS["on"])
     names = world.names()

@@ -65,7 +65,9 @@ def trap(mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
     monkeypatch.delenv("LZU_PLUGINS", raising=False)
-    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "package/runtime/x.py"))
+    monkeypatch.setattr(
+        plugin_library, "__file__", str(tmp_path / "package/lzu_export/runtime/x.py")
+    )
     monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
     return path
 
@@ -84,7 +86,7 @@ def test_a_library_in_a_bundle_is_not_loaded(
     """By no command and from no working directory, whatever the manifest says of its hash."""
     plant(trap, bundle)
     places = {"elsewhere": trap.parent / "package", "bundle": bundle, "beside": bundle.parent}
-    places[where].mkdir(exist_ok=True)
+    places[where].mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(places[where])
     library = plugin_library.PluginLibrary(file=NAME, sha256=sha256(trap), version=1, cuda_major=12)
     operators = (Operator(name="BoxKnots", version="1", namespace="lzu"),)
@@ -136,7 +138,7 @@ def test_python_is_started_in_one_place_alone() -> None:
         path.name
         for folder in PACKAGES
         for path in folder.rglob("*.py")
-        if "sys.executable" in path.read_text() and path.parent.name != "train"
+        if "[sys.executable" in path.read_text() and path.parent.name != "train"
     ]
     assert found == ["interpreter.py"]
 
