@@ -160,6 +160,13 @@ done
 [ -n "$codes" ] || give_up "nvcc in $cuda knows none of the architectures ${ARCHS:-that are built for}"
 codes="$codes -gencode arch=compute_$newest,code=compute_$newest"
 
+# These become text of a makefile and of a shell's command lines.
+for place in "$cuda" "$library" "$headers"; do
+  case $place in
+    -* | *[!A-Za-z0-9_./+,@=-]*) give_up "make cannot take the path $place: use one of letters, digits and ._/+,@=- alone" ;;
+  esac
+done
+
 cat <<MAKE
 FOUND_CUDA := $cuda
 FOUND_CUDA_LIBRARY := $library

@@ -190,9 +190,8 @@ def test_options_in_the_text_exist() -> None:
 def test_lines_of_make_have_targets_and_variables() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, flags=re.MULTILINE))
     scripts = (REPOSITORY / "plugins/find_tools.sh").read_text(encoding="utf-8")
-    known = set(re.findall(r"\$\(([A-Z_]+)\)|\$\(if \$\(([A-Z_]+)", MAKEFILE))
-    variables = {name for pair in known for name in pair}
-    variables |= set(re.findall(r"\$\(or \$\(([A-Z_]+)\)", MAKEFILE))
+    (values,) = re.findall(r"^VALUES := ((?:.*\\\n)*.*)", MAKEFILE, flags=re.MULTILINE)
+    variables = set(re.findall(r"[A-Z_]+", values))
     variables |= set(re.findall(r"\$\{([A-Z_]+):-", scripts))
     lines = of_tool("make")
     assert len(lines) > 20

@@ -1,5 +1,6 @@
 """The Makefile keeps apart what does not go together."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,3 +43,140 @@ def test_runtime_and_gpu_do_not_share_an_environment(
     assert (said in done.stderr) == refused
     assert (done.returncode == 0) != refused, done.stderr
     assert bool(list(venv.glob(".ready-*"))) != refused
+
+
+TRAPS = (
+    "q;touch TRAP",
+    "$(touch TRAP)",
+    "$(shell touch TRAP)",
+    "${shell touch TRAP}",
+    "`touch TRAP`",
+    "a b\tc",
+    "it's",
+    'say "x"',
+    "$HOME $$ \\ # % & | > TRAP",
+    "--help",
+    "*",
+    "'; touch TRAP; '",
+    '"; touch TRAP; "',
+    "x) touch TRAP ;;",
+)
+"""Values that a shell, or make itself, would take for more than text."""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout named with a blank, whose programs write down their words, one a line."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, folder)
+    _programs(folder / ".venv")
+    return folder
+
+
+def _programs(venv: Path) -> None:
+    (venv / "bin").mkdir(parents=True)
+    for name in ("lzu-export", "python"):
+        program = venv / "bin" / name
+        program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" > words\n")
+        program.chmod(0o755)
+    (venv / ".ready-export-runtime-rtx-bench-dev").touch()
+
+
+def _words(checkout: Path, *words: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        ["make", *words],
+        cwd=checkout,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(checkout.rglob("TRAP*"))
+    return (checkout / "words").read_text().split("\n")[:-1]
+
+
+@pytest.mark.parametrize("value", TRAPS)
+def test_values_are_text(value: str, checkout: Path) -> None:
+    """Of the command line and of the environment, in each kind of place."""
+    assert _words(checkout, "verify", f"BUNDLE={value}") == ["verify", "--", value]
+    run = ["run", "--cameras", value, "--show-warp", "--", value, value]
+    given = (f"CAMERAS={value}", f"BUNDLE={value}", f"SOURCE={value}")
+    assert _words(checkout, "run", *given) == run
+    export = ["export", value, "--out", value, "--checkpoint", value]
+    assert _words(checkout, "export", CHECKPOINT=value, RECIPE=value, OUT=value) == export
+    speed = ["-m", "lzu_benchmarks.speed", "--task", value, "--out", f"{value}/bench"]
+    assert _words(checkout, "bench-speed", f"TASK={value}", f"OUT={value}") == speed
+
+
+@pytest.mark.parametrize("value", [each for each in TRAPS if "--" not in each and each != "*"])
+def test_words_of_lists_are_text(value: str, checkout: Path) -> None:
+    """They stand between blanks; only folders may be named by a pattern."""
+    pairs = [word for pair in (f"k={value}", "*") for word in pair.split()]
+    wanted = ["export", "det", "--out", "build", *(w for p in pairs for w in ("--set", p))]
+    assert _words(checkout, "export", f"SET=k={value} *") == wanted
+    assert _words(checkout, "bench", f"BUNDLES={value}")[4] == "--bundles"
+
+
+def test_bundles_are_one_folder_or_several(checkout: Path) -> None:
+    """One whose name has a blank is one."""
+    for name in ("one two", "three", "four"):
+        (checkout / "out" / name).mkdir(parents=True)
+    start = ["bench", "det", "--out", "build"]
+    assert _words(checkout, "bench") == start
+    one = [*start, "--bundles", "out/one two"]
+    assert _words(checkout, "bench", "BUNDLES=out/one two") == one
+    two = [*start, "--bundles", "out/three", "out/four"]
+    assert _words(checkout, "bench", "BUNDLES=out/three out/four") == two
+    all_three = [*start, "--bundles", "out/four", "out/one two", "out/three"]
+    assert _words(checkout, "bench", "BUNDLES=out/*") == all_three
+
+
+@pytest.mark.parametrize("value", ["q;touch TRAP", "$(shell touch TRAP)", "it's a"])
+def test_folders_are_text(value: str, checkout: Path) -> None:
+    """Of the environment, and of what is removed."""
+    _programs(checkout / value)
+    assert _words(checkout, "verify", f"VENV={value}", "BUNDLE=x") == ["verify", "--", "x"]
+    (checkout / "out" / value).mkdir(parents=True)
+    _words(checkout, "clean", f"OUT=out/{value}", f"VENV={value}")
+    assert not (checkout / value).exists()
+    assert not any((checkout / "out").iterdir())
+    assert (checkout / ".venv").is_dir()
+
+
+def test_extras_are_names(checkout: Path) -> None:
+    """Between commas."""
+    command = ["make", "setup", "EXTRAS=runtime;touch TRAP"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert "EXTRAS are names between commas" in done.stderr
+    assert done.returncode == 2
+    assert not list(checkout.rglob("TRAP*"))
+
+
+@pytest.mark.parametrize("out", ["o o", "$(shell touch TRAP)", "q;touch TRAP", "a)b", "it's"])
+def test_plugins_are_built_where_make_can(out: str, checkout: Path) -> None:
+    """A path that rules of make cannot hold is refused."""
+    shutil.copytree(REPOSITORY / "plugins", checkout / "plugins")
+    for word in (f"OUT={out}", f"OUT={checkout}"):  # of the checkout: the blank in its name
+        command = ["make", "plugins-host", word]
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+        assert "make cannot build plugins in the folder" in done.stderr
+        assert done.returncode == 2
+        assert not list(checkout.rglob("TRAP*"))
+
+
+@pytest.mark.parametrize("name", ["CUDA_HOME", "TENSORRT_INCLUDE", "ARCHS", "PYTHON"])
+def test_tools_of_plugins_are_text(name: str, checkout: Path) -> None:
+    """Whatever comes of it, nothing is run but the build."""
+    shutil.copytree(REPOSITORY / "plugins", checkout / "plugins")
+    (checkout / "none").write_text("#!/bin/sh\nexit 1\n")
+    (checkout / "none").chmod(0o755)
+    quiet = {"PYTHON": str(checkout / "none"), "CUDA_HOME": str(checkout)}
+    for trap in ("$(shell touch TRAP)", "';touch TRAP;'", "`touch TRAP`"):
+        words = [f"{key}={value}" for key, value in {**quiet, name: trap}.items()]
+        command = ["make", "plugins", *words]
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert not list(checkout.rglob("TRAP*"))
