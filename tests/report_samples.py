@@ -7,9 +7,7 @@ import cv2
 import numpy as np
 
 from lzu_benchmarks.flops import Flops
-from lzu_benchmarks.harness.machine import Machine
 from lzu_benchmarks.harness.summary import Percentiles, StageTime
-from lzu_benchmarks.harness.watch import Conditions
 from lzu_benchmarks.latency import STAGES, EngineLatency, LatencyRun
 from lzu_benchmarks.report.schema import (
     Ablation,
@@ -24,7 +22,9 @@ from lzu_benchmarks.report.schema import (
     Score,
 )
 from lzu_export.interleave import Ratio
+from lzu_export.machine import Machine
 from lzu_export.runtime.manifest import Drift
+from lzu_export.watch import Conditions
 
 SCORES = {
     ("uniform", 0.25): 20.0,

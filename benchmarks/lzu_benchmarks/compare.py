@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from lzu_benchmarks.flops import Flops, count_flops
-from lzu_benchmarks.harness.machine import describe
 from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.latency import GRAPHS, STAGES, Contestant, enter, frames_of, measure
 from lzu_benchmarks.report.pictures import draw_pictures
@@ -36,6 +35,7 @@ from lzu_export.evaluate import Spent, evaluate
 from lzu_export.files import write_text
 from lzu_export.interleave import Plan
 from lzu_export.limits import EMULATED
+from lzu_export.machine import describe
 from lzu_export.progress import Reporter
 from lzu_export.provenance import source_digest
 from lzu_export.runtime import load

@@ -22,7 +22,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.harness.machine import Machine, describe, peak_memory
 from lzu_benchmarks.harness.power import Power, find_meter, measure_power
 from lzu_benchmarks.harness.summary import (
     MILLISECOND,
@@ -32,7 +31,6 @@ from lzu_benchmarks.harness.summary import (
     percentiles,
     stage_times,
 )
-from lzu_benchmarks.harness.watch import Conditions, Watch
 from lzu_export import exits
 from lzu_export.datasets import open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
@@ -48,6 +46,7 @@ from lzu_export.interleave import (
     ratio,
     take_turns,
 )
+from lzu_export.machine import Machine, describe, peak_memory
 from lzu_export.provenance import low_precision_note
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
@@ -55,6 +54,7 @@ from lzu_export.runtime.bundle import DEVICE_TARGETS, pick_engine
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.tasks.pytorch import noise_shot
+from lzu_export.watch import Conditions, Watch
 
 STAGES = ("pre-processing", "engine", "suppression", "post-processing")
 """Of a frame: to the engine's inputs, its run with copies to and from the device, suppression on

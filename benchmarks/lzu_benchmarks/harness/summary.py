@@ -3,19 +3,12 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict
-
 from lzu_benchmarks.harness.early_stopping import CONFIDENCE, estimate, nearest_rank
 from lzu_export.interleave import Timings
+from lzu_export.machine import Section
 
 MILLISECOND = 1e6
 """In nanoseconds."""
-
-
-class Section(BaseModel):
-    """A part of a result: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Percentiles(Section):

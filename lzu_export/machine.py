@@ -4,9 +4,8 @@ import os
 import platform
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from lzu_benchmarks.harness.summary import Section
 from lzu_export import hardware, nvidia, provenance
 from lzu_export.hardware import ROOT
 
@@ -19,6 +18,12 @@ THREAD_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
 )
 """Of the environment: what shapes how many threads work, and how they wait."""
+
+
+class Section(BaseModel):
+    """A part of a result: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Machine(Section):

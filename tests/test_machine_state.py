@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lzu_benchmarks.harness import machine as module
-from lzu_benchmarks.harness.machine import Reading, describe, peak_memory, read
-from lzu_benchmarks.harness.watch import Watch, conditions, throttled
 from lzu_export import hardware
+from lzu_export import machine as module
+from lzu_export.machine import Reading, describe, peak_memory, read
 from lzu_export.nvidia import Card
+from lzu_export.watch import Watch, conditions, throttled
 
 
 def write(root: Path, files: dict[str, object]) -> Path:
@@ -147,7 +147,7 @@ def test_a_watch_reads_no_more_often_than_it_says(
     jetson: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("lzu_benchmarks.harness.watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("lzu_export.watch.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(module.nvidia, "cards", lambda: ())
     watch = Watch(jetson, every=1.0)
     for clock[0] in (0.5, 1.1, 1.2, 2.3):

@@ -4,8 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lzu_benchmarks.harness.machine import ROOT, Reading, read
-from lzu_benchmarks.harness.summary import Section
+from lzu_export.machine import ROOT, Reading, Section, read
 
 EVERY = 1.0
 """Seconds from one look at the machine to the next, between queries."""
