@@ -5,12 +5,18 @@ from typing import Any
 import yaml
 from yaml.nodes import Node
 
+from lzu_export.escaping import visible
+
 LIMIT = 1 << 20
 """Most bytes of a YAML file that is read; recipes have some thousand."""
 DEPTH = 40
 """Deepest nesting."""
 VALUES = 100_000
 """Most values, each counted as often as aliases repeat it."""
+
+
+class KeyGivenTwice(yaml.YAMLError):
+    """A key stands twice in one mapping, of which YAML would take the last."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,12 +34,26 @@ class _Loader(yaml.SafeLoader):
         finally:
             self.nested -= 1
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise KeyGivenTwice(
+                    f"gives the key {visible(key.value)} twice, at lines {lines[key.value]} and "
+                    f"{line}; keep one"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
 
 def parse_yaml(text: str) -> Any:
     """Plain data of YAML: no tag makes an object of a class, and no alias a bomb.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has another tag, or more values than are read.
+        yaml.YAMLError: it is no YAML, has another tag, a key twice, or more values than are read.
     """
     try:
         data = yaml.load(text, Loader=_Loader)

@@ -183,7 +183,7 @@ def check_frame_size(
 
 
 def _sections(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
-    data = read_json(path, "")
+    data = read_json(path)
     for name in names:
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise LzuError(

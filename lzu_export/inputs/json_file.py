@@ -5,31 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_bytes
 
 MOST_BYTES = 4 << 30
 """Size of the largest file that is read; COCO's own are below 500 MB, LVIS' below 1.2 GB."""
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path) -> Any:
     """Parse a JSON file in UTF-8, 16 or 32, with or without a byte order mark.
-
-    Args:
-        path: the file.
-        what: its role in a sentence, such as `saliency`; may be empty.
 
     Raises:
         LzuError: the file is missing, unreadable, too large or no JSON.
     """
-    name = f"{what} {path}".strip()
     try:
-        if path.exists() and not path.is_file():
-            raise LzuError(f"{name} is no regular file; give a JSON file")
-        if path.stat().st_size > MOST_BYTES:
-            raise LzuError(f"{name} is over {MOST_BYTES >> 30} GiB; split it")
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise LzuError(f"{name} cannot be read ({error.strerror}); check it") from error
+        return json.loads(read_bytes(path, limit=MOST_BYTES, remedy="give a JSON file"))
     except (ValueError, RecursionError) as error:
-        raise LzuError(f"{name} is damaged, or no JSON ({error}); write it again") from error
+        raise LzuError(f"{path} is damaged, or no JSON ({error}); write it again") from error
     except MemoryError as error:
-        raise LzuError(f"{name} does not fit into this machine's memory; split it") from error
+        raise LzuError(f"{path} does not fit into this machine's memory; split it") from error

@@ -15,7 +15,7 @@ class AnchorSpec(BaseModel):
     for the scales octave_base_scale * 2^(i / scales_per_octave), i = 0 .. scales_per_octave - 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     strides: tuple[PositiveInt, ...] = Field(default=(8, 16, 32, 64, 128), min_length=1)
     octave_base_scale: PositiveFloat = 4.0
@@ -88,7 +88,7 @@ class PSPNetConfig(BaseModel):
       at stride 4, and to be trained: no published checkpoint has such a neck.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     num_classes: int = Field(ge=2)
     depth: Literal[18, 34, 50, 101] = 50
@@ -119,7 +119,7 @@ class Fcos3dConfig(BaseModel):
     Its neck is mmdet3d's: extra levels on top of the outputs, with a ReLU in between.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     num_classes: PositiveInt
     depth: Literal[18, 34, 50, 101] = 50
@@ -178,7 +178,7 @@ class SaliencyNetworkConfig(BaseModel):
     of the PyTorch of its time, resizes without aligning corners.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     depth: Literal[18, 34, 50, 101] = 18
     base_channels: PositiveInt = 64

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
 from lzu_export.files import read_bytes
-from lzu_export.files.yaml_text import LIMIT, parse_yaml
+from lzu_export.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 from lzu_export.recipes.schema import Recipe, recipe_class
 
 FOLDER = Path(__file__).parent
@@ -56,6 +56,8 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         data = parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise LzuError(f"recipe {path} is not text in UTF-8; save it as such") from error
+    except KeyGivenTwice as error:
+        raise LzuError(f"recipe {path} {error}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""

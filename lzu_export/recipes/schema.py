@@ -1,13 +1,14 @@
 """The schema of all recipes: what tasks share, then a class for each task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lzu_export.escaping import visible
+from lzu_export.inputs.classes import plain
 from lzu_export.limits import MAX_TOPK
 from lzu_export.models.config import (
     Fcos3dConfig,
@@ -63,6 +64,21 @@ def _label(name: str) -> str:
     return name
 
 
+def check_distinct(key: str, names: Sequence[str]) -> None:
+    """Refuse names that are empty, or equal but for what makes no difference between data sets.
+
+    Raises:
+        ValueError: naming them.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip():
+            raise ValueError(f"{key} has an empty name; give each one")
+        if plain(name) in seen:
+            raise ValueError(f"{key} names {seen[plain(name)]} and {name}, which are one; keep one")
+        seen[plain(name)] = name
+
+
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 Label = Annotated[str, AfterValidator(_label)]
 
@@ -72,6 +88,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        """YAML's `yes` and `on` are no numbers, though Python counts them as 1."""
+        for key, value in data.items() if isinstance(data, Mapping) else ():
+            kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else ()
+            if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
+                raise ValueError(f"{key} is {value} but must be a number; change it")
+        return data
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The types that a field may have."""
+    return (annotation, *get_args(annotation))
+
 
 class Normalisation(Section):
     """What happens to the camera's bytes: (value - mean) / std per channel, 0..255 scale."""
@@ -79,6 +110,31 @@ class Normalisation(Section):
     order: Literal["bgr", "rgb"] = "rgb"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+
+    @model_validator(mode="after")
+    def _of_bytes(self) -> "Normalisation":
+        """Frameworks that divide by 255 first have means and deviations of 0..1."""
+        if any(mean < 0 or mean > 255 for mean in self.mean):
+            raise ValueError(
+                f"normalisation.mean is {_numbers(self.mean)}, which is not within 0..255, the "
+                "range of the camera's bytes; change it"
+            )
+        fractions = all(0 < mean < 1 for mean in self.mean) or any(std < 1 for std in self.std)
+        if fractions:
+            mean, std = (
+                [round(255 * each, 3) for each in values] if max(values) <= 1 else list(values)
+                for values in (self.mean, self.std)
+            )
+            raise ValueError(
+                f"normalisation has mean {_numbers(self.mean)} and std {_numbers(self.std)}, which "
+                "are of the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as "
+                f"mean {_numbers(mean)} and std {_numbers(std)}"
+            )
+        return self
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{each:g}' for each in values)}]"
 
 
 class SaliencyNetworkSettings(SaliencyNetworkConfig):
@@ -339,6 +395,7 @@ class Recipe(Section):
                 f"classes lists {len(self.classes)} names but model.num_classes is "
                 f"{self.model.num_classes}; make them equal"
             )
+        check_distinct("classes", self.classes)
         if self.sampler == "opencv" and (self.variant, self.input) != ("uniform", "zoomed"):
             raise ValueError(
                 "sampler opencv is OpenCV's resize in the runtime: it needs variant uniform and "
@@ -614,6 +671,7 @@ class Det3dRecipe(Recipe):
 
     @model_validator(mode="after")
     def _named(self) -> "Det3dRecipe":
+        check_distinct("attributes", self.attributes)
         if self.attributes and len(self.attributes) != self.model.num_attributes:
             raise ValueError(
                 f"attributes lists {len(self.attributes)} names but model.num_attributes is "

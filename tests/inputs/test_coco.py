@@ -223,7 +223,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, words: str) 
     with pytest.raises(LzuError, match=words):
         read_coco(path)
     (tmp_path / "boxes").mkdir()
-    with pytest.raises(LzuError, match=r"boxes is no regular file; give a JSON file"):
+    with pytest.raises(LzuError, match=r"boxes is a folder, not a file; give a JSON file"):
         read_coco(tmp_path / "boxes")
 
 

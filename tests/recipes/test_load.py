@@ -104,14 +104,22 @@ def test_overrides_go_on_top_and_keep_their_paths(settings: dict[str, Any], tmp_
         ("- name", "holds no keys"),
         ("just words", "holds no keys"),
         ("name: !!python/object:os.system x", "is not valid YAML"),
+        ("a: 0\nscale: 1\nscale: 2\n", "gives the key scale twice, at lines 2 and 3; keep one"),
+        ("warp: {fwhm: 4, fwhm: 10}", "gives the key fwhm twice, at lines 1 and 1"),
+        ("[" * 20_000, "is not valid YAML"),
+        ("a: &a [x]\n" + "".join(f"{c}: &{c} [{','.join(9 * ['*' + p])}]\n" for p, c in
+                                 zip("abcdefg", "bcdefgh", strict=True)), "is not valid YAML"),
+        ("a: &a\n  b: *a\n", "is not valid YAML"),
+        ("a: 2021-99-99", "is not valid YAML"),
+        ("# " + "x" * (1 << 20), "bytes where at most 1048576 are read; give a recipe"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_recipe_is_refused_with_its_path(text: str, words: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(LzuError) as caught:
         load_recipe(str(path))
     message = str(caught.value)
-    assert f"recipe {path}" in message
+    assert str(path) in message
     assert words in message
     assert "\n" not in message
 
@@ -132,3 +140,17 @@ def test_a_section_of_another_kind_is_refused_by_its_name(
     path = write(tmp_path, {**settings, section: value})
     with pytest.raises(LzuError, match=section):
         load_recipe(str(path))
+
+
+def test_a_section_may_be_merged_and_begin_with_a_mark(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """YAML's merge key is no key that stands twice; editors put byte order marks."""
+    text = yaml.safe_dump({key: value for key, value in settings.items() if key != "warp"})
+    merged = "x: &x {lattice: [7, 11], fwhm: 9}\n"
+    warp = f"warp:\n  <<: *x\n  saliency: {settings['warp']['saliency']}\n  fwhm: 5\n"
+    path = write(tmp_path, "\ufeff" + merged + text + warp)
+    with pytest.raises(LzuError, match="unknown key x"):
+        load_recipe(str(path))
+    path.write_text("\ufeff" + text + warp.replace("<<: *x", "<<: {lattice: [7, 11], fwhm: 9}"))
+    assert load_recipe(str(path)).warp.fwhm == 5

@@ -10,7 +10,14 @@ from pydantic import TypeAdapter
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.load import load_recipe, validate
-from lzu_export.recipes.schema import AnyRecipe, Det3dRecipe, DetRecipe, Recipe, SegRecipe
+from lzu_export.recipes.schema import (
+    AnyRecipe,
+    Det3dRecipe,
+    DetRecipe,
+    Normalisation,
+    Recipe,
+    SegRecipe,
+)
 from lzu_export.warp.geometry import Level
 from samples import TINY_NETWORK, tiny_recipe, tiny_settings
 
@@ -32,6 +39,23 @@ def refusal(folder: Path, **changes: Any) -> str:
         ({"model": {"num_class": 2}}, "unknown key model.num_class; did you mean num_classes?"),
         ({"postprocess": {"zzz": 2}}, "unknown key postprocess.zzz; known keys are candidates_"),
         ({"classes": ["one"]}, "classes lists 1 names but model.num_classes is 2; make them equal"),
+        ({"classes": ["Stop sign", "stop-sign"]}, "names Stop sign and stop-sign, which are one"),
+        ({"classes": ["road", " "]}, "classes has an empty name; give each one"),
+        ({"scale": True}, "scale is True but must be a number; change it"),
+        ({"batch": True}, "batch is True but must be a number; change it"),
+        ({"warp": {"fwhm": float("nan")}}, "warp.fwhm is nan but must be a finite number"),
+        (
+            {"model": {"octave_base_scale": float("inf")}},
+            "model.octave_base_scale is inf but must be a finite number",
+        ),
+        (
+            {"normalisation": {"mean": [0.4, 0.5, 0.45], "std": [0.2, 0.25, 0.3]}},
+            "of the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as mean [102, "
+            "127.5, 114.75] and std [51, 63.75, 76.5]",
+        ),
+        ({"normalisation": {"mean": [0.5, 0.5, 0.5], "std": [60, 60, 60]}}, "are of the scale 0"),
+        ({"normalisation": {"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5]}}, "are of the scale 0..1"),
+        ({"normalisation": {"mean": [120, 120, 300]}}, "which is not within 0..255, the range of"),
         ({"sampler": "opencv"}, "it needs variant uniform and input zoomed"),
         ({"sampler": "opencv", "variant": "uniform"}, "it needs variant uniform and input zoomed"),
         ({"scale": 0.1}, "makes a 9x16 canvas, less than half a cell of the stride-32 level"),
@@ -266,3 +290,22 @@ def test_other_names_are_the_users(name: str, tmp_path: Path) -> None:
 def test_a_class_is_one_line_of_a_text_file(label: str, tmp_path: Path) -> None:
     """Of labels.txt: a line end in one would give all classes after it another number."""
     assert "labels.txt has one name a line; remove it" in refusal(tmp_path, classes=["car", label])
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ([0, 0, 0], [1, 1, 1]),
+        ([0, 0, 0], [255, 255, 255]),
+        ([103.53, 116.28, 123.675], [1, 1, 1]),
+        ([127.5, 127.5, 127.5], [127.5, 127.5, 127.5]),
+    ],
+)
+def test_normalisations_of_bytes_are_taken(mean: list[float], std: list[float]) -> None:
+    """As OpenMMLab's Caffe weights, models of plain bytes and of 0..1 have them."""
+    assert Normalisation(mean=mean, std=std).mean == tuple(mean)
+
+
+def test_attributes_have_different_names(tmp_path: Path) -> None:
+    words = "attributes names moving and Moving, which are one"
+    assert words in refusal(tmp_path, task="det3d", attributes=["moving", "Moving", "still"])
