@@ -94,6 +94,38 @@ def test_every_frame_counts_once_whatever_the_batch(batch: int, tmp_path: Path) 
     assert log == ["a", "b"] * (-(-5 // batch))
 
 
+class Heard:
+    """Agreements that note who told them what."""
+
+    reference = "a"
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, list[float]]] = []
+
+    def add(self, name: str, predictions: list[float]) -> None:
+        self.told.append((name, list(predictions)))
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        raise AssertionError("nothing was interrupted")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_agreements_are_told_batch_by_batch_the_reference_first(
+    apart: bool, tmp_path: Path
+) -> None:
+    """Without what filled up the last batch."""
+    predictors: dict[str, Any] = {
+        name: Apart(tmp_path, 2) if apart else FakePredictor(tmp_path, 2, [], name)
+        for name in ("a", "b")
+    }
+    heard = Heard()
+    evaluate(predictors, Frames(3), agreements=heard)  # type: ignore[arg-type]
+    assert heard.told == [("a", [0, 1]), ("b", [0, 1]), ("a", [2]), ("b", [2])]
+
+
 class Apart(Predictor):
     """Its engine and what comes after it are apart, as those of bundles are."""
 

@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from lzu_export import cli
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
+from lzu_export.exits import MISMATCH
 from lzu_export.pipeline import Outcome, export
 from lzu_export.precision import (
     calibrated_tensors,
@@ -23,10 +25,16 @@ from lzu_export.precision import (
 )
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime import load
-from lzu_export.runtime.manifest import ROUNDING_NOTE, SHIPPED_NOTE
+from lzu_export.runtime.manifest import (
+    ROUNDING_NOTE,
+    SHIPPED_NOTE,
+    read_manifest,
+    rewrite_manifest,
+)
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.agreement import within
 from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.verify import first_drift, verify_all
 from samples import SLOW_DET3D, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
@@ -142,6 +150,62 @@ def test_the_int8_file_of_onnx_runtime_holds_no_half_precision(exported: Outcome
     assert not types & {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     scale = next(n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear")
     assert scale in {each.name for each in model.graph.initializer}
+
+
+def cut_off(model: onnx.ModelProto) -> None:
+    """Let every QuantizeLinear cut off, as older releases do with float16, four bits besides.
+
+    Those make an untrained network show it: cutting off alone costs it next to nothing.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for i, node in enumerate(list(model.graph.node)):
+        if node.op_type == "QuantizeLinear":
+            x, scale = node.input[0], f"cut_scale_{i}"
+            (stored,) = (each for each in model.graph.initializer if each.name == node.input[1])
+            coarse = 16 * onnx.numpy_helper.to_array(stored)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(coarse, scale))
+            steps = [
+                ("Div", [x, scale], "steps"),
+                ("Abs", ["steps"], "sizes"),
+                ("Floor", ["sizes"], "whole"),
+                ("Sign", ["steps"], "signs"),
+                ("Mul", ["whole", "signs"], "cut"),
+                ("Mul", ["cut", scale], "again"),
+            ]
+            made = {to for _, _, to in steps}
+            for op, inputs, to in steps:
+                names = [f"cut_{i}_{name}" if name in made else name for name in inputs]
+                nodes.append(onnx.helper.make_node(op, names, [f"cut_{i}_{to}"]))
+            node.input[0] = f"cut_{i}_again"
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def test_a_file_that_this_onnx_runtime_computes_wrongly_fails_verify(
+    detector: Outcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The shipped file runs, not one like it: its hash is right, its canonical graph as well."""
+    folder = Path(shutil.copytree(detector.folder, tmp_path / "bundle"))
+    manifest = read_manifest(folder)
+    file = next(each.onnx for each in manifest.engines if each.precision == "int8")
+    model = onnx.load(folder / file)
+    cut_off(model)
+    onnx.save(model, folder / file)
+    rewrite_manifest(folder, manifest, [file], {})
+    drifts = {each.engine: each for each in verify_all(folder, read_manifest(folder))}
+    broken = drifts.pop("onnxruntime/int8")
+    assert broken.status == "drifted"
+    assert first_drift(broken) is not None
+    assert [first_drift(each) for each in drifts.values()] == [None] * len(drifts)
+    monkeypatch.setattr("sys.argv", ["lzu-export", "verify", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == MISMATCH
+    assert "onnxruntime int8 drifts: the first difference is at" in capsys.readouterr().err
 
 
 def test_inputs_and_outputs_keep_their_types(exported: Outcome) -> None:

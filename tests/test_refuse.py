@@ -3,8 +3,8 @@
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.refuse import refuse_loss
-from lzu_export.runtime.manifest import Accuracy
+from lzu_export.refuse import refuse_loss, refuse_scores
+from lzu_export.runtime.manifest import Accuracy, Agreement
 
 
 def accuracy(precision: str, engine: float, pytorch: float = 40.0, limit: float = 0.1) -> Accuracy:
@@ -41,3 +41,30 @@ def test_float32_may_not_differ_and_lower_precisions_may_not_lose(
         return
     with pytest.raises(LzuError, match=f"mIoU of onnxruntime/{precision} {said} where 0.1 is"):
         refuse_loss(accuracy(precision, engine))
+
+
+@pytest.mark.parametrize(
+    ("engine", "ratio", "refused"),
+    [
+        ("onnxruntime/int8", 0.54, True),
+        ("emulated/int8", 1.1, True),
+        ("onnxruntime/int8", float("nan"), True),
+        ("onnxruntime/int8", 0.975, False),
+        ("emulated/int8", 1.025, False),
+    ],
+)
+def test_confidences_may_not_fall_though_the_metric_stays(
+    engine: str, ratio: float, refused: bool
+) -> None:
+    found = accuracy("int8", 40.0).model_copy(
+        update={
+            "agreement": {engine: Agreement(scores=ratio, matched=1.0, count=9)},
+            "score_limits": {"int8": 0.03},
+        }
+    )
+    refuse_loss(found)
+    if not refused:
+        refuse_scores(found)
+        return
+    with pytest.raises(LzuError, match=f"scores of {engine} are {ratio:.3f} times PyTorch's where"):
+        refuse_scores(found)
