@@ -8,6 +8,7 @@ from typing import IO, Any, TypeVar
 from lzu_export.errors import LzuError
 
 CHUNK = 1 << 20  # characters read at once
+LONGEST_ROW = 1 << 26  # characters; what is longer is no row, and would be decoded again and again
 BETWEEN = " \t\r\n,"
 
 Kept = TypeVar("Kept")
@@ -20,7 +21,7 @@ def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iter
         LzuError: the table is missing or damaged, or a row lacks a field that `keep` asks for.
     """
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             for row in _rows(stream):
                 kept = keep(row)
                 if kept is not None:
@@ -33,7 +34,7 @@ def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iter
         raise LzuError(
             f"{path} has a row without the field {error.args[0]}; unpack the metadata again"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise LzuError(f"{path} is damaged ({error}); unpack the metadata again") from error
 
 
@@ -53,7 +54,7 @@ def _rows(stream: IO[str]) -> Iterator[dict[str, Any]]:
             row, end = decoder.raw_decode(text, place)
         except ValueError:
             more = stream.read(CHUNK)
-            if not more:
+            if not more or len(text) - place > LONGEST_ROW:
                 raise
             text, place = text[place:] + more, 0
             continue

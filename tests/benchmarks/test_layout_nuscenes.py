@@ -223,6 +223,9 @@ def test_other_scenes_may_be_named(root: Path) -> None:
     (root / "scenes.txt").write_text("scene-0061\n")
     found = NuScenesSet(root, None, recipe())
     assert {each.sequence for each in found.samples()} == {"scene-0061"}
+    (root / "scenes.txt").write_text("scene-0061\nscene-9999\n")
+    with pytest.raises(LzuError, match=r"scenes\.txt names scene-9999, which .*v1\.0-mini does"):
+        NuScenesSet(root, None, recipe())
     (root / "scenes.txt").write_text("scene-9999\n")
     with pytest.raises(LzuError, match=r"holds none of the scenes scene-9999; name the ones to"):
         NuScenesSet(root, None, recipe())
@@ -359,6 +362,82 @@ def test_a_broken_data_set_is_named(
     damage(root)
     with pytest.raises(LzuError, match=words):
         list(open_dataset(str(root), None, "det3d", recipe()).samples())
+
+
+def first(name: str, **changes: Any) -> Callable[[Path], object]:
+    """Damage the first row of a table that the evaluation uses."""
+    scene = "" if name == "calibrated_sensor" else "scene-0103"
+    return lambda root: change_table(
+        root, name, lambda rows: next(row for row in rows if scene in row["token"]).update(changes)
+    )
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (first("ego_pose", translation=[1, NAN, 0]), r"ego_pose\.json is damaged .row p-.*finite"),
+        (first("ego_pose", rotation=[0, 0, 0, 0]), r"has the rotation \[0, 0, 0, 0\], which is"),
+        (first("ego_pose", rotation=[1, 0, 0]), "which is not 4 finite numbers"),
+        (
+            first("calibrated_sensor", rotation=[NAN, 0, 0, 1]),
+            r"sensor\.json is damaged",
+        ),
+        (
+            first("calibrated_sensor", camera_intrinsic=[[40, 0, 3], [80, 0, 6], [0, 0, 1]]),
+            "camera_intrinsic of nuScenes' calibrated_sensor k-CAM_FRONT is singular",
+        ),
+        (
+            first("calibrated_sensor", camera_intrinsic=[[40, 0, NAN], [0, 40, 6], [0, 0, 1]]),
+            "has an entry that is not finite",
+        ),
+        (first("sample_annotation", translation=[0, 0, NAN]), "sample_annotation.json is damaged"),
+        (first("sample_annotation", size=[0, 1, 2]), r"has the size \[0, 1, 2\], not positive"),
+        (first("sample_annotation", num_lidar_pts=NAN), "has the num_lidar_pts nan, which is no"),
+        (first("sample_annotation", sample_token="gone"), "refers to the sample gone, but"),
+        (first("sample_annotation", next="gone"), "refers to the sample_annotation gone, but"),
+        (first("sample_annotation", instance_token="gone"), "names the token gone in a table but"),
+        (first("sample", scene_token="gone"), r"refers to the scene gone, but scene\.json has no"),
+        (first("sample", timestamp="soon"), r"sample\.json is damaged .row .* timestamp 'soon'"),
+        (first("sample_data", sample_token="gone"), "refers to the sample gone, but sample.json"),
+        (
+            lambda root: change_table(root, "sample_data", lambda rows: rows.extend(rows)),
+            "has two key frames of CAM_FRONT for sample scene-0916-0",
+        ),
+        (
+            lambda root: change_table(root, "sample", lambda rows: rows.append(rows[0])),
+            "sample.json has two rows of token scene-0916-0",
+        ),
+        (
+            lambda root: change_table(
+                root, "sample_data", lambda rows: [row.update(height=900) for row in rows]
+            ),
+            r"is 64 wide and 32 high, but .*sample_data\.json has 64 and 900",
+        ),
+        (
+            lambda root: (root / VERSION / "ego_pose.json").write_text(
+                (root / VERSION / "ego_pose.json").read_text()[:-400]
+            ),
+            r"ego_pose\.json is damaged",
+        ),
+    ],
+)
+def test_rows_that_contradict_themselves_are_named(
+    root: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    """A place that is not a number, or a truth that is lost, lowers a metric without a word."""
+    damage(root)
+    with pytest.raises(LzuError, match=words):
+        list(NuScenesSet(root, None, recipe()).samples())
+
+
+def test_a_part_of_the_split_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change_table(root, "scene", lambda rows: rows[0].update(name="scene-0001"))
+    found = NuScenesSet(root, None, recipe())
+    assert {each.sequence for each in found.samples()} == {"scene-0103"}
+    assert "holds 1 of the 2 scenes of mini_val: the metrics are of these alone" in caplog.text
 
 
 def test_other_classes_are_refused(root: Path) -> None:

@@ -7,6 +7,7 @@ time; its boxes are evaluated along the axes of the world, seen from where the e
 when the lidar looked.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
@@ -23,9 +24,13 @@ from lzu_calibration.tables import kept_rows
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
+from lzu_export.inputs.label_sets import names_in
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
 from lzu_export.runtime.images import read_image
+from lzu_export.runtime.postprocess3d import camera_matrices
 from lzu_export.runtime.predictor import Shot
+
+log = logging.getLogger(__name__)
 
 VERSIONS = ("v1.0-trainval", "v1.0-mini")
 """Of several the first counts."""
@@ -70,6 +75,8 @@ CATEGORIES = {
 }
 """The detection class of a category, by nuScenes' definition; others are not evaluated."""
 RACK = "static_object.bicycle_rack"
+LEAST_QUATERNION = 1e-6
+"""Length below which a quaternion is 0 but for roundings."""
 
 MAX_STEP = 1.5
 """Seconds between key frames up to which a velocity is known; twice that from before to after."""
@@ -92,6 +99,8 @@ class _View(NamedTuple):
     """Token of the ego vehicle's pose."""
     sensor: str
     """Token of the calibrated sensor."""
+    size: tuple[int, int] | None = None
+    """(height, width) of a camera's frame, where the table has it."""
 
 
 class _Moment(NamedTuple):
@@ -162,7 +171,7 @@ class NuScenesSet:
         self._attributes = tuple(recipe.attributes) if recipe else ()
         self._settings = recipe.postprocess if recipe else Det3dPostprocess()
         self._times: dict[str, int] = {}
-        moments = self._moments(scenes)
+        moments = self._moments(split, scenes)
         chosen = evenly(moments, None if frames is None else max(1, frames // len(CAMERAS)))
         self._samples = chosen
         self._poses, self._sensors = self._placed(chosen)
@@ -196,9 +205,16 @@ class NuScenesSet:
                 seen = self._seen(moment.token, stand) if i == len(CAMERAS) - 1 else None
                 truth = RigTruth(moment.token, moment.scene, pose, *(seen or (None, [])))
                 path = self._path / view.file
+                frame = read_image(path)
+                if view.size is not None and frame.shape[:2] != view.size:
+                    raise LzuError(
+                        f"{path} is {frame.shape[1]} wide and {frame.shape[0]} high, but "
+                        f"{self._tables / 'sample_data.json'} has {view.size[1]} and "
+                        f"{view.size[0]}, which its camera is calibrated for; unpack it again"
+                    )
                 yield Sample(
                     number * len(CAMERAS) + i + 1,
-                    Shot(read_image(path), cam2img),
+                    Shot(frame, cam2img),
                     truth,
                     str(path),
                     moment.scene,
@@ -220,8 +236,7 @@ class NuScenesSet:
         """Name of the split, and names of its scenes."""
         file = self._path / SCENES_FILE
         if file.is_file():
-            names = file.read_text(encoding="utf-8").split()
-            return SCENES_FILE, set(names)
+            return SCENES_FILE, set(names_in(file))
         if version not in SPLITS:
             raise LzuError(
                 f"{self._tables} is of no split with annotations; name the scenes to evaluate on "
@@ -233,30 +248,52 @@ class NuScenesSet:
     def _rows(self, table: str, keep: Callable[[Row], Kept | None]) -> Iterator[Kept]:
         return kept_rows(self._tables / f"{table}.json", keep)
 
-    def _moments(self, scenes: set[str]) -> list[_Moment]:
-        """All samples of the scenes, in the order of scene and time."""
-        names = dict(
-            self._rows(
-                "scene",
-                lambda row: (row["token"], row["name"]) if row["name"] in scenes else None,
-            )
-        )
+    def _scene_names(self, split: str, scenes: set[str]) -> tuple[set[str], dict[str, str]]:
+        """Tokens of all scenes, and names by token of those that are evaluated."""
+        every = dict(self._rows("scene", lambda row: (row["token"], row["name"])))
+        names = {token: name for token, name in every.items() if name in scenes}
+        unknown = sorted(scenes - set(names.values()))
         if not names:
             raise LzuError(
                 f"{self._tables} holds none of the scenes {listed(sorted(scenes))}; name the ones "
                 f"to evaluate on in {self._path / SCENES_FILE}, one a line"
             )
+        if unknown and split == SCENES_FILE:
+            raise LzuError(
+                f"{self._path / SCENES_FILE} names {listed(unknown)}, which {self._tables} does "
+                "not hold; remove what is not there"
+            )
+        if unknown:
+            log.warning(
+                "%s holds %d of the %d scenes of %s: the metrics are of these alone",
+                self._tables, len(names), len(scenes), split,
+            )  # fmt: skip
+        return set(every), names
+
+    def _moments(self, split: str, scenes: set[str]) -> list[_Moment]:
+        """All samples of the scenes, in the order of scene and time."""
+        every, names = self._scene_names(split, scenes)
         of_scenes = {}
-        for token, scene, time in self._rows(
-            "sample", lambda row: (row["token"], row["scene_token"], row["timestamp"])
-        ):
+        for token, scene, time in self._rows("sample", _moment):
+            if token in self._times:
+                raise self._twice("sample", token)
+            if scene not in every:
+                raise self._nowhere("sample", token, "scene", scene)
             self._times[token] = time  # velocities look beyond
             if scene in names:
                 of_scenes[token] = (names[scene], time)
         views: dict[str, dict[str, _View]] = defaultdict(dict)
         for token, channel, view in self._rows("sample_data", _key_frame):
-            if token in of_scenes:
-                views[token][channel] = view
+            if token not in self._times:
+                raise self._nowhere("sample_data", view.file, "sample", token)
+            if token not in of_scenes:
+                continue
+            if channel in views[token]:
+                raise LzuError(
+                    f"{self._tables / 'sample_data.json'} has two key frames of {channel} for "
+                    f"sample {token}; unpack the metadata again"
+                )
+            views[token][channel] = view
         moments = []
         for token, (scene, time) in of_scenes.items():
             lacking = [each for each in (*CAMERAS, LIDAR) if each not in views[token]]
@@ -275,7 +312,7 @@ class NuScenesSet:
         cameras' (3, 3) matrices.
         """
         used = [view for each in chosen for view in each.views.values()]
-        poses, sensors = ({view[i] for view in used} for i in (1, 2))
+        poses, sensors = {view.pose for view in used}, {view.sensor for view in used}
         placed = dict(
             self._rows(
                 "ego_pose",
@@ -286,9 +323,7 @@ class NuScenesSet:
             self._rows(
                 "calibrated_sensor",
                 lambda row: (
-                    (row["token"], (_pose(row), _matrix(row["camera_intrinsic"])))
-                    if row["token"] in sensors
-                    else None
+                    (row["token"], (_pose(row), _matrix(row))) if row["token"] in sensors else None
                 ),
             )
         )
@@ -322,22 +357,26 @@ class NuScenesSet:
 
         def keep(row: Row) -> None:
             kind, sample = self._named(kinds, row["instance_token"]), row["sample_token"]
+            if sample not in self._times:
+                raise self._nowhere("sample_annotation", row["token"], "sample", sample)
             if kind == RACK and sample in chosen:
                 racks[sample].append((_pose(row), _size(row)))
             if kind not in CATEGORIES or sample not in around:
                 return
-            x, y, _ = row["translation"]
+            if row["token"] in where:
+                raise self._twice("sample_annotation", row["token"])
+            x, y, _ = _vector(row, "translation", 3)
             where[row["token"]] = self._times[sample], x, y
-            if sample in chosen and row["num_lidar_pts"] + row["num_radar_pts"]:
+            if sample in chosen and _count(row, "num_lidar_pts") + _count(row, "num_radar_pts"):
                 attribute = [self._named(names, each) for each in row["attribute_tokens"]]
                 boxes.append(
                     _Box(
                         row["token"],
                         sample,
                         self._label[CATEGORIES[kind]],
-                        np.array(row["translation"], np.float64),
+                        _vector(row, "translation", 3),
                         _size(row),
-                        _yaw(row["rotation"]),
+                        _yaw(_rotation(row)),
                         attribute_number(attribute[0] if attribute else ""),
                         row["prev"],
                         row["next"],
@@ -346,6 +385,12 @@ class NuScenesSet:
 
         for _ in self._rows("sample_annotation", keep):
             pass
+        for box in boxes:
+            for neighbour in (box.before, box.after):
+                if neighbour and neighbour not in where:
+                    raise self._nowhere(
+                        "sample_annotation", box.token, "sample_annotation", neighbour
+                    )
         cycles = {self._label[name] for name in ("bicycle", "motorcycle")}
         of_sample: dict[str, list[_Box]] = defaultdict(list)
         for box in boxes:
@@ -376,6 +421,18 @@ class NuScenesSet:
             )
         return names[token]
 
+    def _nowhere(self, table: str, token: str, wanted: str, missing: str) -> LzuError:
+        """The error of a row that refers to a row which is not there."""
+        return LzuError(
+            f"{self._tables / table}.json has {token}, which refers to the {wanted} {missing}, but "
+            f"{wanted}.json has no such row; unpack the metadata again"
+        )
+
+    def _twice(self, table: str, token: str) -> LzuError:
+        return LzuError(
+            f"{self._tables / table}.json has two rows of token {token}; unpack the metadata again"
+        )
+
 
 def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple[float, float]:
     """Metres per second between the neighbouring key frames; nan where that is not known."""
@@ -388,8 +445,68 @@ def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple
 
 
 def _size(row: Row) -> Array:
-    """(3,) length, width, height."""
-    return np.array(row["size"], np.float64)[[1, 0, 2]]
+    """(3,) length, width, height.
+
+    Raises:
+        ValueError: they are not positive.
+    """
+    size = _vector(row, "size", 3)
+    if (size <= 0).any():
+        raise ValueError(f"row {row['token']} has the size {row['size']}, not positive")
+    return size[[1, 0, 2]]
+
+
+def _vector(row: Row, field: str, length: int) -> Array:
+    """So many finite numbers.
+
+    Raises:
+        ValueError: they are others.
+    """
+    try:
+        values = np.asarray(row[field], np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape != (length,) or not np.isfinite(values).all():
+        raise ValueError(
+            f"row {row['token']} has the {field} {row[field]!r:.80}, which is not {length} finite "
+            "numbers"
+        )
+    return values
+
+
+def _rotation(row: Row) -> Array:
+    """(4,) a quaternion that turns.
+
+    Raises:
+        ValueError: it is none, or 0.
+    """
+    values = _vector(row, "rotation", 4)
+    if np.linalg.norm(values) < LEAST_QUATERNION:
+        raise ValueError(f"row {row['token']} has the rotation {row['rotation']}, which is none")
+    return values
+
+
+def _count(row: Row, field: str) -> int:
+    """A number of points.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = row[field]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"row {row['token']} has the {field} {value!r:.40}, which is no number")
+    return value
+
+
+def _moment(row: Row) -> tuple[str, str, int]:
+    """Token, scene and microseconds of a sample.
+
+    Raises:
+        ValueError: the time is no whole number.
+    """
+    if type(row["timestamp"]) is not int:
+        raise ValueError(f"row {row['token']} has the timestamp {row['timestamp']!r:.40}")
+    return row["token"], row["scene_token"], row["timestamp"]
 
 
 def spelt_out(numbers: str) -> list[int]:
@@ -408,21 +525,35 @@ def _key_frame(row: Row) -> tuple[str, str, _View] | None:
     channel = str(row["filename"]).split("/")[-2]
     if channel not in CAMERAS and channel != LIDAR:
         return None
-    view = _View(row["filename"], row["ego_pose_token"], row["calibrated_sensor_token"])
+    height, width = row.get("height"), row.get("width")
+    size = (height, width) if channel in CAMERAS and height and width else None
+    view = _View(row["filename"], row["ego_pose_token"], row["calibrated_sensor_token"], size)
     return row["sample_token"], channel, view
 
 
-def _pose(row: Mapping[str, Any]) -> Array:
+def _pose(row: Row) -> Array:
     """(4, 4) of a row's rotation and translation."""
     pose = np.eye(4)
-    pose[:3, :3] = rotation_matrix(row["rotation"])
-    pose[:3, 3] = row["translation"]
+    pose[:3, :3] = rotation_matrix(_rotation(row))
+    pose[:3, 3] = _vector(row, "translation", 3)
     return pose
 
 
-def _matrix(rows: Sequence[Sequence[float]]) -> Array | None:
-    """A camera's (3, 3) matrix; other sensors have none."""
-    return np.array(rows, np.float64) if rows else None
+def _matrix(row: Row) -> Array | None:
+    """A camera's (3, 3) matrix; other sensors have none.
+
+    Raises:
+        LzuError: no pixel would have a ray by it.
+        ValueError: it is none.
+    """
+    if not row["camera_intrinsic"]:
+        return None
+    name = f"camera_intrinsic of nuScenes' calibrated_sensor {row['token']}"
+    camera_matrices(row["camera_intrinsic"], 1, name=name)
+    matrix = np.asarray(row["camera_intrinsic"], np.float64)
+    if matrix.shape != (3, 3):
+        raise ValueError(f"row {row['token']} has a camera_intrinsic of shape {matrix.shape}")
+    return matrix
 
 
 def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
