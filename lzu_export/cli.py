@@ -264,6 +264,7 @@ def verify(
     if live is not None:
         from lzu_export.live import live_references
         from lzu_export.runtime.cameras import read_cameras
+        from lzu_export.runtime.fitting import fit_of
 
         references = live_references(
             bundle,
@@ -271,7 +272,7 @@ def verify(
             live,
             checkpoint,
             batches,
-            resize=resize,
+            fit=fit_of(None, resize),
             cameras=read_cameras(cameras) if cameras else None,
         )
     drifts = verify_all(bundle, manifest, references)
@@ -321,9 +322,7 @@ def run(
     show_warp: Annotated[
         bool, typer.Option("--show-warp", help="Draw the sampling grid and the zoomed image.")
     ] = False,
-    resize: Annotated[
-        bool, typer.Option("--resize", help="Bring frames of another size to the source size.")
-    ] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="The same as --fit stretch.")] = False,
     cameras: Annotated[
         Path | None,
         typer.Option(help="Calibration for boxes in space: JSON with cam2img, or a .npy."),
@@ -343,6 +342,25 @@ def run(
     plugins: Annotated[
         Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="Frames of another size: exact (refused), stretch, or pad with bars."),
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Lowest score of a detection; default: the recipe's.")
+    ] = None,
+    iou_threshold: Annotated[
+        float | None, typer.Option(help="Highest overlap of two detections; default: the recipe's.")
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(help="Most detections of a frame; default: the recipe's.")
+    ] = None,
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Suppress across classes, too.")
+    ] = False,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="A class to find; repeatable; default: all.")
+    ] = None,
     most: Annotated[
         int | None, typer.Option("--frames", min=1, help="End after so many frames.")
     ] = None,
@@ -360,20 +378,30 @@ def run(
     from lzu_export.progress import Reporter
     from lzu_export.runtime.apply import apply
     from lzu_export.runtime.cameras import read_cameras
+    from lzu_export.runtime.fitting import fit_of
 
     counts = apply(
         bundle,
         source,
         out,
         show_warp=show_warp,
-        resize=resize,
+        fit=fit_of(fit, resize),
         report=Reporter(quiet=as_json),
         precision=precision,
         draw_above=draw_above,
         cameras=read_cameras(cameras) if cameras else None,
         most=most,
         seconds=seconds,
-        engine={"target": target, "provider": provider, "plugins": plugins},
+        engine={
+            "target": target,
+            "provider": provider,
+            "plugins": plugins,
+            "score_threshold": score_threshold,
+            "iou_threshold": iou_threshold,
+            "max_detections": max_detections,
+            "class_agnostic": class_agnostic,
+            "classes": classes,
+        },
     )
     if as_json:
         print_json(counts)

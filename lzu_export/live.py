@@ -9,8 +9,9 @@ from lzu_export.provenance import checkpoint_identity
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.cameras import Cameras, check_cameras
+from lzu_export.runtime.fitting import fitted, fitting
 from lzu_export.runtime.manifest import Manifest
-from lzu_export.runtime.predictor import Shot, fit
+from lzu_export.runtime.predictor import Shot
 from lzu_export.runtime.preprocess import check_frame
 from lzu_export.runtime.reference import Reference
 from lzu_export.runtime.sources import frames
@@ -25,14 +26,14 @@ def live_references(
     checkpoint: Path | None,
     limit: int,
     *,
-    resize: bool = False,
+    fit: str = "exact",
     cameras: Cameras | None = None,
 ) -> list[Reference]:
     """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
-    the bundle's name. With `resize` frames of another size are brought to the bundle's; `cameras`
-    are of the frames as they are.
+    the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the
+    frames as they are.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
@@ -43,11 +44,13 @@ def live_references(
     check_cameras(predictor, cameras)
     taken = []
     for name, frame in islice(frames(source), limit * recipe.batch):
-        fitting = fit(frame, recipe.source) if resize else frame
+        if fit == "exact":
+            check_frame(frame, recipe.source, name)
         camera = None
         if cameras is not None:
-            camera = cameras.of(name).resized(frame.shape[:2], recipe.source).cam2img
-        taken.append(Shot(check_frame(fitting, recipe.source, name), camera))
+            place = fitting(frame.shape, recipe.source, fit)
+            camera = cameras.checked(name, frame.shape, source).in_source(place).cam2img
+        taken.append(Shot(fitted(frame, recipe, fit), camera))
     return [make_reference(predictor, batch) for batch in whole_batches(taken, recipe.batch)]
 
 

@@ -121,7 +121,7 @@ class StreamWatch:
                 ),
                 self._told.session,
                 self._told.warp,
-                resize=self._told.resize,
+                fit=self._told.fit,
             )
             for step in (-OVERLAPS, OVERLAPS)
         ]

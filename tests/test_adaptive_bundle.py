@@ -297,9 +297,7 @@ def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(
     exported: Outcome, frames: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    counts = apply(
-        exported.folder, frames, out, show_warp=True, resize=False, report=Reporter(quiet=True)
-    )
+    counts = apply(exported.folder, frames, out, show_warp=True, report=Reporter(quiet=True))
     assert counts["frames"] == 4
     pictures = [cv2.imread(str(out / f"{i}.png")) for i in range(4)]
     assert all(each is not None and each.shape[1] > 2 * SOURCE[1] for each in pictures)

@@ -208,7 +208,7 @@ def test_its_warp_is_drawn_and_it_verifies(
 ) -> None:
     outcome: Outcome = request.getfixturevalue(kind)
     out, report = tmp_path / "run", Reporter(quiet=True)
-    counts = apply(outcome.folder, frames, out, show_warp=True, resize=False, report=report)
+    counts = apply(outcome.folder, frames, out, show_warp=True, report=report)
     assert counts["frames"] == 3
     pictures = [cv2.imread(str(out / f"{i}.png")) for i in range(3)]
     assert all(each is not None and each.shape[1] > 2 * SOURCE[1] for each in pictures)

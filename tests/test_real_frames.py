@@ -104,7 +104,7 @@ def agrees(bundle: Path, frames: Path, cameras: Cameras | None = None) -> None:
     manifest = read_manifest(bundle)
     count = 1 if manifest.recipe.batch > 1 else 2
     references = live_references(
-        bundle, manifest, frames, None, limit=count, resize=True, cameras=cameras
+        bundle, manifest, frames, None, limit=count, fit="stretch", cameras=cameras
     )
     drift = verify_bundle(bundle, manifest, manifest.engines[0], references)
     assert drift.status == "passed", first_drift(drift)

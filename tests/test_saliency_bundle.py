@@ -121,7 +121,7 @@ def test_the_warp_of_each_frame_is_shown(exported: Outcome, frames: Path, tmp_pa
         return
     out = tmp_path / "run"
     quiet = Reporter(quiet=True)
-    counts = apply(exported.folder, frames, out, show_warp=True, resize=False, report=quiet)
+    counts = apply(exported.folder, frames, out, show_warp=True, report=quiet)
     assert counts["frames"] == 3
     assert all(cv2.imread(str(out / f"{i}.png")).shape[1] > 2 * SOURCE[1] for i in range(3))
 

@@ -45,7 +45,7 @@ def apply(
     out: Path,
     *,
     show_warp: bool,
-    resize: bool,
+    fit: str = "exact",
     report: Reporter,
     precision: str | None = None,
     draw_above: float = DRAW_ABOVE,
@@ -69,14 +69,14 @@ def apply(
         source: image, folder of images, video, or a camera, see `live_camera.parse_live`.
         out: folder that is written.
         show_warp: draw the sampling grid, and the zoomed image beside.
-        resize: bring frames of another size to the source size.
+        fit: what becomes of frames of another size, see `load`.
         report: of progress and remarks.
         precision: of the engine.
         draw_above: lowest score that is drawn.
         cameras: calibration, for boxes in space.
         most: end after so many frames.
         seconds: end after so long, by the frames' times.
-        engine: further arguments of `load`, such as the target.
+        engine: further arguments of `load`, such as the target or a score threshold.
 
     Returns:
         frames, the number of detections or label maps under that name, milliseconds (mean, frame to
@@ -86,7 +86,7 @@ def apply(
         LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
     with ExitStack() as stack:
-        predictor = stack.enter_context(load(bundle, resize=resize, precision=precision, **engine))
+        predictor = stack.enter_context(load(bundle, fit=fit, precision=precision, **engine))
         check_cameras(predictor, cameras)
         if predictor.remembers:
             check_single_stream(predictor.recipe.batch, str(source))
@@ -108,7 +108,7 @@ def apply(
             report.steps("predicting", _expected(opened, most)) as advance,
         ):
             presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
-            for each, camera, prediction, spent in _predict(predictor, taken, cameras):
+            for each, camera, prediction, spent in _predict(predictor, taken, cameras, source):
                 number = len(images) + 1
                 images.append(_image(number, each))
                 presenter.add(number, each.name, prediction, camera)
@@ -189,16 +189,22 @@ draw_warp = show_warp  # the argument of `apply` has the name of the option
 
 
 def _predict(
-    predictor: Predictor, reader: Iterator[TimedFrame], cameras: Cameras | None
+    predictor: Predictor,
+    reader: Iterator[TimedFrame],
+    cameras: Cameras | None,
+    source: str | Path = "",
 ) -> Iterator[tuple[TimedFrame, Camera | None, Any, float]]:
     """Frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
     size = predictor.recipe.batch
     while group := list(islice(reader, size)):
-        taken = [cameras.of(each.name) if cameras is not None else None for each in group]
+        taken = [
+            None if cameras is None else cameras.checked(each.name, each.frame.shape, source)
+            for each in group
+        ]
         batch = []
         for each, camera in zip(group, taken, strict=True):
             check_frame(
-                each.frame, None if predictor.resize else predictor.recipe.source, each.name
+                each.frame, predictor.recipe.source if predictor.fit == "exact" else None, each.name
             )
             batch.append(Shot(each.frame, None if camera is None else camera.cam2img))
         batch += batch[-1:] * (size - len(batch))

@@ -11,10 +11,12 @@ from lzu_export.engines.base import Session
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.files import read_npz
 from lzu_export.recipes import Recipe
+from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.detector3d import Detector3d
+from lzu_export.runtime.fitting import Fit, fit_of
 from lzu_export.runtime.manifest import AGAIN, Engine, Manifest, check_file, read_manifest
-from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.predictor import NO_CHOICE, Predictor
 from lzu_export.runtime.segmenter import Segmenter
 from lzu_export.warp.grids import Sampling, stored_zoom
 
@@ -37,10 +39,11 @@ def make_predictor(
     session: Session,
     warp: Mapping[str, NDArray[Any]],
     *,
-    resize: bool = False,
+    fit: Fit = "exact",
+    choice: Choice = NO_CHOICE,
 ) -> Predictor:
     """The predictor of the recipe's task on an opened engine."""
-    return PREDICTORS[recipe.task](recipe, session, warp, resize=resize)
+    return PREDICTORS[recipe.task](recipe, session, warp, fit=fit, choice=choice)
 
 
 def load(
@@ -57,8 +60,19 @@ def load(
     runtime_cache: bool = True,
     feedback: bool = True,
     host_code: bool = False,
+    fit: str | None = None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    class_agnostic: bool = False,
+    classes: Collection[str] | None = None,
 ) -> Any:
     """Open a bundle for inference; imports no torch.
+
+    The choice of results (`score_threshold` and what follows) replaces the recipe's `postprocess`
+    within what the graph holds: it hands over at most `postprocess.candidates_per_level`
+    candidates, the best of each level, which only another export changes. Boxes that an adaptive
+    bundle feeds back stay those of the recipe's settings, and then stay on the host.
 
     Returns:
         A `Detector`, `Segmenter` or `Detector3d`, by the bundle's task.
@@ -67,7 +81,7 @@ def load(
         bundle: folder that export made.
         target: engine to run; by default onnxruntime, which runs on any machine.
         precision: of the engine; by default the highest there is.
-        resize: bring frames of another size to the source size instead of refusing them.
+        resize: the same as fit `stretch`.
         threads: of ONNX Runtime on the CPU; all processors by default.
         provider: of ONNX Runtime: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name of its own;
             one that does not load is refused, never replaced by the CPU.
@@ -81,15 +95,32 @@ def load(
         feedback: let boxes that an adaptive engine follows stay on the device, where they can.
         host_code: let a version-compatible engine of TensorRT run the code for the processor that
             it brings along; one that was built here may anyway.
+        fit: what becomes of frames of another size than the source: `exact` refuses them (the
+            default), `stretch` resizes each axis by itself, `pad` keeps the aspect and fills bars
+            with the normalisation's mean. Results are in pixels of the frame either way.
+        score_threshold: lowest score of a detection, exclusive, in [0, 1).
+        iou_threshold: highest overlap of two detections, inclusive, in (0, 1].
+        max_detections: most detections of a frame.
+        class_agnostic: let a detection suppress those of other classes, too.
+        classes: names of the classes that are found; others neither appear nor suppress.
 
     Raises:
-        LzuError: no such bundle or engine, a file changed after the export, or the target's
-            libraries are missing.
+        LzuError: no such bundle or engine, a file changed after the export, the target's libraries
+            are missing, or the graph cannot serve the choice of results.
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
     warp = read_warp(folder, manifest)
     engine = pick_engine(manifest, target, precision)  # refuses where there is none at all
+    kept_fit = fit_of(fit, resize)
+    choice = make_choice(
+        manifest.recipe,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+        class_agnostic=class_agnostic,
+        classes=classes,
+    )
     if target in DEVICE_TARGETS:
         from lzu_export.engines.cuda import open_cuda
         from lzu_export.runtime.device import open_engine, pick_for_device
@@ -106,13 +137,13 @@ def load(
             graph=graph,
             zoom=stored_zoom(warp),
             runtime_cache=runtime_cache,
-            feedback=feedback,
+            feedback=feedback and not choice,  # its kernels have the recipe's settings
             host_code=host_code,
         )
     else:
         path = check_file(folder, engine.file, manifest)
         session = open_session(engine, path, threads, provider)
-    return make_predictor(manifest.recipe, session, warp, resize=resize)
+    return make_predictor(manifest.recipe, session, warp, fit=kept_fit, choice=choice)
 
 
 def engines_here(

@@ -1,15 +1,17 @@
 """Calibration files: which camera took a frame, where it looks and where it stands."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.fitting import Fitting
+from lzu_export.runtime.postprocess3d import camera_matrices
 from lzu_export.runtime.predictor import Predictor
 
 FORMAT = (
@@ -26,14 +28,11 @@ class Camera(NamedTuple):
     cam2ego: NDArray[np.float64] | None = None
     """(4, 4) its pose in the ego frame."""
 
-    def resized(self, size: tuple[int, ...], to: tuple[int, int]) -> "Camera":
-        """The camera of frames brought from one (height, width) to another, edge on edge."""
-        matrix = self.cam2img.copy()
-        if matrix.ndim == 2 and len(matrix) > 2:  # others are refused where they are used
-            for row, (before, after) in zip((1, 0), zip(size, to, strict=True), strict=True):
-                factor = after / before
-                matrix[row] = factor * matrix[row] + (factor - 1) / 2 * matrix[2]
-        return Camera(matrix, self.cam2ego)
+    def in_source(self, place: Fitting) -> "Camera":
+        """The camera of frames that were brought to the source size."""
+        if self.cam2img.ndim != 2 or len(self.cam2img) < 3:
+            return self  # refused where it is used
+        return Camera(place.camera(self.cam2img), self.cam2ego)
 
 
 @dataclass(frozen=True)
@@ -41,23 +40,62 @@ class Cameras:
     """The cameras of a set of frames."""
 
     path: Path
-    by_file: Mapping[str, Camera]
-    """By file name; empty where one camera took all frames."""
+    by_file: Mapping[tuple[str, ...], Camera]
+    """By the parts of a file's path, as far as the calibration has it; empty where one camera took
+    all frames."""
     common: Camera | None = None
 
-    def of(self, frame: str) -> Camera:
-        """The camera that took the frame of a file name.
+    def of(self, frame: str, source: str | Path = "") -> Camera:
+        """The camera that took a frame: that of the longest path on which the frame's ends.
+
+        Args:
+            frame: file name.
+            source: folder or file that the frame was read from, so that `left/0.png` is told from
+                `right/0.png`.
 
         Raises:
-            LzuError: the calibration does not say.
+            LzuError: the calibration does not say, or names several.
         """
-        camera = self.by_file.get(frame, self.common)
-        if camera is None:
+        if not self.by_file:
+            assert self.common is not None, "one or the other is there"
+            return self.common
+        base = Path(source)
+        folder = base if base.is_dir() else base.parent
+        place = (folder.absolute() / frame).parts
+        fitting = [key for key in self.by_file if place[-len(key) :] == key]
+        if fitting:
+            return self.by_file[max(fitting, key=len)]
+        alike = [key for key in self.by_file if key[-1] == frame]
+        if len(alike) == 1:
+            return self.by_file[alike[0]]
+        if alike:
             raise LzuError(
-                f"cameras {self.path} name none for {frame}; they are of "
-                f"{', '.join(sorted(self.by_file)[:3])}{', ...' if len(self.by_file) > 3 else ''}"
+                f"cameras {self.path} name several for {frame}: {_listed(alike)}; put the frames "
+                "into a folder of that name"
             )
+        raise LzuError(
+            f"cameras {self.path} name none for {frame}; they are of {_listed(self.by_file)}"
+        )
+
+    def checked(self, frame: str, size: tuple[int, ...], source: str | Path = "") -> Camera:
+        """`of`, whose matrix has to be plausible for frames of (height, width).
+
+        Raises:
+            LzuError: as `of`, or the matrix is no camera's that took such frames.
+        """
+        camera = self.of(frame, source)
+        camera_matrices(
+            camera.cam2img,
+            1,
+            size=(size[0], size[1]),
+            name=f"cam2img of {frame} in {self.path.name}",
+        )
         return camera
+
+
+def _listed(keys: Iterable[tuple[str, ...]]) -> str:
+    names = sorted("/".join(key) for key in keys)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
@@ -85,13 +123,18 @@ def read_cameras(path: Path) -> Cameras:
         if path.suffix == ".npy":
             matrix = np.load(path, allow_pickle=False)
             return Cameras(path, {}, Camera(np.asarray(matrix, np.float64)))
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
         if "cam2img" in data:
             return Cameras(path, {}, _camera(data))
-        found = {
-            Path(str(each.get("file", name))).name: _camera(each)
-            for name, each in data["cameras"].items()
-        }
+        found: dict[tuple[str, ...], Camera] = {}
+        for name, each in data["cameras"].items():
+            key = _parts(str(each.get("file", name)))
+            if key in found:
+                raise LzuError(
+                    f"cameras {path} name two for {'/'.join(key)}; give the file of each with its "
+                    "folder"
+                )
+            found[key] = _camera(each)
     except OSError as error:
         raise LzuError(f"cameras {path} cannot be read ({error.strerror}); check it") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -99,6 +142,18 @@ def read_cameras(path: Path) -> Cameras:
     if not found:
         raise LzuError(f"cameras {path} hold no calibration; {FORMAT}")
     return Cameras(path, found)
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    """A file's path as the parts to compare, with either kind of slash."""
+    return tuple(each for each in PurePosixPath(file.replace("\\", "/")).parts if each != "..")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose names have to differ: of two alike the last would win."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("two entries of one name")
+    return dict(pairs)
 
 
 def _camera(data: Mapping[str, Any]) -> Camera:

@@ -1,8 +1,9 @@
 """2-D detection: frames in, boxes out."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,14 +11,29 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.engines.base import Session, StatefulSession
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
+from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
+from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.postprocess import suppress
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import NO_CHOICE, Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.warp.grids import Sampling
 
-Kept = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
-"""Boxes in pixels of the source, scores and labels of one frame."""
+log = logging.getLogger(__name__)
+
+
+CANDIDATES = ("boxes", "scores", "labels")
+
+
+class Kept(NamedTuple):
+    """Detections of one frame that suppression left, best first."""
+
+    boxes: NDArray[np.float32]
+    """(n, 4) in pixels of the source."""
+    scores: NDArray[np.float32]
+    labels: NDArray[Any]
+    fed: "Kept | None" = None
+    """Detections by the recipe's own settings, which are fed back where others were chosen."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +78,12 @@ class Detector(Predictor):
         session: Session,
         warp: Mapping[str, NDArray[Any]],
         *,
-        resize: bool = False,
+        fit: Fit = "exact",
+        choice: Choice = NO_CHOICE,
     ) -> None:
         """Use `bundle.load` to make one from a bundle."""
-        super().__init__(recipe, session, warp, resize=resize)
+        super().__init__(recipe, session, warp, fit=fit, choice=choice)
+        self._told_missing = False  # that candidates may be missing, once
         self._previous: PreviousBoxes | None = None
         if recipe.follows_boxes:
             self._previous = PreviousBoxes(recipe.warp, recipe.batch)
@@ -134,8 +152,9 @@ class Detector(Predictor):
         Where the device has fed itself, this copy of its boxes only tells what it was looked at by.
         """
         if self._previous is not None:
-            for i, (boxes, scores, _) in enumerate(kept):
-                self._previous.feed(boxes, scores, i)
+            for i, each in enumerate(kept):
+                fed = each.fed or each
+                self._previous.feed(fed.boxes, fed.scores, i)
         return super().present(kept, shots)
 
     @property
@@ -147,10 +166,6 @@ class Detector(Predictor):
         place = (recipe.corner, recipe.view, recipe.canvas)
         return adaptive_tables(self._shown[self.shown], saliency, recipe.warp, *place)
 
-    def _factor(self, size: tuple[int, ...]) -> list[float]:
-        """(x, y, x, y) pixels of a frame of this size per pixel of the source."""
-        return [size[1] / self.recipe.source[1], size[0] / self.recipe.source[0]] * 2
-
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Kept:
         """Suppress one frame's candidates, unless the device has done it.
 
@@ -159,28 +174,49 @@ class Detector(Predictor):
         """
         if "kept_count" in outputs:
             count = int(outputs["kept_count"])
-            boxes, scores, labels = (
-                outputs[f"kept_{name}"][:count] for name in ("boxes", "scores", "labels")
+            return self._clipped(*(outputs[f"kept_{name}"][:count] for name in CANDIDATES))
+        kept = self._suppressed(outputs, self.choice)
+        if self.choice and self._previous is not None:
+            kept = kept._replace(fed=self._suppressed(outputs, NO_CHOICE))
+        return kept
+
+    def _suppressed(self, outputs: Mapping[str, NDArray[Any]], choice: Choice) -> Kept:
+        settings = choice.settings(self.recipe)
+        if choice.score_threshold is not None and not self._told_missing:
+            sentence = missing_candidates(
+                self.recipe, outputs["scores"], settings["score_threshold"]
             )
-        else:
-            settings = self.recipe.postprocess
-            boxes, scores, labels = suppress(
-                outputs["boxes"],
-                outputs["scores"],
-                outputs["labels"],
-                score_threshold=settings.score_threshold,
-                iou_threshold=settings.iou_threshold,
-                max_detections=settings.max_detections,
+            if sentence is not None:
+                self._told_missing = True
+                log.warning(sentence)
+        return self._clipped(
+            *suppress(
+                *(outputs[name] for name in CANDIDATES),
+                class_agnostic=choice.class_agnostic,
+                wanted=choice.labels(self.recipe),
+                **settings,
             )
+        )
+
+    def _clipped(self, boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]) -> Kept:
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         clipped = np.clip(boxes, [left, top] * 2, [left + width, top + height] * 2)
-        return clipped.astype(np.float32), scores, labels
+        return Kept(clipped.astype(np.float32), scores, labels)
 
     def finish(self, kept: Kept, size: tuple[int, ...]) -> Detections:
-        """One frame's detections; `size` is the frame's, for those that were resized."""
-        boxes, scores, labels = kept
+        """One frame's detections; `size` is the frame's, for those that were resized.
+
+        Boxes are clipped to the frame where it has bars around it; those within the bars are none.
+        """
+        boxes, scores, labels = kept.boxes, kept.scores, kept.labels
+        place = self.place_of(size)
+        boxes = place.boxes_back(boxes).astype(np.float32)
+        if self.fit == "pad":
+            boxes = boxes.clip(0, np.array([size[1], size[0]] * 2, np.float32))
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+            boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
         return Detections(
-            (boxes * np.array(self._factor(size))).astype(np.float32),
+            boxes,
             scores.astype(np.float32),
             labels.astype(np.int32),
             self.recipe.classes,

@@ -1,5 +1,6 @@
 """Monocular 3-D detection: frames and their cameras in, boxes in space out."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import Det3dRecipe
+from lzu_export.runtime.choice import missing_candidates
 from lzu_export.runtime.postprocess3d import (
     Detections3d,
     RigDetections,
@@ -18,6 +20,8 @@ from lzu_export.runtime.postprocess3d import (
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 
+log = logging.getLogger(__name__)
+
 CAMERA_INPUTS = ("cam2img", "img2cam")
 """Names of the engine's inputs for the camera: of the canvas, and its inverse."""
 
@@ -27,6 +31,7 @@ class Detector3d(Predictor):
 
     recipe: Det3dRecipe
     needs_camera: ClassVar[bool] = True
+    _told_missing = False
 
     def __call__(self, frame: Frame, cam2img: ArrayLike) -> Detections3d:
         """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
@@ -101,21 +106,30 @@ class Detector3d(Predictor):
                 raise LzuError(
                     f"{name} is missing: boxes in space need the camera's 3 x 3 matrix; give it"
                 )
-            scale, corner = self._canvas_in(shot.frame.shape[:2])
-            pairs.append(camera_matrices(shot.cam2img, 1, scale=scale, corner=corner, name=name))
+            size = (shot.frame.shape[0], shot.frame.shape[1])
+            scale, corner = self._canvas_in(size)
+            pairs.append(
+                camera_matrices(shot.cam2img, 1, scale=scale, corner=corner, size=size, name=name)
+            )
         stacked = (np.concatenate(each) for each in zip(*pairs, strict=True))
         return dict(zip(CAMERA_INPUTS, stacked, strict=True))
 
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Detections3d:
         """Suppress one frame's candidates."""
-        settings = self.recipe.postprocess
+        settings = self.choice.settings(self.recipe)
+        if self.choice.score_threshold is not None and not self._told_missing:
+            best = outputs["scores"].max(axis=1)
+            sentence = missing_candidates(self.recipe, best, settings["score_threshold"])
+            if sentence is not None:
+                self._told_missing = True
+                log.warning(sentence)
         return suppress_3d(
             outputs["boxes"],
             outputs["scores"],
             outputs["attributes"],
-            score_threshold=settings.score_threshold,
-            iou_threshold=settings.iou_threshold,
-            max_detections=settings.max_detections,
+            class_agnostic=self.choice.class_agnostic,
+            wanted=self.choice.labels(self.recipe),
+            **settings,
         )
 
     def finish(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
@@ -125,11 +139,10 @@ class Detector3d(Predictor):
     def _canvas_in(self, size: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
         """(y, x) canvas pixels per pixel of a frame of `size`, and its pixel at canvas 0."""
         scales, corners = [], []
-        recipe = self.recipe
-        for pixels, source, step, first in zip(
-            size, recipe.source, recipe.canvas_step, recipe.corner, strict=True
+        recipe, place = self.recipe, self.place_of(size)
+        for fitted, offset, step, first in zip(
+            place.scale, place.offset, recipe.canvas_step, recipe.corner, strict=True
         ):
-            fitted = source / pixels  # frames of another size are resized edge on edge
-            scales.append(fitted / step)
-            corners.append((first - (fitted - 1) / 2) / fitted)
+            scales.append(fitted / step)  # frames of another size are resized edge on edge
+            corners.append((first - offset - (fitted - 1) / 2) / fitted)
         return (scales[0], scales[1]), (corners[0], corners[1])

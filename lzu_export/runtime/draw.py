@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.fitting import fitted
 from lzu_export.runtime.lettering import (
     Area,
     caption,
@@ -15,7 +16,7 @@ from lzu_export.runtime.lettering import (
     write,
 )
 from lzu_export.runtime.palette import distinct_colours
-from lzu_export.runtime.predictor import Predictor, fit
+from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.preprocess import Frame, cut
 from lzu_export.warp.grids import GridTable, Sampling
 
@@ -57,9 +58,10 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
     The picture begins with the frame, at its size; what was added at its right or below stays so.
     """
     tables, recipe = predictor.tables, predictor.recipe
-    (top, left_edge), (height, width) = recipe.corner, frame.shape[:2]
+    (top, left_edge), height, width = recipe.corner, *frame.shape[:2]
     grid = np.array([left_edge, top]) + recipe.reduce * _positions(tables)
-    grid = grid * [width, height] / np.array(recipe.source[::-1])
+    place = predictor.place_of(frame.shape)
+    grid = (grid - place.offset[::-1]) / place.scale[::-1]
     left = picture[:height, :width].copy()
     lines = left.copy()
     for number, axis in zip(GRID_LINES, (0, 1), strict=True):
@@ -83,7 +85,7 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
 
 def zoom(predictor: Predictor, frame: Frame) -> Frame:
     """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
-    picture = fit(frame, predictor.recipe.source)[cut(predictor.recipe)]
+    picture = fitted(frame, predictor.recipe, predictor.fit)[cut(predictor.recipe)]
     image = predictor.sampler(picture)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 

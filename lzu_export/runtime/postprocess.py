@@ -19,8 +19,10 @@ def suppress(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int,
+    class_agnostic: bool = False,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Detections:
-    """Class-aware greedy non-maximum suppression, with a defined order of equal scores.
+    """Greedy non-maximum suppression within each class, with a defined order of equal scores.
 
     Candidates with a score above score_threshold are visited in descending order of score, equal
     scores by lower index first. One is kept unless a kept one of the same label overlaps it with an
@@ -40,6 +42,8 @@ def suppress(
         score_threshold: lowest score, exclusive.
         iou_threshold: highest overlap of two kept boxes of one label, inclusive.
         max_detections: greatest number of boxes kept over all labels.
+        class_agnostic: let a box suppress those of other labels, too.
+        wanted: (labels,) which labels count; others are dropped beforehand. None for all.
 
     Returns:
         Kept boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, best first.
@@ -63,9 +67,13 @@ def suppress(
         & (box[:, 2] > box[:, 0])
         & (box[:, 3] > box[:, 1])
     )
+    if wanted is not None:
+        known = (label >= 0) & (label < len(wanted))
+        sound &= known & wanted[np.where(known, label, 0)]
     candidates = np.flatnonzero(sound)
     order = candidates[np.argsort(-score[candidates], kind="stable")]
-    kept = _greedy(box[order], label[order], np.float32(iou_threshold), max_detections)
+    group = np.zeros_like(label) if class_agnostic else label
+    kept = _greedy(box[order], group[order], np.float32(iou_threshold), max_detections)
     order = order[kept]
     return box[order], score[order], label[order]
 

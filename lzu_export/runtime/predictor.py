@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
+from lzu_export.runtime.choice import Choice
+from lzu_export.runtime.fitting import Fit, Fitting, fitted, fitting
 from lzu_export.runtime.preprocess import Frame, Sampler, ZoomedInput, check_frame, sampler
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
 
+NO_CHOICE = Choice()
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
 """Name of the engine's image input by the recipe's `input`."""
 
@@ -44,11 +46,12 @@ class Predictor(ABC):
         session: Session,
         warp: Mapping[str, NDArray[Any]],
         *,
-        resize: bool = False,
+        fit: Fit = "exact",
+        choice: Choice = NO_CHOICE,
     ) -> None:
         """Use `bundle.load` to make one from a bundle."""
         self.recipe, self.session = recipe, session
-        self.warp, self.resize = warp, resize
+        self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
         self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
         self.shown = 0
@@ -130,8 +133,8 @@ class Predictor(ABC):
         frames: list[Frame] = []
         for i, shot in enumerate(shots):
             name = f"frame {i} of the batch" if len(shots) > 1 else "frame"
-            frame = check_frame(shot.frame, None if self.resize else source, name)
-            frames.append(fit(frame, source))
+            frame = check_frame(shot.frame, source if self.fit == "exact" else None, name)
+            frames.append(fitted(frame, self.recipe, self.fit))
         return {**self.prepare_image(frames), **self.other_inputs(shots)}
 
     def prepare_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
@@ -161,6 +164,10 @@ class Predictor(ABC):
         `size` is the frame's, for those that were resized.
         """
 
+    def place_of(self, size: tuple[int, ...]) -> Fitting:
+        """Where a frame of (height, width) lies in the source."""
+        return fitting(size, self.recipe.source, self.fit)
+
     @property
     def tables(self) -> Sampling:
         """The zoom's tables of the last frame."""
@@ -185,10 +192,3 @@ class Predictor(ABC):
 def _takes_frames(session: Session) -> bool:
     """Whether an engine zooms by itself, or its session does on the device."""
     return any(each.name == INPUT_NAMES["source"] for each in session.inputs)
-
-
-def fit(frame: Frame, size: tuple[int, int]) -> Frame:
-    """The frame at `size` (height, width), resized bilinearly if it has another."""
-    if frame.shape[:2] == size:
-        return frame
-    return np.asarray(cv2.resize(frame, (size[1], size[0])), np.uint8)

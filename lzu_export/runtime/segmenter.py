@@ -47,6 +47,9 @@ class Segmenter(Predictor):
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         labels = np.full(self.recipe.source, IGNORED, np.uint8)
         labels[top : top + height, left : left + width] = kept["labels"]
+        place = self.place_of(size)
+        (top, left), (height, width) = place.offset, place.size
+        labels = labels[top : top + height, left : left + width]
         if labels.shape != size:
             nearest = cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
             labels = np.asarray(nearest, np.uint8)

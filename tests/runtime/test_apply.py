@@ -25,7 +25,7 @@ def run(tiny_bundle: Path, tmp_path: Path) -> Run:
     """`apply` with the tiny bundle into tmp_path/out."""
 
     def call(source: Path, **changes: Any) -> dict[str, Any]:
-        options = {"show_warp": False, "resize": False, "out": tmp_path / "out", **changes}
+        options = {"show_warp": False, "out": tmp_path / "out", **changes}
         return apply(
             tiny_bundle, source, options.pop("out"), report=Reporter(quiet=True), **options
         )
@@ -125,7 +125,7 @@ def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp:
 def test_resized_frames_come_back_in_their_own_pixels(run: Run, tmp_path: Path) -> None:
     """Boxes, picture and size are those of the file."""
     cv2.imwrite(str(tmp_path / "big.png"), noise_frame((192, 480), 0))
-    run(tmp_path / "big.png", resize=True)
+    run(tmp_path / "big.png", fit="stretch")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     corners = np.array([each["bbox"] for each in results])
     ends = corners[:, :2] + corners[:, 2:]

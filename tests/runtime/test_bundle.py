@@ -68,7 +68,7 @@ def test_a_bundle_opens_as_its_task_s_predictor(
     assert type(predictor) is kind is PREDICTORS[task]
     assert predictor.recipe == read_manifest(folder).recipe
     assert predictor.classes == predictor.recipe.classes
-    assert predictor.resize
+    assert predictor.fit == "stretch"
     assert predictor.needs_camera == (task == "det3d")
     names = {"det": ["frame"], "seg": ["frame"], "det3d": ["frame", "cam2img", "img2cam"]}
     assert [spec.name for spec in predictor.session.inputs] == names[task]

@@ -9,6 +9,7 @@ import pytest
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.cameras import Camera, read_cameras
+from lzu_export.runtime.fitting import fitting
 
 K = [[500.0, 0, 80], [0, 510, 48], [0, 0, 1]]
 
@@ -39,7 +40,7 @@ def test_the_cameras_of_a_rig_are_known_by_their_files(tmp_path: Path) -> None:
     assert cameras.of("l.jpg").cam2ego is not None
     assert cameras.of("r.jpg").cam2ego is None
     with pytest.raises(
-        LzuError, match=r"cameras\.json name none for x\.jpg; they are of l\.jpg, r"
+        LzuError, match=r"cameras\.json name none for x\.jpg; they are of a/l\.jpg, r"
     ):
         cameras.of("x.jpg")
 
@@ -67,7 +68,51 @@ def test_a_missing_file_and_a_pickle_are_refused(tmp_path: Path) -> None:
 def test_a_camera_is_scaled_with_its_frames() -> None:
     """Edge on edge: the middle of the picture stays in the middle."""
     camera = Camera(np.array([[500.0, 0, 79.5], [0, 510, 47.5], [0, 0, 1]]))
-    half = camera.resized((96, 160), (48, 80)).cam2img
+    half = camera.in_source(fitting((96, 160), (48, 80), "stretch")).cam2img
     np.testing.assert_allclose(half, [[250, 0, 39.5], [0, 255, 23.5], [0, 0, 1]])
-    same = camera.resized((96, 160), (96, 160)).cam2img
+    same = camera.in_source(fitting((96, 160), (96, 160), "stretch")).cam2img
     np.testing.assert_array_equal(same, camera.cam2img)
+
+
+def test_files_of_one_name_are_told_by_their_folders(tmp_path: Path) -> None:
+    """`left/0.png` and `right/0.png` are two cameras', wherever the folders lie."""
+    other = [[400.0, 0, 80], [0, 400, 48], [0, 0, 1]]
+    data = {
+        "cameras": {
+            "a": {"file": "left/0.png", "cam2img": K},
+            "b": {"file": "rig\\right\\0.png", "cam2img": other},
+            "c": {"file": "elsewhere/7.png", "cam2img": other},
+        }
+    }
+    cameras = read_cameras(written(tmp_path, data))
+    for name in ("left", "rig/right", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    assert cameras.of("0.png", tmp_path / "left").cam2img[0, 0] == 500
+    assert cameras.of("0.png", tmp_path / "left" / "0.png").cam2img[0, 0] == 500
+    assert cameras.of("0.png", tmp_path / "rig" / "right").cam2img[0, 0] == 400
+    assert cameras.of("7.png", tmp_path / "other").cam2img[0, 0] == 400  # its name is the only one
+    words = r"cameras\.json name several for 0\.png: left/0\.png, rig/right/0\.png; put"
+    with pytest.raises(LzuError, match=words):
+        cameras.of("0.png", tmp_path / "other")
+
+
+def test_two_cameras_of_one_file_are_refused(tmp_path: Path) -> None:
+    """The last of them would win."""
+    two = {"cameras": {"a": {"file": "0.png", "cam2img": K}, "0.png": {"cam2img": K}}}
+    with pytest.raises(LzuError, match=r"cameras\.json name two for 0\.png; give the file of each"):
+        read_cameras(written(tmp_path, two))
+    path = tmp_path / "cameras.json"
+    text = json.dumps({"cam2img": K})
+    path.write_text(f'{{"cameras": {{"a": {text}, "a": {text}}}}}')
+    with pytest.raises(LzuError, match="hold no calibration"):
+        read_cameras(path)
+
+
+def test_the_frame_and_the_file_of_an_unfit_camera_are_named(tmp_path: Path) -> None:
+    cameras = read_cameras(written(tmp_path, {"cam2img": np.transpose(K).tolist()}))
+    with pytest.raises(
+        LzuError, match=r"^cam2img of a\.png in cameras\.json has the last row 80 4"
+    ):
+        cameras.checked("a.png", (96, 160, 3))
+    good = read_cameras(written(tmp_path, {"cam2img": K}))
+    assert good.checked("a.png", (96, 160, 3)).cam2img[0, 0] == 500

@@ -36,9 +36,9 @@ class FakeSession:
 
 
 def detector(tiny_recipe: dict[str, Any], session: FakeSession, **changes: Any) -> Detector:
-    resize = changes.pop("resize", False)
+    fit: Any = "stretch" if changes.pop("resize", False) else changes.pop("fit", "exact")
     recipe = validate({**tiny_recipe, **changes}, "tiny")
-    return Detector(recipe, session, make_warp(recipe).arrays(), resize=resize)
+    return Detector(recipe, session, make_warp(recipe).arrays(), fit=fit)
 
 
 def one(boxes: Any, scores: Any, labels: Any) -> FakeSession:
@@ -165,3 +165,14 @@ def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
     for one_of, other in ((0, 1), (1, 0)):
         assert np.abs(pictures[one_of] - pictures[other]).max() > 1
         assert np.abs(pictures[one_of] - identity).max() > 1
+
+
+def test_frames_between_bars_give_boxes_in_their_own_pixels(tiny_recipe: dict[str, Any]) -> None:
+    """Clipped to the frame; what lies in the bars alone is no detection."""
+    boxes = [[50, 24, 70, 48], [20, 0, 60, 96], [0, 0, 39, 90], [125, 3, 150, 9]]
+    session = one(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 0, 1])
+    made = detector(tiny_recipe, session, fit="pad")
+    found = made(noise_frame((192, 160), 0))  # at x 40 to 120 of the source, half as large
+    np.testing.assert_allclose(found.boxes, [[20, 48, 60, 96], [0, 0, 40, 192]], atol=1e-4)
+    np.testing.assert_allclose(found.scores, [0.9, 0.8])
+    assert found.labels.tolist() == [0, 1]

@@ -36,11 +36,11 @@ class Nothing:
 
 
 def detector(folder: Path, **changes: Any) -> tuple[Detector3d, Nothing]:
-    resize = changes.pop("resize", False)
+    fit: Any = "stretch" if changes.pop("resize", False) else changes.pop("fit", "exact")
     recipe = tiny_recipe(folder, "det3d", **changes)
     assert isinstance(recipe, Det3dRecipe)
     session: Any = Nothing()
-    return Detector3d(recipe, session, make_warp(recipe).arrays(), resize=resize), session
+    return Detector3d(recipe, session, make_warp(recipe).arrays(), fit=fit), session
 
 
 def test_a_bundle_detects_as_pytorch_does(tiny_det3d_bundle: Path, tmp_path: Path) -> None:
@@ -150,7 +150,6 @@ def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     arguments: dict[str, Any] = {
         "show_warp": False,
-        "resize": False,
         "report": Reporter(quiet=True),
     }
     with pytest.raises(LzuError, match="boxes in space need the camera: give --cameras FILE"):
@@ -184,12 +183,12 @@ def test_live_verification_takes_the_cameras_of_its_frames(
     frames.mkdir()
     cv2.imwrite(str(frames / "0.png"), noise_frame((192, 320), 0))
     with pytest.raises(LzuError, match="give --cameras FILE"):
-        live_references(tiny_det3d_bundle, manifest, frames, None, 1, resize=True)
+        live_references(tiny_det3d_bundle, manifest, frames, None, 1, fit="stretch")
     double = [[240.0, 0, 159.5], [0, 240, 95.5], [0, 0, 1]]
     (tmp_path / "camera.json").write_text(json.dumps({"cam2img": double}))
     cameras = read_cameras(tmp_path / "camera.json")
     (reference,) = live_references(
-        tiny_det3d_bundle, manifest, frames, None, 1, resize=True, cameras=cameras
+        tiny_det3d_bundle, manifest, frames, None, 1, fit="stretch", cameras=cameras
     )
     made, session = detector(tmp_path)
     made(noise_frame((96, 160), 0), K)
@@ -213,7 +212,81 @@ def test_a_camera_in_vain_is_refused(tiny_seg_bundle: Path, tmp_path: Path) -> N
             tmp_path / "0.png",
             tmp_path / "out",
             show_warp=False,
-            resize=False,
             report=Reporter(quiet=True),
             cameras=read_cameras(tmp_path / "camera.json"),
         )
+
+
+def test_a_frame_between_bars_brings_its_camera_along(tmp_path: Path) -> None:
+    """A ray through a frame's pixel goes through the canvas pixel that shows it."""
+    made, session = detector(tmp_path, fit="pad")
+    camera = np.array([[240.0, 0, 79.5], [0, 240, 95.5], [0, 0, 1]])
+    made(noise_frame((192, 160), 0), camera)  # at x 40 to 120 of the source, half as large
+    matrix = session.given["cam2img"][0][:3, :3]
+    x, y = 33.0, 150.0
+    seen = matrix @ np.linalg.inv(camera) @ [x, y, 1]
+    source = np.array([40 + (x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5])
+    step_y, step_x = made.recipe.canvas_step
+    np.testing.assert_allclose(seen[:2] / seen[2], source / [step_x, step_y], rtol=1e-4)
+
+
+RIGHT = np.array([[130.0, 0, 82], [0, 128, 45], [0, 0, 1]])
+"""Of frames of 96 x 160."""
+
+
+def centred(focal: float) -> Any:
+    """A camera that looks through the centre of frames of 96 x 160."""
+    return np.array([[focal, 0, 79.5], [0, focal, 47.5], [0, 0, 1]])
+
+
+def off(row: int, column: int, by: float) -> Any:
+    """`RIGHT` with another value at one place."""
+    matrix = RIGHT.copy()
+    matrix[row, column] += by
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (RIGHT.T, r"has the last row 82 45 1, not 0 0 1; give K .*transposed"),
+        (2 * RIGHT, "has the last row 0 0 2, not 0 0 1"),
+        (RIGHT / [[160], [96], [1]], r"focal length of 0\.8125 pixels, by which a frame of 96x160"),
+        (RIGHT * [[0.001], [0.001], [1]], "not units of 0..1 or millimetres"),
+        (np.eye(3), "focal length of 1 pixels, by which a frame of 96x160 sees 179 degrees across"),
+        (centred(1e6), r"sees 0\.00917 degrees"),
+        (RIGHT * [[2], [2], [1]], "outside of the frame of 96x160; give the matrix for that"),
+        (RIGHT * [[1.5], [1.5], [1]], "the centre of a frame of about 14.x2[34]., but this one is"),
+        (RIGHT * [[0.5], [0.5], [1]], "the centre of a frame of about 4.x8., but this one is 96"),
+        (off(0, 2, 5000), "principal point at x 5082, y 45, outside"),
+        (off(0, 1, 40), "has 40 and 0 beside its focal lengths"),
+        (off(1, 0, 9), "has 0 and 9 beside its focal lengths"),
+    ],
+)
+def test_a_camera_that_did_not_take_the_frame_is_refused(
+    matrix: Any, words: str, tmp_path: Path
+) -> None:
+    """By the predictor, whose frames' size says so; boxes would be metres off."""
+    made, _ = detector(tmp_path)
+    with pytest.raises(LzuError, match=f"cam2img .*{words}") as caught:
+        made(noise_frame((96, 160), 0), matrix)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        RIGHT,
+        off(0, 1, 0.9),  # a little skew
+        off(1, 2, 49),  # the lower part was cut off
+        off(0, 2, -70),  # the left part was
+        RIGHT * [[1.05], [1.1], [1]],
+        np.hstack([RIGHT, [[45.0], [0.2], [0.003]]]),  # a stereo camera's, as KITTI has them
+        centred(40),  # 127 degrees
+        centred(4000),  # 2.3 degrees
+    ],
+)
+def test_cameras_that_may_have_taken_the_frame_are_taken(matrix: Any, tmp_path: Path) -> None:
+    made, session = detector(tmp_path)
+    made(noise_frame((96, 160), 0), matrix)
+    assert np.isfinite(session.given["cam2img"]).all()

@@ -336,8 +336,9 @@ def test_camera_matrices_are_padded_scaled_and_inverted(columns: int) -> None:
     np.testing.assert_allclose(matrix[1, 0], [1266.4 / 4, 0, 816.3 / 4, 0], rtol=1e-6)
     np.testing.assert_allclose(matrix[1, 1], [0, 1266.4 / 2, 491.5 / 2, 0], rtol=1e-6)
     np.testing.assert_allclose(inverse[0] @ matrix[0], np.eye(4), atol=1e-4)
-    full, _ = camera_matrices(np.stack([matrix[0], 2 * matrix[0]]), 2)
-    np.testing.assert_allclose(full[1], 2 * matrix[0])
+    half = np.diag([0.5, 0.5, 1, 1]) @ matrix[0]
+    full, _ = camera_matrices(np.stack([matrix[0], half]), 2)
+    np.testing.assert_allclose(full[1], half)
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ class Labels:
 
 
 def segmenter(folder: Path, labels: np.ndarray, **changes: Any) -> Segmenter:
-    resize = changes.pop("resize", False)
+    fit: Any = "stretch" if changes.pop("resize", False) else changes.pop("fit", "exact")
     recipe = tiny_recipe(folder, "seg", **changes)
     assert isinstance(recipe, SegRecipe)
     session: Any = Labels(labels)
-    return Segmenter(recipe, session, make_warp(recipe).arrays(), resize=resize)
+    return Segmenter(recipe, session, make_warp(recipe).arrays(), fit=fit)
 
 
 def test_a_bundle_segments_as_pytorch_does(tiny_seg_bundle: Path, tmp_path: Path) -> None:
@@ -101,9 +101,7 @@ def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Pat
     for i in range(2):
         cv2.imwrite(str(frames / f"{i}.jpg"), noise_frame((96, 160), i))
     out = tmp_path / "out"
-    counts = apply(
-        tiny_seg_bundle, frames, out, show_warp=True, resize=False, report=Reporter(quiet=True)
-    )
+    counts = apply(tiny_seg_bundle, frames, out, show_warp=True, report=Reporter(quiet=True))
     assert (counts["frames"], counts["label maps"]) == (2, 2)
     for i in range(2):
         labels = cv2.imread(str(out / "labels" / f"{i}.png"), cv2.IMREAD_UNCHANGED)
@@ -114,3 +112,14 @@ def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Pat
     assert (first["image_id"], first["file_name"]) == (1, "labels/0.png")
     assert sum(first["shares"].values()) == pytest.approx(1, abs=1e-5)
     assert set(first["shares"]) <= {"near", "far"}
+
+
+def test_a_frame_between_bars_gets_the_labels_of_its_part(tmp_path: Path) -> None:
+    """Each at the frame's own resolution."""
+    labels = np.zeros((96, 160), np.int64)
+    labels[:, 80:] = 1
+    labels[:, :40] = labels[:, 120:] = 1 - labels[:, :40]  # what the bars show
+    found = segmenter(tmp_path, labels, fit="pad")(noise_frame((192, 160), 0))
+    assert found.labels.shape == (192, 160)
+    assert (found.labels[:, :80] == 0).all()
+    assert (found.labels[:, 80:] == 1).all()

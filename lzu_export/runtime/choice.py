@@ -1,0 +1,140 @@
+"""A user's choice of results, made when a bundle is opened, in place of the recipe's."""
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What differs from the recipe's `postprocess`; None and False leave it as it is."""
+
+    score_threshold: float | None = None
+    """Lowest score of a detection, exclusive."""
+    iou_threshold: float | None = None
+    """Highest overlap of two detections, inclusive."""
+    max_detections: int | None = None
+    """Most detections of a frame."""
+    class_agnostic: bool = False
+    """Whether a detection suppresses those of other classes, too."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes that are kept; others neither appear nor suppress."""
+
+    def __bool__(self) -> bool:
+        """Whether anything differs."""
+        return self != Choice()
+
+    def settings(self, recipe: Any) -> dict[str, Any]:
+        """Thresholds and number of results: these, else the recipe's."""
+        names = ("score_threshold", "iou_threshold", "max_detections")
+        chosen = {name: getattr(self, name) for name in names}
+        return {
+            name: getattr(recipe.postprocess, name) if value is None else value
+            for name, value in chosen.items()
+        }
+
+    def labels(self, recipe: Recipe) -> NDArray[np.bool_] | None:
+        """(classes,) which classes are kept; None for all."""
+        if self.classes is None:
+            return None
+        return np.array([name in self.classes for name in recipe.classes])
+
+
+def make_choice(
+    recipe: Recipe,
+    *,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    class_agnostic: bool = False,
+    classes: Collection[str] | None = None,
+) -> Choice:
+    """A choice that a recipe's graph can serve; what equals the recipe's is left out of it.
+
+    Raises:
+        LzuError: the task has no such choice, a value is out of range, a class is unknown, or more
+            results are asked for than the graph has candidates.
+    """
+    if isinstance(classes, str):
+        raise LzuError(f"classes is the text {classes!r}; give a list of names")
+    choice = Choice(
+        score_threshold,
+        iou_threshold,
+        max_detections,
+        class_agnostic,
+        None if classes is None else tuple(classes),
+    )
+    values = {each.name: getattr(choice, each.name) for each in fields(choice)}
+    given = [name for name, value in values.items() if value is not None and value is not False]
+    if not given:
+        return choice
+    if recipe.task == "seg":
+        raise LzuError(
+            f"{given[0]} does not apply to task seg, whose engine gives every pixel a class; leave "
+            "it out"
+        )
+    if score_threshold is not None and not 0 <= score_threshold < 1:
+        raise LzuError(f"score_threshold is {score_threshold}; give a number in [0, 1)")
+    if iou_threshold is not None and not 0 < iou_threshold <= 1:
+        raise LzuError(f"iou_threshold is {iou_threshold}; give a number in (0, 1]")
+    _check_most(recipe, max_detections)
+    for name in choice.classes or ():
+        if name not in recipe.classes:
+            close = difflib.get_close_matches(name, recipe.classes, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(recipe.classes)}"
+            raise LzuError(f"the bundle has no class {name!r}; {hint}")
+    if choice.classes is not None and not choice.classes:
+        raise LzuError("classes is empty, so nothing could be found; name at least one")
+    own: Any = recipe.postprocess
+    same: dict[str, Any] = {
+        name: None
+        for name in ("score_threshold", "iou_threshold", "max_detections")
+        if getattr(choice, name) == getattr(own, name)
+    }
+    if choice.classes is not None and set(choice.classes) == set(recipe.classes):
+        same["classes"] = None
+    return replace(choice, **same)
+
+
+def _check_most(recipe: Any, most: int | None) -> None:
+    """Refuse more results than the graph hands over."""
+    if most is None:
+        return
+    if isinstance(most, bool) or most != int(most) or most < 1:
+        raise LzuError(f"max_detections is {most}; give a positive whole number")
+    held = sum(recipe.candidates) * (1 if recipe.task == "det" else len(recipe.classes))
+    if most > held:
+        raise LzuError(
+            f"max_detections is {most}, but the graph holds {held} candidates of a frame; lower "
+            "it, or export with a larger postprocess.candidates_per_level"
+        )
+
+
+def missing_candidates(recipe: Any, scores: NDArray[np.floating], threshold: float) -> str | None:
+    """The sentence on a threshold below what the graph holds of a frame, None where it holds all.
+
+    Args:
+        recipe: with `candidates` and `entries` of each level.
+        scores: (K,) of the candidates, level after level.
+        threshold: lowest score that is asked for.
+    """
+    if len(scores) != sum(recipe.candidates):
+        return None
+    first = 0
+    for number, (held, entries) in enumerate(zip(recipe.candidates, recipe.entries, strict=True)):
+        lowest = float(scores[first : first + held].min())
+        first += held
+        if held < entries and lowest > threshold:
+            return (
+                f"score_threshold {threshold:g} is below what the graph holds: of level {number} "
+                f"it hands over the best {held} of {entries} entries, down to a score of "
+                f"{lowest:.2g}; raise it, or export with a larger postprocess.candidates_per_level"
+            )
+    return None
