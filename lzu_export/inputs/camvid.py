@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_text
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_maps import Labels, read_label_map
 from lzu_export.inputs.label_sets import LabelFiles, Pair, images_in, label_table, names_in
@@ -213,16 +214,18 @@ def _read_colours(tables: dict[str, Path]) -> dict[str, tuple[int, int, int]]:
     """Colours by name, of the table that lies there or CamVid's own."""
     if "class_dict.csv" in tables:
         file = tables["class_dict.csv"]
-        lines = csv.DictReader(file.read_text(encoding="utf-8").splitlines(), skipinitialspace=True)
+        lines = csv.DictReader(read_text(file).splitlines(), skipinitialspace=True)
         rows = [[str(row.get(each)) for each in ("name", "r", "g", "b")] for row in lines]
     elif "label_colors.txt" in tables:
         file = tables["label_colors.txt"]
-        lines_of = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines_of = [line.split() for line in read_text(file).splitlines()]
         rows = [[line[-1], *line[:-1]] for line in lines_of if line and not line[0].startswith("#")]
     else:
         return COLOURS
     try:
         found = {name: (int(r), int(g), int(b)) for name, r, g, b in rows}
+        if not all(0 <= value <= 255 for colour in found.values() for value in colour):
+            raise ValueError("a value is not within 0..255")
     except (ValueError, TypeError) as error:
         raise LzuError(
             f"{file} is no table of names and colours ({error}); give CamVid's, or remove it"

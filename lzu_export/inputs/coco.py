@@ -29,6 +29,8 @@ ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
 
 OVERHANG = 2.0
 """Pixels that a box may reach beyond its frame: roundings, and coordinates counted from 1."""
+LONGEST_NAME, LONGEST_PATH = 255, 2000
+"""Bytes of a file's or folder's name and characters of a path; what is longer no disk may have."""
 RARE = 1000
 """One box in so many may have no width or no height, or lie within the frame's first pixel."""
 
@@ -242,6 +244,9 @@ def _places(
         raise LzuError(
             f"{path} is no COCO data set: {called} has no file_name; give the image's file name"
         )
+    longest = max(len(part.encode("utf-8", "replace")) for part in name.split("/"))
+    if longest > LONGEST_NAME or len(name) > LONGEST_PATH:
+        raise LzuError(f"{path}: {called} has a file_name of {len(name)} characters; check it")
     spellings = [PurePosixPath(each) for each in dict.fromkeys((name, name.replace("\\", "/")))]
     key = spellings[-1]
     places = [each / spelling for spelling in spellings for each in (root, root / "images")]

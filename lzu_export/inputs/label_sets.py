@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_text
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_maps import Labels, check_numbers, read_numbers
 from lzu_export.limits import IGNORED
@@ -82,13 +83,7 @@ def names_in(file: Path) -> tuple[str, ...]:
     Raises:
         LzuError: it is unreadable, not in UTF-8, or holds nothing.
     """
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
-    except OSError as error:
-        raise LzuError(f"{file} cannot be read ({error.strerror}); check it") from error
-    except UnicodeDecodeError as error:
-        raise LzuError(f"{file} is not text in UTF-8; save it as such") from error
-    found = tuple(line for line in lines if line)
+    found = tuple(line.strip() for line in read_text(file).split("\n") if line.strip())
     if not found:
         raise LzuError(f"{file} is empty; write one name a line")
     return found
@@ -142,7 +137,16 @@ def without_information(seen: set[int], classes: Sequence[str]) -> str:
 
 
 def label_table(places: dict[int, int]) -> Labels:
-    """(256,) places of classes by label; all others are IGNORED."""
+    """(256,) places of classes by label; all others are IGNORED.
+
+    Raises:
+        LzuError: there are more classes than 8 bits can tell apart beside the ignored label.
+    """
+    if max(places, default=0) >= IGNORED:
+        raise LzuError(
+            f"there are {len(places)} classes, but label maps of 8 bits can have {IGNORED} at "
+            f"most, since {IGNORED} is ignored; join some"
+        )
     table = np.full(256, IGNORED, np.uint8)
     for label, place in places.items():
         table[label] = place

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
@@ -192,6 +193,8 @@ def first(**changes: Any) -> Change:
         (lambda found: found["images"][1].update(width=-60), "the width -60; give whole numbers"),
         (lambda found: found["images"][1].update(frame_id=[1]), "image 2 has the fid or frame_id"),
         (lambda found: found["images"][1].update(sid={}), "image 2 has the sid or video_id"),
+        (lambda found: found["images"][1].update(file_name="x" * 300), "a file_name of 300 char"),
+        (lambda found: found["images"][1].update(file_name="a\0b"), "image 2 has no file_name"),
         (lambda found: found["categories"][0].update(id=1), "two categories of one id, 1"),
         (lambda found: found["categories"][0].update(id="4"), "category ids are of two types"),
         (lambda found: found["categories"][0].pop("name"), "has no id or no name; give both"),
@@ -240,3 +243,46 @@ def test_an_image_s_file_must_be_as_its_entry_says(tmp_path: Path) -> None:
     check_frame_size(path, silent, objects, (40, 60))
     with pytest.raises(LzuError, match=r"annotation 701 .* 20 pixels beyond its frame, 40 wide"):
         check_frame_size(path, silent, objects, (60, 40))
+
+
+ODD: list[Any] = [None, True, -1, 10**30, 1.5, float("nan"), float("-inf"), "", "7", "\0", "\ud800",
+                  "a/../../b", [], [1], {}, {"a": 1}]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place of a value within nested lists and dictionaries."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    below = [
+        each
+        for key, part in inside
+        for each in ([(*path, key)] + (places(part, (*path, key)) if hasattr(part, "pop") else []))
+    ]
+    return below
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_edit_ends_in_anything_but_a_sentence(tmp_path: Path, seed: int) -> None:
+    """Values exchanged, removed and repeated anywhere."""
+    random = np.random.default_rng(seed)
+    refused = 0
+    for _ in range(60):
+        found = data()
+        *parents, leaf = places(found)[random.integers(len(places(found)))]
+        parent: Any = found
+        for key in parents:
+            parent = parent[key]
+        kind = random.integers(4)
+        if kind == 0:
+            del parent[leaf]
+        elif kind == 1 and isinstance(parent, list):
+            parent.append(copy.deepcopy(parent[leaf]))
+        else:
+            parent[leaf] = copy.deepcopy(ODD[random.integers(len(ODD))])
+        (tmp_path / "boxes.json").write_text(json.dumps(found))
+        try:
+            in_time(read_coco(tmp_path / "boxes.json"))
+        except LzuError as error:
+            refused += 1
+            assert "boxes.json" in str(error)
+            assert "\n" not in str(error)
+    assert refused > 20

@@ -187,3 +187,18 @@ def test_label_maps_of_one_class_tell_nothing(maps: list[Labels], words: str | N
         return
     with pytest.raises(LzuError, match=f"the set {words}"):
         check_information("the set", files, read, ("road", "car"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", r"classes\.txt is empty; write one name a line"),
+        (b"caf\xe9", r"classes\.txt is not text in UTF-8"),
+        ("\n".join(map(str, range(256))).encode(), "there are 256 classes, but label maps of 8"),
+    ],
+)
+def test_names_that_do_not_serve_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    put(tmp_path / "images" / "a.png", np.zeros((1, 3, 3), np.uint8))
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(LzuError, match=words):
+        label_folder(tmp_path)
