@@ -11,14 +11,14 @@ import pytest
 from lzu_export import decided as module
 from lzu_export.decided import Decided
 from lzu_export.graph.choose import Step
-from lzu_export.runtime.manifest import FILE, read_manifest
+from lzu_export.runtime.manifest import FILE, manifest_text, read_manifest
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = bundle / FILE
     data = json.loads(path.read_text())
     change(data)
-    path.write_text(json.dumps(data))
+    path.write_text(manifest_text(data))
 
 
 def lowering_of(data: dict[str, Any], place: str = "zoom") -> dict[str, Any]:
