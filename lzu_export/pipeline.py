@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from itertools import product
@@ -18,11 +18,12 @@ from rich.text import Text
 
 from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import hardware, provenance
+from lzu_export.comparison import compare_bundles
 from lzu_export.datasets import EvaluationSet, open_dataset
 from lzu_export.decided import TARGET, Decided
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import Spent, evaluate, latencies
 from lzu_export.graph.choose import (
     NO_BF16_GRID,
@@ -68,6 +69,7 @@ from lzu_export.runtime.manifest import (
     Tensor,
     canonical_file,
     read_manifest,
+    rewrite_manifest,
     sha256,
 )
 from lzu_export.runtime.predictor import Predictor, Shot
@@ -165,13 +167,42 @@ def export_all(
             final = out / recipe.task / bundle_name(recipe)
             report.note(Text.assemble((recipe.name, "bold"), f" {recipe.label}"))
             if final in runs:
-                run = runs.pop(final)  # which gives its memory back
-                manifest = run.all_stages()
-                run.work.publish(manifest)
-                status: Status = "resumed" if run.work.resumed else "exported"
-                outcomes[final] = Outcome(final, manifest, status)
+                outcomes[final] = _finish(runs.pop(final))  # which gives its memory back
             report.note(f"  {outcomes[final].status}: {final}")
-    return list(outcomes.values())
+    ordered = [outcomes[out / each.task / bundle_name(each)] for each in recipes]
+    return _compared(ordered, report)
+
+
+def _finish(run: "_Export") -> Outcome:
+    manifest = run.all_stages()
+    run.work.publish(manifest)
+    return Outcome(run.work.final, manifest, "resumed" if run.work.resumed else "exported")
+
+
+def _compared(outcomes: Sequence[Outcome], report: Reporter) -> list[Outcome]:
+    """The outcomes with times that were measured in turns.
+
+    An earlier command's times stand where it timed the same bundles, none of which is new.
+    """
+    timed = [each for each in outcomes if _is_timed(each.manifest)]
+    bundles = {each.folder: each.manifest for each in timed}
+    names = {folder.name for folder in bundles}
+    stored = [each.comparison for each in bundles.values() if each.comparison is not None]
+    together = len({each.created for each in stored}) == 1 and len(stored) == len(bundles)
+    together = together and all(set(each.bundles) == names for each in stored)
+    new = any(each.status != "up to date" for each in timed)
+    if len(bundles) < 2 or (together and not new):
+        return list(outcomes)
+    changed = {}
+    for folder, comparison in compare_bundles(bundles, report).items():
+        with exclusive(folder), readable_os_errors(f"the bundle {folder}"):
+            rewrite_manifest(folder, bundles[folder], [], {"comparison": comparison})
+        changed[folder] = read_manifest(folder)
+    return [replace(each, manifest=changed.get(each.folder, each.manifest)) for each in outcomes]
+
+
+def _is_timed(manifest: Manifest) -> bool:
+    return any(each.target == TARGET for each in manifest.engines)
 
 
 def _prepare(runs: Mapping[Path, "_Export"], report: Reporter) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lzu_export.checks import Check
 from lzu_export.escaping import visible
+from lzu_export.interleave import Ratio
 from lzu_export.limits import EMULATED
 from lzu_export.runtime.manifest import (
     MATCHED,
@@ -39,7 +40,9 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
     table.add_column("engine", no_wrap=True)
     measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
     metric = measured[0].metric if measured else ""
-    for heading in (*([metric] if measured else []), "ms", "MB", "build\ns", "drift\nSNR"):
+    together = timed_together([outcome.manifest for outcome in outcomes])
+    times = ["ms", "ratio"] if together else ["ms"]
+    for heading in (*([metric] if measured else []), *times, "MB", "build\ns", "drift\nSNR"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for outcome in outcomes:
@@ -48,8 +51,11 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
         accuracy, latency = manifest.accuracy, manifest.latency
         name = visible(outcome.folder.name)
         scores = [_number(accuracy.pytorch[metric] if accuracy else None, 2)] if measured else []
-        milliseconds = _number(latency.pytorch if latency else None, 1)
-        table.add_row(name, "PyTorch", *scores, milliseconds, "", "", "", "")
+        comparison = manifest.comparison if together else None
+        taken = comparison.milliseconds if comparison else latency.engines if latency else {}
+        ratios = comparison.ratios if comparison else {}
+        alone = ["-", ""] if together else [_number(latency.pytorch if latency else None, 1)]
+        table.add_row(name, "PyTorch", *scores, *alone, "", "", "", "")
         rounded = _emulated(manifest)
         rows = len(manifest.engines) + len(rounded)
         for i, engine in enumerate(manifest.engines, start=1):
@@ -60,7 +66,8 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
                 name,
                 f"{engine.target} {engine.precision}",
                 *([_number(exported[metric] if exported else None, 2)] if measured else []),
-                _number(latency.engines.get(key) if latency else None, 1),
+                _number(taken.get(key), 1),
+                *([_number(ratios[key].value if key in ratios else None, 2)] if together else []),
                 f"{engine.bytes / 1e6:.1f}",
                 _number(engine.build_seconds or None, 1),
                 _worst(drift),
@@ -74,12 +81,83 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
                 name,
                 f"{EMULATED} {precision}",
                 *([_number(scored[metric] if scored else None, 2)] if measured else []),
-                *("-", "-", "-"),
+                *(["-"] * (len(times) + 2)),
                 _worst(row) if row else "-",
                 STATUS.get(row.status, row.status) if row else "",
                 end_section=i == rows,
             )
-    return Group(table, Text("\n".join(map(visible, _export_notes(outcomes))), style="italic"))
+    notes = Text("\n".join(map(visible, _export_notes(outcomes))), style="italic")
+    told = [Text(visible(each), style="bold") for each in verdicts(outcomes)]
+    return Group(table, notes, *told)
+
+
+def timed_together(manifests: Sequence[Manifest]) -> bool:
+    """Whether the times of several bundles were taken in the same turns."""
+    found = [each.comparison for each in manifests]
+    return len(found) > 1 and None not in found and len({e.created for e in found if e}) == 1
+
+
+def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
+    """What each warp gains and costs over uniform, in the highest precision that both have."""
+    by_name = {outcome.folder.name: outcome.manifest for outcome in outcomes}
+    if not timed_together(list(by_name.values())):
+        return []
+    found = []
+    for name, manifest in by_name.items():
+        comparison = manifest.comparison
+        if comparison is None or comparison.base not in by_name or not comparison.ratios:
+            continue
+        key, ratio = next(iter(comparison.ratios.items()))
+        said = [f"{ratio.value:.2f} times the time {_interval(ratio)}"]
+        mine, theirs = manifest.accuracy, by_name[comparison.base].accuracy
+        if mine and theirs and key in mine.engines and key in theirs.engines:
+            subject = (mine.dataset, mine.frames, mine.metric)
+            if subject == (theirs.dataset, theirs.frames, theirs.metric):
+                gain = mine.engines[key][mine.metric] - theirs.engines[key][mine.metric]
+                said.insert(0, f"{gain:+.2f} {mine.metric}")
+        precision = key.partition("/")[2]
+        found.append(f"{name} against {comparison.base}, {precision}: {', '.join(said)}")
+    return found
+
+
+def _interval(ratio: Ratio) -> str:
+    return f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _comparison_notes(outcomes: "Sequence[Outcome]") -> list[str]:
+    """How bundles were timed in turns, and the ratios of all precisions."""
+    first = outcomes[0].manifest.comparison
+    assert first is not None, "timed together"
+    notes = [f"  all in turns, {first.rounds} rounds, at {first.created}"]
+    if all(outcome.status == "up to date" for outcome in outcomes):
+        notes[0] += " (stored: nothing was exported now)"
+    notes.append("  ratio: to uniform's time in the same precision, median over rounds")
+    for outcome in outcomes:
+        comparison = outcome.manifest.comparison
+        if comparison is None:
+            continue
+        if comparison.ratios:
+            ratios = (
+                f"{key.partition('/')[2]} {each.value:.2f} {_interval(each)}"
+                for key, each in comparison.ratios.items()
+            )
+            notes.append(f"  {outcome.folder.name} over {comparison.base}: {', '.join(ratios)}")
+        notes += [
+            f"  doubtful: {outcome.folder.name} {key.partition('/')[2]} changed meanwhile"
+            for key in comparison.unsteady
+        ]
+    slower = []
+    for outcome in outcomes:
+        latency = outcome.manifest.latency
+        if latency is not None and latency.engines:
+            key, base = next(iter(latency.engines.items()))
+            times = f"{latency.pytorch / base:.2f} in {outcome.folder.name}"
+            slower.append(f"{times} ({key.partition('/')[2]})")
+    if slower:
+        notes.append(
+            f"  PyTorch's time over ONNX Runtime's, in turns of each export: {', '.join(slower)}"
+        )
+    return notes
 
 
 def _emulated(manifest: Manifest) -> list[str]:
@@ -114,6 +192,8 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     if latencies:
         notes.append("ms: a frame from camera bytes to predictions, median, on")
         notes.append(f"  {latencies[0].machine}")
+        if timed_together([outcome.manifest for outcome in outcomes]):
+            notes += _comparison_notes(outcomes)
         notes += [f"  {note}" for note in dict.fromkeys(each.note for each in latencies) if note]
     notes.append("MB: of the engine's file")
     notes.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")

@@ -8,8 +8,17 @@ import pytest
 from rich.console import RenderableType
 from rich.text import Text
 
+from lzu_export.interleave import Ratio
 from lzu_export.pipeline import Outcome
-from lzu_export.runtime.manifest import Accuracy, Drift, Latency, Manifest, Stream, read_manifest
+from lzu_export.runtime.manifest import (
+    Accuracy,
+    Comparison,
+    Drift,
+    Latency,
+    Manifest,
+    Stream,
+    read_manifest,
+)
 from lzu_export.tables import drift_table, export_table, inspect_tables
 from lzu_export.terminal import Terminal
 
@@ -181,7 +190,7 @@ def test_inspection_shows_all_parts(manifest: Manifest) -> None:
         "frame uint8 [1, 96, 160, 3]",
         "boxes float32 [1, 300, 4]",
         "unzoomed_2",
-        "measured",
+        "measured with ",
         "passed",
     ):
         assert value in found
@@ -196,3 +205,68 @@ def test_brackets_are_no_markup(manifest: Manifest, tiny_bundle: Path) -> None:
     assert "[bold]tiny" in found
     folder = tiny_bundle.parent / "[red]x"
     assert "[red]x" in text(export_table([Outcome(folder, odd, "exported")]))
+
+
+def compared(manifest: Manifest, name: str, base: str | None, created: str = "noon") -> Manifest:
+    ratio = Ratio(value=1.013, low=0.99, high=1.034, rounds=9)
+    comparison = Comparison(
+        created=created,
+        machine="a machine",
+        bundles=("fixed", "uniform"),
+        rounds=9,
+        milliseconds={"onnxruntime/fp32": 47.16 if base else 46.55},
+        base=base,
+        ratios={"onnxruntime/fp32": ratio} if base else {},
+        unsteady=("onnxruntime/fp32",) if base else (),
+    )
+    assert manifest.accuracy is not None
+    score = {"AP": 35.659 if base else 31.249}
+    accuracy = manifest.accuracy.model_copy(update={"engines": {"onnxruntime/fp32": score}})
+    return manifest.model_copy(update={"comparison": comparison, "accuracy": accuracy})
+
+
+def test_variants_of_one_command_are_compared(manifest: Manifest, tmp_path: Path) -> None:
+    """By the times of common turns; the last line says what the warp gains and costs."""
+    pairs = (("fixed-0.5x", "uniform-0.5x"), ("uniform-0.5x", None))
+    outcomes = [
+        Outcome(tmp_path / name, compared(manifest, name, base), "exported") for name, base in pairs
+    ]
+    found = text(export_table(outcomes), 200)
+    lines = found.rstrip().splitlines()
+    assert lines[-1].rstrip() == (
+        "fixed-0.5x against uniform-0.5x, fp32: +4.41 AP, 1.01 times the time [0.99, 1.03]"
+    )
+    (row,) = (line for line in lines if line.startswith("fixed-0.5x ") and " fp32 " in line[:40])
+    assert row.split()[4:6] == ["47.2", "1.01"]
+    (row,) = (line for line in lines if line.startswith("uniform-0.5x") and " fp32 " in line[:40])
+    assert row.split()[4:6] == ["46.5", "-"]
+    assert "33.3" not in found  # what each took in its own export, apart from the other
+    assert "PyTorch's time over ONNX Runtime's, in turns of each export: 2.14 in fixed" in found
+    assert "doubtful: fixed-0.5x fp32 changed meanwhile" in found
+    assert "stored" not in found
+    assert max(map(len, text(export_table(outcomes)).splitlines())) <= 80
+    again = [Outcome(each.folder, each.manifest, "up to date") for each in outcomes]
+    assert "stored: nothing was exported now" in text(export_table(again), 200)
+
+
+def test_times_of_different_turns_are_not_compared(manifest: Manifest, tmp_path: Path) -> None:
+    outcomes = [
+        Outcome(tmp_path / name, compared(manifest, name, base, created), "exported")
+        for name, base, created in (("fixed", "uniform", "noon"), ("uniform", None, "night"))
+    ]
+    found = text(export_table(outcomes), 200)
+    assert "against uniform" not in found
+    assert "47.2" not in found
+
+
+def test_points_on_other_frames_are_not_subtracted(manifest: Manifest, tmp_path: Path) -> None:
+    fixed, uniform = (compared(manifest, "x", base) for base in ("uniform", None))
+    assert uniform.accuracy is not None
+    fewer = uniform.accuracy.model_copy(update={"frames": 4})
+    uniform = uniform.model_copy(update={"accuracy": fewer})
+    outcomes = [
+        Outcome(tmp_path / name, each, "exported")
+        for name, each in (("fixed", fixed), ("uniform", uniform))
+    ]
+    last = text(export_table(outcomes), 200).rstrip().splitlines()[-1]
+    assert last.rstrip() == "fixed against uniform, fp32: 1.01 times the time [0.99, 1.03]"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from lzu_export.errors import LzuError
 from lzu_export.files import check_graph, open_regular, parse_json, read_bytes, write_text
+from lzu_export.interleave import Ratio
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 
 FILE = "manifest.json"
@@ -268,6 +269,24 @@ class Latency(_Section):
     """What the figures of lower precisions are worth."""
 
 
+class Comparison(_Section):
+    """Times of engines that took turns with those of other bundles, milliseconds a frame."""
+
+    created: str
+    machine: str
+    bundles: tuple[str, ...]
+    """Names of all that took turns, this one too."""
+    rounds: int
+    milliseconds: dict[str, float]
+    """By `target/precision`, the median, from the camera's bytes to the predictions."""
+    base: str | None
+    """Name of the uniform bundle that the ratios are over."""
+    ratios: dict[str, Ratio]
+    """By `target/precision`, times over the base's engine of that precision."""
+    unsteady: tuple[str, ...] = ()
+    """Engines whose time changed while it was measured: doubtful."""
+
+
 class Manifest(_Section):
     """Everything about a bundle."""
 
@@ -290,6 +309,8 @@ class Manifest(_Section):
     drift: tuple[Drift, ...]
     accuracy: Accuracy | None
     latency: Latency | None
+    comparison: Comparison | None = None
+    """With the bundles that were exported by the same command."""
     versions: dict[str, str]
     source_revision: str
     created: str
