@@ -77,6 +77,19 @@ class EvaluationSet(Protocol):
         """A scorer that has seen nothing yet."""
 
 
+def told_frames(frames: int, sequences: int | None) -> str:
+    """How many frames something was measured on, and of how many sequences where that counts."""
+    if sequences is None:
+        return f"{frames} frames"
+    return f"{frames} frames ({sequences} sequence{'' if sequences == 1 else 's'})"
+
+
+def sequences_of(dataset: EvaluationSet, recipe: Recipe) -> int | None:
+    """Sequences of a set that a model is scored on which goes by the frame before; else None."""
+    count = getattr(dataset, "sequences", None) if recipe.follows_boxes else None
+    return count if isinstance(count, int) else None
+
+
 def open_dataset(
     name: str, frames: int | None, task: str, recipe: Recipe | None = None
 ) -> EvaluationSet:
@@ -84,7 +97,8 @@ def open_dataset(
 
     Args:
         name: of the set, or its path; a folder's layout is found out.
-        frames: at most so many, evenly taken.
+        frames: at most so many, evenly taken; for a recipe whose model goes by the frame before, in
+            whole sequences.
         task: what is predicted.
         recipe: whose classes and attributes labels count; the set's own by default.
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import hardware, provenance
 from lzu_export.comparison import compare_bundles
-from lzu_export.datasets import EvaluationSet, open_dataset
+from lzu_export.datasets import EvaluationSet, open_dataset, sequences_of, told_frames
 from lzu_export.decided import TARGET, Decided
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
@@ -526,12 +526,19 @@ class _Export:
                 unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
                 spent=spent,
             )
+        sequences = sequences_of(self.dataset, self.recipe)
+        if sequences is not None:
+            frames = told_frames(len(self.dataset), sequences)
+            self.report.note(
+                f"  whole sequences, since the warp goes by the frame before: {frames}"
+            )
         self.report.note(f"  accuracy: {spent}")
         accuracy = Accuracy(
             dataset=self.dataset.name,
             note=self.dataset.note,
             metric=self.dataset.metric,
             frames=len(self.dataset),
+            sequences=sequences_of(self.dataset, self.recipe),
             pytorch=metrics.pop("pytorch"),
             engines=metrics,
             limits={each: self.recipe.metric_limit(each) for each in self.precisions},

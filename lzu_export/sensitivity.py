@@ -343,22 +343,24 @@ def float32_metrics(opened: Float32, frames: KeptFrames) -> dict[str, float]:
 def find_boxes(opened: Float32, frames: KeptFrames) -> list[NDArray[np.float32]]:
     """For each kept frame the boxes that an adaptive model is shown with it.
 
-    Kept frames are taken from all over the set, so that none has the one before it: its own
-    detections in float32 without boxes stand for those, as in calibration. All sets of layers are
-    thus measured under one warp.
+    They are the float32 network's own in the frame before, from the beginning of each sequence on,
+    so that all sets of layers are measured under one warp.
 
     Raises:
         LzuError: the bundle runs several streams side by side.
     """
     recipe = opened.manifest.recipe
-    check_single_stream(recipe.batch, f"{frames.name}, frame by frame,")
+    check_single_stream(recipe.batch, f"{frames.name}, sequence by sequence,")
     predictor = _predictor(opened, opened.model)
     found = []
+    sequence: int | str | None = None
     for sample in frames.samples():
-        predictor.reset()
-        predictor.run([sample.shot])
+        if sample.sequence != sequence:
+            sequence = sample.sequence
+            predictor.reset()
         boxes, valid = (predictor.other_inputs([sample.shot])[name][0] for name in BOX_INPUTS)
         found.append(boxes[valid > 0])
+        predictor.run([sample.shot])
     return found
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lzu_export.checks import Check
+from lzu_export.datasets import told_frames
 from lzu_export.escaping import visible
 from lzu_export.interleave import Ratio
 from lzu_export.limits import EMULATED
@@ -185,7 +186,8 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
     targets = {engine.target for o in outcomes for engine in o.manifest.engines}
     if accuracies:
         first = accuracies[0]
-        notes.append(f"{first.metric}: points on {first.frames} frames of {first.dataset}")
+        for told in dict.fromkeys(told_frames(each.frames, each.sequences) for each in accuracies):
+            notes.append(f"{first.metric}: points on {told} of {first.dataset}")
     for outcome in outcomes:
         if outcome.manifest.accuracy:
             notes += stream_notes(outcome.folder.name, outcome.manifest.accuracy)

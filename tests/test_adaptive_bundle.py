@@ -278,19 +278,20 @@ def test_evaluations_begin_every_sequence_afresh(detector: Detector) -> None:
 def test_layers_are_ranked_on_frames_that_are_looked_at_by_their_boxes(
     exported: Outcome, detector: Detector
 ) -> None:
-    """Frames of all over a set: each by its own detections, whatever stands before it."""
+    """Whole sequences: each frame by float32's detections in the one before, the first by none."""
     opened, stream = open_float32(exported.folder), Stream()
     kept = KeptFrames.of(stream, opened, Reporter(quiet=True))
     kept.boxes = find_boxes(opened, kept)
     first = detector(noise_frame(SOURCE, seed=0))
-    np.testing.assert_allclose(kept.boxes[0], first.boxes[: len(kept.boxes[0])], atol=1e-3)
-    assert [len(boxes) > 0 for boxes in kept.boxes] == [True] * 4
+    second = detector(noise_frame(SOURCE, seed=1))
+    assert [len(boxes) > 0 for boxes in kept.boxes] == [False, True] * 2
+    np.testing.assert_allclose(kept.boxes[1], first.boxes[: len(kept.boxes[1])], atol=1e-3)
     assert float32_metrics(opened, kept) == {"count": 4.0}
     found = [each.boxes for each in stream.found]
     np.testing.assert_array_equal(found[0], found[2])
-    assert not np.array_equal(found[0], first.boxes)
-    detector.look_at(kept.boxes[0])
-    np.testing.assert_allclose(found[0], detector(noise_frame(SOURCE, seed=0)).boxes, atol=1e-3)
+    np.testing.assert_array_equal(found[1], found[3])
+    np.testing.assert_allclose(found[0], first.boxes, atol=1e-3)
+    np.testing.assert_allclose(found[1], second.boxes, atol=1e-3)
 
 
 def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(

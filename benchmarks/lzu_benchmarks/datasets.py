@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.frame_cache import frames
+from lzu_benchmarks.layouts.choose import evenly, whole_sequences
 from lzu_benchmarks.scenes import CLASSES, LENGTH, Frame, Sequence, render
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.errors import LzuError
@@ -43,16 +44,18 @@ class DemoDataset:
         sequences: seeds.
         frames: indices within each sequence.
         limit: at most this many frames, spread over all sequences (whole set if None).
+        whole: take whole sequences, as far as the limit allows.
     """
 
     classes = CLASSES
     size = SOURCE_SIZE
 
-    def __init__(self, sequences: range, frames: range, limit: int | None = None) -> None:
+    def __init__(
+        self, sequences: range, frames: range, limit: int | None = None, *, whole: bool = False
+    ) -> None:
         keys = [(seed, index) for seed in sequences for index in frames]
-        if limit is not None and limit < len(keys):
-            keys = [keys[i] for i in np.linspace(0, len(keys) - 1, limit).round().astype(int)]
-        self.keys = keys
+        by_sequence = whole_sequences(keys, limit, lambda key: key[0]) if whole else None
+        self.keys = evenly(keys, limit) if by_sequence is None else by_sequence
         self._truth: dict[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -81,13 +84,16 @@ class DemoDataset:
         return self._truth
 
 
-def open_demo(split: str = "val", limit: int | None = None, every: int = EVERY) -> DemoDataset:
+def open_demo(
+    split: str = "val", limit: int | None = None, every: int = EVERY, *, whole: bool = False
+) -> DemoDataset:
     """The demonstration data set.
 
     Args:
         split: `val` (64 held-out sequences) or `train`.
         limit: at most this many frames, evenly taken from the whole split.
         every: frames from one sample to the next within a sequence (10 frames a second).
+        whole: take whole sequences, as far as the limit allows.
 
     Raises:
         LzuError: the split is unknown, or limit or every is not positive.
@@ -97,7 +103,7 @@ def open_demo(split: str = "val", limit: int | None = None, every: int = EVERY) 
     if every < 1 or (limit is not None and limit < 1):
         raise LzuError(f"demo limit is {limit} and every is {every}; give positive numbers")
     first, count = SPLITS[split]
-    return DemoDataset(range(first, first + count), range(0, LENGTH, every), limit)
+    return DemoDataset(range(first, first + count), range(0, LENGTH, every), limit, whole=whole)
 
 
 def frame_number(seed: int, index: int) -> int:

@@ -81,6 +81,11 @@ class DemoSet:
         """Number of frames."""
         return len(self._dataset)
 
+    @property
+    def sequences(self) -> int:
+        """Number of sequences that the frames are of."""
+        return len({sequence for sequence, _ in self._dataset.keys})
+
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """Frames with the task's truth, rendered in order, from the one of place `start` on."""
         for number, sequence, frame in self._dataset.rendered(start):
@@ -102,7 +107,7 @@ def pixel_centred(intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def demo(*, task: str, frames: int | None, recipe: Recipe | None = None) -> DemoSet:
     """The demonstration set of a task, at most `frames` frames of it; its classes are its own."""
-    return DemoSet(open_demo("val", limit=frames), task)
+    return DemoSet(open_demo("val", limit=frames, whole=_follows(recipe)), task)
 
 
 def coco(
@@ -110,7 +115,8 @@ def coco(
 ) -> CocoSet:
     """A COCO data set, Argoverse-HD among them, at most `frames` images of it."""
     _of_task(task, "det", annotations, "COCO boxes are")
-    return CocoSet(Path(annotations), frames, recipe.classes if recipe else None)
+    classes = recipe.classes if recipe else None
+    return CocoSet(Path(annotations), frames, classes, whole=_follows(recipe))
 
 
 def folder(
@@ -121,7 +127,7 @@ def folder(
     classes = recipe.classes if recipe else None
     if (root / ARGOVERSE_VAL).is_file():
         _of_task(task, "det", path, "Argoverse-HD is")
-        return CocoSet(root / ARGOVERSE_VAL, frames, classes)
+        return CocoSet(root / ARGOVERSE_VAL, frames, classes, whole=_follows(recipe))
     if is_nuscenes(root):
         _of_task(task, "det3d", path, "nuScenes is here")
         assert recipe is None or isinstance(recipe, Det3dRecipe), "of another task"
@@ -134,6 +140,11 @@ def folder(
         return LabelSet(camvid(root, classes), frames)
     _of_task(task, "seg", path, "a folder of label maps is")
     return LabelSet(label_folder(root, classes), frames)
+
+
+def _follows(recipe: Recipe | None) -> bool:
+    """Whether a recipe's model goes by the frame before, so that it needs whole sequences."""
+    return recipe is not None and recipe.follows_boxes
 
 
 def _of_task(task: str, wanted: str, name: str, what: str) -> None:

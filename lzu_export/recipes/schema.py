@@ -257,7 +257,8 @@ class Evaluation(Section):
     """`demo`, the path of COCO annotations (.json), or the folder of a data set in its own layout;
     none: no accuracy."""
     frames: int | None = Field(None, gt=0)
-    """At most this many frames, evenly spread; all by default."""
+    """At most this many frames, evenly spread; all by default. For warps by boxes, which go by the
+    frame before, in whole sequences."""
 
 
 class Calibration(Section):

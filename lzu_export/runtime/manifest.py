@@ -243,6 +243,8 @@ class Accuracy(_Section):
     metric: str
     """The one that limits and tables speak of."""
     frames: int
+    sequences: int | None = None
+    """Of a model that goes by the frame before: how many sequences the frames are of."""
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
     """By `target/precision`: the file itself as `load` opens it; by `emulated/precision` the graph

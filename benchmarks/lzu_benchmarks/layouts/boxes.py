@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lzu_benchmarks.accuracy import COCO_AREAS
-from lzu_benchmarks.layouts.choose import evenly
+from lzu_benchmarks.layouts.choose import evenly, whole_sequences
 from lzu_benchmarks.scorers import BoxScorer, BoxTruth
 from lzu_calibration.candidates import ImageFile
 from lzu_export.datasets import Sample
@@ -38,7 +38,12 @@ class CocoSet:
     metric = "AP"
 
     def __init__(
-        self, annotations: Path, frames: int | None, classes: Sequence[str] | None = None
+        self,
+        annotations: Path,
+        frames: int | None,
+        classes: Sequence[str] | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         """Read the annotations; at most `frames` images, evenly taken.
 
@@ -46,6 +51,7 @@ class CocoSet:
             annotations: the file.
             frames: at most so many.
             classes: the recipe's, in its order; by default the file's, by their ids.
+            whole: take whole sequences, as far as `frames` allows.
 
         Raises:
             LzuError: the file is no COCO data set or contradicts itself, has other classes, no
@@ -54,7 +60,12 @@ class CocoSet:
         self.name, self._path = annotations.name, annotations
         data = read_coco(annotations, classes)
         self.classes = data.classes
-        self._images = evenly(in_time(data), frames)
+        images = in_time(data)
+        self._images = (
+            whole_sequences(images, frames, lambda each: each[1])
+            if whole
+            else evenly(images, frames)
+        )
         self._objects: dict[Any, list[CocoObject]] = {image.id: [] for image, _ in self._images}
         for each in data.objects:
             if each.image in self._objects:
@@ -75,6 +86,11 @@ class CocoSet:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self._images)
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences that the images are of."""
+        return len({sequence for _, sequence in self._images})
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """Images with their annotations, from the one of place `start` on."""
