@@ -18,9 +18,18 @@ from rich.text import Text
 
 from lzu_calibration.cache import read_cache, write_cache
 from lzu_export import hardware, provenance
+from lzu_export.additions import (
+    carry_over,
+    check_additions,
+    refuse_to_lose,
+    there_before,
+    told,
+    with_those_of,
+)
 from lzu_export.comparison import compare_bundles
 from lzu_export.datasets import EvaluationSet, open_dataset, sequences_of, told_frames
 from lzu_export.decided import TARGET, Decided
+from lzu_export.derive import derive
 from lzu_export.engines import onnxruntime, tensorrt_rtx
 from lzu_export.engines.base import Session, TensorSpec
 from lzu_export.errors import LzuError, readable_os_errors
@@ -141,11 +150,15 @@ def export_all(
         LzuError: what `export` refuses; bundles before the one at fault are finished.
     """
     report = report or Reporter(quiet=True)
+    asked = {out / each.task / bundle_name(each): each for each in recipes}
     for recipe in recipes:
         _check_inputs(recipe)
+    before = {final: there_before(final) for final in asked}
+    recipes = [with_those_of(each, before[final]) for final, each in asked.items()]
     decided = {folder: Decided(folder) for folder in {out / recipe.task for recipe in recipes}}
     outcomes: dict[Path, Outcome] = {}
     runs: dict[Path, _Export] = {}
+    again: dict[Path, list[str]] = {}
     with ExitStack() as stack:
         for recipe in recipes:
             final = out / recipe.task / bundle_name(recipe)
@@ -159,24 +172,61 @@ def export_all(
             if manifest is not None:
                 outcomes[final] = Outcome(final, manifest, "up to date")
                 continue
+            check_additions(recipe, asked[final], final, has_rtx=tensorrt_rtx.version() is not None)
+            _tell_additions(recipe, asked[final], final, report)
             work = Workspace(final, fingerprint, fresh=force)
             stack.callback(work.tidy)
             runs[final] = _Export(recipe, work, report, decided[final.parent])
         _prepare(runs, report)
+        for final, run in runs.items() if not force else ():
+            refuse_to_lose(before[final], run.work.hashes()[canonical_file("fp32")], final)
         for recipe in recipes:
             final = out / recipe.task / bundle_name(recipe)
             report.note(Text.assemble((recipe.name, "bold"), f" {recipe.label}"))
             if final in runs:
-                outcomes[final] = _finish(runs.pop(final))  # which gives its memory back
+                # Popped, which gives its memory back.
+                outcomes[final], again[final] = _finish(runs.pop(final), before[final])
             report.note(f"  {outcomes[final].status}: {final}")
+    for final, precisions in again.items():
+        for precision in precisions:
+            _derive_again(final, precision, report)
+            outcomes[final] = replace(outcomes[final], manifest=read_manifest(final))
     ordered = [outcomes[out / each.task / bundle_name(each)] for each in recipes]
     return _compared(ordered, report)
 
 
-def _finish(run: "_Export") -> Outcome:
-    manifest = run.all_stages()
+def _finish(run: "_Export", before: Manifest | None) -> tuple[Outcome, list[str]]:
+    """Run all stages and publish the bundle, with what others had added to the one before.
+
+    Returns:
+        What the export came to, and precisions whose file for TensorRT is to be derived again.
+    """
+    manifest, final = run.all_stages(), run.work.final
+    with readable_os_errors(f"the bundle {final}"):
+        carried = carry_over(before, final, manifest, run.work.folder)
+    manifest = manifest.model_copy(update=carried.changes)
     run.work.publish(manifest)
-    return Outcome(run.work.final, manifest, "resumed" if run.work.resumed else "exported")
+    for each in told(carried, final):
+        run.report.note(f"  {each}")
+    status: Status = "resumed" if run.work.resumed else "exported"
+    return Outcome(final, manifest, status), carried.derive_again
+
+
+def _derive_again(final: Path, precision: str, report: Reporter) -> None:
+    """Write a file for TensorRT again that the bundle before had, of the new graph."""
+    try:
+        with report.working(f"deriving {precision} for TensorRT again"):
+            derive(final, precision=precision)
+    except LzuError as error:
+        report.note(f"  the file for TensorRT in {precision} was not derived again: {error}")
+
+
+def _tell_additions(recipe: Recipe, asked: Recipe, final: Path, report: Reporter) -> None:
+    """Say what is exported besides what was asked for."""
+    more: list[str] = [each for each in recipe.precision if each not in asked.precision]
+    more += [each for each in recipe.targets if each not in asked.targets]
+    if more:
+        report.note(f"  {', '.join(more)} too, which {final} has")
 
 
 def _compared(outcomes: Sequence[Outcome], report: Reporter) -> list[Outcome]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from lzu_export.additions import TIMINGS
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import write_text
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
@@ -85,7 +86,7 @@ class Workspace:
             write_manifest(self.folder, manifest)
             keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
             for path in self.folder.iterdir():
-                if path.name not in keep:
+                if path.name not in keep and not path.match(TIMINGS):
                     path.unlink()
             old = self._old
             shutil.rmtree(old, ignore_errors=True)
