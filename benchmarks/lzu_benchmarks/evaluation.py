@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks.datasets import DemoDataset, annotate, image_entry, open_demo
 from lzu_benchmarks.layouts.boxes import ARGOVERSE_VAL, CocoSet
 from lzu_benchmarks.layouts.labels import LabelSet
-from lzu_benchmarks.layouts.nuscenes import NuScenesSet, is_nuscenes
+from lzu_benchmarks.layouts.nuscenes import NuScenesSet
 from lzu_benchmarks.nuscenes import NDS_STAR_FORMULA, camera_objects
 from lzu_benchmarks.scenes import CLASSES, LABELS, Frame
 from lzu_benchmarks.scorers import BoxScorer, BoxTruth, LabelScorer, SpaceScorer, SpaceTruth
@@ -19,6 +19,7 @@ from lzu_export.errors import LzuError
 from lzu_export.inputs.camvid import camvid, is_camvid
 from lzu_export.inputs.cityscapes import cityscapes, is_cityscapes
 from lzu_export.inputs.label_sets import CLASSES_FILE, label_folder
+from lzu_export.inputs.nuscenes import is_nuscenes
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.predictor import Shot

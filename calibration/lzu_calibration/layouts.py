@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lzu_calibration.candidates import ImageFile, Listing
-from lzu_calibration.tables import kept_rows
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import ORDER, read_coco_images
+from lzu_export.inputs.tables import kept_rows
 from lzu_export.runtime.images import IMAGES, is_hidden
 
 CITYSCAPES = "leftImg8bit"

@@ -14,6 +14,8 @@ import numpy as np
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
 from lzu_export.inputs.label_sets import without_information
+from lzu_export.inputs.nuscenes import is_nuscenes
+from lzu_export.inputs.nuscenes import training_boxes as nuscenes_boxes
 from lzu_export.inputs.training import training_boxes, training_maps
 from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
@@ -173,9 +175,10 @@ def read_saliency(recipe: Recipe) -> Array:
     if settings.logits is not None:
         return _learned_saliency(recipe, settings.logits)
     path = settings.saliency
-    annotations = None if path is None else training_boxes(path)
-    if isinstance(settings, BoxWarpSettings) and annotations is not None:
-        boxes = _coco_boxes(annotations, recipe)
+    boxes = None
+    if isinstance(settings, BoxWarpSettings) and path is not None:
+        boxes = _training_boxes(path, recipe)
+    if isinstance(settings, BoxWarpSettings) and boxes is not None:
         return box_saliency(
             boxes,
             recipe.view,
@@ -350,12 +353,42 @@ def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str],
             )
 
 
-def _coco_boxes(path: Path, recipe: Recipe) -> Array:
+def _training_boxes(path: Path, recipe: Recipe) -> Array | None:
     """Boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
 
     Crowds, and boxes outside of the view, are left out: each box has the same mass, so that one
-    outside would draw the zoom to the nearest edge.
+    outside would draw the zoom to the nearest edge. None where a path holds no annotations, but
+    perhaps a map.
+
+    Raises:
+        LzuError: annotations cannot be used, or a folder holds none.
     """
+    annotations = training_boxes(path)
+    if annotations is not None:
+        boxes = _coco_boxes(annotations, recipe)
+    elif path.is_dir() and is_nuscenes(path):
+        found = nuscenes_boxes(path, recipe.classes, f"the saliency {path}")
+        steps = ((recipe.source[0] / size[0], recipe.source[1] / size[1], b) for size, b in found)
+        boxes = np.concatenate([b * [across, down, across, down] for down, across, b in steps])
+    elif path.is_dir():
+        raise LzuError(
+            f"saliency {path} is a folder without training boxes; give COCO annotations (.json), "
+            "the folder of Argoverse-HD or nuScenes, or a map (.npy)"
+        )
+    else:
+        return None
+    top, left = recipe.corner
+    height, width = recipe.view
+    boxes = boxes - [left, top, left, top]
+    boxes = boxes[((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)]
+    if not len(boxes):
+        seen = "" if recipe.crop is None else " within the recipe's crop"
+        raise LzuError(f"saliency {path} holds no boxes{seen}; give the training annotations")
+    return np.asarray(boxes)
+
+
+def _coco_boxes(path: Path, recipe: Recipe) -> Array:
+    """Boxes (n, 4) that are no crowds, in pixels of the recipe's source."""
     data = read_coco(path, recipe.classes, f"the saliency {path}")
     steps = {}
     for image in data.images:
@@ -373,14 +406,7 @@ def _coco_boxes(path: Path, recipe: Recipe) -> Array:
         for x, y, width, height in [each.box]
         for across, down in [steps[each.image]]
     ]
-    top, left = recipe.corner
-    height, width = recipe.view
-    boxes = np.array(rows, np.float64).reshape(-1, 4) - [left, top, left, top]
-    boxes = boxes[((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)]
-    if not len(boxes):
-        seen = "" if recipe.crop is None else " within the recipe's crop"
-        raise LzuError(f"saliency {path} holds no boxes{seen}; give the training annotations")
-    return boxes
+    return np.array(rows, np.float64).reshape(-1, 4)
 
 
 def _check_frames(data: CocoData, recipe: Recipe) -> None:

@@ -11,24 +11,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lzu_benchmarks.layouts.nuscenes import (
+from lzu_benchmarks.layouts.nuscenes import NuScenesSet
+from lzu_benchmarks.nuscenes import NUSCENES, Objects
+from lzu_benchmarks.rig_scorer import ATTRIBUTES, KIND, USUAL, RigScorer, racks_hold
+from lzu_export.datasets import open_dataset
+from lzu_export.errors import LzuError
+from lzu_export.inputs.nuscenes import (
     CAMERAS,
     CATEGORIES,
     MINI_VAL,
     RACK,
     VAL,
-    NuScenesSet,
     rotation_matrix,
     spelt_out,
+    training_boxes,
 )
-from lzu_benchmarks.nuscenes import NUSCENES, Objects
-from lzu_benchmarks.rig_scorer import ATTRIBUTES, KIND, USUAL, RigScorer, racks_hold
-from lzu_export.datasets import open_dataset
-from lzu_export.errors import LzuError
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime import Detections3d
-from lzu_export.warp.saliency import Array
+from lzu_export.tasks.warps import read_saliency
+from lzu_export.warp.saliency import Array, box_saliency
 
 VERSION = "v1.0-mini"
 SCENES = ("scene-0916", "scene-0061", "scene-0103")
@@ -438,6 +440,61 @@ def test_a_part_of_the_split_is_said(root: Path, caplog: pytest.LogCaptureFixtur
     found = NuScenesSet(root, None, recipe())
     assert {each.sequence for each in found.samples()} == {"scene-0103"}
     assert "holds 1 of the 2 scenes of mini_val: the metrics are of these alone" in caplog.text
+
+
+def alone(root: Path, *boxes: dict[str, Any]) -> None:
+    """Leave these boxes in the first sample of scene-0061, where the ego vehicle looks along x."""
+    rows = [
+        {"token": f"o{i}", "sample_token": "scene-0061-0", "instance_token": "i-scene-0061-5",
+         "rotation": [1, 0, 0, 0], "num_lidar_pts": 1, "num_radar_pts": 0, **each}
+        for i, each in enumerate(boxes)
+    ]  # fmt: skip
+    change_table(root, "sample_annotation", lambda found: (found.clear(), found.extend(rows)))
+    change_table(
+        root,
+        "ego_pose",
+        lambda found: [
+            row.update(rotation=[1, 0, 0, 0], translation=[100, 50, 0])
+            for row in found
+            if row["token"].startswith("p-scene-0061-0")
+        ],
+    )
+
+
+AHEAD = {"translation": [111.5, 50, 1.6], "size": [2, 4, 1]}
+"""10 m before the front camera: 2 m wide, 4 m long, 1 m high."""
+
+
+def test_a_saliency_s_boxes_are_what_the_cameras_see(root: Path) -> None:
+    """The near face, 8 m away, at 40 pixels a metre and metre; of scenes that are not evaluated."""
+    behind = {**AHEAD, "translation": [92, 50, 1.6]}
+    beside = {**AHEAD, "translation": [106.5, 52.5, 1.6], "size": [2, 2, 1]}  # cut by the edge
+    unseen = {**AHEAD, "num_lidar_pts": 0}
+    alone(root, AHEAD, behind, beside, unseen)
+    found = list(training_boxes(root, recipe().classes, "the saliency"))
+    assert len(found) == 3 * 6
+    assert {size for size, _ in found} == {(32, 64)}
+    front = np.concatenate([boxes for _, boxes in found[:1]])
+    np.testing.assert_allclose(
+        front, [[27, 13.5, 37, 18.5], [0, 11, 32 - 40 * 1.5 / 6, 21]], atol=1e-9
+    )
+    (root / "scenes.txt").write_text("\n".join(SCENES))
+    with pytest.raises(LzuError, match="holds no key frames of scenes that are not evaluated on"):
+        list(training_boxes(root, recipe().classes, "the saliency"))
+
+
+def test_the_saliency_of_nuscenes_looks_at_its_boxes(root: Path) -> None:
+    """In pixels of the recipe's source; other classes are refused as in an evaluation."""
+    alone(root, AHEAD)
+    data = recipe().model_copy(update={"source": (64, 128), "crop": None})
+    data = data.model_copy(update={"warp": data.warp.model_copy(update={"saliency": root})})
+    wanted = box_saliency(
+        [[54, 27, 74, 37]], (64, 128), data.warp.lattice,
+        amplitude=data.warp.amplitude, bandwidth=data.warp.bandwidth,
+    )  # fmt: skip
+    np.testing.assert_allclose(read_saliency(data), wanted)
+    with pytest.raises(LzuError, match=r"the saliency .* has the classes barrier, .* but the reci"):
+        read_saliency(data.model_copy(update={"classes": ("car", "tram")}))
 
 
 def test_other_classes_are_refused(root: Path) -> None:

@@ -12,83 +12,47 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lzu_benchmarks.layouts.choose import evenly
 from lzu_benchmarks.nuscenes import NDS_FORMULA, NUSCENES, Objects
 from lzu_benchmarks.rig_scorer import RigScorer, RigTruth, attribute_number, racks_hold
-from lzu_calibration.tables import kept_rows
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_sets import names_in
+from lzu_export.inputs.nuscenes import (
+    CAMERAS,
+    CATEGORIES,
+    LIDAR,
+    RACK,
+    SCENES_FILE,
+    SPLITS,
+    Array,
+    Row,
+    camera_of,
+    count_of,
+    pose_of,
+    rotation,
+    rotation_matrix,
+    size_of,
+    spelt_out,
+    vector,
+    version_of,
+)
+from lzu_export.inputs.tables import kept_rows
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
 from lzu_export.runtime.images import read_image
-from lzu_export.runtime.postprocess3d import camera_matrices
 from lzu_export.runtime.predictor import Shot
 
 log = logging.getLogger(__name__)
 
-VERSIONS = ("v1.0-trainval", "v1.0-mini")
-"""Of several the first counts."""
-
-VAL = (
-    "3 12-18 35-36 38-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-627 629-630 "
-    "632-638 770-771 775 777-778 780-784 794-800 802 904-917 919-931 962-963 966-969 971-972 "
-    "1059-1073"
-)
-"""Numbers of the scenes of the devkit's split `val`."""
-MINI_VAL = "103 916"
-"""Those of its split `mini_val`."""
-SPLITS = {"v1.0-trainval": ("val", VAL), "v1.0-mini": ("mini_val", MINI_VAL)}
-SCENES_FILE = "scenes.txt"
-"""Names of other scenes, one a line, beside `samples`."""
-
-CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_FRONT_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_BACK_RIGHT",
-)
-LIDAR = "LIDAR_TOP"
-
-CATEGORIES = {
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-}
-"""The detection class of a category, by nuScenes' definition; others are not evaluated."""
-RACK = "static_object.bicycle_rack"
-LEAST_QUATERNION = 1e-6
-"""Length below which a quaternion is 0 but for roundings."""
-
 MAX_STEP = 1.5
 """Seconds between key frames up to which a velocity is known; twice that from before to after."""
 
-Row = dict[str, Any]
-Array = NDArray[np.float64]
 Kept = TypeVar("Kept")
-
-
-def is_nuscenes(path: Path) -> bool:
-    """Whether a folder holds tables of nuScenes."""
-    return any(path.glob("v1.0-*/sample_data.json"))
 
 
 class _View(NamedTuple):
@@ -155,8 +119,7 @@ class NuScenesSet:
             LzuError: tables or images are missing or damaged, none of the scenes is there, or the
                 recipe has other classes.
         """
-        found = {each.parent.name for each in path.glob("v1.0-*/sample_data.json")}
-        version = next((each for each in VERSIONS if each in found), min(found))
+        version = version_of(path)
         self._path, self._tables = path, path / version
         split, scenes = self._scenes(version)
         self.name = f"{path.resolve().name} {split}"
@@ -316,14 +279,16 @@ class NuScenesSet:
         placed = dict(
             self._rows(
                 "ego_pose",
-                lambda row: (row["token"], _pose(row)) if row["token"] in poses else None,
+                lambda row: (row["token"], pose_of(row)) if row["token"] in poses else None,
             )
         )
         mounted = dict(
             self._rows(
                 "calibrated_sensor",
                 lambda row: (
-                    (row["token"], (_pose(row), _matrix(row))) if row["token"] in sensors else None
+                    (row["token"], (pose_of(row), camera_of(row)))
+                    if row["token"] in sensors
+                    else None
                 ),
             )
         )
@@ -360,23 +325,23 @@ class NuScenesSet:
             if sample not in self._times:
                 raise self._nowhere("sample_annotation", row["token"], "sample", sample)
             if kind == RACK and sample in chosen:
-                racks[sample].append((_pose(row), _size(row)))
+                racks[sample].append((pose_of(row), size_of(row)))
             if kind not in CATEGORIES or sample not in around:
                 return
             if row["token"] in where:
                 raise self._twice("sample_annotation", row["token"])
-            x, y, _ = _vector(row, "translation", 3)
+            x, y, _ = vector(row, "translation", 3)
             where[row["token"]] = self._times[sample], x, y
-            if sample in chosen and _count(row, "num_lidar_pts") + _count(row, "num_radar_pts"):
+            if sample in chosen and count_of(row, "num_lidar_pts") + count_of(row, "num_radar_pts"):
                 attribute = [self._named(names, each) for each in row["attribute_tokens"]]
                 boxes.append(
                     _Box(
                         row["token"],
                         sample,
                         self._label[CATEGORIES[kind]],
-                        _vector(row, "translation", 3),
-                        _size(row),
-                        _yaw(_rotation(row)),
+                        vector(row, "translation", 3),
+                        size_of(row),
+                        _yaw(rotation(row)),
                         attribute_number(attribute[0] if attribute else ""),
                         row["prev"],
                         row["next"],
@@ -444,60 +409,6 @@ def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple
     return (last[1] - first[1]) / seconds, (last[2] - first[2]) / seconds
 
 
-def _size(row: Row) -> Array:
-    """(3,) length, width, height.
-
-    Raises:
-        ValueError: they are not positive.
-    """
-    size = _vector(row, "size", 3)
-    if (size <= 0).any():
-        raise ValueError(f"row {row['token']} has the size {row['size']}, not positive")
-    return size[[1, 0, 2]]
-
-
-def _vector(row: Row, field: str, length: int) -> Array:
-    """So many finite numbers.
-
-    Raises:
-        ValueError: they are others.
-    """
-    try:
-        values = np.asarray(row[field], np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape != (length,) or not np.isfinite(values).all():
-        raise ValueError(
-            f"row {row['token']} has the {field} {row[field]!r:.80}, which is not {length} finite "
-            "numbers"
-        )
-    return values
-
-
-def _rotation(row: Row) -> Array:
-    """(4,) a quaternion that turns.
-
-    Raises:
-        ValueError: it is none, or 0.
-    """
-    values = _vector(row, "rotation", 4)
-    if np.linalg.norm(values) < LEAST_QUATERNION:
-        raise ValueError(f"row {row['token']} has the rotation {row['rotation']}, which is none")
-    return values
-
-
-def _count(row: Row, field: str) -> int:
-    """A number of points.
-
-    Raises:
-        ValueError: it is none.
-    """
-    value = row[field]
-    if type(value) is not int or value < 0:
-        raise ValueError(f"row {row['token']} has the {field} {value!r:.40}, which is no number")
-    return value
-
-
 def _moment(row: Row) -> tuple[str, str, int]:
     """Token, scene and microseconds of a sample.
 
@@ -507,15 +418,6 @@ def _moment(row: Row) -> tuple[str, str, int]:
     if type(row["timestamp"]) is not int:
         raise ValueError(f"row {row['token']} has the timestamp {row['timestamp']!r:.40}")
     return row["token"], row["scene_token"], row["timestamp"]
-
-
-def spelt_out(numbers: str) -> list[int]:
-    """The numbers of a list such as `3 12-18`."""
-    found: list[int] = []
-    for part in numbers.split():
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def _key_frame(row: Row) -> tuple[str, str, _View] | None:
@@ -529,43 +431,6 @@ def _key_frame(row: Row) -> tuple[str, str, _View] | None:
     size = (height, width) if channel in CAMERAS and height and width else None
     view = _View(row["filename"], row["ego_pose_token"], row["calibrated_sensor_token"], size)
     return row["sample_token"], channel, view
-
-
-def _pose(row: Row) -> Array:
-    """(4, 4) of a row's rotation and translation."""
-    pose = np.eye(4)
-    pose[:3, :3] = rotation_matrix(_rotation(row))
-    pose[:3, 3] = _vector(row, "translation", 3)
-    return pose
-
-
-def _matrix(row: Row) -> Array | None:
-    """A camera's (3, 3) matrix; other sensors have none.
-
-    Raises:
-        LzuError: no pixel would have a ray by it.
-        ValueError: it is none.
-    """
-    if not row["camera_intrinsic"]:
-        return None
-    name = f"camera_intrinsic of nuScenes' calibrated_sensor {row['token']}"
-    camera_matrices(row["camera_intrinsic"], 1, name=name)
-    matrix = np.asarray(row["camera_intrinsic"], np.float64)
-    if matrix.shape != (3, 3):
-        raise ValueError(f"row {row['token']} has a camera_intrinsic of shape {matrix.shape}")
-    return matrix
-
-
-def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
-    """(3, 3) of a quaternion w, x, y, z of any length but 0 [Hamilton's convention]."""
-    w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 def _yaw(quaternion: Array) -> float:

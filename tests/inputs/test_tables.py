@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lzu_calibration import tables
-from lzu_calibration.tables import kept_rows
 from lzu_export.errors import LzuError
+from lzu_export.inputs import tables
+from lzu_export.inputs.tables import kept_rows
 
 ROWS = st.lists(
     st.dictionaries(
