@@ -12,11 +12,12 @@ from pydantic import BaseModel, ValidationError
 from lzu_export.errors import LzuError
 from lzu_export.files import read_bytes
 from lzu_export.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
-from lzu_export.recipes.schema import Recipe, recipe_class
+from lzu_export.recipes.schema import Recipe, Window, recipe_class
 
 FOLDER = Path(__file__).parent
 DEFAULT = {"det": "det-demo", "seg": "seg-demo", "det3d": "det3d-demo"}
 """The recipe that a task name stands for."""
+MARKS = ("[key]", "[size]", "[window]")
 LONGEST_VALUE = 40
 """Characters of a refused value that are shown."""
 WORDING = {
@@ -160,8 +161,9 @@ def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
     problem = error.errors()[0]
-    # Pydantic marks the key of a dictionary, where that is at fault, with a last part.
-    location = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    # Pydantic marks the key of a dictionary, where that is at fault, with a last part, and the
+    # forms of a value that has several by their tags.
+    location = ".".join(str(part) for part in problem["loc"] if part not in MARKS)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(of_task, tuple(problem["loc"][:-1]))
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
@@ -182,6 +184,8 @@ def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
 
 def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
     model: Any = of_task
+    if "[window]" in location:
+        return sorted(Window.model_fields)
     for part in location:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         model = field.annotation if field is not None else None

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    Tag,
+    model_validator,
+)
 
 from lzu_export.escaping import visible
 from lzu_export.inputs.classes import plain
@@ -102,6 +111,28 @@ class Section(BaseModel):
 def _kinds(annotation: Any) -> tuple[Any, ...]:
     """The types that a field may have."""
     return (annotation, *get_args(annotation))
+
+
+class Window(Section):
+    """A part of the frame, in pixels."""
+
+    x: int = Field(ge=0)
+    """Column of its first pixel."""
+    y: int = Field(ge=0)
+    """Row of its first pixel."""
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+def _kind_of_crop(value: Any) -> str:
+    return "[window]" if isinstance(value, Mapping | Window) else "[size]"
+
+
+Crop: TypeAlias = Annotated[
+    Annotated[Size, Tag("[size]")] | Annotated[Window, Tag("[window]")],
+    Discriminator(_kind_of_crop),
+]
+"""(height, width) in the frame's middle, or a window anywhere."""
 
 
 class Normalisation(Section):
@@ -353,8 +384,9 @@ class Recipe(Section):
     task: str
     source: Size
     """Of the camera's frame."""
-    crop: Size | None = None
-    """The centred part of the frame that is looked at; all of it by default."""
+    crop: Crop | None = None
+    """The part of the frame that is looked at: (height, width) of its middle, or a `Window`; all of
+    it by default."""
     source_multiple: int = Field(1, gt=0)
     """Before the zoom, zeros are put at the bottom and right of the normalised frame up to a
     multiple of this, and the warp spans them too: 32 in the released nuScenes models."""
@@ -506,6 +538,12 @@ class Recipe(Section):
             )
 
     def _check_sizes(self) -> None:
+        ends = [first + many for first, many in zip(self.corner, self.view, strict=True)]
+        if isinstance(self.crop, Window) and (ends[0] > self.source[0] or ends[1] > self.source[1]):
+            raise ValueError(
+                f"crop ends at x {ends[1]}, y {ends[0]}, beyond the source of "
+                f"{self.source[0]}x{self.source[1]}; move it or make it smaller"
+            )
         if self.view[0] > self.source[0] or self.view[1] > self.source[1]:
             raise ValueError(
                 f"crop {self.view[0]}x{self.view[1]} is larger than the source "
@@ -556,11 +594,15 @@ class Recipe(Section):
     @property
     def view(self) -> Size:
         """(height, width) of what is looked at, in pixels of the frame."""
+        if isinstance(self.crop, Window):
+            return self.crop.height, self.crop.width
         return self.crop or self.source
 
     @property
     def corner(self) -> tuple[int, int]:
         """(row, column) of the view's first pixel in the frame."""
+        if isinstance(self.crop, Window):
+            return self.crop.y, self.crop.x
         height, width = self.view
         return (self.source[0] - height) // 2, (self.source[1] - width) // 2
 

@@ -40,18 +40,32 @@ class PreviousBoxes:
             stream: number within the batch.
 
         Raises:
-            LzuError: they are not (n, 4) finite numbers, or more than the engine takes; the stream
-                then goes on from its start.
+            LzuError: they are not (n, 4) finite numbers with x1 <= x2 and y1 <= y2, or more than
+                the engine takes; the stream then goes on from its start.
         """
         self._boxes[stream] = np.zeros((0, 4), np.float32)
         try:
-            given = np.asarray(boxes, np.float32).reshape(-1, 4)
-        except ValueError as error:
+            given = np.asarray(boxes, np.float32)
+        except (ValueError, TypeError) as error:
             raise LzuError("boxes are no rows of four numbers x1, y1, x2, y2; mend them") from error
+        if given.size == 0:
+            given = np.zeros((0, 4), np.float32)
+        elif given.ndim != 2 or given.shape[1] != 4:
+            raise LzuError(
+                f"boxes have shape {given.shape}, not (n, 4); give rows of x1, y1, x2, y2 without "
+                "scores or labels"
+            )
         if not np.isfinite(given).all():
             raise LzuError(
                 "boxes hold NaN or infinite numbers; leave those out (the next frame is looked at "
                 "without any)"
+            )
+        reversed_ = np.flatnonzero((given[:, 2:] < given[:, :2]).any(axis=1))
+        if reversed_.size:
+            row = ", ".join(f"{value:g}" for value in given[reversed_[0]])
+            raise LzuError(
+                f"box {reversed_[0]} is {row}, which ends before it begins; give x1, y1, x2, y2, "
+                "not x, y, width, height (the next frame is looked at without any)"
             )
         if len(given) > self.settings.boxes:
             raise LzuError(

@@ -205,6 +205,21 @@ def test_the_cityscapes_recipe_looks_at_the_centred_square(size: int) -> None:
     [
         ("det", {"crop": [97, 160]}, "crop 97x160 is larger than the source 96x160; lower it"),
         ("det", {"crop": [0, 5]}, "crop.0 is 0 but must be"),
+        (
+            "det",
+            {"crop": {"x": 70, "y": 0, "width": 91, "height": 5}},
+            "crop ends at x 161, y 5, b",
+        ),
+        ("det", {"crop": {"x": 0, "y": 90, "width": 9, "height": 7}}, "crop ends at x 9, y 97, be"),
+        ("det", {"crop": {"x": -1, "y": 0, "width": 9, "height": 7}}, "crop.x is -1 but must be"),
+        ("det", {"crop": {"x": 0, "y": 0, "width": 9}}, "the key crop.height is missing; add it"),
+        ("det", {"crop": {"x": 0, "y": 0, "widht": 9}}, "the key crop.width is missing; add it"),
+        ("det", {"crop": {"x": 0, "y": 0, "width": 9, "height": 7, "z": 1}}, "unknown key crop.z"),
+        (
+            "det",
+            {"crop": [1, 2, 3, 4]},
+            "crop is [1, 2, 3, 4] but must be a list of at most 2; change it",
+        ),
         ("seg", {"reduce": 97}, "reduce 97 leaves one row or column of 96x160; lower it"),
         ("det", {"warp": {"unzoom_scale": 2}}, "unknown key warp.unzoom_scale"),
         ("seg", {"warp": {"bandwidth": 3}}, "unknown key warp.bandwidth; did you mean b"),

@@ -1,6 +1,10 @@
 """Frames in, pictures or a video and COCO results out; all of it or nothing."""
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,3 +291,140 @@ def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
     """JPEG ends at 65535 pixels."""
     with pytest.raises(LzuError, match=r"wide\.jpg cannot be encoded as \.jpg"):
         write_picture(tmp_path / "wide.jpg", np.zeros((1, 70000, 3), np.uint8))
+
+
+def frames_of_zeros(path: Path, first: int) -> Path:
+    """Overwrite the frames of a Motion JPEG from one number on by zeros."""
+    data = bytearray(path.read_bytes())
+    place = data.find(b"movi")
+    number = 0
+    while (place := data.find(b"00dc", place + 1)) >= 0 and place < data.find(b"idx1"):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        if number >= first:
+            data[place + 8 : place + 8 + size] = bytes(size)
+        number += 1
+    path.write_bytes(data)
+    return path
+
+
+def test_a_video_that_ends_early_keeps_its_results(run: Run, tmp_path: Path) -> None:
+    """With the sentence on what is missing; the written video has the frames that were read."""
+    counts = run(frames_of_zeros(video(tmp_path / "drive.avi", 6), 4))
+    assert counts["frames"] == 4
+    assert "drive.avi ends early or is damaged: 4 of 6 frames could be read" in counts["incomplete"]
+    about = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [each["time"] for each in about["images"]] == pytest.approx(
+        [i / 12 for i in range(4)], abs=1e-6
+    )
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "drive.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_a_run_may_be_limited(run: Run, images: Path, tmp_path: Path) -> None:
+    """By frames, or by a video's time; that is no damage."""
+    path = frames_of_zeros(video(tmp_path / "drive.avi", 6), 4)
+    for limit in ({"most": 3}, {"seconds": 0.2}):
+        counts = run(path, **limit)
+        assert counts["frames"] == 3
+        assert "incomplete" not in counts
+    assert run(images, most=2, out=tmp_path / "other")["frames"] == 2
+    with pytest.raises(LzuError, match="--seconds is for videos and cameras; limit images by"):
+        run(images, seconds=1.0, out=tmp_path / "third")
+
+
+def test_another_source_does_not_replace_pictures(run: Run, images: Path, tmp_path: Path) -> None:
+    """Of the same name; the same source may, whole or in part."""
+    run(images / "0.png")
+    run(images)
+    other = tmp_path / "right"
+    other.mkdir()
+    cv2.imwrite(str(other / "1.png"), noise_frame((96, 160), 9))
+    before = (tmp_path / "out" / "1.png").read_bytes()
+    with pytest.raises(LzuError, match=r"out holds the results of .*images, whose 1\.png would be"):
+        run(other)
+    assert (tmp_path / "out" / "1.png").read_bytes() == before
+    run(video(tmp_path / "a.mp4", 2))
+    with pytest.raises(LzuError, match=r"whose a\.mp4 would be replaced; give --out another"):
+        run(video(tmp_path / "a.avi", 2))
+
+
+class Camera:
+    """A camera of five frames."""
+
+    def __init__(self, *_: Any) -> None:
+        self.given = 0
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, _what: int) -> float:
+        return 20.0
+
+    def read(self) -> tuple[bool, Any]:
+        self.given += 1
+        if self.given > 5:
+            return False, None
+        return True, noise_frame((96, 160), self.given)
+
+    def release(self) -> None: ...
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every capture that is not a file's is a `Camera`."""
+    real: Any = cv2.VideoCapture
+
+    def capture(source: Any, *more: Any) -> Any:
+        return real(source) if str(source).endswith(".mp4") else Camera()
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    monkeypatch.setattr(cv2.videoio_registry, "getBackends", lambda: [cv2.CAP_GSTREAMER])
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_camera_is_a_source(run: Run, tmp_path: Path) -> None:
+    """Its frames have times, its video plays as it was."""
+    counts = run("gst:videotestsrc ! appsink", most=4)
+    assert counts["frames"] == 4
+    assert "incomplete" not in counts
+    about = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [each["file_name"] for each in about["images"]][:2] == [
+        "pipeline_000000.jpg",
+        "pipeline_000001.jpg",
+    ]
+    times = [each["time"] for each in about["images"]]
+    assert times == sorted(times)
+    assert times[0] == 0
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "pipeline.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == round(20 * times[-1]) + 1
+
+
+@pytest.mark.usefixtures("camera")
+def test_a_camera_that_goes_keeps_its_results(run: Run, tmp_path: Path) -> None:
+    counts = run("gst:videotestsrc ! appsink")
+    assert counts["frames"] == 5
+    assert counts["incomplete"] == "the pipeline gives no more frames"
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+@pytest.mark.usefixtures("camera")
+def test_an_interrupt_ends_a_camera_with_its_results(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does; a second one interrupts."""
+    before = signal.getsignal(signal.SIGINT)
+    sent: list[bool] = []
+
+    def read(_self: Camera) -> tuple[bool, Any]:
+        time.sleep(0.01)
+        if not sent and signal.getsignal(signal.SIGINT) is not before:
+            sent.append(True)
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return True, noise_frame((96, 160), 1)
+
+    monkeypatch.setattr(Camera, "read", read)
+    counts = run("0")
+    assert counts["frames"] >= 1
+    assert "incomplete" not in counts
+    assert (tmp_path / "out" / "results.json").is_file()
+    assert signal.getsignal(signal.SIGINT) is before

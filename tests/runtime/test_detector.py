@@ -176,3 +176,11 @@ def test_frames_between_bars_give_boxes_in_their_own_pixels(tiny_recipe: dict[st
     np.testing.assert_allclose(found.boxes, [[20, 48, 60, 96], [0, 0, 40, 192]], atol=1e-4)
     np.testing.assert_allclose(found.scores, [0.9, 0.8])
     assert found.labels.tolist() == [0, 1]
+
+
+def test_boxes_end_at_the_window(tiny_recipe: dict[str, Any]) -> None:
+    """Which need not lie around the frame's centre."""
+    session = one([[20, 10, 150, 95], [80, 40, 100, 60]], [0.9, 0.8], [0, 1])
+    window = {"x": 60, "y": 31, "width": 80, "height": 64}
+    found = detector(tiny_recipe, session, crop=window)(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.boxes, [[60, 31, 140, 95], [80, 40, 100, 60]])

@@ -62,6 +62,7 @@ def test_a_bundle_detects_as_pytorch_does(tiny_det3d_bundle: Path, tmp_path: Pat
     [
         ({}, (60.0, 100.0)),
         ({"crop": [64, 96]}, (60.0, 100.0)),
+        ({"crop": {"x": 60, "y": 31, "width": 96, "height": 64}}, (60.0, 100.0)),
         ({"reduce": 2, "scale": 0.7}, (60.0, 100.0)),
         ({"warp": {"geometry": "published", "unfilled": []}}, (60.0, 100.0)),
     ],

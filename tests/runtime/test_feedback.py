@@ -66,7 +66,13 @@ def test_broken_detections_are_left_out() -> None:
         ([[0, 0, np.nan, 1]], "NaN or infinite"),
         ([[0, 0, np.inf, 1]], "NaN or infinite"),
         (np.zeros((5, 4)), "5 boxes are given but the engine takes 4"),
-        ([[1, 2, 3]], "rows of four"),
+        ([[1, 2, 3]], r"boxes have shape \(1, 3\), not \(n, 4\); give rows of x1, y1, x2, y2"),
+        ([[1, 2, 30, 40, 0.9]] * 4, r"boxes have shape \(4, 5\), not \(n, 4\)"),
+        ([1, 2, 30, 40], r"boxes have shape \(4,\), not"),
+        ([[[1, 2, 30, 40]]], r"boxes have shape \(1, 1, 4\), not"),
+        ([[1, 2, 3, 4], [1, 2]], "boxes are no rows of four numbers"),
+        ([[1, 2, 30, 40], [50, 6, 20, 30]], "box 1 is 50, 6, 20, 30, which ends before it begins"),
+        ([[10, 40, 30, 20]], "box 0 is 10, 40, 30, 20, which ends before"),
     ],
 )
 def test_unfit_boxes_are_refused_and_the_stream_begins_again(boxes: object, expected: str) -> None:

@@ -1,5 +1,6 @@
 """A bundle that segments: frames in, class maps out, without torch."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,33 @@ def test_a_frame_between_bars_gets_the_labels_of_its_part(tmp_path: Path) -> Non
     assert found.labels.shape == (192, 160)
     assert (found.labels[:, :80] == 0).all()
     assert (found.labels[:, 80:] == 1).all()
+
+
+def test_the_map_is_void_outside_a_window(tmp_path: Path) -> None:
+    """Anywhere in the frame."""
+    labels = np.random.default_rng(1).integers(0, 2, (64, 96))
+    window = {"x": 60, "y": 31, "width": 96, "height": 64}
+    found = segmenter(tmp_path, labels, crop=window)(noise_frame((96, 160), 0))
+    np.testing.assert_array_equal(found.labels[31:95, 60:156], labels)
+    outside = found.labels.copy()
+    outside[31:95, 60:156] = 255
+    assert (outside == 255).all()
+
+
+def test_frames_of_one_stem_have_label_maps_of_their_own(
+    tiny_seg_bundle: Path, tmp_path: Path
+) -> None:
+    """a.jpg, a.png and A.bmp are three frames."""
+    from lzu_export.progress import Reporter
+    from lzu_export.runtime.apply import apply
+
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    for i, name in enumerate(("A.bmp", "a.jpg", "a.png")):
+        cv2.imwrite(str(frames / name), noise_frame((96, 160), i))
+    apply(tiny_seg_bundle, frames, out, show_warp=False, report=Reporter(quiet=True))
+    results = json.loads((out / "results.json").read_text())
+    names = [each["file_name"] for each in results]
+    assert names == ["labels/A.png", "labels/a.jpg.png", "labels/a.png.png"]
+    maps = [(out / name).read_bytes() for name in names]
+    assert len(set(maps)) == 3

@@ -19,6 +19,7 @@ from samples import TINY_NETWORK, relative, tiny_recipe
 
 CASES: dict[str, dict[str, Any]] = {
     "crop": {"crop": [64, 96]},
+    "window": {"crop": {"x": 7, "y": 30, "width": 96, "height": 64}},
     "padded": {"source_multiple": 64},
     "reduced": {"reduce": 3},
     "cropped, padded and reduced": {"crop": [60, 100], "source_multiple": 32, "reduce": 2},

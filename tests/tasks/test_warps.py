@@ -137,6 +137,17 @@ def test_a_saliency_of_boxes_is_of_the_crop(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_saliency(recipe), expected)
 
 
+def test_a_saliency_of_boxes_is_of_a_window(tmp_path: Path) -> None:
+    """Which need not be in the middle."""
+    warp = {"saliency": str(annotations(tmp_path)), "bandwidth": 30}
+    window = {"x": 3, "y": 20, "width": 128, "height": 64}
+    recipe = tiny_recipe(tmp_path, warp=warp, crop=window)
+    assert (recipe.corner, recipe.view) == ((20, 3), (64, 128))
+    boxes = np.array([[7, 0, 37, 15], [97, 30, 117, 60.0]])
+    expected = box_saliency(boxes, (64, 128), (7, 11), amplitude=1.0, bandwidth=30)
+    np.testing.assert_allclose(read_saliency(recipe), expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -304,7 +315,10 @@ def label_maps(folder: Path, *, count: int = 2, suffix: str = "") -> list[np.nda
     return maps
 
 
-@pytest.mark.parametrize("changes", [{}, {"crop": [64, 96]}])
+WINDOW = {"x": 5, "y": 30, "width": 96, "height": 64}
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop": [64, 96]}, {"crop": WINDOW}])
 def test_a_folder_of_label_maps_is_a_saliency(changes: dict[str, Any], tmp_path: Path) -> None:
     """The mean of their boundaries, within what is looked at."""
     maps = label_maps(tmp_path / "labels")
