@@ -139,6 +139,12 @@ def folder(
     if not (root / CLASSES_FILE).is_file() and is_camvid(root):
         _of_task(task, "seg", path, "CamVid is")
         return LabelSet(camvid(root, classes), frames)
+    annotations = sorted(root.glob("*.json"))
+    if task == "det" and annotations:
+        raise LzuError(
+            f"the evaluation set {path} is a folder; give its COCO annotations, such as "
+            f"{annotations[0]}"
+        )
     _of_task(task, "seg", path, "a folder of label maps is")
     return LabelSet(label_folder(root, classes), frames)
 

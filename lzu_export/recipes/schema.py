@@ -180,8 +180,9 @@ class WarpSettings(Section):
 
     saliency: Path | None = None
     """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
-    detection COCO annotations (.json) of the training boxes, for segmentation a folder of the
-    training label maps. A relative path is relative to the recipe."""
+    detection COCO annotations (.json) of the training boxes or the folder of Argoverse-HD or
+    nuScenes, for segmentation a folder of the training label maps. A relative path is relative
+    to the recipe."""
     logits: str | None = Field(None, min_length=1)
     """Name of a tensor in the checkpoint, such as `warp.logits`, whose softmax over all cells is
     the saliency, in place of a file."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_benchmarks.evaluation import CocoSet, DemoSet, coco, demo, pixel_centred
+from lzu_benchmarks.evaluation import CocoSet, DemoSet, coco, demo, folder, pixel_centred
 from lzu_export import datasets
 from lzu_export.datasets import Sample, open_dataset
 from lzu_export.errors import LzuError
@@ -369,3 +369,9 @@ def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "entry_points", lambda group: [broken])
     with pytest.raises(LzuError, match="needs the package a_package_that_is_not_there; pip"):
         open_dataset("demo", None, "det")
+
+
+def test_a_folder_of_coco_is_told_its_annotations(tmp_path: Path) -> None:
+    path = write(tmp_path, content())
+    with pytest.raises(LzuError, match=r"is a folder; give its COCO annotations, such as .*\.json"):
+        folder(str(path.parent), task="det", frames=None)
