@@ -1,12 +1,13 @@
 """What a verification came to, check by check, and as a file for continuous integration."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lzu_export.errors import readable_os_errors
+from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.escaping import xml
 from lzu_export.files import write_text
 from lzu_export.runtime.manifest import MATCHED, Drift
@@ -20,9 +21,9 @@ class Check:
     engine: str
     """`target/precision`, as `Drift.engine` has it."""
     name: str
-    status: Literal["passed", "failed", "skipped"]
+    status: Literal["passed", "failed", "skipped", "error"]
     message: str
-    """The figures in words; why it was skipped."""
+    """The figures in words; why it was skipped, or could not be made."""
 
 
 def drift_checks(drift: Drift) -> list[Check]:
@@ -64,7 +65,7 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
             if check.status == "passed":
                 ET.SubElement(case, "system-out").text = check.message
             else:
-                kind = "failure" if check.status == "failed" else "skipped"
+                kind = {"failed": "failure"}.get(check.status, check.status)
                 ET.SubElement(case, kind, {"message": check.message})
     for element in root.iter():
         element.attrib = {name: xml(value) for name, value in element.attrib.items()}
@@ -84,11 +85,35 @@ def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
         write_text(path, junit(suite, checks))
 
 
+@contextmanager
+def reported(path: Path | None, suite: str, checks: list[Check]) -> Iterator[None]:
+    """Write `junit` of the checks that the block adds, however it ends.
+
+    What ends it early is a check of its own, of status `error`.
+
+    Raises:
+        LzuError: the file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            reason = "interrupted"
+        with suppress(LzuError):  # the first error is the one to be said
+            write_junit(path, suite, [*checks, Check("verify", "could be run", "error", reason)])
+        raise
+    write_junit(path, suite, checks)
+
+
 def _counts(checks: Sequence[Check], name: str) -> dict[str, str]:
     return {
         "name": name,
         "tests": str(len(checks)),
         "failures": str(len(failed(checks))),
-        "errors": "0",
+        "errors": str(sum(check.status == "error" for check in checks)),
         "skipped": str(sum(check.status == "skipped" for check in checks)),
     }

@@ -245,47 +245,48 @@ def verify(
     Exit status: 0 all held; 1 an engine drifts from PyTorch; 2 it could not be run; 3 it lost
     accuracy, precision or speed against --reference.
     """
-    from lzu_export.checks import drift_checks, failed, write_junit
+    from lzu_export.checks import Check, drift_checks, failed, reported
     from lzu_export.runtime.manifest import check_bundle, read_manifest
     from lzu_export.tables import check_table, drift_table, stream_notes
     from lzu_export.verify import explain_drift, first_drift, verify_all
 
-    _only_with_reference(
-        reference,
-        update=update or None,
-        baseline=baseline,
-        dataset=dataset,
-        frames=frames,
-        provider=provider,
-    )
-    manifest = read_manifest(bundle)
-    _note_strangers(bundle, check_bundle(bundle, manifest))
-    references = None
-    if live is not None:
-        from lzu_export.live import live_references
-        from lzu_export.runtime.cameras import read_cameras
-        from lzu_export.runtime.fitting import fit_of
-
-        references = live_references(
-            bundle,
-            manifest,
-            live,
-            checkpoint,
-            batches,
-            fit=fit_of(None, resize),
-            cameras=read_cameras(cameras) if cameras else None,
+    checks: list[Check] = []
+    kept: list[Check] = []
+    with reported(junit, bundle.resolve().name, checks):
+        _only_with_reference(
+            reference,
+            update=update or None,
+            baseline=baseline,
+            dataset=dataset,
+            frames=frames,
+            provider=provider,
         )
-    drifts = verify_all(bundle, manifest, references)
-    drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
-    checks = [check for drift in drifts for check in drift_checks(drift)]
-    kept = []
-    if reference is not None and not drifted:
-        kept = _against_reference(
-            bundle, drifts, reference, update=update, baseline=baseline, dataset=dataset,
-            frames=frames, provider=provider or "cpu", quiet=as_json,
-        )  # fmt: skip
-    if junit is not None:
-        write_junit(junit, bundle.resolve().name, [*checks, *kept])
+        manifest = read_manifest(bundle)
+        _note_strangers(bundle, check_bundle(bundle, manifest))
+        references = None
+        if live is not None:
+            from lzu_export.live import live_references
+            from lzu_export.runtime.cameras import read_cameras
+            from lzu_export.runtime.fitting import fit_of
+
+            references = live_references(
+                bundle,
+                manifest,
+                live,
+                checkpoint,
+                batches,
+                fit=fit_of(None, resize),
+                cameras=read_cameras(cameras) if cameras else None,
+            )
+        drifts = verify_all(bundle, manifest, references)
+        drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
+        checks += [check for drift in drifts for check in drift_checks(drift)]
+        if reference is not None and not drifted:
+            kept = _against_reference(
+                bundle, drifts, reference, update=update, baseline=baseline, dataset=dataset,
+                frames=frames, provider=provider or "cpu", quiet=as_json,
+            )  # fmt: skip
+            checks += kept
     rows = [drift.model_dump(mode="json") for drift in drifts]
     if as_json:
         print_json(
@@ -784,9 +785,11 @@ def _against_reference(
     from lzu_export.progress import Reporter
     from lzu_export.regression import (
         compare_states,
+        identity,
         measure_state,
         open_bundle,
         read_state,
+        refuse_others,
         write_state,
     )
 
@@ -799,7 +802,11 @@ def _against_reference(
         count = frames or recipe.evaluation.frames
         found = open_dataset(name, count, recipe.task, recipe) if name else None
         other = stack.enter_context(closing(open_bundle(baseline, provider))) if baseline else None
-        now = measure_state(opened, drifts, found, baseline=other, report=report)
+        if then is not None:
+            against = identity(other.manifest.recipe) if other is not None else None
+            bundle_is = identity(recipe)
+            refuse_others(then, bundle=bundle_is, provider=provider, baseline=against)
+        now = measure_state(opened, drifts, found, baseline=other, then=then, report=report)
     if then is None:
         write_state(reference, now)
         report.note(f"stored in {reference}")

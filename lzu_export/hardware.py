@@ -3,6 +3,7 @@
 What the system's files say is read below a root, so that tests can make up machines.
 """
 
+import hashlib
 import os
 import platform
 import re
@@ -27,6 +28,31 @@ def identity(root: Path = ROOT) -> str:
         governor(root),
         nvidia.cards(),
     )
+
+
+def key(root: Path = ROOT) -> str | None:
+    """A hash that this very machine has, to be known by later; None where nothing tells it.
+
+    Of what the system calls itself and of its hardware's own numbers. Many machines share a
+    processor, and images of one system are started many times.
+    """
+    network = root / "sys/class/net"
+    addresses = [
+        _text(path.parent / "address") for path in sorted(network.glob("*/device")) if path.exists()
+    ]
+    own = [
+        _text(root / name).strip("\0 ")
+        for name in (
+            "etc/machine-id",
+            "proc/device-tree/serial-number",
+            "sys/class/dmi/id/product_uuid",
+        )
+    ]
+    known = [each for each in (*own, *addresses) if each]
+    if not known:
+        return None
+    text = "\n".join([*known, _text(root / "proc/sys/kernel/hostname")])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def join(

@@ -1,12 +1,8 @@
-"""Hold a bundle against an earlier state of itself: accuracy, drift and ratios of latencies.
-
-Absolute times are a machine's own: they are compared where both states come from one machine.
-Ratios of two engines that took turns are compared everywhere. No torch.
-"""
+"""Hold a bundle against an earlier state of itself: accuracy, drift and latencies. No torch."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,13 +12,15 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lzu_export import hardware, provenance
+from lzu_export import provenance
 from lzu_export.checks import Check
+from lzu_export.content import Content, Watched
 from lzu_export.datasets import EvaluationSet
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.evaluate import batches, evaluate, latencies
+from lzu_export.evaluate import batches, evaluate
 from lzu_export.files import write_text
 from lzu_export.limits import EMULATED
+from lzu_export.pace import LatencyState, compare_latency, measure_latency
 from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import engines_here, make_predictor, open_here, read_warp
@@ -30,7 +28,9 @@ from lzu_export.runtime.manifest import (
     MATCHED,
     ON_DEVICE,
     Agreement,
+    Derived,
     Drift,
+    Engine,
     Manifest,
     Number,
     check_file,
@@ -42,7 +42,8 @@ from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.agreement import against_fp32, within
 from lzu_export.verify import open_emulated
 
-FORMAT = 1
+FORMAT = 2
+NOT_EXPORTED = "the bundle was not exported for"
 ROUNDING = 0.01
 """Part of the drift's limit below which differences are of rounding."""
 
@@ -56,20 +57,11 @@ class AccuracyState(_Section):
 
     dataset: str
     frames: int
+    content: Content
     metric: str
     engines: dict[str, dict[str, Number]]
     agreement: dict[str, Agreement] = {}
     """With the FP32 engine, where that runs here."""
-
-
-class LatencyState(_Section):
-    """Median milliseconds a frame, end to end; all took turns."""
-
-    machine: str
-    """Processor, board, power mode and card: absolute times of another are not compared."""
-    milliseconds: dict[str, float]
-    ratios: dict[str, float]
-    """By `target/precision over X`, X being another engine or the baseline bundle."""
 
 
 class State(_Section):
@@ -90,6 +82,10 @@ class State(_Section):
     """By `target/precision`, why an engine was not run."""
     provider: str = "cpu"
     """Of ONNX Runtime."""
+    baseline: str | None = None
+    """Recipe, variant and sizes of the bundle that ratios of latencies were taken to."""
+    lowerings: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """By engine and warp."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +143,7 @@ def measure_state(
     dataset: EvaluationSet | None,
     *,
     baseline: Opened | None = None,
+    then: State | None = None,
     report: Reporter | None = None,
 ) -> State:
     """Score and time a bundle's engines.
@@ -156,6 +153,8 @@ def measure_state(
         drifts: what its verification came to.
         dataset: frames and metric; without one there is no accuracy.
         baseline: another bundle that ratios of latencies are taken to, too.
+        then: the state that this one is to be compared with, by which it is timed until the
+            comparison is sure.
         report: where progress is shown.
     """
     report = report or Reporter(quiet=True)
@@ -165,16 +164,19 @@ def measure_state(
         with report.steps(f"accuracy on {dataset.name}", len(dataset)) as advance:
             scored = {**opened.as_shipped, **opened.emulated}
             agreements = against_fp32(manifest.recipe, list(scored))
-            scores = evaluate(scored, dataset, advance, agreements=agreements)
+            watched = Watched(dataset)
+            scores = evaluate(scored, watched, advance, agreements=agreements)
         accuracy = AccuracyState(
             dataset=dataset.name,
             frames=len(dataset),
+            content=watched.content(),
             metric=dataset.metric,
             engines=scores,
             agreement=agreements.result() if agreements is not None else {},
         )
     with report.working("measuring latency"):
-        latency = _latency(opened, _shots(opened, dataset), baseline)
+        shots = _shots(opened, dataset)
+        latency = _latency(opened, shots, baseline, then.latency if then is not None else None)
     return State(
         bundle=identity(manifest.recipe),
         fingerprint=manifest.fingerprint,
@@ -186,7 +188,23 @@ def measure_state(
         latency=latency,
         elsewhere=opened.elsewhere,
         provider=opened.provider,
+        baseline=identity(baseline.manifest.recipe) if baseline is not None else None,
+        lowerings=_lowerings(manifest),
     )
+
+
+def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
+    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    found = {
+        f"{each.target}/{each.precision}": {warp.place: warp.kind for warp in each.lowerings}
+        for each in made
+    }
+    emulated = {
+        f"{EMULATED}/{each.precision}": found[f"{each.target}/{each.precision}"]
+        for each in manifest.engines
+        if each.target == "onnxruntime"
+    }
+    return {**found, **emulated}
 
 
 def identity(recipe: Recipe) -> str:
@@ -214,37 +232,45 @@ def _shots(opened: Opened, dataset: EvaluationSet | None) -> list[Shot]:
     return shots + shots[-1:] * (recipe.batch - len(shots))
 
 
-def _latency(opened: Opened, shots: list[Shot], baseline: Opened | None) -> LatencyState:
-    predictors = dict(opened.as_shipped)
-    prefix = ""
+def _latency(
+    opened: Opened,
+    shots: list[Shot],
+    baseline: Opened | None,
+    then: LatencyState | None,
+) -> LatencyState | None:
+    recipe = opened.manifest.recipe
+    against = None
     if baseline is not None:
-        if baseline.manifest.recipe.source != opened.manifest.recipe.source:
+        if baseline.manifest.recipe.source != recipe.source:
             raise LzuError(
                 f"the baseline {baseline.folder} takes frames of another size; give one of the "
                 "same source"
             )
-        prefix = f"{baseline.folder.name} "
-        predictors |= {prefix + name: each for name, each in baseline.as_shipped.items()}
-    for predictor in predictors.values():
-        predictor.reset()  # of the frames that were scored
-    milliseconds, _ = latencies(predictors, shots)
-    mine = {name: milliseconds[name] for name in opened.as_shipped}
-    base = next(iter(mine))
-    ratios = {f"{name} over {base}": mine[name] / mine[base] for name in mine if name != base}
-    if baseline is not None:
-        for name, value in mine.items():
-            if prefix + name in milliseconds:
-                label = f"{name} over {baseline.folder.name}"
-                ratios[label] = value / milliseconds[prefix + name]
-    return LatencyState(machine=hardware.identity(), milliseconds=mine, ratios=ratios)
+        against = (baseline.manifest.recipe.label, baseline.as_shipped)
+    return measure_latency(
+        opened.as_shipped,
+        shots,
+        provider=opened.provider,
+        baseline=against,
+        then=then,
+        limits=recipe.tolerances.regression,
+    )
 
 
 def write_state(path: Path, state: State) -> None:
     """Store a state as the reference of later ones.
 
     Raises:
-        LzuError: the file cannot be written.
+        LzuError: a metric is no number, or the file cannot be written.
     """
+    accuracy = state.accuracy
+    for engine, scores in accuracy.engines.items() if accuracy is not None else ():
+        assert accuracy is not None
+        if math.isnan(scores[accuracy.metric]):
+            raise LzuError(
+                f"{accuracy.metric} of {engine} is not a number on {accuracy.dataset}, so that "
+                "nothing can be held against it; give a set whose truth has what the model predicts"
+            )
     with readable_os_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, state.model_dump_json(indent=2) + "\n")
@@ -273,26 +299,43 @@ def read_state(path: Path) -> State:
         raise LzuError(f"the reference {path} is damaged; make it again with --update") from error
 
 
+def refuse_others(then: State, *, bundle: str, provider: str, baseline: str | None) -> None:
+    """Refuse a reference of something else, before anything is measured.
+
+    Raises:
+        LzuError: it is of another bundle or provider, or was timed against another baseline.
+    """
+    if bundle != then.bundle:
+        raise LzuError(
+            f"the reference was recorded for {then.bundle}, but this bundle is {bundle}; give its "
+            "own reference, or make one with --update"
+        )
+    if provider != then.provider:
+        raise LzuError(
+            f"the reference is of ONNX Runtime's provider {then.provider}, not {provider}; "
+            f"give --provider {then.provider}, or keep a reference a provider"
+        )
+    if then.baseline is not None and baseline != then.baseline:
+        given = "none was given" if baseline is None else f"this one is {baseline}"
+        raise LzuError(
+            f"the reference was timed against the baseline {then.baseline}, but {given}; give "
+            "--baseline BUNDLE of that one, or make the reference again with --update"
+        )
+
+
 def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
     """Hold what is measured now against a stored state, by the recipe's tolerances.
 
     Raises:
-        LzuError: they are of different bundles or providers, or scored on different frames.
+        LzuError: they are of different bundles, providers or baselines, or were scored on
+            different data.
     """
-    if now.bundle != then.bundle:
-        raise LzuError(
-            f"the reference is of {then.bundle} but the bundle of {now.bundle}; give its own "
-            "reference, or make one with --update"
-        )
-    if now.provider != then.provider:
-        raise LzuError(
-            f"the reference is of ONNX Runtime's provider {then.provider}, not {now.provider}; "
-            f"give --provider {then.provider}, or keep a reference a provider"
-        )
+    refuse_others(then, bundle=now.bundle, provider=now.provider, baseline=now.baseline)
+    limits = recipe.tolerances.regression
     return [
         *_compare_accuracy(now, then.accuracy, recipe),
-        *_compare_drift(now.drift, then.drift, recipe),
-        *_compare_latency(now, then.latency, recipe),
+        *_compare_drift(now, then, recipe),
+        *compare_latency(now.latency, then.latency, limits, now.elsewhere),
     ]
 
 
@@ -308,6 +351,12 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
             f"the reference was scored on {then.frames} frames of {then.dataset} but the bundle on "
             f"{now.frames} of {now.dataset}; give the same --dataset and --frames"
         )
+    if other := now.content.difference(then.content):
+        raise LzuError(
+            f"the reference was scored on a {then.dataset} of other {other}: its content differs, "
+            "though its name and its number of frames do not; give the same data, or make the "
+            "reference again with --update"
+        )
     checks = []
     for engine, scores in then.engines.items():
         if engine not in now.engines:
@@ -317,7 +366,7 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
         value, wanted = now.engines[engine][name], scores[name]
         limit = recipe.metric_limit(engine.rpartition("/")[2])
         message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
-        held = value >= wanted - limit or (math.isnan(value) and math.isnan(wanted))
+        held = value >= wanted - limit  # what is no number never passes
         checks.append(Check(engine, name, "passed" if held else "failed", message))
         if (agreement := now.agreement.get(engine)) is not None:
             checks.append(_scores_held(engine, agreement, recipe))
@@ -332,12 +381,15 @@ def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> Check:
     return Check(engine, MATCHED, status, message)
 
 
-def _compare_drift(
-    now: Mapping[str, Mapping[str, float]], then: Mapping[str, Mapping[str, float]], recipe: Recipe
-) -> list[Check]:
+def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:
     limits, checks = recipe.tolerances.regression, []
     floor = ROUNDING * recipe.tolerances.arrow
-    for engine, arrows in then.items():
+    now = state.drift
+    for engine, arrows in reference.drift.items():
+        why_not = _not_asked_for(engine, recipe) or _lowered_otherwise(engine, state, reference)
+        if why_not and (engine not in now or not why_not.startswith(NOT_EXPORTED)):
+            checks.append(Check(engine, "drift, kept", "skipped", why_not))
+            continue
         exact = engine.removesuffix(ON_DEVICE).endswith("/fp32")
         if engine.endswith(ON_DEVICE) and engine not in now:
             why = "the engine does not run here"
@@ -362,34 +414,20 @@ def _compare_drift(
     return checks
 
 
-def _compare_latency(state: State, then: LatencyState | None, recipe: Recipe) -> list[Check]:
-    now = state.latency
-    if now is None or then is None:
-        return []
-    limit = recipe.tolerances.regression.latency
-    same = now.machine == then.machine
-    checks = []
-    for what, before in then.ratios.items():
-        engine, _, over = what.partition(" over ")
-        name = f"latency over {over}"
-        if what not in now.ratios:
-            why = state.elsewhere.get(engine, "was not measured")
-            checks.append(Check(engine, name, "skipped", why))
-            continue
-        checks.append(_held(engine, name, now.ratios[what], before, limit, "{:.2f}"))
-    for engine, before in then.milliseconds.items():
-        name = "latency on one machine"
-        if not same or engine not in now.milliseconds:
-            why = f"the reference is of another machine ({then.machine})"
-            if same:
-                why = state.elsewhere.get(engine, "was not measured")
-            checks.append(Check(engine, name, "skipped", why))
-            continue
-        checks.append(_held(engine, name, now.milliseconds[engine], before, limit, "{:.2f} ms"))
-    return checks
+def _not_asked_for(engine: str, recipe: Recipe) -> str:
+    """Why a bundle has no such engine, where its recipe asks for none."""
+    target, _, precision = engine.removesuffix(ON_DEVICE).partition("/")
+    targets = {*recipe.targets, *([EMULATED] if "onnxruntime" in recipe.targets else [])}
+    if target in targets and precision in recipe.precision:
+        return ""
+    return f"{NOT_EXPORTED} {target} in {precision}"
 
 
-def _held(engine: str, name: str, value: float, before: float, limit: float, form: str) -> Check:
-    message = f"{form.format(value)} where the reference has {form.format(before)}"
-    message += f"; {limit:g} times that is allowed"
-    return Check(engine, name, "passed" if value <= limit * before else "failed", message)
+def _lowered_otherwise(engine: str, now: State, then: State) -> str:
+    """Why an engine's rounding is not comparable: its warps are computed in another way."""
+    mine, theirs = (each.lowerings.get(engine.removesuffix(ON_DEVICE), {}) for each in (now, then))
+    changed = [place for place in mine if place in theirs and mine[place] != theirs[place]]
+    if not changed:
+        return ""
+    listed = ", ".join(f"{place} {mine[place]}, was {theirs[place]}" for place in changed)
+    return f"lowered otherwise, which rounds otherwise ({listed}); it is held to PyTorch alone"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lzu_export import hardware, nvidia
-from lzu_export.hardware import identity, parse_power_mode
+from lzu_export.hardware import identity, key, parse_power_mode
 from lzu_export.nvidia import Card
 
 
@@ -65,3 +65,32 @@ def test_a_machine_that_tells_nothing_is_its_processor(
 def test_the_power_mode_is_nvpmodel_s() -> None:
     assert parse_power_mode("NV Power Mode: MAXN\n0\n") == "MAXN"
     assert parse_power_mode("NVPM WARN: nothing\n") is None
+
+
+def test_a_machine_is_known_again_by_what_is_its_own(tmp_path: Path) -> None:
+    """Many share a processor; images of one system share its id, too."""
+
+    def made(name: str, **files: str) -> str | None:
+        for path, text in files.items():
+            file = tmp_path / name / path.replace("__", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return key(tmp_path / name)
+
+    host = {"proc__sys__kernel__hostname": "runner"}
+    assert made("nothing", **host) is None
+    ids = {"etc__machine-id": "abc\n", **host}
+    first = made("first", **ids)
+    assert first is not None
+    assert made("again", **ids) == first
+    address = {"sys__class__net__eth0__address": "00:11:22:33:44:55"}
+    (tmp_path / "cloned/sys/class/net/eth0/device").mkdir(parents=True)
+    keys = {
+        first,
+        made("cloned", **ids, **address),
+        made("virtual", **{**ids, **address, "etc__machine-id": "abd"}),
+        made("renamed", **{**ids, "proc__sys__kernel__hostname": "other"}),
+        made("board", **{"proc__device-tree__serial-number": "1423\0"}),
+    }
+    assert len(keys) == 5
+    assert "runner" not in str(first)
