@@ -82,7 +82,7 @@ def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
     """
     with readable_os_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, junit(suite, checks))
+        write_text(path, junit(suite, checks), named=True)
 
 
 @contextmanager

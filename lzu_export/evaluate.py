@@ -168,8 +168,14 @@ class _Run:
         self.scoring: list[Future[None]] = []
         if unfinished is not None:
             self.done, states = unfinished.read(list(self._counters))
-            for name, state in states.items():
-                self._counters[name].restore(state)
+            try:
+                for name, state in states.items():
+                    self._counters[name].restore(state)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise LzuError(
+                    f"the unfinished evaluation {unfinished.path} is damaged; remove it and give "
+                    "the same command again"
+                ) from error
 
     def batches(self) -> Iterator[int]:
         """Predict and count batch by batch; the number of frames of each."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import yaml
+from pydantic import ValidationError
 from rich.text import Text
 
 from lzu_calibration.cache import read_cache, write_cache
@@ -201,7 +202,7 @@ def _finish(run: "_Export", before: Manifest | None) -> tuple[Outcome, list[str]
     Returns:
         What the export came to, and precisions whose file for TensorRT is to be derived again.
     """
-    manifest, final = run.all_stages(), run.work.final
+    manifest, final = _all_stages(run), run.work.final
     with readable_os_errors(f"the bundle {final}"):
         carried = carry_over(before, final, manifest, run.work.folder)
     manifest = manifest.model_copy(update=carried.changes)
@@ -253,6 +254,19 @@ def _compared(outcomes: Sequence[Outcome], report: Reporter) -> list[Outcome]:
 
 def _is_timed(manifest: Manifest) -> bool:
     return any(each.target == TARGET for each in manifest.engines)
+
+
+def _all_stages(run: "_Export") -> Manifest:
+    """All stages; what an earlier run left may be damaged in ways that no hash tells."""
+    try:
+        return run.all_stages()
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        if not run.work.resumed:
+            raise
+        raise LzuError(
+            f"the unfinished export in {run.work.folder} cannot be gone on with "
+            f"({type(error).__name__}); remove that folder, or give --force"
+        ) from error
 
 
 def _prepare(runs: Mapping[Path, "_Export"], report: Reporter) -> None:

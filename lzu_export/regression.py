@@ -273,7 +273,7 @@ def write_state(path: Path, state: State) -> None:
             )
     with readable_os_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, state.model_dump_json(indent=2) + "\n")
+        write_text(path, state.model_dump_json(indent=2) + "\n", named=True)
 
 
 def read_state(path: Path) -> State:

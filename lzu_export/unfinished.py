@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lzu_export.datasets import State
-from lzu_export.errors import readable_os_errors
-from lzu_export.files import replacing
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import read_npz, replacing
 
 SECONDS = 30.0
 """So often what was counted is written down."""
@@ -41,16 +40,17 @@ class Unfinished:
     def read(self, names: Sequence[str]) -> tuple[int, dict[str, State]]:
         """Frames done, and each counter's state; 0 and nothing where it begins afresh."""
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                if str(file["key"]) != self.key or file["names"].tolist() != list(names):
-                    return 0, {}
-                states: dict[str, State] = {name: {} for name in names}
-                for entry in file.files:
-                    place, dot, field = entry.partition(".")
-                    if dot:
-                        states[names[int(place)]][field] = file[entry]
-                return int(file["done"]), states
-        except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile):
+            file = read_npz(self.path)
+            if str(file["key"]) != self.key or file["names"].tolist() != list(names):
+                return 0, {}
+            states: dict[str, State] = {name: {} for name in names}
+            for entry, values in file.items():
+                place, dot, field = entry.partition(".")
+                if dot:
+                    states[names[int(place)]][field] = values
+            done = int(file["done"])
+            return (done, states) if done > 0 else (0, {})
+        except (LzuError, ValueError, TypeError, KeyError, IndexError):
             return 0, {}  # there is none, or it was cut off
 
     def write(self, done: int, states: Mapping[str, State]) -> None:

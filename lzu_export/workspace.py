@@ -1,22 +1,41 @@
 """The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from lzu_export.additions import TIMINGS
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import write_text
+from lzu_export.files import parse_json, read_bytes, write_text
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
-from lzu_export.runtime.manifest import Manifest, sha256, write_manifest
+from lzu_export.runtime.manifest import (
+    LIMIT,
+    SEAL,
+    Digest,
+    FileName,
+    Manifest,
+    sha256,
+    write_manifest,
+)
 
 STATE_FILE = "state.json"
+OF_BUNDLES = re.compile(
+    r"model\.[\w.+-]+\.(onnx|engine)|(reference|warp|accuracy)\.npz|(manifest|state|calibration)"
+    r"\.json|recipe\.yaml|labels\.txt|[\w.+-]+\.cache|\.[\w.+-]+\.[0-9a-f]{16}\.new"
+)
+"""Names of the files that exports and builds leave in a bundle's folder, older ones too."""
 
 Record = dict[str, Any]
 
@@ -87,9 +106,10 @@ class Workspace:
             keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
             for path in self.folder.iterdir():
                 if path.name not in keep and not path.match(TIMINGS):
-                    path.unlink()
+                    remove(path)
+            check_place(self.final)
             old = self._old
-            shutil.rmtree(old, ignore_errors=True)
+            _remove_bundle(old)
             if self.final.exists():
                 os.replace(self.final, old)
             try:
@@ -100,31 +120,42 @@ class Workspace:
                 raise
             # Only now: whatever stops us before leaves a folder that can be resumed.
             (self.final / STATE_FILE).unlink(missing_ok=True)
-            shutil.rmtree(old, ignore_errors=True)
+            _remove_bundle(old)
 
     def tidy(self) -> None:
         """Where no stage was finished there is nothing to resume: leave no folder behind."""
         if not self.stages:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
 
     @property
     def _old(self) -> Path:
         return self.final.parent / f".{self.final.name}.old"
 
     def _open(self, fresh: bool) -> None:
+        check_place(self.final)
         if self._old.exists() and not self.final.exists():
+            check_place(self._old)
             os.replace(self._old, self.final)  # cut off between the two renames of `publish`
-        state = self.folder / STATE_FILE
-        if state.is_file() and not fresh:
-            try:
-                stored = json.loads(state.read_text(encoding="utf-8"))
-                if stored["fingerprint"] == self.fingerprint:
-                    self.stages = stored["stages"]
-                    return
-            except (ValueError, KeyError, TypeError):
-                pass  # cut off while it was written: the stages are done again
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not fresh and _is_plain(self.folder) and (stages := self._read()) is not None:
+            self.stages = stages
+            return
+        remove(self.folder)
         self.folder.mkdir(parents=True)
+
+    def _read(self) -> dict[str, Record] | None:
+        """The stages that an earlier run finished; None where it is another export's, or damaged.
+
+        It may have been cut off anywhere: what cannot be read is done again.
+        """
+        try:
+            content = read_bytes(self.folder / STATE_FILE, limit=LIMIT)
+            data = parse_json(content, unique=True)
+            if data.pop(SEAL) != _seal(data) or data["fingerprint"] != self.fingerprint:
+                return None
+            stages = TypeAdapter(dict[str, _Stage]).validate_python(data["stages"])
+        except (LzuError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return {name: stage.model_dump() for name, stage in stages.items()}
 
     def _intact(self, hashes: dict[str, str], files: list[str]) -> bool:
         return set(hashes) == set(files) and all(
@@ -134,7 +165,83 @@ class Workspace:
 
     def _save(self) -> None:
         state = {"fingerprint": self.fingerprint, "stages": self.stages}
-        write_text(self.path(STATE_FILE), json.dumps(state))
+        write_text(self.path(STATE_FILE), json.dumps({**state, SEAL: _seal(state)}))
+
+
+def _seal(state: dict[str, Any]) -> str:
+    """Hash of a state, as it reads back: damage that is still JSON is told by it."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+class _Stage(BaseModel):
+    """A stage as it is stored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    record: Record
+    seconds: float
+    files: dict[FileName, Digest]
+
+
+def check_place(final: Path) -> None:
+    """Refuse a path where something stands that no export wrote: it would be removed.
+
+    Raises:
+        LzuError: names what it is.
+    """
+    if final.is_symlink():
+        raise LzuError(f"{final} is a symbolic link, which is not followed; remove it")
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise LzuError(f"{final} is no folder; move it away, or choose another folder (OUT)")
+    names = {path.name for path in final.iterdir()}
+    if names and MANIFEST_FILE not in names:
+        raise LzuError(
+            f"{final} is there and is no bundle: it has no {MANIFEST_FILE}; move it away, or "
+            "choose another folder (OUT)"
+        )
+    known = _listed(final)
+    for name in sorted(names - known):
+        if not OF_BUNDLES.fullmatch(name) or not _is_file(final / name):
+            raise LzuError(
+                f"{final} holds {name}, which no export wrote and which would be removed; move it "
+                "away, or choose another folder (OUT)"
+            )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a link, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_bundle(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        check_place(path)
+        remove(path)
+
+
+def _listed(folder: Path) -> set[str]:
+    """Names of the files that a manifest lists, if there is one that can be read."""
+    try:
+        data = parse_json(read_bytes(folder / MANIFEST_FILE, limit=LIMIT))
+        return set(data["files"]) if {"format", "recipe"} <= set(data) else set()
+    except (LzuError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether this is a folder, no link to one, of nothing but files."""
+    return (
+        not folder.is_symlink() and folder.is_dir() and all(map(_is_file, list(folder.iterdir())))
+    )
 
 
 @contextmanager
@@ -153,12 +260,19 @@ def exclusive(final: Path) -> Iterator[None]:
         lock.close()
 
 
-def _locked(path: Path, final: Path) -> IO[str]:
+def _locked(path: Path, final: Path) -> IO[bytes]:
     """The open lock file, locked; one that its last holder removed meanwhile does not count."""
     while True:
         with readable_os_errors(f"the bundle {final}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("w")
+            # Not through a link, and without a change of what is there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            try:
+                lock = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                    raise
+                raise LzuError(f"{path} is no file of ours; remove it") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -543,7 +543,7 @@ def _write(run: LatencyRun, path: Path | None) -> None:
     if path is not None:
         with readable_os_errors(f"the figures {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(run.model_dump(mode="json"), indent=2) + "\n")
+            write_text(path, json.dumps(run.model_dump(mode="json"), indent=2) + "\n", named=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ refusals holds everywhere. Nothing of the package is imported but its errors.
 from lzu_export.files.arrays import read_npy, read_npz
 from lzu_export.files.graphs import check_graph
 from lzu_export.files.reading import open_regular, parse_json, read_bytes, read_json, read_text
-from lzu_export.files.writing import replacing, write_text
+from lzu_export.files.writing import clear, make_folder, replacing, write_text
 
 __all__ = [
     "check_graph",
+    "clear",
+    "make_folder",
     "open_regular",
     "parse_json",
     "read_bytes",

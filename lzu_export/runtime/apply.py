@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.files import clear, make_folder
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
@@ -23,6 +24,7 @@ from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.images import IMAGES
 from lzu_export.runtime.live_camera import parse_live
+from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.present import PRESENTERS, Presenter
@@ -257,15 +259,17 @@ def _staged(out: Path) -> Iterator[Path]:
     """A folder whose files move into `out` at the end; after an error nothing remains of them."""
     new = not out.exists()
     staging = out / ".partial"
+    if (out / MANIFEST_FILE).exists():
+        raise LzuError(f"{out} is a bundle, which stays as it was verified; give --out another")
     try:
         with readable_os_errors(f"the folder {out}"):
-            shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+            clear(staging)  # of a run that was killed
             staging.mkdir(parents=True)
         yield staging
         with readable_os_errors(f"the folder {out}"):
             for path in sorted(each for each in staging.rglob("*") if each.is_file()):
                 target = out / path.relative_to(staging)
-                target.parent.mkdir(exist_ok=True)
+                make_folder(target.parent, below=out)
                 path.replace(target)
             shutil.rmtree(staging)
     except BaseException:

@@ -12,6 +12,7 @@ from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
 from lzu_export.escaping import markdown, visible
+from lzu_export.files import write_text
 from lzu_export.interleave import Ratio
 from lzu_export.runtime.manifest import Drift
 from lzu_export.verify import arrow_order
@@ -418,8 +419,8 @@ def write_pages(report: Report, folder: Path, pictures: Path) -> None:
     """
     page, markdown = render(report, pictures)
     with readable_os_errors(f"the report in {folder}"):
-        (folder / "report.html").write_text(page, encoding="utf-8")
-        (folder / "report.md").write_text(markdown, encoding="utf-8")
+        write_text(folder / "report.html", page)
+        write_text(folder / "report.md", markdown)
 
 
 def _median(row: Row) -> float:

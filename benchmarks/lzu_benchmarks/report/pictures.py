@@ -8,6 +8,7 @@ import numpy as np
 
 from lzu_benchmarks.report.schema import Pictures
 from lzu_export.errors import readable_os_errors
+from lzu_export.files import replacing
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.predictor import Predictor, Shot
@@ -69,5 +70,6 @@ def _write(folder: Path, name: str, picture: Frame) -> str:
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     with readable_os_errors(f"the pictures in {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(cv2.imencode(".jpg", picture, options)[1].tobytes())
+        with replacing(folder / file) as new:
+            new.write_bytes(cv2.imencode(".jpg", picture, options)[1].tobytes())
     return file

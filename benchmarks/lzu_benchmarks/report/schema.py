@@ -14,6 +14,7 @@ from lzu_benchmarks.flops import Flops
 from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.latency import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
+from lzu_export.files import write_text
 from lzu_export.runtime.manifest import Agreement, Drift, Number
 
 FORMAT = 1
@@ -183,8 +184,8 @@ def write_report(report: Report, folder: Path) -> None:
     with readable_os_errors(f"the report in {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         text = report.model_dump_json(indent=2) + "\n"
-        (folder / "report.json").write_text(text, encoding="utf-8")
+        write_text(folder / "report.json", text)
         schema: dict[str, Any] = Report.model_json_schema(mode="serialization")
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         text = json.dumps(schema, indent=2) + "\n"
-        (folder / "report.schema.json").write_text(text, encoding="utf-8")
+        write_text(folder / "report.schema.json", text)
