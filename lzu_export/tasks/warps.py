@@ -168,9 +168,19 @@ def read_saliency(recipe: Recipe) -> Array:
     Logits are in the checkpoint: where the recipe names them this imports torch.
 
     Raises:
-        LzuError: nothing is given, the file or tensor cannot be read, or the map is not of the
-            lattice.
+        LzuError: nothing is given, the file or tensor cannot be read, the map is not of the
+            lattice, or it is the same everywhere.
     """
+    saliency = _read_saliency(recipe)
+    if np.ptp(saliency) <= FLAT * saliency.max():
+        raise LzuError(
+            f"{_fixed_source(recipe)} is the same everywhere, so that nothing is zoomed; give the "
+            "one that the model was trained with, or export variant uniform"
+        )
+    return saliency
+
+
+def _read_saliency(recipe: Recipe) -> Array:
     settings = recipe.warp
     if settings.logits is not None:
         return _learned_saliency(recipe, settings.logits)
@@ -225,17 +235,23 @@ def _learned_saliency(recipe: Recipe, name: str) -> Array:
 def warp_source(recipe: Recipe) -> str:
     """What the warp is made of, in words, for a manifest."""
     settings = recipe.warp
-    fixed = "nothing: every place alike"
-    if settings.logits is not None:
-        fixed = f"learned logits {settings.logits}"
-    elif settings.saliency is not None:
-        fixed = f"saliency {settings.saliency.name}"
+    fixed = _fixed_source(recipe)
     if not recipe.adapts:
         return "nothing: every place alike" if recipe.variant == "uniform" else fixed
     looks = "boxes of the frame before"
     if settings.network is not None:
         looks = f"saliency network, ResNet-{settings.network.depth}, on each frame"
     return looks if settings.mix == 1 else f"{looks} (share {settings.mix:g}) and {fixed}"
+
+
+def _fixed_source(recipe: Recipe) -> str:
+    """What the fixed saliency is made of, in words."""
+    settings = recipe.warp
+    if settings.logits is not None:
+        return f"learned logits {settings.logits}"
+    if settings.saliency is not None:
+        return f"saliency {settings.saliency.name}"
+    return "nothing: every place alike"
 
 
 def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:

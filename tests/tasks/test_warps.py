@@ -384,6 +384,19 @@ def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_a_saliency_that_is_the_same_everywhere_is_refused(tmp_path: Path) -> None:
+    """It would be exported as a zoom, and zoom nowhere."""
+    np.save(tmp_path / "flat.npy", np.full((7, 11), 0.3))
+    recipe = tiny_recipe(tmp_path, warp={"saliency": str(tmp_path / "flat.npy")})
+    with pytest.raises(LzuError, match=r"saliency flat\.npy is the same everywhere, so that noth"):
+        make_warp(recipe)
+    maps = label_maps(tmp_path / "labels")
+    assert len(maps) == 2
+    warp = {"saliency": str(tmp_path / "labels"), "boundary": 0.5, "background": 0.5}
+    with pytest.raises(LzuError, match="saliency labels is the same everywhere"):
+        make_warp(tiny_recipe(tmp_path, "seg", warp=warp))
+
+
 def test_what_is_missing_is_said_in_the_task_s_words(tmp_path: Path) -> None:
     for task, words in (("seg", "folder of the training label maps"), ("det3d", "training boxes")):
         with pytest.raises(LzuError, match=words):
