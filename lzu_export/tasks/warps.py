@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 FLAT = 1e-9
 """Relative spread of a saliency below which it is the same everywhere but for roundings."""
+MANY_BOXES, QUARTER = 50, 0.52
+"""So many boxes reach beyond this share of a frame somewhere, unless their scale is wrong."""
 FRAMES_TRIED = 16
 """Images of a saliency's annotations whose size is looked at, where the files are there."""
 
@@ -455,3 +457,22 @@ def _check_frames(data: CocoData, recipe: Recipe) -> None:
     for image, place in there[:FRAMES_TRIED]:
         height, width = read_image(place).shape[:2]
         check_frame_size(data.path, image, (), (height, width))
+    if not there:
+        _check_reach(data)
+
+
+def _check_reach(data: CocoData) -> None:
+    """Warn of boxes that all lie in the upper left quarter, as where the sizes are too large."""
+    size_of = {image.id: image.size for image in data.images}
+    ends = [
+        max((each.box[0] + each.box[2]) / size[1], (each.box[1] + each.box[3]) / size[0])
+        for each in data.objects
+        for size in [size_of[each.image]]
+        if size is not None
+    ]
+    if len(ends) >= MANY_BOXES and max(ends) <= QUARTER:
+        log.warning(
+            "saliency %s: none of its %d boxes reaches the right or the lower half of the images; "
+            "check that their height and width are those of the images that were annotated",
+            data.path, len(ends),
+        )  # fmt: skip

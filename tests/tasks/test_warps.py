@@ -384,6 +384,24 @@ def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_boxes_of_one_quarter_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their frames are perhaps half as large; where the files are at hand their size decides."""
+    boxes = [annotation(3 * i, 1 + i, 5, 6) for i in range(50)]
+    path = annotations(tmp_path, annotations=boxes)
+    recipe = tiny_recipe(tmp_path, warp={"saliency": str(path)})
+    make_warp(recipe)
+    assert "none of its 50 boxes reaches the right or the lower half" in caplog.text
+    caplog.clear()
+    annotations(tmp_path, annotations=[*boxes[1:], annotation(250, 20, 30, 30)])
+    make_warp(recipe)
+    assert not caplog.records
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((96, 160, 3), np.uint8))
+    with pytest.raises(
+        LzuError, match=r"a\.png is 320 wide and 192 high, but the file is 160 wide"
+    ):
+        make_warp(recipe)
+
+
 def test_a_saliency_that_is_the_same_everywhere_is_refused(tmp_path: Path) -> None:
     """It would be exported as a zoom, and zoom nowhere."""
     np.save(tmp_path / "flat.npy", np.full((7, 11), 0.3))
