@@ -22,7 +22,7 @@ from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
 from lzu_export.progress import Reporter
 from lzu_export.runtime.images import read_image
-from lzu_export.runtime.manifest import Accuracy
+from lzu_export.runtime.manifest import ROUNDING_NOTE, Accuracy
 from lzu_export.tasks.pytorch import noise_frame
 from samples import write_sealed
 
@@ -141,10 +141,20 @@ def test_targets_and_precisions_choose_what_is_scored_and_timed(
         data = json.loads((folder / "manifest.json").read_text())
         for kind in ("engines", "drift"):
             data[kind].append({**data[kind][0], "precision": "fp16"})
+        shutil.copy(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
+        data["files"]["model.fp16.onnx"] = data["files"]["model.fp32.onnx"]
         write_sealed(folder, data)
     store, data = Store(tmp_path), str(boxes(tmp_path, 1))
     whole = bundle_result(open_bundles(two)[0], store, dataset=data, report=QUIET)
-    assert set(whole.engines) == {"onnxruntime/fp32", "onnxruntime/fp16"}
+    assert set(whole.engines) == {"onnxruntime/fp32", "onnxruntime/fp16", "emulated/fp16"}
+    agreed = whole.engines["onnxruntime/fp16"].score
+    assert agreed is not None
+    assert agreed.agreement is not None
+    assert agreed.how == ""
+    rounded = whole.engines["emulated/fp16"]
+    assert rounded.bytes is None
+    assert rounded.score is not None
+    assert rounded.score.how == ROUNDING_NOTE
     bundles = open_bundles(two, ["onnxruntime"], ["fp32"])
     part = bundle_result(bundles[0], store, dataset=data, report=QUIET)
     assert set(part.engines) == {"onnxruntime/fp32"}
