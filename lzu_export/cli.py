@@ -207,9 +207,11 @@ def verify(
         Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
     ] = None,
     batches: Annotated[int, typer.Option(min=1, help="Batches of frames taken of --live.")] = 2,
-    resize: Annotated[
-        bool, typer.Option("--resize", help="Bring frames of --live to the source size.")
-    ] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="The same as --fit stretch.")] = False,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="Frames of --live of another size: exact (refused), stretch, or pad."),
+    ] = None,
     cameras: Annotated[
         Path | None, typer.Option(help="Calibration of --live's frames, for boxes in space.")
     ] = None,
@@ -275,7 +277,7 @@ def verify(
                 live,
                 checkpoint,
                 batches,
-                fit=fit_of(None, resize),
+                fit=fit_of(fit, resize),
                 cameras=read_cameras(cameras) if cameras else None,
             )
         drifts = verify_all(bundle, manifest, references)

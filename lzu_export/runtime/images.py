@@ -435,6 +435,7 @@ _JPEG_WARNINGS = re.compile(
     re.MULTILINE,
 )
 _DECODERS = ("grfmt_", "loadsave.cpp", "bitstrm.cpp", "libpng ", "FFMPEG", "cap_ffmpeg", "libav")
+_FFMPEG = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\]")
 _stderr = threading.RLock()
 
 
@@ -482,4 +483,6 @@ def quiet_decoders() -> Iterator[None]:
 
 
 def _of_decoder(line: str) -> bool:
-    return bool(_JPEG_WARNINGS.match(line)) or any(word in line for word in _DECODERS)
+    return bool(_JPEG_WARNINGS.match(line) or _FFMPEG.match(line)) or any(
+        word in line for word in _DECODERS
+    )

@@ -1,5 +1,6 @@
 """Writes the video of a run: H.264 where OpenCV has an encoder, which browsers play."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,10 +79,11 @@ class VideoWriter:
         """A remark on a video that browsers do not play."""
         if self.codec in (None, CODECS[0]):
             return None
-        name = self.path.name
+        name = shlex.quote(self.path.name)
         return (
-            f"{name} is MPEG-4 part 2, which browsers do not play: this OpenCV has no encoder of "
-            f"H.264; ffmpeg -i {name} -c:v libx264 -pix_fmt yuv420p h264.mp4 makes one that they do"
+            f"{self.path.name} is MPEG-4 part 2, which browsers do not play: this OpenCV has no "
+            f"encoder of H.264; ffmpeg -i {name} -c:v libx264 -pix_fmt yuv420p h264.mp4 "
+            "makes one that they do"
         )
 
     def _open(self, picture: Frame) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.mp4 import edited_seconds
 from lzu_export.runtime.preprocess import Frame
 
 VIDEOS = frozenset(
@@ -23,6 +24,8 @@ VIDEOS = frozenset(
 """Suffixes of files that are read as videos."""
 COUNTED = frozenset({".mp4", ".m4v", ".mov", ".3gp", ".avi"})
 """Containers that store their number of frames; of others it is estimated from the duration."""
+EDITED = frozenset({".mp4", ".m4v", ".mov", ".3gp"})
+"""Containers whose edit list may leave frames out."""
 SLACK = 0.1
 """Seconds by which an estimate may be too high: the longest stream's duration counts, not the
 video's."""
@@ -74,7 +77,10 @@ class VideoFile:
         if self.promised is None:
             return 1
         if self.path.suffix.lower() in COUNTED:
-            return self.promised
+            shown = edited_seconds(self.path) if self.path.suffix.lower() in EDITED else None
+            if shown is None or round(shown * self.rate) >= self.promised:
+                return self.promised
+            return max(1, math.floor(shown * self.rate) - 1)  # its ends may lie within frames
         return max(1, self.promised - max(1, math.ceil(SLACK * self.rate)))
 
     def restart(self) -> None:

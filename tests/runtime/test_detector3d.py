@@ -291,3 +291,32 @@ def test_cameras_that_may_have_taken_the_frame_are_taken(matrix: Any, tmp_path: 
     made, session = detector(tmp_path)
     made(noise_frame((96, 160), 0), matrix)
     assert np.isfinite(session.given["cam2img"]).all()
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_live_verification_fits_frames_as_the_runtime_does(
+    fit: Any, tiny_det3d_bundle: Path, tmp_path: Path
+) -> None:
+    """The same canvas and the same camera's matrix."""
+    from lzu_export.live import live_references
+    from lzu_export.runtime.cameras import read_cameras
+    from lzu_export.runtime.manifest import read_manifest
+
+    frame = noise_frame((192, 200), 0)
+    cv2.imwrite(str(tmp_path / "0.png"), frame)
+    camera = [[240.0, 0, 99.5], [0, 240, 95.5], [0, 0, 1]]
+    (tmp_path / "camera.json").write_text(json.dumps({"cam2img": camera}))
+    (reference,) = live_references(
+        tiny_det3d_bundle,
+        read_manifest(tiny_det3d_bundle),
+        tmp_path / "0.png",
+        None,
+        1,
+        fit=fit,
+        cameras=read_cameras(tmp_path / "camera.json"),
+    )
+    made, session = detector(tmp_path, fit=fit)
+    made(frame, camera)
+    np.testing.assert_array_equal(reference.frames[0], session.given["frame"][0])
+    for name, value in reference.inputs.items():
+        np.testing.assert_allclose(value[0], session.given[name][0], rtol=1e-5, atol=1e-5)

@@ -1,5 +1,6 @@
 """Videos: every frame with its time, other containers, and files that end early."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime import videos
+from lzu_export.runtime.mp4 import edited_seconds
 from lzu_export.runtime.sources import frames, open_source
 from lzu_export.runtime.videos import VideoFile
 
@@ -223,3 +226,46 @@ def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path: Path) -> None:
     """OpenCV 5 ends the process at one."""
     with pytest.raises(LzuError, match="is not UTF-8, which OpenCV does not take; rename it"):
         VideoFile(tmp_path / "a\udcff.mp4")
+
+
+def trimmed(path: Path, first: int, count: int, of: int) -> Path:
+    """Let a file's edit list show `count` of its `of` frames from one on, as a trim leaves it."""
+    data = bytearray(path.read_bytes())
+    clock = data.find(b"mdhd") + 16
+    (scale,) = struct.unpack_from(">I", data, clock)
+    place = data.find(b"elst") + 12
+    (duration,) = struct.unpack_from(">I", data, place)
+    struct.pack_into(">Ii", data, place, duration * count // of, scale * first // 10)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("first", "count"), [(10, 20), (0, 25), (13, 4)])
+def test_a_trimmed_video_is_whole(tmp_path: Path, first: int, count: int) -> None:
+    """Though its header counts the frames that are cut off, too."""
+    path = trimmed(write(tmp_path / "a.mp4", 30), first, count, 30)
+    opened = open_source(path)
+    assert opened.count == 30
+    found = list(opened)
+    assert len(found) == pytest.approx(count, abs=1)
+    assert found[0].frame.mean() == pytest.approx(8 * first, abs=4)
+    assert opened.problem() is None
+
+
+def test_an_edit_list_excuses_no_more_than_it_leaves_out(
+    fake: tuple[Path, type[Fake]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five frames of the nine that it shows."""
+    path, told = fake
+    told.promised = 30
+    monkeypatch.setattr(videos, "edited_seconds", lambda _path: 0.9)
+    opened = open_source(path)
+    assert len(list(opened)) == 5
+    assert "5 of 30 frames could be read" in str(opened.problem())
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\x08moov", b"\0\0\0\x01moov", b"\xff" * 40])
+def test_damaged_contents_have_no_edit_list(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert edited_seconds(tmp_path / "a.mp4") is None
+    assert edited_seconds(tmp_path / "none.mp4") is None
