@@ -469,10 +469,10 @@ def _decoder_warnings() -> Iterator[_Warnings]:
             text.seek(0)
             said = text.read().decode("utf-8", "replace")
             warnings.found = [each.strip() for each in _JPEG_WARNINGS.findall(said)]
-            rest = [line for line in said.splitlines() if line and not _of_decoder(line)]
-            if rest:
+            rest = "".join(line for line in said.splitlines(True) if not _of_decoder(line))
+            if rest.strip("\n"):  # as it is: it may move a progress bar's cursor
                 with suppress(OSError):
-                    os.write(2, ("\n".join(rest) + "\n").encode())
+                    os.write(2, rest.encode())
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
+from lzu_export.runtime.choice import Choice
+from lzu_export.runtime.predictor import NO_CHOICE
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 
@@ -184,3 +186,22 @@ def test_boxes_end_at_the_window(tiny_recipe: dict[str, Any]) -> None:
     window = {"x": 60, "y": 31, "width": 80, "height": 64}
     found = detector(tiny_recipe, session, crop=window)(noise_frame((96, 160), 0))
     np.testing.assert_array_equal(found.boxes, [[60, 31, 140, 95], [80, 40, 100, 60]])
+
+
+def test_a_choice_of_results_does_not_move_the_warp(tiny_recipe: dict[str, Any]) -> None:
+    """The boxes that are fed back stay those of the recipe."""
+    boxes = [[10, 10, 40, 40], [110, 50, 150, 80]]
+    session = one(boxes, [0.9, 0.4], [0, 1])
+    recipe = validate({**tiny_recipe, "variant": "adaptive"}, "tiny")
+    warp = make_warp(recipe).arrays()
+    choices = [NO_CHOICE, Choice(score_threshold=0.8), Choice(classes=("car",), max_detections=1)]
+    given = []
+    for choice in choices:
+        made = Detector(recipe, session, warp, choice=choice)  # type: ignore[arg-type]
+        found = made(noise_frame((96, 160), 0))
+        assert len(found) == (1 if choice else 2)
+        made(noise_frame((96, 160), 0))
+        given.append((session.given["prev_boxes"], session.given["prev_valid"]))
+    for previous, valid in given:
+        np.testing.assert_array_equal(previous[0, :2], boxes)
+        assert valid.sum() == 2

@@ -80,8 +80,8 @@ def test_what_the_decoder_had_to_make_up_is_refused(
 def test_other_words_on_stderr_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     """Another thread may speak while a frame is decoded."""
     with quiet_decoders():
-        os.write(2, b"something else\nlibpng warning: x\n")
-    assert capfd.readouterr().err == "something else\n"
+        os.write(2, b"something else\nlibpng warning: x\n\rhalf a bar")
+    assert capfd.readouterr().err == "something else\n\rhalf a bar"
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
