@@ -1,5 +1,6 @@
 """References of the moment: PyTorch on frames of the user's own."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.cameras import Cameras, check_cameras
 from lzu_export.runtime.fitting import fitted, fitting
-from lzu_export.runtime.manifest import Manifest
+from lzu_export.runtime.manifest import Manifest, check_file
 from lzu_export.runtime.predictor import Shot
 from lzu_export.runtime.preprocess import check_frame
-from lzu_export.runtime.reference import Reference
+from lzu_export.runtime.reference import FILE as REFERENCE_FILE
+from lzu_export.runtime.reference import Reference, read_reference, usual_scales
 from lzu_export.runtime.sources import frames
 from lzu_export.tasks.pytorch import make_reference, torch_predictor, whole_batches
 from lzu_export.tasks.warps import stored_warp
@@ -33,7 +35,8 @@ def live_references(
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
     the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the
-    frames as they are.
+    frames as they are. Differences are held against what an arrow reaches on the bundle's own
+    frames, where a frame of the source, such as of a covered lens, has next to nothing.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
@@ -51,7 +54,11 @@ def live_references(
             place = fitting(frame.shape, recipe.source, fit)
             camera = cameras.checked(name, frame.shape, source).in_source(place).cam2img
         taken.append(Shot(fitted(frame, recipe, fit), camera))
-    return [make_reference(predictor, batch) for batch in whole_batches(taken, recipe.batch)]
+    usual = usual_scales(read_reference(check_file(folder, REFERENCE_FILE, manifest)))
+    return [
+        replace(make_reference(predictor, batch), usual=usual)
+        for batch in whole_batches(taken, recipe.batch)
+    ]
 
 
 def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:

@@ -27,7 +27,7 @@ from lzu_export.runtime.bundle import (
     open_session,
     read_warp,
 )
-from lzu_export.runtime.compare import relative_difference, signal_to_noise
+from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
     GRAPH_NOTE,
     MATCHED,
@@ -130,13 +130,17 @@ def verify_on_device(
         runs = finite_runs(session, recipe, references, zoom, name=engine.file, remedy=remedy)
         for reference, result in runs:
             if exact:
-                for name, difference in compare_outputs(recipe, result, reference.outputs).items():
+                differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
+                for name, difference in differences.items():
                     outputs[name] = max(outputs.get(name, 0.0), difference)
                 continue
             _count(tally, predictor, result, reference)
             theirs = ranked(reference.outputs)
             for name, value in ranked(result).items():
-                snr[name] = min(snr.get(name, math.inf), signal_to_noise(value, theirs[name]))
+                usual = reference.usual.get(name, NO_SCALE)
+                snr[name] = min(
+                    snr.get(name, math.inf), signal_to_noise(value, theirs[name], usual)
+                )
     drift = Drift(
         target=engine.target,
         precision=engine.precision,
@@ -258,11 +262,13 @@ def compare(
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
         for name in names:
             mine, theirs = subsample(values[name]), reference.arrows[name]
-            arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs))
-            snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs))
+            usual = reference.usual.get(name, NO_SCALE)
+            arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs, usual))
+            snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs, usual))
         result = itself.run(inputs)
         if exact:
-            for name, difference in compare_outputs(recipe, result, reference.outputs).items():
+            differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
+            for name, difference in differences.items():
                 outputs[name] = max(outputs.get(name, 0.0), difference)
         else:
             _count(tally, predictor, result, reference)

@@ -1,6 +1,7 @@
 """PyTorch on frames of one's own, with the very weights of the bundle."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.provenance import checkpoint_identity
 from lzu_export.runtime.manifest import Manifest, read_manifest
+from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_bundle
 
@@ -150,3 +152,21 @@ def test_reference_values_are_pytorchs(tiny_bundle: Path, manifest: Manifest, im
     assert all(np.isfinite(value).all() for value in reference.arrows.values())
     assert set(reference.outputs) == {"boxes", "scores", "labels"}
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("grey", [124, 0])
+def test_a_covered_lens_is_no_drift(
+    tiny_bundle: Path, manifest: Manifest, tmp_path: Path, grey: int
+) -> None:
+    """The normalised frame is all but nothing, and a difference of its rounding is none of ours."""
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((96, 160, 3), grey, np.uint8))
+    (reference,) = live_references(tiny_bundle, manifest, tmp_path, None, 1)
+    own = read_reference(tiny_bundle / "reference.npz")[0].arrows["zoomed"]
+    assert reference.usual["zoomed"].largest >= np.abs(own).max()
+    drift = verify_bundle(tiny_bundle, manifest, manifest.engines[0], [reference])
+    assert drift.status == "passed"
+    wrong = {name: values + 0.01 for name, values in reference.arrows.items()}
+    drift = verify_bundle(
+        tiny_bundle, manifest, manifest.engines[0], [replace(reference, arrows=wrong)]
+    )
+    assert drift.status == "drifted"

@@ -20,27 +20,54 @@ class Cut(NamedTuple):
     entries: int
 
 
-def relative_difference(value: NDArray[Any], reference: NDArray[Any]) -> float:
-    """max|a - b| / max|b|; infinite where a value on either side is not finite."""
+class Scale(NamedTuple):
+    """What an array usually reaches, so that a difference is not held against next to nothing."""
+
+    largest: float = 0.0
+    """Magnitude."""
+    root_mean_square: float = 0.0
+
+    @classmethod
+    def over(cls, arrays: Sequence[NDArray[Any]]) -> "Scale":
+        """Of arrays of one name."""
+        values = np.concatenate([each.astype(np.float64).reshape(-1) for each in arrays])
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return cls()
+        return cls(float(np.abs(values).max()), float(np.sqrt(np.square(values).mean())))
+
+
+NO_SCALE = Scale()
+
+
+def relative_difference(
+    value: NDArray[Any], reference: NDArray[Any], usual: Scale = NO_SCALE
+) -> float:
+    """max|a - b| / max|b|; infinite where a value on either side is not finite.
+
+    A reference that is smaller than `usual`, as of a covered lens, is taken to be as large.
+    """
     a, b = value.astype(np.float64), reference.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
     if a.size == 0:
         return 0.0
-    largest = float(np.abs(b).max())
+    largest = max(float(np.abs(b).max()), usual.largest)
     difference = float(np.abs(a - b).max())
     return difference / largest if largest > 0 else difference
 
 
-def signal_to_noise(value: NDArray[Any], reference: NDArray[Any]) -> float:
+def signal_to_noise(value: NDArray[Any], reference: NDArray[Any], usual: Scale = NO_SCALE) -> float:
     """10 log10(sum b^2 / sum (a - b)^2) in dB; infinite where they are equal.
 
-    Minus infinity where a value on either side is not finite, or there is noise but no signal.
+    A reference that is weaker than `usual`, as of a covered lens, is taken to be as strong. Minus
+    infinity where a value on either side is not finite, or there is noise but no signal.
     """
     a, b = value.astype(np.float64), reference.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return -float("inf")
-    signal, noise = float(np.square(b).sum()), float(np.square(a - b).sum())
+    signal = max(float(np.square(b).sum()), b.size * usual.root_mean_square**2)
+    noise = float(np.square(a - b).sum())
     if noise == 0:
         return float("inf")
     return 10 * math.log10(signal / noise) if signal > 0 else -float("inf")

@@ -1,7 +1,7 @@
 """`reference.npz`: frames and PyTorch's values at every arrow, so that a device can verify."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.files import read_npz
+from lzu_export.runtime.compare import Scale
 from lzu_export.runtime.manifest import AGAIN
 
 FILE = "reference.npz"
@@ -32,6 +33,8 @@ class Reference:
     """Per arrow the samples that `subsample` takes of it."""
     outputs: Values
     """The final outputs, whole, and the margins of what they choose."""
+    usual: Mapping[str, Scale] = field(default_factory=dict)
+    """Of arrows and outputs on the bundle's own frames, where these are others."""
 
 
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
@@ -43,6 +46,15 @@ def subsample(values: NDArray[Any]) -> NDArray[Any]:
     while any(gcd(step, length) > 1 for length in values.shape):
         step += 1
     return np.ascontiguousarray(values.reshape(-1)[::step])
+
+
+def usual_scales(references: Sequence[Reference]) -> dict[str, Scale]:
+    """What arrows and outputs reach on these frames, by name."""
+    found: dict[str, list[NDArray[Any]]] = {}
+    for reference in references:
+        for name, values in {**reference.arrows, **reference.outputs}.items():
+            found.setdefault(name, []).append(values)
+    return {name: Scale.over(arrays) for name, arrays in found.items()}
 
 
 def write_reference(path: Path, references: Sequence[Reference]) -> None:

@@ -1,6 +1,7 @@
 """How far the final outputs of a task are from PyTorch's. No torch."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import Det3dRecipe, DetRecipe, SegRecipe
 from lzu_export.runtime.compare import (
+    NO_SCALE,
     Cut,
+    Scale,
     candidate_difference,
     choice_difference,
     difference_3d,
@@ -19,10 +22,16 @@ from lzu_export.runtime.compare import (
 Outputs = Mapping[str, NDArray[Any]]
 
 
-def compare_outputs(recipe: Recipe, value: Outputs, reference: Outputs) -> dict[str, float]:
+def compare_outputs(
+    recipe: Recipe,
+    value: Outputs,
+    reference: Outputs,
+    usual: Mapping[str, Scale] = MappingProxyType({}),
+) -> dict[str, float]:
     """Worst relative difference of each of the task's final outputs over a batch.
 
-    `reference` holds PyTorch's `margins` besides, where outputs are choices.
+    `reference` holds PyTorch's `margins` besides, where outputs are choices. Scores and logits that
+    are smaller than `usual` are taken to be as large.
     """
     compare: dict[str, Callable[[Any, Outputs, Outputs], dict[str, float]]] = {
         "det": _boxes,
@@ -33,7 +42,12 @@ def compare_outputs(recipe: Recipe, value: Outputs, reference: Outputs) -> dict[
     for i in range(recipe.batch):
         mine = {name: array[i] for name, array in value.items()}
         theirs = {name: array[i] for name, array in reference.items()}
-        for name, difference in compare[recipe.task](recipe, mine, theirs).items():
+        for name, found in compare[recipe.task](recipe, mine, theirs).items():
+            difference = found
+            if name in ("scores", "logits") and np.isfinite(found):
+                own = float(np.abs(theirs[name]).max(initial=0.0))
+                least = usual.get(name, NO_SCALE).largest
+                difference *= (own or 1.0) / max(own, least) if least > own else 1.0
             worst[name] = max(worst.get(name, 0.0), difference)
     return worst
 

@@ -5,7 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lzu_export.runtime.compare import Cut, candidate_difference, relative_difference
+from lzu_export.runtime.compare import (
+    Cut,
+    Scale,
+    candidate_difference,
+    relative_difference,
+    signal_to_noise,
+)
 
 INFINITE = {"boxes": np.inf, "scores": np.inf, "labels": np.inf}
 LEVELS = (Cut(3, 30), Cut(2, 20))
@@ -172,3 +178,19 @@ def test_another_number_of_candidates_never_passes() -> None:
     """An engine that gives fewer."""
     value = {name: array[:4] for name, array in candidates().items()}
     assert difference(value, candidates()) == INFINITE
+
+
+def test_next_to_nothing_is_held_against_what_is_usual() -> None:
+    """An arrow of a covered lens: its own scale makes a drift of rounding."""
+    reference = np.full((2, 8), 1e-9)
+    value = reference + np.linspace(0, 2e-9, 16).reshape(2, 8)
+    usual = Scale.over([np.array([3.0, -4.0]), np.array([[0.0, 5.0]]), np.array([np.nan])])
+    assert (usual.largest, usual.root_mean_square) == (5.0, np.sqrt(12.5))
+    assert relative_difference(value, reference) == pytest.approx(2.0)
+    assert relative_difference(value, reference, usual) == pytest.approx(4e-10)
+    assert signal_to_noise(value, reference) < 0
+    assert signal_to_noise(value, reference, usual) > 180
+    strong = np.full((2, 8), 10.0)
+    assert relative_difference(strong + 1, strong, usual) == pytest.approx(0.1)
+    assert signal_to_noise(strong + 1, strong, usual) == signal_to_noise(strong + 1, strong)
+    assert Scale.over([np.array([])]) == (0.0, 0.0)
