@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -730,17 +729,8 @@ def main() -> None:
     # Read when torch is first imported: threads that spin while they wait make PyTorch some 40
     # times slower as soon as another process wants the processors too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with exits.ending(extra_of=_extra_of):
+    with exits.ending():
         app()
-
-
-def _extra_of(package: str) -> str:
-    """The smallest extra of this project that brings a package for the command at hand."""
-    if package in ("onnx", "onnx_graphsurgeon", "numpy") and "verify" in sys.argv:
-        return "verify"
-    if "build" in sys.argv:
-        return "device" if "tensorrt" in sys.argv else "rtx"
-    return {"onnxruntime": "runtime", "faster_coco_eval": "bench"}.get(package, "export")
 
 
 def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.extras import needs
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 
@@ -126,9 +127,7 @@ def open_dataset(
             *argument, task=task, frames=frames, recipe=recipe
         )
     except ImportError as error:
-        raise LzuError(
-            f"accuracy needs the package {error.name}; pip install 'lzu-export[bench]'"
-        ) from error
+        raise LzuError(needs("accuracy", error.name, ("bench",))) from error
     return opened
 
 
@@ -146,9 +145,7 @@ def find_command(name: str) -> Callable[[Sequence[str]], None]:
     try:
         command: Callable[[Sequence[str]], None] = found[name].load()
     except ImportError as error:
-        raise LzuError(
-            f"{name} needs the package {error.name}; pip install 'lzu-export[bench]'"
-        ) from error
+        raise LzuError(needs(name, error.name, (name,))) from error
     return command
 
 

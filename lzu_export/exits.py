@@ -7,13 +7,14 @@ in a sentence, too.
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, NoReturn
 
 from lzu_export.errors import LzuError
 from lzu_export.escaping import visible
+from lzu_export.extras import ALWAYS, SHARED, broken, is_whole, needs
 
 DONE = 0
 """All that was asked for is done, and every check held."""
@@ -55,9 +56,7 @@ def interrupted(sentence: str = AGAIN) -> NoReturn:
 
 
 @contextmanager
-def ending(
-    again: str = AGAIN, extra_of: Callable[[str], str] = lambda package: "bench"
-) -> Iterator[None]:
+def ending(again: str = AGAIN) -> Iterator[None]:
     """Let a command, the block, end in one sentence on stderr and with its status.
 
     A reader of stdout or stderr that goes away, as `head` does, changes nothing: the command does
@@ -65,7 +64,6 @@ def ending(
 
     Args:
         again: what is said where it is interrupted.
-        extra_of: this project's extra that brings a package, by the package's name.
 
     Raises:
         SystemExit: the block did not end well.
@@ -77,15 +75,11 @@ def ending(
         _flush()
         raise
     except BaseException as error:
-        raise SystemExit(explain(error, again, extra_of)) from error
+        raise SystemExit(explain(error, again)) from error
     _flush()
 
 
-def explain(
-    error: BaseException,
-    again: str = AGAIN,
-    extra_of: Callable[[str], str] = lambda package: "bench",
-) -> int:
+def explain(error: BaseException, again: str = AGAIN) -> int:
     """Say on stderr what ended a command; its exit status."""
     if isinstance(error, KeyboardInterrupt):
         print(f"interrupted: {again}", file=sys.stderr)
@@ -94,9 +88,9 @@ def explain(
     if isinstance(error, LzuError):
         complain(str(error))
     elif isinstance(error, ModuleNotFoundError) and not package.startswith("lzu_"):
-        complain(
-            f"this needs the package {error.name}; pip install 'lzu-export[{extra_of(package)}]'"
-        )
+        complain(needs("this", error.name, sys.argv[1:]))
+    elif (broken := _broken(error)) is not None:
+        complain(broken)
     elif isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         complain(f"{error.strerror or error}{where}; mend that and run again")
@@ -105,6 +99,19 @@ def explain(
         complain("this is a fault of lzu_export, not of your input; please report the lines above")
         return INTERNAL
     return UNFIT
+
+
+def _broken(error: BaseException) -> str | None:
+    """The sentence of a package that is there in part; none for any other error."""
+    if isinstance(error, AttributeError):
+        module = error.obj
+        if isinstance(module, ModuleType) and module.__name__ in SHARED and not is_whole(module):
+            return broken(module.__name__)
+    if isinstance(error, ImportError):
+        name = (error.name or "").partition(".")[0]
+        if name in SHARED or name in ALWAYS:
+            return broken(name, str(error))
+    return None
 
 
 def guard_imports() -> None:

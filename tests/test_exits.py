@@ -51,7 +51,7 @@ def test_statuses_are_told_apart() -> None:
         (
             ModuleNotFoundError("No module", name="ghost.part"),
             exits.UNFIT,
-            "error: this needs the package ghost.part; pip install 'lzu-export[of ghost]'",
+            "error: this needs the package ghost.part; install what holds the module ghost",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "f"),
@@ -65,7 +65,7 @@ def test_statuses_are_told_apart() -> None:
 def test_what_ends_a_command_is_a_status(
     error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as done, exits.ending("go on", lambda name: f"of {name}"):
+    with pytest.raises(SystemExit) as done, exits.ending("go on"):
         raise error
     assert done.value.code == status
     told = capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_an_interruption_while_commands_are_imported(package: str) -> None:
         (
             "ModuleNotFoundError('No module', name='numpy')",
             exits.UNFIT,
-            "error: this needs the package numpy; pip install 'lzu-export[bench]'\n",
+            "error: this needs the package numpy; pip install --force-reinstall --no-deps numpy\n",
         ),
     ],
 )

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks import scenes
 from lzu_benchmarks.scenes import Frame, Sequence
 from lzu_benchmarks.scenes.render import add_noise, grain, paint
+from lzu_export.errors import LzuError
 from lzu_export.hardware import threads
 from lzu_export.interpreter import run_module
 from lzu_export.provenance import source_digest
@@ -42,9 +43,24 @@ def cache_folder() -> Path:
 
     `LZU_CACHE`, else `lzu_export` in the user's folder of caches. Frames of another renderer, or
     drawn by other releases of the libraries, are in another folder.
+
+    Raises:
+        LzuError: there is no such variable, and the user has no home.
     """
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("LZU_CACHE") or user / "lzu_export") / "frames" / _renderer()
+    return _cache() / "frames" / _renderer()
+
+
+def _cache() -> Path:
+    if given := os.environ.get("LZU_CACHE"):
+        return Path(given)
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches, "lzu_export")
+    try:
+        return Path.home() / ".cache" / "lzu_export"
+    except RuntimeError as error:  # no HOME, and the system does not know the user
+        raise LzuError(
+            "there is no home folder to keep rendered frames in; set LZU_CACHE to a folder"
+        ) from error
 
 
 @cache

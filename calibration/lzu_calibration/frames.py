@@ -12,6 +12,7 @@ from lzu_calibration.layouts import coco, directory
 from lzu_calibration.sampling import choose
 from lzu_calibration.video import video
 from lzu_export.errors import LzuError
+from lzu_export.extras import needs
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.videos import VIDEOS
 
@@ -91,9 +92,7 @@ def _listing(source: str) -> Listing:
         try:
             listing: Listing = named[source].load()()
         except ImportError as error:
-            raise LzuError(
-                f"the frames {source} need the package {error.name}; pip install it"
-            ) from error
+            raise LzuError(needs(f"the source of frames {source}", error.name)) from error
         return listing
     path = Path(source)
     if path.is_dir():

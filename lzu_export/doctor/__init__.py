@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lzu_export.doctor.abilities import Ability, abilities
 from lzu_export.doctor.finding import Finding
-from lzu_export.doctor.machine import Machine, find_gpu, find_jetpack
+from lzu_export.doctor.machine import Machine, find_gpu, find_home, find_jetpack
 from lzu_export.doctor.packages import find_packages
 from lzu_export.doctor.tools import find_compilers, find_plugins
 from lzu_export.errors import LzuError
@@ -36,6 +36,7 @@ def examine(build: Path = Path("build/plugins"), machine: Machine | None = None)
     findings = [
         find_jetpack(machine),
         find_gpu(machine),
+        find_home(),
         *find_packages(machine),
         *find_compilers(machine, build),
         find_plugins(machine),

@@ -7,7 +7,7 @@ from lzu_export.doctor.finding import Finding
 from lzu_export.doctor.machine import Machine
 
 NEEDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("onnxruntime", ("torch", "onnxruntime"), ("onnxruntime",)),
+    ("onnxruntime", ("torch", "onnxruntime"), ("onnxruntime", "opencv")),
     ("tensorrt-rtx", ("torch", "tensorrt-rtx"), ("tensorrt-rtx", "cuda", "gpu")),
     ("tensorrt", ("onnx", "tensorrt", "cuda", "gpu"), ("tensorrt", "cuda", "gpu")),
     ("plugins", ("c++", "nvcc", "tensorrt-headers"), ("plugins", "gpu")),

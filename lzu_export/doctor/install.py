@@ -42,3 +42,7 @@ def _short(path: Path) -> str:
         return os.fspath(path.relative_to(Path.cwd()))
     except ValueError:
         return os.fspath(path)
+
+
+PIP = shlex.join([_short(Path(sys.executable)), "-m", "pip"])
+"""pip of this very Python, as words for a shell."""

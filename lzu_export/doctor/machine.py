@@ -3,6 +3,7 @@
 What the system's files say is read below a root, so that tests can make up machines.
 """
 
+import os
 import platform
 import re
 import shutil
@@ -158,6 +159,21 @@ def find_gpu(machine: Machine) -> Finding:
         why = f"{cuda}, but no usable device{f': {said}' if said else ''}"
         return Finding("gpu", False, why, "nvidia-smi  # tells why; reboot after an update")
     return Finding("gpu", True, f"{', '.join(machine.driver.devices)}; {cuda}")
+
+
+def find_home() -> Finding:
+    """Where caches go: rendered frames, matplotlib's fonts, torch's."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        why = f"there is no HOME, and the system does not know the user {os.getuid()}"
+        return Finding("home", False, why, "mkdir -p /tmp/home && export HOME=/tmp/home USER=user")
+    place = Path(os.environ.get("LZU_CACHE") or os.environ.get("XDG_CACHE_HOME") or home)
+    there = next((each for each in (place, *place.parents) if each.exists()), place)
+    if not os.access(there, os.W_OK):
+        why = f"{place} cannot be written: frames are rendered anew each time"
+        return Finding("home", False, why, "export LZU_CACHE=/tmp/lzu  # or another folder")
+    return Finding("home", True, str(place))
 
 
 def hidden_from_python() -> str:

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.doctor.install import TORCH_INDEX, pip, pip_install
+from lzu_export.doctor.install import PIP, TORCH_INDEX, pip, pip_install
 from lzu_export.doctor.machine import Machine, hidden_from_python
 from lzu_export.engines.cuda import Device
 from lzu_export.engines.tensorrt_versions import check_version
 from lzu_export.errors import LzuError
+from lzu_export.extras import cure, owners
+from lzu_export.extras import install as install_of
 from lzu_export.interpreter import run_program
 
 SECONDS = 180
@@ -42,6 +44,9 @@ for name in set(ort.get_available_providers()) - {{"AzureExecutionProvider"}}:  
         found[name] = False
 print(json.dumps([ort.__version__, found]))
 """
+_OPENCV = "import cv2; cv2.imread; print(cv2.__version__)"
+MODULES = {"opencv": "cv2", "onnxruntime": "onnxruntime"}
+"""Findings of modules that several packages hold."""
 _IDENTITY = (
     "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
 )
@@ -49,8 +54,9 @@ _IDENTITY = (
 
 
 def find_packages(machine: Machine) -> list[Finding]:
-    """torch and what an export needs, ONNX Runtime, both TensorRTs, what reaches CUDA."""
+    """torch and what an export needs, OpenCV, ONNX Runtime, both TensorRTs, what reaches CUDA."""
     with ThreadPoolExecutor() as pool:
+        opencv = pool.submit(_opencv)
         onnxruntime = pool.submit(_onnxruntime, machine)
         rtx = pool.submit(_tensorrt_rtx, machine)
         tensorrt = pool.submit(_tensorrt, machine)
@@ -58,6 +64,7 @@ def find_packages(machine: Machine) -> list[Finding]:
         return [
             _exporting(machine),
             _building(),
+            opencv.result(),
             onnxruntime.result(),
             rtx.result(),
             tensorrt.result(),
@@ -126,16 +133,52 @@ def _onnxruntime(machine: Machine) -> Finding:
     if machine.driver is not None and not machine.jetson:
         install = f"{pip_install('gpu')}  # or extra runtime, for the CPU; never both"
     status, words = _run(_PROVIDERS.format(model=_IDENTITY))
+    release = json.loads(words)[0] if status == 0 else ""
+    if (unclean := _unclean("onnxruntime", release, words)) is not None:
+        return unclean
     if status != 0:
         missing = words.startswith("ModuleNotFoundError")
         return Finding("onnxruntime", False, "not installed" if missing else words, install)
-    release, providers = json.loads(words)
+    providers = json.loads(words)[1]
     loads = [name for name, loaded in sorted(providers.items()) if loaded]
     fails = [name for name, loaded in sorted(providers.items()) if not loaded]
     detail = f"{release}, runs on {', '.join(loads) or 'nothing'}"
     if fails:
         detail += f"; does not load {', '.join(fails)}"
     return Finding("onnxruntime", bool(loads), detail, "" if loads else install)
+
+
+def _opencv() -> Finding:
+    """Frames are read and drawn by it."""
+    status, words = _run(_OPENCV)
+    unclean = _unclean("opencv", words if status == 0 else "", words)
+    if unclean is not None or status == 0:
+        return unclean or Finding("opencv", True, words)
+    return Finding("opencv", False, words, install_of("cv2"))
+
+
+def _unclean(name: str, release: str, words: str) -> Finding | None:
+    """A module that several packages write, or whose package's files are not its own.
+
+    Args:
+        name: of the finding.
+        release: what the module says of itself; empty where it does not import.
+        words: what its import came to.
+    """
+    module = MODULES[name]
+    there = owners(module)
+    command = cure(module, PIP)
+    listed = " and ".join(f"{package} {version}" for package, version in there.items())
+    if len(there) > 1:
+        here = f"they are those of {release} now" if release else f"and are damaged: {words}"
+        why = f"{listed} write the same files, {here}; removing one breaks the other"
+        return Finding(name, False, why, command)
+    if there and not release:
+        return Finding(name, False, f"{listed} is damaged: {words}", command)
+    if there and not any(version.startswith(release) for version in there.values()):
+        why = f"{listed} is installed, but its files are those of {release}"
+        return Finding(name, False, why, command)
+    return None
 
 
 def _tensorrt_rtx(machine: Machine) -> Finding:

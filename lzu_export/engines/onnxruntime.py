@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.errors import LzuError
+from lzu_export.extras import broken, is_whole
 from lzu_export.interleave import Plan, Subject, subject, take_turns
+
+if not is_whole(ort):  # what is left after one of two packages of that module was removed
+    raise LzuError(broken("onnxruntime"))
 
 # Whoever imported ONNX Runtime before this package has started its telemetry; this ends it.
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":

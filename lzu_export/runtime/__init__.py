@@ -1,11 +1,19 @@
-"""What a device needs, torch-free: load a bundle, pre-process, run, post-process, draw."""
+"""What a device needs, torch-free: load a bundle, pre-process, run, post-process, draw.
 
-from lzu_export.runtime.bundle import load
-from lzu_export.runtime.detector import Detections, Detector
-from lzu_export.runtime.detector3d import Detector3d
-from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, to_ego
-from lzu_export.runtime.predictor import Shot
-from lzu_export.runtime.segmenter import Segmentation, Segmenter
+Names are imported when they are asked for: `doctor` looks at driver and plugins also where OpenCV
+is missing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lzu_export.runtime.bundle import load
+    from lzu_export.runtime.detector import Detections, Detector
+    from lzu_export.runtime.detector3d import Detector3d
+    from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, to_ego
+    from lzu_export.runtime.predictor import Shot
+    from lzu_export.runtime.segmenter import Segmentation, Segmenter
 
 __all__ = [
     "Detections",
@@ -19,3 +27,23 @@ __all__ = [
     "load",
     "to_ego",
 ]
+_PLACES = {
+    "load": "bundle",
+    "Detections": "detector",
+    "Detector": "detector",
+    "Detector3d": "detector3d",
+    "Detections3d": "postprocess3d",
+    "RigDetections": "postprocess3d",
+    "to_ego": "postprocess3d",
+    "Shot": "predictor",
+    "Segmentation": "segmenter",
+    "Segmenter": "segmenter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = found
+    return found

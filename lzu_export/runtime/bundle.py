@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.extras import install
 from lzu_export.files import read_npz
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.choice import Choice, make_choice
@@ -267,9 +268,7 @@ def open_session(
         try:
             from lzu_export.engines.onnxruntime import OnnxRuntimeSession
         except ImportError as error:
-            raise LzuError(
-                "ONNX Runtime is not installed; pip install 'lzu-export[runtime]'"
-            ) from error
+            raise LzuError(f"ONNX Runtime is not installed; {install('onnxruntime')}") from error
         return OnnxRuntimeSession(path, threads=threads, provider=provider)
     raise LzuError(
         f"{engine.target} engines run on their device only; load the bundle there with "

@@ -9,6 +9,7 @@ import pytest
 from lzu_benchmarks import frame_cache
 from lzu_benchmarks.frame_cache import cache_folder, frame, frames
 from lzu_benchmarks.scenes import Frame, Sequence, render
+from lzu_export.errors import LzuError
 
 KEYS = [(3, 0), (3, 5), (4, 0)]
 
@@ -77,3 +78,20 @@ def test_the_folder_is_the_user_s_and_of_this_renderer(
     monkeypatch.setattr(frame_cache, "source_digest", lambda root: f"changed {root.name}")
     assert cache_folder().name != folder.name
     frame_cache._renderer.cache_clear()
+
+
+def test_a_user_without_home_names_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither HOME nor an entry in the system's list of users."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("LZU_CACHE", "/somewhere")
+    assert frame_cache.cache_folder().parts[:3] == ("/", "somewhere", "frames")
+    monkeypatch.delenv("LZU_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert frame_cache.cache_folder().parts[:4] == ("/", "caches", "lzu_export", "frames")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(LzuError, match="set LZU_CACHE to a folder"):
+        frame_cache.cache_folder()

@@ -25,10 +25,15 @@ from lzu_export.terminal import Terminal
 
 NAMES = {
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
-    "nvcc", "tensorrt-headers", "plugins", "onnx",
+    "nvcc", "tensorrt-headers", "plugins", "onnx", "opencv", "home",
 }  # fmt: skip
-LINES = 60
+LINES = 64
 """Of a page."""
+
+
+def homeless() -> Path:
+    """As of a user without HOME whom the system does not know."""
+    raise RuntimeError("Could not determine home directory.")
 
 
 @pytest.fixture
@@ -39,6 +44,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(packages, "EXPORTING", ("no-such-package",))
     monkeypatch.setattr(packages, "BUILDING", ("no-such-package",))
     monkeypatch.setattr(machine, "find_driver", lambda: None)
+    monkeypatch.setattr(packages, "owners", lambda module: {})
+    monkeypatch.setattr(Path, "home", homeless)
     monkeypatch.setattr(tools, "library_places", lambda: [tmp_path / "liblzu_plugins.so"])
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr(tools, "CROSS", {"no-such-cross-compiler": "g++-aarch64-linux-gnu"})
@@ -69,7 +76,7 @@ def test_a_machine_that_has_nothing(bare: Path) -> None:
     for command in doctor_commands(found):
         subprocess.run(["sh", "-nc", command], check=True)
     able = {each.target: each for each in found.abilities}
-    assert able["onnxruntime"].run == ("onnxruntime",)
+    assert able["onnxruntime"].run == ("onnxruntime", "opencv")
     assert able["tensorrt"].build == ("onnx", "tensorrt", "cuda", "gpu")
 
 

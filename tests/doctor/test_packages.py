@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lzu_export import extras
 from lzu_export.doctor import Finding, Machine, install, machine, packages
 from lzu_export.doctor.packages import find_packages
 from lzu_export.runtime.cuda_driver import Driver
@@ -24,6 +25,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
         return said.get(module, nothing)
 
     monkeypatch.setattr(packages, "_run", run)
+    monkeypatch.setattr(packages, "owners", lambda module: {})
     monkeypatch.setattr(machine, "find_driver", lambda: None)
     return said
 
@@ -169,3 +171,99 @@ def test_a_package_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", late)
     assert "no answer within" in packages._imported("json")[1]
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "words", "command"),
+    [
+        ({"opencv-python-headless": "5.0.0.93"}, (0, "5.0.0"), "", ""),
+        ({}, (0, "4.8.0"), "", ""),  # the system's own
+        (
+            {"opencv-python-headless": "5.0.0.93", "opencv-python": "4.10.0.84"},
+            (0, "5.0.0"),
+            "write the same files, they are those of 5.0.0 now; removing one breaks the other",
+            "uninstall -y opencv-python && {pip} install --force-reinstall --no-deps "
+            "opencv-python-headless==5.0.0.93",
+        ),
+        (
+            {"opencv-python": "4.10.0.84"},
+            (1, "AttributeError: module 'cv2' has no attribute 'imread'"),
+            "opencv-python 4.10.0.84 is damaged: AttributeError",
+            "install --force-reinstall --no-deps opencv-python==4.10.0.84",
+        ),
+        (
+            {"opencv-python": "4.10.0.84"},
+            (0, "5.0.0"),
+            "opencv-python 4.10.0.84 is installed, but its files are those of 5.0.0",
+            "install --force-reinstall --no-deps opencv-python==4.10.0.84",
+        ),
+        (
+            {},
+            (1, "ModuleNotFoundError: No module named 'cv2'"),
+            "No module named 'cv2'",
+            "install --force-reinstall --no-deps opencv-python-headless",
+        ),
+    ],
+)
+def test_opencv_is_one_package_and_whole(
+    there: dict[str, str],
+    said: tuple[int, str],
+    words: str,
+    command: str,
+    told: dict[str, tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever packages were installed and removed."""
+    monkeypatch.setattr(
+        packages, "_run", lambda program, module="": said if "cv2" in program else (1, "no")
+    )
+    for module in (packages, extras):
+        monkeypatch.setattr(module, "owners", lambda name: there if name == "cv2" else {})
+    finding = found("opencv", Machine(tmp_path, "x86_64"))
+    assert finding.found == (not command)
+    assert words in finding.detail
+    assert finding.install.endswith(command.format(pip=install.PIP))
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "words", "kept"),
+    [
+        (
+            {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"},
+            (0, json.dumps(["1.32.0", {"CPUExecutionProvider": True}])),
+            "onnxruntime 1.32.0 and onnxruntime-gpu 1.32.0 write the same files",
+            "onnxruntime-gpu==1.32.0",
+        ),
+        (
+            {"onnxruntime": "1.32.0"},
+            (1, "AttributeError: module 'onnxruntime' has no attribute 'SessionOptions'"),
+            "onnxruntime 1.32.0 is damaged: AttributeError",
+            "onnxruntime==1.32.0",
+        ),
+        (
+            {"onnxruntime": "1.32.0"},
+            (0, json.dumps(["1.23.2", {"CPUExecutionProvider": True}])),
+            "onnxruntime 1.32.0 is installed, but its files are those of 1.23.2",
+            "onnxruntime==1.32.0",
+        ),
+    ],
+)
+def test_onnxruntime_is_one_package_and_whole(
+    there: dict[str, str],
+    said: tuple[int, str],
+    words: str,
+    kept: str,
+    told: dict[str, tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The CPU's and the GPU's hold one module."""
+    told["onnxruntime"] = said
+    for module in (packages, extras):
+        monkeypatch.setattr(module, "owners", lambda name: there if name == "onnxruntime" else {})
+    finding = found("onnxruntime", Machine(tmp_path, "x86_64"))
+    assert not finding.found
+    assert words in finding.detail
+    assert finding.install.endswith(f"install --force-reinstall --no-deps {kept}")
+    assert ("uninstall -y onnxruntime &&" in finding.install) == (len(there) > 1)

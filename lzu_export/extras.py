@@ -1,0 +1,138 @@
+"""Which of this project's extras brings a package, and the command that gets it.
+
+Imports the standard library alone: it is asked where other packages are missing.
+"""
+
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+_GRAPHS = ("onnx", "onnx_graphsurgeon", "ml_dtypes")
+BRINGS: dict[str, tuple[str, ...]] = {
+    "runtime": ("onnxruntime",),
+    "verify": _GRAPHS,
+    "device": (*_GRAPHS, "polygraphy"),
+    "rtx": (*_GRAPHS, "polygraphy", "tensorrt_rtx"),
+    "bench": (*_GRAPHS, "faster_coco_eval", "jinja2", "markupsafe", "matplotlib"),
+    "export": (*_GRAPHS, "onnxscript", "polygraphy", "torch"),
+    "gpu": ("onnxruntime",),
+    "cuda": ("cuda",),
+    "pycuda": ("pycuda",),
+    "tensorrt": ("tensorrt",),
+}
+"""By extra, the names of the modules it installs; small ones first."""
+OF_COMMANDS: dict[str, tuple[str, ...]] = {
+    "export": ("export", "bench"),
+    "verify": ("verify", "export"),
+    "calibrate": ("verify", "bench"),
+    "bench": ("bench", "export"),
+    "derive": ("device",),
+    "build": ("rtx", "device"),
+}
+"""By command, the extras it is meant for, besides `runtime`."""
+ALWAYS: dict[str, str] = {
+    "cv2": "opencv-python-headless",
+    "numpy": "numpy",
+    "pydantic": "pydantic",
+    "pydantic_core": "pydantic",
+    "rich": "rich",
+    "typer": "typer",
+    "yaml": "pyyaml",
+}
+"""By module, the package of this project's own dependencies that holds it."""
+
+
+SHARED: dict[str, tuple[str, ...]] = {
+    "cv2": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    "onnxruntime": (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-directml",
+        "onnxruntime-migraphx",
+        "onnxruntime-openvino",
+        "onnxruntime-qnn",
+        "onnxruntime-rocm",
+        "onnxruntime-training",
+    ),
+}
+"""By module, the packages that write the same files: of two, removing one breaks the other."""
+ENTRY: dict[str, str] = {"cv2": "imread", "onnxruntime": "InferenceSession"}
+"""By such a module, what it has where it is whole."""
+
+
+def owners(module: str) -> dict[str, str]:
+    """Installed packages that hold a module of `SHARED`, with their versions."""
+    found = {}
+    for name in SHARED[module]:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cure(module: str, pip: str = "pip") -> str:
+    """The command that makes a module of `SHARED` whole: one of its packages, written again."""
+    found = owners(module)
+    if not found:
+        return install(module)
+    # The one that this project asks for; on a GPU, the one that was installed for that.
+    kept = "onnxruntime-gpu" if "onnxruntime-gpu" in found else next(iter(found))
+    others = [name for name in found if name != kept]
+    command = reinstall(f"{kept}=={found[kept]}", pip)
+    return f"{pip} uninstall -y {' '.join(others)} && {command}" if others else command
+
+
+def is_whole(module: ModuleType) -> bool:
+    """Whether a module of `SHARED` is more than what is left of it."""
+    return hasattr(module, ENTRY[module.__name__])
+
+
+def extra_of(module: str, words: Sequence[str] = ()) -> str | None:
+    """The smallest extra that brings a module, best one that the command at hand is meant for.
+
+    Args:
+        module: its name, dots and all.
+        words: of the command line, without the program.
+    """
+    top = module.partition(".")[0]
+    command = next((word for word in words if not word.startswith("-")), "")
+    meant = OF_COMMANDS.get(command, ())
+    if command == "build" and "tensorrt" in words:
+        meant = ("device",)
+    return next((each for each in (*meant, *BRINGS) if top in BRINGS[each]), None)
+
+
+def install(module: str, words: Sequence[str] = ()) -> str:
+    """The command that gets a module that is missing, as words for a shell."""
+    top = module.partition(".")[0]
+    if SHARED.get(top) and owners(top):
+        return cure(top)
+    extra = extra_of(module, words)
+    if extra is not None:
+        return f"pip install 'lzu-export[{extra}]'"
+    if top in ALWAYS:
+        # Its metadata may still be there, so that a plain install would find it satisfied.
+        return reinstall(ALWAYS[top])
+    return f"install what holds the module {shlex.quote(top)}"
+
+
+def reinstall(package: str, pip: str = "pip") -> str:
+    """The command that writes a package's files again, where its metadata says they are there."""
+    return f"{pip} install --force-reinstall --no-deps {package}"
+
+
+def needs(what: str, module: str | None, words: Sequence[str] = ()) -> str:
+    """The sentence that something lacks a module, with the remedy."""
+    return f"{what} needs the package {module}; {install(module or '', words)}"
+
+
+def broken(module: str, why: str = "files of it are missing") -> str:
+    """The sentence that a module is there, but does not work, with the remedy."""
+    return f"the package {module} is damaged ({why}); {install(module)}"
