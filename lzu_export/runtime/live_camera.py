@@ -183,7 +183,7 @@ def _open(live: Live, patience: float) -> Any:
         LzuError: it cannot be opened.
     """
     if live.kind == "pipeline":
-        if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getBackends():
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise LzuError(
                 "this OpenCV was built without GStreamer, which gst: needs; take the OpenCV of the "
                 "system (JetPack's has it), or give a device or an address"
