@@ -17,6 +17,16 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VALUES := VENV PYTHON EXTRAS TASK OUT WORKERS TORCH_INDEX RECIPE VARIANT SCALE PRECISION TARGET CHECKPOINT SALIENCY \
   DATASET FRAMES RANGES RANDOM_WEIGHTS SET FORCE BUNDLE BUNDLES COUNT METHOD PERCENTILE SENSITIVITY EVAL_FRAMES LIMIT BY \
   SOURCE CAMERAS MIN_SECONDS ABLATION CUDA_HOME TENSORRT_INCLUDE ARCHS
+# A misspelt variable would be left out without a word. Those of the environment are not ours to judge.
+override KNOWN := $(VALUES) CROSS BUILD CXX CXXFLAGS NVCCFLAGS HOSTFLAGS SHELL MAKE MAKEFLAGS MFLAGS MAKEOVERRIDES
+override UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOWN),$(name)))))
+override NEAREST = $(shell printf '%s\n' '$(subst ','\'',$(1))' $(VALUES) | awk 'NR == 1 { wanted = toupper($$0); next } \
+  { n = length(wanted); m = length($$0); for (j = 0; j <= m; j++) row[j] = j; \
+    for (i = 1; i <= n; i++) { before = row[0]; row[0] = i; for (j = 1; j <= m; j++) { above = row[j]; \
+      cost = before + (substr(wanted, i, 1) != substr($$0, j, 1)); if (row[j] + 1 < cost) cost = row[j] + 1; \
+      if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1; row[j] = cost; before = above } } \
+    if (best == "" || row[m] < least) { best = $$0; least = row[m] } } END { print best }')
+$(if $(UNKNOWN),$(error there is no variable $(firstword $(UNKNOWN)); did you mean $(call NEAREST,$(firstword $(UNKNOWN)))? `make help` lists the variables of each target))
 # Make would expand what the user wrote, and run a $(shell ...) in it: from here on values are what stands there.
 $(foreach name,$(VALUES),$(if $(filter-out undefined,$(origin $(name))),$(eval override $(name) := $$(value $(name)))\
   $(eval export $(name))))

@@ -180,3 +180,43 @@ def test_tools_of_plugins_are_text(name: str, checkout: Path) -> None:
         done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert not list(checkout.rglob("TRAP*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "meant"),
+    [
+        ("VARINT=fixed", "VARINT", "VARIANT"),
+        ("variant=fixed", "variant", "VARIANT"),
+        ("PRECISON=fp16", "PRECISON", "PRECISION"),
+        ("DATASETS=demo", "DATASETS", "DATASET"),
+        ("MINSECONDS=3", "MINSECONDS", "MIN_SECONDS"),
+        ("BUNDEL:=x", "BUNDEL", "BUNDLE"),
+    ],
+)
+@pytest.mark.parametrize("target", ["help", "export"])
+def test_a_misspelt_variable_is_refused(given: str, name: str, meant: str, target: str) -> None:
+    """Before anything runs, with the nearest one."""
+    command = ["make", target, "TASK=seg", given]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"there is no variable {name}; did you mean {meant}?" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_misspelt_variable_s_name_is_no_code(tmp_path: Path) -> None:
+    for name in ("a';touch\ttrap;'", "a;touch\ttrap", "`touch\ttrap`", "a$$(touch\ttrap)", "a'b"):
+        command = ["make", "-f", str(REPOSITORY / "Makefile"), "help", f"{name}=x"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert not list(tmp_path.iterdir())
+
+
+def test_variables_of_the_environment_are_not_ours() -> None:
+    """Nor is a known one, of ours or of make's."""
+    command = ["make", "help", "VARIANT=x", "CXX=g++", "SHELL=/bin/sh", "CROSS=aarch64"]
+    environment = {**os.environ, "VARINT": "x", "PRECISON": "y"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "export " in done.stdout
