@@ -9,6 +9,7 @@ report.md, report.json and its schema into OUT/bench/NAME, and every result into
 import argparse
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +20,7 @@ from rich.text import Text
 
 from lzu_benchmarks.commands import add_json
 from lzu_benchmarks.compare import Bundle, Store, bundle_result, latency_groups, open_bundles
-from lzu_benchmarks.latency import GRAPHS, add_plan_options, plan_of
+from lzu_benchmarks.latency import GRAPHS, NOISE, add_plan_options, plan_of
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
 from lzu_export import exits
@@ -85,38 +86,93 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         each.split() if each else None for each in (given.target, given.precision)
     )
     bundles = open_bundles(folders, targets, precisions, given.provider)
+    failed = _failed(bundles)
+    if failed and not any(bundle.runs for bundle in bundles):
+        raise LzuError(f"no engine runs here: {next(iter(failed.values()))}")
     first = bundles[0].manifest
     folder = given.out / "bench" / first.name
     store = Store(folder / "results", given.again)
     dataset = given.dataset if given.bundles else None  # an export scores by itself
     frames = given.frames if given.bundles else None
+    shown = _shown(given)
     results = []
     for why, names in _elsewhere(bundles).items():
         report.note(f"not run here: {', '.join(names)} ({why})")
     for bundle in bundles:
         report.note(Text(bundle.folder.name, "bold"))
-        results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
+        results.append(
+            bundle_result(bundle, store, dataset=dataset, frames=frames, shown=shown, report=report)
+        )
     groups = latency_groups(
         bundles,
         store,
         plan_of(given),
         threads=given.threads,
         graphs=GRAPHS[given.cuda_graph],
+        shown=shown,
+        failed=failed,
         report=report,
     )
+    for name, why in failed.items():
+        report.note(Text(f"failed: {name}: {why}", "red"))
+    noise = any(each.run.noise for each in groups) or any(each.pictures.noise for each in results)
     made = Report(
-        title=f"{first.name}: " + ", ".join(_variants(results)),
+        title=f"{first.name}: {', '.join(_variants(results))}{NOISE if noise else ''}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         task=first.task,
         recipe=first.name,
         bundles=tuple(results),
         latency=tuple(groups),
         ablation=_ablation(given, bundles, store, report) if given.ablation else None,
-        notes=tuple(pytorch_notes(bundles, results)),
+        notes=(
+            *(f"{name} failed: {why}." for name, why in failed.items()),
+            *lowering_notes(bundles),
+            *pytorch_notes(bundles, results),
+        ),
+        failed=failed,
     )
     write_report(made, folder)
     write_pages(made, folder, store.folder)
     return made, folder
+
+
+def _failed(bundles: Sequence[Bundle]) -> dict[str, str]:
+    """Engines that do not run although they are to run here, and why."""
+    return {
+        f"{bundle.folder.name} {name}": why
+        for bundle in bundles
+        for name, why in bundle.failed.items()
+    }
+
+
+def _shown(given: argparse.Namespace) -> str | None:
+    """The set whose frames are timed and drawn: the one that is given, else the recipe's own."""
+    if given.dataset is not None or given.bundles:
+        return str(given.dataset) if given.dataset is not None else None
+    overrides = dict(pair.split("=", 1) for pair in given.set if "=" in pair)
+    own = overrides.get("evaluation.dataset") or load_recipe(given.recipe).evaluation.dataset
+    return None if own in (None, "null") else str(own)
+
+
+def lowering_notes(bundles: Sequence[Bundle]) -> list[str]:
+    """Steps that bundles share and lower in different ways: their ratio is not the warp's alone."""
+    notes = []
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for bundle in bundles:
+        for engine in bundle.asked:
+            for each in engine.lowerings if engine.target == "onnxruntime" else ():
+                kinds = found.setdefault((engine.precision, each.step), {})
+                if each.step and bundle.folder.name not in kinds.setdefault(each.kind, []):
+                    kinds[each.kind].append(bundle.folder.name)
+    for (precision, step), kinds in found.items():
+        if len(kinds) > 1 and step:
+            listed = ", ".join(f"{kind} in {' and '.join(names)}" for kind, names in kinds.items())
+            place = step.partition(":")[0]
+            notes.append(
+                f"In {precision} the step {place} is lowered in different ways, {listed}, so that "
+                "ratios compare more than the warps; export the bundles into one folder."
+            )
+    return notes
 
 
 def _refuse_exports(given: argparse.Namespace) -> None:
@@ -227,7 +283,8 @@ def summary_table(report: Report) -> Table:
             whole = latency.end_to_end
             ratio = number(latency.ratio.value, 3) if latency.ratio else ""
             cells += [number(whole.p50, 1), number(whole.p90_estimate, 1), ratio]
-        table.add_row(row.key, row.label, *cells, style="bold" if row.best else None)
+        label = f"{row.label} (failed)" if row.engine.failed else row.label
+        table.add_row(row.key, label, *cells, style="bold" if row.best else None)
     return table
 
 
@@ -238,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report, folder = bench(given)
     if given.json:
         print_json(json.loads(report.model_dump_json()))
+        _end(report)
         return
     console = Terminal()
     console.print(summary_table(report))
@@ -246,6 +304,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):
         console.print(f"doubtful: {doubt}", style="italic")
     say(f"{folder / 'report.html'}, report.md, report.json")
+    _end(report)
+
+
+def _end(report: Report) -> None:
+    """Let the exit status say that a part could not be measured."""
+    if report.failed:
+        sys.exit(exits.INCOMPLETE)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ from pydantic import ValidationError
 
 from lzu_benchmarks.flops import Flops, count_flops
 from lzu_benchmarks.harness.summary import Section
-from lzu_benchmarks.latency import GRAPHS, STAGES, Contestant, enter, frames_of, measure
+from lzu_benchmarks.latency import (
+    GRAPHS,
+    NO_DATASET,
+    STAGES,
+    Contestant,
+    enter,
+    frames_of,
+    measure,
+)
 from lzu_benchmarks.report.pictures import draw_pictures
 from lzu_benchmarks.report.schema import (
     ORDER,
@@ -27,6 +35,7 @@ from lzu_benchmarks.report.schema import (
     Score,
 )
 from lzu_export import interleave
+from lzu_export.comparison import reference_batches
 from lzu_export.datasets import open_dataset
 from lzu_export.engines import tensorrt, tensorrt_rtx
 from lzu_export.engines.cuda import open_cuda
@@ -60,7 +69,6 @@ from lzu_export.tasks.agreement import against_fp32
 from lzu_export.unfinished import Unfinished, key_of
 from lzu_export.verify import open_emulated
 
-NO_DATASET = "none"
 SHOWN = (3, 7)
 """Sample frames, by place among the consecutive ones that are shown."""
 
@@ -97,13 +105,42 @@ class Bundle:
 
     @property
     def runs(self) -> list[Engine]:
-        """Those of them that run here."""
-        return self._here[0]
+        """Those of them that run here, and did so once."""
+        return [each for each in self._here[0] if name_of(each) not in self.failed]
+
+    @cached_property
+    def failed(self) -> dict[str, str]:
+        """By `target/precision`, why an engine that is to run here did not open, or not run.
+
+        Raises:
+            LzuError: a provider is asked for on which none of them opens.
+        """
+        found = {}
+        for engine in self._here[0]:
+            try:
+                with load(
+                    self.folder,
+                    target=engine.target,
+                    precision=engine.precision,
+                    provider=self.provider,
+                ) as predictor:
+                    predictor.run(reference_batches(self.folder, self.manifest)[0])
+            except Exception as error:  # each runtime has types of its own
+                text = str(error).strip() or type(error).__name__
+                found[name_of(engine)] = text.splitlines()[0]
+        if self.provider != "cpu" and found and len(found) == len(self._here[0]):
+            raise LzuError(next(iter(found.values())))
+        return found
 
     @property
     def elsewhere(self) -> dict[str, str]:
         """By `target/precision`, why the others of them do not."""
         return self._here[1]
+
+
+def name_of(engine: Engine) -> str:
+    """What an engine is called in results."""
+    return f"{engine.target}/{engine.precision}"
 
 
 @dataclass(frozen=True)
@@ -184,6 +221,7 @@ def bundle_result(
     *,
     dataset: str | None = None,
     frames: int | None = None,
+    shown: str | None = None,
     report: Reporter,
 ) -> BundleResult:
     """What a bundle is and scores.
@@ -196,13 +234,14 @@ def bundle_result(
         store: where results are kept.
         dataset: to score on, or `none`; the manifest's scores are taken by default.
         frames: at most so many of it.
+        shown: the set whose frames are drawn, see `latency.frames_of`.
         report: where progress is shown.
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(Path(__file__).parent)
     asked = sorted(f"{each.target}/{each.precision}" for each in bundle.asked)
     parts = (asked, _runs(bundle), bundle.provider, dataset, annotations, frames, code)
-    key = key_of(bundle.manifest.files, *parts)
+    key = key_of(bundle.manifest.files, *parts, _set_key(shown))
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
         unfinished.remove()
@@ -210,7 +249,9 @@ def bundle_result(
         bundle.folder.name,
         key,
         BundleResult,
-        lambda: _measure_bundle(bundle, key, store.folder, dataset, frames, report, unfinished),
+        lambda: _measure_bundle(
+            bundle, key, store.folder, dataset, frames, shown, report, unfinished
+        ),
     )
 
 
@@ -220,6 +261,7 @@ def _measure_bundle(
     folder: Path,
     dataset: str | None,
     frames: int | None,
+    shown: str | None,
     report: Reporter,
     unfinished: Unfinished,
 ) -> BundleResult:
@@ -234,11 +276,12 @@ def _measure_bundle(
             build_seconds=engine.build_seconds or None,
             score=scores.get(f"{engine.target}/{engine.precision}"),
             drift=drifts[engine.target, engine.precision],
+            failed=bundle.failed.get(name_of(engine), ""),
         )
         for engine in bundle.asked
     } | _emulated_results(bundle, scores)
     with report.working("drawing pictures"):
-        pictures = _pictures(bundle, folder)
+        pictures = _pictures(bundle, folder, shown)
     return BundleResult(
         key=key,
         name=bundle.folder.name,
@@ -370,19 +413,26 @@ def _flops(bundle: Bundle) -> Flops:
     return Flops(network=found.network // batch, warps=found.warps // batch)
 
 
-def _pictures(bundle: Bundle, folder: Path) -> Pictures:
+def _set_key(dataset: str | None) -> list[str | None]:
+    """What results of a set depend on: its name, and the content of annotations."""
+    annotations = Path(dataset) if dataset else None
+    return [dataset, sha256(annotations) if annotations and annotations.is_file() else None]
+
+
+def _pictures(bundle: Bundle, folder: Path, shown: str | None) -> Pictures:
     runs = bundle.runs
     if not runs:
         return Pictures()
-    batches = frames_of(bundle.manifest.recipe)
-    shown = [i for i in SHOWN if i < len(batches)] or [0]
+    frames = frames_of(bundle.folder, bundle.manifest, shown)
+    drawn = [i for i in SHOWN if i < len(frames.batches)] or [0]
     with load(
         bundle.folder,
         target=runs[0].target,
         precision=runs[0].precision,
         provider=bundle.provider,
     ) as predictor:
-        return draw_pictures(predictor, batches, shown, folder, bundle.folder.name)
+        pictures = draw_pictures(predictor, frames.batches, drawn, folder, bundle.folder.name)
+    return pictures.model_copy(update={"noise": frames.noise})
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -408,6 +458,8 @@ def latency_groups(
     *,
     threads: int | None = None,
     graphs: Sequence[bool] = GRAPHS["both"],
+    shown: str | None = None,
+    failed: dict[str, str] | None = None,
     report: Reporter,
 ) -> list[LatencyGroup]:
     """Time the bundles of each scale, target and precision in turns; uniform is the base.
@@ -418,7 +470,13 @@ def latency_groups(
         plan: how long.
         threads: of ONNX Runtime on the CPU.
         graphs: see `latency.enter`.
+        shown: the set whose frames are shown, see `latency.frames_of`.
+        failed: takes, by group, why it could not be timed, and the other groups are; without it
+            the first failure ends all.
         report: where progress is shown.
+
+    Raises:
+        LzuError: a group cannot be timed, or a result not be written.
     """
     places: dict[tuple[float, str, str], list[Bundle]] = {}
     for bundle in bundles:
@@ -432,7 +490,7 @@ def latency_groups(
         code = [source_digest(Path(__file__).parent / "harness"), sha256(Path(interleave.__file__))]
         device = _device_of(target, members)
         provider = members[0].provider
-        parts = (threads, provider, code, STAGES, graphs, device)
+        parts = (threads, provider, code, STAGES, graphs, device, _set_key(shown))
         key = key_of(files, machine, vars(plan), *parts)
         name = f"latency-{target}-{precision}-{scale:g}x"
 
@@ -453,6 +511,7 @@ def latency_groups(
                         threads=threads,
                         provider=bundle.provider,
                         graphs=graphs,
+                        dataset=shown,
                     )
                     for each in entered:
                         stack.enter_context(each.predictor)
@@ -460,7 +519,12 @@ def latency_groups(
                 run = measure(_against_uniform(contestants, members), plan)
             return LatencyGroup(key=key, target=target, precision=precision, scale=scale, run=run)
 
-        groups.append(store.get(name, key, LatencyGroup, make))
+        try:
+            groups.append(store.get(name, key, LatencyGroup, make))
+        except LzuError as error:
+            if failed is None:
+                raise
+            failed[f"latency of {target} {precision} at {scale:g}x"] = str(error)
     return groups
 
 

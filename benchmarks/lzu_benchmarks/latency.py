@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Group
 from rich.table import Table
@@ -32,7 +32,8 @@ from lzu_benchmarks.harness.summary import (
     stage_times,
 )
 from lzu_export import exits
-from lzu_export.datasets import open_dataset
+from lzu_export.comparison import reference_batches
+from lzu_export.datasets import named_sets, open_dataset
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.escaping import visible
 from lzu_export.files import write_text
@@ -48,12 +49,12 @@ from lzu_export.interleave import (
 )
 from lzu_export.machine import Machine, describe, peak_memory
 from lzu_export.provenance import low_precision_note
-from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.bundle import DEVICE_TARGETS, pick_engine
-from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.manifest import Manifest, read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.tasks.pytorch import noise_shot
+from lzu_export.runtime.preprocess import check_frame
+from lzu_export.tasks.pytorch import noise_shot, whole_batches
 from lzu_export.watch import Conditions, Watch
 
 STAGES = ("pre-processing", "engine", "suppression", "post-processing")
@@ -64,6 +65,9 @@ GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (
 """Sessions that are opened, by the option `--cuda-graph`: whether each replays a CUDA graph."""
 FRAMES = 8
 """Different frames that are shown in turn; of a warp that remembers they follow one another."""
+NO_DATASET = "none"
+NOISE = ", of random noise"
+"""What headlines of figures end in that are of no data set."""
 MLPERF_SECONDS = 600
 UNSTEADY = 0.05
 """Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
@@ -123,6 +127,8 @@ class LatencyRun(Section):
     """Bytes of the whole process, all engines loaded."""
     frames: str
     """What was shown."""
+    noise: bool = False
+    """Whether that was noise: times of suppression are then of no scene."""
     notes: tuple[str, ...]
     interrupted: bool = False
     """Whether it ended before the plan did; figures are of the whole rounds until then."""
@@ -164,6 +170,10 @@ class Contestant:
     start: StartTimes | None = None
     note: str = ""
     """What is to be told with its figures."""
+    frames: str = ""
+    """What its batches show."""
+    noise: bool = False
+    """Whether that is noise."""
 
     def end_to_end(self) -> Subject:
         """From frames to predictions."""
@@ -208,6 +218,7 @@ def enter(
     threads: int | None = None,
     provider: str = "cpu",
     graphs: Sequence[bool] = GRAPHS["both"],
+    dataset: str | None = None,
 ) -> list[Contestant]:
     """Open the engines of a bundle that are asked for, by default all of one target.
 
@@ -220,6 +231,7 @@ def enter(
         graphs: of engines on a device: with and without CUDA graph each is opened anew. Where
             both are asked for and one cannot be captured, there is only the one without, and its
             note says why.
+        dataset: whose frames are shown, see `frames_of`.
 
     Raises:
         LzuError: the bundle is damaged, has no such engine that runs here, or a CUDA graph alone
@@ -229,7 +241,7 @@ def enter(
     wanted = target or "onnxruntime"
     there = [engine.precision for engine in manifest.engines if engine.target == wanted]
     there = list(dict.fromkeys(there))  # other releases and cards have engines of their own
-    shots = frames_of(manifest.recipe)
+    shown = frames_of(bundle, manifest, dataset)
     found: list[Contestant] = []
     if not there:
         pick_engine(manifest, target, None)  # which says what there is instead
@@ -260,7 +272,9 @@ def enter(
                 target=wanted,
                 precision=precision,
                 predictor=predictor,
-                shots=shots,
+                shots=shown.batches,
+                frames=shown.what,
+                noise=shown.noise,
                 cuda_graph=graph,
                 start=_start(session, cold) if on_device else None,
                 note=_host_note(bundle.name, session),
@@ -295,22 +309,52 @@ def _start(session: Any, cold: float | None) -> StartTimes:
     )
 
 
-def frames_of(recipe: Recipe, count: int = FRAMES) -> list[list[Shot]]:
-    """Batches of frames that fit a recipe: the first of its evaluation set where that is at hand,
-    else noise.
+class Shown(NamedTuple):
+    """Batches of frames that fit a bundle, and where they come from."""
+
+    batches: list[list[Shot]]
+    what: str
+    noise: bool = False
+    """Whether they show nothing."""
+
+
+def frames_of(
+    bundle: Path, manifest: Manifest, dataset: str | None = None, count: int = FRAMES
+) -> Shown:
+    """Frames to time and to draw: the first of a data set; else the bundle's own reference.
+
+    Args:
+        bundle: folder that export made.
+        manifest: its manifest.
+        dataset: the set's name or path; by default the recipe's own, if that has a name. A bundle
+            does not hold the path of another one, but some of its frames.
+        count: most batches of a set.
+
+    Returns:
+        Batches; of noise only where the bundle was exported without a data set and none is given.
+
+    Raises:
+        LzuError: there is no such set, or its frames do not fit the bundle.
     """
-    size, name = recipe.batch, recipe.evaluation.dataset
-    shots: list[Shot] = []
-    if name is not None:
-        try:
-            samples = open_dataset(name, None, recipe.task, recipe).samples()
-            shots = [sample.shot for sample in islice(samples, count * size)]
-        except LzuError:
-            shots = []
-    if len(shots) < size or any(shot.frame.shape[:2] != recipe.source for shot in shots):
-        shots = [noise_shot(recipe, seed=i) for i in range(count * size)]
-    whole = len(shots) // size * size
-    return [shots[i : i + size] for i in range(0, whole, size)]
+    recipe, size = manifest.recipe, manifest.recipe.batch
+    own = recipe.evaluation.dataset
+    name = own if dataset is None and own in named_sets() else dataset
+    if name not in (None, NO_DATASET):
+        opened = open_dataset(str(name), None, recipe.task, recipe)
+        shots = []
+        for sample in islice(opened.samples(), count * size):
+            what = sample.name or f"frame {sample.number} of {opened.name}"
+            check_frame(sample.shot.frame, recipe.source, what)
+            shots.append(sample.shot)
+        if shots:
+            told = f"the first {len(shots)} frames of {opened.name} in turn"
+            return Shown(whole_batches(shots, size), told)
+    if own is not None:
+        batches = reference_batches(bundle, manifest)
+        told = f"{len(batches) * size} frames of {own} that the bundle holds, in turn"
+        return Shown(batches, told)
+    shots = [noise_shot(recipe, seed=i) for i in range(count * size)]
+    return Shown(whole_batches(shots, size), "random noise, as no data set is given", noise=True)
 
 
 def measure(
@@ -361,7 +405,10 @@ def measure(
         overhead_nanoseconds=spent,
         overhead_share=spent / (fastest * MILLISECOND),
         peak_memory=peak_memory(),
-        frames=frames or f"{len(contestants[0].shots)} batches of frames in turn",
+        frames=frames
+        or "; ".join(dict.fromkeys(each.frames for each in contestants if each.frames))
+        or f"{len(contestants[0].shots)} batches of frames in turn",
+        noise=any(each.noise for each in contestants),
         notes=tuple(_notes(contestants, plan)),
         interrupted=interrupted,
     )
@@ -419,7 +466,8 @@ def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
 
 def latency_tables(run: LatencyRun) -> Group:
     """What the command prints."""
-    table = Table(title="Latency, ms a query", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    title = f"Latency, ms a query{NOISE if run.noise else ''}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("engine", overflow="fold")
     headings = ["p50", "p90", "p90 es", "p99", "ratio"]
     headings += ["pre", "engine", "nms", "post", "alone\np50"]
@@ -505,6 +553,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", help="onnxruntime by default")
     parser.add_argument("--precision", help="separated by spaces; all by default")
     parser.add_argument("--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt")
+    parser.add_argument("--dataset", help="whose frames are shown; the recipe's own by default")
     parser.add_argument("--out", type=Path, help="file for all figures")
     add_json(parser)
     add_plan_options(parser)
@@ -522,6 +571,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             threads=given.threads,
             provider=given.provider,
             graphs=GRAPHS[given.cuda_graph],
+            dataset=given.dataset,
         )
         contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
         run = measure(contestants, plan_of(given))

@@ -15,9 +15,10 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_benchmarks import compare as module
-from lzu_benchmarks.bench import bench, main, parser, pytorch_notes
+from lzu_benchmarks.bench import _shown, bench, lowering_notes, main, parser, pytorch_notes
 from lzu_benchmarks.compare import Store, bundle_result, latency_groups, open_bundles
 from lzu_benchmarks.report.schema import LatencyGroup, Report
+from lzu_export import exits
 from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
 from lzu_export.progress import Reporter
@@ -78,6 +79,7 @@ def test_what_runs_here_and_by_what_is_part_of_the_keys(
         manifest: Any = SimpleNamespace(files={}, recipe=recipe, engines=runs)
         bundle = module.Bundle(tmp_path / "bundle", manifest)
         vars(bundle)["_here"] = runs, {}
+        vars(bundle)["failed"] = {}
         times: list[Any] = latency_groups([bundle], store, PLAN, report=QUIET)
         return bundle_result(bundle, store, report=QUIET), *sorted(times)
 
@@ -339,6 +341,7 @@ def test_exports_are_asked_for_as_the_compiler_takes_them(
     monkeypatch.setattr("lzu_benchmarks.bench.latency_groups", lambda *a, **k: [])
     options = ["det", "--variant", "uniform fixed", "--checkpoint", "{variant}_{scale}.pth"]
     options += ["--scale", "0.5", "--set", "warp.fwhm=7", "--out", str(tmp_path)]
+    options += ["--dataset", "none"]  # the demonstration's frames do not fit the tiny bundles
     bench(parser().parse_args(options))
     assert [command[command.index("--checkpoint") + 1] for command in asked] == [
         "uniform_0.5.pth",
@@ -368,3 +371,82 @@ def test_bundles_that_do_not_fit_one_another_are_refused(
     with pytest.raises(SystemExit) as caught:
         main(["--bundles", str(tmp_path), "--out", str(tmp_path)])
     assert caught.value.code == 2
+
+
+def test_an_engine_that_fails_is_marked_and_the_others_go_on(
+    two: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its row, the page and the exit status say so; nothing of it is timed or scored."""
+    right = module.load
+
+    def load(folder: Path, **options: Any) -> Any:
+        if folder == two[0]:
+            raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : no kernel\nat a place")
+        return right(folder, **options)
+
+    monkeypatch.setattr(module, "load", load)
+    out = tmp_path / "out"
+    names = [str(each) for each in two]
+    with pytest.raises(SystemExit) as done:
+        main(["--bundles", *names, "--out", str(out), "--min-queries", "2"])
+    assert done.value.code == exits.INCOMPLETE
+    printed = capsys.readouterr().out
+    (row,) = (line for line in printed.splitlines() if "(failed)" in line)
+    assert "fixed 0.5x" in row
+    text = (out / "bench" / "tiny" / "report.json").read_text()
+    report = Report.model_validate_json(text)
+    name = f"{two[0].name} onnxruntime/fp32"
+    assert report.failed == {name: "[ONNXRuntimeError] : 1 : FAIL : no kernel"}
+    assert f"{name} failed: [ONNXRuntimeError] : 1 : FAIL : no kernel." in report.notes
+    (group,) = report.latency
+    assert {each.bundle for each in group.run.engines.values()} == {two[1].name}
+    assert report.title.endswith(", of random noise")
+    page = (out / "bench" / "tiny" / "report.html").read_text()
+    assert "fixed (failed)" in page
+    assert "of random noise</h1>" in page
+    assert "fixed (failed)" in (out / "bench" / "tiny" / "report.md").read_text()
+
+
+def test_where_no_engine_runs_the_reason_is_the_error(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(folder: Path, **options: Any) -> Any:
+        raise LzuError("no such kernel; get one")
+
+    monkeypatch.setattr(module, "load", load)
+    given = parser().parse_args(["--bundles", *map(str, two), "--out", str(tmp_path / "out")])
+    with pytest.raises(LzuError, match="no engine runs here: no such kernel"):
+        bench(given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_that_are_lowered_in_different_ways_are_told(two: list[Path]) -> None:
+    bundles = open_bundles(two)
+    assert lowering_notes(bundles) == []
+    first = bundles[0].manifest
+    (engine,) = first.engines
+    lowerings = tuple(
+        each.model_copy(update={"kind": "gridsample"}) if each.place == "zoom" else each
+        for each in engine.lowerings
+    )
+    engine = engine.model_copy(update={"lowerings": lowerings})
+    changed = replace(bundles[0], manifest=first.model_copy(update={"engines": (engine,)}))
+    (note,) = lowering_notes([changed, bundles[1]])
+    assert note.startswith("In fp32 the step zoom is lowered in different ways, gridsample in tiny")
+
+
+def test_the_set_that_is_given_is_shown(tmp_path: Path) -> None:
+    """Of an export as of finished bundles, and of the recipe where none is given."""
+    recipe = tmp_path / "own.yaml"
+    assert _shown(parser().parse_args(["det"])) == "demo"
+    assert _shown(parser().parse_args(["det", "--dataset", "val.json"])) == "val.json"
+    assert _shown(parser().parse_args(["--bundles", "a"])) is None
+    assert _shown(parser().parse_args(["--bundles", "a", "--dataset", "val.json"])) == "val.json"
+    settings = (Path(module.__file__).parents[2] / "lzu_export/recipes/det-demo.yaml").read_text()
+    recipe.write_text(settings.replace("dataset: demo", "dataset: frames/val.json"))
+    assert _shown(parser().parse_args([str(recipe)])) == str(tmp_path / "frames" / "val.json")
+    given = ["det", "--set", "evaluation.dataset=other"]
+    assert _shown(parser().parse_args(given)) == "other"

@@ -4,17 +4,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks import latency as module
-from lzu_benchmarks.latency import STAGES, LatencyRun, enter, frames_of, main, measure, pair
+from lzu_benchmarks.latency import (
+    STAGES,
+    LatencyRun,
+    enter,
+    frames_of,
+    latency_tables,
+    main,
+    measure,
+    pair,
+)
 from lzu_export import exits
 from lzu_export.errors import LzuError
 from lzu_export.interleave import Plan
-from lzu_export.runtime.manifest import read_manifest
+from lzu_export.runtime.manifest import Manifest, read_manifest
+from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.pytorch import noise_frame
 
 QUICK = Plan(queries=64, warmup_queries=1, warmup_seconds=0.0, block=8, settle=0)
 
@@ -70,22 +82,86 @@ def test_every_task_is_timed(task: str, request: pytest.FixtureRequest) -> None:
     assert found.end_to_end.p50 > 0
 
 
-def test_noise_stands_for_frames_where_no_set_is_at_hand(tiny_bundle: Path) -> None:
-    recipe = read_manifest(tiny_bundle).recipe
-    gone = recipe.evaluation.model_copy(update={"dataset": "gone.json"})
-    for each in (recipe, recipe.model_copy(update={"evaluation": gone})):
-        batches = frames_of(each, count=3)
-        assert len(batches) == 3
-        assert all(shot.frame.shape == (96, 160, 3) for batch in batches for shot in batch)
-        assert not np.array_equal(batches[0][0].frame, batches[1][0].frame)
+def with_dataset(bundle: Path, name: str | None, **changes: object) -> Manifest:
+    manifest = read_manifest(bundle)
+    evaluation = manifest.recipe.evaluation.model_copy(update={"dataset": name})
+    recipe = manifest.recipe.model_copy(update={"evaluation": evaluation, **changes})
+    return manifest.model_copy(update={"recipe": recipe})
+
+
+def test_noise_stands_for_frames_where_no_set_is_given(tiny_bundle: Path) -> None:
+    """And the headline says it."""
+    shown = frames_of(tiny_bundle, read_manifest(tiny_bundle), count=3)
+    assert shown.noise
+    assert len(shown.batches) == 3
+    assert all(shot.frame.shape == (96, 160, 3) for batch in shown.batches for shot in batch)
+    assert not np.array_equal(shown.batches[0][0].frame, shown.batches[1][0].frame)
+    plan = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
+    run = measure(enter(tiny_bundle), plan)
+    assert run.noise
+    assert "noise" in run.frames
+    (table, *_) = latency_tables(run).renderables
+    assert table.title.endswith(", of random noise")
+
+
+def test_a_set_whose_path_is_lost_leaves_the_bundle_s_own_frames(tiny_bundle: Path) -> None:
+    """The bundle was exported on frames of it, and holds some: no noise."""
+    shown = frames_of(tiny_bundle, with_dataset(tiny_bundle, "annotations.json"))
+    own = read_reference(tiny_bundle / "reference.npz")
+    assert not shown.noise
+    assert [len(batch) for batch in shown.batches] == [1] * len(own)
+    np.testing.assert_array_equal(shown.batches[0][0].frame, own[0].frames[0])
+    assert "of annotations.json that the bundle holds" in shown.what
+
+
+@pytest.mark.parametrize("own", [None, "demo", "annotations.json"])
+def test_a_set_of_one_s_own_is_shown(own: str | None, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Whatever the recipe names: frames in the order of time, the last batch filled up."""
+    path = coco_of_noise(tmp_path, 5)
+    manifest = with_dataset(tiny_bundle, own, classes=("car", "sign"))
+    shown = frames_of(tiny_bundle, manifest, str(path), count=3)
+    assert not shown.noise
+    assert shown.what == "the first 3 frames of annotations.json in turn"
+    for i, (shot,) in enumerate(shown.batches):
+        np.testing.assert_array_equal(shot.frame, noise_frame((96, 160), 70 + i))
+
+
+def test_frames_that_do_not_fit_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Another size, or no such set: noise in their place would be a figure of nothing."""
+    path = coco_of_noise(tmp_path, 2, size=(64, 64))
+    manifest = read_manifest(tiny_bundle)
+    with pytest.raises(LzuError, match=r"70\.png.*64x64"):
+        frames_of(tiny_bundle, manifest, str(path))
+    with pytest.raises(LzuError, match="do not exist"):
+        frames_of(tiny_bundle, manifest, str(tmp_path / "none.json"))
+
+
+def coco_of_noise(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -> Path:
+    """Annotations of as many noise frames, with a box in each."""
+    (folder / "images").mkdir()
+    rows = []
+    for i in range(70, 70 + count):
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), noise_frame(size, i))
+        rows.append({"id": i, "file_name": f"{i}.png", "height": size[0], "width": size[1]})
+    boxes = [
+        {"id": n, "image_id": each["id"], "category_id": 1, "bbox": [4, 4, 20, 20], "area": 400}
+        for n, each in enumerate(rows, start=1)
+    ]
+    data = {
+        "images": rows,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "sign"}],
+    }
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(data))
+    return path
 
 
 def test_the_demonstration_s_frames_are_shown_in_the_order_of_time(tiny_bundle: Path) -> None:
-    recipe = read_manifest(tiny_bundle).recipe
-    demo = recipe.evaluation.model_copy(update={"dataset": "demo"})
-    shown = frames_of(recipe.model_copy(update={"evaluation": demo, "source": (360, 640)}), 2)
-    assert [len(batch) for batch in shown] == [1, 1]
-    assert shown[0][0].frame.shape == (360, 640, 3)
+    manifest = with_dataset(tiny_bundle, "demo", source=(360, 640))
+    shown = frames_of(tiny_bundle, manifest, count=2)
+    assert [len(batch) for batch in shown.batches] == [1, 1]
+    assert shown.batches[0][0].frame.shape == (360, 640, 3)
 
 
 def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

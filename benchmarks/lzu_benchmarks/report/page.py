@@ -65,7 +65,7 @@ def rows_of(report: Report) -> list[Row]:
     for bundle in report.bundles:
         for key, engine in bundle.engines.items():
             latency = report.latency_of(bundle, key)
-            if latency is not None or engine.score is not None:
+            if latency is not None or engine.score is not None or engine.failed:
                 rows.append(Row(bundle, key, engine, latency, False))
     keys = list(dict.fromkeys(row.key for row in rows))
     rows.sort(key=lambda r: (keys.index(r.key), r.bundle.scale, ORDER.index(r.bundle.variant)))

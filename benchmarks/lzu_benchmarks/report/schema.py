@@ -43,6 +43,8 @@ class EngineResult(Section):
     build_seconds: float | None
     score: Score | None
     drift: Drift
+    failed: str = ""
+    """Why it did not run, although it is to run here."""
 
 
 class Pictures(Section):
@@ -51,6 +53,8 @@ class Pictures(Section):
     warp: str | None = None
     found: tuple[str, ...] = ()
     """One a sample frame, the same frames for every bundle."""
+    noise: bool = False
+    """Whether the frames are noise."""
 
 
 class BundleResult(Section):
@@ -161,6 +165,8 @@ class Report(Section):
     latency: tuple[LatencyGroup, ...]
     ablation: Ablation | None = None
     notes: tuple[str, ...] = Field(())
+    failed: dict[str, str] = Field(default_factory=dict)
+    """What could not be measured, and why."""
 
     def latency_of(self, bundle: BundleResult, engine: str) -> EngineLatency | None:
         """End-to-end and engine times of a bundle's engine; with CUDA graph where both are."""
