@@ -334,6 +334,8 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 """Sizes of TIFF's types, and how its whole numbers are unpacked."""
 _MOST_VALUES = 1 << 22
+_DEFLATE = (8, 32946)
+"""TIFF's numbers of the compression that zlib undoes."""
 
 
 @dataclass
@@ -394,6 +396,8 @@ def _tiff(data: bytes) -> Header:
         for start, count in zip(first.get(places, ()), first.get(counts, ()), strict=False):
             if start + count > len(data):
                 raise _Cut
+            if first.get(259, (1,))[0] in _DEFLATE:
+                _check_deflate(data[start : start + count])
     faults = []
     full = [each for each in pages if not each.get(254, (0,))[0] & 1]
     if len(full) > 1:
@@ -403,6 +407,17 @@ def _tiff(data: bytes) -> Header:
     if first.get(262, (1,))[0] not in (0, 1, 2, 3, 6):
         faults.append("is a TIFF of other colours than grey and RGB; convert it to RGB")
     return header._replace(faults=tuple(faults))
+
+
+def _check_deflate(packed: bytes) -> None:
+    """Refuse a strip whose checksum is wrong, which libtiff does not look at."""
+    unpack = zlib.decompressobj()
+    try:
+        unpack.decompress(packed, 4 * MOST_PIXELS)
+    except zlib.error as error:
+        raise ValueError("a part cannot be unpacked") from error
+    if not unpack.eof:
+        raise _Cut
 
 
 def _exif_orientation(data: bytes) -> int:
@@ -429,11 +444,13 @@ _PARSERS: Mapping[bytes, Callable[[bytes], Header]] = {
 }
 """By the bytes that a file begins with."""
 
-_JPEG_WARNINGS = re.compile(
-    r"^(?:Corrupt JPEG data|Premature end of JPEG file|Inconsistent progression sequence|"
-    r"Invalid SOS parameters|Unsupported marker|Warning: unknown JFIF).*$",
+_WARNINGS = re.compile(
+    r"^(?:.*TIFF_Error (?=.)|.*TIFF_Warning (?=\w*Decode)|(?=Corrupt JPEG data|"
+    r"Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|Unsupported marker|Warning: unknown JFIF))"
+    r"(.+)$",
     re.MULTILINE,
 )
+"""Sentences of libjpeg and libtiff on data that they had to make up."""
 _DECODERS = ("grfmt_", "loadsave.cpp", "bitstrm.cpp", "libpng ", "FFMPEG", "cap_ffmpeg", "libav")
 _FFMPEG = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\]")
 _stderr = threading.RLock()
@@ -468,7 +485,7 @@ def _decoder_warnings() -> Iterator[_Warnings]:
             os.close(saved)
             text.seek(0)
             said = text.read().decode("utf-8", "replace")
-            warnings.found = [each.strip() for each in _JPEG_WARNINGS.findall(said)]
+            warnings.found = [each.strip() for each in _WARNINGS.findall(said)]
             rest = "".join(line for line in said.splitlines(True) if not _of_decoder(line))
             if rest.strip("\n"):  # as it is: it may move a progress bar's cursor
                 with suppress(OSError):
@@ -483,6 +500,6 @@ def quiet_decoders() -> Iterator[None]:
 
 
 def _of_decoder(line: str) -> bool:
-    return bool(_JPEG_WARNINGS.match(line) or _FFMPEG.match(line)) or any(
+    return bool(_WARNINGS.match(line) or _FFMPEG.match(line)) or any(
         word in line for word in _DECODERS
     )

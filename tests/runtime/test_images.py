@@ -209,3 +209,30 @@ def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(LzuError, match=r"a\.png is no regular file; give an image file"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("compression", "least"), [(cv2.IMWRITE_TIFF_COMPRESSION_LZW, 0.6), (8, 1.0), (32773, 0.5)]
+)
+def test_damaged_parts_of_a_tiff_are_refused(
+    tmp_path: Path, compression: int, least: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As far as its compression shows them: deflate has a checksum, the others run out of data."""
+    data = encode(".tif", scene(), cv2.IMWRITE_TIFF_COMPRESSION, compression)
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_image(path), scene())
+    chance = np.random.default_rng(3)
+    refused = 0
+    for _ in range(30):
+        bad = bytearray(data)
+        place = int(chance.integers(8, len(data) * 3 // 4))
+        bad[place : place + 200] = bytes(chance.integers(0, 256, 200, np.uint8))
+        path.write_bytes(bad)
+        try:
+            read_image(path)
+        except LzuError as error:
+            assert "a.tif is damaged" in str(error) or "a.tif is cut off" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused >= 30 * least
+    assert capfd.readouterr().err == ""
