@@ -446,7 +446,8 @@ _PARSERS: Mapping[bytes, Callable[[bytes], Header]] = {
 
 _WARNINGS = re.compile(
     r"^(?:.*TIFF_Error (?=.)|.*TIFF_Warning (?=\w*Decode)|(?=Corrupt JPEG data|"
-    r"Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|Unsupported marker|Warning: unknown JFIF))"
+    r"Premature end of JPEG|Inconsistent progression|Invalid SOS parameters|Unsupported marker|"
+    r"Warning: unknown JFIF))"
     r"(.+)$",
     re.MULTILINE,
 )
