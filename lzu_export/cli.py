@@ -247,7 +247,7 @@ def verify(
     accuracy, precision or speed against --reference.
     """
     from lzu_export.checks import Check, drift_checks, failed, reported
-    from lzu_export.runtime.manifest import check_bundle, read_manifest
+    from lzu_export.runtime.manifest import check_bundle, read_manifest, untrained_note
     from lzu_export.tables import check_table, drift_table, stream_notes
     from lzu_export.verify import explain_drift, first_drift, verify_all
 
@@ -295,9 +295,10 @@ def verify(
         )
     else:
         Terminal().print(drift_table(drifts))
-        if manifest.accuracy:
-            for line in stream_notes(bundle.resolve().name, manifest.accuracy):
-                say(line)
+        name = bundle.resolve().name
+        notes = [f"{name} is {note}"] if (note := untrained_note(manifest)) else []
+        for line in notes + (stream_notes(name, manifest.accuracy) if manifest.accuracy else []):
+            say(line)
         if kept:
             Terminal().print(check_table(kept))
     for drift, name in drifted:

@@ -49,6 +49,7 @@ from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
 from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.limits import EMULATED
+from lzu_export.models.archive import read_meta
 from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.precision import (
     ORDER,
@@ -64,7 +65,7 @@ from lzu_export.ranges import describe_ranges, find_ranges, measure_ranges
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
-from lzu_export.refuse import refuse_drift, refuse_loss, refuse_scores
+from lzu_export.refuse import below_reference, refuse_drift, refuse_loss, refuse_scores
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import (
@@ -77,6 +78,7 @@ from lzu_export.runtime.manifest import (
     Lowering,
     Manifest,
     Tensor,
+    Untrained,
     canonical_file,
     read_manifest,
     rewrite_manifest,
@@ -96,6 +98,7 @@ from lzu_export.tasks.pytorch import (
     torch_predictor,
     whole_batches,
 )
+from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import Warp, make_warp, warp_source
 from lzu_export.unfinished import Unfinished
 from lzu_export.verify import compare, is_emulated, reference_inputs
@@ -304,6 +307,15 @@ class _Export:
         return make_warp(self.recipe)
 
     @cached_property
+    def untrained(self) -> tuple[Untrained, ...]:
+        """In what the export differs from the checkpoint's training; refused without consent."""
+        path = self.recipe.checkpoint.get(self.recipe.variant)
+        if path is None:
+            return ()
+        found = check_training(self.recipe, self.warp.saliency, read_meta(path), str(path))
+        return tuple(Untrained(**each.shown()) for each in found)
+
+    @cached_property
     def pytorch(self) -> Predictor:
         """PyTorch, imported only by the stages that need it."""
         return torch_predictor(self.recipe, self.warp)
@@ -317,6 +329,7 @@ class _Export:
     def open(self) -> None:
         """Trace the model, unless that is done; what cannot be opened is refused before."""
         _ = self.dataset
+        _ = self.untrained
         self._canonical()
 
     def steps(self) -> list[Step]:
@@ -375,6 +388,7 @@ class _Export:
             graphs=graphs,
             fingerprint=self.work.fingerprint,
             checkpoint=provenance.checkpoint_identity(self.recipe),
+            untrained=self.untrained + (below_reference(self.recipe, accuracy) if accuracy else ()),
             warp={
                 "sha256": self.work.hashes()[WARP_FILE],
                 "geometry": self.recipe.warp.geometry,
@@ -610,6 +624,7 @@ class _Export:
             score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
             stream=watch.result() if watch is not None else None,
         )
+        below_reference(self.recipe, accuracy)
         refuse_loss(accuracy)
         refuse_scores(accuracy)
         return accuracy.model_dump(mode="json")

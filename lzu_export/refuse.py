@@ -1,9 +1,15 @@
 """What stops an export: engines that drift, lose too much of the metric, or lose confidence."""
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.manifest import MATCHED, Accuracy, Drift
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.manifest import MATCHED, Accuracy, Drift, Untrained
 from lzu_export.tasks.agreement import within
 from lzu_export.verify import explain_drift, first_drift
+
+REFERENCE_LOSS = 1.0
+"""Points by which PyTorch may score less than a recipe's reference on the whole data set."""
+FEW_FRAMES = 16
+"""Frames below which a score says nothing about a reference."""
 
 
 def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None:
@@ -62,6 +68,41 @@ def refuse_loss(accuracy: Accuracy) -> None:
             f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
             f"tolerances.metric.{precision} if so much is acceptable"
         )
+
+
+def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]:
+    """Stop where PyTorch itself scores less than the recipe says that its checkpoint does.
+
+    Such a model is not exported as it was trained: its warp, normalisation or classes are others.
+    On a part of the data set only half of the reference is asked for.
+
+    Returns:
+        What differs by the recipe's consent: `metric`, or nothing.
+
+    Raises:
+        LzuError: with both scores, and what to do.
+    """
+    expected = recipe.evaluation.reference.get(recipe.variant)
+    others = set(recipe.untrained) - {"metric"}
+    if expected is None or others:  # which change the score, and are marked
+        return ()
+    part = recipe.evaluation.frames is not None
+    if part and accuracy.frames < FEW_FRAMES:
+        return ()
+    found = accuracy.pytorch[accuracy.metric]
+    least = expected / 2 if part else expected - REFERENCE_LOSS
+    if found >= least:
+        return ()
+    if "metric" in recipe.untrained:
+        score = f"{accuracy.metric} {found:.2f}"
+        return (Untrained(key="score", trained=f"{expected:g}", exported=score),)
+    raise LzuError(
+        f"PyTorch itself scores {accuracy.metric} {found:.2f} on {accuracy.dataset}, where the "
+        f"recipe's evaluation.reference says {expected:g} for {recipe.variant}, so the model is "
+        "not exported as it was trained; no bundle was written: compare scale, warp, normalisation "
+        "and classes with the training (--set untrained=[metric] exports it all the same and marks "
+        "it)"
+    )
 
 
 def refuse_scores(accuracy: Accuracy) -> None:

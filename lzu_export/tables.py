@@ -16,9 +16,11 @@ from lzu_export.runtime.manifest import (
     MATCHED,
     ROUNDING_NOTE,
     SHIPPED_NOTE,
+    UNTRAINED_MARK,
     Accuracy,
     Drift,
     Manifest,
+    untrained_note,
 )
 from lzu_export.tasks.agreement import within
 
@@ -50,7 +52,7 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
         manifest = outcome.manifest
         drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
         accuracy, latency = manifest.accuracy, manifest.latency
-        name = visible(outcome.folder.name)
+        name = visible(outcome.folder.name) + (UNTRAINED_MARK if manifest.untrained else "")
         scores = [_number(accuracy.pytorch[metric] if accuracy else None, 2)] if measured else []
         comparison = manifest.comparison if together else None
         taken = comparison.milliseconds if comparison else latency.engines if latency else {}
@@ -188,6 +190,11 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
         first = accuracies[0]
         for told in dict.fromkeys(told_frames(each.frames, each.sequences) for each in accuracies):
             notes.append(f"{first.metric}: points on {told} of {first.dataset}")
+    notes += [
+        f"{each.folder.name}{UNTRAINED_MARK}: {untrained_note(each.manifest)}"
+        for each in outcomes
+        if each.manifest.untrained
+    ]
     for outcome in outcomes:
         if outcome.manifest.accuracy:
             notes += stream_notes(outcome.folder.name, outcome.manifest.accuracy)
@@ -310,6 +317,7 @@ def inspect_tables(manifest: Manifest) -> list[Table]:
         ("warp made of", manifest.warp.get("source", "not told")),
         ("classes", ", ".join(recipe.classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
+        ("trained", untrained_note(manifest) or "as it is exported, as far as it remembers"),
         ("calibration", _calibration(manifest)),
         ("made", f"{manifest.created}, revision {manifest.source_revision[:12]}"),
         ("versions", ", ".join(f"{k} {v}" for k, v in manifest.versions.items())),

@@ -20,7 +20,8 @@ from lzu_export.runtime.apply import apply
 from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
-from lzu_export.tasks.warps import check_trained_warp, make_warp, stored_warp, trained_note
+from lzu_export.tasks.training import check_training
+from lzu_export.tasks.warps import make_warp, stored_warp, trained_note
 from lzu_export.verify import verify_bundle
 from lzu_export.warp.grids import GridTable
 from samples import SLOW_DET3D, saliency_file, tiny_recipe
@@ -298,10 +299,10 @@ def test_a_checkpoint_of_the_other_kind_of_warp_is_told_of(
     saliency = np.load(saliency_file(tmp_path))
     notes = [trained_note(recipe, saliency) for recipe in recipes]
     for recipe, note in zip(recipes, notes, strict=True):
-        check_trained_warp(recipe, saliency, note, "weights.pth")
-    check_trained_warp(recipes[1], saliency, {}, "weights.pth")
+        check_training(recipe, saliency, note, "weights.pth")
+    check_training(recipes[1], saliency, {}, "weights.pth")
     assert not caplog.records
-    check_trained_warp(recipes[1], saliency, notes[0], "weights.pth")
-    check_trained_warp(recipes[0], saliency, notes[1], "weights.pth")
+    check_training(recipes[1], saliency, notes[0], "weights.pth")
+    check_training(recipes[0], saliency, notes[1], "weights.pth")
     assert "weights.pth was trained with the separable warp" in caplog.records[0].getMessage()
     assert "exported with the separable one" in caplog.records[1].getMessage()

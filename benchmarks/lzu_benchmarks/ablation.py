@@ -275,14 +275,17 @@ class Scorer:
         from lzu_export.tasks.pytorch import torch_predictor
         from lzu_export.tasks.warps import make_warp, read_saliency
 
-        recipe = self.recipe.model_copy(update={"scale": sized.scale})
+        # Another scale than of training is meant, too.
+        recipe = self.recipe.model_copy(
+            update={"scale": sized.scale, "untrained": ("scale", "warp")}
+        )
         saliency = read_saliency(recipe)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "saliency.npy"
             np.save(path, amplified(saliency, amplitude, recipe))
             other = recipe.warp.model_copy(update={"saliency": path, "fwhm": fwhm, "logits": None})
             made = make_warp(recipe.model_copy(update={"warp": other}))
-        # The saliency stays the one that the weights remember: that another warp is meant is known.
+        # The saliency stays the one that the weights remember, so that nothing is logged.
         warp = replace(made, saliency=saliency)
         scores: Mapping[str, Mapping[str, float]] = evaluate(
             {"": torch_predictor(recipe, warp)}, self.dataset

@@ -29,6 +29,7 @@ from lzu_export.escaping import visible
 from lzu_export.interpreter import run_module
 from lzu_export.progress import Reporter
 from lzu_export.recipes import load_recipe
+from lzu_export.runtime.manifest import UNTRAINED_MARK
 from lzu_export.terminal import Terminal, print_json, say
 
 EXPORT_ONLY = (
@@ -126,6 +127,7 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
         ablation=_ablation(given, bundles, store, report) if given.ablation else None,
         notes=(
             *(f"{name} failed: {why}." for name, why in failed.items()),
+            *untrained_notes(results),
             *lowering_notes(bundles),
             *pytorch_notes(bundles, results),
         ),
@@ -184,6 +186,13 @@ def _refuse_exports(given: argparse.Namespace) -> None:
             f"{names} of an export cannot change finished bundles; leave it out, or leave out "
             "--bundles to export"
         )
+
+
+def untrained_notes(results: Sequence[BundleResult]) -> list[str]:
+    """Which bundles are not what their checkpoints were trained as, and in what."""
+    return [
+        f"{each.name}{UNTRAINED_MARK} is {each.untrained}." for each in results if each.untrained
+    ]
 
 
 def pytorch_notes(bundles: Sequence[Bundle], results: Sequence[BundleResult]) -> list[str]:
@@ -299,6 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     console = Terminal()
     console.print(summary_table(report))
+    for note in untrained_notes(report.bundles):
+        console.print(visible(note))
     for sentence in sentences(rows_of(report)):
         console.print(sentence)
     for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):

@@ -62,6 +62,7 @@ from lzu_export.runtime.manifest import (
     check_file,
     read_manifest,
     sha256,
+    untrained_note,
 )
 from lzu_export.runtime.plugin_library import library_at, library_places
 from lzu_export.runtime.predictor import Predictor
@@ -295,6 +296,7 @@ def _measure_bundle(
         engines=engines,
         flops=_flops(bundle),
         pictures=pictures,
+        untrained=untrained_note(manifest),
         facts=_facts(manifest),
         **about,
     )

@@ -6,6 +6,7 @@ file before anything is read.
 
 import json
 import math
+import os
 import struct
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.models.file_kinds import COPY_AGAIN, LEGACY, SAFETENSORS, ZIP, checkpoint_kind
 from lzu_export.models.inert_pickle import (
+    Foreign,
     PickleError,
     Storage,
     StoredTensor,
@@ -313,3 +315,23 @@ def _some_of(members: Mapping[str, Any], most: int = 3) -> str:
     rest = len(names) - most
     shown = ", ".join(name[:60] for name in names[:most])
     return (shown + (f" and {rest} more" if rest > 0 else "")) or "nothing"
+
+
+def meta_of(archive: Archive) -> Mapping[str, Any]:
+    """What stands beside an archive's weights under `meta`, or in the texts of safetensors."""
+    content = archive.content
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    if isinstance(meta, Foreign):
+        meta = {**meta.items, **(meta.state if isinstance(meta.state, Mapping) else {})}
+    found = meta if isinstance(meta, Mapping) else {}
+    return {**archive.notes, **{str(key): value for key, value in found.items()}}
+
+
+def read_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """What stands beside a file's weights under `meta`, without reading these.
+
+    Raises:
+        LzuError: the file is missing, damaged or something else.
+    """
+    with Archive(Path(path)) as archive:
+        return meta_of(archive)

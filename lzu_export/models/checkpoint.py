@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
-from lzu_export.models.archive import Archive
+from lzu_export.models.archive import Archive, meta_of
 from lzu_export.models.inert_pickle import Foreign, OddTensor, StoredTensor
 
 log = logging.getLogger(__name__)
@@ -68,17 +68,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             for name, value in named.items()
             if name not in twins
         }
-        return Checkpoint(state, _meta(archive))
-
-
-def read_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """What stands beside a file's weights under `meta`, without reading these.
-
-    Raises:
-        LzuError: the file is missing, damaged or something else.
-    """
-    with Archive(Path(path)) as archive:
-        return _meta(archive)
+        return Checkpoint(state, meta_of(archive))
 
 
 CONTAINERS = (
@@ -185,15 +175,6 @@ def _plain_names(state: Mapping[Any, Any], path: str) -> dict[str, Any]:
 
 def _of_warp(name: str) -> bool:
     return name.startswith(WARP)
-
-
-def _meta(archive: Archive) -> Mapping[str, Any]:
-    content = archive.content
-    meta = content.get("meta") if isinstance(content, Mapping) else None
-    if isinstance(meta, Foreign):
-        meta = {**meta.items, **(meta.state if isinstance(meta.state, Mapping) else {})}
-    found = meta if isinstance(meta, Mapping) and not _is_tensor(meta) else {}
-    return {**archive.notes, **{str(key): value for key, value in found.items()}}
 
 
 def load_into(

@@ -18,6 +18,8 @@ FOLDER = Path(__file__).parent
 DEFAULT = {"det": "det-demo", "seg": "seg-demo", "det3d": "det3d-demo"}
 """The recipe that a task name stands for."""
 MARKS = ("[key]", "[size]", "[window]")
+OF_ANOTHER_MODEL = frozenset({"checkpoint", "model", "custom_model", "random_weights"})
+"""Keys that make other weights than the recipe's own of what is exported."""
 LONGEST_VALUE = 40
 """Characters of a refused value that are shown."""
 WORDING = {
@@ -68,9 +70,24 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
             f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}"
         )
     _absolute_paths(data, path.parent)
+    evaluation = data.get("evaluation")
+    dataset = evaluation.get("dataset") if isinstance(evaluation, dict) else None
     for key, value in (overrides or {}).items():
         _override(data, key, value)
+    _drop_foreign_reference(data, dataset, overrides or {})
     return validate(data, str(path))
+
+
+def _drop_foreign_reference(
+    data: dict[str, Any], dataset: Any, overrides: Mapping[str, Any]
+) -> None:
+    """What the recipe's own weights score says nothing about others, or on other frames."""
+    evaluation = data.get("evaluation")
+    if not isinstance(evaluation, dict) or "evaluation.reference" in overrides:
+        return
+    given = {key.partition(".")[0] for key in overrides}
+    if OF_ANOTHER_MODEL & given or evaluation.get("dataset") != dataset:
+        evaluation.pop("reference", None)
 
 
 def validate(data: Mapping[str, Any], where: str) -> Recipe:

@@ -42,6 +42,18 @@ Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
 in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
 Target = Literal["onnxruntime", "tensorrt-rtx"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Untrained = Literal[
+    "variant",
+    "scale",
+    "source",
+    "crop",
+    "reduce",
+    "sampler",
+    "normalisation",
+    "classes",
+    "warp",
+    "metric",
+]
 Method = Literal["max", "entropy", "percentile", "mse"]
 Lowering = Literal["auto", "matmul", "banded", "gridsample", "gather"]
 
@@ -291,6 +303,10 @@ class Evaluation(Section):
     frames: int | None = Field(None, gt=0)
     """At most this many frames, evenly spread; all by default. For warps by boxes, which go by the
     frame before, in whole sequences."""
+    reference: dict[Variant, Annotated[float, Field(gt=0, le=100)]] = {}
+    """By variant, the points of the task's metric that the recipe's own checkpoint scores on all of
+    `dataset`. An export in which PyTorch scores over a point less is not of the model that was
+    trained, and is refused. Another checkpoint or data set leaves it out of account."""
 
 
 class Calibration(Section):
@@ -410,6 +426,10 @@ class Recipe(Section):
     number of classes, the strides and, for detection, the anchors then count."""
     classes: tuple[Label, ...] = Field(min_length=1)
     checkpoint: dict[Variant, Path] = {}
+    untrained: tuple[Untrained, ...] = ()
+    """In what the export may contradict what the checkpoint remembers of its training: refused
+    otherwise, and marked wherever the bundle is shown. `metric` allows PyTorch to score less than
+    `evaluation.reference`."""
     random_weights: int | None = Field(None, ge=0)
     """Seed of untrained weights, for timing only: used where no checkpoint is given."""
     postprocess: DetPostprocess | SegPostprocess | Det3dPostprocess

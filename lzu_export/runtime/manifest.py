@@ -289,6 +289,22 @@ class Comparison(_Section):
     """Engines whose time changed while it was measured: doubtful."""
 
 
+UNTRAINED_MARK = "*"
+"""Behind the name of a bundle that is not what its checkpoint was trained as."""
+
+
+class Untrained(_Section):
+    """A way in which an export differs, by consent, from its checkpoint's training."""
+
+    key: str
+    trained: str
+    exported: str
+
+    def __str__(self) -> str:
+        """Such as `scale 1, trained with 0.5`."""
+        return f"{self.key} {self.exported}, trained with {self.trained}"
+
+
 class Manifest(_Section):
     """Everything about a bundle."""
 
@@ -302,6 +318,8 @@ class Manifest(_Section):
     """By precision, the canonical graph."""
     fingerprint: str
     checkpoint: dict[str, str]
+    untrained: tuple[Untrained, ...] = ()
+    """In what the bundle is not what the checkpoint was trained as, by the recipe's consent."""
     warp: dict[str, str]
     calibration: dict[str, str | int | float | None] | None = None
     """What the INT8 ranges were measured on, and how."""
@@ -320,6 +338,13 @@ class Manifest(_Section):
     """Seconds each stage of the export took."""
     files: dict[FileName, Digest]
     """sha256 of every other file of the bundle."""
+
+
+def untrained_note(manifest: Manifest) -> str:
+    """In what a bundle differs from its checkpoint's training; empty where in nothing."""
+    if not manifest.untrained:
+        return ""
+    return f"not as it was trained: {'; '.join(map(str, manifest.untrained))}"
 
 
 def canonical_file(precision: str) -> str:

@@ -28,7 +28,8 @@ from lzu_export.models.zoom import SourceToCanvas, Unzoom, ZoomedModel, resample
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
-from lzu_export.tasks.warps import Warp, check_trained_warp
+from lzu_export.tasks.training import check_training
+from lzu_export.tasks.warps import Warp
 from lzu_export.warp.grids import coverage
 
 State = Mapping[str, Tensor]
@@ -77,7 +78,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         loaded = load_checkpoint(path)
         state: State = loaded.state
         check_task(recipe, state, str(path))
-        check_trained_warp(recipe, warp.saliency, loaded.meta, str(path))
+        check_training(recipe, warp.saliency, loaded.meta, str(path))
         state = without_logits(recipe, state, str(path))
         state, seen = split_network(recipe, state, str(path))
         if recipe.follows_boxes:

@@ -341,36 +341,6 @@ def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     return note
 
 
-def check_trained_warp(recipe: Recipe, saliency: Array, meta: Mapping[str, str], name: str) -> None:
-    """Refuse weights that remember another warp than the recipe's.
-
-    LZU adds no weights to a network, so only such a note can tell; where a checkpoint has none, as
-    OpenMMLab's, the recipe is believed. The two warps of one saliency, separable and not, are near
-    each other: weights of the one are taken with the other, with a warning.
-
-    Raises:
-        LzuError: naming the first thing that differs.
-    """
-    wanted = {"unzoom_scale": str(recipe.unzoom_scale), **trained_note(recipe, saliency)}
-    wanted.pop("separable", None)
-    if "variant" in meta and (meta.get("separable") != "false") != recipe.separable:
-        kinds = ("non-separable", "separable")
-        log.warning(
-            "checkpoint %s was trained with the %s warp of its saliency and is exported with the "
-            "%s one: train it again for its best accuracy",
-            name,
-            kinds[not recipe.separable],
-            kinds[recipe.separable],
-        )
-    for key, value in meta.items():
-        if key in wanted and value != wanted[key]:
-            shown = [v[:12] for v in (value, wanted[key])]
-            raise LzuError(
-                f"checkpoint {name} was trained with {key} {shown[0]} but the recipe has "
-                f"{shown[1]}; export it with the warp it was trained with"
-            )
-
-
 def _training_boxes(path: Path, recipe: Recipe) -> Array | None:
     """Boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
 

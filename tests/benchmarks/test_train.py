@@ -12,7 +12,12 @@ from lzu_benchmarks.train.assign import assign, overlap  # noqa: E402
 from lzu_benchmarks.train.cache import Cache, fixed_saliency  # noqa: E402
 from lzu_benchmarks.train.det import Detector, detect, make_batch, train  # noqa: E402
 from lzu_benchmarks.train.loss import focal_loss, giou_loss  # noqa: E402
+from lzu_benchmarks.train.record import add_record  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
+from lzu_export.models.checkpoint import save_checkpoint  # noqa: E402
+from lzu_export.recipes import load_recipe  # noqa: E402
+from lzu_export.tasks.training import training_record  # noqa: E402
+from lzu_export.tasks.warps import make_warp  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +128,32 @@ def test_fixed_detector_unzooms_every_level(
     sizes = [tuple(x.shape[2:]) for x in logits]
     assert sizes == [level.size for level in setup.levels]
     assert sizes == [tuple(x.shape[2:]) for x in deltas]
+
+
+def test_a_record_is_added_without_a_change_of_the_weights(tmp_path: Path) -> None:
+    """Of a checkpoint that remembered less; its own texts stay."""
+    recipe = load_recipe("seg", {"variant": "uniform"})
+    path = tmp_path / "old.pth"
+    state = {"a.weight": torch.rand(3, 2), "a.bias": torch.rand(3), "n": torch.tensor(4)}
+    save_checkpoint(path, state, meta={"variant": "uniform", "author": "me"})
+    before = torch.load(path, weights_only=True)
+    add_record(path, recipe)
+    after = torch.load(path, weights_only=True)
+    for name, value in before["state_dict"].items():
+        assert after["state_dict"][name].dtype == value.dtype
+        assert torch.equal(after["state_dict"][name], value)
+    assert after["meta"]["author"] == "me"
+    assert training_record(recipe, make_warp(recipe).saliency).items() <= after["meta"].items()
+    once = path.read_bytes()
+    add_record(path, recipe)
+    assert path.read_bytes() == once
+
+
+def test_trainings_write_the_record_of_their_recipe() -> None:
+    """The detectors are trained from a setup of their own, which must say the same."""
+    for variant in ("uniform", "adaptive", "fovea", "fixed"):
+        recipe = load_recipe("det", {"variant": variant})
+        saliency = make_warp(recipe).saliency
+        chosen = saliency if variant == "fixed" else None
+        assert Setup().record(variant, chosen) == training_record(recipe, saliency)
+    assert Setup(scale=0.25).record("uniform")["scale"] == "0.25"

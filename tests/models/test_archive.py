@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from lzu_export.errors import LzuError
-from lzu_export.models.checkpoint import load_checkpoint, load_state, read_meta
+from lzu_export.models.archive import read_meta
+from lzu_export.models.checkpoint import load_checkpoint, load_state
 from lzu_export.models.inert_pickle import (
     DangerousCallError,
     Foreign,

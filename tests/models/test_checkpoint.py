@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.models.archive import read_meta
 from lzu_export.models.checkpoint import (
     load_checkpoint,
     load_into,
     load_state,
-    read_meta,
     save_checkpoint,
 )
 from lzu_export.models.config import RetinaNetConfig

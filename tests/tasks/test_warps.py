@@ -11,8 +11,8 @@ import torch
 
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import (
-    check_trained_warp,
     make_warp,
     read_saliency,
     stored_warp,
@@ -281,25 +281,25 @@ def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
     saliency = make_warp(recipe).saliency
     right = warp_note("consistent", recipe.warp.fwhm, saliency)
     for meta in (right, {}, {"author": "somebody"}):
-        check_trained_warp(recipe, saliency, meta, "mine.pth")
+        check_training(recipe, saliency, meta, "mine.pth")
     other = {"geometry": "published", "fwhm": "40", "variant": "uniform", "saliency": "0" * 64}
     for key, value in other.items():
         with pytest.raises(LzuError, match=rf"mine\.pth was trained with {key} {value[:12]} but"):
-            check_trained_warp(recipe, saliency, {**right, key: value}, "mine.pth")
+            check_training(recipe, saliency, {**right, key: value}, "mine.pth")
     uniform = tiny_recipe(tmp_path, variant="uniform")
     with pytest.raises(LzuError, match="variant fixed but the recipe has uniform"):
-        check_trained_warp(uniform, saliency, right, "mine.pth")
+        check_training(uniform, saliency, right, "mine.pth")
 
 
 def test_weights_remember_the_warp_of_their_boxes(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, variant="adaptive")
     saliency = make_warp(recipe).saliency
     note = trained_note(recipe, saliency)
-    check_trained_warp(recipe, saliency, note, "mine.pth")
+    check_training(recipe, saliency, note, "mine.pth")
     others = {"variant": "fovea", "lattice": "5x4", "fwhm": "40", "bandwidth": "32"}
     for key, value in others.items():
         with pytest.raises(LzuError, match=rf"mine\.pth was trained with {key} {value} but"):
-            check_trained_warp(recipe, saliency, {**note, key: value}, "mine.pth")
+            check_training(recipe, saliency, {**note, key: value}, "mine.pth")
 
 
 def label_maps(folder: Path, *, count: int = 2, suffix: str = "") -> list[np.ndarray]:
@@ -438,9 +438,9 @@ def test_weights_remember_how_fine_their_map_was(tmp_path: Path) -> None:
     saliency = make_warp(recipe).saliency
     note = trained_note(recipe, saliency)
     assert note["unzoom_scale"] == "2"
-    check_trained_warp(recipe, saliency, note, "mine.pth")
+    check_training(recipe, saliency, note, "mine.pth")
     coarse = tiny_recipe(tmp_path, "seg", warp={"unzoom_scale": 1})
     with pytest.raises(LzuError, match="trained with unzoom_scale 2 but the recipe has 1"):
-        check_trained_warp(coarse, saliency, note, "mine.pth")
+        check_training(coarse, saliency, note, "mine.pth")
     uniform = tiny_recipe(tmp_path, "seg", variant="uniform")
     assert trained_note(uniform, saliency) == {"variant": "uniform", "unzoom_scale": "2"}

@@ -14,7 +14,7 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.escaping import markdown, visible
 from lzu_export.files import write_text
 from lzu_export.interleave import Ratio
-from lzu_export.runtime.manifest import Drift
+from lzu_export.runtime.manifest import UNTRAINED_MARK, Drift
 from lzu_export.verify import arrow_order
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,8 +55,9 @@ class Row(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Of the bundle, without its recipe."""
-        return f"{self.bundle.variant} {self.bundle.scale:g}x"
+        """Of the bundle, without its recipe; marked where it is not as it was trained."""
+        mark = UNTRAINED_MARK if self.bundle.untrained else ""
+        return f"{self.bundle.variant} {self.bundle.scale:g}x{mark}"
 
 
 def rows_of(report: Report) -> list[Row]:

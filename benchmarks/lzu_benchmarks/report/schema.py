@@ -82,6 +82,8 @@ class BundleResult(Section):
     flops: Flops
     """Computed, of the float32 graph, per frame."""
     pictures: Pictures
+    untrained: str = ""
+    """In what it differs from its checkpoint's training."""
     facts: dict[str, str]
     """Of the manifest: weights, warp, calibration, revision, versions."""
 

@@ -63,7 +63,6 @@ from lzu_benchmarks.train.schedule import sampling_order
 from lzu_benchmarks.train.setup import Setup
 from lzu_export import exits
 from lzu_export.models.checkpoint import save_checkpoint
-from lzu_export.tasks.warps import box_warp_note
 from lzu_export.warp.saliency import load_saliency
 
 DETECTORS: dict[str, type[AdaptiveDetector]] = {
@@ -282,8 +281,8 @@ def run_variant(
     detector = DETECTORS[variant](setup)
     began, spent = time.time(), time.process_time()
     losses = train(detector, film, epochs=epochs, seed=seed, rate=rate, log=log)
-    note = box_warp_note(variant, setup.lattice, setup.fwhm, setup.amplitude, setup.bandwidth)
-    save_checkpoint(out / f"{variant}.pth", detector.network.state_dict(), meta=note)
+    record = setup.record(variant)
+    save_checkpoint(out / f"{variant}.pth", detector.network.state_dict(), meta=record)
     return {
         "variant": variant,
         "steps": len(losses),

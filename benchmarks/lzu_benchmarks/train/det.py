@@ -286,7 +286,7 @@ def run_variant(
     detector, losses = train(setup, chosen, cache, epochs=epochs, seed=seed, log=log)
     seconds = time.time() - began
     path = out / f"{variant}.pth"
-    save_checkpoint(path, detector.network.state_dict(), meta=setup.remembered(chosen))
+    save_checkpoint(path, detector.network.state_dict(), meta=setup.record(variant, chosen))
     load_into(
         detector.network, load_state(path), name=str(path)
     )  # judge what ships: half precision

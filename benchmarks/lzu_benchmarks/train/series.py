@@ -24,7 +24,8 @@ from lzu_export import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.schema import Variant
-from lzu_export.tasks.warps import make_warp, trained_note
+from lzu_export.tasks.training import training_record
+from lzu_export.tasks.warps import make_warp
 
 VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
 
@@ -98,8 +99,8 @@ def run(
     trained, losses = series.train(recipe, frames, epochs=options.epochs, seed=seed, log=log)
     first = seed == options.seeds[0]
     path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
-    note = trained_note(recipe, make_warp(recipe).saliency)
-    save_checkpoint(path, trained.network.state_dict(), meta=note)
+    record = training_record(recipe, make_warp(recipe).saliency)
+    save_checkpoint(path, trained.network.state_dict(), meta=record)
     load_into(trained.network, load_state(path), name=str(path))  # judge what ships
     wall, used = time.time() - began, time.process_time() - spent
     held_out = series.frames(_folder(options), recipes, validation_keys())

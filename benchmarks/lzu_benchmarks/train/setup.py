@@ -9,7 +9,8 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.config import RetinaNetConfig
-from lzu_export.tasks.warps import warp_note
+from lzu_export.recipes import load_recipe
+from lzu_export.tasks.training import training_record
 from lzu_export.warp.geometry import (
     Level,
     canvas_to_source,
@@ -82,11 +83,31 @@ class Setup:
         y, x = canvas_to_source(self.canvas, self.source)
         return np.array([x, y, x, y])
 
-    def remembered(self, saliency: NDArray[np.float64] | None) -> dict[str, str]:
-        """What a checkpoint remembers of its warp, as the compiler checks it; None is uniform."""
-        if saliency is None:
-            return {"variant": "uniform"}
-        return warp_note("consistent", self.fwhm, saliency)
+    def record(self, variant: str, saliency: NDArray[np.float64] | None = None) -> dict[str, str]:
+        """What a checkpoint remembers of its training, as the compiler checks it.
+
+        Args:
+            variant: that is trained.
+            saliency: (h, w) of the fixed variant's warp.
+        """
+        recipe = load_recipe(
+            "det",
+            {
+                "variant": variant,
+                "source": list(self.source),
+                "scale": self.scale,
+                "sampler": "antialiased" if self.antialias else "bilinear",
+                "warp.lattice": list(self.lattice),
+                "warp.fwhm": self.fwhm,
+                "warp.amplitude": self.amplitude,
+                "warp.bandwidth": self.bandwidth,
+                "normalisation": {"order": "bgr", "mean": self.mean, "std": self.std},
+                "classes": list(CLASSES),
+            },
+        )
+        return training_record(
+            recipe, uniform_saliency(self.lattice) if saliency is None else saliency
+        )
 
     def anchors(self) -> list[NDArray[np.float32]]:
         """Anchors of every level in canvas pixels."""

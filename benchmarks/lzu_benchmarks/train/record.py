@@ -1,0 +1,46 @@
+"""Writes their training into shipped checkpoints, `python -m lzu_benchmarks.train.record`.
+
+The demonstration models of before were trained by their recipes, but remembered their warp alone.
+Their weights stay as they are, bit for bit; a training of today writes the record itself.
+"""
+
+import argparse
+from pathlib import Path
+
+from lzu_export.models.checkpoint import load_checkpoint, save_checkpoint
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.tasks.training import training_record
+from lzu_export.tasks.warps import make_warp
+
+TASKS = ("det", "seg", "det3d")
+
+
+def add_record(path: Path, recipe: Recipe) -> None:
+    """Save a checkpoint again with the record of the recipe that it was trained by.
+
+    Args:
+        path: made by `save_checkpoint`, with half precision weights.
+        recipe: of its variant.
+
+    Raises:
+        LzuError: the file is no checkpoint, or cannot be written.
+    """
+    loaded = load_checkpoint(path)
+    texts = {key: value for key, value in loaded.meta.items() if isinstance(value, str)}
+    record = training_record(recipe, make_warp(recipe).saliency)
+    # float16 becomes float32 and float16 again without a change.
+    save_checkpoint(path, loaded.state, meta={**texts, **record})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="*", default=TASKS, help="of the shipped recipes")
+    for task in parser.parse_args().tasks:
+        for variant, path in load_recipe(task).checkpoint.items():
+            add_record(path, load_recipe(task, {"variant": variant}))
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
