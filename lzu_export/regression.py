@@ -1,6 +1,5 @@
 """Hold a bundle against an earlier state of itself: accuracy, drift and latencies. No torch."""
 
-import json
 import math
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from lzu_export.content import Content, Watched
 from lzu_export.datasets import EvaluationSet
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import batches, evaluate
-from lzu_export.files import write_text
+from lzu_export.files import parse_json, read_bytes, write_text
 from lzu_export.limits import EMULATED
 from lzu_export.pace import LatencyState, compare_latency, measure_latency
 from lzu_export.progress import Reporter
@@ -42,6 +41,8 @@ from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.agreement import against_fp32, within
 from lzu_export.verify import open_emulated
 
+LIMIT = 16 << 20
+"""Most bytes of a stored state."""
 FORMAT = 2
 NOT_EXPORTED = "the bundle was not exported for"
 ROUNDING = 0.01
@@ -283,7 +284,10 @@ def read_state(path: Path) -> State:
         LzuError: it is not there, or no such file.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if not path.exists():
+            raise FileNotFoundError(path)
+        content = read_bytes(path, limit=LIMIT, remedy="make it again with --update")
+        data = parse_json(content, unique=True)
         found = data.get("format")
         if found != FORMAT:
             raise LzuError(

@@ -29,6 +29,7 @@ from lzu_export.runtime.bundle import (
 )
 from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
+    AGAIN,
     GRAPH_NOTE,
     MATCHED,
     PLUGINS_NOTE,
@@ -95,6 +96,20 @@ def verify_all(
     ]
 
 
+def own_references(folder: Path, manifest: Manifest) -> list[Reference]:
+    """A bundle's own values of PyTorch, at all arrows that the manifest tells of.
+
+    Raises:
+        LzuError: the file is missing, damaged, was changed after the export, or lacks an arrow.
+    """
+    path = check_file(folder, REFERENCE_FILE, manifest)
+    references = read_reference(path)
+    told = {name for drift in manifest.drift for name in drift.arrows}
+    for name in sorted(told ^ set(references[0].arrows)) if told else []:
+        raise LzuError(f"{path} and the manifest differ in the arrow {name[:80]}; {AGAIN}")
+    return references
+
+
 def verify_on_device(
     folder: Path,
     manifest: Manifest,
@@ -119,7 +134,7 @@ def verify_on_device(
     warp = read_warp(folder, manifest)
     zoom = stored_zoom(warp)
     if references is None:
-        references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
+        references = own_references(folder, manifest)
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
     tally = Tally(recipe.task)
@@ -207,7 +222,7 @@ def verify_bundle(
     """
     check_file(folder, engine.file, manifest)
     if references is None:
-        references = read_reference(check_file(folder, REFERENCE_FILE, manifest))
+        references = own_references(folder, manifest)
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
     executable = check_file(folder, onnx_file(engine), manifest)
     warp = read_warp(folder, manifest)

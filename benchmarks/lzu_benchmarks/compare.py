@@ -41,7 +41,7 @@ from lzu_export.engines import tensorrt, tensorrt_rtx
 from lzu_export.engines.cuda import open_cuda
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluate import Spent, evaluate
-from lzu_export.files import write_text
+from lzu_export.files import read_text, write_text
 from lzu_export.interleave import Plan
 from lzu_export.limits import EMULATED
 from lzu_export.machine import describe
@@ -161,10 +161,10 @@ class Store:
         path = self.folder / f"{name}.json"
         if not self.again and path.is_file():
             try:
-                stored = kind.model_validate_json(path.read_text(encoding="utf-8"))
+                stored = kind.model_validate_json(read_text(path))
                 if getattr(stored, "key", None) == key:
                     return stored
-            except (ValueError, ValidationError):
+            except (LzuError, ValueError, ValidationError):
                 pass  # cut off, or of another release
         made = make()
         with readable_os_errors(f"the result {path}"):

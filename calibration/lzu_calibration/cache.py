@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lzu_export import __version__
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import write_text
+from lzu_export.files import parse_json, read_bytes, write_text
 
 FORMAT = 1
+LIMIT = 64 << 20
+"""Most bytes of a cache; one of a thousand tensors has some 50 kB."""
 
 
 class _Section(BaseModel):
@@ -86,7 +88,8 @@ def read_cache(path: Path) -> Cache:
         LzuError: the file is missing, damaged or of another format.
     """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = read_bytes(path, limit=LIMIT, remedy="give one that calibrate wrote")
+        data: Any = parse_json(content, unique=True)
         found = data.get("format")
         if found != FORMAT:
             raise LzuError(
@@ -94,11 +97,6 @@ def read_cache(path: Path) -> Cache:
                 "calibrate again, or use the version that made it"
             )
         return Cache.model_validate(data)
-    except OSError as error:
-        raise LzuError(
-            f"calibration cache {path} cannot be read ({error.strerror}); give one that calibrate "
-            "wrote"
-        ) from error
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
         raise LzuError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import write_text
+from lzu_export.files import read_json, write_text
 
 Units = Mapping[str, tuple[str, ...]]
 """The names of layers, by the unit that they are quantised in."""
@@ -211,14 +211,14 @@ class Evaluations:
 
     def _read(self) -> dict[frozenset[str], float]:
         try:
-            data = json.loads(self._path.read_text(encoding="utf-8"))
+            data = read_json(self._path)
             if data["format"] != FORMAT or data["key"] != self._key:
                 return {}
             return {
                 frozenset(map(str, each["int8"])): _number(each["metric"])
                 for each in data["evaluations"]
             }
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (LzuError, ValueError, LookupError, TypeError, AttributeError):
             return {}  # absent or damaged: what it held is measured again
 
     def _write(self) -> None:

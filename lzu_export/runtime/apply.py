@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import clear, make_folder
+from lzu_export.files import clear, make_folder, read_json
 from lzu_export.progress import Reporter
 from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
@@ -234,8 +234,8 @@ def _spare(opened: Source, origin: str, out: Path) -> None:
     if Path(origin).is_absolute() and folder.resolve() == out.resolve():
         raise LzuError(f"{out} holds the frames themselves; give --out another folder")
     try:
-        before = json.loads((out / IMAGES_FILE).read_text(encoding="utf-8"))["source"]
-    except (OSError, ValueError, LookupError, TypeError):
+        before = read_json(out / IMAGES_FILE)["source"]
+    except (LzuError, LookupError, TypeError):
         return  # no results of ours
     if before == origin:
         return

@@ -12,6 +12,7 @@ from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.extras import install
 from lzu_export.files import read_npz
 from lzu_export.recipes import Recipe
+from lzu_export.runtime.check_arrays import check_warp
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.detector3d import Detector3d
@@ -229,9 +230,16 @@ def read_warp(folder: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
     """The arrays of a bundle's warp, by name.
 
     Raises:
-        LzuError: the file is missing, damaged, or was changed after the export.
+        LzuError: the file is missing, damaged, was changed after the export, or holds no warp of
+            the recipe's canvas.
     """
-    return read_npz(check_file(folder, WARP_FILE, manifest), remedy=AGAIN)
+    path = check_file(folder, WARP_FILE, manifest)
+    arrays = read_npz(path, remedy=AGAIN)
+    try:
+        check_warp(arrays, manifest.recipe)
+    except ValueError as error:
+        raise LzuError(f"{path} holds no warp of this bundle: {error}; {AGAIN}") from error
+    return arrays
 
 
 def read_zoom(folder: Path, manifest: Manifest) -> Sampling:
@@ -269,7 +277,13 @@ def open_session(
             from lzu_export.engines.onnxruntime import OnnxRuntimeSession
         except ImportError as error:
             raise LzuError(f"ONNX Runtime is not installed; {install('onnxruntime')}") from error
-        return OnnxRuntimeSession(path, threads=threads, provider=provider)
+        session = OnnxRuntimeSession(path, threads=threads, provider=provider)
+        for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
+            if [(t.name, t.dtype, t.shape) for t in said] != [
+                (t.name, t.dtype, t.shape) for t in found
+            ]:
+                raise LzuError(f"{path} has other tensors than the manifest says; {AGAIN}")
+        return session
     raise LzuError(
         f"{engine.target} engines run on their device only; load the bundle there with "
         f"target={engine.target!r}, or choose onnxruntime"

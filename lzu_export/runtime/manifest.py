@@ -22,6 +22,8 @@ LIMIT = 16 << 20
 """Most bytes of a manifest; those of the demonstrations have some 100 kB."""
 LARGE = (".onnx", ".engine", "reference.npz")
 """Endings of the files whose hashes are checked when they are opened, not with the manifest."""
+ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
+"""Files that every bundle has."""
 AGAIN = "export or copy the bundle again"
 ON_DEVICE = " on device"
 """Behind the name of an engine that ran itself, where its graph did too."""
@@ -380,10 +382,29 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(data)
     except (ValueError, AttributeError, KeyError, RecursionError) as error:
         raise LzuError(f"{path} is damaged; {AGAIN}") from error
+    if (wrong := _contradiction(manifest)) is not None:
+        raise LzuError(f"{path} contradicts itself: {wrong}; {AGAIN}")
     for name in manifest.files:
         if not name.endswith(LARGE):
             check_file(folder, name, manifest)
     return manifest
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """What a manifest says in two places, and not the same."""
+    recipe = manifest.recipe
+    for name in ("name", "task", "variant"):
+        if getattr(manifest, name) != getattr(recipe, name):
+            return f"{name} is {getattr(manifest, name)}, and {getattr(recipe, name)} in the recipe"
+    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    wanted = [*ALWAYS, *(graph.file for graph in manifest.graphs.values())]
+    wanted += [each.file for each in made] + [each.onnx for each in manifest.engines]
+    for name in wanted:
+        if name not in manifest.files:
+            return f"it lists no hash of {name}"
+    if manifest.warp.get("sha256") != manifest.files["warp.npz"]:
+        return "the warp's hash is not that of warp.npz"
+    return None
 
 
 def seal(data: Mapping[str, Any]) -> str:

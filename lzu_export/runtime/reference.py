@@ -84,9 +84,36 @@ def read_reference(path: Path) -> list[Reference]:
                 int(number), {"frames": {}, "input": {}, "arrow": {}, "output": {}}
             )
             batch[kind][name[0] if name else ""] = value
-        return [
+        found = [
             Reference(batch["frames"][""], batch["input"], batch["arrow"], batch["output"])
             for _, batch in sorted(batches.items())
         ]
+        _check(found)
+        return found
     except (ValueError, KeyError) as error:
         raise LzuError(f"{path} is damaged; {AGAIN}") from error
+
+
+def _check(references: Sequence[Reference]) -> None:
+    """Refuse what `write_reference` does not write.
+
+    Raises:
+        ValueError: there is no batch, or they differ in their arrows or have none.
+    """
+    if not references:
+        raise ValueError("no batch")
+    first = references[0]
+    for each in references:
+        frames = each.frames
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            raise ValueError("no frames")
+        if not each.arrows or set(each.arrows) != set(first.arrows) or not each.outputs:
+            raise ValueError("other arrows in one batch than in another")
+        if set(each.outputs) != set(first.outputs):
+            raise ValueError("other outputs in one batch than in another")
+        for values in each.arrows.values():
+            if values.dtype.kind not in "fiub" or values.ndim != 1 or not values.size:
+                raise ValueError("an arrow's samples are no list of numbers")
+        for values in each.outputs.values():
+            if values.dtype.kind not in "fiub" or len(values.shape) < 2:
+                raise ValueError("an output is no batch of numbers")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import Det3dRecipe, DetRecipe, SegRecipe
 from lzu_export.runtime.compare import (
@@ -38,6 +39,12 @@ def compare_outputs(
         "seg": _labels,
         "det3d": _boxes_3d,
     }
+    for name, array in value.items():
+        if name not in reference or reference[name].shape[:1] != array.shape[:1]:
+            raise LzuError(
+                f"the reference has no output {name} of {len(array)} frames; export or copy the "
+                "bundle again"
+            )
     worst: dict[str, float] = {}
     for i in range(recipe.batch):
         mine = {name: array[i] for name, array in value.items()}
