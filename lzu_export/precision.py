@@ -6,7 +6,6 @@ QuantizeLinear and DequantizeLinear, see `graph.quantize`, and what remains in F
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -22,7 +21,6 @@ from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
-from lzu_export.graph.read import load_graph
 from lzu_export.graph.targets import lower_for
 from lzu_export.limits import EMULATED
 from lzu_export.recipes.schema import KeepHigh, Precision
@@ -175,15 +173,40 @@ def emulated(
     return _session(lower_for(EMULATED, model, kinds, before=before)[0])
 
 
-def emulated_lowered(model: onnx.ModelProto, outputs: Sequence[str] = ()) -> OnnxRuntimeSession:
+def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
     """Runs the executable graph of another target likewise; see `emulated`."""
-    before = [keep_outputs(outputs)] if outputs else []
-    return _session(run_passes(model, [*before, emulate_half()])[0])
+    return _session(run_passes(model, [emulate_half()])[0])
 
 
-def marked(file: Path, outputs: Sequence[str]) -> OnnxRuntimeSession:
-    """Runs an executable ONNX file with these of its tensors as outputs."""
-    return _session(run_passes(load_graph(file), [keep_outputs(outputs)])[0])
+def marked(
+    target: str,
+    executable: onnx.ModelProto,
+    canonical: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    outputs: Sequence[str],
+) -> list[onnx.ModelProto]:
+    """An executable graph with these of its tensors as outputs, and another for what it lacks.
+
+    A lowering may merge a tensor with others, such as a warp's result between INT8 pairs: it is
+    then taken from the canonical graph, lowered again up to there.
+
+    Raises:
+        LzuError: the canonical graph has no such tensor either.
+    """
+    made = {name for node in executable.graph.node for name in node.output}
+    there = [name for name in outputs if name in made]
+    merged = [name for name in outputs if name not in made]
+    found = []
+    if there:
+        found.append(run_passes(executable, [keep_outputs(there)])[0])
+    if merged:
+        found.append(lower_for(target, canonical, kinds, before=[keep_outputs(merged)])[0])
+    return found
+
+
+def run_graph(model: onnx.ModelProto) -> OnnxRuntimeSession:
+    """Runs an executable graph as it is."""
+    return _session(model)
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

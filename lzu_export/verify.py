@@ -11,14 +11,13 @@ import onnx
 from numpy.typing import NDArray
 
 from lzu_export.engines.base import Session
-from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate_plugins import emulated as without_plugins
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.read import load_graph
 from lzu_export.limits import EMULATED
-from lzu_export.precision import emulated, emulated_lowered, marked
+from lzu_export.precision import emulated, emulated_lowered, marked, run_graph
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import (
     DEVICE_TARGETS,
@@ -271,7 +270,7 @@ def compare(
     predictor = make_predictor(recipe, itself, warp)
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
-        values = at_arrows.run(inputs)
+        values = {k: v for each in at_arrows for k, v in each.run(inputs).items()}
         if not zooms:
             image = inputs[INPUT_NAMES[recipe.input]]
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
@@ -377,23 +376,23 @@ def _sessions(
     names: Sequence[str],
     *,
     emulate: bool,
-) -> tuple[Session, Session]:
+) -> tuple[Session, list[Session]]:
     """What gives an engine's outputs, and what gives these arrows of the same graph."""
+    kinds = _kinds(engine)
     if emulate:
-        model, kinds = load_graph(canonical), _kinds(engine)
-        return emulated(model, kinds), emulated(model, kinds, names)
-    if isinstance(engine, Engine) and engine.target == "onnxruntime":
-        return open_session(engine, executable), marked(executable, names)
+        model = load_graph(canonical)
+        return emulated(model, kinds), [emulated(model, kinds, names)]
     # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
     plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
         arrows = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
         assert arrows is not None, "of the same engine"
-        return emulated_lowered(plugins), emulated_lowered(arrows)
-    if engine.precision == "fp32":
-        return OnnxRuntimeSession(executable), marked(executable, names)
+        return emulated_lowered(plugins), [emulated_lowered(arrows)]
     model = load_graph(executable)
-    return emulated_lowered(model), emulated_lowered(model, names)
+    graphs = marked(engine.target, model, load_graph(canonical), kinds, names)
+    if isinstance(engine, Engine) and engine.target == "onnxruntime":
+        return open_session(engine, executable), [run_graph(each) for each in graphs]
+    return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
 
 
 def _count(

@@ -85,7 +85,7 @@ def test_the_engine_takes_the_boxes_of_the_frame_before(exported: Outcome) -> No
     inputs = {each.name: each.shape for each in manifest.engines[0].inputs}
     assert inputs == {"frame": (1, *SOURCE, 3), "prev_boxes": (1, 20, 4), "prev_valid": (1, 20)}
     for drift in manifest.drift:
-        assert drift.status == "passed"
+        assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
         assert list(drift.arrows)[:3] == ["knots_x", "knots_y", "zoomed"]
         assert {f"unzoomed_{i}" for i in range(3)} <= set(drift.arrows)
         assert drift.snr["knots_x"] > 100  # coordinates stay in float32

@@ -73,7 +73,8 @@ def check_whole(outcome: Outcome) -> None:
     """Every engine is there and within its limits; grids and knots are float32 in all graphs."""
     passed = {(each.target, each.precision): each.status for each in outcome.manifest.drift}
     wanted = {"onnxruntime": "passed", **dict.fromkeys(RTX, "graph passed")}
-    assert passed == {(t, p): status for t, status in wanted.items() for p in ALL}
+    rounded = {("emulated", p): "graph passed" for p in ALL if p != "fp32"}
+    assert passed == {(t, p): status for t, status in wanted.items() for p in ALL} | rounded
     for engine in outcome.manifest.engines:
         assert (outcome.folder / engine.file).stat().st_size > 0
         check_float_positions(onnx.load(outcome.folder / engine.onnx))
