@@ -135,7 +135,7 @@ def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: 
     recipe = tiny_recipe(tmp_path, task, **{**given, "precision": precisions})
     outcome = export(recipe, tmp_path)
     for drift in outcome.manifest.drift:
-        assert drift.status == "passed"
+        assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
         assert list(drift.arrows)[:3] == ["saliency", "knots", "zoomed"]
     assert {each.target for each in outcome.manifest.engines} == set(recipe.targets)
     engine = load(outcome.folder)
