@@ -216,12 +216,12 @@ def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
         if outcome.manifest.accuracy:
             notes += score_notes(outcome.folder.name, outcome.manifest.accuracy)
     waiting = {
-        d.note
+        f"{STATUS.get(d.status, d.status)}: {d.note}"
         for o in outcomes
         for d in o.manifest.drift
-        if d.note and d.limit is not None and d.status == "graph passed"
+        if d.note and d.limit is not None and d.status != "passed"
     }
-    notes += [f"graph ok: {note}" for note in sorted(waiting)]
+    notes += sorted(waiting)
     if "int8" in precisions and "tensorrt-rtx" in targets:
         notes.append(
             "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
