@@ -73,14 +73,9 @@ def _renamed(old: str, new: str) -> Any:
     return typer.Option(old, hidden=True, callback=refuse)
 
 
-def _count_of_frames(text: str) -> int:
-    """How many frames; this option once took the training frames."""
-    try:
-        return int(text)
-    except ValueError:
-        raise LzuError(
-            f"--frames {text} is not a number of frames; training frames are --calibration {text}"
-        ) from None
+def _count_or_frames(text: str) -> int | str:
+    """How many frames, or what `--calibration` takes: this option once took the training frames."""
+    return int(text) if text.lstrip("+-").isdecimal() else text
 
 
 def _show_version(wanted: bool) -> None:
@@ -582,9 +577,9 @@ def calibrate(
         typer.Option(help="For --sensitivity: demo, COCO annotations, a data set's folder."),
     ] = None,
     frames: Annotated[
-        int | None,
+        Any,
         typer.Option(
-            parser=_count_of_frames,
+            parser=_count_or_frames,
             metavar="<int>",
             help="For --sensitivity: evaluate at most this many frames; default: 64.",
         ),
@@ -610,6 +605,14 @@ def calibrate(
     from lzu_export.progress import Reporter
     from lzu_export.recalibrate import Asked, recalibrate
 
+    if isinstance(frames, str):
+        if frames_of is not None:
+            raise LzuError(
+                f"--frames {frames} is not a number of frames, and --calibration names the "
+                "training frames already; leave --frames out"
+            )
+        Reporter().note(f"--frames {frames} is read as --calibration {frames}, its name now")
+        frames, frames_of = None, frames
     asked = Asked(_frames(frames_of) if frames_of else None, count, seed, method, percentile)
     report = Reporter(quiet=as_json)
     if not sensitivity:

@@ -129,6 +129,20 @@ def test_json_out_and_a_second_run(calibrate: Run, own: Path, frames: Path, tmp_
     assert all(a <= b for a, b in values)
 
 
+def test_the_former_name_of_calibration_frames_is_still_taken(
+    calibrate: Run, own: Path, frames: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    """Scripts of earlier releases give the training frames as --frames."""
+    file = tmp_path / "x.json"
+    status, out, err = calibrate(own, "--frames", frames, "--out", file, "--json")
+    assert status == 0
+    assert f"is read as --calibration {frames}, its name now" in " ".join(err.split())
+    assert json.loads(out)["file"] == str(file)
+    both = refused("--frames", frames, "--calibration", frames)
+    assert "leave --frames out" in both
+    assert "--frames belongs to --sensitivity" in refused("--frames", 3)
+
+
 SLOW = (pytest.param(task, marks=pytest.mark.slow) for task in ("seg", "det3d"))
 
 
