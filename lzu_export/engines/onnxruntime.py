@@ -80,7 +80,7 @@ class OnnxRuntimeSession:
         except Exception as error:  # its exception types are private and change between releases
             first = str(error).strip().splitlines()[0]
             name = "the model" if isinstance(model, bytes) else str(model)
-            raise LzuError(f"ONNX Runtime cannot open {name}: {first}") from error
+            raise LzuError(f"ONNX Runtime cannot open {name}: {first}{_newer(first)}") from error
         got = self._session.get_providers()
         for place, (name, _) in enumerate(wanted):
             if got[place : place + 1] != [name]:
@@ -97,6 +97,18 @@ class OnnxRuntimeSession:
 
     def close(self) -> None:
         """Nothing: ONNX Runtime frees a session with its object."""
+
+
+SINCE = {"DeformConv": "1.25, which needs Python 3.11 or newer"}
+"""First release whose CPU provider has a kernel of an operator, where older ones lack it."""
+
+
+def _newer(message: str) -> str:
+    """What cures an operator without a kernel, to be appended to ONNX Runtime's own words."""
+    for operator, release in SINCE.items():
+        if f"implementation for {operator}(" in message:
+            return f"; its CPU runs {operator} from {release}, but this is {ort.__version__}"
+    return ""
 
 
 BLOCK = 3

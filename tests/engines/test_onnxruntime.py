@@ -39,6 +39,22 @@ def test_a_file_and_its_bytes_run_alike(model: onnx.ModelProto, tmp_path: Path) 
         np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
 
 
+def test_an_operator_that_newer_releases_run_names_the_release(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for "
+            "DeformConv(19) node with name 'layer3'\nat some place"
+        )
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without)
+    with pytest.raises(LzuError) as caught:
+        OnnxRuntimeSession(model.SerializeToString())
+    assert "its CPU runs DeformConv from 1.25" in sentence(caught)
+    assert f"this is {onnxruntime.__version__}" in sentence(caught)
+
+
 def test_wrong_inputs_are_refused(model: onnx.ModelProto) -> None:
     session = OnnxRuntimeSession(model.SerializeToString())
     for given, words in (
