@@ -24,6 +24,8 @@ LARGE = (".onnx", ".engine", "reference.npz")
 """Endings of the files whose hashes are checked when they are opened, not with the manifest."""
 ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
 """Files that every bundle has."""
+LARGEST = {".onnx": 2 << 30, ".engine": 16 << 30, "": 1 << 30}
+"""Most bytes of a bundle's files by their ending; an ONNX file holds no more."""
 AGAIN = "export or copy the bundle again"
 ON_DEVICE = " on device"
 """Behind the name of an engine that ran itself, where its graph did too."""
@@ -477,6 +479,9 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
     path = folder / name
     if not path.exists():
         raise LzuError(f"{path} is missing from the bundle; export or copy it again")
+    most = LARGEST.get(Path(name).suffix, LARGEST[""])
+    if path.is_file() and (size := path.stat().st_size) > most:  # hashing it might take hours
+        raise LzuError(f"{path} has {size} bytes, more than any file of a bundle; {AGAIN}")
     if sha256(path) != manifest.files.get(name):
         raise LzuError(
             f"{path} was changed after the export: its hash differs from {FILE}; {AGAIN}"
