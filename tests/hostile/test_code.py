@@ -5,6 +5,7 @@ import pickle
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def trap(mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
     monkeypatch.delenv("LZU_PLUGINS", raising=False)
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)  # takes no plugins beside it
     monkeypatch.setattr(
         plugin_library, "__file__", str(tmp_path / "package/lzu_export/runtime/x.py")
     )
@@ -264,6 +266,7 @@ def read_manifest_of(bundle: Path, *names: str) -> Any:
 
     data = parse_json((bundle / FILE).read_text())
     data["files"].update({name: sha256(bundle / name) for name in names})
+    data["warp"]["sha256"] = data["files"]["warp.npz"]
     (bundle / FILE).write_text(manifest_text(data))
     return read_manifest(bundle)
 

@@ -224,18 +224,18 @@ def test_run_writes_through_no_link(tiny_seg_bundle: Path, image: Path, tmp_path
     for name in ("results.json", "images.json", image.name):
         (out / name).symlink_to(away / name)
     (out / ".partial").symlink_to(away)
-    apply(tiny_seg_bundle, image, out, show_warp=False, resize=False, report=QUIET)
+    apply(tiny_seg_bundle, image, out, show_warp=False, report=QUIET)
     assert list(away.iterdir()) == []
     assert (out / "labels").is_dir()
     shutil.rmtree(out / "labels")
     (out / "labels").symlink_to(away)
     with pytest.raises(LzuError, match="labels is a symbolic link, which is not followed"):
-        apply(tiny_seg_bundle, image, out, show_warp=False, resize=False, report=QUIET)
+        apply(tiny_seg_bundle, image, out, show_warp=False, report=QUIET)
     assert list(away.iterdir()) == []
     bundle = Path(shutil.copytree(tiny_seg_bundle, tmp_path / "bundle"))
     before = tree(bundle)
     with pytest.raises(LzuError, match="is a bundle, which stays as it was verified"):
-        apply(bundle, image, bundle, show_warp=False, resize=False, report=QUIET)
+        apply(bundle, image, bundle, show_warp=False, report=QUIET)
     assert tree(bundle) == before
 
 

@@ -145,7 +145,7 @@ def test_tensorrt_s_plugins_keep_away_from_tensorrt_rtx(
     monkeypatch.setattr("lzu_export.engines.cuda.open_cuda", object)
     monkeypatch.setattr("lzu_export.runtime.device.refuse_elsewhere", lambda *_: None)
     monkeypatch.setattr("lzu_export.runtime.plugin_library.check_library", lambda *_: None)
-    monkeypatch.delenv("LZU_PLUGINS", raising=False)
+    monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "liblzu_plugins.so"))
     plugins = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     library = tmp_path / "liblzu_plugins.so"
