@@ -301,7 +301,10 @@ def test_bad_frames(refused: Refused, tiny_bundle: Path, tmp_path: Path) -> None
     cv2.imwrite(str(tmp_path / "large.png"), noise_frame((97, 160), 0))
     out = tmp_path / "out"
     for name, expected in (
-        ("gone.png", "gone.png does not exist; give an image, a folder of images or a video"),
+        (
+            "gone.png",
+            "gone.png does not exist; give an image, a folder of images, a video, or",
+        ),
         ("empty", "holds no images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp); add some"),
         ("text.png", "text.png cannot be read as an image; check that it is one and is whole"),
         ("text.mp4", "text.mp4 cannot be read as a video; check that it is one and is whole"),

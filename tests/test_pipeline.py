@@ -308,7 +308,7 @@ def test_a_drifting_output_of_any_task_becomes_no_bundle(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One wrong pixel, one wrong metre."""
-    from lzu_export import precision
+    from lzu_export.engines import onnxruntime
     from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 
     class Wrong(OnnxRuntimeSession):
@@ -320,7 +320,7 @@ def test_a_drifting_output_of_any_task_becomes_no_bundle(
                 values["boxes"][0, :, 2] += 1.0
             return values
 
-    monkeypatch.setattr(precision, "OnnxRuntimeSession", Wrong)
+    monkeypatch.setattr(onnxruntime, "OnnxRuntimeSession", Wrong)  # what load() opens files with
     recipe = tiny_recipe(tmp_path, task, lowering={"zoom": "matmul", "unzoom": "matmul"})
     message = refused(lambda: export(recipe, tmp_path))
     assert "the onnxruntime engine in fp32 drifts from PyTorch: the first" in message

@@ -333,7 +333,7 @@ def test_nothing_to_lose(refused: Callable[..., str], area: Path) -> None:
     """Where float32 finds nothing either."""
     truth = json.loads((area / "truth.json").read_text())
     for each in truth["annotations"]:
-        each["bbox"], each["area"] = [0, 0, 1, 1], 1
+        each["bbox"], each["area"] = [0, 0, 3, 2], 6
     (area / "truth.json").write_text(json.dumps(truth))
     text = refused(*arguments(area))
     assert "AP of the float32 network on 4 frames of truth.json is 0, so that no layer" in text

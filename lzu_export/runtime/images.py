@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import struct
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -472,7 +471,8 @@ def _decoder_warnings() -> Iterator[_Warnings]:
     for OpenCV's own lines on files that are refused anyway.
     """
     warnings = _Warnings()
-    with _stderr, tempfile.TemporaryFile() as text:
+    # In memory: reading an image leaves nothing on the disk, not even where TMPDIR is.
+    with _stderr, open(os.memfd_create("stderr"), "w+b") as text:
         try:
             saved = os.dup(2)
         except OSError:  # a process without stderr

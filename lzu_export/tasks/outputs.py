@@ -33,6 +33,9 @@ def compare_outputs(
 
     `reference` holds PyTorch's `margins` besides, where outputs are choices. Scores and logits that
     are smaller than `usual` are taken to be as large.
+
+    Raises:
+        LzuError: an output is missing from the reference, or of another number of frames.
     """
     compare: dict[str, Callable[[Any, Outputs, Outputs], dict[str, float]]] = {
         "det": _boxes,
@@ -40,16 +43,18 @@ def compare_outputs(
         "det3d": _boxes_3d,
     }
     for name, array in value.items():
-        if name not in reference or reference[name].shape[:1] != array.shape[:1]:
-            raise LzuError(
-                f"the reference has no output {name} of {len(array)} frames; export or copy the "
-                "bundle again"
-            )
+        # Knots are outputs, too; as arrows they are compared already.
+        if name in reference and reference[name].shape[:1] != array.shape[:1]:
+            raise _missing(name, len(array))
     worst: dict[str, float] = {}
     for i in range(recipe.batch):
         mine = {name: array[i] for name, array in value.items()}
         theirs = {name: array[i] for name, array in reference.items()}
-        for name, found in compare[recipe.task](recipe, mine, theirs).items():
+        try:
+            differences = compare[recipe.task](recipe, mine, theirs)
+        except KeyError as error:
+            raise _missing(str(error.args[0]), recipe.batch) from error
+        for name, found in differences.items():
             difference = found
             if name in ("scores", "logits") and np.isfinite(found):
                 own = float(np.abs(theirs[name]).max(initial=0.0))
@@ -57,6 +62,12 @@ def compare_outputs(
                 difference *= (own or 1.0) / max(own, least) if least > own else 1.0
             worst[name] = max(worst.get(name, 0.0), difference)
     return worst
+
+
+def _missing(name: str, frames: int) -> LzuError:
+    return LzuError(
+        f"the reference has no output {name} of {frames} frames; export or copy the bundle again"
+    )
 
 
 def _boxes(recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:

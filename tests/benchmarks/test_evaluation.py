@@ -367,7 +367,7 @@ def test_a_missing_harness_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_dataset("demo", None, "det")
     broken = EntryPoint("demo", "a_package_that_is_not_there:demo", datasets.GROUP)
     monkeypatch.setattr(datasets, "entry_points", lambda group: [broken])
-    with pytest.raises(LzuError, match="needs the package a_package_that_is_not_there; pip"):
+    with pytest.raises(LzuError, match="needs the package a_package_that_is_not_there; install"):
         open_dataset("demo", None, "det")
 
 

@@ -216,5 +216,5 @@ def test_a_named_source_that_lacks_a_package_says_which(monkeypatch: pytest.Monk
             raise ImportError("no such package", name="lzu_benchmarks")
 
     monkeypatch.setattr(module, "entry_points", lambda group: [Entry()])
-    with pytest.raises(LzuError, match="the frames demo need the package lzu_benchmarks; pip"):
+    with pytest.raises(LzuError, match="source of frames demo needs the package lzu_benchmarks"):
         open_frames("demo", count=4, seed=0)

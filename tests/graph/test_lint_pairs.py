@@ -12,6 +12,7 @@ from lzu_export.graph.lint import lint
 from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
+from lzu_export.graph.widen import widen_half
 from samples import Network, random_tables
 
 TARGETS = ("onnxruntime", "tensorrt-rtx")
@@ -51,6 +52,8 @@ def test_what_the_passes_make_is_let_through(target: str, kind: Kind) -> None:
     made, _ = run_passes(model, [quantise(placement, dict.fromkeys(placement.calibrated, 2.0))])
     kept = stay_high(gs.import_onnx(made).toposort())
     passes = [to_half("fp16", kept), lower_resample({"warped": kind})]
+    if target == "onnxruntime":
+        passes.append(widen_half())
     lint(run_passes(made, passes)[0], target)
 
 

@@ -7,6 +7,7 @@ Their weights stay as they are, bit for bit; a training of today writes the reco
 import argparse
 from pathlib import Path
 
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_export.models.checkpoint import load_checkpoint, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.tasks.training import training_record
@@ -36,10 +37,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=TASKS, help="of the shipped recipes")
-    for task in parser.parse_args().tasks:
+    add_json(parser)
+    asked = parser.parse_args()
+    written = []
+    for task in asked.tasks:
         for variant, path in load_recipe(task).checkpoint.items():
             add_record(path, load_recipe(task, {"variant": variant}))
-            print(path)
+            written.append(str(path))
+    print_result(asked.json, {"files": written}, *written)
 
 
 if __name__ == "__main__":
