@@ -27,7 +27,11 @@ pytestmark = pytest.mark.usefixtures("sooner")
 SOURCE = (96, 160)
 CAMERA = [[128.0, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]
 TASKS: dict[str, dict[str, Any]] = {
-    "det": {"postprocess": {"score_threshold": 0.001, "candidates_per_level": 50}},
+    # INT8 moves the scores of an untrained network on noise by 4 %.
+    "det": {
+        "postprocess": {"score_threshold": 0.001, "candidates_per_level": 50},
+        "tolerances": {"scores": {"int8": 0.1}},
+    },
     "seg": {"precision": ["fp32", "fp16"]},
     "det3d": {"precision": ["fp32", "fp16"], "postprocess": {"score_threshold": 0.001}},
 }

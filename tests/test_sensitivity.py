@@ -308,7 +308,7 @@ def test_bad_datasets(refused: Callable[..., str], area: Path) -> None:
     assert refused(*usual, "--eval-frames", 3) == (
         "error: --eval-frames is called --frames now; give --frames 3"
     )
-    assert "training frames are --calibration train" in refused(*usual, "--frames", "train")
+    assert "--frames train is not a number of frames" in refused(*usual, "--frames", "train")
     truth = json.loads((area / "truth.json").read_text())
     first = truth["images"][0]
     boxes = [each for each in truth["annotations"] if each["image_id"] == first["id"]]
