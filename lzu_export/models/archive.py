@@ -237,12 +237,7 @@ class Archive:
         if at > self._size:
             raise PickleError("says more values than there are")
 
-        def read(storage: Storage) -> bytes:
-            start, size = places[storage.key]
-            file.seek(start)
-            return file.read(size)
-
-        self._read = read
+        self._read = _reader(file, places)
         return content
 
     def _open_safe(self, file: IO[bytes]) -> Any:
@@ -277,13 +272,19 @@ class Archive:
         if any(a + size > b for (a, size), (b, _) in pairwise(used)):
             raise self._damaged("values of two tensors overlap")
 
-        def read(storage: Storage) -> bytes:
-            begin, size = places[storage.key]
-            file.seek(begin)
-            return file.read(size)
-
-        self._read = read
+        self._read = _reader(file, places)
         return found
+
+
+def _reader(file: IO[bytes], places: Mapping[str, tuple[int, int]]) -> Callable[[Storage], bytes]:
+    """Read the values of storages whose place in the file, start and size, is known by key."""
+
+    def read(storage: Storage) -> bytes:
+        start, size = places[storage.key]
+        file.seek(start)
+        return file.read(size)
+
+    return read
 
 
 def _whole(value: Any) -> int:
