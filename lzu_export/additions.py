@@ -1,7 +1,7 @@
 """What other commands made of a bundle's place, which an export must not take away.
 
 An earlier export's precisions and targets are exported with those that are asked for. Files that
-`derive` and `build` added are carried over where they are of the same graph.
+`derive` and `build` added are carried over where they were made from the same graph.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from lzu_export.runtime.manifest import (
 ON_DEVICE = "tensorrt"
 """Target whose files are added after an export."""
 TARGETS = ("onnxruntime", "tensorrt-rtx")
-"""Of exports, in the order that a bundle has them."""
+"""Targets that an export builds for, in the order that a bundle lists them."""
 TIMINGS = "timing.*.cache"
 """Files beside engines that make another build short; no manifest lists them."""
 

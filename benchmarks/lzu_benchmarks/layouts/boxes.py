@@ -24,7 +24,7 @@ from lzu_export.runtime.predictor import Shot
 ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
 """Annotations of Argoverse-HD's validation split, in the folder that it is unpacked into."""
 MOST_EXACT = 1 << 53
-"""Of greater ids not every tool that reads JSON keeps all digits; images then count by place."""
+"""Largest image id that is kept; above it some JSON readers lose digits, so ids become places."""
 
 
 class CocoSet:

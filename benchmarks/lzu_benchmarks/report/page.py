@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Of the bundle, without its recipe; marked where it is not as it was trained."""
+        """The bundle's name without its recipe; marked where it is not as it was trained."""
         mark = UNTRAINED_MARK if self.bundle.untrained else ""
         return f"{self.bundle.variant} {self.bundle.scale:g}x{mark}"
 
