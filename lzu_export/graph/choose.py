@@ -38,6 +38,9 @@ MARGIN = 1.25
 """How many times slower than another a lowering must be, and surely so, to be passed over. Smaller
 differences are of a few percent of a frame and change from day to day."""
 
+LEAST_LOSS = 5e-5
+"""Seconds that it must lose besides: steps of a few microseconds measure the cost of a call."""
+
 Timer = Callable[[Sequence[onnx.ModelProto]], Sequence[Sequence[float]]]
 """Seconds that each small model takes on the target, by round; all take a turn in every round."""
 
@@ -151,7 +154,9 @@ def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
 
 
 def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]:
-    """The first lowering that no other one is surely `MARGIN` times faster than, and why.
+    """The first lowering that no other one surely and clearly beats, and why.
+
+    One beats another if it is surely `MARGIN` times faster and saves `LEAST_LOSS` seconds.
 
     Args:
         seconds: by kind, the one that wins ties first, a value a round; the values of a round
@@ -165,12 +170,13 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
         for fast in kinds
         if slow != fast
     }
+
+    def beats(fast: Kind, slow: Kind) -> bool:
+        saved = typical[slow] - typical[fast]
+        return against[slow, fast].low > MARGIN and saved > LEAST_LOSS
+
     chosen = next(
-        (
-            kind
-            for kind in kinds
-            if not any(against[kind, other].low > MARGIN for other in kinds if other != kind)
-        ),
+        (kind for kind in kinds if not any(beats(other, kind) for other in kinds if other != kind)),
         min(kinds, key=lambda kind: typical[kind]),
     )
     told = [f"{chosen} {1e3 * typical[chosen]:.2f} ms"]
@@ -178,7 +184,7 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
         if kind == chosen:
             continue
         found = against[kind, chosen]
-        tied = found.low <= MARGIN and against[chosen, kind].low <= MARGIN
+        tied = not beats(chosen, kind) and not beats(kind, chosen)
         told.append(
             f"{kind} {1e3 * typical[kind]:.2f} ms, {found.value:.2f} times "
             f"[{found.low:.2f}, {found.high:.2f}]{' (a tie)' if tied else ''}"

@@ -182,6 +182,16 @@ def test_a_small_gain_is_a_tie_however_sure() -> None:
     assert "matmul 1000.00 ms, 0.91 times [0.91, 0.91] (a tie)" in reason
 
 
+@pytest.mark.parametrize(("seconds", "chosen"), [(1.5e-5, "banded"), (1.5e-3, "matmul")])
+def test_a_few_microseconds_are_a_tie_however_many_times_as_long(
+    seconds: float, chosen: Kind
+) -> None:
+    """What a call costs is no property of a lowering, and differs between two measurements."""
+    kind, reason = decide_by_times({"banded": [2 * seconds] * 9, "matmul": [seconds] * 9})
+    assert kind == chosen
+    assert ("(a tie)" in reason) is (kind == "banded")
+
+
 def test_the_preferred_lowering_goes_by_shapes_alone() -> None:
     """So that it is the same for warps of any support: banded ones, unless they are small."""
     for out, first in (((12, 20), "matmul"), ((12, 128), "matmul"), ((12, 130), "banded")):
