@@ -1,11 +1,13 @@
 """nuScenes' tables: lists of rows in JSON, of which the largest have millions."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from lzu_export.errors import LzuError
+from lzu_export.files import open_regular
 
 CHUNK = 1 << 20  # characters read at once
 LONGEST_ROW = 1 << 26  # characters; what is longer is no row, and would be decoded again and again
@@ -18,18 +20,18 @@ def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iter
     """What `keep` makes of a table's rows, but None; only a row at a time is in memory.
 
     Raises:
-        LzuError: the table is missing or damaged, or a row lacks a field that `keep` asks for.
+        LzuError: the table is missing, no regular file or damaged, or a row lacks a field that
+            `keep` asks for.
     """
+    remedy = "unpack the nuScenes metadata there"
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            for row in _rows(stream):
+        with open_regular(path, remedy=remedy) as file:
+            for row in _rows(io.TextIOWrapper(file, encoding="utf-8-sig")):
                 kept = keep(row)
                 if kept is not None:
                     yield kept
     except OSError as error:
-        raise LzuError(
-            f"{path} cannot be read ({error.strerror}); unpack the nuScenes metadata there"
-        ) from error
+        raise LzuError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     except KeyError as error:
         raise LzuError(
             f"{path} has a row without the field {error.args[0]}; unpack the metadata again"

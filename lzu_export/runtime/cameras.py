@@ -1,6 +1,5 @@
 """Calibration files: which camera took a frame, where it looks and where it stands."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.files import parse_json, read_npy, read_text
 from lzu_export.runtime.fitting import Fitting
 from lzu_export.runtime.postprocess3d import camera_matrices
 from lzu_export.runtime.predictor import Predictor
 
+MOST_BYTES = 16 << 20
+"""Size of the largest calibration that is read."""
 FORMAT = (
     'give JSON with "cam2img" (3 x 3) for all frames, or "cameras": a name for each with its '
     '"file", "cam2img" and, for the ego frame, "cam2ego" (4 x 4); or a .npy of 3 x 3'
@@ -117,13 +119,15 @@ def read_cameras(path: Path) -> Cameras:
     """Read a calibration file, see `FORMAT`. Matrices are checked where they are used.
 
     Raises:
-        LzuError: the file is unreadable or holds no camera.
+        LzuError: the file is unreadable, no regular one or too large, or holds no camera.
     """
+    remedy = "check the calibration of the cameras"
+    array = read_npy(path, limit=MOST_BYTES, remedy=FORMAT) if path.suffix == ".npy" else None
+    text = read_text(path, limit=MOST_BYTES, remedy=remedy) if array is None else ""
     try:
-        if path.suffix == ".npy":
-            matrix = np.load(path, allow_pickle=False)
-            return Cameras(path, {}, Camera(np.asarray(matrix, np.float64)))
-        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+        if array is not None:
+            return Cameras(path, {}, Camera(np.asarray(array, np.float64)))
+        data = parse_json(text, unique=True)
         if "cam2img" in data:
             return Cameras(path, {}, _camera(data))
         found: dict[tuple[str, ...], Camera] = {}
@@ -135,8 +139,6 @@ def read_cameras(path: Path) -> Cameras:
                     "folder"
                 )
             found[key] = _camera(each)
-    except OSError as error:
-        raise LzuError(f"cameras {path} cannot be read ({error.strerror}); check it") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LzuError(f"cameras {path} hold no calibration; {FORMAT}") from error
     if not found:
@@ -147,13 +149,6 @@ def read_cameras(path: Path) -> Cameras:
 def _parts(file: str) -> tuple[str, ...]:
     """A file's path as the parts to compare, with either kind of slash."""
     return tuple(each for each in PurePosixPath(file.replace("\\", "/")).parts if each != "..")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose names have to differ: of two alike the last would win."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("two entries of one name")
-    return dict(pairs)
 
 
 def _camera(data: Mapping[str, Any]) -> Camera:

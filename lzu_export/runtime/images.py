@@ -6,7 +6,6 @@ files, scales 16 bits down to 8, and its release 5 crashes on file names that ar
 
 import os
 import re
-import stat
 import struct
 import threading
 import zlib
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export import files
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
 
@@ -94,15 +94,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         LzuError: the file is missing, unreadable, empty, too large, or no regular file.
     """
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise LzuError(f"{path} is no regular file; give an image file")
-        if about.st_size > MOST_BYTES:
-            raise LzuError(f"{path} has {about.st_size} bytes, too many for an image; check it")
-        data = path.read_bytes()
-    except OSError as error:
-        raise LzuError(f"{path} cannot be read ({error.strerror}); check the file") from error
+    data = files.read_bytes(path, limit=MOST_BYTES, remedy="give an image file")
     if not data:
         raise LzuError(f"{path} is empty; copy it again")
     return data

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.files import open_regular
 from lzu_export.runtime.mp4 import edited_seconds
 from lzu_export.runtime.preprocess import Frame
 
@@ -149,7 +150,7 @@ def _open(path: Path) -> Any:
             "it"
         ) from error
     try:
-        with path.open("rb") as file:
+        with open_regular(path, remedy="give a video file") as file:
             start = file.read(16).lstrip()
     except OSError as error:
         raise LzuError(f"{path} cannot be read ({error.strerror}); check the file") from error

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_bytes, read_npy
 
 Array = NDArray[np.float64]
 
@@ -395,19 +396,9 @@ def load_saliency(path: str | Path, lattice: tuple[int, int] | None = None) -> A
         LzuError: the file is missing, of another format, inconsistent, or holds no valid saliency.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise LzuError(f"{path} is over 64 MiB, too large for a saliency; check the path")
-        content = path.read_bytes()
-    except OSError as error:
-        raise LzuError(
-            f"saliency file {path} cannot be read ({error.strerror}); check it"
-        ) from None
+    content = read_bytes(path, limit=_MAX_FILE_BYTES, remedy="check the path of the saliency")
     if content.startswith(b"\x93NUMPY"):
-        try:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            raise LzuError(f"{path} is a damaged .npy file; save the saliency again") from None
+        array = read_npy(path, limit=_MAX_FILE_BYTES, remedy="save the saliency again")
     else:
         array = _read_pickled_tensor(content, path)
     return check_saliency(array, lattice=lattice, name=f"saliency in {path.name}")

@@ -11,12 +11,18 @@ import pytest
 from lzu_calibration.cache import read_cache
 from lzu_export.files import read_npz
 from lzu_export.files.yaml_text import LIMIT
+from lzu_export.inputs.coco import read_coco
+from lzu_export.inputs.tables import kept_rows
 from lzu_export.recipes import load_recipe
 from lzu_export.regression import read_state
 from lzu_export.runtime.bundle import load
+from lzu_export.runtime.cameras import read_cameras
+from lzu_export.runtime.images import read_image
 from lzu_export.runtime.manifest import FILE, check_bundle, read_manifest
 from lzu_export.runtime.reference import read_reference
+from lzu_export.runtime.videos import VideoFile
 from lzu_export.unfinished import Unfinished
+from lzu_export.warp.saliency import load_saliency
 from samples import sentence
 
 
@@ -69,6 +75,14 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "calibration.json": read_cache,
     "state.json": read_state,
     "reference.npz": read_reference,
+    "cameras.json": read_cameras,
+    "cameras.npy": read_cameras,
+    "saliency.npy": load_saliency,
+    "saliency.pkl": load_saliency,
+    "frame.png": read_image,
+    "video.mp4": VideoFile,
+    "boxes.json": read_coco,
+    "sample.json": lambda path: list(kept_rows(path, lambda row: row)),
 }
 
 

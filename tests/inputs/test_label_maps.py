@@ -133,7 +133,7 @@ def test_what_is_no_png_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LzuError, match=r"label map .*0\.png is no PNG, which keeps numbers"):
         read_numbers(tmp_path / "0.png")
     (tmp_path / "1.png").mkdir()
-    with pytest.raises(LzuError, match=r"1\.png is no regular file"):
+    with pytest.raises(LzuError, match=r"1\.png is a folder, not a file"):
         read_numbers(tmp_path / "1.png")
 
 

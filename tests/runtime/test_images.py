@@ -200,14 +200,14 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(encode(".png", scene()))
     (tmp_path / "b.png").mkdir()
     assert images_in(tmp_path) == [tmp_path / "a.png"]
-    with pytest.raises(LzuError, match=r"b\.png is no regular file"):
+    with pytest.raises(LzuError, match=r"b\.png is a folder, not a file"):
         read_image(tmp_path / "b.png")
 
 
 def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
     """Reading one would never end."""
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(LzuError, match=r"a\.png is no regular file; give an image file"):
+    with pytest.raises(LzuError, match=r"a\.png is a pipe, not a file; give an image file"):
         read_image(tmp_path / "a.png")
 
 
