@@ -26,8 +26,6 @@ ON_DEVICE = "tensorrt"
 """Target whose files are added after an export."""
 TARGETS = ("onnxruntime", "tensorrt-rtx")
 """Targets that an export builds for, in the order that a bundle lists them."""
-TIMINGS = "timing.*.cache"
-"""Files beside engines that make another build short; no manifest lists them."""
 
 
 def there_before(final: Path) -> Manifest | None:
@@ -153,10 +151,6 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
             "plugins": before.plugins,
             "files": dict(sorted({**new.files, **found.files}.items())),
         }
-    if engines:
-        for path in final.glob(TIMINGS):
-            if path.is_file() and not path.is_symlink():
-                shutil.copy2(path, folder / path.name)
     return found
 
 

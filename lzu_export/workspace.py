@@ -16,7 +16,6 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from lzu_export.additions import TIMINGS
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import parse_json, read_bytes, write_text
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
@@ -105,7 +104,7 @@ class Workspace:
             write_manifest(self.folder, manifest)
             keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
             for path in self.folder.iterdir():
-                if path.name not in keep and not path.match(TIMINGS):
+                if path.name not in keep:
                     remove(path)
             check_place(self.final)
             old = self._old

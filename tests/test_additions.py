@@ -40,7 +40,6 @@ def made(inputs: Path) -> Outcome:
     derive(outcome.folder, precision="fp16")
     folder = outcome.folder
     (folder / ENGINE).write_bytes(b"an engine")
-    (folder / "timing.sm87.trt-10.3.cache").write_bytes(b"timings")
     data = json.loads((folder / FILE).read_text())
     first = next(each for each in data["engines"] if each["precision"] == "fp16")
     ran = OnDevice(provider="TensorRT", outputs={}, limit=None).model_dump(mode="json")
@@ -85,7 +84,6 @@ def test_another_target_is_added(inputs: Path, out: Path) -> None:
     ]
     assert (outcome.folder / ENGINE).read_bytes() == b"an engine"
     assert after.files[FLAVOUR] == before.files[FLAVOUR] == sha256(outcome.folder / FLAVOUR)
-    assert (outcome.folder / "timing.sm87.trt-10.3.cache").read_bytes() == b"timings"
 
 
 def test_an_engine_of_another_model_is_not_replaced_unasked(inputs: Path, out: Path) -> None:

@@ -60,10 +60,12 @@ def read_bytes(path: Path, *, limit: int, remedy: str = REMEDY) -> bytes:
         if size > limit:
             raise LzuError(f"{path} has {size} bytes where at most {limit} are read; {remedy}")
         try:
-            content = stream.read(limit + 1)
+            content = stream.read(size + 1)
+            if len(content) > size:  # it grew, or its size is not told, as in /proc
+                content += stream.read(limit + 1 - len(content))
         except OSError as error:
             raise LzuError(f"{path} cannot be read ({_reason(error)}); {remedy}") from error
-    if len(content) > limit:  # it grew, or its size is not told, as in /proc
+    if len(content) > limit:
         raise LzuError(f"{path} has more than {limit} bytes; {remedy}")
     return content
 
@@ -99,10 +101,10 @@ def read_json(
 def parse_json(
     content: bytes | str, *, depth: int = JSON_DEPTH, unique: bool = False, strict: bool = False
 ) -> Any:
-    """Plain data of JSON, with or without a byte order mark.
+    """Plain data of JSON in UTF-8, 16 or 32, with or without a byte order mark.
 
     Args:
-        content: UTF-8, or text.
+        content: bytes, or text.
         depth: deepest nesting.
         unique: refuse a key that stands twice in one object.
         strict: refuse NaN and infinities, which JSON has not, and numbers too large for a float.
@@ -110,8 +112,9 @@ def parse_json(
     Raises:
         ValueError: it is no such JSON; says why and where.
     """
+    encoding = "" if isinstance(content, str) else json.detect_encoding(content)
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        text = content if isinstance(content, str) else content.decode(encoding)
         data = json.loads(
             text,
             object_pairs_hook=_unique if unique else None,
@@ -121,7 +124,8 @@ def parse_json(
         if _deeper(data, depth):
             raise ValueError(f"it is nested more than {depth} deep")
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from error
+        called = encoding.removesuffix("-sig").upper()
+        raise ValueError(f"byte {error.start} is not {called}") from error
     except RecursionError as error:
         raise ValueError(f"it is nested more than {depth} deep") from error
     except MemoryError as error:

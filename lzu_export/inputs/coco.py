@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from lzu_export.errors import LzuError
+from lzu_export.files import read_json
 from lzu_export.inputs.classes import match_classes, plain
-from lzu_export.inputs.json_file import read_json
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ ARGOVERSE = "Argoverse-HD/annotations"
 ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
 """Where Argoverse-HD's `seq_dirs` lie, beside its own folder."""
 
+MOST_BYTES = 4 << 30
+"""Size of the largest file that is read; COCO's own are below 500 MB, LVIS' below 1.2 GB."""
 OVERHANG = 2.0
 """Pixels that a box may reach beyond its frame: roundings, and coordinates counted from 1."""
 LONGEST_NAME, LONGEST_PATH = 255, 2000
@@ -185,7 +187,7 @@ def check_frame_size(
 
 
 def _sections(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
-    data = read_json(path)
+    data = read_json(path, limit=MOST_BYTES, remedy="give a JSON file")
     for name in names:
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise LzuError(

@@ -71,6 +71,7 @@ def test_text_is_utf_8(tmp_path: Path) -> None:
         (b"", "Expecting value"),
         (b"{", "Expecting property name"),
         (b"\xff", "byte 0 is not UTF-8"),
+        (b"\xff\xfe\x00", "byte 2 is not UTF-16"),
         (b"[" * 100 + b"]" * 100, "nested more than 64 deep"),
         (b"[" * 100_000, "nested more than 64 deep"),
         (b'{"a":' * 100_000, "nested more than 64 deep"),
@@ -88,6 +89,8 @@ def test_what_is_no_json_is_told(tmp_path: Path, content: bytes, why: str) -> No
 
 def test_json_is_read_as_it_is() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": [1, 2.5, null, "\\u00e4"]}') == {"a": [1, 2.5, None, "ä"]}
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
+        assert parse_json('{"ä": 1}'.encode(encoding)) == {"ä": 1}
     deep = "[" * 64 + "]" * 64
     assert parse_json(deep)
     assert parse_json('{"a": 1, "a": NaN, "b": 1e999}')["b"] == float("inf")

@@ -212,11 +212,11 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path, change: Change, word
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is damaged, or no JSON"),
-        (b'{"images": [{"id": 1', "is damaged, or no JSON"),
-        (b"[" * 200_000, "is damaged, or no JSON"),
-        (b"\xff\xfe\x00", "is damaged, or no JSON"),
-        (b"<html>", "is damaged, or no JSON"),
+        (b"", "is not valid JSON"),
+        (b'{"images": [{"id": 1', "is not valid JSON"),
+        (b"[" * 200_000, "is not valid JSON"),
+        (b"\xff\xfe\x00", "is not valid JSON"),
+        (b"<html>", "is not valid JSON"),
         (b"[]", "is no COCO data set: it has no list of images"),
     ],
 )
