@@ -1,7 +1,12 @@
 """lzu_export: edge-deployment compiler for Learning to Zoom and Unzoom (LZU) models."""
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+
+from lzu_export.interpreter import leave_working_directory_out
+
+leave_working_directory_out(("lzu_export", "lzu_benchmarks"))  # before anything else is imported
+
+from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 
 # From release 1.29 on ONNX Runtime reports its use to its maker, and writes an identifier of the
 # device into the user's cache folder for that. It reads this variable once, when it is imported,

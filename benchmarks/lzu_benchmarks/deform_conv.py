@@ -7,7 +7,6 @@ DeformConv and needs one of the decompositions; whether it builds them is tried 
 
 import argparse
 import json
-import multiprocessing
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import onnx_graphsurgeon as gs
 from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.harness.workers import workers
 from lzu_export import exits
 from lzu_export.engines import tensorrt_rtx
 from lzu_export.engines.onnxruntime import OnnxRuntimeSession, time_models
@@ -124,8 +124,7 @@ def measure_layer(layer: Layer, scale: float, rounds: int) -> list[Measurement]:
 
 def peak_memory(model: bytes) -> int:
     """Bytes that a fresh process needs to open and run a model, beyond what it had before."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with workers(1) as pool:
         return int(pool.apply(_run_once, (model,)))
 
 

@@ -1,5 +1,6 @@
 """Nothing of a file from elsewhere is ever executed: libraries, modules, pickles, tags, names."""
 
+import itertools
 import os
 import pickle
 import re
@@ -113,6 +114,7 @@ def test_a_library_in_a_bundle_is_not_loaded(
 
 
 MODULES = ("cv2", "numpy", "json", "runpy", "sitecustomize", "lzu_export", "onnxruntime", "base64")
+IN_WORKERS = ("cv2", "numpy", "json", "pickle", "socket", "tempfile", "multiprocessing", "yaml")
 
 
 def test_modules_of_the_working_directory_are_not_run(tmp_path: Path, mark: Path) -> None:
@@ -134,15 +136,50 @@ def test_modules_of_the_working_directory_are_not_run(tmp_path: Path, mark: Path
     assert not mark.exists()
 
 
-def test_python_is_started_in_one_place_alone() -> None:
-    """Which leaves the working directory out of the search path."""
-    found = [
-        path.name
-        for folder in PACKAGES
-        for path in folder.rglob("*.py")
-        if "[sys.executable" in path.read_text() and path.parent.name != "train"
-    ]
-    assert found == ["interpreter.py"]
+POOL = """
+from lzu_benchmarks.harness.workers import workers
+from lzu_benchmarks.train.cache3d import learnt_boxes
+import itertools
+import os
+with workers(2) as pool:
+    print(set(pool.map(os.path.abspath, ["", ""])) == {os.getcwd()})
+print(learnt_boxes([(7, 0)], 1).shape[1])
+"""
+
+
+def test_pools_do_not_run_modules_of_the_working_directory(tmp_path: Path, mark: Path) -> None:
+    """Neither while a worker starts nor when it imports; yet it works in that folder."""
+    for name in IN_WORKERS:
+        (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    done = subprocess.run(
+        run_program(POOL), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n4\n"), done.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "lzu_benchmarks.train.seg"], ["-m", "lzu_export"], ["-mlzu_benchmarks.speed"]]
+)
+def test_modules_that_a_user_runs_leave_the_working_directory_out(
+    words: list[str], tmp_path: Path, mark: Path
+) -> None:
+    """As far as it is not where the package itself is."""
+    for name in IN_WORKERS:
+        (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    command = [sys.executable, *words, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage" in done.stdout.lower()
+    assert not mark.exists()
+
+
+def test_python_is_started_in_two_places_alone() -> None:
+    """Which leave the working directory out of the search path."""
+    pattern = re.compile(r"\[sys\.executable|get_context|import multiprocessing|ProcessPool")
+    files = [path for folder in PACKAGES for path in folder.rglob("*.py")]
+    found = {path.name for path in files if pattern.search(path.read_text())}
+    assert found == {"interpreter.py", "workers.py"}
 
 
 def test_what_unpickles_runs_or_builds_objects_is_not_in_the_source() -> None:
@@ -154,8 +191,6 @@ def test_what_unpickles_runs_or_builds_objects_is_not_in_the_source() -> None:
     allowed = {
         "yaml_text.py",  # of a safe loader
         "checkpoint.py",  # torch's own reader of weights alone
-        "saliency.py",  # allow_pickle=False, and a reader of its own for pickled tensors
-        "cameras.py",  # allow_pickle=False
     }
     files = [path for folder in PACKAGES for path in folder.rglob("*.py")]
     found = {path.name for path in files if pattern.search(path.read_text())}
@@ -217,6 +252,65 @@ def test_operators_that_open_files_are_refused(operator: str, tmp_path: Path) ->
     path.write_bytes(graph_model([node], {"x": (4,)}, {"y": (4,)}).SerializeToString())
     message = str(sentence(lambda: check_graph(path)))
     assert f"has an operator {operator}, which opens files or runs code" in message
+
+
+@pytest.mark.parametrize("operator", ["Loop", "Scan", "SequenceMap"])
+@pytest.mark.parametrize("where", ["graph", "branch", "function"])
+def test_operators_that_may_not_end_are_refused(operator: str, where: str, tmp_path: Path) -> None:
+    """A graph with one runs for ever, or longer than anyone waits."""
+    body = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "body", [], [])
+    node = helper.make_node(operator, ["x"], ["y"], body=body)
+    model = graph_model([node], {"x": (4,)}, {"y": (4,)})
+    if where == "branch":
+        branch = helper.make_graph([node], "branch", [], [])
+        del model.graph.node[:]
+        model.graph.node.append(helper.make_node("If", ["x"], ["y"], else_branch=branch))
+    elif where == "function":
+        imports = [helper.make_opsetid("", 18)]
+        model.functions.append(helper.make_function("d", "f", ["x"], ["y"], [node], imports))
+        model.graph.node[0].CopyFrom(helper.make_node("f", ["x"], ["y"], domain="d"))
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    message = str(sentence(lambda: check_graph(path)))
+    assert f"has an operator {operator}, which may repeat without end" in message
+
+
+def test_a_bundle_with_a_loop_is_refused_by_what_opens_it(bundle: Path) -> None:
+    """Before ONNX Runtime runs it, though all hashes are right."""
+    file = "model.fp32.onnxruntime.onnx"
+    model = onnx.load(bundle / file)
+    body = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["endless"], body=body))
+    (bundle / file).write_bytes(model.SerializeToString())
+    read_manifest_of(bundle, file)
+    assert "has an operator Loop, which may repeat" in str(sentence(lambda: load(bundle)))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_functions_that_call_functions_are_refused(inner: bool, tmp_path: Path) -> None:
+    """Twelve of ten calls each would be put in each other's place a million million times."""
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("d", 1)]
+    functions = []
+    for i in range(12):
+        below, domain = (f"f{i - 1}", "d") if i else ("Relu", "")
+        names = ["x", *(f"t{k}" for k in range(9)), "y"]
+        nodes = [
+            helper.make_node(below, [a], [b], domain=domain) for a, b in itertools.pairwise(names)
+        ]
+        if inner:
+            branch = helper.make_graph(nodes, "branch", [], [])
+            nodes = [helper.make_node("If", ["x"], ["y"], then_branch=branch)]
+        functions.append(helper.make_function("d", f"f{i}", ["x"], ["y"], nodes, imports))
+    call = helper.make_node("f11", ["x"], ["y"], domain="d")
+    model = graph_model([call], {"x": (4,)}, {"y": (4,)})
+    model.functions.extend(functions)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert "has a function that calls the function f0" in str(sentence(lambda: check_graph(path)))
+    del model.functions[1:]
+    model.functions[0].name = "Relu"  # of another domain than the operator that it calls
+    path.write_bytes(model.SerializeToString())
+    assert check_graph(path) == path
 
 
 @pytest.mark.parametrize("edit", ["cut", "flip", "empty", "text"])

@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.commands import Renamed, add_json, print_result
 from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.adaptive_detectors import (
     AdaptiveDetector,
     Boxes,
@@ -322,7 +322,7 @@ def main() -> None:
     began = time.time()
     film = Film(cache, setup, sequences=options.sequences)
     print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
-    with get_context("spawn").Pool(len(DETECTORS)) as pool:
+    with workers(len(DETECTORS)) as pool:
         jobs = [
             (variant, setup, cache, options.sequences, options.epochs, options.seed, options.rate,
              out, work)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks import scenes
 from lzu_benchmarks.datasets import SPLITS
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
 from lzu_benchmarks.train.assign import assign
 from lzu_benchmarks.train.setup import Setup, zoom
@@ -59,7 +59,7 @@ def rendered(keys: list[Key]) -> Iterator[Frame]:
 def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:
     """(n, 4) boxes in source pixels of objects to be learnt, from the first training sequences."""
     first, _ = SPLITS["train"]
-    with get_context("spawn").Pool(processes) as pool:
+    with workers(processes) as pool:
         return np.concatenate(pool.map(_boxes, range(first, first + sequences), chunksize=CHUNK))
 
 
@@ -189,7 +189,7 @@ class Cache:
             (setup, saliency, paths, first, start, min(start + CHUNK, sequences))
             for start in range(0, sequences, CHUNK)
         ]
-        with get_context("spawn").Pool(processes) as pool:
+        with workers(processes) as pool:
             made = [t for part in pool.starmap(_fill, jobs, chunksize=1) for t in part]
         TargetFile.write(self.folder / "targets.npz", made)
 

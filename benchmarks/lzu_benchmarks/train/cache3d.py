@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
 from lzu_export.recipes import Recipe
@@ -24,7 +24,7 @@ ARRAYS = ("boxes", "boxes3d", "classes", "ignore")
 def learnt_boxes(keys: list[Key], processes: int) -> NDArray[np.float64]:
     """(n, 4) boxes in source pixels of the objects to be learnt in these frames."""
     jobs = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
-    with get_context("spawn").Pool(processes) as pool:
+    with workers(processes) as pool:
         return np.concatenate(pool.map(_boxes, jobs, chunksize=1))
 
 
@@ -102,7 +102,7 @@ class FrameCache:
             (zooms, paths, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)
         ]
-        with get_context("spawn").Pool(processes) as pool:
+        with workers(processes) as pool:
             frames = [each for part in pool.starmap(_fill, jobs, chunksize=1) for each in part]
         part = self.folder / "part.npz"
         joined: dict[str, Any] = {

@@ -11,7 +11,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from lzu_benchmarks.commands import Renamed, add_json, print_result
 from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import (
     SALIENCY_SEQUENCES,
     Cache,
@@ -331,7 +331,7 @@ def main() -> None:
     began = time.time()
     Cache(cache, setup, saliency, sequences=options.sequences)
     print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
-    with get_context("spawn").Pool(len(options.variants)) as pool:
+    with workers(len(options.variants)) as pool:
         jobs = [
             (v, setup, saliency, cache, options.sequences, options.epochs, options.seed,
              out, work, options.frames)

@@ -1,6 +1,5 @@
 """Whole training frames and those half a second before, on disk: for warps that are drawn later."""
 
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks import datasets
 from lzu_benchmarks.datasets import SPLITS
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH, Sequence, render
 from lzu_benchmarks.train.cache import (
     CHUNK,
@@ -98,7 +98,7 @@ class Film:
             (setup, path, start, min(start + CHUNK, self.sequences))
             for start in range(0, self.sequences, CHUNK)
         ]
-        with get_context("spawn").Pool(processes) as pool:
+        with workers(processes) as pool:
             parts = pool.starmap(_fill, jobs, chunksize=1)
         objects = [each for found, _ in parts for each in found]
         np.savez(

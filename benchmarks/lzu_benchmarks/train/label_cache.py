@@ -1,13 +1,13 @@
 """Rendered, zoomed frames with their label maps on disk, made once before training."""
 
 from collections.abc import Mapping
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
 from lzu_export.recipes.schema import LabelWarpSettings, SegRecipe
 from lzu_export.runtime.preprocess import sampler
@@ -29,7 +29,7 @@ def mean_saliency(
     Mirrored frames fit such a map.
     """
     jobs = [(settings, keys[start : start + CHUNK]) for start in range(0, len(keys), CHUNK)]
-    with get_context("spawn").Pool(processes) as pool:
+    with workers(processes) as pool:
         mean = np.sum(pool.starmap(_saliency_sum, jobs, chunksize=1), axis=0) / len(keys)
     return np.asarray((mean + mean[:, ::-1]) / 2)
 
@@ -102,7 +102,7 @@ class LabelCache:
             (self.folder, zooms, start, self.keys[start : start + CHUNK])
             for start in range(0, len(self), CHUNK)
         ]
-        with get_context("spawn").Pool(processes) as pool:
+        with workers(processes) as pool:
             pool.starmap(_fill, jobs, chunksize=1)
         (self.folder / DONE).touch()
 

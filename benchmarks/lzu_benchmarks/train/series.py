@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 
 from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.datasets import SPLITS, open_demo
+from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH
 from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
 from lzu_benchmarks.train.figures import machine, thirds_of_rows
@@ -134,7 +134,7 @@ def command(series: Series) -> None:
         series.frames(_folder(options), recipes, keys)
     print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
     jobs = [(series, variant, seed, options) for seed in options.seeds for variant in VARIANTS]
-    with get_context("spawn").Pool(2) as pool:
+    with workers(2) as pool:
         done = pool.starmap(run, jobs, chunksize=1)
     results = {v: [result for figures, result in done if figures["variant"] == v] for v in VARIANTS}
     record: dict[str, Any] = {
