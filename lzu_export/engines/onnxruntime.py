@@ -99,7 +99,7 @@ class OnnxRuntimeSession:
         """Nothing: ONNX Runtime frees a session with its object."""
 
 
-SINCE = {"DeformConv": "1.25, which needs Python 3.11 or newer"}
+SINCE = {"DeformConv": "1.25 on, which needs Python 3.11"}
 """First release whose CPU provider has a kernel of an operator, where older ones lack it."""
 
 
@@ -107,7 +107,10 @@ def _newer(message: str) -> str:
     """What cures an operator without a kernel, to be appended to ONNX Runtime's own words."""
     for operator, release in SINCE.items():
         if f"implementation for {operator}(" in message:
-            return f"; its CPU runs {operator} from {release}, but this is {ort.__version__}"
+            return (
+                f"; its CPU runs {operator} from {release}, but this is {ort.__version__}: export "
+                "the bundle with this release, which does without"
+            )
     return ""
 
 

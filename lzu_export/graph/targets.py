@@ -1,9 +1,11 @@
 """Which passes make a target's file of the canonical one, and the targets' defaults."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import onnx
 
+from lzu_export.extras import owners
 from lzu_export.graph.emulate import emulate_half
 from lzu_export.graph.fuse_warps import fuse_level_pairs
 from lzu_export.graph.lower_adaptive import (
@@ -55,7 +57,7 @@ DEFORM_CONV: dict[str, tuple[DeformKind, str]] = {
         "of GridSample, which reads channels one by one instead of in rows; not measured on a card",
     ),
 }
-"""How each target convolves deformably, and why.
+"""How each target convolves deformably, and why; see `deform_conv_of` for older ONNX Runtimes.
 
 The times are of FCOS3D-R50's layers at 0.25x to 1x: `python -m lzu_benchmarks.deform_conv` measures
 them again. At each of these sizes `gather` was the fastest decomposition. It is also the largest:
@@ -75,6 +77,30 @@ deformable convolution of the models here fits.
 
 TensorRT-RTX has the same parser without the plugin library: version 1.7 refuses the node.
 """
+
+
+KERNEL_SINCE = (1, 25)
+"""First ONNX Runtime whose CPU provider has a kernel of DeformConv; it needs Python 3.11."""
+
+
+def deform_conv_of(target: str, release: str | None = None) -> tuple[DeformKind, str]:
+    """How a target convolves deformably, and why.
+
+    Args:
+        target: whose operators; or `EMULATED`, which runs in ONNX Runtime.
+        release: of ONNX Runtime, such as `1.23.2`; by default the installed one.
+    """
+    if target not in ("onnxruntime", EMULATED):
+        return DEFORM_CONV[target]
+    if release is None:
+        release = next(iter(owners("onnxruntime").values()), "")
+    numbers = tuple(int(each) for each in re.findall(r"\d+", release)[:2])
+    if not numbers or numbers >= KERNEL_SINCE:  # unknown where it is the system's own
+        return DEFORM_CONV["onnxruntime"]
+    return (
+        "gather",
+        f"ONNX Runtime {release} has no DeformConv on a CPU; the quickest decomposition there",
+    )
 
 
 def lower_for(
@@ -119,8 +145,7 @@ def target_passes(
     """
     passes = [lower_resample(choices)]
     if deforms:
-        runs_in = "onnxruntime" if target == EMULATED else target
-        passes.append(lower_deform_conv(DEFORM_CONV[runs_in][0]))
+        passes.append(lower_deform_conv(deform_conv_of(target)[0]))
     passes.append(fold_constants())
     if pairs and target == "onnxruntime":
         passes.append(widen_half())

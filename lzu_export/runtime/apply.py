@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import cv2
-
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import clear, make_folder, read_json
 from lzu_export.progress import Reporter
@@ -22,7 +20,7 @@ from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.feedback import check_single_stream
-from lzu_export.runtime.images import IMAGES
+from lzu_export.runtime.images import IMAGES, encode_image
 from lzu_export.runtime.live_camera import parse_live
 from lzu_export.runtime.manifest import FILE as MANIFEST_FILE
 from lzu_export.runtime.predictor import Predictor, Shot
@@ -298,11 +296,12 @@ def _picture_name(name: str) -> str:
 
 
 def write_picture(path: Path, picture: Frame) -> None:
-    """Write a picture in the format of its name."""
-    done, encoded = cv2.imencode(path.suffix, picture)
-    if not done:
-        raise LzuError(f"{path} cannot be encoded as {path.suffix}; give frames of another format")
-    _write(path, encoded.tobytes())
+    """Write a picture in the format of its name.
+
+    Raises:
+        LzuError: the format does not take it, or the file cannot be written.
+    """
+    _write(path, encode_image(picture, path))
 
 
 def write_json(path: Path, value: Any) -> None:

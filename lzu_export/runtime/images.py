@@ -9,7 +9,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +86,26 @@ def read_image(path: Path) -> Frame:
         )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return oriented(np.asarray(_decode(data, flags, path), np.uint8), header.orientation)
+
+
+def encode_image(image: NDArray[Any], path: Path, options: Sequence[int] = ()) -> bytes:
+    """The content of an image file in the format of its name.
+
+    Args:
+        image: (H, W) or (H, W, 3), BGR.
+        path: of the file, which is not written.
+        options: pairs of OpenCV's `IMWRITE_` flags and their values.
+
+    Raises:
+        LzuError: the format does not take an image of this size and type.
+    """
+    try:
+        done, content = cv2.imencode(path.suffix, image, options)
+    except cv2.error:  # of what OpenCV 5 refuses by its result, 4.10 raises
+        done = False
+    if not done:
+        raise LzuError(f"{path} cannot be encoded as {path.suffix}; give frames of another format")
+    return bytes(content.tobytes())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -12,8 +12,9 @@ FONT_SIZE = 0.38
 """OpenCV's scale of the font where lines are one pixel wide."""
 Area = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels."""
-DARK = 80
-"""Luminance of 255 below which black letters cannot be read."""
+DARK = 90
+"""Luminance of 255 below which letters are white: black ones would stand out by less than a third
+of 255, since strokes of one pixel are drawn with as little as 95 % of their ink."""
 TALL = "Ag"
 """What sets the height of every text, so that lines of text are level."""
 
@@ -85,7 +86,7 @@ def legend_places(texts: Sequence[str], width: int, unit: int) -> tuple[list[Are
             x, y = gap, y + line
         areas.append((x, y, x + across, y + height))
         x += across + 2 * gap
-    return areas, y + line if areas else 0
+    return areas, y + line + unit if areas else 0  # what hangs below the last line
 
 
 def legend(picture: Frame, entries: Sequence[tuple[str, Colour]], top: int, unit: int) -> None:

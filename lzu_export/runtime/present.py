@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import cv2
 import numpy as np
 
-from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.draw import draw_detections
 from lzu_export.runtime.draw3d import draw_detections_3d
 from lzu_export.runtime.draw_labels import draw_labels
+from lzu_export.runtime.images import encode_image
 from lzu_export.runtime.postprocess3d import Detections3d, to_ego
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.segmenter import Segmentation
@@ -95,10 +94,7 @@ class LabelPresenter:
         """Write one frame's label map, named after the frame."""
         file = self._folder / self._free_name(name)
         self._folder.mkdir(exist_ok=True)
-        done, encoded = cv2.imencode(".png", prediction.labels)
-        if not done:
-            raise LzuError(f"the label map {file.name} cannot be encoded; free some memory")
-        file.write_bytes(encoded.tobytes())
+        file.write_bytes(encode_image(prediction.labels, file))
         counts = np.bincount(prediction.labels.ravel(), minlength=256)[: len(self._classes)]
         shares = counts / max(int(counts.sum()), 1)
         self._shares.append(

@@ -32,6 +32,9 @@ SLACK = 0.1
 video's."""
 DEFAULT_RATE = 25.0
 MOST_RATE = 1000.0
+MOST_TIME = 1e10
+"""Seconds beyond which a time is none: three centuries. OpenCV 4.10 reckons a frame without a time
+from FFmpeg's mark for that, the least 64-bit number of microseconds."""
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"v=0", b"<")
 """Beginnings of text files by which a decoder would open other files or addresses."""
 
@@ -107,6 +110,8 @@ class VideoFile:
 
     def _pass(self) -> None:
         now = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
+        if abs(now) > MOST_TIME:
+            now = math.nan
         if self._start is None:
             self._start = now
         steady = self.passed / self.rate

@@ -52,7 +52,7 @@ def test_an_operator_that_newer_releases_run_names_the_release(
     with pytest.raises(LzuError) as caught:
         OnnxRuntimeSession(model.SerializeToString())
     assert "its CPU runs DeformConv from 1.25" in sentence(caught)
-    assert f"this is {onnxruntime.__version__}" in sentence(caught)
+    assert f"this is {onnxruntime.__version__}: export the bundle with" in sentence(caught)
 
 
 def test_wrong_inputs_are_refused(model: onnx.ModelProto) -> None:

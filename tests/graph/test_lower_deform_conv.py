@@ -19,7 +19,8 @@ from lzu_export.graph.lower_deform_conv import (
     lower_deform_conv,
 )
 from lzu_export.graph.passes import run_passes
-from lzu_export.graph.targets import DEFORM_CONV, target_passes
+from lzu_export.graph.targets import DEFORM_CONV, deform_conv_of, target_passes
+from lzu_export.limits import EMULATED
 from samples import OPSET as CANONICAL_OPSET
 from samples import deform_model, random_tables, run_onnx, warp_model
 
@@ -138,6 +139,29 @@ def test_every_target_has_a_default_with_a_reason() -> None:
         assert kind in KINDS
         assert reason.startswith("default: ")
     assert DEFORM_CONV["tensorrt-rtx"][0] in DECOMPOSITIONS
+
+
+@pytest.mark.parametrize(
+    ("release", "kind"),
+    [("1.20.0", "gather"), ("1.23.2", "gather"), ("1.24.4", "gather"), ("1.25.0", "deformconv"),
+     ("1.32.0", "deformconv"), ("2.0", "deformconv"), ("", "deformconv")],
+)  # fmt: skip
+def test_onnx_runtime_does_without_a_kernel_that_it_lacks(
+    release: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulated graph runs there, too; what TensorRT has is its own."""
+    there = {"onnxruntime": release} if release else {}
+    monkeypatch.setattr("lzu_export.graph.targets.owners", lambda module: there)
+    model = two_convolutions()
+    for target in ("onnxruntime", EMULATED):
+        chosen, reason = deform_conv_of(target)
+        assert chosen == kind
+        assert kind == "deformconv" or f"ONNX Runtime {release} has no DeformConv" in reason
+        lowered, _ = run_passes(model, target_passes(target, {}, deforms=True))
+        here = {node.op_type for node in lowered.graph.node}
+        assert ("DeformConv" in here) == (kind == "deformconv")
+    assert deform_conv_of("tensorrt") == DEFORM_CONV["tensorrt"]
+    assert deform_conv_of("onnxruntime", "1.24.1")[0] == "gather"
 
 
 @pytest.mark.parametrize("kind", DECOMPOSITIONS)

@@ -293,6 +293,23 @@ def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
         write_picture(tmp_path / "wide.jpg", np.zeros((1, 70000, 3), np.uint8))
 
 
+@pytest.mark.parametrize("raised", [True, False])
+def test_an_encoder_s_refusal_is_a_sentence_in_every_release(
+    raised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV 4.10 raises where 5 returns False."""
+
+    def refuse(*_: Any) -> tuple[bool, None]:
+        if raised:
+            raise cv2.error("Raw image encoder error")
+        return False, None
+
+    monkeypatch.setattr(cv2, "imencode", refuse)
+    with pytest.raises(LzuError, match=r"a\.webp cannot be encoded as \.webp"):
+        write_picture(tmp_path / "a.webp", np.zeros((2, 3, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def frames_of_zeros(path: Path, first: int) -> Path:
     """Overwrite the frames of a Motion JPEG from one number on by zeros."""
     data = bytearray(path.read_bytes())

@@ -71,6 +71,31 @@ def test_raw_streams_say_neither_rate_nor_number(tmp_path: Path) -> None:
     assert [each.time for each in found] == pytest.approx([i / 25 for i in range(5)])
 
 
+class Timeless:
+    """A capture as OpenCV 4.10's of a raw stream, whose times begin at FFmpeg's mark for none."""
+
+    def __init__(self, path: str) -> None:
+        self._honest = honest(path)
+
+    def get(self, what: int) -> float:
+        if what != cv2.CAP_PROP_POS_MSEC:
+            return float(self._honest.get(what))
+        return -7686143364045646.0 + self._honest.get(what)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._honest, name)
+
+
+def test_times_that_are_none_follow_from_the_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no digits left below a millisecond."""
+    monkeypatch.setattr(videos.cv2, "VideoCapture", Timeless)
+    opened = open_source(write(tmp_path / "a.avi", 5, 8, "MJPG"))
+    assert [each.time for each in opened] == [i / 8 for i in range(5)]
+    assert not VideoFile(tmp_path / "a.avi").uneven
+
+
 @pytest.mark.parametrize("number", [8, 27])
 def test_a_cut_video_ends_early(tmp_path: Path, number: int) -> None:
     """Its header still promises all frames; those that are whole can be had, and no half one."""

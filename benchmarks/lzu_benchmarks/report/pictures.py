@@ -11,6 +11,7 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.files import replacing
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.images import encode_image
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.present import PRESENTERS
@@ -71,5 +72,5 @@ def _write(folder: Path, name: str, picture: Frame) -> str:
     with readable_os_errors(f"the pictures in {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / file) as new:
-            new.write_bytes(cv2.imencode(".jpg", picture, options)[1].tobytes())
+            new.write_bytes(encode_image(picture, folder / file, options))
     return file
