@@ -10,7 +10,7 @@ from typing import Literal
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.escaping import xml
 from lzu_export.files import write_text
-from lzu_export.runtime.manifest import MATCHED, Drift
+from lzu_export.runtime.manifest import Drift
 from lzu_export.tasks.agreement import within
 
 
@@ -42,9 +42,8 @@ def drift_checks(drift: Drift) -> list[Check]:
             checks.append(Check(engine, f"signal-to-noise ratio of {name}", status, message))
     if drift.agreement is not None and drift.score_limit is not None:
         status = "passed" if within(drift.agreement, drift.score_limit) else "failed"
-        message = f"are {drift.agreement.scores:.3f} times PyTorch's, {drift.score_limit:g} more "
-        message += "or less is allowed"
-        checks.append(Check(engine, MATCHED, status, message))
+        message = drift.agreement.against(drift.score_limit)
+        checks.append(Check(engine, drift.agreement.called, status, message))
     return checks
 
 

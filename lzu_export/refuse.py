@@ -2,7 +2,7 @@
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.manifest import MATCHED, Accuracy, Drift, Untrained
+from lzu_export.runtime.manifest import AGREEMENTS, Accuracy, Drift, Untrained
 from lzu_export.tasks.agreement import within
 from lzu_export.verify import explain_drift, first_drift
 
@@ -27,7 +27,7 @@ def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None
         if drift.limit is not None
         else f"keep layers higher (keep_high.{_keep_key(drift.precision)}), or raise "
         f"tolerances.scores.{drift.precision} if so much is acceptable"
-        if name == MATCHED
+        if name in AGREEMENTS.values()
         else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
         f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
     )
@@ -117,10 +117,9 @@ def refuse_scores(accuracy: Accuracy) -> None:
         if within(agreement, limit):
             continue
         raise LzuError(
-            f"the {MATCHED} of {name} are {agreement.scores:.3f} times PyTorch's where 1 "
-            f"\N{PLUS-MINUS SIGN} {limit:g} is allowed; no bundle was written: keep layers higher "
-            f"(keep_high.{_keep_key(precision)}), or raise tolerances.scores.{precision} if so "
-            "much is acceptable"
+            f"the {agreement.called} in {name} {agreement.against(limit)}; no bundle was written: "
+            f"keep layers higher (keep_high.{_keep_key(precision)}), or raise "
+            f"tolerances.scores.{precision} if so much is acceptable"
         )
 
 

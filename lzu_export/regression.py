@@ -24,7 +24,6 @@ from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import engines_here, make_predictor, open_here, read_warp
 from lzu_export.runtime.manifest import (
-    MATCHED,
     ON_DEVICE,
     Agreement,
     Derived,
@@ -380,9 +379,9 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
 def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> Check:
     """Whether an engine is as sure as FP32 now, whatever it was."""
     limit = recipe.score_limit(engine.rpartition("/")[2])
-    message = f"are {agreement.scores:.3f} times FP32's; 1 \N{PLUS-MINUS SIGN} {limit:g} is allowed"
+    message = agreement.against(limit, "FP32")
     status: Literal["passed", "failed"] = "passed" if within(agreement, limit) else "failed"
-    return Check(engine, MATCHED, status, message)
+    return Check(engine, agreement.called, status, message)
 
 
 def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:

@@ -13,7 +13,7 @@ from lzu_export.escaping import visible
 from lzu_export.interleave import Ratio
 from lzu_export.limits import EMULATED
 from lzu_export.runtime.manifest import (
-    MATCHED,
+    AGREEMENTS,
     ROUNDING_NOTE,
     SHIPPED_NOTE,
     UNTRAINED_MARK,
@@ -235,7 +235,9 @@ def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
     if not low:
         return []
     figures = ", ".join(f"{k.replace('/', ' ')} {v.scores:.3f}" for k, v in low.items())
-    return [f"{bundle}, {MATCHED} over PyTorch's:", f"  {figures}"]
+    called = next(iter(low.values())).called
+    over = " over PyTorch's" if called == AGREEMENTS["scores"] else ""
+    return [f"{bundle}, {called}{over}:", f"  {figures}"]
 
 
 def stream_notes(bundle: str, accuracy: Accuracy) -> list[str]:
@@ -275,8 +277,8 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         table.add_row(visible(name), *(_drift_cell(drift, name) for drift in drifts))
     table.add_section()
     table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
-    if any(drift.agreement is not None for drift in drifts):
-        table.add_row(MATCHED, *(_score_cell(drift) for drift in drifts))
+    for called in {each.agreement.called for each in drifts if each.agreement is not None}:
+        table.add_row(called, *(_score_cell(drift) for drift in drifts))
         table.add_row("allowed", *(_score_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
     notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
@@ -435,7 +437,11 @@ def _score_cell(drift: Drift) -> Text:
 
 
 def _score_limit_cell(drift: Drift) -> str:
-    return "-" if drift.score_limit is None else f"1 \N{PLUS-MINUS SIGN} {drift.score_limit:g}"
+    if drift.score_limit is None:
+        return "-"
+    if drift.agreement is not None and drift.agreement.compared == "pixels":
+        return f"at least {1 - drift.score_limit:g}"
+    return f"1 \N{PLUS-MINUS SIGN} {drift.score_limit:g}"
 
 
 def _limit_cell(drift: Drift) -> str:

@@ -29,8 +29,8 @@ from lzu_export.runtime.bundle import (
 from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
 from lzu_export.runtime.manifest import (
     AGAIN,
+    AGREEMENTS,
     GRAPH_NOTE,
-    MATCHED,
     PLUGINS_NOTE,
     ROUNDED_GRAPH_NOTE,
     ROUNDING_NOTE,
@@ -326,18 +326,17 @@ def first_drift(drift: Drift) -> str | None:
         if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
             return name
     if drift.agreement is not None and drift.score_limit is not None:
-        return None if within(drift.agreement, drift.score_limit) else MATCHED
+        held = within(drift.agreement, drift.score_limit)
+        return None if held else drift.agreement.called
     return None
 
 
 def explain_drift(drift: Drift, name: str) -> str:
     """By how much an arrow, an output or the scores are beyond their limit, in words."""
-    if name == MATCHED:
+    if name in AGREEMENTS.values():
         assert drift.agreement is not None
-        return (
-            f"{MATCHED}, which are {drift.agreement.scores:.3f} times PyTorch's where 1 "
-            f"\N{PLUS-MINUS SIGN} {drift.score_limit:g} is allowed"
-        )
+        assert drift.score_limit is not None
+        return f"{name}, which {drift.agreement.against(drift.score_limit)}"
     if drift.snr_limit is not None:
         return (
             f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "

@@ -2,9 +2,11 @@
 
 import pytest
 
+from lzu_export.checks import drift_checks
 from lzu_export.errors import LzuError
-from lzu_export.refuse import refuse_loss, refuse_scores
-from lzu_export.runtime.manifest import Accuracy, Agreement
+from lzu_export.refuse import refuse_drift, refuse_loss, refuse_scores
+from lzu_export.runtime.manifest import Accuracy, Agreement, Drift
+from lzu_export.tables import score_notes
 
 
 def accuracy(precision: str, engine: float, pytorch: float = 40.0, limit: float = 0.1) -> Accuracy:
@@ -66,5 +68,36 @@ def test_confidences_may_not_fall_though_the_metric_stays(
     if not refused:
         refuse_scores(found)
         return
-    with pytest.raises(LzuError, match=f"scores of {engine} are {ratio:.3f} times PyTorch's where"):
+    with pytest.raises(LzuError, match=f"scores in {engine} are {ratio:.3f} times PyTorch's where"):
+        refuse_scores(found)
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.93, True), (0.971, False)])
+def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> None:
+    """Segmentation has no scores, so no sentence speaks of them."""
+    figure = Agreement(scores=share, matched=1.0, count=400, compared="pixels")
+    drift = Drift(
+        target="onnxruntime",
+        precision="int8",
+        status="passed",
+        limit=None,
+        agreement=figure,
+        score_limit=0.03,
+    )
+    words = f"is {share:.3f} where at least 0.97 is asked for"
+    (check,) = drift_checks(drift)
+    called = "share of pixels that keep their class"
+    assert (check.name, check.message) == (called, words)
+    assert check.status == ("failed" if refused else "passed")
+    found = accuracy("int8", 40.0).model_copy(
+        update={"agreement": {drift.engine: figure}, "score_limits": {"int8": 0.03}}
+    )
+    assert score_notes("a", found)[0] == f"a, {called}:"
+    if not refused:
+        refuse_drift(drift)
+        refuse_scores(found)
+        return
+    with pytest.raises(LzuError, match=f"{called}, which {words}; no bundle .* tolerances.scores"):
+        refuse_drift(drift)
+    with pytest.raises(LzuError, match=f"the {called} in onnxruntime/int8 {words}"):
         refuse_scores(found)

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
@@ -36,8 +36,8 @@ GRAPH_NOTE = (
 )
 
 
-MATCHED = "matched scores"
-"""What checks and messages call an engine's agreement with PyTorch."""
+AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
+"""What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
 SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
 ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
@@ -187,6 +187,20 @@ class Agreement(_Section):
     """Share of the reference's detections that the engine finds, likewise weighted."""
     count: int
     """Detections of the reference, or pixels."""
+    compared: Literal["scores", "pixels"] = "scores"
+    """What `scores` is about: `pixels` of segmentation."""
+
+    @property
+    def called(self) -> str:
+        """The name of the figure `scores`, of `AGREEMENTS`."""
+        return AGREEMENTS[self.compared]
+
+    def against(self, limit: float, reference: str = "PyTorch") -> str:
+        """The figure `scores` beside its limit in words, to follow `called`."""
+        if self.compared == "pixels":
+            return f"is {self.scores:.3f} where at least {1 - limit:g} is asked for"
+        allowed = f"1 \N{PLUS-MINUS SIGN} {limit:g}"
+        return f"are {self.scores:.3f} times {reference}'s where {allowed} is allowed"
 
 
 class Drift(_Section):
@@ -212,7 +226,7 @@ class Drift(_Section):
     agreement: Agreement | None = None
     """Of the predictions, in lower precisions."""
     score_limit: float | None = None
-    """How far the ratio of matched scores may be from 1, see `recipes.schema.ScoreLimits`."""
+    """How far `agreement.scores` may be from 1, see `recipes.schema.ScoreLimits`."""
 
     @property
     def engine(self) -> str:
@@ -258,7 +272,7 @@ class Accuracy(_Section):
     agreement: dict[str, Agreement] = {}
     """With PyTorch, as `engines`."""
     score_limits: dict[str, float] = {}
-    """How far ratios of matched scores may be from 1, by precision."""
+    """How far `scores` of `agreement` may be from 1, by precision."""
     stream: Stream | None = None
     """Of adaptive warps."""
 

@@ -8,7 +8,7 @@ the share of pixels that get the reference's class.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class Tally:
     def __init__(self, task: str) -> None:
         """`task` tells what predictions are."""
         self._task = task
+        self._compared: Literal["scores", "pixels"] = "pixels" if task == "seg" else "scores"
         self._sums = np.zeros(4)
         """The engine's and the reference's scores of partners, all of the reference's, and how many
         the reference has."""
@@ -52,11 +53,12 @@ class Tally:
         """What it came to."""
         own, partnered, everything, count = self._sums.tolist()
         if not count:  # the reference finds nothing at all: there is nothing to agree on
-            return Agreement(scores=1.0, matched=1.0, count=0)
+            return Agreement(scores=1.0, matched=1.0, count=0, compared=self._compared)
         return Agreement(
             scores=own / partnered if partnered else 0.0,
             matched=partnered / everything if everything else 0.0,
             count=int(count),
+            compared=self._compared,
         )
 
     def state(self) -> NDArray[np.float64]:

@@ -107,7 +107,7 @@ def test_segmentation_agrees_by_pixels_of_the_crop() -> None:
     mine[0] = 4  # outside the crop
     names = tuple("abcde")
     got = agreement(Segmentation(mine, names), Segmentation(theirs, names), "seg")
-    assert got == Agreement(scores=0.75, matched=1.0, count=20)
+    assert got == Agreement(scores=0.75, matched=1.0, count=20, compared="pixels")
 
 
 def test_overlaps_and_partners() -> None:

@@ -27,8 +27,8 @@ class Score(Section):
 
     metrics: dict[str, Number]
     how: str
-    """Of emulated rows `run with every half-precision tensor rounded as a device would`; else
-    empty: the file itself ran, as `load` opens it."""
+    """The engine's remark on how it ran. It is empty where the file itself ran, as `load` opens it;
+    a row `emulated` has `run with every half-precision tensor rounded as a device would`."""
     agreement: Agreement | None = None
     """With PyTorch where the export scored it, else with the FP32 engine."""
 
