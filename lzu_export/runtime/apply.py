@@ -37,6 +37,8 @@ DRAW_ABOVE = 0.3
 
 Writer = Callable[[TimedFrame, Frame], None]
 """Takes a frame and its picture."""
+Predicted = tuple[TimedFrame, Camera | None, Any, float]
+"""Frame, camera, prediction and seconds."""
 
 
 def apply(
@@ -61,8 +63,9 @@ def apply(
     classes beside label maps in the folder `labels`; image ids number the frames from 1 in the
     order read, and images.json gives their names, sizes, times in seconds and the categories.
     Pictures show detections of scores of at least `draw_above`, the results hold all. Nothing is
-    written where a frame is refused; of a video that ends early, or a camera that does, there are
-    the results up to then.
+    written where an image, or the first frame of a video or a camera, is refused. Of a video or a
+    camera that ends early, changes the size of its frames, or has a frame on which the engine
+    fails, there are the results up to then.
 
     Args:
         bundle: folder that export made.
@@ -98,9 +101,11 @@ def apply(
         images: list[dict[str, Any]] = []
         total = 0.0
         recipe = predictor.recipe
+        ended: list[str] = []
         taken = _limited(opened, most, seconds)
+        if opened.rate is not None:
+            taken = _of_one_size(opened, taken, ended)
         remarks: list[str] = []
-        problem = None
         with (
             _staged(out) as folder,
             _writer(folder, opened, remarks) as write,
@@ -108,7 +113,10 @@ def apply(
             report.steps("predicting", _expected(opened, most)) as advance,
         ):
             presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
-            for each, camera, prediction, spent in _predict(predictor, taken, cameras, source):
+            predicted = _predict(predictor, taken, cameras, source)
+            if opened.rate is not None:
+                predicted = _up_to_error(opened, predicted, ended)
+            for each, camera, prediction, spent in predicted:
                 number = len(images) + 1
                 images.append(_image(number, each))
                 presenter.add(number, each.name, prediction, camera)
@@ -116,7 +124,7 @@ def apply(
                 write(each, draw_warp(predictor, each.frame, picture) if show_warp else picture)
                 total += spent
                 advance()
-            problem = opened.problem()
+            problem = ended[0] if ended else opened.problem()
             about = {
                 "images": images,
                 "categories": [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)],
@@ -152,6 +160,45 @@ def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterato
         if number == most:
             opened.stop()
             return
+
+
+def _of_one_size(
+    opened: Source, taken: Iterator[TimedFrame], ended: list[str]
+) -> Iterator[TimedFrame]:
+    """Frames as long as they have the size of the first; `ended` gets the sentence on another."""
+    first: TimedFrame | None = None
+    for each in taken:
+        first = first or each
+        size, before = each.frame.shape[:2], first.frame.shape[:2]
+        if size != before:
+            opened.stop()
+            ended.append(
+                f"{each.name} is {size[0]}x{size[1]} where the frames before it are "
+                f"{before[0]}x{before[1]}, so the run ended there; its results are written, run "
+                "again from there for the rest"
+            )
+            return
+        yield each
+
+
+def _up_to_error(
+    opened: Source, predicted: Iterator[Predicted], ended: list[str]
+) -> Iterator[Predicted]:
+    """Predictions up to the first frame, but the very first, that is refused; `ended` gets why."""
+    number = 0
+    while True:
+        try:
+            found = next(predicted, None)
+        except LzuError as error:
+            if not number:
+                raise
+            opened.stop()
+            ended.append(f"the run ended after {number} frames, whose results are written: {error}")
+            return
+        if found is None:
+            return
+        number += 1
+        yield found
 
 
 def _expected(opened: Source, most: int | None) -> int | None:
@@ -193,7 +240,7 @@ def _predict(
     reader: Iterator[TimedFrame],
     cameras: Cameras | None,
     source: str | Path = "",
-) -> Iterator[tuple[TimedFrame, Camera | None, Any, float]]:
+) -> Iterator[Predicted]:
     """Frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
     size = predictor.recipe.batch
     while group := list(islice(reader, size)):

@@ -425,6 +425,70 @@ def test_a_camera_that_goes_keeps_its_results(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("camera")
+@pytest.mark.parametrize("fit", ["exact", "stretch", "pad"])
+@pytest.mark.parametrize("source", ["gst:videotestsrc ! appsink", "drive.avi"])
+def test_frames_that_change_their_size_end_a_run_with_its_results(
+    source: str, fit: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was found is lost, the video is closed, and the command says where it ended."""
+
+    def read(self: Camera) -> tuple[bool, Any]:
+        self.given += 1
+        size = (96, 160) if self.given <= 3 else (64, 112)
+        return self.given <= 5, noise_frame(size, self.given)
+
+    monkeypatch.setattr(Camera, "read", read)
+    if source.endswith(".avi"):
+        source = str(video(tmp_path / source, 1))
+    counts = run(source, fit=fit)
+    assert counts["frames"] == 3
+    assert counts["incomplete"].endswith(
+        "_000003.jpg is 64x112 where the frames before it are 96x160, so the run ended there; its "
+        "results are written, run again from there for the rest"
+    )
+    about = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert [each["id"] for each in about["images"]] == [1, 2, 3]
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {each["image_id"] for each in found} <= {1, 2, 3}
+    (written,) = (tmp_path / "out").glob("*.mp4")
+    assert cv2.VideoCapture(str(written)).get(cv2.CAP_PROP_FRAME_COUNT) >= 1
+    assert not (tmp_path / "out" / ".partial").exists()
+
+
+@pytest.mark.usefixtures("camera")
+def test_the_first_frame_of_a_camera_is_refused_as_any(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is written."""
+    monkeypatch.setattr(Camera, "read", lambda _self: (True, noise_frame((64, 112), 1)))
+    with pytest.raises(LzuError, match="is 64x112 but this bundle takes 96x160"):
+        run("gst:videotestsrc ! appsink")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("camera")
+def test_an_engine_that_fails_ends_a_camera_with_its_results(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Predictor.run, []
+
+    def fails(self: Predictor, batch: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == 3:
+            raise LzuError("the device is gone; start it again")
+        return whole(self, batch)
+
+    monkeypatch.setattr(Predictor, "run", fails)
+    counts = run("gst:videotestsrc ! appsink")
+    assert counts["frames"] == 2
+    assert counts["incomplete"] == (
+        "the run ended after 2 frames, whose results are written: the device is gone; start it "
+        "again"
+    )
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+@pytest.mark.usefixtures("camera")
 def test_an_interrupt_ends_a_camera_with_its_results(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
