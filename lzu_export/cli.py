@@ -228,7 +228,7 @@ def verify(
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option(help="For --reference, of onnxruntime: cpu, cuda, tensorrt; default: cpu."),
+        typer.Option(help="Of onnxruntime: cpu, cuda, tensorrt; default: cpu."),
     ] = None,
     junit: Annotated[
         Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
@@ -255,7 +255,6 @@ def verify(
             baseline=baseline,
             dataset=dataset,
             frames=frames,
-            provider=provider,
         )
         manifest = read_manifest(bundle)
         _note_strangers(bundle, check_bundle(bundle, manifest))
@@ -274,7 +273,7 @@ def verify(
                 fit=fit_of(fit, resize),
                 cameras=read_cameras(cameras) if cameras else None,
             )
-        drifts = verify_all(bundle, manifest, references)
+        drifts = verify_all(bundle, manifest, references, provider or "cpu")
         drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
         checks += [check for drift in drifts for check in drift_checks(drift)]
         if reference is not None and not drifted:

@@ -204,9 +204,9 @@ def marked(
     return found
 
 
-def run_graph(model: onnx.ModelProto) -> OnnxRuntimeSession:
+def run_graph(model: onnx.ModelProto, provider: str = "cpu") -> OnnxRuntimeSession:
     """Runs an executable graph as it is."""
-    return _session(model)
+    return OnnxRuntimeSession(model.SerializeToString(), provider=provider)
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

@@ -67,24 +67,34 @@ def arrow_order(names: Sequence[str]) -> list[str]:
 
 
 def verify_all(
-    folder: Path, manifest: Manifest, references: Sequence[Reference] | None = None
+    folder: Path,
+    manifest: Manifest,
+    references: Sequence[Reference] | None = None,
+    provider: str = "cpu",
 ) -> list[Drift]:
     """Compare everything of a bundle with `references`, by default the bundle's own.
 
     Every graph once, whatever was built from it. ONNX Runtime's files run themselves, in the
     session that `load` opens; behind each of a lower precision stands the same graph with the
-    rounding of a device. Last come the engines of devices that run here, themselves.
+    rounding of a device. Last come the engines of devices that run here, themselves. `provider` is
+    that of ONNX Runtime's own files, see `load`.
 
     Raises:
-        LzuError: a file of the bundle was changed, or an engine does not run as it should.
+        LzuError: a file of the bundle was changed, an engine does not run as it should, or the
+            provider does not load or has no file to run.
     """
+    if provider != "cpu" and all(each.target != "onnxruntime" for each in manifest.engines):
+        raise LzuError(
+            f"--provider {provider} is for files of ONNX Runtime, of which {folder} has none; "
+            "leave it out"
+        )
     drifts: dict[tuple[str, str, str], Drift] = {}
     made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
     for each in made:
         check_file(folder, each.file, manifest)
         graph = (each.target, each.precision, onnx_file(each))
         if graph not in drifts:
-            drifts[graph] = verify_bundle(folder, manifest, each, references)
+            drifts[graph] = verify_bundle(folder, manifest, each, references, provider=provider)
             if is_emulated(each):
                 rounded = verify_bundle(folder, manifest, each, references, emulate=True)
                 drifts[EMULATED, each.precision, onnx_file(each)] = rounded
@@ -213,6 +223,7 @@ def verify_bundle(
     references: Sequence[Reference] | None = None,
     *,
     emulate: bool = False,
+    provider: str = "cpu",
 ) -> Drift:
     """Compare one engine of a bundle with `references`, by default the bundle's own; see `compare`.
 
@@ -226,7 +237,14 @@ def verify_bundle(
     executable = check_file(folder, onnx_file(engine), manifest)
     warp = read_warp(folder, manifest)
     return compare(
-        manifest.recipe, engine, canonical, executable, references, warp, emulate=emulate
+        manifest.recipe,
+        engine,
+        canonical,
+        executable,
+        references,
+        warp,
+        emulate=emulate,
+        provider=provider,
     )
 
 
@@ -239,6 +257,7 @@ def compare(
     warp: Mapping[str, NDArray[Any]],
     *,
     emulate: bool = False,
+    provider: str = "cpu",
 ) -> Drift:
     """Hold one engine's graph against `references`.
 
@@ -257,6 +276,7 @@ def compare(
         warp: the bundle's `warp.npz`.
         emulate: of an engine of ONNX Runtime, run its canonical graph with the rounding of a device
             instead of its file.
+        provider: of ONNX Runtime for its own file, see `load`.
     """
     exact = engine.precision == "fp32"
     arrows: dict[str, float] = {}
@@ -266,7 +286,9 @@ def compare(
     names = arrow_order(list(references[0].arrows))
     zooms = recipe.input == "source"
     in_graph = [name for name in names if zooms or name != "zoomed"]
-    itself, at_arrows = _sessions(engine, canonical, executable, in_graph, emulate=emulate)
+    itself, at_arrows = _sessions(
+        engine, canonical, executable, in_graph, emulate=emulate, provider=provider
+    )
     predictor = make_predictor(recipe, itself, warp)
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
@@ -287,11 +309,14 @@ def compare(
         else:
             _count(tally, predictor, result, reference)
     runs_itself = engine.target == "onnxruntime" and not emulate
+    note = ROUNDING_NOTE if emulate else _note(engine)
+    if runs_itself and provider != "cpu":
+        note += f", with {itself.provider}"
     drift = Drift(
         target=EMULATED if emulate else engine.target,
         precision=engine.precision,
         status="passed" if runs_itself else "graph passed",
-        note=ROUNDING_NOTE if emulate else _note(engine),
+        note=note,
         arrows=arrows,
         outputs=outputs,
         snr=snr,
@@ -375,6 +400,7 @@ def _sessions(
     names: Sequence[str],
     *,
     emulate: bool,
+    provider: str,
 ) -> tuple[Session, list[Session]]:
     """What gives an engine's outputs, and what gives these arrows of the same graph."""
     kinds = _kinds(engine)
@@ -390,7 +416,8 @@ def _sessions(
     model = load_graph(executable)
     graphs = marked(engine.target, model, load_graph(canonical), kinds, names)
     if isinstance(engine, Engine) and engine.target == "onnxruntime":
-        return open_session(engine, executable), [run_graph(each) for each in graphs]
+        opened = open_session(engine, executable, provider=provider)
+        return opened, [run_graph(each, provider) for each in graphs]
     return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,9 +14,16 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from lzu_export.errors import LzuError
 from lzu_export.pipeline import export
 from lzu_export.runtime.compare import Cut, candidate_difference
-from lzu_export.runtime.manifest import Drift, Manifest, read_manifest, sha256, write_manifest
+from lzu_export.runtime.manifest import (
+    SHIPPED_NOTE,
+    Drift,
+    Manifest,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 from lzu_export.runtime.reference import read_reference, write_reference
-from lzu_export.verify import arrow_order, first_drift, verify_bundle
+from lzu_export.verify import arrow_order, first_drift, verify_all, verify_bundle
 from samples import tiny_recipe
 
 CANONICAL, SHIPPED = "model.fp32.onnx", "model.fp32.onnxruntime.onnx"
@@ -313,3 +321,30 @@ def test_only_choices_without_a_margin_are_excused(
         drift = verify_bundle(bundle, manifest, manifest.engines[0], references)
         assert drift.status == status, value
         assert first_drift(drift) == (None if status == "passed" else name)
+
+
+def test_a_provider_runs_the_shipped_file_and_its_arrows(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without a stored state. It is refused where it does not load or has no file."""
+    from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+
+    asked: list[str] = []
+    whole = OnnxRuntimeSession.__init__
+
+    def watched(self: OnnxRuntimeSession, model: Path | bytes, **options: Any) -> None:
+        asked.append(options.get("provider", "cpu"))
+        whole(self, model, **options)
+
+    monkeypatch.setattr(OnnxRuntimeSession, "__init__", watched)
+    manifest = read_manifest(tiny_bundle)
+    drifts = verify_all(tiny_bundle, manifest, provider="CPUExecutionProvider")
+    mine = [each for each in drifts if each.target == "onnxruntime"]
+    assert {each.note for each in mine} == {f"{SHIPPED_NOTE}, with CPUExecutionProvider"}
+    assert asked.count("CPUExecutionProvider") >= 2 * len(mine)  # the file, and its arrows
+    assert all(each.status == "passed" for each in mine)
+    with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
+        verify_all(tiny_bundle, manifest, provider="NoSuchProvider")
+    others = tuple(each for each in manifest.engines if each.target != "onnxruntime")
+    with pytest.raises(LzuError, match=r"--provider cuda is for files of ONNX Runtime, of which"):
+        verify_all(tiny_bundle, manifest.model_copy(update={"engines": others}), provider="cuda")
