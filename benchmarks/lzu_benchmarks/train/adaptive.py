@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lzu_benchmarks.commands import Renamed, add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.datasets import open_demo
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.adaptive_detectors import (
@@ -51,7 +51,8 @@ from lzu_benchmarks.train.cache import describe, mirror
 from lzu_benchmarks.train.det import (
     Detector,
     Found,
-    learn,
+    add_training,
+    learn_boxes,
     predict_split,
     stack_targets,
     step_count,
@@ -173,7 +174,7 @@ def train(
         ]
         return zoomed, stack_targets(targets)
 
-    return learn(detector, setup, batch_of, steps=steps, rate=rate, log=log)
+    return learn_boxes(detector, setup, batch_of, steps=steps, rate=rate, log=log)
 
 
 @dataclass(frozen=True)
@@ -302,16 +303,9 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("build/train-adaptive"), help="logs and figures"
     )
-    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
-    parser.add_argument("--sequences", type=int, default=1000)
-    parser.add_argument("--epochs", type=float, default=9.0)
-    parser.add_argument("--seed", type=int, default=0)
+    add_training(parser)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
-    parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
-    parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--amplitude", type=float, default=Setup.amplitude)
-    parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
     add_json(parser)
     options = parser.parse_args()
     out: Path = options.out

@@ -1,7 +1,7 @@
 """Rendered, zoomed frames and their targets on disk, made once before training."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
 from lzu_benchmarks.train.assign import assign
 from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.saliency import box_saliency
 
 VARIANTS = ("uniform", "fixed")
@@ -44,6 +45,34 @@ def keyed_folder(folder: str | Path, *key: bytes) -> Path:
     """
     sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
     return Path(folder) / sha256(b"".join([*key, *sources])).hexdigest()[:12]
+
+
+class ZoomedFrames:
+    """Frames as every variant samples them, made on first use and then memory-mapped.
+
+    Args:
+        folder: where to keep them.
+        recipes: by variant; they may differ in their warp only.
+        keys: which frames.
+    """
+
+    def __init__(self, folder: str | Path, recipes: Mapping[str, Any], keys: list[Key]) -> None:
+        self._zooms = {variant: make_warp(recipe).zoom for variant, recipe in recipes.items()}
+        tables = [table.tobytes() for zoom in self._zooms.values() for table in zoom]
+        self.folder = keyed_folder(folder, repr((list(self._zooms), keys)).encode(), *tables)
+        self.keys = keys
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.keys)
+
+    def images(self, variant: str) -> NDArray[np.uint8]:
+        """(N, H_c, W_c, 3) zoomed frames, BGR, memory-mapped."""
+        return self._open(variant)
+
+    def _open(self, name: str) -> NDArray[np.uint8]:
+        loaded: NDArray[np.uint8] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return loaded
 
 
 def rendered(keys: list[Key]) -> Iterator[Frame]:

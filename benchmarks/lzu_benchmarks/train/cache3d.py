@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.harness.workers import workers
-from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
+from lzu_benchmarks.train.cache import Key, ZoomedFrames, rendered
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.preprocess import sampler
-from lzu_export.tasks.warps import make_warp
 
 CHUNK = 32
 """Frames rendered by one job."""
@@ -37,7 +36,7 @@ def _boxes(keys: list[Key]) -> NDArray[np.float64]:
     )
 
 
-class FrameCache:
+class FrameCache(ZoomedFrames):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
@@ -55,24 +54,12 @@ class FrameCache:
         *,
         processes: int = 2,
     ) -> None:
-        zooms = {variant: make_warp(recipe).zoom for variant, recipe in recipes.items()}
-        tables = [table.tobytes() for zoom in zooms.values() for table in zoom]
-        self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
-        self.keys = keys
+        super().__init__(folder, recipes, keys)
         recipe = next(iter(recipes.values()))
         self.canvas, self._step = recipe.canvas, recipe.canvas_step
         if not (self.folder / "truth.npz").exists():
-            self._make(recipe, zooms, processes)
+            self._make(recipe, self._zooms, processes)
         self._truth = dict(np.load(self.folder / "truth.npz"))
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.keys)
-
-    def images(self, variant: str) -> NDArray[np.uint8]:
-        """(N, H_c, W_c, 3) zoomed frames, memory-mapped."""
-        loaded: NDArray[np.uint8] = np.load(self.folder / f"{variant}.npy", mmap_mode="r")
-        return loaded
 
     def truth(self, index: int) -> Truth:
         """Ground truth of a frame on the canvas."""

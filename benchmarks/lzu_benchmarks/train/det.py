@@ -33,7 +33,7 @@ from lzu_benchmarks.train.cache import (
 )
 from lzu_benchmarks.train.figures import compare, machine, readme
 from lzu_benchmarks.train.loss import detection_loss
-from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
+from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
@@ -137,7 +137,7 @@ def train(
         return (canvases,), targets
 
     steps = step_count(cache.count, epochs, batch)
-    return detector, learn(detector, setup, batch_of, steps=steps, rate=rate, log=log)
+    return detector, learn_boxes(detector, setup, batch_of, steps=steps, rate=rate, log=log)
 
 
 def step_count(frames: int, epochs: float, batch: int) -> int:
@@ -145,7 +145,7 @@ def step_count(frames: int, epochs: float, batch: int) -> int:
     return max(2, round(epochs * frames / batch))
 
 
-def learn(
+def learn_boxes(
     detector: Detector,
     setup: Setup,
     batch_of: Callable[[int], tuple[tuple[Tensor, ...], dict[str, Any]]],
@@ -158,31 +158,16 @@ def learn(
 
     `batch_of` makes the detector's inputs and the arguments of the loss for a step.
     """
-    torch.set_num_threads(1)
-    detector.train()
-    channels_last(detector)
     anchors = torch.from_numpy(np.concatenate(setup.anchors()))
-    optimizer, schedule = optimiser(detector, rate, steps)
-    losses: list[float] = []
-    began = time.time()
-    for step in range(steps):
+
+    def losses_of(step: int) -> Tensor:
         inputs, targets = batch_of(step)
         classes, boxes = detection_loss(
             detector(*inputs), anchors, num_classes=setup.config.num_classes, **targets
         )
-        optimizer.zero_grad(set_to_none=True)
-        (classes + boxes).backward()
-        torch.nn.utils.clip_grad_norm_(detector.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(classes.detach() + boxes.detach()))
-        if log is not None and (step % 50 == 0 or step == steps - 1):
-            recent = np.mean(losses[-50:])
-            line = f"step {step}/{steps} loss {recent:.4f} {time.time() - began:.0f} s\n"
-            with log.open("a") as file:
-                file.write(line)
-    detector.eval()
-    return losses
+        return torch.stack([classes, boxes])
+
+    return learn(detector, losses_of, steps=steps, rate=rate, log=log)
 
 
 class Found(NamedTuple):
@@ -295,6 +280,18 @@ def run_variant(
     return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the trainings of detectors share."""
+    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
+    parser.add_argument("--sequences", type=int, default=1000)
+    parser.add_argument("--epochs", type=float, default=9.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
+    parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
+    parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
+    parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+
+
 @exits.ending()
 def main() -> None:
     """Command line."""
@@ -305,14 +302,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("build/train-det"), help="logs, detections and figures"
     )
-    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
-    parser.add_argument("--sequences", type=int, default=1000)
-    parser.add_argument("--epochs", type=float, default=9.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
-    parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
-    parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
-    parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+    add_training(parser)
     parser.add_argument(
         "--antialias", action="store_true", help="sample both variants without aliasing"
     )

@@ -6,7 +6,6 @@ share frames, architecture, schedule, augmentation and seeds; only the sampling 
 the unzoom of the features differ.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from lzu_benchmarks.train.cache import Key
 from lzu_benchmarks.train.cache3d import FrameCache, learnt_boxes
 from lzu_benchmarks.train.figures3d import compare, readme
 from lzu_benchmarks.train.loss3d import Batch, collate, loss_3d
-from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
+from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.series import Series, command
 from lzu_benchmarks.train.targets3d import Points, make_points, make_targets, mirror
 from lzu_export.models.decode3d import decode_3d, level_points
@@ -130,32 +129,18 @@ def train(
     Returns:
         The detector and the loss of every step.
     """
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
-    detector = Detector(recipe).train()
-    channels_last(detector)
+    detector = Detector(recipe)
     images, points = cache.images(recipe.variant), make_points(recipe.levels)
     steps = max(2, round(epochs * len(cache) / batch))
-    optimizer, schedule = optimiser(detector, rate, steps)
     order, flips = sampling_order(len(cache), epochs, seed)
-    history: list[NDArray[np.float32]] = []
-    for step in range(steps):
+
+    def losses_of(step: int) -> Tensor:
         window = slice(step * batch, (step + 1) * batch)
         canvases, targets = make_batch(cache, images, points, recipe, order[window], flips[window])
-        losses = loss_3d(detector(canvases), targets)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        torch.nn.utils.clip_grad_norm_(
-            [p for p in detector.parameters() if p.grad is not None], 10.0
-        )
-        optimizer.step()
-        schedule.step()
-        history.append(losses.detach().numpy())
-        if log is not None and (step % 50 == 0 or step == steps - 1):
-            recent = " ".join(f"{v:.3f}" for v in np.mean(history[-50:], axis=0))
-            with log.open("a") as file:
-                file.write(f"step {step}/{steps} loss {recent} {time.process_time():.0f} s\n")
-    return detector.eval(), [float(each.sum()) for each in history]
+        return loss_3d(detector(canvases), targets)
+
+    return detector, learn(detector, losses_of, steps=steps, rate=rate, log=log)
 
 
 def detect(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> Iterator[Detections3d]:

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.harness.workers import workers
-from lzu_benchmarks.train.cache import Key, keyed_folder, rendered
+from lzu_benchmarks.train.cache import Key, ZoomedFrames, rendered
 from lzu_export.recipes.schema import LabelWarpSettings, SegRecipe
 from lzu_export.runtime.preprocess import sampler
-from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.saliency import boundary_saliency
 
 CHUNK = 32
@@ -49,7 +48,7 @@ def _saliency_sum(settings: LabelWarpSettings, keys: list[Key]) -> NDArray[np.fl
     )
 
 
-class LabelCache:
+class LabelCache(ZoomedFrames):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
@@ -67,28 +66,13 @@ class LabelCache:
         *,
         processes: int = 2,
     ) -> None:
-        zooms = {variant: make_warp(recipe).zoom for variant, recipe in recipes.items()}
-        tables = [table.tobytes() for zoom in zooms.values() for table in zoom]
-        self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
-        self.keys = keys
+        super().__init__(folder, recipes, keys)
         if not (self.folder / DONE).exists():
-            self._make(next(iter(recipes.values())), zooms, processes)
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.keys)
-
-    def images(self, variant: str) -> NDArray[np.uint8]:
-        """(N, H_c, W_c, 3) zoomed frames, BGR, memory-mapped."""
-        return self._open(variant)
+            self._make(next(iter(recipes.values())), self._zooms, processes)
 
     def labels(self) -> NDArray[np.uint8]:
         """(N, H, W) label maps of the source, memory-mapped."""
         return self._open("labels")
-
-    def _open(self, name: str) -> NDArray[np.uint8]:
-        loaded: NDArray[np.uint8] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-        return loaded
 
     def _make(self, recipe: SegRecipe, zooms: dict[str, Any], processes: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,18 @@
 """How the demonstration models are optimised: the same for every task."""
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+CLIP = 10.0
+"""Longest gradient."""
+LOG_EVERY = 50
+"""Steps between two lines of a log, which have the mean over them."""
 
 
 def channels_last(model: torch.nn.Module) -> None:
@@ -36,3 +46,45 @@ def sampling_order(
     random = np.random.Generator(np.random.PCG64(seed))
     order = np.concatenate([random.permutation(count) for _ in range(int(np.ceil(epochs)) + 1)])
     return order, random.random(len(order)) < 0.5
+
+
+def learn(
+    model: torch.nn.Module,
+    losses_of: Callable[[int], Tensor],
+    *,
+    steps: int,
+    rate: float,
+    log: Path | None = None,
+) -> list[float]:
+    """Train a model on one thread; afterwards it is in evaluation mode.
+
+    Args:
+        model: to be trained.
+        losses_of: makes the losses (k,) of a step, whose sum is followed downhill.
+        steps: how many.
+        rate: highest learning rate.
+        log: file to append to.
+
+    Returns:
+        The sum of the losses of every step.
+    """
+    torch.set_num_threads(1)
+    model.train()
+    channels_last(model)
+    optimizer, schedule = optimiser(model, rate, steps)
+    history: list[NDArray[np.float32]] = []
+    began = time.time()
+    for step in range(steps):
+        losses = losses_of(step)
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        history.append(losses.detach().numpy())
+        if log is not None and (step % LOG_EVERY == 0 or step == steps - 1):
+            recent = " ".join(f"{each:.4f}" for each in np.mean(history[-LOG_EVERY:], axis=0))
+            with log.open("a") as file:
+                file.write(f"step {step}/{steps} loss {recent} {time.time() - began:.0f} s\n")
+    model.eval()
+    return [float(each.sum()) for each in history]

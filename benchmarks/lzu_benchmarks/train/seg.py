@@ -6,7 +6,6 @@ share frames, architecture, schedule, augmentation and seeds, and their heads wo
 resolution; only the warp of zoom and unzoom differs.
 """
 
-import time
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.segmentation import Counts, SegmentationEvaluation
 from lzu_benchmarks.train.cache import Key
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency
-from lzu_benchmarks.train.schedule import channels_last, optimiser, sampling_order
+from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.seg_figures import compare, readme, whole
 from lzu_benchmarks.train.series import Series, command
 from lzu_export.models.pspnet import PSPNet, build_pspnet
@@ -124,35 +123,24 @@ def train(
     Returns:
         The segmenter and the loss of every step.
     """
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
-    segmenter = Segmenter(recipe).train()
-    channels_last(segmenter)
+    segmenter = Segmenter(recipe)
     images, labels = cache.images(recipe.variant), cache.labels()
     weights = torch.from_numpy(class_weights(labels[::8], len(recipe.classes)))
     rows, columns = upsampling(recipe)
     steps = max(2, round(epochs * len(cache) / batch))
-    optimizer, schedule = optimiser(segmenter, rate, steps)
     order, flips = sampling_order(len(cache), epochs, seed)
     starts = np.random.Generator(np.random.PCG64([seed, 1])).integers(0, GRID, (steps, 2)).tolist()
-    losses: list[float] = []
-    for step, (top, left) in enumerate(starts):
+
+    def losses_of(step: int) -> Tensor:
+        top, left = starts[step]
         window = slice(step * batch, (step + 1) * batch)
         down, across = slice(top, None, GRID), slice(left, None, GRID)
         canvases, targets = make_batch(images, labels, order[window], flips[window], (down, across))
         logits = rows[down] @ (segmenter(canvases) @ columns[across].T)
-        loss = torch.nn.functional.cross_entropy(logits, targets, weight=weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(segmenter.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if log is not None and (step % 50 == 0 or step == steps - 1):
-            recent = np.mean(losses[-50:])
-            with log.open("a") as file:
-                file.write(f"step {step}/{steps} loss {recent:.4f} {time.process_time():.0f} s\n")
-    return segmenter.eval(), losses
+        return torch.nn.functional.cross_entropy(logits, targets, weight=weights)[None]
+
+    return segmenter, learn(segmenter, losses_of, steps=steps, rate=rate, log=log)
 
 
 def evaluate(segmenter: Segmenter, recipe: SegRecipe, cache: LabelCache) -> Counts:
