@@ -35,6 +35,18 @@ TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
 """A saliency network's settings."""
 
 
+def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+    """The exit status of `lzu-export WORDS`, run in this process."""
+    from lzu_export import cli
+
+    monkeypatch.setattr("sys.argv", ["lzu-export", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
 def relative(value: NDArray[Any], reference: NDArray[Any]) -> float:
     """max|a - b| / max|b|, where shapes agree."""
     assert value.shape == reference.shape

@@ -18,7 +18,7 @@ import yaml
 from lzu_export import cli
 from lzu_export.runtime.manifest import FILE, read_manifest, sha256
 from lzu_export.tasks.pytorch import noise_frame
-from samples import write_sealed
+from samples import status_of, write_sealed
 
 
 @dataclass
@@ -48,12 +48,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
     def run(*arguments: Any) -> Done:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["lzu-export", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
+        status = status_of(monkeypatch, *arguments)
         captured = capfd.readouterr()
         return Done(status, captured.out, captured.err)
 

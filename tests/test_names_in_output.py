@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from lzu_export import cli
 from lzu_export.escaping import visible
 from lzu_export.runtime.manifest import read_manifest, write_manifest
+from samples import status_of
 
 FOLDER = "a\x1b[31mb[bold]c[red]<i>&|`x`$\\frac$"
 CLASSES = ("m[bold]x[/x]|`<script>alert(1)</script>`", "\u202e[red]gnp")
@@ -34,13 +33,8 @@ def _run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: Sequence[Any]
 ) -> tuple[int, str]:
     """The status, and all that came to the terminal."""
-    monkeypatch.setattr(sys, "argv", ["lzu-export", *map(str, words)])
     monkeypatch.setenv("COLUMNS", "400")
-    status = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        status = int(end.code or 0)
+    status = status_of(monkeypatch, *words)
     captured = capfd.readouterr()
     shown = captured.out + captured.err
     assert not set(shown) & set(TERMINAL_UNSAFE), repr(shown)

@@ -23,7 +23,7 @@ from lzu_export.recalibrate import open_float32
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.manifest import FILE
 from lzu_export.tasks.pytorch import noise_frame
-from samples import tiny_settings
+from samples import status_of, tiny_settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -52,12 +52,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["lzu-export", "calibrate", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
+        status = status_of(monkeypatch, "calibrate", *arguments)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export import cli, hardware, pace, regression
+from lzu_export import hardware, pace, regression
 from lzu_export.content import Content
 from lzu_export.datasets import Sample
 from lzu_export.errors import LzuError
@@ -32,7 +32,7 @@ from lzu_export.runtime.manifest import ON_DEVICE, read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verify import verify_bundle
-from samples import tiny_recipe
+from samples import status_of, tiny_recipe
 
 FP32, INT8 = "onnxruntime/fp32", "onnxruntime/int8"
 
@@ -349,12 +349,7 @@ def test_frames_of_three_dimensions_get_a_camera(tiny_det3d_bundle: Path) -> Non
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
-    monkeypatch.setattr("sys.argv", ["lzu-export", "verify", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    return status_of(monkeypatch, "verify", *arguments)
 
 
 def test_the_command_and_its_exit_statuses(

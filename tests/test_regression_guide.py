@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import yaml
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export import cli, pace
+from lzu_export import pace
 from lzu_export.engines.tensorrt_rtx import version
 from lzu_export.pipeline import export
-from samples import tiny_recipe
+from samples import status_of, tiny_recipe
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs/regression.md").read_text(encoding="utf-8")
 RTX = ["tensorrt-rtx"] if version() is not None else []
@@ -43,12 +42,7 @@ def follow(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """A line of the guide, in this process."""
     program, *arguments = shlex.split(line)
     assert Path(program).name == "lzu-export"
-    monkeypatch.setattr(sys, "argv", ["lzu-export", *arguments])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    return status_of(monkeypatch, *arguments)
 
 
 def test_the_guide_holds_what_it_says(

@@ -16,11 +16,11 @@ import yaml
 
 from calibration_samples import change_recipe, float32_bundle, write_frames
 from lzu_calibration.sensitivity import Evaluations, most_evaluations
-from lzu_export import cli, sensitivity
+from lzu_export import sensitivity
 from lzu_export.errors import LzuError
 from lzu_export.runtime import load
 from lzu_export.sensitivity import measure_sensitivity
-from samples import CLASSES
+from samples import CLASSES, status_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -54,13 +54,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capfd.readouterr()
-        full = ["lzu-export", "calibrate", *map(str, arguments), "--sensitivity"]
-        monkeypatch.setattr(sys, "argv", full)
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
+        status = status_of(monkeypatch, "calibrate", *arguments, "--sensitivity")
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 

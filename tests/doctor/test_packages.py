@@ -173,6 +173,12 @@ def test_a_package_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no answer within" in packages._imported("json")[1]
 
 
+def owned_by(monkeypatch: pytest.MonkeyPatch, module: str, there: dict[str, str]) -> None:
+    """Let these packages, with their versions, hold a module."""
+    for place in (packages, extras):
+        monkeypatch.setattr(place, "owners", lambda name: there if name == module else {})
+
+
 @pytest.mark.parametrize(
     ("there", "said", "words", "command"),
     [
@@ -218,8 +224,7 @@ def test_opencv_is_one_package_and_whole(
     monkeypatch.setattr(
         packages, "_run", lambda program, module="": said if "cv2" in program else (1, "no")
     )
-    for module in (packages, extras):
-        monkeypatch.setattr(module, "owners", lambda name: there if name == "cv2" else {})
+    owned_by(monkeypatch, "cv2", there)
     finding = found("opencv", Machine(tmp_path, "x86_64"))
     assert finding.found == (not command)
     assert words in finding.detail
@@ -260,8 +265,7 @@ def test_onnxruntime_is_one_package_and_whole(
 ) -> None:
     """The CPU's and the GPU's hold one module."""
     told["onnxruntime"] = said
-    for module in (packages, extras):
-        monkeypatch.setattr(module, "owners", lambda name: there if name == "onnxruntime" else {})
+    owned_by(monkeypatch, "onnxruntime", there)
     finding = found("onnxruntime", Machine(tmp_path, "x86_64"))
     assert not finding.found
     assert words in finding.detail
