@@ -66,7 +66,7 @@ def _environment(folder: Path, version: str, extras: str, *more: str) -> Path:
     done = _sh(uv, "venv", "-q", "--python", python, str(folder / "venv"), cwd=source)
     assert done.returncode == 0, done.stderr
     into = ["--python", str(folder / "venv/bin/python"), "--resolution", "lowest-direct"]
-    into.append("--compile-bytecode")  # as pip does; without it a bundle takes twice as long to load
+    into.append("--compile-bytecode")  # as pip does; else loading takes twice as long
     done = _sh(uv, "pip", "install", "-q", *into, f".[{extras}]", *more, cwd=source)
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("the package index cannot be reached")

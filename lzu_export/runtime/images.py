@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lzu_export import files
 from lzu_export.errors import LzuError
 from lzu_export.runtime.preprocess import Frame
+from lzu_export.runtime.tiff_parts import check_lzw, check_packbits, reports_damage
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes of the images that are found in folders."""
@@ -347,6 +348,8 @@ _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _MOST_VALUES = 1 << 22
 _DEFLATE = (8, 32946)
 """TIFF's numbers of the compression that zlib undoes."""
+_LZW, _PACK_BITS = 5, 32773
+"""TIFF's numbers of the compressions by a table of strings and by runs."""
 
 
 @dataclass
@@ -403,12 +406,17 @@ def _tiff(data: bytes) -> Header:
         raise ValueError("no size")
     bits = max(first.get(258, (1,)))
     header = Header(first[256][0], first[257][0], max(bits, 8))  # OpenCV turns it upright itself
+    packing = first.get(259, (1,))[0]
+    checks = {} if reports_damage() else {_LZW: check_lzw, _PACK_BITS: check_packbits}
     for places, counts in ((273, 279), (324, 325)):
-        for start, count in zip(first.get(places, ()), first.get(counts, ()), strict=False):
+        parts = zip(first.get(places, ()), first.get(counts, ()), strict=False)
+        for number, (start, count) in enumerate(parts):
             if start + count > len(data):
                 raise _Cut
-            if first.get(259, (1,))[0] in _DEFLATE:
+            if packing in _DEFLATE:
                 _check_deflate(data[start : start + count])
+            elif packing in checks:
+                checks[packing](data[start : start + count], _part_bytes(first, number))
     faults = []
     full = [each for each in pages if not each.get(254, (0,))[0] & 1]
     if len(full) > 1:
@@ -418,6 +426,21 @@ def _tiff(data: bytes) -> Header:
     if first.get(262, (1,))[0] not in (0, 1, 2, 3, 6):
         faults.append("is a TIFF of other colours than grey and RGB; convert it to RGB")
     return header._replace(faults=tuple(faults))
+
+
+def _part_bytes(page: Mapping[int, tuple[int, ...]], number: int) -> int:
+    """Size of a strip or tile once unpacked; of shared colour samples that which is sure."""
+    width, height = page[256][0], page[257][0]
+    bits = page.get(258, (1,))
+    apart = page.get(284, (1,))[0] == 2  # a part holds one channel
+    deep = bits[0] if apart else sum(bits)
+    if page.get(262, (1,))[0] == 6:
+        return 1
+    if 324 in page:
+        return int(page.get(323, (1,))[0] * -(-page.get(322, (1,))[0] * deep // 8))
+    rows = max(1, min(page.get(278, (height,))[0], height))
+    above = number % max(1, -(-height // rows)) * rows
+    return int(min(rows, height - above) * -(-width * deep // 8))
 
 
 def _check_deflate(packed: bytes) -> None:

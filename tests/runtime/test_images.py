@@ -19,6 +19,7 @@ from lzu_export.runtime.images import (
     quiet_decoders,
     read_image,
 )
+from lzu_export.runtime.tiff_parts import check_lzw, check_packbits, reports_damage
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".pgm")
 
@@ -211,13 +212,61 @@ def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("compression", [cv2.IMWRITE_TIFF_COMPRESSION_LZW, 32773])
+@pytest.mark.parametrize("rows", [1, 7, 64, 1000])
+@pytest.mark.parametrize("kind", ["noise", "flat", "steps", "grey"])
+def test_sound_tiffs_pass_the_check_of_their_parts(
+    tmp_path: Path, compression: int, rows: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strips of any height; noise fills the table of strings many times, a flat one hardly."""
+    monkeypatch.setattr("lzu_export.runtime.images.reports_damage", lambda: False)
+    image = np.random.default_rng(4).integers(0, 256, (90, 131, 3), np.uint8)
+    if kind == "flat":
+        image[:] = 7
+    if kind == "steps":
+        image //= 60
+    if kind == "grey":
+        image = image[..., 0]
+    flags = (cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, rows)
+    path = tmp_path / "a.tif"
+    path.write_bytes(cv2.imencode(".tif", image, flags)[1].tobytes())
+    colours = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), colours)
+
+
+def test_codes_and_runs_that_stand_for_nothing() -> None:
+    """Whole parts end where they must."""
+    check_packbits(b"\x01ab\xfdc\x80", 6)
+    for packed, wanted in ((b"\x01ab\xfdc", 5), (b"\x01ab", 3), (b"\x05ab", 6), (b"", 1)):
+        with pytest.raises(ValueError, match="part"):
+            check_packbits(packed, wanted)
+    # TIFF 6.0's own example: 7 7 7 8 8 7 7 6 6 as 256 7 258 8 8 258 6 6 257.
+    codes = (256, 7, 258, 8, 8, 258, 6, 6, 257)
+    bits = "".join(f"{code:09b}" for code in codes).ljust(88, "0")
+    packed = int(bits, 2).to_bytes(11, "big")
+    check_lzw(packed, 9)
+    for bad, wanted in ((packed, 10), (packed[:4], 9), (b"\x80\x7f\xff\xff", 2)):
+        with pytest.raises(ValueError, match="part"):
+            check_lzw(bad, wanted)
+
+
+@pytest.mark.parametrize("told", [reports_damage(), False])
 @pytest.mark.parametrize(
     ("compression", "least"), [(cv2.IMWRITE_TIFF_COMPRESSION_LZW, 0.6), (8, 1.0), (32773, 0.5)]
 )
 def test_damaged_parts_of_a_tiff_are_refused(
-    tmp_path: Path, compression: int, least: float, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    compression: int,
+    least: float,
+    told: bool,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As far as its compression shows them: deflate has a checksum, the others run out of data."""
+    """As far as its compression shows them: deflate has a checksum, the others run out of data.
+
+    An OpenCV before 4.13 does not tell of damage, so that this package looks for it.
+    """
+    monkeypatch.setattr("lzu_export.runtime.images.reports_damage", lambda: told)
     data = encode(".tif", scene(), cv2.IMWRITE_TIFF_COMPRESSION, compression)
     path = tmp_path / "a.tif"
     path.write_bytes(data)
