@@ -10,8 +10,8 @@ from typing import Literal
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.escaping import xml
 from lzu_export.files import write_text
-from lzu_export.runtime.manifest import Drift
-from lzu_export.tasks.agreement import within
+from lzu_export.runtime.manifest import FOUND, Drift
+from lzu_export.tasks.agreement import enough, within
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ def drift_checks(drift: Drift) -> list[Check]:
         status = "passed" if within(drift.agreement, drift.score_limit) else "failed"
         message = drift.agreement.against(drift.score_limit)
         checks.append(Check(engine, drift.agreement.called, status, message))
+        if drift.matched_limit and drift.agreement.compared == "scores":
+            status = "passed" if enough(drift.agreement, drift.matched_limit) else "failed"
+            message = f"is {drift.agreement.matched:.3f} of {drift.agreement.count} where at least "
+            message += f"{drift.matched_limit:g} is asked for"
+            checks.append(Check(engine, FOUND, status, message))
     return checks
 
 

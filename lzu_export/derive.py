@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
 from numpy.typing import NDArray
 
+from lzu_calibration.cache import read_cache
+from lzu_export.advice import drift_advice
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.files import replacing
 from lzu_export.graph.choose import NO_BF16_GRID, choose_lowerings, without_grid_sample
@@ -16,7 +19,10 @@ from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.lint import lint
 from lzu_export.graph.read import load_graph
 from lzu_export.graph.targets import DEFAULTS, lower_for
+from lzu_export.progress import Reporter
+from lzu_export.ranges import FILE as CALIBRATION_FILE
 from lzu_export.refuse import refuse_drift
+from lzu_export.remedy import Trials
 from lzu_export.runtime.bundle import read_warp
 from lzu_export.runtime.manifest import (
     Derived,
@@ -130,9 +136,27 @@ def _derive(
     with replacing(bundle / file) as new:
         onnx.save(flavour, new)
         drift = compare(recipe, derived, canonical, new, references, warp)
-        refuse_drift(drift, "the file was not written")
+        advice = partial(_advice, bundle, manifest, derived, references, warp)
+        refuse_drift(drift, advice, "the file was not written")
     calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
     return _Made(derived, drift, [name for name in CONTRACTS if name in calls])
+
+
+def _advice(
+    bundle: Path,
+    manifest: Manifest,
+    derived: Derived,
+    references: Sequence[Reference],
+    warp: Mapping[str, NDArray[Any]],
+) -> str:
+    """Which layers to keep higher in the next export so that the file passes."""
+    model = load_graph(check_file(bundle, canonical_file("fp32"), manifest))
+    ranges: Mapping[str, float] = {}
+    if derived.precision == "int8":
+        ranges = read_cache(check_file(bundle, CALIBRATION_FILE, manifest)).ranges
+    row = derived, False
+    trials = Trials(manifest.recipe, derived.precision, model, ranges, references, warp)
+    return f"export again: {drift_advice(trials, row, [row], Reporter(quiet=True))}"
 
 
 def _found_library(bundle: Path) -> PluginLibrary | None:

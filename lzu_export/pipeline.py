@@ -27,6 +27,8 @@ from lzu_export.additions import (
     told,
     with_those_of,
 )
+from lzu_export.advice import FRAMES as TRIED_FRAMES
+from lzu_export.advice import accuracy_advice, drift_advice
 from lzu_export.comparison import compare_bundles
 from lzu_export.datasets import EvaluationSet, open_dataset, sequences_of, told_frames
 from lzu_export.decided import TARGET, Decided
@@ -66,6 +68,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import DEFAULT, portable
 from lzu_export.recipes.schema import Precision
 from lzu_export.refuse import below_reference, refuse_drift, refuse_loss, refuse_scores
+from lzu_export.remedy import Row, Trials
 from lzu_export.runtime.bundle import WARP_FILE, make_predictor, open_session
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.manifest import (
@@ -585,7 +588,8 @@ class _Export:
                 self.warp.arrays(),
                 emulate=emulate,
             )
-        refuse_drift(drift)  # within the stage: a failure is no finished stage
+        # Within the stage: a failure is no finished stage.
+        refuse_drift(drift, partial(self._drift_advice, engine, emulate=emulate))
         return drift.model_dump(mode="json")
 
     def _accuracy(self, engines: list[Engine]) -> Record:
@@ -622,12 +626,46 @@ class _Export:
             limits={each: self.recipe.metric_limit(each) for each in self.precisions},
             agreement=agreements.result(),
             score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
+            matched_limits={each: self.recipe.matched_limit(each) for each in self.precisions},
             stream=watch.result() if watch is not None else None,
         )
         below_reference(self.recipe, accuracy)
-        refuse_loss(accuracy)
-        refuse_scores(accuracy)
+        advice = partial(self._accuracy_advice, accuracy, engines)
+        refuse_loss(accuracy, advice)
+        refuse_scores(accuracy, advice)
         return accuracy.model_dump(mode="json")
+
+    def _drift_advice(self, engine: Engine, *, emulate: bool) -> str:
+        """Which layers to keep higher so that all engines of a precision pass."""
+        rows: list[Row] = []
+        for target in self.recipe.targets:
+            choices = self._choices(target, engine.precision)
+            lowerings = tuple(Lowering(**asdict(each)) for each in choices)
+            other = engine.model_copy(update={"target": target, "lowerings": lowerings})
+            if (target, engine.precision) != (TARGET, "bf16"):
+                rows += _rows(other)
+        trials = self._trials(engine.precision)
+        vanishing = trials.vanishing(self._float32_kinds)
+        return drift_advice(trials, (engine, emulate), rows, self.report, vanishing)
+
+    def _accuracy_advice(
+        self, accuracy: Accuracy, engines: Sequence[Engine], precision: str
+    ) -> str:
+        """Which layers to keep higher so that the engines of a precision lose less."""
+        rows = [row for each in engines if each.precision == precision for row in _rows(each)]
+        name, frames = self.recipe.evaluation.dataset, min(TRIED_FRAMES, accuracy.frames)
+        assert name is not None, "it was scored on one"
+        few = open_dataset(name, frames, self.recipe.task, self.recipe)
+        trials = self._trials(precision)
+        return accuracy_advice(trials, rows, few, self.pytorch, accuracy, self.report)
+
+    def _trials(self, precision: str) -> Trials:
+        ranges: Mapping[str, float] = {}
+        if precision == "int8":
+            ranges = read_cache(self.work.path(CALIBRATION_FILE)).ranges
+        references = read_reference(self.work.path(REFERENCE_FILE))
+        warp = self.warp.arrays()
+        return Trials(self.recipe, precision, self._load("fp32"), ranges, references, warp)
 
     def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
         """Of the FP32 engine, if it runs here: lower precisions find other boxes anyway."""
@@ -694,6 +732,11 @@ class _Export:
         if not chosen:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         return whole_batches(chosen, size)
+
+
+def _rows(engine: Engine) -> list[Row]:
+    """An engine, and its row with the rounding of a device if it has one."""
+    return [(engine, False), *([(engine, True)] if is_emulated(engine) else [])]
 
 
 def _stage_of_lowerings(target: str) -> str:

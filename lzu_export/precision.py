@@ -16,7 +16,7 @@ from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate import emulate_half
 from lzu_export.graph.fit_half import cure, too_large
-from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half
+from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half, touched
 from lzu_export.graph.lower_resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
@@ -110,6 +110,22 @@ def check_range(
         value = found[name]
         raise LzuError(_explain(graph, keep.fp16, largest, name, value))
     return {name: largest[name] for name in half_tensors(graph, stay_high(graph, keep.fp16))}
+
+
+def half_sizes(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+) -> dict[str, float]:
+    """The largest absolute value of what becomes FP16: tensors and weights, no biases."""
+    graph = gs.import_onnx(model)
+    kept = stay_high(graph, keep.fp16)
+    found = {
+        tensor.name: float(np.abs(tensor.values).max(initial=0))
+        for node in graph.nodes
+        if node.name not in kept
+        for tensor in touched(node)
+        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float32 and tensor.values.ndim > 1
+    }
+    return {**found, **_largest(model, kinds, half_tensors(graph, kept), inputs)}
 
 
 def _largest(

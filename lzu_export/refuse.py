@@ -1,9 +1,11 @@
 """What stops an export: engines that drift, lose too much of the metric, or lose confidence."""
 
+from collections.abc import Callable
+
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.manifest import AGREEMENTS, Accuracy, Drift, Untrained
-from lzu_export.tasks.agreement import within
+from lzu_export.runtime.manifest import AGREEMENTS, FOUND, Accuracy, Drift, Untrained
+from lzu_export.tasks.agreement import beyond, explain
 from lzu_export.verify import explain_drift, first_drift
 
 REFERENCE_LOSS = 1.0
@@ -12,8 +14,15 @@ FEW_FRAMES = 16
 """Frames below which a score says nothing about a reference."""
 
 
-def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None:
-    """Stop where an engine drifts from PyTorch; `unwritten` says what therefore is not there.
+def refuse_drift(
+    drift: Drift, advice: Callable[[], str], unwritten: str = "no bundle was written"
+) -> None:
+    """Stop where an engine drifts from PyTorch.
+
+    Args:
+        drift: of the engine.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+        unwritten: what therefore is not there.
 
     Raises:
         LzuError: naming the first arrow or output beyond its limit, and what to do.
@@ -21,27 +30,29 @@ def refuse_drift(drift: Drift, unwritten: str = "no bundle was written") -> None
     name = first_drift(drift)
     if name is None:
         return
-    remedy = (
-        "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
-        "tolerances.arrow if so much is acceptable"
-        if drift.limit is not None
-        else f"keep layers higher (keep_high.{_keep_key(drift.precision)}), or raise "
-        f"tolerances.scores.{drift.precision} if so much is acceptable"
-        if name in AGREEMENTS.values()
-        else f"keep the layers in front of it higher (keep_high.{_keep_key(drift.precision)}), "
-        f"or lower tolerances.snr.{drift.precision} if so much is acceptable"
-    )
+    precision = drift.precision
+    if drift.limit is not None:
+        remedy = (
+            "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
+            "tolerances.arrow if so much is acceptable"
+        )
+    else:
+        remedy = f"{advice()}; or {_tolerate(name, precision)} if so much is acceptable"
     raise LzuError(
-        f"the {drift.target} engine in {drift.precision} drifts from PyTorch: the first "
+        f"the {drift.target} engine in {precision} drifts from PyTorch: the first "
         f"difference is at {explain_drift(drift, name)}; {unwritten}: {remedy}"
     )
 
 
-def refuse_loss(accuracy: Accuracy) -> None:
+def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
     """Stop where an engine's metric is not PyTorch's, as far as its precision allows.
 
     FP32 is PyTorch's own arithmetic and may differ in neither direction. A lower precision may lose
     up to its limit; a gain is luck, on few frames a common one, and stops nothing.
+
+    Args:
+        accuracy: of the engines.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
 
     Raises:
         LzuError: naming the engine, the difference or loss, and what to do.
@@ -56,16 +67,10 @@ def refuse_loss(accuracy: Accuracy) -> None:
         if lost <= limit:  # NaN is within no limit
             continue
         differs = "differs from PyTorch's by" if exact else "is below PyTorch's by"
-        remedy = "verify the arrows with --verbose"
-        if precision == "int8":
-            remedy = (
-                "export with PRECISION=fp32 and let `lzu-export calibrate BUNDLE "
-                "--sensitivity` say which layers to keep higher (keep_high.int8), or try "
-                "another calibration.method"
-            )
+        remedy = "verify the arrows with --verbose" if exact else advice(precision)
         raise LzuError(
             f"{metric} of {name} {differs} {lost:.2f} points where "
-            f"{limit:g} is allowed; no bundle was written: {remedy}, or raise "
+            f"{limit:g} is allowed; no bundle was written: {remedy}; or raise "
             f"tolerances.metric.{precision} if so much is acceptable"
         )
 
@@ -105,24 +110,31 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
     )
 
 
-def refuse_scores(accuracy: Accuracy) -> None:
-    """Stop where an engine is not as sure of what it finds as PyTorch is.
+def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
+    """Stop where an engine is not as sure of what it finds as PyTorch is, or finds less.
+
+    Args:
+        accuracy: of the engines.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
 
     Raises:
-        LzuError: naming the engine, the ratio of scores, and what to do.
+        LzuError: naming the engine, the ratio of scores or the share that is found, and what to do.
     """
     for name, agreement in accuracy.agreement.items():
         precision = name.rpartition("/")[2]
-        limit = accuracy.score_limits[precision]
-        if within(agreement, limit):
+        limits = accuracy.score_limits[precision], accuracy.matched_limits.get(precision, 0.0)
+        what = beyond(agreement, *limits)
+        if what is None:
             continue
+        remedy = "verify the arrows with --verbose" if precision == "fp32" else advice(precision)
         raise LzuError(
-            f"the {agreement.called} in {name} {agreement.against(limit)}; no bundle was written: "
-            f"keep layers higher (keep_high.{_keep_key(precision)}), or raise "
-            f"tolerances.scores.{precision} if so much is acceptable"
+            f"the {what} in {name} {explain(agreement, what, *limits)}; no bundle was written: "
+            f"{remedy}; or {_tolerate(what, precision)} if so much is acceptable"
         )
 
 
-def _keep_key(precision: str) -> str:
-    """Which list of `keep_high` speaks of a precision."""
-    return "int8" if precision == "int8" else "fp16"
+def _tolerate(name: str, precision: str) -> str:
+    """How to allow more of what is beyond its limit in a lower precision."""
+    if name in AGREEMENTS.values():
+        return f"raise tolerances.scores.{precision}"
+    return f"lower tolerances.{'matched' if name == FOUND else 'snr'}.{precision}"

@@ -24,6 +24,7 @@ from lzu_export.progress import Reporter
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.bundle import engines_here, make_predictor, open_here, read_warp
 from lzu_export.runtime.manifest import (
+    FOUND,
     ON_DEVICE,
     Agreement,
     Derived,
@@ -37,7 +38,7 @@ from lzu_export.runtime.manifest import (
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
-from lzu_export.tasks.agreement import against_fp32, within
+from lzu_export.tasks.agreement import against_fp32, enough, within
 from lzu_export.verify import open_emulated
 
 LIMIT = 16 << 20
@@ -372,16 +373,22 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
         held = value >= wanted - limit  # what is no number never passes
         checks.append(Check(engine, name, "passed" if held else "failed", message))
         if (agreement := now.agreement.get(engine)) is not None:
-            checks.append(_scores_held(engine, agreement, recipe))
+            checks += _scores_held(engine, agreement, recipe)
     return checks
 
 
-def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> Check:
-    """Whether an engine is as sure as FP32 now, whatever it was."""
-    limit = recipe.score_limit(engine.rpartition("/")[2])
+def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Check]:
+    """Whether an engine is as sure as FP32 now, and finds as much, whatever it was."""
+    precision = engine.rpartition("/")[2]
+    limit, least = recipe.score_limit(precision), recipe.matched_limit(precision)
     message = agreement.against(limit, "FP32")
     status: Literal["passed", "failed"] = "passed" if within(agreement, limit) else "failed"
-    return Check(engine, agreement.called, status, message)
+    checks = [Check(engine, agreement.called, status, message)]
+    if least and agreement.compared == "scores":
+        message = f"is {agreement.matched:.3f} of FP32's where at least {least:g} is asked for"
+        status = "passed" if enough(agreement, least) else "failed"
+        checks.append(Check(engine, FOUND, status, message))
+    return checks
 
 
 def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:

@@ -14,6 +14,7 @@ from lzu_export.interleave import Ratio
 from lzu_export.limits import EMULATED
 from lzu_export.runtime.manifest import (
     AGREEMENTS,
+    FOUND,
     ROUNDING_NOTE,
     SHIPPED_NOTE,
     UNTRAINED_MARK,
@@ -22,7 +23,7 @@ from lzu_export.runtime.manifest import (
     Manifest,
     untrained_note,
 )
-from lzu_export.tasks.agreement import within
+from lzu_export.tasks.agreement import enough, within
 
 if TYPE_CHECKING:
     from lzu_export.doctor import Examination
@@ -280,6 +281,9 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     for called in {each.agreement.called for each in drifts if each.agreement is not None}:
         table.add_row(called, *(_score_cell(drift) for drift in drifts))
         table.add_row("allowed", *(_score_limit_cell(drift) for drift in drifts))
+        if any(drift.agreement and drift.agreement.matched < 1 for drift in drifts):
+            table.add_row(FOUND, *(_found_cell(drift) for drift in drifts))
+            table.add_row("at least", *(_found_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
     notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
     table.caption = "\n".join(sorted(map(visible, notes)))
@@ -434,6 +438,17 @@ def _score_cell(drift: Drift) -> Text:
     text = f"{drift.agreement.scores:.3f}"
     held = drift.score_limit is None or within(drift.agreement, drift.score_limit)
     return Text(text, "" if held else "red")
+
+
+def _found_cell(drift: Drift) -> Text:
+    if drift.agreement is None:
+        return Text("-")
+    held = drift.matched_limit is None or enough(drift.agreement, drift.matched_limit)
+    return Text(f"{drift.agreement.matched:.3f}", "" if held else "red")
+
+
+def _found_limit_cell(drift: Drift) -> str:
+    return "-" if drift.matched_limit is None else f"{drift.matched_limit:g}"
 
 
 def _score_limit_cell(drift: Drift) -> str:

@@ -30,6 +30,7 @@ from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_
 from lzu_export.runtime.manifest import (
     AGAIN,
     AGREEMENTS,
+    FOUND,
     GRAPH_NOTE,
     PLUGINS_NOTE,
     ROUNDED_GRAPH_NOTE,
@@ -46,7 +47,7 @@ from lzu_export.runtime.predictor import INPUT_NAMES, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference, subsample
-from lzu_export.tasks.agreement import Tally, within
+from lzu_export.tasks.agreement import Tally, beyond, explain
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.warp.grids import Sampling, stored_zoom
 
@@ -176,6 +177,7 @@ def verify_on_device(
         limit=recipe.tolerances.arrow if exact else None,
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
+        matched_limit=None if exact else recipe.matched_limit(engine.precision),
     )
     return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
 
@@ -324,6 +326,7 @@ def compare(
         snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
+        matched_limit=None if exact else recipe.matched_limit(engine.precision),
     )
     return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
 
@@ -351,17 +354,17 @@ def first_drift(drift: Drift) -> str | None:
         if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
             return name
     if drift.agreement is not None and drift.score_limit is not None:
-        held = within(drift.agreement, drift.score_limit)
-        return None if held else drift.agreement.called
+        return beyond(drift.agreement, drift.score_limit, drift.matched_limit or 0.0)
     return None
 
 
 def explain_drift(drift: Drift, name: str) -> str:
     """By how much an arrow, an output or the scores are beyond their limit, in words."""
-    if name in AGREEMENTS.values():
+    if name in (*AGREEMENTS.values(), FOUND):
         assert drift.agreement is not None
         assert drift.score_limit is not None
-        return f"{name}, which {drift.agreement.against(drift.score_limit)}"
+        limits = drift.score_limit, drift.matched_limit or 0.0
+        return f"{name}, which {explain(drift.agreement, name, *limits)}"
     if drift.snr_limit is not None:
         return (
             f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "
@@ -403,7 +406,7 @@ def _sessions(
     provider: str,
 ) -> tuple[Session, list[Session]]:
     """What gives an engine's outputs, and what gives these arrows of the same graph."""
-    kinds = _kinds(engine)
+    kinds = kinds_of(engine)
     if emulate:
         model = load_graph(canonical)
         return emulated(model, kinds), [emulated(model, kinds, names)]
@@ -446,8 +449,9 @@ def open_emulated(
     if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
         return None
     canonical = check_file(folder, canonical_file(engine.precision), manifest)
-    return emulated(load_graph(canonical), _kinds(engine))
+    return emulated(load_graph(canonical), kinds_of(engine))
 
 
-def _kinds(engine: Engine | Derived) -> dict[str, Kind]:
+def kinds_of(engine: Engine | Derived) -> dict[str, Kind]:
+    """By warp, how an engine computes it."""
     return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """What stops an export."""
 
+import math
+
 import pytest
 
 from lzu_export.checks import drift_checks
@@ -39,10 +41,10 @@ def test_float32_may_not_differ_and_lower_precisions_may_not_lose(
     precision: str, engine: float, said: str
 ) -> None:
     if not said:
-        refuse_loss(accuracy(precision, engine))
+        refuse_loss(accuracy(precision, engine), str)
         return
     with pytest.raises(LzuError, match=f"mIoU of onnxruntime/{precision} {said} where 0.1 is"):
-        refuse_loss(accuracy(precision, engine))
+        refuse_loss(accuracy(precision, engine), str)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,12 @@ def test_confidences_may_not_fall_though_the_metric_stays(
             "score_limits": {"int8": 0.03},
         }
     )
-    refuse_loss(found)
+    refuse_loss(found, str)
     if not refused:
-        refuse_scores(found)
+        refuse_scores(found, str)
         return
     with pytest.raises(LzuError, match=f"scores in {engine} are {ratio:.3f} times PyTorch's where"):
-        refuse_scores(found)
+        refuse_scores(found, str)
 
 
 @pytest.mark.parametrize(("share", "refused"), [(0.93, True), (0.971, False)])
@@ -94,10 +96,41 @@ def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> No
     )
     assert score_notes("a", found)[0] == f"a, {called}:"
     if not refused:
-        refuse_drift(drift)
-        refuse_scores(found)
+        refuse_drift(drift, str)
+        refuse_scores(found, str)
         return
     with pytest.raises(LzuError, match=f"{called}, which {words}; no bundle .* tolerances.scores"):
-        refuse_drift(drift)
+        refuse_drift(drift, str)
     with pytest.raises(LzuError, match=f"the {called} in onnxruntime/int8 {words}"):
-        refuse_scores(found)
+        refuse_scores(found, str)
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "refused"),
+    [
+        (0.89, 400, True),
+        (0.91, 400, False),
+        (0.5, 49, False),
+        (0.5, 50, True),
+        (math.nan, 60, True),
+    ],
+)
+def test_detections_may_not_vanish_though_scores_and_metric_stay(
+    share: float, count: int, refused: bool
+) -> None:
+    """Below so few detections a single one is a large share."""
+    found = accuracy("int8", 40.0).model_copy(
+        update={
+            "agreement": {"emulated/int8": Agreement(scores=1.0, matched=share, count=count)},
+            "score_limits": {"int8": 0.03},
+            "matched_limits": {"int8": 0.9},
+        }
+    )
+    if not refused:
+        refuse_scores(found, str)
+        return
+    said = f"share of detections found in emulated/int8 is {share:.3f} of PyTorch's where at least "
+    with pytest.raises(LzuError, match=said) as caught:
+        refuse_scores(found, lambda precision: f"advice for {precision}")
+    end = "advice for int8; or lower tolerances.matched.int8 if so much is acceptable"
+    assert str(caught.value).endswith(end)

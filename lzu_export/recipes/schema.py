@@ -368,6 +368,18 @@ class ScoreLimits(Section):
     int8: float = Field(0.03, gt=0)
 
 
+class MatchLimits(Section):
+    """Lowest share of PyTorch's detections, weighted by score, that a lower precision must find.
+
+    The metric and the ratio of scores do not see what is lost of detections that have no truth, or
+    where no evaluation set is given. It is not asked of fewer than `tasks.agreement.FEW`.
+    """
+
+    fp16: float = Field(0.98, ge=0, le=1)
+    bf16: float = Field(0.95, ge=0, le=1)
+    int8: float = Field(0.9, ge=0, le=1)
+
+
 class RegressionLimits(Section):
     """What a bundle may lose against an earlier state of itself (`verify --reference`).
 
@@ -393,6 +405,7 @@ class Tolerances(Section):
     snr: SignalLimits = SignalLimits()
     metric: MetricLimits = MetricLimits()
     scores: ScoreLimits = ScoreLimits()
+    matched: MatchLimits = MatchLimits()
     regression: RegressionLimits = RegressionLimits()
 
 
@@ -613,6 +626,10 @@ class Recipe(Section):
     def score_limit(self, precision: str) -> float:
         """How far an engine's mean ratio of matched scores may be from 1."""
         return float(getattr(self.tolerances.scores, precision))
+
+    def matched_limit(self, precision: str) -> float:
+        """Lowest share of PyTorch's detections that an engine must find; none of FP32's."""
+        return float(getattr(self.tolerances.matched, precision, 0.0))
 
     @property
     def view(self) -> Size:

@@ -38,6 +38,8 @@ GRAPH_NOTE = (
 
 AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
 """What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
+FOUND = "share of detections found"
+"""What they call the share of PyTorch's detections that an engine finds."""
 SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
 ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
@@ -227,6 +229,8 @@ class Drift(_Section):
     """Of the predictions, in lower precisions."""
     score_limit: float | None = None
     """How far `agreement.scores` may be from 1, see `recipes.schema.ScoreLimits`."""
+    matched_limit: float | None = None
+    """Lowest share of PyTorch's detections to be found, see `recipes.schema.MatchLimits`."""
 
     @property
     def engine(self) -> str:
@@ -273,6 +277,8 @@ class Accuracy(_Section):
     """With PyTorch, as `engines`."""
     score_limits: dict[str, float] = {}
     """How far `scores` of `agreement` may be from 1, by precision."""
+    matched_limits: dict[str, float] = {}
+    """Lowest share of PyTorch's detections to be found, by precision."""
     stream: Stream | None = None
     """Of adaptive warps."""
 

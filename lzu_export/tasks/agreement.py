@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.manifest import Agreement
+from lzu_export.runtime.manifest import FOUND, Agreement
 
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of one object."""
 NEAR = 2.0
 """Metres on the ground up to which two boxes in space are."""
+FEW = 50
+"""Detections of a reference below which the share of them that is found says nothing."""
 
 
 class Tally:
@@ -117,6 +119,25 @@ def against_fp32(recipe: Recipe, names: Sequence[str]) -> Agreements | None:
 def within(agreement: Agreement, limit: float) -> bool:
     """Whether scores are as sure as the reference's up to `limit`; NaN never is."""
     return abs(agreement.scores - 1) <= limit
+
+
+def enough(agreement: Agreement, least: float) -> bool:
+    """Whether at least this share of the reference's detections is found, or they are too `FEW`."""
+    return 0 <= agreement.count < FEW or agreement.matched >= least
+
+
+def beyond(agreement: Agreement, scores: float, matched: float) -> str | None:
+    """The first of both that is beyond its limit: what `Agreement.called` says, or `FOUND`."""
+    if not within(agreement, scores):
+        return agreement.called
+    return None if enough(agreement, matched) else FOUND
+
+
+def explain(agreement: Agreement, name: str, scores: float, matched: float) -> str:
+    """By how much what `beyond` named is beyond its limit, in words."""
+    if name != FOUND:
+        return agreement.against(scores)
+    return f"is {agreement.matched:.3f} of PyTorch's where at least {matched:g} is asked for"
 
 
 def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:
