@@ -1,15 +1,21 @@
 """Every command against every extra: who follows the hints comes to a command that runs."""
 
+import json
 import re
 import subprocess
 import venv
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 from packaging.requirements import Requirement
 
 from lzu_export.extras import BRINGS
+from lzu_export.runtime import load
+from lzu_export.runtime.manifest import read_manifest
+from samples import tiny_recipe, tiny_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HINT = re.compile(r"pip install 'lzu-export\[(\w+)\]'")
@@ -24,6 +30,13 @@ COMMANDS = {
     },
     "bench --bundles {bundle} --dataset none --min-seconds 0.05 --min-queries 4 --out out": {
         "base", "runtime", "bench",
+    },
+    "export {recipe} --variant fixed --out out": {"base", "runtime", "export"},
+    "build {bundle} --out a.engine": {"base", "rtx"},
+    "verify {bundle} --live {frames} --batches 1": {"base", "runtime", "verify", "export"},
+    "verify {bundle} --reference state.json --update": {"base", "runtime", "verify"},
+    "calibrate {bundle} --sensitivity --calibration {frames} --count 2 --dataset {truth}": {
+        "base", "runtime", "verify", "bench",
     },
 }  # fmt: skip
 """What is needed in the end: no torch, for one."""
@@ -77,6 +90,26 @@ def _environment(folder: Path, extras: set[str]) -> Path:
     return folder / "bin" / "python"
 
 
+def _truth(bundle: Path, image: Path) -> dict[str, Any]:
+    """COCO annotations of three equal frames: what the bundle itself finds in them."""
+    with load(bundle) as detector:
+        frame = cv2.imread(str(image))
+        assert frame is not None
+        found = [box for box in detector(frame).to_coco(0) if min(box["bbox"][2:]) > 1]
+    images = [
+        {"id": i, "file_name": f"frames/{i}.png", "width": 160, "height": 96} for i in range(3)
+    ]
+    boxes: list[dict[str, Any]] = []
+    for each in images:
+        for box in found:
+            area = box["bbox"][2] * box["bbox"][3]
+            rest = {"id": len(boxes) + 1, "image_id": each["id"], "area": area, "iscrowd": 0}
+            boxes.append({**box, **rest})
+    names = read_manifest(bundle).recipe.classes
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+    return {"images": images, "categories": categories, "annotations": boxes}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_hints_lead_to_a_command_that_runs(
@@ -87,7 +120,17 @@ def test_hints_lead_to_a_command_that_runs(
     frames.mkdir()
     for i in range(3):
         (frames / f"{i}.png").write_bytes(image.read_bytes())
-    words = command.format(bundle=bundle, image=image, frames=frames).split()
+    given = {"bundle": bundle, "image": image, "frames": frames, "truth": tmp_path / "truth.json"}
+    given["truth"].write_text(json.dumps(_truth(bundle, image)))
+    given["recipe"] = tmp_path / "tiny.yaml"
+    given["recipe"].write_text(json.dumps(tiny_settings(tmp_path)))
+    if command.startswith("build"):
+        from lzu_export.pipeline import export
+
+        pytest.importorskip("tensorrt_rtx")
+        recipe = tiny_recipe(tmp_path, targets=["onnxruntime", "tensorrt-rtx"])
+        given["bundle"] = export(recipe, tmp_path / "made").folder
+    words = command.format(**given).split()
     extras = {"base"}
     for step in range(4):
         python = _environment(tmp_path / f"venv{step}", extras)
