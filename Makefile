@@ -108,7 +108,7 @@ bench: environment ## report of TASK: accuracy and latency, warped against unifo
 	  $(if $(MIN_SECONDS),--min-seconds "$$MIN_SECONDS") $(if $(ABLATION),--ablation) "$$@"
 
 bench-speed: environment ## speed of TASK's full-size recipe: fixed against uniform, unzoom lowerings, export, import
-	@$(BIN)/python -m lzu_benchmarks.speed --task "$$TASK" --out "$$OUT/bench"
+	@$(BIN)/python -m lzu_benchmarks.studies.speed --task "$$TASK" --out "$$OUT/bench"
 
 train-det: environment ## train both demonstration detectors from rendered scenes
 	@$(BIN)/python -m lzu_benchmarks.train.det --out lzu_export/demo/det
@@ -154,8 +154,8 @@ cross: ## cross compiler and emulator for the test of plugins-aarch64, where the
 
 # TensorRT in a process of its own: with plugins it does not go together with TensorRT for RTX.
 test-gpu: environment ## what needs an NVIDIA GPU (EXTRAS=export,runtime,rtx,tensorrt,cuda,dev; plugins: after make plugins)
-	@$(BIN)/pytest -q -m gpu --ignore tests/engines/test_gpu_tensorrt.py
-	@$(BIN)/pytest -q -m gpu tests/engines/test_gpu_tensorrt.py
+	@$(BIN)/pytest -q -m gpu --ignore tests/targets/test_gpu_tensorrt.py
+	@$(BIN)/pytest -q -m gpu tests/targets/test_gpu_tensorrt.py
 
 lint: environment ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

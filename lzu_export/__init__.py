@@ -2,20 +2,15 @@
 
 import os
 
-from lzu_export.interpreter import leave_working_directory_out
+from lzu_export.support.interpreter import leave_working_directory_out
 
 leave_working_directory_out(("lzu_export", "lzu_benchmarks"))  # before anything else is imported
 
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
+from lzu_export.support.version import VERSION as __version__  # noqa: E402
 
 # From release 1.29 on ONNX Runtime reports its use to its maker, and writes an identifier of the
 # device into the user's cache folder for that. It reads this variable once, when it is imported,
 # and so do the processes that we start.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-try:
-    __version__ = version("lzu-export")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0+source"
 
 __all__ = ["__version__"]

@@ -1,12 +1,12 @@
 """`lzu-export`, also as `python -m lzu_export`."""
 
-from lzu_export import exits
+from lzu_export.cli import exits
 
 
 def main() -> None:
     """Entry point; an interruption while the commands are imported is one sentence, too."""
     with exits.ending():
-        from lzu_export.cli import main as commands
+        from lzu_export.cli.app import main as commands
 
         commands()
 

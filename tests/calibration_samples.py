@@ -7,14 +7,14 @@ from typing import Any
 import cv2
 import pytest
 
-from lzu_export.runtime.manifest import FILE
+from lzu_export.manifest.schema import FILE
 from samples import tiny_recipe, write_sealed
 
 
 def float32_bundle(folder: Path, task: str = "det", **changes: Any) -> Path:
     """A verified bundle of float32 only, whose recipe names no frames."""
-    from lzu_export import evaluate
-    from lzu_export.pipeline import export
+    from lzu_export.compiler.pipeline import export
+    from lzu_export.evaluation import evaluate
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody

@@ -46,8 +46,8 @@ def gpu_driver() -> None:
 @pytest.fixture(scope="session")
 def gpu_device(gpu_driver: None) -> None:
     """Skips where CUDA cannot be reached."""
-    from lzu_export.engines.cuda import open_cuda
     from lzu_export.errors import ElsewhereError
+    from lzu_export.targets.cuda.interface import open_cuda
 
     try:
         open_cuda()
@@ -86,7 +86,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _alone(bundles: Path, name: str) -> Iterator[None]:
     """Let one worker make a bundle; the others wait, and their exports find it up to date."""
     with (bundles / f"{name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluate.SECONDS", 0.0)  # its latency interests nobody
+        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)  # its latency interests nobody
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -121,7 +121,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_recipe: dict[str, Any], bundles: Path) -> Path:
     """Folder of a verified bundle of `tiny_recipe`. Do not change its files: copy it first."""
-    from lzu_export.pipeline import export
+    from lzu_export.compiler.pipeline import export
     from lzu_export.recipes.load import validate
 
     with _alone(bundles, "given"):
@@ -129,7 +129,7 @@ def tiny_bundle(tiny_recipe: dict[str, Any], bundles: Path) -> Path:
 
 
 def _bundle_of(task: str, folder: Path, bundles: Path, **changes: Any) -> Path:
-    from lzu_export.pipeline import export
+    from lzu_export.compiler.pipeline import export
     from samples import tiny_recipe
 
     with _alone(bundles, task):
@@ -184,6 +184,6 @@ def sooner() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "trace", remembered)
-        patch.setattr("lzu_export.evaluate.MAX_RUNS", 5)
-        patch.setattr("lzu_export.comparison.SECONDS", 0.0)
+        patch.setattr("lzu_export.evaluation.evaluate.MAX_RUNS", 5)
+        patch.setattr("lzu_export.compiler.comparison.SECONDS", 0.0)
         yield

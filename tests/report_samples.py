@@ -6,9 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lzu_benchmarks.flops import Flops
+from lzu_benchmarks.harness.latency import STAGES, EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Percentiles, StageTime
-from lzu_benchmarks.latency import STAGES, EngineLatency, LatencyRun
 from lzu_benchmarks.report.schema import (
     Ablation,
     BundleResult,
@@ -21,10 +20,11 @@ from lzu_benchmarks.report.schema import (
     Report,
     Score,
 )
-from lzu_export.interleave import Ratio
-from lzu_export.machine import Machine
-from lzu_export.runtime.manifest import Drift
-from lzu_export.watch import Conditions
+from lzu_benchmarks.studies.flops import Flops
+from lzu_export.manifest.schema import Drift
+from lzu_export.support.interleave import Ratio
+from lzu_export.support.machine import Machine
+from lzu_export.support.watch import Conditions
 
 SCORES = {
     ("uniform", 0.25): 20.0,

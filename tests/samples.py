@@ -37,7 +37,7 @@ TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
 
 def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
     """The exit status of `lzu-export WORDS`, run in this process."""
-    from lzu_export import cli
+    from lzu_export.cli import app as cli
 
     monkeypatch.setattr("sys.argv", ["lzu-export", *map(str, words)])
     try:
@@ -278,7 +278,7 @@ def made_by(model: onnx.ModelProto, tensor: str) -> str:
 
 def run_onnx(model: onnx.ModelProto, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Outputs of a model by ONNX Runtime."""
-    from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+    from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
     return OnnxRuntimeSession(model.SerializeToString()).run(inputs)
 
@@ -354,7 +354,7 @@ def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
 
 def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
     """Write a manifest's plain data as whoever edits it on purpose would, with its own hash."""
-    from lzu_export.runtime.manifest import FILE, manifest_text
+    from lzu_export.manifest.schema import FILE, manifest_text
 
     (bundle / FILE).write_text(manifest_text(data), encoding="utf-8")
 

@@ -17,13 +17,13 @@ import pytest
 import typer
 import yaml
 
-from lzu_benchmarks.bench import parser as bench_parser
-from lzu_benchmarks.latency import main as latency
-from lzu_export.cli import app
-from lzu_export.pipeline import export
+from lzu_benchmarks.bench.command import parser as bench_parser
+from lzu_benchmarks.harness.latency import main as latency
+from lzu_export.cli.app import app
+from lzu_export.compiler.pipeline import export
+from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.load import validate
-from lzu_export.runtime.manifest import read_manifest
 from lzu_export.tasks.pytorch import model_inputs
 from samples import tiny_recipe
 
@@ -166,7 +166,7 @@ def test_modules_of_the_benchmarks_exist(capsys: pytest.CaptureFixture[str]) -> 
     assert len(named) > 5
     for _, module, *arguments in named:
         assert find_spec(module), module
-        if module == "lzu_benchmarks.latency":
+        if module == "lzu_benchmarks.harness.latency":
             with pytest.raises(SystemExit):
                 latency(["--help"])
             told = capsys.readouterr().out

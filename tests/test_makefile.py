@@ -114,7 +114,7 @@ def test_values_are_text(value: str, checkout: Path) -> None:
     assert _words(checkout, "run", *given) == run
     export = ["export", value, "--out", value, "--checkpoint", value]
     assert _words(checkout, "export", CHECKPOINT=value, RECIPE=value, OUT=value) == export
-    speed = ["-m", "lzu_benchmarks.speed", "--task", value, "--out", f"{value}/bench"]
+    speed = ["-m", "lzu_benchmarks.studies.speed", "--task", value, "--out", f"{value}/bench"]
     assert _words(checkout, "bench-speed", f"TASK={value}", f"OUT={value}") == speed
 
 

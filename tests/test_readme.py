@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export.runtime.manifest import Accuracy, read_manifest
+from lzu_export.manifest.schema import Accuracy, read_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -111,7 +111,7 @@ def test_first_command_and_snippet(
     again = command(*words, f"OUT={out}", f"VENV={ready}")
     assert again.stderr.count("up to date") == 2
 
-    from lzu_export.datasets import open_dataset
+    from lzu_export.evaluation.datasets import open_dataset
 
     sample = next(open_dataset("demo", 1, task).samples())
     cv2.imwrite(str(tmp_path / "frame.png"), sample.shot.frame)

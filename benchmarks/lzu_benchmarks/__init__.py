@@ -2,7 +2,7 @@
 
 import sys
 
-from lzu_export import exits
+from lzu_export.cli import exits
 
 if sys.argv[:1] == ["-m"]:  # `python -m` of a module of this package, which is imported next
     exits.guard_imports()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from lzu_export.errors import LzuError
-from lzu_export.terminal import Terminal, print_json, say
+from lzu_export.support.terminal import Terminal, print_json, say
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lzu_export import __version__
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import parse_json, read_bytes, write_text
+from lzu_export.support.files import parse_json, read_bytes, write_text
 
 FORMAT = 1
 LIMIT = 64 << 20

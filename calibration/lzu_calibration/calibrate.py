@@ -6,8 +6,8 @@ import numpy as np
 
 from lzu_calibration.histogram import Histogram, NotFinite
 from lzu_calibration.methods import PERCENTILE, check_method, limit_of
-from lzu_export.engines.base import Arrays, Session
 from lzu_export.errors import LzuError
+from lzu_export.support.session import Arrays, Session
 
 
 def calibrate(

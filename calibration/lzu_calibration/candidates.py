@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.images import read_image
-from lzu_export.runtime.manifest import sha256
-from lzu_export.runtime.preprocess import Frame
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.images import read_image
+from lzu_export.support.files.hashes import sha256
 
 
 class Candidate(Protocol):

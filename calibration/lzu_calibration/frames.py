@@ -12,9 +12,9 @@ from lzu_calibration.layouts import coco, directory
 from lzu_calibration.sampling import choose
 from lzu_calibration.video import video
 from lzu_export.errors import LzuError
-from lzu_export.extras import needs
-from lzu_export.runtime.preprocess import Frame
-from lzu_export.runtime.videos import VIDEOS
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.videos import VIDEOS
+from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.frames"
 """Entry points without arguments that list the frames of a source known by name."""

@@ -11,8 +11,8 @@ from typing import Any
 from lzu_calibration.candidates import ImageFile, Listing
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import ORDER, read_coco_images
+from lzu_export.inputs.images import IMAGES, is_hidden
 from lzu_export.inputs.tables import kept_rows
-from lzu_export.runtime.images import IMAGES, is_hidden
 
 CITYSCAPES = "leftImg8bit"
 CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.files import read_json, write_text
+from lzu_export.support.files import read_json, write_text
 
 Units = Mapping[str, tuple[str, ...]]
 """The names of layers, by the unit that they are quantised in."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lzu_calibration.candidates import Listing, file_hash
 from lzu_export.errors import LzuError
-from lzu_export.runtime.preprocess import Frame
-from lzu_export.runtime.videos import VideoFile
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.videos import VideoFile
 
 
 def video(path: Path) -> Listing:

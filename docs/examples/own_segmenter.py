@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lzu_export.pipeline import export
+from lzu_export.compiler.pipeline import export
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import load
 from lzu_export.tasks.custom import register_model

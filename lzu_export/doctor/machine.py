@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.engines.cuda import Device
-from lzu_export.engines.tensorrt_versions import OLDEST, numbers
-from lzu_export.hardware import TEGRA_RELEASE, jetson_linux
 from lzu_export.runtime.cuda_driver import LIBRARY, Driver, find_driver
+from lzu_export.support.hardware import TEGRA_RELEASE, jetson_linux
+from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.tensorrt.versions import OLDEST, numbers
 
 KERNEL_DRIVER = "proc/driver/nvidia/version"
 PACKAGES = "var/lib/dpkg/status"

@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from lzu_export.doctor.finding import Finding
 from lzu_export.doctor.install import PIP, TORCH_INDEX, pip, pip_install
 from lzu_export.doctor.machine import Machine, hidden_from_python
-from lzu_export.engines.cuda import Device
-from lzu_export.engines.tensorrt_versions import check_version
 from lzu_export.errors import LzuError
-from lzu_export.extras import cure, owners
-from lzu_export.extras import install as install_of
-from lzu_export.interpreter import run_program
+from lzu_export.support.extras import cure, owners
+from lzu_export.support.extras import install as install_of
+from lzu_export.support.interpreter import run_program
+from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.tensorrt.versions import check_version
 
 SECONDS = 180
 """That a package may take to be imported."""

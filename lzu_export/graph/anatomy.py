@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from lzu_export.graph.lower_adaptive import float_inputs
+from lzu_export.graph.lowering.adaptive import float_inputs
 
 WEIGHT = ".weight"
 INT8 = "/int8"

@@ -7,7 +7,7 @@ from onnx import helper
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, Described, broken
-from lzu_export.limits import MAX_TOPK
+from lzu_export.support.limits import MAX_TOPK
 
 MAX_IR_VERSION = 10
 MAX_OPSET = 22

@@ -6,7 +6,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from lzu_export.errors import LzuError
-from lzu_export.files import check_graph
+from lzu_export.support.files import check_graph
 
 REMEDY = "export or copy the bundle again"
 

@@ -5,21 +5,21 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from lzu_export.extras import owners
-from lzu_export.graph.emulate import emulate_half
-from lzu_export.graph.fuse_warps import fuse_level_pairs
-from lzu_export.graph.lower_adaptive import (
+from lzu_export.graph.emulate.half import emulate_half
+from lzu_export.graph.lowering.adaptive import (
     adapts,
     drop_bodies,
     lower_adaptive,
     lower_without_plugin,
 )
-from lzu_export.graph.lower_deform_conv import Kind as DeformKind
-from lzu_export.graph.lower_deform_conv import deforms, lower_deform_conv
-from lzu_export.graph.lower_resample import Kind, lower_resample
+from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
+from lzu_export.graph.lowering.deform_conv import deforms, lower_deform_conv
+from lzu_export.graph.lowering.fuse_warps import fuse_level_pairs
+from lzu_export.graph.lowering.resample import Kind, lower_resample
 from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
 from lzu_export.graph.widen import has_pairs, widen_half
-from lzu_export.limits import EMULATED
+from lzu_export.support.extras import owners
+from lzu_export.support.limits import EMULATED
 
 _UNZOOM: tuple[Kind, str] = (
     "matmul",
@@ -59,9 +59,9 @@ DEFORM_CONV: dict[str, tuple[DeformKind, str]] = {
 }
 """How each target convolves deformably, and why; see `deform_conv_of` for older ONNX Runtimes.
 
-The times are of FCOS3D-R50's layers at 0.25x to 1x: `python -m lzu_benchmarks.deform_conv` measures
-them again. At each of these sizes `gather` was the fastest decomposition. It is also the largest:
-at P3 of 1x it takes 750 MB, gridsample 470, taps 280.
+The times are of FCOS3D-R50's layers at 0.25x to 1x; `python -m lzu_benchmarks.studies.deform_conv`
+measures them again. At each of these sizes `gather` was the fastest decomposition. It is also the
+largest: at P3 of 1x it takes 750 MB, gridsample 470, taps 280.
 
 TensorRT's ONNX parser knows DeformConv from 10.1 on and makes a ModulatedDeformConv2d of it, a
 plugin of its standard plugin library, which must be loaded before a graph is parsed. (Version 1 of

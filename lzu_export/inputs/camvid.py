@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_text
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_maps import Labels, read_label_map
 from lzu_export.inputs.label_sets import LabelFiles, Pair, images_in, label_table, names_in
-from lzu_export.limits import IGNORED
+from lzu_export.support.files import read_text
+from lzu_export.support.limits import IGNORED
 
 GROUPS = {
     "sky": ("Sky",),

@@ -9,7 +9,7 @@ from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_maps import Labels, read_numbers
 from lzu_export.inputs.label_sets import LabelFiles, Pair, images_in, label_table, maps_below
-from lzu_export.limits import IGNORED
+from lzu_export.support.limits import IGNORED
 
 IMAGES, TRUTH = "leftImg8bit", "gtFine"
 IDS, TRAIN_IDS = "_labelIds", "_labelTrainIds"

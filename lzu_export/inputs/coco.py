@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_json
 from lzu_export.inputs.classes import match_classes, plain
+from lzu_export.support.files import read_json
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_text
+from lzu_export.inputs import images as image_files
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.label_maps import Labels, check_numbers, read_numbers
-from lzu_export.limits import IGNORED
-from lzu_export.runtime import images as image_files
+from lzu_export.support.files import read_text
+from lzu_export.support.limits import IGNORED
 
 CLASSES_FILE = "classes.txt"
 IMAGES_FOLDER, LABELS_FOLDER = "images", "labels"

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.inputs.classes import match_classes
 from lzu_export.inputs.label_sets import names_in
 from lzu_export.inputs.tables import kept_rows
-from lzu_export.runtime.postprocess3d import camera_matrices
 
 Row = dict[str, Any]
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from lzu_export.errors import LzuError
-from lzu_export.files import open_regular
+from lzu_export.support.files import open_regular
 
 CHUNK = 1 << 20  # characters read at once
 LONGEST_ROW = 1 << 26  # characters; what is longer is no row, and would be decoded again and again

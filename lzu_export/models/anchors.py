@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.models.config import AnchorSpec
+from lzu_export.recipes.networks import AnchorSpec
 
 
 def base_anchors(stride: int, spec: AnchorSpec) -> NDArray[np.float32]:

@@ -7,10 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lzu_export.models.config import Fcos3dConfig
 from lzu_export.models.dcn import ModulatedDeformConv
 from lzu_export.models.fpn import FPN
 from lzu_export.models.resnet import ResNet
+from lzu_export.recipes.networks import Fcos3dConfig
 
 GROUPS = (2, 1, 3, 1, 2)
 """Regressed channels: offset of the projected centre, depth, size, rotation, velocity."""

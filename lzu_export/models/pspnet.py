@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lzu_export.errors import LzuError
-from lzu_export.models.config import PSPNetConfig
 from lzu_export.models.fpn import FPN
 from lzu_export.models.matrices import average_pool, resize, restride
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
 from lzu_export.models.zoom import Resample
+from lzu_export.recipes.networks import PSPNetConfig
 from lzu_export.warp.tables import Table
 
 AUXILIARY = ("auxiliary_head.", "ema_auxiliary_head_")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
-from lzu_export.limits import MAX_TOPK
-from lzu_export.models.config import AnchorSpec, RetinaNetConfig
 from lzu_export.models.fpn import FPN, ConvModule
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
+from lzu_export.recipes.networks import AnchorSpec, RetinaNetConfig
+from lzu_export.support.limits import MAX_TOPK
 
 MAX_LOG_RATIO = abs(math.log(16 / 1000))
 """Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lzu_export.models.config import SaliencyNetworkConfig
 from lzu_export.models.grid_warp import SaliencyKnots
 from lzu_export.models.matrices import apply_matrices, hat_matrix, pool_matrix, resize_matrix
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
 from lzu_export.models.zoom import Resample, SourceToCanvas
+from lzu_export.recipes.networks import SaliencyNetworkConfig
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.knots import attraction_matrices

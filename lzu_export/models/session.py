@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lzu_export.engines.base import Arrays, TensorSpec, check_inputs
 from lzu_export.models.zoom import ZoomedModel
+from lzu_export.support.session import Arrays, TensorSpec, check_inputs
 
 
 class TorchSession:

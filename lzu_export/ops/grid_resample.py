@@ -9,7 +9,7 @@ pixel at 1920. On an axis of one cell every position is that cell.
 
 The operator exists as a torch operator (reference semantics, traced), an ONNX schema, and a
 function body of standard operators. It has no plugin: graphs are lowered to GridSample or to
-gathers, see `lzu_export.graph.lower_grid`.
+gathers, see `lzu_export.graph.lowering.grid`.
 """
 
 from typing import Any

@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_bytes
-from lzu_export.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
+from lzu_export.support.files import read_bytes
+from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 
 FOLDER = Path(__file__).parent
 DEFAULT = {"det": "det-demo", "seg": "seg-demo", "det3d": "det3d-demo"}

@@ -16,15 +16,15 @@ from pydantic import (
     model_validator,
 )
 
-from lzu_export.escaping import visible
 from lzu_export.inputs.classes import plain
-from lzu_export.limits import MAX_TOPK
-from lzu_export.models.config import (
+from lzu_export.recipes.networks import (
     Fcos3dConfig,
     PSPNetConfig,
     RetinaNetConfig,
     SaliencyNetworkConfig,
 )
+from lzu_export.support.escaping import visible
+from lzu_export.support.limits import MAX_TOPK
 from lzu_export.warp.geometry import (
     Edge,
     Geometry,

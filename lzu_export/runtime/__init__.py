@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lzu_export.runtime.bundle import load
     from lzu_export.runtime.detector import Detections, Detector
     from lzu_export.runtime.detector3d import Detector3d
     from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, to_ego
     from lzu_export.runtime.predictor import Shot
     from lzu_export.runtime.segmenter import Segmentation, Segmenter
+
+    load: Any  # of a floor above, see `lzu_export.bundle.load`
 
 __all__ = [
     "Detections",
@@ -28,22 +29,22 @@ __all__ = [
     "to_ego",
 ]
 _PLACES = {
-    "load": "bundle",
-    "Detections": "detector",
-    "Detector": "detector",
-    "Detector3d": "detector3d",
-    "Detections3d": "postprocess3d",
-    "RigDetections": "postprocess3d",
-    "to_ego": "postprocess3d",
-    "Shot": "predictor",
-    "Segmentation": "segmenter",
-    "Segmenter": "segmenter",
+    "load": "lzu_export.bundle.load",
+    "Detections": "lzu_export.runtime.detector",
+    "Detector": "lzu_export.runtime.detector",
+    "Detector3d": "lzu_export.runtime.detector3d",
+    "Detections3d": "lzu_export.runtime.postprocess3d",
+    "RigDetections": "lzu_export.runtime.postprocess3d",
+    "to_ego": "lzu_export.runtime.postprocess3d",
+    "Shot": "lzu_export.runtime.predictor",
+    "Segmentation": "lzu_export.runtime.segmenter",
+    "Segmenter": "lzu_export.runtime.segmenter",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    found = getattr(import_module(_PLACES[name]), name)
     globals()[name] = found
     return found

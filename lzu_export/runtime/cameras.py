@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.files import parse_json, read_npy, read_text
+from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.runtime.fitting import Fitting
-from lzu_export.runtime.postprocess3d import camera_matrices
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.files import parse_json, read_npy, read_text
 
 MOST_BYTES = 16 << 20
 """Size of the largest calibration that is read."""

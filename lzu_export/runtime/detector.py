@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lzu_export.engines.base import Session, StatefulSession
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
 from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import NO_CHOICE, Predictor, Shot
-from lzu_export.runtime.preprocess import Frame
+from lzu_export.support.session import Session, StatefulSession
 from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.feedback import BOX_INPUTS
@@ -24,6 +23,7 @@ from lzu_export.runtime.kernels import (
     launch,
     require,
 )
+from lzu_export.support.session import TensorSpec
 
 CANDIDATES = ("boxes", "scores", "labels")
 """Outputs of an engine that are suppressed."""

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.fitting import fitted
 from lzu_export.runtime.lettering import (
@@ -17,7 +18,7 @@ from lzu_export.runtime.lettering import (
 )
 from lzu_export.runtime.palette import distinct_colours
 from lzu_export.runtime.predictor import Predictor
-from lzu_export.runtime.preprocess import Frame, cut
+from lzu_export.runtime.preprocess import cut
 from lzu_export.warp.grids import GridTable, Sampling
 
 GRID_LINES = (18, 32)

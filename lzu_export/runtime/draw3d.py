@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.runtime.lettering import (
     Area,
     legend,
@@ -21,7 +22,6 @@ from lzu_export.runtime.lettering import (
 )
 from lzu_export.runtime.palette import Colour, distinct_colours
 from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
-from lzu_export.runtime.preprocess import Frame, check_frame
 from lzu_export.runtime.projection import (
     EDGES,
     camera_matrix,

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.preprocess import Frame
 
 Fit = Literal["exact", "stretch", "pad"]
 """`exact` refuses frames of another size; `stretch` resizes each axis by itself; `pad` keeps the

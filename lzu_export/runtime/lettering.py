@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import cv2
 
+from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.palette import Colour
-from lzu_export.runtime.preprocess import Frame
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SIZE = 0.38

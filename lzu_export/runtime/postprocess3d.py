@@ -19,17 +19,6 @@ BOX = 9
 CHUNK = 128
 """Candidates compared at once; bounds memory to CHUNK times the number of candidates kept."""
 
-WORST_CONDITION = 1e7
-"""Ratio of singular values from which float32 pixels say nothing about where a ray goes."""
-
-ZERO = 1e-3
-MOST_SKEW = 0.05
-"""Largest skew of a camera's axes, over the focal length."""
-LEAST_VIEW, MOST_VIEW = 0.5, 172.0
-"""Degrees that a camera sees, across or down."""
-OFF_CENTRE, SAME_RATIO = 0.15, 0.12
-"""A principal point that is off the centre by more than the first, on both axes by ratios that
-differ by less than the second, is another resolution's."""
 
 Array = NDArray[np.float64]
 
@@ -52,120 +41,6 @@ class RigDetections(NamedTuple):
     labels: NDArray[np.int64]
     attributes: NDArray[np.int64]
     cameras: NDArray[np.int64]
-
-
-def camera_matrices(
-    cam2img: ArrayLike,
-    batch: int,
-    *,
-    scale: tuple[float, float] = (1.0, 1.0),
-    corner: tuple[float, float] = (0.0, 0.0),
-    size: tuple[int, int] | None = None,
-    name: str = "cam2img",
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the engine is given: camera matrices of the canvas and their inverses.
-
-    Args:
-        cam2img: (3, 3), (3, 4) or (4, 4), or a batch of such: points of the camera's frame to
-            homogeneous pixels of the source.
-        batch: number of images; a single matrix serves them all.
-        scale: canvas pixels per source pixel as (y, x).
-        corner: source pixel (y, x) on which the canvas begins.
-        size: (height, width) of the source's frames, to which the matrices have to be plausible;
-            None for no such check.
-        name: what errors call the matrix.
-
-    Returns:
-        cam2img and its inverse, (batch, 4, 4) float32, for pixels of the canvas; computed in
-        float64.
-
-    Raises:
-        LzuError: the shape is another, the number of matrices is not batch, an entry is not finite,
-            the focal length is not positive, a matrix is singular or no camera's (transposed, in
-            other units), or it is no camera's that took frames of `size`.
-    """
-    try:
-        given = np.asarray(cam2img, np.float64)
-    except (TypeError, ValueError) as error:
-        raise LzuError(f"{name} is no matrix of numbers; give 3 x 3, 3 x 4 or 4 x 4") from error
-    if given.ndim not in (2, 3) or given.shape[-2:] not in ((3, 3), (3, 4), (4, 4)):
-        raise LzuError(f"{name} has shape {given.shape}; give 3 x 3, 3 x 4 or 4 x 4, one an image")
-    if given.ndim == 2:
-        given = np.broadcast_to(given, (batch, *given.shape))
-    if len(given) != batch:
-        raise LzuError(f"{name} holds {len(given)} matrices for {batch} images; give one an image")
-    matrix = np.tile(np.eye(4), (batch, 1, 1))
-    matrix[:, : given.shape[1], : given.shape[2]] = given
-    if not np.isfinite(matrix).all():
-        raise LzuError(f"{name} has an entry that is not finite; give the calibrated matrix")
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    for i in range(batch):
-        which = f"{name} of image {i}" if batch > 1 else name
-        if singular[i, -1] * WORST_CONDITION <= singular[i, 0]:
-            raise LzuError(
-                f"{which} is singular, so no pixel has a ray; give the calibrated matrix"
-            )
-        if matrix[i, 0, 0] <= 0 or matrix[i, 1, 1] <= 0:
-            raise LzuError(
-                f"{which} has a focal length that is not positive; give pixels on its diagonal"
-            )
-        fault = implausible(matrix[i], size)
-        if fault is not None:
-            raise LzuError(f"{which} {fault}")
-    matrix[:, 0] = scale[1] * (matrix[:, 0] - corner[1] * matrix[:, 2])
-    matrix[:, 1] = scale[0] * (matrix[:, 1] - corner[0] * matrix[:, 2])
-    return matrix.astype(np.float32), np.linalg.inv(matrix).astype(np.float32)
-
-
-def implausible(matrix: Array, size: tuple[int, int] | None) -> str | None:
-    """Why a matrix is no camera's, as the end of a sentence; None where it may be one's.
-
-    Args:
-        matrix: (3 or 4, 3 or 4), points of the camera's frame to homogeneous pixels.
-        size: (height, width) of the camera's frames; None where it is not known.
-    """
-    if np.abs(matrix[2, :3] - [0, 0, 1]).max() > ZERO:
-        row = " ".join(f"{value:g}" for value in matrix[2, :3])
-        return (
-            f"has the last row {row}, not 0 0 1; give K with the principal point in its last "
-            "column (it may be transposed)"
-        )
-    if abs(matrix[1, 0]) > ZERO * matrix[1, 1] or abs(matrix[0, 1]) > MOST_SKEW * matrix[0, 0]:
-        return (
-            f"has {matrix[0, 1]:g} and {matrix[1, 0]:g} beside its focal lengths, where a camera "
-            "has (almost) zero; give K with the focal lengths on its diagonal"
-        )
-    return None if size is None else _of_another_frame(matrix, size)
-
-
-def _of_another_frame(matrix: Array, size: tuple[int, int]) -> str | None:
-    """Why a camera cannot have taken frames of (height, width), as the end of a sentence."""
-    height, width = size
-    frame = f"{height}x{width}"
-    for focal, pixels, axis in ((matrix[0, 0], width, "across"), (matrix[1, 1], height, "down")):
-        view = 2 * np.degrees(np.arctan(pixels / 2 / focal))
-        if not LEAST_VIEW <= view <= MOST_VIEW:
-            return (
-                f"has a focal length of {focal:g} pixels, by which a frame of {frame} sees "
-                f"{view:.3g} degrees {axis}; give pixels of that frame, not units of 0..1 or "
-                "millimetres"
-            )
-    x, y = matrix[0, 2], matrix[1, 2]
-    if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-        return (
-            f"has its principal point at x {x:g}, y {y:g}, outside of the frame of {frame}; give "
-            "the matrix for that frame, scaled and shifted as the frame was"
-        )
-    # A resolution scales both of the principal point's distances from the corner alike.
-    ratio_x, ratio_y = (x + 0.5) * 2 / width, (y + 0.5) * 2 / height
-    ratio = (ratio_x + ratio_y) / 2
-    if abs(ratio - 1) > OFF_CENTRE and abs(ratio_x - ratio_y) < SAME_RATIO * ratio:
-        return (
-            f"has its principal point at x {x:g}, y {y:g}, the centre of a frame of about "
-            f"{round(ratio * height)}x{round(ratio * width)}, but this one is {frame}; scale the "
-            "matrix to it"
-        )
-    return None
 
 
 def bottom_centres(boxes: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lzu_export.engines.base import Session
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.fitting import Fit, Fitting, fitted, fitting
-from lzu_export.runtime.preprocess import Frame, Sampler, ZoomedInput, check_frame, sampler
+from lzu_export.runtime.preprocess import Sampler, ZoomedInput, sampler
+from lzu_export.support.session import Session
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
 
 NO_CHOICE = Choice()

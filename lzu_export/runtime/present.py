@@ -6,15 +6,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.images import encode_image
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.draw import draw_detections
 from lzu_export.runtime.draw3d import draw_detections_3d
 from lzu_export.runtime.draw_labels import draw_labels
-from lzu_export.runtime.images import encode_image
 from lzu_export.runtime.postprocess3d import Detections3d, to_ego
-from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.segmenter import Segmentation
 
 LABELS_FOLDER = "labels"

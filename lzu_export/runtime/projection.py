@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.postprocess3d import camera_matrices
+from lzu_export.inputs.camera_matrix import camera_matrices
 
 Array = NDArray[np.float64]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_npz
+from lzu_export.manifest.schema import AGAIN
 from lzu_export.runtime.compare import Scale
-from lzu_export.runtime.manifest import AGAIN
+from lzu_export.support.files import read_npz
 
 FILE = "reference.npz"
 SAMPLES = 8192

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.limits import IGNORED
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import SegRecipe
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.preprocess import Frame
+from lzu_export.support.limits import IGNORED
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.images import IMAGES, images_in, read_image
-from lzu_export.runtime.live_camera import LiveCamera, parse_live
-from lzu_export.runtime.preprocess import Frame
-from lzu_export.runtime.videos import VIDEOS, VideoFile
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.images import IMAGES, images_in, read_image
+from lzu_export.inputs.live_camera import LiveCamera, parse_live
+from lzu_export.inputs.videos import VIDEOS, VideoFile
 
 
 class TimedFrame(NamedTuple):

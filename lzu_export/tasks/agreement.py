@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.limits import IGNORED
+from lzu_export.manifest.schema import FOUND, Agreement
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.manifest import FOUND, Agreement
+from lzu_export.support.limits import IGNORED
 
 OVERLAP = 0.5
 """Intersection over union from which on two boxes are of one object."""

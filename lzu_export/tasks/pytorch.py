@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from lzu_export.engines.base import TensorSpec
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.runtime.bundle import make_predictor
 from lzu_export.runtime.detector3d import CAMERA_INPUTS
 from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
-from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.reference import Reference, subsample
+from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.custom import find_builder
+from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.warps import Warp
 from lzu_export.warp.saliency import BOX_INPUTS
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
+from lzu_export.inputs.images import read_image
 from lzu_export.inputs.label_sets import without_information
 from lzu_export.inputs.nuscenes import is_nuscenes
 from lzu_export.inputs.nuscenes import training_boxes as nuscenes_boxes
 from lzu_export.inputs.training import training_boxes, training_maps
-from lzu_export.limits import IGNORED
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
-from lzu_export.runtime.images import read_image
+from lzu_export.support.limits import IGNORED
 from lzu_export.warp.grids import (
     AXIS_KNOTS,
     PLANE_KNOTS,

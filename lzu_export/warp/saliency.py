@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.files import read_bytes, read_npy
+from lzu_export.support.files import read_bytes, read_npy
 
 Array = NDArray[np.float64]
 

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper
 
 from lzu_calibration import METHODS, calibrate, collect
-from lzu_export.engines.base import Arrays, TensorSpec
-from lzu_export.engines.onnxruntime import OnnxRuntimeSession
 from lzu_export.errors import LzuError
+from lzu_export.support.session import Arrays, TensorSpec
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from samples import graph_model
 
 SHAPE = (1, 3, 40, 50)

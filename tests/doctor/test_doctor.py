@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lzu_export import exits
-from lzu_export.cli import app
+from lzu_export.cli import exits
+from lzu_export.cli.app import app
+from lzu_export.cli.tables import doctor_commands, doctor_tables
 from lzu_export.doctor import (
     Examination,
     Finding,
@@ -20,8 +21,7 @@ from lzu_export.doctor import (
     tools,
 )
 from lzu_export.errors import LzuError
-from lzu_export.tables import doctor_commands, doctor_tables
-from lzu_export.terminal import Terminal
+from lzu_export.support.terminal import Terminal
 
 NAMES = {
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",

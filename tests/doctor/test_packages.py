@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lzu_export import extras
 from lzu_export.doctor import Finding, Machine, install, machine, packages
 from lzu_export.doctor.packages import find_packages
 from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.support import extras
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fakes.fake_tensorrt import make_tensorrt
 from fakes.world import World
 from lzu_export.runtime import plugin_library
 
-_OURS = ("lzu_export.engines.cuda_python", "lzu_export.engines.cuda_pycuda")
+_OURS = ("lzu_export.targets.cuda.cuda_python", "lzu_export.targets.cuda.pycuda")
 """Modules that import the vendor's at their top."""
 
 

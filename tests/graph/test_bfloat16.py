@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.emulate import emulate_half
+from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.half import BF16_OPSET, stay_high, to_half
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_deform_conv import KINDS, Kind, lower_deform_conv
-from lzu_export.graph.lower_resample import lower_resample
+from lzu_export.graph.lowering.deform_conv import KINDS, Kind, lower_deform_conv
+from lzu_export.graph.lowering.resample import lower_resample
 from lzu_export.graph.passes import Pass, import_graph, raise_opset, run_passes
 from lzu_export.graph.quantize import place, quantise
 from samples import Network, node_named, random_tables, run_onnx
@@ -99,7 +99,7 @@ def test_its_emulation_stays_near_float32(kind: Kind | None) -> None:
 @pytest.mark.parametrize("kind", [None, "gather"])
 def test_tensorrt_rtx_builds_it(kind: Kind | None, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     passes = [lower_resample({"zoom": "banded", "warped": "matmul"})]
     if kind is not None:

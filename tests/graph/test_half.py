@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.emulate import emulate_half
+from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.half import half_tensors, stay_high, to_half
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
-from lzu_export.limits import MAX_TOPK
+from lzu_export.support.limits import MAX_TOPK
 from samples import graph_model, random_tables, warp_model
 
 TARGETS = ("onnxruntime", "tensorrt-rtx")

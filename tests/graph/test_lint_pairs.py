@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.graph.half import stay_high, to_half
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
+from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
 from lzu_export.graph.widen import widen_half

@@ -10,13 +10,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, shape_inference
 
-from lzu_export.graph.emulate import emulate_half
+from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.half import to_half
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_deform_conv import KINDS, Kind, lower_deform_conv
-from lzu_export.graph.lower_resample import KINDS as WARP_KINDS
-from lzu_export.graph.lower_resample import Kind as WarpKind
-from lzu_export.graph.lower_resample import lower_resample
+from lzu_export.graph.lowering.deform_conv import KINDS, Kind, lower_deform_conv
+from lzu_export.graph.lowering.resample import KINDS as WARP_KINDS
+from lzu_export.graph.lowering.resample import Kind as WarpKind
+from lzu_export.graph.lowering.resample import lower_resample
 from lzu_export.graph.passes import Pass, run_passes
 from lzu_export.ops.deform_conv import deform_conv
 from lzu_export.ops.deform_conv import schema as deform_schema
@@ -120,7 +120,7 @@ def test_offsets_and_masks_may_be_float16_too(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "deformconv"])
 def test_tensorrt_rtx_builds_deformable_convolutions(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     model = half_of(convolution()[0], lower_deform_conv(kind))
     lint(model, "tensorrt-rtx")

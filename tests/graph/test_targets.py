@@ -2,7 +2,7 @@
 
 import pytest
 
-from lzu_export.graph.lower_resample import KINDS
+from lzu_export.graph.lowering.resample import KINDS
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.targets import DEFAULTS, target_passes
 from samples import random_tables, warp_model

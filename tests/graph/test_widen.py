@@ -15,7 +15,7 @@ from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
 from lzu_export.graph.targets import lower_for
 from lzu_export.graph.widen import widen_half
-from lzu_export.limits import EMULATED
+from lzu_export.support.limits import EMULATED
 from samples import Network, run_onnx
 
 SHAPE = (1, 4, 12, 16)

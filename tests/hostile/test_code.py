@@ -17,16 +17,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 import lzu_calibration
 import lzu_export
-from lzu_export.derive import derive
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.bundle.load import load
+from lzu_export.compiler.derive import derive
 from lzu_export.errors import LzuError
-from lzu_export.files import check_graph
-from lzu_export.files.places import record_built, user_folder
-from lzu_export.interpreter import run_module, run_program
+from lzu_export.manifest.schema import Operator, Plugins, read_manifest, write_manifest
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import plugin_library
-from lzu_export.runtime.bundle import engines_here, load
-from lzu_export.runtime.manifest import Operator, Plugins, read_manifest, sha256, write_manifest
 from lzu_export.runtime.plugin_library import NAME, find_library
+from lzu_export.support.files import check_graph
+from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.places import record_built, user_folder
+from lzu_export.support.interpreter import run_module, run_program
 from lzu_export.tasks.custom import find_builder
 from samples import graph_model, sentence
 
@@ -100,9 +102,9 @@ def test_a_library_in_a_bundle_is_not_loaded(
     derive(bundle)
     assert "no plugin library" in str(sentence(lambda: find_library(bundle=bundle)))
     changed = manifest.model_copy(update={**wanted, "engines": (device,)})
-    monkeypatch.setattr("lzu_export.runtime.device.refuse_elsewhere", lambda *_: None)
-    monkeypatch.setattr("lzu_export.engines.cuda.open_cuda", lambda *_: None)
-    found, reasons = engines_here(changed, bundle)
+    monkeypatch.setattr("lzu_export.targets.tensorrt.open.refuse_elsewhere", lambda *_: None)
+    monkeypatch.setattr("lzu_export.targets.cuda.interface.open_cuda", lambda *_: None)
+    found, reasons = Bundle(bundle, changed).here()
     assert found == []
     assert "there is no plugin library" in reasons["tensorrt/fp32"]
     assert not mark.exists()
@@ -121,7 +123,7 @@ def test_modules_of_the_working_directory_are_not_run(tmp_path: Path, mark: Path
     """By the workers that render frames, by exports of `bench`, by `doctor`'s looks."""
     for name in MODULES:
         (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')\n")
-    worker = run_module("lzu_benchmarks.frame_cache")
+    worker = run_module("lzu_benchmarks.demo.frame_cache")
     done = subprocess.run(
         worker, cwd=tmp_path, input="[]", text=True, capture_output=True, check=False
     )
@@ -326,7 +328,7 @@ def test_what_is_no_onnx_is_refused(edit: str, tmp_path: Path, tiny_bundle: Path
 @pytest.mark.parametrize("file", ["model.fp32.onnx", "model.fp32.onnxruntime.onnx"])
 def test_a_bundle_reads_no_file_beside_its_own(bundle: Path, file: str) -> None:
     """Not through a graph, though all hashes are right: neither ONNX nor ONNX Runtime sees it."""
-    from lzu_export.recalibrate import open_float32
+    from lzu_export.quantization.recalibrate import Float32Bundle
 
     model = onnx.load(bundle / file)
     (bundle.parent / "secret").write_bytes(bytes(16))
@@ -335,7 +337,7 @@ def test_a_bundle_reads_no_file_beside_its_own(bundle: Path, file: str) -> None:
     manifest = read_manifest(bundle)
     files = {**manifest.files, file: sha256(bundle / file)}
     write_manifest(bundle, manifest.model_copy(update={"files": files}))
-    opens = {"model.fp32.onnx": [lambda: open_float32(bundle), lambda: derive(bundle)]}
+    opens = {"model.fp32.onnx": [lambda: Float32Bundle(bundle), lambda: derive(bundle)]}
     for call in opens.get(file, [lambda: load(bundle)]):
         assert "keeps values of tensor weights in another file" in str(sentence(call))
 
@@ -356,7 +358,7 @@ def test_a_warp_of_objects_is_not_unpickled(bundle: Path, mark: Path) -> None:
 
 def read_manifest_of(bundle: Path, *names: str) -> Any:
     """The manifest, after the hashes of changed files were written into it."""
-    from lzu_export.runtime.manifest import FILE, manifest_text, parse_json
+    from lzu_export.manifest.schema import FILE, manifest_text, parse_json
 
     data = parse_json((bundle / FILE).read_text())
     data["files"].update({name: sha256(bundle / name) for name in names})
@@ -401,8 +403,8 @@ def test_code_in_an_engine_is_trusted_by_name_or_by_who_built_it(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT's version-compatible plans bring a library that is loaded into the process."""
-    from lzu_export.engines.tensorrt import VERSION_COMPATIBLE
-    from lzu_export.runtime.device import _host_code
+    from lzu_export.targets.tensorrt.build import VERSION_COMPATIBLE
+    from lzu_export.targets.tensorrt.open import _host_code
 
     monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LZU_HOST_CODE", raising=False)

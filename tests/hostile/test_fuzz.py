@@ -19,17 +19,19 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from edits import edit_arrays, edit_bytes, edit_json
 
 from lzu_calibration.cache import CachedFrames, check_cache, make_cache, read_cache, write_cache
-from lzu_export.files import check_graph, read_npz
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.bundle.load import load
+from lzu_export.bundle.workspace import STATE_FILE, Workspace
+from lzu_export.cli.tables import inspect_tables
+from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.read import load_graph
-from lzu_export.regression import State, read_state, write_state
-from lzu_export.runtime.bundle import load
-from lzu_export.runtime.manifest import FILE, Manifest, check_bundle, read_manifest, sha256
+from lzu_export.manifest.schema import FILE, Manifest, check_bundle, read_manifest
 from lzu_export.runtime.predictor import Shot
-from lzu_export.tables import inspect_tables
-from lzu_export.terminal import Terminal
-from lzu_export.unfinished import Unfinished
-from lzu_export.verify import own_references, verify_all
-from lzu_export.workspace import STATE_FILE, Workspace
+from lzu_export.support.files import check_graph, read_npz
+from lzu_export.support.files.hashes import sha256
+from lzu_export.support.terminal import Terminal
+from lzu_export.verification.parity import verify_all
+from lzu_export.verification.regression import State, read_state, write_state
 from samples import sentence, write_sealed
 
 
@@ -79,7 +81,7 @@ def fuzz_arrays(bundle: Path, name: str, edits: int, seed: int) -> None:
                 refused += sentence(lambda: use(bundle)) is not None
             else:
                 manifest = read_manifest(bundle)
-                refused += sentence(lambda m=manifest: own_references(bundle, m)) is not None  # type: ignore[misc]
+                refused += sentence(lambda m=manifest: Bundle(bundle, m).references) is not None  # type: ignore[misc]
         except Exception as error:
             raise AssertionError(f"seed {seed}: {what}") from error
     assert refused > edits // 4
@@ -231,4 +233,4 @@ def test_verify_says_what_is_wrong_with_an_edited_bundle(bundle: Path) -> None:
             seal(bundle, "reference.npz")
         except (KeyError, TypeError, AttributeError):
             continue
-        sentence(lambda: verify_all(bundle, read_manifest(bundle)))
+        sentence(lambda: verify_all(Bundle(bundle)))

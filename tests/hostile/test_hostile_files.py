@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from lzu_calibration.cache import read_cache
-from lzu_export.files import read_npz
-from lzu_export.files.yaml_text import LIMIT
+from lzu_export.bundle.load import load
+from lzu_export.evaluation.resume import Unfinished
 from lzu_export.inputs.coco import read_coco
+from lzu_export.inputs.images import read_image
 from lzu_export.inputs.tables import kept_rows
+from lzu_export.inputs.videos import VideoFile
+from lzu_export.manifest.schema import FILE, check_bundle, read_manifest
 from lzu_export.recipes import load_recipe
-from lzu_export.regression import read_state
-from lzu_export.runtime.bundle import load
 from lzu_export.runtime.cameras import read_cameras
-from lzu_export.runtime.images import read_image
-from lzu_export.runtime.manifest import FILE, check_bundle, read_manifest
 from lzu_export.runtime.reference import read_reference
-from lzu_export.runtime.videos import VideoFile
-from lzu_export.unfinished import Unfinished
+from lzu_export.support.files import read_npz
+from lzu_export.support.files.yaml_text import LIMIT
+from lzu_export.verification.regression import read_state
 from lzu_export.warp.saliency import load_saliency
 from samples import sentence
 

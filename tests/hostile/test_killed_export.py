@@ -13,7 +13,7 @@ import yaml
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export.runtime.manifest import FILE, check_bundle, read_manifest
+from lzu_export.manifest.schema import FILE, check_bundle, read_manifest
 from samples import tiny_settings
 
 MOMENTS = 20

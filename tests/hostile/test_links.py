@@ -11,17 +11,17 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export import pipeline
-from lzu_export.checks import Check, write_junit
-from lzu_export.derive import derive
+from lzu_export.bundle.run import apply
+from lzu_export.bundle.workspace import STATE_FILE, Workspace, check_place, exclusive
+from lzu_export.compiler import pipeline
+from lzu_export.compiler.derive import derive
+from lzu_export.compiler.pipeline import bundle_name, export
 from lzu_export.errors import LzuError
-from lzu_export.pipeline import bundle_name, export
-from lzu_export.progress import Reporter
+from lzu_export.manifest.schema import FILE, read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import validate
-from lzu_export.runtime.apply import apply
-from lzu_export.runtime.manifest import FILE, read_manifest
-from lzu_export.workspace import STATE_FILE, Workspace, check_place, exclusive
+from lzu_export.support.progress import Reporter
+from lzu_export.verification.checks import Check, write_junit
 from samples import sentence
 
 QUIET = Reporter(quiet=True)

@@ -249,7 +249,7 @@ def test_tensorrt_rtx_builds_it(
     recipe: DetRecipe, precision: str, fovea: bool, tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     canonical = traced(adaptive(recipe, fovea=fovea), feeds(recipe))
     if precision == "fp16":

@@ -5,7 +5,7 @@ import pytest
 
 from lzu_export.errors import LzuError
 from lzu_export.models.anchors import base_anchors, grid_anchors
-from lzu_export.models.config import AnchorSpec
+from lzu_export.recipes.networks import AnchorSpec
 
 
 def test_base_anchors_have_the_stated_areas_and_ratios_scales_fastest() -> None:

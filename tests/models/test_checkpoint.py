@@ -19,8 +19,8 @@ from lzu_export.models.checkpoint import (
     load_state,
     save_checkpoint,
 )
-from lzu_export.models.config import RetinaNetConfig
 from lzu_export.models.retinanet import RetinaNet, build_retinanet
+from lzu_export.recipes.networks import RetinaNetConfig
 
 SLIM = RetinaNetConfig(
     num_classes=3, depth=18, base_channels=2, fpn_channels=4, feat_channels=4, stacked_convs=1

@@ -12,11 +12,12 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.targets import target_passes
-from lzu_export.models.config import Fcos3dConfig
+from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.models.decode3d import arctan2, decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.trace import trace
-from lzu_export.runtime.postprocess3d import bottom_centres, camera_matrices, suppress_3d
+from lzu_export.recipes.networks import Fcos3dConfig
+from lzu_export.runtime.postprocess3d import bottom_centres, suppress_3d
 from samples import run_onnx
 
 CAMERA = np.array([[120.0, 0, 76], [0, 125, 43], [0, 0, 1]])
@@ -245,7 +246,7 @@ def test_tensorrt_rtx_builds_it(
     exported: tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto], tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     model, _ = run_passes(exported[2], target_passes("tensorrt-rtx", {}, deforms=True))
     lint(model, "tensorrt-rtx")

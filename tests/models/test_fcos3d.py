@@ -11,12 +11,12 @@ from torch.nn import functional
 from golden_weights import load_golden
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
-from lzu_export.models.config import Fcos3dConfig, RetinaNetConfig
 from lzu_export.models.dcn import ModulatedDeformConv
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.resnet import Bottleneck, ResNet
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.ops.taps import tap_positions
+from lzu_export.recipes.networks import Fcos3dConfig, RetinaNetConfig
 from samples import relative
 
 SLIM = Fcos3dConfig(

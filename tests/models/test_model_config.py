@@ -6,12 +6,12 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lzu_export.models.config import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
+from lzu_export.recipes.networks import Fcos3dConfig, PSPNetConfig, RetinaNetConfig
 
 
 def test_configuration_and_anchors_import_no_torch() -> None:
     code = (
-        "import sys, lzu_export.models.config, lzu_export.models.anchors, "
+        "import sys, lzu_export.recipes.networks, lzu_export.models.anchors, "
         "lzu_export.runtime.postprocess; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

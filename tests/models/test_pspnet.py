@@ -14,7 +14,6 @@ from torch.nn import functional
 from golden_weights import load_golden
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
-from lzu_export.models.config import PSPNetConfig
 from lzu_export.models.pspnet import (
     AUXILIARY,
     ClassMap,
@@ -25,6 +24,7 @@ from lzu_export.models.pspnet import (
 )
 from lzu_export.models.trace import trace
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
+from lzu_export.recipes.networks import PSPNetConfig
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.tables import label_tables, unzoom_tables, zoom_tables
@@ -257,10 +257,10 @@ def test_it_stands_between_a_zoom_and_an_unzoom(changes: dict[str, Any]) -> None
 @pytest.mark.parametrize("changes", [CUTS[0], pytest.param(CUTS[2], marks=pytest.mark.slow)])
 def test_a_slim_one_builds_with_tensorrt_rtx(changes: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    from lzu_export.engines.tensorrt_rtx import build
     from lzu_export.graph.lint import lint
     from lzu_export.graph.passes import run_passes
     from lzu_export.graph.targets import target_passes
+    from lzu_export.targets.tensorrt.rtx import build
 
     canonical = traced(slim(**changes))
     (place,) = (node.output[0] for node in canonical.graph.node if node.domain)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_resample import KINDS, Kind, resample_nodes
+from lzu_export.graph.lowering.resample import KINDS, Kind, resample_nodes
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.targets import target_passes
 from lzu_export.models.trace import trace
@@ -289,7 +289,7 @@ def test_any_saliency_without_golden_vectors(unfilled: tuple[Edge, ...]) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_tensorrt_rtx_builds_the_unzoom(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     knots = separable_knots(np.random.default_rng(1).uniform(0.05, 1, LATTICE), 6)
     case = unzoomed(knots, (90, 150), strides=STRIDES[:4])

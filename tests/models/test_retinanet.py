@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from golden_weights import load_golden
 from lzu_export.errors import LzuError
 from lzu_export.models.anchors import grid_anchors
-from lzu_export.models.config import AnchorSpec, RetinaNetConfig
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode, delta_to_box
+from lzu_export.recipes.networks import AnchorSpec, RetinaNetConfig
 from lzu_export.runtime.postprocess import suppress
 
 SLIM = RetinaNetConfig(

@@ -16,10 +16,10 @@ from torch.nn import functional
 from lzu_export.graph.anatomy import anatomy, layer_name
 from lzu_export.graph.half import stay_high
 from lzu_export.graph.quantize import place
-from lzu_export.models.config import SaliencyNetworkConfig
 from lzu_export.models.grid_warp import SaliencyKnots
 from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
 from lzu_export.models.trace import trace
+from lzu_export.recipes.networks import SaliencyNetworkConfig
 from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.pytorch import assemble, model_inputs, noise_frame
 from lzu_export.tasks.warps import Warp, make_warp

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.lower_adaptive import lower_adaptive
+from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.box_knots import INPUTS, OUTPUTS, box_knots, schema
 from lzu_export.warp.knots import separable_knots

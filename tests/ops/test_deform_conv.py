@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lzu_export.graph.lower_deform_conv import KINDS, Kind, lower_deform_conv
+from lzu_export.graph.lowering.deform_conv import KINDS, Kind, lower_deform_conv
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.deform_conv import deform_conv, function_body, schema
 from lzu_export.ops.taps import tap_positions

@@ -9,15 +9,15 @@ import pytest
 import torch
 from onnx import helper
 
-from lzu_export.graph.choose import (
+from lzu_export.graph.half import to_half
+from lzu_export.graph.lint import lint
+from lzu_export.graph.lowering.choose import (
     choose_lowerings,
     exact_lowerings,
     one_node_model,
     without_grid_sample,
 )
-from lzu_export.graph.half import to_half
-from lzu_export.graph.lint import lint
-from lzu_export.graph.lower_resample import (
+from lzu_export.graph.lowering.resample import (
     GRID_KINDS,
     Kind,
     lower_resample,

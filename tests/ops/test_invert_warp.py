@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.lower_adaptive import lower_adaptive
+from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.invert_warp import ATTRIBUTES, invert_warp, schema
 from lzu_export.warp.forward import forward_points
@@ -159,7 +159,7 @@ def test_the_published_warps(golden: Path) -> None:
 @pytest.mark.slow
 def test_full_scale_is_fast_and_small() -> None:
     """P3 of a 1200 x 1920 canvas, far below the 1 GB that trying all pairs would take."""
-    from lzu_export.engines.onnxruntime import OnnxRuntimeSession
+    from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
     knots, said = random_knots(5, (31, 51), fwhm=10), attributes((152, 240))
     session = OnnxRuntimeSession(model_of(knots, said).SerializeToString())
@@ -203,7 +203,7 @@ def test_it_traces_and_tensorrt_rtx_builds_it(tmp_path: Path) -> None:
     got = run_onnx(model, knots=knots)["grid"]
     assert np.abs(got - by_torch(knots, said)).max() < TOLERANCE
     pytest.importorskip("tensorrt_rtx")
-    from lzu_export.engines.tensorrt_rtx import build
+    from lzu_export.targets.tensorrt.rtx import build
 
     path = tmp_path / "inverse.onnx"
     onnx.save(model, path)

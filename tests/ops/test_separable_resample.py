@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.lower_resample import KINDS, Kind, lower_resample
+from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.separable_resample import function_body, schema, separable_resample
 from lzu_export.warp.geometry import Level, published_inverse_grid, published_sentinel

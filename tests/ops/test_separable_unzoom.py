@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.lower_adaptive import lower_adaptive
+from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.separable_unzoom import (
     AFFINE,

@@ -18,7 +18,7 @@ from host_kernels import (
     unpacked,
 )
 
-from lzu_benchmarks.adaptive_speed import InvertWarp
+from lzu_benchmarks.studies.adaptive_speed import InvertWarp
 
 LATTICE = (31, 51)
 SOURCE = (1200, 1920)

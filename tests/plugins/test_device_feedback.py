@@ -14,15 +14,17 @@ from fakes.fake_kernels import Kernels
 from fakes.fake_tensorrt import RELEASES, plan
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
-from lzu_export.engines.base import TensorSpec
-from lzu_export.engines.cuda import open_cuda
-from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
+from lzu_export.bundle import load as bundle
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
-from lzu_export.runtime import bundle, device, plugin_library
+from lzu_export.runtime import plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.device_feedback import make_feedback
 from lzu_export.runtime.predictor import Shot
+from lzu_export.support.session import TensorSpec
+from lzu_export.targets.cuda.interface import open_cuda
+from lzu_export.targets.tensorrt import open as device
+from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 from samples import stub_library, tiny_recipe

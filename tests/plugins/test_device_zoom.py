@@ -14,21 +14,23 @@ from fakes.fake_kernels import Kernels
 from fakes.fake_tensorrt import RELEASES, plan
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
-from lzu_export.derive import derive
-from lzu_export.device_build import build_on_device
-from lzu_export.engines.base import TensorSpec
-from lzu_export.engines.cuda import open_cuda
-from lzu_export.engines.onnxruntime import OnnxRuntimeSession
-from lzu_export.engines.tensorrt_session import LoadedEngine, TensorRtSession
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.compiler.derive import derive
+from lzu_export.compiler.device_build import build_on_device
+from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
-from lzu_export.pipeline import export
+from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
-from lzu_export.runtime import device, load
-from lzu_export.runtime.bundle import make_predictor, open_here
+from lzu_export.runtime import load
 from lzu_export.runtime.device_zoom import make_zoom
-from lzu_export.runtime.manifest import read_manifest
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.runtime.preprocess import ZoomedInput
+from lzu_export.support.session import TensorSpec
+from lzu_export.targets.cuda.interface import open_cuda
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession
+from lzu_export.targets.tensorrt import open as device
+from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
+from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.grids import stored_zoom
@@ -250,7 +252,7 @@ def test_a_bundle_gets_frames_where_there_is_a_library(
             load(bundle, target="tensorrt", plugins=tmp_path / "lib.so")
         vars(world)["launch_error"] = 0
     (engine,) = (each for each in read_manifest(bundle).engines if each.target == "tensorrt")
-    opened = open_here(bundle, read_manifest(bundle), engine)
+    opened = Bundle(bundle).open(engine)
     assert [each.name for each in opened.inputs] == ["frame" if at_hand else "image"]
     for number in range(2):
         found, wanted = (each(noise_frame(SOURCE, number)) for each in (mine, theirs))

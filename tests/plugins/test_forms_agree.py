@@ -21,9 +21,9 @@ from samples import adaptive_model
 
 torch = pytest.importorskip("torch")
 
-from lzu_export.engines.onnxruntime import OnnxRuntimeSession  # noqa: E402
 from lzu_export.ops import box_knots, invert_warp, separable_unzoom, separable_zoom  # noqa: E402
 from lzu_export.ops.invert_warp import EDGE  # noqa: E402
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession  # noqa: E402
 from lzu_export.warp.forward import forward_at, forward_points  # noqa: E402
 from lzu_export.warp.knots import axis_knots, nonseparable_knots  # noqa: E402
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from host_kernels import BGR, F32, Array, BoxKnots, library, run
 
-from lzu_export.engines.cuda import Cuda, HostArray, open_cuda
 from lzu_export.errors import LzuError
 from lzu_export.runtime.kernels import FeedBoxes, Suppress, ZoomCamera
 from lzu_export.runtime.plugin_library import find_library, load_kernels
+from lzu_export.targets.cuda.interface import Cuda, HostArray, open_cuda
 from lzu_export.warp.knots import axis_knots
 
 pytestmark = pytest.mark.gpu

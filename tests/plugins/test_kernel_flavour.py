@@ -8,10 +8,10 @@ from host_calls import unzoom
 from host_kernels import CHW4, CHW32, I8
 
 from adaptive_samples import feeds, quantised_chain
-from lzu_export.graph.emulate import emulate_half
-from lzu_export.graph.emulate_plugins import emulated
+from lzu_export.graph.emulate.half import emulate_half
+from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.half import to_half
-from lzu_export.graph.lower_adaptive import lower_adaptive
+from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import Pass, keep_outputs, raise_opset, run_passes
 from lzu_export.graph.quantize import OPSET
 from lzu_export.graph.targets import lower_for

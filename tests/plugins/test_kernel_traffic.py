@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lzu_benchmarks.traffic import table
+from lzu_benchmarks.studies.traffic import table
 
 README = Path(__file__).parents[2] / "plugins/kernels/README.md"
 

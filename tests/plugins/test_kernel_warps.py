@@ -7,7 +7,7 @@ from host_kernels import INVALID, Array, address, aligned, library, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lzu_benchmarks.adaptive_speed import InvertWarp, time_inversion
+from lzu_benchmarks.studies.adaptive_speed import InvertWarp, time_inversion
 from lzu_export.warp.forward import forward_points, pixel_centres
 from lzu_export.warp.inverse import MIN_GAP, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lzu_export.bundle.run import apply, write_picture
 from lzu_export.errors import LzuError
-from lzu_export.progress import Reporter
 from lzu_export.runtime import load
-from lzu_export.runtime.apply import apply, write_picture
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.sources import TimedFrame
+from lzu_export.support.progress import Reporter
 from lzu_export.tasks.pytorch import noise_frame
 
 Run = Callable[..., dict[str, Any]]
@@ -222,8 +222,8 @@ def test_pictures_of_other_formats_become_png(run: Run, images: Path, tmp_path: 
 
 def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
     """Three frames through a bundle of two: no frame is lost or doubled."""
+    from lzu_export.bundle.run import _predict
     from lzu_export.recipes.load import validate
-    from lzu_export.runtime.apply import _predict
     from lzu_export.runtime.detector import Detector
     from lzu_export.tasks.warps import make_warp
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.predictor import NO_CHOICE
+from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 

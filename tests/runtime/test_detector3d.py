@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime import Detector3d, Shot, load
@@ -136,9 +137,9 @@ def test_a_rig_runs_in_batches_and_is_merged(tmp_path: Path) -> None:
 
 
 def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> None:
-    from lzu_export.progress import Reporter
-    from lzu_export.runtime.apply import apply
+    from lzu_export.bundle.run import apply
     from lzu_export.runtime.cameras import read_cameras
+    from lzu_export.support.progress import Reporter
 
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -174,36 +175,36 @@ def test_live_verification_takes_the_cameras_of_its_frames(
     tiny_det3d_bundle: Path, tmp_path: Path
 ) -> None:
     """Of another size, too: the camera is scaled with the frame."""
-    from lzu_export.live import live_references
+    from lzu_export.manifest.schema import read_manifest
     from lzu_export.runtime.cameras import read_cameras
-    from lzu_export.runtime.manifest import read_manifest
-    from lzu_export.verify import verify_bundle
+    from lzu_export.verification.live import live_references
+    from lzu_export.verification.parity import verify_engine
 
     manifest = read_manifest(tiny_det3d_bundle)
     frames = tmp_path / "frames"
     frames.mkdir()
     cv2.imwrite(str(frames / "0.png"), noise_frame((192, 320), 0))
     with pytest.raises(LzuError, match="give --cameras FILE"):
-        live_references(tiny_det3d_bundle, manifest, frames, None, 1, fit="stretch")
+        live_references(Bundle(tiny_det3d_bundle, manifest), frames, None, 1, fit="stretch")
     double = [[240.0, 0, 159.5], [0, 240, 95.5], [0, 0, 1]]
     (tmp_path / "camera.json").write_text(json.dumps({"cam2img": double}))
     cameras = read_cameras(tmp_path / "camera.json")
     (reference,) = live_references(
-        tiny_det3d_bundle, manifest, frames, None, 1, fit="stretch", cameras=cameras
+        Bundle(tiny_det3d_bundle, manifest), frames, None, 1, fit="stretch", cameras=cameras
     )
     made, session = detector(tmp_path)
     made(noise_frame((96, 160), 0), K)
     np.testing.assert_allclose(
         reference.inputs["cam2img"][0], session.given["cam2img"][0], rtol=1e-5
     )
-    drift = verify_bundle(tiny_det3d_bundle, manifest, manifest.engines[0], [reference])
+    drift = verify_engine(Bundle(tiny_det3d_bundle, manifest), manifest.engines[0], [reference])
     assert drift.status == "passed"
 
 
 def test_a_camera_in_vain_is_refused(tiny_seg_bundle: Path, tmp_path: Path) -> None:
-    from lzu_export.progress import Reporter
-    from lzu_export.runtime.apply import apply
+    from lzu_export.bundle.run import apply
     from lzu_export.runtime.cameras import read_cameras
+    from lzu_export.support.progress import Reporter
 
     (tmp_path / "camera.json").write_text(json.dumps({"cam2img": K.tolist()}))
     cv2.imwrite(str(tmp_path / "0.png"), noise_frame((96, 160), 0))
@@ -298,9 +299,9 @@ def test_live_verification_fits_frames_as_the_runtime_does(
     fit: Any, tiny_det3d_bundle: Path, tmp_path: Path
 ) -> None:
     """The same canvas and the same camera's matrix."""
-    from lzu_export.live import live_references
+    from lzu_export.manifest.schema import read_manifest
     from lzu_export.runtime.cameras import read_cameras
-    from lzu_export.runtime.manifest import read_manifest
+    from lzu_export.verification.live import live_references
 
     frame = noise_frame((192, 200), 0)
     cv2.imwrite(str(tmp_path / "0.png"), frame)

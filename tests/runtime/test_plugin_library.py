@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.files.places import record_built
+from lzu_export.manifest.schema import Operator, Plugins
 from lzu_export.runtime import cuda_driver, plugin_library
 from lzu_export.runtime.cuda_driver import Driver
-from lzu_export.runtime.manifest import Operator, Plugins, sha256
 from lzu_export.runtime.plugin_library import (
     NAME,
     check_library,
@@ -20,6 +19,8 @@ from lzu_export.runtime.plugin_library import (
     find_library,
     load_library,
 )
+from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.places import record_built
 from samples import stub_library
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.runtime import postprocess3d
 from lzu_export.runtime.postprocess3d import (
     Detections3d,
     bottom_centres,
     camera_footprints,
-    camera_matrices,
     ego_footprints,
     intersection_areas,
     merge_cameras,

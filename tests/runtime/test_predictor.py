@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_export.engines.base import TensorSpec
 from lzu_export.errors import LzuError
 from lzu_export.runtime import Detections, Shot, load
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe

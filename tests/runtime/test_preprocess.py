@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import check_frame
 from lzu_export.models.zoom import Resample, SourceToCanvas
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import validate
-from lzu_export.runtime.preprocess import ZoomedInput, check_frame, resample, taps
+from lzu_export.runtime.preprocess import ZoomedInput, resample, taps
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.tables import resample_table, table_matrix
 

@@ -94,8 +94,8 @@ def test_a_camera_is_given_in_vain(tmp_path: Path) -> None:
 def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Path) -> None:
     import json
 
-    from lzu_export.progress import Reporter
-    from lzu_export.runtime.apply import apply
+    from lzu_export.bundle.run import apply
+    from lzu_export.support.progress import Reporter
 
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -141,8 +141,8 @@ def test_frames_of_one_stem_have_label_maps_of_their_own(
     tiny_seg_bundle: Path, tmp_path: Path
 ) -> None:
     """a.jpg, a.png and A.bmp are three frames."""
-    from lzu_export.progress import Reporter
-    from lzu_export.runtime.apply import apply
+    from lzu_export.bundle.run import apply
+    from lzu_export.support.progress import Reporter
 
     frames, out = tmp_path / "frames", tmp_path / "out"
     frames.mkdir()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.images import read_image
+from lzu_export.inputs.images import read_image
 from lzu_export.runtime.sources import frames, open_source
 
 

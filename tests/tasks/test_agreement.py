@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.limits import IGNORED
+from lzu_export.manifest.schema import Agreement
 from lzu_export.runtime.detector import Detections
-from lzu_export.runtime.manifest import Agreement
 from lzu_export.runtime.postprocess3d import Detections3d
 from lzu_export.runtime.segmenter import Segmentation
+from lzu_export.support.limits import IGNORED
 from lzu_export.tasks.agreement import Agreements, Tally, overlaps, partners, within
 from samples import tiny_recipe
 

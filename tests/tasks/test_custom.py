@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lzu_export.compiler.fingerprint import fingerprint
 from lzu_export.errors import LzuError
-from lzu_export.provenance import fingerprint
 from lzu_export.recipes import Recipe
 from lzu_export.tasks import custom
 from lzu_export.tasks.custom import builder_digest, find_builder, register_model

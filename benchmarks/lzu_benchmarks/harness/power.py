@@ -15,8 +15,8 @@ from typing import IO
 
 from lzu_benchmarks.harness import tegrastats
 from lzu_benchmarks.harness.summary import Section
-from lzu_export import nvidia
-from lzu_export.interleave import Subject
+from lzu_export.support import nvidia
+from lzu_export.support.interleave import Subject
 
 INTERVAL = 100
 """Milliseconds from one line of a meter to the next."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from lzu_benchmarks.harness.early_stopping import CONFIDENCE, estimate, nearest_rank
-from lzu_export.interleave import Timings
-from lzu_export.machine import Section
+from lzu_export.support.interleave import Timings
+from lzu_export.support.machine import Section
 
 MILLISECOND = 1e6
 """In nanoseconds."""

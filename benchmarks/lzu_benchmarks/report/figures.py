@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from lzu_benchmarks.report.pareto import front
-from lzu_export.escaping import visible
+from lzu_export.support.escaping import visible
 
 INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lzu_benchmarks.latency import STAGES, EngineLatency
+from lzu_benchmarks.harness.latency import STAGES, EngineLatency
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
-from lzu_export.escaping import markdown, visible
-from lzu_export.files import write_text
-from lzu_export.interleave import Ratio
-from lzu_export.runtime.manifest import UNTRAINED_MARK, Drift
-from lzu_export.verify import arrow_order
+from lzu_export.manifest.schema import UNTRAINED_MARK, Drift
+from lzu_export.support.escaping import markdown, visible
+from lzu_export.support.files import write_text
+from lzu_export.support.interleave import Ratio
+from lzu_export.verification.parity import arrow_order
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAMES = {

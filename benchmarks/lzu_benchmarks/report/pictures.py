@@ -8,13 +8,13 @@ import numpy as np
 
 from lzu_benchmarks.report.schema import Pictures
 from lzu_export.errors import readable_os_errors
-from lzu_export.files import replacing
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.images import encode_image
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.draw import show_warp
-from lzu_export.runtime.images import encode_image
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.preprocess import Frame
 from lzu_export.runtime.present import PRESENTERS
+from lzu_export.support.files import replacing
 
 LOWEST = 0.3
 """Scores that are drawn."""

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
-from lzu_benchmarks.flops import Flops
+from lzu_benchmarks.harness.latency import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Section
-from lzu_benchmarks.latency import EngineLatency, LatencyRun
+from lzu_benchmarks.studies.flops import Flops
 from lzu_export.errors import readable_os_errors
-from lzu_export.files import write_text
-from lzu_export.runtime.manifest import Agreement, Drift, Number
+from lzu_export.manifest.schema import Agreement, Drift, Number
+from lzu_export.support.files import write_text
 
 FORMAT = 1
 ORDER = ("uniform", "fixed", "adaptive", "fovea")

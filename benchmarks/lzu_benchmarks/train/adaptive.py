@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.adaptive_detectors import (
     AdaptiveDetector,
@@ -62,7 +62,7 @@ from lzu_benchmarks.train.figures import machine
 from lzu_benchmarks.train.film import Film
 from lzu_benchmarks.train.schedule import sampling_order
 from lzu_benchmarks.train.setup import Setup
-from lzu_export import exits
+from lzu_export.cli import exits
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.warp.saliency import load_saliency
 

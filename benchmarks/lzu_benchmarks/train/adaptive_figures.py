@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lzu_benchmarks.accuracy import Evaluation, bootstrap_ap_differences
-from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.train.figures import COLUMNS
+from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
 """What the adaptive detector's frames are zoomed at."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks import scenes
-from lzu_benchmarks.datasets import SPLITS
+from lzu_benchmarks.demo.dataset import SPLITS
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
 from lzu_benchmarks.train.assign import assign

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lzu_benchmarks.commands import Renamed, add_json, print_result
-from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import (
     SALIENCY_SEQUENCES,
@@ -35,7 +35,7 @@ from lzu_benchmarks.train.figures import compare, machine, readme
 from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.setup import Setup, zoom
-from lzu_export import exits
+from lzu_export.cli import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
 from lzu_export.runtime.postprocess import suppress

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.accuracy import AREAS, Evaluation, bootstrap_ap_difference
-from lzu_benchmarks.datasets import open_demo
+from lzu_benchmarks.demo.dataset import open_demo
+from lzu_export.evaluation.metrics.coco import AREAS, Evaluation, bootstrap_ap_difference
 
 COLUMNS = ("AP", "AP50", "AP75", *(f"AP_{name}" for name in AREAS))
 

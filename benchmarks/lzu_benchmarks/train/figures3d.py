@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from lzu_benchmarks.nuscenes import (
+from lzu_benchmarks.train.figures import rows_spent
+from lzu_export.evaluation.metrics.nuscenes import (
     NDS_STAR_FORMULA,
     NuScenesEvaluation,
     bootstrap_difference,
 )
-from lzu_benchmarks.train.figures import rows_spent
 
 COLUMNS = ("NDS*", "mAP", "mATE", "mASE", "mAOE")
 ERRORS = COLUMNS[2:]
@@ -25,7 +25,7 @@ WHY = (
     "`CLASSES.md` shows why: what single classes gain, how much the warp magnifies them, and the "
     "means without the rare and the least magnified ones."
 )
-"""Made by `lzu_benchmarks.classes3d`."""
+"""Made by `lzu_benchmarks.studies.classes3d`."""
 
 Runs = Mapping[str, Sequence[NuScenesEvaluation]]
 """By variant, the runs in the order of their seeds."""

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks import datasets
-from lzu_benchmarks.datasets import SPLITS
+from lzu_benchmarks.demo import dataset as datasets
+from lzu_benchmarks.demo.dataset import SPLITS
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH, Sequence, render
 from lzu_benchmarks.train.cache import (

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lzu_benchmarks.scenes import LABELS
-from lzu_benchmarks.segmentation import Counts, SegmentationEvaluation
 from lzu_benchmarks.train.cache import Key
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency
 from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.seg_figures import compare, readme, whole
 from lzu_benchmarks.train.series import Series, command
+from lzu_export.evaluation.metrics.segmentation import Counts, SegmentationEvaluation
 from lzu_export.models.pspnet import PSPNet, build_pspnet
 from lzu_export.recipes.schema import SegRecipe
 from lzu_export.tasks.segmentation import Decode

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.accuracy import Interval
 from lzu_benchmarks.scenes import LABELS
-from lzu_benchmarks.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
 from lzu_benchmarks.train.figures import rows_spent
+from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
 from lzu_export.recipes.schema import Variant
 
 COLUMNS = ("mIoU", *(f"mIoU_{name}" for name in REGIONS))

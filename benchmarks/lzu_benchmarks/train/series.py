@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.datasets import SPLITS, open_demo
+from lzu_benchmarks.demo.dataset import SPLITS, open_demo
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.scenes import LENGTH
 from lzu_benchmarks.train.cache import EVERY, SALIENCY_SEQUENCES, Key
 from lzu_benchmarks.train.figures import machine, thirds_of_rows
-from lzu_export import exits
+from lzu_export.cli import exits
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.schema import Variant

@@ -1,0 +1,1 @@
+"""`lzu-export bench`: measures bundles against one another, and the paper's ablation."""

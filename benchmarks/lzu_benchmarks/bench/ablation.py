@@ -1,0 +1,306 @@
+"""The paper's appendix for a fixed warp: errors of its approximations, and a grid of its settings.
+
+A.3: the inverse is computed once at the finest level and resized to the others (eq. 18): how far
+that is from each level's exact inverse. The forward warp is evaluated at knots and joined by
+lines: how far that is from the LZ sum at every pixel. A.4: amplitude and fwhm. The paper trains a
+model for every point of its grid; here the weights stay as they are, so that a point tells what
+the geometry does and how far the weights bear another one, not what training there would reach.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from lzu_benchmarks.bench.compare import Contender, Store
+from lzu_benchmarks.report.schema import Ablation, Curve, ForwardError, GridPoint
+from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import open_dataset
+from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.evaluation.resume import key_of
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.load import load_recipe
+from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.support.progress import Reporter
+from lzu_export.warp.forward import forward_axis, pixel_centres
+from lzu_export.warp.geometry import Level
+from lzu_export.warp.inverse import invert_axis
+from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.saliency import Array, marginals
+
+SCALES = (0.25, 0.5, 0.75, 1.0)
+AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Times the map's own."""
+WIDTHS = (4.0, 7.0, 10.0, 14.0, 20.0)
+"""fwhm, in lattice cells."""
+UNTRAINED = (
+    "Nothing was trained again: a point of the grid tells what another warp does to the frame, and "
+    "to weights that never saw it, not what training with it would reach."
+)
+
+
+def resized_inverse(knots: Array, cells: int, finest: int, *, half_pixel: bool = False) -> Array:
+    """Return the finest level's inverse resized to `cells` positions along an axis, in [-1, 1].
+
+    Args:
+        knots: (m,) of the axis.
+        cells: of the coarse level.
+        finest: cells of the finest.
+        half_pixel: resize edge on edge instead of with corners aligned.
+    """
+    fine = invert_axis(knots, pixel_centres(finest))
+    if half_pixel:
+        places = (np.arange(cells) + 0.5) * finest / cells - 0.5
+    else:
+        places = np.linspace(0, finest - 1, cells)
+    return np.asarray(np.interp(places, np.arange(finest), fine))
+
+
+def inverse_errors(knots_x: Array, knots_y: Array, levels: Sequence[Level]) -> list[Curve]:
+    """Distance, in cells, of each coarser level's exact inverse from the finest one's resized.
+
+    The levels are taken as the paper and its code have them, corners on the image's. Eq. (18).
+    """
+    finest = levels[0]
+    curves = []
+    for level in levels[1:]:
+        distances = []
+        for half_pixel in (False, True):
+            errors = []
+            for knots, cells, fine in zip((knots_y, knots_x), level.size, finest.size, strict=True):
+                exact = invert_axis(knots, pixel_centres(cells)) if cells > 1 else np.zeros(1)
+                if cells > 1:
+                    near = resized_inverse(knots, cells, fine, half_pixel=half_pixel)
+                else:
+                    near = np.zeros(1)
+                errors.append((near - exact) * (cells - 1) / 2)
+            distances.append(np.hypot(errors[0][:, None], errors[1][None, :]))
+        aligned, edges = distances
+        curves.append(
+            Curve(
+                stride=level.stride,
+                size=level.size,
+                mean=float(aligned.mean()),
+                maximum=float(aligned.max()),
+                mean_half_pixel=float(edges.mean()),
+                maximum_half_pixel=float(edges.max()),
+            )
+        )
+    return curves
+
+
+def true_forward_axis(marginal: Array, fwhm: float, n: int, pad: int) -> Array:
+    """Return the LZ sum at each of `n` canvas pixels of an axis, in [-1, 1]: eqs. (3) and (4).
+
+    What `axis_knots` computes at lattice points, between them too; the saliency is that of the
+    lattice, reflected at the borders.
+
+    Args:
+        marginal: (m,) saliency along the axis.
+        fwhm: of the Gaussian, in lattice cells.
+        n: pixels.
+        pad: cells of padding on each side.
+    """
+    count = len(marginal)
+    padded = np.pad(np.asarray(marginal, np.float64), pad, mode="reflect")
+    cells = np.arange(-pad, count + pad)
+    at = np.linspace(0, count - 1, n)
+    kernel = np.exp(-4 * math.log(2) * (at[:, None] - cells) ** 2 / fwhm**2)
+    weighted = kernel * padded
+    places = (weighted * cells).sum(axis=1) / weighted.sum(axis=1)
+    return np.asarray(-1 + 2 * places / (count - 1))
+
+
+def forward_error(saliency: Array, fwhm: float, recipe: Recipe) -> ForwardError:
+    """The piecewise forward warp against the true one at every pixel of the canvas."""
+    knots = separable_knots(saliency, fwhm)
+    pad = min(saliency.shape) - 1
+    found = []
+    for marginal, axis_knots, pixels, source in zip(
+        marginals(saliency), knots, recipe.canvas[::-1], recipe.span[::-1], strict=True
+    ):
+        true = true_forward_axis(marginal, fwhm, pixels, pad)
+        error = np.abs(forward_axis(axis_knots, pixels) - np.clip(true, -1, 1))
+        error *= (source - 1) / 2
+        found.append((float(error.mean()), float(error.max())))
+    (x_mean, x_maximum), (y_mean, y_maximum) = found
+    return ForwardError(
+        scale=recipe.scale, x_mean=x_mean, x_maximum=x_maximum, y_mean=y_mean, y_maximum=y_maximum
+    )
+
+
+def amplified(saliency: Array, amplitude: float, recipe: Recipe) -> Array:
+    """Return the saliency (h, w) that `amplitude` times the recipe's own would have given.
+
+    A map of boxes is a floor plus what the boxes add, which the amplitude multiplies: one Gaussian
+    a box of mass `amplitude`, over a floor of 1 / (2 p + 1)^2 a cell, p being the padding. A map of
+    boundaries is a background plus what boundaries add.
+    """
+    floor = _floor(saliency, recipe)
+    return np.asarray(floor + amplitude * (saliency - floor))
+
+
+def _floor(saliency: Array, recipe: Recipe) -> float:
+    least = float(saliency.min())
+    if not isinstance(recipe.warp, BoxWarpSettings):
+        return least
+    cell = 1 / (2 * (min(saliency.shape) - 1) + 1) ** 2
+    share = cell / (recipe.warp.amplitude + saliency.size * cell)
+    return min(least, float(saliency.sum()) * share)
+
+
+def magnifications(knots: Array, places: Array) -> Array:
+    """Return canvas pixels per source pixel at source positions, relative to the uniform warp."""
+    step = 1e-4
+    return np.asarray(
+        (invert_axis(knots, places + step) - invert_axis(knots, places - step)) / (2 * step)
+    )
+
+
+def grid_point(
+    saliency: Array, amplitude: float, fwhm: float, recipe: Recipe, *, key: str, score: float | None
+) -> GridPoint:
+    """What one warp of the grid does to the frame."""
+    changed = amplified(saliency, amplitude, recipe)
+    spans, along = [], []
+    for knots, cells in zip(separable_knots(changed, fwhm), saliency.shape[::-1], strict=True):
+        slopes = 2 / (len(knots) - 1) / np.diff(knots)
+        spans.append((float(slopes.max()), float(slopes.min())))
+        along.append(magnifications(knots, np.linspace(-1, 1, cells)))
+    boxes = saliency - _floor(saliency, recipe)
+    total = boxes.sum()
+    area = float((boxes * along[1][:, None] * along[0]).sum() / total) if total > 0 else 1.0
+    (x_most, x_least), (y_most, y_least) = spans
+    return GridPoint(
+        key=key,
+        scale=recipe.scale,
+        amplitude=amplitude,
+        fwhm=fwhm,
+        magnification=(y_most, x_most),
+        shrinkage=(y_least, x_least),
+        box_magnification=area,
+        score=score,
+        trained=amplitude == 1 and fwhm == recipe.warp.fwhm,
+    )
+
+
+def ablate(
+    bundles: Sequence[Contender],
+    store: Store,
+    *,
+    frames: int,
+    report: Reporter,
+    amplitudes: Sequence[float] = AMPLITUDES,
+    widths: Sequence[float] = WIDTHS,
+) -> Ablation:
+    """The whole appendix for the fixed warp among some bundles.
+
+    Args:
+        bundles: with at least one of the variant fixed; the grid is scored at their scales.
+        store: where the points of the grid are kept.
+        frames: that a point is scored on, 0 for none; needs PyTorch and the shipped weights.
+        report: where progress is shown.
+        amplitudes: of the grid.
+        widths: fwhm of the grid; the recipe's own is added.
+
+    Raises:
+        LzuError: there is no fixed warp among them, or it is not separable.
+    """
+    fixed = [bundle for bundle in bundles if bundle.manifest.variant == "fixed"]
+    if not fixed:
+        raise LzuError("the ablation is of the fixed warp; compare a bundle of variant fixed too")
+    first = fixed[0]
+    recipe = first.manifest.recipe
+    if not recipe.separable:
+        raise LzuError(
+            "the ablation is of separable warps; compare a bundle with warp.separable true"
+        )
+    saliency = first.warp["saliency"].astype(np.float64)
+    fwhm = recipe.warp.fwhm
+    knots = separable_knots(saliency, fwhm, anti_crop=recipe.warp.anti_crop)
+    scaled = {scale: recipe.model_copy(update={"scale": scale}) for scale in SCALES}
+    wide = sorted({*widths, fwhm})
+    scorer = _scorer(first, frames)
+    points = []
+    scales = sorted({bundle.manifest.recipe.scale for bundle in fixed})
+    with report.steps("grid", len(scales) * len(amplitudes) * len(wide)) as advance:
+        for scale, amplitude, width in product(scales, amplitudes, wide):
+            mine = recipe.model_copy(update={"scale": scale})
+            key = key_of(first.manifest.files, scale, amplitude, width, scorer and frames)
+            points.append(
+                store.get(
+                    f"grid-{scale:g}x-{amplitude:g}-{width:g}",
+                    key,
+                    GridPoint,
+                    lambda mine=mine, a=amplitude, w=width, key=key: grid_point(  # type: ignore[misc]
+                        saliency, a, w, mine, key=key, score=scorer(mine, a, w) if scorer else None
+                    ),
+                )
+            )
+            advance()
+    stored = first.manifest.accuracy
+    return Ablation(
+        recipe=first.manifest.name,
+        fwhm=fwhm,
+        lattice=recipe.warp.lattice,
+        inverse={
+            f"{scale:g}x": tuple(inverse_errors(*knots, each.levels))
+            for scale, each in scaled.items()
+        },
+        forward=tuple(forward_error(saliency, fwhm, each) for each in scaled.values()),
+        grid=tuple(points),
+        metric=stored.metric if stored and scorer else None,
+        frames=frames if scorer else None,
+        notes=(UNTRAINED,),
+    )
+
+
+class Scorer:
+    """Scores a recipe's weights behind another warp, by PyTorch."""
+
+    def __init__(self, recipe: Recipe, frames: int) -> None:
+        """`recipe` names weights and an evaluation set, of which so many frames are taken."""
+        self.recipe = recipe
+        name = recipe.evaluation.dataset
+        assert name is not None, "asked for only where there is one"
+        self.dataset = open_dataset(name, frames, recipe.task, recipe)
+
+    def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> float:
+        """The task's metric at the scale of `sized`, see `grid_point` for the others."""
+        from lzu_export.tasks.pytorch import torch_predictor
+        from lzu_export.tasks.warps import make_warp, read_saliency
+
+        # Another scale than of training is meant, too.
+        recipe = self.recipe.model_copy(
+            update={"scale": sized.scale, "untrained": ("scale", "warp")}
+        )
+        saliency = read_saliency(recipe)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "saliency.npy"
+            np.save(path, amplified(saliency, amplitude, recipe))
+            other = recipe.warp.model_copy(update={"saliency": path, "fwhm": fwhm, "logits": None})
+            made = make_warp(recipe.model_copy(update={"warp": other}))
+        # The saliency stays the one that the weights remember, so that nothing is logged.
+        warp = replace(made, saliency=saliency)
+        scores: Mapping[str, Mapping[str, float]] = evaluate(
+            {"": torch_predictor(recipe, warp)}, self.dataset
+        )
+        return scores[""][self.dataset.metric]
+
+
+def _scorer(bundle: Contender, frames: int) -> Scorer | None:
+    """None where no frames are asked for, or the weights are not those that ship."""
+    if frames < 1:
+        return None
+    try:
+        recipe = load_recipe(bundle.manifest.name, {"variant": "fixed"})
+    except LzuError:
+        return None
+    path = recipe.checkpoint.get("fixed")
+    if path is None or not path.is_file() or recipe.evaluation.dataset is None:
+        return None
+    return Scorer(recipe, frames)

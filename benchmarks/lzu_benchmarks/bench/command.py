@@ -1,0 +1,334 @@
+"""Accuracy and latency of warped and uniform models, and a report: `lzu-export bench det`.
+
+Exports what is not exported yet (variants, scales, precisions), or takes finished bundles
+(--bundles), which needs no torch: so the same command runs on a device. Writes report.html,
+report.md, report.json and its schema into OUT/bench/NAME, and every result into its folder
+`results` as it comes: what was interrupted goes on, what did not change is not measured again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from lzu_benchmarks.bench.compare import (
+    Contender,
+    Store,
+    bundle_result,
+    latency_groups,
+    open_bundles,
+)
+from lzu_benchmarks.commands import add_json
+from lzu_benchmarks.harness.latency import GRAPHS, NOISE, add_plan_options, plan_of
+from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
+from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
+from lzu_export.cli import exits
+from lzu_export.errors import LzuError
+from lzu_export.manifest.schema import UNTRAINED_MARK
+from lzu_export.recipes import load_recipe
+from lzu_export.support.escaping import visible
+from lzu_export.support.interpreter import run_module
+from lzu_export.support.progress import Reporter
+from lzu_export.support.terminal import Terminal, print_json, say
+
+EXPORT_ONLY = (
+    "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
+)  # fmt: skip
+"""Options that finished bundles cannot follow."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(prog="lzu-export bench", description=__doc__)
+    made.add_argument("recipe", nargs="?", default="det", help="task, shipped recipe, or a file")
+    made.add_argument("--bundles", type=Path, nargs="+", help="compare these, export nothing")
+    made.add_argument("--out", type=Path, default=Path("build"), help="folder of all bundles")
+    made.add_argument(
+        "--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt; scored and timed"
+    )
+    group = made.add_argument_group("export", "as `lzu-export export` takes them")
+    group.add_argument("--variant", help="by default all that there are weights for")
+    group.add_argument("--scale", help="separated by spaces; the recipe's own by default")
+    group.add_argument("--precision", help="separated by spaces; of --bundles only these")
+    group.add_argument("--target", help="separated by spaces; of --bundles only these")
+    group.add_argument(
+        "--checkpoint", help="a file, or a pattern such as 'ckpt/{variant}_{scale}.pth'"
+    )
+    group.add_argument("--saliency")
+    group.add_argument("--calibration", help="training frames for INT8")
+    group.add_argument("--random-weights", type=int, help="untrained: latency only")
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    group = made.add_argument_group("accuracy")
+    group.add_argument("--dataset", help="demo, COCO annotations, a data set's folder, or none")
+    group.add_argument("--frames", type=int, help="at most so many")
+    add_plan_options(made)
+    group = made.add_argument_group("report")
+    group.add_argument("--ablation", action="store_true", help="add the paper's appendix")
+    group.add_argument(
+        "--ablation-frames", type=int, default=64, help="score its grid on so many, 0: not"
+    )
+    group.add_argument("--again", action="store_true", help="measure everything again")
+    add_json(group)
+    return made
+
+
+def bench(given: argparse.Namespace) -> tuple[Report, Path]:
+    """Export, measure and write; the report and its folder.
+
+    Raises:
+        LzuError: an export fails, bundles do not fit one another, or a file cannot be written.
+    """
+    report = Reporter()
+    if given.bundles:
+        _refuse_exports(given)
+    folders = given.bundles or _export(given)
+    targets, precisions = (
+        each.split() if each else None for each in (given.target, given.precision)
+    )
+    bundles = open_bundles(folders, targets, precisions, given.provider)
+    failed = _failed(bundles)
+    if failed and not any(bundle.runs for bundle in bundles):
+        raise LzuError(f"no engine runs here: {next(iter(failed.values()))}")
+    first = bundles[0].manifest
+    folder = given.out / "bench" / first.name
+    store = Store(folder / "results", given.again)
+    dataset = given.dataset if given.bundles else None  # an export scores by itself
+    frames = given.frames if given.bundles else None
+    shown = _shown(given)
+    results = []
+    for why, names in _elsewhere(bundles).items():
+        report.note(f"not run here: {', '.join(names)} ({why})")
+    for bundle in bundles:
+        report.note(Text(bundle.folder.name, "bold"))
+        results.append(
+            bundle_result(bundle, store, dataset=dataset, frames=frames, shown=shown, report=report)
+        )
+    groups = latency_groups(
+        bundles,
+        store,
+        plan_of(given),
+        threads=given.threads,
+        graphs=GRAPHS[given.cuda_graph],
+        shown=shown,
+        failed=failed,
+        report=report,
+    )
+    for name, why in failed.items():
+        report.note(Text(f"failed: {name}: {why}", "red"))
+    noise = any(each.run.noise for each in groups) or any(each.pictures.noise for each in results)
+    made = Report(
+        title=f"{first.name}: {', '.join(_variants(results))}{NOISE if noise else ''}",
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        task=first.task,
+        recipe=first.name,
+        bundles=tuple(results),
+        latency=tuple(groups),
+        ablation=_ablation(given, bundles, store, report) if given.ablation else None,
+        notes=(
+            *(f"{name} failed: {why}." for name, why in failed.items()),
+            *untrained_notes(results),
+            *lowering_notes(bundles),
+            *pytorch_notes(bundles, results),
+        ),
+        failed=failed,
+    )
+    write_report(made, folder)
+    write_pages(made, folder, store.folder)
+    return made, folder
+
+
+def _failed(bundles: Sequence[Contender]) -> dict[str, str]:
+    """Engines that do not run although they are to run here, and why."""
+    return {
+        f"{bundle.folder.name} {name}": why
+        for bundle in bundles
+        for name, why in bundle.failed.items()
+    }
+
+
+def _shown(given: argparse.Namespace) -> str | None:
+    """The set whose frames are timed and drawn: the one that is given, else the recipe's own."""
+    if given.dataset is not None or given.bundles:
+        return str(given.dataset) if given.dataset is not None else None
+    overrides = dict(pair.split("=", 1) for pair in given.set if "=" in pair)
+    own = overrides.get("evaluation.dataset") or load_recipe(given.recipe).evaluation.dataset
+    return None if own in (None, "null") else str(own)
+
+
+def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
+    """Steps that bundles share and lower in different ways: their ratio is not the warp's alone."""
+    notes = []
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for bundle in bundles:
+        for engine in bundle.asked:
+            for each in engine.lowerings if engine.target == "onnxruntime" else ():
+                kinds = found.setdefault((engine.precision, each.step), {})
+                if each.step and bundle.folder.name not in kinds.setdefault(each.kind, []):
+                    kinds[each.kind].append(bundle.folder.name)
+    for (precision, step), kinds in found.items():
+        if len(kinds) > 1 and step:
+            listed = ", ".join(f"{kind} in {' and '.join(names)}" for kind, names in kinds.items())
+            place = step.partition(":")[0]
+            notes.append(
+                f"In {precision} the step {place} is lowered in different ways, {listed}, so that "
+                "ratios compare more than the warps; export the bundles into one folder."
+            )
+    return notes
+
+
+def _refuse_exports(given: argparse.Namespace) -> None:
+    """Finished bundles are as they are."""
+    there = [name for name in EXPORT_ONLY if getattr(given, name) not in (None, [])]
+    if there:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in there)
+        raise LzuError(
+            f"{names} of an export cannot change finished bundles; leave it out, or leave out "
+            "--bundles to export"
+        )
+
+
+def untrained_notes(results: Sequence[BundleResult]) -> list[str]:
+    """Which bundles are not what their checkpoints were trained as, and in what."""
+    return [
+        f"{each.name}{UNTRAINED_MARK} is {each.untrained}." for each in results if each.untrained
+    ]
+
+
+def pytorch_notes(bundles: Sequence[Contender], results: Sequence[BundleResult]) -> list[str]:
+    """What PyTorch scores on the frames of the report, or why that is not known."""
+    notes = []
+    for bundle, result in zip(bundles, results, strict=True):
+        stored = bundle.manifest.accuracy
+        if result.metric is None:
+            continue
+        if result.pytorch is not None:
+            value = number(result.pytorch.metrics[result.metric])
+            notes.append(f"{result.name} in PyTorch: {value} {result.metric} on the same frames.")
+            continue
+        known = "the manifest has no score of it"
+        if stored is not None:
+            known = f"its score in the manifest is of {stored.frames} frames of {stored.dataset}"
+        notes.append(f"{result.name} was not run in PyTorch on these frames; {known}.")
+    return notes
+
+
+def _elsewhere(bundles: Sequence[Contender]) -> dict[str, list[str]]:
+    """Engines that do not run here by the reason."""
+    found: dict[str, list[str]] = {}
+    for bundle in bundles:
+        for name, why in bundle.elsewhere.items():
+            found.setdefault(why, []).append(f"{bundle.folder.name} {name}")
+    return found
+
+
+def _ablation(given: argparse.Namespace, bundles: Any, store: Store, report: Reporter) -> Ablation:
+    from lzu_benchmarks.bench.ablation import ablate
+
+    return ablate(bundles, store, frames=given.ablation_frames, report=report)
+
+
+def _variants(results: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(each.variant for each in results))
+
+
+def _export(given: argparse.Namespace) -> list[Path]:
+    """Bundles of every variant and scale that is asked for, by the export command.
+
+    Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
+    """
+    command = run_module("lzu_export", "export", given.recipe, "--json")
+    command += ["--out", str(given.out)]
+    for name in ("precision", "target", "saliency", "calibration", "dataset", "frames"):
+        if (value := getattr(given, name)) is not None:
+            command += [f"--{name}", str(value)]
+    if given.random_weights is not None:
+        command += ["--random-weights", str(given.random_weights)]
+    command += [part for pair in given.set for part in ("--set", pair)]
+    scales = given.scale.split() if given.scale else [None]
+    variants = given.variant.split() if given.variant else _weighted(given)
+    if given.checkpoint and not given.variant:
+        raise LzuError("--checkpoint is of variants; name them: --variant 'uniform fixed'")
+    folders = []
+    for scale in scales:
+        for variant in variants:
+            options = ["--scale", scale] if scale else []
+            options += ["--variant", variant]
+            if given.checkpoint:
+                file = given.checkpoint.format(variant=variant, scale=scale)
+                options += ["--checkpoint", file]
+            done = subprocess.run([*command, *options], stdout=subprocess.PIPE, check=False)
+            if done.returncode:
+                raise LzuError(
+                    f"the export of {given.recipe} failed, as said above; mend that and run again: "
+                    "finished bundles and results are kept"
+                )
+            folders += [Path(each["bundle"]) for each in json.loads(done.stdout)]
+    return folders
+
+
+def _weighted(given: argparse.Namespace) -> list[str]:
+    """Variants that the recipe has weights for; of none, uniform and fixed, of whatever weights."""
+    there = load_recipe(given.recipe).checkpoint
+    return [variant for variant in ORDER if variant in there] or ["uniform", "fixed"]
+
+
+def summary_table(report: Report) -> Table:
+    """What the command prints."""
+    table = Table(title=visible(report.title), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("engine", no_wrap=True)
+    table.add_column("bundle", no_wrap=True)
+    rows = rows_of(report)
+    metric = next((row.bundle.metric for row in rows if row.bundle.metric), None)
+    for heading in (*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        latency = row.latency
+        cells = [number(row.score)] if metric else []
+        cells.append(number(row.bundle.flops.total / 1e9))
+        if latency is None:
+            cells += [NOTHING] * 3
+        else:
+            whole = latency.end_to_end
+            ratio = number(latency.ratio.value, 3) if latency.ratio else ""
+            cells += [number(whole.p50, 1), number(whole.p90_estimate, 1), ratio]
+        label = f"{row.label} (failed)" if row.engine.failed else row.label
+        table.add_row(row.key, label, *cells, style="bold" if row.best else None)
+    return table
+
+
+@exits.ending("results so far are kept; give the same command to go on")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    given = parser().parse_args(arguments)
+    report, folder = bench(given)
+    if given.json:
+        print_json(json.loads(report.model_dump_json()))
+        _end(report)
+        return
+    console = Terminal()
+    console.print(summary_table(report))
+    for note in untrained_notes(report.bundles):
+        console.print(visible(note))
+    for sentence in sentences(rows_of(report)):
+        console.print(sentence)
+    for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):
+        console.print(f"doubtful: {doubt}", style="italic")
+    say(f"{folder / 'report.html'}, report.md, report.json")
+    _end(report)
+
+
+def _end(report: Report) -> None:
+    """Let the exit status say that a part could not be measured."""
+    if report.failed:
+        sys.exit(exits.INCOMPLETE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The demonstration data set, rendered when it is asked for: frames, truth, calibration."""

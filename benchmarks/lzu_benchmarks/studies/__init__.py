@@ -1,0 +1,1 @@
+"""Studies behind the documents' figures, one module a study. Nothing imports them."""

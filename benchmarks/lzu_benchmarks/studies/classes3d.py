@@ -1,0 +1,198 @@
+"""What the warp does to each class in 3-D detection: why some gains of the means are not sure.
+
+`python -m lzu_benchmarks.studies.classes3d`, of the shipped demonstration models on the held-out
+frames.
+nuScenes' figures are means over classes, whatever their number of boxes: a rare class makes them
+unsure, and one that the warp hardly magnifies keeps them down.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.demo.dataset import open_demo
+from lzu_benchmarks.demo.evaluation import pixel_centred
+from lzu_benchmarks.scenes import CLASSES
+from lzu_benchmarks.train.figures3d import BANDS, COLUMNS, gain_text
+from lzu_export.cli import exits
+from lzu_export.compiler.pipeline import export
+from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.nuscenes import (
+    DEMO,
+    NuScenesEvaluation,
+    bootstrap_difference,
+    camera_objects,
+)
+from lzu_export.recipes import load_recipe
+from lzu_export.runtime import load
+from lzu_export.runtime.predictor import Shot
+from lzu_export.support.progress import Reporter
+from lzu_export.tasks.warps import make_warp
+
+VARIANTS = ("uniform", "fixed")
+RARE = 0.05
+"""Share of all boxes below which a class is rare."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What both models found, and how much the warp magnifies what is there.
+
+    Attributes:
+        evaluations: by variant.
+        magnified: by class, the mean over boxes within the class's range of the canvas pixels that
+            a source pixel gets from the fixed warp, over those from the uniform one; nan: no box.
+    """
+
+    evaluations: Mapping[str, NuScenesEvaluation]
+    magnified: Mapping[str, float]
+
+
+def magnification(
+    knots: NDArray[np.float64], places: NDArray[np.float64], pixels: int
+) -> NDArray[np.float64]:
+    """Canvas pixels per source pixel of one axis over the uniform warp's, at places (n,) in pixels.
+
+    Args:
+        knots: of the axis, source coordinates in [-1, 1] of evenly spread canvas ones.
+        places: edges of pixels are whole numbers.
+        pixels: of the source.
+    """
+    even = np.linspace(-1, 1, len(knots))
+    slopes = np.diff(even) / np.diff(knots)
+    piece = np.searchsorted(knots, 2 * places / pixels - 1, side="right") - 1
+    return np.asarray(slopes[np.clip(piece, 0, len(slopes) - 1)])
+
+
+def measure(frames: int | None, out: Path, report: Reporter) -> Found:
+    """Run both models over the held-out frames; their bundles are exported into `out`."""
+    predictors = {}
+    for variant in VARIANTS:
+        overrides = {"variant": variant, "evaluation": {"dataset": None}}
+        recipe = load_recipe("det3d", {**overrides, "targets": ["onnxruntime"]})
+        predictors[variant] = load(export(recipe, out, report=report).folder)
+    warp, (height, width) = make_warp(recipe), recipe.source
+    dataset = open_demo("val", frames)
+    evaluations = {variant: NuScenesEvaluation(DEMO) for variant in VARIANTS}
+    magnified: dict[str, list[float]] = {rule.name: [] for rule in DEMO}
+    with report.steps("both models on the held-out frames", len(dataset)) as advance:
+        for number, sequence, frame in dataset.rendered():
+            shot = Shot(frame.image, pixel_centred(frame.intrinsics))
+            truth = camera_objects(frame.boxes3d, frame.classes)
+            for variant, evaluation in evaluations.items():
+                (found,) = predictors[variant].run([shot])
+                objects = camera_objects(found.boxes[:, :7], found.labels)
+                evaluation.add(number, sequence, truth, objects, found.scores, frame.ignore)
+            centres = (frame.boxes[:, :2] + frame.boxes[:, 2:]) / 2
+            factors = magnification(warp.knots_x, centres[:, 0], width) * magnification(
+                warp.knots_y, centres[:, 1], height
+            )
+            near = np.hypot(*truth.centres.T) < [DEMO[label].reach for label in truth.labels]
+            for label, factor in zip(
+                truth.labels[near & ~frame.ignore], factors[near & ~frame.ignore], strict=True
+            ):
+                magnified[CLASSES[label]].append(float(factor))
+            advance(1)
+    means = {name: float(np.mean(f)) if f else float("nan") for name, f in magnified.items()}
+    return Found(evaluations, means)
+
+
+def rare(evaluation: NuScenesEvaluation) -> list[str]:
+    """Names of the classes with few of all boxes."""
+    boxes = evaluation.positives().sum(axis=0)
+    return [
+        rule.name
+        for rule, count in zip(evaluation.classes, boxes, strict=True)
+        if 0 < count < RARE * boxes.sum()
+    ]
+
+
+def readme(found: Found, command: str, resamples: int = 1000) -> str:
+    """Markdown: a table of classes, one of the means with and without the classes in question."""
+    uniform, fixed = (found.evaluations[variant] for variant in VARIANTS)
+    few = rare(uniform)
+    least = min(found.magnified, key=lambda name: np.nan_to_num(found.magnified[name], nan=np.inf))
+    lines = [
+        "# Class by class",
+        "",
+        "The shipped networks (one seed) as the product runs them, fixed - uniform. In brackets",
+        f"the 95 % interval of {resamples} bootstrap resamples of whole sequences. `magnified`:",
+        "canvas pixels per source pixel at the centres of boxes, over the uniform warp's. AP is in",
+        "points, ATE in metres, AOE in radians; of the errors, less is better. Made by",
+        "",
+        f"    {command}",
+        "",
+        "| | boxes | in sequences | magnified | "
+        + " | ".join(name.removeprefix("m") for name in COLUMNS[1:])
+        + " |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
+    positives = uniform.positives()
+    for label, rule in enumerate(uniform.classes):
+        others = [each.name for each in uniform.classes if each is not rule]
+        gain = bootstrap_difference(uniform, fixed, without=others, resamples=resamples)
+        counts = (positives[:, label].sum(), (positives[:, label] > 0).sum())
+        lines.append(
+            f"| {rule.name} | {counts[0]} | {counts[1]} | {found.magnified[rule.name]:.2f} | "
+            + _cells(gain, COLUMNS[1:])
+        )
+    lines += [
+        "",
+        "A mean gives every class the same weight. Rare, less than "
+        f"{100 * RARE:g} % of the boxes, which makes intervals wide: {', '.join(few) or 'none'}.",
+        f"Least magnified, so with least to gain: {least}. Without them:",
+        "",
+        "| | without | " + " | ".join(COLUMNS) + " |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+    ]
+    for name, (one, two) in _parts(uniform, fixed).items():
+        for left_out in ([], few, [least]):
+            gain = bootstrap_difference(one, two, without=left_out, resamples=resamples)
+            lines.append(f"| {name} | {', '.join(left_out)} | " + _cells(gain, COLUMNS))
+    return "\n".join([*lines, ""])
+
+
+def _parts(
+    uniform: NuScenesEvaluation, fixed: NuScenesEvaluation
+) -> dict[str, tuple[NuScenesEvaluation, NuScenesEvaluation]]:
+    parts = {"all distances": (uniform, fixed)}
+    for near, far in BANDS:
+        parts[f"{near:.0f} to {far:.0f} m"] = (uniform.within(near, far), fixed.within(near, far))
+    return parts
+
+
+def _cells(gain: Mapping[str, Interval], names: Sequence[str]) -> str:
+    return " | ".join(gain_text(n, vars(gain[n])) if n in gain else "-" for n in names) + " |"
+
+
+def result(found: Found) -> dict[str, Any]:
+    """What was found, for JSON."""
+    return {
+        "variants": {name: each.summary() for name, each in found.evaluations.items()},
+        "rare": rare(found.evaluations["uniform"]),
+        "magnified": found.magnified,
+    }
+
+
+@exits.ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/classes3d"))
+    parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    add_json(parser)
+    given: Any = parser.parse_args(arguments)
+    found = measure(given.frames, given.out, Reporter())
+    text = readme(found, "python -m lzu_benchmarks.studies.classes3d")
+    (given.out / "CLASSES.md").write_text(text)
+    print_result(given.json, result(found), text)
+
+
+if __name__ == "__main__":
+    main()

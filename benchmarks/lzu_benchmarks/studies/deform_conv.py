@@ -1,0 +1,243 @@
+"""Which form of deformable convolution each target gets.
+
+`python -m lzu_benchmarks.studies.deform_conv`.
+
+FCOS3D-R50's layers at nuScenes' sizes, untrained weights, ONNX Runtime on this machine's
+processors. The forms take turns, so that whatever else runs slows all alike. TensorRT-RTX has no
+DeformConv and needs one of the decompositions; whether it builds them is tried on the last layer.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from rich.table import Table
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.harness.workers import workers
+from lzu_export.cli import exits
+from lzu_export.errors import LzuError
+from lzu_export.graph.lowering.deform_conv import KINDS, OP, Kind, lower_node
+from lzu_export.support.hardware import identity
+from lzu_export.support.terminal import Terminal
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models
+from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
+from lzu_export.warp.geometry import padded_size
+
+SOURCE = (900, 1600)
+DECOMPOSITIONS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "deformconv")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A deformable convolution of FCOS3D-R50, 3 x 3 and with as many channels out as in."""
+
+    name: str
+    channels: int
+    stride: int
+    """Pixels of the network input per cell."""
+    count: int
+    """How many the network has at this size."""
+
+    def size(self, scale: float) -> tuple[int, int]:
+        """(rows, columns) of the map at a scale of nuScenes' frames."""
+        height, width = padded_size((int(SOURCE[0] * scale), int(SOURCE[1] * scale)))
+        return -(-height // self.stride), -(-width // self.stride)
+
+
+LAYERS = (
+    Layer("layer3", 256, 16, 6),
+    Layer("layer4", 512, 32, 3),
+    Layer("heads at P3", 256, 8, 2),
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One form of one layer."""
+
+    scale: float
+    layer: str
+    shape: tuple[int, int, int]
+    kind: Kind
+    milliseconds: float
+    peak_bytes: int
+    """Memory that a process takes on top of the model's own file while it runs it."""
+    count: int
+
+
+def layer_model(layer: Layer, scale: float, kind: Kind) -> onnx.ModelProto:
+    """The layer alone, lowered as `kind`; inputs `x`, `offset` and `mask`."""
+    size, taps = layer.size(scale), 9
+    generator = np.random.default_rng(0)
+    shape = (layer.channels, layer.channels, 3, 3)
+    weight = generator.standard_normal(shape, np.float32) / np.float32(3 * layer.channels**0.5)
+    x, offset, mask = (
+        gs.Variable(name, np.float32, (1, channels, *size))
+        for name, channels in (("x", layer.channels), ("offset", 2 * taps), ("mask", taps))
+    )
+    y = gs.Variable("y", np.float32, (1, layer.channels, *size))
+    constants = (
+        gs.Constant("weight", weight),
+        gs.Constant("bias", np.zeros(layer.channels, np.float32)),
+    )
+    attributes = {
+        "kernel_shape": [3, 3],
+        "strides": [1, 1],
+        "pads": [1, 1, 1, 1],
+        "dilations": [1, 1],
+        "group": 1,
+        "offset_group": 1,
+    }
+    inputs = [x, constants[0], offset, constants[1], mask]
+    node = gs.Node(OP, "deform", attributes, inputs, [y], domain="lzu")
+    graph = gs.Graph([node], [x, offset, mask], [y], opset=18)
+    lower_node(graph, node, kind)
+    model = gs.export_onnx(graph.cleanup().toposort())
+    model.ir_version = 10
+    return model
+
+
+def measure_layer(layer: Layer, scale: float, rounds: int) -> list[Measurement]:
+    """Every form of a layer at a scale."""
+    models = [layer_model(layer, scale, kind).SerializeToString() for kind in KINDS]
+    seconds = time_models(models, rounds=rounds)
+    return [
+        Measurement(
+            scale,
+            layer.name,
+            (layer.channels, *layer.size(scale)),
+            kind,
+            1e3 * each,
+            peak_memory(model),
+            layer.count,
+        )
+        for kind, model, each in zip(KINDS, models, seconds, strict=True)
+    ]
+
+
+def peak_memory(model: bytes) -> int:
+    """Bytes that a fresh process needs to open and run a model, beyond what it had before."""
+    with workers(1) as pool:
+        return int(pool.apply(_run_once, (model,)))
+
+
+def _run_once(model: bytes) -> int:
+    before = _resident("VmRSS")
+    session = OnnxRuntimeSession(model)
+    session.run({s.name: np.zeros(s.shape, s.dtype) for s in session.inputs})
+    return _resident("VmHWM") - before
+
+
+def _resident(entry: str) -> int:
+    """A memory figure of this process, in bytes: Linux tells it in kB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    found = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def builds(layer: Layer, scale: float) -> dict[str, str]:
+    """What TensorRT-RTX says to each decomposition of a layer: its version, or why not."""
+    result: dict[str, str] = {}
+    for kind in DECOMPOSITIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{kind}.onnx"
+            onnx.save(layer_model(layer, scale, kind), path)
+            try:
+                built = tensorrt_rtx.build(path, path.with_suffix(".engine"))
+                result[kind] = f"builds with {built.version}"
+            except LzuError as error:
+                result[kind] = str(error)
+    return result
+
+
+def summary(measured: Sequence[Measurement]) -> dict[float, dict[str, float]]:
+    """Milliseconds per frame and kind, each layer as often as the network has it, by scale."""
+    result: dict[float, dict[str, float]] = {}
+    for each in measured:
+        totals = result.setdefault(each.scale, dict.fromkeys(KINDS, 0.0))
+        totals[each.kind] += each.count * each.milliseconds
+    return result
+
+
+def table(measured: Sequence[Measurement]) -> Table:
+    """A row a layer and form; the fastest decomposition of each layer stands out."""
+    result = Table(title="Deformable convolutions of FCOS3D-R50, ONNX Runtime")
+    for heading in ("scale", "layer", "channels, rows, columns", "form"):
+        result.add_column(heading)
+    result.add_column("ms", justify="right")
+    result.add_column("peak MB", justify="right")
+    for first in range(0, len(measured), len(KINDS)):
+        forms = measured[first : first + len(KINDS)]
+        best = min(
+            (each for each in forms if each.kind in DECOMPOSITIONS), key=lambda e: e.milliseconds
+        )
+        for each in forms:
+            start = each is forms[0]
+            result.add_row(
+                f"{each.scale:g}x" if start else "",
+                f"{each.layer} ({each.count})" if start else "",
+                ", ".join(map(str, each.shape)) if start else "",
+                each.kind,
+                f"{each.milliseconds:.1f}",
+                f"{each.peak_bytes / 1e6:.0f}",
+                style="bold" if each is best else None,
+            )
+        result.add_section()
+    result.caption = "in brackets: how many the network has; bold: fastest decomposition"
+    return result
+
+
+def measure(scales: Sequence[float], rounds: int, *, build: bool) -> dict[str, Any]:
+    """All figures, as plain data."""
+    measured = [
+        each for scale in scales for layer in LAYERS for each in measure_layer(layer, scale, rounds)
+    ]
+    return {
+        "machine": identity(),
+        "rounds": rounds,
+        "layers": [asdict(each) for each in measured],
+        "per_frame": {f"{scale:g}": each for scale, each in summary(measured).items()},
+        "tensorrt_rtx": builds(LAYERS[-1], scales[0]) if build else {},
+    }
+
+
+def show(result: Mapping[str, Any], console: Terminal) -> None:
+    """Print the figures."""
+    console.print(result["machine"])
+    console.print(table([Measurement(**each) for each in result["layers"]]))
+    for scale, totals in result["per_frame"].items():
+        listed = ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in totals.items())
+        console.print(f"{scale}x, all of these a frame: {listed}")
+    for kind, text in result["tensorrt_rtx"].items():
+        console.print(f"TensorRT-RTX, {kind}: {text}")
+
+
+@exits.ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--scale", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--no-build", action="store_true", help="leave TensorRT-RTX out")
+    add_json(parser)
+    given = parser.parse_args(arguments)
+    result = measure(given.scale, given.rounds, build=not given.no_build)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "deform_conv.json").write_text(json.dumps(result, indent=2) + "\n")
+    print_result(given.json, result)
+    if not given.json:
+        show(result, Terminal())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""How far zoom and unzoom miss each other: `python -m lzu_benchmarks.studies.misregistration`.
+
+Draws, for the geometries `published` and `consistent`, how many source pixels above or below its
+place each cell of each level has seen, and prints mean and maximum. With --saliency, of the
+nuScenes recipe on that map; else of the demonstration detector.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_export.cli import exits
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.load import load_recipe
+from lzu_export.tasks.warps import read_saliency
+from lzu_export.warp.geometry import Geometry, Level
+from lzu_export.warp.knots import separable_knots
+from lzu_export.warp.registration import Frame, misregistration, source_places
+from lzu_export.warp.saliency import Array
+
+SCALES = (0.25, 0.5, 0.75, 1.0)
+SETTINGS: dict[Geometry, dict[str, Any]] = {
+    "published": {"source_multiple": 32, "warp.unfilled": []},
+    "consistent": {"source_multiple": 1, "warp.unfilled": None},
+}
+"""What else a recipe needs for the geometry: the released models pad the frame before the zoom."""
+
+FRAMES: tuple[Frame, Frame] = ("edges", "centres")
+"""What is drawn, and what is told besides."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
+"""Okabe and Ito's, which the colour-blind can tell apart; the markers differ too."""
+MARKERS = ("o", "s", "^", "D", "X")
+MARKS = 16
+"""About how many markers a curve has: one for every cell would hide the lines."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One level of one geometry at one scale, all in source pixels."""
+
+    scale: float
+    geometry: Geometry
+    level: Level
+    source_rows: Array
+    """(H_l,) rows that the cells stand for."""
+    y: Array
+    """(H_l,) how much further down they have seen; NaN where there is nothing to compare."""
+    x: Array
+    """(W_l,) the same to the right."""
+    aligned: tuple[Array, Array]
+    """`y` and `x` had the label frame its corners aligned with the source's."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Mean and maximum of a level's absolute misregistration, in source pixels."""
+
+    scale: float
+    geometry: Geometry
+    stride: int
+    y_mean: float
+    y_max: float
+    x_mean: float
+    x_max: float
+    aligned_max: float
+    """In either axis, where the label frame has the corners of the source aligned: as consistent
+    recipes scale their labels, and published ones do not."""
+
+
+def recipe_for(saliency: Path | None, scale: float, geometry: Geometry) -> Recipe:
+    """The recipe whose warp is drawn, as this geometry has it."""
+    overrides = {"scale": scale, "warp.geometry": geometry, **SETTINGS[geometry]}
+    if saliency is None:
+        return load_recipe("det-demo", overrides)
+    return load_recipe("nuscenes", {**overrides, "warp.saliency": str(saliency)})
+
+
+def curves(saliency: Path | None) -> list[Curve]:
+    """Every scale, geometry and level, in this order."""
+    result = []
+    for scale in SCALES:
+        for geometry in SETTINGS:
+            recipe = recipe_for(saliency, scale, geometry)
+            knots = separable_knots(read_saliency(recipe), recipe.warp.fwhm)
+            for level in recipe.levels:
+                where = (*knots, level, recipe.canvas, recipe.source)
+                (y, x), aligned = (
+                    misregistration(*where, geometry=geometry, span=recipe.span, frame=frame)
+                    for frame in FRAMES
+                )
+                places, _ = source_places(level, recipe.canvas, recipe.source)
+                result.append(Curve(scale, geometry, level, places, y, x, aligned))
+    return result
+
+
+def figures(curve: Curve) -> Figures:
+    """Mean and maximum of a curve, over what its level covers."""
+    y, x = np.abs(curve.y), np.abs(curve.x)
+    return Figures(
+        scale=curve.scale,
+        geometry=curve.geometry,
+        stride=curve.level.stride,
+        y_mean=float(np.nanmean(y)),
+        y_max=float(np.nanmax(y)),
+        x_mean=float(np.nanmean(x)),
+        x_max=float(np.nanmax(x)),
+        aligned_max=max(float(np.nanmax(np.abs(axis))) for axis in curve.aligned),
+    )
+
+
+def level_name(stride: int) -> str:
+    """The pyramid's name of a level: P3 has 2^3 pixels per cell."""
+    return f"P{stride.bit_length() - 1}"
+
+
+def table(measured: Sequence[Figures], title: str) -> Table:
+    """One row a scale and level, the geometries side by side."""
+    result = Table(title=title)
+    result.add_column("scale")
+    result.add_column("level")
+    for geometry in SETTINGS:
+        result.add_column(f"{geometry}\ny mean / max", justify="right")
+        result.add_column("\nx max", justify="right")
+    by_key = {(each.scale, each.stride, each.geometry): each for each in measured}
+    strides = list(dict.fromkeys(each.stride for each in measured))
+    for scale in SCALES:
+        for stride in strides:
+            cells = []
+            for geometry in SETTINGS:
+                each = by_key[scale, stride, geometry]
+                digits = 1 if geometry == "published" else 2
+                cells.append(f"{each.y_mean:.{digits}f} / {each.y_max:.{digits}f}")
+                cells.append(f"{each.x_max:.{digits}f}")
+            result.add_row(f"{scale:g}x", level_name(stride), *cells)
+        result.add_section()
+    least = max(each.aligned_max for each in measured if each.geometry == "consistent")
+    result.caption = (
+        "source pixels; label frame edge on edge with the source. With its corners aligned, as "
+        f"consistent recipes have them, consistent is at most {least:.2f} off"
+    )
+    return result
+
+
+def draw(drawn: Sequence[Curve], title: str, path: Path) -> None:
+    """A panel for each scale and geometry, all on one axis; written as PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    measured = [figures(curve) for curve in drawn]
+    strides = list(dict.fromkeys(curve.level.stride for curve in drawn))
+    mpl.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = plt.subplots(
+        len(SCALES), len(SETTINGS), figsize=(10.5, 11), sharex=True, sharey=True
+    )
+    for curve in drawn:
+        panel = axes[SCALES.index(curve.scale), list(SETTINGS).index(curve.geometry)]
+        i = strides.index(curve.level.stride)
+        panel.plot(
+            curve.source_rows,
+            curve.y,
+            label=f"{level_name(curve.level.stride)} (stride {curve.level.stride})",
+            linewidth=1.3,
+            markersize=5,
+            markevery=max(1, len(curve.y) // MARKS),
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+        )
+    for (i, j), panel in np.ndenumerate(axes):
+        scale, geometry = SCALES[i], list(SETTINGS)[j]
+        here = [m for m in measured if (m.scale, m.geometry) == (scale, geometry)]
+        panel.set_title(_summary(here), loc="left", fontsize=10.5)
+        panel.grid(axis="y", color="0.9", linewidth=0.8)
+        panel.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        panel.set_axisbelow(True)
+    figure.supxlabel("source row that a cell stands for (pixels from the top)", fontsize=11)
+    figure.supylabel(
+        "misregistration in y (source pixels; above 0: the cell has seen a lower row)", fontsize=11
+    )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.suptitle(title, fontsize=13, y=0.99)
+    figure.legend(
+        handles,
+        labels,
+        ncols=len(labels),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.972),
+        frameon=False,
+    )
+    figure.tight_layout(rect=(0.01, 0, 1, 0.965))
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _summary(here: Sequence[Figures]) -> str:
+    """Of one panel: the finest level's mean and the largest of all."""
+    finest, worst = here[0], max(here, key=lambda each: each.y_max)
+    digits = 0 if worst.y_max > 2 else 2
+    return (
+        f"{finest.geometry}, {finest.scale:g}x: mean {finest.y_mean:.{digits}f} px at "
+        f"{level_name(finest.stride)}, at most {worst.y_max:.{digits}f} at "
+        f"{level_name(worst.stride)}"
+    )
+
+
+def measure(saliency: Path | None, out: Path) -> Mapping[str, Any]:
+    """Write `misregistration.png` and `misregistration.json` into `out`; what the latter holds."""
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_for(saliency, 1.0, "published")
+    size = f"{recipe.source[0]}x{recipe.source[1]}"
+    title = (
+        f"Misregistration of zoom and unzoom: {recipe.name}, source {size} "
+        f"(published: the zoom spans {recipe.span[0]} rows)"
+    )
+    drawn = curves(saliency)
+    draw(drawn, title, out / "misregistration.png")
+    result = {"title": title, "levels": [asdict(figures(curve)) for curve in drawn]}
+    (out / "misregistration.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+@exits.ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--saliency", type=Path, help="for nuScenes: .npy, or the released .pkl")
+    add_json(parser)
+    given = parser.parse_args(arguments)
+    result = measure(given.saliency, given.out)
+    measured = [Figures(**each) for each in result["levels"]]
+    drawn = f"drawn in {given.out / 'misregistration.png'}"
+    print_result(given.json, result, table(measured, result["title"]), drawn)
+
+
+if __name__ == "__main__":
+    main()

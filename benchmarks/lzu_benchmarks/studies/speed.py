@@ -1,0 +1,319 @@
+"""What the compiler's speed claims rest on: `python -m lzu_benchmarks.studies.speed --task det`.
+
+The task's full-size recipe at 0.5, untrained weights (speed does not depend on them), ONNX Runtime
+on this machine's processors. Everything compared is run in turns within one process, and reported
+as a ratio: absolute times are this machine's own.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import onnx
+import onnx_graphsurgeon as gs
+from rich.table import Table
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.studies.adaptive_speed import host_kernels, time_inversion, time_tables
+from lzu_export.cli import exits
+from lzu_export.graph.lowering.choose import one_node_model
+from lzu_export.graph.lowering.resample import Kind, resample_nodes
+from lzu_export.graph.passes import is_zoom
+from lzu_export.recipes import load_recipe
+from lzu_export.runtime import load
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.support import hardware
+from lzu_export.support.interleave import Timings, ratio
+from lzu_export.support.interpreter import run_module, run_program
+from lzu_export.targets.onnxruntime import time_models
+from lzu_export.tasks.pytorch import noise_frame, noise_shot
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed for a task."""
+
+    recipe: str
+    title: str
+    options: tuple[str, ...] = ()
+    adapts: bool = False
+    """Whether the task has adaptive warps."""
+
+
+SAME_LATTICE = "warp.lattice=[31, 51]"
+"""Of the saliency below, which stands in for the recipe's own."""
+CASES = {
+    "det": Case("argoverse-hd", "RetinaNet-R50, 1200x1920", adapts=True),
+    "seg": Case("cityscapes", "PSPNet-R50, 1024x1024", (SAME_LATTICE,)),
+    # Untrained scores are all alike: with nothing above the threshold suppression is not timed.
+    "det3d": Case(
+        "nuscenes", "FCOS3D-R50, 900x1600", (SAME_LATTICE, "postprocess.score_threshold=0.99")
+    ),
+}
+DEMO_SALIENCY = Path(__file__).resolve().parents[3] / "lzu_export/demo/det/saliency.npy"
+ADAPTIVE = ("warp.boxes=100",)
+CALIBRATION_FRAMES = 16
+REDUCE = 4
+"""Every so many rows and columns of the frame make the source smaller than the canvas."""
+UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed", "source_multiple=1")
+"""The uniform model with its own fastest pre-processing: OpenCV's resize of the bytes."""
+
+
+def export(
+    case: Case, out: Path, variant: str, *options: str, precision: str = "fp32"
+) -> dict[str, Any]:
+    """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
+    command = run_module("lzu_export", "export", case.recipe, "--json")
+    command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
+    command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant, "--precision", precision]
+    command += [part for pair in (*case.options, *options) for part in ("--set", pair)]
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    seconds = time.perf_counter() - start
+    (bundle,) = json.loads(done.stdout)
+    # The largest of the children so far: exports are of the same size, so a close upper bound.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "bundle": bundle["bundle"],
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "stages": bundle["stages"],
+        "engines": bundle["engines"],
+        "graphs": bundle["graphs"],
+    }
+
+
+def precisions(case: Case, out: Path) -> dict[str, Any]:
+    """Export in FP32, FP16 and INT8 with ranges of `CALIBRATION_FRAMES` pictures; files' sizes."""
+    frames = out / "frames"
+    frames.mkdir(parents=True, exist_ok=True)
+    source = load_recipe(case.recipe).source
+    for i in range(CALIBRATION_FRAMES):
+        cv2.imwrite(str(frames / f"{i:02}.png"), noise_frame(source, seed=i))
+    settings = (f"calibration.frames={frames.resolve()}", f"calibration.count={CALIBRATION_FRAMES}")
+    done = export(case, out / "precisions", "fixed", *settings, precision="fp32 fp16 int8")
+    folder = Path(done["bundle"])
+    rows = {}
+    for precision, graph in done["graphs"].items():
+        built = [e for e in done["engines"] if e["precision"] == precision and e["build_seconds"]]
+        rows[precision] = {
+            "onnx_bytes": (folder / graph["file"]).stat().st_size,
+            "engine_bytes": built[0]["bytes"] if built else None,
+            "build_seconds": built[0]["build_seconds"] if built else None,
+        }
+    return {**done, "rows": rows}
+
+
+def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each of `runs`, taken in turns so that drift hits all alike, after one warmup."""
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
+    """Frame to prediction of each bundle, and its ratios to the uniform ones: with OpenCV's resize,
+    and with the same sampler.
+    """
+    predictors: dict[str, Predictor] = {name: load(bundle) for name, bundle in bundles.items()}
+    recipe = next(iter(predictors.values())).recipe
+    shot = noise_shot(recipe, seed=0)
+    runs = {name: (lambda p=each: p.run([shot])) for name, each in predictors.items()}
+    return compared(interleaved(runs, rounds))
+
+
+def compared(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Median milliseconds of each, and its ratios to the uniform ones with their intervals.
+
+    Args:
+        times: seconds by name, those of the same place taken in one round.
+    """
+    timings = {name: Timings([round(1e9 * each) for each in mine]) for name, mine in times.items()}
+    resized, same = timings["uniform, OpenCV resize"], timings["uniform, same sampler"]
+    return {
+        name: {
+            "milliseconds": 1e3 * median(times[name]),
+            "ratio": ratio(each, resized).model_dump(),
+            "ratio_same": ratio(each, same).model_dump(),
+        }
+        for name, each in timings.items()
+    }
+
+
+def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
+    """Milliseconds of the unzoom of all levels, each kind summed over the levels."""
+    graph = gs.import_onnx(onnx.load(bundle / "model.fp32.onnx"))
+    # The warp of logits to pixels is the same in all variants.
+    nodes = [
+        node
+        for node in resample_nodes(graph)
+        if not is_zoom(node) and node.outputs[0].name != "logits"
+    ]
+    kinds: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
+    models = [one_node_model(node, kind).SerializeToString() for node in nodes for kind in kinds]
+    seconds = time_models(models, rounds=rounds)
+    return {kind: 1e3 * sum(seconds[i :: len(kinds)]) for i, kind in enumerate(kinds)}
+
+
+def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
+    """Seconds to import the runtime and to load a bundle, in fresh processes; the median."""
+    script = (
+        "import sys, time; a = time.perf_counter(); from lzu_export.runtime import load;"
+        "b = time.perf_counter(); load(sys.argv[1]); c = time.perf_counter();"
+        "print(b - a, c - b, 'torch' in sys.modules)"
+    )
+    results = []
+    for _ in range(rounds):
+        done = subprocess.run(
+            run_program(script, str(bundle)),
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        imported, loaded, torch = done.stdout.split()
+        results.append((float(imported), float(loaded), torch == "True"))
+    return {
+        "import": median(r[0] for r in results),
+        "load": median(r[1] for r in results),
+        "torch_imported": any(r[2] for r in results),
+    }
+
+
+def adaptive_costs(bundle: Path, out: Path, rounds: int) -> dict[str, Any]:
+    """Milliseconds of what an adaptive warp computes in every frame, and of an inversion."""
+    kernels = host_kernels(out / "kernels")
+    return {
+        "tables": time_tables(bundle, 3 * rounds),
+        "inversion": None if kernels is None else time_inversion(kernels),
+    }
+
+
+def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
+    """All figures."""
+    exported = {
+        "fixed": export(case, out, "fixed"),
+        "uniform, same sampler": export(case, out, "uniform"),
+    }
+    resized = export(case, out / "opencv", "uniform", *UNIFORM_RESIZE)
+    zoomed = export(case, out / "zoomed", "fixed", "input=zoomed")
+    reduced = export(case, out / "reduced", "fixed", f"reduce={REDUCE}")
+    bundles = {
+        "uniform, OpenCV resize": Path(resized["bundle"]),
+        "uniform, same sampler": Path(exported["uniform, same sampler"]["bundle"]),
+        "fixed, zoom in the graph": Path(exported["fixed"]["bundle"]),
+        "fixed, zoom in the runtime": Path(zoomed["bundle"]),
+        f"fixed, upsampled (reduce {REDUCE})": Path(reduced["bundle"]),
+    }
+    adaptive = None
+    if case.adapts:
+        adaptive = Path(export(case, out, "adaptive", *ADAPTIVE)["bundle"])
+        bundles["adaptive"] = adaptive
+    fixed = bundles["fixed, zoom in the graph"]
+    return {
+        "machine": hardware.identity(),
+        "title": case.title,
+        "rounds": rounds,
+        "export": exported["fixed"],
+        "precisions": precisions(case, out),
+        "whole_model": whole_model(bundles, rounds),
+        "unzoom": unzoom_lowerings(fixed, 3 * rounds),
+        "import_and_load": import_and_load(fixed, 5),
+        "adaptive": None if adaptive is None else adaptive_costs(adaptive, out, rounds),
+    }
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The figures as tables."""
+    whole = Table(title=f"{result['title']} at 0.5: camera bytes to predictions")
+    for heading in ("model", "ms", "ratio", "to same sampler"):
+        whole.add_column(heading, justify="left" if heading == "model" else "right")
+    for name, each in result["whole_model"].items():
+        ratios = (_with_interval(each[key]) for key in ("ratio", "ratio_same"))
+        whole.add_row(name, f"{each['milliseconds']:.0f}", *ratios)
+    whole.caption = "ratios: median over rounds, with the bootstrap's 95 % interval"
+    unzoom = Table(title="Unzoom of all levels")
+    for heading in ("lowering", "ms", "times faster than gridsample"):
+        unzoom.add_column(heading, justify="left" if heading == "lowering" else "right")
+    base = result["unzoom"]["gridsample"]
+    for name, value in result["unzoom"].items():
+        unzoom.add_row(name, f"{value:.2f}", f"{base / value:.1f}")
+    export_table = Table(title="Export of the fixed model, both targets")
+    export_table.add_column("stage")
+    export_table.add_column("seconds", justify="right")
+    for stage, seconds in result["export"]["stages"].items():
+        export_table.add_row(stage, f"{seconds:.1f}")
+    export_table.add_section()
+    export_table.add_row("whole command", f"{result['export']['seconds']:.1f}")
+    export_table.add_row("peak memory, GB", f"{result['export']['peak_bytes'] / 1e9:.1f}")
+    lower = Table(title=f"All precisions, both targets, {CALIBRATION_FRAMES} calibration frames")
+    for heading in ("precision", "ONNX MB", "of FP32", "engine MB", "build s"):
+        lower.add_column(heading, justify="left" if heading == "precision" else "right")
+    rows = result["precisions"]["rows"]
+    for precision, row in rows.items():
+        share = row["onnx_bytes"] / rows["fp32"]["onnx_bytes"]
+        built = [row["engine_bytes"], row["build_seconds"]]
+        engine = ("-", "-") if None in built else (f"{built[0] / 1e6:.1f}", f"{built[1]:.1f}")
+        lower.add_row(precision, f"{row['onnx_bytes'] / 1e6:.1f}", f"{share:.2f}", *engine)
+    lower.caption = (
+        f"whole command {result['precisions']['seconds']:.0f} s, "
+        f"peak {result['precisions']['peak_bytes'] / 1e9:.1f} GB"
+    )
+    start = Table(title="Runtime, fresh process")
+    start.add_column("step")
+    start.add_column("seconds", justify="right")
+    for step in ("import", "load"):
+        start.add_row(step, f"{result['import_and_load'][step]:.2f}")
+    shown = [whole, unzoom, export_table, lower, start]
+    return shown if result["adaptive"] is None else [*shown, _adaptive_table(result["adaptive"])]
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _adaptive_table(costs: Mapping[str, Any]) -> Table:
+    table = Table(title="Adaptive warps")
+    table.add_column("what")
+    table.add_column("ms", justify="right")
+    table.add_row("knots and tables of zoom and unzoom, in the graph", f"{costs['tables']:.2f}")
+    if costs["inversion"] is None:
+        table.caption = "the inversion of a non-separable warp needs make and g++"
+        return table
+    for name, milliseconds in costs["inversion"].items():
+        table.add_row(f"non-separable inversion, 75x120, one thread: {name}", f"{milliseconds:.2f}")
+    slow, fast = costs["inversion"].values()
+    table.caption = f"the kernel is {slow / fast:.0f} times faster"
+    return table
+
+
+@exits.ending()
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", choices=sorted(CASES), default="det")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--rounds", type=int, default=15)
+    add_json(parser)
+    arguments = parser.parse_args()
+    out = arguments.out / arguments.task
+    result = measure(CASES[arguments.task], out, arguments.rounds)
+    (out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
+    print_result(arguments.json, result, result["machine"], *tables(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The upsampling regime: a source smaller than the canvas.
+
+`python -m lzu_benchmarks.studies.upsampling`.
+
+Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera
+had so few, and zoomed to the canvas that the demonstration models were trained on; their weights
+stay as they are. Whatever the fixed warp gains over the uniform one then, it gains without more
+detail to sample: it only spends the canvas elsewhere.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.demo.evaluation import demo
+from lzu_export.bundle.load import load
+from lzu_export.cli import exits
+from lzu_export.compiler.pipeline import export
+from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.progress import Reporter
+
+REDUCE = {"det": 4, "seg": 8, "det3d": 4}
+"""Half the canvas of each demonstration model on each axis."""
+VARIANTS = ("uniform", "fixed")
+
+
+def measure(task: str, reduce: int, frames: int | None, out: Path, report: Reporter) -> Any:
+    """The task's metrics from whole frames and from reduced ones, uniform and fixed."""
+    dataset = demo(task=task, frames=frames)
+    predictors: dict[str, Predictor] = {}
+    for step in (1, reduce):
+        for variant in VARIANTS:
+            overrides = {"variant": variant, "reduce": step, "evaluation": {"dataset": None}}
+            meant = ["reduce"] if step > 1 else []  # the weights were trained on whole frames
+            recipe = load_recipe(
+                task, {**overrides, "targets": ["onnxruntime"], "untrained": meant}
+            )
+            folder = export(recipe, out, report=report).folder
+            predictors[_name(recipe)] = load(folder)
+    with report.steps(f"{task} on {dataset.name}", len(dataset)) as advance:
+        # Predictors of another source size would not do; a reduced one takes the whole frame too.
+        return {"metric": dataset.metric, "rows": evaluate(predictors, dataset, advance)}
+
+
+def _name(recipe: Recipe) -> str:
+    height, width = recipe.picture
+    return f"{recipe.variant} from {height}x{width}"
+
+
+def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
+    """One row a variant and source."""
+    metric = result["metric"]
+    made = Table(
+        title=f"{task}: {metric} on a {canvas[0]}x{canvas[1]} canvas", title_justify="left"
+    )
+    made.add_column("model")
+    made.add_column(metric, justify="right")
+    for name, metrics in result["rows"].items():
+        made.add_row(name, f"{metrics[metric]:.2f}")
+    return made
+
+
+@exits.ending()
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
+    parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))
+    parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    add_json(parser)
+    arguments = parser.parse_args()
+    report, results, shown = Reporter(), {}, []
+    for task in arguments.tasks:
+        found = measure(task, REDUCE[task], arguments.frames, arguments.out, report)
+        results[task] = found
+        shown.append(table(task, found, load_recipe(task).canvas))
+    (arguments.out / "upsampling.json").write_text(json.dumps(results, indent=2) + "\n")
+    print_result(arguments.json, results, *shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,361 @@
+"""Run a bundle over frames: pictures or a video of what is found, and files of results."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from lzu_export.bundle.load import load
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.inputs.images import IMAGES, encode_image
+from lzu_export.inputs.live_camera import parse_live
+from lzu_export.inputs.videos import VIDEOS
+from lzu_export.manifest.schema import FILE as MANIFEST_FILE
+from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
+from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.feedback import check_single_stream
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.present import PRESENTERS, Presenter
+from lzu_export.runtime.sources import ImageSource, Source, TimedFrame, open_source
+from lzu_export.runtime.video_writer import video_writer
+from lzu_export.support.files import clear, make_folder, read_json
+from lzu_export.support.progress import Reporter
+
+RESULTS_FILE = "results.json"
+IMAGES_FILE = "images.json"
+DRAW_ABOVE = 0.3
+"""Lowest score drawn by default: a metric wants the unlikely ones too, an eye does not."""
+
+Writer = Callable[[TimedFrame, Frame], None]
+"""Takes a frame and its picture."""
+Predicted = tuple[TimedFrame, Camera | None, Any, float]
+"""Frame, camera, prediction and seconds."""
+
+
+def apply(
+    bundle: Path,
+    source: str | Path,
+    out: Path,
+    *,
+    show_warp: bool,
+    fit: str = "exact",
+    report: Reporter,
+    precision: str | None = None,
+    draw_above: float = DRAW_ABOVE,
+    cameras: Cameras | None = None,
+    most: int | None = None,
+    seconds: float | None = None,
+    engine: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
+
+    Images keep their names; a video or a camera becomes NAME.mp4. results.json is a COCO results
+    list for boxes, boxes in metres for those in space, and for segmentation the shares of the
+    classes beside label maps in the folder `labels`; image ids number the frames from 1 in the
+    order read, and images.json gives their names, sizes, times in seconds and the categories.
+    Pictures show detections of scores of at least `draw_above`, the results hold all. Nothing is
+    written where an image, or the first frame of a video or a camera, is refused. Of a video or a
+    camera that ends early, changes the size of its frames, or has a frame on which the engine
+    fails, there are the results up to then.
+
+    Args:
+        bundle: folder that export made.
+        source: image, folder of images, video, or a camera, see `live_camera.parse_live`.
+        out: folder that is written.
+        show_warp: draw the sampling grid, and the zoomed image beside.
+        fit: what becomes of frames of another size, see `load`.
+        report: of progress and remarks.
+        precision: of the engine.
+        draw_above: lowest score that is drawn.
+        cameras: calibration, for boxes in space.
+        most: end after so many frames.
+        seconds: end after so long, by the frames' times.
+        engine: further arguments of `load`, such as the target or a score threshold.
+
+    Returns:
+        frames, the number of detections or label maps under that name, milliseconds (mean, frame to
+        prediction), out; and `incomplete`, a sentence, where frames are missing.
+
+    Raises:
+        LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
+    """
+    with ExitStack() as stack:
+        predictor = stack.enter_context(load(bundle, fit=fit, precision=precision, **engine))
+        check_cameras(predictor, cameras)
+        if predictor.remembers:
+            check_single_stream(predictor.recipe.batch, str(source))
+        origin = _origin(source)
+        opened = stack.enter_context(closing(open_source(source)))
+        if seconds is not None and opened.rate is None:
+            raise LzuError("--seconds is for videos and cameras; limit images by --frames")
+        _spare(opened, origin, out)
+        images: list[dict[str, Any]] = []
+        total = 0.0
+        recipe = predictor.recipe
+        ended: list[str] = []
+        taken = _limited(opened, most, seconds)
+        if opened.rate is not None:
+            taken = _of_one_size(opened, taken, ended)
+        remarks: list[str] = []
+        with (
+            _staged(out) as folder,
+            _writer(folder, opened, remarks) as write,
+            _stopped_by_signal(opened),
+            report.steps("predicting", _expected(opened, most)) as advance,
+        ):
+            presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
+            predicted = _predict(predictor, taken, cameras, source)
+            if opened.rate is not None:
+                predicted = _up_to_error(opened, predicted, ended)
+            for each, camera, prediction, spent in predicted:
+                number = len(images) + 1
+                images.append(_image(number, each))
+                presenter.add(number, each.name, prediction, camera)
+                picture = presenter.picture(each.frame, prediction, camera)
+                write(each, draw_warp(predictor, each.frame, picture) if show_warp else picture)
+                total += spent
+                advance()
+            problem = ended[0] if ended else opened.problem()
+            about = {
+                "images": images,
+                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)],
+                "source": origin,
+            }
+            write_json(folder / RESULTS_FILE, presenter.results())
+            write_json(folder / IMAGES_FILE, about)
+        for remark in (*opened.notes(), *remarks):
+            report.note(remark)
+        counts = {
+            "frames": len(images),
+            presenter.what: presenter.count,
+            "milliseconds": 1e3 * total / max(len(images), 1),
+            "out": str(out),
+        }
+        return counts if problem is None else {**counts, "incomplete": problem}
+
+
+def _image(number: int, each: TimedFrame) -> dict[str, Any]:
+    """COCO's description of a frame, and its time."""
+    height, width = each.frame.shape[:2]
+    entry = {"id": number, "file_name": each.name, "height": height, "width": width}
+    return entry if each.time is None else {**entry, "time": round(each.time, 6)}
+
+
+def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterator[TimedFrame]:
+    """The source's frames up to a number and a time."""
+    for number, each in enumerate(opened, start=1):
+        if seconds is not None and (each.time or 0.0) >= seconds:
+            opened.stop()
+            return
+        yield each
+        if number == most:
+            opened.stop()
+            return
+
+
+def _of_one_size(
+    opened: Source, taken: Iterator[TimedFrame], ended: list[str]
+) -> Iterator[TimedFrame]:
+    """Frames as long as they have the size of the first; `ended` gets the sentence on another."""
+    first: TimedFrame | None = None
+    for each in taken:
+        first = first or each
+        size, before = each.frame.shape[:2], first.frame.shape[:2]
+        if size != before:
+            opened.stop()
+            ended.append(
+                f"{each.name} is {size[0]}x{size[1]} where the frames before it are "
+                f"{before[0]}x{before[1]}, so the run ended there; its results are written, run "
+                "again from there for the rest"
+            )
+            return
+        yield each
+
+
+def _up_to_error(
+    opened: Source, predicted: Iterator[Predicted], ended: list[str]
+) -> Iterator[Predicted]:
+    """Predictions up to the first frame, but the very first, that is refused; `ended` gets why."""
+    number = 0
+    while True:
+        try:
+            found = next(predicted, None)
+        except LzuError as error:
+            if not number:
+                raise
+            opened.stop()
+            ended.append(f"the run ended after {number} frames, whose results are written: {error}")
+            return
+        if found is None:
+            return
+        number += 1
+        yield found
+
+
+def _expected(opened: Source, most: int | None) -> int | None:
+    known = [each for each in (opened.count, most) if each is not None]
+    return min(known, default=None)
+
+
+@contextmanager
+def _stopped_by_signal(opened: Source) -> Iterator[None]:
+    """Let an interrupt or a request to terminate end a camera's run with its results written.
+
+    A second one does what it always does.
+    """
+    if not opened.live or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.getsignal(each) for each in signals}
+
+    def stop(_number: int, _frame: Any) -> None:
+        opened.stop()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for each in signals:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+draw_warp = show_warp  # the argument of `apply` has the name of the option
+
+
+def _predict(
+    predictor: Predictor,
+    reader: Iterator[TimedFrame],
+    cameras: Cameras | None,
+    source: str | Path = "",
+) -> Iterator[Predicted]:
+    """Frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
+    size = predictor.recipe.batch
+    while group := list(islice(reader, size)):
+        taken = [
+            None if cameras is None else cameras.checked(each.name, each.frame.shape, source)
+            for each in group
+        ]
+        batch = []
+        for each, camera in zip(group, taken, strict=True):
+            check_frame(
+                each.frame, predictor.recipe.source if predictor.fit == "exact" else None, each.name
+            )
+            batch.append(Shot(each.frame, None if camera is None else camera.cam2img))
+        batch += batch[-1:] * (size - len(batch))
+        start = time.perf_counter()
+        found = predictor.run(batch)
+        seconds = (time.perf_counter() - start) / len(group)
+        for i, (each, camera, prediction) in enumerate(zip(group, taken, found, strict=False)):
+            predictor.shown = i
+            yield each, camera, prediction, seconds
+
+
+def _origin(source: str | Path) -> str:
+    """What images.json calls the source: a folder of images, a video, or a camera."""
+    live = parse_live(source) if isinstance(source, str) else None
+    if live is not None:
+        return live.shown
+    path = Path(source).absolute()
+    is_file = path.suffix.lower() in VIDEOS or path.is_dir()
+    return os.fspath(path if is_file else path.parent)
+
+
+def _spare(opened: Source, origin: str, out: Path) -> None:
+    """Refuse to write over the source's own files, or over pictures of another source."""
+    folder = Path(origin) if Path(origin).is_dir() else Path(origin).parent
+    if Path(origin).is_absolute() and folder.resolve() == out.resolve():
+        raise LzuError(f"{out} holds the frames themselves; give --out another folder")
+    try:
+        before = read_json(out / IMAGES_FILE)["source"]
+    except (LzuError, LookupError, TypeError):
+        return  # no results of ours
+    if before == origin:
+        return
+    for name in _pictures(opened):
+        if (out / name).exists():
+            raise LzuError(
+                f"{out} holds the results of {before}, whose {name} would be replaced; give --out "
+                "another folder"
+            )
+
+
+def _pictures(opened: Source) -> list[str]:
+    """Names of the files with pictures that a source will become."""
+    if isinstance(opened, ImageSource):
+        return [_picture_name(each.name) for each in opened.images]
+    return [f"{opened.stem}.mp4"]
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder whose files move into `out` at the end; after an error nothing remains of them."""
+    new = not out.exists()
+    staging = out / ".partial"
+    if (out / MANIFEST_FILE).exists():
+        raise LzuError(f"{out} is a bundle, which stays as it was verified; give --out another")
+    try:
+        with readable_os_errors(f"the folder {out}"):
+            clear(staging)  # of a run that was killed
+            staging.mkdir(parents=True)
+        yield staging
+        with readable_os_errors(f"the folder {out}"):
+            for path in sorted(each for each in staging.rglob("*") if each.is_file()):
+                target = out / path.relative_to(staging)
+                make_folder(target.parent, below=out)
+                path.replace(target)
+            shutil.rmtree(staging)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if new:
+            with suppress(OSError):
+                out.rmdir()
+        raise
+
+
+@contextmanager
+def _writer(folder: Path, opened: Source, remarks: list[str]) -> Iterator[Writer]:
+    """What takes the pictures; behind the block `remarks` has what is to be said of them."""
+    if opened.rate is None:
+        yield lambda each, picture: write_picture(folder / _picture_name(each.name), picture)
+        return
+    with video_writer(folder / f"{opened.stem}.mp4", opened.rate, hold=opened.live) as writer:
+        yield lambda each, picture: writer.write(picture, each.time or 0.0)
+    if (remark := writer.note()) is not None:
+        remarks.append(remark)
+
+
+def _picture_name(name: str) -> str:
+    """Pictures keep the frames' names, with a suffix added to those that cannot be written."""
+    return name if Path(name).suffix.lower() in IMAGES else f"{name}.png"
+
+
+def write_picture(path: Path, picture: Frame) -> None:
+    """Write a picture in the format of its name.
+
+    Raises:
+        LzuError: the format does not take it, or the file cannot be written.
+    """
+    _write(path, encode_image(picture, path))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON."""
+    _write(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with readable_os_errors(path.name):
+        path.write_bytes(content)

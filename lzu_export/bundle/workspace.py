@@ -1,0 +1,278 @@
+"""The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.manifest.schema import FILE as MANIFEST_FILE
+from lzu_export.manifest.schema import LIMIT, SEAL, Digest, FileName, Manifest, write_manifest
+from lzu_export.support.files import parse_json, read_bytes, write_text
+from lzu_export.support.files.hashes import sha256
+
+STATE_FILE = "state.json"
+OF_BUNDLES = re.compile(
+    r"model\.[\w.+-]+\.(onnx|engine)|(reference|warp|accuracy)\.npz|(manifest|state|calibration)"
+    r"\.json|recipe\.yaml|labels\.txt|[\w.+-]+\.cache|\.[\w.+-]+\.[0-9a-f]{16}\.new"
+)
+"""Names of the files that exports and builds leave in a bundle's folder, older ones too."""
+
+Record = dict[str, Any]
+
+
+class Workspace:
+    """A bundle in the making, beside the place where it will stand.
+
+    Finished stages are recorded with the hashes of their files. A later run with the same
+    fingerprint continues after them; any other fingerprint starts afresh.
+    """
+
+    def __init__(self, final: Path, fingerprint: str, *, fresh: bool = False) -> None:
+        """Open or create the working folder of the bundle `final`; `fresh` keeps no stage."""
+        self.final, self.fingerprint = final, fingerprint
+        self.folder = final.parent / f".{final.name}.partial"
+        self.stages: dict[str, Record] = {}
+        self.resumed: list[str] = []
+        self._made: set[str] = set()  # stages of this process, which asks for some of them twice
+        with readable_os_errors(f"the bundle {final}"):
+            self._open(fresh)
+
+    def run(self, stage: str, files: list[str], make: Callable[[], Record]) -> Record:
+        """Do a stage unless it is done: `make` writes `files` and returns a JSON record."""
+        done = self.stages.get(stage)
+        if done is not None and self._intact(done["files"], files):
+            if stage not in self.resumed and stage not in self._made:
+                self.resumed.append(stage)
+            return dict(done["record"])
+        self.forget_from(stage)
+        start = time.perf_counter()
+        with readable_os_errors(f"the bundle {self.final}"):
+            record = make()
+            self.stages[stage] = {
+                "record": record,
+                "seconds": round(time.perf_counter() - start, 3),
+                "files": {name: sha256(self.folder / name) for name in files},
+            }
+            self._save()
+        self._made.add(stage)
+        return record
+
+    def forget_from(self, stage: str) -> None:
+        """Drop a stage that is done again, and all that followed it: they rest on its result."""
+        names = list(self.stages)
+        if stage in names:
+            for name in names[names.index(stage) :]:
+                del self.stages[name]
+
+    def path(self, name: str) -> Path:
+        """A file of the bundle in the making."""
+        return self.folder / name
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every file that the stages wrote."""
+        merged: dict[str, str] = {}
+        for stage in self.stages.values():
+            merged.update(stage["files"])
+        return dict(sorted(merged.items()))
+
+    def seconds(self) -> dict[str, float]:
+        """Time each stage took, resumed ones as they took when they ran."""
+        return {name: stage["seconds"] for name, stage in self.stages.items()}
+
+    def publish(self, manifest: Manifest) -> None:
+        """Write the manifest and put the folder in its place, replacing an older bundle."""
+        with readable_os_errors(f"the bundle {self.final}"):
+            write_manifest(self.folder, manifest)
+            keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
+            for path in self.folder.iterdir():
+                if path.name not in keep:
+                    remove(path)
+            check_place(self.final)
+            old = self._old
+            _remove_bundle(old)
+            if self.final.exists():
+                os.replace(self.final, old)
+            try:
+                os.replace(self.folder, self.final)
+            except OSError:
+                if old.exists():
+                    os.replace(old, self.final)
+                raise
+            # Only now: whatever stops us before leaves a folder that can be resumed.
+            (self.final / STATE_FILE).unlink(missing_ok=True)
+            _remove_bundle(old)
+
+    def tidy(self) -> None:
+        """Where no stage was finished there is nothing to resume: leave no folder behind."""
+        if not self.stages:
+            remove(self.folder)
+
+    @property
+    def _old(self) -> Path:
+        return self.final.parent / f".{self.final.name}.old"
+
+    def _open(self, fresh: bool) -> None:
+        check_place(self.final)
+        if self._old.exists() and not self.final.exists():
+            check_place(self._old)
+            os.replace(self._old, self.final)  # cut off between the two renames of `publish`
+        if not fresh and _is_plain(self.folder) and (stages := self._read()) is not None:
+            self.stages = stages
+            return
+        remove(self.folder)
+        self.folder.mkdir(parents=True)
+
+    def _read(self) -> dict[str, Record] | None:
+        """The stages that an earlier run finished; None where it is another export's, or damaged.
+
+        It may have been cut off anywhere: what cannot be read is done again.
+        """
+        try:
+            content = read_bytes(self.folder / STATE_FILE, limit=LIMIT)
+            data = parse_json(content, unique=True)
+            if data.pop(SEAL) != _seal(data) or data["fingerprint"] != self.fingerprint:
+                return None
+            stages = TypeAdapter(dict[str, _Stage]).validate_python(data["stages"])
+        except (LzuError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return {name: stage.model_dump() for name, stage in stages.items()}
+
+    def _intact(self, hashes: dict[str, str], files: list[str]) -> bool:
+        return set(hashes) == set(files) and all(
+            self.path(name).is_file() and sha256(self.path(name)) == digest
+            for name, digest in hashes.items()
+        )
+
+    def _save(self) -> None:
+        state = {"fingerprint": self.fingerprint, "stages": self.stages}
+        write_text(self.path(STATE_FILE), json.dumps({**state, SEAL: _seal(state)}))
+
+
+def _seal(state: dict[str, Any]) -> str:
+    """Hash of a state, as it reads back: damage that is still JSON is told by it."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+class _Stage(BaseModel):
+    """A stage as it is stored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    record: Record
+    seconds: float
+    files: dict[FileName, Digest]
+
+
+def check_place(final: Path) -> None:
+    """Refuse a path where something stands that no export wrote: it would be removed.
+
+    Raises:
+        LzuError: names what it is.
+    """
+    if final.is_symlink():
+        raise LzuError(f"{final} is a symbolic link, which is not followed; remove it")
+    if not final.exists():
+        return
+    if not final.is_dir():
+        raise LzuError(f"{final} is no folder; move it away, or choose another folder (OUT)")
+    names = {path.name for path in final.iterdir()}
+    if names and MANIFEST_FILE not in names:
+        raise LzuError(
+            f"{final} is there and is no bundle: it has no {MANIFEST_FILE}; move it away, or "
+            "choose another folder (OUT)"
+        )
+    known = _listed(final)
+    for name in sorted(names - known):
+        if not OF_BUNDLES.fullmatch(name) or not _is_file(final / name):
+            raise LzuError(
+                f"{final} holds {name}, which no export wrote and which would be removed; move it "
+                "away, or choose another folder (OUT)"
+            )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a link, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_bundle(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        check_place(path)
+        remove(path)
+
+
+def _listed(folder: Path) -> set[str]:
+    """Names of the files that a manifest lists, if there is one that can be read."""
+    try:
+        data = parse_json(read_bytes(folder / MANIFEST_FILE, limit=LIMIT))
+        return set(data["files"]) if {"format", "recipe"} <= set(data) else set()
+    except (LzuError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether this is a folder, no link to one, of nothing but files."""
+    return (
+        not folder.is_symlink() and folder.is_dir() and all(map(_is_file, list(folder.iterdir())))
+    )
+
+
+@contextmanager
+def exclusive(final: Path) -> Iterator[None]:
+    """Keep other exports of the bundle `final` out while the block runs.
+
+    Raises:
+        LzuError: another one is running.
+    """
+    path = final.parent / f".{final.name}.lock"
+    lock = _locked(path, final)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _locked(path: Path, final: Path) -> IO[bytes]:
+    """The open lock file, locked; one that its last holder removed meanwhile does not count."""
+    while True:
+        with readable_os_errors(f"the bundle {final}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not through a link, and without a change of what is there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            try:
+                lock = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                    raise
+                raise LzuError(f"{path} is no file of ours; remove it") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise LzuError(
+                f"another export of {final} is running; wait for it, or choose another folder (OUT)"
+            ) from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                return lock
+        lock.close()

@@ -1,0 +1,182 @@
+"""Exit statuses of all commands, and how a command ends.
+
+Imports the standard library alone, so that an interruption while other packages are imported ends
+in a sentence, too.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn
+
+from lzu_export.errors import LzuError
+from lzu_export.support.escaping import visible
+from lzu_export.support.extras import ALWAYS, SHARED, broken, is_whole, needs
+
+DONE = 0
+"""All that was asked for is done, and every check held."""
+MISMATCH = 1
+"""An engine differs from PyTorch by more than its limit; nothing else has this status."""
+UNFIT = 2
+"""It could not be run: an input, an option or a package is missing or unfit."""
+REGRESSION = 3
+"""A check against a stored state failed."""
+INCOMPLETE = 4
+"""Part of it could not be measured or read; the rest was, and is written."""
+INTERNAL = 70
+"""An error of this program, with its traceback; sysexits.h calls it EX_SOFTWARE."""
+INTERRUPTED = 130
+"""Interrupted from the keyboard, as shells number it."""
+
+AGAIN = "give the same command again"
+"""What is said of an interruption where nothing more is known."""
+
+
+def complain(sentence: str) -> None:
+    """Print an error's sentence on stderr, in one line."""
+    from rich.text import Text
+
+    from lzu_export.support.terminal import Terminal
+
+    text = Text.assemble(("error:", "red"), f" {visible(sentence)}")
+    Terminal(stderr=True).print(text, soft_wrap=True)
+
+
+def interrupted(sentence: str = AGAIN) -> NoReturn:
+    """Say that the command was interrupted and how to go on, and end with its status.
+
+    Raises:
+        SystemExit: always.
+    """
+    print(f"interrupted: {visible(sentence)}", file=sys.stderr)
+    raise SystemExit(INTERRUPTED)
+
+
+@contextmanager
+def ending(again: str = AGAIN) -> Iterator[None]:
+    """Let a command, the block, end in one sentence on stderr and with its status.
+
+    A reader of stdout or stderr that goes away, as `head` does, changes nothing: the command does
+    its work and ends with the status of that work.
+
+    Args:
+        again: what is said where it is interrupted.
+
+    Raises:
+        SystemExit: the block did not end well.
+    """
+    _outlive_readers()
+    try:
+        yield
+    except SystemExit:
+        _flush()
+        raise
+    except BaseException as error:
+        raise SystemExit(explain(error, again)) from error
+    _flush()
+
+
+def explain(error: BaseException, again: str = AGAIN) -> int:
+    """Say on stderr what ended a command; its exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        print(f"interrupted: {again}", file=sys.stderr)
+        return INTERRUPTED
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, LzuError):
+        complain(str(error))
+    elif isinstance(error, ModuleNotFoundError) and not package.startswith("lzu_"):
+        complain(needs("this", error.name, sys.argv[1:]))
+    elif (broken := _broken(error)) is not None:
+        complain(broken)
+    elif isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        complain(f"{error.strerror or error}{where}; mend that and run again")
+    else:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+        complain("this is a fault of lzu_export, not of your input; please report the lines above")
+        return INTERNAL
+    return UNFIT
+
+
+def _broken(error: BaseException) -> str | None:
+    """The sentence of a package that is there in part; none for any other error."""
+    if isinstance(error, AttributeError):
+        module = error.obj
+        if isinstance(module, ModuleType) and module.__name__ in SHARED and not is_whole(module):
+            return broken(module.__name__)
+    if isinstance(error, ImportError):
+        name = (error.name or "").partition(".")[0]
+        if name in SHARED or name in ALWAYS:
+            return broken(name, str(error))
+    return None
+
+
+def guard_imports() -> None:
+    """Let `python -m` of a module end as `ending` does, while its imports are under way, too."""
+    sys.excepthook = _end
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    status = explain(error.with_traceback(trace))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # a hook cannot choose the status otherwise
+
+
+class _Outliving(io.FileIO):
+    """A stream whose reader may go away: the rest is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _drop(self.fileno())
+            return memoryview(data).nbytes
+
+
+def _outlive_readers() -> None:
+    """Where stdout and stderr are the process's own, not those of a test."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        stream.flush()
+        raw = _Outliving(number, "wb", closefd=False)
+        made = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, made)
+
+
+def _flush() -> None:
+    """Write what is left.
+
+    Raises:
+        SystemExit: stdout cannot be written, as on a full disk.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop(1)
+        complain(
+            f"the result cannot be written to stdout: {error.strerror}; mend that and run again"
+        )
+        raise SystemExit(UNFIT) from error
+
+
+def _drop(number: int) -> None:
+    """Let a descriptor lead nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -1,0 +1,140 @@
+"""What stops an export: engines that drift, lose too much of the metric, or lose confidence."""
+
+from collections.abc import Callable
+
+from lzu_export.errors import LzuError
+from lzu_export.manifest.schema import AGREEMENTS, FOUND, Accuracy, Drift, Untrained
+from lzu_export.recipes import Recipe
+from lzu_export.tasks.agreement import beyond, explain
+from lzu_export.verification.parity import explain_drift, first_drift
+
+REFERENCE_LOSS = 1.0
+"""Points by which PyTorch may score less than a recipe's reference on the whole data set."""
+FEW_FRAMES = 16
+"""Frames below which a score says nothing about a reference."""
+
+
+def refuse_drift(
+    drift: Drift, advice: Callable[[], str], unwritten: str = "no bundle was written"
+) -> None:
+    """Stop where an engine drifts from PyTorch.
+
+    Args:
+        drift: of the engine.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+        unwritten: what therefore is not there.
+
+    Raises:
+        LzuError: naming the first arrow or output beyond its limit, and what to do.
+    """
+    name = first_drift(drift)
+    if name is None:
+        return
+    precision = drift.precision
+    if drift.limit is not None:
+        remedy = (
+            "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
+            "tolerances.arrow if so much is acceptable"
+        )
+    else:
+        remedy = f"{advice()}; or {_tolerate(name, precision)} if so much is acceptable"
+    raise LzuError(
+        f"the {drift.target} engine in {precision} drifts from PyTorch: the first "
+        f"difference is at {explain_drift(drift, name)}; {unwritten}: {remedy}"
+    )
+
+
+def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
+    """Stop where an engine's metric is not PyTorch's, as far as its precision allows.
+
+    FP32 is PyTorch's own arithmetic and may differ in neither direction. A lower precision may lose
+    up to its limit; a gain is luck, on few frames a common one, and stops nothing.
+
+    Args:
+        accuracy: of the engines.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+
+    Raises:
+        LzuError: naming the engine, the difference or loss, and what to do.
+    """
+    metric = accuracy.metric
+    for name, metrics in accuracy.engines.items():
+        precision = name.rpartition("/")[2]
+        limit = accuracy.limits[precision]
+        pair = metrics[metric], accuracy.pytorch[metric]
+        exact = precision == "fp32"
+        lost = abs(pair[0] - pair[1]) if exact else pair[1] - pair[0]
+        if lost <= limit:  # NaN is within no limit
+            continue
+        differs = "differs from PyTorch's by" if exact else "is below PyTorch's by"
+        remedy = "verify the arrows with --verbose" if exact else advice(precision)
+        raise LzuError(
+            f"{metric} of {name} {differs} {lost:.2f} points where "
+            f"{limit:g} is allowed; no bundle was written: {remedy}; or raise "
+            f"tolerances.metric.{precision} if so much is acceptable"
+        )
+
+
+def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]:
+    """Stop where PyTorch itself scores less than the recipe says that its checkpoint does.
+
+    Such a model is not exported as it was trained: its warp, normalisation or classes are others.
+    On a part of the data set only half of the reference is asked for.
+
+    Returns:
+        What differs by the recipe's consent: `metric`, or nothing.
+
+    Raises:
+        LzuError: with both scores, and what to do.
+    """
+    expected = recipe.evaluation.reference.get(recipe.variant)
+    others = set(recipe.untrained) - {"metric"}
+    if expected is None or others:  # which change the score, and are marked
+        return ()
+    part = recipe.evaluation.frames is not None
+    if part and accuracy.frames < FEW_FRAMES:
+        return ()
+    found = accuracy.pytorch[accuracy.metric]
+    least = expected / 2 if part else expected - REFERENCE_LOSS
+    if found >= least:
+        return ()
+    if "metric" in recipe.untrained:
+        score = f"{accuracy.metric} {found:.2f}"
+        return (Untrained(key="score", trained=f"{expected:g}", exported=score),)
+    raise LzuError(
+        f"PyTorch itself scores {accuracy.metric} {found:.2f} on {accuracy.dataset}, where the "
+        f"recipe's evaluation.reference says {expected:g} for {recipe.variant}, so the model is "
+        "not exported as it was trained; no bundle was written: compare scale, warp, normalisation "
+        "and classes with the training (--set untrained=[metric] exports it all the same and marks "
+        "it)"
+    )
+
+
+def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
+    """Stop where an engine is not as sure of what it finds as PyTorch is, or finds less.
+
+    Args:
+        accuracy: of the engines.
+        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+
+    Raises:
+        LzuError: naming the engine, the ratio of scores or the share that is found, and what to do.
+    """
+    for name, agreement in accuracy.agreement.items():
+        precision = name.rpartition("/")[2]
+        limits = accuracy.score_limits[precision], accuracy.matched_limits.get(precision, 0.0)
+        what = beyond(agreement, *limits)
+        if what is None:
+            continue
+        remedy = "verify the arrows with --verbose" if precision == "fp32" else advice(precision)
+        raise LzuError(
+            f"the {what} in {name} {explain(agreement, what, *limits)}; no bundle was written: "
+            f"{remedy}; or {_tolerate(what, precision)} if so much is acceptable"
+        )
+
+
+def _tolerate(name: str, precision: str) -> str:
+    """How to allow more of what is beyond its limit in a lower precision."""
+    if name in AGREEMENTS.values():
+        return f"raise tolerances.scores.{precision}"
+    return f"lower tolerances.{'matched' if name == FOUND else 'snr'}.{precision}"

@@ -1,0 +1,123 @@
+"""What to do about an engine of a lower precision that does not pass, as far as it was tried."""
+
+from collections.abc import Sequence
+
+from lzu_export.compiler.remedy import Row, Trials, find_remedy, heads, rank
+from lzu_export.evaluation.datasets import EvaluationSet
+from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.manifest.schema import Accuracy
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.progress import Reporter
+from lzu_export.tasks.agreement import Agreements, beyond
+from lzu_export.tasks.predictors import make_predictor
+from lzu_export.verification.parity import first_drift
+
+FRAMES = 64
+"""Of an evaluation set, at most so many are used to try lists of layers on."""
+LENGTHS = (1, 2, 4, 8)
+"""Layers, or groups of them, that are kept higher in each of these tries."""
+
+
+def drift_advice(
+    trials: Trials, refused: Row, rows: Sequence[Row], report: Reporter, vanishing: str = ""
+) -> str:
+    """Layers to keep higher so that the engines pass on the reference frames, in words.
+
+    Args:
+        trials: what can be tried.
+        refused: the engine that does not pass.
+        rows: all engines of the precision that an export makes.
+        report: where progress is shown.
+        vanishing: what half precision rounds away, in words.
+    """
+    title = f"looking for layers to keep higher than {trials.precision}"
+    with report.steps(title, None) as advance:
+        found = find_remedy(trials, refused, rows, advance)
+    known = [vanishing] if vanishing else []
+    if found.costliest:
+        known.append(f"{_named(found.costliest)} most of all")
+    cause = f"it is due to {', and to '.join(known)}; " if known else ""
+    if found.keep is not None:
+        keep = f"keep_high.{trials.key}=[{', '.join(found.keep)}]"
+        return f"{cause}with {keep} the reference frames pass"
+    alone = ""
+    if trials.precision == "int8" and first_drift(trials.drift(refused, trials.layers)):
+        alone = ", since what is not INT8 is FP16, which fails alone"
+    return (
+        f"{cause}no list of layers in keep_high.{trials.key} was found to cure it{alone}: leave "
+        f"{trials.precision} out of PRECISION{_other_methods(trials)}"
+    )
+
+
+def accuracy_advice(
+    trials: Trials,
+    rows: Sequence[Row],
+    few: EvaluationSet,
+    pytorch: Predictor,
+    accuracy: Accuracy,
+    report: Reporter,
+) -> str:
+    """Layers to keep higher so that the engines keep their metric and scores, in words.
+
+    They are ranked on the reference frames; each head of the ranking is then scored on `few`.
+
+    Args:
+        trials: what can be tried.
+        rows: the engines of the precision that were scored.
+        few: the evaluation set, or some of its frames.
+        pytorch: the reference.
+        accuracy: of the export that is refused, with its limits.
+        report: where progress is shown.
+    """
+    with report.steps(f"ranking layers by what {trials.precision} costs", None) as advance:
+        ranking = rank(trials, rows, None, advance)
+    tries = [(), *heads(ranking, LENGTHS)]
+    warp, recipe = trials.warp, trials.recipe
+    predictors = {"pytorch": pytorch}
+    for i, high in enumerate(tries):
+        for j, row in enumerate(rows):
+            predictors[f"{i} {j}"] = make_predictor(recipe, trials.session(row, high), warp)
+    agreements = Agreements(recipe, "pytorch", list(predictors))
+    with report.steps(f"trying layers in higher precision on {few.name}", len(few)) as advance:
+        metrics = evaluate(predictors, few, advance, agreements=agreements)
+    precision, found = trials.precision, agreements.result()
+    scores, matched = recipe.score_limit(precision), recipe.matched_limit(precision)
+
+    def passes(i: int) -> bool:
+        names = [f"{i} {j}" for j in range(len(rows))]
+        best = metrics["pytorch"][few.metric]
+        return all(
+            best - metrics[name][few.metric] <= accuracy.limits[precision]
+            and beyond(found[name], scores, matched) is None
+            for name in names
+        )
+
+    which = f"the {len(few)} frames of {few.name}"
+    if len(few) < accuracy.frames:
+        which = f"{len(few)} of the {accuracy.frames} frames of {few.name}"
+        if passes(0):
+            return (
+                f"{which} pass, so that no list of layers could be tried on them: export with "
+                "PRECISION=fp32 and let `lzu-export calibrate BUNDLE --sensitivity --frames "
+                f"{accuracy.frames}` find those to keep higher (keep_high.{trials.key})"
+            )
+    costliest = f"{_named(ranking[0])} costs most on the reference frames; " if ranking else ""
+    for i, high in enumerate(tries):
+        if high and passes(i):
+            listed = ", ".join(trials.listed(high))
+            return f"{costliest}with keep_high.{trials.key}=[{listed}] {which} pass"
+    return (
+        f"{costliest}keeping up to {len(tries[-1])} layers higher (keep_high.{trials.key}) did not "
+        f"cure {which}: leave {precision} out of PRECISION{_other_methods(trials)}"
+    )
+
+
+def _named(layers: Sequence[str]) -> str:
+    """A layer, or the first and last of a group."""
+    return layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+
+
+def _other_methods(trials: Trials) -> str:
+    if trials.precision != "int8":
+        return ""
+    return f", try another calibration.method than {trials.recipe.calibration.method}"

@@ -1,0 +1,129 @@
+"""Times the engines of several bundles in turns, so that their ratios are those of one moment.
+
+No torch: PyTorch is not among them. It is timed with its own bundle's engines during the export,
+and a bundle that was exported before has no PyTorch model at hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.manifest.schema import Comparison
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.support import hardware
+from lzu_export.support.interleave import Plan, Subject, drift, ratio, take_turns
+from lzu_export.support.progress import Reporter
+
+TARGET = "onnxruntime"
+SECONDS = 12.0
+"""A comparison takes as many rounds as fit into SECONDS, within the bounds of ROUNDS."""
+ROUNDS = (6, 20)
+BLOCK = 3
+"""Timed queries of a turn, behind one that is not timed; where a round of those would take more
+than a tenth of SECONDS a turn is a single query."""
+UNSTEADY = 0.1
+"""Change from the first to the last quarter of the queries beyond which a time is doubtful."""
+
+
+def compare_bundles(
+    bundles: Sequence[Bundle], report: Reporter | None = None
+) -> dict[Path, Comparison]:
+    """Time all engines for ONNX Runtime of several bundles in turns, from frames to predictions.
+
+    The frames are those of each bundle's reference.
+
+    Args:
+        bundles: to be timed; a bundle's times are also put over those of the uniform bundle of its
+            scale and precision.
+        report: where progress is shown.
+
+    Returns:
+        By folder; without those that have no engine for ONNX Runtime.
+
+    Raises:
+        LzuError: a bundle's file is missing or was changed.
+    """
+    report = report or Reporter(quiet=True)
+    names = {
+        (bundle, engine.precision): f"{bundle.folder.name} {TARGET}/{engine.precision}"
+        for bundle in bundles
+        for engine in bundle.manifest.engines
+        if engine.target == TARGET
+    }
+    with ExitStack() as stack, report.working("timing all variants in turns"):
+        subjects = {}
+        for (bundle, precision), name in names.items():
+            session = bundle.session(TARGET, precision)
+            predictor = stack.enter_context(bundle.predictor(session))
+            subjects[name] = _subject(predictor, bundle.batches())
+        timings = take_turns(subjects, _plan(subjects))
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    timed = tuple(dict.fromkeys(bundle.folder.name for bundle, _ in names))
+    found = {}
+    for bundle in bundles:
+        mine = {p: timings[name] for (b, p), name in names.items() if b is bundle}
+        if not mine:
+            continue
+        base = base_of(bundle, bundles)
+        theirs = {p: timings[name] for (b, p), name in names.items() if b is base}
+        frames = bundle.recipe.batch
+        found[bundle.folder] = Comparison(
+            created=created,
+            machine=hardware.processor(),
+            bundles=timed,
+            rounds=len(next(iter(mine.values())).turns),
+            milliseconds={
+                f"{TARGET}/{p}": median(each.totals) / 1e6 / frames for p, each in mine.items()
+            },
+            base=None if base is None else base.folder.name,
+            ratios={
+                f"{TARGET}/{p}": ratio(each, theirs[p]) for p, each in mine.items() if p in theirs
+            },
+            unsteady=tuple(
+                f"{TARGET}/{p}" for p, each in mine.items() if abs(drift(each)) > UNSTEADY
+            ),
+        )
+    return found
+
+
+def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:
+    """The uniform bundle that another is compared with: of its recipe and scale."""
+    if bundle.manifest.variant == "uniform":
+        return None
+    mine = (bundle.manifest.name, bundle.recipe.scale)
+    for other in bundles:
+        if (
+            other.manifest.variant == "uniform"
+            and (other.manifest.name, other.recipe.scale) == mine
+        ):
+            return other
+    return None
+
+
+def _subject(predictor: Predictor, batches: Sequence[Sequence[Shot]]) -> Subject:
+    numbers = count()
+
+    def feed(_: int) -> Sequence[Shot]:
+        place = next(numbers) % len(batches)
+        if place == 0:
+            predictor.reset()
+        return batches[place]
+
+    return Subject({"all": predictor.run}, feed)
+
+
+def _plan(subjects: Mapping[str, Subject]) -> Plan:
+    """As many rounds as there is time for."""
+    pilot = Plan(queries=1, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
+    spent = sum(each.totals[0] for each in take_turns(subjects, pilot).values()) / 1e9
+    single = spent * (BLOCK + 1) > SECONDS / 10
+    block, settle = (1, 0) if single else (BLOCK, 1)
+    least, most = ROUNDS
+    rounds = round(min(max(SECONDS / (spent * (block + settle)), least), most))
+    return Plan(
+        queries=block * rounds, block=block, settle=settle, warmup_queries=0, warmup_seconds=0.0
+    )

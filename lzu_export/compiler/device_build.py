@@ -1,0 +1,187 @@
+"""Build a bundle's TensorRT engine on the device that will run it. Needs no torch."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.bundle.workspace import exclusive
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.manifest.schema import (
+    Derived,
+    Engine,
+    Manifest,
+    OnDevice,
+    Tensor,
+)
+from lzu_export.runtime.plugin_library import describe_library, find_library
+from lzu_export.support.files import replacing
+from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.places import record_built, user_folder
+from lzu_export.support.progress import Reporter
+from lzu_export.targets.cuda.interface import Cuda, Device, open_cuda
+from lzu_export.targets.precision import ORDER
+from lzu_export.targets.tensorrt import build as tensorrt
+from lzu_export.targets.tensorrt.open import open_engine, plugin_loader
+from lzu_export.targets.tensorrt.plan import BuiltEngine
+from lzu_export.tasks.outputs import compare_outputs
+from lzu_export.verification.parity import finite_runs
+
+TARGET = "tensorrt"
+
+
+def build_on_device(
+    bundle: Path,
+    *,
+    precision: str | None = None,
+    options: tensorrt.BuildOptions | None = None,
+    library: Path | None = None,
+    back_end: str | None = None,
+    report: Reporter | None = None,
+) -> tuple[Engine, tuple[str, ...]]:
+    """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
+
+    An engine of the same precision, release and model of device is replaced; until the new one has
+    run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one
+    that was taken from then on. Timings of tactics stay in the user's folder of caches, which
+    makes a second build short.
+
+    Args:
+        bundle: folder that export made, with a file for TensorRT (`lzu-export derive`).
+        precision: of the file; by default the highest there is.
+        options: of the build.
+        library: of plugins; by default the one that is found.
+        back_end: of CUDA.
+        report: where progress is shown.
+
+    Returns:
+        The engine's entry in the manifest, and what is known to be wrong with this TensorRT.
+
+    Raises:
+        LzuError: the bundle has no such file, TensorRT or the device is missing, the build fails,
+            or the engine returns NaN.
+    """
+    report = report or Reporter(quiet=True)
+    options = options or tensorrt.BuildOptions()
+    opened = Bundle(bundle)
+    manifest = opened.manifest
+    derived = _pick(bundle, manifest, precision)
+    model = opened.file(derived.file)
+    version = tensorrt.import_module().__version__
+    cuda = open_cuda(back_end)
+    name = tensorrt.engine_name(derived.precision, version, cuda.device)
+    with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
+        with replacing(bundle / name) as temporary:
+            start = time.perf_counter()
+            with cuda.current(), report.phases() as phases:
+                built = tensorrt.build(
+                    model,
+                    temporary,
+                    cuda.device,
+                    options=options,
+                    precision=derived.precision,
+                    plugins=plugin_loader(manifest, library, bundle),
+                    timing_cache=_timing_cache(version, cuda.device),
+                    phases=phases,
+                )
+            seconds = round(time.perf_counter() - start, 3)
+            entry = _entry(derived, built, name, temporary, seconds, options, cuda.device)
+            with report.working(f"running {name} on the reference"):
+                entry = _run(opened, entry, temporary, library, cuda)
+        record_built(sha256(bundle / name), name)
+        _add(Bundle(bundle), entry, library)
+    return entry, built.notes
+
+
+def _timing_cache(version: str, device: Device) -> Path | None:
+    """Timings of tactics, in the user's folder: not in a bundle, where anyone may have put some."""
+    folder = user_folder()
+    if folder is None:
+        return None
+    (folder / "timings").mkdir(parents=True, exist_ok=True)
+    return folder / "timings" / tensorrt.timing_cache_name(version, device)
+
+
+def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
+    found = [each for each in manifest.derived if each.target == TARGET]
+    found = [each for each in found if precision in (None, each.precision)]
+    if not found:
+        asked = f" in {precision}" if precision else ""
+        raise LzuError(
+            f"{bundle} has no file for TensorRT{asked}; write one (lzu-export derive {bundle})"
+        )
+    return min(found, key=lambda each: ORDER.index(each.precision))
+
+
+def _entry(
+    derived: Derived,
+    built: BuiltEngine,
+    name: str,
+    file: Path,
+    seconds: float,
+    options: tensorrt.BuildOptions,
+    device: Device,
+) -> Engine:
+    return Engine(
+        target=TARGET,
+        precision=derived.precision,
+        file=name,
+        onnx=derived.file,
+        version=built.version,
+        compute_capabilities=built.compute_capabilities,
+        device=device.model,
+        portability=options.portability,
+        inputs=tuple(Tensor(**asdict(each)) for each in built.inputs),
+        outputs=tuple(Tensor(**asdict(each)) for each in built.outputs),
+        lowerings=derived.lowerings,
+        passes=derived.passes,
+        build_seconds=seconds,
+        bytes=file.stat().st_size,
+    )
+
+
+def _run(
+    bundle: Bundle,
+    entry: Engine,
+    path: Path,
+    library: Path | None,
+    cuda: Cuda,
+) -> Engine:
+    """The entry with what the engine gave for the reference frames.
+
+    In lower precisions candidates change places: there only NaN and infinity are looked for.
+    """
+    recipe, exact = bundle.recipe, entry.precision == "fp32"
+    worst: dict[str, float] = {}
+    with open_engine(
+        bundle.manifest, entry, path, cuda, library=library, feedback=False, host_code=True
+    ) as session:
+        remedy = "the bundle was left as it was: build a higher precision, or another TensorRT"
+        runs = finite_runs(
+            session, recipe, bundle.references, bundle.zoom, name=entry.file, remedy=remedy
+        )
+        for reference, outputs in runs:
+            if exact:
+                differences = compare_outputs(recipe, outputs, reference.outputs)
+                worst = {k: max(worst.get(k, 0.0), each) for k, each in differences.items()}
+        ran = OnDevice(
+            provider=session.provider,
+            outputs=worst,
+            limit=recipe.tolerances.arrow if exact else None,
+        )
+    return entry.model_copy(update={"on_device": ran})
+
+
+def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
+    manifest = bundle.manifest
+    kept = [each for each in manifest.engines if each.file != entry.file]
+    others = [each for each in kept if each.target != TARGET]
+    mine = [*(each for each in kept if each.target == TARGET), entry]
+    mine.sort(key=lambda each: ORDER.index(each.precision))
+    changes: dict[str, Any] = {"engines": (*others, *mine)}
+    plugins = manifest.plugins
+    if plugins is not None and plugins.library is None:  # none was at hand for `derive`
+        known = describe_library(find_library(library, bundle.folder))
+        changes["plugins"] = plugins.model_copy(update={"library": known})
+    bundle.rewrite([entry.file], changes)

@@ -1,0 +1,54 @@
+"""The hash of all that a bundle depends on."""
+
+import hashlib
+import json
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import lzu_calibration
+from lzu_export.evaluation.datasets import GROUP as DATASETS_GROUP
+from lzu_export.quantization.ranges import recipe_frames
+from lzu_export.recipes import Recipe
+from lzu_export.support.files.hashes import file_digest
+from lzu_export.support.provenance import PACKAGES, source_digest, versions
+from lzu_export.tasks.custom import builder_digest
+from lzu_export.tasks.weights import checkpoint_identity
+
+CALIBRATION_SOURCE = Path(lzu_calibration.__file__).parent
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Hash of all that a bundle depends on: recipe, weights, saliency, annotations, code,
+    packages.
+    """
+    dataset = recipe.evaluation.dataset
+    inputs = {
+        "evaluation": _evaluation_digest(dataset) if dataset else None,
+        "recipe": json.loads(
+            recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
+        ),
+        "checkpoint": checkpoint_identity(recipe),
+        "calibration": _calibration_digest(recipe),
+        "saliency": file_digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
+        "source": source_digest(),
+        "custom_model": builder_digest(recipe),
+        "versions": versions(PACKAGES),
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _evaluation_digest(dataset: str) -> list[str | None]:
+    """Hash of annotations, and of the harness that makes the frames and computes the metric."""
+    packages = {entry.module.partition(".")[0] for entry in entry_points(group=DATASETS_GROUP)}
+    found = (find_spec(package) for package in sorted(packages))
+    roots = [Path(spec.origin).parent for spec in found if spec and spec.origin]
+    return [file_digest(Path(dataset)), *(source_digest(root) for root in roots)]
+
+
+def _calibration_digest(recipe: Recipe) -> list[str | None] | None:
+    """Hash of the frames and the cache that INT8 ranges come from, and of what makes them."""
+    if "int8" not in recipe.precision:
+        return None
+    frames = recipe_frames(recipe).digest
+    return [frames, file_digest(recipe.calibration.cache), source_digest(CALIBRATION_SOURCE)]

@@ -1,0 +1,49 @@
+"""Build an engine of a bundle again, for other devices. Needs no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.support.files import replacing
+
+TARGET = "tensorrt-rtx"
+
+
+def rebuild(
+    bundle: Path,
+    compute_capabilities: Sequence[str],
+    out: Path | None,
+    precision: str | None = None,
+) -> dict[str, str]:
+    """Build the bundle's TensorRT-RTX engine for the given compute capabilities.
+
+    Without a `precision` it is the bundle's highest.
+
+    The engine is written beside the bundle, under a name that tells what it is for, unless `out`
+    says otherwise; the bundle itself stays as it was verified.
+
+    Returns:
+        file, precision, version, for.
+
+    Raises:
+        LzuError: the bundle has no graph for this target and precision, or the build fails.
+    """
+    from lzu_export.targets.tensorrt.rtx import build
+
+    opened = Bundle(bundle)
+    if not any(each.target == TARGET for each in opened.manifest.engines):
+        raise LzuError(f"{bundle} has no {TARGET} graph; export it with that target")
+    engine = opened.engine(TARGET, precision)
+    model = opened.executable(engine)
+    devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
+    name = f"{bundle.resolve().name}.{engine.precision}.rtx{devices or '.portable'}.engine"
+    path = out or bundle.resolve().parent / name
+    with readable_os_errors(str(path)), replacing(path) as new:
+        built = build(model, new, compute_capabilities=compute_capabilities)
+    return {
+        "file": str(path),
+        "precision": engine.precision,
+        "version": built.version,
+        "for": ", ".join(f"sm{each}" for each in built.compute_capabilities),
+    }

@@ -1,0 +1,285 @@
+"""Which layers to keep higher so that a refused engine passes: found, and tried. No torch.
+
+Every layer is held against the reference frames alone in the refused precision, which ranks them by
+what they cost. Then the head of that ranking is kept higher, one layer first and then more, until
+the same comparison that refused the engine passes; layers that turn out to be needless are dropped.
+What is returned was tried in just the form in which it is printed.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from lzu_calibration.sensitivity import MANY, group_layers
+from lzu_export.graph.anatomy import layer_name
+from lzu_export.graph.half import is_layer, stay_high
+from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.quantize import place
+from lzu_export.graph.targets import lower_for
+from lzu_export.manifest.schema import FOUND, Derived, Drift, Engine
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import KeepHigh
+from lzu_export.runtime.reference import Reference
+from lzu_export.support.session import Session
+from lzu_export.targets.precision import (
+    emulated,
+    emulated_lowered,
+    half_graph,
+    half_sizes,
+    int8_graph,
+    run_graph,
+)
+from lzu_export.verification.parity import compare, first_drift, kinds_of, reference_inputs
+from lzu_export.warp.grids import stored_zoom
+
+Row = tuple[Engine | Derived, bool]
+"""An engine, and whether it is held with the rounding of a device; see `verify.compare`."""
+
+FIRST_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths of the ranking's head that are tried, in this order."""
+SMALLEST_NORMAL, STEP = 2.0**-14, 2.0**-24
+"""Of FP16: below the first, numbers are as far apart as the second."""
+DROPPED = 12
+"""Layers of a list up to which each is tried without."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What a search came to."""
+
+    costliest: tuple[str, ...]
+    """The layer, or the group of layers, that alone in the precision costs most; empty where none
+    is left."""
+    keep: tuple[str, ...] | None
+    """All that the recipe's list is to hold so that the engines pass; None where no list does."""
+
+
+class Trials:
+    """A bundle's engines of one precision with layers kept higher, against the reference frames."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        precision: str,
+        model: onnx.ModelProto,
+        ranges: Mapping[str, float],
+        references: Sequence[Reference],
+        warp: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            recipe: with the lists of layers that were refused.
+            precision: `fp16`, `bf16` or `int8`.
+            model: canonical, float32.
+            ranges: by tensor, the absolute value that becomes 127; unused but for `int8`.
+            references: PyTorch's values.
+            warp: the bundle's `warp.npz`.
+        """
+        self.recipe, self.precision, self.model, self.ranges = recipe, precision, model, ranges
+        self.references, self.warp = references, warp
+        graph = gs.import_onnx(model)
+        self.layers = _layers(graph, precision, recipe.keep_high)
+        """Names of the layers in this precision, in the order of the network."""
+        self._drifts: dict[tuple[str, bool, frozenset[str]], Drift] = {}
+
+    @property
+    def key(self) -> str:
+        """Which list of `keep_high` speaks of the precision."""
+        return keep_key(self.precision)
+
+    def listed(self, high: Sequence[str]) -> tuple[str, ...]:
+        """The recipe's list with these layers added."""
+        return (*getattr(self.recipe.keep_high, self.key), *high)
+
+    def graph(self, high: Sequence[str]) -> onnx.ModelProto:
+        """The canonical graph of the precision with these layers kept higher."""
+        keep = self.recipe.keep_high.model_copy(update={self.key: self.listed(high)})
+        if self.precision != "int8":
+            return half_graph(self.model, _half(self.precision), keep).model
+        if set(high) >= set(self.layers):
+            return half_graph(self.model, "fp16", self.recipe.keep_high).model
+        return int8_graph(self.model, self.ranges, keep).model
+
+    def drift(self, row: Row, high: Sequence[str]) -> Drift:
+        """How far an engine is from PyTorch with these layers kept higher."""
+        engine, emulate = row
+        key = engine.target, emulate, frozenset(high)
+        if key not in self._drifts:
+            with TemporaryDirectory(prefix="lzu-") as folder:
+                self._drifts[key] = self._compared(engine, Path(folder), high, emulate=emulate)
+        return self._drifts[key]
+
+    def vanishing(self, kinds: Mapping[str, Kind]) -> str:
+        """What FP16 rounds away: the smallest of all tensors and weights that have any value.
+
+        Args:
+            kinds: lowerings of the warps for ONNX Runtime.
+
+        Returns:
+            In words; empty where the smallest is a normal number.
+        """
+        if self.precision == "bf16":
+            return ""  # whose exponents are float32's
+        zoom = stored_zoom(self.warp)
+        inputs = [reference_inputs(self.recipe, each, zoom) for each in self.references]
+        sizes = half_sizes(self.model, kinds, self.recipe.keep_high, inputs)
+        name, size = min(
+            ((name, size) for name, size in sizes.items() if size > 0),
+            key=lambda each: each[1],
+            default=("", math.inf),
+        )
+        if size >= SMALLEST_NORMAL:
+            return ""
+        return f"{name}, which is at most {size:.2g} while FP16 has steps of {STEP:.2g} there"
+
+    def session(self, row: Row, high: Sequence[str]) -> Session:
+        """What runs an engine's graph with these layers kept higher."""
+        engine, emulate = row
+        model, kinds = self.graph(high), kinds_of(engine)
+        if emulate:
+            return emulated(model, kinds)
+        lowered = lower_for(engine.target, model, kinds)[0]
+        return run_graph(lowered) if engine.target == "onnxruntime" else emulated_lowered(lowered)
+
+    def _compared(
+        self, engine: Engine | Derived, folder: Path, high: Sequence[str], *, emulate: bool
+    ) -> Drift:
+        canonical, executable = folder / "canonical.onnx", folder / "executable.onnx"
+        model = self.graph(high)
+        onnx.save(model, canonical)
+        onnx.save(lower_for(engine.target, model, kinds_of(engine))[0], executable)
+        return compare(
+            self.recipe,
+            engine,
+            canonical,
+            executable,
+            self.references,
+            self.warp,
+            emulate=emulate,
+        )
+
+
+def find_remedy(
+    trials: Trials, refused: Row, rows: Sequence[Row], tried: Callable[[], object] = lambda: None
+) -> Remedy:
+    """The layers to keep higher so that all engines of a precision pass on the reference frames.
+
+    Args:
+        trials: what can be tried.
+        refused: the engine that did not pass.
+        rows: all engines of the precision that an export makes; they must pass as well.
+        tried: called after every comparison.
+    """
+    watched = [refused]
+    costliest: tuple[str, ...] = ()
+    while True:
+        failing = first_drift(trials.drift(refused, ()))
+
+        ranking = rank(trials, watched, failing, tried)
+        costliest = costliest or (ranking[0] if ranking else ())
+        high = _shortest(ranking, partial(_passes, trials, tuple(watched), tried))
+        if high is None:
+            return Remedy(costliest, None)
+        others = [row for row in rows if first_drift(trials.drift(row, high)) is not None]
+        if not others:
+            return Remedy(costliest, trials.listed(high))
+        watched += others[:1]
+
+
+def rank(
+    trials: Trials,
+    rows: Sequence[Row],
+    failing: str | None = None,
+    tried: Callable[[], object] = lambda: None,
+) -> list[tuple[str, ...]]:
+    """Layers, or groups of them in large networks, those that cost most alone first.
+
+    Args:
+        trials: what can be tried.
+        rows: engines whose worst counts.
+        failing: arrow or figure of agreement that the cost is measured at; all by default.
+        tried: called after every comparison.
+    """
+    layers = trials.layers
+    units = list(group_layers(layers).values()) if len(layers) > MANY else [(n,) for n in layers]
+    costs = {}
+    for unit in units:
+        others = [name for name in layers if name not in unit]
+        costs[unit] = max(excess(trials.drift(row, others), failing) for row in rows)
+        tried()
+    return sorted(units, key=lambda unit: -costs[unit])
+
+
+def heads(
+    ranking: Sequence[tuple[str, ...]], lengths: Sequence[int] = FIRST_LENGTHS
+) -> Iterator[tuple[str, ...]]:
+    """The first units of a ranking, more and more of them, but never all."""
+    for length in lengths:
+        if length >= len(ranking):
+            return
+        yield tuple(name for unit in ranking[:length] for name in unit)
+
+
+def excess(drift: Drift, name: str | None = None) -> float:
+    """The noise of a lower precision over what is allowed: at an arrow, of the scores, or the most.
+
+    Infinite where it is not a number.
+    """
+    found = {}
+    for arrow, ratio in drift.snr.items():
+        limit = 0.0 if drift.snr_limit is None else drift.snr_limit
+        found[arrow] = 10 ** (min(limit - ratio, 2000.0) / 20)
+    if drift.agreement is not None and drift.score_limit is not None:
+        found[drift.agreement.called] = abs(drift.agreement.scores - 1) / drift.score_limit
+        found[FOUND] = (1 - drift.agreement.matched) / max(1 - (drift.matched_limit or 0.0), 1e-6)
+    wanted = [found[name]] if name in found else list(found.values())
+    worst = max(wanted, default=0.0)
+    return worst if all(map(math.isfinite, wanted)) else math.inf
+
+
+def keep_key(precision: str) -> str:
+    """Which list of `keep_high` speaks of a precision."""
+    return "int8" if precision == "int8" else "fp16"
+
+
+def _shortest(
+    ranking: Sequence[tuple[str, ...]], passes: Callable[[Sequence[str]], bool]
+) -> tuple[str, ...] | None:
+    """The shortest head of a ranking that passes, without what is needless in it."""
+    found = next((high for high in heads(ranking) if passes(high)), None)
+    if found is not None and len(found) <= DROPPED:
+        for name in reversed(found):
+            others = tuple(each for each in found if each != name)
+            if others and passes(others):
+                found = others
+    return found
+
+
+def _passes(
+    trials: Trials, rows: Sequence[Row], tried: Callable[[], object], high: Sequence[str]
+) -> bool:
+    held = all(first_drift(trials.drift(row, high)) is None for row in rows)
+    tried()
+    return held
+
+
+def _layers(graph: gs.Graph, precision: str, keep: KeepHigh) -> tuple[str, ...]:
+    if precision == "int8":
+        return tuple(place(graph, keep.int8).layers)
+    kept = stay_high(graph, keep.fp16)
+    names = (layer_name(n) for n in graph.nodes if is_layer(n) and n.name not in kept)
+    return tuple(dict.fromkeys(names))
+
+
+def _half(precision: str) -> Any:
+    assert precision in ("fp16", "bf16")
+    return precision

@@ -1,0 +1,323 @@
+"""Accuracy and latency of several predictors side by side, on the same frames. No torch."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import Any, Protocol
+
+from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer, State
+from lzu_export.evaluation.resume import Unfinished
+from lzu_export.inputs.classes import different_classes, listed
+from lzu_export.inputs.frame import check_frame
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.feedback import check_single_stream
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.support.prefetch import ahead
+from lzu_export.support.session import Arrays
+from lzu_export.tasks.agreement import Agreements
+
+log = logging.getLogger(__name__)
+
+MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
+"""A latency is the median of as many runs as fit into SECONDS, within these bounds."""
+
+AHEAD, LAG = 2, 2
+"""Batches that are read before their turn, and that may wait to be counted: memory is bounded."""
+WATCH = "watch"
+"""Name of the watch's state among the predictors'."""
+AGREEMENTS = "agreements"
+"""Likewise of the agreements'."""
+
+
+class Watch(Protocol):
+    """Sees what an evaluation sees."""
+
+    def before(self, shots: Sequence[Shot]) -> None:
+        """These shots are about to be predicted in."""
+
+    def after(self, found: Mapping[str, Sequence[Any]]) -> None:
+        """The predictions in them, by predictor."""
+
+    def state(self) -> State | None:
+        """All that was seen."""
+
+    def restore(self, state: State) -> None:
+        """Go on from what another one saw."""
+
+
+@dataclass
+class Spent:
+    """Where the time of an evaluation went."""
+
+    frames: int = 0
+    """Predicted in this time, not before an interruption."""
+    seconds: float = 0.0
+    engines: float = 0.0
+    """Seconds in which engines, or PyTorch, ran."""
+
+    @property
+    def share(self) -> float:
+        """Of the time that engines ran, 0..1."""
+        return self.engines / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        """As it is shown."""
+        return (
+            f"{self.frames} frames in {self.seconds:.1f} s, {100 * self.share:.0f} % of it in "
+            "the engines"
+        )
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor],
+    dataset: EvaluationSet,
+    advance: Callable[[int], None] = lambda frames: None,
+    watch: Watch | None = None,
+    *,
+    agreements: Agreements | None = None,
+    unfinished: Unfinished | None = None,
+    spent: Spent | None = None,
+) -> dict[str, dict[str, float]]:
+    """The task's metrics of each predictor over a whole set; every frame is read once.
+
+    Frames are read ahead, and predictions are finished and counted, while the engines run.
+    Predictors that remember begin each sequence afresh.
+
+    Args:
+        predictors: by name; all take the same source size and batch.
+        dataset: frames and metric.
+        advance: told the number of frames done after each batch.
+        watch: told what is predicted in, and what was found.
+        agreements: told what each predictor found; its reference is the first of them.
+        unfinished: where what was counted is kept meanwhile, and taken from to go on. Where
+            predictors remember, that is between sequences only.
+        spent: told where the time went.
+
+    Raises:
+        LzuError: the set's classes are not the predictors', or a frame is of another size.
+    """
+    run = _Run(predictors, dataset, watch, unfinished, agreements)
+    start, engines = time.perf_counter(), run.engine_seconds
+    if run.done:
+        advance(run.done)
+    for count in run.batches():
+        advance(count)
+        if spent is not None:
+            spent.frames += count
+    found = {name: scorer.summary() for name, scorer in run.scorers.items()}
+    if unfinished is not None:
+        unfinished.remove()
+    if spent is not None:
+        spent.seconds += time.perf_counter() - start
+        spent.engines += run.engine_seconds - engines
+    check_numbers(found, dataset)
+    return found
+
+
+def check_numbers(found: Mapping[str, Mapping[str, float]], dataset: EvaluationSet) -> None:
+    """Refuse a metric that is not a number, which no limit would hold; name absent classes.
+
+    Raises:
+        LzuError: the set's metric is NaN or infinite, since nothing in the frames could be counted.
+    """
+    for name, metrics in found.items():
+        if not math.isfinite(metrics.get(dataset.metric, 0.0)):
+            raise LzuError(
+                f"{dataset.metric} of {name} on {dataset.name} is not a number: none of its "
+                f"{len(dataset)} frames holds anything of the recipe's classes that counts; give "
+                "a set with truth"
+            )
+    first = next(iter(found.values()), {})
+    absent = [name for name, value in first.items() if " " in name and math.isnan(value)]
+    if absent:
+        log.warning(
+            "%s holds nothing of %d classes, which %s therefore leaves out: no %s",
+            dataset.name, len(absent), dataset.metric, listed(absent),
+        )  # fmt: skip
+
+
+class _Run:
+    """An evaluation on its way."""
+
+    def __init__(
+        self,
+        predictors: Mapping[str, Predictor],
+        dataset: EvaluationSet,
+        watch: Watch | None,
+        unfinished: Unfinished | None,
+        agreements: Agreements | None = None,
+    ) -> None:
+        self.predictors, self.dataset, self.watch = predictors, dataset, watch
+        self.agreements = agreements
+        self.recipe = next(iter(predictors.values())).recipe
+        check_classes(dataset, self.recipe)
+        self.streaming = [each for each in predictors.values() if each.remembers]
+        if self.streaming:
+            check_single_stream(self.recipe.batch, f"a sequence of {dataset.name}")
+        self.scorers = {name: dataset.scorer() for name in predictors}
+        self.unfinished, self.done = unfinished, 0
+        self.whole = True
+        """Whether all that is done was counted, and nothing else, once `scoring` is."""
+        self.scoring: list[Future[None]] = []
+        if unfinished is not None:
+            self.done, states = unfinished.read(list(self._counters))
+            try:
+                for name, state in states.items():
+                    self._counters[name].restore(state)
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise LzuError(
+                    f"the unfinished evaluation {unfinished.path} is damaged; remove it and give "
+                    "the same command again"
+                ) from error
+
+    def batches(self) -> Iterator[int]:
+        """Predict and count batch by batch; the number of frames of each."""
+        samples = self.dataset.samples(self.done) if self.done else self.dataset.samples()
+        sequence: int | str | None = None
+        with (
+            closing(ahead(batches(samples, self.recipe.batch), AHEAD)) as coming,
+            ThreadPoolExecutor(1, "scoring") as pool,
+        ):
+            try:
+                for batch in coming:
+                    if batch[0].sequence != sequence:
+                        sequence = batch[0].sequence
+                        self._keep()
+                        for predictor in self.streaming:
+                            predictor.reset()
+                    elif not self.streaming:
+                        self._keep()
+                    self._predict(batch, pool)
+                    yield len(batch)
+                self._wait()
+            except BaseException:
+                if not self.streaming:
+                    with suppress(Exception):  # what stopped it is to be told, and nothing else
+                        self._keep(now=True)
+                raise
+
+    @property
+    def engine_seconds(self) -> float:
+        """Seconds that the engines have run."""
+        return sum(getattr(each, "engine_seconds", 0.0) for each in self.predictors.values())
+
+    @property
+    def _counters(self) -> Mapping[str, Scorer | Watch | Agreements]:
+        others: dict[str, Scorer | Watch | Agreements] = {}
+        if self.watch is not None:
+            others[WATCH] = self.watch
+        if self.agreements is not None:
+            others[AGREEMENTS] = self.agreements
+        return {**self.scorers, **others}
+
+    def _predict(self, batch: list[Sample], pool: ThreadPoolExecutor) -> None:
+        shots = [self._checked(sample) for sample in batch]
+        shots += shots[-1:] * (self.recipe.batch - len(shots))  # a static batch has no short end
+        if self.watch is not None:
+            self.watch.before(shots)
+        found: dict[str, Sequence[Any]] = {}
+        outputs: dict[str, Arrays] = {}
+        for name, predictor in self.predictors.items():
+            if self.watch is None and isinstance(predictor, Predictor) and not predictor.remembers:
+                outputs[name] = predictor.infer(shots)
+            else:
+                found[name] = predictor.run(shots)
+        if self.watch is not None:
+            self.watch.after(found)
+        self._wait(LAG * len(outputs))
+        self.whole = False
+        self.scoring += [
+            pool.submit(self._conclude, name, each, shots, batch) for name, each in outputs.items()
+        ]
+        for name, predictions in found.items():
+            self._count(name, predictions, batch)
+        self.done += len(batch)
+        self.whole = True
+
+    def _conclude(
+        self, name: str, outputs: Arrays, shots: Sequence[Shot], batch: list[Sample]
+    ) -> None:
+        self._count(name, self.predictors[name].conclude(outputs, shots), batch)
+
+    def _count(self, name: str, predictions: Sequence[Any], batch: list[Sample]) -> None:
+        for sample, prediction in zip(batch, predictions, strict=False):
+            self.scorers[name].add(sample, prediction)
+        if self.agreements is not None:  # without what filled up a short batch
+            self.agreements.add(name, predictions[: len(batch)])
+
+    def _wait(self, most: int = 0) -> None:
+        """Until all but the last predictions are counted."""
+        while len(self.scoring) > most:
+            try:
+                self.scoring[0].result()
+            except Exception:
+                self.whole = False
+                raise
+            del self.scoring[0]
+
+    def _checked(self, sample: Sample) -> Shot:
+        """A frame that fits, else its file is named."""
+        resize = any(getattr(each, "resize", False) for each in self.predictors.values())
+        name = sample.name or f"frame {sample.number} of {self.dataset.name}"
+        check_frame(sample.shot.frame, None if resize else self.recipe.source, name)
+        return sample.shot
+
+    def _keep(self, *, now: bool = False) -> None:
+        """Write down what was counted, if it is time and can be told."""
+        if self.unfinished is None or not self.done or not (now or self.unfinished.due):
+            return
+        self._wait()
+        if not self.whole:
+            return
+        states = {name: counter.state() for name, counter in self._counters.items()}
+        whole = {name: state for name, state in states.items() if state is not None}
+        if len(whole) == len(states):
+            self.unfinished.write(self.done, whole)
+
+
+def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
+    """Refuse a set of other classes than a recipe's.
+
+    Raises:
+        LzuError: they differ in names or order.
+    """
+    if tuple(dataset.classes) != recipe.classes:
+        name = f"the evaluation set {dataset.name}"
+        raise LzuError(different_classes(name, dataset.classes, recipe.classes))
+
+
+def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+    """Group samples; the last group may be shorter."""
+    while batch := list(islice(samples, size)):
+        yield batch
+
+
+def latencies(
+    predictors: Mapping[str, Predictor], shots: list[Shot]
+) -> tuple[dict[str, float], int]:
+    """Median milliseconds a frame, to predictions; runs take turns so that drift hits all alike.
+
+    `shots` is one batch; a batch's time is shared out evenly over its frames.
+
+    Returns:
+        Milliseconds by name, and the number of runs of each.
+    """
+    for predictor in predictors.values():  # warmup
+        predictor.run(shots)
+    times: dict[str, list[float]] = {name: [] for name in predictors}
+    start = time.perf_counter()
+    runs = 0
+    while runs < MIN_RUNS or (runs < MAX_RUNS and time.perf_counter() - start < SECONDS):
+        for name, predictor in predictors.items():
+            before = time.perf_counter()
+            predictor.run(shots)
+            times[name].append(time.perf_counter() - before)
+        runs += 1
+    return {name: 1e3 * median(each) / len(shots) for name, each in times.items()}, runs

@@ -1,0 +1,131 @@
+"""COCO annotations, with sequences as Argoverse-HD and video sets have them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lzu_calibration.candidates import ImageFile
+from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import Sample
+from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
+from lzu_export.evaluation.metrics.coco import COCO_AREAS
+from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
+from lzu_export.inputs.coco import (
+    ARGOVERSE,
+    CocoImage,
+    CocoObject,
+    check_frame_size,
+    in_time,
+    read_coco,
+)
+from lzu_export.inputs.images import read_image
+from lzu_export.runtime.predictor import Shot
+
+ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
+"""Annotations of Argoverse-HD's validation split, in the folder that it is unpacked into."""
+MOST_EXACT = 1 << 53
+"""Largest image id that is kept; above it some JSON readers lose digits, so ids become places."""
+
+
+class CocoSet:
+    """Any data set of COCO annotations, frames in the order of sequence and time, see `in_time`.
+
+    Of the marks on objects COCO's evaluation knows `iscrowd` only: such objects neither reward nor
+    punish; `ignore` it overwrites, and so it is not read here.
+    """
+
+    note = "small below 32x32, medium below 96x96 pixels"
+    metric = "AP"
+
+    def __init__(
+        self,
+        annotations: Path,
+        frames: int | None,
+        classes: Sequence[str] | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Read the annotations; at most `frames` images, evenly taken.
+
+        Args:
+            annotations: the file.
+            frames: at most so many.
+            classes: the recipe's, in its order; by default the file's, by their ids.
+            whole: take whole sequences, as far as `frames` allows.
+
+        Raises:
+            LzuError: the file is no COCO data set or contradicts itself, has other classes, no
+                images or no objects, or an image is missing.
+        """
+        self.name, self._path = annotations.name, annotations
+        data = read_coco(annotations, classes)
+        self.classes = data.classes
+        images = in_time(data)
+        self._images = (
+            whole_sequences(images, frames, lambda each: each[1])
+            if whole
+            else evenly(images, frames)
+        )
+        self._objects: dict[Any, list[CocoObject]] = {image.id: [] for image, _ in self._images}
+        for each in data.objects:
+            if each.image in self._objects:
+                self._objects[each.image].append(each)
+        if not self._images:
+            raise LzuError(f"{annotations} holds no images to measure on; give another set")
+        if not any(not each.crowd for found in self._objects.values() for each in found):
+            raise LzuError(f"{annotations} holds no annotations to measure on; give another set")
+        by_id = all(type(each) is int and 0 <= each < MOST_EXACT for each in self._objects)
+        self._numbers: dict[Any, int] = {
+            image.id: image.id if by_id and type(image.id) is int else place
+            for place, (image, _) in enumerate(self._images, start=1)
+        }
+        self._files = [ImageFile(image.key, image.places) for image, _ in self._images]
+        for file in self._files:
+            _ = file.path  # a missing one is said before any work
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._images)
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences that the images are of."""
+        return len({sequence for _, sequence in self._images})
+
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        """Images with their annotations, from the one of place `start` on."""
+        for (image, sequence), file in zip(self._images[start:], self._files[start:], strict=True):
+            frame = read_image(file.path)
+            objects = self._objects[image.id]
+            check_frame_size(self._path, image, objects, (frame.shape[0], frame.shape[1]))
+            number = self._numbers[image.id]
+            yield Sample(
+                number, Shot(frame), _truth(number, image, objects), str(file.path), sequence
+            )
+
+    def scorer(self) -> BoxScorer:
+        """COCO's metrics, with nothing counted."""
+        return BoxScorer(self.classes, COCO_AREAS)
+
+
+def _truth(number: int, image: CocoImage, objects: Sequence[CocoObject]) -> BoxTruth:
+    """Entries for the metric, without outlines, which would fill the memory.
+
+    Classes count from 1 in their order, since COCO's own ids may have gaps; and so do annotations,
+    since in COCO's matching an identity of 0 means unmatched.
+    """
+    size = {} if image.size is None else dict(zip(("height", "width"), image.size, strict=True))
+    return BoxTruth(
+        {"id": number, **size},
+        [
+            {
+                "id": place,
+                "image_id": number,
+                "category_id": each.label + 1,
+                "bbox": list(each.box),
+                "area": each.area,
+                "iscrowd": int(each.crowd),
+            }
+            for place, each in enumerate(objects, start=1)
+        ],
+    )

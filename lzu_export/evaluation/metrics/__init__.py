@@ -1,0 +1,1 @@
+"""The metrics of each task, from arrays. No model and no file is opened here."""

@@ -1,0 +1,642 @@
+"""nuScenes' detection metrics [Caesar et al. 2020], as its devkit computes them, from arrays.
+
+Detections are matched to the truth of their class and sample by the distance of centres in the
+ground plane, strictly below 0.5, 1, 2 and 4 m: best score first (of equal scores, the later one),
+each takes the closest truth that is still free. AP is the mean of precision at recalls 0.11, 0.12,
+..., 1, less 0.1 and at least 0, over 0.9. Errors of true positives are means over matches at 2 m up
+to each score, averaged over recalls from 0.11 to the highest one reached, and 1 if that is lower.
+Only boxes nearer than their class's range count.
+
+Two things are not the devkit's:
+
+- Truth may be marked to be ignored, such as hidden objects. A detection that matches nothing else
+  but is close enough to one of its class counts neither way, however many do. The devkit has no
+  such mark: boxes without lidar or radar points it removes, so that detections of them are wrong.
+  Leave them out of the truth for its figures.
+- A class without truth is left out of the means, where the devkit gives it AP 0 and errors of 1.
+  `absent_counts` is for the devkit's figures on small sets.
+"""
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from math import pi
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.evaluation.metrics.coco import Interval
+
+DISTANCES = (0.5, 1.0, 2.0, 4.0)
+"""Metres below which a detection matches."""
+
+ERROR_DISTANCE = 2.0
+"""The one of `DISTANCES` whose matches the errors are of."""
+
+RECALLS = np.linspace(0, 1, 101)
+FIRST = 11
+"""Place of the first of `RECALLS` that counts: the one after the lowest, 0.1."""
+
+MIN_PRECISION = 0.1
+MAX_BOXES = 500
+"""Detections a sample may have."""
+
+ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
+"""Of translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (share)."""
+
+NDS_FORMULA = "NDS = (5 mAP + sum over ATE, ASE, AOE, AVE, AAE of (1 - min(1, mTP))) / 10"
+NDS_STAR_FORMULA = "NDS* = (5 mAP + sum over ATE, ASE, AOE of (1 - min(1, mTP))) / 8"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassRule:
+    """How one class is evaluated.
+
+    Attributes:
+        name: of the class.
+        reach: metres from the ego up to which, exclusive, its boxes count.
+        yaw_period: radians after which a box looks the same; None: its heading is not evaluated.
+        moves: whether its velocity and attribute are evaluated.
+    """
+
+    name: str
+    reach: float
+    yaw_period: float | None = 2 * pi
+    moves: bool = True
+
+
+NUSCENES = (
+    ClassRule("car", 50),
+    ClassRule("truck", 50),
+    ClassRule("bus", 50),
+    ClassRule("trailer", 50),
+    ClassRule("construction_vehicle", 50),
+    ClassRule("pedestrian", 40),
+    ClassRule("motorcycle", 40),
+    ClassRule("bicycle", 40),
+    ClassRule("traffic_cone", 30, yaw_period=None, moves=False),
+    ClassRule("barrier", 30, yaw_period=pi, moves=False),
+)
+"""The devkit's configuration detection_cvpr_2019."""
+
+DEMO = (
+    ClassRule("car", 50, moves=False),
+    ClassRule("truck", 50, moves=False),
+    ClassRule("bus", 50, moves=False),
+    ClassRule("pedestrian", 40, moves=False),
+    ClassRule("bicycle", 40, moves=False),
+    ClassRule("traffic_sign", 30, moves=False),
+)
+"""nuScenes' ranges for the demonstration's classes, which have no velocity and no attributes."""
+
+
+class Objects(NamedTuple):
+    """n boxes of one sample, truth or detections, from above.
+
+    Attributes:
+        centres: (n, 2) metres from the ego in the ground plane.
+        sizes: (n, 3) metres along the box's own axes, in any order that all boxes share.
+        yaws: (n,) radians, in either sense of rotation that all boxes share.
+        labels: (n,) places in the table of classes.
+        velocities: (n, 2) metres per second; nan where a truth's is not known.
+        attributes: (n,) numbers of attributes; negative: none.
+    """
+
+    centres: Array
+    sizes: Array
+    yaws: Array
+    labels: NDArray[np.int64]
+    velocities: Array
+    attributes: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[Any]) -> "Objects":
+        """Those at places, or those that are marked (n,)."""
+        return Objects(
+            self.centres[chosen],
+            self.sizes[chosen],
+            self.yaws[chosen],
+            self.labels[chosen],
+            self.velocities[chosen],
+            self.attributes[chosen],
+        )
+
+
+def camera_objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
+) -> Objects:
+    """Boxes in a camera's frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+
+    The ground plane is x, z and the ego stands at the camera. Without a velocity it is 0.
+    """
+    return _objects(boxes, labels, attributes, (0, 2))
+
+
+def ego_objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
+) -> Objects:
+    """Boxes in the ego frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+
+    The ground plane is x, y. Without a velocity it is 0.
+    """
+    return _objects(boxes, labels, attributes, (0, 1))
+
+
+def _objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None, plane: tuple[int, int]
+) -> Objects:
+    label = np.asarray(labels, np.int64).reshape(-1)
+    box = np.asarray(boxes, np.float64)
+    if not box.size:
+        box = box.reshape(0, 7)
+    if box.ndim != 2 or box.shape[1] not in (7, 9):
+        raise LzuError(f"boxes have shape {box.shape}; give (n, 7) or, with velocity, (n, 9)")
+    velocity = box[:, 7:] if box.shape[1] == 9 else np.zeros((len(box), 2))
+    attribute = np.full(len(box), -1) if attributes is None else attributes
+    return Objects(
+        box[:, plane],
+        box[:, 3:6],
+        box[:, 6],
+        label,
+        velocity,
+        np.asarray(attribute, np.int64).reshape(-1),
+    )
+
+
+class _Sample(NamedTuple):
+    name: Hashable
+    sequence: Hashable
+    truth: Objects
+    found: Objects
+    scores: Array
+    ignore: NDArray[np.bool_]
+
+
+class _Matches(NamedTuple):
+    """What became of the detections of a class, best first.
+
+    Attributes:
+        sequences: (n,) place of the sequence.
+        scores: (n,).
+        states: (n, distances) 1 where it matched, 0 where not, -1 where it matched ignored truth.
+        errors: (n, errors) of the match at ERROR_DISTANCE; nan where there is none to measure.
+    """
+
+    sequences: NDArray[np.int64]
+    scores: Array
+    states: NDArray[np.int8]
+    errors: Array
+
+
+class NuScenesEvaluation:
+    """Detections of one model held against the truth, sample by sample.
+
+    Samples are matched when they are added, so that sets resampled from them (`resampled`) cost no
+    more than counting.
+    """
+
+    def __init__(
+        self, classes: Sequence[ClassRule], *, absent_counts: bool = False, keep: bool = True
+    ) -> None:
+        """Start without samples.
+
+        Args:
+            classes: the table that labels are places in.
+            absent_counts: give classes without truth AP 0 and errors of 1.
+            keep: keep the samples, which only `within` needs.
+
+        Raises:
+            LzuError: there is no class, or two have one name.
+        """
+        self.classes = tuple(classes)
+        if not self.classes or len({c.name for c in self.classes}) < len(self.classes):
+            names = [c.name for c in self.classes]
+            raise LzuError(f"the classes are {names}; name at least one, and each once")
+        self.absent_counts, self.keep = absent_counts, keep
+        self.sequence_ids: list[Hashable] = []
+        self._names: set[Hashable] = set()
+        self._samples: list[_Sample] = []
+        self._matches: list[list[_Matches]] = [[] for _ in self.classes]
+        self._sorted: list[_Matches] | None = None
+        self._positives: list[NDArray[np.int64]] = []
+
+    def add(
+        self,
+        sample_id: Hashable,
+        sequence_id: Hashable,
+        truth: Objects,
+        found: Objects,
+        scores: ArrayLike,
+        ignore: ArrayLike | None = None,
+    ) -> None:
+        """Match one sample: a frame, or the frames of a rig at one time.
+
+        Args:
+            sample_id: name of the sample.
+            sequence_id: what it is part of; sequences are what is drawn in a resample.
+            truth: what is there.
+            found: what was detected, in the same frame of reference.
+            scores: (n,) of the detections.
+            ignore: (n,) bool, truth that neither rewards nor punishes; none if None.
+
+        Raises:
+            LzuError: the sample was added before, arrays do not fit together, a label is unknown, a
+                size is not positive, a value is not finite (but a truth's velocity), or there are
+                more than MAX_BOXES detections.
+        """
+        if sample_id in self._names:
+            raise LzuError(f"sample {sample_id} was added before; add every sample once")
+        self._check(truth, f"truth of sample {sample_id}")
+        self._check(found, f"detections of sample {sample_id}")
+        score = np.asarray(scores, np.float64)
+        unused = (
+            np.zeros(len(truth.labels), bool) if ignore is None else np.asarray(ignore, np.bool_)
+        )
+        if score.shape != found.labels.shape or unused.shape != truth.labels.shape:
+            raise LzuError(
+                f"sample {sample_id} has {len(found.labels)} detections with scores of shape "
+                f"{score.shape} and {len(truth.labels)} boxes with ignore marks of shape "
+                f"{unused.shape}; give one score a detection and one mark a box"
+            )
+        if not (np.isfinite(score).all() and np.isfinite(found.velocities).all()):
+            raise LzuError(
+                f"the detections of sample {sample_id} have a score or a velocity that is not "
+                "finite; drop these before evaluation"
+            )
+        if len(score) > MAX_BOXES:
+            raise LzuError(
+                f"sample {sample_id} has {len(score)} detections; nuScenes allows {MAX_BOXES}"
+            )
+        sample = _Sample(sample_id, sequence_id, truth, found, score, unused)
+        self._names.add(sample_id)
+        if self.keep:
+            self._samples.append(sample)
+        self._match(sample)
+        self._sorted = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that was counted; names of samples, as those of sequences, are of one type."""
+        found: dict[str, NDArray[Any]] = {
+            "samples": np.array(list(self._names)),
+            "sequences": np.array(self.sequence_ids),
+            "positives": self.positives(),
+        }
+        for label, parts in enumerate(self._matches):
+            columns = _joined(parts)
+            found |= {f"{label} {name}": column for name, column in columns._asdict().items()}
+        return found
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was counted; the samples themselves are not kept."""
+        self._names = set(state["samples"].tolist())
+        self.sequence_ids = state["sequences"].tolist()
+        self._positives = list(state["positives"])
+        self._matches = [
+            [_Matches(*(state[f"{label} {name}"] for name in _Matches._fields))]
+            for label in range(len(self.classes))
+        ]
+        self._sorted, self.keep = None, False
+
+    def within(self, near: float, far: float) -> "NuScenesEvaluation":
+        """The same samples with only truth and detections at distances of [near, far) metres."""
+        assert self.keep, "made without its samples"
+        part = NuScenesEvaluation(self.classes, absent_counts=self.absent_counts)
+        for each in self._samples:
+            real, seen = (
+                (distance >= near) & (distance < far)
+                for distance in (_distance(each.truth), _distance(each.found))
+            )
+            part.add(
+                each.name,
+                each.sequence,
+                each.truth.take(real),
+                each.found.take(seen),
+                each.scores[seen],
+                each.ignore[real],
+            )
+        return part
+
+    def positives(self) -> NDArray[np.int64]:
+        """(sequences, classes) boxes to find, by place in `sequence_ids`."""
+        return np.array(self._positives, np.int64).reshape(-1, len(self.classes))
+
+    def summary(self) -> dict[str, float]:
+        """mAP, NDS and NDS* in points (0..100), mATE, mASE, mAOE, mAVE and mAAE in their units.
+
+        nan where nothing is evaluated, such as NDS without classes that move.
+        """
+        return self.resampled(np.ones(len(self.sequence_ids), np.int64))
+
+    def resampled(self, times: ArrayLike, without: Collection[str] = ()) -> dict[str, float]:
+        """`summary` of a set that has each sequence so many times.
+
+        Args:
+            times: (sequences,) how often the sequences of `sequence_ids` are in the set.
+            without: names of classes that are left out of the means.
+
+        Raises:
+            LzuError: a class is unknown, or `times` do not fit.
+        """
+        ap, errors = self._by_class(np.asarray(times, np.int64), without)
+        mean_ap, means = _mean(ap), [_mean(column) for column in errors.T]
+        kept = [mean if np.isnan(mean) else 1 - min(1, mean) for mean in means]
+        return {
+            "mAP": 100 * mean_ap,
+            "NDS": 10 * (5 * mean_ap + sum(kept)),
+            "NDS*": 12.5 * (5 * mean_ap + sum(kept[:3])),
+            **{f"m{name}": mean for name, mean in zip(ERRORS, means, strict=True)},
+        }
+
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """Of every class AP and AP by distance (AP_0.5, ...) in points, and errors in their units.
+
+        nan for classes without truth and for errors that a class does not have.
+        """
+        ap, errors = self._by_class(np.ones(len(self.sequence_ids), np.int64))
+        return {
+            rule.name: {
+                "AP": 100 * float(values.mean()),
+                **{f"AP_{d:g}": 100 * float(v) for d, v in zip(DISTANCES, values, strict=True)},
+                **{name: float(e) for name, e in zip(ERRORS, row, strict=True)},
+            }
+            for rule, values, row in zip(self.classes, ap, errors, strict=True)
+        }
+
+    def _check(self, objects: Objects, what: str) -> None:
+        n = len(objects.labels)
+        wanted = ((n, 2), (n, 3), (n,), (n,), (n, 2), (n,))
+        if tuple(column.shape for column in objects) != wanted:
+            shapes = dict(zip(Objects._fields, (c.shape for c in objects), strict=True))
+            raise LzuError(f"the {what} do not fit together: {shapes}; give one row a box")
+        if any(not np.isfinite(column).all() for column in objects[:3]):
+            raise LzuError(f"the {what} hold a box that is not finite; drop it before evaluation")
+        if (objects.sizes <= 0).any():
+            raise LzuError(f"the {what} hold a box whose size is not positive; drop it beforehand")
+        if n and not 0 <= objects.labels.min() <= objects.labels.max() < len(self.classes):
+            raise LzuError(
+                f"the {what} hold a label outside of the {len(self.classes)} classes; map labels "
+                "to places in the table of classes"
+            )
+
+    def _match(self, sample: _Sample) -> None:
+        """Keep what becomes of a sample's detections, and how many boxes there were to find."""
+        if sample.sequence not in self.sequence_ids:
+            self.sequence_ids.append(sample.sequence)
+            self._positives.append(np.zeros(len(self.classes), np.int64))
+        place = self.sequence_ids.index(sample.sequence)
+        reach = np.array([rule.reach for rule in self.classes])
+        real = _distance(sample.truth) < reach[sample.truth.labels]
+        seen = _distance(sample.found) < reach[sample.found.labels]
+        wanted = real & ~sample.ignore
+        self._positives[place] += np.bincount(sample.truth.labels[wanted], minlength=len(reach))
+        for label, rule in enumerate(self.classes):
+            of_class = seen & (sample.found.labels == label)
+            if not of_class.any():
+                continue
+            found, scores = sample.found.take(of_class), sample.scores[of_class]
+            same = sample.truth.labels == label
+            truth = sample.truth.take(same & wanted)
+            ignored = sample.truth.take(same & real & sample.ignore)
+            partner = match(found.centres, scores, truth.centres)
+            beside = _apart(found.centres, ignored.centres).min(axis=1, initial=np.inf)
+            states = np.where(partner >= 0, 1, -(beside[:, None] < np.array(DISTANCES)).astype(int))
+            errors = np.full((len(scores), len(ERRORS)), np.nan)
+            hit = partner[:, DISTANCES.index(ERROR_DISTANCE)]
+            errors[hit >= 0] = box_errors(
+                truth.take(hit[hit >= 0]), found.take(hit >= 0), rule.yaw_period
+            )
+            self._matches[label].append(
+                _Matches(np.full(len(scores), place), scores, states.astype(np.int8), errors)
+            )
+
+    def _by_class(
+        self, times: NDArray[np.int64], without: Collection[str] = ()
+    ) -> tuple[Array, Array]:
+        """AP (classes, distances) and errors (classes, errors); nan where there is none."""
+        unknown = set(without) - {rule.name for rule in self.classes}
+        if unknown:
+            raise LzuError(f"there is no class {', '.join(sorted(unknown))} to leave out")
+        if times.shape != (len(self.sequence_ids),) or (times < 0).any():
+            raise LzuError(
+                f"times has shape {times.shape}; say how often each of the "
+                f"{len(self.sequence_ids)} sequences is drawn"
+            )
+        if self._sorted is None:
+            self._sorted = [_best_first(parts) for parts in self._matches]
+        positives = times @ self.positives()
+        ap = np.full((len(self.classes), len(DISTANCES)), np.nan)
+        errors = np.full((len(self.classes), len(ERRORS)), np.nan)
+        for label, rule in enumerate(self.classes):
+            if rule.name in without:
+                continue
+            if positives[label]:
+                ap[label], errors[label] = _score(self._sorted[label], times, positives[label])
+            elif self.absent_counts:
+                ap[label], errors[label] = 0, 1
+            if rule.yaw_period is None:
+                errors[label, ERRORS.index("AOE")] = np.nan
+            if not rule.moves:
+                errors[label, ERRORS.index("AVE") :] = np.nan
+        return ap, errors
+
+
+def match(found: Array, scores: Array, truth: Array) -> NDArray[np.int64]:
+    """Which truth each detection of one class and sample takes at each of `DISTANCES`.
+
+    Best score first, of equal scores the later one, each takes the closest truth that is free if
+    its distance is strictly below the threshold; of equally close ones the first.
+
+    Args:
+        found: (n, 2) centres.
+        scores: (n,).
+        truth: (m, 2) centres.
+
+    Returns:
+        (n, distances) place in the truth; -1: none.
+    """
+    apart = _apart(found, truth)
+    taken = np.full((len(found), len(DISTANCES)), -1)
+    order = np.argsort(scores, kind="stable")[::-1]
+    near = apart.min(axis=1, initial=np.inf)
+    for column, limit in enumerate(DISTANCES):
+        free = apart.copy()
+        for i in order[near[order] < limit].tolist():
+            closest = int(free[i].argmin())
+            if free[i, closest] < limit:
+                taken[i, column] = closest
+                free[:, closest] = np.inf
+    return taken
+
+
+def box_errors(truth: Objects, found: Objects, yaw_period: float | None) -> Array:
+    """Errors (n, errors) of n detections paired with their truth.
+
+    The scale's is 1 - IoU of the boxes with centre and heading laid upon each other, that of the
+    velocity nan where the truth has none, that of the attribute 1 where it is another one and nan
+    where the truth has none.
+    """
+    shared = np.minimum(truth.sizes, found.sizes).prod(axis=1)
+    union = truth.sizes.prod(axis=1) + found.sizes.prod(axis=1) - shared
+    period = 2 * pi if yaw_period is None else yaw_period
+    turn = (truth.yaws - found.yaws + period / 2) % period - period / 2
+    wrong = (truth.attributes != found.attributes).astype(np.float64)
+    return np.stack(
+        [
+            np.linalg.norm(found.centres - truth.centres, axis=1),
+            1 - shared / union,
+            np.abs(turn),
+            np.linalg.norm(found.velocities - truth.velocities, axis=1),
+            np.where(truth.attributes < 0, np.nan, wrong),
+        ],
+        axis=1,
+    )
+
+
+def bootstrap_difference(
+    baseline: NuScenesEvaluation | Sequence[NuScenesEvaluation],
+    candidate: NuScenesEvaluation | Sequence[NuScenesEvaluation],
+    *,
+    without: Collection[str] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """How far candidate - baseline could be chance of which sequences were looked at.
+
+    Of several training runs of each, the difference is that of the means over the runs. Whole
+    sequences are drawn with replacement, the same ones for all. The interval is the percentile
+    bootstrap's.
+
+    Args:
+        baseline: one evaluation, or those of several runs.
+        candidate: as many of the other model, on the same samples.
+        without: names of classes that are left out of the means.
+        resamples: number of drawn sets.
+        seed: of the drawing.
+        level: share of the drawn differences that an interval holds.
+
+    Returns:
+        An interval for each value of `NuScenesEvaluation.summary` that both models have.
+
+    Raises:
+        LzuError: the evaluations are not of the same sequences and truth, there are none or not as
+            many of one as of the other, or there are fewer than two sequences.
+    """
+    first = [baseline] if isinstance(baseline, NuScenesEvaluation) else list(baseline)
+    second = [candidate] if isinstance(candidate, NuScenesEvaluation) else list(candidate)
+    if not first or len(first) != len(second):
+        raise LzuError(
+            f"{len(first)} evaluations are compared with {len(second)}; give as many runs of each"
+        )
+    sequences = first[0].sequence_ids
+    truth = first[0].positives()
+    for each in (*first, *second):
+        alike = each.sequence_ids == sequences and each.classes == first[0].classes
+        if not alike or (each.positives() != truth).any():
+            raise LzuError(
+                "the compared evaluations are not of the same sequences and ground truth; "
+                "evaluate both models on the same samples in the same order"
+            )
+    if len(sequences) < 2:
+        raise LzuError("a bootstrap needs samples of at least two sequences; evaluate more frames")
+
+    def differences(times: NDArray[np.int64]) -> dict[str, float]:
+        one, two = ([each.resampled(times, without) for each in runs] for runs in (first, second))
+        return {
+            name: float(np.mean([r[name] for r in two]) - np.mean([r[name] for r in one]))
+            for name in one[0]
+        }
+
+    random = np.random.Generator(np.random.PCG64(seed))
+    count = len(sequences)
+    drawn = [
+        differences(np.bincount(random.integers(count, size=count), minlength=count))
+        for _ in range(resamples)
+    ]
+    tail = 100 * (1 - level) / 2
+    found = {}
+    for name, value in differences(np.ones(count, np.int64)).items():
+        if not np.isnan(value):
+            low, high = np.nanpercentile([d[name] for d in drawn], [tail, 100 - tail])
+            found[name] = Interval(value, float(low), float(high), resamples, count)
+    return found
+
+
+def _score(matches: _Matches, times: NDArray[np.int64], positives: int) -> tuple[Array, Array]:
+    """AP (distances,) and errors (errors,) of one class with `positives` boxes to find."""
+    ap, errors = np.zeros(len(DISTANCES)), np.ones(len(ERRORS))
+    copies = times[matches.sequences]
+    for column, distance in enumerate(DISTANCES):
+        state = np.repeat(matches.states[:, column], copies)
+        counted = state >= 0
+        hits = state[counted] == 1
+        if not hits.any():
+            continue
+        recalled = hits.cumsum()
+        recall = recalled / positives
+        precision = recalled / np.arange(1, len(recalled) + 1)
+        curve = np.interp(RECALLS, recall, precision, right=0)[FIRST:]
+        ap[column] = np.maximum(curve - MIN_PRECISION, 0).mean() / (1 - MIN_PRECISION)
+        if distance == ERROR_DISTANCE:
+            scores = np.repeat(matches.scores, copies)[counted]
+            at_recall = np.interp(RECALLS, recall, scores, right=0)
+            measured = np.repeat(matches.errors, copies, axis=0)[counted][hits]
+            errors = _errors(at_recall, scores[hits], measured)
+    return ap, errors
+
+
+def _errors(at_recall: Array, scores: Array, measured: Array) -> Array:
+    """Mean errors (errors,) over the recalls reached.
+
+    Args:
+        at_recall: (recalls,) score at each of RECALLS; 0 where it is not reached.
+        scores: (n,) of the matches, best first.
+        measured: (n, errors) of the matches; nan where there is nothing to measure.
+    """
+    last = int(np.flatnonzero(at_recall)[-1]) if at_recall.any() else 0
+    if last < FIRST:
+        return np.ones(len(ERRORS))
+    wanted = at_recall[FIRST : last + 1]
+    known = ~np.isnan(measured)
+    count = known.cumsum(axis=0)
+    # Up to the first match with a value the devkit has 0; without any, 1.
+    means = np.where(known, measured, 0).cumsum(axis=0) / np.maximum(count, 1)
+    means[:, count[-1] == 0] = 1
+    return np.array([np.interp(wanted, scores[::-1], column[::-1]).mean() for column in means.T])
+
+
+def _joined(parts: list[_Matches]) -> _Matches:
+    none = np.empty(0)
+    nothing = _Matches(
+        none.astype(np.int64),
+        none,
+        np.empty((0, len(DISTANCES)), np.int8),
+        np.empty((0, len(ERRORS))),
+    )
+    return _Matches(*map(np.concatenate, zip(nothing, *parts, strict=True)))
+
+
+def _best_first(parts: list[_Matches]) -> _Matches:
+    sequences, scores, states, errors = _joined(parts)
+    # Of equal scores the later one first, as the devkit has it.
+    order = np.argsort(scores, kind="stable")[::-1]
+    return _Matches(sequences[order], scores[order], states[order], errors[order])
+
+
+def _distance(objects: Objects) -> Array:
+    """(n,) metres from the ego."""
+    distance: Array = np.hypot(objects.centres[:, 0], objects.centres[:, 1])
+    return distance
+
+
+def _apart(first: Array, second: Array) -> Array:
+    """(n, m) distances of centres (n, 2) from (m, 2)."""
+    apart: Array = np.linalg.norm(first[:, None] - second[None], axis=2)
+    return apart
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,254 @@
+"""The metrics of each task over the frames that they were shown, in plain columns.
+
+Memory grows with objects and detections, not with pixels: 24 bytes a detected box, 56 an annotated
+one, and some 200 MB for COCO's matches; label maps are counted and forgotten. `state` and
+`restore` carry a scorer over an interruption.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.evaluation.datasets import Sample, State
+from lzu_export.evaluation.metrics.coco import AREAS, PartedEvaluation, average
+from lzu_export.evaluation.metrics.nuscenes import DEMO, NuScenesEvaluation, Objects, camera_objects
+from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation
+from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.postprocess3d import Detections3d
+from lzu_export.runtime.segmenter import Segmentation
+from lzu_export.support.limits import IGNORED
+
+PART = 64
+"""Images that are matched at once."""
+AS_THEY_COME = 2048
+"""Up to so many images boxes are matched as they come; the library's matches of an image take some
+75 kB with 8 classes. Of more, matches are made at the end, of one class after another."""
+
+
+class BoxTruth(NamedTuple):
+    """What COCO knows of an image."""
+
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
+
+
+class SpaceTruth(NamedTuple):
+    """What is there in a camera's view."""
+
+    sequence: int
+    objects: Objects
+    ignore: NDArray[np.bool_]
+
+
+class _Rows:
+    """Rows of an array, the class first, some an image; those of the last images still apart."""
+
+    def __init__(self, width: int, kind: type[np.floating[Any]]) -> None:
+        self.nothing = np.empty((0, width), kind)
+        self._joined: list[NDArray[Any]] = [self.nothing]
+        self._counts: list[int] = []
+        self.last: list[NDArray[Any]] = []
+
+    def add(self, rows: NDArray[Any]) -> None:
+        self.last.append(rows.astype(self.nothing.dtype).reshape(-1, self.nothing.shape[1]))
+        self._counts.append(len(rows))
+
+    def close(self) -> None:
+        self._joined.append(np.concatenate([self.nothing, *self.last]))
+        self.last = []
+
+    def of_class(self, label: int) -> dict[int, NDArray[Any]]:
+        """Rows of a class by place of their image, where there are some."""
+        rows = np.concatenate(self._joined)
+        of_class = rows[:, 0] == label
+        owners = np.repeat(np.arange(len(self._counts)), self._counts)[of_class]
+        places, starts = np.unique(owners, return_index=True)
+        parts = np.split(rows[of_class], starts[1:])
+        return dict(zip(places.tolist(), parts, strict=False))
+
+    def state(self, name: str) -> State:
+        rows = np.concatenate([*self._joined, *self.last])
+        return {name: rows, f"{name} an image": np.array(self._counts, int)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
+        self._counts = state[f"{name} an image"].tolist()
+        self._joined = [self.nothing]
+        self.last = np.split(state[name], np.cumsum(self._counts)[:-1])
+
+
+class BoxScorer:
+    """COCO's average precision, over the images that were added."""
+
+    def __init__(self, classes: tuple[str, ...], areas: Mapping[str, list[float]] = AREAS) -> None:
+        """`areas` are the limits of sizes."""
+        categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes)]
+        self._count, self._areas = len(classes), areas
+        self._evaluation: PartedEvaluation | None = PartedEvaluation(categories, areas)
+        self._matched = 0
+        self._images: list[int] = []
+        self._truth = _Rows(7, np.float64)  # class, x, y, width, height, area, iscrowd
+        self._found = _Rows(6, np.float32)  # class, x1, y1, x2, y2, score
+
+    def add(self, sample: Sample, prediction: Detections) -> None:
+        """Count one image."""
+        truth: BoxTruth = sample.truth
+        self._images.append(sample.number)
+        objects = [
+            [
+                each["category_id"],
+                *each["bbox"],
+                each.get("area", each["bbox"][2] * each["bbox"][3]),
+                each.get("iscrowd", 0),
+            ]
+            for each in truth.annotations
+        ]
+        self._truth.add(np.array(objects, np.float64).reshape(-1, 7))
+        self._found.add(
+            np.column_stack([prediction.labels + 1, prediction.boxes, prediction.scores])
+        )
+        if len(self._images) - self._matched >= PART:
+            self._match()
+
+    def summary(self) -> dict[str, float]:
+        """COCO AP and its parts, in points."""
+        self._match()
+        if self._evaluation is not None:
+            return self._evaluation.summary()
+        precisions = [self._of_class(label).precision() for label in range(1, self._count + 1)]
+        return average(np.concatenate(precisions, axis=2))
+
+    def state(self) -> State:
+        """What was counted."""
+        images = np.array(self._images, np.int64)
+        return {"images": images, **self._truth.state("truth"), **self._found.state("found")}
+
+    def restore(self, state: State) -> None:
+        """Go on from what was counted."""
+        self._images = state["images"].tolist()
+        self._truth.restore(state, "truth")
+        self._found.restore(state, "found")
+        self._match()
+
+    def _match(self) -> None:
+        """Match what was added since the last time, if that is to be done now."""
+        if len(self._images) > AS_THEY_COME:
+            self._evaluation = None
+        if self._evaluation is not None:
+            images = self._images[self._matched :]
+            _add(self._evaluation, images, self._truth.last, self._found.last)
+        self._matched = len(self._images)
+        self._truth.close()
+        self._found.close()
+
+    def _of_class(self, label: int) -> PartedEvaluation:
+        """All that is of one class, matched."""
+        truth, found = (rows.of_class(label) for rows in (self._truth, self._found))
+        places = sorted(truth.keys() | found.keys())
+        evaluation = PartedEvaluation([{"id": label, "name": str(label)}], self._areas)
+        _add(
+            evaluation,
+            [self._images[i] for i in places],
+            [truth.get(i, self._truth.nothing) for i in places],
+            [found.get(i, self._found.nothing) for i in places],
+        )
+        return evaluation
+
+
+def _add(
+    evaluation: PartedEvaluation,
+    images: list[int],
+    truth: list[NDArray[Any]],
+    found: list[NDArray[Any]],
+) -> None:
+    """Match images, some at once."""
+    for start in range(0, len(images), PART):
+        part = slice(start, start + PART)
+        evaluation.add(images[part], *_as_coco(images[part], truth[part], found[part]))
+
+
+def _as_coco(
+    images: list[int], truth: list[NDArray[Any]], found: list[NDArray[Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Annotations and results as COCO has them."""
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image, objects, detected in zip(images, truth, found, strict=True):
+        for label, x, y, width, height, area, crowd in objects.tolist():
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": [x, y, width, height],
+                    "area": area,
+                    "iscrowd": int(crowd),
+                }
+            )
+        boxes = detected.copy()
+        boxes[:, 3:5] -= boxes[:, 1:3]  # in float32, as `Detections.to_coco`
+        results += [
+            {"image_id": image, "category_id": int(label), "bbox": box, "score": score}
+            for label, *box, score in boxes.tolist()
+        ]
+    return annotations, results
+
+
+class LabelScorer:
+    """Mean IoU and its parts; pixels outside of a recipe's crop are not evaluated."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        """Start with nothing counted."""
+        self._evaluation = SegmentationEvaluation(classes)
+
+    def add(self, sample: Sample, prediction: Segmentation) -> None:
+        """Count one image."""
+        name = f"frame {sample.number}"
+        truth = np.where(prediction.labels == IGNORED, IGNORED, sample.truth)
+        self._evaluation.add(truth, prediction.labels, name=name)
+
+    def summary(self) -> dict[str, float]:
+        """mIoU, near boundaries and by band, then the IoU of every class, in points."""
+        by_class = self._evaluation.by_class()
+        return {
+            **self._evaluation.summary(),
+            **{f"IoU {name}": value for name, value in by_class.items()},
+        }
+
+    def state(self) -> State:
+        """What was counted."""
+        return {"counts": self._evaluation.counts}
+
+    def restore(self, state: State) -> None:
+        """Go on from what was counted."""
+        self._evaluation.counts = state["counts"]
+
+
+class SpaceScorer:
+    """nuScenes' detection metrics of a camera's view."""
+
+    def __init__(self) -> None:
+        """Start with the demonstration's table of classes."""
+        self._evaluation = NuScenesEvaluation(DEMO, keep=False)
+
+    def add(self, sample: Sample, prediction: Detections3d) -> None:
+        """Match one frame."""
+        truth: SpaceTruth = sample.truth
+        found = camera_objects(prediction.boxes[:, :7], prediction.labels)
+        self._evaluation.add(
+            sample.number, truth.sequence, truth.objects, found, prediction.scores, truth.ignore
+        )
+
+    def summary(self) -> dict[str, float]:
+        """NDS without velocity and attribute, mAP and the errors that there are."""
+        summary = self._evaluation.summary()
+        return {name: summary[name] for name in ("NDS*", "mAP", "mATE", "mASE", "mAOE")}
+
+    def state(self) -> State:
+        """What was matched."""
+        return self._evaluation.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from what was matched."""
+        self._evaluation.restore(state)

@@ -1,0 +1,78 @@
+"""What an evaluation came to before it was interrupted, in a file."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.evaluation.datasets import State
+from lzu_export.support.files import read_npz, replacing
+
+SECONDS = 30.0
+"""So often what was counted is written down."""
+
+
+def key_of(*parts: Any) -> str:
+    """Hash of plain data that a result depends on."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Unfinished:
+    """The number of frames that are done, and what was counted in them, of an evaluation."""
+
+    def __init__(self, path: Path, *parts: Any) -> None:
+        """`path` ends in .npz; `parts` are plain data that the results depend on."""
+        self.path, self.key = path, key_of(*parts)
+        self._written = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._written > SECONDS
+
+    def read(self, names: Sequence[str]) -> tuple[int, dict[str, State]]:
+        """Frames done, and each counter's state; 0 and nothing where it begins afresh."""
+        try:
+            file = read_npz(self.path)
+            if str(file["key"]) != self.key or file["names"].tolist() != list(names):
+                return 0, {}
+            states: dict[str, State] = {name: {} for name in names}
+            for entry, values in file.items():
+                place, dot, field = entry.partition(".")
+                if dot:
+                    states[names[int(place)]][field] = values
+            done = int(file["done"])
+            return (done, states) if done > 0 else (0, {})
+        except (LzuError, ValueError, TypeError, KeyError, IndexError):
+            return 0, {}  # there is none, or it was cut off
+
+    def write(self, done: int, states: Mapping[str, State]) -> None:
+        """Keep the state after `done` frames, whole or not at all.
+
+        Raises:
+            LzuError: it cannot be written.
+        """
+        names = list(states)
+        arrays: dict[str, Any] = {
+            f"{names.index(name)}.{field}": array
+            for name, state in states.items()
+            for field, array in state.items()
+        }
+        arrays |= {"key": np.array(self.key), "names": np.array(names), "done": np.array(done)}
+        with readable_os_errors(f"the unfinished evaluation {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as new, new.open("wb") as stream:
+                np.savez(stream, **arrays)
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """It is finished."""
+        with suppress(OSError):
+            self.path.unlink()

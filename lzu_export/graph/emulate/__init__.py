@@ -1,0 +1,1 @@
+"""Graphs that run in ONNX Runtime what only a device runs."""

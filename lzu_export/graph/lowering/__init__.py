@@ -1,0 +1,1 @@
+"""How warps and deformable convolutions become standard operators, one file a kind."""

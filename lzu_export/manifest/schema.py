@@ -1,0 +1,511 @@
+"""The manifest of a bundle: what it holds, where it came from, how far it drifts."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes.schema import AnyRecipe, FolderName
+from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
+from lzu_export.support.files.hashes import sha256
+from lzu_export.support.interleave import Ratio
+
+FILE = "manifest.json"
+FORMAT = 5
+SEAL = "sha256"
+"""Key of the manifest's own hash, see `seal`."""
+LIMIT = 16 << 20
+"""Most bytes of a manifest; those of the demonstrations have some 100 kB."""
+LARGE = (".onnx", ".engine", "reference.npz")
+"""Endings of the files whose hashes are checked when they are opened, not with the manifest."""
+ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
+"""Files that every bundle has."""
+LARGEST = {".onnx": 2 << 30, ".engine": 16 << 30, "": 1 << 30}
+"""Most bytes of a bundle's files by their ending; an ONNX file holds no more."""
+AGAIN = "export or copy the bundle again"
+ON_DEVICE = " on device"
+"""Behind the name of an engine that ran itself, where its graph did too."""
+
+GRAPH_NOTE = (
+    "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
+    "engine itself awaits an RTX card"
+)
+
+
+AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
+"""What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
+FOUND = "share of detections found"
+"""What they call the share of PyTorch's detections that an engine finds."""
+SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
+ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
+ROUNDED_GRAPH_NOTE = (
+    "its ONNX graph was run in ONNX Runtime, half-precision tensors rounded as a device would, and "
+    "its parsed network is the graph; running the engine itself awaits an RTX card"
+)
+PLUGINS_NOTE = (
+    "its graph was run in ONNX Runtime with the operators' functions in place of the plugins; "
+    "building and running the engine awaits TensorRT"
+)
+"""What may stand beside a drift."""
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
+"""JSON has no nan (the AP of a size without objects) and no inf (the drift of a NaN): they are
+written as strings, which read back as numbers."""
+
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}$")]
+"""A file in the bundle's folder: a plain name, so that no manifest leads out of it."""
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tensor(_Section):
+    """An input or output of an engine."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Lowering(_Section):
+    """How one warp became standard operators."""
+
+    place: str
+    kind: str
+    reason: str
+    step: str = ""
+    """What was measured: the same in all variants that share it. Empty where nothing was."""
+    measured_on: str = ""
+    """Machine and software of the measurement."""
+
+
+class Graph(_Section):
+    """A canonical graph: the network in one precision."""
+
+    file: FileName
+    opset: int
+    kept: dict[str, tuple[str, ...]] = {}
+    """By reason, nodes and layers that stay in a higher precision."""
+    int8_layers: tuple[str, ...] = ()
+
+
+class OnDevice(_Section):
+    """What an engine gave for the reference frames on the device that built it."""
+
+    provider: str
+    """What executed it, and how."""
+    outputs: dict[str, Number]
+    """max|a - b| / max|b|; empty in lower precisions, whose candidates change places."""
+    limit: float | None
+    """Of `outputs`."""
+
+    @property
+    def within(self) -> bool:
+        """Whether no output is beyond the limit."""
+        return self.limit is None or all(each <= self.limit for each in self.outputs.values())
+
+
+class Engine(_Section):
+    """One engine and the ONNX file it was made from."""
+
+    target: str
+    precision: str
+    file: FileName
+    onnx: FileName
+    version: str
+    compute_capabilities: tuple[str, ...] = ()
+    device: str = ""
+    """The model of device that a TensorRT engine was built on; see `engines.cuda.Device.model`."""
+    portability: tuple[str, ...] = ()
+    """How far beyond its device and release a TensorRT engine runs: `version`, `ampere+` or
+    `same-capability`."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    lowerings: tuple[Lowering, ...]
+    passes: tuple[dict[str, Any], ...]
+    build_seconds: float
+    bytes: int
+    """Size of the file."""
+    on_device: OnDevice | None = None
+
+
+class Derived(_Section):
+    """An ONNX file for a target whose engine is built elsewhere, on the device."""
+
+    target: str
+    precision: str
+    file: FileName
+    lowerings: tuple[Lowering, ...]
+    passes: tuple[dict[str, Any], ...]
+
+
+class Operator(_Section):
+    """A plugin that a graph calls."""
+
+    name: str
+    version: str
+    namespace: str
+
+
+class PluginLibrary(_Section):
+    """The library that a device is to load."""
+
+    file: FileName
+    """Name, without a folder: every machine has it elsewhere."""
+    sha256: Digest
+    version: int | None
+    """Of its plugins; None where the library is of another kind of machine."""
+    cuda_major: int | None
+    """Of the CUDA runtime inside; likewise."""
+
+
+class Plugins(_Section):
+    """What graphs with plugins need."""
+
+    operators: tuple[Operator, ...]
+    library: PluginLibrary | None = None
+    """Where one was at hand: another one is refused."""
+
+
+class Agreement(_Section):
+    """How sure an engine is of what its reference finds, see `tasks.agreement`."""
+
+    scores: Number
+    """Mean ratio of the scores of what both find, engine over reference, each weighted by the
+    reference's; of segmentation the share of pixels that get the reference's class."""
+    matched: Number
+    """Share of the reference's detections that the engine finds, likewise weighted."""
+    count: int
+    """Detections of the reference, or pixels."""
+    compared: Literal["scores", "pixels"] = "scores"
+    """What `scores` is about: `pixels` of segmentation."""
+
+    @property
+    def called(self) -> str:
+        """The name of the figure `scores`, of `AGREEMENTS`."""
+        return AGREEMENTS[self.compared]
+
+    def against(self, limit: float, reference: str = "PyTorch") -> str:
+        """The figure `scores` beside its limit in words, to follow `called`."""
+        if self.compared == "pixels":
+            return f"is {self.scores:.3f} where at least {1 - limit:g} is asked for"
+        allowed = f"1 \N{PLUS-MINUS SIGN} {limit:g}"
+        return f"are {self.scores:.3f} times {reference}'s where {allowed} is allowed"
+
+
+class Drift(_Section):
+    """How far an engine is from PyTorch at each arrow, and in FP32 at each output."""
+
+    target: str
+    precision: str
+    status: str
+    """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
+    reason in `note`; `ran` where there is no limit; or `drifted`."""
+    on_device: bool = False
+    """The engine itself ran on its device; it was compared at its outputs alone."""
+    note: str = ""
+    arrows: dict[str, Number] = {}
+    """max|a - b| / max|b|."""
+    outputs: dict[str, Number] = {}
+    snr: dict[str, Number] = {}
+    """Signal-to-noise ratios of the arrows in dB; on the device, of outputs (`verify.ranked`)."""
+    limit: float | None
+    """Of `arrows` and `outputs`, in FP32."""
+    snr_limit: float | None = None
+    """Of `snr`, in lower precisions."""
+    agreement: Agreement | None = None
+    """Of the predictions, in lower precisions."""
+    score_limit: float | None = None
+    """How far `agreement.scores` may be from 1, see `recipes.schema.ScoreLimits`."""
+    matched_limit: float | None = None
+    """Lowest share of PyTorch's detections to be found, see `recipes.schema.MatchLimits`."""
+
+    @property
+    def engine(self) -> str:
+        """`target/precision`, and whether it was on its device."""
+        return f"{self.target}/{self.precision}{ON_DEVICE if self.on_device else ''}"
+
+
+class Stream(_Section):
+    """An adaptive engine and PyTorch on the same frames, in the order of the evaluation.
+
+    Frames are counted from 1.
+    """
+
+    engine: str
+    """`target/precision`."""
+    frames: int
+    boxes: Number
+    """Largest difference of equal detections in pixels, both looked at by PyTorch's boxes."""
+    scores: Number
+    unequal: tuple[int, ...]
+    """Frames whose detections then differ."""
+    parted: tuple[int, ...]
+    """Frames whose detections differ where each is looked at by its own boxes."""
+
+
+class Accuracy(_Section):
+    """The task's metric, in points, of PyTorch and of each engine that runs here."""
+
+    dataset: str
+    note: str
+    """How the metrics are meant, such as the limits of object sizes."""
+    metric: str
+    """The one that limits and tables speak of."""
+    frames: int
+    sequences: int | None = None
+    """Of a model that goes by the frame before: how many sequences the frames are of."""
+    pytorch: dict[str, Number]
+    engines: dict[str, dict[str, Number]]
+    """By `target/precision`: the file itself as `load` opens it; by `emulated/precision` the graph
+    with the rounding of a device."""
+    limits: dict[str, float]
+    """Of the difference from PyTorch, by precision."""
+    agreement: dict[str, Agreement] = {}
+    """With PyTorch, as `engines`."""
+    score_limits: dict[str, float] = {}
+    """How far `scores` of `agreement` may be from 1, by precision."""
+    matched_limits: dict[str, float] = {}
+    """Lowest share of PyTorch's detections to be found, by precision."""
+    stream: Stream | None = None
+    """Of adaptive warps."""
+
+
+class Latency(_Section):
+    """Milliseconds a frame, from the camera's bytes to the predictions, where it was exported."""
+
+    machine: str
+    threads: int
+    runs: int
+    pytorch: float
+    engines: dict[str, float]
+    note: str = ""
+    """What the figures of lower precisions are worth."""
+
+
+class Comparison(_Section):
+    """Times of engines that took turns with those of other bundles, milliseconds a frame."""
+
+    created: str
+    machine: str
+    bundles: tuple[str, ...]
+    """Names of all that took turns, this one too."""
+    rounds: int
+    milliseconds: dict[str, float]
+    """By `target/precision`, the median, from the camera's bytes to the predictions."""
+    base: str | None
+    """Name of the uniform bundle that the ratios are over."""
+    ratios: dict[str, Ratio]
+    """By `target/precision`, times over the base's engine of that precision."""
+    unsteady: tuple[str, ...] = ()
+    """Engines whose time changed while it was measured: doubtful."""
+
+
+UNTRAINED_MARK = "*"
+"""Behind the name of a bundle that is not what its checkpoint was trained as."""
+
+
+class Untrained(_Section):
+    """A way in which an export differs, by consent, from its checkpoint's training."""
+
+    key: str
+    trained: str
+    exported: str
+
+    def __str__(self) -> str:
+        """Such as `scale 1, trained with 0.5`."""
+        return f"{self.key} {self.exported}, trained with {self.trained}"
+
+
+class Manifest(_Section):
+    """Everything about a bundle."""
+
+    format: int = FORMAT
+    name: FolderName
+    task: str
+    variant: str
+    precision: tuple[str, ...]
+    recipe: AnyRecipe
+    graphs: dict[str, Graph]
+    """By precision, the canonical graph."""
+    fingerprint: str
+    checkpoint: dict[str, str]
+    untrained: tuple[Untrained, ...] = ()
+    """In what the bundle is not what the checkpoint was trained as, by the recipe's consent."""
+    warp: dict[str, str]
+    calibration: dict[str, str | int | float | None] | None = None
+    """What the INT8 ranges were measured on, and how."""
+    plugins: Plugins | None = None
+    engines: tuple[Engine, ...]
+    derived: tuple[Derived, ...] = ()
+    drift: tuple[Drift, ...]
+    accuracy: Accuracy | None
+    latency: Latency | None
+    comparison: Comparison | None = None
+    """With the bundles that were exported by the same command."""
+    versions: dict[str, str]
+    source_revision: str
+    created: str
+    stages: dict[str, float]
+    """Seconds each stage of the export took."""
+    files: dict[FileName, Digest]
+    """sha256 of every other file of the bundle."""
+
+
+def untrained_note(manifest: Manifest) -> str:
+    """In what a bundle differs from its checkpoint's training; empty where in nothing."""
+    if not manifest.untrained:
+        return ""
+    return f"not as it was trained: {'; '.join(map(str, manifest.untrained))}"
+
+
+def canonical_file(precision: str) -> str:
+    """Name of a bundle's canonical graph of a precision."""
+    return f"model.{precision}.onnx"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, and check it and the small files beside it against their hashes.
+
+    Graphs, engines and the reference are checked by `check_file` when they are opened, so that a
+    start on a device stays short; `check_bundle` checks all files.
+
+    Raises:
+        LzuError: the folder is no bundle, its manifest is damaged, changed or of another format, or
+            a small file is missing or was changed after the export.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise LzuError(f"{folder} is no bundle: it has no {FILE}; give a folder that export made")
+    content = read_bytes(path, limit=LIMIT, remedy=AGAIN)
+    try:
+        data = parse_json(content, unique=True, strict=True)
+        found = data.get("format")
+        if found != FORMAT:
+            raise LzuError(
+                f"{path} has format {found} but this version reads {FORMAT}; export the bundle "
+                "again, or use the version that made it"
+            )
+        sealed = data.pop(SEAL)
+        if sealed != seal(data):
+            raise LzuError(f"{path} was changed after the export: its own hash differs; {AGAIN}")
+        manifest = Manifest.model_validate(data)
+    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+        raise LzuError(f"{path} is damaged; {AGAIN}") from error
+    if (wrong := _contradiction(manifest)) is not None:
+        raise LzuError(f"{path} contradicts itself: {wrong}; {AGAIN}")
+    for name in manifest.files:
+        if not name.endswith(LARGE):
+            check_file(folder, name, manifest)
+    return manifest
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """What a manifest says in two places, and not the same."""
+    recipe = manifest.recipe
+    for name in ("name", "task", "variant"):
+        if getattr(manifest, name) != getattr(recipe, name):
+            return f"{name} is {getattr(manifest, name)}, and {getattr(recipe, name)} in the recipe"
+    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    wanted = [*ALWAYS, *(graph.file for graph in manifest.graphs.values())]
+    wanted += [each.file for each in made] + [each.onnx for each in manifest.engines]
+    for name in wanted:
+        if name not in manifest.files:
+            return f"it lists no hash of {name}"
+    if manifest.warp.get("sha256") != manifest.files["warp.npz"]:
+        return "the warp's hash is not that of warp.npz"
+    return None
+
+
+def seal(data: Mapping[str, Any]) -> str:
+    """The hash that a manifest carries of itself: sha256 of its other keys as canonical JSON.
+
+    Canonical is: keys sorted, no blanks, nothing but ASCII. It finds accidents; who edits a
+    manifest on purpose can write it anew.
+
+    Raises:
+        ValueError: a value is no JSON.
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def manifest_text(data: Mapping[str, Any]) -> str:
+    """What a manifest file holds: plain data of a manifest and its `seal`."""
+    bare = {key: value for key, value in data.items() if key != SEAL}
+    return json.dumps({**bare, SEAL: seal(bare)}, indent=2) + "\n"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a bundle's manifest with its seal, in one rename.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(folder / FILE, manifest_text(manifest.model_dump(mode="json")))
+
+
+def rewrite_manifest(
+    folder: Path, manifest: Manifest, files: Sequence[str], changes: Mapping[str, Any]
+) -> None:
+    """Write a bundle's manifest again after files were added to it.
+
+    Args:
+        folder: the bundle.
+        manifest: what it says so far.
+        files: names of those that are new or other ones; their hashes are taken.
+        changes: new values of fields, by name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    hashes = {name: sha256(folder / name) for name in files}
+    known = dict(sorted({**manifest.files, **hashes}.items()))
+    write_manifest(folder, manifest.model_copy(update={**changes, "files": known}))
+
+
+def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
+    """The path of a bundle's file, after its hash was held against the manifest.
+
+    Raises:
+        LzuError: the file is missing or was changed after the export, or is a graph that needs
+            files beside the bundle's own, see `files.check_graph`.
+    """
+    path = folder / name
+    if not path.exists():
+        raise LzuError(f"{path} is missing from the bundle; export or copy it again")
+    most = LARGEST.get(Path(name).suffix, LARGEST[""])
+    if path.is_file() and (size := path.stat().st_size) > most:  # hashing it might take hours
+        raise LzuError(f"{path} has {size} bytes, more than any file of a bundle; {AGAIN}")
+    if sha256(path) != manifest.files.get(name):
+        raise LzuError(
+            f"{path} was changed after the export: its hash differs from {FILE}; {AGAIN}"
+        )
+    return check_graph(path, remedy=AGAIN) if name.endswith(".onnx") else path
+
+
+def check_bundle(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Check every file of a bundle against its hash.
+
+    Returns:
+        Names in the folder that the manifest does not have. Nothing ever opens them.
+
+    Raises:
+        LzuError: a file is missing or was changed after the export.
+    """
+    for name in manifest.files:
+        check_file(folder, name, manifest)
+    return tuple(sorted({each.name for each in folder.iterdir()} - {FILE, *manifest.files}))

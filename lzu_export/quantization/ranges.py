@@ -1,0 +1,184 @@
+"""INT8 ranges of a recipe's model: measured on its calibration frames, or taken from a cache."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from lzu_calibration.cache import (
+    Cache,
+    CachedFrames,
+    check_cache,
+    make_cache,
+    read_cache,
+)
+from lzu_calibration.calibrate import calibrate
+from lzu_calibration.frames import FrameList, open_frames
+from lzu_export.errors import LzuError
+from lzu_export.graph.lowering.resample import Kind
+from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.predictor import Shot
+from lzu_export.support.progress import Reporter
+from lzu_export.support.session import Arrays, Session
+from lzu_export.targets.precision import calibrated_tensors, float32_session
+from lzu_export.tasks.predictors import make_predictor
+
+log = logging.getLogger(__name__)
+
+FILE = "calibration.json"
+
+
+def recipe_frames(recipe: Recipe) -> FrameList:
+    """The frames that a recipe calibrates on.
+
+    Raises:
+        LzuError: none are named, or they cannot be read.
+    """
+    settings = recipe.calibration
+    if settings.frames is None:
+        raise LzuError(
+            "INT8 needs frames to measure ranges on: name some of the training set "
+            "(FRAMES=folder, calibration.frames), or leave int8 out of PRECISION"
+        )
+    return open_frames(settings.frames, count=settings.count, seed=settings.seed)
+
+
+def measure_ranges(
+    recipe: Recipe,
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    warp: Mapping[str, Any],
+    report: Reporter,
+) -> Cache:
+    """Run the float32 graph over the recipe's calibration frames, zoomed as at inference.
+
+    Args:
+        recipe: names frames and method.
+        model: canonical, float32.
+        kinds: lowerings of its warps for ONNX Runtime.
+        warp: arrays of the warp, by name.
+        report: where progress is shown.
+
+    Raises:
+        LzuError: frames are missing, unreadable, black or of another size, or a tensor is not
+            finite.
+    """
+    frames = recipe_frames(recipe)
+    settings = recipe.calibration
+    session = float32_session(model, kinds, calibrated_tensors(model, recipe.keep_high))
+    whole = session
+    if recipe.follows_boxes:
+        whole = float32_session(model, kinds, [value.name for value in model.graph.output])
+    with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
+        ranges = calibrate(
+            session,
+            _feeds(recipe, session, whole, warp, frames),
+            method=settings.method,
+            percentile=settings.percentile,
+            advance=lambda feeds: advance(feeds * recipe.batch),
+        )
+    return make_cache(
+        model=graph_digest(model),
+        frames=_cached(recipe, frames),
+        method=settings.method,
+        percentile=settings.percentile,
+        ranges=ranges,
+    )
+
+
+def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache | None:
+    """Ranges that were measured before: of the recipe's cache, or of an earlier export.
+
+    Returns:
+        None where the recipe names no cache and the earlier export's, if any, does not fit.
+
+    Raises:
+        LzuError: the cache that the recipe names is of another model, frames or method.
+    """
+    named = recipe.calibration.cache
+    path = named or earlier
+    if not path.is_file() and named is None:
+        return None
+    try:
+        cache = read_cache(path)
+        check_cache(
+            cache,
+            path,
+            model=graph_digest(model),
+            frames=_cached(recipe, recipe_frames(recipe)),
+            method=recipe.calibration.method,
+            percentile=recipe.calibration.percentile,
+            tensors=calibrated_tensors(model, recipe.keep_high),
+        )
+    except LzuError as error:
+        if named is not None:
+            raise
+        log.info("calibrating again: %s", error)
+        return None
+    return cache
+
+
+def describe_ranges(cache: Cache) -> dict[str, str | int | float | None]:
+    """What a manifest says of the ranges."""
+    return {
+        "file": FILE,
+        "frames": cache.frames.name,
+        "count": cache.frames.count,
+        "seed": cache.frames.seed,
+        "method": cache.method,
+        "percentile": cache.percentile,
+    }
+
+
+def graph_digest(model: onnx.ModelProto) -> str:
+    """sha256 of what a graph computes: operators, wiring and weights, without its producer's words.
+
+    Names that an exporter counts up are part of it; documentation and metadata are not.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
+        bare.ClearField(field)
+    for part in (bare.graph, *bare.graph.node, *bare.graph.initializer, *bare.graph.value_info):
+        for field in ("doc_string", "metadata_props"):
+            part.ClearField(field)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _cached(recipe: Recipe, frames: FrameList) -> CachedFrames:
+    return CachedFrames(
+        name=frames.name,
+        count=len(frames),
+        seed=recipe.calibration.seed,
+        digest=frames.digest,
+    )
+
+
+def _feeds(
+    recipe: Recipe,
+    session: Session,
+    whole: Session,
+    warp: Mapping[str, Any],
+    frames: FrameList,
+) -> Iterator[tuple[str, Arrays]]:
+    """Batches of frames as the graph's inputs; the last one fills up a short end."""
+    predictor = make_predictor(recipe, session, warp)
+    finder = make_predictor(recipe, whole, warp) if predictor.remembers else None
+    reader = frames.frames()
+    while batch := list(islice(reader, recipe.batch)):
+        checked: list[Frame] = [check_frame(f, recipe.source, name) for name, f in batch]
+        checked += checked[-1:] * (recipe.batch - len(checked))
+        image = predictor.prepare_image(checked)
+        if finder is None:
+            yield batch[0][0], image
+            continue
+        # Each frame's own detections stand for those of the frame before.
+        finder.reset()
+        shots = [Shot(frame) for frame in checked]
+        finder.run(shots)
+        yield batch[0][0], {**image, **finder.other_inputs(shots)}

@@ -1,0 +1,227 @@
+"""Measure the INT8 ranges of a bundle again, on frames or by a method of choice. No torch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from lzu_calibration.cache import Cache, check_cache, read_cache, write_cache
+from lzu_calibration.frames import named_frames
+from lzu_calibration.methods import check_method
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError
+from lzu_export.graph.lowering.choose import exact_lowerings
+from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.read import load_graph
+from lzu_export.manifest.schema import Manifest
+from lzu_export.quantization.ranges import (
+    FILE,
+    find_ranges,
+    graph_digest,
+    measure_ranges,
+    recipe_frames,
+)
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import KeepHigh
+from lzu_export.support.progress import Reporter
+from lzu_export.targets.precision import calibrated_tensors
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What differs from the bundle's recipe; None: nothing does."""
+
+    frames: str | None = None
+    count: int | None = None
+    seed: int | None = None
+    method: str | None = None
+    percentile: float | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the fields that are set."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+
+class Float32Bundle(Bundle):
+    """A bundle and its canonical float32 graph, which it has whatever its precisions."""
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The graph.
+
+        Raises:
+            LzuError: the file is missing or was changed.
+        """
+        return load_graph(self.canonical("fp32"))
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Lowerings of its warps for ONNX Runtime, by place."""
+        return _kinds(self.manifest, self.model)
+
+
+def recalibrate(
+    bundle: Path, asked: Asked, *, out: Path | None = None, report: Reporter | None = None
+) -> dict[str, Any]:
+    """Measure ranges and write the cache that an export of the same model takes.
+
+    The file stands beside the bundle, under a name that tells what it is for, unless `out` says
+    otherwise; the bundle itself stays as it was verified.
+
+    Returns:
+        file, frames, count, seed, method, percentile, tensors, and the options of an export that
+        takes the file.
+
+    Raises:
+        LzuError: the bundle is damaged, frames are missing or unfit, or there is no such method.
+    """
+    opened = Float32Bundle(bundle)
+    recipe = with_asked(opened.recipe, asked)
+    path = outside(bundle, out or _cache_path(bundle, recipe))
+    cache = measure_ranges(
+        recipe, opened.model, opened.kinds, opened.warp, report or Reporter(quiet=True)
+    )
+    write_cache(path, cache)
+    return {
+        "file": str(path),
+        "frames": cache.frames.name,
+        "count": cache.frames.count,
+        "seed": cache.frames.seed,
+        "method": cache.method,
+        "percentile": cache.percentile,
+        "tensors": len(cache.ranges),
+        "export": _export_options(opened.recipe, recipe, path),
+    }
+
+
+def ranges_at_hand(
+    opened: Float32Bundle, asked: Asked, given: Path | None
+) -> tuple[Cache, Path] | None:
+    """Ranges of a bundle's float32 graph that were measured before, and their file.
+
+    Those of the file `given`; where nothing is asked for, those in the bundle; else those that an
+    earlier calibration left there or beside it, if they fit.
+
+    Raises:
+        LzuError: the file is of another model or has unusable ranges, or what `with_asked` refuses.
+    """
+    if given is not None:
+        return _fitting(opened, given), given
+    own = opened.folder / FILE
+    if not asked.options and FILE in opened.manifest.files:
+        return _fitting(opened, opened.file(FILE)), own
+    recipe = _of_all_layers(opened, asked)
+    for path in (own, _cache_path(opened.folder, recipe)):
+        cache = find_ranges(recipe, opened.model, path)
+        if cache is not None:
+            return cache, path
+    return None
+
+
+def new_ranges(opened: Float32Bundle, asked: Asked, report: Reporter) -> tuple[Cache, Path]:
+    """Measure ranges of all layers, and leave them beside the bundle for another time.
+
+    Raises:
+        LzuError: what `recalibrate` refuses.
+    """
+    recipe = _of_all_layers(opened, asked)
+    path = _cache_path(opened.folder, recipe)
+    cache = measure_ranges(recipe, opened.model, opened.kinds, opened.warp, report)
+    write_cache(path, cache)
+    return cache, path
+
+
+def with_asked(recipe: Recipe, asked: Asked) -> Recipe:
+    """A bundle's recipe that calibrates as asked.
+
+    Raises:
+        LzuError: no frames are named, or only by a path that the bundle does not hold, or there is
+            no such method or percentile.
+    """
+    given = {name: getattr(asked, name) for name in asked.options}
+    settings = recipe.calibration.model_copy(update={"cache": None, **given})
+    if asked.percentile is not None and settings.method != "percentile":
+        raise LzuError(
+            f"--percentile is of the method percentile, not of {settings.method}; leave it out, or "
+            "add --method percentile"
+        )
+    check_method(settings.method, settings.percentile)
+    if settings.frames is None:
+        raise LzuError(
+            "the bundle's recipe names no frames to calibrate on; name some of the training set "
+            "(--calibration)"
+        )
+    if asked.frames is None and settings.frames not in named_frames():
+        raise LzuError(
+            f"the bundle's recipe calibrates on {settings.frames}, whose path a bundle does not "
+            "hold; give it (--calibration)"
+        )
+    changed: Recipe = recipe.model_copy(update={"calibration": settings})
+    recipe_frames(changed)  # refused before any work
+    return changed
+
+
+def beside(bundle: Path, ending: str) -> Path:
+    """A file beside a bundle, named after it."""
+    return bundle.resolve().parent / f"{bundle.resolve().name}.int8.{ending}"
+
+
+def outside(bundle: Path, path: Path) -> Path:
+    """Refuse to write into a verified bundle, or onto a folder."""
+    if bundle.resolve() in path.resolve().parents:
+        raise LzuError(
+            f"{path} lies in the bundle, which stays as it was verified; write it beside"
+        )
+    if path.is_dir():
+        raise LzuError(f"{path} is a folder; name a file in it (--out)")
+    if not path.resolve().parent.is_dir():
+        raise LzuError(f"the folder of {path} does not exist; make it, or name another (--out)")
+    return path
+
+
+def _of_all_layers(opened: Float32Bundle, asked: Asked) -> Recipe:
+    """The recipe as asked, without the layers that it keeps: any of them may become INT8."""
+    recipe = with_asked(opened.recipe, asked)
+    return recipe.model_copy(update={"keep_high": KeepHigh(fp16=recipe.keep_high.fp16)})
+
+
+def _cache_path(bundle: Path, recipe: Recipe) -> Path:
+    return beside(bundle, f"{recipe.calibration.method}.{FILE}")
+
+
+def _fitting(opened: Float32Bundle, path: Path) -> Cache:
+    """Ranges of this very model and all its layers, whatever frames they were measured on."""
+    cache = read_cache(path)
+    check_cache(
+        cache,
+        path,
+        model=graph_digest(opened.model),
+        frames=cache.frames,
+        method=cache.method,
+        percentile=cache.percentile,
+        tensors=calibrated_tensors(opened.model, KeepHigh()),
+    )
+    return cache
+
+
+def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
+    """The bundle's own lowerings for ONNX Runtime, else those that are exact anywhere."""
+    for engine in manifest.engines:
+        if engine.target == "onnxruntime":
+            return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
+    return {choice.place: choice.kind for choice in exact_lowerings(model)}
+
+
+def _export_options(before: Recipe, now: Recipe, path: Path) -> list[str]:
+    """Options by which an export of the bundle's recipe takes the file."""
+    settings, old = now.calibration, before.calibration
+    options = ["--ranges", str(path)]
+    if settings.frames != old.frames:
+        options += ["--calibration", str(settings.frames)]
+    for name in ("count", "seed", "method", "percentile"):
+        if getattr(settings, name) != getattr(old, name):
+            options += ["--set", f"calibration.{name}={getattr(settings, name)}"]
+    return options

@@ -1,0 +1,50 @@
+"""The user's own folder of caches, and a record of what he built himself."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from lzu_export.errors import LzuError
+from lzu_export.support.files.reading import read_text
+from lzu_export.support.files.writing import write_text
+
+RECORD = "built.sha256"
+"""Lines of `sha256sum`, one for each library and engine that was built by this user."""
+
+
+def user_folder() -> Path | None:
+    """`LZU_CACHE`, else `lzu_export` in the user's folder of caches; None for a user without one.
+
+    Whoever deletes it loses time, and the record of what he built.
+    """
+    if own := os.environ.get("LZU_CACHE"):
+        return Path(own)
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "lzu_export"
+    with suppress(RuntimeError, KeyError):
+        return Path.home() / ".cache" / "lzu_export"
+    return None
+
+
+def was_built_here(digest: str) -> bool:
+    """Whether this user built the file of this sha256, as the record in his folder says."""
+    folder = user_folder()
+    if folder is None:
+        return False
+    try:
+        lines = read_text(folder / RECORD).splitlines()
+    except LzuError:
+        return False  # nothing was built yet
+    return any(line.split(maxsplit=1)[:1] == [digest] for line in lines)
+
+
+def record_built(digest: str, name: str) -> None:
+    """Record that this user built a file; where his folder cannot be written, nothing is."""
+    folder = user_folder()
+    if folder is None or was_built_here(digest):
+        return
+    with suppress(OSError, LzuError):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / RECORD
+        before = read_text(path) if path.is_file() else ""
+        write_text(path, f"{before}{digest}  {name}\n")

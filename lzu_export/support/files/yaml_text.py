@@ -1,0 +1,76 @@
+"""Read YAML as plain data, within bounds. Apart from the others, since devices have no PyYAML."""
+
+from typing import Any
+
+import yaml
+from yaml.nodes import Node
+
+from lzu_export.support.escaping import visible
+
+LIMIT = 1 << 20
+"""Most bytes of a YAML file that is read; recipes have some thousand."""
+DEPTH = 40
+"""Deepest nesting."""
+VALUES = 100_000
+"""Most values, each counted as often as aliases repeat it."""
+
+
+class KeyGivenTwice(yaml.YAMLError):
+    """A key stands twice in one mapping, of which YAML would take the last."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone, as YAML's own safe loader, and not nested without end."""
+
+    nested = 0
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        self.nested += 1
+        if self.nested > DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.YAMLError(f"it is nested more than {DEPTH} deep at line {mark.line + 1}")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.nested -= 1
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise KeyGivenTwice(
+                    f"gives the key {visible(key.value)} twice, at lines {lines[key.value]} and "
+                    f"{line}; keep one"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data of YAML: no tag makes an object of a class, and no alias a bomb.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, has another tag, a key twice, or more values than are read.
+    """
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except (ValueError, OverflowError, RecursionError, AttributeError) as error:
+        raise yaml.YAMLError(str(error)) from error  # of a date or a number that is none
+    _count(data)
+    return data
+
+
+def _count(data: Any) -> None:
+    found, level = 0, [data]
+    while level:
+        each = level.pop()
+        found += 1
+        if found > VALUES:
+            raise yaml.YAMLError(f"it has more than {VALUES} values, or an alias of itself")
+        if isinstance(each, dict):
+            level += [*each.keys(), *each.values()]
+        elif isinstance(each, (list, tuple, set)):
+            level += each

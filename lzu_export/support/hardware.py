@@ -1,0 +1,134 @@
+"""What a time was measured on, as far as two of them have to agree in it. No torch.
+
+What the system's files say is read below a root, so that tests can make up machines.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from lzu_export.support import nvidia
+
+ROOT = Path("/")
+TEGRA_RELEASE = "etc/nv_tegra_release"
+
+
+def identity(root: Path = ROOT) -> str:
+    """What has to agree for two absolute times to be comparable: of this machine."""
+    return join(
+        processor(),
+        device_model(root),
+        jetson_linux(root),
+        power_mode(),
+        governor(root),
+        nvidia.cards(),
+    )
+
+
+def key(root: Path = ROOT) -> str | None:
+    """A hash that this very machine has, to be known by later; None where nothing tells it.
+
+    Of what the system calls itself and of its hardware's own numbers. Many machines share a
+    processor, and images of one system are started many times.
+    """
+    network = root / "sys/class/net"
+    addresses = [
+        _text(path.parent / "address") for path in sorted(network.glob("*/device")) if path.exists()
+    ]
+    own = [
+        _text(root / name).strip("\0 ")
+        for name in (
+            "etc/machine-id",
+            "proc/device-tree/serial-number",
+            "sys/class/dmi/id/product_uuid",
+        )
+    ]
+    known = [each for each in (*own, *addresses) if each]
+    if not known:
+        return None
+    text = "\n".join([*known, _text(root / "proc/sys/kernel/hostname")])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def join(
+    processor: str,
+    device: str | None,
+    jetson_linux: str | None,
+    power_mode: str | None,
+    governor: str | None,
+    cards: Sequence[nvidia.Card],
+) -> str:
+    """The identity of what was read before; what is not known is left out."""
+    system = f"Jetson Linux {jetson_linux}" if jetson_linux else None
+    drivers = [f"{card.name} (driver {card.driver})" for card in cards]
+    parts = [processor, device, system, power_mode, governor, *drivers]
+    return "; ".join(part for part in parts if part)
+
+
+def processor() -> str:
+    """Processor and number of usable threads."""
+    model = platform.processor() or platform.machine()
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{model}, {threads()} threads, {platform.system()} {platform.machine()}"
+
+
+def threads() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_model(root: Path = ROOT) -> str | None:
+    """Name of the board, from its device tree."""
+    return _text(root / "proc/device-tree/model").strip("\0 ") or None
+
+
+def jetson_linux(root: Path = ROOT) -> str | None:
+    """The release of Jetson Linux, such as `36.4.3`, which comes with JetPack."""
+    text = _text(root / TEGRA_RELEASE)
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def governor(root: Path = ROOT) -> str | None:
+    """Of the processors' clocks."""
+    pattern = "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
+    return ", ".join(sorted({text for path in root.glob(pattern) if (text := _text(path))})) or None
+
+
+def power_mode() -> str | None:
+    """Of a Jetson, by nvpmodel."""
+    if shutil.which("nvpmodel") is None:
+        return None
+    try:
+        done = subprocess.run(
+            ["nvpmodel", "-q"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_power_mode(done.stdout)
+
+
+def parse_power_mode(text: str) -> str | None:
+    """The mode's name in what `nvpmodel -q` prints."""
+    for line in text.splitlines():
+        _, colon, name = line.partition("Power Mode:")
+        if colon:
+            return name.strip()
+    return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

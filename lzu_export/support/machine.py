@@ -1,0 +1,223 @@
+"""What a latency was measured on, and the state it was in: read from Linux, changing nothing."""
+
+import os
+import platform
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lzu_export.support import hardware, nvidia, provenance
+from lzu_export.support.hardware import ROOT
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+)
+"""Of the environment: what shapes how many threads work, and how they wait."""
+
+
+class Section(BaseModel):
+    """A part of a result: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(Section):
+    """What does not change while it is measured; what cannot be read is None or empty."""
+
+    processor: str
+    """With the number of usable threads and the system."""
+    threads: int
+    device: str | None
+    """Name of the board, from its device tree."""
+    jetson_linux: str | None = None
+    """Its release, which comes with JetPack."""
+    kernel: str
+    memory: int | None
+    """Bytes."""
+    power_mode: str | None
+    """Of a Jetson, by nvpmodel."""
+    governor: str | None
+    """Of the processor's clock."""
+    largest_cpu_mhz: float | None
+    cards: tuple[nvidia.Card, ...]
+    versions: dict[str, str]
+    environment: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """What has to agree for two absolute times to be comparable."""
+        return hardware.join(
+            self.processor,
+            self.device,
+            self.jetson_linux,
+            self.power_mode,
+            self.governor,
+            self.cards,
+        )
+
+
+class Reading(Section):
+    """What changes, at one moment; what cannot be read is None or empty."""
+
+    cpu_mhz: float | None = None
+    """Mean over the processors."""
+    gpu_mhz: float | None = None
+    """Of a Jetson's GPU."""
+    largest_gpu_mhz: float | None = None
+    celsius: dict[str, float] = Field(default_factory=dict)
+    """By thermal zone."""
+    limits: dict[str, float] = Field(default_factory=dict)
+    """The temperature at which a zone slows its device down."""
+    cooling: tuple[str, ...] = ()
+    """Devices that are slowed down or cooled right now."""
+    throttles: int | None = None
+    """How often a processor or a board was ever slowed down by its hardware."""
+    load: float | None = None
+    """Processes that want to run, averaged over a minute."""
+    busy: float | None = Field(None, repr=False)
+    """Seconds of all processors spent by all processes since the start."""
+    own: float = Field(0.0, repr=False)
+    """Those of this process."""
+    cards: tuple[nvidia.Card, ...] = ()
+
+
+def describe(root: Path = ROOT) -> Machine:
+    """What this machine is."""
+    largest = _numbers(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")
+    return Machine(
+        processor=hardware.processor(),
+        threads=hardware.threads(),
+        device=hardware.device_model(root),
+        jetson_linux=hardware.jetson_linux(root),
+        kernel=platform.release(),
+        memory=_memory(root),
+        power_mode=hardware.power_mode(),
+        governor=hardware.governor(root),
+        largest_cpu_mhz=max(largest) / 1e3 if largest else None,
+        cards=nvidia.cards(),
+        versions=provenance.versions(),
+        environment={n: os.environ[n] for n in THREAD_VARIABLES if n in os.environ},
+    )
+
+
+def read(root: Path = ROOT, *, cards: bool = True) -> Reading:
+    """The state right now. Asking for the cards may take a tenth of a second."""
+    zones, limits = {}, {}
+    for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
+        degrees = _number(zone / "temp")
+        if degrees is None or degrees < -100e3:  # how a sensor that is off reads
+            continue
+        name = f"{_text(zone / 'type') or zone.name} ({zone.name.removeprefix('thermal_zone')})"
+        zones[name] = degrees / 1e3
+        trips = [
+            trip
+            for kind in zone.glob("trip_point_*_type")
+            if _text(kind) == "passive"
+            and (trip := _number(kind.with_name(kind.name.replace("_type", "_temp")))) is not None
+            and trip > 0
+        ]
+        if trips:
+            limits[name] = min(trips) / 1e3
+    clocks = _numbers(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
+    gpu = _first(root, ("sys/class/devfreq/*gpu*/cur_freq", "sys/class/devfreq/*gv11b/cur_freq"))
+    top = _first(root, ("sys/class/devfreq/*gpu*/max_freq", "sys/class/devfreq/*gv11b/max_freq"))
+    own = os.times()
+    return Reading(
+        cpu_mhz=sum(clocks) / len(clocks) / 1e3 if clocks else _cpuinfo_mhz(root),
+        gpu_mhz=gpu / 1e6 if gpu is not None else None,
+        largest_gpu_mhz=top / 1e6 if top is not None else None,
+        celsius=zones,
+        limits=limits,
+        cooling=_cooling(root),
+        throttles=_throttles(root),
+        load=_load(root),
+        busy=_busy(root),
+        own=own.user + own.system,
+        cards=nvidia.cards() if cards else (),
+    )
+
+
+def _cooling(root: Path) -> tuple[str, ...]:
+    """Cooling devices that slow a processor down; fans do not count."""
+    active = []
+    for device in sorted(root.glob("sys/class/thermal/cooling_device*")):
+        kind = _text(device / "type") or device.name
+        if "fan" not in kind.lower() and (_number(device / "cur_state") or 0) > 0:
+            active.append(kind)
+    return tuple(active)
+
+
+def _throttles(root: Path) -> int | None:
+    patterns = (
+        "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count",
+        "sys/class/hwmon/hwmon*/oc*_event_cnt",
+    )
+    counts = [value for pattern in patterns for value in _numbers(root, pattern)]
+    return int(sum(counts)) if counts else None
+
+
+def _load(root: Path) -> float | None:
+    text = _text(root / "proc/loadavg")
+    return float(text.split()[0]) if text else None
+
+
+def _busy(root: Path) -> float | None:
+    """User, nice, system, interrupts and what a host took away; not idle nor waiting for disks."""
+    text = _text(root / "proc/stat")
+    if not text:
+        return None
+    user, nice, system, _idle, _wait, *rest = map(int, text.splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(root: Path) -> int | None:
+    for line in (_text(root / "proc/meminfo") or "").splitlines():
+        if line.startswith("MemTotal"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def peak_memory(root: Path = ROOT) -> int | None:
+    """Bytes of this process's memory at its largest so far."""
+    for line in (_text(root / "proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _cpuinfo_mhz(root: Path) -> float | None:
+    lines = (_text(root / "proc/cpuinfo") or "").splitlines()
+    values = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+    return sum(values) / len(values) if values else None
+
+
+def _first(root: Path, patterns: tuple[str, ...]) -> float | None:
+    for pattern in patterns:
+        if values := _numbers(root, pattern):
+            return values[0]
+    return None
+
+
+def _numbers(root: Path, pattern: str) -> list[float]:
+    values = (_number(path) for path in sorted(root.glob(pattern)))
+    return [value for value in values if value is not None]
+
+
+def _number(path: Path) -> float | None:
+    text = _text(path)
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:  # a sensor may be there and refuse to be read
+        return None

@@ -1,0 +1,88 @@
+"""What long work tells whoever watches: stages and counted steps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from lzu_export.support.escaping import visible
+from lzu_export.support.terminal import Terminal
+
+
+class Reporter:
+    """Shows progress on stderr; silent where `quiet`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Write to stderr, which leaves stdout to results."""
+        self.console = Terminal(stderr=True, quiet=quiet)
+
+    def note(self, text: str | Text) -> None:
+        """A line that stays, shown as it is."""
+        self.console.print(text)
+
+    @contextmanager
+    def steps(self, title: str, total: int | None) -> Iterator["Counter"]:
+        """A bar of `total` steps while the block runs."""
+        with self._bars() as bar:
+            yield Counter(bar, bar.add_task(visible(title), total=total))
+
+    @contextmanager
+    def phases(self) -> Iterator["Phases"]:
+        """Bars for work that names its phases itself while the block runs."""
+        with self._bars() as bar:
+            yield Phases(bar)
+
+    def _bars(self) -> Progress:
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
+        return Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+
+    @contextmanager
+    def working(self, title: str) -> Iterator[None]:
+        """A spinner while the block runs."""
+        with self.console.status(Text(visible(title))):
+            yield
+
+
+class Counter:
+    """Advances a bar."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        """Made by `Reporter.steps`."""
+        self._bar, self._task = bar, task
+
+    def __call__(self, steps: int = 1) -> None:
+        """So many steps are done."""
+        self._bar.advance(self._task, steps)
+
+
+class Phases:
+    """Bars of nested work that names its phases itself, such as an engine's build."""
+
+    def __init__(self, bar: Progress) -> None:
+        """Made by `Reporter.phases`."""
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def start(self, name: str, total: int) -> None:
+        """A phase of so many steps begins."""
+        self._tasks[name] = self._bar.add_task(visible(name), total=total)
+
+    def step(self, name: str, done: int) -> None:
+        """So many of its steps are done."""
+        self._bar.update(self._tasks[name], completed=done)
+
+    def finish(self, name: str) -> None:
+        """A phase ends; its bar goes."""
+        self._bar.remove_task(self._tasks.pop(name))

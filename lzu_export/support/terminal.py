@@ -1,0 +1,45 @@
+"""What is shown to whoever sits at the terminal.
+
+Rich's markup is off: text from elsewhere may have brackets. Styled text is a `rich.text.Text`.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from lzu_export.support.escaping import visible
+
+
+class Terminal(Console):
+    """A console that shows text as it is: no markup, no control sequences of the text's own."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take Rich's own options; it writes to stdout, unless `stderr`."""
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as a cell or a line shows it."""
+        return super().render_str(visible(text, lines=True), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Everything else, such as styled text; the console's own control codes stay."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible(text, lines=True), style)
+
+
+def say(*lines: str) -> None:
+    """Print lines of results to stdout as they are, unwrapped, so that they can be copied."""
+    print(*map(visible, lines), sep="\n")
+
+
+def print_json(value: Any) -> None:
+    """Print a result to stdout as JSON in ASCII."""
+    # DEL is the one character of ASCII that JSON leaves as it is and that is not to be seen.
+    print(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))

@@ -1,0 +1,177 @@
+"""CUDA over cuda-python (`cuda.bindings.runtime`, 12.8 to 13.x)."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+from cuda.bindings import runtime
+from numpy.typing import DTypeLike
+
+from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.targets.cuda.interface import (
+    Cuda,
+    CudaError,
+    Device,
+    DeviceMemory,
+    HostArray,
+    Stream,
+    out_of_memory,
+)
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    """A function of the runtime; its status is checked, its value returned."""
+    status, *values = getattr(runtime, name)(*arguments)
+    if int(status) != 0:
+        runtime.cudaGetLastError()  # the next call shall not report this error again
+        text = runtime.cudaGetErrorString(status)[1].decode()
+        raise CudaError(f"CUDA refused {name}: {text} (error {int(status)})")
+    return values[0] if values else None
+
+
+class PythonStream(Stream):
+    """A stream that captures graphs."""
+
+    def __init__(self) -> None:
+        """Made by `PythonCuda.stream`."""
+        self._stream = _call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
+        self.handle = int(self._stream)
+        self._kinds = runtime.cudaMemcpyKind
+        self._events: list[Any] = []
+
+    def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
+        """Copy the whole host array."""
+        place, kind = host.array.ctypes.data, self._kinds.cudaMemcpyHostToDevice
+        _call("cudaMemcpyAsync", memory.address, place, host.array.nbytes, kind, self._stream)
+
+    def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
+        """Fill the whole host array."""
+        place, kind = host.array.ctypes.data, self._kinds.cudaMemcpyDeviceToHost
+        _call("cudaMemcpyAsync", place, memory.address, host.array.nbytes, kind, self._stream)
+
+    def event(self) -> Any:
+        """An event, which lives as long as the stream."""
+        self._events.append(_call("cudaEventCreate"))
+        return self._events[-1]
+
+    def record(self, event: Any) -> None:
+        """Let the event mark this place of the queue."""
+        _call("cudaEventRecord", event, self._stream)
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """Time between two recorded events that have passed."""
+        return float(_call("cudaEventElapsedTime", start, end))
+
+    def capture(self, enqueue: Callable[[], None]) -> Any:
+        """The graph of what `enqueue` puts into this stream."""
+        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        _call("cudaStreamBeginCapture", self._stream, mode)
+        try:
+            enqueue()
+        except BaseException:
+            # Leaves capture mode. Its status would only repeat what went wrong.
+            runtime.cudaStreamEndCapture(self._stream)
+            runtime.cudaGetLastError()
+            raise
+        graph = _call("cudaStreamEndCapture", self._stream)
+        try:
+            return _call("cudaGraphInstantiate", graph, 0)
+        finally:
+            _call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: Any) -> None:
+        """Run a captured graph."""
+        _call("cudaGraphLaunch", graph, self._stream)
+
+    def release(self, graph: Any) -> None:
+        """Free a captured graph."""
+        _call("cudaGraphExecDestroy", graph)
+
+    def synchronize(self) -> None:
+        """Wait for all work of this stream."""
+        _call("cudaStreamSynchronize", self._stream)
+
+    def close(self) -> None:
+        """Free the stream and its events."""
+        for event in self._events:
+            _call("cudaEventDestroy", event)
+        self._events.clear()
+        _call("cudaStreamDestroy", self._stream)
+
+
+class PythonCuda(Cuda):
+    """A device through cuda-python."""
+
+    name: ClassVar[str] = "cuda-python"
+    captures: ClassVar[bool] = True
+
+    def __init__(self, device: Device) -> None:
+        """Use `open_device`."""
+        self.device = device
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the device the calling thread's while the block runs."""
+        before = _call("cudaGetDevice")
+        _call("cudaSetDevice", self.device.number)
+        try:
+            yield
+        finally:
+            _call("cudaSetDevice", before)
+
+    def stream(self) -> PythonStream:
+        """A stream that does not wait for the default one."""
+        return PythonStream()
+
+    def host_array(
+        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
+    ) -> HostArray:
+        """Page-locked memory, which the device reads itself where it is `mapped`."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
+        place = int(self._allocated("cudaHostAlloc", size, flags))
+        address = int(_call("cudaHostGetDevicePointer", place, 0)) if mapped else None
+        bytes_ = np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(place))
+        return HostArray(bytes_.view(dtype).reshape(shape), address, place)
+
+    def memory(self, size: int) -> DeviceMemory:
+        """So many bytes of the device."""
+        return DeviceMemory(int(self._allocated("cudaMalloc", size)), size)
+
+    def free(self, memory: HostArray | DeviceMemory) -> None:
+        """Give memory back."""
+        if isinstance(memory, HostArray):
+            _call("cudaFreeHost", memory.owner)
+        else:
+            _call("cudaFree", memory.address)
+
+    def _allocated(self, name: str, size: int, *flags: int) -> Any:
+        status, place = getattr(runtime, name)(size, *flags)
+        if status == runtime.cudaError_t.cudaErrorMemoryAllocation:
+            runtime.cudaGetLastError()
+            raise out_of_memory(self.device, size)
+        if int(status) != 0:
+            raise CudaError(f"CUDA refused {name} of {size} bytes (error {int(status)})")
+        return place
+
+
+def open_device(number: int) -> PythonCuda:
+    """The device of this number; see `engines.cuda.open_cuda`."""
+    try:
+        count = _call("cudaGetDeviceCount")
+    except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load
+        raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
+    if not 0 <= number < count:
+        raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
+    found = _call("cudaGetDeviceProperties", number)
+    return PythonCuda(
+        Device(
+            number,
+            found.name.decode(),
+            f"{found.major}.{found.minor}",
+            bool(found.integrated),
+            found.multiProcessorCount,
+        )
+    )

@@ -1,0 +1,161 @@
+"""CUDA over PyCUDA (2022 on). It captures no graphs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+from pycuda import driver
+
+from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.targets.cuda.interface import (
+    Cuda,
+    CudaError,
+    Device,
+    DeviceMemory,
+    HostArray,
+    Stream,
+    out_of_memory,
+)
+
+_NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING of cuda.h, which PyCUDA has no name for."""
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except driver.Error as error:
+        raise CudaError(f"CUDA refused a call: {error}") from error
+
+
+class PyCudaStream(Stream):
+    """A stream."""
+
+    def __init__(self) -> None:
+        """Made by `PyCuda.stream`."""
+        with _readable():
+            self._stream = driver.Stream(_NON_BLOCKING)
+        self.handle = int(self._stream.handle)
+
+    def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
+        """Copy the whole host array."""
+        with _readable():
+            driver.memcpy_htod_async(memory.address, host.array, self._stream)
+
+    def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
+        """Fill the whole host array."""
+        with _readable():
+            driver.memcpy_dtoh_async(host.array, memory.address, self._stream)
+
+    def event(self) -> Any:
+        """An event."""
+        with _readable():
+            return driver.Event()
+
+    def record(self, event: Any) -> None:
+        """Let the event mark this place of the queue."""
+        with _readable():
+            event.record(self._stream)
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """Time between two recorded events that have passed."""
+        with _readable():
+            return float(start.time_till(end))
+
+    def capture(self, enqueue: Callable[[], None]) -> Any:
+        """PyCUDA cannot."""
+        raise CudaError("PyCUDA captures no CUDA graphs; pip install 'lzu-export[cuda]'")
+
+    def launch(self, graph: Any) -> None:
+        """There is never one."""
+        raise CudaError("PyCUDA launches no CUDA graphs")
+
+    def release(self, graph: Any) -> None:
+        """There is never one."""
+
+    def synchronize(self) -> None:
+        """Wait for all work of this stream."""
+        with _readable():
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """PyCUDA frees the stream with its object."""
+        del self._stream
+
+
+class PyCuda(Cuda):
+    """A device through PyCUDA."""
+
+    name: ClassVar[str] = "pycuda"
+    captures: ClassVar[bool] = False
+
+    def __init__(self, device: Device, context: Any) -> None:
+        """Use `open_device`."""
+        self.device, self._context = device, context
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the device the calling thread's while the block runs.
+
+        PyCUDA aborts a program that ends with a context pushed, so none stays.
+        """
+        self._context.push()
+        try:
+            yield
+        finally:
+            driver.Context.pop()
+
+    def stream(self) -> PyCudaStream:
+        """A stream that does not wait for the default one."""
+        return PyCudaStream()
+
+    def host_array(
+        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
+    ) -> HostArray:
+        """Page-locked memory, which the device reads itself where it is `mapped`."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
+        with _readable(), self._fits(size):
+            array = driver.pagelocked_empty(shape, dtype, mem_flags=flags)
+            address = int(array.base.get_device_pointer()) if mapped else None
+        return HostArray(array, address, array.base)
+
+    def memory(self, size: int) -> DeviceMemory:
+        """So many bytes of the device."""
+        with _readable(), self._fits(size):
+            owner = driver.mem_alloc(size)
+        return DeviceMemory(int(owner), size, owner)
+
+    def free(self, memory: HostArray | DeviceMemory) -> None:
+        """Give memory back."""
+        with _readable():
+            memory.owner.free()
+
+    @contextmanager
+    def _fits(self, size: int) -> Iterator[None]:
+        try:
+            yield
+        except driver.MemoryError as error:
+            raise out_of_memory(self.device, size) from error
+
+
+def open_device(number: int) -> PyCuda:
+    """The device of this number; see `engines.cuda.open_cuda`."""
+    try:
+        driver.init()
+        count = driver.Device.count()
+    except driver.Error as error:
+        raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
+    if not 0 <= number < count:
+        raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
+    with _readable():
+        found = driver.Device(number)
+        context = found.retain_primary_context()
+        major, minor = found.compute_capability()
+        integrated = bool(found.get_attribute(driver.device_attribute.INTEGRATED))
+        count = found.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
+        name = found.name()
+    return PyCuda(Device(number, name, f"{major}.{minor}", integrated, count), context)

@@ -1,0 +1,181 @@
+"""ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.support.extras import broken, is_whole
+from lzu_export.support.interleave import Plan, Subject, subject, take_turns
+from lzu_export.support.session import Arrays, TensorSpec, check_inputs
+
+if not is_whole(ort):  # what is left after one of two packages of that module was removed
+    raise LzuError(broken("onnxruntime"))
+
+# Whoever imported ONNX Runtime before this package has started its telemetry; this ends it.
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+    ort.disable_telemetry_events()
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "cpu": [("CPUExecutionProvider", {})],
+    # Without TF32, which rounds products of float32 to ten bits.
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"})],
+    # What TensorRT leaves over runs on CUDA.
+    "tensorrt": [
+        ("TensorrtExecutionProvider", {}),
+        ("CUDAExecutionProvider", {"use_tf32": "0"}),
+    ],
+}
+"""Short names of providers: what is asked of ONNX Runtime, in this order."""
+
+
+class OnnxRuntimeSession:
+    """A session on exactly the provider that was asked for.
+
+    ONNX Runtime silently falls back to the CPU when a provider fails to load; this one refuses.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """Open a model file or its bytes; `threads` is left to ONNX Runtime if not given.
+
+        Args:
+            model: ONNX file, or what is in one.
+            provider: `cpu`, `cuda`, `tensorrt`, or a name of ONNX Runtime's.
+            threads: on the CPU.
+
+        Raises:
+            LzuError: the file is no model ONNX Runtime runs, or a provider did not load.
+        """
+        wanted = PROVIDERS.get(provider, [(provider, {})])
+        for name, _ in wanted:
+            if name not in ort.get_available_providers():
+                raise _not_on(name, "was built without it")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = ort.InferenceSession(source, options, providers=wanted)
+        except Exception as error:  # its exception types are private and change between releases
+            first = str(error).strip().splitlines()[0]
+            name = "the model" if isinstance(model, bytes) else str(model)
+            raise LzuError(f"ONNX Runtime cannot open {name}: {first}{_newer(first)}") from error
+        got = self._session.get_providers()
+        for place, (name, _) in enumerate(wanted):
+            if got[place : place + 1] != [name]:
+                raise _not_on(name, f"runs on {' and '.join(got)}")
+        self.provider = got[0]
+        self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
+        self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run once; see `engines.base.Session`."""
+        check_inputs(self.inputs, inputs)
+        values = self._session.run(None, dict(inputs))
+        return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
+
+    def close(self) -> None:
+        """Nothing: ONNX Runtime frees a session with its object."""
+
+
+SINCE = {"DeformConv": "1.25 on, which needs Python 3.11"}
+"""First release whose CPU provider has a kernel of an operator, where older ones lack it."""
+
+
+def _newer(message: str) -> str:
+    """What cures an operator without a kernel, to be appended to ONNX Runtime's own words."""
+    for operator, release in SINCE.items():
+        if f"implementation for {operator}(" in message:
+            return (
+                f"; its CPU runs {operator} from {release}, but this is {ort.__version__}: export "
+                "the bundle with this release, which does without"
+            )
+    return ""
+
+
+BLOCK = 3
+"""Runs of a model within a round, of which the fastest counts."""
+LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 9, 31, 1.5
+"""A comparison of models takes as many rounds as fit into SECONDS, within these bounds."""
+
+
+def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
+    """Seconds of one run of each small model on random input: the best of `rounds`, after a warmup.
+
+    The models take turns, so that a busy machine slows all alike; the minimum, since whatever else
+    the machine does only ever adds.
+    """
+    plan = Plan(queries=rounds, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
+    timings = take_turns(_subjects(models), plan)
+    return [min(each.totals) / 1e9 for each in timings.values()]
+
+
+def compare_models(models: Sequence[bytes]) -> list[list[float]]:
+    """Seconds of each small model on random input, by round: the fastest of a few runs of it.
+
+    The models take turns in every round, in changing order.
+    """
+    subjects = _subjects(models)
+    spent = sum(_seconds_of(each) for each in subjects.values()) * (BLOCK + 1)
+    rounds = round(min(max(SECONDS / spent, LEAST_ROUNDS), MOST_ROUNDS))
+    plan = Plan(queries=BLOCK * rounds, block=BLOCK, warmup_queries=1, warmup_seconds=0.0)
+    timings = take_turns(subjects, plan)
+    return [[min(turn) / 1e9 for turn in each.turns] for each in timings.values()]
+
+
+def _subjects(models: Sequence[bytes]) -> dict[str, Subject]:
+    generator = np.random.default_rng(0)
+    subjects = {}
+    for i, model in enumerate(models):
+        session = OnnxRuntimeSession(model)
+        feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
+        subjects[str(i)] = subject(partial(session.run, feeds))
+    return subjects
+
+
+def _seconds_of(model: Subject) -> float:
+    """Seconds of a second run."""
+    plan = Plan(queries=1, block=1, warmup_queries=0, warmup_seconds=0.0)
+    return take_turns({"": model}, plan)[""].totals[0] / 1e9
+
+
+def _not_on(provider: str, why: str) -> LzuError:
+    return LzuError(
+        f"ONNX Runtime does not run on {provider} as asked, it {why}; install the build and the "
+        "libraries that provider needs, or ask for CPUExecutionProvider"
+    )
+
+
+def _spec(value: Any) -> TensorSpec:
+    if value.type not in _DTYPES or not all(isinstance(n, int) for n in value.shape):
+        raise LzuError(
+            f"tensor {value.name} is {value.type} {value.shape}; the runtime takes static shapes "
+            f"of {', '.join(_DTYPES.values())}"
+        )
+    return TensorSpec(value.name, _DTYPES[value.type], tuple(value.shape))
+
+
+def version() -> str:
+    """The installed ONNX Runtime."""
+    return str(ort.__version__)

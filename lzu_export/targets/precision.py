@@ -1,0 +1,237 @@
+"""The canonical graphs of the lower precisions, made of the float32 one. No torch.
+
+FP16 and BF16: the network in that type, see `graph.half`. INT8: convolutions behind
+QuantizeLinear and DequantizeLinear, see `graph.quantize`, and what remains in FP16.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from lzu_export.errors import LzuError
+from lzu_export.graph.emulate.half import emulate_half
+from lzu_export.graph.fit_half import cure, too_large
+from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half, touched
+from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
+from lzu_export.graph.probe import probe_largest
+from lzu_export.graph.quantize import place, quantise
+from lzu_export.graph.targets import lower_for
+from lzu_export.recipes.schema import KeepHigh, Precision
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.session import Arrays
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession
+
+ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+"""From the highest to the lowest."""
+HEADROOM = 2.0
+"""A tensor may reach this part of FP16's range on the reference frames: others go further."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A canonical graph of a lower precision."""
+
+    model: onnx.ModelProto
+    kept: dict[str, list[str]] = field(default_factory=dict)
+    """By reason, the nodes or layers that stay higher than the precision says."""
+    int8_layers: list[str] = field(default_factory=list)
+
+
+def half_graph(model: onnx.ModelProto, kind: HalfType, keep: KeepHigh) -> Converted:
+    """The network of a canonical graph in half precision."""
+    kept = stay_high(gs.import_onnx(model), keep.fp16)
+    converted, _ = run_passes(model, [to_half(kind, kept)])
+    return Converted(converted, by_reason(kept))
+
+
+def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHigh) -> Converted:
+    """The network of a canonical graph in INT8 where that pays, the rest of it in FP16.
+
+    Args:
+        model: canonical, float32.
+        ranges: by tensor, the absolute value that becomes 127.
+        keep: layers that stay higher.
+
+    Raises:
+        LzuError: a range is missing or unfit, or a pattern matches no layer.
+    """
+    placement = place(gs.import_onnx(model), keep.int8)
+    if not placement.layers:
+        raise LzuError(
+            "no layer is left for INT8: all are predictions, deformable or kept by "
+            "keep_high.int8; leave int8 out of PRECISION"
+        )
+    quantised, _ = run_passes(model, [quantise(placement, ranges)])
+    kept = stay_high(gs.import_onnx(quantised), keep.fp16)
+    converted, _ = run_passes(quantised, [to_half("fp16", kept)])
+    reasons = by_reason({**placement.kept, **kept})
+    return Converted(converted, reasons, list(placement.layers))
+
+
+def calibrated_tensors(model: onnx.ModelProto, keep: KeepHigh) -> list[str]:
+    """Tensors whose ranges INT8 needs, whichever layers a recipe keeps."""
+    graph = gs.import_onnx(model)
+    names = [*place(graph).calibrated, *place(graph, keep.int8).calibrated]
+    return list(dict.fromkeys(names))
+
+
+def float32_session(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str]
+) -> OnnxRuntimeSession:
+    """Runs a canonical float32 graph up to some of its tensors; inputs without effect are gone."""
+    before = [keep_outputs(outputs), drop_unused_inputs()]
+    return _session(lower_for("onnxruntime", model, kinds, before=before)[0])
+
+
+def check_range(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+) -> dict[str, float]:
+    """Hold every tensor that becomes FP16 against half of its range, as float32 computes it.
+
+    Returns:
+        The largest absolute value of each such tensor.
+
+    Raises:
+        LzuError: one is larger, or not finite; names the first in the order of the graph, and the
+            shortest list of layers whose keeping leaves none that is.
+    """
+    graph = gs.import_onnx(model)
+    # All that any list of kept layers could leave in FP16, so that an advice can be tried.
+    names = half_tensors(graph, stay_high(graph))
+    largest = _largest(model, kinds, names, inputs)
+    limit = LARGEST["fp16"] / HEADROOM
+    if found := too_large(graph, keep.fp16, largest, limit):
+        # What is computed says more than weights do, which may be fine in themselves.
+        name = next((each for each in found if each in largest), next(iter(found)))
+        value = found[name]
+        raise LzuError(_explain(graph, keep.fp16, largest, name, value))
+    return {name: largest[name] for name in half_tensors(graph, stay_high(graph, keep.fp16))}
+
+
+def half_sizes(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+) -> dict[str, float]:
+    """The largest absolute value of what becomes FP16: tensors and weights, no biases."""
+    graph = gs.import_onnx(model)
+    kept = stay_high(graph, keep.fp16)
+    found = {
+        tensor.name: float(np.abs(tensor.values).max(initial=0))
+        for node in graph.nodes
+        if node.name not in kept
+        for tensor in touched(node)
+        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float32 and tensor.values.ndim > 1
+    }
+    return {**found, **_largest(model, kinds, half_tensors(graph, kept), inputs)}
+
+
+def _largest(
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str],
+    inputs: Sequence[Arrays],
+) -> dict[str, float]:
+    """The largest absolute value of each tensor over all inputs; NaN where it has one."""
+    session = _session(lower_for("onnxruntime", model, kinds, before=[probe_largest(names)])[0])
+    wanted = {spec.name for spec in session.inputs}
+    found = dict.fromkeys(names, np.float32(0))
+    for each in inputs:
+        values = session.run({name: value for name, value in each.items() if name in wanted})
+        for name, value in zip(names, values.values(), strict=True):
+            found[name] = np.maximum(found[name], np.float32(value))  # which keeps NaN
+    return {name: float(value) for name, value in found.items()}
+
+
+def _explain(
+    graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], name: str, value: float
+) -> str:
+    """What is too large for FP16, and what cures it."""
+    limit = LARGEST["fp16"] / HEADROOM
+    layers = cure(graph, keep, largest, limit)
+    if layers is None:
+        bad = next(each for each, size in largest.items() if not np.isfinite(size))
+        return (
+            f"the tensor {bad} is not finite on the reference frames, in float32 already; no "
+            "precision mends that: check the weights, the normalisation and the frames"
+        )
+    remedy = f"keep_high.fp16=[{', '.join((*keep, *layers))}]"
+    if name in largest:
+        what = f"tensor {name} reaches {value:.4g} on the reference frames, over half of"
+        shown = f"FP16's range ({limit:g})"
+    else:
+        what, shown = (
+            f"weights {name} reach {value:.4g}, beyond",
+            f"FP16's range ({LARGEST['fp16']:g})",
+        )
+    return (
+        f"the {what} {shown}; keep what makes and what reads it in float32, after which all "
+        f"tensors fit: {remedy}"
+    )
+
+
+def emulated(
+    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str] = ()
+) -> OnnxRuntimeSession:
+    """Runs a canonical graph of a lower precision as a device would round it.
+
+    ONNX Runtime's CPU computes half precision in float32 and rounds next to nothing; so the
+    rounding is written out. See `graph.emulate`.
+
+    Args:
+        model: canonical, in any precision; a float32 graph runs as it is.
+        kinds: by warp, its lowering.
+        outputs: tensors of it to return; by default its outputs.
+    """
+    before = [keep_outputs(outputs)] if outputs else []
+    return _session(lower_for(EMULATED, model, kinds, before=before)[0])
+
+
+def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
+    """Runs the executable graph of another target likewise; see `emulated`."""
+    return _session(run_passes(model, [emulate_half()])[0])
+
+
+def marked(
+    target: str,
+    executable: onnx.ModelProto,
+    canonical: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    outputs: Sequence[str],
+) -> list[onnx.ModelProto]:
+    """An executable graph with these of its tensors as outputs, and another for what it lacks.
+
+    A lowering may merge a tensor with others, such as a warp's result between INT8 pairs: it is
+    then taken from the canonical graph, lowered again up to there.
+
+    Raises:
+        LzuError: the canonical graph has no such tensor either.
+    """
+    made = {name for node in executable.graph.node for name in node.output}
+    there = [name for name in outputs if name in made]
+    merged = [name for name in outputs if name not in made]
+    found = []
+    if there:
+        found.append(run_passes(executable, [keep_outputs(there)])[0])
+    if merged:
+        found.append(lower_for(target, canonical, kinds, before=[keep_outputs(merged)])[0])
+    return found
+
+
+def run_graph(model: onnx.ModelProto, provider: str = "cpu") -> OnnxRuntimeSession:
+    """Runs an executable graph as it is."""
+    return OnnxRuntimeSession(model.SerializeToString(), provider=provider)
+
+
+def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names grouped by their reason, in order."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in kept.items():
+        grouped.setdefault(reason, []).append(name)
+    return grouped
+
+
+def _session(model: onnx.ModelProto) -> OnnxRuntimeSession:
+    return OnnxRuntimeSession(model.SerializeToString())

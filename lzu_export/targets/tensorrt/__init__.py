@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: building, opening and checking engines."""

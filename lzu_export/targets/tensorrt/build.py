@@ -1,0 +1,272 @@
+"""TensorRT 10.3 to 11.x: engines built on the device that runs them.
+
+Only API that all these releases have is used: networks are strongly typed, so that the graph alone
+says the precision, as TensorRT 11 demands and 10.x offers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.tensorrt.log import logger_of
+from lzu_export.targets.tensorrt.versions import check_version, numbers
+
+if TYPE_CHECKING:
+    from lzu_export.targets.tensorrt.plan import BuiltEngine
+
+Hardware = Literal["ampere+", "same-capability"]
+
+VERSION_COMPATIBLE = "version"
+"""Word of `portability` besides those of `Hardware`."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How an engine is built; by default as TensorRT does."""
+
+    workspace: int | None = None
+    """MiB that a layer may use besides its tensors."""
+    level: int | None = None
+    """Builder optimisation level, 0 to 5: how many tactics are tried."""
+    version_compatible: bool = False
+    """Let later releases of the same major version run the plan."""
+    hardware: Hardware | None = None
+    """Let other cards run the plan, at the price of tactics; not on a Jetson."""
+    detailed: bool = False
+    """Keep names and types of layers in the plan, for the engine inspector."""
+
+    @property
+    def portability(self) -> tuple[str, ...]:
+        """Words for the manifest."""
+        words = [VERSION_COMPATIBLE] if self.version_compatible else []
+        return (*words, self.hardware) if self.hardware else tuple(words)
+
+
+def build(
+    model: Path,
+    engine: Path,
+    device: Device,
+    *,
+    options: BuildOptions | None = None,
+    precision: str = "fp32",
+    plugins: Callable[[Any], object] | None = None,
+    timing_cache: Path | None = None,
+    phases: Any = None,
+) -> "BuiltEngine":
+    """Build a strongly typed engine file for this device.
+
+    Args:
+        model: ONNX file of target `tensorrt`.
+        engine: file to write.
+        device: where it is built and will run.
+        options: workspace, level, portability.
+        precision: of the graph, for what is known of this version.
+        plugins: registers the plugin library in the registry it is given; before anything is
+            parsed.
+        timing_cache: file with tactics' timings of earlier builds on this device, see
+            `timing_cache_name`.
+        phases: shows progress, see `progress.Phases`.
+
+    Raises:
+        LzuError: TensorRT is missing or too old, an option does not exist here, or what
+            `tensorrt_build.build_plan` raises.
+    """
+    # What only runs engines needs neither ONNX nor Polygraphy.
+    from lzu_export.targets.tensorrt.plan import bind_polygraphy, build_plan, quiet_polygraphy
+
+    trt = import_module()
+    options = options or BuildOptions()
+    check_version(trt.__version__, device)
+    settings = _settings(trt, options, device)
+    logger = logger_of(trt)
+    register(trt, logger, plugins)
+    bind_polygraphy(trt)
+    from polygraphy.backend.trt import CreateConfig
+
+    known = timing_cache is not None and timing_cache.is_file()
+    with quiet_polygraphy():
+        create = CreateConfig(
+            tf32=False,  # FP32 is the reference: no rounded products
+            load_timing_cache=str(timing_cache) if known else None,
+            progress_monitor=make_monitor(trt, phases) if phases is not None else None,
+            **settings,
+        )
+    built = build_plan(
+        trt,
+        logger,
+        model,
+        engine,
+        create,
+        compute_capabilities=(device.capability,),
+        timing_cache=timing_cache,
+        native_norms=bool(options.portability),
+    )
+    notes = check_version(trt.__version__, device, precision, built.sampling_layers)
+    return replace(built, notes=tuple(notes))
+
+
+def register(trt: Any, logger: Any, plugins: Callable[[Any], Any] | None) -> Any:
+    """Register TensorRT's own plugins, such as deformable convolution, and this package's.
+
+    Before a graph that calls them is parsed, and before a plan with them is deserialised.
+
+    Returns:
+        What `plugins` does: the library, or None without.
+    """
+    trt.init_libnvinfer_plugins(logger, "")
+    return plugins(trt.get_plugin_registry()) if plugins is not None else None
+
+
+def engine_name(precision: str, version: str, device: Device) -> str:
+    """File name that says what runs it: `model.fp16.trt-10.3.0-sm87.orin-8mp.engine`."""
+    capability = device.capability.replace(".", "")
+    return f"model.{precision}.trt-{version}-sm{capability}.{_slug(device)}.engine"
+
+
+def timing_cache_name(version: str, device: Device) -> str:
+    """File name of the timings of one kind of device and release: neither serves another."""
+    return f"timing.{_slug(device)}.trt-{version}.cache"
+
+
+def runtime_cache_name(engine: str, version: str, device: Device) -> str:
+    """File name of what TensorRT-RTX compiled of an engine for one kind of card."""
+    return f"{engine}.{_slug(device)}.{version}.cache"
+
+
+def refuse_foreign(
+    plan: str,
+    *,
+    built_with: str,
+    capabilities: Sequence[str],
+    model: str,
+    portability: Sequence[str],
+    version: str,
+    device: Device,
+) -> None:
+    """Refuse a plan that is not for this device and release, before TensorRT sees it.
+
+    Plans are for one release and one model of device, unless they were built to be portable
+    (chapters "Version Compatibility" and "Hardware Compatibility" of NVIDIA's documentation): their
+    kernels were chosen by timing on that model, and may ask for more than another one has.
+
+    Args:
+        plan: name of the file.
+        built_with: release of TensorRT.
+        capabilities: compute capabilities of the devices it was built for.
+        model: `Device.model` of the one that it was built on; empty where that is not known.
+        portability: words of `BuildOptions.portability`.
+        version: release that is here.
+        device: that is here.
+
+    Raises:
+        ElsewhereError: names what differs.
+    """
+    remedy = "build it here (lzu-export build BUNDLE --target tensorrt)"
+    mine, theirs = numbers(version), numbers(built_with)
+    same = mine[0] == theirs[0] and mine >= theirs if VERSION_COMPATIBLE in portability else False
+    if version != built_with and not same:
+        raise ElsewhereError(
+            f"{plan} was built with TensorRT {built_with} but this is TensorRT {version}; {remedy}"
+        )
+    newer = "ampere+" in portability and numbers(device.capability) >= (8, 0)
+    if device.capability not in capabilities and not newer:
+        raise ElsewhereError(
+            f"{plan} was built for compute capability {' and '.join(capabilities)} but "
+            f"{device.name} has {device.capability}; {remedy}"
+        )
+    one_model = set(portability) <= {VERSION_COMPATIBLE}
+    if one_model and model not in ("", device.model):
+        raise ElsewhereError(
+            f"{plan} was built on {model} but this is {device.model}, for which its kernels were "
+            f"not chosen; {remedy}"
+        )
+
+
+def import_module() -> Any:
+    """The module `tensorrt`.
+
+    Raises:
+        ElsewhereError: it is not installed, or its libraries are not.
+    """
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise ElsewhereError(
+            f"TensorRT does not import ({error}); on a Jetson it comes with JetPack, for the "
+            "system's Python (python3 -m venv --system-site-packages), elsewhere pip install "
+            "'lzu-export[tensorrt]'"
+        ) from error
+    return tensorrt
+
+
+def make_monitor(trt: Any, phases: Any) -> Any:
+    """TensorRT's progress, as it builds, told to `phases` (see `progress.Phases`)."""
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._goes_on = True
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._tell(phases.start, phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            self._tell(phases.step, phase_name, step + 1)
+            return self._goes_on
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._tell(phases.finish, phase_name)
+
+        def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
+            # An exception cannot pass through TensorRT: Ctrl-C has to become a False.
+            try:
+                what(*arguments)
+            except KeyboardInterrupt:
+                self._goes_on = False
+
+    return Monitor()
+
+
+def _settings(trt: Any, options: BuildOptions, device: Device) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "builder_optimization_level": options.level,
+        "version_compatible": options.version_compatible,
+        "profiling_verbosity": (
+            trt.ProfilingVerbosity.DETAILED
+            if options.detailed
+            else trt.ProfilingVerbosity.LAYER_NAMES_ONLY
+        ),
+    }
+    if options.level is not None and not 0 <= options.level <= 5:
+        raise LzuError(f"builder optimisation level {options.level} is not within 0 to 5")
+    if options.workspace is not None:
+        pool = trt.MemoryPoolType.WORKSPACE
+        settings["memory_pool_limits"] = {pool: options.workspace << 20}
+    if options.hardware is not None:
+        settings["hardware_compatibility_level"] = _hardware(trt, options.hardware, device)
+    return settings
+
+
+def _hardware(trt: Any, wanted: Hardware, device: Device) -> Any:
+    if device.integrated:
+        raise LzuError(
+            f"{device.name} builds engines for itself only: TensorRT has no hardware "
+            "compatibility on Jetson; leave --hardware out"
+        )
+    name = {"ampere+": "AMPERE_PLUS", "same-capability": "SAME_COMPUTE_CAPABILITY"}[wanted]
+    levels = trt.HardwareCompatibilityLevel
+    if name not in levels.__members__:
+        raise LzuError(
+            f"TensorRT {trt.__version__} has no hardware compatibility {wanted}; use ampere+, or "
+            "TensorRT 10.9 or later"
+        )
+    return levels.__members__[name]
+
+
+def _slug(device: Device) -> str:
+    name = device.name.lower().removeprefix("nvidia ")
+    counted = f"-{device.multiprocessors}mp" if device.multiprocessors else ""
+    return "".join(letter if letter.isalnum() else "-" for letter in name) + counted

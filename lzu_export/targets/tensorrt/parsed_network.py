@@ -1,0 +1,188 @@
+"""Hold what TensorRT or TensorRT-RTX parsed against the ONNX graph that it was parsed from.
+
+The module, `tensorrt` or `tensorrt_rtx`, is passed in.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lzu_export.errors import LzuError
+from lzu_export.support.session import TensorSpec
+from lzu_export.targets.tensorrt.log import NAME_LIBRARY, PLUGIN, product
+
+
+def check_network(
+    trt: Any, network: Any, model: onnx.ModelProto
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int]:
+    """Hold the parsed network against the ONNX graph it was parsed from.
+
+    Parsers have misread sampling modes silently (GridSample of opset 20 became nearest), so each
+    sampling layer is checked, and names, shapes and dtypes of inputs and outputs with it.
+
+    Returns:
+        Inputs, outputs, number of sampling layers.
+    """
+    inputs = tuple(_spec(trt, network.get_input(i)) for i in range(network.num_inputs))
+    outputs = tuple(_spec(trt, network.get_output(i)) for i in range(network.num_outputs))
+    for got, wanted in ((inputs, model.graph.input), (outputs, model.graph.output)):
+        expected = tuple(_onnx_spec(value) for value in wanted)
+        if got != expected:
+            raise LzuError(f"{product(trt)} parsed {got} where the ONNX file says {expected}")
+    sampling = [
+        layer
+        for layer in (network.get_layer(i) for i in range(network.num_layers))
+        if layer.type == trt.LayerType.GRID_SAMPLE
+    ]
+    in_graph = sum(node.op_type == "GridSample" for node in model.graph.node)
+    if len(sampling) != in_graph:
+        raise LzuError(
+            f"{product(trt)} parsed {len(sampling)} sampling layers where the ONNX file has "
+            f"{in_graph}; lower the unzoom to matmul"
+        )
+    for layer in sampling:
+        layer.__class__ = trt.IGridSampleLayer  # the bindings hand out the base class
+        read = (layer.interpolation_mode, layer.sample_mode, layer.align_corners)
+        if read != (trt.InterpolationMode.LINEAR, trt.SampleMode.FILL, True):
+            raise LzuError(
+                f"{product(trt)} reads the GridSample {layer.name} as {read}, not as bilinear with "
+                "zeros outside and aligned corners; lower it to matmul"
+            )
+    _check_resizes(trt, network, model)
+    check_quantised(trt, network, model)
+    return inputs, outputs, len(sampling)
+
+
+def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
+    """Each Resize is parsed as what it says: a misread rounding shifts features by a cell."""
+    coordinates = trt.ResizeCoordinateTransformation
+    meaning = {
+        "nearest": trt.InterpolationMode.NEAREST,
+        "linear": trt.InterpolationMode.LINEAR,
+        "asymmetric": coordinates.ASYMMETRIC,
+        "half_pixel": coordinates.HALF_PIXEL,
+        "align_corners": coordinates.ALIGN_CORNERS,
+        "floor": trt.ResizeRoundMode.FLOOR,
+    }
+
+    def wanted(node: onnx.NodeProto) -> tuple[Any, ...]:
+        said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        keys = ["mode", "coordinate_transformation_mode"]
+        keys += ["nearest_mode"] if said.get("mode", b"nearest") == b"nearest" else []
+        return tuple(meaning.get(said.get(key, b"").decode()) for key in keys)
+
+    def parsed(layer: Any) -> tuple[Any, ...]:
+        layer.__class__ = trt.IResizeLayer
+        mode = layer.resize_mode
+        rounding = [layer.nearest_rounding] if mode == trt.InterpolationMode.NEAREST else []
+        return (mode, layer.coordinate_transformation, *rounding)
+
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    got = Counter(parsed(each) for each in layers if each.type == trt.LayerType.RESIZE)
+    said = Counter(wanted(node) for node in model.graph.node if node.op_type == "Resize")
+    if got != said:
+        raise LzuError(
+            f"{product(trt)} reads the graph's Resize nodes as {dict(got)} where they say "
+            f"{dict(said)}; update {product(trt)}, or leave the target out"
+        )
+
+
+def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
+    """Hold the convolutions meant for INT8 against the parsed network.
+
+    Meant are those whose weights are stored as INT8. Only where both data and weights come from a
+    dequantisation can TensorRT run one in INT8; if either lost it, it runs in higher precision and
+    nobody is told.
+
+    Returns:
+        Their number.
+
+    Raises:
+        LzuError: one is missing from the network, or lacks a dequantisation; names it.
+    """
+    meant = int8_convolutions(model)
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    source = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
+    convolutions = {
+        layer.name: layer for layer in layers if layer.type == trt.LayerType.CONVOLUTION
+    }
+    for name in meant:
+        if name not in convolutions:
+            raise LzuError(
+                f"{product(trt)} parsed no convolution {name}, which is meant for INT8; leave int8 "
+                "out of PRECISION"
+            )
+        for i, what in enumerate(("data", "weights")):
+            tensor = convolutions[name].get_input(i)
+            layer = source.get(tensor.name) if tensor is not None else None
+            if layer is None or layer.type != trt.LayerType.DEQUANTIZE:
+                raise LzuError(
+                    f"the {what} of the convolution {name} come from no dequantisation in the "
+                    f"network that {product(trt)} parsed: it would not run in INT8; leave int8 out "
+                    "of PRECISION, or keep its layer higher (keep_high.int8)"
+                )
+    return len(meant)
+
+
+def int8_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions whose weights are stored as INT8."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and (weight := made_by.get(node.input[1])) is not None
+        and weight.op_type == "DequantizeLinear"
+        and weight.input[0] in stored
+    ]
+
+
+def not_in_int8(information: str, names: Sequence[str]) -> list[str]:
+    """Which of these convolutions an engine does not read INT8 data for.
+
+    Args:
+        information: of the engine inspector, as JSON, of an engine that was built `detailed`.
+        names: of the ONNX nodes.
+
+    Raises:
+        LzuError: the information names no layers.
+    """
+    layers = [each for each in json.loads(information).get("Layers", []) if isinstance(each, dict)]
+    if not layers:
+        raise LzuError("the engine names no layers: build it with detailed information")
+
+    def reads_int8(layer: dict[str, Any]) -> bool:
+        inputs = layer.get("Inputs") or [{}]
+        return "int8" in str(inputs[0].get("Format/Datatype", "")).lower()
+
+    # A layer that was fused is named after all its parts.
+    parts = [(set(re.split(r"[\s+{},:()\[\]]+", str(e.get("Name", "")))), e) for e in layers]
+    return [name for name in names if not any(name in p and reads_int8(e) for p, e in parts)]
+
+
+def parser_errors(parser: Any) -> str:
+    """The first error of an OnnxParser in one line."""
+    errors = [parser.get_error(i) for i in range(parser.num_errors)]
+    if not errors:
+        return "it gave no reason"
+    first = errors[0]
+    reason = first.desc().strip().splitlines()[0]
+    if any(word in reason for word in PLUGIN):
+        reason += f"; {NAME_LIBRARY}"
+    return f"node {first.node_name()} ({first.node_operator()}): {reason}"
+
+
+def _spec(trt: Any, tensor: Any) -> TensorSpec:
+    return TensorSpec(tensor.name, np.dtype(trt.nptype(tensor.dtype)).name, tuple(tensor.shape))
+
+
+def _onnx_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return TensorSpec(value.name, dtype.name, tuple(d.dim_value for d in tensor.shape.dim))

@@ -1,0 +1,102 @@
+"""TensorRT-RTX: engines built ahead of time, without a GPU, for RTX cards.
+
+One portable file serves several compute capabilities; on first use the card compiles its kernels
+from it. Nothing here runs on a machine without a GPU but the build and the check of what the
+parser made of the graph.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.targets.tensorrt.log import logger_of
+
+if TYPE_CHECKING:
+    from lzu_export.targets.tensorrt.plan import BuiltEngine
+
+PORTABLE = ("8.0", "8.6", "8.9", "12.0")
+"""NVIDIA's portable default: Ampere to Blackwell."""
+TURING = "7.5"
+
+
+def build(
+    model: Path,
+    engine: Path,
+    *,
+    compute_capabilities: Sequence[str] = (),
+    detailed: bool = False,
+) -> "BuiltEngine":
+    """Build a strongly typed engine file from a lowered ONNX file.
+
+    Args:
+        model: ONNX of standard operators, linted for this target.
+        engine: file to write.
+        compute_capabilities: such as `8.9`; empty for the portable default.
+        detailed: keep names and types of layers in the file, for the engine inspector.
+
+    Raises:
+        LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or parsed
+            the graph into something else than it says.
+    """
+    # What only runs engines needs neither ONNX nor Polygraphy.
+    from lzu_export.targets.tensorrt.plan import bind_polygraphy, build_plan, quiet_polygraphy
+
+    trt = import_module()
+    wanted = tuple(compute_capabilities) or PORTABLE
+    pairs = [_capability(trt, each) for each in wanted]
+    if TURING in wanted and len(wanted) > 1:
+        raise LzuError(
+            "compute capability 7.5 (Turing) needs an engine of its own; build it separately"
+        )
+    bind_polygraphy(trt)
+    from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
+
+    with quiet_polygraphy():
+        create_config = CreateConfigRTX(compute_capabilities=pairs)
+
+    def configure(builder: Any, network: Any) -> Any:
+        made = create_config(builder, network)
+        made.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
+        if detailed:
+            made.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        return made
+
+    logger = logger_of(trt)
+    return build_plan(trt, logger, model, engine, configure, compute_capabilities=wanted)
+
+
+def version() -> str | None:
+    """The installed TensorRT-RTX, or None."""
+    try:
+        import tensorrt_rtx
+    except ImportError:
+        return None
+    return str(tensorrt_rtx.__version__)
+
+
+def import_module() -> Any:
+    """The module `tensorrt_rtx`.
+
+    Raises:
+        ElsewhereError: it is not installed.
+    """
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        raise ElsewhereError(
+            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
+            "leave tensorrt-rtx out of TARGET"
+        ) from error
+    return tensorrt_rtx
+
+
+def _capability(trt: Any, text: str) -> tuple[int, int]:
+    numbers = sorted(
+        int(name[2:]) for name in trt.ComputeCapability.__members__ if name.startswith("SM")
+    )
+    known = {f"{number // 10}.{number % 10}": divmod(number, 10) for number in numbers}
+    if text not in known:
+        listed = ", ".join(known)
+        raise LzuError(f"TensorRT-RTX knows no compute capability {text}; it knows {listed}")
+    return known[text]

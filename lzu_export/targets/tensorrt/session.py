@@ -1,0 +1,445 @@
+"""Sessions on the device, of TensorRT and of TensorRT-RTX, whose module is passed in.
+
+A session has one stream and all its memory from the start: a frame is copied into page-locked
+memory, from there to the device, the outputs come back the same way, and nothing is allocated in
+between but the arrays that are returned. Where host and device share their memory (Jetson) the
+engine reads and writes the page-locked memory itself.
+
+Work that goes before an engine on its stream, a `Prologue`, may make its inputs of what the host
+sends, such as the zoomed image of the camera's bytes. Work that follows it, an `Epilogue`, may
+write inputs of the next frame where they are: what an adaptive warp remembers then never leaves the
+device.
+
+A CUDA graph of copies and kernels is captured after one ordinary run, since TensorRT updates its
+state in the first `enqueueV3` behind a change of addresses ("CUDA Graphs" in NVIDIA's best
+practices for TensorRT). TensorRT-RTX captures by itself (IRuntimeConfig.cuda_graph_strategy), and
+keeps the kernels it compiles on first use in a runtime cache.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.support.files import replacing
+from lzu_export.support.session import Arrays, TensorSpec, check_inputs
+from lzu_export.targets.cuda.interface import Cuda, CudaError, DeviceMemory, HostArray
+from lzu_export.targets.tensorrt.log import logger_of, product, reason
+
+log = logging.getLogger(__name__)
+
+
+class LoadedEngine:
+    """A plan on the device, for any number of sessions."""
+
+    def __init__(self, trt: Any, plan: Path, cuda: Cuda, *, host_code: bool = False) -> None:
+        """Deserialise a plan; libraries of its plugins are registered before.
+
+        Args:
+            trt: module `tensorrt` or `tensorrt_rtx`.
+            plan: file.
+            cuda: the device.
+            host_code: the plan is version compatible and brings code for the host: trust it.
+
+        Raises:
+            LzuError: TensorRT refuses the plan, with its reason.
+        """
+        start = time.perf_counter()
+        self.trt, self.plan, self.cuda = trt, plan, cuda
+        self.logger = logger_of(trt)
+        self.logger.errors.clear()
+        serialised = plan.read_bytes()
+        with cuda.current():
+            try:
+                self.runtime = trt.Runtime(self.logger)
+            except TypeError as error:  # what the bindings make of a null pointer
+                raise self.refused("does not start on this machine") from error
+            if host_code:
+                self.runtime.engine_host_code_allowed = True
+            self._check_validity(serialised)
+            self.engine = self.runtime.deserialize_cuda_engine(serialised)
+        if self.engine is None:
+            raise self.refused(f"cannot load {plan.name}")
+        tensors = [self._spec(i) for i in range(self.engine.num_io_tensors)]
+        inputs = trt.TensorIOMode.INPUT
+        self.inputs = tuple(spec for spec, mode in tensors if mode == inputs)
+        self.outputs = tuple(spec for spec, mode in tensors if mode != inputs)
+        self.load_seconds = time.perf_counter() - start
+        """From the file to an engine on the device."""
+
+    def refused(self, what: str) -> LzuError:
+        """That TensorRT did not do something, and why."""
+        return LzuError(f"{product(self.trt)} {what}: {reason(self.logger)}")
+
+    def _check_validity(self, serialised: bytes) -> None:
+        """TensorRT-RTX tells from the head of a plan whether this device can run it."""
+        if not hasattr(self.runtime, "get_engine_validity"):
+            return
+        validity = self.runtime.get_engine_validity(serialised)[0]
+        if validity == self.trt.EngineValidity.INVALID:
+            said = f" ({reason(self.logger)})" if self.logger.errors else ""
+            raise LzuError(
+                f"TensorRT-RTX {self.trt.__version__} does not run {self.plan.name} on "
+                f"{self.cuda.device.name}{said}; build it for this card (lzu-export build)"
+            )
+
+    def _spec(self, index: int) -> tuple[TensorSpec, Any]:
+        name = self.engine.get_tensor_name(index)
+        dtype = np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name))).name
+        shape = tuple(self.engine.get_tensor_shape(name))
+        if min(shape, default=1) < 1:
+            raise LzuError(f"tensor {name} of {self.plan.name} has no static shape: {shape}")
+        return TensorSpec(name, dtype, shape), self.engine.get_tensor_mode(name)
+
+
+class Prologue(Protocol):
+    """Work on the device before the engine, on its stream, of every frame.
+
+    It holds no memory: several sessions share it.
+    """
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the host sends in the place of inputs of the engine."""
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """These inputs of the engine."""
+
+    @property
+    def constants(self) -> Arrays:
+        """What it reads besides, the same for all frames; by names of its own."""
+
+    def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
+        """Put its work into the stream, given the device's addresses of all tensors by name.
+
+        Raises:
+            LzuError: it cannot be launched.
+        """
+
+
+class Epilogue(Protocol):
+    """Work on the device behind the engine, on its stream, of every frame.
+
+    It holds no memory: several sessions share it.
+    """
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Inputs of the engine that it writes for the next frame; they stay on the device."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the host gets in the place of the engine's outputs."""
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that it works in, on the device."""
+
+    def enqueue(self, addresses: Mapping[str, int], workspace: int, stream: int) -> None:
+        """Put its work into the stream, given the device's addresses of all tensors by name.
+
+        Raises:
+            LzuError: it cannot be launched.
+        """
+
+
+class TensorRtSession:
+    """One stream of frames through an engine; see `engines.base.Session`."""
+
+    def __init__(
+        self,
+        loaded: LoadedEngine,
+        *,
+        graph: bool | None = None,
+        mapped: bool | None = None,
+        cache: Path | None = None,
+        timed: bool = False,
+        prologue: Prologue | None = None,
+        epilogue: Epilogue | None = None,
+        feedback_note: str = "",
+        zoom_note: str = "",
+    ) -> None:
+        """Allocate everything and run once, so that the first frame takes no longer than others.
+
+        Args:
+            loaded: the engine; further sessions of it run beside this one.
+            graph: run as a CUDA graph. By default where the back end and the engine allow it, and
+                `graph_note` says why where they do not; True refuses to go without.
+            mapped: let the engine read and write the host's memory; by default on devices that
+                share it.
+            cache: file of TensorRT-RTX's runtime cache, read if it is there, written after the
+                first run.
+            timed: take the time on the device of every run, as `milliseconds`.
+            prologue: what goes before the engine.
+            epilogue: what follows the engine. Its state begins with zeros; see `set_state`.
+            feedback_note: why the boxes of an engine that follows boxes go through the host.
+            zoom_note: why the host zooms for an engine that takes the zoomed image.
+
+        Raises:
+            LzuError: too little memory, the engine fails, or a graph was demanded in vain.
+        """
+        self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
+        self._prologue, self._epilogue = prologue, epilogue
+        self.zoom_note = zoom_note
+        """Why the host zooms, if it does."""
+        state = epilogue.state if epilogue is not None else ()
+        made = prologue.writes if prologue is not None else ()
+        given = tuple(each for each in loaded.inputs if each.name not in (*state, *made))
+        self.inputs = (*(prologue.inputs if prologue is not None else ()), *given)
+        self.outputs = epilogue.outputs if epilogue is not None else loaded.outputs
+        self._state = tuple(each for each in loaded.inputs if each.name in state)
+        self._context: Any = None
+        self._graph: Any = None
+        self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
+        self.graph_note = "switched off" if graph is False else ""
+        """Why there is no CUDA graph, if there is none."""
+        self.feedback_note = feedback_note
+        """Why boxes go through the host from frame to frame, if they do."""
+        self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
+        self.milliseconds: float | None = None
+        """On the device, of the last run, where it is `timed`."""
+        self._host: dict[str, HostArray] = {}
+        self._device: dict[str, DeviceMemory] = {}
+        self._stream: Any = None
+        self._events: Any = None
+        self._addresses: dict[str, int] = {}
+        self._workspace: DeviceMemory | None = None
+        self._settings = {
+            "graph": graph,
+            "mapped": mapped,
+            "cache": cache,
+            "timed": timed,
+            "prologue": prologue,
+            "epilogue": epilogue,
+            "feedback_note": feedback_note,
+            "zoom_note": zoom_note,
+        }
+        try:
+            with self._cuda.current():
+                self._open(graph, cache, timed)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def provider(self) -> str:
+        """What executes, and how."""
+        graph = "without CUDA graph" if self.graph_note else "CUDA graph"
+        memory = "mapped memory" if self.mapped else "copies"
+        name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
+        state = f", {', '.join(each.name for each in self._state)} stay there"
+        kept = state if self._state else ""
+        if self.feedback_note:
+            kept = f", boxes go through the host: {self.feedback_note}"
+        made = self._prologue.writes if self._prologue is not None else ()
+        there = f", {', '.join(made)} made there" if made else ""
+        if self.zoom_note:
+            there = f", the host zooms: {self.zoom_note}"
+        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{there}{kept})"
+
+    @property
+    def load_seconds(self) -> float:
+        """From the file to an engine on the device."""
+        return self._loaded.load_seconds
+
+    def another(self) -> "TensorRtSession":
+        """A session of the same engine on a stream of its own, as for a second camera."""
+        return TensorRtSession(self._loaded, **self._settings)  # type: ignore[arg-type]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Run once; see `engines.base.Session`. The outputs are the caller's."""
+        check_inputs(self.inputs, inputs)
+        self._check_open()
+        for spec in self.inputs:
+            np.copyto(self._host[spec.name].array, inputs[spec.name])
+        with self._cuda.current():
+            self._run()
+        return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
+
+    def set_state(self, values: Arrays) -> None:
+        """Let the next frame begin with this state; see `engines.base.StatefulSession`."""
+        check_inputs(self._state, values)
+        self._check_open()
+        for spec in self._state:
+            np.copyto(self._host[spec.name].array, values[spec.name])
+        with self._cuda.current():
+            self._send_state()
+            self._stream.synchronize()
+
+    def close(self) -> None:
+        """Give all memory back; a second call does nothing."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        with self._cuda.current():
+            with suppress(CudaError):  # of work that failed: told where it was waited for
+                stream.synchronize()
+            if self._graph is not None:
+                stream.release(self._graph)
+            self._graph = self._context = None
+            for memory in self._device.values():
+                self._cuda.free(memory)
+            if self._workspace is not None:
+                self._cuda.free(self._workspace)
+            for host in self._host.values():
+                self._cuda.free(host)
+            stream.close()
+        self._device, self._host, self._workspace = {}, {}, None
+
+    def __enter__(self) -> "TensorRtSession":
+        """The session, closed behind the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _open(self, graph: bool | None, cache: Path | None, timed: bool) -> None:
+        start = time.perf_counter()
+        self._stream = self._cuda.stream()
+        self._context = self._make_context(graph is not False, cache)
+        if self._context is None:
+            raise self._loaded.refused(f"makes no context of {self._loaded.plan.name}")
+        self._allocate()
+        for spec in (*self._loaded.inputs, *self._loaded.outputs):
+            if not self._context.set_tensor_address(spec.name, self._addresses[spec.name]):
+                raise self._loaded.refused(f"does not take memory for {spec.name}")
+        for spec in (*self.inputs, *self._state):
+            self._host[spec.name].array.fill(0)
+        self._send_constants()
+        self._send_state()
+        self._run()
+        self.warm_up_seconds = time.perf_counter() - start
+        """Memory, context and first run, which with TensorRT-RTX compiles the kernels."""
+        self._save_runtime_cache(cache)
+        if graph is not False and not self._own_graphs:
+            self._capture(demanded=bool(graph))
+        self._send_state()  # the runs so far have left theirs
+        self._stream.synchronize()
+        if timed:
+            self._events = self._stream.event(), self._stream.event()
+
+    def _make_context(self, graph: bool, cache: Path | None) -> Any:
+        engine = self._loaded.engine
+        if not self._own_graphs:
+            return engine.create_execution_context()
+        self._config = engine.create_runtime_config()
+        strategy = self._trt.CudaGraphStrategy
+        self._config.cuda_graph_strategy = (
+            strategy.WHOLE_GRAPH_CAPTURE if graph else strategy.DISABLED
+        )
+        if cache is not None:
+            self._runtime_cache = self._config.create_runtime_cache()
+            self._read_runtime_cache(cache)
+            self._config.set_runtime_cache(self._runtime_cache)
+        return engine.create_execution_context(self._config)
+
+    def _read_runtime_cache(self, cache: Path) -> None:
+        if not cache.is_file():
+            return
+        try:
+            serialised = cache.read_bytes()
+        except OSError as error:
+            log.info("%s cannot be read (%s) and is begun again", cache, error.strerror)
+            return
+        if not self._runtime_cache.deserialize(serialised):
+            log.info("%s is of another card or version and begun again", cache)
+
+    def _save_runtime_cache(self, cache: Path | None) -> None:
+        if cache is None or not self._own_graphs:
+            return
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(cache) as new:
+                new.write_bytes(self._runtime_cache.serialize())
+        except OSError as error:  # the next start is slow again, no more
+            log.info("the runtime cache %s cannot be written: %s", cache, error.strerror)
+
+    def _allocate(self) -> None:
+        """What the host reads or writes has a page-locked array; the rest is the device's."""
+        for spec in (*self.inputs, *self.outputs):
+            self._place_host(spec, mapped=self.mapped)
+        for spec in self._state:
+            self._place_host(spec, mapped=False)
+        for spec in (*self._loaded.inputs, *self._loaded.outputs):
+            if spec.name not in self._addresses:
+                size = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+                self._place_device(spec.name, size)
+        if self._epilogue is not None:
+            self._workspace = self._cuda.memory(self._epilogue.workspace)
+
+    def _place_host(self, spec: TensorSpec, *, mapped: bool) -> None:
+        host = self._cuda.host_array(spec.shape, spec.dtype, mapped=mapped)
+        self._host[spec.name] = host
+        if host.address is None:
+            self._place_device(spec.name, host.array.nbytes)
+        else:
+            self._addresses[spec.name] = host.address
+
+    def _place_device(self, name: str, size: int) -> None:
+        self._device[name] = self._cuda.memory(size)
+        self._addresses[name] = self._device[name].address
+
+    def _send_constants(self) -> None:
+        constants = self._prologue.constants if self._prologue is not None else {}
+        for name, value in constants.items():
+            self._place_host(TensorSpec(name, value.dtype.name, value.shape), mapped=False)
+            np.copyto(self._host[name].array, value)
+            self._stream.to_device(self._device[name], self._host[name])
+
+    def _send_state(self) -> None:
+        for spec in self._state:
+            self._stream.to_device(self._device[spec.name], self._host[spec.name])
+
+    def _check_open(self) -> None:
+        if self._stream is None:
+            raise LzuError(f"the session of {self._loaded.plan.name} is closed; open another")
+
+    def _capture(self, *, demanded: bool) -> None:
+        try:
+            self._graph = self._stream.capture(self._enqueue)
+            self._run()
+        except LzuError as error:
+            graph, self._graph = self._graph, None
+            if graph is not None:  # captured, but it does not run
+                self._stream.release(graph)
+            if demanded:
+                raise
+            self.graph_note = str(error)
+            log.info("runs without a CUDA graph: %s", error)
+
+    def _run(self) -> None:
+        if self._events is not None:
+            self._stream.record(self._events[0])
+        if self._graph is not None:
+            self._stream.launch(self._graph)
+        else:
+            self._enqueue()
+        if self._events is not None:
+            self._stream.record(self._events[1])
+        self._stream.synchronize()
+        if self._events is not None:
+            self.milliseconds = self._stream.milliseconds(*self._events)
+
+    def _enqueue(self) -> None:
+        """Copies in, prologue, engine, epilogue, copies out; mapped memory is not copied."""
+        for spec in self.inputs:
+            if spec.name in self._device:
+                self._stream.to_device(self._device[spec.name], self._host[spec.name])
+        if self._prologue is not None:
+            self._prologue.enqueue(self._addresses, self._stream.handle)
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise self._loaded.refused(f"failed to run {self._loaded.plan.name}")
+        if self._epilogue is not None and self._workspace is not None:
+            workspace = self._workspace.address
+            self._epilogue.enqueue(self._addresses, workspace, self._stream.handle)
+        for spec in self.outputs:
+            if spec.name in self._device:
+                self._stream.to_host(self._host[spec.name], self._device[spec.name])

@@ -1,0 +1,106 @@
+"""Releases of TensorRT that are known to go wrong, and what to do. Every line has its source."""
+
+import re
+from dataclasses import dataclass
+
+from lzu_export.errors import LzuError
+from lzu_export.targets.cuda.interface import Device
+
+OLDEST = (10, 3)
+"""On JetPack 6.1. Before it come 8.6, whose plugins have another interface, and 10.0 to 10.2, which
+run GridSample up to four times slower (release notes of 10.3)."""
+UNKNOWN = (12,)
+"""The first major version that nothing is known of."""
+
+
+@dataclass(frozen=True)
+class KnownBad:
+    """A range of releases, and whom it concerns."""
+
+    first: tuple[int, ...]
+    fixed: tuple[int, ...] | None
+    """The first good one after it; None where none is known."""
+    text: str
+    on_jetson: bool = False
+    capability: str | None = None
+    precisions: tuple[str, ...] = ()
+    sampling: bool = False
+
+    def concerns(
+        self, version: tuple[int, ...], device: Device, precision: str, sampling_layers: int
+    ) -> bool:
+        """Whether an engine may show it."""
+        return (
+            self.first <= version
+            and (self.fixed is None or version < self.fixed)
+            and (device.integrated or not self.on_jetson)
+            and self.capability in (None, device.capability)
+            and (not self.precisions or precision in self.precisions)
+            and (sampling_layers > 0 or not self.sampling)
+        )
+
+
+KNOWN_BAD = (
+    # pytorch/TensorRT#4074, open: FP32 sampling inside a strongly typed FP16 network.
+    KnownBad(
+        (10, 14, 1),
+        None,
+        "GridSample in FP32 inside an FP16 network was reported to give wrong values from 10.14.1 "
+        "on; verify the engine, or lower the warps otherwise: separable ones as `auto` does, the "
+        "others with lowering.zoom=gather and lowering.unzoom=gather",
+        precisions=("fp16", "bf16", "int8"),
+        sampling=True,
+    ),
+    # ultralytics/ultralytics#22873 and its fix, pull request #23499.
+    KnownBad(
+        (10, 0),
+        (10, 15),
+        "detections of a network were reported wrong on Jetson Thor before 10.15, in FP32 too; "
+        "update TensorRT",
+        capability="11.0",
+    ),
+    # ultralytics/ultralytics#23841 and its workaround, pull request #24368 (JetPack 6).
+    KnownBad(
+        (10, 3),
+        (10, 7),
+        "builds of INT8 networks were reported to fail with `checkLinks` before 10.7; where one "
+        "does, build fp16 or update TensorRT",
+        precisions=("int8",),
+    ),
+    # NVIDIA's release notes and migration pages of 11.0 to 11.4.1.
+    KnownBad(
+        (11, 0),
+        (11, 4, 1),
+        "TensorRT 11 supports JetPack from 11.4.1 on; use that, or the one of your JetPack",
+        on_jetson=True,
+    ),
+)
+
+
+def check_version(
+    version: str, device: Device, precision: str = "fp32", sampling_layers: int = 0
+) -> list[str]:
+    """What is known of a release, as sentences.
+
+    Raises:
+        LzuError: it is too old.
+    """
+    release = numbers(version)
+    if release < OLDEST:
+        raise LzuError(
+            f"TensorRT {version} is older than 10.3, which this package needs; update it (JetPack "
+            "6.1 and later have it)"
+        )
+    notes = [
+        f"TensorRT {version}: {known.text}"
+        for known in KNOWN_BAD
+        if known.concerns(release, device, precision, sampling_layers)
+    ]
+    if release >= UNKNOWN:
+        notes.append(f"TensorRT {version} is newer than any this release was written for")
+    return notes
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The parts of a version that are numbers: `10.16.2.10` as (10, 16, 2, 10)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))

@@ -1,0 +1,34 @@
+"""What runs the bundles of each task. Imports no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.choice import Choice
+from lzu_export.runtime.detector import Detector
+from lzu_export.runtime.detector3d import Detector3d
+from lzu_export.runtime.fitting import Fit
+from lzu_export.runtime.predictor import NO_CHOICE, Predictor
+from lzu_export.runtime.segmenter import Segmenter
+from lzu_export.support.session import Session
+
+PREDICTORS: dict[str, type[Predictor]] = {
+    "det": Detector,
+    "seg": Segmenter,
+    "det3d": Detector3d,
+}
+"""What runs the bundles of each task."""
+
+
+def make_predictor(
+    recipe: Recipe,
+    session: Session,
+    warp: Mapping[str, NDArray[Any]],
+    *,
+    fit: Fit = "exact",
+    choice: Choice = NO_CHOICE,
+) -> Predictor:
+    """The predictor of the recipe's task on an opened engine."""
+    return PREDICTORS[recipe.task](recipe, session, warp, fit=fit, choice=choice)

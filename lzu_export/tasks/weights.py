@@ -1,0 +1,12 @@
+"""Which weights a recipe takes."""
+
+from lzu_export.recipes import Recipe
+from lzu_export.support.files.hashes import file_digest
+
+
+def checkpoint_identity(recipe: Recipe) -> dict[str, str]:
+    """File name and hash of the weights, or the seed that stands for them."""
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is None:
+        return {"random_weights": str(recipe.random_weights)}
+    return {"file": path.name, "sha256": file_digest(path) or ""}

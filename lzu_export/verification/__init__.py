@@ -1,0 +1,1 @@
+"""Holds engines against PyTorch, and a bundle against an earlier state of itself."""

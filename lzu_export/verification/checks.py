@@ -1,0 +1,123 @@
+"""What a verification came to, check by check, and as a file for continuous integration."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.manifest.schema import FOUND, Drift
+from lzu_export.support.escaping import xml
+from lzu_export.support.files import write_text
+from lzu_export.tasks.agreement import enough, within
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was held against a limit."""
+
+    engine: str
+    """`target/precision`, as `Drift.engine` has it."""
+    name: str
+    status: Literal["passed", "failed", "skipped", "error"]
+    message: str
+    """The figures in words; why it was skipped, or could not be made."""
+
+
+def drift_checks(drift: Drift) -> list[Check]:
+    """Every arrow and output of an engine against PyTorch."""
+    engine = drift.engine
+    checks = []
+    if drift.limit is not None:
+        for name, value in {**drift.arrows, **drift.outputs}.items():
+            status: Literal["passed", "failed"] = "passed" if value <= drift.limit else "failed"
+            message = f"differs from PyTorch by {value:.2g}, {drift.limit:g} is allowed"
+            checks.append(Check(engine, f"drift of {name}", status, message))
+    if drift.snr_limit is not None:
+        for name, ratio in drift.snr.items():
+            status = "passed" if ratio >= drift.snr_limit else "failed"
+            message = f"has {ratio:.1f} dB, at least {drift.snr_limit:g} dB are asked for"
+            checks.append(Check(engine, f"signal-to-noise ratio of {name}", status, message))
+    if drift.agreement is not None and drift.score_limit is not None:
+        status = "passed" if within(drift.agreement, drift.score_limit) else "failed"
+        message = drift.agreement.against(drift.score_limit)
+        checks.append(Check(engine, drift.agreement.called, status, message))
+        if drift.matched_limit and drift.agreement.compared == "scores":
+            status = "passed" if enough(drift.agreement, drift.matched_limit) else "failed"
+            message = f"is {drift.agreement.matched:.3f} of {drift.agreement.count} where at least "
+            message += f"{drift.matched_limit:g} is asked for"
+            checks.append(Check(engine, FOUND, status, message))
+    return checks
+
+
+def failed(checks: Iterable[Check]) -> list[Check]:
+    """Those that failed."""
+    return [check for check in checks if check.status == "failed"]
+
+
+def junit(suite: str, checks: Sequence[Check]) -> str:
+    """The checks as JUnit XML: one suite an engine, as CI systems show it."""
+    root = ET.Element("testsuites", _counts(checks, suite))
+    for engine in dict.fromkeys(check.engine for check in checks):
+        mine = [check for check in checks if check.engine == engine]
+        part = ET.SubElement(root, "testsuite", _counts(mine, f"{suite} {engine}"))
+        for check in mine:
+            attributes = {"classname": f"{suite}.{engine}", "name": check.name}
+            case = ET.SubElement(part, "testcase", attributes)
+            if check.status == "passed":
+                ET.SubElement(case, "system-out").text = check.message
+            else:
+                kind = {"failed": "failure"}.get(check.status, check.status)
+                ET.SubElement(case, kind, {"message": check.message})
+    for element in root.iter():
+        element.attrib = {name: xml(value) for name, value in element.attrib.items()}
+        element.text = xml(element.text) if element.text else None
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
+    """Write `junit` of the checks, making the folder it goes into.
+
+    Raises:
+        LzuError: the file cannot be written.
+    """
+    with readable_os_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, junit(suite, checks), named=True)
+
+
+@contextmanager
+def reported(path: Path | None, suite: str, checks: list[Check]) -> Iterator[None]:
+    """Write `junit` of the checks that the block adds, however it ends.
+
+    What ends it early is a check of its own, of status `error`.
+
+    Raises:
+        LzuError: the file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            reason = "interrupted"
+        with suppress(LzuError):  # the first error is the one to be said
+            write_junit(path, suite, [*checks, Check("verify", "could be run", "error", reason)])
+        raise
+    write_junit(path, suite, checks)
+
+
+def _counts(checks: Sequence[Check], name: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "tests": str(len(checks)),
+        "failures": str(len(failed(checks))),
+        "errors": str(sum(check.status == "error" for check in checks)),
+        "skipped": str(sum(check.status == "skipped" for check in checks)),
+    }

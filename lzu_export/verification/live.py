@@ -1,0 +1,85 @@
+"""References of the moment: PyTorch on frames of the user's own."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import check_frame
+from lzu_export.manifest.schema import Manifest
+from lzu_export.models.file_kinds import check_checkpoint
+from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.runtime.cameras import Cameras, check_cameras
+from lzu_export.runtime.fitting import fitted, fitting
+from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.reference import Reference, usual_scales
+from lzu_export.runtime.sources import frames
+from lzu_export.tasks.pytorch import make_reference, torch_predictor, whole_batches
+from lzu_export.tasks.warps import stored_warp
+from lzu_export.tasks.weights import checkpoint_identity
+
+
+def live_references(
+    bundle: Bundle,
+    source: Path,
+    checkpoint: Path | None,
+    limit: int,
+    *,
+    fit: str = "exact",
+    cameras: Cameras | None = None,
+) -> list[Reference]:
+    """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
+
+    The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
+    the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the
+    frames as they are. Differences are held against what an arrow reaches on the bundle's own
+    frames, where a frame of the source, such as of a covered lens, has next to nothing.
+
+    Raises:
+        LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.
+    """
+    recipe = _with_checkpoint(bundle.manifest, checkpoint)
+    warp = stored_warp(bundle.warp)
+    predictor = torch_predictor(recipe, warp)
+    check_cameras(predictor, cameras)
+    taken = []
+    for name, frame in islice(frames(source), limit * recipe.batch):
+        if fit == "exact":
+            check_frame(frame, recipe.source, name)
+        camera = None
+        if cameras is not None:
+            place = fitting(frame.shape, recipe.source, fit)
+            camera = cameras.checked(name, frame.shape, source).in_source(place).cam2img
+        taken.append(Shot(fitted(frame, recipe, fit), camera))
+    usual = usual_scales(bundle.references)
+    return [
+        replace(make_reference(predictor, batch), usual=usual)
+        for batch in whole_batches(taken, recipe.batch)
+    ]
+
+
+def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
+    variant = manifest.variant
+    if checkpoint is None and "sha256" in manifest.checkpoint:
+        try:
+            shipped = load_recipe(manifest.name).checkpoint.get(manifest.recipe.variant)
+        except LzuError:
+            shipped = None
+        if shipped is None or not shipped.is_file():
+            raise LzuError(
+                f"--live needs the weights: give --checkpoint {manifest.checkpoint['file']}, the "
+                "file the bundle was made from"
+            )
+        checkpoint = shipped
+    update = {"checkpoint": {variant: checkpoint} if checkpoint else {}}
+    recipe = manifest.recipe.model_copy(update=update)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+        identity = checkpoint_identity(recipe)
+        if identity.get("sha256") != manifest.checkpoint.get("sha256"):
+            raise LzuError(
+                f"checkpoint {checkpoint} is not the one this bundle was made from; give "
+                f"{manifest.checkpoint.get('file', 'none, it has untrained weights')}"
+            )
+    return recipe

@@ -1,0 +1,305 @@
+"""Latency against an earlier state: timed in turns, compared by intervals, timed again in doubt.
+
+A ratio of engines that took turns hardly depends on what else a machine does, a time does. So times
+are compared on one machine alone, and only where nothing made them doubtful. No torch.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pydantic import Field
+
+from lzu_export.recipes.schema import RegressionLimits
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.support import hardware
+from lzu_export.support.interleave import Plan, Ratio, Timings, ratio, subject, take_turns
+from lzu_export.support.machine import Section
+from lzu_export.support.provenance import low_precision_note
+from lzu_export.support.watch import Conditions, Watch
+from lzu_export.verification.checks import Check
+
+BLOCK = 4
+"""Timed queries of a turn."""
+ROUNDS = 16
+"""Turns of every engine that are timed at a stretch: 64 queries, as `bench` takes."""
+STRETCHES, SECONDS = 24, 240.0
+"""Most that is timed until a figure is sure: that many stretches, and no more after so long."""
+ALARMS = 3
+"""Stretches in a row after which a regression has to be seen before it is called one."""
+PRECISE = 0.015
+"""Half width of the intervals of a state that is to be stored, relative."""
+SURE = 1.5
+"""How many times an interval's half width a figure is from its limit to be sure: it is looked at
+again and again."""
+BASELINE = "baseline "
+"""What the names of the baseline's engines begin with."""
+MILLISECOND = 1e6
+"""In nanoseconds."""
+
+
+class LatencyState(Section):
+    """Latency end to end, of whole frames; all engines took turns."""
+
+    machine: str
+    """Processor, board, power mode and card."""
+    key: str | None
+    """Of this very machine; None where it cannot be known again."""
+    milliseconds: dict[str, Ratio]
+    """A frame, by `target/precision`."""
+    ratios: dict[str, Ratio]
+    """By `target/precision over X`, X being another engine or the baseline bundle."""
+    doubts: tuple[str, ...] = ()
+    """What makes the milliseconds doubtful, a sentence each."""
+    silent: dict[str, str] = Field(default_factory=dict)
+    """By engine, why its times say nothing, so that there are none."""
+
+
+@dataclass
+class Turns:
+    """Engines that take turns, and what they took so far."""
+
+    predictors: Mapping[str, Predictor]
+    shots: list[Shot]
+    """One batch."""
+    timings: dict[str, Timings] = field(default_factory=dict)
+    stretches: int = 0
+
+    def stretch(self, between: Callable[[], None] = lambda: None) -> None:
+        """Time ROUNDS turns more of each."""
+        subjects = {
+            name: subject(partial(each.run, self.shots)) for name, each in self.predictors.items()
+        }
+        plan = Plan(
+            queries=ROUNDS * BLOCK,
+            block=BLOCK,
+            warmup_queries=2,
+            warmup_seconds=0.0 if self.stretches else 0.3,
+            seed=self.stretches,
+        )
+        for name, more in take_turns(subjects, plan, between).items():
+            self.timings.setdefault(name, Timings(block=BLOCK)).totals.extend(more.totals)
+        self.stretches += 1
+
+    def over(self, name: str, base: str) -> Ratio:
+        """How many times as long as `base` a frame takes."""
+        return ratio(self._quickest(name), self._quickest(base))
+
+    def milliseconds(self, name: str) -> Ratio:
+        """Of a frame."""
+        mine = self._quickest(name)
+        return ratio(mine, Timings([round(MILLISECOND * len(self.shots))] * len(mine.totals)))
+
+    def _quickest(self, name: str) -> Timings:
+        """The quickest query of every turn: the one that other processes interrupted least."""
+        return Timings([min(turn) for turn in self.timings[name].turns])
+
+
+def measure_latency(
+    engines: Mapping[str, Predictor],
+    shots: list[Shot],
+    *,
+    provider: str = "cpu",
+    baseline: tuple[str, Mapping[str, Predictor]] | None = None,
+    then: LatencyState | None = None,
+    limits: RegressionLimits | None = None,
+) -> LatencyState | None:
+    """Time engines in turns, as long as it takes to know.
+
+    Args:
+        engines: by `target/precision`.
+        shots: one batch.
+        provider: of ONNX Runtime.
+        baseline: name and engines of the bundle that ratios are taken to, too.
+        then: the state that this one is compared with; without one it is timed until its own
+            intervals are narrow.
+        limits: what `then` is compared by.
+
+    Returns:
+        None where no engine's time says anything.
+    """
+    silent = {name: low_precision_note() for name in engines if not _tells(name, provider)}
+    mine = [name for name in engines if name not in silent]
+    if not mine:
+        return None
+    against, others = baseline if baseline is not None else ("", {})
+    timed = {name: engines[name] for name in mine}
+    timed |= {f"{BASELINE}{name}": others[name] for name in mine if name in others}
+    for predictor in timed.values():
+        predictor.reset()  # of the frames that were scored
+    watch, turns = Watch(), Turns(timed, shots)
+    pairs = {f"{name} over {mine[0]}": (name, mine[0]) for name in mine[1:]}
+    pairs |= {
+        f"{name} over {against}": (name, f"{BASELINE}{name}") for name in mine if name in others
+    }
+
+    machine, key = hardware.identity(), hardware.key()
+
+    def state() -> LatencyState:
+        return LatencyState(
+            machine=machine,
+            key=key,
+            milliseconds={name: turns.milliseconds(name) for name in mine},
+            ratios={label: turns.over(*pair) for label, pair in pairs.items()},
+            doubts=_doubts(watch.finish()),
+            silent=silent,
+        )
+
+    start, alarms = time.monotonic(), 0
+    while True:
+        turns.stretch(watch)
+        found = state()
+        if then is None or limits is None:
+            known = all(_width(each) <= PRECISE for each in found.ratios.values())
+        else:
+            verdicts = judge(found, then, limits)
+            alarms = 0 if all(each.held for each in verdicts) else alarms + 1
+            known = all(each.sure for each in verdicts) and (alarms == 0 or alarms >= ALARMS)
+        if known or turns.stretches >= STRETCHES or time.monotonic() - start > SECONDS:
+            return found
+
+
+def _tells(engine: str, provider: str) -> bool:
+    """Whether an engine's time says anything: lower precisions of a processor do not."""
+    target, _, precision = engine.partition("/")
+    return precision == "fp32" or target != "onnxruntime" or provider != "cpu"
+
+
+def _doubts(conditions: Conditions) -> tuple[str, ...]:
+    return (*conditions.throttled, *conditions.doubts)
+
+
+def _width(figure: Ratio) -> float:
+    """Half of an interval, relative."""
+    return math.log(figure.high / figure.low) / 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure against the reference's."""
+
+    what: str
+    now: Ratio
+    then: Ratio
+    limit: float
+    form: str
+
+    @property
+    def factor(self) -> float:
+        """How many times the reference's."""
+        return self.now.value / self.then.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of `factor`, 95 %; both figures are uncertain."""
+        half = math.hypot(_width(self.now), _width(self.then))
+        return self.factor * math.exp(-half), self.factor * math.exp(half)
+
+    @property
+    def held(self) -> bool:
+        """Not slower by more than the limit, or not surely slower at all."""
+        return self.factor <= self.limit or self.interval[0] <= 1
+
+    @property
+    def sure(self) -> bool:
+        """Whether more timing could hardly change what is held: three standard errors."""
+        half = SURE * math.hypot(_width(self.now), _width(self.then))
+        return abs(math.log(self.factor / self.limit)) >= half
+
+    @property
+    def message(self) -> str:
+        """The figures in words."""
+        low, high = self.interval
+        now, then = self.form.format(self.now.value), self.form.format(self.then.value)
+        return (
+            f"{now} where the reference has {then}: {self.factor:.3f} times that "
+            f"({low:.3f} to {high:.3f}); {self.limit:g} times is allowed"
+        )
+
+
+def same_machine(now: LatencyState, then: LatencyState) -> bool:
+    """Whether two states are known to come from one machine in one state."""
+    return now.key is not None and now.key == then.key and now.machine == then.machine
+
+
+def judge(now: LatencyState, then: LatencyState, limits: RegressionLimits) -> list[Verdict]:
+    """All figures that can be compared.
+
+    On one machine ratios have the limit `latency`, elsewhere `latency_elsewhere`: processors do not
+    share the time of a frame alike.
+    """
+    here = same_machine(now, then)
+    limit = limits.latency if here else limits.latency_elsewhere
+    found = [
+        Verdict(label, now.ratios[label], before, limit, "{:.3f}")
+        for label, before in then.ratios.items()
+        if label in now.ratios
+    ]
+    if here and not now.doubts and not then.doubts:
+        found += [
+            Verdict(name, now.milliseconds[name], before, limit, "{:.2f} ms")
+            for name, before in then.milliseconds.items()
+            if name in now.milliseconds
+        ]
+    return found
+
+
+def compare_latency(
+    now: LatencyState | None,
+    then: LatencyState | None,
+    limits: RegressionLimits,
+    elsewhere: Mapping[str, str],
+) -> list[Check]:
+    """Hold latencies against the reference's; `elsewhere` says why engines do not run here."""
+    if then is None:
+        return []
+    if now is None:
+        return [
+            Check(name, "latency", "skipped", elsewhere.get(name, low_precision_note()))
+            for name in then.milliseconds
+        ]
+    verdicts = {each.what: each for each in judge(now, then, limits)}
+    doubt = f"; doubtful: {'; '.join(now.doubts)}" if now.doubts else ""
+    checks = []
+    for label in then.ratios:
+        engine, _, over = label.partition(" over ")
+        name = f"latency over {over}"
+        if label in verdicts:
+            checks.append(_check(engine, name, verdicts[label], doubt))
+        else:
+            checks.append(Check(engine, name, "skipped", _missing(engine, now, elsewhere)))
+    for engine in then.milliseconds:
+        if engine in verdicts:
+            checks.append(_check(engine, "latency on one machine", verdicts[engine], ""))
+            continue
+        why = _missing(engine, now, elsewhere)
+        if engine in now.milliseconds:
+            why = _incomparable(now, then)
+        checks.append(Check(engine, "latency on one machine", "skipped", why))
+    checks += [Check(name, "latency", "skipped", why) for name, why in now.silent.items()]
+    return checks
+
+
+def _check(engine: str, name: str, verdict: Verdict, doubt: str) -> Check:
+    status = "passed" if verdict.held else "failed"
+    return Check(engine, name, status, verdict.message + doubt)  # type: ignore[arg-type]
+
+
+def _missing(engine: str, now: LatencyState, elsewhere: Mapping[str, str]) -> str:
+    return elsewhere.get(engine) or now.silent.get(engine) or "was not measured"
+
+
+def _incomparable(now: LatencyState, then: LatencyState) -> str:
+    """Why times are not compared."""
+    if now.machine != then.machine:
+        return f"the reference is of another machine ({then.machine})"
+    if now.key is None or then.key is None:
+        return (
+            "this machine cannot be known again, so that times of one cannot be told from another's"
+        )
+    if now.key != then.key:
+        return "the reference is of another machine of this kind"
+    doubts: Sequence[str] = now.doubts or then.doubts
+    return f"times are doubtful {'now' if now.doubts else 'in the reference'}: {'; '.join(doubts)}"

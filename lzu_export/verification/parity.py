@@ -1,0 +1,417 @@
+"""Hold an engine against PyTorch's reference, arrow by arrow. No torch."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle, open_session
+from lzu_export.errors import LzuError
+from lzu_export.graph.emulate.plugins import emulated as without_plugins
+from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.passes import Pass, keep_outputs
+from lzu_export.graph.read import load_graph
+from lzu_export.manifest.schema import (
+    AGREEMENTS,
+    FOUND,
+    GRAPH_NOTE,
+    PLUGINS_NOTE,
+    ROUNDED_GRAPH_NOTE,
+    ROUNDING_NOTE,
+    SHIPPED_NOTE,
+    Derived,
+    Drift,
+    Engine,
+)
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
+from lzu_export.runtime.predictor import INPUT_NAMES, Predictor
+from lzu_export.runtime.preprocess import ZoomedInput
+from lzu_export.runtime.reference import Reference, subsample
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.session import Session
+from lzu_export.targets.precision import emulated, emulated_lowered, marked, run_graph
+from lzu_export.tasks.agreement import Tally, beyond, explain
+from lzu_export.tasks.outputs import compare_outputs
+from lzu_export.tasks.predictors import make_predictor
+from lzu_export.warp.grids import Sampling, stored_zoom
+
+RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
+
+
+def arrow_order(names: Sequence[str]) -> list[str]:
+    """Arrow names in the order of the chain, levels ascending."""
+    stages = ("saliency", "knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
+
+    def key(name: str) -> tuple[int, str, int]:
+        stem, _, number = name.rpartition("_")
+        stem = stem if number.isdigit() else name
+        place = stages.index(stem) if stem in stages else len(stages)
+        return place, "" if place < len(stages) else stem, int(re.sub(r"\D", "", number) or 0)
+
+    return sorted(names, key=key)
+
+
+def verify_all(
+    bundle: Bundle, references: Sequence[Reference] | None = None, provider: str = "cpu"
+) -> list[Drift]:
+    """Compare everything of a bundle with `references`, by default the bundle's own.
+
+    Every graph once, whatever was built from it. ONNX Runtime's files run themselves, in the
+    session that `load` opens; behind each of a lower precision stands the same graph with the
+    rounding of a device. Last come the engines of devices that run here, themselves. `provider` is
+    that of ONNX Runtime's own files, see `load`.
+
+    Raises:
+        LzuError: a file of the bundle was changed, an engine does not run as it should, or the
+            provider does not load or has no file to run.
+    """
+    engines = bundle.manifest.engines
+    if provider != "cpu" and all(each.target != "onnxruntime" for each in engines):
+        raise LzuError(
+            f"--provider {provider} is for files of ONNX Runtime, of which {bundle.folder} has "
+            "none; leave it out"
+        )
+    drifts: dict[tuple[str, str, str], Drift] = {}
+    made: tuple[Engine | Derived, ...] = (*bundle.manifest.engines, *bundle.manifest.derived)
+    for each in made:
+        bundle.file(each.file)
+        graph = (each.target, each.precision, onnx_file(each))
+        if graph not in drifts:
+            drifts[graph] = verify_engine(bundle, each, references, provider=provider)
+            if is_emulated(each):
+                rounded = verify_engine(bundle, each, references, emulate=True)
+                drifts[EMULATED, each.precision, onnx_file(each)] = rounded
+    here = [each for each in bundle.here().engines if each.target in DEVICE_TARGETS]
+    return [
+        *drifts.values(),
+        *(verify_on_device(bundle, each, references) for each in here),
+    ]
+
+
+def verify_on_device(
+    bundle: Bundle,
+    engine: Engine,
+    references: Sequence[Reference] | None = None,
+) -> Drift:
+    """Run an engine that `Bundle.here` found on its device, and compare its outputs.
+
+    In FP32 with the limit of outputs. In lower precisions candidates change places: there the
+    scores of matched predictions have a limit, and the signal-to-noise ratio of `ranked` outputs,
+    which has none, is told besides.
+
+    Raises:
+        LzuError: a file of the bundle was changed, the engine does not open, or an output is not
+            finite.
+    """
+    recipe, exact = bundle.recipe, engine.precision == "fp32"
+    zoom = bundle.zoom
+    if references is None:
+        references = bundle.references
+    outputs: dict[str, float] = {}
+    snr: dict[str, float] = {}
+    tally = Tally(recipe.task)
+    with closing(bundle.open(engine, feedback=False, zoom=None)) as session:
+        provider = session.provider
+        predictor = bundle.predictor(session)
+        remedy = "build it again, or a higher precision"
+        runs = finite_runs(session, recipe, references, zoom, name=engine.file, remedy=remedy)
+        for reference, result in runs:
+            if exact:
+                differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
+                for name, difference in differences.items():
+                    outputs[name] = max(outputs.get(name, 0.0), difference)
+                continue
+            _count(tally, predictor, result, reference)
+            theirs = ranked(reference.outputs)
+            for name, value in ranked(result).items():
+                usual = reference.usual.get(name, NO_SCALE)
+                snr[name] = min(
+                    snr.get(name, math.inf), signal_to_noise(value, theirs[name], usual)
+                )
+    drift = Drift(
+        target=engine.target,
+        precision=engine.precision,
+        status="passed",
+        on_device=True,
+        note=provider if exact else f"{provider}; {RANKED_NOTE}",
+        outputs=outputs,
+        snr=snr,
+        limit=recipe.tolerances.arrow if exact else None,
+        agreement=None if exact else tally.result(),
+        score_limit=None if exact else recipe.score_limit(engine.precision),
+        matched_limit=None if exact else recipe.matched_limit(engine.precision),
+    )
+    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+
+
+def finite_runs(
+    session: Session,
+    recipe: Recipe,
+    references: Sequence[Reference],
+    zoom: Sampling,
+    *,
+    name: str,
+    remedy: str,
+) -> Iterator[tuple[Reference, dict[str, NDArray[Any]]]]:
+    """What an engine makes of each reference.
+
+    Raises:
+        LzuError: an output has NaN or infinity; names the engine's file and the remedy.
+    """
+    for reference in references:
+        outputs = session.run(reference_inputs(recipe, reference, zoom))
+        for output, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise LzuError(
+                    f"output {output} of {name} is not finite on the reference frames; {remedy}"
+                )
+        yield reference, outputs
+
+
+def ranked(outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Of final outputs, those that noise does not make change places.
+
+    Scores, best first, and logits; boxes and labels belong to candidates, which do.
+    """
+    found = {name: outputs[name] for name in ("logits",) if name in outputs}
+    if "scores" in outputs:
+        scores = outputs["scores"]
+        found["scores"] = -np.sort(-scores.reshape(len(scores), -1), axis=1)
+    return found
+
+
+def verify_engine(
+    bundle: Bundle,
+    engine: Engine | Derived,
+    references: Sequence[Reference] | None = None,
+    *,
+    emulate: bool = False,
+    provider: str = "cpu",
+) -> Drift:
+    """Compare one engine of a bundle with `references`, by default the bundle's own; see `compare`.
+
+    Raises:
+        LzuError: a file of the bundle was changed.
+    """
+    bundle.file(engine.file)
+    return compare(
+        bundle.recipe,
+        engine,
+        bundle.canonical(engine.precision),
+        bundle.executable(engine),
+        bundle.references if references is None else references,
+        bundle.warp,
+        emulate=emulate,
+        provider=provider,
+    )
+
+
+def compare(
+    recipe: Recipe,
+    engine: Engine | Derived,
+    canonical: Path,
+    executable: Path,
+    references: Sequence[Reference],
+    warp: Mapping[str, NDArray[Any]],
+    *,
+    emulate: bool = False,
+    provider: str = "cpu",
+) -> Drift:
+    """Hold one engine's graph against `references`.
+
+    An engine of ONNX Runtime is its file: that very file runs, in the session that `load` opens,
+    and once more with the arrows marked as outputs. Of an engine that needs its device, the ONNX
+    graph it was built from is run in ONNX Runtime instead, half precision rounded as a device would
+    round it; plugins are the operators' functions there. FP32 is held at arrows and outputs; lower
+    precisions at the arrows, and by the scores of what both find.
+
+    Args:
+        recipe: what was exported.
+        engine: its target, precision and lowerings, of an engine or of a file for one.
+        canonical: the canonical graph.
+        executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
+        references: PyTorch's values.
+        warp: the bundle's `warp.npz`.
+        emulate: of an engine of ONNX Runtime, run its canonical graph with the rounding of a device
+            instead of its file.
+        provider: of ONNX Runtime for its own file, see `load`.
+    """
+    exact = engine.precision == "fp32"
+    arrows: dict[str, float] = {}
+    outputs: dict[str, float] = {}
+    snr: dict[str, float] = {}
+    tally, zoom = Tally(recipe.task), stored_zoom(warp)
+    names = arrow_order(list(references[0].arrows))
+    zooms = recipe.input == "source"
+    in_graph = [name for name in names if zooms or name != "zoomed"]
+    itself, at_arrows = _sessions(
+        engine, canonical, executable, in_graph, emulate=emulate, provider=provider
+    )
+    predictor = make_predictor(recipe, itself, warp)
+    for reference in references:
+        inputs = reference_inputs(recipe, reference, zoom)
+        values = {k: v for each in at_arrows for k, v in each.run(inputs).items()}
+        if not zooms:
+            image = inputs[INPUT_NAMES[recipe.input]]
+            values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
+        for name in names:
+            mine, theirs = subsample(values[name]), reference.arrows[name]
+            usual = reference.usual.get(name, NO_SCALE)
+            arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs, usual))
+            snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs, usual))
+        result = itself.run(inputs)
+        if exact:
+            differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
+            for name, difference in differences.items():
+                outputs[name] = max(outputs.get(name, 0.0), difference)
+        else:
+            _count(tally, predictor, result, reference)
+    runs_itself = engine.target == "onnxruntime" and not emulate
+    note = ROUNDING_NOTE if emulate else _note(engine)
+    if runs_itself and provider != "cpu":
+        note += f", with {itself.provider}"
+    drift = Drift(
+        target=EMULATED if emulate else engine.target,
+        precision=engine.precision,
+        status="passed" if runs_itself else "graph passed",
+        note=note,
+        arrows=arrows,
+        outputs=outputs,
+        snr=snr,
+        limit=recipe.tolerances.arrow if exact else None,
+        snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
+        agreement=None if exact else tally.result(),
+        score_limit=None if exact else recipe.score_limit(engine.precision),
+        matched_limit=None if exact else recipe.matched_limit(engine.precision),
+    )
+    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+
+
+def is_emulated(engine: Engine | Derived) -> bool:
+    """Whether an engine has a row of its own for the rounding of a device."""
+    return engine.target == "onnxruntime" and engine.precision != "fp32"
+
+
+def reference_inputs(
+    recipe: Recipe, reference: Reference, zoom: Sampling
+) -> dict[str, NDArray[Any]]:
+    """A reference's frames, and what comes with them, as the engines' inputs."""
+    image: NDArray[Any] = reference.frames
+    if recipe.input == "zoomed":
+        image = ZoomedInput(recipe, zoom)(reference.frames)
+    return {INPUT_NAMES[recipe.input]: image, **reference.inputs}
+
+
+def first_drift(drift: Drift) -> str | None:
+    """The first arrow or output of the chain that is beyond its limit."""
+    for name, difference in {**drift.arrows, **drift.outputs}.items():
+        if drift.limit is not None and not difference <= drift.limit:
+            return name
+        if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
+            return name
+    if drift.agreement is not None and drift.score_limit is not None:
+        return beyond(drift.agreement, drift.score_limit, drift.matched_limit or 0.0)
+    return None
+
+
+def explain_drift(drift: Drift, name: str) -> str:
+    """By how much an arrow, an output or the scores are beyond their limit, in words."""
+    if name in (*AGREEMENTS.values(), FOUND):
+        assert drift.agreement is not None
+        assert drift.score_limit is not None
+        limits = drift.score_limit, drift.matched_limit or 0.0
+        return f"{name}, which {explain(drift.agreement, name, *limits)}"
+    if drift.snr_limit is not None:
+        return (
+            f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "
+            f"{drift.snr_limit:g} dB are asked for"
+        )
+    value = {**drift.arrows, **drift.outputs}[name]
+    return f"{name}, {value:.2g} where {drift.limit:.2g} is allowed"
+
+
+def onnx_file(engine: Engine | Derived) -> str:
+    """The ONNX file of an engine, or of a flavour whose engine is built elsewhere."""
+    return engine.file if isinstance(engine, Derived) else engine.onnx
+
+
+def emulated_plugins(
+    engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
+) -> onnx.ModelProto | None:
+    """A graph with plugins in standard operators; None for targets that have none."""
+    if engine.target != "tensorrt":
+        return None
+    return without_plugins(load_graph(executable), load_graph(canonical), before)
+
+
+def _note(engine: Engine | Derived) -> str:
+    if engine.target == "tensorrt":
+        return PLUGINS_NOTE
+    if engine.target == "onnxruntime":
+        return SHIPPED_NOTE
+    return GRAPH_NOTE if engine.precision == "fp32" else ROUNDED_GRAPH_NOTE
+
+
+def _sessions(
+    engine: Engine | Derived,
+    canonical: Path,
+    executable: Path,
+    names: Sequence[str],
+    *,
+    emulate: bool,
+    provider: str,
+) -> tuple[Session, list[Session]]:
+    """What gives an engine's outputs, and what gives these arrows of the same graph."""
+    kinds = kinds_of(engine)
+    if emulate:
+        model = load_graph(canonical)
+        return emulated(model, kinds), [emulated(model, kinds, names)]
+    # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
+    plugins = emulated_plugins(engine, canonical, executable)
+    if plugins is not None:
+        arrows = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
+        assert arrows is not None, "of the same engine"
+        return emulated_lowered(plugins), [emulated_lowered(arrows)]
+    model = load_graph(executable)
+    graphs = marked(engine.target, model, load_graph(canonical), kinds, names)
+    if isinstance(engine, Engine) and engine.target == "onnxruntime":
+        opened = open_session(engine, executable, provider=provider)
+        return opened, [run_graph(each, provider) for each in graphs]
+    return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
+
+
+def _count(
+    tally: Tally, predictor: Predictor, outputs: Mapping[str, NDArray[Any]], reference: Reference
+) -> None:
+    """Hold an engine's predictions against those of PyTorch's outputs."""
+    size, frames = predictor.recipe.source, len(reference.frames)
+    pairs = zip(
+        predictor.keep(outputs, frames), predictor.keep(reference.outputs, frames), strict=True
+    )
+    for mine, theirs in pairs:
+        tally.add(predictor.finish(mine, size), predictor.finish(theirs, size))
+
+
+def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session | None:
+    """The graph of an opened engine with the rounding of a device, to be scored beside it.
+
+    None where the engine computes in its own precision: in FP32, and not on a processor.
+
+    Raises:
+        LzuError: the graph was changed.
+    """
+    if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
+        return None
+    return emulated(load_graph(bundle.canonical(engine.precision)), kinds_of(engine))
+
+
+def kinds_of(engine: Engine | Derived) -> dict[str, Kind]:
+    """By warp, how an engine computes it."""
+    return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]

@@ -1,0 +1,430 @@
+"""Hold a bundle against an earlier state of itself: accuracy, drift and latencies. No torch."""
+
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.evaluation.content import Content, Watched
+from lzu_export.evaluation.datasets import EvaluationSet
+from lzu_export.evaluation.evaluate import batches, evaluate
+from lzu_export.manifest.schema import (
+    FOUND,
+    ON_DEVICE,
+    Agreement,
+    Derived,
+    Drift,
+    Engine,
+    Manifest,
+    Number,
+)
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.support import provenance
+from lzu_export.support.files import parse_json, read_bytes, write_text
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.progress import Reporter
+from lzu_export.tasks.agreement import against_fp32, enough, within
+from lzu_export.verification.checks import Check
+from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
+from lzu_export.verification.parity import open_emulated
+
+LIMIT = 16 << 20
+"""Most bytes of a stored state."""
+FORMAT = 2
+NOT_EXPORTED = "the bundle was not exported for"
+ROUNDING = 0.01
+"""Part of the drift's limit below which differences are of rounding."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AccuracyState(_Section):
+    """The task's metrics of every engine that runs here."""
+
+    dataset: str
+    frames: int
+    content: Content
+    metric: str
+    engines: dict[str, dict[str, Number]]
+    agreement: dict[str, Agreement] = {}
+    """With the FP32 engine, where that runs here."""
+
+
+class State(_Section):
+    """What a bundle does, as it was measured."""
+
+    format: int = FORMAT
+    bundle: str
+    """Recipe, variant and sizes: a reference is of these."""
+    fingerprint: str
+    created: str
+    source_revision: str
+    versions: dict[str, str]
+    drift: dict[str, dict[str, Number]]
+    """By engine and arrow: max|a - b| / max|b| in FP32, dB in lower precisions."""
+    accuracy: AccuracyState | None
+    latency: LatencyState | None
+    elsewhere: dict[str, str] = Field(default_factory=dict)
+    """By `target/precision`, why an engine was not run."""
+    provider: str = "cpu"
+    """Of ONNX Runtime."""
+    baseline: str | None = None
+    """Recipe, variant and sizes of the bundle that ratios of latencies were taken to."""
+    lowerings: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """By engine and warp."""
+
+
+@dataclass(frozen=True)
+class OpenEngines:
+    """The engines of a bundle that run here."""
+
+    bundle: Bundle
+    as_shipped: dict[str, Predictor]
+    """By `target/precision`, opened as `load` opens them: what is timed and scored."""
+    emulated: dict[str, Predictor]
+    """By `emulated/precision`, lower precisions with the rounding of a device: scored besides."""
+    elsewhere: dict[str, str]
+    """By `target/precision`, why an engine does not run here."""
+    provider: str = "cpu"
+    """Of ONNX Runtime."""
+
+    def close(self) -> None:
+        """Close all engines."""
+        for predictor in (*self.as_shipped.values(), *self.emulated.values()):
+            predictor.close()
+
+
+def open_engines(bundle: Bundle, provider: str = "cpu") -> OpenEngines:
+    """Open all engines of a bundle that run here; `provider` is of ONNX Runtime, see `load`.
+
+    Raises:
+        LzuError: it is no bundle, a file was changed, nothing in it runs here, or the provider
+            does not load.
+    """
+    shipped, rounded = {}, {}
+    engines, elsewhere = bundle.here()
+    if not engines:
+        reasons = "; ".join(dict.fromkeys(elsewhere.values()))
+        raise LzuError(f"{bundle.folder} has no engine that runs here: {reasons}")
+    with ExitStack() as opened:  # what is open when the next one fails
+        for engine in engines:
+            session = bundle.open(engine, provider=provider)
+            opened.callback(session.close)
+            name = f"{engine.target}/{engine.precision}"
+            shipped[name] = bundle.predictor(session)
+            as_on_device = open_emulated(bundle, engine, session)
+            if as_on_device is not None:
+                name = f"{EMULATED}/{engine.precision}"
+                rounded[name] = bundle.predictor(as_on_device)
+        opened.pop_all()
+    return OpenEngines(bundle, shipped, rounded, elsewhere, provider)
+
+
+def measure_state(
+    opened: OpenEngines,
+    drifts: Iterable[Drift],
+    dataset: EvaluationSet | None,
+    *,
+    baseline: OpenEngines | None = None,
+    then: State | None = None,
+    report: Reporter | None = None,
+) -> State:
+    """Score and time a bundle's engines.
+
+    Args:
+        opened: the bundle.
+        drifts: what its verification came to.
+        dataset: frames and metric; without one there is no accuracy.
+        baseline: another bundle that ratios of latencies are taken to, too.
+        then: the state that this one is to be compared with, by which it is timed until the
+            comparison is sure.
+        report: where progress is shown.
+    """
+    report = report or Reporter(quiet=True)
+    manifest = opened.bundle.manifest
+    accuracy = None
+    if dataset is not None:
+        with report.steps(f"accuracy on {dataset.name}", len(dataset)) as advance:
+            scored = {**opened.as_shipped, **opened.emulated}
+            agreements = against_fp32(manifest.recipe, list(scored))
+            watched = Watched(dataset)
+            scores = evaluate(scored, watched, advance, agreements=agreements)
+        accuracy = AccuracyState(
+            dataset=dataset.name,
+            frames=len(dataset),
+            content=watched.content(),
+            metric=dataset.metric,
+            engines=scores,
+            agreement=agreements.result() if agreements is not None else {},
+        )
+    with report.working("measuring latency"):
+        shots = _shots(opened, dataset)
+        latency = _latency(opened, shots, baseline, then.latency if then is not None else None)
+    return State(
+        bundle=identity(manifest.recipe),
+        fingerprint=manifest.fingerprint,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source_revision=provenance.source_revision(),
+        versions=provenance.versions(),
+        drift={each.engine: _values(each) for each in drifts},
+        accuracy=accuracy,
+        latency=latency,
+        elsewhere=opened.elsewhere,
+        provider=opened.provider,
+        baseline=identity(baseline.bundle.recipe) if baseline is not None else None,
+        lowerings=_lowerings(manifest),
+    )
+
+
+def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
+    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    found = {
+        f"{each.target}/{each.precision}": {warp.place: warp.kind for warp in each.lowerings}
+        for each in made
+    }
+    emulated = {
+        f"{EMULATED}/{each.precision}": found[f"{each.target}/{each.precision}"]
+        for each in manifest.engines
+        if each.target == "onnxruntime"
+    }
+    return {**found, **emulated}
+
+
+def identity(recipe: Recipe) -> str:
+    """What makes two bundles the same subject: not their weights, code or versions."""
+    return f"{recipe.name} {recipe.label}, {recipe.path_of_sizes}, batch {recipe.batch}"
+
+
+def _values(drift: Drift) -> dict[str, float]:
+    return {**drift.arrows, **drift.outputs} if drift.limit is not None else dict(drift.snr)
+
+
+def _shots(opened: OpenEngines, dataset: EvaluationSet | None) -> list[Shot]:
+    """One batch to time: of the set, else the bundle's reference frames before a made-up camera."""
+    recipe = opened.bundle.recipe
+    if dataset is not None:
+        first = next(batches(dataset.samples(), recipe.batch))
+        shots = [sample.shot for sample in first]
+    else:
+        shots = opened.bundle.batches()[0]
+    return shots + shots[-1:] * (recipe.batch - len(shots))
+
+
+def _latency(
+    opened: OpenEngines,
+    shots: list[Shot],
+    baseline: OpenEngines | None,
+    then: LatencyState | None,
+) -> LatencyState | None:
+    recipe = opened.bundle.recipe
+    against = None
+    if baseline is not None:
+        if baseline.bundle.recipe.source != recipe.source:
+            raise LzuError(
+                f"the baseline {baseline.bundle.folder} takes frames of another size; give one of "
+                "the same source"
+            )
+        against = (baseline.bundle.recipe.label, baseline.as_shipped)
+    return measure_latency(
+        opened.as_shipped,
+        shots,
+        provider=opened.provider,
+        baseline=against,
+        then=then,
+        limits=recipe.tolerances.regression,
+    )
+
+
+def write_state(path: Path, state: State) -> None:
+    """Store a state as the reference of later ones.
+
+    Raises:
+        LzuError: a metric is no number, or the file cannot be written.
+    """
+    accuracy = state.accuracy
+    for engine, scores in accuracy.engines.items() if accuracy is not None else ():
+        assert accuracy is not None
+        if math.isnan(scores[accuracy.metric]):
+            raise LzuError(
+                f"{accuracy.metric} of {engine} is not a number on {accuracy.dataset}, so that "
+                "nothing can be held against it; give a set whose truth has what the model predicts"
+            )
+    with readable_os_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, state.model_dump_json(indent=2) + "\n", named=True)
+
+
+def read_state(path: Path) -> State:
+    """Read a stored state.
+
+    Raises:
+        LzuError: it is not there, or no such file.
+    """
+    try:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        content = read_bytes(path, limit=LIMIT, remedy="make it again with --update")
+        data = parse_json(content, unique=True)
+        found = data.get("format")
+        if found != FORMAT:
+            raise LzuError(
+                f"the reference {path} has format {found} but this version reads {FORMAT}; make "
+                "it again with --update"
+            )
+        return State.model_validate(data)
+    except FileNotFoundError as error:
+        raise LzuError(
+            f"the reference {path} does not exist; make it with --update, once you trust the bundle"
+        ) from error
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise LzuError(f"the reference {path} is damaged; make it again with --update") from error
+
+
+def refuse_others(then: State, *, bundle: str, provider: str, baseline: str | None) -> None:
+    """Refuse a reference of something else, before anything is measured.
+
+    Raises:
+        LzuError: it is of another bundle or provider, or was timed against another baseline.
+    """
+    if bundle != then.bundle:
+        raise LzuError(
+            f"the reference was recorded for {then.bundle}, but this bundle is {bundle}; give its "
+            "own reference, or make one with --update"
+        )
+    if provider != then.provider:
+        raise LzuError(
+            f"the reference is of ONNX Runtime's provider {then.provider}, not {provider}; "
+            f"give --provider {then.provider}, or keep a reference a provider"
+        )
+    if then.baseline is not None and baseline != then.baseline:
+        given = "none was given" if baseline is None else f"this one is {baseline}"
+        raise LzuError(
+            f"the reference was timed against the baseline {then.baseline}, but {given}; give "
+            "--baseline BUNDLE of that one, or make the reference again with --update"
+        )
+
+
+def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
+    """Hold what is measured now against a stored state, by the recipe's tolerances.
+
+    Raises:
+        LzuError: they are of different bundles, providers or baselines, or were scored on
+            different data.
+    """
+    refuse_others(then, bundle=now.bundle, provider=now.provider, baseline=now.baseline)
+    limits = recipe.tolerances.regression
+    return [
+        *_compare_accuracy(now, then.accuracy, recipe),
+        *_compare_drift(now, then, recipe),
+        *compare_latency(now.latency, then.latency, limits, now.elsewhere),
+    ]
+
+
+def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) -> list[Check]:
+    if then is None:
+        return []
+    now, name = state.accuracy, then.metric
+    if now is None:
+        why = "no evaluation set was given"
+        return [Check(engine, name, "skipped", why) for engine in then.engines]
+    if (now.dataset, now.frames, now.metric) != (then.dataset, then.frames, then.metric):
+        raise LzuError(
+            f"the reference was scored on {then.frames} frames of {then.dataset} but the bundle on "
+            f"{now.frames} of {now.dataset}; give the same --dataset and --frames"
+        )
+    if other := now.content.difference(then.content):
+        raise LzuError(
+            f"the reference was scored on a {then.dataset} of other {other}: its content differs, "
+            "though its name and its number of frames do not; give the same data, or make the "
+            "reference again with --update"
+        )
+    checks = []
+    for engine, scores in then.engines.items():
+        if engine not in now.engines:
+            why = state.elsewhere.get(engine, "the engine does not run here")
+            checks.append(Check(engine, name, "skipped", why))
+            continue
+        value, wanted = now.engines[engine][name], scores[name]
+        limit = recipe.metric_limit(engine.rpartition("/")[2])
+        message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
+        held = value >= wanted - limit  # what is no number never passes
+        checks.append(Check(engine, name, "passed" if held else "failed", message))
+        if (agreement := now.agreement.get(engine)) is not None:
+            checks += _scores_held(engine, agreement, recipe)
+    return checks
+
+
+def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Check]:
+    """Whether an engine is as sure as FP32 now, and finds as much, whatever it was."""
+    precision = engine.rpartition("/")[2]
+    limit, least = recipe.score_limit(precision), recipe.matched_limit(precision)
+    message = agreement.against(limit, "FP32")
+    status: Literal["passed", "failed"] = "passed" if within(agreement, limit) else "failed"
+    checks = [Check(engine, agreement.called, status, message)]
+    if least and agreement.compared == "scores":
+        message = f"is {agreement.matched:.3f} of FP32's where at least {least:g} is asked for"
+        status = "passed" if enough(agreement, least) else "failed"
+        checks.append(Check(engine, FOUND, status, message))
+    return checks
+
+
+def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:
+    limits, checks = recipe.tolerances.regression, []
+    floor = ROUNDING * recipe.tolerances.arrow
+    now = state.drift
+    for engine, arrows in reference.drift.items():
+        why_not = _not_asked_for(engine, recipe) or _lowered_otherwise(engine, state, reference)
+        if why_not and (engine not in now or not why_not.startswith(NOT_EXPORTED)):
+            checks.append(Check(engine, "drift, kept", "skipped", why_not))
+            continue
+        exact = engine.removesuffix(ON_DEVICE).endswith("/fp32")
+        if engine.endswith(ON_DEVICE) and engine not in now:
+            why = "the engine does not run here"
+            checks.append(Check(engine, "drift, kept", "skipped", why))
+            continue
+        for arrow, wanted in arrows.items():
+            name = f"{'drift' if exact else 'signal-to-noise ratio'} of {arrow}, kept"
+            value = now.get(engine, {}).get(arrow)
+            if value is None:
+                checks.append(Check(engine, name, "failed", "is not in the bundle any more"))
+                continue
+            if exact:
+                allowed = max(limits.drift * wanted, floor)
+                held = value <= allowed
+                message = f"{value:.2g} where the reference has {wanted:.2g}"
+                message += f"; {allowed:.2g} is allowed"
+            else:
+                held = value >= wanted - limits.snr
+                message = f"{value:.1f} dB where the reference has {wanted:.1f}"
+                message += f"; {limits.snr:g} dB may be lost"
+            checks.append(Check(engine, name, "passed" if held else "failed", message))
+    return checks
+
+
+def _not_asked_for(engine: str, recipe: Recipe) -> str:
+    """Why a bundle has no such engine, where its recipe asks for none."""
+    target, _, precision = engine.removesuffix(ON_DEVICE).partition("/")
+    targets = {*recipe.targets, *([EMULATED] if "onnxruntime" in recipe.targets else [])}
+    if target in targets and precision in recipe.precision:
+        return ""
+    return f"{NOT_EXPORTED} {target} in {precision}"
+
+
+def _lowered_otherwise(engine: str, now: State, then: State) -> str:
+    """Why an engine's rounding is not comparable: its warps are computed in another way."""
+    mine, theirs = (each.lowerings.get(engine.removesuffix(ON_DEVICE), {}) for each in (now, then))
+    changed = [place for place in mine if place in theirs and mine[place] != theirs[place]]
+    if not changed:
+        return ""
+    listed = ", ".join(f"{place} {mine[place]}, was {theirs[place]}" for place in changed)
+    return f"lowered otherwise, which rounds otherwise ({listed}); it is held to PyTorch alone"

@@ -1,0 +1,171 @@
+"""An engine and PyTorch over the same sequences, where each frame depends on the one before.
+
+Two questions. Looked at by the same boxes, do they find the same? That tells of the engine alone.
+Each looked at by its own boxes, when do they part? A rounding that moves a box moves the next warp;
+from there on only the metric tells whether it matters.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.evaluation.datasets import State
+from lzu_export.manifest.schema import Stream
+from lzu_export.recipes.schema import DetPostprocess
+from lzu_export.runtime.detector import Detections, Detector
+from lzu_export.runtime.predictor import Shot
+from lzu_export.tasks.agreement import overlaps
+from lzu_export.warp.saliency import Array
+
+BOXES, SCORES = 0.05, 1e-4
+"""Detections are the same up to so many pixels of the frame, and so much of a score."""
+OVERLAPS = 1e-3
+"""What the rounding of small boxes makes of an overlap: a hundredth of a pixel in ten."""
+
+
+class Gap(NamedTuple):
+    """How far the detections of a frame are apart."""
+
+    boxes: float
+    """Largest difference of a coordinate, in pixels, of detections that have a partner."""
+    scores: float
+    alone: int
+    """Detections without a partner."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether they are the same."""
+        return not self.alone
+
+
+def gap_of(
+    mine: Detections,
+    theirs: Detections,
+    settings: DetPostprocess,
+    unsure: Sequence[Detections] = (),
+) -> Gap:
+    """Hold the detections of a frame against each other; equal scores may change places.
+
+    Rounding decides what scores within `SCORES` of each other become, and that is no difference:
+    which of two boxes that overlap suppresses the other, and whether one is there whose score is
+    the least that is kept. Nor is it one whether an overlap all but at the threshold suppresses:
+    `unsure` are the detections at thresholds a little lower and higher, of which one has what the
+    other has not.
+    """
+    least = settings.score_threshold
+    for each in (mine, theirs):
+        if len(each) == settings.max_detections:
+            least = max(least, float(each.scores[-1]))
+    boxes = np.abs(mine.boxes[:, None] - theirs.boxes).max(axis=-1, initial=0)
+    scores = np.abs(mine.scores[:, None] - theirs.scores)
+    equal = (mine.labels[:, None] == theirs.labels) & (scores <= SCORES)
+    left = [np.ones(len(each), bool) for each in (mine, theirs)]
+    pairs = _pair(np.where(equal & (boxes <= BOXES), boxes, np.inf), left)
+    apart, off = (float(each[pairs].max(initial=0)) for each in (boxes, scores))
+    overlap = overlaps(mine.boxes.astype(np.float64), theirs.boxes.astype(np.float64))
+    _pair(np.where(equal & (overlap >= settings.iou_threshold), 1 - overlap, np.inf), left)
+    alone = sum(
+        int(((each.scores > least + SCORES) & rest & ~_decided_by_rounding(each, unsure)).sum())
+        for each, rest in zip((mine, theirs), left, strict=True)
+    )
+    return Gap(apart, off, alone)
+
+
+def _decided_by_rounding(found: Detections, unsure: Sequence[Detections]) -> NDArray[np.bool_]:
+    """Which detections are not among all of `unsure`."""
+    decided = np.zeros(len(found), bool)
+    for other in unsure:
+        same = (
+            (np.abs(found.boxes[:, None] - other.boxes) <= BOXES).all(axis=-1)
+            & (np.abs(found.scores[:, None] - other.scores) <= SCORES)
+            & (found.labels[:, None] == other.labels)
+        )
+        decided |= ~same.any(axis=1)
+    return decided
+
+
+def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], ...]:
+    """Rows and columns of pairs, the cheapest first, of what is left; finite costs only."""
+    costs = np.where(left[0][:, None] & left[1], costs, np.inf)
+    pairs = []
+    while costs.size and np.isfinite(costs.min()):
+        i, j = (int(k) for k in np.unravel_index(costs.argmin(), costs.shape))
+        pairs.append((i, j))
+        costs[i], costs[:, j] = np.inf, np.inf
+        left[0][i] = left[1][j] = False
+    rows, columns = np.array(pairs, np.intp).reshape(-1, 2).T
+    return rows, columns
+
+
+class StreamWatch:
+    """Watches an evaluation of PyTorch and an engine, both fed with their own detections.
+
+    The engine runs once more on every frame, looked at by PyTorch's boxes.
+    """
+
+    def __init__(self, reference: tuple[str, Detector], engine: tuple[str, Detector]) -> None:
+        """Both with their names in the evaluation; the engine's predictor is used by no other."""
+        (self._reference, self._pytorch), (self._engine, self._told) = reference, engine
+        recipe = self._told.recipe
+        settings = recipe.postprocess
+        self._about = [
+            Detector(
+                recipe.model_copy(
+                    update={
+                        "postprocess": settings.model_copy(
+                            update={"iou_threshold": settings.iou_threshold + step}
+                        )
+                    }
+                ),
+                self._told.session,
+                self._told.warp,
+                fit=self._told.fit,
+            )
+            for step in (-OVERLAPS, OVERLAPS)
+        ]
+        self._same: list[Detections] = []
+        self._unsure: list[list[Detections]] = []
+        self._gaps: list[Gap] = []
+        self._free: list[bool] = []
+
+    def before(self, shots: Sequence[Shot]) -> None:
+        """Run the engine on what PyTorch is about to see."""
+        inputs = self._pytorch.prepare(shots)
+        outputs = self._told.session.run(inputs)
+        self._same = self._told.conclude(outputs, shots)
+        self._unsure = [each.conclude(outputs, shots) for each in self._about]
+
+    def after(self, found: Mapping[str, Sequence[Any]]) -> None:
+        """Compare what was found in these frames, by predictor."""
+        settings = self._pytorch.recipe.postprocess
+        theirs, free = found[self._reference], found[self._engine]
+        for mine, own, reference, *unsure in zip(
+            self._same, free, theirs, *self._unsure, strict=True
+        ):
+            self._gaps.append(gap_of(mine, reference, settings, unsure))
+            self._free.append(gap_of(own, reference, settings).equal)
+
+    def state(self) -> State:
+        """What was seen so far."""
+        return {"gaps": np.array(self._gaps).reshape(-1, 3), "free": np.array(self._free, bool)}
+
+    def restore(self, state: State) -> None:
+        """Go on from what was seen."""
+        rows = state["gaps"].tolist()
+        self._gaps = [Gap(boxes, scores, int(alone)) for boxes, scores, alone in rows]
+        self._free = state["free"].tolist()
+
+    def result(self) -> Stream:
+        """What was seen."""
+        unequal = [i for i, gap in enumerate(self._gaps, start=1) if not gap.equal]
+        parted = [i for i, equal in enumerate(self._free, start=1) if not equal]
+        return Stream(
+            engine=self._engine,
+            frames=len(self._gaps),
+            boxes=max((gap.boxes for gap in self._gaps), default=0.0),
+            scores=max((gap.scores for gap in self._gaps), default=0.0),
+            unequal=tuple(unequal),
+            parted=tuple(parted),
+        )

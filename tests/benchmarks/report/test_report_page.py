@@ -1,0 +1,231 @@
+"""The report as page, Markdown and JSON: figures where they belong, nothing from elsewhere."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jinja2", reason="the report needs the extra bench")
+pytest.importorskip("matplotlib", reason="the report needs the extra bench")
+
+from lzu_benchmarks.harness.latency import STAGES
+from lzu_benchmarks.report import figures
+from lzu_benchmarks.report.page import (
+    TEMPLATES,
+    chain,
+    figures_of,
+    metric_columns,
+    number,
+    ratio_text,
+    render,
+    rows_of,
+    sentences,
+    write_pages,
+)
+from lzu_benchmarks.report.schema import Report, write_report
+from lzu_export.support.interleave import Ratio
+from report_samples import drift, sample_report
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Balances tags, and collects what a browser would fetch and what identities there are."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.fetched: list[str] = []
+        self.cells: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "href", "xlink:href") and not str(value).startswith("#"):
+                self.fetched.append(str(value))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells.append(data.strip())
+
+
+@pytest.mark.parametrize("task", ["det", "seg", "det3d"])
+def test_the_page_is_whole_and_needs_nothing_else(task: str, tmp_path: Path) -> None:
+    report = sample_report(task, tmp_path, ablation=task == "det")
+    page, _ = render(report, tmp_path)
+    read = Reader(page)
+    assert read.open == []
+    assert len(read.ids) == len(set(read.ids))
+    assert read.fetched  # pictures
+    assert all(each.startswith("data:") for each in read.fetched)
+    assert not re.search(r"@import|url\((?!#)|<script", page)
+    assert "&lt;&amp;&gt;" in page  # facts are text, not markup
+    assert "nan" not in [cell.lower() for cell in read.cells]
+    assert page.count("<svg") == (5 if task != "det" else 7)
+
+
+def test_figures_have_the_page_s_colours_and_names(tmp_path: Path) -> None:
+    page, _ = render(sample_report("det", tmp_path), tmp_path)
+    drawn = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    for each in drawn:
+        assert not re.search(r"#[0-9a-f]{6}\b", each.replace('href="#', 'href="'))
+        assert "font-family" not in each
+        assert 'role="img" aria-label="' in each
+        used = set(re.findall(r"var\((--[\w-]+)\)", each))
+        assert used <= set(re.findall(r"^\s*(--[\w-]+):|[;{ ](--[\w-]+):", page)[0]) | {
+            name for pair in re.findall(r"(--[\w-]+):", page) for name in [pair]
+        }
+
+
+def test_numbers_stand_in_their_rows(tmp_path: Path) -> None:
+    report = sample_report("det", tmp_path)
+    page, markdown = render(report, tmp_path)
+    cells = Reader(page).cells
+    for value in ("41.11", "71.11", "30.5", "1.017", "33.00"):
+        assert value in cells, value
+    (row,) = (
+        line
+        for line in markdown.splitlines()
+        if line.startswith("| onnxruntime/fp32 | 0.5x | fixed | 41.11")
+    )
+    assert row.endswith("| 1.27 | 30.5 | 1.017 [1.000, 1.100] |")
+    assert "doubtful: other processes kept 0.5 processors busy" in markdown
+    assert page.count("other processes kept 0.5 processors busy") == 1
+    assert all(
+        line.count("|") == row.count("|")
+        for line in markdown.splitlines()
+        if "fp32 | 0" in line and "AP" not in line and line.count("|") > 9 and "fixed | 41" in line
+    )
+
+
+def test_what_it_comes_to_is_said_in_sentences() -> None:
+    found = sentences(rows_of(sample_report("det")))
+    assert len(found) == 6  # three warps at two scales
+    assert (
+        "At 0.5x fixed scores 41.11 AP, 4.41 more than uniform, in 1.017 [1.000, 1.100] times its "
+        "time."
+    ) in found
+
+
+def test_rows_are_in_order_and_the_front_is_of_one_engine() -> None:
+    rows = rows_of(sample_report("det"))
+    assert [row.key for row in rows] == ["onnxruntime/fp32"] * 8 + ["onnxruntime/int8"] * 8
+    assert [row.bundle.variant for row in rows[:4]] == ["uniform", "fixed", "adaptive", "fovea"]
+    best = {row.label for row in rows[:8] if row.best}
+    # Slower than fixed and no better, the small adaptive one and both of FOVEA are beaten.
+    assert best == {
+        "uniform 0.25x", "fixed 0.25x", "uniform 0.5x", "fixed 0.5x", "adaptive 0.5x",
+    }  # fmt: skip
+
+
+def test_classes_have_a_table_of_their_own(tmp_path: Path) -> None:
+    rows = rows_of(sample_report("seg"))
+    assert metric_columns(rows) == ["mIoU", "boundary"]
+    page, _ = render(sample_report("seg"), tmp_path)
+    assert "IoU &lt;pole&gt;" in page
+    assert "mATE ↓" in render(sample_report("det3d"), tmp_path)[0]
+
+
+def test_a_report_without_accuracy_or_latency_is_still_one(tmp_path: Path) -> None:
+    whole = sample_report("det")
+    unscored = [
+        bundle.model_copy(
+            update={
+                "engines": {
+                    name: each.model_copy(update={"score": None})
+                    for name, each in bundle.engines.items()
+                },
+                "dataset": None, "frames": None, "metric": None, "pytorch": None,
+            }
+        )
+        for bundle in whole.bundles
+    ]  # fmt: skip
+    for update in ({"bundles": tuple(unscored)}, {"latency": ()}):
+        page, markdown = render(whole.model_copy(update=update), tmp_path)
+        assert Reader(page).open == []
+        assert whole.title in markdown
+
+
+def test_json_has_a_schema_and_comes_back(tmp_path: Path) -> None:
+    report = sample_report("det", ablation=True)
+    write_report(report, tmp_path)
+    text = (tmp_path / "report.json").read_text()
+    assert "NaN" not in text
+    again = Report.model_validate_json(text)
+    assert again.model_dump_json() == report.model_dump_json()
+    schema = json.loads((tmp_path / "report.schema.json").read_text())
+    assert schema["title"] == "Report"
+    assert set(json.loads(text)) == set(schema["properties"])
+    write_pages(report, tmp_path, tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert (tmp_path / "report.md").is_file()
+
+
+def test_of_both_modes_of_an_engine_the_page_shows_the_cuda_graph() -> None:
+    """Which is what a bundle runs with by default; the other stays in report.json."""
+    report = sample_report("det")
+    name, timed = next(iter(report.latency[0].run.engines.items()))
+    modes = {
+        f"{name} {graph}": timed.model_copy(update={"cuda_graph": graph}) for graph in (False, True)
+    }
+    bundle = next(each for each in report.bundles if each.name == timed.bundle)
+    for wanted in ([False, True], [False]):
+        engines = {key: value for key, value in modes.items() if value.cuda_graph in wanted}
+        run = report.latency[0].run.model_copy(update={"engines": engines})
+        group = report.latency[0].model_copy(update={"run": run})
+        found = report.model_copy(update={"latency": (group,)}).latency_of(
+            bundle, f"{timed.target}/{timed.precision}"
+        )
+        assert found is not None
+        assert found.cuda_graph is wanted[-1]
+
+
+def test_numbers_as_tables_show_them() -> None:
+    assert number(1.234) == "1.23"
+    assert number(-1.0, 1) == "\N{MINUS SIGN}1.0"
+    assert number(float("nan")) == number(None) == "\N{EN DASH}"
+    few = Ratio(value=1.5, low=1.5, high=1.5, rounds=1)
+    assert ratio_text(few) == "1.500"
+
+
+def test_arrows_come_before_outputs() -> None:
+    assert chain(drift("fp32", "fixed"))[-3:] == ["cls_0", "boxes", "labels"]
+    assert "unzoomed_0" not in chain(drift("int8", "uniform"))
+
+
+def test_every_stage_has_a_bar_and_every_colour_a_value(tmp_path: Path) -> None:
+    report = sample_report("det", tmp_path)
+    drawn = figures_of(report, rows_of(report))["stages"]
+    assert [stage for stage in STAGES if f">{stage}<" not in drawn] == []
+    style = (TEMPLATES / "report.css").read_text()
+    for variable in figures.VARIABLES.values():  # light, dark and printed share the rest
+        assert style.count(f"{variable}:") >= 2, variable
+
+
+def test_the_figures_of_drift_say_which_engines_they_draw(tmp_path: Path) -> None:
+    """Of ONNX Runtime, at the first scale only."""
+    page, _ = render(sample_report(), tmp_path)
+    scale = sample_report().bundles[0].scale
+    assert f"Drawn: ONNX Runtime's engines at {scale:g}x; the table has all." in unescape(page)
+
+
+def test_notes_stand_on_the_page_and_in_markdown(tmp_path: Path) -> None:
+    report = sample_report().model_copy(update={"notes": ("It was not run in PyTorch.",)})
+    assert all("It was not run in PyTorch." in text for text in render(report, tmp_path))

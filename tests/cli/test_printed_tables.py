@@ -1,0 +1,272 @@
+"""What the command line prints: every number where it belongs, readable at 80 columns."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import RenderableType
+from rich.text import Text
+
+from lzu_export.cli.tables import drift_table, export_table, inspect_tables
+from lzu_export.compiler.pipeline import Outcome
+from lzu_export.manifest.schema import (
+    Accuracy,
+    Comparison,
+    Drift,
+    Latency,
+    Manifest,
+    Stream,
+    read_manifest,
+)
+from lzu_export.support.interleave import Ratio
+from lzu_export.support.terminal import Terminal
+
+
+def text(table: RenderableType, width: int = 80) -> str:
+    console = Terminal(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return console.export_text()
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    """The tiny bundle's, with figures of its own choice."""
+    return read_manifest(tiny_bundle).model_copy(
+        update={
+            "accuracy": Accuracy(
+                dataset="streets",
+                note="small below 16x16",
+                metric="AP",
+                frames=12,
+                pytorch={"AP": 31.256, "AP_large": math.nan},
+                engines={"onnxruntime/fp32": {"AP": 31.249, "AP_large": math.nan}},
+                limits={"fp32": 0.1},
+            ),
+            "latency": Latency(
+                machine="a machine",
+                threads=2,
+                runs=5,
+                pytorch=71.26,
+                engines={"onnxruntime/fp32": 33.34},
+            ),
+        }
+    )
+
+
+def drift(**changes: Any) -> Drift:
+    data = {"target": "onnxruntime", "precision": "fp32", "status": "passed", "limit": 1e-4}
+    return Drift.model_validate({**data, **changes})
+
+
+def test_an_export_is_pytorch_and_one_row_an_engine(manifest: Manifest, tiny_bundle: Path) -> None:
+    """With accuracies, latencies, the file's size and the largest drift."""
+    found = text(export_table([Outcome(tiny_bundle, manifest, "exported")]))
+    (row,) = (line for line in found.splitlines() if "PyTorch" in line and "drift" not in line)
+    for value in (tiny_bundle.name, "31.26", "71.3"):
+        assert value in row
+    (row,) = (line for line in found.splitlines() if "onnxruntime fp32" in line)
+    size = f"{manifest.engines[0].bytes / 1e6:.1f}"
+    for value in (tiny_bundle.name, "31.25", "33.3", size, "verified"):
+        assert value in row
+    largest = max([*manifest.drift[0].arrows.values(), *manifest.drift[0].outputs.values()])
+    assert f"{largest:.1e}" in row
+    assert "12 frames of streets" in found
+    assert "a machine" in found
+    assert "…" not in found
+
+
+@pytest.mark.parametrize("name", ["uniform-0.75x", "argoverse-hd-uniform-0.25x"])
+def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Path) -> None:
+    """Long names fold; nothing is cut off."""
+    (engine,), (ran,) = manifest.engines, manifest.drift
+    rtx = {"target": "tensorrt-rtx"}
+    int8 = {**rtx, "precision": "int8"}
+    low = {**int8, "status": "graph passed", "limit": None, "snr": {"a": 31.4}, "snr_limit": 8.0}
+    whole = manifest.model_copy(
+        update={
+            "precision": ("fp32", "int8"),
+            "engines": tuple(engine.model_copy(update=each) for each in ({}, rtx, int8)),
+            "drift": (
+                ran,
+                ran.model_copy(update={**rtx, "status": "graph passed"}),
+                ran.model_copy(update=low),
+            ),
+        }
+    )
+    found = text(export_table([Outcome(tmp_path / name, whole, "exported")]))
+    assert "…" not in found
+    assert max(map(len, found.splitlines())) <= 80
+    assert "tensorrt-rtx fp32" in found
+    (row,) = (line for line in found.splitlines() if "tensorrt-rtx int8 " in line)
+    assert "31 dB" in row
+    assert "graph ok" in row
+    assert "requested by the graph" in found
+
+
+def test_streams_of_several_bundles_are_told_apart(manifest: Manifest, tmp_path: Path) -> None:
+    stream = Stream(
+        engine="onnxruntime/fp32", frames=12, boxes=0.01, scores=1e-5, unequal=(), parted=(7,)
+    )
+    assert manifest.accuracy is not None
+    accuracy = manifest.accuracy.model_copy(update={"stream": stream})
+    watched = manifest.model_copy(update={"accuracy": accuracy})
+    names = ["argoverse-hd-adaptive-0.25x", "argoverse-hd-fovea-0.25x"]
+    found = text(export_table([Outcome(tmp_path / name, watched, "exported") for name in names]))
+    for name in names:
+        assert f"{name}, onnxruntime fp32 against PyTorch over sequences" in found
+    assert found.count("1 of 12 differ, frame 7 first") == 2
+
+
+def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:
+    """An engine that did not run here, without evaluation."""
+    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    (engine,) = manifest.engines
+    built = manifest.model_copy(
+        update={
+            "accuracy": None,
+            "latency": None,
+            "engines": (engine.model_copy(update={"target": "tensorrt-rtx"}),),
+            "drift": (waiting,),
+        }
+    )
+    found = text(export_table([Outcome(tiny_bundle, built, "exported")]))
+    (row,) = (line for line in found.splitlines() if "tensorrt-rtx fp32" in line)
+    assert row.split().count("-") == 3  # latency, build time, drift
+    assert "AP" not in found
+    assert "verified" not in row
+    assert "awaits a card" in " ".join(found.split())
+
+
+def test_drift_is_one_row_an_arrow() -> None:
+    """One column an engine; a dash for one that did not run."""
+    ran = drift(arrows={"zoomed": 0.0, "level_0": 2.5e-6}, outputs={"boxes": 1e-6})
+    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    for order in ([ran, waiting], [waiting, ran]):
+        lines = text(drift_table(order)).splitlines()
+        (row,) = (line for line in lines if "level_0" in line)
+        assert "2.5e-06" in row
+        assert " - " in row
+        (row,) = (line for line in lines if "status" in line)
+        assert "passed" in row
+        assert "not run" in row
+        assert any("awaits a card" in line for line in lines)
+
+
+def test_drift_of_nothing_that_ran() -> None:
+    """Only the status."""
+    found = text(drift_table([drift(status="not run", note="awaits a card")]))
+    assert "not run" in found
+
+
+def test_drift_beyond_the_limit_is_red() -> None:
+    """And so is one that is infinite."""
+    table = drift_table([drift(arrows={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="drifted")])
+    cells = list(table.columns[1].cells)
+    assert cells[:3] == [Text("1.0e-05"), Text("2.0e-04", "red"), Text("inf", "red")]
+
+
+def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
+    """And in red what is below the limit."""
+    low = drift(
+        precision="int8",
+        arrows={"a": 0.3, "b": 0.4},
+        snr={"a": 20.0, "b": 3.0},
+        limit=None,
+        snr_limit=8.0,
+    )
+    cells = list(drift_table([drift(arrows={"a": 1e-5}), low]).columns[2].cells)
+    assert cells[:2] == [Text("20.0"), Text("3.0", "red")]
+    assert "8" in cells
+
+
+def test_inspection_shows_all_parts(manifest: Manifest) -> None:
+    """Sizes, classes, engines with their tensors, lowerings with their reasons, drift."""
+    found = " ".join(text(table, 200) for table in inspect_tables(manifest))
+    for value in (
+        "96x160 -> 48x80",
+        "car, sign",
+        "random_weights 0",
+        "frame uint8 [1, 96, 160, 3]",
+        "boxes float32 [1, 300, 4]",
+        "unzoomed_2",
+        "measured with ",
+        "passed",
+    ):
+        assert value in found
+
+
+def test_brackets_are_no_markup(manifest: Manifest, tiny_bundle: Path) -> None:
+    """Names are shown as they are."""
+    recipe = manifest.recipe.model_copy(update={"classes": ("[red]car", "[/]")})
+    odd = manifest.model_copy(update={"recipe": recipe, "name": "[bold]tiny"})
+    found = text(inspect_tables(odd)[0])
+    assert "[red]car, [/]" in found
+    assert "[bold]tiny" in found
+    folder = tiny_bundle.parent / "[red]x"
+    assert "[red]x" in text(export_table([Outcome(folder, odd, "exported")]))
+
+
+def compared(manifest: Manifest, name: str, base: str | None, created: str = "noon") -> Manifest:
+    ratio = Ratio(value=1.013, low=0.99, high=1.034, rounds=9)
+    comparison = Comparison(
+        created=created,
+        machine="a machine",
+        bundles=("fixed", "uniform"),
+        rounds=9,
+        milliseconds={"onnxruntime/fp32": 47.16 if base else 46.55},
+        base=base,
+        ratios={"onnxruntime/fp32": ratio} if base else {},
+        unsteady=("onnxruntime/fp32",) if base else (),
+    )
+    assert manifest.accuracy is not None
+    score = {"AP": 35.659 if base else 31.249}
+    accuracy = manifest.accuracy.model_copy(update={"engines": {"onnxruntime/fp32": score}})
+    return manifest.model_copy(update={"comparison": comparison, "accuracy": accuracy})
+
+
+def test_variants_of_one_command_are_compared(manifest: Manifest, tmp_path: Path) -> None:
+    """By the times of common turns; the last line says what the warp gains and costs."""
+    pairs = (("fixed-0.5x", "uniform-0.5x"), ("uniform-0.5x", None))
+    outcomes = [
+        Outcome(tmp_path / name, compared(manifest, name, base), "exported") for name, base in pairs
+    ]
+    found = text(export_table(outcomes), 200)
+    lines = found.rstrip().splitlines()
+    assert lines[-1].rstrip() == (
+        "fixed-0.5x against uniform-0.5x, fp32: +4.41 AP, 1.01 times the time [0.99, 1.03]"
+    )
+    (row,) = (line for line in lines if line.startswith("fixed-0.5x ") and " fp32 " in line[:40])
+    assert row.split()[4:6] == ["47.2", "1.01"]
+    (row,) = (line for line in lines if line.startswith("uniform-0.5x") and " fp32 " in line[:40])
+    assert row.split()[4:6] == ["46.5", "-"]
+    assert "33.3" not in found  # what each took in its own export, apart from the other
+    assert "PyTorch's time over ONNX Runtime's, in turns of each export: 2.14 in fixed" in found
+    assert "doubtful: fixed-0.5x fp32 changed meanwhile" in found
+    assert "stored" not in found
+    assert max(map(len, text(export_table(outcomes)).splitlines())) <= 80
+    again = [Outcome(each.folder, each.manifest, "up to date") for each in outcomes]
+    assert "stored: nothing was exported now" in text(export_table(again), 200)
+
+
+def test_times_of_different_turns_are_not_compared(manifest: Manifest, tmp_path: Path) -> None:
+    outcomes = [
+        Outcome(tmp_path / name, compared(manifest, name, base, created), "exported")
+        for name, base, created in (("fixed", "uniform", "noon"), ("uniform", None, "night"))
+    ]
+    found = text(export_table(outcomes), 200)
+    assert "against uniform" not in found
+    assert "47.2" not in found
+
+
+def test_points_on_other_frames_are_not_subtracted(manifest: Manifest, tmp_path: Path) -> None:
+    fixed, uniform = (compared(manifest, "x", base) for base in ("uniform", None))
+    assert uniform.accuracy is not None
+    fewer = uniform.accuracy.model_copy(update={"frames": 4})
+    uniform = uniform.model_copy(update={"accuracy": fewer})
+    outcomes = [
+        Outcome(tmp_path / name, each, "exported")
+        for name, each in (("fixed", fixed), ("uniform", uniform))
+    ]
+    last = text(export_table(outcomes), 200).rstrip().splitlines()[-1]
+    assert last.rstrip() == "fixed against uniform, fp32: 1.01 times the time [0.99, 1.03]"

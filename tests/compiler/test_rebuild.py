@@ -1,0 +1,124 @@
+"""Engines built again on or for another device."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lzu_export.compiler.rebuild import rebuild
+from lzu_export.errors import LzuError
+from lzu_export.manifest.schema import Manifest, read_manifest, write_manifest
+from lzu_export.support.files.hashes import sha256
+from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
+from lzu_export.targets.tensorrt.plan import BuiltEngine
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that has a graph for TensorRT-RTX: the file itself does not matter here."""
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    manifest = read_manifest(folder)
+    (engine,) = manifest.engines
+    shutil.copy(folder / engine.onnx, folder / "model.fp32.tensorrt-rtx.onnx")
+    name = "model.fp32.tensorrt-rtx.onnx"
+    rtx = engine.model_copy(update={"target": "tensorrt-rtx", "onnx": name})
+    changed = manifest.model_copy(
+        update={
+            "engines": (engine, rtx),
+            "files": {**manifest.files, name: sha256(folder / name)},
+        }
+    )
+    write_manifest(folder, changed)
+    return folder
+
+
+class Builder:
+    """Stands for TensorRT-RTX."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes, list[str]]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, model: Path, engine: Path, *, compute_capabilities: Any) -> Any:
+        self.calls.append((model.read_bytes(), list(compute_capabilities)))
+        engine.write_bytes(b"half")
+        if self.error:
+            raise self.error
+        engine.write_bytes(b"engine")
+        capabilities = tuple(compute_capabilities) or ("8.0", "8.6")
+        return BuiltEngine("1.7", capabilities, (), (), 0)
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    """In TensorRT-RTX's place."""
+    made = Builder()
+    monkeypatch.setattr(tensorrt_rtx, "build", made)
+    return made
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return read_manifest(folder)
+
+
+def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> None:
+    """Under a name that tells what it is for; the verified bundle stays as it was."""
+    before = names(bundle)
+    manifest = manifest_of(bundle)
+    built = rebuild(bundle, ["8.9", "12.0"], None)
+    assert built["file"] == str(bundle.parent / "bundle.fp32.rtx.sm89.sm120.engine")
+    assert built["version"] == "1.7"
+    assert built["for"] == "sm8.9, sm12.0"
+    assert names(bundle) == before
+    assert Path(built["file"]).read_bytes() == b"engine"
+    assert builder.calls == [((bundle / manifest.engines[0].onnx).read_bytes(), ["8.9", "12.0"])]
+    assert manifest_of(bundle) == manifest
+
+
+def test_portable_by_default(bundle: Path, builder: Builder) -> None:
+    """And not in the place of the bundle's own engine."""
+    built = rebuild(bundle, [], None)
+    assert Path(built["file"]).name == "bundle.fp32.rtx.portable.engine"
+    assert Path(built["file"]).read_bytes() == b"engine"
+
+
+def test_another_place_may_be_given(bundle: Path, builder: Builder, tmp_path: Path) -> None:
+    """Inside an existing folder."""
+    out = tmp_path / "my.engine"
+    assert rebuild(bundle, [], out)["file"] == str(out)
+    assert out.read_bytes() == b"engine"
+    with pytest.raises(LzuError, match=r"my\.engine cannot be written"):
+        rebuild(bundle, [], tmp_path / "nowhere" / "my.engine")
+
+
+@pytest.mark.parametrize(
+    "error", [LzuError("it failed"), OSError(28, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_failed_build_leaves_nothing(bundle: Path, builder: Builder, error: Any) -> None:
+    """And keeps an engine of an earlier run."""
+    before = names(bundle)
+    builder.error = error
+    wanted = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else LzuError
+    with pytest.raises(wanted):
+        rebuild(bundle, [], None)
+    assert names(bundle) == before
+
+
+def test_a_bundle_without_such_a_graph_is_refused(tiny_bundle: Path, builder: Builder) -> None:
+    """With the remedy."""
+    with pytest.raises(LzuError, match="has no tensorrt-rtx graph; export it with that target"):
+        rebuild(tiny_bundle, [], None)
+    assert builder.calls == []
+
+
+def test_a_changed_graph_is_refused(bundle: Path, builder: Builder) -> None:
+    """Before the build."""
+    (bundle / "model.fp32.tensorrt-rtx.onnx").write_bytes(b"other")
+    with pytest.raises(LzuError, match=r"tensorrt-rtx\.onnx was changed after the export"):
+        rebuild(bundle, [], None)
+    assert builder.calls == []

@@ -1,0 +1,83 @@
+"""What tells evaluation sets apart."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from lzu_export.evaluation.content import Content, Watched
+from lzu_export.evaluation.datasets import Sample, Scorer
+from lzu_export.runtime.predictor import Shot
+
+
+class Boxes(NamedTuple):
+    image: dict[str, Any]
+    boxes: list[dict[str, Any]]
+
+
+@dataclass
+class Space:
+    centres: np.ndarray
+    labels: tuple[str, ...] = ("car",)
+    extra: dict[str, float] = field(default_factory=lambda: {"b": 1.0, "a": 2.0})
+
+
+class Few:
+    name, note, metric = "few", "", "AP"
+    classes = ("car",)
+
+    def __init__(self, truths: list[Any], grey: int = 100, camera: Any = None) -> None:
+        self.truths, self.grey, self.camera = truths, grey, camera
+
+    def __len__(self) -> int:
+        return len(self.truths)
+
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        for i, truth in enumerate(self.truths[start:], start):
+            frame = np.full((4, 6, 3), self.grey + i, np.uint8)
+            yield Sample(i, Shot(frame, self.camera), truth)
+
+    def scorer(self) -> Scorer:
+        raise AssertionError("it is not scored here")
+
+
+def content(truths: list[Any], **options: Any) -> Content:
+    watched = Watched(Few(truths, **options))
+    assert len(list(watched.samples())) == len(watched) == len(truths)
+    return watched.content()
+
+
+BOX = {"bbox": [1.0, 2.0, 3.0, 4.0], "category_id": 1, "iscrowd": 0}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "different"),
+    [
+        (Boxes({"id": 1}, [BOX]), Boxes({"id": 1}, [dict(reversed(BOX.items()))]), False),
+        (Boxes({"id": 1}, [BOX]), Boxes({"id": 1}, [{**BOX, "bbox": [0, 0, 3.0, 4.0]}]), True),
+        (Boxes({"id": 1}, [BOX]), Boxes({"id": 1}, [{**BOX, "category_id": 2}]), True),
+        (Boxes({"id": 1}, [BOX]), Boxes({"id": 1}, [BOX, BOX]), True),
+        (np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), False),
+        (np.zeros((3, 4), np.uint8), np.zeros((4, 3), np.uint8), True),
+        (np.zeros((3, 4), np.uint8), np.eye(3, 4, dtype=np.uint8), True),
+        (Space(np.ones((2, 3))), Space(np.ones((2, 3)) + 1e-12), False),
+        (Space(np.ones((2, 3))), Space(np.ones((2, 3)) + 1e-3), True),
+        (Space(np.ones((2, 3))), Space(np.ones((2, 3)), ("bus",)), True),
+        (Space(np.zeros((2, 3))), Space(-np.zeros((2, 3))), False),
+        ("car", None, True),
+    ],
+)
+def test_truth_is_told_apart(one: Any, two: Any, different: bool) -> None:
+    first, second = content([one, one]), content([two, two])
+    assert (first.truth != second.truth) == different
+    assert first.difference(second) == ("truth" if different else "")
+
+
+def test_frames_and_cameras_are_told_apart() -> None:
+    first = content([None, None])
+    assert first.difference(content([None, None])) == ""
+    assert first.difference(content([None, None], grey=101)) == "frames"
+    assert (first.mean, first.deviation) == (100.5, 0.5)
+    assert first.difference(content([None, None], camera=np.eye(3))) == "truth"

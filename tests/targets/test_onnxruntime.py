@@ -1,0 +1,162 @@
+"""ONNX Runtime: exactly the provider asked for, and inputs as the file says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from lzu_export.errors import LzuError
+from lzu_export.support.session import TensorSpec
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models, version
+from samples import graph_model
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    node = helper.make_node("Neg", ["x"], ["y"], name="negate")
+    return graph_model([node], {"x": (2, 3)}, {"y": (2, 3)})
+
+
+def sentence(caught: pytest.ExceptionInfo[LzuError]) -> str:
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_and_its_bytes_run_alike(model: onnx.ModelProto, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for source in (path, path.read_bytes()):
+        session = OnnxRuntimeSession(source, threads=1)
+        assert session.provider == "CPUExecutionProvider"
+        assert session.inputs == (TensorSpec("x", "float32", (2, 3)),)
+        assert session.outputs == (TensorSpec("y", "float32", (2, 3)),)
+        np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
+
+
+def test_an_operator_that_newer_releases_run_names_the_release(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for "
+            "DeformConv(19) node with name 'layer3'\nat some place"
+        )
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without)
+    with pytest.raises(LzuError) as caught:
+        OnnxRuntimeSession(model.SerializeToString())
+    assert "its CPU runs DeformConv from 1.25" in sentence(caught)
+    assert f"this is {onnxruntime.__version__}: export the bundle with" in sentence(caught)
+
+
+def test_wrong_inputs_are_refused(model: onnx.ModelProto) -> None:
+    session = OnnxRuntimeSession(model.SerializeToString())
+    for given, words in (
+        ({"x": np.zeros((2, 3))}, "input x is float64"),
+        ({"x": np.zeros((3, 2), np.float32)}, "input x has shape (3, 2)"),
+        ({"z": np.zeros((2, 3), np.float32)}, "input x is missing"),
+        ({"x": np.zeros((2, 3), np.float32), "z": np.zeros(1)}, "no input z"),
+    ):
+        with pytest.raises(LzuError) as caught:
+            session.run(given)
+        assert words in sentence(caught)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this build of ONNX Runtime has the CUDA provider",
+)
+@pytest.mark.filterwarnings("error")
+def test_a_provider_that_does_not_load_is_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(LzuError) as caught:
+        OnnxRuntimeSession(model.SerializeToString(), provider="CUDAExecutionProvider")
+    message = sentence(caught)
+    assert "does not run on CUDAExecutionProvider as asked, it was built without" in message
+    assert "ask for CPUExecutionProvider" in message
+
+
+CPU, CUDA, TENSORRT = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "loaded", "refused"),
+    [
+        (CUDA, [CUDA], [CPU], CUDA),
+        ("cuda", [CUDA], [CPU], CUDA),
+        ("cuda", [CUDA], [CUDA, CPU], None),
+        ("tensorrt", [TENSORRT, CUDA], [CUDA, CPU], TENSORRT),
+        ("tensorrt", [TENSORRT, CUDA], [TENSORRT, CPU], CUDA),
+        ("tensorrt", [TENSORRT, CUDA], [TENSORRT, CUDA, CPU], None),
+    ],
+)
+def test_a_silent_fallback_is_refused(
+    provider: str,
+    asked: list[str],
+    loaded: list[str],
+    refused: str | None,
+    model: onnx.ModelProto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A provider is in the build, but its libraries are missing: ONNX Runtime takes the next."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    original = onnxruntime.InferenceSession
+
+    class Fallen(original):  # type: ignore[misc, valid-type]
+        def __init__(self, source: bytes, options: object, providers: list[Any]) -> None:
+            assert [name for name, _ in providers] == asked
+            super().__init__(source, options, providers=[CPU])
+
+        def get_providers(self) -> list[str]:
+            return loaded
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
+    data = model.SerializeToString()
+    if refused is None:
+        assert OnnxRuntimeSession(data, provider=provider).provider == loaded[0]
+        return
+    sentence = f"does not run on {refused} as asked, it runs on {' and '.join(loaded)}; install"
+    with pytest.raises(LzuError, match=sentence):
+        OnnxRuntimeSession(data, provider=provider)
+
+
+def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(LzuError, match=r"ONNX Runtime cannot open .*broken\.onnx") as caught:
+        OnnxRuntimeSession(path)
+    sentence(caught)
+    with pytest.raises(LzuError, match="cannot open the model"):
+        OnnxRuntimeSession(b"no model")
+    with pytest.raises(LzuError, match=r"absent\.onnx"):
+        OnnxRuntimeSession(tmp_path / "absent.onnx")
+
+
+def test_dynamic_shapes_and_other_types_are_refused_by_name(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(LzuError, match=r"tensor x is .* static shapes"):
+        OnnxRuntimeSession(model.SerializeToString())
+    node = helper.make_node("Neg", ["x"], ["y"])
+    double = graph_model([node], {"x": (2,)}, {"y": (2,)}, dtype=TensorProto.DOUBLE)
+    with pytest.raises(LzuError, match=r"tensor x is tensor\(double\)"):
+        OnnxRuntimeSession(double.SerializeToString())
+
+
+def test_timing_tells_a_heavy_model_from_a_light_one(model: onnx.ModelProto) -> None:
+    size = (400, 400)
+    nodes = [
+        helper.make_node("MatMul", ["x", "x"], ["a"]),
+        helper.make_node("MatMul", ["a", "a"], ["y"]),
+    ]
+    heavy = graph_model(nodes, {"x": size}, {"y": size})
+    light, slow = time_models([m.SerializeToString() for m in (model, heavy)], rounds=3)
+    assert 0 < light < slow
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert version() == onnxruntime.__version__

@@ -1,0 +1,173 @@
+"""PyTorch on frames of one's own, with the very weights of the bundle."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError
+from lzu_export.manifest.schema import Manifest, read_manifest
+from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.models.retinanet import build_retinanet
+from lzu_export.runtime.reference import read_reference
+from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.tasks.weights import checkpoint_identity
+from lzu_export.verification.live import live_references
+from lzu_export.verification.parity import verify_engine
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Three frames that the bundle has not seen."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), noise_frame((96, 160), 20 + i))
+    return folder
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    """The tiny bundle's."""
+    return read_manifest(tiny_bundle)
+
+
+def from_checkpoint(manifest: Manifest, path: Path) -> Manifest:
+    """As if the bundle had been made from a checkpoint."""
+    recipe = manifest.recipe.model_copy(update={"checkpoint": {"fixed": path}})
+    portable = recipe.model_copy(update={"checkpoint": {"fixed": Path(path.name)}})
+    return manifest.model_copy(
+        update={"recipe": portable, "checkpoint": checkpoint_identity(recipe)}
+    )
+
+
+def weights(tiny_recipe: dict[str, Any], path: Path, seed: int) -> Path:
+    from lzu_export.recipes.load import validate
+    from lzu_export.tasks.assemble import randomise
+
+    model = build_retinanet(validate(tiny_recipe, "tiny").model)
+    randomise(model, seed)
+    save_checkpoint(path, model.state_dict(), half=False)
+    return path
+
+
+def test_untrained_weights_are_made_again(
+    tiny_bundle: Path, manifest: Manifest, images: Path
+) -> None:
+    """From their seed: the engines of the bundle agree with them at every arrow."""
+    references = live_references(Bundle(tiny_bundle, manifest), images, None, 2)
+    assert len(references) == 2
+    np.testing.assert_array_equal(references[1].frames[0], noise_frame((96, 160), 21))
+    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
+    assert drift.status == "passed"
+    assert 0 < max(drift.arrows.values()) < 1e-5
+
+
+def test_other_weights_are_told_apart(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
+    """So that the test above does not pass whatever the weights."""
+    recipe = manifest.recipe.model_copy(update={"random_weights": 1})
+    other = manifest.model_copy(update={"recipe": recipe})
+    references = live_references(Bundle(tiny_bundle, other), images, None, 1)
+    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
+    assert drift.status == "drifted"
+    assert drift.arrows["zoomed"] < 1e-5
+    assert drift.arrows["level_0"] > 0.01
+
+
+def test_all_frames_where_there_are_fewer(
+    tiny_bundle: Path, manifest: Manifest, images: Path
+) -> None:
+    """Than the limit."""
+    assert len(live_references(Bundle(tiny_bundle, manifest), images, None, 10)) == 3
+    assert len(live_references(Bundle(tiny_bundle, manifest), images / "0.png", None, 10)) == 1
+
+
+def test_the_checkpoint_is_the_bundles(
+    tiny_recipe: dict[str, Any],
+    tiny_bundle: Path,
+    manifest: Manifest,
+    images: Path,
+    tmp_path: Path,
+) -> None:
+    """Found by its contents, whatever its name; its weights are those that run."""
+    path = weights(tiny_recipe, tmp_path / "mine.pth", seed=0)
+    made = from_checkpoint(manifest, path)
+    moved = Path(shutil.copy(path, tmp_path / "renamed.pth"))
+    (reference,) = live_references(Bundle(tiny_bundle, made), images, moved, 1)
+    (wanted,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
+    for name, value in wanted.arrows.items():
+        np.testing.assert_allclose(reference.arrows[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_another_checkpoint_is_refused(
+    tiny_recipe: dict[str, Any],
+    tiny_bundle: Path,
+    manifest: Manifest,
+    images: Path,
+    tmp_path: Path,
+) -> None:
+    """Naming the right one; also where the bundle has untrained weights."""
+    made = from_checkpoint(manifest, weights(tiny_recipe, tmp_path / "mine.pth", seed=0))
+    other = weights(tiny_recipe, tmp_path / "other.pth", seed=1)
+    with pytest.raises(LzuError, match=r"other\.pth is not the one .* give mine\.pth"):
+        live_references(Bundle(tiny_bundle, made), images, other, 1)
+    with pytest.raises(LzuError, match=r"other\.pth is not the one .* untrained weights"):
+        live_references(Bundle(tiny_bundle, manifest), images, other, 1)
+
+
+def test_a_missing_checkpoint_is_named(
+    tiny_recipe: dict[str, Any],
+    tiny_bundle: Path,
+    manifest: Manifest,
+    images: Path,
+    tmp_path: Path,
+) -> None:
+    """Given and not there, or not given at all."""
+    made = from_checkpoint(manifest, weights(tiny_recipe, tmp_path / "mine.pth", seed=0))
+    with pytest.raises(LzuError, match=r"gone\.pth does not exist"):
+        live_references(Bundle(tiny_bundle, made), images, tmp_path / "gone.pth", 1)
+    with pytest.raises(LzuError, match=r"--live needs the weights: give --checkpoint mine\.pth"):
+        live_references(Bundle(tiny_bundle, made), images, None, 1)
+
+
+def test_frames_that_do_not_fit_are_named(
+    tiny_bundle: Path, manifest: Manifest, images: Path
+) -> None:
+    """By file."""
+    cv2.imwrite(str(images / "1.png"), noise_frame((96, 161), 0))
+    with pytest.raises(LzuError, match=r"1\.png is 96x161 but this bundle takes 96x160"):
+        live_references(Bundle(tiny_bundle, manifest), images, None, 2)
+
+
+def test_reference_values_are_pytorchs(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
+    """Every arrow is there, finite, and the zoomed one is the normalised zoom."""
+    (reference,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
+    names = [f"{stem}_{i}" for stem in ("level", "unzoomed", "cls", "bbox") for i in range(3)]
+    assert set(reference.arrows) == {"zoomed", *names}
+    assert all(np.isfinite(value).all() for value in reference.arrows.values())
+    assert set(reference.outputs) == {"boxes", "scores", "labels"}
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("grey", [124, 0])
+def test_a_covered_lens_is_no_drift(
+    tiny_bundle: Path, manifest: Manifest, tmp_path: Path, grey: int
+) -> None:
+    """The normalised frame is all but nothing, and a difference of its rounding is none of ours."""
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((96, 160, 3), grey, np.uint8))
+    (reference,) = live_references(Bundle(tiny_bundle, manifest), tmp_path, None, 1)
+    own = read_reference(tiny_bundle / "reference.npz")[0].arrows["zoomed"]
+    assert reference.usual["zoomed"].largest >= np.abs(own).max()
+    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], [reference])
+    assert drift.status == "passed"
+    wrong = {name: values + 0.01 for name, values in reference.arrows.items()}
+    drift = verify_engine(
+        Bundle(tiny_bundle, manifest), manifest.engines[0], [replace(reference, arrows=wrong)]
+    )
+    assert drift.status == "drifted"
