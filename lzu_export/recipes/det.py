@@ -1,0 +1,43 @@
+"""Recipes of 2-D detection."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from lzu_export.recipes.boxes import BoxWarpSettings
+from lzu_export.recipes.networks import RetinaNetConfig
+from lzu_export.recipes.recipe import Recipe
+from lzu_export.recipes.sections import Section
+from lzu_export.support.limits import MAX_TOPK
+
+
+class DetPostprocess(Section):
+    """From raw head outputs to detections."""
+
+    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    iou_threshold: float = Field(0.5, gt=0, le=1)
+    max_detections: int = Field(100, gt=0)
+
+
+class DetRecipe(Recipe):
+    """2-D detection: RetinaNet."""
+
+    zooms_by_boxes: ClassVar[bool] = True
+
+    task: Literal["det"]
+    warp: BoxWarpSettings = BoxWarpSettings()
+    model: RetinaNetConfig
+    postprocess: DetPostprocess = DetPostprocess()
+
+    @property
+    def candidates(self) -> list[int]:
+        """Number of candidates that the decode keeps of every level."""
+        most = self.postprocess.candidates_per_level
+        return [min(most, entries) for entries in self.entries]
+
+    @property
+    def entries(self) -> list[int]:
+        """Number of (cell, anchor, class) entries of every level, of which candidates are taken."""
+        per_cell = self.model.per_cell * self.model.num_classes
+        return [level.size[0] * level.size[1] * per_cell for level in self.levels]

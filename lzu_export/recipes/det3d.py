@@ -1,0 +1,55 @@
+"""Recipes of monocular 3-D detection."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lzu_export.recipes.boxes import BoxWarpSettings
+from lzu_export.recipes.networks import Fcos3dConfig
+from lzu_export.recipes.recipe import Recipe
+from lzu_export.recipes.sections import Section, check_distinct
+from lzu_export.support.limits import MAX_TOPK
+
+
+class Det3dPostprocess(Section):
+    """From raw head outputs to boxes in the camera's frame, and the merge of a rig's cameras."""
+
+    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    iou_threshold: float = Field(0.8, gt=0, le=1)
+    max_detections: int = Field(200, gt=0)
+    rig_score_threshold: float = Field(0.01, ge=0, lt=1)
+    rig_iou_threshold: float = Field(0.05, gt=0, le=1)
+    rig_max_detections: int = Field(500, gt=0)
+
+
+class Det3dRecipe(Recipe):
+    """Monocular 3-D detection: FCOS3D."""
+
+    task: Literal["det3d"]
+    warp: BoxWarpSettings = BoxWarpSettings()
+    model: Fcos3dConfig
+    postprocess: Det3dPostprocess = Det3dPostprocess()
+    attributes: tuple[str, ...] = ()
+    """Names of the model's attributes; numbers stand for those without one."""
+
+    @model_validator(mode="after")
+    def _named(self) -> "Det3dRecipe":
+        check_distinct("attributes", self.attributes)
+        if self.attributes and len(self.attributes) != self.model.num_attributes:
+            raise ValueError(
+                f"attributes lists {len(self.attributes)} names but model.num_attributes is "
+                f"{self.model.num_attributes}; make them equal, or leave the names out"
+            )
+        return self
+
+    @property
+    def candidates(self) -> list[int]:
+        """Number of candidates that the decode keeps of every level."""
+        most = self.postprocess.candidates_per_level
+        return [min(most, entries) for entries in self.entries]
+
+    @property
+    def entries(self) -> list[int]:
+        """Number of cells of every level, of which candidates are taken."""
+        return [level.size[0] * level.size[1] for level in self.levels]

@@ -1,0 +1,192 @@
+"""What the recipes of all tasks share."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from lzu_export.recipes import rules
+from lzu_export.recipes.limits import Tolerances
+from lzu_export.recipes.sections import (
+    Calibration,
+    Crop,
+    Evaluation,
+    FolderName,
+    KeepHigh,
+    Label,
+    LoweringSettings,
+    Normalisation,
+    Precision,
+    Section,
+    Size,
+    Target,
+    Untrained,
+    Variant,
+    WarpSettings,
+    Window,
+)
+from lzu_export.warp.geometry import Level, canvas_to_source, level_sizes, padded_size
+
+PAD_MULTIPLE = 32
+"""The canvas is padded at the bottom and right to this multiple, as the published models are."""
+
+
+class Recipe(Section):
+    """Everything about one export that does not depend on the task; see its subclasses."""
+
+    zooms_by_boxes: ClassVar[bool] = False
+    """Whether predictions are boxes in the frame's pixels, which can set the next frame's zoom."""
+
+    name: FolderName
+    task: str
+    source: Size
+    """Of the camera's frame."""
+    crop: Crop | None = None
+    """The part of the frame that is looked at: (height, width) of its middle, or a `Window`; all of
+    it by default."""
+    source_multiple: int = Field(1, gt=0)
+    """Before the zoom, zeros are put at the bottom and right of the normalised frame up to a
+    multiple of this, and the warp spans them too: 32 in the released nuScenes models."""
+    reduce: int = Field(1, gt=0)
+    """Only every so many rows and columns of the frame are used, as if the camera had so few: the
+    regime of upsampling, where the canvas is larger than what it is sampled from."""
+    scale: float = Field(0.5, gt=0, le=8)
+    """Canvas over source, or over the crop."""
+    variant: Variant = "fixed"
+    input: Literal["source", "zoomed"] = "source"
+    sampler: Literal["bilinear", "antialiased", "opencv"] = "bilinear"
+    batch: int = Field(1, gt=0)
+    warp: WarpSettings = WarpSettings()
+    normalisation: Normalisation = Normalisation()
+    model: Any
+    """The task's network, which has `num_classes` and `strides` (pixels per cell, finest first)."""
+    custom_model: str | None = Field(None, min_length=1)
+    """Name of a network of your own in place of the task's, see `tasks.custom`; of `model` only the
+    number of classes, the strides and, for detection, the anchors then count."""
+    classes: tuple[Label, ...] = Field(min_length=1)
+    checkpoint: dict[Variant, Path] = Field({})
+    untrained: tuple[Untrained, ...] = ()
+    """In what the export may contradict what the checkpoint remembers of its training: refused
+    otherwise, and marked wherever the bundle is shown. `metric` allows PyTorch to score less than
+    `evaluation.reference`."""
+    random_weights: int | None = Field(None, ge=0)
+    """Seed of untrained weights, for timing only: used where no checkpoint is given."""
+    postprocess: SerializeAsAny[Section]
+    precision: tuple[Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
+    calibration: Calibration = Calibration()
+    keep_high: KeepHigh = KeepHigh()
+    targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
+    compute_capabilities: tuple[str, ...] = ()
+    """For TensorRT-RTX, like `8.9`; empty: NVIDIA's portable default."""
+    lowering: LoweringSettings = LoweringSettings()
+    evaluation: Evaluation = Evaluation()
+    tolerances: Tolerances = Tolerances()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        rules.check(self)
+        return self
+
+    @property
+    def separable(self) -> bool:
+        """Whether the variant's warp moves rows and columns each by themselves."""
+        return self.warp.separable or self.variant == "uniform"
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the warp changes with each frame."""
+        return self.variant in ("adaptive", "fovea")
+
+    @property
+    def follows_boxes(self) -> bool:
+        """Whether the boxes of the frame before make the warp."""
+        return self.adapts and self.warp.network is None
+
+    def metric_limit(self, precision: str) -> float:
+        """Points of the task's metric that an engine may differ by from PyTorch."""
+        limits = self.tolerances.metric
+        of_feedback = limits.feedback if self.follows_boxes and precision != "fp32" else 0.0
+        return float(getattr(limits, precision)) + of_feedback
+
+    def score_limit(self, precision: str) -> float:
+        """How far an engine's mean ratio of matched scores may be from 1."""
+        return float(getattr(self.tolerances.scores, precision))
+
+    def matched_limit(self, precision: str) -> float:
+        """Lowest share of PyTorch's detections that an engine must find; none of FP32's."""
+        return float(getattr(self.tolerances.matched, precision, 0.0))
+
+    @property
+    def view(self) -> Size:
+        """(height, width) of what is looked at, in pixels of the frame."""
+        if isinstance(self.crop, Window):
+            return self.crop.height, self.crop.width
+        return self.crop or self.source
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(row, column) of the view's first pixel in the frame."""
+        if isinstance(self.crop, Window):
+            return self.crop.y, self.crop.x
+        height, width = self.view
+        return (self.source[0] - height) // 2, (self.source[1] - width) // 2
+
+    @property
+    def picture(self) -> Size:
+        """(height, width) of what the zoom samples: the view, reduced."""
+        height, width = self.view
+        return -(-height // self.reduce), -(-width // self.reduce)
+
+    @property
+    def span(self) -> Size:
+        """(height, width) in pixels of the picture, its padding included, that the warp spans."""
+        height, width = padded_size(self.view, self.source_multiple)
+        return -(-height // self.reduce), -(-width // self.reduce)
+
+    @property
+    def canvas(self) -> Size:
+        """(height, width) of the zoomed image before padding."""
+        # The slack undoes binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
+        height, width = self.view
+        return int(height * self.scale + 1e-6), int(width * self.scale + 1e-6)
+
+    @property
+    def canvas_step(self) -> tuple[float, float]:
+        """(y, x) pixels of the frame per pixel of the canvas, by the model's own convention.
+
+        The sampler maps the first and last pixel centres onto each other. OpenCV's resize, and the
+        code that published the `published` geometry, scale by the ratio of sizes. Pixel 0 of the
+        canvas is the view's first one.
+        """
+        if self.sampler == "opencv" or self.warp.geometry == "published":
+            return self.view[0] / self.canvas[0], self.view[1] / self.canvas[1]
+        step_y, step_x = canvas_to_source(self.canvas, self.span)
+        return step_y * self.reduce, step_x * self.reduce
+
+    @property
+    def network_input(self) -> Size:
+        """(height, width) of the padded canvas, what the backbone sees."""
+        return padded_size(self.canvas, PAD_MULTIPLE)
+
+    @property
+    def levels(self) -> list[Level]:
+        """Stride and size of every feature level."""
+        return level_sizes(self.canvas, self.model.strides, PAD_MULTIPLE)
+
+    @property
+    def unzoom_scale(self) -> int:
+        """Cells of an unzoomed map per cell of its level."""
+        return 1
+
+    @property
+    def path_of_sizes(self) -> str:
+        """From the source to the canvas in words, by way of crop and reduction."""
+        sizes = dict.fromkeys((self.source, self.view, self.picture, self.canvas))
+        return " -> ".join("x".join(map(str, size)) for size in sizes)
+
+    @property
+    def label(self) -> str:
+        """Name of the bundle's folder, such as `fixed-0.5x`."""
+        reduced = f"-reduced{self.reduce}" if self.reduce > 1 else ""
+        plane = "" if self.separable else "-nonseparable"
+        return f"{self.variant}-{self.scale:g}x{reduced}{plane}"

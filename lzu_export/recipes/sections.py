@@ -1,0 +1,249 @@
+"""Sections of a recipe that every task has, and the types of their values."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+from unicodedata import category
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    Tag,
+    model_validator,
+)
+
+from lzu_export.inputs.classes import plain
+from lzu_export.recipes.networks import SaliencyNetworkConfig
+from lzu_export.support.escaping import visible
+from lzu_export.warp.geometry import Edge, Geometry
+
+Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+"""(height, width)."""
+
+Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
+"""`adaptive` zooms and unzooms by the boxes of the frame before, or by what a saliency network sees
+in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
+Target = Literal["onnxruntime", "tensorrt-rtx"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Untrained = Literal[
+    "variant",
+    "scale",
+    "source",
+    "crop",
+    "reduce",
+    "sampler",
+    "normalisation",
+    "classes",
+    "warp",
+    "metric",
+]
+Method = Literal["max", "entropy", "percentile", "mse"]
+Lowering = Literal["auto", "matmul", "banded", "gridsample", "gather"]
+
+LONGEST_NAME = 150
+"""Bytes of a recipe's name: a folder's has 255 on most disks, those of variant and scale too."""
+
+
+def _folder_name(name: str) -> str:
+    """What names the folders of bundles and reports must not lead out of theirs."""
+    if visible(name) != name:
+        raise ValueError(f"name {visible(name)} has a character that cannot be seen; remove it")
+    if not 0 < len(name.encode()) <= LONGEST_NAME or name.startswith(".") or "/" in name:
+        raise ValueError(
+            f"name {name[:LONGEST_NAME]!r} is no name of a folder; give one of 1 to {LONGEST_NAME} "
+            "bytes without slashes that does not begin with a dot"
+        )
+    return name
+
+
+def _label(name: str) -> str:
+    """labels.txt has one a line, in UTF-8."""
+    if odd := next((c for c in name if c in "\u2028\u2029" or category(c) in ("Cc", "Cs")), None):
+        raise ValueError(
+            f"classes has the name {visible(name)} with the character {visible(odd)}, but "
+            "labels.txt has one name a line; remove it"
+        )
+    return name
+
+
+def check_distinct(key: str, names: Sequence[str]) -> None:
+    """Refuse names that are empty, or equal but for what makes no difference between data sets.
+
+    Raises:
+        ValueError: naming them.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip():
+            raise ValueError(f"{key} has an empty name; give each one")
+        if plain(name) in seen:
+            raise ValueError(f"{key} names {seen[plain(name)]} and {name}, which are one; keep one")
+        seen[plain(name)] = name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Label = Annotated[str, AfterValidator(_label)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        """YAML's `yes` and `on` are no numbers, though Python counts them as 1."""
+        for key, value in data.items() if isinstance(data, Mapping) else ():
+            kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else ()
+            if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
+                raise ValueError(f"{key} is {value} but must be a number; change it")
+        return data
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """The types that a field may have."""
+    return (annotation, *get_args(annotation))
+
+
+class Window(Section):
+    """A part of the frame, in pixels."""
+
+    x: int = Field(ge=0)
+    """Column of its first pixel."""
+    y: int = Field(ge=0)
+    """Row of its first pixel."""
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+def _kind_of_crop(value: Any) -> str:
+    return "[window]" if isinstance(value, Mapping | Window) else "[size]"
+
+
+Crop: TypeAlias = Annotated[
+    Annotated[Size, Tag("[size]")] | Annotated[Window, Tag("[window]")],
+    Discriminator(_kind_of_crop),
+]
+"""(height, width) in the frame's middle, or a window anywhere."""
+
+
+class Normalisation(Section):
+    """What happens to the camera's bytes: (value - mean) / std per channel, 0..255 scale."""
+
+    order: Literal["bgr", "rgb"] = "rgb"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+
+    @model_validator(mode="after")
+    def _of_bytes(self) -> "Normalisation":
+        """Frameworks that divide by 255 first have means and deviations of 0..1."""
+        if any(mean < 0 or mean > 255 for mean in self.mean):
+            raise ValueError(
+                f"normalisation.mean is {_numbers(self.mean)}, which is not within 0..255, the "
+                "range of the camera's bytes; change it"
+            )
+        fractions = all(0 < mean < 1 for mean in self.mean) or any(std < 1 for std in self.std)
+        if fractions:
+            mean, std = (
+                [round(255 * each, 3) for each in values] if max(values) <= 1 else list(values)
+                for values in (self.mean, self.std)
+            )
+            raise ValueError(
+                f"normalisation has mean {_numbers(self.mean)} and std {_numbers(self.std)}, which "
+                "are of the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as "
+                f"mean {_numbers(mean)} and std {_numbers(std)}"
+            )
+        return self
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{each:g}' for each in values)}]"
+
+
+class SaliencyNetworkSettings(SaliencyNetworkConfig):
+    """A network in front of the warp, whose weights are the checkpoint's `warp.network.*`."""
+
+    normalisation: Normalisation | None = None
+    """Of its input; the recipe's by default."""
+
+
+class WarpSettings(Section):
+    """Where the warp comes from and how its geometry is read."""
+
+    saliency: Path | None = None
+    """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
+    detection COCO annotations (.json) of the training boxes or the folder of Argoverse-HD or
+    nuScenes, for segmentation a folder of the training label maps. A relative path is relative
+    to the recipe."""
+    logits: str | None = Field(None, min_length=1)
+    """Name of a tensor in the checkpoint, such as `warp.logits`, whose softmax over all cells is
+    the saliency, in place of a file."""
+    network: SaliencyNetworkSettings | None = None
+    """Of adaptive warps: each frame is zoomed by what this network sees in it, instead of by the
+    boxes of the frame before."""
+    mix: float = Field(1.0, ge=0, le=1)
+    """Of adaptive warps: share of the boxes' or the network's saliency; the fixed saliency has the
+    rest."""
+    lattice: Size = (31, 51)
+    fwhm: float = Field(10.0, gt=0)
+    anti_crop: bool = True
+    separable: bool = True
+    """Whether rows and columns are warped each by themselves; else every place of the plane moves
+    by the saliency around it. The uniform variant is separable anyway."""
+    geometry: Geometry = "consistent"
+    unfilled: tuple[Edge, ...] | None = None
+    """Edges of every level that the code which trained a `published` model left unfilled; that
+    geometry asks for it to be said, if only as an empty list."""
+
+
+class LoweringSettings(Section):
+    """How the warps become standard operators; `auto` chooses per place and says why."""
+
+    zoom: Lowering = "auto"
+    unzoom: Lowering = "auto"
+
+
+class Evaluation(Section):
+    """Frames the accuracy is measured on, and those that make the reference."""
+
+    dataset: str | None = None
+    """`demo`, the path of COCO annotations (.json), or the folder of a data set in its own layout;
+    none: no accuracy."""
+    frames: int | None = Field(None, gt=0)
+    """At most this many frames, evenly spread; all by default. For warps by boxes, which go by the
+    frame before, in whole sequences."""
+    reference: dict[Variant, Annotated[float, Field(gt=0, le=100)]] = {}
+    """By variant, the points of the task's metric that the recipe's own checkpoint scores on all of
+    `dataset`. An export in which PyTorch scores over a point less is not of the model that was
+    trained, and is refused. Another checkpoint or data set leaves it out of account."""
+
+
+class Calibration(Section):
+    """Frames on which INT8 ranges are measured, and how a range is made of what is seen."""
+
+    frames: str | None = None
+    """`demo`, a folder, a video, COCO annotations (.json), or a folder laid out like Cityscapes or
+    nuScenes: frames of the training set, never those that the accuracy is measured on."""
+    count: int = Field(64, gt=1)
+    """At most this many, evenly taken from all sequences."""
+    seed: int = Field(0, ge=0)
+    method: Method = "max"
+    percentile: float = Field(99.99, gt=50, le=100)
+    """Share of the values that stay within the range, for the method of that name."""
+    cache: Path | None = None
+    """Ranges measured before (`calibration.json`); refused where they are of other frames, weights
+    or settings."""
+
+
+class KeepHigh(Section):
+    """Names or patterns (`backbone.layer1.*`) of layers that a precision leaves higher."""
+
+    fp16: tuple[str, ...] = ()
+    """In float32, where the network is float16 or bfloat16."""
+    int8: tuple[str, ...] = ()
+    """In half precision, where the network is INT8."""
