@@ -336,10 +336,22 @@ def test_bad_cameras(refused: Refused, tmp_path: Path) -> None:
         cv2.imwrite(str(frames / name), noise_frame((96, 160), 0))
     assert "give --cameras FILE" in refused("run", bundle, frames, "--out", out)
     for content, expected in (
-        ({"cam2img": K[:2]}, "cam2img has shape (2, 3); give 3 x 3, 3 x 4 or 4 x 4"),
-        ({"cam2img": [row[:2] for row in K]}, "cam2img has shape (3, 2); give 3 x 3"),
-        ({"cam2img": [[0, 0, 79.5], *K[1:]]}, "cam2img is singular, so no pixel has a ray"),
-        ({"cam2img": [[1e400, 0, 79.5], *K[1:]]}, "cam2img has an entry that is not finite"),
+        (
+            {"cam2img": K[:2]},
+            "cam2img of a.png in cameras.json has shape (2, 3); give 3 x 3, 3 x 4 or 4 x 4",
+        ),
+        (
+            {"cam2img": [row[:2] for row in K]},
+            "cam2img of a.png in cameras.json has shape (3, 2); give 3 x 3",
+        ),
+        (
+            {"cam2img": [[0, 0, 79.5], *K[1:]]},
+            "cam2img of a.png in cameras.json is singular, so no pixel has a ray",
+        ),
+        (
+            {"cam2img": [[1e400, 0, 79.5], *K[1:]]},
+            "cam2img of a.png in cameras.json has an entry that is not finite",
+        ),
         ({}, "cameras.json hold no calibration; give JSON with"),
         ({"cameras": {"front": {"file": "a.png", "cam2img": K}}}, "name none for b.png"),
     ):

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from lzu_export.bundle.load import read_warp
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.advice import drift_advice
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.compiler.remedy import Row, Trials, excess, find_remedy, heads
@@ -77,7 +77,7 @@ def trials(
     }
     data = manifest.recipe.model_dump(mode="json")
     recipe: Recipe = type(manifest.recipe).model_validate({**data, "tolerances": limits})
-    warp = read_warp(folder, manifest)
+    warp = Bundle(folder).warp
     tried = Trials(recipe, precision, model, ranges, references, warp)
     assert set(LAYERS) < set(tried.layers)
     tried.layers = LAYERS  # of all, which would take a minute
