@@ -6,7 +6,10 @@ from lzu_export.support.interpreter import leave_working_directory_out
 
 leave_working_directory_out(("lzu_export", "lzu_benchmarks"))  # before anything else is imported
 
+from lzu_export.support.former_names import keep_former_names  # noqa: E402
 from lzu_export.support.version import VERSION as __version__  # noqa: E402
+
+keep_former_names()
 
 # From release 1.29 on ONNX Runtime reports its use to its maker, and writes an identifier of the
 # device into the user's cache folder for that. It reads this variable once, when it is imported,
