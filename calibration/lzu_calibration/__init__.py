@@ -1,7 +1,7 @@
-"""Activation ranges for INT8 from frames: sources and samplers, methods, a versioned cache file.
+"""Activation ranges for INT8: streaming histograms, methods that choose a limit, a cache file.
 
-And which layers cost most in INT8. Knows ONNX sessions, frames and names of layers; tasks, recipes,
-graph passes and torch stay outside.
+It also ranks layers by what INT8 costs a metric. Inputs come in as an iterable and a model as a
+callable, so that any runtime and any data set fit. Nothing of lzu_export is imported.
 """
 
 from lzu_calibration.cache import (
@@ -12,8 +12,8 @@ from lzu_calibration.cache import (
     read_cache,
     write_cache,
 )
-from lzu_calibration.calibrate import calibrate, collect
-from lzu_calibration.frames import FrameList, named_frames, open_frames
+from lzu_calibration.calibrate import Run, calibrate, collect
+from lzu_calibration.errors import CalibrationError, WriteError
 from lzu_calibration.histogram import Histogram
 from lzu_calibration.methods import METHODS, check_method, limit_of
 from lzu_calibration.sensitivity import Evaluations, Sensitivity, group_layers, search
@@ -22,10 +22,12 @@ __all__ = [
     "METHODS",
     "Cache",
     "CachedFrames",
+    "CalibrationError",
     "Evaluations",
-    "FrameList",
     "Histogram",
+    "Run",
     "Sensitivity",
+    "WriteError",
     "calibrate",
     "check_cache",
     "check_method",
@@ -33,8 +35,6 @@ __all__ = [
     "group_layers",
     "limit_of",
     "make_cache",
-    "named_frames",
-    "open_frames",
     "read_cache",
     "search",
     "write_cache",

@@ -7,11 +7,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lzu_export import __version__
-from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.support.files import parse_json, read_bytes, write_text
+from lzu_calibration.errors import CalibrationError
+from lzu_calibration.files import parse_json, read_bytes, write_text
 
 FORMAT = 1
 LIMIT = 64 << 20
@@ -45,7 +44,8 @@ class Cache(_Section):
     ranges: dict[str, float]
     """The symmetric limit by tensor."""
     created: str
-    lzu_export: str
+    version: str = Field(alias="lzu_export")
+    """Version of the program that measured the ranges."""
 
 
 def make_cache(
@@ -55,8 +55,18 @@ def make_cache(
     method: str,
     percentile: float | None,
     ranges: Mapping[str, float],
+    version: str,
 ) -> Cache:
-    """A cache of now, by this version."""
+    """Make a cache with the current time.
+
+    Args:
+        model: sha256 of the model.
+        frames: calibration frames.
+        method: one of `METHODS`.
+        percentile: used by method `percentile` only.
+        ranges: symmetric limit by tensor.
+        version: version of the program that measured the ranges.
+    """
     return Cache(
         model=model,
         frames=frames,
@@ -64,7 +74,7 @@ def make_cache(
         percentile=percentile if method == "percentile" else None,
         ranges=dict(sorted(ranges.items())),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        lzu_export=__version__,
+        lzu_export=version,
     )
 
 
@@ -72,39 +82,39 @@ def write_cache(path: Path, cache: Cache) -> None:
     """Write the cache, one range a line, in one rename.
 
     Raises:
-        LzuError: the file cannot be written.
+        CalibrationError: a folder is in the way, or the file cannot be written (`WriteError`).
     """
-    data = cache.model_dump()
+    data = cache.model_dump(by_alias=True)
     data["ranges"] = dict(sorted(cache.ranges.items()))
-    with readable_os_errors(f"the calibration cache {path}"):
-        # Python prints the shortest number that reads back as the same one.
-        write_text(path, json.dumps(data, indent=2) + "\n")
+    # Python prints the shortest number that reads back as the same one.
+    text = json.dumps(data, indent=2) + "\n"
+    write_text(path, text, f"the calibration cache {path}")
 
 
 def read_cache(path: Path) -> Cache:
     """Read a cache.
 
     Raises:
-        LzuError: the file is missing, damaged or of another format.
+        CalibrationError: the file is missing, damaged or of another format.
     """
     try:
         content = read_bytes(path, limit=LIMIT, remedy="give one that calibrate wrote")
-        data: Any = parse_json(content, unique=True)
+        data: Any = parse_json(content)
         found = data.get("format")
         if found != FORMAT:
-            raise LzuError(
+            raise CalibrationError(
                 f"{path} has cache format {found} but this version reads {FORMAT}; delete it to "
                 "calibrate again, or use the version that made it"
             )
         return Cache.model_validate(data)
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise LzuError(
+        raise CalibrationError(
             f"{path} is no calibration cache (field {field}: {error.errors()[0]['msg']}); delete "
             "it to calibrate again"
         ) from error
     except (ValueError, AttributeError) as error:
-        raise LzuError(f"{path} is damaged; delete it to calibrate again") from error
+        raise CalibrationError(f"{path} is damaged; delete it to calibrate again") from error
 
 
 def check_cache(
@@ -122,34 +132,34 @@ def check_cache(
     Ranges of more tensors than asked for are no fault.
 
     Raises:
-        LzuError: what differs, from the outermost on.
+        CalibrationError: what differs, from the outermost on.
     """
     if cache.model != model:
-        raise LzuError(
+        raise CalibrationError(
             f"{path} is of another model (sha256 {cache.model[:12]}, not {model[:12]}); give this "
             "model's cache, or delete it to calibrate again"
         )
     if cache.frames.digest != frames.digest:
-        raise LzuError(
+        raise CalibrationError(
             f"{path} is of other frames ({_other_frames(cache.frames, frames)}); give those, or "
             "delete it to calibrate again"
         )
     made = _method(cache.method, cache.percentile)
     asked = _method(method, percentile)
     if made != asked:
-        raise LzuError(
+        raise CalibrationError(
             f"{path} was made by method {made}, not {asked}; ask for that one, or delete it to "
             "calibrate again"
         )
     missing = [name for name in tensors if name not in cache.ranges]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise LzuError(
+        raise CalibrationError(
             f"{path} has no range of tensor {missing[0]}{more}; delete it to calibrate again"
         )
     for name, limit in cache.ranges.items():
         if not (math.isfinite(limit) and limit > 0):
-            raise LzuError(
+            raise CalibrationError(
                 f"{path} gives tensor {name} the range {limit}, which is no finite positive "
                 "number; delete it to calibrate again"
             )

@@ -1,72 +1,83 @@
-"""Run a model over frames and find the range of each of its outputs."""
+"""Run a model over its inputs and find the range of each output."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lzu_calibration.errors import CalibrationError
 from lzu_calibration.histogram import Histogram, NotFinite
 from lzu_calibration.methods import PERCENTILE, check_method, limit_of
-from lzu_export.errors import LzuError
-from lzu_export.support.session import Arrays, Session
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays by tensor name."""
+Run = Callable[[Arrays], Mapping[str, NDArray[Any]]]
+"""Runs a model once: inputs by name in, the tensors to calibrate by name out, in model order."""
 
 
 def calibrate(
-    session: Session,
+    run: Run,
     feeds: Iterable[tuple[str, Arrays]],
     *,
     method: str,
     percentile: float = PERCENTILE,
     advance: Callable[[int], None] = lambda feeds: None,
 ) -> dict[str, float]:
-    """The symmetric INT8 limit of every output of `session`, by name.
+    """Find the symmetric INT8 limit of every tensor that `run` returns, by name.
 
     Args:
-        session: its outputs are the tensors to calibrate.
-        feeds: a frame's name and the session's inputs, read once.
+        run: runs the model and returns the tensors to calibrate.
+        feeds: pairs of a frame's name and the model's inputs; iterated once.
         method: one of `METHODS`.
-        percentile: of the method of that name.
-        advance: told 1 after each feed.
+        percentile: percentile of the magnitudes, for method `percentile`.
+        advance: called with 1 after each feed.
 
     Raises:
-        LzuError: what `collect` or `check_method` refuses.
+        CalibrationError: see `collect` and `check_method`.
     """
     check_method(method, percentile)
-    histograms = collect(session, feeds, advance)
+    histograms = collect(run, feeds, advance)
     return {name: limit_of(each, method, percentile) for name, each in histograms.items()}
 
 
 def collect(
-    session: Session,
+    run: Run,
     feeds: Iterable[tuple[str, Arrays]],
     advance: Callable[[int], None] = lambda feeds: None,
 ) -> dict[str, Histogram]:
-    """The histogram of every output over all feeds, for methods to be compared on.
+    """Fill one histogram per tensor over all feeds; methods can then be compared on them.
 
-    Memory holds one feed's outputs and a histogram each, whatever the number of feeds.
+    Memory holds the tensors of one feed and the histograms, whatever the number of feeds.
+
+    Args:
+        run: runs the model and returns the tensors to calibrate.
+        feeds: pairs of a frame's name and the model's inputs; iterated once.
+        advance: called with 1 after each feed.
 
     Raises:
-        LzuError: an output is no floating-point tensor, there are no feeds, or a value is NaN or
-            infinite, naming tensor and frame.
+        CalibrationError: there are no feeds, a tensor is not floating-point, or a value is NaN or
+            infinite; the sentence names the tensor and the frame.
     """
-    for spec in session.outputs:
-        if not np.issubdtype(np.dtype(spec.dtype), np.floating):
-            raise LzuError(
-                f"tensor {spec.name} is {spec.dtype}; only floating-point tensors have a range, "
-                "leave it out"
-            )
-    histograms = {spec.name: Histogram() for spec in session.outputs}
+    histograms: dict[str, Histogram] = {}
     frame = None
     for frame, inputs in feeds:
-        outputs = session.run(inputs)
-        for name, histogram in histograms.items():  # in the session's order: NaN names its source
+        outputs = dict(run(inputs))
+        for name in list(outputs):  # in model order, so that a NaN is reported at its source
+            values = outputs.pop(name)  # freed at once: memory never holds two runs' tensors
+            if not np.issubdtype(values.dtype, np.floating):
+                raise CalibrationError(
+                    f"tensor {name} is {values.dtype}; only floating-point tensors have a range, "
+                    "leave it out"
+                )
             try:
-                histogram.add(outputs.pop(name))  # freed at once: not two runs' outputs in memory
+                histograms.setdefault(name, Histogram()).add(values)
             except NotFinite as error:
-                raise LzuError(
+                raise CalibrationError(
                     f"tensor {name} holds {error} on frame {frame}; check the weights and that "
                     "frame"
                 ) from error
         advance(1)
     if frame is None:
-        raise LzuError("there are no frames to calibrate on; give at least 2")
+        raise CalibrationError("there are no frames to calibrate on; give at least 2")
     return histograms

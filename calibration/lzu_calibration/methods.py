@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_calibration.errors import CalibrationError
 from lzu_calibration.histogram import BINS, Histogram
-from lzu_export.errors import LzuError
 
 LEVELS = 127
 """Of INT8 above zero; -128 is not used."""
@@ -32,7 +32,7 @@ def limit_of(histogram: Histogram, method: str, percentile: float = PERCENTILE) 
         percentile: of all magnitudes, zeros included; only that method reads it.
 
     Raises:
-        LzuError: no such method or percentile.
+        CalibrationError: no such method or percentile.
     """
     check_method(method, percentile)
     if histogram.largest == 0:
@@ -48,14 +48,16 @@ def check_method(method: str, percentile: float | None) -> None:
     """Refuse what is no method, and a percentile that clips most of the values or none at all.
 
     Raises:
-        LzuError: no such method or percentile.
+        CalibrationError: no such method or percentile.
     """
     if method not in METHODS:
-        raise LzuError(
+        raise CalibrationError(
             f"calibration method {method!r} is unknown; choose one of {', '.join(METHODS)}"
         )
     if method == "percentile" and (percentile is None or not 50 <= percentile <= 100):
-        raise LzuError(f"percentile is {percentile}; give a number from 50 to 100, such as 99.99")
+        raise CalibrationError(
+            f"percentile is {percentile}; give a number from 50 to 100, such as 99.99"
+        )
 
 
 def _largest(histogram: Histogram) -> float:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.support.files import read_json, write_text
+from lzu_calibration.errors import CalibrationError
+from lzu_calibration.files import parse_json, read_bytes, write_text
 
 Units = Mapping[str, tuple[str, ...]]
 """The names of layers, by the unit that they are quantised in."""
@@ -32,6 +32,8 @@ POINTS = 9
 """Lengths of the kept list that are measured before the bisection, both ends among them."""
 MANY = 40
 """Layers from which on a network is measured in groups unless asked otherwise."""
+STATE_LIMIT = 1 << 30
+"""Largest size in bytes of a state file that is read."""
 _EQUAL_DIGITS = 6
 """Decimals of a cost that tell two units apart."""
 
@@ -97,7 +99,7 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
             no reason to keep a layer.
 
     Raises:
-        LzuError: even with all units high the limit is not met.
+        CalibrationError: even with all units high the limit is not met.
     """
 
     def step(kept: int, order: Sequence[Cost]) -> Step:
@@ -108,7 +110,7 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
     # Before the long part: with none in INT8 nothing is left to be kept.
     high = step(0, ())
     if not high.meets:
-        raise LzuError(
+        raise CalibrationError(
             f"no list of layers meets the limit: with none in INT8 the metric is "
             f"{high.metric:.2f}, {baseline - high.metric:.2f} points below float32's "
             f"{baseline:.2f} where {limit:g} are allowed; raise the limit, or keep more in float32 "
@@ -201,7 +203,7 @@ class Evaluations:
         """The metric with these layers in INT8.
 
         Raises:
-            LzuError: the file cannot be written.
+            CalibrationError: a folder is in the way, or the file cannot be written (`WriteError`).
         """
         if layers not in self._values:
             self._values[layers] = self._measure(layers)
@@ -211,14 +213,14 @@ class Evaluations:
 
     def _read(self) -> dict[frozenset[str], float]:
         try:
-            data = read_json(self._path)
+            data = parse_json(read_bytes(self._path, limit=STATE_LIMIT, remedy="delete it"))
             if data["format"] != FORMAT or data["key"] != self._key:
                 return {}
             return {
                 frozenset(map(str, each["int8"])): _number(each["metric"])
                 for each in data["evaluations"]
             }
-        except (LzuError, ValueError, LookupError, TypeError, AttributeError):
+        except (CalibrationError, ValueError, LookupError, TypeError, AttributeError):
             return {}  # absent or damaged: what it held is measured again
 
     def _write(self) -> None:
@@ -227,8 +229,8 @@ class Evaluations:
             for layers, metric in self._values.items()
         ]
         data = {"format": FORMAT, "key": self._key, "evaluations": evaluations}
-        with readable_os_errors(f"the state of the search {self._path}"):
-            write_text(self._path, json.dumps(data, indent=1) + "\n")
+        text = json.dumps(data, indent=1) + "\n"
+        write_text(self._path, text, f"the state of the search {self._path}")
 
 
 def _spaced(units: int) -> list[int]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import onnx
 
-from lzu_calibration.cache import read_cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.workspace import exclusive
 from lzu_export.compiler.acceptance import refuse_drift
@@ -30,6 +29,7 @@ from lzu_export.manifest.schema import (
     PluginLibrary,
     Plugins,
 )
+from lzu_export.quantization.calibration import read_cache
 from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 from lzu_export.support.files import replacing

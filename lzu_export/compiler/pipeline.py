@@ -17,7 +17,6 @@ import yaml
 from pydantic import ValidationError
 from rich.text import Text
 
-from lzu_calibration.cache import read_cache, write_cache
 from lzu_export.bundle.bundle import WARP_FILE, Bundle, open_session
 from lzu_export.bundle.workspace import Record, Workspace, exclusive
 from lzu_export.compiler import fingerprint as fingerprints
@@ -70,6 +69,7 @@ from lzu_export.manifest.schema import (
 )
 from lzu_export.models.archive import read_meta
 from lzu_export.models.file_kinds import check_checkpoint
+from lzu_export.quantization.calibration import read_cache, write_cache
 from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.quantization.ranges import describe_ranges, find_ranges, measure_ranges
 from lzu_export.recipes import Recipe

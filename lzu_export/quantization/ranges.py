@@ -9,18 +9,13 @@ from typing import Any
 
 import onnx
 
-from lzu_calibration.cache import (
-    Cache,
-    CachedFrames,
-    check_cache,
-    make_cache,
-    read_cache,
-)
-from lzu_calibration.calibrate import calibrate
-from lzu_calibration.frames import FrameList, open_frames
+from lzu_calibration.cache import Cache, CachedFrames, make_cache
+from lzu_export import __version__
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.inputs.frame_sources import FrameList, open_frames
+from lzu_export.quantization.calibration import calibrate, check_cache, read_cache
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 from lzu_export.support.progress import Reporter
@@ -76,7 +71,7 @@ def measure_ranges(
         whole = float32_session(model, kinds, [value.name for value in model.graph.output])
     with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
         ranges = calibrate(
-            session,
+            session.run,
             _feeds(recipe, session, whole, warp, frames),
             method=settings.method,
             percentile=settings.percentile,
@@ -88,6 +83,7 @@ def measure_ranges(
         method=settings.method,
         percentile=settings.percentile,
         ranges=ranges,
+        version=__version__,
     )
 
 

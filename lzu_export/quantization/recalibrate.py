@@ -7,15 +7,20 @@ from typing import Any
 
 import onnx
 
-from lzu_calibration.cache import Cache, check_cache, read_cache, write_cache
-from lzu_calibration.frames import named_frames
-from lzu_calibration.methods import check_method
+from lzu_calibration.cache import Cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.choose import exact_lowerings
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.read import load_graph
+from lzu_export.inputs.frame_sources import named_frames
 from lzu_export.manifest.schema import Manifest
+from lzu_export.quantization.calibration import (
+    check_cache,
+    check_method,
+    read_cache,
+    write_cache,
+)
 from lzu_export.quantization.ranges import (
     FILE,
     find_ranges,

@@ -29,7 +29,6 @@ from lzu_calibration.sensitivity import (
     group_layers,
     keep_patterns,
     most_evaluations,
-    search,
 )
 from lzu_export import __version__
 from lzu_export.errors import LzuError
@@ -37,6 +36,7 @@ from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer, named_
 from lzu_export.evaluation.evaluate import check_classes, evaluate
 from lzu_export.graph.quantize import place
 from lzu_export.inputs.frame import check_frame
+from lzu_export.quantization.calibration import search
 from lzu_export.quantization.ranges import graph_digest
 from lzu_export.quantization.recalibrate import (
     Asked,

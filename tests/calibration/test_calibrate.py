@@ -11,8 +11,8 @@ import pytest
 from onnx import helper
 
 from lzu_calibration import METHODS, calibrate, collect
-from lzu_export.errors import LzuError
-from lzu_export.support.session import Arrays, TensorSpec
+from lzu_calibration.calibrate import Arrays
+from lzu_calibration.errors import CalibrationError
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from samples import graph_model
 
@@ -36,22 +36,19 @@ def feeds(count: int, seed: int = 0) -> Iterator[tuple[str, Arrays]]:
 
 
 class Fake:
-    """A session that copies its input to large outputs."""
-
-    inputs = (TensorSpec("x", "float32", (1,)),)
-    provider = "none"
+    """A model that copies its input to large outputs."""
 
     def __init__(self, dtype: str = "float32") -> None:
-        self.outputs = tuple(TensorSpec(f"y{i}", dtype, (500_000,)) for i in range(4))
+        self.dtype = dtype
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-        return {spec.name: np.full(spec.shape, inputs["x"][0]) for spec in self.outputs}
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        return {f"y{i}": np.full(500_000, inputs["x"][0], self.dtype) for i in range(4)}
 
 
 def test_every_output_has_its_limit() -> None:
     """Over all feeds; each is told as one step."""
     steps: list[int] = []
-    ranges = calibrate(session(), feeds(5), method="max", advance=steps.append)
+    ranges = calibrate(session().run, feeds(5), method="max", advance=steps.append)
     stacked = np.stack([inputs["x"] for _, inputs in feeds(5)])
     assert ranges == {
         "doubled": pytest.approx(2 * np.abs(stacked).max()),
@@ -63,14 +60,14 @@ def test_every_output_has_its_limit() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_second_run_is_equal_and_the_order_of_frames_does_not_matter(method: str) -> None:
     """To the last bit."""
-    forward = calibrate(session(), feeds(6), method=method)
-    backward = calibrate(session(), reversed(list(feeds(6))), method=method)
-    assert forward == backward == calibrate(session(), feeds(6), method=method)
+    forward = calibrate(session().run, feeds(6), method=method)
+    backward = calibrate(session().run, reversed(list(feeds(6))), method=method)
+    assert forward == backward == calibrate(session().run, feeds(6), method=method)
 
 
 def test_percentiles_reach_the_method() -> None:
     """Half of the magnitudes of a Gaussian are below 0.674."""
-    ranges = calibrate(session(), feeds(6), method="percentile", percentile=50)
+    ranges = calibrate(session().run, feeds(6), method="percentile", percentile=50)
     assert ranges["doubled"] == pytest.approx(2 * 0.674, rel=0.03)
 
 
@@ -96,15 +93,19 @@ def test_what_has_no_range_is_refused() -> None:
     bad = np.zeros(SHAPE, np.float32)
     bad[0, 1, 2, 3] = np.nan
     broken = [*feeds(1), ("drive_000007", {"x": bad})]
-    with pytest.raises(LzuError, match=r"tensor doubled holds NaN on frame drive_000007; check"):
-        calibrate(session(), [*broken, *feeds(1)], method="max")
+    with pytest.raises(
+        CalibrationError, match=r"tensor doubled holds NaN on frame drive_000007; check"
+    ):
+        calibrate(session().run, [*broken, *feeds(1)], method="max")
     bad[0, 1, 2, 3] = np.inf
-    with pytest.raises(LzuError, match=r"holds infinity on frame drive_000007; check"):
-        calibrate(session(), broken, method="max")
-    with pytest.raises(LzuError, match="there are no frames to calibrate on"):
-        calibrate(session(), [], method="max")
-    with pytest.raises(LzuError, match="y0 is int64; only floating-point tensors have a range"):
-        calibrate(Fake("int64"), [], method="max")
+    with pytest.raises(CalibrationError, match=r"holds infinity on frame drive_000007; check"):
+        calibrate(session().run, broken, method="max")
+    with pytest.raises(CalibrationError, match="there are no frames to calibrate on"):
+        calibrate(session().run, [], method="max")
+    with pytest.raises(
+        CalibrationError, match="y0 is int64; only floating-point tensors have a range"
+    ):
+        calibrate(Fake("int64"), [("frame", {"x": np.ones(1)})], method="max")
 
 
 def test_calibration_knows_neither_tasks_nor_torch() -> None:
@@ -124,5 +125,5 @@ def test_a_method_is_refused_before_the_first_run() -> None:
         raise AssertionError("a frame was asked for")
         yield
 
-    with pytest.raises(LzuError, match="unknown"):
-        calibrate(session(), never(), method="kl")
+    with pytest.raises(CalibrationError, match="unknown"):
+        calibrate(session().run, never(), method="kl")

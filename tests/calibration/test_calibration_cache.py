@@ -18,8 +18,7 @@ from lzu_calibration import (
     write_cache,
 )
 from lzu_calibration.cache import FORMAT
-from lzu_export import __version__
-from lzu_export.errors import LzuError
+from lzu_calibration.errors import CalibrationError
 
 FRAMES = CachedFrames(name="demo", count=16, seed=0, digest="d" * 64)
 MODEL = "a" * 64
@@ -27,7 +26,9 @@ RANGES = {"layer2": 0.1, "layer1": 2 / 3, "head": 1e-7}
 
 
 def cache(**changes: Any) -> Cache:
-    made = make_cache(model=MODEL, frames=FRAMES, method="entropy", percentile=99.9, ranges=RANGES)
+    made = make_cache(
+        model=MODEL, frames=FRAMES, method="entropy", percentile=99.9, ranges=RANGES, version="1.2"
+    )
     return made.model_copy(update=changes)
 
 
@@ -56,7 +57,7 @@ def test_it_is_for_people_too(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["calibration.json"]
     found = read_cache(path)
     assert found == cache(created=found.created)
-    assert found.lzu_export == __version__
+    assert found.version == json.loads(path.read_text())["lzu_export"] == "1.2"
     assert found.percentile is None
     check(found)
 
@@ -100,7 +101,7 @@ def test_floats_and_names_are_read_back_exactly(
 )
 def test_a_stale_or_foreign_cache_is_refused(changes: dict[str, Any], reason: str) -> None:
     """With what differs and what to do."""
-    with pytest.raises(LzuError, match=rf"^calibration.json .*{reason}"):
+    with pytest.raises(CalibrationError, match=rf"^calibration.json .*{reason}"):
         check(cache(), **changes)
 
 
@@ -108,7 +109,7 @@ def test_another_percentile_is_another_method() -> None:
     """The same one is not."""
     made = cache(method="percentile", percentile=99.9)
     check(made, method="percentile", percentile=99.9)
-    with pytest.raises(LzuError, match=r"method percentile 99.9, not percentile 99.99"):
+    with pytest.raises(CalibrationError, match=r"method percentile 99.9, not percentile 99.99"):
         check(made, method="percentile", percentile=99.99)
 
 
@@ -122,14 +123,16 @@ def test_unusable_ranges_are_refused_by_name(tmp_path: Path, value: float) -> No
     """Also as they come out of the file."""
     path = tmp_path / "calibration.json"
     write_cache(path, cache(ranges={**RANGES, "neck": value}))
-    with pytest.raises(LzuError, match=rf"tensor neck the range {value}, which is no finite pos"):
+    with pytest.raises(
+        CalibrationError, match=rf"tensor neck the range {value}, which is no finite pos"
+    ):
         check(read_cache(path))
 
 
 def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
     """Missing, of another format, damaged, or with a field too many or too few."""
     path = tmp_path / "calibration.json"
-    with pytest.raises(LzuError, match=r"cannot be read .No such file"):
+    with pytest.raises(CalibrationError, match=r"cannot be read .No such file"):
         read_cache(path)
     write_cache(path, cache())
     good = json.loads(path.read_text())
@@ -142,12 +145,12 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
         (json.dumps({**good, "ranges": {"a": "wide"}}), r"no calibration cache .field ranges\.a: "),
     ):
         path.write_text(text)
-        with pytest.raises(LzuError, match=reason):
+        with pytest.raises(CalibrationError, match=reason):
             read_cache(path)
 
 
 def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     """With the remedy."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(LzuError, match=r"the calibration cache .* cannot be written: "):
+    with pytest.raises(CalibrationError, match=r"the calibration cache .* cannot be written: "):
         write_cache(tmp_path / "file" / "calibration.json", cache())

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_calibration import METHODS, Histogram, limit_of
+from lzu_calibration.errors import CalibrationError
 from lzu_calibration.methods import LIMIT_OF_ZEROS
-from lzu_export.errors import LzuError
 
 N = 400_000
 DRAWS = {
@@ -169,9 +169,11 @@ def test_degenerate_tensors_have_a_limit(method: str) -> None:
 
 def test_unknown_methods_and_percentiles_are_refused() -> None:
     """In one sentence."""
-    with pytest.raises(LzuError, match=r"'kl' is unknown; choose one of max, entropy, percentile"):
+    with pytest.raises(
+        CalibrationError, match=r"'kl' is unknown; choose one of max, entropy, percentile"
+    ):
         limit(np.ones(3), "kl")
     for percentile in (0.9999, 101, float("nan")):
-        with pytest.raises(LzuError, match="give a number from 50 to 100"):
+        with pytest.raises(CalibrationError, match="give a number from 50 to 100"):
             limit(np.ones(3), "percentile", percentile)
     assert limit(np.ones(3), "max", 0.9999) == 1

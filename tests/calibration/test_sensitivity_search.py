@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lzu_calibration.errors import CalibrationError
 from lzu_calibration.sensitivity import (
     POINTS,
     Cost,
@@ -25,7 +26,6 @@ from lzu_calibration.sensitivity import (
     rank,
     search,
 )
-from lzu_export.errors import LzuError
 
 BASELINE = 50.0
 
@@ -162,10 +162,12 @@ def test_all_in_int8_where_that_meets_the_limit() -> None:
 def test_a_limit_that_no_list_meets_is_refused_before_the_long_part() -> None:
     """With one evaluation."""
     counted = Counted(lambda int8: 40.0)
-    with pytest.raises(LzuError, match=r"no list of layers meets .* 40\.00, 10\.00 .* 50\.00 .* 1"):
+    with pytest.raises(
+        CalibrationError, match=r"no list of layers meets .* 40\.00, 10\.00 .* 50\.00 .* 1"
+    ):
         search(units_of(30), counted, baseline=BASELINE, limit=1)
     assert counted.seen == [frozenset()]
-    with pytest.raises(LzuError, match="no list of layers"):
+    with pytest.raises(CalibrationError, match="no list of layers"):
         search(units_of(3), lambda int8: math.nan, baseline=BASELINE, limit=1)
 
 
@@ -214,7 +216,9 @@ def test_a_foreign_state_is_not_used(tmp_path: Path) -> None:
 def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """Of the file."""
     evaluations = Evaluations(lambda int8: 1.0, tmp_path / "gone" / "state.json", {})
-    with pytest.raises(LzuError, match=r"the state of the search .*state\.json cannot be written"):
+    with pytest.raises(
+        CalibrationError, match=r"the state of the search .*state\.json cannot be written"
+    ):
         evaluations(frozenset())
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from edits import edit_arrays, edit_bytes, edit_json
 
-from lzu_calibration.cache import CachedFrames, check_cache, make_cache, read_cache, write_cache
+from lzu_calibration.cache import CachedFrames, make_cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.load import load
 from lzu_export.bundle.workspace import STATE_FILE, Workspace
@@ -26,6 +26,7 @@ from lzu_export.cli.tables import inspect_tables
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import FILE, Manifest, check_bundle, read_manifest
+from lzu_export.quantization.calibration import check_cache, read_cache, write_cache
 from lzu_export.runtime.predictor import Shot
 from lzu_export.support.files import check_graph, read_npz
 from lzu_export.support.files.hashes import sha256
@@ -149,7 +150,9 @@ def test_edits_of_ranges(tmp_path: Path) -> None:
     path, generator = tmp_path / "calibration.json", random.Random(6)
     frames = CachedFrames(name="x", count=1, seed=0, digest="0")
     ranges = {"a": 1.0, "b": 2.5}
-    made = make_cache(model="0", frames=frames, method="max", percentile=None, ranges=ranges)
+    made = make_cache(
+        model="0", frames=frames, method="max", percentile=None, ranges=ranges, version="1"
+    )
     write_cache(path, made)
     data, whole = json.loads(path.read_text()), path.read_bytes()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from lzu_calibration.cache import read_cache
 from lzu_export.bundle.load import load
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.inputs.coco import read_coco
@@ -16,6 +15,7 @@ from lzu_export.inputs.images import read_image
 from lzu_export.inputs.tables import kept_rows
 from lzu_export.inputs.videos import VideoFile
 from lzu_export.manifest.schema import FILE, check_bundle, read_manifest
+from lzu_export.quantization.calibration import read_cache
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime.cameras import read_cameras
 from lzu_export.runtime.reference import read_reference

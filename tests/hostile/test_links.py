@@ -240,14 +240,17 @@ def test_run_writes_through_no_link(tiny_seg_bundle: Path, image: Path, tmp_path
 
 
 def test_junit_and_calibration_replace_links(treasure: Path, tmp_path: Path) -> None:
-    from lzu_calibration.cache import CachedFrames, make_cache, read_cache, write_cache
+    from lzu_calibration.cache import CachedFrames, make_cache
+    from lzu_export.quantization.calibration import read_cache, write_cache
 
     link = tmp_path / "junit.xml"
     link.symlink_to(treasure)
     write_junit(link, "x", [Check("e", "n", "passed", "")])
     assert "<testsuite" in link.read_text()
     frames = CachedFrames(name="x", count=1, seed=0, digest="0")
-    cache = make_cache(model="0", frames=frames, method="max", percentile=None, ranges={"x": 1.0})
+    cache = make_cache(
+        model="0", frames=frames, method="max", percentile=None, ranges={"x": 1.0}, version="1"
+    )
     link = tmp_path / "calibration.json"
     link.symlink_to(treasure)
     write_cache(link, cache)

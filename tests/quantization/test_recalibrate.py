@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from calibration_samples import change_recipe, float32_bundle, write_frames
-from lzu_calibration import read_cache
 from lzu_export.cli import app as cli
 from lzu_export.evaluation import evaluate
 from lzu_export.graph.quantize import place
 from lzu_export.manifest.schema import FILE
+from lzu_export.quantization.calibration import read_cache
 from lzu_export.quantization.recalibrate import Float32Bundle
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.targets.precision import calibrated_tensors

@@ -9,8 +9,8 @@ import numpy as np
 from lzu_benchmarks import scenes
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.demo.frame_cache import frame
-from lzu_calibration.candidates import Listing
 from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.frame_sources.candidates import Listing
 from lzu_export.support.provenance import source_digest
 
 

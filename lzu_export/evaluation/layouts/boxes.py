@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lzu_calibration.candidates import ImageFile
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
@@ -18,6 +17,7 @@ from lzu_export.inputs.coco import (
     in_time,
     read_coco,
 )
+from lzu_export.inputs.frame_sources.candidates import ImageFile
 from lzu_export.inputs.images import read_image
 from lzu_export.runtime.predictor import Shot
 

@@ -8,8 +8,8 @@ import pytest
 from lzu_benchmarks.demo import calibration
 from lzu_benchmarks.demo.dataset import SPLITS, frame_number, open_demo
 from lzu_benchmarks.scenes import Sequence, render
-from lzu_calibration import open_frames
-from lzu_calibration.frames import GROUP
+from lzu_export.inputs.frame_sources import open_frames
+from lzu_export.inputs.frame_sources.choose import GROUP
 
 
 def test_the_demo_is_announced() -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lzu_calibration.candidates import Listing, file_hash
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.frame_sources.candidates import Listing, file_hash
 from lzu_export.inputs.videos import VideoFile
 
 

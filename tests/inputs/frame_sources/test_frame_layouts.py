@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_calibration.candidates import Listing
-from lzu_calibration.layouts import cityscapes, coco, directory, folder, nuscenes
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame_sources.candidates import Listing
+from lzu_export.inputs.frame_sources.layouts import cityscapes, coco, directory, folder, nuscenes
 
 
 def image(path: Path, value: int = 50) -> Path:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from lzu_calibration.candidates import Candidate, Listing
-from lzu_calibration.layouts import coco, directory
-from lzu_calibration.sampling import choose
-from lzu_calibration.video import video
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.frame_sources.candidates import Candidate, Listing
+from lzu_export.inputs.frame_sources.layouts import coco, directory
+from lzu_export.inputs.frame_sources.sampling import choose
+from lzu_export.inputs.frame_sources.video import video
 from lzu_export.inputs.videos import VIDEOS
 from lzu_export.support.extras import needs
 

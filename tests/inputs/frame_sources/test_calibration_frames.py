@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_calibration import frames as module
-from lzu_calibration import open_frames
-from lzu_calibration.candidates import ImageFile
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame_sources import choose as module
+from lzu_export.inputs.frame_sources import open_frames
+from lzu_export.inputs.frame_sources.candidates import ImageFile
 
 
 def image(path: Path, value: int = 50, size: tuple[int, int] = (24, 32)) -> Path:

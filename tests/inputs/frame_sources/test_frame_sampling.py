@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lzu_calibration.sampling import choose
+from lzu_export.inputs.frame_sources.sampling import choose
 
 lengths = st.lists(st.integers(0, 60), max_size=25)
 counts = st.integers(1, 120)

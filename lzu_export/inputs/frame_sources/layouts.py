@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lzu_calibration.candidates import ImageFile, Listing
 from lzu_export.errors import LzuError
 from lzu_export.inputs.coco import ORDER, read_coco_images
+from lzu_export.inputs.frame_sources.candidates import ImageFile, Listing
 from lzu_export.inputs.images import IMAGES, is_hidden
 from lzu_export.inputs.tables import kept_rows
 

@@ -1,0 +1,133 @@
+"""Bounded reads of regular files, and writes that replace a file whole or not at all."""
+
+import errno
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lzu_calibration.errors import CalibrationError, WriteError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_STREAMS = (Path("/dev"), Path("/dev/fd"))
+"""System folders whose entries are written to directly."""
+
+
+def read_bytes(path: Path, *, limit: int, remedy: str) -> bytes:
+    """Read a regular file without waiting for a pipe.
+
+    Args:
+        path: file to read; links are followed.
+        limit: largest size in bytes.
+        remedy: end of the sentence of an error.
+
+    Raises:
+        CalibrationError: the file is missing, unreadable, not a regular file, or too large.
+    """
+    try:
+        with _open(path, remedy) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > limit:
+                raise CalibrationError(
+                    f"{path} has {size} bytes where at most {limit} are read; {remedy}"
+                )
+            content = stream.read(size + 1)
+            if len(content) > size:  # it grew, or has no size, as in /proc
+                content += stream.read(limit + 1 - len(content))
+    except OSError as error:
+        circle = error.errno == errno.ELOOP
+        reason = "its symbolic links lead in a circle" if circle else error.strerror or error
+        raise CalibrationError(f"{path} cannot be read ({reason}); {remedy}") from error
+    if len(content) > limit:
+        raise CalibrationError(f"{path} has more than {limit} bytes; {remedy}")
+    return content
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON in which no key occurs twice in one object.
+
+    Raises:
+        ValueError: the content is not such JSON.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_unique)
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("it is nested too deep or too large") from error
+
+
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write UTF-8 text beside a file, then put it in the file's place by one rename.
+
+    A symbolic link is replaced and its target stays as it is. A character device, such as
+    /dev/null, is written to directly.
+
+    Args:
+        path: file to write.
+        text: its new content.
+        what: name of the file in the sentence of an error.
+
+    Raises:
+        CalibrationError: a folder or a disk is in the way.
+        WriteError: the file cannot be written.
+    """
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        if _is_stream(path):
+            path.write_text(text, encoding="utf-8")
+            return
+        try:
+            new.write_text(text, encoding="utf-8")
+            os.replace(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(what, error) from error
+
+
+def _open(path: Path, remedy: str) -> BinaryIO:
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for its writer.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL in the path
+        raise CalibrationError(f"{str(path)!r} is no path ({error}); {remedy}") from error
+    try:
+        mode = os.fstat(number).st_mode
+        if not stat.S_ISREG(mode):
+            raise CalibrationError(f"{path} is {_kind(mode)}, not a file; {remedy}")
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is written to directly."""
+    place = Path(os.path.abspath(path))
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if place.parent in _STREAMS or place.parts[1:2] == ("proc",):
+        return not stat.S_ISDIR(mode)
+    if stat.S_ISDIR(mode) or stat.S_ISBLK(mode):
+        raise CalibrationError(f"{path} is {_kind(mode)}, not a file; name another place")
+    return stat.S_ISCHR(mode)
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return found

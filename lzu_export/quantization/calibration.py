@@ -1,0 +1,36 @@
+"""Functions of `lzu_calibration` whose errors are this package's.
+
+They take and return what the originals do; a `CalibrationError` becomes an `LzuError`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lzu_calibration
+from lzu_calibration.errors import CalibrationError, WriteError
+from lzu_export.errors import LzuError, readable_os_errors
+
+
+@contextmanager
+def calibration_errors() -> Iterator[None]:
+    """Turn errors of `lzu_calibration` into errors of this package.
+
+    Raises:
+        LzuError: in place of any CalibrationError inside, with the same sentence; where a file
+            cannot be written, with the remedy.
+    """
+    try:
+        yield
+    except WriteError as error:
+        with readable_os_errors(error.what):
+            raise error.cause from error
+    except CalibrationError as error:
+        raise LzuError(str(error)) from error
+
+
+calibrate = calibration_errors()(lzu_calibration.calibrate)
+check_cache = calibration_errors()(lzu_calibration.check_cache)
+check_method = calibration_errors()(lzu_calibration.check_method)
+read_cache = calibration_errors()(lzu_calibration.read_cache)
+search = calibration_errors()(lzu_calibration.search)
+write_cache = calibration_errors()(lzu_calibration.write_cache)
