@@ -455,8 +455,8 @@ def test_drift_goes_before_regression(
 
     right = verify.verify_engine
 
-    def drifted(*arguments: Any) -> Any:
-        drift = right(*arguments)
+    def drifted(*arguments: Any, **options: Any) -> Any:
+        drift = right(*arguments, **options)
         return drift.model_copy(update={"arrows": {**drift.arrows, "level_0": np.inf}})
 
     monkeypatch.setattr(verify, "verify_engine", drifted)
