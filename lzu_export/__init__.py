@@ -1,10 +1,17 @@
-"""lzu_export: edge-deployment compiler for Learning to Zoom and Unzoom (LZU) models."""
+"""lzu_export: edge-deployment compiler for Learning to Zoom and Unzoom (LZU) models.
+
+`load` opens a bundle for inference, `export` makes one from a recipe, `verify` compares one with
+PyTorch. The three are imported when they are first used, so `import lzu_export` needs no torch.
+"""
 
 import os
 
 from lzu_export.support.interpreter import leave_working_directory_out
 
 leave_working_directory_out(("lzu_export", "lzu_benchmarks"))  # before anything else is imported
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from lzu_export.support.former_names import keep_former_names  # noqa: E402
 from lzu_export.support.version import VERSION as __version__  # noqa: E402
@@ -16,4 +23,22 @@ keep_former_names()
 # and so do the processes that we start.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    export: Any
+    load: Any
+    verify: Any
+
+__all__ = ["__version__", "export", "load", "verify"]
+_DOORS = {
+    "export": "lzu_export.compiler.pipeline",
+    "load": "lzu_export.bundle.load",
+    "verify": "lzu_export.verification.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_DOORS[name]), name)
+    globals()[name] = found
+    return found

@@ -6,23 +6,27 @@ from lzu_export.recipes.sections import Section, WarpSettings
 
 
 class Feedback(Section):
-    """Which detections of a frame say where to look in the next one."""
+    """Which detections of a frame set the next frame's zoom."""
 
     score_threshold: float = Field(0.0, ge=0, lt=1)
-    """Lowest score that is fed back; detections are above postprocess.score_threshold anyway."""
+    """Lowest score of a detection that is fed back. All are above `postprocess.score_threshold`
+    anyway."""
     most: int | None = Field(None, gt=0)
-    """At most so many, the best; all that fit by default."""
+    """Largest number of detections that are fed back, best first; all that fit by default."""
 
 
 class BoxWarpSettings(WarpSettings):
     """A warp whose saliency is the density of boxes."""
 
     amplitude: float = Field(1.0, gt=0)
+    """Mass of a box's Gaussian in the density, against a constant floor."""
     bandwidth: float = Field(64.0, gt=0)
+    """Bandwidth in pixels: the variance of a box's Gaussian along an axis is this times the box's
+    side."""
     boxes: int = Field(100, gt=0)
-    """Of adaptive warps: most boxes of the previous frame that an engine takes."""
+    """Largest number of the previous frame's boxes that an adaptive engine takes."""
     min_side: float = Field(1.0, gt=0)
-    """Of adaptive warps: sides of smaller boxes count as this many pixels."""
+    """Sides of boxes shorter than this count as this many pixels, in adaptive warps."""
     feedback: Feedback = Feedback()
 
     @property

@@ -15,9 +15,13 @@ class DetPostprocess(Section):
     """From raw head outputs to detections."""
 
     candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    """Largest number of candidates that the graph takes from each level."""
     score_threshold: float = Field(0.05, ge=0, lt=1)
+    """Lowest score of a detection, exclusive."""
     iou_threshold: float = Field(0.5, gt=0, le=1)
+    """Highest overlap (IoU) of two detections of a class, inclusive."""
     max_detections: int = Field(100, gt=0)
+    """Largest number of detections of a frame."""
 
 
 class DetRecipe(Recipe):

@@ -15,12 +15,19 @@ class Det3dPostprocess(Section):
     """From raw head outputs to boxes in the camera's frame, and the merge of a rig's cameras."""
 
     candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    """Largest number of candidates that the graph takes from each level."""
     score_threshold: float = Field(0.05, ge=0, lt=1)
+    """Lowest score of a detection, exclusive."""
     iou_threshold: float = Field(0.8, gt=0, le=1)
+    """Highest overlap (IoU seen from above) of two detections of a class, inclusive."""
     max_detections: int = Field(200, gt=0)
+    """Largest number of detections of a frame."""
     rig_score_threshold: float = Field(0.01, ge=0, lt=1)
+    """Lowest score when the cameras of a rig are merged, exclusive."""
     rig_iou_threshold: float = Field(0.05, gt=0, le=1)
+    """Highest overlap (IoU seen from above) when the cameras of a rig are merged, inclusive."""
     rig_max_detections: int = Field(500, gt=0)
+    """Largest number of detections of a rig."""
 
 
 class Det3dRecipe(Recipe):
@@ -31,7 +38,7 @@ class Det3dRecipe(Recipe):
     model: Fcos3dConfig
     postprocess: Det3dPostprocess = Det3dPostprocess()
     attributes: tuple[str, ...] = ()
-    """Names of the model's attributes; numbers stand for those without one."""
+    """Names of the model's attributes. Numbers stand for attributes without a name."""
 
     @model_validator(mode="after")
     def _named(self) -> "Det3dRecipe":

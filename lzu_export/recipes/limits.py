@@ -6,24 +6,33 @@ from lzu_export.recipes.sections import Section
 
 
 class MetricLimits(Section):
-    """Points of the task's metric (AP x 100) that a precision may differ by."""
+    """Largest difference of the task's metric from PyTorch's, in points (AP x 100)."""
 
     fp32: float = Field(0.1, gt=0)
+    """Limit for FP32."""
     fp16: float = Field(0.2, gt=0)
+    """Limit for FP16."""
     bf16: float = Field(0.5, gt=0)
+    """Limit for BF16."""
     int8: float = Field(1.0, gt=0)
+    """Limit for INT8."""
     feedback: float = Field(0.3, ge=0)
-    """More for the lower ones of a detector that looks at its own boxes: rounding moves boxes, and
-    these the warp of all frames that follow. The FP16 demonstration of FOVEA loses 0.24 so, and
-    nothing where it is looked at by the boxes of FP32."""
+    """Added for lower precisions of a detector that is zoomed by its own boxes: rounding moves
+    boxes, and these move the warp of the frames that follow. The FP16 demonstration of FOVEA loses
+    0.24 points that way, and nothing when it is zoomed by the boxes of FP32."""
 
 
 class SignalLimits(Section):
-    """Lowest signal-to-noise ratio of an arrow in dB: what is below is broken, not rounded."""
+    """Lowest signal-to-noise ratio of a probe point in dB. Below it the engine is broken, not
+    rounded.
+    """
 
     fp16: float = 40.0
+    """Limit for FP16, in dB."""
     bf16: float = 25.0
+    """Limit for BF16, in dB."""
     int8: float = 8.0
+    """Limit for INT8, in dB."""
 
 
 class ScoreLimits(Section):
@@ -33,9 +42,13 @@ class ScoreLimits(Section):
     """
 
     fp32: float = Field(0.005, gt=0)
+    """Limit for FP32."""
     fp16: float = Field(0.01, gt=0)
+    """Limit for FP16."""
     bf16: float = Field(0.02, gt=0)
+    """Limit for BF16."""
     int8: float = Field(0.03, gt=0)
+    """Limit for INT8."""
 
 
 class MatchLimits(Section):
@@ -46,8 +59,11 @@ class MatchLimits(Section):
     """
 
     fp16: float = Field(0.98, ge=0, le=1)
+    """Limit for FP16."""
     bf16: float = Field(0.95, ge=0, le=1)
+    """Limit for BF16."""
     int8: float = Field(0.9, ge=0, le=1)
+    """Limit for INT8."""
 
 
 class RegressionLimits(Section):
@@ -57,21 +73,21 @@ class RegressionLimits(Section):
     """
 
     drift: float = Field(10.0, ge=1)
-    """Factor by which an arrow's drift may grow, in FP32; what is below a hundredth of
-    `tolerances.arrow` is rounding and may be anything."""
+    """Factor by which the deviation of a probe point may grow, in FP32. Deviations below a
+    hundredth of `tolerances.arrow` are rounding and not compared."""
     snr: float = Field(3.0, ge=0)
-    """Decibels by which an arrow's signal-to-noise ratio may fall, in lower precisions."""
+    """Decibels by which a probe point's signal-to-noise ratio may fall, in lower precisions."""
     latency: float = Field(1.05, ge=1)
     """Factor by which a latency, or a ratio of two, may grow on the machine of the reference."""
     latency_elsewhere: float = Field(1.2, ge=1)
-    """Factor by which a ratio of latencies may grow on another one."""
+    """Factor by which a ratio of latencies may grow on another machine."""
 
 
 class Tolerances(Section):
-    """Drift limits against PyTorch, and what may be lost from one release to the next."""
+    """Limits on the deviation from PyTorch, and on what may be lost against a stored state."""
 
     arrow: float = Field(1e-4, gt=0)
-    """max|a - b| / max|b| at each arrow and output, in FP32."""
+    """Largest max|a - b| / max|b| at each probe point and output, in FP32."""
     snr: SignalLimits = SignalLimits()
     metric: MetricLimits = MetricLimits()
     scores: ScoreLimits = ScoreLimits()

@@ -18,9 +18,13 @@ class AnchorSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     strides: tuple[PositiveInt, ...] = Field(default=(8, 16, 32, 64, 128), min_length=1)
+    """Strides of the levels in pixels per cell, finest first."""
     octave_base_scale: PositiveFloat = 4.0
+    """Side of the smallest anchor over the stride."""
     scales_per_octave: PositiveInt = 3
+    """Number of anchor sizes between one level and the next."""
     ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+    """Aspect ratios (height / width) of the anchors."""
 
     @property
     def per_cell(self) -> int:
@@ -37,16 +41,29 @@ class RetinaNetConfig(AnchorSpec):
     """
 
     num_classes: PositiveInt
+    """Number of classes."""
     depth: Literal[18, 34, 50, 101] = 50
+    """Depth of the ResNet."""
     base_channels: PositiveInt = 64
+    """Channels of the ResNet's first stage."""
     style: Literal["pytorch", "caffe"] = "pytorch"
+    """Whether the 3x3 convolution (`pytorch`) or the first 1x1 (`caffe`) of a bottleneck has the
+    stride."""
     fpn_channels: PositiveInt = 256
+    """Channels of the neck's levels."""
     start_level: Literal[0, 1] = 1
+    """First backbone level that the neck uses: 1 makes the finest output P3 (stride 8), 0 makes it
+    P2 (stride 4)."""
     num_outs: PositiveInt = 5
+    """Number of the neck's levels."""
     extra_convs: Literal["on_input", "on_output"] = "on_input"
+    """Input of the extra levels' convolutions (mmdet's `add_extra_convs`)."""
     relu_before_extra_convs: bool = False
+    """Whether a ReLU precedes the extra levels' convolutions."""
     feat_channels: PositiveInt = 256
+    """Channels of the head's towers."""
     stacked_convs: int = Field(default=4, ge=0)
+    """Convolutions of each tower of the head."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,21 +108,26 @@ class PSPNetConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     num_classes: int = Field(ge=2)
+    """Number of classes."""
     depth: Literal[18, 34, 50, 101] = 50
+    """Depth of the ResNet (v1c)."""
     base_channels: int = Field(default=64, ge=2, multiple_of=2)
+    """Channels of the ResNet's first stage."""
     output_stride: Literal[8, 16, 32] = 8
-    """Pixels per cell of the backbone's last stage; below 32 late stages dilate, not stride."""
+    """Pixels per cell of the backbone's last stage. Below 32, late stages dilate instead of
+    striding."""
     channels: PositiveInt = 512
-    """Channels of each pooling branch and of the bottleneck behind them."""
+    """Channels of each pooling branch and of the bottleneck after them."""
     pool_scales: tuple[PositiveInt, ...] = Field(default=(1, 2, 3, 6), min_length=1)
-    """Each pools the map to so many bins on both axes."""
+    """Bins per axis of each pooling branch."""
     cut: Literal["backbone", "fpn"] = "backbone"
+    """Where the unzoom is: on the backbone's last stage, or on an FPN over all four stages."""
     fpn_channels: PositiveInt = 256
-    """Of the fused map; only for the cut fpn."""
+    """Channels of the fused map; only for `cut: fpn`."""
     fpn_stride: Literal[4, 8] = 4
-    """Pixels per cell of the fused map; only for the cut fpn."""
+    """Pixels per cell of the fused map; only for `cut: fpn`."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the head's channels dropped while training."""
+    """Share of the head's channels that are dropped in training."""
 
     @property
     def strides(self) -> tuple[int]:
@@ -122,26 +144,37 @@ class Fcos3dConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     num_classes: PositiveInt
+    """Number of classes."""
     depth: Literal[18, 34, 50, 101] = 50
+    """Depth of the ResNet."""
     base_channels: PositiveInt = 64
+    """Channels of the ResNet's first stage."""
     style: Literal["pytorch", "caffe"] = "caffe"
+    """Whether the 3x3 convolution (`pytorch`) or the first 1x1 (`caffe`) of a bottleneck has the
+    stride."""
     stage_with_dcn: tuple[bool, bool, bool, bool] = (False, False, True, True)
-    """Backbone stages with deformable convolutions; depths below 50 have no such form."""
+    """Which backbone stages have deformable convolutions. Depths below 50 have none."""
     fpn_channels: PositiveInt = 256
+    """Channels of the neck's levels."""
     start_level: Literal[0, 1] = 1
+    """First backbone level that the neck uses: 1 makes the finest output P3 (stride 8), 0 makes it
+    P2 (stride 4)."""
     num_outs: PositiveInt = 5
+    """Number of the neck's levels."""
     feat_channels: PositiveInt = 256
-    """Channels of the head's towers, and of each branch behind them but the centerness."""
+    """Channels of the head's towers, and of each branch after them except the centerness."""
     centerness_channels: PositiveInt = 64
+    """Channels of the centerness branch."""
     stacked_convs: PositiveInt = 2
-    """Convolutions of each tower."""
+    """Convolutions of each tower of the head."""
     dcn_on_last_conv: bool = True
     """Whether the last convolution of each tower is deformable."""
     norm_groups: PositiveInt = 32
     """Groups of the head's group normalisation."""
     num_attributes: PositiveInt = 9
+    """Number of attributes."""
     direction_offset: float = 0.7854
-    """Radians from which the two halves of the circle are counted that the direction tells apart;
+    """Angle in radians from which the two halves of the circle are counted for the direction class;
     mmdet3d's rounded quarter of pi."""
 
     @property
@@ -181,16 +214,22 @@ class SaliencyNetworkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     depth: Literal[18, 34, 50, 101] = 18
+    """Depth of the ResNet."""
     base_channels: PositiveInt = 64
+    """Channels of the ResNet's first stage."""
     style: Literal["pytorch", "caffe"] = "pytorch"
+    """Whether the 3x3 convolution (`pytorch`) or the first 1x1 (`caffe`) of a bottleneck has the
+    stride."""
     stages: int = Field(default=3, ge=1, le=4)
-    """Stages of the ResNet in front of the convolution to one channel."""
+    """Stages of the ResNet before the convolution to one channel."""
     input: tuple[PositiveInt, PositiveInt] = (224, 224)
-    """(height, width) in pixels that the frame is brought to."""
+    """Size (height, width) in pixels to which the frame is downsampled."""
     downsampling: Literal["bilinear", "average"] = "bilinear"
-    """How: as PyTorch's `interpolate` without antialiasing, or as AdaptiveAvgPool2d."""
+    """How the frame is downsampled: as PyTorch's `interpolate` without antialiasing, or as
+    AdaptiveAvgPool2d."""
     align_corners: bool = False
-    """Of bilinear downsampling, and of the bilinear resize to the lattice."""
+    """Whether corners are aligned in bilinear downsampling and in the bilinear resize to the
+    lattice."""
 
     @model_validator(mode="after")
     def _check_cells(self) -> "SaliencyNetworkConfig":

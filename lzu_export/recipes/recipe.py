@@ -38,46 +38,61 @@ class Recipe(Section):
     """Whether predictions are boxes in the frame's pixels, which can set the next frame's zoom."""
 
     name: FolderName
+    """Name of the recipe; the bundle's folder carries it unless it is the task's own recipe."""
     task: str
+    """Task: `det` (2-D detection), `seg` (segmentation) or `det3d` (3-D detection)."""
     source: Size
-    """Of the camera's frame."""
+    """Size (height, width) of the camera's frame in pixels."""
     crop: Crop | None = None
-    """The part of the frame that is looked at: (height, width) of its middle, or a `Window`; all of
-    it by default."""
+    """Part of the frame that is used: (height, width) of its middle, or a window. The whole frame
+    by default."""
     source_multiple: int = Field(1, gt=0)
-    """Before the zoom, zeros are put at the bottom and right of the normalised frame up to a
-    multiple of this, and the warp spans them too: 32 in the released nuScenes models."""
+    """Zeros are added at the bottom and right of the normalised frame, before the zoom, up to a
+    multiple of this. The warp spans them too. The released nuScenes models have 32."""
     reduce: int = Field(1, gt=0)
-    """Only every so many rows and columns of the frame are used, as if the camera had so few: the
-    regime of upsampling, where the canvas is larger than what it is sampled from."""
+    """Only every n-th row and column of the frame is used, as if the camera had so few. With it the
+    canvas may be larger than what it is sampled from (regime of upsampling)."""
     scale: float = Field(0.5, gt=0, le=8)
-    """Canvas over source, or over the crop."""
+    """Canvas size over source size, or over the crop's size."""
     variant: Variant = "fixed"
+    """Kind of warp: `adaptive` zooms and unzooms by the previous frame's boxes or by a saliency
+    network, `fovea` zooms only and maps the boxes back."""
     input: Literal["source", "zoomed"] = "source"
+    """Where the engine begins: at the camera's bytes (`source`), or at the zoomed image (`zoomed`),
+    which the runtime then computes."""
     sampler: Literal["bilinear", "antialiased", "opencv"] = "bilinear"
+    """How the zoom samples: `bilinear`, `antialiased`, or `opencv` for uniform models trained on
+    OpenCV's resize."""
     batch: int = Field(1, gt=0)
+    """Number of frames that an engine takes at once; static."""
     warp: WarpSettings = WarpSettings()
     normalisation: Normalisation = Normalisation()
     model: Any
     """The task's network, which has `num_classes` and `strides` (pixels per cell, finest first)."""
     custom_model: str | None = Field(None, min_length=1)
-    """Name of a network of your own in place of the task's, see `tasks.custom`; of `model` only the
-    number of classes, the strides and, for detection, the anchors then count."""
+    """Name of a network of your own that replaces the task's, see `tasks.custom`. Of `model` only
+    the number of classes, the strides and, for detection, the anchors then count."""
     classes: tuple[Label, ...] = Field(min_length=1)
+    """Names of the classes in the order of the model's outputs."""
     checkpoint: dict[Variant, Path] = Field({})
+    """By variant, the checkpoint file (`.pth`, `.pt` or `.safetensors`)."""
     untrained: tuple[Untrained, ...] = ()
-    """In what the export may contradict what the checkpoint remembers of its training: refused
-    otherwise, and marked wherever the bundle is shown. `metric` allows PyTorch to score less than
-    `evaluation.reference`."""
+    """Settings in which the export may contradict what the checkpoint records of its training.
+    Other contradictions are refused. The bundle is marked wherever it is shown. `metric` allows
+    PyTorch to score less than `evaluation.reference`."""
     random_weights: int | None = Field(None, ge=0)
-    """Seed of untrained weights, for timing only: used where no checkpoint is given."""
+    """Seed of untrained weights, for timing only. Used if no checkpoint is given."""
     postprocess: SerializeAsAny[Section]
+    """Settings of the task's post-processing."""
     precision: tuple[Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
+    """Precisions to export."""
     calibration: Calibration = Calibration()
     keep_high: KeepHigh = KeepHigh()
     targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
+    """Targets to build engines for. ONNX files for TensorRT are written by `derive`."""
     compute_capabilities: tuple[str, ...] = ()
-    """For TensorRT-RTX, like `8.9`; empty: NVIDIA's portable default."""
+    """Compute capabilities of a TensorRT-RTX engine, such as `8.9`. Empty: NVIDIA's portable
+    default."""
     lowering: LoweringSettings = LoweringSettings()
     evaluation: Evaluation = Evaluation()
     tolerances: Tolerances = Tolerances()

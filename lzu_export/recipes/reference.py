@@ -41,13 +41,16 @@ NAMES = {
     Path: "path",
     types.NoneType: "null",
 }
-Row: TypeAlias = tuple[str, FieldInfo, str]
+OF_TASKS = ("model", "postprocess")
+"""Keys that every recipe has and each task fills in its own way."""
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+Row: TypeAlias = tuple[str, FieldInfo, str]
+"""Key, field and meaning."""
 
 
 def reference() -> str:
     """The whole page, Markdown."""
-    shared = _rows(Recipe)
+    shared = [row for row in _rows(Recipe) if row[0] not in OF_TASKS]
     known = {key for key, _, _ in shared}
     lines = [INTRODUCTION, *_table("Keys of every recipe", shared)]
     for task, recipe in TASKS.items():

@@ -114,11 +114,13 @@ class Window(Section):
     """A part of the frame, in pixels."""
 
     x: int = Field(ge=0)
-    """Column of its first pixel."""
+    """Column of the window's first pixel."""
     y: int = Field(ge=0)
-    """Row of its first pixel."""
+    """Row of the window's first pixel."""
     width: int = Field(gt=0)
+    """Width of the window in pixels."""
     height: int = Field(gt=0)
+    """Height of the window in pixels."""
 
 
 def _kind_of_crop(value: Any) -> str:
@@ -133,11 +135,16 @@ Crop: TypeAlias = Annotated[
 
 
 class Normalisation(Section):
-    """What happens to the camera's bytes: (value - mean) / std per channel, 0..255 scale."""
+    """Normalisation of the camera's bytes: (value - mean) / std per channel, on the scale
+    0..255.
+    """
 
     order: Literal["bgr", "rgb"] = "rgb"
+    """Order of the channels that the network expects."""
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    """Mean of each channel, in `order`."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (58.395, 57.12, 57.375)
+    """Standard deviation of each channel, in `order`."""
 
     @model_validator(mode="after")
     def _of_bytes(self) -> "Normalisation":
@@ -166,84 +173,98 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 class SaliencyNetworkSettings(SaliencyNetworkConfig):
-    """A network in front of the warp, whose weights are the checkpoint's `warp.network.*`."""
+    """A network that computes each frame's saliency. Its weights are the checkpoint's
+    `warp.network.*`.
+    """
 
     normalisation: Normalisation | None = None
-    """Of its input; the recipe's by default."""
+    """Normalisation of the saliency network's input; the recipe's by default."""
 
 
 class WarpSettings(Section):
-    """Where the warp comes from and how its geometry is read."""
+    """The origin of the warp, and its geometry."""
 
     saliency: Path | None = None
-    """A saliency map (.npy, or the released .pkl read as data), or what it is made from: for
-    detection COCO annotations (.json) of the training boxes or the folder of Argoverse-HD or
-    nuScenes, for segmentation a folder of the training label maps. A relative path is relative
-    to the recipe."""
+    """A saliency map (`.npy`, or the released `.pkl`, which is read as data), or what it is made
+    from. Detection: COCO annotations (`.json`) of the training boxes, or the folder of Argoverse-HD
+    or nuScenes. Segmentation: the folder of the training label maps."""
     logits: str | None = Field(None, min_length=1)
-    """Name of a tensor in the checkpoint, such as `warp.logits`, whose softmax over all cells is
-    the saliency, in place of a file."""
+    """Name of a tensor in the checkpoint, such as `warp.logits`. Its softmax over all cells is the
+    saliency, instead of a file."""
     network: SaliencyNetworkSettings | None = None
-    """Of adaptive warps: each frame is zoomed by what this network sees in it, instead of by the
-    boxes of the frame before."""
+    """A saliency network for adaptive warps: it sets each frame's zoom, instead of the previous
+    frame's boxes."""
     mix: float = Field(1.0, ge=0, le=1)
-    """Of adaptive warps: share of the boxes' or the network's saliency; the fixed saliency has the
+    """Share of the boxes' or the network's saliency in an adaptive warp. The fixed saliency has the
     rest."""
     lattice: Size = (31, 51)
+    """Size (rows, columns) of the saliency map and of the warp's knots."""
     fwhm: float = Field(10.0, gt=0)
+    """Full width at half maximum, in lattice cells, of the kernel by which saliency attracts
+    samples."""
     anti_crop: bool = True
+    """Whether the saliency is reflected at the borders, so that the zoomed image shows the whole
+    frame."""
     separable: bool = True
-    """Whether rows and columns are warped each by themselves; else every place of the plane moves
-    by the saliency around it. The uniform variant is separable anyway."""
+    """Whether rows and columns are warped each by themselves. Otherwise each point of the plane is
+    moved by the saliency around it. The uniform variant is always separable."""
     geometry: Geometry = "consistent"
+    """Geometry of the unzoom: `consistent` works in true pixel coordinates, `published` is that of
+    the authors' released code."""
     unfilled: tuple[Edge, ...] | None = None
-    """Edges of every level that the code which trained a `published` model left unfilled; that
-    geometry asks for it to be said, if only as an empty list."""
+    """Edges of every level that the training code of a `published` model left unfilled. That
+    geometry requires the key, even as an empty list."""
 
 
 class LoweringSettings(Section):
-    """How the warps become standard operators; `auto` chooses per place and says why."""
+    """Standard operators that replace the warps. `auto` chooses for each warp and records the
+    reason.
+    """
 
     zoom: Lowering = "auto"
+    """Lowering of the zoom."""
     unzoom: Lowering = "auto"
+    """Lowering of the unzoom of every level."""
 
 
 class Evaluation(Section):
-    """Frames the accuracy is measured on, and those that make the reference."""
+    """Frames on which accuracy is measured. The reference frames are taken from them too."""
 
     dataset: str | None = None
-    """`demo`, the path of COCO annotations (.json), or the folder of a data set in its own layout;
-    none: no accuracy."""
+    """`demo`, the path of COCO annotations (`.json`), or the folder of a data set in its own
+    layout. `null`: accuracy is not measured."""
     frames: int | None = Field(None, gt=0)
-    """At most this many frames, evenly spread; all by default. For warps by boxes, which go by the
-    frame before, in whole sequences."""
+    """Largest number of frames, evenly spread; all by default. For warps by boxes whole sequences
+    are taken."""
     reference: dict[Variant, Annotated[float, Field(gt=0, le=100)]] = {}
     """By variant, the points of the task's metric that the recipe's own checkpoint scores on all of
-    `dataset`. An export in which PyTorch scores over a point less is not of the model that was
-    trained, and is refused. Another checkpoint or data set leaves it out of account."""
+    `dataset`. The export is refused if PyTorch scores over a point less: it is then not the model
+    that was trained. The key is ignored with another checkpoint or data set."""
 
 
 class Calibration(Section):
-    """Frames on which INT8 ranges are measured, and how a range is made of what is seen."""
+    """Frames on which INT8 ranges are measured, and how a range is made from the values seen."""
 
     frames: str | None = None
-    """`demo`, a folder, a video, COCO annotations (.json), or a folder laid out like Cityscapes or
-    nuScenes: frames of the training set, never those that the accuracy is measured on."""
+    """`demo`, a folder, a video, COCO annotations (`.json`), or a folder laid out like Cityscapes
+    or nuScenes. Take frames of the training set, never those that accuracy is measured on."""
     count: int = Field(64, gt=1)
-    """At most this many, evenly taken from all sequences."""
+    """Largest number of frames, evenly taken from all sequences."""
     seed: int = Field(0, ge=0)
+    """Random seed for choosing frames."""
     method: Method = "max"
+    """How a range is made from the values seen."""
     percentile: float = Field(99.99, gt=50, le=100)
-    """Share of the values that stay within the range, for the method of that name."""
+    """Share of the values, in percent, that stay within the range; for the method `percentile`."""
     cache: Path | None = None
-    """Ranges measured before (`calibration.json`); refused where they are of other frames, weights
-    or settings."""
+    """Ranges of an earlier run (`calibration.json`). Refused if they belong to other frames,
+    weights or settings."""
 
 
 class KeepHigh(Section):
-    """Names or patterns (`backbone.layer1.*`) of layers that a precision leaves higher."""
+    """Names or patterns (`backbone.layer1.*`) of layers that a precision leaves in a higher one."""
 
     fp16: tuple[str, ...] = ()
-    """In float32, where the network is float16 or bfloat16."""
+    """Layers that stay in float32 while the network is float16 or bfloat16."""
     int8: tuple[str, ...] = ()
-    """In half precision, where the network is INT8."""
+    """Layers that stay in half precision while the network is INT8."""

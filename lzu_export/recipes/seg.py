@@ -10,12 +10,12 @@ from lzu_export.recipes.sections import Section, WarpSettings
 
 
 class LabelWarpSettings(WarpSettings):
-    """A warp whose saliency stands on the boundaries between labels."""
+    """A warp whose saliency is high at the boundaries between labels."""
 
     boundary: float = Field(1.0, gt=0)
-    """Saliency of pixels at a boundary, when it is made from label maps."""
+    """Saliency of pixels at a boundary, if it is made from label maps."""
     background: float = Field(0.1, gt=0)
-    """Saliency of all others."""
+    """Saliency of all other pixels, if it is made from label maps."""
     unzoom_scale: int = Field(1, ge=1, le=8)
     """Cells of the unzoomed map per cell of the level, on each axis. The zoom brings in detail
     that a grid of the level's own size cannot hold where the warp magnifies. The uniform variant is
@@ -27,10 +27,10 @@ class SegPostprocess(Section):
 
     upsampling: Literal["half-pixel", "in-phase"] = "half-pixel"
     """How the cells of the logits lie on the canvas while they are resized: edge on edge, as
-    mmseg's align_corners=False, or cell i on pixel stride * i, where the `consistent` geometry and
-    strided convolutions have it. Take the one the model was trained with."""
+    mmseg's align_corners=False (`half-pixel`), or cell i on pixel stride * i, as the `consistent`
+    geometry has it (`in-phase`). Take the one of training."""
     logits: bool = False
-    """Whether the engine returns the resized logits besides the class map."""
+    """Whether the engine also returns the resized logits."""
 
 
 class SegRecipe(Recipe):

@@ -1,0 +1,31 @@
+"""docs/recipes.md is what the schema says, and every key has a meaning."""
+
+from pathlib import Path
+
+import pytest
+
+from lzu_export.recipes.reference import reference
+from lzu_export.recipes.schema import TASKS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/recipes.md"
+
+
+def test_the_page_is_current() -> None:
+    """`python -m lzu_export.recipes.reference > docs/recipes.md` makes it so."""
+    assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+def test_every_key_has_a_meaning() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert len(rows) > 100
+    assert not [row for row in rows if row.endswith("|  |")]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_key_of_a_recipe_is_listed(task: str) -> None:
+    page = reference()
+    for name in set(TASKS[task].model_fields) - {"model", "postprocess"}:
+        assert f"| `{name}` |" in page, name
+    for section in ("model", "postprocess"):
+        for name in TASKS[task].model_fields[section].annotation.model_fields:  # type: ignore[union-attr]
+            assert f"| `{section}.{name}` |" in page, name
