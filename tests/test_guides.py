@@ -31,9 +31,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
     REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "plugins/README.md",
 ]
-GUIDES = [page for page in PAGES if page.parent.name == "docs"]
+GUIDES = [page for page in PAGES if page.parent == REPOSITORY / "docs"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 EXAMPLE = REPOSITORY / "docs/examples/own_segmenter.py"
 FINISHED = "build/det/fixed-0.5x"
@@ -162,7 +163,7 @@ def test_options_of_other_tools_are_known(tool: str) -> None:
 
 def test_modules_of_the_benchmarks_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m lzu_benchmarks.X` names a module, and its latency options exist."""
-    named = [words for _, words in of_tool("python") if words[0] == "-m"]
+    named = [words for _, words in of_tool("python") if words[0] == "-m" and words[1:]]
     assert len(named) > 5
     for _, module, *arguments in named:
         assert find_spec(module), module
@@ -235,7 +236,10 @@ def test_links_resolve(page: Path) -> None:
 
 def test_every_guide_is_listed() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert {page.name for page in GUIDES} <= set(re.findall(r"docs/(\w+\.md)", text))
+    pages = {page.name for page in GUIDES}
+    assert pages <= set(re.findall(r"docs/(\w+\.md)", text))
+    index = (REPOSITORY / "docs/index.md").read_text(encoding="utf-8")
+    assert pages - {"index.md"} <= set(re.findall(r"\]\((\w+\.md)\)", index))
 
 
 def test_recipes_are_valid() -> None:

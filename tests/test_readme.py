@@ -1,4 +1,4 @@
-"""The README's commands do what it says."""
+"""The commands of the README and of the quick start do what the pages say."""
 
 import json
 import os
@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +18,14 @@ from lzu_export.manifest.schema import Accuracy, read_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COMMANDS = (REPOSITORY / "docs/commands.md").read_text(encoding="utf-8")
+ARCHITECTURE = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+START = (REPOSITORY / "docs/quickstart.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
+def blocks(page: str, language: str) -> list[str]:
     """Fenced code of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def command(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
@@ -30,9 +35,23 @@ def command(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProc
     )
 
 
+def test_the_readme_is_short() -> None:
+    """What it is and how to begin; all else is in docs/."""
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    "page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=str
+)
+def test_pictures_are_small(page: Path) -> None:
+    """Each picture of a page exists and is quick to load."""
+    for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / picture).stat().st_size < 200_000, picture
+
+
 def test_every_command_named_exists() -> None:
-    """Each `lzu-export X` of the page is a command with a help page."""
-    named = set(re.findall(r"`lzu-export ([a-z]+)", README))
+    """Each `lzu-export X` of the list is a command with a help page, and each command is listed."""
+    named = set(re.findall(r"`lzu-export ([a-z]+)", COMMANDS))
     assert {"export", "verify", "run", "build", "calibrate", "inspect", "recipes"} <= named
     listed = command(sys.executable, "-m", "lzu_export", "--help").stdout
     assert all(re.search(rf"\b{name}\b", listed) for name in named)
@@ -44,15 +63,27 @@ def test_every_make_target_named_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, flags=re.MULTILINE))
     named = set(re.findall(r"(?:^|`|&& )make ([a-z][a-z0-9-]+)\b", README, flags=re.MULTILINE))
     assert {"export", "test"} <= named
+    named |= set(re.findall(r"(?:^|`|&& )make ([a-z][a-z0-9-]+)\b", START + COMMANDS, re.MULTILINE))
     assert named - {"export"} <= targets
 
 
 def test_folders_named_exist() -> None:
-    """The layout table names what is there."""
-    section = README.split("## Layout")[1].split("##")[0]
-    for row in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE):
-        for folder in re.findall(r"`([^`]+)`", row):
-            assert (REPOSITORY / folder).is_dir(), folder
+    """The table of packages names what is there, and all of it."""
+    section = ARCHITECTURE.split("## Packages")[1].split("##")[0]
+    named = set(re.findall(r"^\| [^|]* \| `([^`]+)` \|", section, flags=re.MULTILINE))
+    assert len(named) > 15
+    for folder in named:
+        assert (REPOSITORY / folder).is_dir(), folder
+    packages = {path.parent for path in (REPOSITORY / "lzu_export").glob("*/__init__.py")}
+    assert {str(each.relative_to(REPOSITORY)) for each in packages} <= named
+
+
+def test_files_named_exist() -> None:
+    """The steps of "how to add" name real files."""
+    named = set(re.findall(r"`((?:lzu_export|plugins|tests|benchmarks)/[^`\s]+)`", ARCHITECTURE))
+    assert len(named) > 20
+    for name in named:
+        assert "NAME" in name or (REPOSITORY / name).exists(), name
 
 
 def losses(accuracy: Accuracy) -> dict[str, float]:
@@ -62,6 +93,22 @@ def losses(accuracy: Accuracy) -> dict[str, float]:
         name.removeprefix("onnxruntime/"): abs(values[accuracy.metric] - wanted)
         for name, values in accuracy.engines.items()
     }
+
+
+def run_snippets(task: str, classes: Sequence[str], folder: Path) -> Any:
+    """Run the Python of README and quick start on a demonstration frame, which is returned."""
+    from lzu_export.evaluation.datasets import open_dataset
+
+    sample = next(open_dataset("demo", 1, task).samples())
+    cv2.imwrite(str(folder / "frame.png"), sample.shot.frame)
+    snippets = [*blocks(README, "python"), *blocks(START, "python")]
+    mine = [each for each in snippets if f'"build/{task}/' in each]
+    assert len(mine) == (2 if task == "det" else 1)
+    for snippet in mine:
+        ran = command(sys.executable, "-c", snippet, cwd=folder)
+        assert ran.returncode == 0, ran.stderr
+        assert any(name in ran.stdout for name in classes)
+    return sample
 
 
 @pytest.mark.slow
@@ -83,7 +130,7 @@ def test_first_command_and_snippet(
     extras = re.search(r"^EXTRAS \?= (.*)$", makefile, flags=re.MULTILINE)
     assert extras is not None
     (ready / f".ready-{extras[1].replace(',', '-')}").touch()
-    first = next(line for line in blocks("sh")[0].splitlines() if "export" in line)
+    first = next(line for line in blocks(README, "sh")[0].splitlines() if "export" in line)
     words = first.split("#")[0].split()
     assert words == ["make", "export", "TASK=det"]
     words[-1] = f"TASK={task}"
@@ -111,15 +158,7 @@ def test_first_command_and_snippet(
     again = command(*words, f"OUT={out}", f"VENV={ready}")
     assert again.stderr.count("up to date") == 2
 
-    from lzu_export.evaluation.datasets import open_dataset
-
-    sample = next(open_dataset("demo", 1, task).samples())
-    cv2.imwrite(str(tmp_path / "frame.png"), sample.shot.frame)
-    snippet = next(each for each in blocks("python") if f'"build/{task}/' in each)
-    ran = command(sys.executable, "-c", snippet, cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert any(name in ran.stdout for name in fixed.recipe.classes)
-
+    sample = run_snippets(task, fixed.recipe.classes, tmp_path)
     cameras = []
     if task == "det3d":
         matrix = {"cam2img": np.asarray(sample.shot.cam2img).tolist()}
