@@ -11,8 +11,11 @@ import torch
 
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.recipes import Recipe
 from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import (
+    SOURCES,
+    KnotSource,
     make_warp,
     read_saliency,
     stored_warp,
@@ -20,8 +23,9 @@ from lzu_export.tasks.warps import (
     warp_note,
     warp_source,
 )
-from lzu_export.warp.saliency import boundary_saliency, box_saliency
+from lzu_export.warp.saliency import Array, boundary_saliency, box_saliency
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
+from lzu_export.warp.warp import Knots
 from samples import TINY_NETWORK, tiny_recipe
 
 
@@ -176,7 +180,7 @@ def test_annotations_that_cannot_be_used_are_refused(
         make_warp(recipe)
     assert str(path) in str(caught.value)
     path.write_text("{")
-    with pytest.raises(LzuError, match="is damaged, or no JSON"):
+    with pytest.raises(LzuError, match="is not valid JSON"):
         make_warp(recipe)
     path.unlink()
     with pytest.raises(LzuError, match=r"train\.json cannot be read \(No such file"):
@@ -444,3 +448,53 @@ def test_weights_remember_how_fine_their_map_was(tmp_path: Path) -> None:
         check_training(coarse, saliency, note, "mine.pth")
     uniform = tiny_recipe(tmp_path, "seg", variant="uniform")
     assert trained_note(uniform, saliency) == {"variant": "uniform", "unzoom_scale": "2"}
+
+
+class Crop(KnotSource):
+    """A static crop: linear knots over a window, without a saliency."""
+
+    key = "variant"
+    window = (0.25, 0.75, 0.0, 0.5)
+    """left, right, top and bottom, in shares of the picture."""
+
+    def applies(self, recipe: Recipe) -> bool:
+        """It takes whatever comes."""
+        return True
+
+    def saliency(self, recipe: Recipe) -> Array:
+        """It has none; any that is not constant stands for it."""
+        return np.linspace(1, 2, recipe.warp.lattice[0] * recipe.warp.lattice[1]).reshape(
+            recipe.warp.lattice
+        )
+
+    def knots(self, recipe: Recipe, saliency: Array) -> Knots:
+        """Evenly spaced over the window."""
+        height, width = recipe.warp.lattice
+        left, right, top, bottom = (2 * each - 1 for each in self.window)
+        return {
+            "knots_x": np.linspace(left, right, width),
+            "knots_y": np.linspace(top, bottom, height),
+        }
+
+    def describe(self, recipe: Recipe) -> str:
+        """For the manifest."""
+        return "crop"
+
+
+def test_a_new_source_is_a_class_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of the zoom and the unzoom follow from whatever knots it gives."""
+    monkeypatch.setattr("lzu_export.tasks.warps.make.SOURCES", [Crop(), *SOURCES])
+    recipe = tiny_recipe(tmp_path, scale=0.5)
+    warp = make_warp(recipe)
+    assert warp_source(recipe) == "crop"
+    height, width = recipe.source
+    columns, rows = table_pixels(warp.zoom.cols), table_pixels(warp.zoom.rows)
+    np.testing.assert_allclose(columns[[0, -1]], np.array([0.25, 0.75]) * (width - 1), atol=1e-4)
+    np.testing.assert_allclose(rows[[0, -1]], np.array([0.0, 0.5]) * (height - 1), atol=1e-4)
+    assert warp.unzoom is not None
+    assert len(warp.unzoom) == len(recipe.levels)
+    cells = table_pixels(warp.unzoom[0][0].cols)
+    # A window of half the width spreads the cells: twice as far apart as those of the canvas.
+    np.testing.assert_allclose(np.diff(cells), 2, rtol=1e-3)

@@ -183,7 +183,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
         coco(str(path), task="det", frames=None)
     for text in ("", "{", "\x00"):
         path.write_text(text)
-        with pytest.raises(LzuError, match=r"a\.json is damaged, or no JSON"):
+        with pytest.raises(LzuError, match=r"a\.json is not valid JSON"):
             coco(str(path), task="det", frames=None)
 
 

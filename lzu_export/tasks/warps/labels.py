@@ -1,0 +1,72 @@
+"""Knots of the training label maps: places where classes meet are salient."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lzu_export.errors import LzuError
+from lzu_export.inputs.label_sets import without_information
+from lzu_export.inputs.training import training_maps
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import LabelWarpSettings
+from lzu_export.support.limits import IGNORED
+from lzu_export.tasks.warps.sources import KnotSource, is_flat
+from lzu_export.warp.saliency import Array, boundary_saliency
+
+
+class LabelMaps(KnotSource):
+    """The mean boundary saliency of a folder of label maps."""
+
+    key = "warp.saliency"
+
+    def applies(self, recipe: Recipe) -> bool:
+        """Return whether the path is a folder and the task has label maps."""
+        settings = recipe.warp
+        if not isinstance(settings, LabelWarpSettings) or settings.saliency is None:
+            return False
+        return settings.saliency.is_dir()
+
+    def saliency(self, recipe: Recipe) -> Array:
+        """Read all maps, see `label_saliency`."""
+        settings = recipe.warp
+        assert isinstance(settings, LabelWarpSettings), "asked by `applies`"
+        assert settings.saliency is not None, "asked by `applies`"
+        return label_saliency(settings.saliency, recipe, settings)
+
+
+def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:
+    """The mean boundary saliency (h, w) of the label maps of a folder, see `training_maps`.
+
+    Raises:
+        LzuError: there are none; one is unreadable, of another size or holds unknown labels; or no
+            two classes meet in any of them.
+    """
+    found = training_maps(folder, recipe.classes)
+    top, left = recipe.corner
+    height, width = recipe.view
+    total = np.zeros(settings.lattice)
+    seen: set[int] = set()
+    for path in found.files:
+        labels = found.read(path)
+        if labels.shape != recipe.source:
+            raise LzuError(
+                f"label map {path} is {labels.shape[0]}x{labels.shape[1]} but the recipe's source "
+                f"{recipe.source[0]}x{recipe.source[1]}; make them equal"
+            )
+        view = labels[top : top + height, left : left + width]
+        seen |= set(np.unique(view).tolist())
+        total += boundary_saliency(
+            view,
+            settings.lattice,
+            boundary=settings.boundary,
+            background=settings.background,
+            ignore=IGNORED,
+        )
+    if is_flat(total) and settings.boundary != settings.background:
+        if len(seen - {IGNORED}) < 2:
+            raise LzuError(f"saliency {folder} {without_information(seen, recipe.classes)}")
+        raise LzuError(
+            f"saliency {folder} holds one class in each of its label maps, so that no two meet; "
+            "give maps with boundaries between classes"
+        )
+    return np.asarray(total / len(found.files))

@@ -1,0 +1,108 @@
+"""From a recipe's warp settings to its warp."""
+
+from lzu_export.errors import LzuError
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
+from lzu_export.tasks.warps.boxes import TrainingBoxes
+from lzu_export.tasks.warps.labels import LabelMaps
+from lzu_export.tasks.warps.logits import LearnedLogits
+from lzu_export.tasks.warps.map_file import MapFile
+from lzu_export.tasks.warps.sources import KnotSource, recipe_knots, refuse_flat
+from lzu_export.tasks.warps.uniform import Uniform
+from lzu_export.warp.saliency import Array, mix, uniform_saliency
+from lzu_export.warp.warp import Warp, WarpGeometry
+
+UNIFORM = Uniform()
+SOURCES: list[KnotSource] = [LearnedLogits(), TrainingBoxes(), LabelMaps(), MapFile()]
+"""Sources of fixed knots; the first one that applies to a recipe is taken."""
+
+
+def make_warp(recipe: Recipe) -> Warp:
+    """Compute the recipe's warp: the identity for `uniform`, else from its source of knots.
+
+    The warp of an adaptive variant is the one that applies without boxes. Its tables are not
+    written into the graph, but its saliency is mixed into each frame's.
+
+    Raises:
+        LzuError: no saliency is given, or it cannot be read or does not fit.
+    """
+    if recipe.adapts:
+        saliency = uniform = uniform_saliency(recipe.warp.lattice)
+        if recipe.warp.mix < 1:
+            saliency = read_saliency(recipe)
+        start = mix(saliency / saliency.sum(), uniform / uniform.sum(), recipe.warp.mix)
+        return Warp.of(recipe_knots(recipe, start), warp_geometry(recipe), saliency)
+    if recipe.variant == "uniform":
+        source: KnotSource = UNIFORM
+        saliency = source.saliency(recipe)
+    else:
+        source = fixed_source(recipe)
+        saliency = read_saliency(recipe)
+    return Warp.of(source.knots(recipe, saliency), warp_geometry(recipe), saliency)
+
+
+def warp_geometry(recipe: Recipe) -> WarpGeometry:
+    """Return the picture, canvas and levels that the recipe's fixed warp samples.
+
+    There is no unzoom for an adaptive warp, whose knots come with each frame, nor for the uniform
+    variant, unless the recipe asks for a finer map than the level's.
+    """
+    settings = recipe.warp
+    uniform = recipe.variant == "uniform"
+    stays = recipe.adapts or (uniform and recipe.unzoom_scale == 1)
+    return WarpGeometry(
+        picture=recipe.span,
+        canvas=recipe.canvas,
+        levels=() if stays else recipe.levels,
+        scale=recipe.unzoom_scale,
+        geometry=settings.geometry,
+        unfilled=() if uniform else settings.unfilled or (),
+        antialias=recipe.sampler == "antialiased" and not recipe.adapts,
+    )
+
+
+def fixed_source(recipe: Recipe) -> KnotSource:
+    """Return the source of the recipe's fixed knots.
+
+    Raises:
+        LzuError: the recipe names none.
+    """
+    for source in SOURCES:
+        if source.applies(recipe):
+            return source
+    made_from = {
+        BoxWarpSettings: "the COCO annotations of the training boxes",
+        LabelWarpSettings: "the folder of the training label maps",
+    }[type(recipe.warp)]
+    raise LzuError(
+        "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to a .npy map or "
+        f"to {made_from}, or warp.logits to the name of learned ones in the checkpoint"
+    )
+
+
+def read_saliency(recipe: Recipe) -> Array:
+    """Return the recipe's fixed saliency (h, w): a map, or made of boxes, label maps or logits.
+
+    Logits are in the checkpoint: where the recipe names them this imports torch.
+
+    Raises:
+        LzuError: nothing is given, the file or tensor cannot be read, the map is not of the
+            lattice, or it is the same everywhere.
+    """
+    source = fixed_source(recipe)
+    saliency = source.saliency(recipe)
+    refuse_flat(saliency, source.describe(recipe))
+    return saliency
+
+
+def warp_source(recipe: Recipe) -> str:
+    """Describe what the warp is made of, for a manifest."""
+    settings = recipe.warp
+    named = [source for source in SOURCES if source.applies(recipe)]
+    fixed = (named or [UNIFORM])[0].describe(recipe)
+    if not recipe.adapts:
+        return UNIFORM.describe(recipe) if recipe.variant == "uniform" else fixed
+    looks = "boxes of the frame before"
+    if settings.network is not None:
+        looks = f"saliency network, ResNet-{settings.network.depth}, on each frame"
+    return looks if settings.mix == 1 else f"{looks} (share {settings.mix:g}) and {fixed}"

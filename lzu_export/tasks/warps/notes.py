@@ -1,0 +1,56 @@
+"""What a checkpoint remembers of the warp that it was trained with."""
+
+import hashlib
+
+import numpy as np
+
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.warp.saliency import Array
+
+
+def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
+    """What a checkpoint trained with a fixed warp should remember of it, in its `meta`."""
+    return {
+        "variant": "fixed",
+        "geometry": geometry,
+        "fwhm": f"{fwhm:g}",
+        "saliency": hashlib.sha256(saliency.astype(np.float32).tobytes()).hexdigest(),
+    }
+
+
+def box_warp_note(
+    variant: str, lattice: tuple[int, int], fwhm: float, amplitude: float, bandwidth: float
+) -> dict[str, str]:
+    """What a checkpoint trained with a warp of the boxes before should remember of it."""
+    return {
+        "variant": variant,
+        "geometry": "consistent",
+        "lattice": "x".join(map(str, lattice)),
+        "fwhm": f"{fwhm:g}",
+        "amplitude": f"{amplitude:g}",
+        "bandwidth": f"{bandwidth:g}",
+    }
+
+
+def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
+    """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
+    settings = recipe.warp
+    note: dict[str, str] = {"variant": recipe.variant}
+    if settings.network is not None and recipe.adapts:
+        note |= {"geometry": settings.geometry, "fwhm": f"{settings.fwhm:g}"}
+    elif recipe.follows_boxes and isinstance(settings, BoxWarpSettings):
+        note = box_warp_note(
+            recipe.variant,
+            settings.lattice,
+            settings.fwhm,
+            settings.amplitude,
+            settings.bandwidth,
+        )
+    if recipe.variant == "fixed":
+        note = warp_note(settings.geometry, settings.fwhm, saliency)
+    if not recipe.separable:
+        note["separable"] = "false"
+    if recipe.unzoom_scale > 1:
+        note["unzoom_scale"] = str(recipe.unzoom_scale)
+    return note
