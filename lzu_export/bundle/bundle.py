@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import ElsewhereError, LzuError
@@ -32,6 +31,7 @@ from lzu_export.support.extras import install
 from lzu_export.support.files import read_npz
 from lzu_export.support.session import Session
 from lzu_export.tasks.predictors import make_predictor
+from lzu_export.tasks.registry import find_task
 from lzu_export.warp.grids import Sampling, stored_zoom
 
 WARP_FILE = "warp.npz"
@@ -146,10 +146,7 @@ class Bundle:
         Raises:
             LzuError: see `references`.
         """
-        height, width = self.recipe.source
-        camera = None
-        if self.recipe.task == "det3d":
-            camera = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
+        camera = find_task(self.recipe.task).made_up_camera(self.recipe.source)
         return [[Shot(frame, camera) for frame in each.frames] for each in self.references]
 
     def check(self) -> tuple[str, ...]:

@@ -24,11 +24,12 @@ from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.present import PRESENTERS, Presenter
 from lzu_export.runtime.sources import ImageSource, Source, TimedFrame, open_source
 from lzu_export.runtime.video_writer import video_writer
 from lzu_export.support.files import clear, make_folder, read_json
 from lzu_export.support.progress import Reporter
+from lzu_export.tasks.present import Presenter
+from lzu_export.tasks.registry import find_task
 
 RESULTS_FILE = "results.json"
 IMAGES_FILE = "images.json"
@@ -112,7 +113,7 @@ def apply(
             _stopped_by_signal(opened),
             report.steps("predicting", _expected(opened, most)) as advance,
         ):
-            presenter: Presenter = PRESENTERS[recipe.task](recipe, folder, draw_above)
+            presenter: Presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
             predicted = _predict(predictor, taken, cameras, source)
             if opened.rate is not None:
                 predicted = _up_to_error(opened, predicted, ended)

@@ -73,7 +73,7 @@ from lzu_export.quantization.calibration import read_cache, write_cache
 from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.quantization.ranges import describe_ranges, find_ranges, measure_ranges
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.load import DEFAULT, portable
+from lzu_export.recipes.load import default_recipe, portable
 from lzu_export.recipes.schema import Precision
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.predictor import Predictor, Shot
@@ -296,7 +296,7 @@ def _prepare(runs: Mapping[Path, "_Export"], report: Reporter) -> None:
 
 def bundle_name(recipe: Recipe) -> str:
     """Folder of a recipe's bundle: `fixed-0.5x`, behind its name unless it is the task's own."""
-    own = DEFAULT.get(recipe.task) == recipe.name
+    own = default_recipe(recipe.task) == recipe.name
     return recipe.label if own else f"{recipe.name}-{recipe.label}"
 
 

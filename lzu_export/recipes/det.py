@@ -45,3 +45,8 @@ class DetRecipe(Recipe):
         """Number of (cell, anchor, class) entries of every level, of which candidates are taken."""
         per_cell = self.model.per_cell * self.model.num_classes
         return [level.size[0] * level.size[1] * per_cell for level in self.levels]
+
+    @property
+    def most_detections(self) -> int:
+        """Most detections of a frame: a candidate is of one class."""
+        return sum(self.candidates)

@@ -60,3 +60,8 @@ class Det3dRecipe(Recipe):
     def entries(self) -> list[int]:
         """Number of cells of every level, of which candidates are taken."""
         return [level.size[0] * level.size[1] for level in self.levels]
+
+    @property
+    def most_detections(self) -> int:
+        """Most detections of a frame: a candidate has a score for each class."""
+        return sum(self.candidates) * len(self.classes)

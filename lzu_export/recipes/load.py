@@ -11,12 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
+from lzu_export.recipes.tasks import TASKS
 from lzu_export.support.files import read_bytes
 from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 
 FOLDER = Path(__file__).parent
-DEFAULT = {"det": "det-demo", "seg": "seg-demo", "det3d": "det3d-demo"}
-"""The recipe that a task name stands for."""
 MARKS = ("[key]", "[size]", "[window]")
 OF_ANOTHER_MODEL = frozenset({"checkpoint", "model", "custom_model", "random_weights"})
 """Keys that make other weights than the recipe's own of what is exported."""
@@ -37,6 +36,15 @@ WORDING = {
     "too_long": "a list of at most {max_length}",
 }
 """What pydantic says less plainly, by its type of error."""
+
+
+def default_recipe(task: str) -> str | Path:
+    """The recipe that a task's name stands for: the name of a shipped one, or a path.
+
+    Raises:
+        LzuError: there is no such task.
+    """
+    return TASKS.find(task).default_recipe
 
 
 def list_recipes() -> list[str]:
@@ -129,7 +137,8 @@ def portable(recipe: Recipe) -> Recipe:
 
 
 def _find(name: str) -> Path:
-    shipped = FOLDER / f"{DEFAULT.get(name, name)}.yaml"
+    wanted = default_recipe(name) if name in TASKS else name
+    shipped = wanted if isinstance(wanted, Path) else FOLDER / f"{wanted}.yaml"
     if shipped.is_file():
         return shipped
     path = Path(name)

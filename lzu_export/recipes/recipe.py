@@ -194,6 +194,11 @@ class Recipe(Section):
         return 1
 
     @property
+    def most_detections(self) -> int | None:
+        """Most detections that the graph returns of a frame; None where it returns none at all."""
+        return None
+
+    @property
     def path_of_sizes(self) -> str:
         """From the source to the canvas in words, by way of crop and reduction."""
         sizes = dict.fromkeys((self.source, self.view, self.picture, self.canvas))

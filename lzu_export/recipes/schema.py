@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny
 
 from lzu_export.recipes.boxes import BoxWarpSettings, Feedback
 from lzu_export.recipes.det import DetPostprocess, DetRecipe
@@ -40,6 +40,7 @@ from lzu_export.recipes.sections import (
     check_distinct,
 )
 from lzu_export.recipes.seg import LabelWarpSettings, SegPostprocess, SegRecipe
+from lzu_export.recipes.tasks import TASKS
 
 __all__ = [
     "PAD_MULTIPLE",
@@ -83,12 +84,6 @@ __all__ = [
     "recipe_class",
 ]
 
-TASKS: dict[str, type[Recipe]] = {"det": DetRecipe, "seg": SegRecipe, "det3d": Det3dRecipe}
-"""The class of a task's recipes."""
-
-AnyRecipe: TypeAlias = Annotated[DetRecipe | SegRecipe | Det3dRecipe, Field(discriminator="task")]
-"""For what contains a recipe of any task."""
-
 
 def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
     """The class that plain data names by its task.
@@ -100,5 +95,15 @@ def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
         raise ValueError("the key task is missing; add it")
     task = data["task"]
     if not isinstance(task, str) or task not in TASKS:
-        raise ValueError(f"task is {task!r} but must be one of {', '.join(TASKS)}; change it")
-    return TASKS[task]
+        known = ", ".join(TASKS.names())
+        raise ValueError(f"task is {task!r} but must be one of {known}; change it")
+    return TASKS.find(task).recipe
+
+
+def _of_its_task(data: Any) -> Any:
+    """Plain data as a recipe of the class of its task; anything else stays as it is."""
+    return recipe_class(data).model_validate(data) if isinstance(data, Mapping) else data
+
+
+AnyRecipe: TypeAlias = Annotated[SerializeAsAny[Recipe], BeforeValidator(_of_its_task)]
+"""For what contains a recipe of any task."""

@@ -75,16 +75,16 @@ def make_choice(
     given = [name for name, value in values.items() if value is not None and value is not False]
     if not given:
         return choice
-    if recipe.task == "seg":
+    if recipe.most_detections is None:
         raise LzuError(
-            f"{given[0]} does not apply to task seg, whose engine gives every pixel a class; leave "
-            "it out"
+            f"{given[0]} does not apply to task {recipe.task}, whose engine returns no "
+            "detections to choose from; leave it out"
         )
     if score_threshold is not None and not 0 <= score_threshold < 1:
         raise LzuError(f"score_threshold is {score_threshold}; give a number in [0, 1)")
     if iou_threshold is not None and not 0 < iou_threshold <= 1:
         raise LzuError(f"iou_threshold is {iou_threshold}; give a number in (0, 1]")
-    _check_most(recipe, max_detections)
+    _check_most(max_detections, recipe.most_detections)
     for name in choice.classes or ():
         if name not in recipe.classes:
             close = difflib.get_close_matches(name, recipe.classes, n=1)
@@ -103,13 +103,12 @@ def make_choice(
     return replace(choice, **same)
 
 
-def _check_most(recipe: Any, most: int | None) -> None:
+def _check_most(most: int | None, held: int) -> None:
     """Refuse more results than the graph hands over."""
     if most is None:
         return
     if isinstance(most, bool) or most != int(most) or most < 1:
         raise LzuError(f"max_detections is {most}; give a positive whole number")
-    held = sum(recipe.candidates) * (1 if recipe.task == "det" else len(recipe.classes))
     if most > held:
         raise LzuError(
             f"max_detections is {most}, but the graph holds {held} candidates of a frame; lower "

@@ -8,7 +8,7 @@ the share of pixels that get the reference's class.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import FOUND, Agreement
 from lzu_export.recipes import Recipe
-from lzu_export.support.limits import IGNORED
+from lzu_export.tasks.base import Sums
+from lzu_export.tasks.registry import find_task
 
-OVERLAP = 0.5
-"""Intersection over union from which on two boxes are of one object."""
-NEAR = 2.0
-"""Metres on the ground up to which two boxes in space are."""
 FEW = 50
 """Detections of a reference below which the share of them that is found says nothing."""
 
@@ -30,37 +27,29 @@ class Tally:
     """Adds up the agreement of one engine with a reference over frames."""
 
     def __init__(self, task: str) -> None:
-        """`task` tells what predictions are."""
-        self._task = task
-        self._compared: Literal["scores", "pixels"] = "pixels" if task == "seg" else "scores"
-        self._sums = np.zeros(4)
-        """The engine's and the reference's scores of partners, all of the reference's, and how many
-        the reference has."""
+        """Nothing is counted yet.
+
+        Raises:
+            LzuError: there is no such task.
+        """
+        self._task = find_task(task)
+        self._sums = np.zeros(len(Sums._fields))
 
     def add(self, mine: Any, theirs: Any) -> None:
         """Count one frame's predictions, as the task's predictor returns them."""
-        if self._task == "seg":
-            known = theirs.labels != IGNORED
-            equal = np.count_nonzero((mine.labels == theirs.labels) & known)
-            pixels = np.count_nonzero(known)
-            self._sums += [equal, pixels, pixels, pixels]
-            return
-        partner = partners(_nearness(self._task, mine, theirs))
-        found = partner >= 0
-        scores = np.asarray(theirs.scores, np.float64)
-        own = np.asarray(mine.scores, np.float64)[partner[found]]
-        self._sums += [own.sum(), scores[found].sum(), scores.sum(), len(scores)]
+        self._sums += np.array(self._task.agreement(mine, theirs))
 
     def result(self) -> Agreement:
         """What it came to."""
+        compared = self._task.compared
         own, partnered, everything, count = self._sums.tolist()
         if not count:  # the reference finds nothing at all: there is nothing to agree on
-            return Agreement(scores=1.0, matched=1.0, count=0, compared=self._compared)
+            return Agreement(scores=1.0, matched=1.0, count=0, compared=compared)
         return Agreement(
             scores=own / partnered if partnered else 0.0,
             matched=partnered / everything if everything else 0.0,
             count=int(count),
-            compared=self._compared,
+            compared=compared,
         )
 
     def state(self) -> NDArray[np.float64]:
@@ -69,7 +58,7 @@ class Tally:
 
     def restore(self, state: NDArray[np.float64]) -> None:
         """Go on from there."""
-        self._sums = np.array(state, np.float64).reshape(4)
+        self._sums = np.array(state, np.float64).reshape(len(Sums._fields))
 
 
 class Agreements:
@@ -138,42 +127,3 @@ def explain(agreement: Agreement, name: str, scores: float, matched: float) -> s
     if name != FOUND:
         return agreement.against(scores)
     return f"is {agreement.matched:.3f} of PyTorch's where at least {matched:g} is asked for"
-
-
-def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each of n the place of its partner among m, or -1; each of the m has one partner at most.
-
-    Args:
-        nearness: (n, m), the larger the nearer; -inf where two cannot be partners. Of the n, those
-            that come first choose first.
-    """
-    left = np.array(nearness, np.float64)
-    found = np.full(len(left), -1, np.intp)
-    for i, row in enumerate(left):
-        if row.size and row.max() > -np.inf:
-            found[i] = row.argmax()
-            left[:, found[i]] = -np.inf
-    return found
-
-
-def _nearness(task: str, mine: Any, theirs: Any) -> NDArray[np.float64]:
-    """(n, m) of the reference's n and the engine's m detections."""
-    boxes, others = (np.asarray(each.boxes, np.float64) for each in (theirs, mine))
-    if task == "det3d":  # x right and z forward span the ground
-        gaps = boxes[:, None, [0, 2]] - others[None, :, [0, 2]]
-        near = -np.hypot(gaps[..., 0], gaps[..., 1])
-        least = -NEAR
-    else:
-        near, least = overlaps(boxes, others), OVERLAP
-    equal = np.asarray(theirs.labels)[:, None] == np.asarray(mine.labels)
-    return np.where(equal & (near >= least), near, -np.inf)
-
-
-def overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, m) intersections over unions of (n, 4) and (m, 4) boxes x1, y1, x2, y2."""
-    low = np.maximum(first[:, None, :2], second[:, :2])
-    high = np.minimum(first[:, None, 2:], second[:, 2:])
-    both = (high - low).clip(0).prod(axis=-1)
-    areas = [(each[:, 2:] - each[:, :2]).prod(axis=-1) for each in (first, second)]
-    union = areas[0][:, None] + areas[1] - both
-    return np.asarray(both / np.maximum(union, 1e-12))

@@ -28,18 +28,12 @@ from lzu_export.models.zoom import SourceToCanvas, Unzoom, ZoomedModel, resample
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
+from lzu_export.tasks.registry import all_tasks
 from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import Warp
 from lzu_export.warp.grids import coverage
 
 State = Mapping[str, Tensor]
-
-HEADS = {
-    "det": "bbox_head.retina_cls.",
-    "seg": "decode_head.conv_seg.",
-    "det3d": "bbox_head.conv_dir_cls.",
-}
-"""A layer by whose name, OpenMMLab's, a checkpoint of each task is known."""
 
 LOGITS = "warp.logits"
 """What learned logits of a saliency are called unless a recipe says otherwise."""
@@ -260,7 +254,8 @@ def check_task(recipe: Recipe, state: State, name: str) -> None:
     Raises:
         LzuError: the state has another task's head, and not the recipe's.
     """
-    tasks = [task for task, layer in HEADS.items() if any(key.startswith(layer) for key in state)]
+    heads = {task.name: task.head for task in all_tasks() if task.head is not None}
+    tasks = [task for task, layer in heads.items() if any(key.startswith(layer) for key in state)]
     if tasks and recipe.task not in tasks:
         raise LzuError(
             f"checkpoint {name} is of task {tasks[0]} but the recipe of {recipe.task}; give one of "

@@ -34,8 +34,7 @@ def register_model(name: str, build: Builder) -> None:
     The network replaces the task's own; its zoom, unzoom, decode and metric stay. `extract` takes
     the normalised network input, B x 3 x H x W, to one feature map a level, finest first, of the
     strides that the recipe's `model` says. `head` takes those to the raw outputs that the task's
-    decode expects, see the `decode` in `tasks.detection`, `tasks.segmentation` and
-    `tasks.detection3d`.
+    decode expects, see the `decode` in `parts` of `tasks.det`, `tasks.seg` and `tasks.det3d`.
 
     Args:
         name: for the recipe; a later registration of the same name replaces it.

@@ -1,26 +1,15 @@
 """How far the final outputs of a task are from PyTorch's. No torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import Det3dRecipe, DetRecipe, SegRecipe
-from lzu_export.runtime.compare import (
-    NO_SCALE,
-    Cut,
-    Scale,
-    candidate_difference,
-    choice_difference,
-    difference_3d,
-    relative_difference,
-)
-
-Outputs = Mapping[str, NDArray[Any]]
+from lzu_export.runtime.compare import NO_SCALE, Scale
+from lzu_export.tasks.base import Outputs
+from lzu_export.tasks.registry import find_task
 
 
 def compare_outputs(
@@ -37,11 +26,7 @@ def compare_outputs(
     Raises:
         LzuError: an output is missing from the reference, or of another number of frames.
     """
-    compare: dict[str, Callable[[Any, Outputs, Outputs], dict[str, float]]] = {
-        "det": _boxes,
-        "seg": _labels,
-        "det3d": _boxes_3d,
-    }
+    task = find_task(recipe.task)
     for name, array in value.items():
         # Knots are outputs, too; as arrows they are compared already.
         if name in reference and reference[name].shape[:1] != array.shape[:1]:
@@ -51,7 +36,7 @@ def compare_outputs(
         mine = {name: array[i] for name, array in value.items()}
         theirs = {name: array[i] for name, array in reference.items()}
         try:
-            differences = compare[recipe.task](recipe, mine, theirs)
+            differences = task.deviation(recipe, mine, theirs)
         except KeyError as error:
             raise _missing(str(error.args[0]), recipe.batch) from error
         for name, found in differences.items():
@@ -68,31 +53,3 @@ def _missing(name: str, frames: int) -> LzuError:
     return LzuError(
         f"the reference has no output {name} of {frames} frames; export or copy the bundle again"
     )
-
-
-def _boxes(recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-    return candidate_difference(
-        value, reference, _cuts(recipe), floor=_floor(recipe, reference["scores"])
-    )
-
-
-def _labels(recipe: SegRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-    found = {
-        "labels": choice_difference(value["labels"], reference["labels"], reference["margins"])
-    }
-    if recipe.postprocess.logits:
-        found["logits"] = relative_difference(value["logits"], reference["logits"])
-    return found
-
-
-def _boxes_3d(recipe: Det3dRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-    return difference_3d(value, reference, _cuts(recipe), floor=_floor(recipe, reference["scores"]))
-
-
-def _cuts(recipe: DetRecipe | Det3dRecipe) -> list[Cut]:
-    return [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)]
-
-
-def _floor(recipe: DetRecipe | Det3dRecipe, scores: NDArray[Any]) -> float:
-    # Where no candidate would become a detection, the best ones are compared all the same.
-    return min(recipe.postprocess.score_threshold, float(np.max(scores)) / 2)

@@ -7,19 +7,10 @@ from numpy.typing import NDArray
 
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.choice import Choice
-from lzu_export.runtime.detector import Detector
-from lzu_export.runtime.detector3d import Detector3d
 from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.predictor import NO_CHOICE, Predictor
-from lzu_export.runtime.segmenter import Segmenter
 from lzu_export.support.session import Session
-
-PREDICTORS: dict[str, type[Predictor]] = {
-    "det": Detector,
-    "seg": Segmenter,
-    "det3d": Detector3d,
-}
-"""What runs the bundles of each task."""
+from lzu_export.tasks.registry import find_task
 
 
 def make_predictor(
@@ -31,4 +22,4 @@ def make_predictor(
     choice: Choice = NO_CHOICE,
 ) -> Predictor:
     """The predictor of the recipe's task on an opened engine."""
-    return PREDICTORS[recipe.task](recipe, session, warp, fit=fit, choice=choice)
+    return find_task(recipe.task).predictor(recipe, session, warp, fit=fit, choice=choice)

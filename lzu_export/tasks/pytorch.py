@@ -13,12 +13,12 @@ import numpy as np
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.runtime.detector3d import CAMERA_INPUTS
 from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.custom import find_builder
 from lzu_export.tasks.predictors import make_predictor
+from lzu_export.tasks.registry import find_task
 from lzu_export.tasks.warps import Warp
 from lzu_export.warp.saliency import BOX_INPUTS
 
@@ -35,17 +35,12 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
         LzuError: the checkpoint is missing, unreadable or of another architecture or warp, or the
             recipe's own model is not known.
     """
-    from lzu_export.tasks import detection, detection3d, segmentation
     from lzu_export.tasks.assemble import assemble as assemble_parts
 
-    tasks: dict[str, Any] = {
-        "det": detection.parts,
-        "seg": segmentation.parts,
-        "det3d": detection3d.parts,
-    }
-    parts = tasks[recipe.task](recipe)
+    parts = find_task(recipe.task).parts(recipe)
     if recipe.custom_model is not None:
-        parts = replace(parts, model=find_builder(recipe.custom_model)(recipe))
+        model: Any = find_builder(recipe.custom_model)(recipe)
+        parts = replace(parts, model=model)
     return assemble_parts(recipe, parts, warp, from_source=from_source)
 
 
@@ -100,10 +95,7 @@ def noise_frame(source: tuple[int, int], seed: int) -> Frame:
 
 def noise_shot(recipe: Recipe, seed: int) -> Shot:
     """A random picture by a made-up camera, for recipes without an evaluation set."""
-    height, width = recipe.source
-    camera = None
-    if recipe.task == "det3d":
-        camera = np.array([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
+    camera = find_task(recipe.task).made_up_camera(recipe.source, focal=0.8)
     return Shot(noise_frame(recipe.source, seed), camera)
 
 
@@ -115,13 +107,11 @@ def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]
     else:
         shape = (recipe.batch, 3, *recipe.network_input)
         image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
+    others = find_task(recipe.task).other_inputs(recipe)
     if recipe.follows_boxes:
         assert isinstance(recipe.warp, BoxWarpSettings), "warps by boxes are of detection"
         count = (recipe.batch, recipe.warp.boxes)
         shapes = ((*count, 4), count)
         boxes = (TensorSpec(n, "float32", s) for n, s in zip(BOX_INPUTS, shapes, strict=True))
-        return (image, *boxes)
-    if recipe.task != "det3d":
-        return (image,)
-    matrix = (recipe.batch, 4, 4)
-    return (image, *(TensorSpec(name, "float32", matrix) for name in CAMERA_INPUTS))
+        return (image, *boxes, *others)
+    return (image, *others)

@@ -15,7 +15,7 @@ import numpy as np
 from lzu_export.errors import LzuError
 from lzu_export.models.openmmlab import class_names, normalisation
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import SegPostprocess
+from lzu_export.tasks.registry import find_task
 from lzu_export.tasks.warps import trained_note
 from lzu_export.warp.saliency import Array
 
@@ -91,9 +91,7 @@ def training_record(recipe: Recipe, saliency: Array) -> dict[str, str]:
         record |= {"unfilled": ",".join(settings.unfilled or ())}
     if recipe.adapts:
         record |= {"mix": f"{settings.mix:g}"}
-    if isinstance(recipe.postprocess, SegPostprocess):
-        record |= {"upsampling": recipe.postprocess.upsampling}
-    return record
+    return record | find_task(recipe.task).training_notes(recipe)
 
 
 def differences(recipe: Recipe, saliency: Array, meta: Mapping[str, Any]) -> list[Difference]:

@@ -16,7 +16,7 @@ from lzu_export.manifest.schema import Stream
 from lzu_export.recipes.schema import DetPostprocess
 from lzu_export.runtime.detector import Detections, Detector
 from lzu_export.runtime.predictor import Shot
-from lzu_export.tasks.agreement import overlaps
+from lzu_export.tasks.partners import overlaps
 from lzu_export.warp.saliency import Array
 
 BOXES, SCORES = 0.05, 1e-4

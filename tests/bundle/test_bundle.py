@@ -13,7 +13,7 @@ from lzu_export.bundle.bundle import Bundle, open_session
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.manifest.schema import Engine, Operator, Plugins, read_manifest
 from lzu_export.runtime import Detector, Detector3d, Segmenter, load
-from lzu_export.tasks.predictors import PREDICTORS
+from lzu_export.tasks.registry import find_task
 
 SECONDS = 1.0
 """A device shall be ready within this time after its program starts: of a processor, since other
@@ -66,7 +66,7 @@ def test_a_bundle_opens_as_its_task_s_predictor(
     """With what the manifest says of it, and the warp it was exported with."""
     folder = request.getfixturevalue(BUNDLES[task])
     predictor = load(folder, resize=True, threads=1)
-    assert type(predictor) is kind is PREDICTORS[task]
+    assert type(predictor) is kind is find_task(task).predictor
     assert predictor.recipe == read_manifest(folder).recipe
     assert predictor.classes == predictor.recipe.classes
     assert predictor.fit == "stretch"

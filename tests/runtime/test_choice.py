@@ -106,7 +106,7 @@ def test_class_maps_have_no_choice(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, "seg")
     assert not make_choice(recipe)
     for given in ({"score_threshold": 0.2}, {"classes": ["near"]}, {"class_agnostic": True}):
-        with pytest.raises(LzuError, match="does not apply to task seg, whose engine gives every"):
+        with pytest.raises(LzuError, match="does not apply to task seg, whose engine returns no"):
             make_choice(recipe, **given)
 
 

@@ -12,7 +12,8 @@ from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.postprocess3d import Detections3d
 from lzu_export.runtime.segmenter import Segmentation
 from lzu_export.support.limits import IGNORED
-from lzu_export.tasks.agreement import Agreements, Tally, overlaps, partners, within
+from lzu_export.tasks.agreement import Agreements, Tally, within
+from lzu_export.tasks.partners import overlaps, partners
 from samples import tiny_recipe
 
 BOXES = np.array([[0, 0, 10, 10], [20, 0, 40, 20], [50, 50, 60, 90]], np.float32)

@@ -15,14 +15,10 @@ from lzu_export.manifest.schema import UNTRAINED_MARK, Drift
 from lzu_export.support.escaping import markdown, visible
 from lzu_export.support.files import write_text
 from lzu_export.support.interleave import Ratio
+from lzu_export.tasks.registry import find_task
 from lzu_export.verification.parity import arrow_order
 
 TEMPLATES = Path(__file__).parent / "templates"
-NAMES = {
-    "det": "2-D detection, as the paper's table 1",
-    "seg": "Segmentation, as the paper's table 3",
-    "det3d": "3-D detection, as the paper's table 5",
-}
 VARIANTS = {
     "uniform": "uniform: every part of the frame alike",
     "fixed": "fixed: one warp for all frames, undone on the features",
@@ -331,7 +327,7 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "ratio_text": ratio_text,
         "base_of": _base_of(rows),
         "meaningful": meaningful,
-        "heading": NAMES[report.task],
+        "heading": find_task(report.task).title,
         "variants": {v: VARIANTS[v] for v in ORDER if any(r.bundle.variant == v for r in rows)},
         "lower": LOWER_IS_BETTER,
         "groups": _machines(report.latency),

@@ -13,8 +13,8 @@ from lzu_export.inputs.images import encode_image
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.runtime.present import PRESENTERS
 from lzu_export.support.files import replacing
+from lzu_export.tasks.registry import find_task
 
 LOWEST = 0.3
 """Scores that are drawn."""
@@ -45,7 +45,7 @@ def draw_pictures(
     """
     predictor.reset()
     recipe = predictor.recipe
-    presenter = PRESENTERS[recipe.task](recipe, folder, LOWEST)
+    presenter = find_task(recipe.task).presenter(recipe, folder, LOWEST)
     warp: str | None = None
     found = []
     for i, batch in enumerate(batches[: max(shown, default=-1) + 1]):

@@ -23,7 +23,7 @@ from lzu_benchmarks.train.series import Series, command
 from lzu_export.evaluation.metrics.segmentation import Counts, SegmentationEvaluation
 from lzu_export.models.pspnet import PSPNet, build_pspnet
 from lzu_export.recipes.schema import SegRecipe
-from lzu_export.tasks.segmentation import Decode
+from lzu_export.tasks.seg.parts import Decode
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.tables import TablePair, label_tables, table_matrix
 

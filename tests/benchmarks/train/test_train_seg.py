@@ -32,7 +32,7 @@ from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation, c
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
 from lzu_export.recipes.schema import SegRecipe  # noqa: E402
-from lzu_export.tasks.segmentation import Decode  # noqa: E402
+from lzu_export.tasks.seg.parts import Decode  # noqa: E402
 from lzu_export.tasks.warps import make_warp, trained_note  # noqa: E402
 
 KEYS = [(10_000, 0), (10_000, 20), (10_001, 0), (10_001, 20)]

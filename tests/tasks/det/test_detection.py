@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lzu_export.tasks.detection import Decode, parts
+from lzu_export.tasks.det.parts import Decode, parts
 from lzu_export.tasks.pytorch import assemble
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe

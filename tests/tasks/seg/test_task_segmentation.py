@@ -11,7 +11,7 @@ from torch.nn import functional
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.pspnet import build_pspnet
 from lzu_export.tasks.pytorch import assemble
-from lzu_export.tasks.segmentation import Decode, parts
+from lzu_export.tasks.seg.parts import Decode, parts
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe
 

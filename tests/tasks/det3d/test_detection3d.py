@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lzu_export.models.margins import magnitude
 from lzu_export.runtime import Detector3d, Shot
-from lzu_export.tasks.detection3d import Decode, parts
+from lzu_export.tasks.det3d.parts import Decode, parts
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe

@@ -1,0 +1,37 @@
+"""The table of tasks.
+
+A line of the table is all that a task needs outside its own folder. The table stands here, and not
+in `tasks`, because a recipe is validated by the class that its task names: reading a recipe must
+find the task. So that no arrow goes up, places are text, imported when a task is first named; what
+a task is stands in `tasks.base`, and `tasks.registry` hands tasks out.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from lzu_export.recipes.recipe import Recipe
+from lzu_export.support.registry import Registry
+
+
+class RecipeTask(Protocol):
+    """The part of a task that recipes need; see `tasks.base.Task` for all of it."""
+
+    @property
+    def recipe(self) -> type[Recipe]:
+        """The class of the task's recipes."""
+
+    @property
+    def default_recipe(self) -> str | Path:
+        """The recipe that the task's name stands for: a shipped one's name, or a path."""
+
+
+TASKS: Registry[RecipeTask] = Registry(
+    "task",
+    {
+        "det": "lzu_export.tasks.det.task:TASK",
+        "seg": "lzu_export.tasks.seg.task:TASK",
+        "det3d": "lzu_export.tasks.det3d.task:TASK",
+    },
+    group="lzu_export.tasks",
+)
+"""All tasks by name."""

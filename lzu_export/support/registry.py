@@ -1,0 +1,89 @@
+"""A table of named objects, imported when they are asked for, which others may extend."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from lzu_export.errors import LzuError
+
+Found = TypeVar("Found")
+
+
+class Registry(Generic[Found]):
+    """Objects by name: a table of this package, installed packages, and what a program registers.
+
+    A registered object comes before one of the table, and that before one of an installed package.
+    """
+
+    def __init__(self, what: str, table: Mapping[str, str], group: str) -> None:
+        """Nothing is imported yet.
+
+        Args:
+            what: an object is called in error messages, such as `task`.
+            table: `module:object` by name.
+            group: entry points by which installed packages announce objects.
+        """
+        self._what, self._table, self._group = what, dict(table), group
+        self._registered: dict[str, Found] = {}
+        self._loaded: dict[str, Found] = {}
+
+    def register(self, name: str, found: Found) -> None:
+        """Add an object in this process; a later one of the same name replaces it."""
+        self._registered[name] = found
+
+    def forget(self, name: str) -> None:
+        """Take back what `register` added; a name that was not registered changes nothing."""
+        self._registered.pop(name, None)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an object has this name; imports none."""
+        return name in self._registered or name in self._table or name in self._installed()
+
+    def names(self) -> list[str]:
+        """The names of all objects: the table's in its order, then others by name; imports none."""
+        others = {*self._registered, *self._installed()} - self._table.keys()
+        return [*self._table, *sorted(others)]
+
+    def find(self, name: str) -> Found:
+        """The object of a name, imported if need be.
+
+        Raises:
+            LzuError: no object has this name, or the package that announces it does not import.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> Found:
+        if name in self._table:
+            return cast(Found, load_object(self._table[name]))
+        entry = self._installed().get(name)
+        if entry is None:
+            raise LzuError(
+                f"there is no {self._what} {name}; choose one of {', '.join(self.names())}, or "
+                f"install the package that announces it as an entry point of {self._group}"
+            )
+        try:
+            return cast(Found, entry.load())
+        except (ImportError, AttributeError) as error:
+            raise LzuError(
+                f"{self._what} {name} is announced by an installed package but {entry.value} does "
+                f"not load ({error}); install that package again, or mend its entry point"
+            ) from error
+
+    def _installed(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=self._group)}
+
+
+def load_object(place: str) -> object:
+    """The object at `module:object`.
+
+    Raises:
+        ImportError: the module does not import.
+        AttributeError: the module has no such object.
+    """
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

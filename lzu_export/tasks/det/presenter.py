@@ -1,0 +1,38 @@
+"""Boxes as `run` keeps them."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lzu_export.inputs.frame import Frame
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.cameras import Camera
+from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.draw import draw_detections
+
+
+class BoxPresenter:
+    """Boxes on the frame; a COCO results list."""
+
+    what: ClassVar[str] = "detections"
+
+    def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
+        """`lowest` is the lowest score that is drawn; results hold all."""
+        self._lowest = lowest
+        self._found: list[dict[str, Any]] = []
+
+    @property
+    def count(self) -> int:
+        """Number of detections so far."""
+        return len(self._found)
+
+    def add(self, number: int, name: str, prediction: Detections, camera: Camera | None) -> None:
+        """Keep one frame's boxes."""
+        self._found += prediction.to_coco(number)
+
+    def picture(self, frame: Frame, prediction: Detections, camera: Camera | None) -> Frame:
+        """Boxes with names and scores."""
+        return draw_detections(frame, prediction, lowest=self._lowest)
+
+    def results(self) -> list[dict[str, Any]]:
+        """COCO results."""
+        return self._found

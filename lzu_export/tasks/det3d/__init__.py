@@ -1,0 +1,1 @@
+"""Monocular 3-D detection: `task.TASK`, and what it consists of. Only `parts` imports torch."""

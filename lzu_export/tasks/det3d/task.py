@@ -1,0 +1,86 @@
+"""The task `det3d`: boxes in the camera's space."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.det3d import Det3dRecipe
+from lzu_export.support.session import TensorSpec
+from lzu_export.tasks.base import Outputs, Sums, Task
+
+if TYPE_CHECKING:
+    from lzu_export.runtime.detector3d import Detector3d
+    from lzu_export.runtime.postprocess3d import Detections3d
+    from lzu_export.tasks.assemble import Parts
+    from lzu_export.tasks.det3d.presenter import SpacePresenter
+
+NEAR = 2.0
+"""Metres on the ground up to which the centres of two boxes may be apart for one object."""
+
+
+class Detection3d(Task):
+    """Monocular 3-D detection."""
+
+    name: ClassVar[str] = "det3d"
+    title: ClassVar[str] = "3-D detection, as the paper's table 5"
+    recipe: ClassVar[type[Recipe]] = Det3dRecipe
+    default_recipe: ClassVar[str | Path] = "det3d-demo"
+    head: ClassVar[str | None] = "bbox_head.conv_dir_cls."
+
+    def parts(self, recipe: Det3dRecipe) -> "Parts":
+        """An FCOS3D and its decode."""
+        from lzu_export.tasks.det3d.parts import parts
+
+        return parts(recipe)
+
+    @property
+    def predictor(self) -> type["Detector3d"]:
+        """The class of detectors in space."""
+        from lzu_export.runtime.detector3d import Detector3d
+
+        return Detector3d
+
+    def deviation(
+        self, recipe: Det3dRecipe, value: Outputs, reference: Outputs
+    ) -> dict[str, float]:
+        """Of candidates that may become detections, see `runtime.compare.difference_3d`."""
+        from lzu_export.runtime.compare import difference_3d
+        from lzu_export.tasks.candidates import cuts, floor
+
+        least = floor(recipe, reference["scores"])
+        return difference_3d(value, reference, cuts(recipe), floor=least)
+
+    def agreement(self, mine: "Detections3d", theirs: "Detections3d") -> Sums:
+        """Boxes of one class are partners where their centres are near on the ground."""
+        from lzu_export.tasks.partners import sums_of_scores
+
+        # x right and z forward span the ground
+        ours, others = (np.asarray(each.boxes, np.float64)[:, [0, 2]] for each in (theirs, mine))
+        gaps = ours[:, None] - others[None]
+        return sums_of_scores(mine, theirs, -np.hypot(gaps[..., 0], gaps[..., 1]), -NEAR)
+
+    def presenter(self, recipe: Det3dRecipe, folder: Path, lowest: float) -> "SpacePresenter":
+        """Draws boxes on the frame and from above; collects them in metres."""
+        from lzu_export.tasks.det3d.presenter import SpacePresenter
+
+        return SpacePresenter(recipe, folder, lowest)
+
+    def other_inputs(self, recipe: Recipe) -> tuple[TensorSpec, ...]:
+        """The matrices of the camera."""
+        from lzu_export.runtime.detector3d import CAMERA_INPUTS
+
+        return tuple(TensorSpec(name, "float32", (recipe.batch, 4, 4)) for name in CAMERA_INPUTS)
+
+    def made_up_camera(
+        self, source: tuple[int, int], focal: float = 1.0
+    ) -> NDArray[np.float64] | None:
+        """A camera that looks straight on, its axis in the frame's middle."""
+        height, width = source
+        length = focal * width
+        return np.array([[length, 0, width / 2], [0, length, height / 2], [0, 0, 1]])
+
+
+TASK = Detection3d()
