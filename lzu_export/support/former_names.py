@@ -41,6 +41,9 @@ FORMER = {
     "lzu_export.runtime.images": "lzu_export.inputs.images",
     "lzu_export.runtime.manifest": "lzu_export.manifest.schema",
     "lzu_export.runtime.videos": "lzu_export.inputs.videos",
+    "lzu_export.tasks.detection": "lzu_export.tasks.det.parts",
+    "lzu_export.tasks.detection3d": "lzu_export.tasks.det3d.parts",
+    "lzu_export.tasks.segmentation": "lzu_export.tasks.seg.parts",
 }
 """Name of today by former name, of modules that scripts outside of this repository import."""
 
