@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from lzu_export.recipes.schema import TASKS, Recipe
+from lzu_export.recipes.recipe import Recipe
+from lzu_export.recipes.tasks import TASKS
 
 INTRODUCTION = """\
 # Recipe reference
@@ -53,8 +54,8 @@ def reference() -> str:
     shared = [row for row in _rows(Recipe) if row[0] not in OF_TASKS]
     known = {key for key, _, _ in shared}
     lines = [INTRODUCTION, *_table("Keys of every recipe", shared)]
-    for task, recipe in TASKS.items():
-        own = [row for row in _rows(recipe) if row[0] not in known]
+    for task in TASKS.names():
+        own = [row for row in _rows(TASKS.find(task).recipe) if row[0] not in known]
         lines += _table(f"Further keys of task `{task}`", own)
     return "\n".join(lines) + "\n"
 

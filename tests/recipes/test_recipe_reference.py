@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lzu_export.recipes.reference import reference
-from lzu_export.recipes.schema import TASKS
+from lzu_export.recipes.tasks import TASKS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/recipes.md"
 
@@ -21,11 +21,12 @@ def test_every_key_has_a_meaning() -> None:
     assert not [row for row in rows if row.endswith("|  |")]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TASKS.names())
 def test_every_key_of_a_recipe_is_listed(task: str) -> None:
     page = reference()
-    for name in set(TASKS[task].model_fields) - {"model", "postprocess"}:
+    fields = TASKS.find(task).recipe.model_fields
+    for name in set(fields) - {"model", "postprocess"}:
         assert f"| `{name}` |" in page, name
     for section in ("model", "postprocess"):
-        for name in TASKS[task].model_fields[section].annotation.model_fields:  # type: ignore[union-attr]
+        for name in fields[section].annotation.model_fields:  # type: ignore[union-attr]
             assert f"| `{section}.{name}` |" in page, name
