@@ -265,7 +265,7 @@ def test_messages_that_are_explained_are_said() -> None:
     quoted = []
     for page in ("checkpoint.md", "troubleshooting.md"):
         text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
-        table = text.split("| it says |")[1]
+        table = text.split("| message |")[1]
         quoted += re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
     assert len(quoted) > 20
     for words in quoted:
