@@ -1,4 +1,4 @@
-"""`lzu-export`, also as `python -m lzu_export`."""
+"""Entry point of `lzu-export` and `python -m lzu_export`."""
 
 from lzu_export.cli import exits
 

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""`LzuError`, the one error that is written for users."""
 
 import errno
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""A bundle on disk: the folder in which it grows, opening it, and running it over frames."""
+"""Bundles on disk: the folder in which one grows, opening one, running one over frames."""

@@ -1,4 +1,4 @@
-"""Run a bundle over frames: pictures or a video of what is found, and files of results."""
+"""Run a bundle over frames and write annotated pictures or a video, and files of results."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The folder in which a bundle grows: stage by stage, resumable, published in one rename."""
+"""The folder in which a bundle grows: stage by stage, resumable, published by one rename."""
 
 import errno
 import fcntl

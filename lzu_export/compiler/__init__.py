@@ -1,1 +1,1 @@
-"""The compiler's driver: from a recipe to a verified bundle, and what is added to one later."""
+"""The compiler: makes a verified bundle from a recipe, and adds to bundles later."""

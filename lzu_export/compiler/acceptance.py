@@ -1,4 +1,4 @@
-"""What stops an export: engines that drift, lose too much of the metric, or lose confidence."""
+"""Conditions that stop an export: deviation, loss of the metric, loss of confidence."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What other commands made of a bundle's place, which an export must not take away.
+"""Files that other commands added to a bundle, which an export must keep.
 
 An earlier export's precisions and targets are exported with those that are asked for. Files that
 `derive` and `build` added are carried over where they were made from the same graph.

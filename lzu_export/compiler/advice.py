@@ -1,4 +1,4 @@
-"""What to do about an engine of a lower precision that does not pass, as far as it was tried."""
+"""Advice on an engine of a lower precision that fails, tried before it is printed."""
 
 from collections.abc import Sequence
 

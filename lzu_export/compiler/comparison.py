@@ -1,4 +1,4 @@
-"""Times the engines of several bundles in turns, so that their ratios are those of one moment.
+"""Time the engines of several bundles interleaved, so that their ratios are comparable.
 
 No torch: PyTorch is not among them. It is timed with its own bundle's engines during the export,
 and a bundle that was exported before has no PyTorch model at hand.

@@ -1,4 +1,4 @@
-"""The hash of all that a bundle depends on."""
+"""The hash of everything that a bundle depends on."""
 
 import hashlib
 import json

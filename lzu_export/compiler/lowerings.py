@@ -1,4 +1,4 @@
-"""Measured lowerings: made once for all variants of a comparison, and found again later.
+"""Measured lowerings: measured once for all variants of a comparison, reused later.
 
 Bundles beside one another are compared with one another. So a bundle that joins others takes the
 lowerings that theirs were measured to take, which their manifests hold: neither a later command nor

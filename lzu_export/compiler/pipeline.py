@@ -1,4 +1,4 @@
-"""The compiler's driver: from a recipe to a verified bundle, stage by stage."""
+"""The export: from a recipe to a verified bundle, stage by stage."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Build an engine of a bundle again, for other devices. Needs no torch."""
+"""Build a bundle's TensorRT-RTX engine again, for other cards. Needs no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which layers to keep higher so that a refused engine passes: found, and tried. No torch.
+"""Search for the layers to exclude from a precision so that a failed engine passes. No torch.
 
 Every layer is held against the reference frames alone in the refused precision, which ranks them by
 what they cost. Then the head of that ranking is kept higher, one layer first and then more, until

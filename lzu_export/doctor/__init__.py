@@ -1,4 +1,4 @@
-"""What this machine can build and run, and how to get what is missing. Needs no torch, no ONNX."""
+"""Report what this machine can build and run, and how to get what is missing. No torch, no ONNX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a machine can build and run, by target, told from what it has."""
+"""Abilities of a machine by target, derived from what was found on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

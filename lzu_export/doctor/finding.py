@@ -1,4 +1,4 @@
-"""One thing that a machine has, or has not."""
+"""One finding about a machine: something that it has or lacks."""
 
 from dataclasses import dataclass
 

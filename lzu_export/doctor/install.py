@@ -1,4 +1,4 @@
-"""The command that installs an extra of this package into the environment that asks."""
+"""The command that installs an extra of this package into the running environment."""
 
 import os
 import shlex

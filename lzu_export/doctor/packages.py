@@ -1,4 +1,4 @@
-"""Python packages. What may abort is imported in a process of its own."""
+"""Findings about Python packages. Packages that may abort are imported in another process."""
 
 import json
 import subprocess

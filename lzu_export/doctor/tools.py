@@ -1,4 +1,4 @@
-"""What the plugins are built with, and the library that the build made."""
+"""Findings about the tools that build the plugins, and about the library that was built."""
 
 import os
 import re

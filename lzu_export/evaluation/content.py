@@ -1,4 +1,4 @@
-"""What an evaluation set holds, to tell it from another one of the same name and size."""
+"""Hash the content of an evaluation set, to distinguish sets of the same name and size."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What an evaluation came to before it was interrupted, in a file."""
+"""The stored state of an interrupted evaluation."""
 
 import hashlib
 import json

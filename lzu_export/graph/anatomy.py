@@ -1,4 +1,4 @@
-"""Which part of a network a node belongs to: what precision it can bear depends on that.
+"""Assign each node to a part of the network, which decides the precision it can have.
 
 Convolutions divide a graph: what stands in front of the first ones prepares the image, what follows
 the last ones decodes. The last ones themselves are the predictions. What computes a warp is a

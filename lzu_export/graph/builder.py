@@ -1,4 +1,4 @@
-"""Adds nodes to a graph, for lowerings."""
+"""Add nodes to a graph, for lowerings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The contracts of the TensorRT plugins: what a call in a graph must look like to become one.
+"""Contracts of the TensorRT plugins: the form of a call in a graph that becomes a plugin.
 
 A parser of TensorRT makes a plugin of a node by three names, and finds out by failing whether it
 fits. These are the tables that `plugins/*/*_PluginConfig.yaml` hold for readers (a test holds both

@@ -1,4 +1,4 @@
-"""What of a float32 graph does not fit into FP16, and which layers to keep so that all does."""
+"""Find tensors that overflow FP16, and the layers to exclude so that all tensors fit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

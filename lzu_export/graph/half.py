@@ -1,4 +1,4 @@
-"""Half precision, written into the graph: the network in float16 or bfloat16, the rest in float32.
+"""Convert a graph to half precision: float16 or bfloat16, except what must stay float32.
 
 Precision belongs in the graph because TensorRT 11 knows no precision flags: a strongly typed file
 means the same everywhere. Inputs and outputs keep their types. What stays in float32 is a matter of

@@ -1,4 +1,4 @@
-"""Refuse what a target misreads or cannot hold, before it does."""
+"""Refuse graphs that a target would misread or cannot hold."""
 
 from collections.abc import Callable, Iterator
 

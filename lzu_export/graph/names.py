@@ -1,4 +1,4 @@
-"""Layers by name: what a recipe may write, and what it probably meant."""
+"""Find layers by name or pattern, and suggest the nearest name."""
 
 import difflib
 import fnmatch

@@ -1,4 +1,4 @@
-"""What a pass is, and how passes are run and logged."""
+"""Passes over graphs, and how they are run and logged."""
 
 import logging
 from collections.abc import Callable, Sequence

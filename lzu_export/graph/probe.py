@@ -1,4 +1,4 @@
-"""Look into a graph while it runs: how large its tensors become, without keeping them."""
+"""Run a graph and record the magnitude of its tensors, without keeping them."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""INT8, written into the graph: QuantizeLinear and DequantizeLinear where TensorRT fuses them.
+"""Insert QuantizeLinear and DequantizeLinear where TensorRT fuses them.
 
 A convolution runs in INT8 where its data and its weights both come from a DequantizeLinear. So the
 pairs stand on the data of every such convolution, shared by all that read it, and the weights are

@@ -1,4 +1,4 @@
-"""Read a bundle's ONNX files as graphs to work on."""
+"""Read a bundle's ONNX files as graphs."""
 
 from pathlib import Path
 

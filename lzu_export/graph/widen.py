@@ -1,4 +1,4 @@
-"""Half precision as float32, for a processor that computes it in float32 anyway.
+"""Convert half precision to float32, for a CPU that computes in float32 anyway.
 
 The ONNX Runtime flavour of INT8 is written so. Its releases up to 1.29 cut off, instead of
 rounding, where a QuantizeLinear reads float16; 1.20 does not open a file whose scales are float16;

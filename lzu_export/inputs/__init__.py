@@ -1,4 +1,4 @@
-"""Readers of data sets' files: one for each kind, for accuracy, saliency and calibration alike.
+"""Readers of data sets' files, shared by accuracy, saliency and calibration.
 
 Knows files and class names; recipes, models, scorers and frames' pixels stay outside.
 """

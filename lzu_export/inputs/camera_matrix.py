@@ -1,4 +1,4 @@
-"""Camera matrices: what is plausible, and what an engine is given. NumPy only."""
+"""Check camera matrices and convert them to an engine's inputs. NumPy only."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -1,4 +1,4 @@
-"""CamVid in the layouts that it goes by, colour or number labels, as 11 classes.
+"""CamVid in its common layouts, with colour or number labels, as 11 classes.
 
 [Brostow et al. 2009] has 32 names; the 11 groups are those of SegNet [Badrinarayanan et al. 2017],
 spelt out in MathWorks' example on it. Files are named after the four videos.

@@ -1,4 +1,4 @@
-"""COCO annotations: images, and the boxes of objects in them, checked before anything uses them.
+"""Read COCO annotations, and check images and boxes before anything uses them.
 
 A wrong box is not seen in any picture: it lowers a metric, or moves a saliency into a corner. So
 each is held against its frame, and what contradicts itself is refused with the number of the

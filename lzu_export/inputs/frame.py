@@ -1,4 +1,4 @@
-"""A camera's frame: what every reader returns and every pre-processing takes."""
+"""The type of a camera's frame, which every reader returns and every pre-processing takes."""
 
 from typing import Any
 

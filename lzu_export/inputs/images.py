@@ -1,4 +1,4 @@
-"""The one reader of image files: whole files only, decoded the same way in every release of OpenCV.
+"""Read image files: whole files only, decoded the same way in every release of OpenCV.
 
 A file is read as bytes and its structure is checked before it is decoded. OpenCV alone takes cut
 files, scales 16 bits down to 8, and its release 5 crashes on file names that are not UTF-8.

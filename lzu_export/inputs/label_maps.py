@@ -1,4 +1,4 @@
-"""Read label maps: PNG files whose pixels are class numbers, or colours that stand for classes.
+"""Read label maps: PNG files of class numbers, or of colours that stand for classes.
 
 Programs write class numbers as grey values or, as PASCAL VOC, labelme and mmseg's converters, as
 indices of a palette, whose colours are there for the eye. OpenCV hands out the colours. An index

@@ -1,4 +1,4 @@
-"""Label maps in the layouts that data sets are distributed in: files, classes and how to read them.
+"""Find label maps in the layouts of data sets: files, classes, and how to read them.
 
 The plain folder is here; Cityscapes and CamVid have modules of their own.
 """

@@ -1,4 +1,4 @@
-"""Frames of a camera or a stream while it runs: a device, an address, or a GStreamer pipeline."""
+"""Read frames of a running camera or stream: a device, an address, or a GStreamer pipeline."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Edit lists of MP4 and QuickTime files: the part of a video that is meant to be shown."""
+"""Read the edit lists of MP4 and QuickTime files: the part of a video that is to be shown."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""nuScenes' tables: what their rows hold, and boxes as the cameras of its training split see them.
+"""Read nuScenes' tables, and boxes as the cameras of its training split see them.
 
 Read without the devkit, whose splits and categories these are [Caesar et al. 2020].
 """

@@ -1,4 +1,4 @@
-"""nuScenes' tables: lists of rows in JSON, of which the largest have millions."""
+"""Read nuScenes' JSON tables, the largest of which have millions of rows."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Check the packed parts of TIFF files for damage, where OpenCV passes it over.
+"""Check the compressed parts of TIFF files for damage that OpenCV ignores.
 
 Up to 4.12 it drops what libtiff reports, and gives the image with whatever stands in its memory.
 """

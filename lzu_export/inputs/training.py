@@ -1,4 +1,4 @@
-"""Training annotations that a saliency is made of, in every layout that an evaluation reads."""
+"""Training annotations that a saliency is made from, in every layout."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one reader of video files: every frame in order, with its time, and what is missing."""
+"""Read video files: every frame in order, with its time, and the number of missing frames."""
 
 import math
 import os

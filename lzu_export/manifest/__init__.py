@@ -1,1 +1,1 @@
-"""What a bundle says of itself: the manifest's schema and its seal. Opens no engine."""
+"""The manifest of a bundle: its schema and its own hash. Opens no engine."""

@@ -1,1 +1,1 @@
-"""PyTorch modules with OpenMMLab parameter names, and what traces them: torch lives here."""
+"""PyTorch modules with OpenMMLab's parameter names, and tracing. torch is imported here."""

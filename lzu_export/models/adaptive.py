@@ -1,4 +1,4 @@
-"""The zoom wrapper of adaptive warps: the previous frame's boxes say where to look, or the frame.
+"""Adaptive warps in models: the zoom follows the previous frame's boxes, or the frame itself.
 
 boxes or frame -> knots
 frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots -> head -> decode

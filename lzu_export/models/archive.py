@@ -1,4 +1,4 @@
-"""Checkpoint files opened as data: PyTorch's archives, its older files, and safetensors'.
+"""Open checkpoint files as data: PyTorch's archives, its older files, and safetensors.
 
 What such a file holds is never imported or called, see `inert_pickle`; sizes are held against the
 file before anything is read.

@@ -1,4 +1,4 @@
-"""OpenMMLab checkpoints (mmdet 2.x and 3.x) into models, without ever running what a file holds."""
+"""Load OpenMMLab checkpoints (mmdet 2.x and 3.x) into models, without running their content."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: for those that are handed in as a checkpoint and are none."""
+"""Recognise a file by its first bytes, to explain why it is not a checkpoint."""
 
 import os
 import stat

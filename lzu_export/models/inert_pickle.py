@@ -1,4 +1,4 @@
-"""Pickles read as data: containers, numbers, text and the descriptions of stored tensors.
+"""Read pickles as data: containers, numbers, text and descriptions of stored tensors.
 
 Nothing that a pickle names is imported, looked up or called. An interpreter of its own walks the
 opcodes; every object of a class becomes a `Foreign`, which only remembers its name and content.

@@ -1,4 +1,4 @@
-"""How sure a choice among logits is: what a comparison must know where it falls otherwise."""
+"""Margins of discrete choices: the logit change that would flip each of them."""
 
 from collections.abc import Sequence
 

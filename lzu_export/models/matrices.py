@@ -1,4 +1,4 @@
-"""Pooling to bins and resizing maps, as constant matrices: rows @ map @ columns.T.
+"""Pooling and resizing of maps as constant matrices: rows @ map @ columns.T.
 
 Adaptive pooling has no ONNX operator that covers bins of unequal size, and Resize has
 coordinate modes that parsers can misread. A product of matrices has nothing to misread: weights are

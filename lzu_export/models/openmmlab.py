@@ -1,4 +1,4 @@
-"""What OpenMMLab's checkpoints tell of their training, read as data: class names, normalisation.
+"""Read class names and normalisation from OpenMMLab checkpoints, as data.
 
 Both generations keep the whole training config as text. No line of it is run: the few values that
 matter are cut out and read as literals.

@@ -1,4 +1,4 @@
-"""A warp that looks at the frame itself: a small network says where the saliency is.
+"""A saliency network: computes each frame's saliency from the frame itself.
 
 frame -> downsample -> normalise -> ResNet -> one channel -> resize to the lattice -> softmax
 saliency, mixed with a fixed one -> knots

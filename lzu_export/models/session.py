@@ -1,4 +1,4 @@
-"""PyTorch behind the engines' Session interface: the reference that all engines are held to."""
+"""PyTorch behind the engines' Session interface: the reference for all engines."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sizes as plain integers, so that traced graphs hold constants instead of Shape operators."""
+"""Sizes as plain integers, so that traced graphs contain constants instead of Shape operators."""
 
 import warnings
 

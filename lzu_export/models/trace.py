@@ -1,4 +1,4 @@
-"""PyTorch to the canonical ONNX graph: traced once, with every arrow a named output."""
+"""Trace a PyTorch model to the canonical ONNX graph, with every probe point a named output."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""The zoom wrapper: any model with `extract` and `head`, as uniform or fixed-warp.
+"""Zoom and unzoom around any model with `extract` and `head`, uniform or with a fixed warp.
 
 frame -> zoom -> normalise -> pad -> extract (backbone, neck) -> unzoom each level -> head -> decode
 

@@ -1,4 +1,4 @@
-"""Take some of many."""
+"""Choose some of many items, evenly or in whole sequences."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""COCO average precision by faster-coco-eval, and how certain a difference of two models is.
+"""COCO average precision by faster-coco-eval, and the uncertainty of a difference.
 
 Objects of the demonstration are small, medium or large by area limits that fit its frames, where
 objects are smaller than in COCO's photographs: below 16^2, below 48^2 and above, in source

@@ -1,4 +1,4 @@
-"""The metrics of each task over the frames that they were shown, in plain columns.
+"""Scorers of each task: count predictions frame by frame, then compute the metrics.
 
 Memory grows with objects and detections, not with pixels: 24 bytes a detected box, 56 an annotated
 one, and some 200 MB for COCO's matches; label maps are counted and forgotten. `state` and

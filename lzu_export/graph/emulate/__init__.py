@@ -1,1 +1,1 @@
-"""Graphs that run in ONNX Runtime what only a device runs."""
+"""Graphs that compute in ONNX Runtime what otherwise only a device computes."""

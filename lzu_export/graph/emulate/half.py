@@ -1,4 +1,4 @@
-"""Half precision on a processor that has none: float32 that is rounded where a device would.
+"""Emulate half precision on a CPU: float32 values rounded where a device rounds.
 
 ONNX Runtime's CPU has no float16 kernels for most operators: it computes in float32 and drops the
 casts in between, so that next to nothing of the rounding remains. This pass writes the same graph

@@ -1,4 +1,4 @@
-"""Run a graph of plugins without them: the operators' functions in place of its calls.
+"""Replace the plugins of a graph by the operators' functions, so that it runs on a CPU.
 
 A plugin that reads and writes INT8 is the function in float32 between a DequantizeLinear and a
 QuantizeLinear of the map's scale: the kernel sums in float32 and rounds once, and so does this, but

@@ -1,1 +1,1 @@
-"""How warps and deformable convolutions become standard operators, one file a kind."""
+"""Lowerings of warps and deformable convolutions to standard operators, one file per kind."""

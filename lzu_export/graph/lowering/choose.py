@@ -1,4 +1,4 @@
-"""Choose a lowering for every warp of a graph, and say why.
+"""Choose a lowering for every warp of a graph, and record the reason.
 
 A measured choice is made once for the same step of several graphs, such as those of the uniform and
 the fixed variant, so that a comparison of the two is one of the warps alone. Differences that are

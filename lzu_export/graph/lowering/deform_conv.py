@@ -1,4 +1,4 @@
-"""Lower `lzu::DeformConv` to what a target has.
+"""Lower `lzu::DeformConv` to operators that a target has.
 
 `deformconv`  ONNX DeformConv, which raises the model to opset 19. ONNX Runtime has a kernel;
               TensorRT's parser maps it to the plugin that TensorRT ships.

@@ -1,4 +1,4 @@
-"""Let warps read and write INT8, where a kernel can: for the flavour of the file with plugins.
+"""Let warps read and write INT8 where a plugin can, in the graph for TensorRT.
 
 The canonical graph has a DequantizeLinear before an unzoom and a QuantizeLinear behind it, both of
 the scale of the map that is sampled. With one scale on both sides none is needed in between:

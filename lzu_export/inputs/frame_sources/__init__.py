@@ -1,4 +1,4 @@
-"""Sources of frames: folders, videos, data sets and named ones; which of their frames to take.
+"""Sources of frames (folders, videos, data sets, named ones), and which frames to take.
 
 Pixels are read, one frame at a time; recipes, models and ranges stay outside.
 """

@@ -1,4 +1,4 @@
-"""What there is to choose from: frames by sequence, each with an identity, none read yet."""
+"""Frames to choose from, by sequence, each with an identity; none is read yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Frames by sequence as data sets lay them out: folders, COCO, Cityscapes, nuScenes.
+"""Frames by sequence in each layout: folders, COCO, Cityscapes, nuScenes.
 
 Annotations other than the sequences that frames belong to are not read.
 """

@@ -1,4 +1,4 @@
-"""Which frames of which sequences: as equal shares as there can be, evenly spread, by a seed."""
+"""Sample frames from sequences: equal shares, evenly spread, seeded."""
 
 from collections.abc import Sequence
 from random import Random

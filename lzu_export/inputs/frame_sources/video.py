@@ -1,4 +1,4 @@
-"""The frames of a video file, by number."""
+"""Read the frames of a video file by number."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
