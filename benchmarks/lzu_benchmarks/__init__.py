@@ -1,4 +1,4 @@
-"""The benchmark harness and the demonstration scenes: imports lzu_export, never the reverse."""
+"""The benchmark harness and the demonstration scenes. Imports lzu_export, never the reverse."""
 
 import sys
 

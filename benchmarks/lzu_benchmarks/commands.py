@@ -1,4 +1,4 @@
-"""What the commands of this package share: `--json`, and the refusal of options that went."""
+"""Helpers of this package's commands: `--json`, and the refusal of renamed options."""
 
 import argparse
 from collections.abc import Mapping, Sequence

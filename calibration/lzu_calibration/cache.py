@@ -1,4 +1,4 @@
-"""The calibration cache: ranges in a file to read, and what they were made from."""
+"""The calibration cache: a readable file of ranges, and what they were measured on."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Bounded reads of regular files, and writes that replace a file whole or not at all."""
+"""Read regular files within bounds, and replace files whole or not at all."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A streaming histogram of a tensor's magnitudes: one a tensor, whatever the number of frames.
+"""A streaming histogram of a tensor's magnitudes, independent of the number of frames.
 
 Own code instead of `onnxruntime.quantization.calibrate`, whose collectors (read in release 1.32)
 do not fit: they grow their bins with the data's range; what is smaller than the first frame's

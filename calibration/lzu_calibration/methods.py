@@ -1,4 +1,4 @@
-"""Where to clip: from a tensor's histogram to the symmetric INT8 limit.
+"""Methods that choose a tensor's symmetric INT8 limit from its histogram.
 
 The limit is the magnitude that becomes 127; the scale is the limit / 127, the zero point 0.
 """

@@ -1,4 +1,4 @@
-"""Which layers cost the metric most in INT8, and the fewest of them that must stay higher.
+"""Rank layers by their INT8 cost, and find the fewest to exclude.
 
 Knows names and a function that measures; tasks and graphs stay outside. `search` does three things:
 

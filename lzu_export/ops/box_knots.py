@@ -1,4 +1,4 @@
-"""`lzu::BoxKnots`: boxes to the knots of the separable warp that looks at them.
+"""`lzu::BoxKnots`: from boxes to the knots of a separable warp.
 
 Each valid box i adds to the saliency a Gaussian at its centre c_i, of variance `bandwidth` times
 its side on each axis and of mass `amplitude`, and a constant floor K0 = 1 / (2 p + 1)^2 on every

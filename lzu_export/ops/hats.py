@@ -1,4 +1,4 @@
-"""Bilinear sampling at positions that a graph computes, as two products with matrices of hats."""
+"""Bilinear sampling at computed positions, as two products with matrices of tent weights."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""`lzu::InvertWarp`: where in the zoomed image the cells of a level lie, for a non-separable warp.
+"""`lzu::InvertWarp`: the positions of a level's cells in the zoomed image, non-separable warps.
 
 Cell (i, j) of H x W stands at v = (scale_x j + offset_x, scale_y i + offset_y), order x, y. Each
 tile between four knots is a bilinear map, whose inverse is the root of a quadratic, LZU eqs. (6)

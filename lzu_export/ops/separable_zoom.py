@@ -1,4 +1,4 @@
-"""`lzu::SeparableZoom`: an image at the forward warp of knots that are computed in the graph.
+"""`lzu::SeparableZoom`: an image at the forward warp of knots computed in the graph.
 
     Y[b, c, i, j] = X[b, c] at row (T_y(i) + 1) / 2 * (H - 1), column (T_x(j) + 1) / 2 * (W - 1)
 

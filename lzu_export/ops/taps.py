@@ -1,4 +1,4 @@
-"""Where the taps of a convolution stand. NumPy only: graphs are lowered without torch."""
+"""Positions of a convolution's taps. NumPy only: graphs are lowered without torch."""
 
 from collections.abc import Sequence
 

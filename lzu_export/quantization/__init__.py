@@ -1,1 +1,1 @@
-"""INT8 ranges of a recipe's model, measured again, and which layers cost most. No torch."""
+"""INT8 ranges of a recipe's model, and the layers that cost most in INT8. No torch."""

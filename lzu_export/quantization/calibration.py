@@ -1,4 +1,4 @@
-"""Functions of `lzu_calibration` whose errors are this package's.
+"""Functions of `lzu_calibration` that raise this package's errors.
 
 They take and return what the originals do; a `CalibrationError` becomes an `LzuError`.
 """

@@ -1,4 +1,4 @@
-"""INT8 ranges of a recipe's model: measured on its calibration frames, or taken from a cache."""
+"""Measure the INT8 ranges of a recipe's model on its calibration frames, or read a cache."""
 
 import hashlib
 import logging

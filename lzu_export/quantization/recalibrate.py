@@ -1,4 +1,4 @@
-"""Measure the INT8 ranges of a bundle again, on frames or by a method of choice. No torch."""
+"""Measure the INT8 ranges of a bundle again, on chosen frames or by a chosen method. No torch."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""What a search for sensitive layers came to: a file, tables, lines for a recipe, a picture."""
+"""Report a search for sensitive layers: a file, tables, lines for a recipe, a picture."""
 
 import json
 from pathlib import Path

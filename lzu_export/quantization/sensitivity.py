@@ -1,4 +1,4 @@
-"""Which layers of a bundle cost its task's metric most in INT8. No torch.
+"""Rank the layers of a bundle by what they cost its task's metric in INT8. No torch.
 
 Layers that a recipe keeps in higher precision already are measured like all others: the list that
 comes out replaces the recipe's.

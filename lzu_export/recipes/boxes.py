@@ -1,4 +1,4 @@
-"""A warp by boxes, as the recipes of detection have it."""
+"""Recipe keys of warps by boxes, for detection."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""How far an engine may differ from PyTorch, and a bundle from an earlier state of itself."""
+"""Recipe keys that limit the deviation from PyTorch, and from a stored state."""
 
 from pydantic import Field
 

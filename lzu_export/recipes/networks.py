@@ -1,4 +1,4 @@
-"""What describes a network's architecture; no torch, so that recipes can be read anywhere."""
+"""Recipe keys of the networks' architectures. No torch, so that recipes can be read anywhere."""
 
 from typing import Any, Literal
 

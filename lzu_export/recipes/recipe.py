@@ -1,4 +1,4 @@
-"""What the recipes of all tasks share."""
+"""The base class of all recipes."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""Which keys of a recipe exclude or need one another, whatever its task."""
+"""Rules between the keys of a recipe, whatever its task."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The schema of all recipes: what tasks share, and a class for each task."""
+"""The schema of all recipes: the base class, and a class for each task."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias

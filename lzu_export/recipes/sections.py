@@ -1,4 +1,4 @@
-"""Sections of a recipe that every task has, and the types of their values."""
+"""Sections that the recipes of every task have, and the types of their values."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a device needs, torch-free: load a bundle, pre-process, run, post-process, draw.
+"""The runtime of a device, without torch: load, pre-process, run, post-process, draw.
 
 Names are imported when they are asked for: `doctor` looks at driver and plugins also where OpenCV
 is missing.

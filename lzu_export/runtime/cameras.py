@@ -1,4 +1,4 @@
-"""Calibration files: which camera took a frame, where it looks and where it stands."""
+"""Read calibration files: the camera of each frame, its matrix and its pose."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

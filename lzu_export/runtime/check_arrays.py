@@ -1,4 +1,4 @@
-"""Hold the arrays of a bundle against its recipe, before anything indexes by them."""
+"""Check the arrays of a bundle against its recipe, before anything indexes by them."""
 
 import re
 from collections.abc import Mapping, Sequence

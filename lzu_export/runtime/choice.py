@@ -1,4 +1,4 @@
-"""A user's choice of results, made when a bundle is opened, in place of the recipe's."""
+"""A user's choice of results, made when a bundle is opened, instead of the recipe's."""
 
 import difflib
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""How far an engine's values are from the reference's."""
+"""Compare an engine's values with the reference's."""
 
 import math
 from collections.abc import Mapping, Sequence

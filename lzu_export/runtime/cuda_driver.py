@@ -1,4 +1,4 @@
-"""What the CUDA driver of this machine says of itself. No CUDA package is needed.
+"""Read the version of this machine's CUDA driver. No CUDA package is needed.
 
 Calls of libcuda through ctypes; a machine without it has no driver.
 """

@@ -1,4 +1,4 @@
-"""Suppression and feedback of boxes on the device, so that an adaptive warp's state stays there.
+"""Suppress and feed back boxes on the device, so that an adaptive warp's state stays there.
 
 Two launchers of the plugin library follow the engine on its stream: `lzu_suppress` keeps detections
 of its candidates, `lzu_feed_boxes` writes of these `prev_boxes` and `prev_valid`, which the engine

@@ -1,4 +1,4 @@
-"""The zoom on the device, of engines whose input is the zoomed image.
+"""Zoom on the device, for engines whose input is the zoomed image.
 
 A launcher of the plugin library, `lzu_zoom_camera`, goes before the engine on its stream: it makes
 of the camera's bytes what `preprocess.ZoomedInput` makes of them on the host, up to the rounding of

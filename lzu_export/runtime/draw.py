@@ -1,4 +1,4 @@
-"""Pictures: detections on a frame, and the warp beside it."""
+"""Draw detections on a frame, and the warp beside it."""
 
 import cv2
 import numpy as np

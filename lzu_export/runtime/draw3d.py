@@ -1,4 +1,4 @@
-"""Pictures of boxes in space: projected on the frame, and from above."""
+"""Draw boxes in space: projected on the frame, and from above."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

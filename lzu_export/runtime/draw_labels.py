@@ -1,4 +1,4 @@
-"""Pictures of label maps: the classes' colours over the frame, and below it which is which."""
+"""Draw label maps: class colours over the frame, with a legend below."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How a frame of another size is brought to the source size, and results back to the frame."""
+"""Fit frames of another size to the source size, and results back to the frame."""
 
 from typing import Literal, NamedTuple, get_args
 

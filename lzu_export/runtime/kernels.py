@@ -1,4 +1,4 @@
-"""Launchers of the plugin library that run beside an engine: structures of `lzu_kernels.h`."""
+"""Launchers of the plugin library beside an engine: the structures of `lzu_kernels.h`."""
 
 import ctypes as c
 from typing import Any

@@ -1,4 +1,4 @@
-"""Text on pictures: sized by the picture, inside it, and not over other text. OpenCV only."""
+"""Write text on pictures: sized by the picture, inside it, not over other text. OpenCV only."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Colours of classes."""
+"""Distinct colours for classes."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The library of TensorRT plugins on this machine: find it, check it, load it. No torch.
+"""Find, check and load this machine's library of TensorRT plugins. No torch.
 
 A library is looked at before it is loaded: a damaged one, one of another machine, one that a bundle
 was not made for, or one of a CUDA that the driver does not run is refused in a sentence.

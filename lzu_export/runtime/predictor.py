@@ -1,4 +1,4 @@
-"""What runs one engine of a bundle, whatever its task: shots in, the task's predictions out."""
+"""Run one engine of a bundle, whatever its task: frames in, the task's predictions out."""
 
 import time
 from abc import ABC, abstractmethod

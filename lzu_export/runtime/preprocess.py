@@ -1,4 +1,4 @@
-"""From the camera's frames to an engine's input, in NumPy and OpenCV."""
+"""Convert camera frames to an engine's input, in NumPy and OpenCV."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Boxes in space as a camera sees them: corners, edges, what lies in view. NumPy only.
+"""Project boxes in space into a camera: corners, edges, visible parts. NumPy only.
 
 The camera's frame is x right, y down, z forward, in metres; pixels are (x, y), whole numbers at
 their centres. Boxes are those of `lzu_export.runtime.postprocess3d`.

@@ -1,4 +1,4 @@
-"""`reference.npz`: frames and PyTorch's values at every arrow, so that a device can verify."""
+"""`reference.npz`: frames and PyTorch's values at every probe point, to verify on a device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Frames from an image, a folder of images, a video file or a camera."""
+"""Read frames from an image, a folder of images, a video file or a camera."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes the video of a run: H.264 where OpenCV has an encoder, which browsers play."""
+"""Write the video of a run: H.264, which browsers play, if OpenCV has an encoder."""
 
 import shlex
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""What every room needs and that knows nothing of them: files, machine, time, progress."""
+"""Helpers that every package uses and that import none: files, machine, time, progress."""

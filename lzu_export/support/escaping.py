@@ -1,4 +1,4 @@
-"""Text from elsewhere (names of files, classes, tensors), made safe for where it is shown.
+"""Make text from elsewhere (file names, classes, tensors) safe to show.
 
 Each function takes any text and returns text that stands for itself there: it moves no cursor,
 turns no reading direction, opens no element and adds no line.

@@ -1,4 +1,4 @@
-"""Which of this project's extras brings a package, and the command that gets it.
+"""Find which extra of this project brings a package, and the command that installs it.
 
 Imports the standard library alone: it is asked where other packages are missing.
 """

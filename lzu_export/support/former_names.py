@@ -1,4 +1,4 @@
-"""Modules by the names that they had before they were sorted into rooms.
+"""Import modules by the names that they had before they were sorted into packages.
 
 A script that imports one of them, or runs it by `python -m`, gets the module of today and a
 DeprecationWarning that names it.

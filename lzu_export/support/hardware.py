@@ -1,4 +1,4 @@
-"""What a time was measured on, as far as two of them have to agree in it. No torch.
+"""Identify a machine, to decide whether two absolute latencies are comparable. No torch.
 
 What the system's files say is read below a root, so that tests can make up machines.
 """

@@ -1,4 +1,4 @@
-"""Times several subjects in turns within one process, so that drift hits all alike. No torch.
+"""Time several subjects interleaved in one process, so that clock drift affects all alike.
 
 Single stream, as in MLPerf Inference: a query is issued when the one before is done. A subject
 takes a turn of a few queries in a row, the first of which finds cold caches and is not timed; the

@@ -1,4 +1,4 @@
-"""Run Python in a process of its own, without the files of the working directory."""
+"""Run Python in another process, without modules of the working directory."""
 
 import os
 import sys

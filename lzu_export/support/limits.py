@@ -1,4 +1,4 @@
-"""Limits of the targets that more than one room must respect."""
+"""Limits shared by several packages."""
 
 MAX_TOPK = 3840
 """Candidates of one TopK operator in TensorRT."""

@@ -1,4 +1,4 @@
-"""What a latency was measured on, and the state it was in: read from Linux, changing nothing."""
+"""Record the machine and its state during a measurement: read from Linux, changing nothing."""
 
 import os
 import platform

@@ -1,6 +1,4 @@
-"""What an NVIDIA driver tells of its cards: through pynvml where that is installed, else through
-nvidia-smi. Both are absent on most machines, and on a Jetson, whose tegrastats tells instead.
-"""
+"""Query NVIDIA's driver for its cards, by pynvml or else nvidia-smi. On a Jetson neither exists."""
 
 import shutil
 import subprocess

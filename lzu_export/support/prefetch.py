@@ -1,4 +1,4 @@
-"""Reading ahead: the next items are made while the last one is used."""
+"""Prefetch: make the next items while the last one is used."""
 
 from collections.abc import Generator, Iterable
 from queue import Full, Queue

@@ -1,4 +1,4 @@
-"""What long work tells whoever watches: stages and counted steps."""
+"""Progress reporting on stderr: stages and counted steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

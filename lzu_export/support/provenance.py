@@ -1,4 +1,4 @@
-"""What ran: releases of packages, source revision, hashes of source."""
+"""Record what ran: releases of packages, source revision, hashes of source."""
 
 import hashlib
 import platform

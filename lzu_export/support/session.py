@@ -1,4 +1,4 @@
-"""What every engine offers: a Session with named, statically shaped inputs and outputs."""
+"""The interface of every engine: a Session with named, statically shaped inputs and outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

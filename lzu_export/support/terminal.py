@@ -1,4 +1,4 @@
-"""What is shown to whoever sits at the terminal.
+"""Print to the terminal.
 
 Rich's markup is off: text from elsewhere may have brackets. Styled text is a `rich.text.Text`.
 """

@@ -1,4 +1,4 @@
-"""Watches the machine while it is measured, and says what makes the figures doubtful."""
+"""Watch the machine during a measurement, and mark doubtful figures."""
 
 import time
 from collections.abc import Sequence

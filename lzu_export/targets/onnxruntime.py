@@ -1,4 +1,4 @@
-"""ONNX Runtime: the engine is an ONNX file; runs on the CPU, and on a GPU where its build can."""
+"""ONNX Runtime: the engine is an ONNX file, on the CPU or on a GPU if the build has one."""
 
 import os
 from collections.abc import Sequence

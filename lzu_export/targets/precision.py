@@ -1,4 +1,4 @@
-"""The canonical graphs of the lower precisions, made of the float32 one. No torch.
+"""Make the canonical graphs of lower precisions from the float32 one. No torch.
 
 FP16 and BF16: the network in that type, see `graph.half`. INT8: convolutions behind
 QuantizeLinear and DequantizeLinear, see `graph.quantize`, and what remains in FP16.

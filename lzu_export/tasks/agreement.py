@@ -1,4 +1,4 @@
-"""How sure an engine is of what a reference finds, frame by frame. No torch.
+"""Measure how far an engine's predictions agree with a reference's, frame by frame. No torch.
 
 A metric by ranks, such as AP, stays where all confidences fall alike; a user's threshold does not.
 So the scores of what both find are held against each other. Detections are partners where they are

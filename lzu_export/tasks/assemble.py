@@ -1,4 +1,4 @@
-"""Put a recipe's model together: weights, zoom, unzoom, decode. Each task tells its own parts."""
+"""Assemble a recipe's model: weights, zoom, unzoom, decode. Each task adds its own parts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

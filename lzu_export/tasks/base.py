@@ -1,4 +1,4 @@
-"""What a task is: all that differs between detection, segmentation and tasks of one's own."""
+"""The class `Task`: everything that differs between tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

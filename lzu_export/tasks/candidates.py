@@ -1,4 +1,4 @@
-"""Which candidates of a detector are compared with PyTorch's."""
+"""Select the candidates of a detector that are compared with PyTorch's."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Networks of a user's own in place of a task's: found by name, never by code that a file names.
+"""Users' own networks instead of a task's: found by name, never by code that a file names.
 
 A recipe, and with it a bundle's manifest, only holds the name. What builds the network is
 registered by the program that exports, or announced by an installed package under the entry point

@@ -1,4 +1,4 @@
-"""How far the final outputs of a task are from PyTorch's. No torch."""
+"""Compare the final outputs of a task with PyTorch's. No torch."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Which detections of an engine are the same objects as those of a reference. No torch."""
+"""Match the detections of an engine with those of a reference. No torch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What runs the bundles of each task. Imports no torch."""
+"""Make the predictor of a bundle's task. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any

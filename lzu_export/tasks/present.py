@@ -1,4 +1,4 @@
-"""The form in which `run` keeps predictions, whatever the task."""
+"""Write each task's predictions: annotated images and result files."""
 
 from typing import Any, ClassVar, Protocol
 

@@ -1,4 +1,4 @@
-"""PyTorch as the reference: a recipe's model, and its values at every arrow.
+"""PyTorch as the reference: a recipe's model, and its values at every probe point.
 
 Importing this module imports no torch; calling what needs it does.
 """

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained with, and whether its export contradicts that.
+"""Compare an export with the training that its checkpoint records.
 
 LZU adds no weights to a network, and a network runs at every scale: weights that see another
 picture than in training are merely worse. So a checkpoint remembers, and an export compares. What

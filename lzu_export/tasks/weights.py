@@ -1,4 +1,4 @@
-"""Which weights a recipe takes."""
+"""Find the weights of a recipe."""
 
 from lzu_export.recipes import Recipe
 from lzu_export.support.files.hashes import file_digest

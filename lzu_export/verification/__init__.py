@@ -1,1 +1,1 @@
-"""Holds engines against PyTorch, and a bundle against an earlier state of itself."""
+"""Compare engines with PyTorch, and a bundle with a stored state."""

@@ -1,4 +1,4 @@
-"""What a verification came to, check by check, and as a file for continuous integration."""
+"""The checks of a verification, and a JUnit file of them for continuous integration."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""References of the moment: PyTorch on frames of the user's own."""
+"""Reference values computed now, from the user's own frames."""
 
 from dataclasses import replace
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Latency against an earlier state: timed in turns, compared by intervals, timed again in doubt.
+"""Compare latency with a stored state: timed interleaved, compared by intervals.
 
 A ratio of engines that took turns hardly depends on what else a machine does, a time does. So times
 are compared on one machine alone, and only where nothing made them doubtful. No torch.

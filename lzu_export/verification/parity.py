@@ -1,4 +1,4 @@
-"""Hold an engine against PyTorch's reference, arrow by arrow. No torch."""
+"""Compare an engine with PyTorch's reference at every probe point. No torch."""
 
 import math
 import re

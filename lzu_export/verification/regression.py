@@ -1,4 +1,4 @@
-"""Hold a bundle against an earlier state of itself: accuracy, drift and latencies. No torch."""
+"""Compare a bundle with a stored state: accuracy, deviation and latency. No torch."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""An engine and PyTorch over the same sequences, where each frame depends on the one before.
+"""Compare an adaptive engine with PyTorch over whole sequences.
 
 Two questions. Looked at by the same boxes, do they find the same? That tells of the engine alone.
 Each looked at by its own boxes, when do they part? A rounding that moves a box moves the next warp;

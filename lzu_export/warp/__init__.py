@@ -1,4 +1,4 @@
-"""The mathematics of warps, pure NumPy: arrays in, arrays out.
+"""The mathematics of warps in NumPy: arrays in, arrays out.
 
 No torch, no ONNX, no files but saliency maps.
 """

@@ -1,4 +1,4 @@
-"""The forward warp: where each pixel of the canvas samples the source.
+"""The forward warp: the source position of each pixel of the canvas.
 
 Between knots the warp is linear (bilinear in the plane), LZU eq. (5). All positions are in
 [-1, 1] with align_corners: -1 and 1 are the centres of the first and last pixels.

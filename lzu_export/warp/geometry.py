@@ -1,4 +1,4 @@
-"""Where the zoom samples the source and the unzoom samples each feature level.
+"""Coordinates: where the zoom samples the source and the unzoom samples each level.
 
 The canvas is the zoomed image before it is padded (bottom and right, with zeros) to a multiple of
 32. Cell i of a level of stride s sees the padded canvas around pixel s * i. Two geometries of the

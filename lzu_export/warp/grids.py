@@ -1,4 +1,4 @@
-"""Non-separable warps as sampling grids: where every cell of the output samples its input.
+"""Non-separable warps as sampling grids: the input position of every output cell.
 
 The geometry is the `consistent` one of `lzu_export.warp.geometry`: cell i of a level of stride s
 sees canvas pixel s * i, and the inverse is exact at each level. The released inverter of

@@ -1,4 +1,4 @@
-"""The exact inverse of the piecewise warp: where in the zoomed image each source position lies.
+"""The exact inverse of the piecewise warp: the zoomed-image position of each source position.
 
 All positions are in [-1, 1] with align_corners.
 """

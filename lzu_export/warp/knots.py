@@ -1,4 +1,4 @@
-"""Knots: the LZ warp of a saliency, sampled on its lattice.
+"""Knots: the warp of a saliency map, sampled on its lattice.
 
 Knot j of an axis is the source position, in [-1, 1] (align_corners: the centres of the first and
 last pixels), that lattice point j of the zoomed image shows. Every lattice point is attracted by

@@ -1,4 +1,4 @@
-"""Misregistration: how far zoom and unzoom together move a feature from where the head puts it.
+"""Misregistration: how far zoom and unzoom together move a feature.
 
 A head takes cell i of a level of stride s for what lies at canvas pixel s * i of the label frame,
 the source shrunk without a warp. What the cell really holds was seen elsewhere if zoom and unzoom

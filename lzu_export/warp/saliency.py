@@ -1,4 +1,4 @@
-"""Saliency: where the network should look, as a positive map on a small lattice.
+"""Saliency: a positive map on a small lattice that says how densely to sample.
 
 A saliency is a float64 array of shape (h, w), the lattice. Row 0 is the top of the source and
 column 0 its left edge; the first and last rows and columns lie on the source's borders. Only the

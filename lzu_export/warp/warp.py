@@ -1,4 +1,4 @@
-"""The warp of one picture: knots and a geometry in, forward and inverse sampling tables out.
+"""The warp of one picture: from knots and a geometry to forward and inverse sampling tables.
 
 Where the knots come from (a saliency, boxes, a network) is not known here.
 """

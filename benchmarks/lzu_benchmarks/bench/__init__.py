@@ -1,1 +1,1 @@
-"""`lzu-export bench`: measures bundles against one another, and the paper's ablation."""
+"""`lzu-export bench`: compares bundles with one another, and runs the paper's ablation."""

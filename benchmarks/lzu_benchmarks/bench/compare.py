@@ -1,4 +1,4 @@
-"""Measures bundles against one another, keeping every result in a file as it comes.
+"""Compare bundles with one another, and keep every result in a file as it arrives.
 
 A result is made again only where what it depends on changed: the bundle, the frames, this harness,
 and for latencies the machine, the plan and those that take turns.

@@ -1,4 +1,4 @@
-"""The demonstration scenes to calibrate on: the training split, never the held-out one."""
+"""The demonstration's calibration frames: its training split, never the held-out one."""
 
 from dataclasses import dataclass, field
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Evaluation sets as the compiler looks them up: the demonstration by name, others by path."""
+"""Evaluation sets that the compiler looks up: the demonstration by name, others by path."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

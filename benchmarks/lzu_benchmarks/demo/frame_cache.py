@@ -1,4 +1,4 @@
-"""Rendered frames on disk: drawn once, on all processors, then read for every task and variant.
+"""Rendered frames on disk: drawn once, on all processors, read for every task and variant.
 
 `python -m lzu_benchmarks.demo.frame_cache` draws the frames whose keys it reads from stdin.
 """

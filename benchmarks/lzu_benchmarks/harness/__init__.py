@@ -1,1 +1,1 @@
-"""Times queries in turns, and tells the machine's state meanwhile. Knows no tasks and no report."""
+"""Time queries interleaved, and record the machine's state. Knows no tasks and no report."""

@@ -1,4 +1,4 @@
-"""MLPerf Inference's early stopping: a percentile that holds although few queries were timed.
+"""MLPerf Inference's early stopping: a bound on a percentile from few queries.
 
 With n queries of which t were slower than a latency x, x is at least the true percentile p, at
 confidence c, where so few slow ones would be unlikely had more than 1 - p of all queries been

@@ -1,4 +1,4 @@
-"""Latency of bundles, single stream.
+"""Measure the single-stream latency of bundles.
 
 `python -m lzu_benchmarks.harness.latency BUNDLE [BUNDLE ...]`.
 

@@ -1,4 +1,4 @@
-"""Watts and joules of a subject that runs on its own for a while, where a meter tells.
+"""Measure watts and joules of a subject that runs alone, if a meter exists.
 
 The meter is a process of its own (tegrastats, nvidia-smi) that writes to a file while the subject
 runs; it is read afterwards. A board's figure is of the whole board, a card's of the card alone.

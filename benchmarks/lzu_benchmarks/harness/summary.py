@@ -1,4 +1,4 @@
-"""What timings come to: percentiles and stages, in milliseconds."""
+"""Summarise timings: percentiles and stages, in milliseconds."""
 
 from collections.abc import Sequence
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Reads tegrastats, NVIDIA's monitor on Jetson boards. Nothing here runs it; see `power`."""
+"""Parse tegrastats, NVIDIA's monitor on Jetson boards. `power` runs it."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Run jobs in processes of their own, without the files of the working directory."""
+"""Run jobs in other processes, without modules of the working directory."""
 
 import os
 import sys

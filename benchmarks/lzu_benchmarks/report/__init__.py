@@ -1,1 +1,1 @@
-"""Makes the comparison's report of its results: JSON, Markdown and one page. Measures nothing."""
+"""Make the report of a comparison: JSON, Markdown and one page. Measures nothing."""

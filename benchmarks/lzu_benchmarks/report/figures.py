@@ -1,4 +1,4 @@
-"""The page's diagrams as SVG text whose colours are the page's own, light or dark."""
+"""Draw the page's diagrams as SVG text in the page's own colours, light or dark."""
 
 import io
 import math

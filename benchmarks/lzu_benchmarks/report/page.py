@@ -1,4 +1,4 @@
-"""Renders a report as one self-contained page, and as Markdown."""
+"""Render a report as one self-contained page, and as Markdown."""
 
 import base64
 import math

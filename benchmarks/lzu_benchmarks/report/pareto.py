@@ -1,4 +1,4 @@
-"""Which of many trade-offs no other one beats."""
+"""Find the Pareto front: trade-offs that no other one beats."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Pictures of bundles for the page: the warp on a frame, and what is found in sample frames."""
+"""Draw pictures of bundles for the page: the warp on a frame, and found objects."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `report.json` holds. Its JSON schema is written beside it as `report.schema.json`.
+"""The schema of `report.json`. Its JSON schema is written as `report.schema.json`.
 
 Accuracies are in points (0..100), times in milliseconds, operations of one frame. Numbers that JSON
 does not have (the AP of a size without objects) are the strings nan and inf.

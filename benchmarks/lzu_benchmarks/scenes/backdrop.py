@@ -1,4 +1,4 @@
-"""What stands behind every object: sky, ground and the two rows of buildings.
+"""Draw what is behind every object: sky, ground and two rows of buildings.
 
 Objects stay between the facades, so the backdrop never hides one and is painted first.
 """

@@ -1,4 +1,4 @@
-"""What can be seen: the object classes of the detection task and the labels of the class map."""
+"""Object classes of the detection task, and labels of the class map."""
 
 # Index = class number in `Frame.classes`; COCO category ids are this plus one.
 CLASSES = ("car", "truck", "bus", "pedestrian", "bicycle", "traffic_sign")

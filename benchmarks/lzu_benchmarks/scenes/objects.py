@@ -1,5 +1,4 @@
-"""The things that stand and move in a street, each a painted mesh with random colours and
-proportions.
+"""Objects in a street, each a painted mesh with random colours and proportions.
 
 Every builder takes a generator and returns an `Item`: a mesh and its physical length, height and
 width.

@@ -1,4 +1,4 @@
-"""One frame of a sequence with everything that is known about it."""
+"""Render one frame of a sequence, with all of its labels."""
 
 from dataclasses import dataclass, replace
 

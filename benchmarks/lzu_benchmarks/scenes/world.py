@@ -1,4 +1,4 @@
-"""A street and what moves in it: everything about a sequence that does not depend on the frame.
+"""A street and its moving objects: everything about a sequence that is not per frame.
 
 A sequence is fixed by its seed alone. Right-hand traffic on a straight street between two rows of
 buildings; the street is along +z and x = 0 is its centre line. Metres, seconds, radians.

@@ -1,1 +1,1 @@
-"""Studies behind the documents' figures, one module a study. Nothing imports them."""
+"""Studies behind the documents' figures, one module per study. Nothing imports them."""

@@ -1,4 +1,4 @@
-"""What adaptive warps cost beside the network: tables computed in the graph, and an inversion."""
+"""Measure the cost of adaptive warps beside the network: tables in the graph, and an inversion."""
 
 import ctypes
 import shutil

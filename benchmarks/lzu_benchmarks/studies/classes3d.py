@@ -1,4 +1,4 @@
-"""What the warp does to each class in 3-D detection: why some gains of the means are not sure.
+"""Measure the warp's gain for each class in 3-D detection.
 
 `python -m lzu_benchmarks.studies.classes3d`, of the shipped demonstration models on the held-out
 frames.

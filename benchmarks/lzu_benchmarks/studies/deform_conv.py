@@ -1,4 +1,4 @@
-"""Which form of deformable convolution each target gets.
+"""Time the forms of deformable convolutions, to choose one for each target.
 
 `python -m lzu_benchmarks.studies.deform_conv`.
 

@@ -1,4 +1,4 @@
-"""How much of an evaluation's time its engine runs.
+"""Measure the share of an evaluation's time in which its engine runs.
 
 `python -m lzu_benchmarks.studies.engine_share BUNDLE`.
 

@@ -1,4 +1,4 @@
-"""What inverting a non-separable warp takes without its plugin.
+"""Measure the inversion of a non-separable warp without its plugin.
 
 `python -m lzu_benchmarks.studies.invert_warp` runs the body of `lzu::InvertWarp` at the finest
 level of each size, 31 x 51 knots, in ONNX Runtime on this machine's processors.

@@ -1,4 +1,4 @@
-"""How far zoom and unzoom miss each other: `python -m lzu_benchmarks.studies.misregistration`.
+"""Draw how far zoom and unzoom together miss a feature's place.
 
 Draws, for the geometries `published` and `consistent`, how many source pixels above or below its
 place each cell of each level has seen, and prints mean and maximum. With --saliency, of the

@@ -1,4 +1,4 @@
-"""What the compiler's speed claims rest on: `python -m lzu_benchmarks.studies.speed --task det`.
+"""Measure the documents' speed figures: `python -m lzu_benchmarks.studies.speed --task det`.
 
 The task's full-size recipe at 0.5, untrained weights (speed does not depend on them), ONNX Runtime
 on this machine's processors. Everything compared is run in turns within one process, and reported

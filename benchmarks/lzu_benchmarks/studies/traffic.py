@@ -1,4 +1,4 @@
-"""How fast the kernels can be at best: the bytes that each must move, over a card's bandwidth.
+"""Compute lower bounds of the kernels' times: bytes to move over a card's bandwidth.
 
     python -m lzu_benchmarks.studies.traffic
 

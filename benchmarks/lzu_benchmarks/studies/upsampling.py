@@ -1,4 +1,4 @@
-"""The upsampling regime: a source smaller than the canvas.
+"""Measure the models with a source smaller than the canvas.
 
 `python -m lzu_benchmarks.studies.upsampling`.
 

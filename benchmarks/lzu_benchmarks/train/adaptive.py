@@ -1,4 +1,4 @@
-"""Train and evaluate the demonstration detectors whose warp looks at the boxes before.
+"""Train and evaluate the demonstration detectors that are zoomed by the previous boxes.
 
 `python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det` adds two to the detectors that
 `lzu_benchmarks.train.det` made there, an adaptive one and FOVEA's, which only zooms: frames,

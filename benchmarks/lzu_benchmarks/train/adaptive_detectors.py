@@ -1,4 +1,4 @@
-"""Demonstration detectors whose warp is drawn for each image: how they zoom, learn and find.
+"""Demonstration detectors with a warp drawn for each image: zoom, training and inference.
 
 The adaptive one unzooms its features. FOVEA's only zooms, so that boxes go through the warp
 instead: those to be learnt onto the canvas, and those that are found back onto the source.

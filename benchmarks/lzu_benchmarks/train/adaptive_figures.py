@@ -1,4 +1,4 @@
-"""Figures of the adaptive demonstration detector, and its section of the README beside it."""
+"""Write the figures of the adaptive detectors, and their section of the README beside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which anchors learn which object: adaptive training sample selection.
+"""Assign anchors to objects: adaptive training sample selection.
 
 ATSS (Zhang et al., 2020): per object the anchors nearest to its centre are candidates, and those
 whose overlap is above the candidates' mean plus deviation learn it. Unlike fixed overlap

@@ -1,4 +1,4 @@
-"""Boxes to train adaptive warps with: ground truth made to look like a detector's output."""
+"""Draw boxes to train adaptive warps with: ground truth disturbed like a detector's output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Figures of the trained demonstration detectors, and the README that ships beside them."""
+"""Write the figures of the demonstration detectors, and the README beside them."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""Figures of the trained 3-D demonstration models, and the README that ships beside them."""
+"""Write the figures of the 3-D demonstration models, and the README beside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

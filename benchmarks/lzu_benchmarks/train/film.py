@@ -1,4 +1,4 @@
-"""Whole training frames and those half a second before, on disk: for warps that are drawn later."""
+"""Whole training frames and those half a second before, on disk, for warps drawn later."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Writes their training into shipped checkpoints, `python -m lzu_benchmarks.train.record`.
+"""Write training records into shipped checkpoints: `python -m lzu_benchmarks.train.record`.
 
 The demonstration models of before were trained by their recipes, but remembered their warp alone.
 Their weights stay as they are, bit for bit; a training of today writes the record itself.

@@ -1,4 +1,4 @@
-"""How the demonstration models are optimised: the same for every task."""
+"""The optimiser and schedule of the demonstration models, the same for every task."""
 
 import time
 from collections.abc import Callable

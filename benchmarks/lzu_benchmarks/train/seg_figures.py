@@ -1,4 +1,4 @@
-"""Figures of the trained demonstration models of segmentation, and the README beside them."""
+"""Write the figures of the segmentation demonstration models, and the README beside them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

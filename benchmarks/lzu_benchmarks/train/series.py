@@ -1,4 +1,4 @@
-"""What the trainings from a recipe share: both variants with several seeds, evaluated, compared."""
+"""Train both variants of a recipe with several seeds, evaluate and compare them."""
 
 import argparse
 import json

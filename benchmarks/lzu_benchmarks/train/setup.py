@@ -1,4 +1,4 @@
-"""What the demonstration detectors are: one description for both variants."""
+"""The settings of the demonstration detectors, one description for both variants."""
 
 from dataclasses import dataclass, field
 

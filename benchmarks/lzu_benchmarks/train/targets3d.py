@@ -1,4 +1,4 @@
-"""Which cells learn which object in three dimensions, and what they learn: FCOS3D's targets."""
+"""Assign cells to objects in 3-D and compute their targets, as FCOS3D does."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reading files that may come from anyone, and writing files whole or not at all.
+"""Read files from elsewhere safely, and write files whole or not at all.
 
 Every other module reads JSON and NumPy archives through here, so that one set of bounds and
 refusals holds everywhere. Nothing of the package is imported but its errors.

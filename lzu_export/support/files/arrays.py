@@ -1,4 +1,4 @@
-"""Read NumPy's files as data: no pickles, and no more memory than the file promises and holds.
+"""Read NumPy's files as data: no pickles, bounded memory.
 
 The header of every array is read first. Its type, its shape and the bytes that follow have to agree
 before memory is taken for the values, and an archive tells the sizes of all its members before any

@@ -1,4 +1,4 @@
-"""Look into an ONNX file before anything opens it: what it needs beside itself, and where from.
+"""Inspect an ONNX file before it is opened: the external files and operators that it needs.
 
 A reader of the wire format, since a device that runs bundles has no `onnx`. Weights are skipped, so
 that a large file costs no more than a small one of as many nodes.

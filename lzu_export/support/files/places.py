@@ -1,4 +1,4 @@
-"""The user's own folder of caches, and a record of what he built himself."""
+"""The user's cache folder, and a record of what this user built."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Read files that may come from anyone: bounded, and without waiting for a pipe.
+"""Read files from elsewhere: bounded, and without waiting for a pipe.
 
 A size is checked before anything is read, so that neither a device without an end nor a sparse file
 fills the memory.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and where they are meant to be.
+"""Write files whole or not at all, and only where they belong.
 
 A folder may come from anyone, and a link in it lead anywhere: what is written takes the place of a
 link, never that of what the link points to.

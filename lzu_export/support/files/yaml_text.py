@@ -1,4 +1,4 @@
-"""Read YAML as plain data, within bounds. Apart from the others, since devices have no PyYAML."""
+"""Read YAML as plain data, within bounds. A module of its own: devices have no PyYAML."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TensorRT 10.3 to 11.x: engines built on the device that runs them.
+"""TensorRT 10.3 to 11.x: build engines on the device that runs them.
 
 Only API that all these releases have is used: networks are strongly typed, so that the graph alone
 says the precision, as TensorRT 11 demands and 10.x offers.

@@ -1,4 +1,4 @@
-"""What TensorRT and TensorRT-RTX say, kept so that an error can be told in one sentence."""
+"""Keep the log of TensorRT and TensorRT-RTX, so that an error is reported in one sentence."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Open an engine of TensorRT or TensorRT-RTX on the device that this process runs on."""
+"""Open an engine of TensorRT or TensorRT-RTX on this process's device."""
 
 import ctypes
 import logging

@@ -1,4 +1,4 @@
-"""Hold what TensorRT or TensorRT-RTX parsed against the ONNX graph that it was parsed from.
+"""Compare the network that TensorRT or TensorRT-RTX parsed with its ONNX graph.
 
 The module, `tensorrt` or `tensorrt_rtx`, is passed in.
 """

@@ -1,4 +1,4 @@
-"""What builds of TensorRT and of TensorRT-RTX share: from an ONNX file to a plan.
+"""Build a plan from an ONNX file: the part that TensorRT and TensorRT-RTX share.
 
 The module, `tensorrt` or `tensorrt_rtx`, is passed in.
 """

@@ -1,4 +1,4 @@
-"""TensorRT-RTX: engines built ahead of time, without a GPU, for RTX cards.
+"""TensorRT-RTX: build engines ahead of time, without a GPU, for RTX cards.
 
 One portable file serves several compute capabilities; on first use the card compiles its kernels
 from it. Nothing here runs on a machine without a GPU but the build and the check of what the

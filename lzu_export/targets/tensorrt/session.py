@@ -1,4 +1,4 @@
-"""Sessions on the device, of TensorRT and of TensorRT-RTX, whose module is passed in.
+"""Sessions on a device, for TensorRT and TensorRT-RTX, whose module is passed in.
 
 A session has one stream and all its memory from the start: a frame is copied into page-locked
 memory, from there to the device, the outputs come back the same way, and nothing is allocated in

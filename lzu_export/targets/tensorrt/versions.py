@@ -1,4 +1,4 @@
-"""Releases of TensorRT that are known to go wrong, and what to do. Every line has its source."""
+"""Known-bad releases of TensorRT, with remedies and sources."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Boxes as `run` keeps them."""
+"""Write detections, for `run`."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Boxes in space as `run` keeps them."""
+"""Write boxes in space, for `run`."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Label maps as `run` keeps them."""
+"""Write label maps, for `run`."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of the warp that it was trained with."""
+"""Read what a checkpoint records of the warp that it was trained with."""
 
 import hashlib
 
