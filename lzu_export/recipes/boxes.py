@@ -1,5 +1,7 @@
 """Recipe keys of warps by boxes, for detection."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from lzu_export.recipes.sections import Section, WarpSettings
@@ -17,6 +19,8 @@ class Feedback(Section):
 
 class BoxWarpSettings(WarpSettings):
     """A warp whose saliency is the density of boxes."""
+
+    made_from: ClassVar[str | None] = "the COCO annotations of the training boxes"
 
     amplitude: float = Field(1.0, gt=0)
     """Mass of a box's Gaussian in the density, against a constant floor."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 from unicodedata import category
 
 from pydantic import (
@@ -183,6 +183,9 @@ class SaliencyNetworkSettings(SaliencyNetworkConfig):
 
 class WarpSettings(Section):
     """The origin of the warp, and its geometry."""
+
+    made_from: ClassVar[str | None] = None
+    """What a saliency is made from where no map is given; None where it is always a map."""
 
     saliency: Path | None = None
     """A saliency map (`.npy`, or the released `.pkl`, which is read as data), or what it is made

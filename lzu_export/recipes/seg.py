@@ -1,6 +1,6 @@
 """Recipes of semantic segmentation."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from lzu_export.recipes.sections import Section, WarpSettings
 
 class LabelWarpSettings(WarpSettings):
     """A warp whose saliency is high at the boundaries between labels."""
+
+    made_from: ClassVar[str | None] = "the folder of the training label maps"
 
     boundary: float = Field(1.0, gt=0)
     """Saliency of pixels at a boundary, if it is made from label maps."""

@@ -2,7 +2,6 @@
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import BoxWarpSettings, LabelWarpSettings
 from lzu_export.tasks.warps.boxes import TrainingBoxes
 from lzu_export.tasks.warps.labels import LabelMaps
 from lzu_export.tasks.warps.logits import LearnedLogits
@@ -70,13 +69,11 @@ def fixed_source(recipe: Recipe) -> KnotSource:
     for source in SOURCES:
         if source.applies(recipe):
             return source
-    made_from = {
-        BoxWarpSettings: "the COCO annotations of the training boxes",
-        LabelWarpSettings: "the folder of the training label maps",
-    }[type(recipe.warp)]
+    made_from = recipe.warp.made_from
+    files = "a .npy map" if made_from is None else f"a .npy map or to {made_from}"
     raise LzuError(
-        "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to a .npy map or "
-        f"to {made_from}, or warp.logits to the name of learned ones in the checkpoint"
+        "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to "
+        f"{files}, or warp.logits to the name of learned ones in the checkpoint"
     )
 
 
