@@ -23,6 +23,7 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.load import validate
 from lzu_export.recipes.schema import AnyRecipe, Section
+from lzu_export.recipes.tasks import TASKS
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.choice import make_choice
 from lzu_export.runtime.compare import relative_difference
@@ -186,9 +187,8 @@ def test_it_is_no_task_before_it_is_registered(tmp_path: Path) -> None:
 def test_an_installed_package_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     task = BrightnessTask()
     entry = SimpleNamespace(name="brightness", value="own:TASK", load=lambda: task)
-    found = [entry]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found)
-    monkeypatch.setattr(registry.Registry, "_load", lambda *_: task)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(TASKS, "_loaded", {})  # nothing of it stays
     assert [each.name for each in all_tasks()][-1] == "brightness"
     assert type(validate(SETTINGS, "own.yaml")) is BrightnessRecipe
 
