@@ -84,9 +84,9 @@ export: environment ## TASK (det, seg, det3d), VARIANT, SCALE, PRECISION, TARGET
 	  $(if $(FORCE),--force) "$$@"
 
 calibrate: environment ## INT8 ranges of BUNDLE: FRAMES, COUNT, METHOD; SENSITIVITY=1: DATASET, EVAL_FRAMES, LIMIT, BY, RANGES
-	@$(BIN)/lzu-export calibrate $(if $(FRAMES),--calibration "$$FRAMES") \
+	@$(BIN)/lzu-export $(if $(SENSITIVITY),sensitivity,calibrate) $(if $(FRAMES),--calibration "$$FRAMES") \
 	  $(if $(COUNT),--count "$$COUNT") $(if $(METHOD),--method "$$METHOD") \
-	  $(if $(PERCENTILE),--percentile "$$PERCENTILE") $(if $(SENSITIVITY),--sensitivity) \
+	  $(if $(PERCENTILE),--percentile "$$PERCENTILE") \
 	  $(if $(DATASET),--dataset "$$DATASET") $(if $(EVAL_FRAMES),--frames "$$EVAL_FRAMES") \
 	  $(if $(LIMIT),--limit "$$LIMIT") $(if $(BY),--by "$$BY") $(if $(RANGES),--ranges "$$RANGES") \
 	  -- $(if $(BUNDLE),"$$BUNDLE")

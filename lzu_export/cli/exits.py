@@ -55,6 +55,27 @@ def interrupted(sentence: str = AGAIN) -> NoReturn:
     raise SystemExit(INTERRUPTED)
 
 
+def lacking(error: ModuleNotFoundError, command: str) -> NoReturn:
+    """Name, where a package is missing, the extra that the command is meant for.
+
+    Raises:
+        LzuError: with the remedy.
+        ModuleNotFoundError: the error itself, where a module of this project is missing.
+    """
+    if (error.name or "").startswith("lzu_"):
+        raise error
+    raise LzuError(needs("this", error.name, command)) from error
+
+
+@contextmanager
+def needing(command: str) -> Iterator[None]:
+    """Let a package that the block lacks end it as `lacking` says."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        lacking(error, command)
+
+
 @contextmanager
 def ending(again: str = AGAIN) -> Iterator[None]:
     """Let a command, the block, end in one sentence on stderr and with its status.
@@ -88,7 +109,7 @@ def explain(error: BaseException, again: str = AGAIN) -> int:
     if isinstance(error, LzuError):
         complain(str(error))
     elif isinstance(error, ModuleNotFoundError) and not package.startswith("lzu_"):
-        complain(needs("this", error.name, sys.argv[1:]))
+        complain(needs("this", error.name))
     elif (broken := _broken(error)) is not None:
         complain(broken)
     elif isinstance(error, OSError):

@@ -98,7 +98,7 @@ def accuracy_advice(
         if passes(0):
             return (
                 f"{which} pass, so that no list of layers could be tried on them: export with "
-                "PRECISION=fp32 and let `lzu-export calibrate BUNDLE --sensitivity --frames "
+                "PRECISION=fp32 and let `lzu-export sensitivity BUNDLE --frames "
                 f"{accuracy.frames}` find those to keep higher (keep_high.{trials.key})"
             )
     costliest = f"{_named(ranking[0])} costs most on the reference frames; " if ranking else ""

@@ -127,7 +127,7 @@ def open_dataset(
             *argument, task=task, frames=frames, recipe=recipe
         )
     except ImportError as error:
-        raise LzuError(needs("accuracy", error.name, ("bench",))) from error
+        raise LzuError(needs("accuracy", error.name, "bench")) from error
     return opened
 
 
@@ -145,7 +145,7 @@ def find_command(name: str) -> Callable[[Sequence[str]], None]:
     try:
         command: Callable[[Sequence[str]], None] = found[name].load()
     except ImportError as error:
-        raise LzuError(needs(name, error.name, (name,))) from error
+        raise LzuError(needs(name, error.name, name)) from error
     return command
 
 

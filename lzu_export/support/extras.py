@@ -4,7 +4,6 @@ Imports the standard library alone: it is asked where other packages are missing
 """
 
 import shlex
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -25,10 +24,13 @@ BRINGS: dict[str, tuple[str, ...]] = {
 OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("export", "bench"),
     "verify": ("verify", "export"),
+    "regress": ("verify", "export"),
     "calibrate": ("verify", "bench"),
+    "sensitivity": ("verify", "bench"),
     "bench": ("bench", "export"),
     "derive": ("device",),
     "build": ("rtx", "device"),
+    "build --target tensorrt": ("device",),
 }
 """By command, the extras it is meant for, besides `runtime`."""
 ALWAYS: dict[str, str] = {
@@ -94,27 +96,24 @@ def is_whole(module: ModuleType) -> bool:
     return hasattr(module, ENTRY[module.__name__])
 
 
-def extra_of(module: str, words: Sequence[str] = ()) -> str | None:
-    """The smallest extra that brings a module, best one that the command at hand is meant for.
+def extra_of(module: str, command: str = "") -> str | None:
+    """The smallest extra that brings a module, best one that a command is meant for.
 
     Args:
         module: its name, dots and all.
-        words: of the command line, without the program.
+        command: the one that lacks it, as in `OF_COMMANDS`; any other has no extras of its own.
     """
     top = module.partition(".")[0]
-    command = next((word for word in words if not word.startswith("-")), "")
     meant = OF_COMMANDS.get(command, ())
-    if command == "build" and "tensorrt" in words:
-        meant = ("device",)
     return next((each for each in (*meant, *BRINGS) if top in BRINGS[each]), None)
 
 
-def install(module: str, words: Sequence[str] = ()) -> str:
-    """The command that gets a module that is missing, as words for a shell."""
+def install(module: str, command: str = "") -> str:
+    """The line for a shell that gets a module that is missing, for a command of `OF_COMMANDS`."""
     top = module.partition(".")[0]
     if SHARED.get(top) and owners(top):
         return cure(top)
-    extra = extra_of(module, words)
+    extra = extra_of(module, command)
     if extra is not None:
         return f"pip install 'lzu-export[{extra}]'"
     if top in ALWAYS:
@@ -128,9 +127,9 @@ def reinstall(package: str, pip: str = "pip") -> str:
     return f"{pip} install --force-reinstall --no-deps {package}"
 
 
-def needs(what: str, module: str | None, words: Sequence[str] = ()) -> str:
+def needs(what: str, module: str | None, command: str = "") -> str:
     """The sentence that something lacks a module, with the remedy."""
-    return f"{what} needs the package {module}; {install(module or '', words)}"
+    return f"{what} needs the package {module}; {install(module or '', command)}"
 
 
 def broken(module: str, why: str = "files of it are missing") -> str:

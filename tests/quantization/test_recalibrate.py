@@ -1,4 +1,4 @@
-"""`lzu-export calibrate` without --sensitivity: ranges of a bundle's float32 graph."""
+"""`lzu-export calibrate`: ranges of a bundle's float32 graph."""
 
 import json
 import shutil
@@ -136,7 +136,7 @@ def test_the_former_name_of_calibration_frames_is_still_taken(
     assert json.loads(out)["file"] == str(file)
     both = refused("--frames", frames, "--calibration", frames)
     assert "leave --frames out" in both
-    assert "--frames belongs to --sensitivity" in refused("--frames", 3)
+    assert "--frames belongs to lzu-export sensitivity" in refused("--frames", 3)
 
 
 SLOW = (pytest.param(task, marks=pytest.mark.slow) for task in ("seg", "det3d"))
@@ -196,7 +196,7 @@ def test_bad_options(refused: Callable[..., str], frames: Path, own: Path, tmp_p
         ("--dataset", "demo"), ("--frames", 3), ("--limit", 1), ("--by", "layer"),
         ("--ranges", "x.json"),
     ):  # fmt: skip
-        assert f"{option} belongs to --sensitivity" in refused(
+        assert f"{option} belongs to lzu-export sensitivity" in refused(
             "--calibration", frames, option, value
         )
 

@@ -1,4 +1,4 @@
-"""`lzu-export calibrate --sensitivity` on a tiny bundle, whose own detections are the truth."""
+"""`lzu-export sensitivity` on a tiny bundle, whose own detections are the truth."""
 
 import json
 import random
@@ -54,7 +54,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capfd.readouterr()
-        status = status_of(monkeypatch, "calibrate", *arguments, "--sensitivity")
+        status = status_of(monkeypatch, "sensitivity", *arguments)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -133,7 +133,7 @@ def test_everything_is_written_and_said(area: Path) -> None:
     As on a device that has the harness: without torch.
     """
     before = {path.name: path.read_bytes() for path in (area / "own").iterdir()}
-    call = ["calibrate", area / "own", "--sensitivity", "--by", "group", *arguments(area)]
+    call = ["sensitivity", area / "own", "--by", "group", *arguments(area)]
     done = without("torch", *call)
     assert done.returncode == 0, done.stderr
     out = done.stdout
@@ -371,9 +371,34 @@ def test_no_layer_may_be_int8(area: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "leave int8 out of the recipe's precision" in recipe_lines(outcome)
 
 
+def test_the_former_spelling_is_still_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts of earlier releases call it `calibrate --sensitivity`; a note has its name."""
+    asked = []
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        options.pop("report")
+        asked.append((arguments, options))
+        raise LzuError("reached")
+
+    monkeypatch.setattr(sensitivity, "measure_sensitivity", stop)
+    words = ["--dataset", "demo", "--frames", 3, "--limit", 0.5, "--by", "layer", "--seed", 2]
+    words += ["--calibration", "demo", "--count", 4, "--ranges", "r.json", "--out", "o.json"]
+    assert status_of(monkeypatch, "sensitivity", "own", *words) == 2
+    assert capsys.readouterr().err == "error: reached\n"
+    assert status_of(monkeypatch, "calibrate", "own", "--sensitivity", *words) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note == (
+        "note: calibrate --sensitivity is lzu-export sensitivity now; the old way still works"
+    )
+    assert error == "error: reached"
+    assert asked[0] == asked[1]
+
+
 def test_a_missing_matplotlib_is_said_before_any_work(made: Path) -> None:
     """With its extra in brackets."""
-    done = without("matplotlib", "calibrate", made / "own", "--sensitivity", *arguments(made))
+    done = without("matplotlib", "sensitivity", made / "own", *arguments(made))
     assert done.returncode == 2
     sentence = "error: the curve is drawn by matplotlib; pip install 'lzu-export[bench]'"
     assert done.stderr.strip() == sentence

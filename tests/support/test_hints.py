@@ -34,8 +34,8 @@ COMMANDS = {
     "export {recipe} --variant fixed --out out": {"base", "runtime", "export"},
     "build {bundle} --out a.engine": {"base", "rtx"},
     "verify {bundle} --live {frames} --batches 1": {"base", "runtime", "verify", "export"},
-    "verify {bundle} --reference state.json --update": {"base", "runtime", "verify"},
-    "calibrate {bundle} --sensitivity --calibration {frames} --count 2 --dataset {truth}": {
+    "regress {bundle} --reference state.json --update": {"base", "runtime", "verify"},
+    "sensitivity {bundle} --calibration {frames} --count 2 --dataset {truth}": {
         "base", "runtime", "verify", "bench",
     },
 }  # fmt: skip

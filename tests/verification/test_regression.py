@@ -351,7 +351,8 @@ def test_frames_of_three_dimensions_get_a_camera(tiny_det3d_bundle: Path) -> Non
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
-    return status_of(monkeypatch, "verify", *arguments)
+    command = "regress" if "--reference" in arguments else "verify"
+    return status_of(monkeypatch, command, *arguments)
 
 
 def test_the_command_and_its_exit_statuses(
@@ -390,8 +391,29 @@ def test_the_command_and_its_exit_statuses(
     assert run(monkeypatch, *options, "--provider", "NoSuchProvider") == 2
     assert "does not run on NoSuchProvider" in capsys.readouterr().err.replace("\n", " ")
     assert run(monkeypatch, tiny_bundle, "--update") == 2
-    assert "--update belongs to --reference" in capsys.readouterr().err
+    assert "--update belongs to lzu-export regress BUNDLE" in capsys.readouterr().err
     assert len(figures) == 3  # stored, held, and held against what was made strict
+
+
+def test_the_former_spelling_is_still_taken(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Scripts of earlier releases give `verify` the stored state."""
+    reference = tmp_path / "reference.json"
+    options = ("--reference", reference, "--update", "--frames", 1, "--dataset", "none")
+    assert status_of(monkeypatch, "verify", tiny_bundle, *options, "--json") == 0
+    found = capsys.readouterr()
+    assert found.err.splitlines()[0] == (
+        "note: verify --reference is lzu-export regress --reference now; the old way still works"
+    )
+    old = json.loads(reference.read_text())
+    assert set(json.loads(found.out)) == {"drift", "checks"}
+    assert status_of(monkeypatch, "regress", tiny_bundle, *options) == 0
+    assert "note:" not in capsys.readouterr().err
+    assert json.loads(reference.read_text())["drift"] == old["drift"]
 
 
 def test_junit_is_written_whatever_the_status(
@@ -416,7 +438,10 @@ def test_junit_is_written_whatever_the_status(
     assert "is no bundle" in said
     assert errors(tiny_bundle, "--update")[:2] == (
         2,
-        ["--update belongs to --reference FILE; add that, or leave it out"],
+        [
+            "--update belongs to lzu-export regress BUNDLE --reference FILE; use that, or leave it "
+            "out"
+        ],
     )
     assert errors(tiny_bundle)[:2] == (0, [])
     for error, code, reason in (

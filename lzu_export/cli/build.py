@@ -1,0 +1,127 @@
+"""`lzu-export build`: an engine for RTX cards, or for the device at hand."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from lzu_export.cli import exits
+from lzu_export.cli.options import Bundle, Json, Plugins, Precision
+from lzu_export.errors import LzuError
+from lzu_export.support.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from lzu_export.targets.tensorrt.build import BuildOptions
+
+ON_DEVICE = "build --target tensorrt"
+"""The name under which `support.extras` lists what TensorRT's builder needs."""
+
+
+def build(
+    bundle: Bundle,
+    compute_capability: Annotated[
+        list[str] | None, typer.Option(help="Such as 8.9; repeatable. Default: portable.")
+    ] = None,
+    precision: Precision = None,
+    out: Annotated[Path | None, typer.Option(help="Engine file to write.")] = None,
+    target: Annotated[
+        str, typer.Option(help="tensorrt-rtx, or on the device that will run it tensorrt.")
+    ] = "tensorrt-rtx",
+    workspace: Annotated[
+        int | None, typer.Option(min=1, help="tensorrt: MiB that a layer may use.")
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="tensorrt: builder optimisation level.")
+    ] = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="tensorrt: run in later releases, too.")
+    ] = False,
+    hardware: Annotated[
+        str | None, typer.Option(help="tensorrt: ampere+ or same-capability; run on others, too.")
+    ] = None,
+    plugins: Plugins = None,
+    cuda: Annotated[
+        str | None, typer.Option(help="tensorrt: cuda-python or pycuda; default: what there is.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build an engine of a bundle: for RTX cards of your choice, or for this device."""
+    if target == "tensorrt":
+        if compute_capability or out:
+            raise LzuError(
+                "--compute-capability and --out are for tensorrt-rtx: a TensorRT engine is built "
+                "for this device, into the bundle; leave them out"
+            )
+        with exits.needing(ON_DEVICE):
+            options = _build_options(workspace, level, version_compatible, hardware)
+            _build_on_device(bundle, precision, options, plugins, cuda, as_json)
+        return
+    if target != "tensorrt-rtx":
+        raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
+    if workspace or level is not None or version_compatible or hardware or plugins or cuda:
+        raise LzuError(
+            "--workspace, --level, --version-compatible, --hardware, --plugins and --cuda belong "
+            "to --target tensorrt; add that, or leave them out"
+        )
+    from lzu_export.compiler.rebuild import rebuild
+
+    built = rebuild(bundle, compute_capability or [], out, precision)
+    if as_json:
+        print_json(built)
+    else:
+        made = f"TensorRT-RTX {built['version']} in {built['precision']}"
+        say(f"{built['file']}: {made}, for {built['for']}")
+
+
+def _build_options(
+    workspace: int | None, level: int | None, version_compatible: bool, hardware: str | None
+) -> "BuildOptions":
+    from lzu_export.targets.tensorrt.build import BuildOptions
+
+    if hardware not in (None, "ampere+", "same-capability"):
+        raise LzuError(f"--hardware {hardware} is not known; use ampere+ or same-capability")
+    return BuildOptions(
+        workspace=workspace,
+        level=level,
+        version_compatible=version_compatible,
+        hardware=hardware,  # type: ignore[arg-type]
+    )
+
+
+def _build_on_device(
+    bundle: Path,
+    precision: str | None,
+    options: "BuildOptions",
+    plugins: Path | None,
+    cuda: str | None,
+    as_json: bool,
+) -> None:
+    from lzu_export.compiler.device_build import build_on_device
+    from lzu_export.support.progress import Reporter
+
+    report = Reporter(quiet=as_json)
+    engine, notes = build_on_device(
+        bundle,
+        precision=precision,
+        options=options,
+        library=plugins,
+        back_end=cuda,
+        report=report,
+    )
+    assert engine.on_device is not None
+    for note in notes:
+        report.note(Text.assemble(("known:", "yellow"), f" {note}"))
+    if as_json:
+        print_json({"engine": engine.model_dump(mode="json"), "notes": notes})
+    else:
+        worst = max(engine.on_device.outputs.values(), default=None)
+        finite = f"outputs finite ({engine.precision} is held to PyTorch by verify)"
+        drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
+        say(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
+    if not engine.on_device.within:
+        exits.complain(
+            f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
+            f"{engine.on_device.limit:g} is allowed"
+        )
+        raise typer.Exit(exits.MISMATCH)

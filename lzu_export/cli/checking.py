@@ -1,0 +1,187 @@
+"""What `verify` and `regress` share: hold a bundle to PyTorch, then to a stored state."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.text import Text
+
+from lzu_export.cli import exits
+from lzu_export.cli.options import dataset_name
+from lzu_export.support.escaping import visible
+from lzu_export.support.terminal import Terminal, print_json, say
+
+if TYPE_CHECKING:
+    from lzu_export.bundle import bundle as bundles
+    from lzu_export.manifest.schema import Drift
+    from lzu_export.verification.checks import Check
+
+
+@dataclass(frozen=True)
+class Live:
+    """A user's own frames, on which PyTorch runs now."""
+
+    source: Path
+    checkpoint: Path | None
+    batches: int
+    fit: str | None
+    resize: bool
+    cameras: Path | None
+
+    def references(self, bundle: "bundles.Bundle") -> Any:
+        """PyTorch's values on these frames, in place of the bundle's stored ones."""
+        from lzu_export.runtime.cameras import read_cameras
+        from lzu_export.runtime.fitting import fit_of
+        from lzu_export.verification.live import live_references
+
+        return live_references(
+            bundle,
+            self.source,
+            self.checkpoint,
+            self.batches,
+            fit=fit_of(self.fit, self.resize),
+            cameras=read_cameras(self.cameras) if self.cameras else None,
+        )
+
+
+@dataclass(frozen=True)
+class Against:
+    """A stored state to hold a bundle against, or to write."""
+
+    reference: Path
+    update: bool
+    baseline: Path | None
+    dataset: str | None
+    frames: int | None
+
+    def checks(
+        self, bundle: "bundles.Bundle", drifts: "list[Drift]", provider: str, quiet: bool
+    ) -> "list[Check]":
+        """What the bundle lost; nothing where its state is stored as the new one."""
+        from lzu_export.bundle import bundle as bundles
+        from lzu_export.evaluation.datasets import open_dataset
+        from lzu_export.support.progress import Reporter
+        from lzu_export.verification.regression import (
+            compare_states,
+            identity,
+            measure_state,
+            open_engines,
+            read_state,
+            refuse_others,
+            write_state,
+        )
+
+        then = None if self.update else read_state(self.reference)
+        report = Reporter(quiet=quiet)
+        with ExitStack() as stack:
+            opened = stack.enter_context(closing(open_engines(bundle, provider)))
+            recipe = opened.bundle.recipe
+            name = dataset_name(self.dataset) if self.dataset else recipe.evaluation.dataset
+            count = self.frames or recipe.evaluation.frames
+            found = open_dataset(name, count, recipe.task, recipe) if name else None
+            other = None
+            if self.baseline is not None:
+                base = open_engines(bundles.Bundle(self.baseline), provider)
+                other = stack.enter_context(closing(base))
+            if then is not None:
+                base_is = identity(other.bundle.recipe) if other is not None else None
+                bundle_is = identity(recipe)
+                refuse_others(then, bundle=bundle_is, provider=provider, baseline=base_is)
+            now = measure_state(opened, drifts, found, baseline=other, then=then, report=report)
+        if then is None:
+            write_state(self.reference, now)
+            report.note(f"stored in {self.reference}")
+            return []
+        return compare_states(now, then, recipe)
+
+
+def check_bundle(
+    folder: Path,
+    live: Live | None,
+    against: Against | None,
+    *,
+    provider: str,
+    junit: Path | None,
+    as_json: bool,
+    first: Callable[[], None] | None = None,
+) -> None:
+    """Compare a bundle with PyTorch, and where that holds with a stored state; print the result.
+
+    Args:
+        folder: the bundle.
+        live: frames to take PyTorch's values on, in place of those in the bundle.
+        against: the stored state.
+        provider: of ONNX Runtime.
+        junit: file for every check.
+        as_json: print JSON.
+        first: what is checked before, so that its error reaches `junit`, too.
+
+    Raises:
+        LzuError: the bundle or an option is unfit.
+        typer.Exit: a check failed; its code is the exit status.
+    """
+    from lzu_export.bundle import bundle as bundles
+    from lzu_export.verification.checks import Check, drift_checks, reported
+    from lzu_export.verification.parity import first_drift, verify_all
+
+    checks: list[Check] = []
+    kept: list[Check] = []
+    with reported(junit, folder.resolve().name, checks):
+        if first is not None:
+            first()
+        bundle = bundles.Bundle(folder)
+        manifest = bundle.manifest
+        _note_strangers(folder, bundle.check())
+        references = live.references(bundle) if live is not None else None
+        drifts = verify_all(bundle, references, provider)
+        checks += [check for drift in drifts for check in drift_checks(drift)]
+        if against is not None and not any(map(first_drift, drifts)):
+            kept = against.checks(bundle, drifts, provider, quiet=as_json)
+            checks += kept
+    if as_json:
+        rows = [drift.model_dump(mode="json") for drift in drifts]
+        print_json(rows if against is None else {"drift": rows, "checks": [vars(c) for c in kept]})
+    else:
+        _print(folder.resolve().name, manifest, drifts, kept)
+    _end(drifts, kept, against)
+
+
+def _print(name: str, manifest: Any, drifts: "list[Drift]", kept: "list[Check]") -> None:
+    from lzu_export.cli.tables import check_table, drift_table, stream_notes
+    from lzu_export.manifest.schema import untrained_note
+
+    Terminal().print(drift_table(drifts))
+    notes = [f"{name} is {note}"] if (note := untrained_note(manifest)) else []
+    for line in notes + (stream_notes(name, manifest.accuracy) if manifest.accuracy else []):
+        say(line)
+    if kept:
+        Terminal().print(check_table(kept))
+
+
+def _end(drifts: "list[Drift]", kept: "list[Check]", against: Against | None) -> None:
+    """Complain about what failed, and end with its status."""
+    from lzu_export.verification.checks import failed
+    from lzu_export.verification.parity import explain_drift, first_drift
+
+    drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
+    for drift, name in drifted:
+        exits.complain(
+            f"{drift.engine.replace('/', ' ')} drifts: the first difference is at "
+            f"{explain_drift(drift, name)}"
+        )
+    if drifted:
+        raise typer.Exit(exits.MISMATCH)
+    for check in failed(kept):
+        where = against.reference if against is not None else ""
+        exits.complain(f"{check.engine} lost against {where}: {check.name}, {check.message}")
+    if failed(kept):
+        raise typer.Exit(exits.REGRESSION)
+
+
+def _note_strangers(bundle: Path, names: Sequence[str]) -> None:
+    for name in names:
+        said = Text(visible(f"note: {bundle / name} is no file of the bundle and is never read"))
+        Terminal(stderr=True).print(said, soft_wrap=True)

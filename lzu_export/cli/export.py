@@ -1,0 +1,165 @@
+"""`lzu-export export`: a recipe into verified bundles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lzu_export.cli.options import Json, absolute, dataset_name, frames_name, key_values
+from lzu_export.errors import LzuError
+from lzu_export.support.terminal import Terminal, print_json
+
+if TYPE_CHECKING:
+    from lzu_export.recipes import Recipe
+    from lzu_export.support.progress import Reporter
+
+VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
+COMPARED = ("fixed", "uniform")
+
+
+def export(
+    recipe: Annotated[
+        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
+    ],
+    variant: Annotated[
+        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Targets separated by spaces: onnxruntime tensorrt-rtx.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Precisions separated by spaces.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
+    ] = None,
+    saliency: Annotated[
+        Path | None,
+        typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="demo, COCO annotations, a data set's folder, or none.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
+    frames_of: Annotated[
+        str | None,
+        typer.Option(
+            "--calibration",
+            help="Training frames for INT8: folder, video, COCO, Cityscapes or nuScenes, or demo.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        Path | None, typer.Option(help="INT8 ranges measured before (calibration.json).")
+    ] = None,
+    random_weights: Annotated[
+        int | None, typer.Option(help="Seed of untrained weights, for timing only.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any recipe key, such as lowering.zoom=banded; repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),
+    force: Annotated[bool, typer.Option(help="Export again even if nothing changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a recipe into verified bundles, one for each variant, and print their results."""
+    overrides = key_values(set_ or [])
+    given = {
+        "scale": scale,
+        "targets": target.split() if target else None,
+        "precision": precision.split() if precision else None,
+        "warp.saliency": absolute(saliency),
+        "evaluation.frames": frames,
+        "calibration.frames": frames_name(frames_of) if frames_of else None,
+        "calibration.cache": absolute(ranges),
+        "random_weights": random_weights,
+    }
+    overrides |= {key: value for key, value in given.items() if value is not None}
+    if dataset is not None:
+        overrides["evaluation.dataset"] = dataset_name(dataset)
+    if random_weights is not None:
+        overrides["checkpoint"] = {}
+    _export(recipe, overrides, variant, checkpoint, out, force=force, as_json=as_json)
+
+
+def _export(
+    recipe: str,
+    overrides: dict[str, Any],
+    variant: str | None,
+    checkpoint: Path | None,
+    out: Path,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from lzu_export.cli.tables import export_table
+    from lzu_export.compiler.pipeline import export_all
+    from lzu_export.recipes import load_recipe
+    from lzu_export.support.progress import Reporter
+
+    recipes = []
+    for each in _variants(recipe, overrides, variant, checkpoint):
+        mine = {**overrides, "variant": each}
+        if checkpoint is not None:
+            mine["checkpoint"] = {each: absolute(checkpoint)}
+        recipes.append(load_recipe(recipe, mine))
+    report = Reporter()
+    # Who names a target or a precision gets it; else those that can be had here.
+    if "targets" not in overrides:
+        recipes = [_for_this_machine(each, report) for each in recipes]
+    if "precision" not in overrides:
+        recipes = [_with_frames(each, report) for each in recipes]
+    outcomes = export_all(recipes, out, force=force, report=report)
+    if as_json:
+        print_json(
+            [
+                {"bundle": str(o.folder), "status": o.status, **o.manifest.model_dump(mode="json")}
+                for o in outcomes
+            ]
+        )
+    else:
+        Terminal().print(export_table(outcomes))
+
+
+def _variants(
+    recipe: str, overrides: dict[str, Any], variant: str | None, checkpoint: Path | None
+) -> list[str]:
+    """What to export: what was asked for, else the fixed warp and uniform, to compare.
+
+    Where the recipe has weights of one of the two only, that one; of neither, those that it has.
+    """
+    from lzu_export.recipes import load_recipe
+
+    if variant:
+        wanted = list(dict.fromkeys(variant.split()))
+        if checkpoint is not None and len(wanted) > 1:
+            raise LzuError(
+                f"--checkpoint {checkpoint} is of one variant but --variant lists "
+                f"{' and '.join(wanted)}; export one at a time"
+            )
+        return wanted
+    base = load_recipe(recipe, overrides)
+    if checkpoint is not None or "variant" in overrides:
+        return [base.variant]
+    there: list[str] = [each for each in VARIANTS if each in base.checkpoint]
+    return [each for each in there if each in COMPARED] or there or list(COMPARED)
+
+
+def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
+    """The recipe without the targets that cannot be had here; who names a target gets it."""
+    from lzu_export.targets.tensorrt.rtx import version
+
+    missing = {"tensorrt-rtx"} & set(recipe.targets) if version() is None else set()
+    kept = tuple(each for each in recipe.targets if each not in missing)
+    if not missing or not kept:
+        return recipe
+    report.note(f"  {', '.join(missing)} is not installed and left out (extra rtx)")
+    return recipe.model_copy(update={"targets": kept})
+
+
+def _with_frames(recipe: "Recipe", report: "Reporter") -> "Recipe":
+    """The recipe without INT8 where it names no frames; who names a precision gets it."""
+    kept = tuple(each for each in recipe.precision if each != "int8")
+    if recipe.calibration.frames is not None or not kept or kept == recipe.precision:
+        return recipe
+    report.note("  int8 is left out: it needs frames of the training set (FRAMES=folder)")
+    return recipe.model_copy(update={"precision": kept})

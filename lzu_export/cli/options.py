@@ -1,0 +1,105 @@
+"""Options and arguments that several commands share, and how their values are read."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from lzu_export.errors import LzuError
+from lzu_export.support.terminal import Terminal
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Bundle = Annotated[Path, typer.Argument(help="Bundle: a folder that export wrote.")]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, fp16, bf16 or int8; default: the highest in the bundle.")
+]
+Plugins = Annotated[
+    Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
+]
+Cameras = Annotated[
+    Path | None,
+    typer.Option(help="Camera calibration for 3-D detection: JSON with cam2img, or a .npy."),
+]
+Fit = Annotated[
+    str | None,
+    typer.Option(help="Frames of another size: exact (refused), stretch, or pad with bars."),
+]
+Resize = Annotated[bool, typer.Option("--resize", help="The same as --fit stretch.")]
+Provider = Annotated[
+    str | None, typer.Option(help="ONNX Runtime provider: cpu, cuda, tensorrt; default: cpu.")
+]
+Junit = Annotated[
+    Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
+]
+
+TrainingFrames = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        help="Training frames: folder, video, COCO, Cityscapes or nuScenes, or demo. Default: "
+        "the recipe's.",
+    ),
+]
+Count = Annotated[int | None, typer.Option(help="Number of frames to calibrate on.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Random seed for choosing frames.")]
+Method = Annotated[str | None, typer.Option(help="max, entropy, percentile or mse.")]
+Percentile = Annotated[float | None, typer.Option(help="Percentile (for --method percentile).")]
+
+
+def renamed(old: str, new: str) -> Any:
+    """An option that has another name now, to be refused by it."""
+
+    def refuse(value: str | None) -> None:
+        if value is not None:
+            raise LzuError(f"{old} is called {new} now; give {new} {value}")
+
+    return typer.Option(old, hidden=True, callback=refuse)
+
+
+def note_moved(old: str, new: str) -> None:
+    """Print on stderr that an option is a command of its own now."""
+    note = Text(f"note: {old} is {new} now; the old way still works")
+    Terminal(stderr=True).print(note, soft_wrap=True)
+
+
+def dataset_name(name: str) -> str | None:
+    """An evaluation set: a path as an absolute one, a set's name as it is; None for `none`."""
+    if name == "none":
+        return None
+    from lzu_export.evaluation.datasets import named_sets
+
+    is_path = name.endswith(".json") or Path(name).is_dir()
+    return str(Path(name).resolve()) if is_path and name not in named_sets() else name
+
+
+def frames_name(name: str) -> str:
+    """Training frames: a path as an absolute one, the name of a source as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def absolute(path: Path | None) -> str | None:
+    """A path as a recipe keeps it."""
+    return str(path.resolve()) if path is not None else None
+
+
+def key_values(pairs: list[str]) -> dict[str, Any]:
+    """Recipe keys and their values from `--set key=value`.
+
+    Raises:
+        LzuError: a pair has no `=`, or its value is not YAML.
+    """
+    import yaml
+
+    from lzu_export.support.files.yaml_text import parse_yaml
+
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise LzuError(f"--set {pair} is not key=value; write it so")
+        try:
+            values[key.strip()] = parse_yaml(text)
+        except yaml.YAMLError as error:
+            raise LzuError(f"--set {pair} has a value that is not YAML; quote it") from error
+    return values
