@@ -344,7 +344,7 @@ def test_help_lists_the_commands(command: Command) -> None:
     """Each with its sentence."""
     done = command("--help")
     assert done.status == 0
-    for name in ("export", "verify", "run", "build", "inspect", "recipes"):
+    for name in ("export", "verify", "regress", "sensitivity", "run", "build", "inspect"):
         assert name in done.out
 
 
@@ -363,8 +363,8 @@ def test_output_may_be_cut_by_its_reader(tiny_bundle: Path) -> None:
     [
         (["export", "det"], "lzu_export.recipes.load_recipe", "give the same command to go on"),
         (
-            ["verify", "x", "--reference", "r.json"],
-            "lzu_export.manifest.schema.read_manifest",
+            ["regress", "x", "--reference", "r.json"],
+            "lzu_export.bundle.bundle.Bundle",
             "nothing was stored; give the same command to start again",
         ),
         (["inspect", "x"], "lzu_export.manifest.schema.read_manifest", "the same command again"),

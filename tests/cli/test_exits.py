@@ -89,7 +89,9 @@ def test_an_interruption_while_commands_are_imported(package: str) -> None:
     assert done.stderr == "interrupted: give the same command again\n"
 
 
-@pytest.mark.parametrize("module", ["latency", "bench", "train.seg", "upsampling"])
+@pytest.mark.parametrize(
+    "module", ["harness.latency", "bench.command", "train.seg", "studies.upsampling"]
+)
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
