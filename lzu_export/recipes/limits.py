@@ -67,7 +67,7 @@ class MatchLimits(Section):
 
 
 class RegressionLimits(Section):
-    """What a bundle may lose against an earlier state of itself (`verify --reference`).
+    """What a bundle may lose against an earlier state of itself (`lzu-export regress`).
 
     For the task's metric it is `tolerances.metric`.
     """
