@@ -12,7 +12,7 @@ of `lzu_export.models.grid_warp`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
-from lzu_export.models.grid_warp import BoxGridWarp, GridUnzoom, GridZoom
-from lzu_export.models.saliency_network import FrameWarp
+from lzu_export.models.adaptive_warp import AdaptiveWarp
+from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
@@ -30,7 +30,7 @@ from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.saliency import BOX_INPUTS, MIN_BOX_SIDE, Array, marginals
 
 
-class BoxWarp(nn.Module):
+class BoxWarp(AdaptiveWarp):
     """The previous frame's boxes to the knots of each image: `lzu::BoxKnots`.
 
     `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry learned ones.
@@ -39,11 +39,8 @@ class BoxWarp(nn.Module):
     fixed_x: Tensor
     fixed_y: Tensor
     corner: Tensor
-    inputs: ClassVar[tuple[str, ...]] = BOX_INPUTS
-    """Inputs of the model besides the frame."""
-    arrows: ClassVar[tuple[str, ...]] = AXIS_KNOTS
-    """Names of what `forward` returns."""
-    knot_names: ClassVar[tuple[str, ...]] = AXIS_KNOTS
+    inputs = BOX_INPUTS
+    knot_names = AXIS_KNOTS
 
     def __init__(
         self,
@@ -232,7 +229,7 @@ class AdaptiveZoomedModel(ZoomedModel):
         model: nn.Module,
         decode: Callable[..., Sequence[Tensor]],
         *,
-        warp: BoxWarp | BoxGridWarp | FrameWarp,
+        warp: AdaptiveWarp,
         to_canvas: AdaptiveToCanvas,
         padding: tuple[int, int],
         unzoom: AdaptiveUnzoom | GridUnzoom | None,
@@ -249,7 +246,7 @@ class AdaptiveZoomedModel(ZoomedModel):
             model: backbone, neck and head.
             decode: raw outputs, and inputs of the model besides the image and the warp's, to its
                 outputs.
-            warp: boxes, or the frame, to knots.
+            warp: gives the knots.
             to_canvas: frame and knots to the normalised canvas.
             padding: rows and columns of zeros at the bottom and right of the canvas.
             unzoom: of all levels; None where the boxes are mapped back instead.
@@ -297,7 +294,7 @@ class AdaptiveZoomedModel(ZoomedModel):
         count = len(self.warp.inputs)
         looked = self.warp(*(others[:count] or (x,)))  # at the boxes, or at the frame itself
         rest = others[count:]
-        knots = looked[-len(self.warp.knot_names) :]
+        knots = self.warp.knots_of(looked)
         zoomed = to_canvas(x, *knots)
         padded = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
         levels = list(model.extract(padded))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import lzu_export.ops.grid_resample
 import lzu_export.ops.invert_warp  # noqa: F401  registers torch.ops.lzu
+from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
@@ -165,14 +166,11 @@ class SaliencyKnots(nn.Module):
         return (matrix[:, :, None] * plane[:, None]).sum(dim=2)
 
 
-class BoxGridWarp(nn.Module):
+class BoxGridWarp(AdaptiveWarp):
     """The previous frame's boxes to the knots of each image's non-separable warp."""
 
-    inputs: ClassVar[tuple[str, ...]] = BOX_INPUTS
-    """Inputs of the model besides the frame."""
-    arrows: ClassVar[tuple[str, ...]] = PLANE_KNOTS
-    """Names of what `forward` returns."""
-    knot_names: ClassVar[tuple[str, ...]] = PLANE_KNOTS
+    inputs = BOX_INPUTS
+    knot_names = PLANE_KNOTS
 
     def __init__(self, saliency: BoxSaliency, knots: SaliencyKnots) -> None:
         """One after the other."""

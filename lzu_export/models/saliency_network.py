@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.models.grid_warp import SaliencyKnots
 from lzu_export.models.matrices import apply_matrices, hat_matrix, pool_matrix, resize_matrix
 from lzu_export.models.resnet import ResNet
@@ -130,12 +131,10 @@ class SeparableKnots(nn.Module):
         return (places + shift).clamp(-1.0, 1.0)
 
 
-class FrameWarp(nn.Module):
+class FrameWarp(AdaptiveWarp):
     """Frames to their knots, by the saliency that a network sees in each."""
 
     fixed: Tensor
-    inputs: ClassVar[tuple[str, ...]] = ()
-    """Inputs of the model besides the frame."""
 
     def __init__(
         self, network: nn.Module, knots: SeparableKnots | SaliencyKnots, fixed: Array, mix: float

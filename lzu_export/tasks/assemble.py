@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
@@ -12,22 +11,16 @@ from lzu_export.models.adaptive import (
     AdaptiveToCanvas,
     AdaptiveUnzoom,
     AdaptiveZoomedModel,
-    BoxWarp,
     Unwarp,
 )
-from lzu_export.models.checkpoint import NETWORK, check_finite, load_checkpoint, load_into
-from lzu_export.models.grid_warp import (
-    BoxGridWarp,
-    BoxSaliency,
-    GridUnzoom,
-    GridZoom,
-    SaliencyKnots,
-)
-from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
+from lzu_export.models.adaptive_warp import AdaptiveWarp
+from lzu_export.models.checkpoint import load_checkpoint, load_into
+from lzu_export.models.grid_warp import GridUnzoom, GridZoom
+from lzu_export.models.random_weights import randomise
 from lzu_export.models.zoom import SourceToCanvas, Unzoom, ZoomedModel, resample
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
+from lzu_export.tasks.adaptive_warps import adaptive_source, split_warp
 from lzu_export.tasks.registry import all_tasks
 from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import Warp
@@ -66,27 +59,24 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         LzuError: the checkpoint is missing, unreadable, or of another task, warp or architecture.
     """
     path = recipe.checkpoint.get(recipe.variant)
-    learned: dict[str, float] = {}
-    looking = _frame_warp(recipe, warp) if recipe.adapts and not recipe.follows_boxes else None
+    source = adaptive_source(recipe)
+    adaptive = None if source is None else source.build(recipe, warp.saliency)
     if path is not None:
         loaded = load_checkpoint(path)
         state: State = loaded.state
         check_task(recipe, state, str(path))
         check_training(recipe, warp.saliency, loaded.meta, str(path))
         state = without_logits(recipe, state, str(path))
-        state, seen = split_network(recipe, state, str(path))
-        if recipe.follows_boxes:
-            state, learned = learned_warp(state, str(path))
+        state, of_warp = split_warp(recipe, state, str(path))
         load_into(parts.model, parts.prepare_state(state), name=str(path))
-        if looking is not None:
-            whole = nn.ModuleDict({"warp": looking})  # so that errors have the names of the file
-            load_into(whole, seen, name=str(path), fields="warp.network")
+        if source is not None and adaptive is not None:
+            source.load(adaptive, of_warp, str(path))
     else:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(parts.model, recipe.random_weights)
-        if looking is not None:
+        if source is not None and adaptive is not None:
             # Another seed: the tracer stores equal weights once, under one layer's name.
-            randomise(looking, recipe.random_weights + 1)
+            source.randomise(adaptive, recipe.random_weights + 1)
     height, width = recipe.network_input
     common: dict[str, Any] = {
         "padding": (height - recipe.canvas[0], width - recipe.canvas[1]),
@@ -96,9 +86,8 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         "decoded": parts.decoded,
         "margins": parts.margins,
     }
-    if recipe.adapts:
-        looks = looking or _box_warp(recipe, warp, learned)
-        return _adaptive(recipe, parts, looks, common).eval()
+    if adaptive is not None:
+        return _adaptive(recipe, parts, adaptive, common).eval()
     zoomed = ZoomedModel(
         parts.model,
         parts.decode,
@@ -110,7 +99,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
 
 
 def _adaptive(
-    recipe: Recipe, parts: Parts, warp: BoxWarp | BoxGridWarp | FrameWarp, common: dict[str, Any]
+    recipe: Recipe, parts: Parts, warp: AdaptiveWarp, common: dict[str, Any]
 ) -> ZoomedModel:
     """The model whose warp changes with each frame."""
     norm, zooms_only = recipe.normalisation, recipe.variant == "fovea"
@@ -134,79 +123,10 @@ def _adaptive(
     )
 
 
-def _box_warp(recipe: Recipe, warp: Warp, learned: Mapping[str, float]) -> BoxWarp | BoxGridWarp:
-    """The warp that the previous frame's boxes make."""
-    settings = recipe.warp
-    assert isinstance(settings, BoxWarpSettings), "warps by boxes are of detection"
-    shape: dict[str, Any] = {
-        "amplitude": learned.get("amplitude", settings.amplitude),
-        "bandwidth": learned.get("bandwidth", settings.bandwidth),
-        "mix": settings.mix,
-        "corner": recipe.corner,
-        "min_side": settings.min_side,
-    }
-    if recipe.separable:
-        return BoxWarp(warp.saliency, recipe.view, fwhm=settings.fwhm, **shape)
-    saliency = BoxSaliency(warp.saliency, recipe.view, **shape)
-    return BoxGridWarp(saliency, SaliencyKnots(settings.lattice, settings.fwhm))
-
-
-def _frame_warp(recipe: Recipe, warp: Warp) -> FrameWarp:
-    """The warp that a network makes of each frame, with random weights."""
-    settings = recipe.warp
-    assert settings.network is not None, "asked by the caller"
-    norm = settings.network.normalisation or recipe.normalisation
-    network = SaliencyNetwork(
-        settings.network,
-        settings.lattice,
-        recipe.view,
-        norm.mean,
-        norm.std,
-        norm.order,
-        cut=cut(recipe),
-    )
-    kind = SeparableKnots if recipe.separable else SaliencyKnots
-    knots = kind(settings.lattice, settings.fwhm)
-    return FrameWarp(network, knots, warp.saliency, settings.mix)
-
-
 def _unwarp(recipe: Recipe) -> Unwarp:
     """From canvas pixels to the frame's, between the centres of first and last pixels."""
     spans = [(height - 1, width - 1) for height, width in (recipe.canvas, recipe.view)]
     return Unwarp(spans[0], spans[1], corner=recipe.corner)
-
-
-def learned_warp(
-    state: State, name: str = "of these weights"
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """A checkpoint's weights without the scalars of its warp, and those as amplitude and bandwidth.
-
-    Ours are `warp.amplitude` and `warp.bandwidth`. FOVEA's learned ones, alpha and beta, stand for
-    a = |1 + alpha| + 0.1 and b = 64 |1 + beta| + 0.1 (its LKDE grid generator).
-
-    Raises:
-        LzuError: one is no positive, finite number.
-    """
-    rest, learned = dict(state), {}
-    for kind, initial in (("amplitude", 1.0), ("bandwidth", 64.0)):
-        if (own := rest.pop(f"warp.{kind}", None)) is not None:
-            learned[kind] = _number(own, f"warp.{kind}", name)
-        elif (fovea := rest.pop(f"grid_net.{kind}", None)) is not None:
-            learned[kind] = abs(1 + _number(fovea, f"grid_net.{kind}", name)) * initial + 0.1
-        if learned.get(kind, 1.0) <= 0:
-            raise LzuError(
-                f"checkpoint {name} holds {learned[kind]:g} as warp.{kind}, which is to be "
-                "positive; take an earlier one"
-            )
-    return rest, learned
-
-
-def _number(value: Tensor, key: str, name: str) -> float:
-    if value.numel() != 1:
-        shape = tuple(value.shape)
-        raise LzuError(f"checkpoint {name} holds {key} of shape {shape}, not one number")
-    check_finite(value, key, name)
-    return float(value)
 
 
 def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]:
@@ -222,30 +142,6 @@ def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]
             f"{LOGITS} (and warp.saliency to null), with a variant that is not uniform"
         )
     return {key: value for key, value in state.items() if key != named}
-
-
-def split_network(
-    recipe: Recipe, state: State, name: str
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A checkpoint's weights without those of its saliency network, and those.
-
-    Raises:
-        LzuError: the recipe has such a network and the checkpoint none, or the other way round.
-    """
-    asked = recipe.adapts and recipe.warp.network is not None
-    seen = {key: value for key, value in state.items() if key.startswith(NETWORK)}
-    if asked and not seen:
-        raise LzuError(
-            f"checkpoint {name} has no tensor {NETWORK}*, the saliency network that warp.network "
-            "asks for; give one that was trained with it, or remove warp.network"
-        )
-    if seen and not asked:
-        raise LzuError(
-            f"checkpoint {name} carries a saliency network, {NETWORK}*, which variant "
-            f"{recipe.variant} of this recipe does not use; choose adaptive and set warp.network "
-            "to its architecture"
-        )
-    return {key: value for key, value in state.items() if not key.startswith(NETWORK)}, seen
 
 
 def check_task(recipe: Recipe, state: State, name: str) -> None:
@@ -274,18 +170,3 @@ def to_canvas(recipe: Recipe, warp: Warp) -> SourceToCanvas:
         cut=cut(recipe),
         coverage=coverage(warp.zoom, recipe.picture),
     )
-
-
-def randomise(model: nn.Module, seed: int) -> None:
-    """Untrained weights of sane magnitude, for timing: activations neither vanish nor explode."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in model.state_dict().items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5, generator=generator)
-        elif tensor.dim() > 1:
-            fan_in = tensor[0].numel()
-            tensor.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-        elif name.endswith("weight"):
-            tensor.uniform_(0.35, 0.7, generator=generator)
-        elif tensor.is_floating_point():
-            tensor.normal_(0, 0.1, generator=generator)

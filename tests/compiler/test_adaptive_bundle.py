@@ -338,7 +338,7 @@ def test_learned_scalars_of_a_checkpoint_make_the_warp(tmp_path: Path) -> None:
     """Ours by name; FOVEA's by its formula."""
     import torch
 
-    from lzu_export.tasks.assemble import learned_warp
+    from lzu_export.tasks.adaptive_warps import learned_warp
 
     ours = {"warp.amplitude": torch.tensor(2.0), "warp.bandwidth": torch.tensor(30.0)}
     rest, learned = learned_warp({**ours, "backbone.w": torch.zeros(1)})

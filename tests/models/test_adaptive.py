@@ -19,11 +19,11 @@ from lzu_export.models.adaptive import (
     BoxWarp,
     Unwarp,
 )
+from lzu_export.models.random_weights import randomise
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.models.trace import trace
 from lzu_export.models.zoom import Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.recipes.schema import DetRecipe
-from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.det.parts import GROUPS, OUTPUTS, Decode
 from lzu_export.warp.forward import forward_at
 from lzu_export.warp.saliency import BOX_INPUTS, uniform_saliency

@@ -17,10 +17,10 @@ from lzu_export.graph.anatomy import anatomy, layer_name
 from lzu_export.graph.half import stay_high
 from lzu_export.graph.quantize import place
 from lzu_export.models.grid_warp import SaliencyKnots
+from lzu_export.models.random_weights import randomise
 from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
 from lzu_export.models.trace import trace
 from lzu_export.recipes.networks import SaliencyNetworkConfig
-from lzu_export.tasks.assemble import randomise
 from lzu_export.tasks.pytorch import assemble, model_inputs, noise_frame
 from lzu_export.tasks.warps import Warp, make_warp
 from lzu_export.warp.grids import unzoom_grid, zoom_grid

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.models.random_weights import randomise
 from lzu_export.runtime.preprocess import ZoomedInput
-from lzu_export.tasks.assemble import randomise, to_canvas
+from lzu_export.tasks.assemble import to_canvas
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.tables import table_pixels

@@ -48,8 +48,8 @@ def from_checkpoint(manifest: Manifest, path: Path) -> Manifest:
 
 
 def weights(tiny_recipe: dict[str, Any], path: Path, seed: int) -> Path:
+    from lzu_export.models.random_weights import randomise
     from lzu_export.recipes.load import validate
-    from lzu_export.tasks.assemble import randomise
 
     model = build_retinanet(validate(tiny_recipe, "tiny").model)
     randomise(model, seed)
