@@ -59,6 +59,12 @@ class Task(ABC):
     no layer tells."""
     compared: ClassVar[Literal["scores", "pixels"]] = "scores"
     """What `agreement` sums up."""
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """Layouts of its data sets on disk, in which they are tried: places of objects
+    `evaluation.layouts.find.Layout`. A set brings the task's metric and its scorer."""
+    demonstration: ClassVar[str | None] = None
+    """What the demonstration scenes are to the task: the place of a `demo.evaluation.DemoTruth` of
+    `lzu_benchmarks`; None where they hold no truth of it."""
 
     @abstractmethod
     def parts(self, recipe: Any) -> "Parts":

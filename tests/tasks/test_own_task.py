@@ -19,6 +19,8 @@ from pydantic import BaseModel, TypeAdapter
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import Sample, open_dataset
+from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.load import validate
@@ -112,11 +114,36 @@ class Lines:
         return self._values
 
 
+class BrightSet:
+    name, note, classes, metric = "bright", "", ("bright",), "error"
+
+    def __init__(self, path: Path, frames: int | None, recipe: Any) -> None:
+        values = (path / "bright.txt").read_text().split()
+        self._values = [float(each) for each in values[:frames]]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        frame = np.zeros((64, 96, 3), np.uint8)
+        for number, value in enumerate(self._values[start:], start=start):
+            yield Sample(number, Shot(frame), value)
+
+    def scorer(self) -> Any:
+        return None
+
+
+BRIGHT_FOLDER = Layout(
+    "a list of brightness is", lambda path: (path / "bright.txt").is_file(), BrightSet
+)
+
+
 class BrightnessTask(Task):
     name: ClassVar[str] = "brightness"
     title: ClassVar[str] = "How bright it is"
     recipe: ClassVar[type[Recipe]] = BrightnessRecipe
     default_recipe: ClassVar[str | Path] = "none"
+    layouts: ClassVar[tuple[str, ...]] = (f"{__name__}:BRIGHT_FOLDER",)
 
     def parts(self, recipe: Any) -> Any:
         from lzu_export.tasks.assemble import Parts
@@ -216,6 +243,19 @@ def test_its_predictions_are_compared_and_kept(brightness: Path, tmp_path: Path)
     presenter = find_task("brightness").presenter(load_recipe("brightness"), tmp_path, 0.3)
     presenter.add(1, "a.png", Brightness(0.4), None)
     assert (presenter.count, presenter.results()) == (1, [0.4])
+
+
+def test_its_sets_are_found_by_their_layout(brightness: Path, tmp_path: Path) -> None:
+    (tmp_path / "bright.txt").write_text("0.1 0.2 0.3")
+    recipe = load_recipe("brightness")
+    found = open_dataset(str(tmp_path), 2, "brightness", recipe)
+    assert [each.truth for each in found.samples()] == [0.1, 0.2]
+    with pytest.raises(
+        LzuError, match=r"is of task brightness, as a list of brightness is, but the recipe of det;"
+    ):
+        open_dataset(str(tmp_path), None, "det")
+    with pytest.raises(LzuError, match="the demonstration has no truth for task brightness"):
+        open_dataset("demo", 2, "brightness", recipe)
 
 
 def test_what_it_has_not_is_refused_in_its_name(brightness: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
+from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.coco import COCO_AREAS
 from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
 from lzu_export.inputs.coco import (
@@ -19,6 +20,7 @@ from lzu_export.inputs.coco import (
 )
 from lzu_export.inputs.frame_sources.candidates import ImageFile
 from lzu_export.inputs.images import read_image
+from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 
 ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
@@ -129,3 +131,38 @@ def _truth(number: int, image: CocoImage, objects: Sequence[CocoObject]) -> BoxT
             for place, each in enumerate(objects, start=1)
         ],
     )
+
+
+def _follows(recipe: Recipe | None) -> bool:
+    """Whether a recipe's model uses the frame before, so that it needs whole sequences."""
+    return recipe is not None and recipe.follows_boxes
+
+
+def _open_coco(path: Path, frames: int | None, recipe: Recipe | None) -> CocoSet:
+    return CocoSet(path, frames, recipe.classes if recipe else None, whole=_follows(recipe))
+
+
+def _refuse_folder(path: Path, frames: int | None, recipe: Recipe | None) -> CocoSet:
+    """Annotations in the folder's root are named, not guessed.
+
+    Raises:
+        LzuError: always.
+    """
+    raise LzuError(
+        f"the evaluation set {path} is a folder; give its COCO annotations, such as "
+        f"{min(path.glob('*.json'))}"
+    )
+
+
+COCO_FILE = Layout("COCO boxes are", lambda path: path.name.endswith(".json"), _open_coco)
+"""COCO annotations."""
+ARGOVERSE_HD = Layout(
+    "Argoverse-HD is",
+    lambda path: (path / ARGOVERSE_VAL).is_file(),
+    lambda path, frames, recipe: _open_coco(path / ARGOVERSE_VAL, frames, recipe),
+)
+"""The folder that Argoverse-HD is unpacked into."""
+COCO_FOLDER = Layout(
+    "COCO boxes are", lambda path: any(path.glob("*.json")), _refuse_folder, last=True, private=True
+)
+"""A folder of COCO annotations, which names no file."""

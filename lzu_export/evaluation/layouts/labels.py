@@ -1,13 +1,24 @@
 """Images with label maps as an evaluation set, in any layout."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly
+from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.scorers import LabelScorer
+from lzu_export.inputs.camvid import camvid, is_camvid
+from lzu_export.inputs.cityscapes import cityscapes, is_cityscapes
 from lzu_export.inputs.images import read_image
-from lzu_export.inputs.label_sets import LabelFiles, check_information, check_pairs
+from lzu_export.inputs.label_sets import (
+    CLASSES_FILE,
+    LabelFiles,
+    check_information,
+    check_pairs,
+    label_folder,
+)
+from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Shot
 
 
@@ -48,3 +59,26 @@ class LabelSet:
     def scorer(self) -> LabelScorer:
         """Cityscapes' metrics, with nothing counted."""
         return LabelScorer(self.classes)
+
+
+def _layout(
+    what: str,
+    is_here: Callable[[Path], bool],
+    files: Callable[[Path, tuple[str, ...] | None], LabelFiles],
+    *,
+    last: bool = False,
+) -> Layout:
+    def open_set(path: Path, frames: int | None, recipe: Recipe | None) -> LabelSet:
+        return LabelSet(files(path, recipe.classes if recipe else None), frames)
+
+    return Layout(what, is_here, open_set, last)
+
+
+CITYSCAPES = _layout("Cityscapes is here", is_cityscapes, cityscapes)
+"""Cityscapes as it is distributed."""
+CAMVID = _layout(
+    "CamVid is", lambda path: not (path / CLASSES_FILE).is_file() and is_camvid(path), camvid
+)
+"""CamVid in one of its two forms."""
+LABEL_FOLDER = _layout("a folder of label maps is", lambda _: True, label_folder, last=True)
+"""Images beside label maps, by the names of the files."""

@@ -19,6 +19,7 @@ import numpy as np
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly
+from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.nuscenes import NDS_FORMULA, NUSCENES, Objects
 from lzu_export.evaluation.metrics.rig import RigScorer, RigTruth, attribute_number, racks_hold
 from lzu_export.inputs.classes import listed, match_classes
@@ -35,6 +36,7 @@ from lzu_export.inputs.nuscenes import (
     Row,
     camera_of,
     count_of,
+    is_nuscenes,
     pose_of,
     rotation,
     rotation_matrix,
@@ -437,3 +439,7 @@ def _yaw(quaternion: Array) -> float:
     """Heading (rad) of a box in the ground plane."""
     ahead = rotation_matrix(quaternion)[:, 0]
     return float(np.arctan2(ahead[1], ahead[0]))
+
+
+NUSCENES_FOLDER = Layout("nuScenes is here", is_nuscenes, NuScenesSet)
+"""The folder of nuScenes' `samples` and tables."""

@@ -23,6 +23,12 @@ class Detection(Task):
     recipe: ClassVar[type[Recipe]] = DetRecipe
     default_recipe: ClassVar[str | Path] = "det-demo"
     head: ClassVar[str | None] = "bbox_head.retina_cls."
+    layouts: ClassVar[tuple[str, ...]] = (
+        "lzu_export.evaluation.layouts.boxes:COCO_FILE",
+        "lzu_export.evaluation.layouts.boxes:ARGOVERSE_HD",
+        "lzu_export.evaluation.layouts.boxes:COCO_FOLDER",
+    )
+    demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:BOXES"
 
     def parts(self, recipe: DetRecipe) -> "Parts":
         """A RetinaNet and its decode."""

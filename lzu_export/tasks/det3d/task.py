@@ -29,6 +29,8 @@ class Detection3d(Task):
     recipe: ClassVar[type[Recipe]] = Det3dRecipe
     default_recipe: ClassVar[str | Path] = "det3d-demo"
     head: ClassVar[str | None] = "bbox_head.conv_dir_cls."
+    layouts: ClassVar[tuple[str, ...]] = ("lzu_export.evaluation.layouts.nuscenes:NUSCENES_FOLDER",)
+    demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:SPACE"
 
     def parts(self, recipe: Det3dRecipe) -> "Parts":
         """An FCOS3D and its decode."""

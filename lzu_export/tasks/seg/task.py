@@ -25,6 +25,12 @@ class SemanticSegmentation(Task):
     default_recipe: ClassVar[str | Path] = "seg-demo"
     head: ClassVar[str | None] = "decode_head.conv_seg."
     compared: ClassVar[Literal["scores", "pixels"]] = "pixels"
+    layouts: ClassVar[tuple[str, ...]] = (
+        "lzu_export.evaluation.layouts.labels:CITYSCAPES",
+        "lzu_export.evaluation.layouts.labels:CAMVID",
+        "lzu_export.evaluation.layouts.labels:LABEL_FOLDER",
+    )
+    demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:LABEL_MAPS"
 
     def parts(self, recipe: SegRecipe) -> "Parts":
         """A PSPNet and its decode."""

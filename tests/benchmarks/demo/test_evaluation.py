@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lzu_benchmarks.demo.evaluation import CocoSet, DemoSet, coco, demo, folder, pixel_centred
+from lzu_benchmarks.demo.evaluation import DemoSet, coco, demo, folder, pixel_centred
 from lzu_export.errors import LzuError
 from lzu_export.evaluation import datasets
 from lzu_export.evaluation.datasets import Sample, open_dataset
+from lzu_export.evaluation.layouts.boxes import CocoSet
 from lzu_export.runtime import Detections, Detections3d, Segmentation
 
 BOXES = {11: (4, 4, 20, 10), 25: (10, 6, 8, 8), 30: (0, 0, 30, 20)}
