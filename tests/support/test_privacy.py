@@ -172,9 +172,9 @@ def test_exporting_and_measuring_reach_no_network(
 ) -> None:
     """With torch, ONNX and every engine; caches are rendered frames and matplotlib's fonts."""
     program = [sys.executable, "-m", "lzu_export.cli.app"]
-    export = [*program, "export", "det", "--variant", "fixed", "--random-weights", "1"]
+    export = [*program, "export", "det", "--variant", "fixed"]
     export += ["--dataset", "none", "--calibration", "demo", "--precision", "fp32 int8"]
-    export += ["--set", "calibration.count=4", "--out", "out"]
+    export += ["--set", "calibration.count=8", "--out", "out"]
     bench = [*program, "bench", "--bundles", "out/det/fixed-0.5x", "--min-seconds", "0.1"]
     bench += ["--min-queries", "8", "--warmup-seconds", "0.1", "--out", "out"]
     for name, command in (("export", export), ("bench", bench)):
