@@ -33,9 +33,9 @@ def readable_os_errors(what: str) -> Iterator[None]:
             errno.EACCES: "permission is denied; make the folder writable or choose another (OUT)",
             errno.EPERM: "the operation is not permitted; choose another folder (OUT)",
             errno.EROFS: "the file system is read-only; choose another folder (OUT)",
-            errno.EEXIST: "a file stands where the folder goes; choose another folder (OUT)",
+            errno.EEXIST: "a file is in the way of the output folder; choose another folder (OUT)",
             errno.ENOTDIR: "part of the path is a file; choose another folder (OUT)",
-        }.get(error.errno or 0, f"{_reason(error)}; mend that and run again")
+        }.get(error.errno or 0, f"{_reason(error)}; fix that and run again")
         raise LzuError(f"{what} cannot be written: {remedy}") from error
 
 

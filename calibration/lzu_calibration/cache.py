@@ -136,12 +136,14 @@ def check_cache(
     """
     if cache.model != model:
         raise CalibrationError(
-            f"{path} is of another model (sha256 {cache.model[:12]}, not {model[:12]}); give this "
+            f"{path} was measured for another model (sha256 {cache.model[:12]}, not {model[:12]}); "
+            "give this "
             "model's cache, or delete it to calibrate again"
         )
     if cache.frames.digest != frames.digest:
         raise CalibrationError(
-            f"{path} is of other frames ({_other_frames(cache.frames, frames)}); give those, or "
+            f"{path} was measured on different frames ({_other_frames(cache.frames, frames)}); "
+            "give those, or "
             "delete it to calibrate again"
         )
     made = _method(cache.method, cache.percentile)

@@ -137,7 +137,9 @@ class Bundle:
         references = read_reference(path)
         told = {name for drift in self.manifest.drift for name in drift.arrows}
         for name in sorted(told ^ set(references[0].arrows)) if told else []:
-            raise LzuError(f"{path} and the manifest differ in the arrow {name[:80]}; {AGAIN}")
+            raise LzuError(
+                f"{path} and the manifest differ in the probe point {name[:80]}; {AGAIN}"
+            )
         return references
 
     def batches(self) -> list[list[Shot]]:

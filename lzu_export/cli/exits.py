@@ -114,7 +114,7 @@ def explain(error: BaseException, again: str = AGAIN) -> int:
         complain(broken)
     elif isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        complain(f"{error.strerror or error}{where}; mend that and run again")
+        complain(f"{error.strerror or error}{where}; fix that and run again")
     else:
         sys.__excepthook__(type(error), error, error.__traceback__)
         complain("this is a fault of lzu_export, not of your input; please report the lines above")
@@ -191,7 +191,7 @@ def _flush() -> None:
     except OSError as error:
         _drop(1)
         complain(
-            f"the result cannot be written to stdout: {error.strerror}; mend that and run again"
+            f"the result cannot be written to stdout: {error.strerror}; fix that and run again"
         )
         raise SystemExit(UNFIT) from error
 

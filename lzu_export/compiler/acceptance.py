@@ -67,7 +67,7 @@ def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
         if lost <= limit:  # NaN is within no limit
             continue
         differs = "differs from PyTorch's by" if exact else "is below PyTorch's by"
-        remedy = "verify the arrows with --verbose" if exact else advice(precision)
+        remedy = "verify the probe points with --verbose" if exact else advice(precision)
         raise LzuError(
             f"{metric} of {name} {differs} {lost:.2f} points where "
             f"{limit:g} is allowed; no bundle was written: {remedy}; or raise "
@@ -126,7 +126,9 @@ def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
         what = beyond(agreement, *limits)
         if what is None:
             continue
-        remedy = "verify the arrows with --verbose" if precision == "fp32" else advice(precision)
+        remedy = (
+            "verify the probe points with --verbose" if precision == "fp32" else advice(precision)
+        )
         raise LzuError(
             f"the {what} in {name} {explain(agreement, what, *limits)}; no bundle was written: "
             f"{remedy}; or {_tolerate(what, precision)} if so much is acceptable"

@@ -54,7 +54,7 @@ def compare_bundles(
         for engine in bundle.manifest.engines
         if engine.target == TARGET
     }
-    with ExitStack() as stack, report.working("timing all variants in turns"):
+    with ExitStack() as stack, report.working("timing all variants interleaved"):
         subjects = {}
         for (bundle, precision), name in names.items():
             session = bundle.session(TARGET, precision)

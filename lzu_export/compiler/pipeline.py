@@ -581,7 +581,7 @@ class _Export:
 
     def _verify(self, engine: Engine, *, emulate: bool = False) -> Record:
         name = f"{EMULATED if emulate else engine.target} {engine.precision}"
-        with self.report.working(f"comparing {name} with PyTorch at every arrow"):
+        with self.report.working(f"comparing {name} with PyTorch at every probe point"):
             drift = compare(
                 self.recipe,
                 engine,

@@ -138,7 +138,7 @@ def find_jetpack(machine: Machine) -> Finding:
     notes = (
         (f"it would install TensorRT {ships}: {wanted}",)
         if not here and ships
-        else (f"{jetpack} shipped TensorRT {ships}; engines are of the release that is here",)
+        else (f"{jetpack} shipped TensorRT {ships}; engines belong to the release that is here",)
         if ships and numbers(here)[:2] != numbers(ships)[:2]
         else ()
     )
@@ -157,7 +157,7 @@ def find_gpu(machine: Machine) -> Finding:
     if not machine.driver.devices:
         said = _nvidia_smi()
         why = f"{cuda}, but no usable device{f': {said}' if said else ''}"
-        return Finding("gpu", False, why, "nvidia-smi  # tells why; reboot after an update")
+        return Finding("gpu", False, why, "nvidia-smi# shows why; reboot after an update")
     return Finding("gpu", True, f"{', '.join(machine.driver.devices)}; {cuda}")
 
 

@@ -228,7 +228,7 @@ def _read_colours(tables: dict[str, Path]) -> dict[str, tuple[int, int, int]]:
             raise ValueError("a value is not within 0..255")
     except (ValueError, TypeError) as error:
         raise LzuError(
-            f"{file} is no table of names and colours ({error}); give CamVid's, or remove it"
+            f"{file} is not a table of names and colours ({error}); give CamVid's, or remove it"
         ) from error
     _known(list(found), file)
     return found

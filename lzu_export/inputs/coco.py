@@ -98,7 +98,7 @@ def read_coco(
         called: what a sentence on other classes calls the set; by its name by default.
 
     Raises:
-        LzuError: the file is no COCO data set; ids are missing, of several types, given twice or
+        LzuError: the file is not a COCO data set; ids are missing, of several types, given twice or
             point nowhere; the classes are others; or a box contradicts itself or its frame.
     """
     data = _sections(path, ("images", "annotations", "categories"))
@@ -130,7 +130,7 @@ def read_coco_images(path: Path) -> list[CocoImage]:
     """Read what a file says of images alone, such as one without annotations.
 
     Raises:
-        LzuError: the file is no COCO data set, or an image has no name.
+        LzuError: the file is not a COCO data set, or an image has no name.
     """
     return _images(path, _sections(path, ("images",)))
 
@@ -156,7 +156,7 @@ def in_time(data: CocoData) -> list[tuple[CocoImage, str]]:
         rows.sort(key=lambda row: row[:2])
     except TypeError as error:
         raise LzuError(
-            f"{data.path} is no COCO data set (TypeError: {error}); number the frames of each "
+            f"{data.path} is not a COCO data set (TypeError: {error}); number the frames of each "
             f"sequence ({' or '.join(ORDER)})"
         ) from error
     return [(image, sequence) for _, _, image, sequence in rows]
@@ -181,7 +181,7 @@ def check_frame_size(
     elif image.size != size:
         raise LzuError(
             f"{path} says that {image.key} is {image.size[1]} wide and {image.size[0]} high, "
-            f"but the file is {size[1]} wide and {size[0]} high, so that its boxes lie elsewhere; "
+            f"but the file is {size[1]} wide and {size[0]} high, so its boxes are elsewhere; "
             "annotate the images as they are"
         )
 
@@ -191,7 +191,7 @@ def _sections(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
     for name in names:
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise LzuError(
-                f"{path} is no COCO data set: it has no list of {name}; give one with images, "
+                f"{path} is not a COCO data set: it has no list of {name}; give one with images, "
                 "annotations and categories"
             )
     return dict(data)
@@ -201,7 +201,7 @@ def _entries(path: Path, data: Mapping[str, Any], section: str) -> list[dict[str
     for i, entry in enumerate(data[section], 1):
         if not isinstance(entry, dict):
             raise LzuError(
-                f"{path} is no COCO data set: entry {i} of {section} is {_shown(entry)}; give "
+                f"{path} is not a COCO data set: entry {i} of {section} is {_shown(entry)}; give "
                 "keys with values"
             )
     return list(data[section])
@@ -244,7 +244,7 @@ def _places(
     name = entry.get("file_name", entry.get("name"))
     if not isinstance(name, str) or not name or "\0" in name:
         raise LzuError(
-            f"{path} is no COCO data set: {called} has no file_name; give the image's file name"
+            f"{path} is not a COCO data set: {called} has no file_name; give the image's file name"
         )
     longest = max(len(part.encode("utf-8", "replace")) for part in name.split("/"))
     if longest > LONGEST_NAME or len(name) > LONGEST_PATH:
@@ -265,7 +265,8 @@ def _directory(path: Path, directories: Any, number: Any, called: str) -> PurePo
     there = isinstance(directories, list) and type(number) is int
     if not there or not 0 <= number < len(directories):
         raise LzuError(
-            f"{path} is no COCO data set: {called} is of sequence {_shown(number)}, which seq_dirs "
+            f"{path} is not a COCO data set: {called} belongs to sequence {_shown(number)}, which "
+            "seq_dirs "
             "does not list; give the annotations again"
         )
     return PurePosixPath(str(directories[number]))
@@ -300,12 +301,12 @@ def _check_ids(path: Path, ids: Sequence[Any], kind: str) -> None:
     for each in ids:
         if type(each) not in (int, str):
             raise LzuError(
-                f"{path} is no COCO data set: the id {_shown(each)} of one {kind} is no whole "
+                f"{path} is not a COCO data set: the id {_shown(each)} of one {kind} is no whole "
                 "number and no text; number them"
             )
         if type(each) is not type(ids[0]):
             raise LzuError(
-                f"{path}: {kind} ids are of two types, as {_shown(ids[0])} and {_shown(each)}; "
+                f"{path}: {kind} ids have two types, such as {_shown(ids[0])} and {_shown(each)}; "
                 "write all as numbers, or all as texts"
             )
 
@@ -329,7 +330,8 @@ def _categories(
     for entry in entries:
         if not isinstance(entry.get("name"), str) or "id" not in entry:
             raise LzuError(
-                f"{path} is no COCO data set: the category {_shown(entry.get('name', entry))} has "
+                f"{path} is not a COCO data set: the category {_shown(entry.get('name', entry))} "
+                "has "
                 "no id or no name; give both"
             )
     _check_ids(path, [entry["id"] for entry in entries], "category")

@@ -139,7 +139,7 @@ def _parts(content: bytes) -> tuple[_Header, NDArray[np.uint8] | None, bytes]:
         elif name == b"IDAT":
             data.append(body)
     if header is None or header.kind not in KINDS or header.depth not in (1, 2, 4, 8, 16):
-        raise ValueError("its header is none of a PNG")
+        raise ValueError("its header is not a PNG's")
     if header.kind == PALETTE and palette is None:
         raise ValueError("it has no palette")
     pixels = b"".join(data)

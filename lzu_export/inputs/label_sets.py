@@ -133,7 +133,7 @@ def without_information(seen: set[int], classes: Sequence[str]) -> str:
     remedy = "give label maps of several classes"
     if IGNORED in seen:
         remedy = f"{IGNORED} is ignored: number the classes from 0, 0 and 1 in a mask of two"
-    return f"holds {found} in its label maps, which tells nothing; {remedy}"
+    return f"holds {found} in its label maps, so nothing can be measured; {remedy}"
 
 
 def label_table(places: dict[int, int]) -> Labels:

@@ -249,12 +249,12 @@ class Stream(_Section):
     """`target/precision`."""
     frames: int
     boxes: Number
-    """Largest difference of equal detections in pixels, both looked at by PyTorch's boxes."""
+    """Largest difference of equal detections in pixels, both zoomed by PyTorch's boxes."""
     scores: Number
     unequal: tuple[int, ...]
     """Frames whose detections then differ."""
     parted: tuple[int, ...]
-    """Frames whose detections differ where each is looked at by its own boxes."""
+    """Frames whose detections differ where each is zoomed by its own boxes."""
 
 
 class Accuracy(_Section):

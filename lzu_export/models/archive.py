@@ -162,7 +162,7 @@ class Archive:
 
     def _load(self, storage: Storage, size: int) -> bytes:
         if size > self._size:
-            raise self._damaged("it says that it holds more than it does")
+            raise self._damaged("it claims to hold more than it does")
         try:
             data = self._read(storage)
         except (*_UNREADABLE, KeyError, OSError, ValueError) as error:
@@ -235,7 +235,7 @@ class Archive:
             places[key] = (at + 8, count * width)
             at += 8 + count * width
         if at > self._size:
-            raise PickleError("says more values than there are")
+            raise PickleError("claims more values than there are")
 
         self._read = _reader(file, places)
         return content
@@ -247,9 +247,9 @@ class Archive:
         try:
             header = json.loads(file.read(length))
         except RecursionError as error:
-            raise self._damaged("its header is no list of tensors") from error
+            raise self._damaged("its header is not a list of tensors") from error
         if not isinstance(header, dict):
-            raise self._damaged("its header is no list of tensors")
+            raise self._damaged("its header is not a list of tensors")
         notes = header.pop("__metadata__", {})
         if isinstance(notes, dict):
             self.notes = {str(key): each for key, each in notes.items() if isinstance(each, str)}

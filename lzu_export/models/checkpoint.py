@@ -126,7 +126,7 @@ def _warn_of_averages(content: Mapping[Any, Any], taken: str, path: str) -> None
     averaged = [key for key in AVERAGED if key in content and key != taken]
     if taken not in AVERAGED and averaged and isinstance(content[averaged[0]], Mapping):
         log.warning(
-            "checkpoint %s holds averaged weights, too, under %s; those under %s are taken",
+            "checkpoint %s holds averaged weights, too, under %s; those under %s are used",
             path,
             averaged[0],
             taken,
@@ -287,7 +287,8 @@ def _check_values(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], n
         if not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.")
             raise LzuError(
-                f"checkpoint {name} holds {key} as {kind}, which weights are not; save it as "
+                f"checkpoint {name} holds {key} as {kind}, but weights are floating-point; save it "
+                "as "
                 "float32 or float16 where it was made, dequantised if it was quantised"
             )
         check_finite(value, key, name)

@@ -94,7 +94,7 @@ class Bounded:
     def read(self, count: int = -1) -> bytes:
         """Raises PickleError where the file ends or more is asked for than may be read."""
         if count < 0 or count > self._left:
-            raise PickleError("says that it is longer than it is")
+            raise PickleError("claims to be longer than it is")
         data = self._file.read(count)
         self._left -= len(data)
         return data

@@ -150,7 +150,8 @@ def with_asked(recipe: Recipe, asked: Asked) -> Recipe:
     settings = recipe.calibration.model_copy(update={"cache": None, **given})
     if asked.percentile is not None and settings.method != "percentile":
         raise LzuError(
-            f"--percentile is of the method percentile, not of {settings.method}; leave it out, or "
+            f"--percentile belongs to the method percentile, not to {settings.method}; leave it "
+            "out, or "
             "add --method percentile"
         )
     check_method(settings.method, settings.percentile)

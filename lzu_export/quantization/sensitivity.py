@@ -191,7 +191,7 @@ def measure_sensitivity(
     at_hand = ranges_at_hand(opened, asked, ranges)
     kept = KeptFrames.of(frames_of, opened, report)
     if opened.recipe.follows_boxes:
-        with report.working("finding the boxes that frames are looked at by"):
+        with report.working("finding the boxes that frames are zoomed by"):
             kept.boxes = find_boxes(opened, kept)
     with report.working("measuring float32"):
         summary = float32_metrics(opened, kept)

@@ -72,7 +72,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
-        raise LzuError(f"recipe {path} is not valid YAML{line}: mend the file") from error
+        raise LzuError(f"recipe {path} is not valid YAML{line}: fix the file") from error
     if not isinstance(data, dict):
         raise LzuError(
             f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}"

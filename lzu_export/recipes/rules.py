@@ -65,7 +65,7 @@ def _check_plane(recipe: "Recipe") -> None:
         for key, kind in lowerings.items():
             if kind == "gather":
                 raise ValueError(
-                    f"{key} gather is of warps with warp.separable false; choose auto, matmul, "
+                    f"{key} gather needs warp.separable false; choose auto, matmul, "
                     "banded or gridsample"
                 )
         return
@@ -102,12 +102,12 @@ def _check_adaptive(recipe: "Recipe") -> None:
         return
     if recipe.variant == "fovea" and not recipe.zooms_by_boxes:
         raise ValueError(
-            f"variant fovea maps boxes back, so it is of task det, not {recipe.task}; choose "
+            f"variant fovea maps boxes back, so it needs task det, not {recipe.task}; choose "
             "adaptive with warp.network, fixed or uniform"
         )
     if recipe.follows_boxes and not recipe.zooms_by_boxes:
         raise ValueError(
-            f"variant {recipe.variant} by boxes is of task det, not {recipe.task}; set "
+            f"variant {recipe.variant} by boxes needs task det, not {recipe.task}; set "
             "warp.network, or choose fixed or uniform"
         )
     for key, value, wanted in (

@@ -54,7 +54,7 @@ def _folder_name(name: str) -> str:
         raise ValueError(f"name {visible(name)} has a character that cannot be seen; remove it")
     if not 0 < len(name.encode()) <= LONGEST_NAME or name.startswith(".") or "/" in name:
         raise ValueError(
-            f"name {name[:LONGEST_NAME]!r} is no name of a folder; give one of 1 to {LONGEST_NAME} "
+            f"name {name[:LONGEST_NAME]!r} is not a folder name; give one of 1 to {LONGEST_NAME} "
             "bytes without slashes that does not begin with a dot"
         )
     return name
@@ -162,7 +162,7 @@ class Normalisation(Section):
             )
             raise ValueError(
                 f"normalisation has mean {_numbers(self.mean)} and std {_numbers(self.std)}, which "
-                "are of the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as "
+                "are on the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as "
                 f"mean {_numbers(mean)} and std {_numbers(std)}"
             )
         return self

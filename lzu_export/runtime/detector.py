@@ -149,7 +149,7 @@ class Detector(Predictor):
     def present(self, kept: Sequence[Any], shots: Sequence[Shot]) -> list[Any]:
         """The detections, which are fed back.
 
-        Where the device has fed itself, this copy of its boxes only tells what it was looked at by.
+        Where the device has fed itself, this copy of its boxes only records what zoomed it.
         """
         if self._previous is not None:
             for i, each in enumerate(kept):

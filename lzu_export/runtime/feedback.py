@@ -1,4 +1,4 @@
-"""What the next frame is looked at by: the boxes that were found in this one.
+"""Feeds this frame's detections to the next frame's warp.
 
 Unfit boxes are refused here or left out, so that every engine gets finite ones, at most as many as
 it takes. Its knots are no outputs and need no check: saliencies are positive, so that the LZ sum
@@ -33,7 +33,7 @@ class PreviousBoxes:
         self._boxes = [np.zeros((0, 4), np.float32)] * len(self._boxes)
 
     def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
-        """Let the next frame of a stream be looked at by these boxes.
+        """Zoom the next frame of a stream by these boxes.
 
         Args:
             boxes: (n, 4) x1, y1, x2, y2 in pixels of the source, the best first.
@@ -47,7 +47,7 @@ class PreviousBoxes:
         try:
             given = np.asarray(boxes, np.float32)
         except (ValueError, TypeError) as error:
-            raise LzuError("boxes are no rows of four numbers x1, y1, x2, y2; mend them") from error
+            raise LzuError("boxes must have shape (n, 4): x1, y1, x2, y2") from error
         if given.size == 0:
             given = np.zeros((0, 4), np.float32)
         elif given.ndim != 2 or given.shape[1] != 4:
@@ -65,12 +65,12 @@ class PreviousBoxes:
             row = ", ".join(f"{value:g}" for value in given[reversed_[0]])
             raise LzuError(
                 f"box {reversed_[0]} is {row}, which ends before it begins; give x1, y1, x2, y2, "
-                "not x, y, width, height (the next frame is looked at without any)"
+                "not x, y, width, height (the next frame is zoomed without boxes)"
             )
         if len(given) > self.settings.boxes:
             raise LzuError(
                 f"{len(given)} boxes are given but the engine takes {self.settings.boxes}; give "
-                "the best, or export with more warp.boxes (the next frame is looked at without any)"
+                "the best, or export with more warp.boxes (the next frame is zoomed without boxes)"
             )
         self._boxes[stream] = given
 

@@ -195,7 +195,7 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
     except Exception as error:  # its bindings raise what the release chose
         raise LzuError(f"TensorRT does not load {path}: {_first_line(error)}") from error
     if handle is None:
-        raise LzuError(f"TensorRT does not load {path}; its log tells why")
+        raise LzuError(f"TensorRT does not load {path}; its log has the reason")
     library = _open(path)
     _registered.append(_Registered(path.resolve(), found.sha256, library))
     return library

@@ -56,7 +56,7 @@ class Predictor(ABC):
         self._tables = stored_zoom(warp)
         self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
         self.shown = 0
-        """Number within the last batch of the frame that `tables` and `sampler` are of."""
+        """Index, in the last batch, of the frame that `tables` and `sampler` describe."""
         self.engine_seconds = 0.0
         """How long the engine ran, all runs together."""
         self._zoom: ZoomedInput | None = None  # where neither engine nor session zooms

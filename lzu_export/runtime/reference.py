@@ -108,12 +108,12 @@ def _check(references: Sequence[Reference]) -> None:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise ValueError("no frames")
         if not each.arrows or set(each.arrows) != set(first.arrows) or not each.outputs:
-            raise ValueError("other arrows in one batch than in another")
+            raise ValueError("other probe points in one batch than in another")
         if set(each.outputs) != set(first.outputs):
             raise ValueError("other outputs in one batch than in another")
         for values in each.arrows.values():
             if values.dtype.kind not in "fiub" or values.ndim != 1 or not values.size:
-                raise ValueError("an arrow's samples are no list of numbers")
+                raise ValueError("a probe point's samples are not a list of numbers")
         for values in each.outputs.values():
             if values.dtype.kind not in "fiub" or len(values.shape) < 2:
-                raise ValueError("an output is no batch of numbers")
+                raise ValueError("an output is not a batch of numbers")

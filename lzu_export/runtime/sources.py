@@ -88,7 +88,10 @@ class VideoSource(Source):
     def notes(self) -> list[str]:
         """Remarks on the rate."""
         if not self._video.knows_rate:
-            return [f"{self._video.path} does not say its rate; {self.rate:g} a second is assumed"]
+            return [
+                f"{self._video.path} does not record its frame rate; {self.rate:g} a second is "
+                "assumed"
+            ]
         if self._video.uneven:
             return [
                 f"{self._video.path} has a variable rate; the video that is written has "

@@ -119,7 +119,7 @@ def install(module: str, command: str = "") -> str:
     if top in ALWAYS:
         # Its metadata may still be there, so that a plain install would find it satisfied.
         return reinstall(ALWAYS[top])
-    return f"install what holds the module {shlex.quote(top)}"
+    return f"install the package with the module {shlex.quote(top)}"
 
 
 def reinstall(package: str, pip: str = "pip") -> str:

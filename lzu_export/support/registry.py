@@ -71,7 +71,7 @@ class Registry(Generic[Found]):
         except (ImportError, AttributeError) as error:
             raise LzuError(
                 f"{self._what} {name} is announced by an installed package but {entry.value} does "
-                f"not load ({error}); install that package again, or mend its entry point"
+                f"not load ({error}); install that package again, or fix its entry point"
             ) from error
 
     def _installed(self) -> dict[str, EntryPoint]:

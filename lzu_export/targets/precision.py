@@ -28,7 +28,7 @@ from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 """From the highest to the lowest."""
 HEADROOM = 2.0
-"""A tensor may reach this part of FP16's range on the reference frames: others go further."""
+"""Safety factor: tensors of the reference frames stay below 1/HEADROOM of FP16's range."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,8 @@ def check_task(recipe: Recipe, state: State, name: str) -> None:
     tasks = [task for task, layer in heads.items() if any(key.startswith(layer) for key in state)]
     if tasks and recipe.task not in tasks:
         raise LzuError(
-            f"checkpoint {name} is of task {tasks[0]} but the recipe of {recipe.task}; give one of "
+            f"checkpoint {name} belongs to task {tasks[0]}, but the recipe to {recipe.task}; give "
+            "one of "
             f"that task, or a recipe of {tasks[0]}"
         )
 

@@ -59,7 +59,7 @@ def find_builder(name: str) -> Builder:
         except (ImportError, AttributeError) as error:
             raise LzuError(
                 f"custom_model {name} is announced by an installed package but {found[name].value} "
-                f"does not load ({error}); install that package again, or mend its entry point"
+                f"does not load ({error}); install that package again, or fix its entry point"
             ) from error
         return builder
     known = ", ".join(sorted({*_registered, *found})) or "none"

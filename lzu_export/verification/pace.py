@@ -294,12 +294,12 @@ def _missing(engine: str, now: LatencyState, elsewhere: Mapping[str, str]) -> st
 def _incomparable(now: LatencyState, then: LatencyState) -> str:
     """Why times are not compared."""
     if now.machine != then.machine:
-        return f"the reference is of another machine ({then.machine})"
+        return f"the reference was recorded on another machine ({then.machine})"
     if now.key is None or then.key is None:
         return (
             "this machine cannot be known again, so that times of one cannot be told from another's"
         )
     if now.key != then.key:
-        return "the reference is of another machine of this kind"
+        return "the reference was recorded on another machine of this kind"
     doubts: Sequence[str] = now.doubts or then.doubts
     return f"times are doubtful {'now' if now.doubts else 'in the reference'}: {'; '.join(doubts)}"

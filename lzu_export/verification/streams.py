@@ -22,7 +22,7 @@ from lzu_export.warp.saliency import Array
 BOXES, SCORES = 0.05, 1e-4
 """Detections are the same up to so many pixels of the frame, and so much of a score."""
 OVERLAPS = 1e-3
-"""What the rounding of small boxes makes of an overlap: a hundredth of a pixel in ten."""
+"""IoU tolerance: rounding moves a 10-pixel box's IoU by about 1e-3."""
 
 
 class Gap(NamedTuple):
@@ -102,7 +102,7 @@ def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp]
 class StreamWatch:
     """Watches an evaluation of PyTorch and an engine, both fed with their own detections.
 
-    The engine runs once more on every frame, looked at by PyTorch's boxes.
+    The engine runs once more on every frame, zoomed by PyTorch's boxes.
     """
 
     def __init__(self, reference: tuple[str, Detector], engine: tuple[str, Detector]) -> None:

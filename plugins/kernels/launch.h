@@ -77,7 +77,7 @@ int launch(Kernel const& kernel, int blocks, void* /*stream*/)
     auto const storage = std::make_unique<typename Kernel::Shared>();
     for (int block = 0; block < blocks; ++block)
     {
-        // A device leaves rubbish in shared memory; so does the host, where a test can see who reads it.
+        // Shared memory starts with arbitrary contents, on the host too, where a test can see who reads it.
         std::memset(static_cast<void*>(storage.get()), 0xA5, sizeof(typename Kernel::Shared));
         for (int phase = 0; kernel.more(*storage, phase); ++phase)
         {

@@ -76,18 +76,18 @@ def test_floats_and_names_are_read_back_exactly(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": "b" * 64}, "of another model .sha256 aaaaaaaaaaaa, not bbbbbbbbbbbb"),
+        ({"model": "b" * 64}, "for another model .sha256 aaaaaaaaaaaa, not bbbbbbbbbbbb"),
         (
             {"frames": CachedFrames(name="drive.mp4", count=16, seed=0, digest="e" * 64)},
-            r"of other frames \(name demo, not drive.mp4\)",
+            r"on different frames \(name demo, not drive.mp4\)",
         ),
         (
             {"frames": CachedFrames(name="demo", count=8, seed=0, digest="e" * 64)},
-            r"of other frames \(count 16, not 8\)",
+            r"on different frames \(count 16, not 8\)",
         ),
         (
             {"frames": CachedFrames(name="demo", count=16, seed=3, digest="e" * 64)},
-            r"of other frames \(seed 0, not 3\)",
+            r"on different frames \(seed 0, not 3\)",
         ),
         (
             {"frames": CachedFrames(name="demo", count=16, seed=0, digest="e" * 64)},

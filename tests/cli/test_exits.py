@@ -51,12 +51,12 @@ def test_statuses_are_told_apart() -> None:
         (
             ModuleNotFoundError("No module", name="ghost.part"),
             exits.UNFIT,
-            "error: this needs the package ghost.part; install what holds the module ghost",
+            "error: this needs the package ghost.part; install the package with the module ghost",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "f"),
             exits.UNFIT,
-            "error: No space left on device (f); mend that and run again",
+            "error: No space left on device (f); fix that and run again",
         ),
         (ValueError("odd"), exits.INTERNAL, "ValueError: odd"),
         (ModuleNotFoundError("No module", name="lzu_export.gone"), exits.INTERNAL, "No module"),

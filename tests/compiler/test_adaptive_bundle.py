@@ -313,7 +313,7 @@ def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(
         ({"sampler": "antialiased"}, "needs sampler bilinear"),
         ({"warp": {"geometry": "published", "unfilled": []}}, "needs warp.geometry consistent"),
         ({"warp": {"mix": 0.5, "saliency": None}}, "mixes boxes with a fixed saliency"),
-        ({"task": "seg"}, "is of task det"),
+        ({"task": "seg"}, "needs task det"),
     ],
 )
 def test_recipes_that_cannot_adapt_are_refused(

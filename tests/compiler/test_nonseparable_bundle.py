@@ -277,7 +277,7 @@ def test_an_engine_is_built_again(fixed: Outcome, tmp_path: Path) -> None:
         ({"lowering": {"zoom": "banded"}}, "lowering.zoom banded is a product of matrices"),
         (
             {"warp": {"separable": True}, "lowering": {"zoom": "gather"}},
-            "lowering.zoom gather is of warps with warp.separable false",
+            "lowering.zoom gather needs warp.separable false",
         ),
     ],
 )

@@ -299,7 +299,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
     save_checkpoint(tmp_path / "other.pth", model.state_dict())
     recipe = tiny_recipe(tmp_path, task, checkpoint={"fixed": str(tmp_path / "other.pth")})
     message = refused(lambda: export(recipe, tmp_path))
-    assert f"other.pth is of task {other} but the recipe of {task}; give one" in message
+    assert f"other.pth belongs to task {other}, but the recipe to {task}; give one" in message
     assert list((tmp_path / task).iterdir()) == []
 
 

@@ -186,7 +186,7 @@ def first(**changes: Any) -> Change:
         (first(id=700), "two annotations of one id, annotation 700; number them apart"),
         (lambda found: found["annotations"][5].pop("image_id"), "annotation 201 has no image_id"),
         (lambda found: found["annotations"].insert(0, 3), "entry 1 of annotations is 3"),
-        (lambda found: found["images"][1].update(id="2"), "image ids are of two types, as 7 and"),
+        (lambda found: found["images"][1].update(id="2"), "image ids have two types, such as 7"),
         (lambda found: found["images"][1].update(id=2.0), "the id 2.0 of one image is no whole"),
         (lambda found: found["images"][1].update(id=7), "two images of one id, 7; number them"),
         (lambda found: found["images"][1].update(height=40.5), "has the height 40.5 and the width"),
@@ -196,7 +196,7 @@ def first(**changes: Any) -> Change:
         (lambda found: found["images"][1].update(file_name="x" * 300), "a file_name of 300 char"),
         (lambda found: found["images"][1].update(file_name="a\0b"), "image 2 has no file_name"),
         (lambda found: found["categories"][0].update(id=1), "two categories of one id, 1"),
-        (lambda found: found["categories"][0].update(id="4"), "category ids are of two types"),
+        (lambda found: found["categories"][0].update(id="4"), "category ids have two types"),
         (lambda found: found["categories"][0].pop("name"), "has no id or no name; give both"),
         (lambda found: found.pop("categories"), "it has no list of categories; give one with"),
         (lambda found: found["categories"][0].update(name="bus"), "classes car, bus but the rec"),
@@ -217,7 +217,7 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path, change: Change, word
         (b"[" * 200_000, "is not valid JSON"),
         (b"\xff\xfe\x00", "is not valid JSON"),
         (b"<html>", "is not valid JSON"),
-        (b"[]", "is no COCO data set: it has no list of images"),
+        (b"[]", "is not a COCO data set: it has no list of images"),
     ],
 )
 def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, words: str) -> None:

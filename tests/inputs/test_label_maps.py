@@ -105,7 +105,7 @@ ROWS = b"\0" + bytes(4)
         (png(6 * ROWS, (5, 4)), "fewer pixels than it promises, or more"),
         (png(ROWS, (100_000, 100_000)), "has 100000x100000 pixels, more than the"),
         (png(ROWS, (0, 4)), "is damaged .it has no pixels"),
-        (png(5 * ROWS, (5, 4), kind=5), "its header is none of a PNG"),
+        (png(5 * ROWS, (5, 4), kind=5), "its header is not a PNG's"),
         (b"GIF89a" + bytes(30), "cannot be read as an image"),
         (b"", "is empty; copy it again"),
         (SIGNATURE, "is cut off"),

@@ -172,7 +172,7 @@ def test_two_images_may_not_share_a_label_map(tmp_path: Path) -> None:
         ([row(0, 0), row(255, 255)], "holds no class but road in its label maps.*; 255 is ignored"),
         (
             [row(1, 1), row(1, 1)],
-            "holds no class but car .* tells nothing; give label maps of several",
+            "holds no class but car .* nothing can be measured; give label maps of several",
         ),
         ([row(255, 255)], "holds no class at all in its label maps"),
         ([row(0, 0), row(1, 255)], None),

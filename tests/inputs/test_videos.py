@@ -203,7 +203,7 @@ def test_impossible_rates_are_said(fake: tuple[Path, type[Fake]], rate: float) -
     opened = open_source(path)
     assert opened.rate == 25
     assert len(list(opened)) == 5
-    assert opened.notes()[0].endswith("does not say its rate; 25 a second is assumed")
+    assert opened.notes()[0].endswith("does not record its frame rate; 25 a second is assumed")
 
 
 @pytest.mark.parametrize(

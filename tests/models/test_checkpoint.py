@@ -316,7 +316,7 @@ def test_a_choice_between_averages_and_others_is_told(
     state = slim().state_dict()
     torch.save({"model": state, "model_ema": zeros_like(state)}, tmp_path / "a.pth")
     assert_equal_states(load_state(tmp_path / "a.pth"), state)
-    assert "holds averaged weights, too, under model_ema; those under model are taken" in (
+    assert "holds averaged weights, too, under model_ema; those under model are used" in (
         caplog.records[0].getMessage()
     )
 
@@ -367,9 +367,12 @@ def test_tensors_that_are_no_plain_numbers_are_named(make: Any, words: str, tmp_
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda v: (v * 100).round().to(torch.int8), "as int8, which weights are not; save"),
-        (lambda v: v.to(torch.complex64), "as complex64, which weights are not; save"),
-        (lambda v: v > 0, "as bool, which weights are not; save"),
+        (
+            lambda v: (v * 100).round().to(torch.int8),
+            "as int8, but weights are floating-point; save",
+        ),
+        (lambda v: v.to(torch.complex64), "as complex64, but weights are floating-point; save"),
+        (lambda v: v > 0, "as bool, but weights are floating-point; save"),
     ],
 )
 def test_numbers_that_are_no_weights_are_named(change: Any, words: str) -> None:

@@ -184,7 +184,7 @@ def test_bad_options(refused: Callable[..., str], frames: Path, own: Path, tmp_p
     assert "calibration method 'kl' is unknown; choose one of max, entropy" in text
     text = refused("--calibration", frames, "--method", "percentile", "--percentile", 20)
     assert "percentile is 20.0; give a number" in text
-    assert "--percentile is of the method percentile" in refused(
+    assert "--percentile belongs to the method percentile" in refused(
         "--calibration", frames, "--percentile", 99
     )
     inside = own / "ranges.json"

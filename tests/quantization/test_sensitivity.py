@@ -279,7 +279,7 @@ def test_bad_ranges(refused: Callable[..., str], area: Path) -> None:
     good = json.loads(path.read_text())
     path.write_text(json.dumps({**good, "model": "0" * 64}))
     text = refused(*usual, "--ranges", path)
-    assert "ranges.json is of another model (sha256 000000000000, not " in text
+    assert "ranges.json was measured for another model (sha256 000000000000, not " in text
     first = next(iter(good["ranges"]))
     path.write_text(json.dumps({**good, "ranges": {**good["ranges"], first: float("nan")}}))
     assert f"gives tensor {first} the range nan" in refused(*usual, "--ranges", path)

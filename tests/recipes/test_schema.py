@@ -50,11 +50,11 @@ def refusal(folder: Path, **changes: Any) -> str:
         ),
         (
             {"normalisation": {"mean": [0.4, 0.5, 0.45], "std": [0.2, 0.25, 0.3]}},
-            "of the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as mean [102, "
+            "on the scale 0..1, but the camera's bytes are 0..255: multiply by 255, as mean [102, "
             "127.5, 114.75] and std [51, 63.75, 76.5]",
         ),
-        ({"normalisation": {"mean": [0.5, 0.5, 0.5], "std": [60, 60, 60]}}, "are of the scale 0"),
-        ({"normalisation": {"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5]}}, "are of the scale 0..1"),
+        ({"normalisation": {"mean": [0.5, 0.5, 0.5], "std": [60, 60, 60]}}, "are on the scale 0"),
+        ({"normalisation": {"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5]}}, "are on the scale 0..1"),
         ({"normalisation": {"mean": [120, 120, 300]}}, "which is not within 0..255, the range of"),
         ({"sampler": "opencv"}, "it needs variant uniform and input zoomed"),
         ({"sampler": "opencv", "variant": "uniform"}, "it needs variant uniform and input zoomed"),
@@ -63,7 +63,7 @@ def refusal(folder: Path, **changes: Any) -> str:
         ({"warp": {"unfilled": ["top"]}}, "warp.unfilled belongs to the geometry published"),
         ({"warp": {"network": {"deptth": 18}}}, "key warp.network.deptth; did you mean depth?"),
         ({"warp": {"network": {}}}, "looks at every frame, which variant fixed does not; choose"),
-        ({"variant": "fovea", "task": "seg"}, "fovea maps boxes back, so it is of task det, not"),
+        ({"variant": "fovea", "task": "seg"}, "fovea maps boxes back, so it needs task det, not"),
         ({"variant": "adaptive", "task": "det3d"}, "set warp.network, or choose fixed or uniform"),
         (
             {"variant": "adaptive", "warp": {"network": {"input": [16, 16]}}},
@@ -286,7 +286,7 @@ def test_feedback_widens_the_limits_of_lower_precisions_only(tmp_path: Path) -> 
 )
 def test_a_name_leads_out_of_no_folder(name: str, tmp_path: Path) -> None:
     """Folders of bundles and reports are called so."""
-    assert "is no name of a folder" in refusal(tmp_path, name=name)
+    assert "is not a folder name" in refusal(tmp_path, name=name)
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\n", "x\u202etxt", "\udcff", "a\x00"])

@@ -70,7 +70,7 @@ def test_broken_detections_are_left_out() -> None:
         ([[1, 2, 30, 40, 0.9]] * 4, r"boxes have shape \(4, 5\), not \(n, 4\)"),
         ([1, 2, 30, 40], r"boxes have shape \(4,\), not"),
         ([[[1, 2, 30, 40]]], r"boxes have shape \(1, 1, 4\), not"),
-        ([[1, 2, 3, 4], [1, 2]], "boxes are no rows of four numbers"),
+        ([[1, 2, 3, 4], [1, 2]], "boxes must have shape"),
         ([[1, 2, 30, 40], [50, 6, 20, 30]], "box 1 is 50, 6, 20, 30, which ends before it begins"),
         ([[10, 40, 30, 20]], "box 0 is 10, 40, 30, 20, which ends before"),
     ],

@@ -154,4 +154,4 @@ def test_an_import_that_fails_is_a_sentence(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert said.startswith("error: the package cv2 is damaged (libGL.so.1: cannot open")
     assert broken("cv2", "why").startswith("the package cv2 is damaged (why); pip install")
-    assert needs("this", "ghost").endswith("; install what holds the module ghost")
+    assert needs("this", "ghost").endswith("; install the package with the module ghost")

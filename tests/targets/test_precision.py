@@ -312,8 +312,8 @@ def test_another_export_takes_the_ranges_that_it_finds(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"random_weights": 1}, "is of another model"),
-        ({"calibration": {"count": 3}}, "is of other frames"),
+        ({"random_weights": 1}, "was measured for another model"),
+        ({"calibration": {"count": 3}}, "was measured on different frames"),
         ({"calibration": {"method": "mse"}}, "was made by method max, not mse"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path
     for meta in ({}, {"variant": "fixed", "fwhm": "40", "saliency": "0" * 64}):
         save_checkpoint(path, torch.load(path)["state_dict"], half=False, meta=meta)
         message = refusal(tmp_path, task, path)
-        assert f"trained.pth is of task {other} but the recipe of {task}; give one" in message
+        assert f"trained.pth belongs to task {other}, but the recipe to {task}; give one" in message
 
 
 def test_a_checkpoint_of_another_head_is_refused_by_its_tensors(tmp_path: Path) -> None:

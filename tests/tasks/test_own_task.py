@@ -198,7 +198,7 @@ def test_a_recipe_of_it_is_read_by_the_task_s_name_and_by_its_path(brightness: P
 def test_its_own_keys_are_checked(brightness: Path) -> None:
     for key, said in (
         ("postprocess.unti", "unknown key postprocess.unti; did you mean unit?"),
-        ("variant", "variant adaptive by boxes is of task det, not brightness"),
+        ("variant", "variant adaptive by boxes needs task det, not brightness"),
     ):
         with pytest.raises(LzuError, match=said):
             load_recipe("brightness", {key: "adaptive"})
@@ -251,7 +251,7 @@ def test_its_sets_are_found_by_their_layout(brightness: Path, tmp_path: Path) ->
     found = open_dataset(str(tmp_path), 2, "brightness", recipe)
     assert [each.truth for each in found.samples()] == [0.1, 0.2]
     with pytest.raises(
-        LzuError, match=r"is of task brightness, as a list of brightness is, but the recipe of det;"
+        LzuError, match=r"to task brightness, as a list of brightness is, but the recipe to det;"
     ):
         open_dataset(str(tmp_path), None, "det")
     with pytest.raises(LzuError, match="the demonstration has no truth for task brightness"):

@@ -168,7 +168,7 @@ def test_a_saliency_of_boxes_is_of_a_window(tmp_path: Path) -> None:
         ({"images": [image_of(0, 320)]}, "the height 0 and the width 320; give whole numbers"),
         ({"images": [image_of(320, 192)]}, "reaches 48 pixels beyond its frame, 192 wide"),
         ({"images": [image_of(None, 192)]}, "has no height and width for a.png; give them"),
-        ({"images": None}, "is no COCO data set: it has no list of images"),
+        ({"images": None}, "is not a COCO data set: it has no list of images"),
     ],
 )
 def test_annotations_that_cannot_be_used_are_refused(
@@ -368,7 +368,7 @@ def test_of_cityscapes_renderings_the_train_ids_are_taken(tmp_path: Path) -> Non
         (np.zeros((90, 160), np.uint8), r"0\.png is 90x160 but the recipe's source 96x160"),
         (np.zeros((96, 160, 3), np.uint8), r"0\.png is a PNG of colours; give class"),
         (np.zeros((96, 160), np.uint16), r"0\.png is a PNG of grey with 16 bits"),
-        (np.zeros((96, 160), np.uint8), "holds no class but near in its label maps, which tells"),
+        (np.zeros((96, 160), np.uint8), "holds no class but near in its label maps, so nothing"),
         (np.full((96, 160), 255, np.uint8), "holds no class at all .*; 255 is ignored"),
         (np.repeat([[0], [255]], (50, 46), 0) + np.zeros(160), "no class but near .*; 255 is"),
         (b"no image", r"0\.png cannot be read as an image; check"),

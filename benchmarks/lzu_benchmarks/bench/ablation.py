@@ -212,12 +212,12 @@ def ablate(
     """
     fixed = [bundle for bundle in bundles if bundle.manifest.variant == "fixed"]
     if not fixed:
-        raise LzuError("the ablation is of the fixed warp; compare a bundle of variant fixed too")
+        raise LzuError("the ablation needs the fixed warp; compare a bundle of variant fixed too")
     first = fixed[0]
     recipe = first.manifest.recipe
     if not recipe.separable:
         raise LzuError(
-            "the ablation is of separable warps; compare a bundle with warp.separable true"
+            "the ablation needs separable warps; compare a bundle with warp.separable true"
         )
     saliency = first.warp["saliency"].astype(np.float64)
     fwhm = recipe.warp.fwhm

@@ -67,12 +67,15 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     group = made.add_argument_group("accuracy")
     group.add_argument("--dataset", help="demo, COCO annotations, a data set's folder, or none")
-    group.add_argument("--frames", type=int, help="at most so many")
+    group.add_argument("--frames", type=int, help="largest number of frames")
     add_plan_options(made)
     group = made.add_argument_group("report")
     group.add_argument("--ablation", action="store_true", help="add the paper's appendix")
     group.add_argument(
-        "--ablation-frames", type=int, default=64, help="score its grid on so many, 0: not"
+        "--ablation-frames",
+        type=int,
+        default=64,
+        help="number of frames that score its grid, 0: none",
     )
     group.add_argument("--again", action="store_true", help="measure everything again")
     add_json(group)
@@ -214,7 +217,7 @@ def pytorch_notes(bundles: Sequence[Contender], results: Sequence[BundleResult])
             continue
         known = "the manifest has no score of it"
         if stored is not None:
-            known = f"its score in the manifest is of {stored.frames} frames of {stored.dataset}"
+            known = f"its score in the manifest covers {stored.frames} frames of {stored.dataset}"
         notes.append(f"{result.name} was not run in PyTorch on these frames; {known}.")
     return notes
 
@@ -254,7 +257,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
     scales = given.scale.split() if given.scale else [None]
     variants = given.variant.split() if given.variant else _weighted(given)
     if given.checkpoint and not given.variant:
-        raise LzuError("--checkpoint is of variants; name them: --variant 'uniform fixed'")
+        raise LzuError("--checkpoint belongs to variants; name them: --variant 'uniform fixed'")
     folders = []
     for scale in scales:
         for variant in variants:
@@ -266,7 +269,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
             done = subprocess.run([*command, *options], stdout=subprocess.PIPE, check=False)
             if done.returncode:
                 raise LzuError(
-                    f"the export of {given.recipe} failed, as said above; mend that and run again: "
+                    f"the export of {given.recipe} failed, as said above; fix that and run again: "
                     "finished bundles and results are kept"
                 )
             folders += [Path(each["bundle"]) for each in json.loads(done.stdout)]

@@ -34,7 +34,7 @@ Key = tuple[int, int]
 """Seed of a sequence and index of a frame."""
 
 FEW = 16
-"""So many frames are drawn sooner than another process starts."""
+"""Below this number, frames are drawn sooner than another process starts."""
 WAIT = 0.02  # seconds between looks for a frame that another process draws
 
 

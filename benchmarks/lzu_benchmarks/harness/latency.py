@@ -453,7 +453,7 @@ def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
     if plan.seconds < MLPERF_SECONDS:
         notes.append(
             f"single stream by MLPerf Inference's rules, but for {plan.seconds:g} s an engine at "
-            f"least instead of {MLPERF_SECONDS}, and in turns with others"
+            f"least instead of {MLPERF_SECONDS}, and interleaved with others"
         )
     notes += dict.fromkeys(each.note for each in contestants if each.note)
     on_cpu = any(each.target == "onnxruntime" for each in contestants)

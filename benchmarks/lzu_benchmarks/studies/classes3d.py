@@ -185,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/classes3d"))
-    parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    parser.add_argument(
+        "--frames", type=int, default=None, help="largest number of frames; all by default"
+    )
     add_json(parser)
     given: Any = parser.parse_args(arguments)
     found = measure(given.frames, given.out, Reporter())

@@ -72,7 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
     parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))
-    parser.add_argument("--frames", type=int, default=None, help="at most so many; all by default")
+    parser.add_argument(
+        "--frames", type=int, default=None, help="largest number of frames; all by default"
+    )
     add_json(parser)
     arguments = parser.parse_args()
     report, results, shown = Reporter(), {}, []

@@ -286,7 +286,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequences", type=int, default=1000)
     parser.add_argument("--epochs", type=float, default=9.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=None, help="evaluate on at most so many")
+    parser.add_argument(
+        "--frames", type=int, default=None, help="evaluate on at most this many frames"
+    )
     parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)

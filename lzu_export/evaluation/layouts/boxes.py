@@ -56,7 +56,7 @@ class CocoSet:
             whole: take whole sequences, as far as `frames` allows.
 
         Raises:
-            LzuError: the file is no COCO data set or contradicts itself, has other classes, no
+            LzuError: the file is not a COCO data set or contradicts itself, has other classes, no
                 images or no objects, or an image is missing.
         """
         self.name, self._path = annotations.name, annotations

@@ -52,8 +52,8 @@ def open_path(path: str, task: str, frames: int | None, recipe: Recipe | None) -
     owner, layout = next(each for each in _in_order(task) if each[1].is_here(Path(path)))
     if owner.name != task:
         raise LzuError(
-            f"the evaluation set {path} is of task {owner.name}, as {layout.what}, but the recipe "
-            f"of {task}; give another set, demo, or none"
+            f"the evaluation set {path} belongs to task {owner.name}, as {layout.what}, but the "
+            f"recipe to {task}; give another set, demo, or none"
         )
     return layout.open(Path(path), frames, recipe)
 

@@ -204,7 +204,8 @@ class NuScenesSet:
             return SCENES_FILE, set(names_in(file))
         if version not in SPLITS:
             raise LzuError(
-                f"{self._tables} is of no split with annotations; name the scenes to evaluate on "
+                f"{self._tables} belongs to no split with annotations; name the scenes to evaluate "
+                "on "
                 f"in {file}, one a line"
             )
         split, numbers = SPLITS[version]
@@ -230,7 +231,7 @@ class NuScenesSet:
             )
         if unknown:
             log.warning(
-                "%s holds %d of the %d scenes of %s: the metrics are of these alone",
+                "%s holds %d of the %d scenes of %s: the metrics cover these alone",
                 self._tables, len(names), len(scenes), split,
             )  # fmt: skip
         return set(every), names

@@ -105,7 +105,7 @@ def _listing(source: str) -> Listing:
         return coco(path)
     if path.suffix.lower() in VIDEOS:
         return video(path)
-    raise LzuError(f"{source} is no source of calibration frames; {kinds}")
+    raise LzuError(f"{source} is not a source of calibration frames; {kinds}")
 
 
 def _digest(chosen: Sequence[Candidate]) -> str:

@@ -70,7 +70,7 @@ def coco(annotations: Path) -> Listing:
         ]
     except TypeError as error:
         raise LzuError(
-            f"{annotations} is no COCO data set (TypeError: {error}); number the frames of each "
+            f"{annotations} is not a COCO data set (TypeError: {error}); number the frames of each "
             f"sequence ({' or '.join(ORDER)})"
         ) from error
     if not ordered:

@@ -306,7 +306,7 @@ class TensorRtSession:
         self._stream = self._cuda.stream()
         self._context = self._make_context(graph is not False, cache)
         if self._context is None:
-            raise self._loaded.refused(f"makes no context of {self._loaded.plan.name}")
+            raise self._loaded.refused(f"creates no context for {self._loaded.plan.name}")
         self._allocate()
         for spec in (*self._loaded.inputs, *self._loaded.outputs):
             if not self._context.set_tensor_address(spec.name, self._addresses[spec.name]):
@@ -350,7 +350,7 @@ class TensorRtSession:
             log.info("%s cannot be read (%s) and is begun again", cache, error.strerror)
             return
         if not self._runtime_cache.deserialize(serialised):
-            log.info("%s is of another card or version and begun again", cache)
+            log.info("%s belongs to another card or version and is made anew", cache)
 
     def _save_runtime_cache(self, cache: Path | None) -> None:
         if cache is None or not self._own_graphs:

@@ -159,5 +159,5 @@ def test_without_a_fixed_warp_there_is_none(tiny_bundle: Path, tmp_path: Path) -
     (bundle,) = open_bundles([tiny_bundle])
     uniform = bundle.manifest.model_copy(update={"variant": "uniform"})
     bundle = type(bundle)(bundle.folder, uniform)
-    with pytest.raises(LzuError, match="the ablation is of the fixed warp"):
+    with pytest.raises(LzuError, match="the ablation needs the fixed warp"):
         ablate([bundle], Store(tmp_path), frames=0, report=Reporter(quiet=True))

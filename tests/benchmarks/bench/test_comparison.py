@@ -207,7 +207,7 @@ def test_what_pytorch_scores_on_other_frames_is_told_apart(two: list[Path], tmp_
     assert note.endswith("not run in PyTorch on these frames; the manifest has no score of it.")
     assert result.dataset is not None
     for frames, said in (
-        (9, f"its score in the manifest is of 9 frames of {result.dataset}."),
+        (9, f"its score in the manifest covers 9 frames of {result.dataset}."),
         (2, "in PyTorch: 12.50 AP on the same frames."),
     ):
         accuracy = Accuracy(

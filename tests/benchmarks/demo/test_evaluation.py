@@ -172,7 +172,7 @@ def without(part: str, key: str) -> dict[str, Any]:
 def test_what_is_no_coco_is_refused(tmp_path: Path, data: Any) -> None:
     """By name, with what is wrong."""
     with pytest.raises(
-        LzuError, match=r"annotations\.json(:| is no COCO data set: ).+; (give|add|n)"
+        LzuError, match=r"annotations\.json(:| is not a COCO data set: ).+; (give|add|n)"
     ):
         CocoSet(write(tmp_path, data), None)
 
@@ -326,10 +326,14 @@ def test_a_label_that_is_no_class_is_refused(tmp_path: Path) -> None:
 
 def test_a_set_of_another_task_is_refused(tmp_path: Path) -> None:
     boxes = str(write(tmp_path, content()))
-    with pytest.raises(LzuError, match="is of task det, as COCO boxes are, but the recipe of seg"):
+    with pytest.raises(
+        LzuError, match="belongs to task det, as COCO boxes are, but the recipe to seg"
+    ):
         open_dataset(boxes, None, "seg")
     (tmp_path / "images").rename(tmp_path / "others")
-    with pytest.raises(LzuError, match="is of task seg, as a folder of label maps is, but the"):
+    with pytest.raises(
+        LzuError, match="belongs to task seg, as a folder of label maps is, but the"
+    ):
         open_dataset(str(label_folder(tmp_path)), None, "det3d")
 
 

@@ -128,11 +128,11 @@ def test_any_coco_with_sequences_comes_in_time(tmp_path: Path, keys: tuple[str, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda data: data["seq_dirs"].pop(), "of sequence 1, which seq_dirs does not"),
+        (lambda data: data["seq_dirs"].pop(), "to sequence 1, which seq_dirs does not"),
         (lambda data: data["images"][0].pop("name"), "image 4 has no file_name"),
         (lambda data: data["images"].append(data["images"][0]), "has two images of one id"),
         (lambda data: data["annotations"][0].update(bbox=[1, 2]), r"bbox \[1, 2\] of 2 values"),
-        (lambda data: data["images"][0].update(fid="x"), "is no COCO data set .TypeError"),
+        (lambda data: data["images"][0].update(fid="x"), "is not a COCO data set .TypeError"),
     ],
 )
 def test_damaged_annotations_are_refused(tmp_path: Path, change: Any, words: str) -> None:
@@ -142,5 +142,7 @@ def test_damaged_annotations_are_refused(tmp_path: Path, change: Any, words: str
 
 def test_argoverse_is_of_detection(tmp_path: Path) -> None:
     argoverse(tmp_path)
-    with pytest.raises(LzuError, match="is of task det, as Argoverse-HD is, but the recipe of seg"):
+    with pytest.raises(
+        LzuError, match="belongs to task det, as Argoverse-HD is, but the recipe to seg"
+    ):
         folder(str(tmp_path), task="seg", frames=None)

@@ -243,8 +243,11 @@ def damage_table(text: str) -> Callable[[Path], object]:
     [
         (lose("0006R0_f00930_L.png"), r"val_labels has no 0006R0_f00930.png for 0006R0_f00930.png"),
         (damage_table("name,r,g,b\nParrot,1,2,3"), r"class_dict\.csv names Parrot, which is none"),
-        (damage_table("name,r,g,b\nCar,1,x,3"), r"class_dict\.csv is no table of names and col"),
-        (damage_table("name,r,g,b\nCar,1,300,3"), r"no table of names and colours .a value is not"),
+        (damage_table("name,r,g,b\nCar,1,x,3"), r"class_dict\.csv is not a table of names and col"),
+        (
+            damage_table("name,r,g,b\nCar,1,300,3"),
+            r"table of names and colours .a value is not",
+        ),
         (
             lambda root: (root / "class_dict.csv").write_bytes(b"name,r,g,b\nCaf\xe9,1,2,3"),
             r"class_dict\.csv is not text in UTF-8",

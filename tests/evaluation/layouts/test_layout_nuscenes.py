@@ -439,7 +439,7 @@ def test_a_part_of_the_split_is_said(root: Path, caplog: pytest.LogCaptureFixtur
     change_table(root, "scene", lambda rows: rows[0].update(name="scene-0001"))
     found = NuScenesSet(root, None, recipe())
     assert {each.sequence for each in found.samples()} == {"scene-0103"}
-    assert "holds 1 of the 2 scenes of mini_val: the metrics are of these alone" in caplog.text
+    assert "holds 1 of the 2 scenes of mini_val: the metrics cover these alone" in caplog.text
 
 
 def alone(root: Path, *boxes: dict[str, Any]) -> None:
@@ -501,7 +501,9 @@ def test_other_classes_are_refused(root: Path) -> None:
     other = recipe().model_copy(update={"classes": ("car", "tram")})
     with pytest.raises(LzuError, match=r"mini_val has the classes car, .*barrier but the recipe c"):
         open_dataset(str(root), None, "det3d", other)
-    with pytest.raises(LzuError, match="is of task det3d, as nuScenes is here, but the recipe of"):
+    with pytest.raises(
+        LzuError, match="belongs to task det3d, as nuScenes is here, but the recipe to"
+    ):
         open_dataset(str(root), None, "det")
 
 

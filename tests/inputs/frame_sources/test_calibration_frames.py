@@ -193,7 +193,7 @@ def test_what_gives_no_ranges_is_refused(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     with pytest.raises(LzuError, match="holds one frame only, which give no ranges; give at le"):
         open_frames(str(tmp_path), count=5, seed=0)
-    with pytest.raises(LzuError, match=r"a\.png is no source of calibration frames; give a fol"):
+    with pytest.raises(LzuError, match=r"a\.png is not a source of calibration frames; give a fol"):
         open_frames(str(tmp_path / "a.png"), count=5, seed=0)
     for count in (1, 0, -3):
         with pytest.raises(LzuError, match=f"^{count} calibration frames are asked for; ask for "):

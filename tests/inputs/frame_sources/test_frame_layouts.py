@@ -124,7 +124,7 @@ def test_argoverse_hd_has_names_and_folders_of_sequences(tmp_path: Path) -> None
 )
 def test_what_is_no_coco_is_refused(tmp_path: Path, data: Any) -> None:
     """Naming the file and the fault."""
-    with pytest.raises(LzuError, match=r"x\.json(: | is no COCO data set).*; (give|number) "):
+    with pytest.raises(LzuError, match=r"x\.json(: | is not a COCO data set).*; (give|number) "):
         coco(write(tmp_path / "x.json", data))
 
 
