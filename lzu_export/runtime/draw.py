@@ -1,56 +1,18 @@
-"""Draw detections on a frame, and the warp beside it."""
+"""Draw the sampling grid on a frame, and the zoomed image beside it."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.inputs.frame import Frame
-from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.fitting import fitted
-from lzu_export.runtime.lettering import (
-    Area,
-    caption,
-    overlap,
-    place,
-    text_size,
-    unit_of,
-    write,
-)
-from lzu_export.runtime.palette import distinct_colours
+from lzu_export.runtime.lettering import caption, unit_of
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.preprocess import cut
 from lzu_export.warp.grids import GridTable, Sampling
 
 GRID_LINES = (18, 32)
 """Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
-
-
-def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:
-    """A copy of the frame with boxes, class names and scores, of scores of at least `lowest`.
-
-    The best detections are named first, above or below their boxes; a name that would hide another
-    is left out, its box keeps the colour of the class.
-    """
-    picture = frame.copy()
-    unit = unit_of(frame)
-    shown = detections.scores >= lowest
-    corners = np.rint(detections.boxes[shown]).astype(int).tolist()
-    labels, scores = detections.labels[shown], detections.scores[shown]
-    palette = distinct_colours(len(detections.classes))
-    colours = [palette[int(label)] for label in labels]
-    for (x1, y1, x2, y2), colour in zip(reversed(corners), reversed(colours), strict=True):
-        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
-    taken: list[Area] = []
-    for i, (x1, y1, _, y2) in enumerate(corners):
-        text = f"{detections.classes[int(labels[i])]} {scores[i]:.2f}"
-        height = text_size(text, unit)[1]
-        for bottom in (y1, y2 + height):
-            area = place(picture, text, (x1, bottom), unit)
-            if not any(overlap(area, other) for other in taken):
-                taken.append(area)
-                write(picture, text, area, colours[i], unit)
-                break
-    return picture
 
 
 def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:

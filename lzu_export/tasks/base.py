@@ -43,7 +43,8 @@ class Task(ABC):
     an installed package under the entry point `lzu_export.tasks`. A device imports tasks to run
     bundles: importing the module of a task loads neither torch nor onnx nor OpenCV, and only
     `parts` imports torch. Its data sets and metrics are above this package, so the task names them
-    by the text `module:object`, which is imported when it is asked for.
+    by the text `module:object`, which is imported when it is asked for. The predictors of this
+    package's own tasks are in `runtime`, since users import them and their predictions from there.
     """
 
     name: ClassVar[str]

@@ -9,8 +9,9 @@ import pytest
 
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
-from lzu_export.runtime.draw import draw_detections, show_warp, zoom
+from lzu_export.runtime.draw import show_warp, zoom
 from lzu_export.runtime.palette import PALETTE
+from lzu_export.tasks.det.draw import draw_detections
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
-from lzu_export.runtime.draw3d import draw_detections_3d
 from lzu_export.runtime.postprocess3d import Detections3d, to_ego
+from lzu_export.tasks.det3d.draw import draw_detections_3d
 
 
 class SpacePresenter:

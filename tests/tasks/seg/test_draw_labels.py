@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.draw_labels import CITYSCAPES, borders, draw_labels, label_colours
 from lzu_export.runtime.palette import PALETTE, distinct_colours
 from lzu_export.support.limits import IGNORED
+from lzu_export.tasks.seg.draw import CITYSCAPES, borders, draw_labels, label_colours
 
 CLASSES = ("road", "sky", "car")
 

@@ -22,7 +22,7 @@ from lzu_export.runtime.lettering import (
 )
 from lzu_export.runtime.palette import Colour, distinct_colours
 from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
-from lzu_export.runtime.projection import (
+from lzu_export.tasks.det3d.projection import (
     EDGES,
     camera_matrix,
     checked_boxes,

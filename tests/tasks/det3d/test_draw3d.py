@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.draw3d import (
+from lzu_export.runtime.palette import PALETTE, distinct_colours
+from lzu_export.runtime.postprocess3d import to_ego
+from lzu_export.tasks.det3d.draw import (
     AHEAD,
     AROUND,
     GROUND,
@@ -19,8 +21,6 @@ from lzu_export.runtime.draw3d import (
     draw_detections_3d,
     ego_plan,
 )
-from lzu_export.runtime.palette import PALETTE, distinct_colours
-from lzu_export.runtime.postprocess3d import to_ego
 
 CLASSES = ("car", "sign")
 CAMERA = np.array([[300.0, 0, 160], [0, 300, 100], [0, 0, 1]])

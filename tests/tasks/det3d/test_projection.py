@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.postprocess3d import camera_footprints
-from lzu_export.runtime.projection import (
+from lzu_export.tasks.det3d.projection import (
     EDGES,
     FRONT,
     NEAR,
@@ -30,7 +30,7 @@ SIZE = (60, 100)
 
 
 def test_it_imports_no_torch() -> None:
-    code = "import sys, lzu_export.runtime.projection; assert 'torch' not in sys.modules"
+    code = "import sys, lzu_export.tasks.det3d.projection; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,0 +1,37 @@
+"""Draw detections on a frame."""
+
+import cv2
+import numpy as np
+
+from lzu_export.inputs.frame import Frame
+from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.lettering import Area, overlap, place, text_size, unit_of, write
+from lzu_export.runtime.palette import distinct_colours
+
+
+def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:
+    """A copy of the frame with boxes, class names and scores, of scores of at least `lowest`.
+
+    The best detections are named first, above or below their boxes; a name that would hide another
+    is left out, its box keeps the colour of the class.
+    """
+    picture = frame.copy()
+    unit = unit_of(frame)
+    shown = detections.scores >= lowest
+    corners = np.rint(detections.boxes[shown]).astype(int).tolist()
+    labels, scores = detections.labels[shown], detections.scores[shown]
+    palette = distinct_colours(len(detections.classes))
+    colours = [palette[int(label)] for label in labels]
+    for (x1, y1, x2, y2), colour in zip(reversed(corners), reversed(colours), strict=True):
+        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
+    taken: list[Area] = []
+    for i, (x1, y1, _, y2) in enumerate(corners):
+        text = f"{detections.classes[int(labels[i])]} {scores[i]:.2f}"
+        height = text_size(text, unit)[1]
+        for bottom in (y1, y2 + height):
+            area = place(picture, text, (x1, bottom), unit)
+            if not any(overlap(area, other) for other in taken):
+                taken.append(area)
+                write(picture, text, area, colours[i], unit)
+                break
+    return picture
