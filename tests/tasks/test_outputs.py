@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lzu_export.runtime.compare import Cut, choice_difference, difference_3d
+from lzu_export.runtime.compare import choice_difference
+from lzu_export.tasks.candidates import Cut
+from lzu_export.tasks.det3d.deviation import difference_3d
 from lzu_export.tasks.outputs import compare_outputs
 from samples import tiny_recipe
 

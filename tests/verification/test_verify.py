@@ -15,9 +15,10 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import SHIPPED_NOTE, Drift, Manifest, read_manifest, write_manifest
-from lzu_export.runtime.compare import Cut, candidate_difference
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.support.files.hashes import sha256
+from lzu_export.tasks.candidates import Cut
+from lzu_export.tasks.det.deviation import candidate_difference
 from lzu_export.verification.parity import arrow_order, first_drift, verify_all, verify_engine
 from samples import tiny_recipe
 

@@ -44,9 +44,9 @@ class Detection(Task):
         return Detector
 
     def deviation(self, recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-        """Of candidates that may become detections, see `runtime.compare.candidate_difference`."""
-        from lzu_export.runtime.compare import candidate_difference
+        """Of candidates that may become detections, see `det.deviation.candidate_difference`."""
         from lzu_export.tasks.candidates import cuts, floor
+        from lzu_export.tasks.det.deviation import candidate_difference
 
         least = floor(recipe, reference["scores"])
         return candidate_difference(value, reference, cuts(recipe), floor=least)

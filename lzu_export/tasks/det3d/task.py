@@ -48,9 +48,9 @@ class Detection3d(Task):
     def deviation(
         self, recipe: Det3dRecipe, value: Outputs, reference: Outputs
     ) -> dict[str, float]:
-        """Of candidates that may become detections, see `runtime.compare.difference_3d`."""
-        from lzu_export.runtime.compare import difference_3d
+        """Of candidates that may become detections, see `det3d.deviation.difference_3d`."""
         from lzu_export.tasks.candidates import cuts, floor
+        from lzu_export.tasks.det3d.deviation import difference_3d
 
         least = floor(recipe, reference["scores"])
         return difference_3d(value, reference, cuts(recipe), floor=least)

@@ -1,0 +1,52 @@
+"""How far the candidates of a 2-D detector deviate from PyTorch's. No torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.tasks.candidates import Cut, Side, largest, pairs_both_ways
+
+OUTPUTS = ("boxes", "scores", "labels")
+
+
+def candidate_difference(
+    value: Mapping[str, NDArray[Any]],
+    reference: Mapping[str, NDArray[Any]],
+    levels: Sequence[Cut],
+    *,
+    floor: float,
+) -> dict[str, float]:
+    """Compare the fixed-size candidates (boxes K x 4, scores K, labels K) of one frame.
+
+    Candidates are held against their partners, see `tasks.candidates`; only those of one label are.
+
+    Args:
+        value: what the engine gave.
+        reference: what PyTorch gave.
+        levels: how many candidates each level gave, of how many; in order, adding up to K.
+        floor: lowest score that matters.
+
+    Returns:
+        For `boxes` and `scores` max|a - b| / max|b|; for `labels` 0, or infinite.
+    """
+    infinite = dict.fromkeys(OUTPUTS, float("inf"))
+    for name in OUTPUTS:
+        if value[name].shape != reference[name].shape:
+            return infinite
+    mine, theirs = (
+        Side(each["boxes"], each["scores"], each["labels"]) for each in (value, reference)
+    )
+    pairs = pairs_both_ways(mine, theirs, levels, floor)
+    if pairs is None:
+        return infinite
+    boxes = scores = 0.0
+    for a, b in pairs:
+        boxes = max(boxes, largest(mine.boxes[a] - theirs.boxes[b]))
+        scores = max(scores, largest(mine.ranks[a] - theirs.ranks[b]))
+    kept = theirs.ranks >= floor
+    if not kept.any():
+        return dict.fromkeys(OUTPUTS, 0.0)
+    size, best = float(np.abs(theirs.boxes[kept]).max()) or 1.0, float(theirs.ranks[kept].max())
+    return {"boxes": boxes / size, "scores": scores / best, "labels": 0.0}
