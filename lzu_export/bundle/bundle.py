@@ -40,12 +40,12 @@ DEVICE_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
 class Here(NamedTuple):
-    """Which engines of a bundle run on this machine."""
+    """The engines of a bundle that run on this machine."""
 
     engines: list[Engine]
-    """At most one a target and precision: what `load` takes."""
+    """At most one engine per target and precision: those that `load` opens."""
     elsewhere: dict[str, str]
-    """By `target/precision`, why the others do not."""
+    """By `target/precision`, the reason why an engine does not run here."""
 
 
 class Bundle:
@@ -72,7 +72,7 @@ class Bundle:
 
     @property
     def recipe(self) -> Recipe:
-        """What it was exported by; without paths of the exporting machine."""
+        """The recipe of the export, without paths of the exporting machine."""
         return self.manifest.recipe
 
     def file(self, name: str) -> Path:
@@ -179,7 +179,7 @@ class Bundle:
         raise LzuError(f"the bundle has no engine for {asked}; it has {there}")
 
     def here(self, engines: Sequence[Engine] | None = None) -> Here:
-        """Which of its engines, or of some of them, run on this machine.
+        """Find which of the bundle's engines, or of some of them, run on this machine.
 
         Raises:
             LzuError: there is no such CUDA back end as `LZU_CUDA` says.

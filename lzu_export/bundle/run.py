@@ -265,7 +265,7 @@ def _predict(
 
 
 def _origin(source: str | Path) -> str:
-    """What images.json calls the source: a folder of images, a video, or a camera."""
+    """Name of the source in images.json: a folder of images, a video, or a camera."""
     live = parse_live(source) if isinstance(source, str) else None
     if live is not None:
         return live.shown

@@ -25,12 +25,12 @@ class Content(Section):
     frames: str
     """sha256 of the pixels."""
     mean: float
-    """Of all pixels."""
+    """Mean of all pixels."""
     deviation: float
-    """Of all pixels, from their mean."""
+    """Standard deviation of all pixels."""
 
     def difference(self, other: "Content") -> str:
-        """What differs: `truth`, `frames`, or nothing."""
+        """The part that differs: `truth`, `frames`, or nothing."""
         if self.truth != other.truth:
             return "truth"
         pairs = (self.mean, other.mean), (self.deviation, other.deviation)
@@ -42,7 +42,7 @@ class Watched:
     """An evaluation set that remembers what was read of it."""
 
     def __init__(self, dataset: EvaluationSet) -> None:
-        """Of a set of which nothing was read."""
+        """Begin with nothing read."""
         self._dataset = dataset
         self.name, self.note, self.metric = dataset.name, dataset.note, dataset.metric
         self.classes = dataset.classes
@@ -69,7 +69,7 @@ class Watched:
         return self._dataset.scorer()
 
     def content(self) -> Content:
-        """What was read."""
+        """The content that was read."""
         mean = self._sum / max(1, self._count)
         variance = self._squares / max(1, self._count) - mean**2
         return Content(

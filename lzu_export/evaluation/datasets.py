@@ -25,7 +25,7 @@ OF_PATHS = {"coco", "folder"}
 
 
 State = dict[str, NDArray[Any]]
-"""What was counted, in arrays of plain numbers and texts by name."""
+"""Counts of a scorer: arrays of plain numbers and texts by name."""
 
 
 class Sample(NamedTuple):
@@ -35,9 +35,9 @@ class Sample(NamedTuple):
     """Identity within the set."""
     shot: Shot
     truth: Any
-    """What the set's scorer knows to read."""
+    """Ground truth in the form that the set's scorer reads."""
     name: str = ""
-    """Of the frame's file, where it has one."""
+    """Name of the frame's file, if it has one."""
     sequence: int | str = 0
     """Frames of one sequence follow one another in time."""
 
@@ -52,7 +52,7 @@ class Scorer(Protocol):
         """The task's metrics, in points where they are shares."""
 
     def state(self) -> State | None:
-        """All that was counted; None where it cannot be told now, but after a further sample."""
+        """All counts; None if they are only complete after a further sample."""
 
     def restore(self, state: State) -> None:
         """Go on from what another scorer of the kind had counted."""

@@ -54,7 +54,7 @@ class Watch(Protocol):
 
 @dataclass
 class Spent:
-    """Where the time of an evaluation went."""
+    """How an evaluation's time was spent."""
 
     frames: int = 0
     """Predicted in this time, not before an interruption."""
@@ -64,11 +64,10 @@ class Spent:
 
     @property
     def share(self) -> float:
-        """Of the time that engines ran, 0..1."""
+        """Share of the time that engines ran, 0..1."""
         return self.engines / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
-        """As it is shown."""
         return (
             f"{self.frames} frames in {self.seconds:.1f} s, {100 * self.share:.0f} % of it in "
             "the engines"

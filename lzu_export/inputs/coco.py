@@ -25,7 +25,7 @@ ORDER = ("fid", "frame_id")
 ARGOVERSE = "Argoverse-HD/annotations"
 """Folder of Argoverse-HD's annotations, in the one that the set is unpacked into."""
 ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
-"""Where Argoverse-HD's `seq_dirs` lie, beside its own folder."""
+"""Folders of Argoverse-HD's `seq_dirs`, beside its own folder."""
 
 MOST_BYTES = 4 << 30
 """Size of the largest file that is read; COCO's own are below 500 MB, LVIS' below 1.2 GB."""
@@ -49,7 +49,7 @@ class CocoImage(NamedTuple):
     key: str
     """Its file name, with `/` between folders."""
     places: tuple[Path, ...]
-    """Where the file may lie."""
+    """Paths at which the file may be."""
     sequence: Any
     """Number or name of its sequence; None where the entry does not say."""
     order: Any
@@ -67,7 +67,7 @@ class CocoObject(NamedTuple):
     box: tuple[float, float, float, float]
     """x, y, width, height in pixels of the image."""
     area: float
-    """In square pixels: the annotated one, else width times height."""
+    """Area in square pixels: the annotated one, else width times height."""
     crowd: bool
 
     @property
@@ -354,7 +354,7 @@ def _categories(
 
 
 def _called(entry: Mapping[str, Any], place: int) -> str:
-    """What sentences call an annotation: by its id, else by its place."""
+    """Name of an annotation in messages: its id, else its position."""
     return f"annotation {_shown(entry['id'])}" if "id" in entry else f"entry {place} of annotations"
 
 

@@ -476,7 +476,7 @@ _PARSERS: Mapping[bytes, Callable[[bytes], Header]] = {
     b"P5": _pnm,
     b"P6": _pnm,
 }
-"""By the bytes that a file begins with."""
+"""Parsers by the first bytes of a file."""
 
 _WARNINGS = re.compile(
     r"^(?:.*TIFF_Error (?=.)|.*TIFF_Warning (?=\w*Decode)|(?=Corrupt JPEG data|"

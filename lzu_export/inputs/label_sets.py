@@ -34,7 +34,7 @@ class LabelFiles(NamedTuple):
 
     name: str
     classes: tuple[str, ...]
-    """What labels count."""
+    """Names of the classes, in the order of the labels."""
     pairs: list[Pair]
     """In the order of time."""
     read: Callable[[Path], Labels]
@@ -127,7 +127,7 @@ def check_information(name: str, files: Sequence[Path], read: Callable[[Path], L
 
 
 def without_information(seen: set[int], classes: Sequence[str]) -> str:
-    """The end of a sentence on label maps that tell nothing."""
+    """The end of a sentence on label maps with fewer than two classes."""
     named = [classes[each] for each in sorted(seen - {IGNORED})]
     found = f"no class but {named[0]}" if named else "no class at all"
     remedy = "give label maps of several classes"

@@ -36,11 +36,11 @@ class Live(NamedTuple):
     shown: str
     """The source as messages show it, without a password."""
     stem: str
-    """What its frames and its video are named after."""
+    """Base name of its frames' and its video's files."""
 
 
 def parse_live(source: str) -> Live | None:
-    """What a camera's name means; None for what is to be a file or a folder.
+    """Parse the name of a camera; None for the name of a file or a folder.
 
     `0` is the first camera unless a file has that name; `/dev/video0`, `rtsp://...` and other
     addresses, and `gst:` before a GStreamer pipeline that ends in an appsink.

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 VERSIONS = ("v1.0-trainval", "v1.0-mini")
-"""Of several the first counts."""
+"""Versions of nuScenes' tables; the first that exists counts."""
 
 VAL = (
     "3 12-18 35-36 38-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-627 629-630 "
@@ -96,7 +96,7 @@ def size_of(row: Row) -> Array:
 
 
 def vector(row: Row, field: str, length: int) -> Array:
-    """So many finite numbers.
+    """Check for this many finite numbers.
 
     Raises:
         ValueError: they are others.

@@ -15,7 +15,7 @@ _MOST_CODES = (1 << _LONGEST) + 1024
 
 
 def reports_damage(release: str = cv2.__version__) -> bool:
-    """Whether this OpenCV tells of damage itself."""
+    """Whether this OpenCV reports damage itself."""
     numbers = tuple(int(each) for each in release.split(".")[:2])
     return numbers >= REPORTED_SINCE
 

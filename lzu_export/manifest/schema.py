@@ -128,7 +128,7 @@ class Engine(_Section):
     version: str
     compute_capabilities: tuple[str, ...] = ()
     device: str = ""
-    """The model of device that a TensorRT engine was built on; see `engines.cuda.Device.model`."""
+    """Device model that built a TensorRT engine; see `targets.cuda.interface.Device.model`."""
     portability: tuple[str, ...] = ()
     """How far beyond its device and release a TensorRT engine runs: `version`, `ampere+` or
     `same-capability`."""

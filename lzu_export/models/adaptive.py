@@ -217,7 +217,7 @@ class AdaptiveArrowNames(ArrowNames):
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every arrow but the final outputs."""
+        """Every probe point except the final outputs."""
         return (*self.warp, *super().all)
 
 
@@ -283,7 +283,7 @@ class AdaptiveZoomedModel(ZoomedModel):
         return super().margins(values, *others[len(self.warp.inputs) :])
 
     def forward(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Every arrow and output of one batch, in the order of `output_names`.
+        """Every probe point and output of one batch, in the order of `output_names`.
 
         Args:
             x: frames (B, H, W, 3) uint8.

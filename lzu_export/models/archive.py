@@ -53,10 +53,10 @@ TYPES: dict[str, str] = {
     "complex64": "<c8",
     "complex128": "<c16",
 }
-"""By the name of a type, how its values are stored."""
+"""How values are stored, by the name of their type."""
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
-"""What zip archives raise that are damaged, encrypted or of a newer kind."""
+"""Exceptions that damaged, encrypted or newer zip archives raise."""
 
 _WIDTHS = {"qint8": 1, "quint8": 1, "qint32": 4}
 """Bytes of a value of the types that no weights have."""
@@ -319,7 +319,7 @@ def _some_of(members: Mapping[str, Any], most: int = 3) -> str:
 
 
 def meta_of(archive: Archive) -> Mapping[str, Any]:
-    """What stands beside an archive's weights under `meta`, or in the texts of safetensors."""
+    """The record beside an archive's weights under `meta`, or in the texts of safetensors."""
     content = archive.content
     meta = content.get("meta") if isinstance(content, Mapping) else None
     if isinstance(meta, Foreign):
@@ -329,7 +329,7 @@ def meta_of(archive: Archive) -> Mapping[str, Any]:
 
 
 def read_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """What stands beside a file's weights under `meta`, without reading these.
+    """Read the record beside a file's weights under `meta`, without reading the weights.
 
     Raises:
         LzuError: the file is missing, damaged or something else.

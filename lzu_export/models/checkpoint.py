@@ -21,21 +21,21 @@ log = logging.getLogger(__name__)
 State = dict[str, Tensor]
 
 WARP = "warp."
-"""What names of a warp's parameters begin with: logits, amplitude, bandwidth."""
+"""Prefix of a warp's parameters: logits, amplitude, bandwidth."""
 NETWORK = "warp.network."
-"""What names of a saliency network's tensors begin with."""
+"""Prefix of a saliency network's tensors."""
 LISTED = 3
 """Names spelled out in an error before the rest is only counted."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds that an export needs."""
+    """The content of a checkpoint file that an export needs."""
 
     state: State
     """Tensors on the CPU by the names of OpenMMLab's modules, floating point ones as float32."""
     meta: Mapping[str, Any]
-    """What stands beside the weights under `meta`, as plain data."""
+    """The record beside the weights under `meta`, as plain data."""
 
 
 def load_state(path: str | os.PathLike[str]) -> State:
@@ -90,9 +90,9 @@ CONTAINERS = (
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
 """Those of averaged weights whose trainers leave the last iterate under the others."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What torch puts between the names of modules that it compiles or wraps."""
+"""Parts that torch inserts into the names of modules that it compiles or wraps."""
 STUDENTS = ("teacher", "student")
-"""What the names of two networks in one checkpoint begin with."""
+"""Prefixes of two networks in one checkpoint."""
 
 
 def _find_state(content: Any, path: str, depth: int = 3) -> Mapping[Any, Any]:

@@ -18,7 +18,7 @@ BOX = 9
 
 
 def level_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> list[Tensor]:
-    """Where the cells of whole levels look for their objects, as mmdet3d places them.
+    """Points at which the cells of whole levels predict, as mmdet3d places them.
 
     Args:
         level_sizes: (height, width) of every level in cells.

@@ -10,10 +10,10 @@ from lzu_export.errors import LzuError
 MOST_BYTES = 1 << 36
 """64 GiB; no checkpoint of the built-in networks comes near."""
 HEAD = 512
-"""Bytes that are looked at."""
+"""Number of first bytes that are read."""
 
 ZIP, LEGACY, SAFETENSORS = "zip", "legacy", "safetensors"
-"""What is read: PyTorch's archives, its files before 1.6, and safetensors'."""
+"""Kinds that are read: PyTorch's archives, its files before 1.6, and safetensors."""
 
 BROKEN = "truncated or not a PyTorch checkpoint"
 COPY_AGAIN = "copy or download it again and compare its size with the original's"
@@ -102,7 +102,7 @@ def _head(path: Path) -> tuple[bytes, int]:
 
 
 def _foreign(head: bytes, size: int) -> tuple[str, str]:
-    """What bytes that are no checkpoint are, and what to do."""
+    """The kind of bytes that are not a checkpoint, and a remedy."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     printable = all(each in b"\t\n\r" or 32 <= each < 127 for each in head)
     signed = next((each for each in _SIGNATURES if head.startswith(each[0])), None)

@@ -31,7 +31,7 @@ BUILTIN_CALLS = frozenset({"eval", "exec", "compile", "open", "__import__", "exe
 
 
 class PickleError(Exception):
-    """What is wrong with a pickle, as the end of a sentence."""
+    """A fault of a pickle, as the end of a sentence."""
 
 
 class DangerousCallError(PickleError):
@@ -39,7 +39,7 @@ class DangerousCallError(PickleError):
 
 
 class Name(str):
-    """What a pickle refers to as `module.attribute`; nothing is looked up."""
+    """A reference of a pickle to `module.attribute`; nothing is looked up."""
 
     __slots__ = ()
 
@@ -52,7 +52,7 @@ class Foreign:
     arguments: Any = ()
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
-    """What was set in it like in a dictionary."""
+    """Items that were set in it as in a dictionary."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Storage:
     """The values that tensors share."""
 
     dtype: str | None
-    """Such as `float32`; None where the tensors say it."""
+    """Type such as `float32`; None if the tensors have it."""
     key: str
     count: int
     """Values, or bytes where there is no dtype."""
@@ -68,7 +68,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor's values lie."""
+    """The place of a tensor's stored values."""
 
     storage: Storage
     dtype: str
@@ -82,7 +82,7 @@ class OddTensor:
     """A tensor that is not stored as plain values."""
 
     kind: str
-    """Such as `quantised`."""
+    """Kind of the tensor, such as `quantised`."""
 
 
 class Bounded:
@@ -169,7 +169,7 @@ class _Machine:
         self.memory: dict[int, Any] = {}
 
     def result(self) -> Any:
-        """What is left in the end."""
+        """The final object."""
         if self.stack[-1] is _MARK:
             raise PickleError("is damaged")
         return self.stack[-1]
@@ -302,7 +302,7 @@ _REBUILT = {
 
 
 def _called(function: Any, arguments: Any) -> Any:
-    """What a call gives: a container, a tensor's description, or a foreign object."""
+    """The result of a call: a container, a tensor's description, or a foreign object."""
     if not isinstance(function, Name):
         return Foreign(type(function).__name__, arguments)
     module, _, attribute = function.rpartition(".")
@@ -381,7 +381,7 @@ _STORAGES = {
 
 
 def _storage(described: Any) -> Storage:
-    """What a persistent id describes: its form is PyTorch's."""
+    """The storage that a persistent id describes, in PyTorch's form."""
     if not isinstance(described, tuple) or len(described) < 5 or described[0] != "storage":
         raise PickleError("refers to something outside of it")
     _, kind, key, _, count = described[:5]

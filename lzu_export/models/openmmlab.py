@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 MOST_TEXT = 1 << 21
-"""Characters of a config that are looked at."""
+"""Largest number of characters of a config that are searched."""
 MOST_MEANS = 100
-"""Places of a config that are looked at."""
+"""Largest number of places of a config that are searched."""
 AROUND = 2000
 """Characters on either side of a mean in which its dictionary must begin and end."""
 

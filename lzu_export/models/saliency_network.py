@@ -186,7 +186,7 @@ class _Average(nn.Module):
 
 
 def _downsampler(picture: tuple[int, int], config: SaliencyNetworkConfig) -> nn.Module:
-    """From the picture (height, width) to the network's input."""
+    """Make the module from the picture (height, width) to the network's input."""
     if config.downsampling == "average":
         return _Average(config.input)
     tables: list[Table] = []
@@ -204,7 +204,7 @@ def _resize_matrix(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
 
 
 def _places(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
-    """Where each of `n_out` cells samples, in cells of the input, as PyTorch's `interpolate`."""
+    """Input position of each of `n_out` cells, in cells, as PyTorch's `interpolate`."""
     if corners:
         return np.linspace(0.0, n_in - 1, n_out) if n_out > 1 else np.zeros(1)
     return ((2 * np.arange(n_out) + 1) * n_in - n_out) / (2 * n_out)

@@ -21,7 +21,7 @@ class TorchSession:
         self.outputs: tuple[TensorSpec, ...] = ()
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """The outputs only; see `engines.base.Session`."""
+        """The outputs only; see `support.session.Session`."""
         values = self._values(inputs)
         return {name: values[name].numpy() for name in self.model.engine_outputs}
 
@@ -29,7 +29,7 @@ class TorchSession:
         """Nothing: PyTorch frees the model with its object."""
 
     def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Every arrow and output by name, in the order of the chain, then margins of choices."""
+        """Every probe point and output by name, in the chain's order, then margins of choices."""
         values = self._values(inputs)
         with torch.inference_mode():
             margins = self.model.margins(values, *self._tensors(inputs)[1:])

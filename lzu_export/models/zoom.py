@@ -57,7 +57,7 @@ class Resample(nn.Module):
 
 
 def resample(tables: Sampling) -> Resample | GridResample:
-    """What samples at these tables, of either kind of warp."""
+    """Make the module that samples at these tables, for both kinds of warp."""
     return Resample(*tables) if isinstance(tables, TablePair) else GridResample(tables)
 
 
@@ -140,7 +140,7 @@ class ArrowNames:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every arrow but the final outputs."""
+        """Every probe point except the final outputs."""
         level = range(self.levels)
         names = ["zoomed"] if self.zooms else []
         names += [f"level_{i}" for i in level]
@@ -191,7 +191,7 @@ class ZoomedModel(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """All arrows, then the outputs: the order in which `forward` returns them."""
+        """All probe points, then the outputs: the order in which `forward` returns them."""
         return (*self.names.all, *self.outputs)
 
     @property
@@ -210,7 +210,7 @@ class ZoomedModel(nn.Module):
         return {MARGINS: self._margins(groups, *others)}
 
     def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Every arrow and output of one batch, in the order of `output_names`."""
+        """Every probe point and output of one batch, in the order of `output_names`."""
         model: Any = self.model
         values: list[torch.Tensor] = []
         if self.to_canvas is not None:

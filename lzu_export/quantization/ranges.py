@@ -120,7 +120,7 @@ def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache 
 
 
 def describe_ranges(cache: Cache) -> dict[str, str | int | float | None]:
-    """What a manifest says of the ranges."""
+    """The manifest's entry on the ranges."""
     return {
         "file": FILE,
         "frames": cache.frames.name,

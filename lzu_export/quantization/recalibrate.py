@@ -36,7 +36,7 @@ from lzu_export.targets.precision import calibrated_tensors
 
 @dataclass(frozen=True)
 class Asked:
-    """What differs from the bundle's recipe; None: nothing does."""
+    """Settings that override the bundle's recipe; None overrides nothing."""
 
     frames: str | None = None
     count: int | None = None

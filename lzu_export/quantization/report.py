@@ -59,7 +59,7 @@ def sensitivity_tables(outcome: Outcome) -> list[Table]:
 
 
 def notes(outcome: Outcome) -> list[str]:
-    """What the tables' figures mean."""
+    """Notes on the meaning of the tables' figures."""
     found, ranges = outcome.found, outcome.ranges
     return [
         f"{outcome.metric}: points on {outcome.frames} frames of {outcome.dataset}, float32 "
@@ -71,7 +71,7 @@ def notes(outcome: Outcome) -> list[str]:
 
 
 def recipe_lines(outcome: Outcome) -> str:
-    """What to put into the recipe, or the sentence that there is nothing to put."""
+    """Lines for the recipe, or a sentence that none is needed."""
     found = outcome.found
     if found.kept == 0:
         return "keep_high: {int8: []}  # all layers may be INT8"

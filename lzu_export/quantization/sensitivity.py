@@ -56,7 +56,7 @@ from lzu_export.targets.precision import emulated, half_graph, int8_graph
 from lzu_export.warp.saliency import BOX_INPUTS
 
 FRAMES = 64
-"""Of the evaluation set, by default."""
+"""Default number of frames of the evaluation set."""
 FORMAT = 1
 _DIGITS = 2
 """Decimals of a metric that float32 gives again, however many threads compute it."""
@@ -64,7 +64,7 @@ _DIGITS = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to, and on what."""
+    """The result of a search, and the frames and settings it used."""
 
     found: Sensitivity
     bundle: str
@@ -87,7 +87,7 @@ class Outcome:
 
     @property
     def picture(self) -> Path:
-        """Where the curve is drawn."""
+        """Path of the curve's picture."""
         return self.file.with_suffix(".png")
 
     @property
@@ -388,7 +388,7 @@ def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: KeptFrames) 
 
 
 def _predictor(opened: Float32Bundle, model: onnx.ModelProto) -> Predictor:
-    """What runs a canonical graph of a bundle, as a device would round it."""
+    """Make a predictor of a canonical graph, rounded as on a device."""
     session = emulated(model, opened.kinds)
     return opened.predictor(session)
 

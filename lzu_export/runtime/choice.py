@@ -14,7 +14,7 @@ from lzu_export.recipes import Recipe
 
 @dataclass(frozen=True)
 class Choice:
-    """What differs from the recipe's `postprocess`; None and False leave it as it is."""
+    """Changes to the recipe's `postprocess`; None and False change nothing."""
 
     score_threshold: float | None = None
     """Lowest score of a detection, exclusive."""

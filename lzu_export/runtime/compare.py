@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Scale(NamedTuple):
-    """What an array usually reaches, so that a difference is not held against next to nothing."""
+    """The usual magnitude of an array, so that a difference is not divided by almost zero."""
 
     largest: float = 0.0
     """Magnitude."""
@@ -17,7 +17,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def over(cls, arrays: Sequence[NDArray[Any]]) -> "Scale":
-        """Of arrays of one name."""
+        """The scale over several arrays of one name."""
         values = np.concatenate([each.astype(np.float64).reshape(-1) for each in arrays])
         values = values[np.isfinite(values)]
         if not values.size:

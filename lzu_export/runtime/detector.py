@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one frame, best first."""
+    """Detections of one frame, best first."""
 
     boxes: NDArray[np.float32]
     """(n, 4) x1, y1, x2, y2 in pixels of the frame."""

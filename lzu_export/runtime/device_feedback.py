@@ -32,7 +32,7 @@ LAUNCHERS = ("lzu_suppress", "lzu_suppress_workspace", "lzu_feed_boxes")
 
 @dataclass(frozen=True)
 class DeviceFeedback:
-    """What follows an adaptive engine; see `engines.tensorrt_session.Epilogue`."""
+    """Kernels that run behind an adaptive engine; see `targets.tensorrt.session.Epilogue`."""
 
     library: Any
     """The plugin library."""
@@ -108,7 +108,7 @@ class DeviceFeedback:
 def make_feedback(
     library: ctypes.CDLL, recipe: DetRecipe, outputs: Sequence[TensorSpec]
 ) -> DeviceFeedback:
-    """What is to follow an adaptive engine.
+    """Make the kernels that run behind an adaptive engine.
 
     Args:
         library: of plugins.

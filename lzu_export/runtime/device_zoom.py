@@ -27,7 +27,7 @@ MOST_PIXELS = (1 << 16) - 1
 
 @dataclass(frozen=True)
 class DeviceZoom:
-    """What goes before such an engine; see `engines.tensorrt_session.Prologue`."""
+    """Kernel that zooms before the engine; see `targets.tensorrt.session.Prologue`."""
 
     library: Any
     """The plugin library."""
@@ -87,7 +87,7 @@ class DeviceZoom:
 def make_zoom(
     library: ctypes.CDLL, recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]
 ) -> DeviceZoom:
-    """What is to go before an engine that takes the zoomed image.
+    """Make the kernel that runs before an engine which takes the zoomed image.
 
     Args:
         library: of plugins.

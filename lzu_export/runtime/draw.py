@@ -54,7 +54,7 @@ def zoom(predictor: Predictor, frame: Frame) -> Frame:
 
 
 def _positions(tables: Sampling) -> NDArray[np.float64]:
-    """Where each canvas pixel samples, in pixels of the picture: (H, W, 2), order x, y."""
+    """Sampling position of each canvas pixel, in pixels of the picture: (H, W, 2), order x, y."""
     if isinstance(tables, GridTable):
         return np.asarray(tables.whole, np.float64) + tables.fraction
     y, x = (np.asarray(each[0], np.float64) + each[1] for each in tables)

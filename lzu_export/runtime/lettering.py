@@ -16,7 +16,7 @@ DARK = 90
 """Luminance of 255 below which letters are white: black ones would stand out by less than a third
 of 255, since strokes of one pixel are drawn with as little as 95 % of their ink."""
 TALL = "Ag"
-"""What sets the height of every text, so that lines of text are level."""
+"""Text that sets the height of every text, so that lines are level."""
 
 
 def unit_of(picture: Frame) -> int:
@@ -32,7 +32,7 @@ def text_size(text: str, unit: int) -> tuple[int, int]:
 
 
 def place(picture: Frame, text: str, corner: tuple[int, int], unit: int) -> Area:
-    """Where a text goes whose bottom left corner is asked at `corner`: inside the picture."""
+    """Place a text inside the picture, its bottom left corner at `corner` if possible."""
     width, height = text_size(text, unit)
     x = min(max(corner[0], 0), max(picture.shape[1] - width, 0))
     y = min(max(corner[1], height), picture.shape[0])

@@ -42,7 +42,7 @@ _registered: list[_Registered] = []
 
 
 def library_places(bundle: Path | None = None) -> list[Path]:
-    """Where a library is looked for that nobody named, in order.
+    """Default paths of the library, in order.
 
     The environment variable `LZU_PLUGINS` alone where it is set; else `build/plugins` of a checkout
     of this package, and that of the working directory for a library that this user built, by the
@@ -90,7 +90,7 @@ def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
 
 
 def describe_library(path: Path) -> PluginLibrary:
-    """What a library says of itself; of one for another kind of machine no more than its hash.
+    """Describe a library; of one for another kind of machine only by its hash.
 
     Raises:
         LzuError: it is damaged, or no library of these plugins.

@@ -107,7 +107,7 @@ class Predictor(ABC):
         return self.present(self.keep(outputs, len(shots)), shots)
 
     def keep(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
-        """What is left of the outputs for each of so many frames once candidates are suppressed."""
+        """Suppress candidates: the remaining outputs of each of this many frames."""
         self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
             self.suppress({name: value[i] for name, value in outputs.items()})
@@ -166,7 +166,7 @@ class Predictor(ABC):
         """
 
     def place_of(self, size: tuple[int, ...]) -> Fitting:
-        """Where a frame of (height, width) lies in the source."""
+        """Placement of a frame of (height, width) in the source."""
         return fitting(size, self.recipe.source, self.fit)
 
     @property

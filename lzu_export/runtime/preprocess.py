@@ -67,7 +67,7 @@ Sampler = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def sampler(zoom: Sampling, picture: tuple[int, int]) -> Sampler:
-    """What samples pictures of a size (height, width) at a zoom, of either kind of warp."""
+    """Make the sampler of pictures (height, width) at a zoom, for both kinds of warp."""
     if isinstance(zoom, GridTable):
         return partial(_weighted_pixels, *grid_taps(zoom, picture))
     height, width = picture

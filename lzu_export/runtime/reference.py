@@ -16,25 +16,25 @@ from lzu_export.support.files import read_npz
 
 FILE = "reference.npz"
 SAMPLES = 8192
-"""Values kept of an arrow, evenly spread; outputs are kept whole."""
+"""Number of values kept per probe point, evenly spread; outputs are kept whole."""
 
 Values = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What PyTorch computed for one batch of frames."""
+    """PyTorch's values for one batch of frames."""
 
     frames: NDArray[np.uint8]
     """B x H x W x 3, BGR."""
     inputs: Values
-    """What the engine takes besides the image."""
+    """Inputs of the engine other than the image."""
     arrows: Values
-    """Per arrow the samples that `subsample` takes of it."""
+    """By probe point, the samples that `subsample` takes of it."""
     outputs: Values
     """The final outputs, whole, and the margins of what they choose."""
     usual: Mapping[str, Scale] = field(default_factory=dict)
-    """Of arrows and outputs on the bundle's own frames, where these are others."""
+    """Scales of probe points and outputs on the bundle's own frames, if these are others."""
 
 
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
@@ -49,7 +49,7 @@ def subsample(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def usual_scales(references: Sequence[Reference]) -> dict[str, Scale]:
-    """What arrows and outputs reach on these frames, by name."""
+    """Scales of probe points and outputs on these frames, by name."""
     found: dict[str, list[NDArray[Any]]] = {}
     for reference in references:
         for name, values in {**reference.arrows, **reference.outputs}.items():

@@ -75,7 +75,7 @@ class VideoSource(Source):
         self._ended = False
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        """From the first to the last."""
+        """Iterate over the frames from the first to the last."""
         while (image := self._video.read()) is not None:
             name = f"{self.stem}_{self._video.passed - 1:06d}.jpg"
             yield TimedFrame(name, image, self._video.time)

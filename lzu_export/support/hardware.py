@@ -19,7 +19,7 @@ TEGRA_RELEASE = "etc/nv_tegra_release"
 
 
 def identity(root: Path = ROOT) -> str:
-    """What has to agree for two absolute times to be comparable: of this machine."""
+    """The values of this machine that must agree for two absolute times to be comparable."""
     return join(
         processor(),
         device_model(root),
@@ -31,7 +31,7 @@ def identity(root: Path = ROOT) -> str:
 
 
 def key(root: Path = ROOT) -> str | None:
-    """A hash that this very machine has, to be known by later; None where nothing tells it.
+    """A hash that identifies this machine later; None if nothing identifies it.
 
     Of what the system calls itself and of its hardware's own numbers. Many machines share a
     processor, and images of one system are started many times.
@@ -100,13 +100,13 @@ def jetson_linux(root: Path = ROOT) -> str | None:
 
 
 def governor(root: Path = ROOT) -> str | None:
-    """Of the processors' clocks."""
+    """The frequency governor of the processors."""
     pattern = "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
     return ", ".join(sorted({text for path in root.glob(pattern) if (text := _text(path))})) or None
 
 
 def power_mode() -> str | None:
-    """Of a Jetson, by nvpmodel."""
+    """The power mode of a Jetson, from nvpmodel."""
     if shutil.which("nvpmodel") is None:
         return None
     try:

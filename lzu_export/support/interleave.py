@@ -25,11 +25,11 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Subject:
-    """What is timed: stages, each of which takes what the one before returns."""
+    """A timed subject: stages, each of which takes the result of the one before."""
 
     stages: Mapping[str, Callable[[Any], Any]]
     feed: Callable[[int], Any]
-    """What the first stage takes in the query of this number; not timed."""
+    """The input of the first stage for the query of this number; not timed."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
     settle: int = 1
     """Queries at the beginning of a turn that are not timed."""
     seed: int = 0
-    """Of the order of the turns."""
+    """Random seed of the order of the turns."""
 
     def __post_init__(self) -> None:
         """Refuse a plan that measures nothing.

@@ -17,7 +17,7 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
-"""Of the environment: what shapes how many threads work, and how they wait."""
+"""Environment variables that set the number of threads and how they wait."""
 
 
 class Section(BaseModel):
@@ -27,7 +27,7 @@ class Section(BaseModel):
 
 
 class Machine(Section):
-    """What does not change while it is measured; what cannot be read is None or empty."""
+    """The constant properties of a machine; a property that cannot be read is None or empty."""
 
     processor: str
     """With the number of usable threads and the system."""
@@ -40,9 +40,9 @@ class Machine(Section):
     memory: int | None
     """Bytes."""
     power_mode: str | None
-    """Of a Jetson, by nvpmodel."""
+    """The power mode of a Jetson, from nvpmodel."""
     governor: str | None
-    """Of the processor's clock."""
+    """The processor's frequency governor."""
     largest_cpu_mhz: float | None
     cards: tuple[nvidia.Card, ...]
     versions: dict[str, str]
@@ -50,7 +50,7 @@ class Machine(Section):
 
     @property
     def identity(self) -> str:
-        """What has to agree for two absolute times to be comparable."""
+        """The values that must agree for two absolute times to be comparable."""
         return hardware.join(
             self.processor,
             self.device,
@@ -62,15 +62,15 @@ class Machine(Section):
 
 
 class Reading(Section):
-    """What changes, at one moment; what cannot be read is None or empty."""
+    """The changing properties of a machine at one moment; unreadable ones are None or empty."""
 
     cpu_mhz: float | None = None
     """Mean over the processors."""
     gpu_mhz: float | None = None
-    """Of a Jetson's GPU."""
+    """Clock of a Jetson's GPU in MHz."""
     largest_gpu_mhz: float | None = None
     celsius: dict[str, float] = Field(default_factory=dict)
-    """By thermal zone."""
+    """Temperature in degrees Celsius by thermal zone."""
     limits: dict[str, float] = Field(default_factory=dict)
     """The temperature at which a zone slows its device down."""
     cooling: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Reading(Section):
 
 
 def describe(root: Path = ROOT) -> Machine:
-    """What this machine is."""
+    """Describe this machine."""
     largest = _numbers(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")
     return Machine(
         processor=hardware.processor(),

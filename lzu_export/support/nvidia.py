@@ -17,7 +17,7 @@ FIELDS = {
     "memory": "memory.used",
     "reasons": "clocks_throttle_reasons.active",
 }
-"""What nvidia-smi is asked for; the last one's name is understood by old and new drivers."""
+"""Queries to nvidia-smi; old and new drivers understand the last one's name."""
 
 LIMITS = {
     0x4: "power limit",
@@ -45,11 +45,11 @@ class Card(BaseModel):
     memory: float | None
     """Used, in MiB, by all processes."""
     limits: tuple[str, ...]
-    """What holds its clocks down."""
+    """Reasons that hold the card's clocks down."""
 
 
 def cards(timeout: float = 5.0) -> tuple[Card, ...]:
-    """The cards of this machine; none where nothing tells of them."""
+    """The cards of this machine; empty if no driver reports any."""
     try:
         return _by_pynvml()
     except Exception:  # not installed, no driver, a card that lacks a sensor: nvidia-smi may know
@@ -66,7 +66,7 @@ def cards(timeout: float = 5.0) -> tuple[Card, ...]:
 
 
 def parse(text: str) -> tuple[Card, ...]:
-    """Read nvidia-smi's rows of `FIELDS`; what a card does not tell is None."""
+    """Read nvidia-smi's rows of `FIELDS`; values that a card does not report are None."""
     found = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]

@@ -63,7 +63,7 @@ class Counter:
         self._bar, self._task = bar, task
 
     def __call__(self, steps: int = 1) -> None:
-        """So many steps are done."""
+        """Report this many steps as done."""
         self._bar.advance(self._task, steps)
 
 
@@ -80,7 +80,7 @@ class Phases:
         self._tasks[name] = self._bar.add_task(visible(name), total=total)
 
     def step(self, name: str, done: int) -> None:
-        """So many of its steps are done."""
+        """Report this many of the stage's steps as done."""
         self._bar.update(self._tasks[name], completed=done)
 
     def finish(self, name: str) -> None:

@@ -70,7 +70,7 @@ def source_revision() -> str:
 
 
 def low_precision_note() -> str:
-    """What latencies of lower precisions on this processor are worth."""
+    """A note on the meaning of lower precisions' latencies on this processor."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
     integers = "" if "vnni" in flags else " and has no VNNI for INT8"

@@ -29,7 +29,7 @@ class Session(Protocol):
 
     @property
     def provider(self) -> str:
-        """What really executes, such as `CPUExecutionProvider`."""
+        """The provider that really executes, such as `CPUExecutionProvider`."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; arrays by name in, arrays by name out.

@@ -33,7 +33,7 @@ class Conditions(Section):
     throttled: tuple[str, ...]
     """Why the machine held back, a sentence each; empty where nothing says so."""
     doubts: tuple[str, ...]
-    """What else makes the times doubtful."""
+    """Further reasons that make the times doubtful."""
 
 
 class Watch:
@@ -59,7 +59,7 @@ class Watch:
 
 
 def conditions(readings: Sequence[Reading], seconds: float) -> Conditions:
-    """What readings over so many seconds come to."""
+    """Summarise readings over this many seconds."""
     first, last = readings[0], readings[-1]
     others = None
     if first.busy is not None and last.busy is not None and seconds > 0:

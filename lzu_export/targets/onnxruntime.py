@@ -90,7 +90,7 @@ class OnnxRuntimeSession:
         self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; see `engines.base.Session`."""
+        """Run once; see `support.session.Session`."""
         check_inputs(self.inputs, inputs)
         values = self._session.run(None, dict(inputs))
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}

@@ -64,7 +64,7 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """How far candidate - baseline could be chance of which sequences were looked at.
+    """Uncertainty of candidate - baseline due to the choice of sequences.
 
     The difference is that of runs paired by their place, in the mean. Whole sequences are drawn
     with replacement, the same ones for all runs. The interval is the percentile bootstrap's.

@@ -94,7 +94,7 @@ class _Box(NamedTuple):
 
 
 class _Truth(NamedTuple):
-    """What there is at the time of a sample, in the world."""
+    """Objects at the time of a sample, in world coordinates."""
 
     centres: Array
     """(n, 3)."""

@@ -247,7 +247,7 @@ def bootstrap_ap_differences(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[dict[str, Interval]]:
-    """How far differences of AP could be chance of which sequences were looked at.
+    """Uncertainty of AP differences due to the choice of sequences.
 
     Frames of one sequence are alike, so whole sequences (`sequence_id` of the images) are drawn
     with replacement, the same ones for all models, each of which is evaluated once a draw. The

@@ -175,7 +175,7 @@ class _Sample(NamedTuple):
 
 
 class _Matches(NamedTuple):
-    """What became of the detections of a class, best first.
+    """Matches of the detections of a class, best first.
 
     Attributes:
         sequences: (n,) place of the sequence.
@@ -443,7 +443,7 @@ class NuScenesEvaluation:
 
 
 def match(found: Array, scores: Array, truth: Array) -> NDArray[np.int64]:
-    """Which truth each detection of one class and sample takes at each of `DISTANCES`.
+    """Match each detection of one class and sample with a truth at each of `DISTANCES`.
 
     Best score first, of equal scores the later one, each takes the closest truth that is free if
     its distance is strictly below the threshold; of equally close ones the first.
@@ -503,7 +503,7 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """How far candidate - baseline could be chance of which sequences were looked at.
+    """Uncertainty of candidate - baseline due to the choice of sequences.
 
     Of several training runs of each, the difference is that of the means over the runs. Whole
     sequences are drawn with replacement, the same ones for all. The interval is the percentile

@@ -123,7 +123,7 @@ class RigScorer:
         }
 
     def state(self) -> State | None:
-        """What was matched; None between the cameras of a sample."""
+        """The matches; None between the cameras of a sample."""
         return None if self._cameras else self._evaluation.state()
 
     def restore(self, state: State) -> None:

@@ -28,14 +28,14 @@ AS_THEY_COME = 2048
 
 
 class BoxTruth(NamedTuple):
-    """What COCO knows of an image."""
+    """COCO's truth of an image."""
 
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
 
 
 class SpaceTruth(NamedTuple):
-    """What is there in a camera's view."""
+    """Truth of a camera's view."""
 
     sequence: int
     objects: Objects
@@ -120,7 +120,7 @@ class BoxScorer:
         return average(np.concatenate(precisions, axis=2))
 
     def state(self) -> State:
-        """What was counted."""
+        """The counts."""
         images = np.array(self._images, np.int64)
         return {"images": images, **self._truth.state("truth"), **self._found.state("found")}
 
@@ -143,7 +143,7 @@ class BoxScorer:
         self._found.close()
 
     def _of_class(self, label: int) -> PartedEvaluation:
-        """All that is of one class, matched."""
+        """Match everything of one class."""
         truth, found = (rows.of_class(label) for rows in (self._truth, self._found))
         places = sorted(truth.keys() | found.keys())
         evaluation = PartedEvaluation([{"id": label, "name": str(label)}], self._areas)
@@ -217,7 +217,7 @@ class LabelScorer:
         }
 
     def state(self) -> State:
-        """What was counted."""
+        """The counts."""
         return {"counts": self._evaluation.counts}
 
     def restore(self, state: State) -> None:
@@ -246,7 +246,7 @@ class SpaceScorer:
         return {name: summary[name] for name in ("NDS*", "mAP", "mATE", "mASE", "mAOE")}
 
     def state(self) -> State:
-        """What was matched."""
+        """The matches."""
         return self._evaluation.state()
 
     def restore(self, state: State) -> None:

@@ -38,7 +38,7 @@ class Listing(NamedTuple):
 
     name: str
     sequences: Sequence[Sequence[Candidate]]
-    """In the order of time within a sequence."""
+    """Frames of each sequence, in the order of time."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class ImageFile:
 
     key: str
     places: tuple[Path, ...]
-    """Where it may lie; the first that is there counts."""
+    """Paths at which the file may be; the first that exists counts."""
 
     @property
     def path(self) -> Path:
-        """Where it lies.
+        """The file's path.
 
         Raises:
             LzuError: in none of its places.

@@ -45,7 +45,7 @@ _DAMAGE = (
     lzma.LZMAError,
     struct.error,
 )
-"""What `zipfile` and NumPy raise for damaged files."""
+"""Exceptions that `zipfile` and NumPy raise for damaged files."""
 
 
 def read_npz(path: Path, *, limit: int = ARRAY_LIMIT, remedy: str = REMEDY) -> dict[str, Any]:

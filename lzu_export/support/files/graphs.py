@@ -69,7 +69,7 @@ def check_graph(path: Path, *, remedy: str = REMEDY) -> Path:
 
 
 class _Refused(Exception):
-    """What is wrong with the graph."""
+    """A fault of the graph."""
 
 
 def _walk(content: mmap.mmap, start: int, end: int, tree: _Tree, depth: int) -> None:

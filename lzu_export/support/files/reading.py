@@ -45,7 +45,7 @@ def open_regular(path: Path, *, remedy: str = REMEDY) -> BinaryIO:
 
 
 def read_bytes(path: Path, *, limit: int, remedy: str = REMEDY) -> bytes:
-    """What a regular file holds.
+    """Read a regular file.
 
     Args:
         path: of the file.
@@ -86,7 +86,7 @@ def read_text(path: Path, *, limit: int = 16 * MIB, remedy: str = REMEDY) -> str
 def read_json(
     path: Path, *, limit: int = JSON_LIMIT, depth: int = JSON_DEPTH, remedy: str = REMEDY
 ) -> Any:
-    """What a JSON file holds; see `parse_json`.
+    """Read a JSON file, see `parse_json`.
 
     Raises:
         LzuError: see `read_bytes`; or it is no JSON that `parse_json` takes.
@@ -134,7 +134,7 @@ def parse_json(
 
 
 def kind_of(mode: int) -> str:
-    """What a file that is no regular one is, in words."""
+    """The kind of a file that is not a regular one, in words."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",

@@ -158,7 +158,7 @@ class PythonCuda(Cuda):
 
 
 def open_device(number: int) -> PythonCuda:
-    """The device of this number; see `engines.cuda.open_cuda`."""
+    """The device of this number; see `targets.cuda.interface.open_cuda`."""
     try:
         count = _call("cudaGetDeviceCount")
     except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load

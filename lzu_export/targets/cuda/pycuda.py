@@ -143,7 +143,7 @@ class PyCuda(Cuda):
 
 
 def open_device(number: int) -> PyCuda:
-    """The device of this number; see `engines.cuda.open_cuda`."""
+    """The device of this number; see `targets.cuda.interface.open_cuda`."""
     try:
         driver.init()
         count = driver.Device.count()

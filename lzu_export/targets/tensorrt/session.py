@@ -151,7 +151,7 @@ class Epilogue(Protocol):
 
 
 class TensorRtSession:
-    """One stream of frames through an engine; see `engines.base.Session`."""
+    """One stream of frames through an engine; see `support.session.Session`."""
 
     def __init__(
         self,
@@ -254,7 +254,7 @@ class TensorRtSession:
         return TensorRtSession(self._loaded, **self._settings)  # type: ignore[arg-type]
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; see `engines.base.Session`. The outputs are the caller's."""
+        """Run once; see `support.session.Session`. The outputs are the caller's."""
         check_inputs(self.inputs, inputs)
         self._check_open()
         for spec in self.inputs:
@@ -264,7 +264,7 @@ class TensorRtSession:
         return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
 
     def set_state(self, values: Arrays) -> None:
-        """Let the next frame begin with this state; see `engines.base.StatefulSession`."""
+        """Let the next frame begin with this state; see `support.session.StatefulSession`."""
         check_inputs(self._state, values)
         self._check_open()
         for spec in self._state:
