@@ -22,13 +22,13 @@ class _Section(BaseModel):
 
 
 class CachedFrames(_Section):
-    """Which frames ranges were measured on."""
+    """Identity of the frames on which ranges were measured."""
 
     name: str
     count: int
     seed: int
     digest: str
-    """Of the identities and contents; the others only tell what differs."""
+    """Hash of the frames' identities and contents; the other fields only explain a difference."""
 
 
 class Cache(_Section):

@@ -82,7 +82,7 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """Width of a bin."""
         return self.limit / BINS
 
     def _widen(self, limit: float) -> None:

@@ -12,14 +12,14 @@ from lzu_calibration.errors import CalibrationError
 from lzu_calibration.histogram import BINS, Histogram
 
 LEVELS = 127
-"""Of INT8 above zero; -128 is not used."""
+"""Number of INT8 levels above zero; -128 is not used."""
 LIMIT_OF_ZEROS = 127 * 2.0**-14
 """Limit of a tensor that is 0 in every frame, where any would do: this one's scale is the smallest
 normal number of FP16, so that no precision makes it 0."""
 PERCENTILE = 99.99
 _ENTROPY_LEVELS = 128
 _NEARLY_NONE = 1e-4
-"""Of a value: what a level holds that only clipped values fall into."""
+"""Count of a level into which only clipped values fall."""
 _MSE_SMALLEST, _MSE_STEPS = 1 / 128, 256
 
 

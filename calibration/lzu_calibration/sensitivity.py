@@ -35,12 +35,12 @@ MANY = 40
 STATE_LIMIT = 1 << 30
 """Largest size in bytes of a state file that is read."""
 _EQUAL_DIGITS = 6
-"""Decimals of a cost that tell two units apart."""
+"""Decimals in which the costs of two units must differ to count as different."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one unit alone in INT8 comes to."""
+    """The metric and its loss with one unit alone in INT8."""
 
     name: str
     layers: tuple[str, ...]

@@ -16,7 +16,7 @@ __all__ = ["Ability", "Examination", "Finding", "Machine", "examine", "missing"]
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found, and what follows from it."""
+    """The findings on a machine, and the abilities that follow."""
 
     findings: list[Finding]
     abilities: list[Ability]

@@ -14,6 +14,6 @@ class Finding:
     install: str = ""
     """The command that gets it on this machine, where it is missing."""
     looked: tuple[str, ...] = ()
-    """Where it was looked for."""
+    """Places that were searched."""
     notes: tuple[str, ...] = ()
-    """What is known to go wrong with what is there."""
+    """Known faults of the version that is there."""

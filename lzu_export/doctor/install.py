@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-"""Of this package, if it runs from one."""
+"""The checkout of this package, if it runs from one."""
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 """PyTorch's builds without CUDA, which no export needs."""
 

@@ -42,7 +42,7 @@ SECONDS = 20
 
 @dataclass(frozen=True)
 class Machine:
-    """What the system's files and the driver say."""
+    """A machine as the system's files and the driver describe it."""
 
     root: Path = Path("/")
     architecture: str = platform.machine()
@@ -114,7 +114,7 @@ class Machine:
 
 
 def find_jetpack(machine: Machine) -> Finding:
-    """Which JetPack, and which TensorRT comes with it."""
+    """Find the JetPack release, and the TensorRT that it shipped."""
     if not machine.jetson:
         return Finding("jetpack", False, "this is no Jetson")
     if not machine.jetson_linux:
@@ -162,7 +162,7 @@ def find_gpu(machine: Machine) -> Finding:
 
 
 def find_home() -> Finding:
-    """Where caches go: rendered frames, matplotlib's fonts, torch's."""
+    """Find the cache folders: rendered frames, matplotlib's fonts, torch's."""
     try:
         home = Path.home()
     except RuntimeError:

@@ -70,7 +70,7 @@ def _host_compiler() -> Finding:
 
 
 def _cross(machine: Machine) -> Finding:
-    """What builds plugins for boards on a machine of another kind, and runs the test of that."""
+    """Find the tools that build plugins for another kind of machine, and test them."""
     if machine.architecture == "aarch64":
         return Finding("aarch64", True, "this machine is one")
     places = {name: shutil.which(name) for name in CROSS}

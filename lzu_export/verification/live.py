@@ -29,7 +29,7 @@ def live_references(
     fit: str = "exact",
     cameras: Cameras | None = None,
 ) -> list[Reference]:
-    """PyTorch's values at every arrow for up to `limit` batches of frames of `source`.
+    """PyTorch's values at every probe point for up to `limit` batches of frames of `source`.
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
     the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the

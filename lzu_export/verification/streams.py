@@ -74,7 +74,7 @@ def gap_of(
 
 
 def _decided_by_rounding(found: Detections, unsure: Sequence[Detections]) -> NDArray[np.bool_]:
-    """Which detections are not among all of `unsure`."""
+    """Detections that are not in all of `unsure`."""
     decided = np.zeros(len(found), bool)
     for other in unsure:
         same = (
@@ -148,7 +148,7 @@ class StreamWatch:
             self._free.append(gap_of(own, reference, settings).equal)
 
     def state(self) -> State:
-        """What was seen so far."""
+        """The comparison so far."""
         return {"gaps": np.array(self._gaps).reshape(-1, 3), "free": np.array(self._free, bool)}
 
     def restore(self, state: State) -> None:
@@ -158,7 +158,7 @@ class StreamWatch:
         self._free = state["free"].tolist()
 
     def result(self) -> Stream:
-        """What was seen."""
+        """The result of the comparison."""
         unequal = [i for i, gap in enumerate(self._gaps, start=1) if not gap.equal]
         parted = [i for i, equal in enumerate(self._free, start=1) if not equal]
         return Stream(

@@ -164,7 +164,7 @@ def magnifications(knots: Array, places: Array) -> Array:
 def grid_point(
     saliency: Array, amplitude: float, fwhm: float, recipe: Recipe, *, key: str, score: float | None
 ) -> GridPoint:
-    """What one warp of the grid does to the frame."""
+    """Measure the effect of one warp of the grid on the frame."""
     changed = amplified(saliency, amplitude, recipe)
     spans, along = [], []
     for knots, cells in zip(separable_knots(changed, fwhm), saliency.shape[::-1], strict=True):

@@ -26,7 +26,7 @@ from lzu_export.tasks.registry import find_task
 
 
 class DemoTruth(NamedTuple):
-    """What the demonstration scenes are to one task: truth, metric and what counts it."""
+    """The demonstration scenes for one task: truth, metric and its scorer."""
 
     classes: tuple[str, ...]
     metric: str
@@ -69,7 +69,7 @@ SPACE = DemoTruth(CLASSES, "NDS*", NDS_STAR_FORMULA, _space_truth, SpaceScorer, 
 
 
 def truth_of(task: str) -> DemoTruth:
-    """What the demonstration scenes are to a task, which names it in `Task.demonstration`.
+    """Find the demonstration of a task, which names it in `Task.demonstration`.
 
     Raises:
         LzuError: the task names none, or there is no such task.
@@ -99,7 +99,7 @@ class DemoSet:
 
     @property
     def sequences(self) -> int:
-        """Number of sequences that the frames are of."""
+        """Number of sequences."""
         return len({sequence for sequence, _ in self._dataset.keys})
 
     def samples(self, start: int = 0) -> Iterator[Sample]:

@@ -39,7 +39,7 @@ WAIT = 0.02  # seconds between looks for a frame that another process draws
 
 
 def cache_folder() -> Path:
-    """Where rendered frames are kept, some 85 kB each; whoever deletes it loses time only.
+    """Folder of rendered frames, some 85 kB each; deleting it only costs time.
 
     `LZU_CACHE`, else `lzu_export` in the user's folder of caches. Frames of another renderer, or
     drawn by other releases of the libraries, are in another folder.

@@ -23,7 +23,7 @@ INTERVAL = 100
 
 
 class Power(Section):
-    """What a subject drew while it ran back to back."""
+    """Power that a subject drew while it ran back to back."""
 
     meter: str
     watts: float
@@ -45,7 +45,7 @@ class Meter:
     name: str
     command: Sequence[str]
     parse: Callable[[str], tuple[float | None, float | None]]
-    """Of a line: watts, and bytes of memory in use."""
+    """Parse a line: watts, and bytes of memory in use."""
 
 
 def find_meter() -> Meter | None:
@@ -96,7 +96,7 @@ def measure_power(
 def _metered(
     meter: Meter, log: IO[str], work: Callable[[], object]
 ) -> tuple[list[float], list[float]]:
-    """Watts and bytes that the meter told while `work` was done."""
+    """Watts and bytes that the meter reported during `work`."""
     by_line = ["stdbuf", "-oL"] if shutil.which("stdbuf") else []  # or a file gets whole pages
     command = [*by_line, *meter.command]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL)
@@ -118,7 +118,7 @@ def _tegra(line: str) -> tuple[float | None, float | None]:
 
 
 def _nvidia(line: str) -> tuple[float | None, float | None]:
-    """Of the first card, which engines run on."""
+    """Meter of the first card, on which engines run."""
     cells = [cell.strip() for cell in line.split(",")]
     try:
         return float(cells[0]), float(cells[1]) * 2**20

@@ -12,7 +12,7 @@ WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "VIN")
 
 
 class Line(Section):
-    """One line of tegrastats; what a board does not tell is empty or None."""
+    """One line of tegrastats; values that a board does not report are empty or None."""
 
     memory: float | None = None
     """Used, in MB, by all processes; processor and GPU share it."""
@@ -24,7 +24,7 @@ class Line(Section):
 
     @property
     def watts(self) -> float | None:
-        """Of the whole board where a rail tells, else of all rails together."""
+        """Watts of the whole board if a rail reports them, else of all rails together."""
         for name in WHOLE_BOARD:
             if name in self.rails:
                 return self.rails[name]

@@ -16,7 +16,7 @@ INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
 SERIES = {"uniform": "#050501", "fixed": "#050502", "adaptive": "#050503", "fovea": "#050504"}
 SHADES = ("#050505", "#050506", "#050507", "#050508")
-"""Of stages."""
+"""Shades of the stages."""
 LIMIT = "#050509"
 VARIABLES = {
     INK: "--ink",
@@ -178,7 +178,7 @@ def drift_lines(
     name: str,
     description: str,
 ) -> str:
-    """How far engines are from PyTorch along the chain of arrows.
+    """Draw how far engines are from PyTorch along the chain of probe points.
 
     Args:
         series: variant, precision, and its value at every arrow.

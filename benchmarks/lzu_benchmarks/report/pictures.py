@@ -21,7 +21,7 @@ LOWEST = 0.3
 WIDEST = 960
 """Pixels; larger pictures are scaled down."""
 QUALITY = 82
-"""Of JPEG."""
+"""JPEG quality, 0 to 100."""
 
 
 def draw_pictures(

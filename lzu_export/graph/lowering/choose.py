@@ -53,7 +53,7 @@ class Choice:
     kind: Kind
     reason: str
     step: str = ""
-    """What was measured, see `Step.key`; empty where nothing was."""
+    """Key of the measured step, see `Step.key`; empty if nothing was measured."""
     measured_on: str = ""
     """Machine and software of the measurement."""
 
@@ -68,7 +68,7 @@ class Step:
     """Place, operator, shapes and kinds: warps with one key are the same step, whatever their
     tables."""
     kinds: tuple[Kind, ...]
-    """What it can be lowered to, the one that wins ties first."""
+    """Its possible lowerings, the one that wins ties first."""
     node: gs.Node
 
     def model(self, kind: Kind) -> onnx.ModelProto:
@@ -205,7 +205,7 @@ def _wanted(model: onnx.ModelProto, zoom: str, unzoom: str) -> list[tuple[str, g
 
 
 def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
-    """What `auto` considers of the kinds that are possible, and why not all."""
+    """The possible kinds that `auto` considers, and the reason for leaving out others."""
     possible = possible_kinds(node)
     if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
         kept: list[Kind] = [kind for kind in possible if kind != "gridsample"]
@@ -256,7 +256,7 @@ def without_grid_sample(
 
 
 def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
-    """What a target's default gives way to, and why."""
+    """The kind that replaces a target's default, and the reason."""
     if not is_grid(node):
         return "banded", f"default for large images where no GridSample serves: {why}"
     if "gridsample" in possible:
