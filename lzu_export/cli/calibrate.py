@@ -52,7 +52,8 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Measure the INT8 ranges of a bundle's model again."""
-    from lzu_export.quantization.recalibrate import Asked, recalibrate
+    from lzu_export.quantization.overrides import CalibrationOverrides
+    from lzu_export.quantization.recalibrate import recalibrate
 
     if isinstance(frames, str):
         if frames_of is not None:
@@ -62,18 +63,19 @@ def calibrate(
             )
         Reporter().note(f"--frames {frames} is read as --calibration {frames}, its name now")
         frames, frames_of = None, frames
-    asked = Asked(frames_name(frames_of) if frames_of else None, count, seed, method, percentile)
+    source = frames_name(frames_of) if frames_of else None
+    overrides = CalibrationOverrides(source, count, seed, method, percentile)
     moved: dict[str, Any] = {
         "dataset": dataset, "frames": frames, "limit": limit, "by": by, "ranges": ranges,
     }  # fmt: skip
     if sensitivity:
         note_moved("calibrate --sensitivity", "lzu-export sensitivity")
-        rank(bundle, asked, out=out, as_json=as_json, **moved)
+        rank(bundle, overrides, out=out, as_json=as_json, **moved)
         return
     for name, value in moved.items():
         if value is not None:
             raise LzuError(f"--{name} belongs to lzu-export sensitivity; use that, or leave it out")
-    made = recalibrate(bundle, asked, out=out, report=Reporter(quiet=as_json))
+    made = recalibrate(bundle, overrides, out=out, report=Reporter(quiet=as_json))
     if as_json:
         print_json(made)
         return

@@ -19,7 +19,7 @@ from lzu_export.cli.options import (
 from lzu_export.support.terminal import Terminal, print_json, say
 
 if TYPE_CHECKING:
-    from lzu_export.quantization.recalibrate import Asked
+    from lzu_export.quantization.overrides import CalibrationOverrides
 
 
 def sensitivity(
@@ -53,11 +53,12 @@ def sensitivity(
 
     Proposes the fewest layers to keep in FP16 so that the loss stays within the limit.
     """
-    from lzu_export.quantization.recalibrate import Asked
+    from lzu_export.quantization.overrides import CalibrationOverrides
 
+    source = frames_name(frames_of) if frames_of else None
     rank(
         bundle,
-        Asked(frames_name(frames_of) if frames_of else None, count, seed, method, percentile),
+        CalibrationOverrides(source, count, seed, method, percentile),
         dataset=dataset,
         frames=frames,
         limit=limit,
@@ -70,7 +71,7 @@ def sensitivity(
 
 def rank(
     bundle: Path,
-    asked: "Asked",
+    overrides: "CalibrationOverrides",
     *,
     dataset: str | None,
     frames: int | None,
@@ -91,7 +92,7 @@ def rank(
         frames=FRAMES if frames is None else frames,
         limit=limit,
         by=by,
-        asked=asked,
+        overrides=overrides,
         ranges=ranges,
         out=out,
         report=Reporter(quiet=as_json),

@@ -1,6 +1,5 @@
 """Measure the INT8 ranges of a bundle again, on chosen frames or by a chosen method. No torch."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,41 +12,23 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.choose import exact_lowerings
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.read import load_graph
-from lzu_export.inputs.frame_sources import named_frames
 from lzu_export.manifest.schema import Manifest
 from lzu_export.quantization.calibration import (
     check_cache,
-    check_method,
     read_cache,
     write_cache,
 )
+from lzu_export.quantization.overrides import CalibrationOverrides, with_overrides
 from lzu_export.quantization.ranges import (
     FILE,
     find_ranges,
     graph_digest,
     measure_ranges,
-    recipe_frames,
 )
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Settings that override the bundle's recipe; None overrides nothing."""
-
-    frames: str | None = None
-    count: int | None = None
-    seed: int | None = None
-    method: str | None = None
-    percentile: float | None = None
-
-    @property
-    def options(self) -> list[str]:
-        """Names of the fields that are set."""
-        return [name for name, value in vars(self).items() if value is not None]
 
 
 class Float32Bundle(Bundle):
@@ -69,7 +50,11 @@ class Float32Bundle(Bundle):
 
 
 def recalibrate(
-    bundle: Path, asked: Asked, *, out: Path | None = None, report: Reporter | None = None
+    bundle: Path,
+    overrides: CalibrationOverrides,
+    *,
+    out: Path | None = None,
+    report: Reporter | None = None,
 ) -> dict[str, Any]:
     """Measure ranges and write the cache that an export of the same model takes.
 
@@ -84,7 +69,7 @@ def recalibrate(
         LzuError: the bundle is damaged, frames are missing or unfit, or there is no such method.
     """
     opened = Float32Bundle(bundle)
-    recipe = with_asked(opened.recipe, asked)
+    recipe = with_overrides(opened.recipe, overrides)
     path = outside(bundle, out or _cache_path(bundle, recipe))
     cache = measure_ranges(
         recipe, opened.model, opened.kinds, opened.warp, report or Reporter(quiet=True)
@@ -103,22 +88,22 @@ def recalibrate(
 
 
 def ranges_at_hand(
-    opened: Float32Bundle, asked: Asked, given: Path | None
+    opened: Float32Bundle, overrides: CalibrationOverrides, given: Path | None
 ) -> tuple[Cache, Path] | None:
     """Ranges of a bundle's float32 graph that were measured before, and their file.
 
-    Those of the file `given`; where nothing is asked for, those in the bundle; else those that an
+    Those of the file `given`; without overrides, those in the bundle; else those that an
     earlier calibration left there or beside it, if they fit.
 
     Raises:
-        LzuError: the file is of another model or has unusable ranges, or what `with_asked` refuses.
+        LzuError: the file is of another model or has unusable ranges; see `with_overrides`, too.
     """
     if given is not None:
         return _fitting(opened, given), given
     own = opened.folder / FILE
-    if not asked.options and FILE in opened.manifest.files:
+    if not overrides.options and FILE in opened.manifest.files:
         return _fitting(opened, opened.file(FILE)), own
-    recipe = _of_all_layers(opened, asked)
+    recipe = _of_all_layers(opened, overrides)
     for path in (own, _cache_path(opened.folder, recipe)):
         cache = find_ranges(recipe, opened.model, path)
         if cache is not None:
@@ -126,48 +111,19 @@ def ranges_at_hand(
     return None
 
 
-def new_ranges(opened: Float32Bundle, asked: Asked, report: Reporter) -> tuple[Cache, Path]:
+def new_ranges(
+    opened: Float32Bundle, overrides: CalibrationOverrides, report: Reporter
+) -> tuple[Cache, Path]:
     """Measure ranges of all layers, and leave them beside the bundle for another time.
 
     Raises:
         LzuError: what `recalibrate` refuses.
     """
-    recipe = _of_all_layers(opened, asked)
+    recipe = _of_all_layers(opened, overrides)
     path = _cache_path(opened.folder, recipe)
     cache = measure_ranges(recipe, opened.model, opened.kinds, opened.warp, report)
     write_cache(path, cache)
     return cache, path
-
-
-def with_asked(recipe: Recipe, asked: Asked) -> Recipe:
-    """A bundle's recipe that calibrates as asked.
-
-    Raises:
-        LzuError: no frames are named, or only by a path that the bundle does not hold, or there is
-            no such method or percentile.
-    """
-    given = {name: getattr(asked, name) for name in asked.options}
-    settings = recipe.calibration.model_copy(update={"cache": None, **given})
-    if asked.percentile is not None and settings.method != "percentile":
-        raise LzuError(
-            f"--percentile belongs to the method percentile, not to {settings.method}; leave it "
-            "out, or "
-            "add --method percentile"
-        )
-    check_method(settings.method, settings.percentile)
-    if settings.frames is None:
-        raise LzuError(
-            "the bundle's recipe names no frames to calibrate on; name some of the training set "
-            "(--calibration)"
-        )
-    if asked.frames is None and settings.frames not in named_frames():
-        raise LzuError(
-            f"the bundle's recipe calibrates on {settings.frames}, whose path a bundle does not "
-            "hold; give it (--calibration)"
-        )
-    changed: Recipe = recipe.model_copy(update={"calibration": settings})
-    recipe_frames(changed)  # refused before any work
-    return changed
 
 
 def beside(bundle: Path, ending: str) -> Path:
@@ -188,9 +144,9 @@ def outside(bundle: Path, path: Path) -> Path:
     return path
 
 
-def _of_all_layers(opened: Float32Bundle, asked: Asked) -> Recipe:
-    """The recipe as asked, without the layers that it keeps: any of them may become INT8."""
-    recipe = with_asked(opened.recipe, asked)
+def _of_all_layers(opened: Float32Bundle, overrides: CalibrationOverrides) -> Recipe:
+    """The recipe with overrides, without the layers that it keeps: any may become INT8."""
+    recipe = with_overrides(opened.recipe, overrides)
     return recipe.model_copy(update={"keep_high": KeepHigh(fp16=recipe.keep_high.fp16)})
 
 

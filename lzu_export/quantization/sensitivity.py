@@ -7,18 +7,14 @@ comes out replaces the recipe's.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
 from lzu_calibration.cache import Cache
 from lzu_calibration.sensitivity import (
@@ -32,28 +28,24 @@ from lzu_calibration.sensitivity import (
 )
 from lzu_export import __version__
 from lzu_export.errors import LzuError
-from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer, named_sets, open_dataset
-from lzu_export.evaluation.evaluate import check_classes, evaluate
+from lzu_export.evaluation.datasets import EvaluationSet, named_sets, open_dataset
+from lzu_export.evaluation.evaluate import check_classes
 from lzu_export.graph.quantize import place
-from lzu_export.inputs.frame import check_frame
 from lzu_export.quantization.calibration import search
+from lzu_export.quantization.frame_cache import FrameCache
+from lzu_export.quantization.metrics import Int8Metric, find_boxes, float32_metrics
+from lzu_export.quantization.overrides import CalibrationOverrides
 from lzu_export.quantization.ranges import graph_digest
 from lzu_export.quantization.recalibrate import (
-    Asked,
     Float32Bundle,
     beside,
     new_ranges,
     outside,
     ranges_at_hand,
 )
-from lzu_export.recipes.schema import KeepHigh
-from lzu_export.runtime.feedback import check_single_stream
-from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import PACKAGE, source_digest
 from lzu_export.targets.onnxruntime import version
-from lzu_export.targets.precision import emulated, half_graph, int8_graph
-from lzu_export.warp.saliency import BOX_INPUTS
 
 FRAMES = 64
 """Default number of frames of the evaluation set."""
@@ -143,76 +135,54 @@ def measure_sensitivity(
     frames: int = FRAMES,
     limit: float | None = None,
     by: str | None = None,
-    asked: Asked | None = None,
+    overrides: CalibrationOverrides | None = None,
     ranges: Path | None = None,
     out: Path | None = None,
     report: Reporter | None = None,
 ) -> Outcome:
     """Rank a bundle's layers by what INT8 costs the metric, and find the list to keep higher.
 
-    Writes nothing but the state of the search, from which an interrupted one goes on, and ranges
-    where it has to measure them; `sensitivity_report.write_report` writes the result.
+    It writes the state of the search, from which an interrupted one resumes, and ranges if it has
+    to measure them; `report.write_report` writes the result.
 
     Args:
         bundle: folder that export made.
-        dataset: a set's name or path; by default the one that the bundle was measured on, if it
-            has a name.
-        frames: at most so many of the set, evenly taken.
+        dataset: name or path of an evaluation set; by default the one that the bundle was measured
+            on, if it has a name.
+        frames: number of frames of the set, evenly spaced, at most.
         limit: points that may be lost; by default the recipe's tolerances.metric.int8.
-        by: `layer`, or `group` (see `group_layers`), which is the default in networks of more than
-            `MANY` layers.
-        asked: how to calibrate, where that is to differ from the bundle's recipe.
-        ranges: measured before, instead.
+        by: `layer` or `group` (see `group_layers`); by default `group` above `MANY` layers.
+        overrides: calibration settings that differ from the bundle's recipe.
+        ranges: file of ranges to use instead of measuring them.
         out: JSON file of the result; by default beside the bundle, under a name like its own.
-        report: where progress is shown.
+        report: shows the progress.
 
     Raises:
         LzuError: an input is missing or unfit, or no list of layers meets the limit.
     """
-    report, asked = report or Reporter(quiet=True), asked or Asked()
+    report, overrides = report or Reporter(quiet=True), overrides or CalibrationOverrides()
     check_matplotlib()
     file = outside(bundle, out or beside(bundle, "sensitivity.json"))
-    if file.suffix != ".json":
-        raise LzuError(f"{file} is where results go as JSON, a picture beside; end it in .json")
-    if ranges is not None and asked.options:
-        raise LzuError(
-            f"--ranges {ranges} were measured already; leave out --{' --'.join(asked.options)}"
-        )
-    if by not in (None, "layer", "group"):
-        raise LzuError(f"--by is {by}; choose layer or group")
+    _check_options(file, ranges, overrides, by)
     opened = Float32Bundle(bundle)
     limit = _limit(limit, opened)
-    frames_of = _open(opened, dataset, frames)
-    layers = tuple(place(gs.import_onnx(opened.model)).layers)
-    if not layers:
-        raise LzuError(f"{bundle} has no layer that INT8 can take; leave int8 out of PRECISION")
+    dataset_frames = _open(opened, dataset, frames)
+    layers = _layers(opened, bundle)
     by = by or ("group" if len(layers) > MANY else "layer")
-    units: Units = group_layers(layers) if by == "group" else {each: (each,) for each in layers}
-    at_hand = ranges_at_hand(opened, asked, ranges)
-    kept = KeptFrames.of(frames_of, opened, report)
-    if opened.recipe.follows_boxes:
-        with report.working("finding the boxes that frames are zoomed by"):
-            kept.boxes = find_boxes(opened, kept)
+    at_hand = ranges_at_hand(opened, overrides, ranges)
+    kept = _read_frames(dataset_frames, opened, report)
     with report.working("measuring float32"):
         summary = float32_metrics(opened, kept)
     baseline = _baseline(summary, kept)
-    cache, where = at_hand or new_ranges(opened, asked, report)
+    cache, where = at_hand or new_ranges(opened, overrides, report)
     report.note(f"  ranges: {where.name}, {cache.method} of {cache.frames.count} frames")
-    measure = Measured(opened, cache.ranges, layers, kept)
+    measure = Int8Metric(opened, cache.ranges, layers, kept)
     state = file.with_suffix(".state.json")
     evaluations = Evaluations(measure, state, _key(opened, cache, kept, summary))
     if evaluations.resumed:
         report.note(f"  going on from {evaluations.resumed} evaluations in {state.name}")
-    title = f"{kept.metric} on {len(kept)} frames of {kept.name}"
-    with report.steps(title, most_evaluations(len(units))) as advance:
-
-        def counted(int8: frozenset[str]) -> float:
-            new = int8 not in evaluations.asked
-            metric = evaluations(int8)
-            advance(int(new))
-            return metric
-
-        found = search(units, counted, baseline=baseline, limit=limit)
+    units: Units = group_layers(layers) if by == "group" else {each: (each,) for each in layers}
+    found = _search(units, evaluations, baseline, limit, kept, report)
     return Outcome(
         found=found,
         bundle=bundle.resolve().name,
@@ -230,6 +200,58 @@ def measure_sensitivity(
     )
 
 
+def _check_options(
+    file: Path, ranges: Path | None, overrides: CalibrationOverrides, by: str | None
+) -> None:
+    """Refuse options that do not fit together."""
+    if file.suffix != ".json":
+        raise LzuError(f"{file} is where results go as JSON, a picture beside; end it in .json")
+    if ranges is not None and overrides.options:
+        raise LzuError(
+            f"--ranges {ranges} were measured already; leave out --{' --'.join(overrides.options)}"
+        )
+    if by not in (None, "layer", "group"):
+        raise LzuError(f"--by is {by}; choose layer or group")
+
+
+def _layers(opened: Float32Bundle, bundle: Path) -> tuple[str, ...]:
+    """All layers that INT8 can take, in the order of the network."""
+    layers = tuple(place(gs.import_onnx(opened.model)).layers)
+    if not layers:
+        raise LzuError(f"{bundle} has no layer that INT8 can take; leave int8 out of PRECISION")
+    return layers
+
+
+def _read_frames(dataset: EvaluationSet, opened: Float32Bundle, report: Reporter) -> FrameCache:
+    """The set's frames and, for a model that follows boxes, the boxes that zoom each."""
+    kept = FrameCache.of(dataset, opened, report)
+    if opened.recipe.follows_boxes:
+        with report.working("finding the boxes that frames are zoomed by"):
+            kept.boxes = find_boxes(opened, kept)
+    return kept
+
+
+def _search(
+    units: Units,
+    evaluations: Evaluations,
+    baseline: float,
+    limit: float,
+    frames: FrameCache,
+    report: Reporter,
+) -> Sensitivity:
+    """Search the shortest list, counting each new evaluation as one step of the progress."""
+    title = f"{frames.metric} on {len(frames)} frames of {frames.name}"
+    with report.steps(title, most_evaluations(len(units))) as advance:
+
+        def counted(int8: frozenset[str]) -> float:
+            new = int8 not in evaluations.asked
+            metric = evaluations(int8)
+            advance(int(new))
+            return metric
+
+        return search(units, counted, baseline=baseline, limit=limit)
+
+
 def check_matplotlib() -> None:
     """Refuse before any work what could not be drawn after it.
 
@@ -238,159 +260,6 @@ def check_matplotlib() -> None:
     """
     if find_spec("matplotlib") is None:
         raise LzuError("the curve is drawn by matplotlib; pip install 'lzu-export[bench]'")
-
-
-class KeptFrames:
-    """Frames of an evaluation set, read or rendered once: PNG in memory, which loses nothing."""
-
-    def __init__(self, dataset: EvaluationSet, samples: list[tuple[Sample, NDArray[Any]]]) -> None:
-        """`samples` are without their frames, which stand beside them as PNG."""
-        self._dataset, self._samples = dataset, samples
-        self.name, self.note = dataset.name, dataset.note
-        self.classes, self.metric = tuple(dataset.classes), dataset.metric
-        self.boxes: list[NDArray[np.float32]] = []
-        """By sample, the boxes (n, 4) that a model that follows boxes looks at it by."""
-
-    @classmethod
-    def of(cls, dataset: EvaluationSet, opened: Float32Bundle, report: Reporter) -> "KeptFrames":
-        """Read a set.
-
-        Raises:
-            LzuError: a frame is of another size, naming its file, there are fewer than two, or all
-                are black.
-        """
-        samples, black = [], True
-        with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
-            for each in dataset.samples():
-                name = each.name or f"frame {each.number} of {dataset.name}"
-                frame = check_frame(each.shot.frame, opened.recipe.source, name)
-                black &= not frame.any()
-                done, packed = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-                assert done, "frames of any size can be PNG"
-                shot = each.shot._replace(frame=np.empty((0, 0, 3), np.uint8))
-                samples.append((each._replace(shot=shot), packed))
-                advance()
-        if len(samples) < 2:
-            number = "one frame only" if samples else "no frames"
-            raise LzuError(
-                f"the evaluation set {dataset.name} holds {number}, on which a metric says "
-                "nothing; give one of dozens of frames (--dataset)"
-            )
-        if black:
-            raise LzuError(
-                f"all {len(samples)} frames of the evaluation set {dataset.name} are black; give "
-                "one that shows something (--dataset)"
-            )
-        return cls(dataset, samples)
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self._samples)
-
-    def samples(self, start: int = 0) -> Iterator[Sample]:
-        """All samples from the one of place `start` on, in order."""
-        for each, packed in self._samples[start:]:
-            frame = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
-            yield each._replace(shot=each.shot._replace(frame=frame))
-
-    def scorer(self) -> Scorer:
-        """The task's metrics, with nothing counted."""
-        return self._dataset.scorer()
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the frames' numbers and pixels."""
-        digest = hashlib.sha256()
-        for each in self.samples():
-            digest.update(f"{each.number} {each.shot.frame.shape} ".encode())
-            digest.update(each.shot.frame.tobytes())
-        return digest.hexdigest()
-
-
-class Measured:
-    """The task's metric of a bundle with some of its layers in INT8, rounded as on a device."""
-
-    def __init__(
-        self,
-        opened: Float32Bundle,
-        ranges: Mapping[str, float],
-        layers: tuple[str, ...],
-        frames: KeptFrames,
-    ) -> None:
-        """`layers` are all that INT8 can take, `ranges` those of what they read."""
-        self._opened, self._ranges = opened, ranges
-        self._layers, self._frames = layers, frames
-
-    def __call__(self, int8: frozenset[str]) -> float:
-        """The metric with these layers in INT8 and all else as the lower precisions have it."""
-        model, fp16 = self._opened.model, self._opened.recipe.keep_high.fp16
-        if int8:
-            high = tuple(layer for layer in self._layers if layer not in int8)
-            converted = int8_graph(model, self._ranges, KeepHigh(fp16=fp16, int8=high))
-        else:
-            converted = half_graph(model, "fp16", KeepHigh(fp16=fp16))
-        summary = _metrics(self._opened, converted.model, self._frames)
-        return summary[self._frames.metric]
-
-
-def float32_metrics(opened: Float32Bundle, frames: KeptFrames) -> dict[str, float]:
-    """All metrics of the float32 graph."""
-    return _metrics(opened, opened.model, frames)
-
-
-def find_boxes(opened: Float32Bundle, frames: KeptFrames) -> list[NDArray[np.float32]]:
-    """For each kept frame the boxes that an adaptive model is shown with it.
-
-    They are the float32 network's own in the frame before, from the beginning of each sequence on,
-    so that all sets of layers are measured under one warp.
-
-    Raises:
-        LzuError: the bundle runs several streams side by side.
-    """
-    recipe = opened.recipe
-    check_single_stream(recipe.batch, f"{frames.name}, sequence by sequence,")
-    predictor = _predictor(opened, opened.model)
-    found = []
-    sequence: int | str | None = None
-    for sample in frames.samples():
-        if sample.sequence != sequence:
-            sequence = sample.sequence
-            predictor.reset()
-        boxes, valid = (predictor.other_inputs([sample.shot])[name][0] for name in BOX_INPUTS)
-        found.append(boxes[valid > 0])
-        predictor.run([sample.shot])
-    return found
-
-
-class _Looking:
-    """An adaptive predictor that looks at every frame by the boxes kept beside it."""
-
-    remembers = True
-
-    def __init__(self, predictor: Predictor, boxes: list[NDArray[np.float32]]) -> None:
-        self.recipe, self._predictor, self._boxes = predictor.recipe, predictor, iter(boxes)
-
-    def reset(self) -> None:
-        """Nothing is remembered but what is kept."""
-
-    def run(self, shots: Sequence[Shot]) -> list[Any]:
-        self._predictor.reset()
-        self._predictor.look_at(next(self._boxes))  # type: ignore[attr-defined]
-        return self._predictor.run(shots)
-
-
-def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: KeptFrames) -> dict[str, float]:
-    """All metrics of a canonical graph of a bundle."""
-    predictor: Any = _predictor(opened, model)
-    if frames.boxes:
-        predictor = _Looking(predictor, frames.boxes)
-    return evaluate({"": predictor}, frames)[""]
-
-
-def _predictor(opened: Float32Bundle, model: onnx.ModelProto) -> Predictor:
-    """Make a predictor of a canonical graph, rounded as on a device."""
-    session = emulated(model, opened.kinds)
-    return opened.predictor(session)
 
 
 def _open(opened: Float32Bundle, name: str | None, frames: int) -> EvaluationSet:
@@ -422,7 +291,7 @@ def _limit(given: float | None, opened: Float32Bundle) -> float:
     return given
 
 
-def _baseline(summary: Mapping[str, float], frames: KeptFrames) -> float:
+def _baseline(summary: Mapping[str, float], frames: FrameCache) -> float:
     """Float32's metric, if there is anything to lose."""
     baseline = summary[frames.metric]
     if not baseline > 0:
@@ -435,7 +304,7 @@ def _baseline(summary: Mapping[str, float], frames: KeptFrames) -> float:
 
 
 def _key(
-    opened: Float32Bundle, cache: Cache, frames: KeptFrames, summary: Mapping[str, float]
+    opened: Float32Bundle, cache: Cache, frames: FrameCache, summary: Mapping[str, float]
 ) -> dict[str, Any]:
     """All that the metric of a set of layers depends on.
 

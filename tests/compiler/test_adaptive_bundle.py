@@ -22,8 +22,9 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.manifest.schema import read_manifest
+from lzu_export.quantization.frame_cache import FrameCache
+from lzu_export.quantization.metrics import find_boxes, float32_metrics
 from lzu_export.quantization.recalibrate import Float32Bundle
-from lzu_export.quantization.sensitivity import KeptFrames, find_boxes, float32_metrics
 from lzu_export.runtime import load, plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.predictor import Shot
@@ -282,7 +283,7 @@ def test_layers_are_ranked_on_frames_that_are_looked_at_by_their_boxes(
 ) -> None:
     """Whole sequences: each frame by float32's detections in the one before, the first by none."""
     opened, stream = Float32Bundle(exported.folder), Stream()
-    kept = KeptFrames.of(stream, opened, Reporter(quiet=True))
+    kept = FrameCache.of(stream, opened, Reporter(quiet=True))
     kept.boxes = find_boxes(opened, kept)
     first = detector(noise_frame(SOURCE, seed=0))
     second = detector(noise_frame(SOURCE, seed=1))

@@ -226,13 +226,13 @@ def test_layers_are_ranked_without_boxes(
 ) -> None:
     """Frames need nothing from the frame before."""
     monkeypatch.setattr(sensitivity, "open_dataset", lambda *_: Count())
-    monkeypatch.setattr(sensitivity.Measured, "__call__", lambda *_: 2.0)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", lambda *_: 2.0)
     outcome = sensitivity.measure_sensitivity(
         exported.folder,
         dataset="two",
         limit=1,
         by="group",
-        asked=sensitivity.Asked(frames=str(frames), count=2),
+        overrides=sensitivity.CalibrationOverrides(frames=str(frames), count=2),
         out=tmp_path / "found.json",
     )
     assert outcome.found.baseline == 2

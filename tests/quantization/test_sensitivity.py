@@ -52,9 +52,9 @@ def area(made: Path, tmp_path: Path) -> Path:
 def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """The command in this process: status, stdout, stderr."""
 
-    def run(*arguments: Any) -> tuple[int, str, str]:
+    def run(*arguments: Any, command: str = "sensitivity") -> tuple[int, str, str]:
         capfd.readouterr()
-        status = status_of(monkeypatch, "sensitivity", *arguments)
+        status = status_of(monkeypatch, command, *arguments)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -65,8 +65,8 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 def refused(calibrate: Run, area: Path) -> Callable[..., str]:
     """A refused search: one sentence; neither result, picture nor state."""
 
-    def run(*arguments: Any) -> str:
-        status, out, err = calibrate(area / "own", *arguments)
+    def run(*arguments: Any, command: str = "sensitivity") -> str:
+        status, out, err = calibrate(area / "own", *arguments, command=command)
         assert (status, out) == (2, "")
         assert [path.name for path in area.rglob("*sensitivity*")] == []
         lines = err.strip().splitlines()
@@ -84,7 +84,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def metric(self: Any, int8: frozenset[str]) -> float:
         return 90 + random.Random(str(sorted(int8))).uniform(-1, 1)
 
-    monkeypatch.setattr(sensitivity.Measured, "__call__", metric)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", metric)
 
 
 def without(package: str, *call: Any) -> subprocess.CompletedProcess[str]:
@@ -120,7 +120,7 @@ def arguments(folder: Path, limit: float = 100) -> list[Any]:
 def search_in(folder: Path, **changes: Any) -> sensitivity.Outcome:
     settings = {
         "dataset": str(folder / "truth.json"),
-        "asked": sensitivity.Asked(frames=str(folder / "frames")),
+        "overrides": sensitivity.CalibrationOverrides(frames=str(folder / "frames")),
         "limit": 100.0,
         **changes,
     }
@@ -175,7 +175,7 @@ def test_a_list_is_found_and_fits_a_recipe(
     def metric(self: Any, int8: frozenset[str]) -> float:
         return 90.0 - sum(3 if name in costly else 0.01 for name in int8)
 
-    monkeypatch.setattr(sensitivity.Measured, "__call__", metric)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", metric)
     monkeypatch.setattr(sensitivity, "float32_metrics", lambda *_: {"AP": 90.0})
     call = [area / "own", *arguments(area, limit=1), "--json"]
     status, out, err = calibrate(*call)
@@ -184,7 +184,7 @@ def test_a_list_is_found_and_fits_a_recipe(
     assert data["keep_high"] == list(costly)
     assert data["chosen"]["kept"] == 2
     assert data["picture"] == str(area / "own.int8.sensitivity.png")
-    monkeypatch.setattr(sensitivity.Measured, "__call__", None)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", None)
     assert json.loads(calibrate(*call)[1])["ranking"] == data["ranking"]
     status, out, err = calibrate(*call[:-1])
     assert "going on from" in err
@@ -211,7 +211,7 @@ def test_groups(area: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_an_interrupted_search_goes_on(area: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With equal results; on other frames, ranges or truth it begins anew."""
-    measure, calls = sensitivity.Measured.__call__, list[frozenset[str]]()
+    measure, calls = sensitivity.Int8Metric.__call__, list[frozenset[str]]()
 
     def failing(self: Any, int8: frozenset[str]) -> float:
         if len(calls) == 5:
@@ -219,10 +219,10 @@ def test_an_interrupted_search_goes_on(area: Path, monkeypatch: pytest.MonkeyPat
         calls.append(int8)
         return measure(self, int8)
 
-    monkeypatch.setattr(sensitivity.Measured, "__call__", failing)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", failing)
     with pytest.raises(KeyboardInterrupt):
         search_in(area, by="group")
-    monkeypatch.setattr(sensitivity.Measured, "__call__", measure)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", measure)
     resumed = search_in(area, by="group")
     assert resumed.resumed == 5
     state = area / "own.int8.sensitivity.state.json"
@@ -251,7 +251,7 @@ def test_an_interrupted_search_goes_on(area: Path, monkeypatch: pytest.MonkeyPat
     assert remembered(limit=0.5) == whole.evaluations
     assert remembered(frames=3) == 0
     frames = str(area / "frames")
-    assert remembered(asked=sensitivity.Asked(frames=frames, method="mse")) == 0
+    assert remembered(overrides=sensitivity.CalibrationOverrides(frames=frames, method="mse")) == 0
     truth = json.loads((area / "truth.json").read_text())
     truth["annotations"] = truth["annotations"][::2]
     (area / "truth.json").write_text(json.dumps(truth))
@@ -265,17 +265,18 @@ def test_ranges_are_measured_once(area: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("lzu_export.quantization.recalibrate.measure_ranges", None)
     search_in(area, by="group")
     path = area / "own.int8.max.calibration.json"
-    outcome = search_in(area, by="group", asked=None, ranges=path)
+    outcome = search_in(area, by="group", overrides=None, ranges=path)
     assert outcome.resumed == outcome.evaluations
 
 
 def test_bad_ranges(refused: Callable[..., str], area: Path) -> None:
     """Of another model, with a NaN, damaged, or beside options that they answer."""
     usual = ["--dataset", area / "truth.json"]
-    from lzu_export.quantization.recalibrate import Asked, recalibrate
+    from lzu_export.quantization.overrides import CalibrationOverrides
+    from lzu_export.quantization.recalibrate import recalibrate
 
     path = area / "ranges.json"
-    recalibrate(area / "own", Asked(frames=str(area / "frames")), out=path)
+    recalibrate(area / "own", CalibrationOverrides(frames=str(area / "frames")), out=path)
     good = json.loads(path.read_text())
     path.write_text(json.dumps({**good, "model": "0" * 64}))
     text = refused(*usual, "--ranges", path)
@@ -301,10 +302,12 @@ def test_bad_datasets(refused: Callable[..., str], area: Path) -> None:
     assert "was measured on val.json, whose path a bundle does not hold; give it" in text
     usual = ["--dataset", area / "truth.json", *frames]
     assert "--frames is 1; ask for at least 2" in refused(*usual, "--frames", 1)
-    assert refused(*usual, "--eval-frames", 3) == (
+    before = [*usual, "--sensitivity"]  # as the command was called before it had a name
+    assert refused(*before, "--eval-frames", 3, command="calibrate") == (
         "error: --eval-frames is called --frames now; give --frames 3"
     )
-    assert "--frames train is not a number of frames" in refused(*usual, "--frames", "train")
+    text = refused(*before, "--frames", "train", command="calibrate")
+    assert "--frames train is not a number of frames" in text
     truth = json.loads((area / "truth.json").read_text())
     first = truth["images"][0]
     boxes = [each for each in truth["annotations"] if each["image_id"] == first["id"]]
@@ -352,7 +355,7 @@ def test_bad_options(
 def test_a_limit_that_no_list_meets(calibrate: Run, area: Path) -> None:
     """One sentence, and no result."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sensitivity.Measured, "__call__", lambda self, int8: 1.0)
+        patch.setattr(sensitivity.Int8Metric, "__call__", lambda self, int8: 1.0)
         status, out, err = calibrate(area / "own", *arguments(area, limit=0.5))
     assert (status, out) == (2, "")
     assert "no list of layers meets the limit: with none in INT8 the metric is 1.00" in err
@@ -364,7 +367,7 @@ def test_no_layer_may_be_int8(area: Path, monkeypatch: pytest.MonkeyPatch) -> No
     from lzu_export.quantization.report import recipe_lines
 
     metric = lambda self, int8: 50.0 if int8 else 90.0  # noqa: E731
-    monkeypatch.setattr(sensitivity.Measured, "__call__", metric)
+    monkeypatch.setattr(sensitivity.Int8Metric, "__call__", metric)
     monkeypatch.setattr(sensitivity, "float32_metrics", lambda *_: {"AP": 90.0})
     outcome = search_in(area, limit=1.0)
     assert outcome.found.kept == len(outcome.layers)

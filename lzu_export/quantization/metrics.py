@@ -1,0 +1,103 @@
+"""The task's metric of a bundle whose layers are partly in INT8."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.quantization.frame_cache import FrameCache
+from lzu_export.quantization.recalibrate import Float32Bundle
+from lzu_export.recipes.schema import KeepHigh
+from lzu_export.runtime.feedback import check_single_stream
+from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.targets.precision import emulated, half_graph, int8_graph
+from lzu_export.warp.saliency import BOX_INPUTS
+
+
+class Int8Metric:
+    """The task's metric of a bundle with some of its layers in INT8, rounded as on a device."""
+
+    def __init__(
+        self,
+        opened: Float32Bundle,
+        ranges: Mapping[str, float],
+        layers: tuple[str, ...],
+        frames: FrameCache,
+    ) -> None:
+        """`layers` are all that INT8 can take, `ranges` those of what they read."""
+        self._opened, self._ranges = opened, ranges
+        self._layers, self._frames = layers, frames
+
+    def __call__(self, int8: frozenset[str]) -> float:
+        """The metric with these layers in INT8 and all else as the lower precisions have it."""
+        model, fp16 = self._opened.model, self._opened.recipe.keep_high.fp16
+        if int8:
+            high = tuple(layer for layer in self._layers if layer not in int8)
+            converted = int8_graph(model, self._ranges, KeepHigh(fp16=fp16, int8=high))
+        else:
+            converted = half_graph(model, "fp16", KeepHigh(fp16=fp16))
+        summary = _metrics(self._opened, converted.model, self._frames)
+        return summary[self._frames.metric]
+
+
+def float32_metrics(opened: Float32Bundle, frames: FrameCache) -> dict[str, float]:
+    """All metrics of the float32 graph."""
+    return _metrics(opened, opened.model, frames)
+
+
+def find_boxes(opened: Float32Bundle, frames: FrameCache) -> list[NDArray[np.float32]]:
+    """Return, for each cached frame, the boxes that zoom it in an adaptive model.
+
+    They are the float32 network's own in the frame before, from the beginning of each sequence on,
+    so that all sets of layers are measured under one warp.
+
+    Raises:
+        LzuError: the bundle runs several streams side by side.
+    """
+    recipe = opened.recipe
+    check_single_stream(recipe.batch, f"{frames.name}, sequence by sequence,")
+    predictor = _predictor(opened, opened.model)
+    found = []
+    sequence: int | str | None = None
+    for sample in frames.samples():
+        if sample.sequence != sequence:
+            sequence = sample.sequence
+            predictor.reset()
+        boxes, valid = (predictor.other_inputs([sample.shot])[name][0] for name in BOX_INPUTS)
+        found.append(boxes[valid > 0])
+        predictor.run([sample.shot])
+    return found
+
+
+class FixedBoxes:
+    """An adaptive predictor that looks at every frame by the boxes kept beside it."""
+
+    remembers = True
+
+    def __init__(self, predictor: Predictor, boxes: list[NDArray[np.float32]]) -> None:
+        self.recipe, self._predictor, self._boxes = predictor.recipe, predictor, iter(boxes)
+
+    def reset(self) -> None:
+        """Nothing is remembered but what is kept."""
+
+    def run(self, shots: Sequence[Shot]) -> list[Any]:
+        self._predictor.reset()
+        self._predictor.look_at(next(self._boxes))  # type: ignore[attr-defined]
+        return self._predictor.run(shots)
+
+
+def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: FrameCache) -> dict[str, float]:
+    """All metrics of a canonical graph of a bundle."""
+    predictor: Any = _predictor(opened, model)
+    if frames.boxes:
+        predictor = FixedBoxes(predictor, frames.boxes)
+    return evaluate({"": predictor}, frames)[""]
+
+
+def _predictor(opened: Float32Bundle, model: onnx.ModelProto) -> Predictor:
+    """Make a predictor of a canonical graph, rounded as on a device."""
+    session = emulated(model, opened.kinds)
+    return opened.predictor(session)
