@@ -128,7 +128,13 @@ class Recipe(Section):
         return float(getattr(self.tolerances.scores, precision))
 
     def matched_limit(self, precision: str) -> float:
-        """Lowest share of PyTorch's detections that an engine must find; none of FP32's."""
+        """Lowest share of PyTorch's detections that an engine must find.
+
+        None of FP32's, nor of an untrained network's: their scores are all but equal, and which one
+        of two suppresses the other is a matter of rounding.
+        """
+        if self.checkpoint.get(self.variant) is None:
+            return 0.0
         return float(getattr(self.tolerances.matched, precision, 0.0))
 
     @property

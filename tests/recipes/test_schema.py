@@ -128,6 +128,15 @@ def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
         validate(settings, "a")
 
 
+def test_only_trained_networks_must_find_what_pytorch_finds(tmp_path: Path) -> None:
+    given = {"tolerances": {"matched": {"int8": 0.85}}, "checkpoint": {"uniform": "a.pth"}}
+    trained = tiny_recipe(tmp_path, variant="uniform", **given)
+    limits = [trained.matched_limit(each) for each in ("fp32", "fp16", "bf16", "int8")]
+    assert limits == [0, 0.98, 0.95, 0.85]
+    untrained = tiny_recipe(tmp_path, variant="fixed", **given)
+    assert [untrained.matched_limit(each) for each in ("fp16", "int8")] == [0, 0]
+
+
 def test_sizes_follow_from_source_and_scale(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, source=[450, 800])
     assert recipe.canvas == (225, 400)
