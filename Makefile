@@ -44,7 +44,7 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 test test-slow test-gpu lint format clean
+.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 contracts test test-slow test-gpu lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -124,6 +124,9 @@ train-det3d: environment ## train the demonstration models of 3-D detection
 
 plugins: ## CUDA kernels and TensorRT plugins (CUDA_HOME, TENSORRT_INCLUDE, ARCHS)
 	@$(MAKE) --no-print-directory -C plugins BUILD="$(above)/plugins"
+
+contracts: environment ## write the YAML contracts of the plugins, and check the C++ sources with them
+	@$(BIN)/python -m lzu_export.ops.contracts
 
 plugins-aarch64: ## the same for JetPack 7, on this machine (cross compiler: g++-aarch64-linux-gnu)
 	@$(MAKE) --no-print-directory -C plugins CROSS=aarch64 BUILD="$(above)/plugins-aarch64"

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from lzu_export.ops.adaptive import add_bodies
-from lzu_export.ops.body import PLUGIN
+from lzu_export.ops.bodies import add_bodies
+from lzu_export.ops.contract import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine
 from lzu_export.warp.geometry import level_sizes
 from samples import OPSET, graph_model

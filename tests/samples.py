@@ -177,8 +177,8 @@ def adaptive_model(
 
     All have the type of the first input, but the knots, which are float32.
     """
-    from lzu_export.ops.adaptive import add_bodies
-    from lzu_export.ops.body import PLUGIN
+    from lzu_export.ops.bodies import add_bodies
+    from lzu_export.ops.contract import PLUGIN
 
     node = helper.make_node(
         op, list(inputs), list(outputs), name=op, domain="lzu", **attributes, **PLUGIN

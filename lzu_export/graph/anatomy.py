@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from lzu_export.graph.lowering.adaptive import float_inputs
+from lzu_export.ops.registry import operator_of
 
 WEIGHT = ".weight"
 INT8 = "/int8"
@@ -103,10 +103,9 @@ def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
 
 
 def warp_inputs(node: gs.Node) -> frozenset[int]:
-    """Numbers of the inputs that say where a computed warp samples: its knots, or positions."""
-    if (node.op, node.domain) == ("GridResample", "lzu"):
-        return frozenset({1, 2})
-    return float_inputs(node)
+    """Numbers of the inputs that tell a warp where to sample: its knots, tables or positions."""
+    operator = operator_of(node.domain, node.op)
+    return operator.contract.position_inputs(len(node.inputs)) if operator else frozenset()
 
 
 def _before(node: gs.Node) -> Iterator[gs.Node]:

@@ -26,10 +26,10 @@ from lzu_export.graph.anatomy import (
     is_convolution,
     is_pooled_mean,
     layer_name,
-    warp_inputs,
 )
 from lzu_export.graph.names import matching
 from lzu_export.graph.passes import Pass, raise_opset
+from lzu_export.ops.registry import operator_of
 
 HalfType = Literal["fp16", "bf16"]
 
@@ -42,18 +42,13 @@ BF16_OPSET = 22
 LONG_SUM = 1024
 """Terms of a matrix product from which on it stays in float32."""
 
-FLOAT_INPUTS: Mapping[str, frozenset[int]] = {
-    "SeparableResample": frozenset({1, 2}),
-    "DeformConv": frozenset({2, 4}),
-    "Resize": frozenset({1, 2}),
-}
-"""Inputs that are float32 whatever the node's own type, besides those of computed warps: tables,
-offsets and masks, scales."""
-
 
 def float_inputs(node: gs.Node) -> frozenset[int]:
     """Numbers of a node's inputs that are float32 whatever its own type."""
-    return FLOAT_INPUTS.get(node.op) or warp_inputs(node)
+    operator = operator_of(node.domain, node.op)
+    if operator:
+        return operator.contract.float_inputs(len(node.inputs))
+    return frozenset({1, 2} if node.op == "Resize" else ())  # region and scales
 
 
 _FRAGILE = {

@@ -10,6 +10,8 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from lzu_export.errors import LzuError
+from lzu_export.ops import separable_zoom
+from lzu_export.ops.registry import FIXED_WARPS
 
 G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about folding what is meant to be folded
 log = logging.getLogger(__name__)
@@ -159,9 +161,9 @@ def name_zoom() -> Pass:
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        zooms = [n for n in graph.nodes if n.op in ("SeparableResample", "GridResample")]
+        zooms = [n for n in graph.nodes if n.op in FIXED_WARPS]
         computed = [n for n in zooms if not isinstance(n.inputs[1], gs.Constant)]
-        elsewhere = computed or any(node.op == "SeparableZoom" for node in graph.nodes)
+        elsewhere = computed or any(node.op == separable_zoom.NAME for node in graph.nodes)
         for node in filter(is_zoom, zooms):
             fixed = node not in computed
             node.outputs[0].name = "saliency_input" if fixed and elsewhere else "zoom"

@@ -33,6 +33,8 @@ from lzu_export.graph.anatomy import (
 )
 from lzu_export.graph.names import matching
 from lzu_export.graph.passes import Pass, raise_opset
+from lzu_export.ops import separable_unzoom
+from lzu_export.ops.registry import FIXED_WARPS
 
 OPSET = 19
 """The first opset whose scales may be float16."""
@@ -45,8 +47,6 @@ MOST_BIAS = 2.0**30
 LARGEST_SCALE = 65504.0
 """The largest that float16 holds."""
 
-WARPS = frozenset({"SeparableResample", "GridResample"})
-WARP_OF_LEVELS = "SeparableUnzoom"
 FOLLOWERS = frozenset({"Relu", "MaxPool"})
 """What fuses into the convolution before it, or runs in INT8 itself."""
 
@@ -245,15 +245,15 @@ def _rearrangers(tensor: gs.Variable) -> list[tuple[gs.Node, int]]:
     if not tensor.inputs:
         return []
     node = tensor.inputs[0]
-    if node.op in WARPS or _is_nearest(node):
+    if node.op in FIXED_WARPS or _is_nearest(node):
         return [(node, 0)]
-    if node.op == WARP_OF_LEVELS:
+    if node.op == separable_unzoom.NAME:
         return [(node, next(i for i, each in enumerate(node.outputs) if each is tensor))]
     if node.op != "Add":
         return []
     parts = [_rearrangers(each) for each in node.inputs]
     maps = {each.inputs[i].name for part in parts for each, i in part}
-    warps = all(part and all(each.op in WARPS for each, _ in part) for part in parts)
+    warps = all(part and all(each.op in FIXED_WARPS for each, _ in part) for part in parts)
     return [each for part in parts for each in part] if warps and len(maps) == 1 else []
 
 

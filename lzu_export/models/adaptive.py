@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import lzu_export.ops.adaptive  # noqa: F401  registers torch.ops.lzu
+import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.models.zoom import ArrowNames, ZoomedModel

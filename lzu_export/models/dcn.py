@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-import lzu_export.ops.deform_conv  # noqa: F401  registers torch.ops.lzu
+import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 
 
 class ModulatedDeformConv(nn.Module):

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lzu_export.ops.grid_resample
-import lzu_export.ops.invert_warp  # noqa: F401  registers torch.ops.lzu
+import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
 from lzu_export.warp.forward import pixel_centres

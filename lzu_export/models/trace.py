@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import adaptive, deform_conv, grid_resample, separable_resample
+from lzu_export.ops.bodies import add_bodies
+from lzu_export.ops.contract import DOMAIN, VERSION
+from lzu_export.ops.torch_ops import translation_table
 
 OPSET = 18
 """What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
@@ -45,12 +47,7 @@ def trace(
                 opset_version=OPSET,
                 input_names=names,
                 output_names=list(output_names),
-                custom_translation_table={
-                    **separable_resample.translation_table(),
-                    **grid_resample.translation_table(),
-                    **deform_conv.translation_table(),
-                    **adaptive.translation_table(),
-                },
+                custom_translation_table=translation_table(),
                 external_data=False,
                 verbose=False,
             )
@@ -60,14 +57,8 @@ def trace(
     if program is None:
         raise LzuError("the model could not be traced to ONNX: the exporter returned nothing")
     model: onnx.ModelProto = program.model_proto
-    model.functions.append(separable_resample.function_body(OPSET))
-    for operator in (grid_resample, deform_conv):
-        if any((node.domain, node.op_type) == ("lzu", operator.NAME) for node in model.graph.node):
-            model.functions.append(operator.function_body(OPSET))
-    adaptive.add_bodies(model, OPSET)
-    if not any(opset.domain == separable_resample.DOMAIN for opset in model.opset_import):
-        model.opset_import.append(
-            onnx.helper.make_opsetid(separable_resample.DOMAIN, separable_resample.VERSION)
-        )
+    add_bodies(model, OPSET)
+    if not any(opset.domain == DOMAIN for opset in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
     model.ir_version = min(model.ir_version, 10)
     return model

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-import lzu_export.ops.separable_resample  # noqa: F401  registers torch.ops.lzu
+import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.grid_warp import GridResample
 from lzu_export.warp.grids import Sampling
 from lzu_export.warp.tables import Table, TablePair

@@ -16,11 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import helper, numpy_helper
 
 from lzu_export.errors import LzuError
-
-DOMAIN = "lzu"
-VERSION = 1
-PLUGIN = {"plugin_namespace": "lzu", "plugin_version": "1"}
-"""Attributes by which TensorRT's parser finds the plugin of a call, where it is registered."""
+from lzu_export.ops.contract import DOMAIN, PLUGIN, Contract
 
 Value = str | NDArray[Any] | np.float32
 
@@ -93,34 +89,29 @@ class Body:
         limits = (np.array([number]) for number in (start, stop, axis))
         return self.node("Slice", value, *limits)
 
-    def function(
-        self,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-        attributes: Sequence[str],
-        opset: int,
-    ) -> onnx.FunctionProto:
-        """The finished function; `opset` must be the model's: ONNX Runtime ignores its own."""
+    def function(self, contract: Contract, opset: int, levels: int = 1) -> onnx.FunctionProto:
+        """The finished function, with the names of the operator's contract.
+
+        Args:
+            contract: of the operator.
+            opset: the model's; ONNX Runtime ignores a function's own.
+            levels: number of levels of the call.
+        """
         return helper.make_function(
             DOMAIN,
             self.name,
-            list(inputs),
-            list(outputs),
+            contract.input_names(levels),
+            contract.output_names(levels),
             self.nodes,
             [helper.make_opsetid("", opset)],
-            [*attributes, *PLUGIN],
+            [*contract.fields, *(PLUGIN if contract.has_plugin else ())],
         )
 
 
-def attributes_of(call: onnx.NodeProto) -> dict[str, Any]:
-    """The call's attributes by name."""
-    return {each.name: helper.get_attribute_value(each) for each in call.attribute}
-
-
-def plugin_attributes() -> list[onnx.defs.OpSchema.Attribute]:
-    """The schema's entries for `PLUGIN`."""
-    string = onnx.defs.OpSchema.AttrType.STRING
-    return [onnx.defs.OpSchema.Attribute(name, string, required=False) for name in PLUGIN]
+def attributes_of(call: onnx.NodeProto, contract: Contract) -> dict[str, Any]:
+    """The call's attributes by name, with the contract's defaults."""
+    given = {each.name: helper.get_attribute_value(each) for each in call.attribute}
+    return {**contract.defaults, **given}
 
 
 def split_float(values: ArrayLike, bits: int = 12) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -19,56 +19,69 @@ The operator exists as a torch operator, an ONNX schema, a body of standard oper
 TensorRT plugin of this name, with one meaning. Everything is float32.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
-from torch import Tensor
 
-from lzu_export.ops.body import (
-    DOMAIN,
-    PLUGIN,
-    VERSION,
-    Body,
-    attributes_of,
-    check_shape,
-    plugin_attributes,
-)
-from lzu_export.ops.differentiable import axis_knots
-from lzu_export.ops.recompute import gradients
+from lzu_export.ops.base import Operator
+from lzu_export.ops.body import Body, attributes_of, check_shape
+from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.knots import attraction_matrices
 from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, Array
 
+if TYPE_CHECKING:
+    import torch
+
 NAME = "BoxKnots"
-INPUTS = ("boxes", "valid", "amplitude", "bandwidth", "fixed_x", "fixed_y")
-OUTPUTS = ("knots_x", "knots_y")
-ATTRIBUTES = ("lattice", "source", "fwhm", "mix", "min_side")
+CONTRACT = Contract(
+    inputs=(
+        Tensor("boxes", ("B", "N", 4), "float32"),
+        Tensor("valid", ("B", "N"), "float32"),
+        Tensor("amplitude", (), "float32"),
+        Tensor("bandwidth", (), "float32"),
+        Tensor("fixed_x", ("lattice[1]",), "float32"),
+        Tensor("fixed_y", ("lattice[0]",), "float32"),
+    ),
+    outputs=(
+        Tensor("knots_x", ("B", "lattice[1]"), "float32"),
+        Tensor("knots_y", ("B", "lattice[0]"), "float32"),
+    ),
+    fields={
+        "lattice": Field("int32", 2, least=2, most=256),
+        "source": Field("int32", 2, least=1),
+        "fwhm": Field("float32", above=0),
+        "mix": Field("float32", least=0, most=1),
+        "min_side": Field("float32", above=0, default=1),
+    },
+    formats=("float32 linear",),
+    limits={"N": 1024},
+)
 
 FARTHEST = 1e12
 """Coordinates beyond this many pixels count as this far, so that no square overflows float32."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
-@torch.library.custom_op("lzu::box_knots", mutates_args=())
 def box_knots(
-    boxes: Tensor,
-    valid: Tensor,
-    amplitude: Tensor,
-    bandwidth: Tensor,
-    fixed_x: Tensor,
-    fixed_y: Tensor,
+    boxes: torch.Tensor,
+    valid: torch.Tensor,
+    amplitude: torch.Tensor,
+    bandwidth: torch.Tensor,
+    fixed_x: torch.Tensor,
+    fixed_y: torch.Tensor,
     lattice: Sequence[int],
     source: Sequence[int],
     fwhm: float,
     mix: float,
     min_side: float,
-) -> tuple[Tensor, Tensor]:
-    """Return knots_x (B, w) and knots_y (B, h), float32 in [-1, 1], align_corners.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Define the operator in float64: knots_x (B, w) and knots_y (B, h), in [-1, 1], align_corners.
 
     Args:
         boxes: (B, N, 4) float32 x1, y1, x2, y2 in source pixels; they may lie outside the frame and
@@ -84,56 +97,10 @@ def box_knots(
         mix: share of the adaptive saliency, 0 to 1.
         min_side: least side of a box in pixels.
     """
-    knots_x, knots_y = _composite(
-        boxes,
-        valid,
-        amplitude,
-        bandwidth,
-        fixed_x,
-        fixed_y,
-        lattice,
-        source,
-        fwhm,
-        mix,
-        min_side,
-    )
-    return knots_x.float().contiguous(), knots_y.float().contiguous()
+    import torch
 
+    from lzu_export.ops.differentiable import axis_knots
 
-@box_knots.register_fake
-def _(boxes: Tensor, _valid: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    height, width = others[4]
-    return boxes.new_empty((boxes.shape[0], width)), boxes.new_empty((boxes.shape[0], height))
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:6])
-    ctx.settings = inputs[6:]
-
-
-def _backward(ctx: Any, *outer: Tensor) -> tuple[Any, ...]:
-    wanted = ctx.needs_input_grad[:6]
-    found = gradients(_composite, ctx.saved_tensors, ctx.settings, wanted, outer)
-    return (*found, *(None,) * len(ctx.settings))
-
-
-box_knots.register_autograd(_backward, setup_context=_keep_inputs)
-
-
-def _composite(
-    boxes: Tensor,
-    valid: Tensor,
-    amplitude: Tensor,
-    bandwidth: Tensor,
-    fixed_x: Tensor,
-    fixed_y: Tensor,
-    lattice: Sequence[int],
-    source: Sequence[int],
-    fwhm: float,
-    mix: float,
-    min_side: float,
-) -> tuple[Tensor, Tensor]:
-    """The definition, in float64: it is what every other form is held to."""
     finite = torch.isfinite(boxes)
     counts = (finite.all(dim=-1) & (valid > 0.5)).double()
     places = torch.where(finite, boxes, 0.0).double().clamp(-FARTHEST, FARTHEST)
@@ -172,62 +139,6 @@ def _points(size: int, count: int) -> Array:
     return np.linspace(0.0, float(size), count)
 
 
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema."""
-    op = onnx.defs.OpSchema
-    kinds = (op.AttrType.INTS, op.AttrType.INTS, *(op.AttrType.FLOAT,) * 3)
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Knots of the separable warp of a kernel density estimate of boxes.",
-        inputs=[op.FormalParameter(name, "tensor(float)") for name in INPUTS],
-        outputs=[op.FormalParameter(name, "tensor(float)") for name in OUTPUTS],
-        attributes=[
-            *(
-                op.Attribute(name, kind, required=True)
-                for name, kind in zip(ATTRIBUTES, kinds, strict=True)
-            ),
-            *plugin_attributes(),
-        ],
-    )
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(
-        boxes: Any,
-        valid: Any,
-        amplitude: Any,
-        bandwidth: Any,
-        fixed_x: Any,
-        fixed_y: Any,
-        lattice: Sequence[int],
-        source: Sequence[int],
-        fwhm: float,
-        mix: float,
-        min_side: float,
-    ) -> Any:
-        return op(
-            boxes,
-            valid,
-            amplitude,
-            bandwidth,
-            fixed_x,
-            fixed_y,
-            lattice=list(lattice),
-            source=list(source),
-            fwhm=fwhm,
-            mix=mix,
-            min_side=min_side,
-            **PLUGIN,
-        )
-
-    return {torch.ops.lzu.box_knots.default: translate}
-
-
 def function_body(
     call: onnx.NodeProto, shapes: Sequence[Sequence[int]], opset: int
 ) -> onnx.FunctionProto:
@@ -241,7 +152,7 @@ def function_body(
     Raises:
         LzuError: the shapes do not fit the operator.
     """
-    attributes = attributes_of(call)
+    attributes = attributes_of(call, CONTRACT)
     height, width = lattice = [int(n) for n in attributes["lattice"]]
     batch, count = shapes[0][:2]
     check_shape(NAME, "boxes", shapes[0], {"B": batch, "N": count, "4": 4})
@@ -297,11 +208,22 @@ def function_body(
             body.add(pixel_centres(length), shift),
             np.float32(-1),
             one,
-            name=OUTPUTS[axis],
+            name=CONTRACT.outputs[axis].name,
         )
-    return body.function(INPUTS, OUTPUTS, ATTRIBUTES, opset)
+    return body.function(CONTRACT, opset)
 
 
 @lru_cache(maxsize=8)
 def _attraction(count: int, fwhm: float, pad: int) -> tuple[Array, Array]:
     return attraction_matrices(count, fwhm, pad=pad)
+
+
+OPERATOR = Operator(
+    NAME,
+    "box_knots",
+    "Knots of the separable warp of a kernel density estimate of boxes.",
+    CONTRACT,
+    box_knots,
+    function_body,
+    computed_warp=True,
+)

@@ -14,24 +14,47 @@ function body of standard operators. A name of its own because ONNX has DeformCo
 19 on, and because not every target has it: `graph.lower_deform_conv` says which gets what.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
 from onnx import numpy_helper
-from torch.nn import functional
 
-from lzu_export.ops.separable_resample import DOMAIN, VERSION
+from lzu_export.ops.base import Operator, TorchArguments
+from lzu_export.ops.contract import OWN_TYPE, Contract, Field, Tensor
 from lzu_export.ops.taps import tap_positions
+
+if TYPE_CHECKING:
+    import torch
 
 NAME = "DeformConv"
 Pair = Sequence[int]
 
+CONTRACT = Contract(
+    # Inputs and attributes are in the order of ONNX DeformConv.
+    inputs=(
+        Tensor("X", ("B", "C", "H", "W")),
+        Tensor("W", ("O", "I", "kernel_shape[0]", "kernel_shape[1]")),
+        Tensor("offset", ("B", "offsets", "rows", "columns"), OWN_TYPE),
+        Tensor("B", ("O",)),
+        Tensor("mask", ("B", "masks", "rows", "columns"), OWN_TYPE),
+    ),
+    outputs=(Tensor("Y", ("B", "O", "rows", "columns")),),
+    fields={
+        "kernel_shape": Field("int32", 2, least=1),
+        "strides": Field("int32", 2, least=1),
+        "pads": Field("int32", 4, least=0),
+        "dilations": Field("int32", 2, least=1),
+        "group": Field("int32", least=1),
+        "offset_group": Field("int32", least=1),
+    },
+    types=("float32", "float16", "bfloat16"),
+)
 
-@torch.library.custom_op("lzu::deform_conv", mutates_args=())
+
 def deform_conv(
     x: torch.Tensor,
     offset: torch.Tensor,
@@ -44,7 +67,7 @@ def deform_conv(
     groups: int,
     offset_groups: int,
 ) -> torch.Tensor:
-    """Convolve `x` at displaced taps.
+    """Define the operator: sample all taps with one grid_sample, then convolve over them.
 
     Args:
         x: B x C x H x W, floating point.
@@ -61,58 +84,9 @@ def deform_conv(
     Returns:
         B x O x H' x W' in the dtype of `x`; half precision is sampled and summed in float32.
     """
-    return _composite(
-        x, offset, mask, weight, bias, stride, padding, dilation, groups, offset_groups
-    )
+    import torch
+    from torch.nn import functional
 
-
-@deform_conv.register_fake
-def _(
-    x: torch.Tensor,
-    offset: torch.Tensor,
-    mask: torch.Tensor,
-    weight: torch.Tensor,
-    *_: Any,
-) -> torch.Tensor:
-    return x.new_empty((x.shape[0], weight.shape[0], offset.shape[2], offset.shape[3]))
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    ctx.save_for_backward(*inputs[:5])
-    ctx.settings = inputs[5:]
-
-
-def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-    # The samples are K times as large as the input: computing them again costs less than keeping
-    # those of every layer until the backward pass.
-    wanted = ctx.needs_input_grad[:5]
-    tensors = [
-        None if tensor is None else tensor.detach().requires_grad_(need)
-        for tensor, need in zip(ctx.saved_tensors, wanted, strict=True)
-    ]
-    with torch.enable_grad():
-        y = _composite(*tensors, *ctx.settings)  # type: ignore[arg-type]
-    sources = [t for t, need in zip(tensors, wanted, strict=True) if need and t is not None]
-    found = iter(torch.autograd.grad(y, sources, gradient))
-    return (*(next(found) if need else None for need in wanted), *(None,) * len(ctx.settings))
-
-
-deform_conv.register_autograd(_backward, setup_context=_keep_inputs)
-
-
-def _composite(
-    x: torch.Tensor,
-    offset: torch.Tensor,
-    mask: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    offset_groups: int,
-) -> torch.Tensor:
-    """Sample all taps with one grid_sample, then one 1 x 1 convolution over channels and taps."""
     batch, channels, height, width = x.shape
     taps = weight.shape[2] * weight.shape[3]
     rows, cols = offset.shape[2:]
@@ -144,69 +118,42 @@ def _composite(
     return y.to(x.dtype)
 
 
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema; inputs and attributes are in the order of ONNX DeformConv."""
-    op = onnx.defs.OpSchema
-    ints, integer = op.AttrType.INTS, op.AttrType.INT
-    types = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+def _translate(
+    op: Any,
+    x: Any,
+    offset: Any,
+    mask: Any,
+    weight: Any,
+    bias: Any,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    offset_groups: int,
+) -> Any:
+    """Emit a call of the ONNX operator `op`."""
+    if bias is None:
+        import onnxscript
+
+        zeros = np.zeros(int(weight.shape[0]), np.float32)
+        bias = onnxscript.opset18.Constant(value=numpy_helper.from_array(zeros))
     return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Modulated deformable convolution, as ONNX DeformConv of opset 19.",
-        inputs=[
-            op.FormalParameter(name, "P" if name in ("offset", "mask") else "T")
-            for name in ("X", "W", "offset", "B", "mask")
-        ],
-        outputs=[op.FormalParameter("Y", "T")],
-        type_constraints=[
-            ("T", types, "features and weights"),
-            ("P", types, "positions and factors, computed with in float32"),
-        ],
-        attributes=[
-            *(
-                op.Attribute(name, ints, required=True)
-                for name in ("kernel_shape", "strides", "pads", "dilations")
-            ),
-            *(op.Attribute(name, integer, required=True) for name in ("group", "offset_group")),
-        ],
+        x,
+        weight,
+        offset,
+        bias,
+        mask,
+        kernel_shape=[int(side) for side in weight.shape[2:]],
+        strides=list(stride),
+        pads=[*padding, *padding],
+        dilations=list(dilation),
+        group=groups,
+        offset_group=offset_groups,
     )
 
 
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(
-        x: Any,
-        offset: Any,
-        mask: Any,
-        weight: Any,
-        bias: Any,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        offset_groups: int,
-    ) -> Any:
-        if bias is None:
-            zeros = np.zeros(int(weight.shape[0]), np.float32)
-            bias = onnxscript.opset18.Constant(value=numpy_helper.from_array(zeros))
-        return op(
-            x,
-            weight,
-            offset,
-            bias,
-            mask,
-            kernel_shape=[int(side) for side in weight.shape[2:]],
-            strides=list(stride),
-            pads=[*padding, *padding],
-            dilations=list(dilation),
-            group=groups,
-            offset_group=offset_groups,
-        )
-
-    return {torch.ops.lzu.deform_conv.default: translate}
+def _shape(x: Any, offset: Any, _mask: Any, weight: Any, *_: Any) -> tuple[int, ...]:
+    return (x.shape[0], weight.shape[0], offset.shape[2], offset.shape[3])
 
 
 _BODY = """
@@ -322,3 +269,23 @@ def function_body(opset: int) -> onnx.FunctionProto:
     """
     body: onnx.FunctionProto = onnx.parser.parse_function(_BODY % opset)
     return body
+
+
+OPERATOR = Operator(
+    NAME,
+    "deform_conv",
+    "Modulated deformable convolution, as ONNX DeformConv of opset 19.",
+    CONTRACT,
+    deform_conv,
+    lambda _call, _shapes, opset: function_body(opset),
+    computed_warp=False,
+    torch_arguments=TorchArguments(
+        schema=(
+            "(Tensor x, Tensor offset, Tensor mask, Tensor weight, Tensor? bias, SymInt[] stride, "
+            "SymInt[] padding, SymInt[] dilation, SymInt groups, SymInt offset_groups) -> Tensor"
+        ),
+        tensors=5,
+        shape=_shape,
+        translate=_translate,
+    ),
+)

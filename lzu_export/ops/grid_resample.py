@@ -12,25 +12,38 @@ function body of standard operators. It has no plugin: graphs are lowered to Gri
 gathers, see `lzu_export.graph.lowering.grid`.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
 from onnx import helper, numpy_helper
-from torch import Tensor
-from torch.nn import functional
 
-from lzu_export.ops.body import DOMAIN, VERSION
+from lzu_export.ops.base import Operator
+from lzu_export.ops.contract import DOMAIN, Contract, Field, Tensor
+
+if TYPE_CHECKING:
+    import torch
 
 NAME = "GridResample"
-INPUTS = ("X", "whole", "fraction")
+CONTRACT = Contract(
+    inputs=(
+        Tensor("X", ("B", "C", "H", "W")),
+        Tensor("whole", ("B or 1", "rows", "columns", 2), "float32"),
+        Tensor("fraction", ("B or 1", "rows", "columns", 2), "float32"),
+    ),
+    outputs=(Tensor("Y", ("B", "C", "rows", "columns")),),
+    fields={
+        "height": Field("int32", size_of="H"),
+        "width": Field("int32", size_of="W"),
+    },
+    types=("float32", "float16", "bfloat16"),
+)
 
 
-@torch.library.custom_op("lzu::grid_resample", mutates_args=())
-def grid_resample(x: Tensor, whole: Tensor, fraction: Tensor) -> Tensor:
-    """Sample `x` (B, C, H, W) at positions; computed in float64 and rounded once.
+def grid_resample(x: torch.Tensor, whole: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
+    """Define the operator: `x` (B, C, H, W) at positions, computed in float64 and rounded once.
 
     Args:
         x: floating point.
@@ -40,49 +53,15 @@ def grid_resample(x: Tensor, whole: Tensor, fraction: Tensor) -> Tensor:
     Returns:
         (B, C, H', W') in the dtype of `x`.
     """
+    import torch
+    from torch.nn import functional
+
     size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64, device=x.device)
     last = (size - 1).clamp(min=1)
     grid = (whole.double() + fraction) * (2 / last) - 1
     grid = grid.expand(x.shape[0], *grid.shape[1:])
     sampled = functional.grid_sample(x.double(), grid, padding_mode="zeros", align_corners=True)
-    return sampled.to(x.dtype).contiguous()
-
-
-@grid_resample.register_fake
-def _(x: Tensor, whole: Tensor, _fraction: Tensor) -> Tensor:
-    return x.new_empty((*x.shape[:2], *whole.shape[1:3]))
-
-
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema; `height` and `width` are the input's, for the function body."""
-    op = onnx.defs.OpSchema
-    types = [f"tensor({each})" for each in ("float", "float16", "bfloat16")]
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Samples X at a non-separable warp, given by positions in its cells.",
-        inputs=[
-            op.FormalParameter("X", "T"),
-            op.FormalParameter("whole", "tensor(float)"),
-            op.FormalParameter("fraction", "tensor(float)"),
-        ],
-        outputs=[op.FormalParameter("Y", "T")],
-        type_constraints=[("T", types, "image or feature map")],
-        attributes=[
-            op.Attribute(name, op.AttrType.INT, required=True) for name in ("height", "width")
-        ],
-    )
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(x: Any, whole: Any, fraction: Any) -> Any:
-        return op(x, whole, fraction, height=int(x.shape[2]), width=int(x.shape[3]))
-
-    return {torch.ops.lzu.grid_resample.default: translate}
+    return sampled.to(x.dtype)
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
@@ -125,9 +104,21 @@ def function_body(opset: int) -> onnx.FunctionProto:
     return helper.make_function(
         DOMAIN,
         NAME,
-        list(INPUTS),
-        ["Y"],
+        CONTRACT.input_names(),
+        CONTRACT.output_names(),
         nodes,
         [helper.make_opsetid("", opset)],
-        ["height", "width"],
+        list(CONTRACT.fields),
     )
+
+
+OPERATOR = Operator(
+    NAME,
+    "grid_resample",
+    "Samples X at a non-separable warp, given by positions in its cells.",
+    CONTRACT,
+    grid_resample,
+    lambda _call, _shapes, opset: function_body(opset),
+    computed_warp=False,
+    differentiable=False,
+)

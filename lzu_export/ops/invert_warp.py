@@ -13,31 +13,39 @@ Positions are in [-1, 1], align_corners, float32. The operator exists as a torch
 schema, a body of standard operators, and a TensorRT plugin of this name, with one meaning.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
-from torch import Tensor
 
 from lzu_export.errors import LzuError
-from lzu_export.ops.body import (
-    DOMAIN,
-    PLUGIN,
-    VERSION,
-    Body,
-    attributes_of,
-    check_shape,
-    plugin_attributes,
-)
+from lzu_export.ops.base import Operator
+from lzu_export.ops.body import Body, attributes_of, check_shape
+from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.inverse import MIN_GAP
 from lzu_export.warp.saliency import Array
 
+if TYPE_CHECKING:
+    import torch
+
 NAME = "InvertWarp"
 AFFINE = ("scale_y", "offset_y", "scale_x", "offset_x")
-ATTRIBUTES = ("size", *AFFINE, "outside")
+CONTRACT = Contract(
+    inputs=(Tensor("knots", ("B", "h", "w", 2), "float32"),),
+    outputs=(Tensor("grid", ("B", "size[0]", "size[1]", 2), "float32"),),
+    fields={
+        "size": Field("int32", 2, least=1, most=65535),
+        "scale_y": Field("float32", default="2 / (size[0] - 1)"),
+        "offset_y": Field("float32", default=-1),
+        "scale_x": Field("float32", default="2 / (size[1] - 1)"),
+        "offset_x": Field("float32", default=-1),
+        "outside": Field("float32", default=4),
+    },
+    formats=("float32 linear",),
+)
 
 EDGE = 1e-5
 """How far beyond the outermost knots a cell may stand and still be inside, in all forms alike.
@@ -50,17 +58,16 @@ TINY = 1e-30
 """Divisors are at least this far from zero."""
 
 
-@torch.library.custom_op("lzu::invert_warp", mutates_args=())
 def invert_warp(
-    knots: Tensor,
+    knots: torch.Tensor,
     size: Sequence[int],
     scale_y: float,
     offset_y: float,
     scale_x: float,
     offset_x: float,
     outside: float,
-) -> Tensor:
-    """Return canvas positions (B, H, W, 2) float32, order x, y, of a level's cells.
+) -> torch.Tensor:
+    """Define the operator in float64: canvas positions (B, H, W, 2), order x, y, of level cells.
 
     Args:
         knots: (B, h, w, 2) float32 source positions in [-1, 1], order x, y.
@@ -72,12 +79,7 @@ def invert_warp(
         outside: both coordinates where a cell lies beyond the outermost knots.
     """
     rows, columns = _places(size, scale_y, offset_y, scale_x, offset_x)
-    return _invert(knots.double(), rows, columns, float(np.float32(outside))).float()
-
-
-@invert_warp.register_fake
-def _(knots: Tensor, size: Sequence[int], *_: Any) -> Tensor:
-    return knots.new_empty((knots.shape[0], *size, 2))
+    return _invert(knots.double(), rows, columns, float(np.float32(outside)))
 
 
 def _places(
@@ -92,8 +94,10 @@ def _places(
     return axis(size[0], scale_y, offset_y), axis(size[1], scale_x, offset_x)
 
 
-def _invert(knots: Tensor, rows: Array, columns: Array, outside: float) -> Tensor:
+def _invert(knots: torch.Tensor, rows: Array, columns: Array, outside: float) -> torch.Tensor:
     """The definition, in the dtype of `knots`."""
+    import torch
+
     height, width = knots.shape[1:3]
     y, x = (torch.from_numpy(each).to(knots) for each in (rows, columns))
     # Rows of knots at each column of cells (B, h, W), columns of knots at each row (B, w, H).
@@ -108,14 +112,14 @@ def _invert(knots: Tensor, rows: Array, columns: Array, outside: float) -> Tenso
     b, c, d = p01 - p00, p10 - p00, p00 - p01 - p10 + p11
     offset = p00 - torch.stack(torch.broadcast_tensors(x, y[:, None]), dim=-1)
 
-    def cross(first: Tensor, second: Tensor) -> Tensor:
+    def cross(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
 
     # LZU eq. (16), c2 v^2 + c1 v + c0 = 0, without cancellation; see `warp.inverse`.
     c0, c1, c2 = cross(b, offset), cross(d, offset) + cross(b, c), cross(d, c)
     root = (c1 * c1 - 4 * c2 * c0).clamp(min=0).sqrt()
     q = -0.5 * torch.where(c1 < 0, c1 - root, c1 + root)
-    best: tuple[Tensor, Tensor, Tensor] | None = None
+    best: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
     for v in (c0 / _apart(q), q / _apart(c2)):
         slope = b + d * v[..., None]
         rest = -(offset + c * v[..., None])
@@ -141,7 +145,7 @@ def _invert(knots: Tensor, rows: Array, columns: Array, outside: float) -> Tenso
     return torch.where(inside[..., None], found, outside)
 
 
-def _follow(steps: Tensor, values: Tensor, at: Tensor) -> Tensor:
+def _follow(steps: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Polylines (B, m, n) through (steps, values), read at positions (k,): (B, m, k)."""
     gaps = (steps[..., 1:] - steps[..., :-1]).clamp(min=MIN_GAP)
     share = (at[:, None] - steps[:, :, None, :-1]) / gaps[:, :, None]
@@ -149,41 +153,11 @@ def _follow(steps: Tensor, values: Tensor, at: Tensor) -> Tensor:
     return values[..., :1] + (share.clamp(0, 1) * rise[:, :, None]).sum(dim=-1)
 
 
-def _apart(divisor: Tensor) -> Tensor:
+def _apart(divisor: torch.Tensor) -> torch.Tensor:
     """The divisor, kept off zero."""
+    import torch
+
     return torch.where(divisor.abs() < TINY, TINY, divisor)
-
-
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema."""
-    op = onnx.defs.OpSchema
-    kinds = (op.AttrType.INTS, *(op.AttrType.FLOAT,) * (len(AFFINE) + 1))
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Canvas positions of a level's cells by the inverse of a non-separable warp.",
-        inputs=[op.FormalParameter("knots", "tensor(float)")],
-        outputs=[op.FormalParameter("grid", "tensor(float)")],
-        attributes=[
-            *(
-                op.Attribute(name, kind, required=True)
-                for name, kind in zip(ATTRIBUTES, kinds, strict=True)
-            ),
-            *plugin_attributes(),
-        ],
-    )
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(knots: Any, size: Sequence[int], *numbers: float) -> Any:
-        named = dict(zip((*AFFINE, "outside"), numbers, strict=True))
-        return op(knots, size=list(size), **named, **PLUGIN)
-
-    return {torch.ops.lzu.invert_warp.default: translate}
 
 
 def function_body(
@@ -199,7 +173,7 @@ def function_body(
     Raises:
         LzuError: the shape does not fit the operator.
     """
-    attributes = attributes_of(call)
+    attributes = attributes_of(call, CONTRACT)
     if len(shapes[0]) != 4:
         raise LzuError(f"lzu::{NAME} got knots of shape {tuple(shapes[0])}; give B x h x w x 2")
     batch, height, width, _ = shapes[0]
@@ -236,7 +210,7 @@ def function_body(
     both = body.node("Concat", *found, axis=3)
     outside = np.float32(attributes["outside"])
     body.node("Where", body.reshape(inside, (*shape, 1)), both, outside, name="grid")
-    return body.function(["knots"], ["grid"], ATTRIBUTES, opset)
+    return body.function(CONTRACT, opset)
 
 
 _NUMBERS = [f"tile_{vector}{axis}" for vector in "abcd" for axis in "xy"]
@@ -335,3 +309,15 @@ def _inside(
         "And", body.node("LessOrEqual", first, at), body.node("GreaterOrEqual", last, at)
     )
     return body.reshape(both, shape)
+
+
+OPERATOR = Operator(
+    NAME,
+    "invert_warp",
+    "Canvas positions of a level's cells by the inverse of a non-separable warp.",
+    CONTRACT,
+    invert_warp,
+    function_body,
+    computed_warp=True,
+    differentiable=False,
+)

@@ -16,40 +16,49 @@ traced), the ONNX schema `SeparableResample` in domain `lzu`, and a function bod
 operators, by which ONNX Runtime runs the canonical file as it is.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
 from numpy.typing import NDArray
 from onnx import helper
 
+from lzu_export.ops.base import Operator
+from lzu_export.ops.contract import DOMAIN, Contract, Field, Tensor
 from lzu_export.warp.tables import table_matrix
 
-DOMAIN = "lzu"
-VERSION = 1
+if TYPE_CHECKING:
+    import torch
+
 NAME = "SeparableResample"
-TYPES = ("float", "float16", "bfloat16", "int8")
-"""Of maps. The body is of the first three; INT8 is for kernels, see `graph.fuse_warps`."""
+CONTRACT = Contract(
+    inputs=(
+        Tensor("X", ("B", "C", "H", "W")),
+        Tensor("rows", (4, "h"), "float32"),
+        Tensor("cols", (4, "w"), "float32"),
+    ),
+    outputs=(Tensor("Y", ("B", "C", "h", "w")),),
+    fields={
+        "height": Field("int32", size_of="H"),
+        "width": Field("int32", size_of="W"),
+    },
+    # The body is of the first three; INT8 is for kernels, see `graph.lowering.fuse_warps`.
+    types=("float32", "float16", "bfloat16", "int8"),
+)
 
 
-@torch.library.custom_op("lzu::separable_resample", mutates_args=())
 def separable_resample(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
-    """Resample `x` (B x C x H x W) at the tables `rows` (4 x H') and `cols` (4 x W').
+    """Define the operator: `x` (B x C x H x W) at the tables `rows` (4 x H') and `cols` (4 x W').
 
     Returns:
         B x C x H' x W' in the dtype of `x`. Weights are built in float64 and rounded once.
     """
     a_y = _matrix(rows, x.shape[2]).to(x)
     a_x = _matrix(cols, x.shape[3]).to(x)
-    return (a_y @ x @ a_x.T).contiguous()
-
-
-@separable_resample.register_fake
-def _(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
-    return x.new_empty((x.shape[0], x.shape[1], rows.shape[1], cols.shape[1]))
+    return a_y @ x @ a_x.T
 
 
 def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
@@ -59,43 +68,10 @@ def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _cached_matrix(table: bytes, n_in: int) -> torch.Tensor:
+    import torch
+
     # A fixed warp asks for the same few matrices in every frame; they are never written to.
     return torch.from_numpy(table_matrix(np.frombuffer(table, np.float32).reshape(4, -1), n_in))
-
-
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema; `height` and `width` are the input's, for the function body."""
-    op = onnx.defs.OpSchema
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Samples X at a fixed separable warp given by two resample tables. INT8 maps have "
-        "one scale before and behind: sums in float32, rounded once, half to even.",
-        inputs=[
-            op.FormalParameter("X", "T"),
-            op.FormalParameter("rows", "tensor(float)"),
-            op.FormalParameter("cols", "tensor(float)"),
-        ],
-        outputs=[op.FormalParameter("Y", "T")],
-        type_constraints=[
-            ("T", [f"tensor({each})" for each in TYPES], "image or feature map"),
-        ],
-        attributes=[
-            op.Attribute("height", onnx.defs.OpSchema.AttrType.INT, required=True),
-            op.Attribute("width", onnx.defs.OpSchema.AttrType.INT, required=True),
-        ],
-    )
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(x: Any, rows: Any, cols: Any) -> Any:
-        return op(x, rows, cols, height=int(x.shape[2]), width=int(x.shape[3]))
-
-    return {torch.ops.lzu.separable_resample.default: translate}
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
@@ -145,9 +121,22 @@ def function_body(opset: int) -> onnx.FunctionProto:
     return helper.make_function(
         DOMAIN,
         NAME,
-        ["X", "rows", "cols"],
-        ["Y"],
+        CONTRACT.input_names(),
+        CONTRACT.output_names(),
         nodes,
         [helper.make_opsetid("", opset)],
-        ["height", "width"],
+        list(CONTRACT.fields),
     )
+
+
+OPERATOR = Operator(
+    NAME,
+    "separable_resample",
+    "Samples X at a fixed separable warp given by two resample tables. INT8 maps have "
+    "one scale before and behind: sums in float32, rounded once, half to even.",
+    CONTRACT,
+    separable_resample,
+    lambda _call, _shapes, opset: function_body(opset),
+    computed_warp=False,
+    differentiable=False,
+)

@@ -18,37 +18,53 @@ rounded to their type once. It keeps the whole and the fraction of a position ap
 weights do not lose digits in wide levels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
-from torch import Tensor
 
 from lzu_export.errors import LzuError
-from lzu_export.ops.body import (
-    DOMAIN,
-    PLUGIN,
-    VERSION,
-    Body,
-    attributes_of,
-    check_shape,
-    plugin_attributes,
-    split_float,
-)
-from lzu_export.ops.differentiable import invert_axis
-from lzu_export.ops.hats import resample
-from lzu_export.ops.recompute import gradients
+from lzu_export.ops.base import Operator
+from lzu_export.ops.body import Body, attributes_of, check_shape, split_float
+from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.inverse import MIN_GAP
 from lzu_export.warp.saliency import Array
 
+if TYPE_CHECKING:
+    import torch
+
 NAME = "SeparableUnzoom"
 AFFINE = ("scale_y", "offset_y", "scale_x", "offset_x")
-ATTRIBUTES = (*AFFINE, "upscale")
+CONTRACT = Contract(
+    inputs=(
+        Tensor("level", ("B", "C_l", "H_l", "W_l"), repeats=True),
+        Tensor("knots_x", ("B or 1", "w"), "float32"),
+        Tensor("knots_y", ("B or 1", "h"), "float32"),
+    ),
+    outputs=(Tensor("unzoomed", ("B", "C_l", "upscale * H_l", "upscale * W_l"), repeats=True),),
+    fields={
+        "scale_y": Field("float32", "n", least=0),
+        "offset_y": Field("float32", "n"),
+        "scale_x": Field("float32", "n", least=0),
+        "offset_x": Field("float32", "n"),
+        "upscale": Field("int32", least=1, most=64, default=1),
+    },
+    types=("float32", "float16"),
+    formats=(
+        "float32 linear",
+        "float16 linear",
+        "float16 hwc8",
+        "int8 linear",
+        "int8 chw4",
+        "int8 chw32",
+    ),
+    limits={"n": 8},
+)
 UNBOUNDED = 1e30
 """Stands for infinity in the bounds of the end pieces."""
 
@@ -71,18 +87,17 @@ def consistent_affine(levels: Sequence[Level], canvas: tuple[int, int]) -> dict[
     return affine
 
 
-@torch.library.custom_op("lzu::separable_unzoom", mutates_args=())
 def separable_unzoom(
-    levels: Sequence[Tensor],
-    knots_x: Tensor,
-    knots_y: Tensor,
+    levels: Sequence[torch.Tensor],
+    knots_x: torch.Tensor,
+    knots_y: torch.Tensor,
     scale_y: Sequence[float],
     offset_y: Sequence[float],
     scale_x: Sequence[float],
     offset_x: Sequence[float],
     upscale: int,
-) -> list[Tensor]:
-    """Sample levels at the inverse warp.
+) -> list[torch.Tensor]:
+    """Define the operator: two products a level with matrices of hats, from positions in float64.
 
     Args:
         levels: (B, C_l, H_l, W_l) each, floating point.
@@ -98,47 +113,8 @@ def separable_unzoom(
     Returns:
         (B, C_l, upscale * H_l, upscale * W_l) each, in the level's dtype.
     """
-    results = _composite(levels, knots_x, knots_y, scale_y, offset_y, scale_x, offset_x, upscale)
-    return [each.contiguous() for each in results]
+    from lzu_export.ops.hats import resample
 
-
-@separable_unzoom.register_fake
-def _(levels: Sequence[Tensor], *others: Any) -> list[Tensor]:
-    upscale = others[6]
-    return [x.new_empty((*x.shape[:2], x.shape[2] * upscale, x.shape[3] * upscale)) for x in levels]
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    levels, knots_x, knots_y, *settings = inputs
-    ctx.save_for_backward(*levels, knots_x, knots_y)
-    ctx.settings = settings
-
-
-def _backward(ctx: Any, outer: Sequence[Tensor]) -> tuple[Any, ...]:
-    def definition(*tensors: Tensor) -> list[Tensor]:
-        *levels, knots_x, knots_y = tensors
-        return _composite(levels, knots_x, knots_y, *ctx.settings)
-
-    # The knots' gradients cost next to nothing: they are small.
-    tensors = ctx.saved_tensors
-    *levels, knots_x, knots_y = gradients(definition, tensors, (), [True] * len(tensors), outer)
-    return (levels, knots_x, knots_y, *(None,) * len(ctx.settings))
-
-
-separable_unzoom.register_autograd(_backward, setup_context=_keep_inputs)
-
-
-def _composite(
-    levels: Sequence[Tensor],
-    knots_x: Tensor,
-    knots_y: Tensor,
-    scale_y: Sequence[float],
-    offset_y: Sequence[float],
-    scale_x: Sequence[float],
-    offset_x: Sequence[float],
-    upscale: int,
-) -> list[Tensor]:
-    """Two products a level with matrices of hats, from positions in float64."""
     results = []
     for x, *affine in zip(levels, scale_y, offset_y, scale_x, offset_x, strict=True):
         rows = _cells(knots_y, x.shape[2], affine[0], affine[1], upscale)
@@ -147,8 +123,14 @@ def _composite(
     return results
 
 
-def _cells(knots: Tensor, cells: int, scale: float, offset: float, upscale: int) -> Tensor:
+def _cells(
+    knots: torch.Tensor, cells: int, scale: float, offset: float, upscale: int
+) -> torch.Tensor:
     """Positions (B, upscale * cells) in cells of the level, float64."""
+    import torch
+
+    from lzu_export.ops.differentiable import invert_axis
+
     scale, offset = float(np.float32(scale)), float(np.float32(offset))
     index = np.arange(cells * upscale)
     if scale == 0:
@@ -161,80 +143,6 @@ def _cells(knots: Tensor, cells: int, scale: float, offset: float, upscale: int)
 def _evenly(cells: int, upscale: int) -> Array:
     """Where the output cells of an axis stand that the warp does not move."""
     return np.linspace(0.0, float(cells - 1), cells * upscale)
-
-
-def schema(levels: int | None = None) -> onnx.defs.OpSchema:
-    """The operator's ONNX schema, of any number of levels or exactly of these.
-
-    ONNX allows only the last input to repeat, so that the schema of any number has the levels and
-    both knots in one list.
-    """
-    op = onnx.defs.OpSchema
-    types = ["tensor(float)", "tensor(float16)"]
-    knots = [op.FormalParameter(name, "tensor(float)") for name in ("knots_x", "knots_y")]
-    if levels is None:
-        inputs, outputs = (
-            [
-                op.FormalParameter(
-                    name,
-                    "T",
-                    param_option=op.FormalParameterOption.Variadic,
-                    is_homogeneous=False,
-                )
-            ]
-            for name in ("levels_and_knots", "unzoomed")
-        )
-    else:
-        inputs = [*(op.FormalParameter(name, "T") for name in level_names(levels)), *knots]
-        outputs = [op.FormalParameter(name, "T") for name in output_names(levels)]
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Samples feature levels at the inverse warp of knots.",
-        inputs=inputs,
-        outputs=outputs,
-        type_constraints=[("T", types, "features; knots are float32")],
-        attributes=[
-            *(op.Attribute(name, op.AttrType.FLOATS, required=True) for name in AFFINE),
-            op.Attribute("upscale", onnx.helper.make_attribute("upscale", 1)),
-            *plugin_attributes(),
-        ],
-    )
-
-
-def level_names(levels: int) -> list[str]:
-    """Names of the body's inputs that are levels."""
-    return [f"level_{i}" for i in range(levels)]
-
-
-def output_names(levels: int) -> list[str]:
-    """Names of the body's outputs."""
-    return [f"unzoomed_{i}" for i in range(levels)]
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-
-    def translate(
-        levels: Sequence[Any],
-        knots_x: Any,
-        knots_y: Any,
-        scale_y: Sequence[float],
-        offset_y: Sequence[float],
-        scale_x: Sequence[float],
-        offset_x: Sequence[float],
-        upscale: int,
-    ) -> Any:
-        # The exporter counts outputs by the schema, hence one of exactly this many levels.
-        opset = onnxscript.values.Opset(DOMAIN, VERSION)
-        op = onnxscript.values.Op(opset, NAME, schema(len(levels)))
-        affine = dict(zip(AFFINE, (scale_y, offset_y, scale_x, offset_x), strict=True))
-        lists = {name: list(values) for name, values in affine.items()}
-        result = op(*levels, knots_x, knots_y, **lists, upscale=upscale, **PLUGIN)
-        return [result] if len(levels) == 1 else result
-
-    return {torch.ops.lzu.separable_unzoom.default: translate}
 
 
 @dataclass(frozen=True)
@@ -259,7 +167,7 @@ def function_body(
     Raises:
         LzuError: the shapes or the attributes do not fit the operator.
     """
-    attributes = {"upscale": 1, **attributes_of(call)}
+    attributes = attributes_of(call, CONTRACT)
     count, upscale = len(shapes) - 2, int(attributes["upscale"])
     batch = shapes[0][0]
     for name in AFFINE:
@@ -285,13 +193,13 @@ def function_body(
         knots = int(shapes[count + (axis == "y")][1])
         whole, rest = _positions(body, f"knots_{axis}", knots, parts, upscale, batch)
         matrices[axis] = _matrices(body, whole, rest, parts, upscale, batch, axis)
-    for i, name in enumerate(level_names(count)):
+    outputs = CONTRACT.output_names(count)
+    for i, name in enumerate(CONTRACT.inputs[0].names(count)):
         # Columns first: ONNX Runtime makes that one large product, when the matrix has two axes.
         a_x = body.node("CastLike", matrices["x"][i], name)
         a_y = body.node("CastLike", matrices["y"][i], name)
-        body.node("MatMul", a_y, body.node("MatMul", name, a_x), name=output_names(count)[i])
-    inputs = [*level_names(count), "knots_x", "knots_y"]
-    return body.function(inputs, output_names(count), ATTRIBUTES, opset)
+        body.node("MatMul", a_y, body.node("MatMul", name, a_x), name=outputs[i])
+    return body.function(CONTRACT, opset, count)
 
 
 def _positions(
@@ -365,3 +273,14 @@ def _matrices(
         distance = body.node("Abs", body.add(distance, body.reshape(halves[1][i], shape)))
         result.append(body.node("Relu", body.sub(np.float32(1), distance)))
     return result
+
+
+OPERATOR = Operator(
+    NAME,
+    "separable_unzoom",
+    "Samples feature levels at the inverse warp of knots.",
+    CONTRACT,
+    separable_unzoom,
+    function_body,
+    computed_warp=True,
+)

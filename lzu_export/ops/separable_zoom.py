@@ -12,49 +12,50 @@ be float16. The body gathers rows, then columns, and keeps the whole and the fra
 apart: one float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxscript
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from lzu_export.ops.body import (
-    DOMAIN,
-    PLUGIN,
-    VERSION,
-    Body,
-    attributes_of,
-    check_shape,
-    plugin_attributes,
-    split_float,
-)
-from lzu_export.ops.differentiable import forward_axis
-from lzu_export.ops.hats import resample
-from lzu_export.ops.recompute import gradients
+from lzu_export.ops.base import Operator
+from lzu_export.ops.body import Body, attributes_of, check_shape, split_float
+from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.forward import pixel_centres
 
+if TYPE_CHECKING:
+    import torch
+
 NAME = "SeparableZoom"
-INPUTS = ("image", "knots_x", "knots_y")
-OUTPUT = "zoomed"
-ATTRIBUTES = ("canvas", "pad")
+CONTRACT = Contract(
+    inputs=(
+        Tensor("image", ("B", "C", "H", "W")),
+        Tensor("knots_x", ("B or 1", "w"), "float32"),
+        Tensor("knots_y", ("B or 1", "h"), "float32"),
+    ),
+    outputs=(Tensor("zoomed", ("B", "C", "canvas[0] + pad[0]", "canvas[1] + pad[1]")),),
+    fields={
+        "canvas": Field("int32", 2, least=1, most=65536),
+        "pad": Field("int32", 2, least=0, most=65536),
+    },
+    types=("float32", "float16"),
+    formats=("float32 linear", "float16 linear"),
+)
 
 STEPS = 1024.0
 """A knot's multiple of 1 / STEPS times the pixels of an axis of up to 8192 is exact in float32."""
 
 
-@torch.library.custom_op("lzu::separable_zoom", mutates_args=())
 def separable_zoom(
-    image: Tensor,
-    knots_x: Tensor,
-    knots_y: Tensor,
+    image: torch.Tensor,
+    knots_x: torch.Tensor,
+    knots_y: torch.Tensor,
     canvas: Sequence[int],
     pad: Sequence[int],
-) -> Tensor:
-    """Sample an image at the forward warp.
+) -> torch.Tensor:
+    """Define the operator: two products with matrices of hats, from positions in float64.
 
     Args:
         image: (B, C, H, W) floating point.
@@ -66,73 +67,17 @@ def separable_zoom(
     Returns:
         (B, C, canvas height + pad rows, canvas width + pad columns) in the dtype of `image`.
     """
-    return _composite(image, knots_x, knots_y, canvas, pad).contiguous()
+    from torch.nn import functional
 
+    from lzu_export.ops.differentiable import forward_axis
+    from lzu_export.ops.hats import resample
 
-@separable_zoom.register_fake
-def _(image: Tensor, _x: Tensor, _y: Tensor, canvas: Sequence[int], pad: Sequence[int]) -> Tensor:
-    return image.new_empty((*image.shape[:2], canvas[0] + pad[0], canvas[1] + pad[1]))
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:3])
-    ctx.settings = inputs[3:]
-
-
-def _backward(ctx: Any, outer: Tensor) -> tuple[Any, ...]:
-    wanted = ctx.needs_input_grad[:3]
-    found = gradients(_composite, ctx.saved_tensors, ctx.settings, wanted, [outer])
-    return (*found, None, None)
-
-
-separable_zoom.register_autograd(_backward, setup_context=_keep_inputs)
-
-
-def _composite(
-    image: Tensor, knots_x: Tensor, knots_y: Tensor, canvas: Sequence[int], pad: Sequence[int]
-) -> Tensor:
-    """Two products with matrices of hats, from positions in float64."""
     rows, columns = (
         (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1)
         for knots, pixels, size in zip((knots_y, knots_x), canvas, image.shape[2:], strict=True)
     )
     zoomed = resample(image, rows, columns)
     return functional.pad(zoomed, (0, pad[1], 0, pad[0])) if any(pad) else zoomed
-
-
-def schema() -> onnx.defs.OpSchema:
-    """The operator's ONNX schema."""
-    op = onnx.defs.OpSchema
-    types = ["tensor(float)", "tensor(float16)"]
-    return op(
-        NAME,
-        DOMAIN,
-        VERSION,
-        doc="Samples an image at the forward warp of knots.",
-        inputs=[
-            op.FormalParameter("image", "T"),
-            op.FormalParameter("knots_x", "tensor(float)"),
-            op.FormalParameter("knots_y", "tensor(float)"),
-        ],
-        outputs=[op.FormalParameter(OUTPUT, "T")],
-        type_constraints=[("T", types, "image")],
-        attributes=[
-            *(op.Attribute(name, op.AttrType.INTS, required=True) for name in ATTRIBUTES),
-            *plugin_attributes(),
-        ],
-    )
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operator."""
-    op = onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), NAME, schema())
-
-    def translate(
-        image: Any, knots_x: Any, knots_y: Any, canvas: Sequence[int], pad: Sequence[int]
-    ) -> Any:
-        return op(image, knots_x, knots_y, canvas=list(canvas), pad=list(pad), **PLUGIN)
-
-    return {torch.ops.lzu.separable_zoom.default: translate}
 
 
 def function_body(
@@ -148,10 +93,10 @@ def function_body(
     Raises:
         LzuError: the shapes do not fit the operator.
     """
-    attributes = attributes_of(call)
+    attributes = attributes_of(call, CONTRACT)
     canvas, pad = attributes["canvas"], attributes["pad"]
     batch, channels, height, width = shapes[0]
-    for name, shape in zip(INPUTS[1:], shapes[1:], strict=True):
+    for name, shape in zip(("knots_x", "knots_y"), shapes[1:], strict=True):
         check_shape(NAME, name, shape, {"B": batch, "knots": shape[-1]})
     body, padded = Body(NAME), any(pad)
     rows = _lines(
@@ -162,11 +107,11 @@ def function_body(
     columns = _lines(
         body, turned, "knots_x", shapes[1][1], canvas[1], (batch, channels, width, canvas[0])
     )
-    zoomed = body.node("Transpose", columns, name="" if padded else OUTPUT, perm=[0, 1, 3, 2])
+    zoomed = body.node("Transpose", columns, name="" if padded else "zoomed", perm=[0, 1, 3, 2])
     if padded:
         zero = body.node("CastLike", np.float32(0), "image")
-        body.node("Pad", zoomed, np.array([0, 0, 0, 0, 0, 0, *pad]), zero, name=OUTPUT)
-    return body.function(INPUTS, [OUTPUT], ATTRIBUTES, opset)
+        body.node("Pad", zoomed, np.array([0, 0, 0, 0, 0, 0, *pad]), zero, name="zoomed")
+    return body.function(CONTRACT, opset)
 
 
 def _lines(body: Body, x: str, knots: str, count: int, pixels: int, shape: Sequence[int]) -> str:
@@ -221,3 +166,14 @@ def _positions(
     carry = body.node("Floor", small)
     whole = body.add(body.add(wholes[0], along_whole), carry)
     return whole, body.sub(small, carry)
+
+
+OPERATOR = Operator(
+    NAME,
+    "separable_zoom",
+    "Samples an image at the forward warp of knots.",
+    CONTRACT,
+    separable_zoom,
+    function_body,
+    computed_warp=True,
+)

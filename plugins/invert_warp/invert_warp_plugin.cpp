@@ -15,6 +15,9 @@ namespace
 // Any place so far outside [-1, 1] that bilinear sampling with zeros outside reads nothing there.
 constexpr float kOUTSIDE = 4.0F;
 
+// Largest side of the grid.
+constexpr int32_t kMOST_SIDE = 65535;
+
 // The centres of n pixels, from -1 to 1; a single one is at 0.
 float centreSpacing(int32_t n)
 {
@@ -37,7 +40,7 @@ InvertWarpPlugin::InvertWarpPlugin(Fields const& fields)
     , mOutside(fields.number("outside", kOUTSIDE))
 {
     fields.allowOnly({"size", "scale_y", "offset_y", "scale_x", "offset_x", "outside"});
-    if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > 65535 || mSize[1] > 65535)
+    if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > kMOST_SIDE || mSize[1] > kMOST_SIDE)
     {
         fields.refuse("size is " + std::to_string(mSize[0]) + " x " + std::to_string(mSize[1])
                       + "; give the grid's height and width, at least 1");

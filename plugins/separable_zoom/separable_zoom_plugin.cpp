@@ -9,18 +9,26 @@ namespace lzu
 
 using namespace nvinfer1;
 
+namespace
+{
+
+// Largest canvas and padding on an axis, in pixels.
+constexpr int32_t kMOST_SIDE = 65536;
+
+} // namespace
+
 SeparableZoomPlugin::SeparableZoomPlugin(Fields const& fields)
     : mCanvas(fields.ints("canvas", 2))
     , mPad(fields.ints("pad", 2))
 {
     fields.allowOnly({"canvas", "pad"});
-    auto const isSide = [](int32_t side) { return side >= 1 && side <= (1 << 16); };
+    auto const isSide = [](int32_t side) { return side >= 1 && side <= kMOST_SIDE; };
     if (!isSide(mCanvas[0]) || !isSide(mCanvas[1]))
     {
         fields.refuse("canvas is " + std::to_string(mCanvas[0]) + " x " + std::to_string(mCanvas[1])
                       + "; give height and width of at least 1");
     }
-    if (mPad[0] < 0 || mPad[1] < 0 || mPad[0] > (1 << 16) || mPad[1] > (1 << 16))
+    if (mPad[0] < 0 || mPad[1] < 0 || mPad[0] > kMOST_SIDE || mPad[1] > kMOST_SIDE)
     {
         fields.refuse("pad is " + std::to_string(mPad[0]) + " and " + std::to_string(mPad[1])
                       + "; give rows below and columns at the right, of at least 0");

@@ -690,6 +690,7 @@ def test_frames_are_padded_to_whole_batches(
         "lzu_export.tasks.warps, lzu_export.tasks.predictors",
         "lzu_export.compiler.pipeline, lzu_export.bundle.workspace",
         "lzu_export.graph.passes, lzu_export.graph.lowering.resample, lzu_export.graph.lint",
+        "lzu_export.ops.registry, lzu_export.ops.bodies, lzu_export.ops.contracts",
         "lzu_export.graph.lowering.choose, lzu_export.graph.targets, lzu_export.warp.tables",
         "lzu_export.targets.onnxruntime, lzu_export.targets.tensorrt.rtx",
     ],

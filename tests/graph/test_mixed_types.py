@@ -18,11 +18,12 @@ from lzu_export.graph.lowering.resample import KINDS as WARP_KINDS
 from lzu_export.graph.lowering.resample import Kind as WarpKind
 from lzu_export.graph.lowering.resample import lower_resample
 from lzu_export.graph.passes import Pass, run_passes
-from lzu_export.ops.deform_conv import deform_conv
-from lzu_export.ops.deform_conv import schema as deform_schema
-from lzu_export.ops.separable_resample import schema as resample_schema
+from lzu_export.ops.registry import OPERATORS
+from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.tables import Table, table_matrix
 from samples import deform_model, graph_model, random_tables, run_onnx, warp_model, warp_node
+
+deform_conv = REGISTERED["DeformConv"]
 
 UNIT = 2.0**-11
 """Relative error of rounding to float16."""
@@ -204,7 +205,7 @@ def test_an_edge_term_gives_its_row_only() -> None:
 
 
 def test_the_schemas_take_what_the_casts_make() -> None:
-    deform, resample = deform_schema(), resample_schema()
+    deform, resample = (OPERATORS[n].schema() for n in ("DeformConv", "SeparableResample"))
     types = {each.type_param_str: each.allowed_type_strs for each in deform.type_constraints}
     assert [each.type_str for each in deform.inputs] == ["T", "T", "P", "T", "P"]
     for each in ("T", "P"):

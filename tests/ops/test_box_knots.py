@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
-from lzu_export.ops.box_knots import INPUTS, OUTPUTS, box_knots, schema
+from lzu_export.ops.box_knots import CONTRACT, OPERATOR
+from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import box_saliency, uniform_saliency
 from samples import OPSET, adaptive_model, run_onnx
+
+box_knots = REGISTERED["BoxKnots"]
+INPUTS, OUTPUTS = CONTRACT.input_names(), CONTRACT.output_names()
 
 TOLERANCE = 1e-5
 LATTICE, SOURCE = (31, 51), (1200, 1920)
@@ -233,7 +237,7 @@ def test_gradients_reach_amplitude_and_bandwidth() -> None:
 
 def test_the_body_fits_its_schema_and_checks_shapes() -> None:
     model = model_of(CASES["batch"], attributes())
-    (body,), operator = model.functions, schema()
+    (body,), operator = model.functions, OPERATOR.schema()
     assert (body.domain, body.name) == (operator.domain, operator.name)
     assert list(body.input) == [each.name for each in operator.inputs]
     assert list(body.output) == [each.name for each in operator.outputs]

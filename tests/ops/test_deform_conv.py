@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from lzu_export.graph.lowering.deform_conv import KINDS, Kind, lower_deform_conv
 from lzu_export.graph.passes import fold_constants, run_passes
-from lzu_export.ops.deform_conv import deform_conv, function_body, schema
+from lzu_export.ops.deform_conv import OPERATOR, function_body
 from lzu_export.ops.taps import tap_positions
+from lzu_export.ops.torch_ops import REGISTERED
 from samples import OPSET, deform_model, relative, run_onnx
+
+deform_conv = REGISTERED["DeformConv"]
 
 TOLERANCE = 1e-5
 
@@ -291,7 +294,7 @@ def test_half_features_are_summed_in_float32() -> None:
 
 
 def test_the_function_body_fits_its_schema() -> None:
-    body, operator = function_body(OPSET), schema()
+    body, operator = function_body(OPSET), OPERATOR.schema()
     assert (body.domain, body.name) == (operator.domain, operator.name) == ("lzu", "DeformConv")
     assert list(body.input) == [each.name for each in operator.inputs]
     assert set(body.attribute) == set(operator.attributes)

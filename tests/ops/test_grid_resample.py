@@ -26,9 +26,13 @@ from lzu_export.graph.lowering.resample import (
 )
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.graph.targets import DEFAULTS
-from lzu_export.ops.grid_resample import INPUTS, NAME, function_body, grid_resample, schema
+from lzu_export.ops.grid_resample import CONTRACT, NAME, OPERATOR, function_body
+from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.grids import GridTable, grid_table
 from samples import OPSET, graph_model, run_onnx
+
+grid_resample = REGISTERED["GridResample"]
+INPUTS = CONTRACT.input_names()
 
 SHAPE = (2, 3, 12, 20)
 OUT = (9, 14)
@@ -170,7 +174,7 @@ def test_computed_positions_are_timed_with_others() -> None:
 
 
 def test_the_body_fits_its_schema() -> None:
-    body, operator = function_body(OPSET), schema()
+    body, operator = function_body(OPSET), OPERATOR.schema()
     assert (body.domain, body.name) == (operator.domain, operator.name)
     assert list(body.input) == [each.name for each in operator.inputs]
     assert list(body.output) == [each.name for each in operator.outputs]

@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
-from lzu_export.ops.invert_warp import ATTRIBUTES, invert_warp, schema
+from lzu_export.ops.invert_warp import CONTRACT, OPERATOR
+from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.forward import forward_points
 from lzu_export.warp.inverse import invert_axis, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from samples import OPSET, adaptive_model, run_onnx
+
+invert_warp = REGISTERED["InvertWarp"]
+ATTRIBUTES = tuple(CONTRACT.fields)
 
 TOLERANCE = 1e-5
 OUTSIDE = -4.0
@@ -176,7 +180,7 @@ def test_full_scale_is_fast_and_small() -> None:
 def test_the_body_fits_its_schema_and_checks_shapes() -> None:
     knots, said = random_knots(6), attributes((9, 14))
     model = model_of(knots, said)
-    (body,), operator = model.functions, schema()
+    (body,), operator = model.functions, OPERATOR.schema()
     assert (body.domain, body.name) == (operator.domain, operator.name)
     assert list(body.input) == [each.name for each in operator.inputs]
     assert list(body.output) == [each.name for each in operator.outputs]

@@ -13,17 +13,14 @@ from hypothesis import strategies as st
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
-from lzu_export.ops.separable_unzoom import (
-    AFFINE,
-    consistent_affine,
-    output_names,
-    schema,
-    separable_unzoom,
-)
+from lzu_export.ops.separable_unzoom import AFFINE, CONTRACT, OPERATOR, consistent_affine
+from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.forward import forward_at
 from lzu_export.warp.geometry import Level, level_sizes, unzoom_positions
 from lzu_export.warp.sampling import axis_weights
 from samples import OPSET, adaptive_model, random_positions, relative, run_onnx
+
+separable_unzoom = REGISTERED["SeparableUnzoom"]
 
 TOLERANCE = 1e-5
 CANVAS = (90, 140)
@@ -59,7 +56,7 @@ def model_of(
     inputs = {f"level_{i}": each for i, each in enumerate(maps)}
     inputs |= dict(zip(("knots_x", "knots_y"), knots, strict=True))
     shapes = [(*x.shape[:2], x.shape[2] * upscale, x.shape[3] * upscale) for x in maps]
-    outputs = dict(zip(output_names(len(maps)), shapes, strict=True))
+    outputs = dict(zip(CONTRACT.output_names(len(maps)), shapes, strict=True))
     return adaptive_model("SeparableUnzoom", inputs, outputs, **affine, upscale=upscale)
 
 
@@ -76,7 +73,7 @@ def by_onnx(
         model, _ = run_passes(model, [lower_adaptive(), fold_constants()])
     names = [each.name for each in model.graph.input]
     got = run_onnx(model, **dict(zip(names, [*maps, *knots], strict=True)))
-    return [got[name] for name in output_names(len(maps))]
+    return [got[name] for name in CONTRACT.output_names(len(maps))]
 
 
 def by_definition(
@@ -263,11 +260,11 @@ def test_gradients_are_those_of_the_definition() -> None:
 
 def test_the_body_fits_its_schema() -> None:
     model = model_of(features(13, LEVELS), random_knots(14), consistent_affine(LEVELS, CANVAS))
-    (body,), operator = model.functions, schema(len(LEVELS))
+    (body,), operator = model.functions, OPERATOR.schema(len(LEVELS))
     assert (body.domain, body.name) == (operator.domain, operator.name)
     assert list(body.input) == [each.name for each in operator.inputs]
     assert list(body.output) == [each.name for each in operator.outputs]
-    assert set(body.attribute) == set(operator.attributes) == set(schema().attributes)
+    assert set(body.attribute) == set(operator.attributes) == set(OPERATOR.schema().attributes)
     assert {opset.version for opset in body.opset_import} == {OPSET}
     onnx.checker.check_model(model, full_check=True)
 

@@ -21,8 +21,9 @@ from samples import adaptive_model
 
 torch = pytest.importorskip("torch")
 
-from lzu_export.ops import box_knots, invert_warp, separable_unzoom, separable_zoom  # noqa: E402
+from lzu_export.ops import box_knots, invert_warp  # noqa: E402
 from lzu_export.ops.invert_warp import EDGE  # noqa: E402
+from lzu_export.ops.torch_ops import REGISTERED  # noqa: E402
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession  # noqa: E402
 from lzu_export.warp.forward import forward_at, forward_points  # noqa: E402
 from lzu_export.warp.knots import axis_knots, nonseparable_knots  # noqa: E402
@@ -104,10 +105,10 @@ def knots_of_boxes(
     said = {"lattice": list(lattice), "source": list(FRAME), "fwhm": fwhm, "mix": mix}
     said |= {"min_side": 1.0}
     tensors = [torch.from_numpy(np.ascontiguousarray(each)) for each in arrays]
-    names = dict(zip(box_knots.INPUTS, arrays, strict=True))
+    names = dict(zip(box_knots.CONTRACT.input_names(), arrays, strict=True))
     outputs = {"knots_x": (1, lattice[1]), "knots_y": (1, lattice[0])}
     found = {
-        "torch": [each.numpy() for each in box_knots.box_knots(*tensors, *said.values())],
+        "torch": [each.numpy() for each in REGISTERED["BoxKnots"](*tensors, *said.values())],
         "body": list(by_body("BoxKnots", names, outputs, **said).values()),
         "kernel": host_calls.box_knots(
             boxes[None], valid[None], mixed=mix, fixed=fixed, lattice=lattice, source=FRAME,
@@ -189,7 +190,7 @@ def test_separable_zoom(
     steep = max(image) * 2**-24
     close(
         {
-            "torch": separable_zoom.separable_zoom(*tensors, *said.values()).numpy(),
+            "torch": REGISTERED["SeparableZoom"](*tensors, *said.values()).numpy(),
             "body": by_body("SeparableZoom", arrays, {"zoomed": shape}, **said)["zoomed"],
             "kernel": host_calls.zoom(pixels, x, y, canvas, (2, 1)),
         },
@@ -220,7 +221,7 @@ def unzoom_forms(
     arrays = {**named, "knots_x": knots_x, "knots_y": knots_y}
     outputs = {f"unzoomed_{i}": level.shape for i, level in enumerate(levels)}
     tensors = [torch.from_numpy(each) for each in arrays.values()]
-    found = separable_unzoom.separable_unzoom(tensors[:-2], *tensors[-2:], *affine.values(), 1)
+    found = REGISTERED["SeparableUnzoom"](tensors[:-2], *tensors[-2:], *affine.values(), 1)
     body = by_body("SeparableUnzoom", arrays, outputs, **affine)
     kernel = host_calls.unzoom(levels, knots_x, knots_y, axes=axes)
     return {
@@ -283,9 +284,9 @@ def invert_forms(
     knots: Array, size: tuple[int, int], affine: tuple[float, ...], outside: float = 4.0
 ) -> dict[str, Array]:
     """The grid (H, W, 2) by form."""
-    said = dict(zip(invert_warp.ATTRIBUTES, (list(size), *affine, outside), strict=True))
+    said = dict(zip(invert_warp.CONTRACT.fields, (list(size), *affine, outside), strict=True))
     arrays = {"knots": knots[None]}
-    grid = invert_warp.invert_warp(torch.from_numpy(arrays["knots"]), *said.values())
+    grid = REGISTERED["InvertWarp"](torch.from_numpy(arrays["knots"]), *said.values())
     return {
         "torch": grid.numpy()[0],
         "body": by_body("InvertWarp", arrays, {"grid": (1, *size, 2)}, **said)["grid"][0],

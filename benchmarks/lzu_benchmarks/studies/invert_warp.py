@@ -20,7 +20,7 @@ from lzu_benchmarks.commands import add_json, print_result
 from lzu_benchmarks.studies.deform_conv import peak_memory
 from lzu_export.cli import exits
 from lzu_export.models.trace import OPSET
-from lzu_export.ops.adaptive import add_bodies
+from lzu_export.ops.bodies import add_bodies
 from lzu_export.support.hardware import identity
 from lzu_export.support.terminal import Terminal
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models

@@ -13,8 +13,10 @@ import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.anatomy import INT8
-from lzu_export.graph.lowering.adaptive import DOMAIN, OPERATORS, adaptive_nodes, lower_adaptive
+from lzu_export.graph.lowering.adaptive import adaptive_nodes, lower_adaptive
 from lzu_export.graph.passes import Pass, fold_constants, import_graph, run_passes
+from lzu_export.ops.contract import DOMAIN
+from lzu_export.ops.registry import COMPUTED_WARPS
 
 
 def emulated(
@@ -41,7 +43,7 @@ def emulate_plugins(bodies: Sequence[gs.Function]) -> Pass:
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.functions = [
             *graph.functions,
-            *(each for each in bodies if each.domain == DOMAIN and each.name in OPERATORS),
+            *(each for each in bodies if each.domain == DOMAIN and each.name in COMPUTED_WARPS),
         ]
         for call in adaptive_nodes(graph):
             for i, tensor in enumerate(list(call.outputs)):

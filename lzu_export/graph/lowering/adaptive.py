@@ -19,29 +19,22 @@ from lzu_export.errors import LzuError
 from lzu_export.graph import contracts
 from lzu_export.graph.builder import onnx_type
 from lzu_export.graph.passes import Pass, drop_unused_domain
+from lzu_export.ops.contract import DOMAIN, PLUGIN, VERSION
+from lzu_export.ops.registry import COMPUTED_WARPS
 
-DOMAIN = "lzu"
 log = logging.getLogger(__name__)
-
-OPERATORS = frozenset({"BoxKnots", "SeparableZoom", "SeparableUnzoom", "InvertWarp"})
 
 
 def adapts(model: onnx.ModelProto) -> bool:
     """Whether the model computes a warp."""
-    return any(node.domain == DOMAIN and node.op_type in OPERATORS for node in model.graph.node)
+    return any(
+        node.domain == DOMAIN and node.op_type in COMPUTED_WARPS for node in model.graph.node
+    )
 
 
 def adaptive_nodes(graph: gs.Graph) -> list[gs.Node]:
     """Every call of an adaptive operator."""
-    return [node for node in graph.nodes if node.domain == DOMAIN and node.op in OPERATORS]
-
-
-def float_inputs(node: gs.Node) -> frozenset[int]:
-    """Inputs of an adaptive call that are float32 whatever its features' type: all but those."""
-    if node.domain != DOMAIN or node.op not in OPERATORS:
-        return frozenset()
-    features = {"SeparableZoom": 1, "SeparableUnzoom": len(node.inputs) - 2}.get(node.op, 0)
-    return frozenset(range(features, len(node.inputs)))
+    return [node for node in graph.nodes if node.domain == DOMAIN and node.op in COMPUTED_WARPS]
 
 
 def lower_adaptive() -> Pass:
@@ -84,12 +77,10 @@ def drop_bodies() -> Pass:
 
     def apply(graph: gs.Graph) -> gs.Graph:
         _drop_functions(graph)
-        values = contracts.NAMESPACE, contracts.VERSION
-        names = dict(zip(contracts.NAMES, values, strict=True))
         for call in adaptive_nodes(graph):
-            call.attrs.update(names)
+            call.attrs.update(PLUGIN)
         if adaptive_nodes(graph) and not any(d.domain == DOMAIN for d in graph.import_domains):
-            graph.import_domains.append(onnx.helper.make_opsetid(DOMAIN, 1))
+            graph.import_domains.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
         return graph
 
     return Pass("drop-bodies", "a plugin stands behind each call of a computed warp", apply)
@@ -112,7 +103,7 @@ def _lower(graph: gs.Graph, calls: list[gs.Node]) -> None:
 
 def _drop_functions(graph: gs.Graph) -> None:
     graph.functions = [
-        each for each in graph.functions if each.domain != DOMAIN or each.name not in OPERATORS
+        each for each in graph.functions if each.domain != DOMAIN or each.name not in COMPUTED_WARPS
     ]
 
 

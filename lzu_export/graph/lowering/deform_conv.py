@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.passes import Pass, drop_unused_domain, raise_opset
+from lzu_export.ops import deform_conv
 from lzu_export.ops.taps import tap_positions
 
 Kind = Literal["deformconv", "gridsample", "taps", "gather"]
 KINDS: tuple[Kind, ...] = ("deformconv", "gridsample", "taps", "gather")
 
-OP = "DeformConv"
+OP = deform_conv.NAME
 OPSET = 19
 """The first opset with DeformConv, and the last whose GridSample every TensorRT reads."""
 

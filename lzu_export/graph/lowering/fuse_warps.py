@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 from lzu_export.graph.lowering.adaptive import adaptive_nodes
 from lzu_export.graph.lowering.resample import OP, is_grid, resample_nodes
 from lzu_export.graph.passes import Pass
-from lzu_export.graph.quantize import WARP_OF_LEVELS
+from lzu_export.ops import separable_unzoom
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def fuse_level_pairs() -> Pass:
 
     def apply(graph: gs.Graph) -> gs.Graph:
         for node in adaptive_nodes(graph):
-            if node.op != WARP_OF_LEVELS:
+            if node.op != separable_unzoom.NAME:
                 continue
             levels = range(len(node.outputs))
             obstacles = [_obstacle(graph, node.inputs[i], node.outputs[i]) for i in levels]

@@ -18,8 +18,9 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.graph.builder import Builder, is_half, onnx_type
+from lzu_export.ops import grid_resample
 
-OP = "GridResample"
+OP = grid_resample.NAME
 
 
 def lower_to_gridsample(graph: gs.Graph, node: gs.Node) -> None:

@@ -26,6 +26,7 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.lowering import grid as lower_grid
 from lzu_export.graph.passes import Pass, drop_unused_domain
+from lzu_export.ops import separable_resample
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
 
@@ -35,7 +36,7 @@ KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
 GRID_KINDS: tuple[Kind, ...] = ("gridsample", "gather")
 """Of non-separable ones."""
 
-OP = "SeparableResample"
+OP = separable_resample.NAME
 BLOCK = 64
 """Output cells a block: smaller ones skip more zeros, larger ones call fewer kernels."""
 

@@ -9,21 +9,19 @@ from onnx import helper
 
 from adaptive_samples import BATCH, FLOAT, HALF, SOURCE, chain, feeds
 from lzu_export.errors import LzuError
+from lzu_export.graph.anatomy import warp_inputs
 from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.adaptive import (
-    OPERATORS,
     adaptive_nodes,
     adapts,
     drop_bodies,
-    float_inputs,
     lower_adaptive,
 )
 from lzu_export.graph.passes import fold_constants, import_graph, run_passes
 from lzu_export.graph.targets import lower_for
-from lzu_export.ops.adaptive import OPERATORS as WITH_TORCH
-from lzu_export.ops.adaptive import add_bodies
-from lzu_export.ops.body import PLUGIN
+from lzu_export.ops.bodies import add_bodies
+from lzu_export.ops.contract import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine
 from lzu_export.targets.onnxruntime import time_models
 from lzu_export.warp.geometry import level_sizes
@@ -120,15 +118,11 @@ def test_what_no_plugin_takes_is_lowered_to_operators() -> None:
 
 def test_which_inputs_are_float32_whatever_the_features() -> None:
     nodes = {node.op: node for node in adaptive_nodes(import_graph(chain()))}
-    assert float_inputs(nodes["BoxKnots"]) == frozenset(range(6))
-    assert float_inputs(nodes["SeparableZoom"]) == {1, 2}
-    assert float_inputs(nodes["SeparableUnzoom"]) == {3, 4}
+    assert warp_inputs(nodes["BoxKnots"]) == frozenset(range(6))
+    assert warp_inputs(nodes["SeparableZoom"]) == {1, 2}
+    assert warp_inputs(nodes["SeparableUnzoom"]) == {3, 4}
     lowered, _ = run_passes(chain(), [lower_adaptive()])
-    assert not any(float_inputs(node) for node in import_graph(lowered).nodes)
-
-
-def test_the_names_of_the_operators_are_those_that_have_a_body() -> None:
-    assert set(WITH_TORCH) == OPERATORS
+    assert not any(warp_inputs(node) for node in import_graph(lowered).nodes)
 
 
 def test_calls_that_differ_cannot_share_a_function() -> None:

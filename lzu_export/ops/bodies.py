@@ -1,32 +1,19 @@
-"""The adaptive operators together: how a tracer emits them and a model gets their bodies."""
+"""Gives a model the ONNX functions of the `lzu` operators that it calls. Imports no torch."""
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
 
 import onnx
 
 from lzu_export.errors import LzuError
-from lzu_export.ops import box_knots, invert_warp, separable_unzoom, separable_zoom
-from lzu_export.ops.body import DOMAIN, VERSION
-
-OPERATORS: dict[str, ModuleType] = {
-    each.NAME: each for each in (box_knots, separable_zoom, separable_unzoom, invert_warp)
-}
-
-
-def translation_table() -> dict[Any, Any]:
-    """What `torch.onnx.export(custom_translation_table=...)` needs to emit the operators."""
-    return {
-        key: value for each in OPERATORS.values() for key, value in each.translation_table().items()
-    }
+from lzu_export.ops.contract import DOMAIN, VERSION
+from lzu_export.ops.registry import OPERATORS, operator_of
 
 
 def add_bodies(model: onnx.ModelProto, opset: int) -> None:
-    """Give the model, in place, a function for each adaptive operator that it calls.
+    """Give the model, in place, a function for each `lzu` operator that it calls.
 
-    Sizes and attributes are constants in a function, hence calls of one operator must have the same
-    ones.
+    Where a warp is computed in the graph, sizes and attributes are constants in its functions:
+    calls of one operator must then have the same ones.
 
     Raises:
         LzuError: an input's shape is not static, or two calls of an operator need two bodies.
@@ -34,16 +21,20 @@ def add_bodies(model: onnx.ModelProto, opset: int) -> None:
     shapes = _static_shapes(model.graph)
     bodies: dict[str, onnx.FunctionProto] = {}
     for call in model.graph.node:
-        if call.domain != DOMAIN or call.op_type not in OPERATORS:
+        operator = operator_of(call.domain, call.op_type)
+        if operator is None or (call.op_type in bodies and not operator.computed_warp):
             continue
-        inputs = [_shape(shapes, name, call.op_type) for name in call.input]
-        body = OPERATORS[call.op_type].function_body(call, inputs, opset)
+        names = call.input if operator.computed_warp else ()
+        inputs = [_shape(shapes, name, call.op_type) for name in names]
+        body = operator.body(call, inputs, opset)
         if bodies.setdefault(call.op_type, body) != body:
             raise LzuError(
                 f"the graph calls lzu::{call.op_type} with different sizes or attributes; only "
                 "calls that agree in them can share its function"
             )
-    model.functions.extend(bodies.values())
+    fixed = [name for name in OPERATORS if name in bodies and not OPERATORS[name].computed_warp]
+    computed = [name for name in bodies if OPERATORS[name].computed_warp]
+    model.functions.extend(bodies[name] for name in (*fixed, *computed))
     if bodies and not any(each.domain == DOMAIN for each in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
 

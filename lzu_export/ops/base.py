@@ -1,0 +1,127 @@
+"""`Operator`: all that the compiler knows of one `lzu` operator. Imports no torch by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from lzu_export.ops.contract import DOMAIN, OWN_TYPE, PLUGIN, VERSION, Contract, Field
+
+_TENSOR_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "bfloat16": "tensor(bfloat16)",
+    "int8": "tensor(int8)",
+}
+
+
+@dataclass(frozen=True)
+class TorchArguments:
+    """Arguments of a torch operator whose order differs from that of the ONNX operator."""
+
+    schema: str
+    """PyTorch's schema, such as `(Tensor x, int n) -> Tensor`."""
+    tensors: int
+    """Number of leading arguments that are tensors."""
+    shape: Callable[..., tuple[int, ...]]
+    """Takes the torch arguments and returns the shape of the result."""
+    translate: Callable[..., Any]
+    """Takes the ONNX operator and the torch arguments and returns the call."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the `lzu` domain: contract, torch semantics and function body.
+
+    `lzu_export.ops.registry` lists the operators. Lowerings to targets' operators are registered in
+    `lzu_export.graph.lowering`.
+    """
+
+    name: str
+    torch_name: str
+    """Name below `torch.ops.lzu`."""
+    doc: str
+    contract: Contract
+    definition: Callable[..., Any]
+    """Reference semantics in PyTorch: takes the input tensors in the contract's order (a list for
+    those that repeat), then the attributes, and returns a tensor, a tuple, or a list if it repeats.
+    """
+    body: Callable[[onnx.NodeProto, Sequence[Sequence[int]], int], onnx.FunctionProto]
+    """Takes a call, the static shapes of its inputs and the opset; returns the ONNX function."""
+    computed_warp: bool
+    """Whether the warp is computed in the graph. The function body then holds the sizes of a call.
+    """
+    differentiable: bool = True
+    torch_arguments: TorchArguments | None = None
+    """Set where the torch operator does not take the ONNX operator's inputs and attributes."""
+
+    @property
+    def arguments(self) -> dict[str, Field]:
+        """Attributes that are arguments of the torch operator, by name."""
+        fields = self.contract.fields.items()
+        return {name: field for name, field in fields if not field.size_of}
+
+    def schema(self, levels: int | None = None) -> onnx.defs.OpSchema:
+        """Return the ONNX schema.
+
+        Args:
+            levels: number of levels. ONNX lets only the last input repeat, so that without a number
+                an operator of levels has one variadic list of inputs.
+        """
+        op = onnx.defs.OpSchema
+        variadic = self.contract.repeats and levels is None
+        if variadic:
+            many = {"param_option": op.FormalParameterOption.Variadic, "is_homogeneous": False}
+            inputs, outputs = (
+                [op.FormalParameter(name, "T", **many)] for name in ("inputs", "outputs")
+            )
+        else:
+            inputs, outputs = (
+                [
+                    op.FormalParameter(name, _onnx_type(each.type))
+                    for each in tensors
+                    for name in each.names(levels or 1)
+                ]
+                for tensors in (self.contract.inputs, self.contract.outputs)
+            )
+        used = {_onnx_type(each.type) for each in (*self.contract.inputs, *self.contract.outputs)}
+        types = [_TENSOR_TYPES[each] for each in self.contract.types]
+        constraints = {"T": "features", "P": "positions and factors, computed with in float32"}
+        return op(
+            self.name,
+            DOMAIN,
+            VERSION,
+            doc=self.doc,
+            inputs=inputs,
+            outputs=outputs,
+            type_constraints=[
+                (key, types, text) for key, text in constraints.items() if key in used
+            ],
+            attributes=[
+                *(_onnx_attribute(name, field) for name, field in self.contract.fields.items()),
+                *self._plugin_attributes(),
+            ],
+        )
+
+    def _plugin_attributes(self) -> list[onnx.defs.OpSchema.Attribute]:
+        """Entries of the schema for the attributes that name the plugin."""
+        names = PLUGIN if self.contract.has_plugin else ()
+        string = onnx.defs.OpSchema.AttrType.STRING
+        return [onnx.defs.OpSchema.Attribute(name, string, required=False) for name in names]
+
+
+def _onnx_type(type_name: str) -> str:
+    """The schema's type of a tensor."""
+    return {"": "T", OWN_TYPE: "P"}.get(type_name) or _TENSOR_TYPES[type_name]
+
+
+def _onnx_attribute(name: str, field: Field) -> onnx.defs.OpSchema.Attribute:
+    kind = ("INT" if field.type == "int32" else "FLOAT") + ("" if field.length == 1 else "S")
+    if isinstance(field.default, int | float):
+        value = int(field.default) if field.type == "int32" else float(field.default)
+        return onnx.defs.OpSchema.Attribute(name, onnx.helper.make_attribute(name, value))
+    attribute_type = getattr(onnx.defs.OpSchema.AttrType, kind)
+    return onnx.defs.OpSchema.Attribute(name, attribute_type, required=field.required)
