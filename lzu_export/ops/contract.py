@@ -178,7 +178,7 @@ def side_value(side: int | str, known: Mapping[str, int], attributes: Mapping[st
             return sum(values) if sign == "+" else values[0] * values[1]
     name, indexed, rest = side.partition("[")
     if indexed:
-        return attributes[name][int(rest.rstrip("]"))]  # type: ignore[no-any-return]
+        return attributes[name][int(rest.rstrip("]"))]
     return known[name] if name in known else attributes[name]
 
 

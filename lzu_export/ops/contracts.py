@@ -27,9 +27,9 @@ LIMITS = {
     ("BoxKnots", "N"): "LZU_MOST_BOXES",
     ("BoxKnots", "lattice"): "LZU_MOST_LATTICE",
     ("SeparableUnzoom", "upscale"): "kMOST_UPSCALE",
-    ("SeparableZoom", "canvas"): "kMOST_SIDE",
-    ("SeparableZoom", "pad"): "kMOST_SIDE",
-    ("InvertWarp", "size"): "kMOST_SIDE",
+    ("SeparableZoom", "canvas"): "kMOST_CANVAS",
+    ("SeparableZoom", "pad"): "kMOST_CANVAS",
+    ("InvertWarp", "size"): "kMOST_GRID",
 }
 """C++ constants of the largest value of a symbol or attribute."""
 

@@ -16,7 +16,7 @@ namespace
 constexpr float kOUTSIDE = 4.0F;
 
 // Largest side of the grid.
-constexpr int32_t kMOST_SIDE = 65535;
+constexpr int32_t kMOST_GRID = 65535;
 
 // The centres of n pixels, from -1 to 1; a single one is at 0.
 float centreSpacing(int32_t n)
@@ -40,7 +40,7 @@ InvertWarpPlugin::InvertWarpPlugin(Fields const& fields)
     , mOutside(fields.number("outside", kOUTSIDE))
 {
     fields.allowOnly({"size", "scale_y", "offset_y", "scale_x", "offset_x", "outside"});
-    if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > kMOST_SIDE || mSize[1] > kMOST_SIDE)
+    if (mSize[0] < 1 || mSize[1] < 1 || mSize[0] > kMOST_GRID || mSize[1] > kMOST_GRID)
     {
         fields.refuse("size is " + std::to_string(mSize[0]) + " x " + std::to_string(mSize[1])
                       + "; give the grid's height and width, at least 1");

@@ -13,7 +13,7 @@ namespace
 {
 
 // Largest canvas and padding on an axis, in pixels.
-constexpr int32_t kMOST_SIDE = 65536;
+constexpr int32_t kMOST_CANVAS = 65536;
 
 } // namespace
 
@@ -22,13 +22,13 @@ SeparableZoomPlugin::SeparableZoomPlugin(Fields const& fields)
     , mPad(fields.ints("pad", 2))
 {
     fields.allowOnly({"canvas", "pad"});
-    auto const isSide = [](int32_t side) { return side >= 1 && side <= kMOST_SIDE; };
+    auto const isSide = [](int32_t side) { return side >= 1 && side <= kMOST_CANVAS; };
     if (!isSide(mCanvas[0]) || !isSide(mCanvas[1]))
     {
         fields.refuse("canvas is " + std::to_string(mCanvas[0]) + " x " + std::to_string(mCanvas[1])
                       + "; give height and width of at least 1");
     }
-    if (mPad[0] < 0 || mPad[1] < 0 || mPad[0] > kMOST_SIDE || mPad[1] > kMOST_SIDE)
+    if (mPad[0] < 0 || mPad[1] < 0 || mPad[0] > kMOST_CANVAS || mPad[1] > kMOST_CANVAS)
     {
         fields.refuse("pad is " + std::to_string(mPad[0]) + " and " + std::to_string(mPad[1])
                       + "; give rows below and columns at the right, of at least 0");

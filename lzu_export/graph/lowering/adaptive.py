@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from lzu_export.errors import LzuError
 from lzu_export.graph import contracts
 from lzu_export.graph.builder import onnx_type
+from lzu_export.graph.lowering.registry import register
 from lzu_export.graph.passes import Pass, drop_unused_domain
 from lzu_export.ops.contract import DOMAIN, PLUGIN, VERSION
 from lzu_export.ops.registry import COMPUTED_WARPS
@@ -101,6 +102,10 @@ def _lower(graph: gs.Graph, calls: list[gs.Node]) -> None:
         _inline(graph, call, bodies[call.op])
 
 
+def _lower_to_body(graph: gs.Graph, call: gs.Node, _kind: str) -> None:
+    _lower(graph, [call])
+
+
 def _drop_functions(graph: gs.Graph) -> None:
     graph.functions = [
         each for each in graph.functions if each.domain != DOMAIN or each.name not in COMPUTED_WARPS
@@ -141,3 +146,7 @@ def _copies(node: gs.Node, known: dict[str, gs.Tensor], prefix: str) -> Iterator
             return
         operator, attributes, inputs = "Cast", {"to": onnx_type(dtype)}, inputs[:1]
     yield gs.Node(operator, f"{prefix}/{node.name}", attributes, inputs, outputs)
+
+
+for _name in COMPUTED_WARPS:
+    register(_name, ("body",), _lower_to_body)

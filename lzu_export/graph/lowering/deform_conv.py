@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
+from lzu_export.graph.lowering.registry import register
 from lzu_export.graph.passes import Pass, drop_unused_domain, raise_opset
 from lzu_export.ops import deform_conv
 from lzu_export.ops.taps import tap_positions
@@ -303,3 +304,11 @@ class _Builder(Builder):
             values = np.ascontiguousarray(change(self.weight.values).astype(self.type))
             self.shared[key] = gs.Constant(key, values)
         return self.shared[key]
+
+
+def _possible(node: gs.Node) -> list[Kind]:
+    grouped = int(node.attrs["group"]) > 1
+    return [kind for kind in KINDS if kind != "gather" or not grouped]
+
+
+register(OP, KINDS, lower_node, _possible)

@@ -10,7 +10,7 @@ features cast to float32 and back: TensorRT wants one type for both. Positions a
 lowerings, whether they are constants or computed in the graph.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,9 +18,17 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.graph.builder import Builder, is_half, onnx_type
+from lzu_export.graph.lowering.registry import register
 from lzu_export.ops import grid_resample
 
 OP = grid_resample.NAME
+Kind = Literal["gridsample", "gather"]
+KINDS: tuple[Kind, ...] = ("gridsample", "gather")
+
+
+def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
+    """Replace one call; its output tensor keeps its name."""
+    {"gridsample": lower_to_gridsample, "gather": lower_to_gather}[kind](graph, node)
 
 
 def lower_to_gridsample(graph: gs.Graph, node: gs.Node) -> None:
@@ -145,3 +153,6 @@ def _constant(node: gs.Node) -> bool:
 
 def _size(node: gs.Node) -> tuple[int, int]:
     return int(node.attrs["height"]), int(node.attrs["width"])
+
+
+register(OP, KINDS, lower_node)

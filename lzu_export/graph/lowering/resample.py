@@ -25,15 +25,18 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
 from lzu_export.graph.lowering import grid as lower_grid
+from lzu_export.graph.lowering.registry import lowerings_of, register
 from lzu_export.graph.passes import Pass, drop_unused_domain
 from lzu_export.ops import separable_resample
+from lzu_export.ops.contract import DOMAIN
+from lzu_export.ops.registry import FIXED_WARPS
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
 
 Kind = Literal["matmul", "banded", "gridsample", "gather"]
 KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
 """Of separable warps."""
-GRID_KINDS: tuple[Kind, ...] = ("gridsample", "gather")
+GRID_KINDS: tuple[Kind, ...] = lower_grid.KINDS
 """Of non-separable ones."""
 
 OP = separable_resample.NAME
@@ -46,8 +49,7 @@ OUTSIDE = -5.0
 
 def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
     """Every `lzu::SeparableResample` and `lzu::GridResample` of the graph."""
-    operators = (OP, lower_grid.OP)
-    return [node for node in graph.nodes if node.op in operators and node.domain == "lzu"]
+    return [n for n in graph.nodes if n.op in FIXED_WARPS and n.domain == DOMAIN]
 
 
 def is_grid(node: gs.Node) -> bool:
@@ -57,8 +59,10 @@ def is_grid(node: gs.Node) -> bool:
 
 def possible_kinds(node: gs.Node) -> list[Kind]:
     """Lowerings that express the node exactly."""
-    if is_grid(node):
-        return list(GRID_KINDS)
+    return lowerings_of(node).possible(node)
+
+
+def _possible_products(node: gs.Node) -> list[Kind]:
     tables = zip(_tables(node), (node.attrs["height"], node.attrs["width"]), strict=True)
     plain = all(_samples_plainly(table, int(size)) for table, size in tables)
     return [kind for kind in KINDS if kind != "gridsample" or plain]
@@ -73,9 +77,9 @@ def lower_resample(choices: Mapping[str, Kind]) -> Pass:
             if name not in choices:
                 raise LzuError(f"no lowering was chosen for the warp at {name}")
             lower_node(graph, node, choices[name])
-        bodies = {("lzu", OP), ("lzu", lower_grid.OP)}
+        bodies = {(DOMAIN, name) for name in FIXED_WARPS}
         graph.functions = [f for f in graph.functions if (f.domain, f.name) not in bodies]
-        drop_unused_domain(graph.cleanup(), "lzu")
+        drop_unused_domain(graph.cleanup(), DOMAIN)
         return graph.toposort()
 
     summary = ", ".join(f"{name}: {kind}" for name, kind in choices.items())
@@ -84,13 +88,10 @@ def lower_resample(choices: Mapping[str, Kind]) -> Pass:
 
 def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     """Replace one resample node; its output tensor keeps its name."""
-    if is_grid(node):
-        lower = {
-            "gridsample": lower_grid.lower_to_gridsample,
-            "gather": lower_grid.lower_to_gather,
-        }
-        lower[kind](graph, node)
-        return
+    lowerings_of(node).lower(graph, node, kind)
+
+
+def _lower_separable(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     rows, cols = _tables(node)
     x, y = node.inputs[0], node.outputs[0]
     if kind not in possible_kinds(node):
@@ -204,3 +205,6 @@ def _grid(rows: Table, cols: Table, height: int, width: int, batch: int) -> NDAr
     y, x = normalised(rows, height), normalised(cols, width)
     grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).astype(np.float32)
     return np.repeat(grid[None], batch, axis=0)
+
+
+register(OP, KINDS, _lower_separable, _possible_products)
