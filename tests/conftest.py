@@ -97,7 +97,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     Copy it before you change it; `lzu_export.recipes.load.validate` makes a Recipe of it.
     """
-    from lzu_export.warp.saliency import box_saliency
+    from lzu_export.warp.box_saliency import box_saliency
     from samples import TINY_MODEL
 
     saliency = tmp_path_factory.mktemp("tiny-recipe") / "saliency.npy"

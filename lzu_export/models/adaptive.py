@@ -25,9 +25,10 @@ from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.models.zoom import ArrowNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
+from lzu_export.warp.box_saliency import MIN_BOX_SIDE
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS
-from lzu_export.warp.saliency import BOX_INPUTS, MIN_BOX_SIDE, Array, marginals
+from lzu_export.warp.saliency import BOX_INPUTS, Array, marginals
 
 
 class BoxWarp(AdaptiveWarp):

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
+from lzu_export.warp.box_saliency import KERNEL_SUM_FLOOR, MIN_BOX_SIDE
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import PLANE_KNOTS, GridTable
 from lzu_export.warp.knots import attraction_matrices
-from lzu_export.warp.saliency import BOX_INPUTS, KERNEL_SUM_FLOOR, MIN_BOX_SIDE, Array
+from lzu_export.warp.saliency import BOX_INPUTS, Array
 
 NOWHERE = -1000.0
 """Position in [-1, 1] units of what lies beyond the outermost knots: far off every level."""

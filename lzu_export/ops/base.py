@@ -74,7 +74,8 @@ class Operator:
         op = onnx.defs.OpSchema
         variadic = self.contract.repeats and levels is None
         if variadic:
-            many: dict[str, Any] = {"param_option": op.FormalParameterOption.Variadic, "is_homogeneous": False}
+            many: dict[str, Any] = {"param_option": op.FormalParameterOption.Variadic}
+            many["is_homogeneous"] = False
             inputs, outputs = (
                 [op.FormalParameter(name, "T", **many)] for name in ("inputs", "outputs")
             )

@@ -31,9 +31,10 @@ import onnx
 from lzu_export.ops.base import Operator
 from lzu_export.ops.body import Body, attributes_of, check_shape
 from lzu_export.ops.contract import Contract, Field, Tensor
+from lzu_export.warp.box_saliency import KERNEL_SUM_FLOOR
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.knots import attraction_matrices
-from lzu_export.warp.saliency import KERNEL_SUM_FLOOR, Array
+from lzu_export.warp.saliency import Array
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.warp.box_saliency import box_marginals, box_saliency
 from lzu_export.warp.grids import Sampling, zoom_grid
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
-from lzu_export.warp.saliency import BOX_INPUTS, box_marginals, box_saliency, marginals, mix
+from lzu_export.warp.saliency import BOX_INPUTS, marginals, mix
 from lzu_export.warp.tables import zoom_tables
 
 

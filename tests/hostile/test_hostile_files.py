@@ -22,7 +22,7 @@ from lzu_export.runtime.reference import read_reference
 from lzu_export.support.files import read_npz
 from lzu_export.support.files.yaml_text import LIMIT
 from lzu_export.verification.regression import read_state
-from lzu_export.warp.saliency import load_saliency
+from lzu_export.warp.saliency_file import load_saliency
 from samples import sentence
 
 

@@ -16,10 +16,11 @@ from lzu_export.models.grid_warp import (
     SaliencyKnots,
 )
 from lzu_export.models.trace import trace
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.grids import grid_taps, unzoom_grid, zoom_grid
 from lzu_export.warp.knots import nonseparable_knots
-from lzu_export.warp.saliency import box_saliency, mix, uniform_saliency
+from lzu_export.warp.saliency import mix, uniform_saliency
 from samples import run_onnx
 
 SOURCE, CANVAS, LATTICE, FWHM = (96, 160), (48, 80), (7, 11), 4.0

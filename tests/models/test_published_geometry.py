@@ -27,7 +27,7 @@ from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.forward import forward_grid
 from lzu_export.warp.geometry import Edge, Level, level_sizes, published_inverse_grid
 from lzu_export.warp.knots import separable_knots
-from lzu_export.warp.saliency import load_saliency
+from lzu_export.warp.saliency_file import load_saliency
 from lzu_export.warp.tables import unzoom_tables
 from samples import relative, run_onnx
 

@@ -16,8 +16,9 @@ from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.box_knots import CONTRACT, OPERATOR
 from lzu_export.ops.torch_ops import REGISTERED
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import separable_knots
-from lzu_export.warp.saliency import box_saliency, uniform_saliency
+from lzu_export.warp.saliency import uniform_saliency
 from samples import OPSET, adaptive_model, run_onnx
 
 box_knots = REGISTERED["BoxKnots"]

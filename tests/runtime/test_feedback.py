@@ -6,8 +6,9 @@ import pytest
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import BoxWarpSettings, Feedback
 from lzu_export.runtime.feedback import PreviousBoxes, adaptive_tables, check_single_stream
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import separable_knots
-from lzu_export.warp.saliency import box_saliency, uniform_saliency
+from lzu_export.warp.saliency import uniform_saliency
 from lzu_export.warp.tables import zoom_tables
 
 BOXES = np.array([[10, 10, 30, 20], [40, 5, 60, 50], [0, 0, 5, 5]], np.float32)

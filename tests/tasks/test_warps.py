@@ -23,7 +23,9 @@ from lzu_export.tasks.warps import (
     warp_note,
     warp_source,
 )
-from lzu_export.warp.saliency import Array, boundary_saliency, box_saliency
+from lzu_export.warp.boundary_saliency import boundary_saliency
+from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from lzu_export.warp.warp import Knots
 from samples import TINY_NETWORK, tiny_recipe

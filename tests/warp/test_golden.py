@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lzu_export.warp.box_saliency import box_marginals, box_saliency
 from lzu_export.warp.forward import (
     forward_grid,
     forward_points,
@@ -23,7 +24,8 @@ from lzu_export.warp.geometry import (
 )
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
-from lzu_export.warp.saliency import box_marginals, box_saliency, load_saliency, marginals
+from lzu_export.warp.saliency import marginals
+from lzu_export.warp.saliency_file import load_saliency
 
 SCALES = ("0.25", "0.5", "0.75", "1.0")
 STRIDES = (8, 16, 32, 64, 128)

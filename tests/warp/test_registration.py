@@ -13,7 +13,8 @@ from lzu_export.warp.forward import forward_at
 from lzu_export.warp.geometry import Geometry, Level, level_sizes, unzoom_positions
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.registration import misregistration, source_places
-from lzu_export.warp.saliency import load_saliency, uniform_saliency
+from lzu_export.warp.saliency import uniform_saliency
+from lzu_export.warp.saliency_file import load_saliency
 
 STRIDES = (8, 16, 32, 64, 128)
 SOURCE, SPAN = (900, 1600), (928, 1600)

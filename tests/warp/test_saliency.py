@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lzu_export.errors import LzuError
+from lzu_export.warp.boundary_saliency import boundary_saliency
+from lzu_export.warp.box_saliency import box_marginals, box_saliency
 from lzu_export.warp.saliency import (
-    boundary_saliency,
-    box_marginals,
-    box_saliency,
     check_saliency,
-    load_saliency,
     marginals,
     mix,
     softmax_saliency,
     uniform_saliency,
 )
+from lzu_export.warp.saliency_file import load_saliency
 
 SOURCE, LATTICE = (1200, 1920), (31, 51)
 

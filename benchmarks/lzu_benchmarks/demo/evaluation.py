@@ -11,7 +11,8 @@ from lzu_benchmarks.scenes import CLASSES, LABELS, Frame
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
 from lzu_export.evaluation.layouts.find import open_path
-from lzu_export.evaluation.metrics.nuscenes import NDS_STAR_FORMULA, camera_objects
+from lzu_export.evaluation.metrics.nuscenes import NDS_STAR_FORMULA
+from lzu_export.evaluation.metrics.nuscenes_objects import camera_objects
 from lzu_export.evaluation.metrics.scorers import (
     BoxScorer,
     BoxTruth,

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.targets.onnxruntime import time_models
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import nonseparable_knots
-from lzu_export.warp.saliency import Array, box_saliency
+from lzu_export.warp.saliency import Array
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 SOURCE, LATTICE, GRID = (1200, 1920), (31, 51), (75, 120)

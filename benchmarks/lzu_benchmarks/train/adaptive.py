@@ -64,7 +64,7 @@ from lzu_benchmarks.train.schedule import sampling_order
 from lzu_benchmarks.train.setup import Setup
 from lzu_export.cli import exits
 from lzu_export.models.checkpoint import save_checkpoint
-from lzu_export.warp.saliency import load_saliency
+from lzu_export.warp.saliency_file import load_saliency
 
 DETECTORS: dict[str, type[AdaptiveDetector]] = {
     "adaptive": AdaptiveDetector,

@@ -18,7 +18,7 @@ from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
 from lzu_benchmarks.train.assign import assign
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export.tasks.warps import make_warp
-from lzu_export.warp.saliency import box_saliency
+from lzu_export.warp.box_saliency import box_saliency
 
 VARIANTS = ("uniform", "fixed")
 EVERY = 10  # training frames are a second apart

@@ -21,15 +21,16 @@ from lzu_benchmarks.train.loss3d import Batch, collate, loss_3d
 from lzu_benchmarks.train.schedule import learn, sampling_order
 from lzu_benchmarks.train.series import Series, command
 from lzu_benchmarks.train.targets3d import Points, make_points, make_targets, mirror
-from lzu_export.evaluation.metrics.nuscenes import DEMO, NuScenesEvaluation, camera_objects
+from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
+from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, camera_objects
 from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.models.decode3d import decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, Outputs, build_fcos3d
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.postprocess3d import Detections3d, suppress_3d
 from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.grids import Sampling
-from lzu_export.warp.saliency import box_saliency
 from lzu_export.warp.tables import TablePair, table_matrix
 
 TYPICAL_DEPTH = 20.0

@@ -11,7 +11,7 @@ from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import Key, ZoomedFrames, rendered
 from lzu_export.recipes.schema import LabelWarpSettings, SegRecipe
 from lzu_export.runtime.preprocess import sampler
-from lzu_export.warp.saliency import boundary_saliency
+from lzu_export.warp.boundary_saliency import boundary_saliency
 
 CHUNK = 32
 """Frames rendered by one job."""

@@ -20,7 +20,8 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly
 from lzu_export.evaluation.layouts.find import Layout
-from lzu_export.evaluation.metrics.nuscenes import NDS_FORMULA, NUSCENES, Objects
+from lzu_export.evaluation.metrics.nuscenes import NDS_FORMULA
+from lzu_export.evaluation.metrics.nuscenes_objects import NUSCENES, Objects
 from lzu_export.evaluation.metrics.rig import RigScorer, RigTruth, attribute_number, racks_hold
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.images import read_image

@@ -18,8 +18,6 @@ Two things are not the devkit's:
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from math import pi
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,142 +25,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.nuscenes_matching import (
+    DISTANCES,
+    ERROR_DISTANCE,
+    ERRORS,
+    Matches,
+    best_first,
+    box_errors,
+    joined,
+    match,
+    score_class,
+)
+from lzu_export.evaluation.metrics.nuscenes_objects import (
+    Array,
+    ClassRule,
+    Objects,
+    distance_of,
+    distances_between,
+)
 
-DISTANCES = (0.5, 1.0, 2.0, 4.0)
-"""Metres below which a detection matches."""
-
-ERROR_DISTANCE = 2.0
-"""The one of `DISTANCES` whose matches the errors are of."""
-
-RECALLS = np.linspace(0, 1, 101)
-FIRST = 11
-"""Place of the first of `RECALLS` that counts: the one after the lowest, 0.1."""
-
-MIN_PRECISION = 0.1
 MAX_BOXES = 500
 """Detections a sample may have."""
 
-ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
-"""Of translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (share)."""
-
 NDS_FORMULA = "NDS = (5 mAP + sum over ATE, ASE, AOE, AVE, AAE of (1 - min(1, mTP))) / 10"
 NDS_STAR_FORMULA = "NDS* = (5 mAP + sum over ATE, ASE, AOE of (1 - min(1, mTP))) / 8"
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ClassRule:
-    """How one class is evaluated.
-
-    Attributes:
-        name: of the class.
-        reach: metres from the ego up to which, exclusive, its boxes count.
-        yaw_period: radians after which a box looks the same; None: its heading is not evaluated.
-        moves: whether its velocity and attribute are evaluated.
-    """
-
-    name: str
-    reach: float
-    yaw_period: float | None = 2 * pi
-    moves: bool = True
-
-
-NUSCENES = (
-    ClassRule("car", 50),
-    ClassRule("truck", 50),
-    ClassRule("bus", 50),
-    ClassRule("trailer", 50),
-    ClassRule("construction_vehicle", 50),
-    ClassRule("pedestrian", 40),
-    ClassRule("motorcycle", 40),
-    ClassRule("bicycle", 40),
-    ClassRule("traffic_cone", 30, yaw_period=None, moves=False),
-    ClassRule("barrier", 30, yaw_period=pi, moves=False),
-)
-"""The devkit's configuration detection_cvpr_2019."""
-
-DEMO = (
-    ClassRule("car", 50, moves=False),
-    ClassRule("truck", 50, moves=False),
-    ClassRule("bus", 50, moves=False),
-    ClassRule("pedestrian", 40, moves=False),
-    ClassRule("bicycle", 40, moves=False),
-    ClassRule("traffic_sign", 30, moves=False),
-)
-"""nuScenes' ranges for the demonstration's classes, which have no velocity and no attributes."""
-
-
-class Objects(NamedTuple):
-    """n boxes of one sample, truth or detections, from above.
-
-    Attributes:
-        centres: (n, 2) metres from the ego in the ground plane.
-        sizes: (n, 3) metres along the box's own axes, in any order that all boxes share.
-        yaws: (n,) radians, in either sense of rotation that all boxes share.
-        labels: (n,) places in the table of classes.
-        velocities: (n, 2) metres per second; nan where a truth's is not known.
-        attributes: (n,) numbers of attributes; negative: none.
-    """
-
-    centres: Array
-    sizes: Array
-    yaws: Array
-    labels: NDArray[np.int64]
-    velocities: Array
-    attributes: NDArray[np.int64]
-
-    def take(self, chosen: NDArray[Any]) -> "Objects":
-        """Those at places, or those that are marked (n,)."""
-        return Objects(
-            self.centres[chosen],
-            self.sizes[chosen],
-            self.yaws[chosen],
-            self.labels[chosen],
-            self.velocities[chosen],
-            self.attributes[chosen],
-        )
-
-
-def camera_objects(
-    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
-) -> Objects:
-    """Boxes in a camera's frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
-
-    The ground plane is x, z and the ego stands at the camera. Without a velocity it is 0.
-    """
-    return _objects(boxes, labels, attributes, (0, 2))
-
-
-def ego_objects(
-    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
-) -> Objects:
-    """Boxes in the ego frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
-
-    The ground plane is x, y. Without a velocity it is 0.
-    """
-    return _objects(boxes, labels, attributes, (0, 1))
-
-
-def _objects(
-    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None, plane: tuple[int, int]
-) -> Objects:
-    label = np.asarray(labels, np.int64).reshape(-1)
-    box = np.asarray(boxes, np.float64)
-    if not box.size:
-        box = box.reshape(0, 7)
-    if box.ndim != 2 or box.shape[1] not in (7, 9):
-        raise LzuError(f"boxes have shape {box.shape}; give (n, 7) or, with velocity, (n, 9)")
-    velocity = box[:, 7:] if box.shape[1] == 9 else np.zeros((len(box), 2))
-    attribute = np.full(len(box), -1) if attributes is None else attributes
-    return Objects(
-        box[:, plane],
-        box[:, 3:6],
-        box[:, 6],
-        label,
-        velocity,
-        np.asarray(attribute, np.int64).reshape(-1),
-    )
 
 
 class _Sample(NamedTuple):
@@ -172,22 +58,6 @@ class _Sample(NamedTuple):
     found: Objects
     scores: Array
     ignore: NDArray[np.bool_]
-
-
-class _Matches(NamedTuple):
-    """Matches of the detections of a class, best first.
-
-    Attributes:
-        sequences: (n,) place of the sequence.
-        scores: (n,).
-        states: (n, distances) 1 where it matched, 0 where not, -1 where it matched ignored truth.
-        errors: (n, errors) of the match at ERROR_DISTANCE; nan where there is none to measure.
-    """
-
-    sequences: NDArray[np.int64]
-    scores: Array
-    states: NDArray[np.int8]
-    errors: Array
 
 
 class NuScenesEvaluation:
@@ -218,8 +88,8 @@ class NuScenesEvaluation:
         self.sequence_ids: list[Hashable] = []
         self._names: set[Hashable] = set()
         self._samples: list[_Sample] = []
-        self._matches: list[list[_Matches]] = [[] for _ in self.classes]
-        self._sorted: list[_Matches] | None = None
+        self._matches: list[list[Matches]] = [[] for _ in self.classes]
+        self._sorted: list[Matches] | None = None
         self._positives: list[NDArray[np.int64]] = []
 
     def add(
@@ -284,7 +154,7 @@ class NuScenesEvaluation:
             "positives": self.positives(),
         }
         for label, parts in enumerate(self._matches):
-            columns = _joined(parts)
+            columns = joined(parts)
             found |= {f"{label} {name}": column for name, column in columns._asdict().items()}
         return found
 
@@ -294,7 +164,7 @@ class NuScenesEvaluation:
         self.sequence_ids = state["sequences"].tolist()
         self._positives = list(state["positives"])
         self._matches = [
-            [_Matches(*(state[f"{label} {name}"] for name in _Matches._fields))]
+            [Matches(*(state[f"{label} {name}"] for name in Matches._fields))]
             for label in range(len(self.classes))
         ]
         self._sorted, self.keep = None, False
@@ -306,7 +176,7 @@ class NuScenesEvaluation:
         for each in self._samples:
             real, seen = (
                 (distance >= near) & (distance < far)
-                for distance in (_distance(each.truth), _distance(each.found))
+                for distance in (distance_of(each.truth), distance_of(each.found))
             )
             part.add(
                 each.name,
@@ -387,8 +257,8 @@ class NuScenesEvaluation:
             self._positives.append(np.zeros(len(self.classes), np.int64))
         place = self.sequence_ids.index(sample.sequence)
         reach = np.array([rule.reach for rule in self.classes])
-        real = _distance(sample.truth) < reach[sample.truth.labels]
-        seen = _distance(sample.found) < reach[sample.found.labels]
+        real = distance_of(sample.truth) < reach[sample.truth.labels]
+        seen = distance_of(sample.found) < reach[sample.found.labels]
         wanted = real & ~sample.ignore
         self._positives[place] += np.bincount(sample.truth.labels[wanted], minlength=len(reach))
         for label, rule in enumerate(self.classes):
@@ -400,7 +270,7 @@ class NuScenesEvaluation:
             truth = sample.truth.take(same & wanted)
             ignored = sample.truth.take(same & real & sample.ignore)
             partner = match(found.centres, scores, truth.centres)
-            beside = _apart(found.centres, ignored.centres).min(axis=1, initial=np.inf)
+            beside = distances_between(found.centres, ignored.centres).min(axis=1, initial=np.inf)
             states = np.where(partner >= 0, 1, -(beside[:, None] < np.array(DISTANCES)).astype(int))
             errors = np.full((len(scores), len(ERRORS)), np.nan)
             hit = partner[:, DISTANCES.index(ERROR_DISTANCE)]
@@ -408,7 +278,7 @@ class NuScenesEvaluation:
                 truth.take(hit[hit >= 0]), found.take(hit >= 0), rule.yaw_period
             )
             self._matches[label].append(
-                _Matches(np.full(len(scores), place), scores, states.astype(np.int8), errors)
+                Matches(np.full(len(scores), place), scores, states.astype(np.int8), errors)
             )
 
     def _by_class(
@@ -424,7 +294,7 @@ class NuScenesEvaluation:
                 f"{len(self.sequence_ids)} sequences is drawn"
             )
         if self._sorted is None:
-            self._sorted = [_best_first(parts) for parts in self._matches]
+            self._sorted = [best_first(parts) for parts in self._matches]
         positives = times @ self.positives()
         ap = np.full((len(self.classes), len(DISTANCES)), np.nan)
         errors = np.full((len(self.classes), len(ERRORS)), np.nan)
@@ -432,7 +302,7 @@ class NuScenesEvaluation:
             if rule.name in without:
                 continue
             if positives[label]:
-                ap[label], errors[label] = _score(self._sorted[label], times, positives[label])
+                ap[label], errors[label] = score_class(self._sorted[label], times, positives[label])
             elif self.absent_counts:
                 ap[label], errors[label] = 0, 1
             if rule.yaw_period is None:
@@ -440,58 +310,6 @@ class NuScenesEvaluation:
             if not rule.moves:
                 errors[label, ERRORS.index("AVE") :] = np.nan
         return ap, errors
-
-
-def match(found: Array, scores: Array, truth: Array) -> NDArray[np.int64]:
-    """Match each detection of one class and sample with a truth at each of `DISTANCES`.
-
-    Best score first, of equal scores the later one, each takes the closest truth that is free if
-    its distance is strictly below the threshold; of equally close ones the first.
-
-    Args:
-        found: (n, 2) centres.
-        scores: (n,).
-        truth: (m, 2) centres.
-
-    Returns:
-        (n, distances) place in the truth; -1: none.
-    """
-    apart = _apart(found, truth)
-    taken = np.full((len(found), len(DISTANCES)), -1)
-    order = np.argsort(scores, kind="stable")[::-1]
-    near = apart.min(axis=1, initial=np.inf)
-    for column, limit in enumerate(DISTANCES):
-        free = apart.copy()
-        for i in order[near[order] < limit].tolist():
-            closest = int(free[i].argmin())
-            if free[i, closest] < limit:
-                taken[i, column] = closest
-                free[:, closest] = np.inf
-    return taken
-
-
-def box_errors(truth: Objects, found: Objects, yaw_period: float | None) -> Array:
-    """Errors (n, errors) of n detections paired with their truth.
-
-    The scale's is 1 - IoU of the boxes with centre and heading laid upon each other, that of the
-    velocity nan where the truth has none, that of the attribute 1 where it is another one and nan
-    where the truth has none.
-    """
-    shared = np.minimum(truth.sizes, found.sizes).prod(axis=1)
-    union = truth.sizes.prod(axis=1) + found.sizes.prod(axis=1) - shared
-    period = 2 * pi if yaw_period is None else yaw_period
-    turn = (truth.yaws - found.yaws + period / 2) % period - period / 2
-    wrong = (truth.attributes != found.attributes).astype(np.float64)
-    return np.stack(
-        [
-            np.linalg.norm(found.centres - truth.centres, axis=1),
-            1 - shared / union,
-            np.abs(turn),
-            np.linalg.norm(found.velocities - truth.velocities, axis=1),
-            np.where(truth.attributes < 0, np.nan, wrong),
-        ],
-        axis=1,
-    )
 
 
 def bootstrap_difference(
@@ -562,79 +380,6 @@ def bootstrap_difference(
             low, high = np.nanpercentile([d[name] for d in drawn], [tail, 100 - tail])
             found[name] = Interval(value, float(low), float(high), resamples, count)
     return found
-
-
-def _score(matches: _Matches, times: NDArray[np.int64], positives: int) -> tuple[Array, Array]:
-    """AP (distances,) and errors (errors,) of one class with `positives` boxes to find."""
-    ap, errors = np.zeros(len(DISTANCES)), np.ones(len(ERRORS))
-    copies = times[matches.sequences]
-    for column, distance in enumerate(DISTANCES):
-        state = np.repeat(matches.states[:, column], copies)
-        counted = state >= 0
-        hits = state[counted] == 1
-        if not hits.any():
-            continue
-        recalled = hits.cumsum()
-        recall = recalled / positives
-        precision = recalled / np.arange(1, len(recalled) + 1)
-        curve = np.interp(RECALLS, recall, precision, right=0)[FIRST:]
-        ap[column] = np.maximum(curve - MIN_PRECISION, 0).mean() / (1 - MIN_PRECISION)
-        if distance == ERROR_DISTANCE:
-            scores = np.repeat(matches.scores, copies)[counted]
-            at_recall = np.interp(RECALLS, recall, scores, right=0)
-            measured = np.repeat(matches.errors, copies, axis=0)[counted][hits]
-            errors = _errors(at_recall, scores[hits], measured)
-    return ap, errors
-
-
-def _errors(at_recall: Array, scores: Array, measured: Array) -> Array:
-    """Mean errors (errors,) over the recalls reached.
-
-    Args:
-        at_recall: (recalls,) score at each of RECALLS; 0 where it is not reached.
-        scores: (n,) of the matches, best first.
-        measured: (n, errors) of the matches; nan where there is nothing to measure.
-    """
-    last = int(np.flatnonzero(at_recall)[-1]) if at_recall.any() else 0
-    if last < FIRST:
-        return np.ones(len(ERRORS))
-    wanted = at_recall[FIRST : last + 1]
-    known = ~np.isnan(measured)
-    count = known.cumsum(axis=0)
-    # Up to the first match with a value the devkit has 0; without any, 1.
-    means = np.where(known, measured, 0).cumsum(axis=0) / np.maximum(count, 1)
-    means[:, count[-1] == 0] = 1
-    return np.array([np.interp(wanted, scores[::-1], column[::-1]).mean() for column in means.T])
-
-
-def _joined(parts: list[_Matches]) -> _Matches:
-    none = np.empty(0)
-    nothing = _Matches(
-        none.astype(np.int64),
-        none,
-        np.empty((0, len(DISTANCES)), np.int8),
-        np.empty((0, len(ERRORS))),
-    )
-    return _Matches(*map(np.concatenate, zip(nothing, *parts, strict=True)))
-
-
-def _best_first(parts: list[_Matches]) -> _Matches:
-    sequences, scores, states, errors = _joined(parts)
-    # Of equal scores the later one first, as the devkit has it.
-    order = np.argsort(scores, kind="stable")[::-1]
-    return _Matches(sequences[order], scores[order], states[order], errors[order])
-
-
-def _distance(objects: Objects) -> Array:
-    """(n,) metres from the ego."""
-    distance: Array = np.hypot(objects.centres[:, 0], objects.centres[:, 1])
-    return distance
-
-
-def _apart(first: Array, second: Array) -> Array:
-    """(n, m) distances of centres (n, 2) from (m, 2)."""
-    apart: Array = np.linalg.norm(first[:, None] - second[None], axis=2)
-    return apart
 
 
 def _mean(values: Array) -> float:

@@ -12,12 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.evaluation.datasets import Sample, State
-from lzu_export.evaluation.metrics.nuscenes import (
-    ClassRule,
-    NuScenesEvaluation,
-    Objects,
-    ego_objects,
-)
+from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
+from lzu_export.evaluation.metrics.nuscenes_objects import ClassRule, Objects, ego_objects
 from lzu_export.recipes.schema import Det3dPostprocess
 from lzu_export.runtime.postprocess3d import Detections3d, merge_cameras
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.metrics.coco import AREAS, PartedEvaluation, average
-from lzu_export.evaluation.metrics.nuscenes import DEMO, NuScenesEvaluation, Objects, camera_objects
+from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
+from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, Objects, camera_objects
 from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.postprocess3d import Detections3d

@@ -15,7 +15,8 @@ from lzu_export.inputs.training import training_boxes
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.tasks.warps.sources import KnotSource
-from lzu_export.warp.saliency import Array, box_saliency
+from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.saliency import Array
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import LabelWarpSettings
 from lzu_export.support.limits import IGNORED
 from lzu_export.tasks.warps.sources import KnotSource, is_flat
-from lzu_export.warp.saliency import Array, boundary_saliency
+from lzu_export.warp.boundary_saliency import boundary_saliency
+from lzu_export.warp.saliency import Array
 
 
 class LabelMaps(KnotSource):

@@ -2,7 +2,8 @@
 
 from lzu_export.recipes import Recipe
 from lzu_export.tasks.warps.sources import KnotSource
-from lzu_export.warp.saliency import Array, load_saliency
+from lzu_export.warp.saliency import Array
+from lzu_export.warp.saliency_file import load_saliency
 
 
 class MapFile(KnotSource):

@@ -25,11 +25,11 @@ from lzu_export.recipes import load_recipe
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.pytorch import torch_predictor
 from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.inverse import invert_axis
 from lzu_export.warp.knots import axis_knots, separable_knots
-from lzu_export.warp.saliency import box_saliency
 from samples import tiny_recipe
 
 

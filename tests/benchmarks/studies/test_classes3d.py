@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lzu_benchmarks.studies.classes3d import Found, magnification, main, rare, readme
-from lzu_export.evaluation.metrics.nuscenes import DEMO, NuScenesEvaluation, Objects, camera_objects
+from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
+from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, Objects, camera_objects
 from lzu_export.recipes import load_recipe
 from lzu_export.tasks.warps import make_warp
 

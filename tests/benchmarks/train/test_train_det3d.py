@@ -23,11 +23,12 @@ from lzu_benchmarks.train.targets3d import (  # noqa: E402
     mirror,
     project,
 )
-from lzu_export.evaluation.metrics.nuscenes import DEMO, NuScenesEvaluation, camera_objects  # noqa: E402
+from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation  # noqa: E402
+from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, camera_objects  # noqa: E402
 from lzu_export.inputs.camera_matrix import camera_matrices  # noqa: E402
 from lzu_export.models.decode3d import decode_3d, level_points  # noqa: E402
 from lzu_export.recipes.schema import Det3dRecipe  # noqa: E402
-from lzu_export.warp.saliency import box_saliency  # noqa: E402
+from lzu_export.warp.box_saliency import box_saliency  # noqa: E402
 
 KEYS = [(seed, index) for seed in (10_000, 10_003) for index in (0, 20)]
 

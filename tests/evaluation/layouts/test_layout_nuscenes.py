@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import open_dataset
 from lzu_export.evaluation.layouts.nuscenes import NuScenesSet
-from lzu_export.evaluation.metrics.nuscenes import NUSCENES, Objects
+from lzu_export.evaluation.metrics.nuscenes_objects import NUSCENES, Objects
 from lzu_export.evaluation.metrics.rig import ATTRIBUTES, KIND, USUAL, RigScorer, racks_hold
 from lzu_export.inputs.nuscenes import (
     CAMERAS,
@@ -30,7 +30,8 @@ from lzu_export.recipes import load_recipe
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime import Detections3d
 from lzu_export.tasks.warps import read_saliency
-from lzu_export.warp.saliency import Array, box_saliency
+from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.saliency import Array
 
 VERSION = "v1.0-mini"
 SCENES = ("scene-0916", "scene-0061", "scene-0103")

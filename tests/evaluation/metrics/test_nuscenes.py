@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.metrics.nuscenes import (
-    DEMO,
-    DISTANCES,
-    ERRORS,
     MAX_BOXES,
     NDS_FORMULA,
     NDS_STAR_FORMULA,
+    NuScenesEvaluation,
+    bootstrap_difference,
+)
+from lzu_export.evaluation.metrics.nuscenes_matching import DISTANCES, ERRORS
+from lzu_export.evaluation.metrics.nuscenes_objects import (
+    DEMO,
     NUSCENES,
     ClassRule,
-    NuScenesEvaluation,
     Objects,
-    bootstrap_difference,
     camera_objects,
     ego_objects,
 )

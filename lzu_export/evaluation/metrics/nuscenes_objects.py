@@ -1,0 +1,138 @@
+"""Boxes and classes that nuScenes' detection metrics compare, seen from above."""
+
+from dataclasses import dataclass
+from math import pi
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassRule:
+    """How one class is evaluated.
+
+    Attributes:
+        name: of the class.
+        reach: metres from the ego up to which, exclusive, its boxes count.
+        yaw_period: radians after which a box looks the same; None: its heading is not evaluated.
+        moves: whether its velocity and attribute are evaluated.
+    """
+
+    name: str
+    reach: float
+    yaw_period: float | None = 2 * pi
+    moves: bool = True
+
+
+NUSCENES = (
+    ClassRule("car", 50),
+    ClassRule("truck", 50),
+    ClassRule("bus", 50),
+    ClassRule("trailer", 50),
+    ClassRule("construction_vehicle", 50),
+    ClassRule("pedestrian", 40),
+    ClassRule("motorcycle", 40),
+    ClassRule("bicycle", 40),
+    ClassRule("traffic_cone", 30, yaw_period=None, moves=False),
+    ClassRule("barrier", 30, yaw_period=pi, moves=False),
+)
+"""The devkit's configuration detection_cvpr_2019."""
+
+DEMO = (
+    ClassRule("car", 50, moves=False),
+    ClassRule("truck", 50, moves=False),
+    ClassRule("bus", 50, moves=False),
+    ClassRule("pedestrian", 40, moves=False),
+    ClassRule("bicycle", 40, moves=False),
+    ClassRule("traffic_sign", 30, moves=False),
+)
+"""nuScenes' ranges for the demonstration's classes, which have no velocity and no attributes."""
+
+
+class Objects(NamedTuple):
+    """n boxes of one sample, truth or detections, from above.
+
+    Attributes:
+        centres: (n, 2) metres from the ego in the ground plane.
+        sizes: (n, 3) metres along the box's own axes, in any order that all boxes share.
+        yaws: (n,) radians, in either sense of rotation that all boxes share.
+        labels: (n,) places in the table of classes.
+        velocities: (n, 2) metres per second; nan where a truth's is not known.
+        attributes: (n,) numbers of attributes; negative: none.
+    """
+
+    centres: Array
+    sizes: Array
+    yaws: Array
+    labels: NDArray[np.int64]
+    velocities: Array
+    attributes: NDArray[np.int64]
+
+    def take(self, chosen: NDArray[Any]) -> "Objects":
+        """Those at places, or those that are marked (n,)."""
+        return Objects(
+            self.centres[chosen],
+            self.sizes[chosen],
+            self.yaws[chosen],
+            self.labels[chosen],
+            self.velocities[chosen],
+            self.attributes[chosen],
+        )
+
+
+def camera_objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
+) -> Objects:
+    """Boxes in a camera's frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+
+    The ground plane is x, z and the ego stands at the camera. Without a velocity it is 0.
+    """
+    return _objects(boxes, labels, attributes, (0, 2))
+
+
+def ego_objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
+) -> Objects:
+    """Boxes in the ego frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+
+    The ground plane is x, y. Without a velocity it is 0.
+    """
+    return _objects(boxes, labels, attributes, (0, 1))
+
+
+def _objects(
+    boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None, plane: tuple[int, int]
+) -> Objects:
+    label = np.asarray(labels, np.int64).reshape(-1)
+    box = np.asarray(boxes, np.float64)
+    if not box.size:
+        box = box.reshape(0, 7)
+    if box.ndim != 2 or box.shape[1] not in (7, 9):
+        raise LzuError(f"boxes have shape {box.shape}; give (n, 7) or, with velocity, (n, 9)")
+    velocity = box[:, 7:] if box.shape[1] == 9 else np.zeros((len(box), 2))
+    attribute = np.full(len(box), -1) if attributes is None else attributes
+    return Objects(
+        box[:, plane],
+        box[:, 3:6],
+        box[:, 6],
+        label,
+        velocity,
+        np.asarray(attribute, np.int64).reshape(-1),
+    )
+
+
+def distance_of(objects: Objects) -> Array:
+    """(n,) metres from the ego."""
+    distance: Array = np.hypot(objects.centres[:, 0], objects.centres[:, 1])
+    return distance
+
+
+def distances_between(first: Array, second: Array) -> Array:
+    """(n, m) distances of centres (n, 2) from (m, 2)."""
+    apart: Array = np.linalg.norm(first[:, None] - second[None], axis=2)
+    return apart

@@ -1,0 +1,84 @@
+"""Saliency of label maps: the density of semantic boundaries on the lattice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.saliency import Array, check_lattice
+
+
+def boundary_saliency(
+    labels: ArrayLike,
+    lattice: tuple[int, int],
+    *,
+    boundary: float = 1.0,
+    background: float = 0.1,
+    ignore: int | None = None,
+) -> Array:
+    """Return the density of semantic boundaries on the lattice, float64 (h, w), summing to 1.
+
+    A pixel is boundary if its label differs from that of any of its 8 neighbours. The map of
+    intensities is averaged over the lattice's cells, each (H / h) x (W / w) pixels, with area
+    weights where a pixel straddles cells.
+
+    Args:
+        labels: integers (H, W), at least as large as the lattice.
+        lattice: (h, w).
+        boundary: intensity of boundary pixels.
+        background: intensity of all others, above 0.
+        ignore: label that makes no boundary, neither itself nor to its neighbours.
+
+    Raises:
+        LzuError: labels are not integers (H, W), are smaller than the lattice, or an intensity is
+            not above 0.
+
+    Source: LZU's saliency for semantic segmentation.
+    """
+    height, width = check_lattice(lattice)
+    classes = np.asarray(labels)
+    if classes.ndim != 2 or classes.dtype.kind not in "iu":
+        raise LzuError(
+            f"labels are {classes.dtype} of shape {classes.shape}; give whole numbers (H, W)"
+        )
+    if classes.shape[0] < height or classes.shape[1] < width:
+        raise LzuError(
+            f"labels have shape {classes.shape}, less than the lattice {(height, width)}; give a "
+            "smaller lattice"
+        )
+    for name, value in (("boundary", boundary), ("background", background)):
+        if not (math.isfinite(value) and value > 0):
+            raise LzuError(f"{name} is {value}; give an intensity above 0")
+    intensity = np.where(_boundary_mask(classes, ignore), boundary, background)
+    pooled = (
+        _average_pool_matrix(classes.shape[0], height)
+        @ intensity
+        @ _average_pool_matrix(classes.shape[1], width).T
+    )
+    return np.asarray(pooled / pooled.sum())
+
+
+def _boundary_mask(classes: NDArray[Any], ignore: int | None) -> NDArray[np.bool_]:
+    mask = np.zeros(classes.shape, dtype=bool)
+    height, width = classes.shape
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        here = np.s_[: height - down, max(0, -right) : width - max(0, right)]
+        there = np.s_[down:, max(0, right) : width - max(0, -right)]
+        differs = np.asarray(classes[here] != classes[there])
+        if ignore is not None:
+            differs &= (classes[here] != ignore) & (classes[there] != ignore)
+        mask[here] |= differs
+        mask[there] |= differs
+    return mask
+
+
+def _average_pool_matrix(n_in: int, n_out: int) -> Array:
+    """Return (n_out, n_in): the share of each input pixel in each output cell's average."""
+    edges = np.arange(n_out + 1) * (n_in / n_out)
+    starts = np.arange(n_in)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return np.asarray(overlap.clip(0.0, None) * (n_out / n_in))
