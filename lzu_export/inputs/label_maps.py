@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import listed
-from lzu_export.inputs.images import check_image, png_chunks, read_bytes
+from lzu_export.inputs.image_headers import png_chunks
+from lzu_export.inputs.images import check_image, read_bytes
 from lzu_export.support.limits import IGNORED
 
 Labels = NDArray[np.uint8]

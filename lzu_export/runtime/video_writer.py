@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.decoder_warnings import quiet_decoders
 from lzu_export.inputs.frame import Frame
-from lzu_export.inputs.images import quiet_decoders
 
 CODECS = ("avc1", "mp4v")
 """H.264, else MPEG-4 part 2, by the names that containers give them."""

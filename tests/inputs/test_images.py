@@ -11,13 +11,9 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.inputs.images import (
-    MOST_PIXELS,
-    images_in,
-    oriented,
-    quiet_decoders,
-    read_image,
-)
+from lzu_export.inputs.decoder_warnings import quiet_decoders
+from lzu_export.inputs.image_headers import MOST_PIXELS
+from lzu_export.inputs.images import images_in, oriented, read_image
 from lzu_export.inputs.label_maps import read_label_map
 from lzu_export.inputs.tiff_parts import check_lzw, check_packbits, reports_damage
 
@@ -219,7 +215,7 @@ def test_sound_tiffs_pass_the_check_of_their_parts(
     tmp_path: Path, compression: int, rows: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strips of any height; noise fills the table of strings many times, a flat one hardly."""
-    monkeypatch.setattr("lzu_export.inputs.images.reports_damage", lambda: False)
+    monkeypatch.setattr("lzu_export.inputs.image_headers.reports_damage", lambda: False)
     image = np.random.default_rng(4).integers(0, 256, (90, 131, 3), np.uint8)
     if kind == "flat":
         image[:] = 7
@@ -266,7 +262,7 @@ def test_damaged_parts_of_a_tiff_are_refused(
 
     An OpenCV before 4.13 does not tell of damage, so that this package looks for it.
     """
-    monkeypatch.setattr("lzu_export.inputs.images.reports_damage", lambda: told)
+    monkeypatch.setattr("lzu_export.inputs.image_headers.reports_damage", lambda: told)
     data = encode(".tif", scene(), cv2.IMWRITE_TIFF_COMPRESSION, compression)
     path = tmp_path / "a.tif"
     path.write_bytes(data)
