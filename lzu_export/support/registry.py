@@ -45,6 +45,15 @@ class Registry(Generic[Found]):
         others = {*self._registered, *self._installed()} - self._table.keys()
         return [*self._table, *sorted(others)]
 
+    def others_first(self) -> list[Found]:
+        """Return all objects: registered and installed ones, then the table's in its order.
+
+        Raises:
+            LzuError: a package that announces one does not import.
+        """
+        names = sorted(self.names(), key=lambda name: name in self._table)
+        return [self.find(name) for name in names]
+
     def find(self, name: str) -> Found:
         """The object of a name, imported if need be.
 

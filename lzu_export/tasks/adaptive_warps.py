@@ -21,6 +21,7 @@ from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, Separ
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.preprocess import cut
+from lzu_export.support.registry import Registry
 from lzu_export.warp.saliency import Array
 
 State = Mapping[str, Tensor]
@@ -29,7 +30,8 @@ State = Mapping[str, Tensor]
 class AdaptiveSource(ABC):
     """Builds the module that gives each image's knots.
 
-    A new source is a subclass and one line in `ADAPTIVE_SOURCES`.
+    A new source is a subclass and one line in `ADAPTIVE_SOURCES`; a package of your own announces
+    an instance under the entry point `lzu_export.adaptive_knot_sources`.
     """
 
     key: ClassVar[str]
@@ -177,13 +179,24 @@ class Network(AdaptiveSource):
             )
 
 
-ADAPTIVE_SOURCES: list[AdaptiveSource] = [Network(), PreviousBoxes()]
-"""Sources of knots that change with each frame; the first one that applies to a recipe is taken."""
+NETWORK_SOURCE, BOXES_SOURCE = Network(), PreviousBoxes()
+ADAPTIVE_SOURCES: Registry[AdaptiveSource] = Registry(
+    "source of adaptive knots",
+    {
+        "network": "lzu_export.tasks.adaptive_warps:NETWORK_SOURCE",
+        "boxes": "lzu_export.tasks.adaptive_warps:BOXES_SOURCE",
+    },
+    group="lzu_export.adaptive_knot_sources",
+)
+"""Sources of knots that change with each frame. The first one that applies to a recipe is taken:
+registered and installed ones, then those of the table in its order."""
 
 
 def adaptive_source(recipe: Recipe) -> AdaptiveSource | None:
     """Return the source of an adaptive recipe's knots; None for a fixed warp."""
-    return next((each for each in ADAPTIVE_SOURCES if each.applies(recipe)), None)
+    if not recipe.adapts:
+        return None
+    return next((each for each in ADAPTIVE_SOURCES.others_first() if each.applies(recipe)), None)
 
 
 def split_warp(recipe: Recipe, state: State, name: str) -> tuple[State, State]:
@@ -194,7 +207,7 @@ def split_warp(recipe: Recipe, state: State, name: str) -> tuple[State, State]:
             not name.
     """
     source = adaptive_source(recipe)
-    for other in ADAPTIVE_SOURCES:
+    for other in ADAPTIVE_SOURCES.others_first():
         if other is not source:
             other.refuse(recipe, state, name)
     return (state, {}) if source is None else source.split(recipe, state, name)

@@ -1,5 +1,6 @@
 """Sources of knots that change with each frame: what a new one takes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,17 @@ class Halves(AdaptiveSource):
     def refuse(self, recipe: Recipe, state: State, name: str) -> None: ...
 
 
-def test_a_new_source_is_a_class_and_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def halves() -> Iterator[None]:
+    """A source of this process's own."""
+    ADAPTIVE_SOURCES.register("halves", Halves())
+    yield
+    ADAPTIVE_SOURCES.forget("halves")
+
+
+@pytest.mark.usefixtures("halves")
+def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
     """Zoom and unzoom follow its knots."""
-    monkeypatch.setattr(
-        "lzu_export.tasks.adaptive_warps.ADAPTIVE_SOURCES", [Halves(), *ADAPTIVE_SOURCES]
-    )
     recipe = tiny_recipe(tmp_path, variant="adaptive", scale=0.5, batch=2)
     model = assemble(recipe, make_warp(recipe), from_source=True)
     frames = np.stack([noise_frame(recipe.source, seed=i) // 2 for i in range(2)])

@@ -1,6 +1,7 @@
 """From a recipe's warp settings to its tables."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -483,11 +484,17 @@ class Crop(KnotSource):
         return "crop"
 
 
-def test_a_new_source_is_a_class_and_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def crop() -> Iterator[None]:
+    """A source of this process's own."""
+    SOURCES.register("crop", Crop())
+    yield
+    SOURCES.forget("crop")
+
+
+@pytest.mark.usefixtures("crop")
+def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
     """Tables of the zoom and the unzoom follow from whatever knots it gives."""
-    monkeypatch.setattr("lzu_export.tasks.warps.make.SOURCES", [Crop(), *SOURCES])
     recipe = tiny_recipe(tmp_path, scale=0.5)
     warp = make_warp(recipe)
     assert warp_source(recipe) == "crop"

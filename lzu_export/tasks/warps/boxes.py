@@ -56,6 +56,9 @@ class TrainingBoxes(KnotSource):
         )
 
 
+SOURCE = TrainingBoxes()
+
+
 def _training_boxes(path: Path, recipe: Recipe) -> Array:
     """Boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
 

@@ -35,6 +35,9 @@ class LabelMaps(KnotSource):
         return label_saliency(settings.saliency, recipe, settings)
 
 
+SOURCE = LabelMaps()
+
+
 def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:
     """The mean boundary saliency (h, w) of the label maps of a folder, see `training_maps`.
 

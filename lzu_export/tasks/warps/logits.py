@@ -51,3 +51,6 @@ class LearnedLogits(KnotSource):
             lattice=recipe.warp.lattice,
             name=f"the tensor {name} of checkpoint {path}",
         )
+
+
+SOURCE = LearnedLogits()

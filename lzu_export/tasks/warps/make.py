@@ -2,18 +2,25 @@
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.tasks.warps.boxes import TrainingBoxes
-from lzu_export.tasks.warps.labels import LabelMaps
-from lzu_export.tasks.warps.logits import LearnedLogits
-from lzu_export.tasks.warps.map_file import MapFile
+from lzu_export.support.registry import Registry
 from lzu_export.tasks.warps.sources import KnotSource, recipe_knots, refuse_flat
 from lzu_export.tasks.warps.uniform import Uniform
 from lzu_export.warp.saliency import Array, mix, uniform_saliency
 from lzu_export.warp.warp import Warp, WarpGeometry
 
 UNIFORM = Uniform()
-SOURCES: list[KnotSource] = [LearnedLogits(), TrainingBoxes(), LabelMaps(), MapFile()]
-"""Sources of fixed knots; the first one that applies to a recipe is taken."""
+SOURCES: Registry[KnotSource] = Registry(
+    "source of knots",
+    {
+        "logits": "lzu_export.tasks.warps.logits:SOURCE",
+        "boxes": "lzu_export.tasks.warps.boxes:SOURCE",
+        "labels": "lzu_export.tasks.warps.labels:SOURCE",
+        "map": "lzu_export.tasks.warps.map_file:SOURCE",
+    },
+    group="lzu_export.knot_sources",
+)
+"""Sources of fixed knots. The first one that applies to a recipe is taken: registered and installed
+ones, then those of the table in its order."""
 
 
 def make_warp(recipe: Recipe) -> Warp:
@@ -66,7 +73,7 @@ def fixed_source(recipe: Recipe) -> KnotSource:
     Raises:
         LzuError: the recipe names none.
     """
-    for source in SOURCES:
+    for source in SOURCES.others_first():
         if source.applies(recipe):
             return source
     made_from = recipe.warp.made_from
@@ -95,7 +102,7 @@ def read_saliency(recipe: Recipe) -> Array:
 def warp_source(recipe: Recipe) -> str:
     """Describe what the warp is made of, for a manifest."""
     settings = recipe.warp
-    named = [source for source in SOURCES if source.applies(recipe)]
+    named = [source for source in SOURCES.others_first() if source.applies(recipe)]
     fixed = (named or [UNIFORM])[0].describe(recipe)
     if not recipe.adapts:
         return UNIFORM.describe(recipe) if recipe.variant == "uniform" else fixed

@@ -23,3 +23,6 @@ class MapFile(KnotSource):
         """
         assert recipe.warp.saliency is not None, "asked by `applies`"
         return load_saliency(recipe.warp.saliency, recipe.warp.lattice)
+
+
+SOURCE = MapFile()

@@ -17,7 +17,8 @@ FLAT = 1e-9
 class KnotSource(ABC):
     """Gives the knots of a fixed warp, and the saliency that adaptive warps mix in.
 
-    A new source is a module with a subclass and one line in `lzu_export.tasks.warps.SOURCES`.
+    A new source is a module with a subclass and one line in `lzu_export.tasks.warps.SOURCES`; a
+    package of your own announces an instance under the entry point `lzu_export.knot_sources`.
     Forward and inverse tables follow from the knots alone, so nothing else changes. A source that
     has a saliency implements `saliency`; one that has none, such as a crop, overrides `knots`, too.
     """
