@@ -36,6 +36,19 @@ class Reference:
     usual: Mapping[str, Scale] = field(default_factory=dict)
     """Scales of probe points and outputs on the bundle's own frames, if these are others."""
 
+    def strength(self) -> float:
+        """How large the scores or margins of these frames are beside the usual ones, from 0 to 1.
+
+        On a frame of next to nothing, such as of a covered lens, classes are ties, which rounding
+        decides: a difference there counts by this much. 1 where `usual` says nothing.
+        """
+        for name in ("scores", "margins"):
+            if name in self.outputs and name in self.usual:
+                own = Scale.over([self.outputs[name]]).root_mean_square
+                usual = self.usual[name].root_mean_square
+                return min(1.0, own / usual) if usual else 1.0
+        return 1.0
+
 
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
     """At most SAMPLES values of an array, evenly spread over it in memory order.

@@ -35,9 +35,17 @@ class Tally:
         self._task = find_task(task)
         self._sums = np.zeros(len(Sums._fields))
 
-    def add(self, mine: Any, theirs: Any) -> None:
-        """Count one frame's predictions, as the task's predictor returns them."""
-        self._sums += np.array(self._task.agreement(mine, theirs))
+    def add(self, mine: Any, theirs: Any, weight: float = 1.0) -> None:
+        """Count one frame's predictions.
+
+        Args:
+            mine: of the engine, as the task's predictor returns them.
+            theirs: of the reference.
+            weight: how much a difference counts, from 0 to 1, see `Reference.strength`.
+        """
+        own, partnered, everything, count = self._task.agreement(mine, theirs)
+        own, everything = (partnered + weight * (each - partnered) for each in (own, everything))
+        self._sums += np.array((own, partnered, everything, count))
 
     def result(self) -> Agreement:
         """What it came to."""

@@ -395,8 +395,9 @@ def _count(
     pairs = zip(
         predictor.keep(outputs, frames), predictor.keep(reference.outputs, frames), strict=True
     )
+    weight = reference.strength()
     for mine, theirs in pairs:
-        tally.add(predictor.finish(mine, size), predictor.finish(theirs, size))
+        tally.add(predictor.finish(mine, size), predictor.finish(theirs, size), weight)
 
 
 def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.compare import Scale
 from lzu_export.runtime.reference import (
     SAMPLES,
     Reference,
@@ -79,3 +80,21 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         LzuError, match=r"reference\.npz (is damaged|cannot be read).*; export or copy"
     ):
         read_reference(path)
+
+
+@pytest.mark.parametrize(
+    ("output", "usual", "strength"),
+    [
+        ("scores", Scale(0.8, 0.1), 0.4),
+        ("scores", Scale(0.02, 0.01), 1.0),
+        ("margins", Scale(9.0, 0.16), 0.25),
+        ("labels", Scale(7.0, 7.0), 1.0),
+    ],
+)
+def test_a_frame_of_next_to_nothing_is_faint(output: str, usual: Scale, strength: float) -> None:
+    """Beside what the bundle's own frames reach."""
+    values = np.full((1, 4), 0.04, np.float32)
+    frames = np.zeros((1, 2, 2, 3), np.uint8)
+    known = Reference(frames, {}, {}, {output: values}, {output: usual})
+    assert known.strength() == pytest.approx(strength)
+    assert Reference(frames, {}, {}, {output: values}).strength() == 1.0

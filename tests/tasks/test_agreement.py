@@ -137,3 +137,21 @@ def test_the_reference_comes_first(tmp_path: object) -> None:
     agreements = Agreements(tiny_recipe(tmp_path), "pytorch", ["low"])  # type: ignore[arg-type]
     with pytest.raises(LzuError, match="pytorch is to be evaluated before low"):
         agreements.add("low", [found()])
+
+
+@pytest.mark.parametrize(("weight", "scores", "matched"), [(1.0, 0.5, 1.0), (0.2, 0.9, 1.0)])
+def test_a_difference_on_a_faint_frame_counts_less(
+    weight: float, scores: float, matched: float
+) -> None:
+    tally = Tally("det")
+    tally.add(found(scores=SCORES / 2), found(), weight)
+    assert tally.result().scores == pytest.approx(scores)
+    assert tally.result().matched == pytest.approx(matched)
+
+
+def test_what_is_not_found_on_a_faint_frame_counts_less() -> None:
+    tally = Tally("det")
+    tally.add(found(BOXES[:1], SCORES[:1], (0,)), found(), 0.5)
+    # 0.9 is found; of the other 0.9 half counts.
+    assert tally.result().matched == pytest.approx(0.9 / 1.35)
+    assert tally.result().scores == pytest.approx(1.0)
