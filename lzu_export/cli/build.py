@@ -119,7 +119,7 @@ def _build_on_device(
         finite = f"outputs finite ({engine.precision} is held to PyTorch by verify)"
         drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
         say(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
-    if not engine.on_device.within:
+    if not engine.on_device.passed:
         exits.complain(
             f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
             f"{engine.on_device.limit:g} is allowed"

@@ -125,7 +125,7 @@ def check_bundle(
     """
     from lzu_export.bundle import bundle as bundles
     from lzu_export.verification.checks import Check, drift_checks, reported
-    from lzu_export.verification.parity import first_drift, verify_all
+    from lzu_export.verification.parity import verify_all
 
     checks: list[Check] = []
     kept: list[Check] = []
@@ -138,7 +138,7 @@ def check_bundle(
         references = live.references(bundle) if live is not None else None
         drifts = verify_all(bundle, references, provider)
         checks += [check for drift in drifts for check in drift_checks(drift)]
-        if against is not None and not any(map(first_drift, drifts)):
+        if against is not None and all(drift.passed for drift in drifts):
             kept = against.checks(bundle, drifts, provider, quiet=as_json)
             checks += kept
     if as_json:
@@ -164,14 +164,10 @@ def _print(name: str, manifest: Any, drifts: "list[Drift]", kept: "list[Check]")
 def _end(drifts: "list[Drift]", kept: "list[Check]", against: Against | None) -> None:
     """Complain about what failed, and end with its status."""
     from lzu_export.verification.checks import failed
-    from lzu_export.verification.parity import explain_drift, first_drift
 
-    drifted = [(drift, name) for drift in drifts if (name := first_drift(drift)) is not None]
-    for drift, name in drifted:
-        exits.complain(
-            f"{drift.engine.replace('/', ' ')} drifts: the first difference is at "
-            f"{explain_drift(drift, name)}"
-        )
+    drifted = [drift for drift in drifts if not drift.passed]
+    for drift in drifted:
+        exits.complain(drift.sentence())
     if drifted:
         raise typer.Exit(exits.MISMATCH)
     for check in failed(kept):

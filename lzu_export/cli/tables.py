@@ -8,21 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from lzu_export.evaluation.datasets import told_frames
+from lzu_export.manifest.comparison import AGREEMENTS, FOUND, Drift
 from lzu_export.manifest.schema import (
-    AGREEMENTS,
-    FOUND,
     ROUNDING_NOTE,
     SHIPPED_NOTE,
     UNTRAINED_MARK,
     Accuracy,
-    Drift,
     Manifest,
     untrained_note,
 )
 from lzu_export.support.escaping import visible
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
-from lzu_export.tasks.agreement import enough, within
 from lzu_export.verification.checks import Check
 
 if TYPE_CHECKING:
@@ -174,10 +171,10 @@ def _emulated(manifest: Manifest) -> list[str]:
 
 def _worst(drift: Drift) -> str:
     """The largest drift of an FP32 engine, the lowest signal-to-noise ratio of another."""
-    if drift.limit is None:
-        return f"{min(drift.snr.values()):.0f} dB" if drift.snr else "-"
-    differences = [*drift.arrows.values(), *drift.outputs.values()]
-    return f"{max(differences):.1e}" if differences else "-"
+    worst = drift.worst
+    if worst is None:
+        return "-"
+    return f"{worst.value:.0f} dB" if worst.figure == "snr" else f"{worst.value:.1e}"
 
 
 def _export_notes(outcomes: "Sequence[Outcome]") -> list[str]:
@@ -275,14 +272,14 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
         heading += "\non device" if drift.on_device else ""
         table.add_column(heading, justify="right")
     for name in dict.fromkeys(n for d in drifts for n in (*d.arrows, *d.outputs, *d.snr)):
-        table.add_row(visible(name), *(_drift_cell(drift, name) for drift in drifts))
+        table.add_row(visible(name), *(_figure_cell(drift, name) for drift in drifts))
     table.add_section()
     table.add_row("limit", *(_limit_cell(drift) for drift in drifts))
     for called in {each.agreement.called for each in drifts if each.agreement is not None}:
-        table.add_row(called, *(_score_cell(drift) for drift in drifts))
+        table.add_row(called, *(_figure_cell(drift, called) for drift in drifts))
         table.add_row("allowed", *(_score_limit_cell(drift) for drift in drifts))
         if any(drift.agreement and drift.agreement.matched < 1 for drift in drifts):
-            table.add_row(FOUND, *(_found_cell(drift) for drift in drifts))
+            table.add_row(FOUND, *(_figure_cell(drift, FOUND) for drift in drifts))
             table.add_row("at least", *(_found_limit_cell(drift) for drift in drifts))
     table.add_row("status", *(drift.status for drift in drifts))
     notes = {f"{d.engine.replace('/', ' ')}: {d.note}" for d in drifts if d.note}
@@ -420,31 +417,13 @@ def _kept_table(manifest: Manifest) -> Table:
     return table
 
 
-def _drift_cell(drift: Drift, name: str) -> Text:
-    if drift.limit is None:
-        ratio = drift.snr.get(name)
-        text = "-" if ratio is None else f"{ratio:.1f}"
-        beyond = ratio is not None and drift.snr_limit is not None and ratio < drift.snr_limit
-    else:
-        value = {**drift.arrows, **drift.outputs}.get(name)
-        text = "-" if value is None else f"{value:.1e}"
-        beyond = value is not None and not value <= drift.limit
-    return Text(text, "red" if beyond else "")
-
-
-def _score_cell(drift: Drift) -> Text:
-    if drift.agreement is None:
+def _figure_cell(drift: Drift, name: str) -> Text:
+    """A figure, red where it is beyond its limit."""
+    found = {each.name: each for each in (*drift.probes, *drift.predictions)}.get(name)
+    if found is None:
         return Text("-")
-    text = f"{drift.agreement.scores:.3f}"
-    held = drift.score_limit is None or within(drift.agreement, drift.score_limit)
-    return Text(text, "" if held else "red")
-
-
-def _found_cell(drift: Drift) -> Text:
-    if drift.agreement is None:
-        return Text("-")
-    held = drift.matched_limit is None or enough(drift.agreement, drift.matched_limit)
-    return Text(f"{drift.agreement.matched:.3f}", "" if held else "red")
+    digits = {"difference": ".1e", "snr": ".1f"}.get(found.figure, ".3f")
+    return Text(f"{found.value:{digits}}", "" if found.passed else "red")
 
 
 def _found_limit_cell(drift: Drift) -> str:
@@ -460,9 +439,8 @@ def _score_limit_cell(drift: Drift) -> str:
 
 
 def _limit_cell(drift: Drift) -> str:
-    if drift.limit is not None:
-        return f"{drift.limit:g}"
-    return "-" if drift.snr_limit is None else f"{drift.snr_limit:g}"
+    limit = drift.snr_limit if drift.limit is None else drift.limit
+    return "-" if limit is None else f"{limit:g}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import AGREEMENTS, FOUND, Accuracy, Drift, Untrained
+from lzu_export.manifest.comparison import Deviation, Drift
+from lzu_export.manifest.schema import Accuracy, Untrained
 from lzu_export.recipes import Recipe
-from lzu_export.tasks.agreement import beyond, explain
-from lzu_export.verification.parity import explain_drift, first_drift
 
 REFERENCE_LOSS = 1.0
 """Points by which PyTorch may score less than a recipe's reference on the whole data set."""
@@ -27,8 +26,8 @@ def refuse_drift(
     Raises:
         LzuError: naming the first arrow or output beyond its limit, and what to do.
     """
-    name = first_drift(drift)
-    if name is None:
+    first = drift.first
+    if first is None:
         return
     precision = drift.precision
     if drift.limit is not None:
@@ -37,11 +36,8 @@ def refuse_drift(
             "tolerances.arrow if so much is acceptable"
         )
     else:
-        remedy = f"{advice()}; or {_tolerate(name, precision)} if so much is acceptable"
-    raise LzuError(
-        f"the {drift.target} engine in {precision} drifts from PyTorch: the first "
-        f"difference is at {explain_drift(drift, name)}; {unwritten}: {remedy}"
-    )
+        remedy = f"{advice()}; or {_tolerate(first, precision)} if so much is acceptable"
+    raise LzuError(f"{drift.sentence()}; {unwritten}: {remedy}")
 
 
 def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
@@ -122,21 +118,21 @@ def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
     """
     for name, agreement in accuracy.agreement.items():
         precision = name.rpartition("/")[2]
-        limits = accuracy.score_limits[precision], accuracy.matched_limits.get(precision, 0.0)
-        what = beyond(agreement, *limits)
-        if what is None:
+        limits = accuracy.score_limits[precision], accuracy.matched_limits.get(precision)
+        first = agreement.first(*limits)
+        if first is None:
             continue
         remedy = (
             "verify the probe points with --verbose" if precision == "fp32" else advice(precision)
         )
         raise LzuError(
-            f"the {what} in {name} {explain(agreement, what, *limits)}; no bundle was written: "
-            f"{remedy}; or {_tolerate(what, precision)} if so much is acceptable"
+            f"the {first.name} in {name} {first.sentence()}; no bundle was written: "
+            f"{remedy}; or {_tolerate(first, precision)} if so much is acceptable"
         )
 
 
-def _tolerate(name: str, precision: str) -> str:
+def _tolerate(deviation: Deviation, precision: str) -> str:
     """How to allow more of what is beyond its limit in a lower precision."""
-    if name in AGREEMENTS.values():
+    if deviation.figure in ("scores", "pixels"):
         return f"raise tolerances.scores.{precision}"
-    return f"lower tolerances.{'matched' if name == FOUND else 'snr'}.{precision}"
+    return f"lower tolerances.{'matched' if deviation.figure == 'found' else 'snr'}.{precision}"

@@ -8,9 +8,8 @@ from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.manifest.schema import Accuracy
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
-from lzu_export.tasks.agreement import Agreements, beyond
+from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.predictors import make_predictor
-from lzu_export.verification.parity import first_drift
 
 FRAMES = 64
 """Of an evaluation set, at most so many are used to try lists of layers on."""
@@ -41,7 +40,7 @@ def drift_advice(
         keep = f"keep_high.{trials.key}=[{', '.join(found.keep)}]"
         return f"{cause}with {keep} the reference frames pass"
     alone = ""
-    if trials.precision == "int8" and first_drift(trials.drift(refused, trials.layers)):
+    if trials.precision == "int8" and not trials.drift(refused, trials.layers).passed:
         alone = ", since what is not INT8 is FP16, which fails alone"
     return (
         f"{cause}no list of layers in keep_high.{trials.key} was found to cure it{alone}: leave "
@@ -88,7 +87,7 @@ def accuracy_advice(
         best = metrics["pytorch"][few.metric]
         return all(
             best - metrics[name][few.metric] <= accuracy.limits[precision]
-            and beyond(found[name], scores, matched) is None
+            and found[name].first(scores, matched) is None
             for name in names
         )
 

@@ -24,7 +24,7 @@ from lzu_export.graph.half import is_layer, stay_high
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.quantize import place
 from lzu_export.graph.targets import lower_for
-from lzu_export.manifest.schema import FOUND, Derived, Drift, Engine
+from lzu_export.manifest.schema import Derived, Drift, Engine
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.reference import Reference
@@ -37,7 +37,7 @@ from lzu_export.targets.precision import (
     int8_graph,
     run_graph,
 )
-from lzu_export.verification.parity import compare, first_drift, kinds_of, reference_inputs
+from lzu_export.verification.parity import compare, kinds_of, reference_inputs
 from lzu_export.warp.grids import stored_zoom
 
 Row = tuple[Engine | Derived, bool]
@@ -182,14 +182,13 @@ def find_remedy(
     watched = [refused]
     costliest: tuple[str, ...] = ()
     while True:
-        failing = first_drift(trials.drift(refused, ()))
-
-        ranking = rank(trials, watched, failing, tried)
+        failing = trials.drift(refused, ()).first
+        ranking = rank(trials, watched, failing.name if failing else None, tried)
         costliest = costliest or (ranking[0] if ranking else ())
         high = _shortest(ranking, partial(_passes, trials, tuple(watched), tried))
         if high is None:
             return Remedy(costliest, None)
-        others = [row for row in rows if first_drift(trials.drift(row, high)) is not None]
+        others = [row for row in rows if not trials.drift(row, high).passed]
         if not others:
             return Remedy(costliest, trials.listed(high))
         watched += others[:1]
@@ -214,7 +213,7 @@ def rank(
     costs = {}
     for unit in units:
         others = [name for name in layers if name not in unit]
-        costs[unit] = max(excess(trials.drift(row, others), failing) for row in rows)
+        costs[unit] = max(trials.drift(row, others).excess(failing) for row in rows)
         tried()
     return sorted(units, key=lambda unit: -costs[unit])
 
@@ -227,23 +226,6 @@ def heads(
         if length >= len(ranking):
             return
         yield tuple(name for unit in ranking[:length] for name in unit)
-
-
-def excess(drift: Drift, name: str | None = None) -> float:
-    """The noise of a lower precision over what is allowed: at an arrow, of the scores, or the most.
-
-    Infinite where it is not a number.
-    """
-    found = {}
-    for arrow, ratio in drift.snr.items():
-        limit = 0.0 if drift.snr_limit is None else drift.snr_limit
-        found[arrow] = 10 ** (min(limit - ratio, 2000.0) / 20)
-    if drift.agreement is not None and drift.score_limit is not None:
-        found[drift.agreement.called] = abs(drift.agreement.scores - 1) / drift.score_limit
-        found[FOUND] = (1 - drift.agreement.matched) / max(1 - (drift.matched_limit or 0.0), 1e-6)
-    wanted = [found[name]] if name in found else list(found.values())
-    worst = max(wanted, default=0.0)
-    return worst if all(map(math.isfinite, wanted)) else math.inf
 
 
 def keep_key(precision: str) -> str:
@@ -267,7 +249,7 @@ def _shortest(
 def _passes(
     trials: Trials, rows: Sequence[Row], tried: Callable[[], object], high: Sequence[str]
 ) -> bool:
-    held = all(first_drift(trials.drift(row, high)) is None for row in rows)
+    held = all(trials.drift(row, high).passed for row in rows)
     tried()
     return held
 

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import Field
 
 from lzu_export.errors import LzuError
+from lzu_export.manifest.comparison import Agreement, Drift
+from lzu_export.manifest.fields import Digest, FileName, Number, Section
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
@@ -28,19 +29,11 @@ ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
 LARGEST = {".onnx": 2 << 30, ".engine": 16 << 30, "": 1 << 30}
 """Most bytes of a bundle's files by their ending; an ONNX file holds no more."""
 AGAIN = "export or copy the bundle again"
-ON_DEVICE = " on device"
-"""Behind the name of an engine that ran itself, where its graph did too."""
 
 GRAPH_NOTE = (
     "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
     "engine itself awaits an RTX card"
 )
-
-
-AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
-"""What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
-FOUND = "share of detections found"
-"""What they call the share of PyTorch's detections that an engine finds."""
 SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
 ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
@@ -54,25 +47,7 @@ PLUGINS_NOTE = (
 """What may stand beside a drift."""
 
 
-def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
-"""JSON has no nan (the AP of a size without objects) and no inf (the drift of a NaN): they are
-written as strings, which read back as numbers."""
-
-
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}$")]
-"""A file in the bundle's folder: a plain name, so that no manifest leads out of it."""
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tensor(_Section):
+class Tensor(Section):
     """An input or output of an engine."""
 
     name: str
@@ -80,7 +55,7 @@ class Tensor(_Section):
     shape: tuple[int, ...]
 
 
-class Lowering(_Section):
+class Lowering(Section):
     """How one warp became standard operators."""
 
     place: str
@@ -92,17 +67,17 @@ class Lowering(_Section):
     """Machine and software of the measurement."""
 
 
-class Graph(_Section):
+class Graph(Section):
     """A canonical graph: the network in one precision."""
 
     file: FileName
     opset: int
-    kept: dict[str, tuple[str, ...]] = {}
+    kept: dict[str, tuple[str, ...]] = Field({})
     """By reason, nodes and layers that stay in a higher precision."""
     int8_layers: tuple[str, ...] = ()
 
 
-class OnDevice(_Section):
+class OnDevice(Section):
     """What an engine gave for the reference frames on the device that built it."""
 
     provider: str
@@ -113,12 +88,12 @@ class OnDevice(_Section):
     """Of `outputs`."""
 
     @property
-    def within(self) -> bool:
+    def passed(self) -> bool:
         """Whether no output is beyond the limit."""
         return self.limit is None or all(each <= self.limit for each in self.outputs.values())
 
 
-class Engine(_Section):
+class Engine(Section):
     """One engine and the ONNX file it was made from."""
 
     target: str
@@ -142,7 +117,7 @@ class Engine(_Section):
     on_device: OnDevice | None = None
 
 
-class Derived(_Section):
+class Derived(Section):
     """An ONNX file for a target whose engine is built elsewhere, on the device."""
 
     target: str
@@ -152,7 +127,7 @@ class Derived(_Section):
     passes: tuple[dict[str, Any], ...]
 
 
-class Operator(_Section):
+class Operator(Section):
     """A plugin that a graph calls."""
 
     name: str
@@ -160,7 +135,7 @@ class Operator(_Section):
     namespace: str
 
 
-class PluginLibrary(_Section):
+class PluginLibrary(Section):
     """The library that a device is to load."""
 
     file: FileName
@@ -172,7 +147,7 @@ class PluginLibrary(_Section):
     """Of the CUDA runtime inside; likewise."""
 
 
-class Plugins(_Section):
+class Plugins(Section):
     """What graphs with plugins need."""
 
     operators: tuple[Operator, ...]
@@ -180,66 +155,7 @@ class Plugins(_Section):
     """Where one was at hand: another one is refused."""
 
 
-class Agreement(_Section):
-    """How sure an engine is of what its reference finds, see `tasks.agreement`."""
-
-    scores: Number
-    """Mean ratio of the scores of what both find, engine over reference, each weighted by the
-    reference's; of segmentation the share of pixels that get the reference's class."""
-    matched: Number
-    """Share of the reference's detections that the engine finds, likewise weighted."""
-    count: int
-    """Detections of the reference, or pixels."""
-    compared: Literal["scores", "pixels"] = "scores"
-    """What `scores` is about: `pixels` of segmentation."""
-
-    @property
-    def called(self) -> str:
-        """The name of the figure `scores`, of `AGREEMENTS`."""
-        return AGREEMENTS[self.compared]
-
-    def against(self, limit: float, reference: str = "PyTorch") -> str:
-        """The figure `scores` beside its limit in words, to follow `called`."""
-        if self.compared == "pixels":
-            return f"is {self.scores:.3f} where at least {1 - limit:g} is asked for"
-        allowed = f"1 \N{PLUS-MINUS SIGN} {limit:g}"
-        return f"are {self.scores:.3f} times {reference}'s where {allowed} is allowed"
-
-
-class Drift(_Section):
-    """How far an engine is from PyTorch at each arrow, and in FP32 at each output."""
-
-    target: str
-    precision: str
-    status: str
-    """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
-    reason in `note`; `ran` where there is no limit; or `drifted`."""
-    on_device: bool = False
-    """The engine itself ran on its device; it was compared at its outputs alone."""
-    note: str = ""
-    arrows: dict[str, Number] = {}
-    """max|a - b| / max|b|."""
-    outputs: dict[str, Number] = {}
-    snr: dict[str, Number] = {}
-    """Signal-to-noise ratios of the arrows in dB; on the device, of outputs (`verify.ranked`)."""
-    limit: float | None
-    """Of `arrows` and `outputs`, in FP32."""
-    snr_limit: float | None = None
-    """Of `snr`, in lower precisions."""
-    agreement: Agreement | None = None
-    """Of the predictions, in lower precisions."""
-    score_limit: float | None = None
-    """How far `agreement.scores` may be from 1, see `recipes.schema.ScoreLimits`."""
-    matched_limit: float | None = None
-    """Lowest share of PyTorch's detections to be found, see `recipes.schema.MatchLimits`."""
-
-    @property
-    def engine(self) -> str:
-        """`target/precision`, and whether it was on its device."""
-        return f"{self.target}/{self.precision}{ON_DEVICE if self.on_device else ''}"
-
-
-class Stream(_Section):
+class Stream(Section):
     """An adaptive engine and PyTorch on the same frames, in the order of the evaluation.
 
     Frames are counted from 1.
@@ -257,7 +173,7 @@ class Stream(_Section):
     """Frames whose detections differ where each is zoomed by its own boxes."""
 
 
-class Accuracy(_Section):
+class Accuracy(Section):
     """The task's metric, in points, of PyTorch and of each engine that runs here."""
 
     dataset: str
@@ -274,17 +190,17 @@ class Accuracy(_Section):
     with the rounding of a device."""
     limits: dict[str, float]
     """Of the difference from PyTorch, by precision."""
-    agreement: dict[str, Agreement] = {}
+    agreement: dict[str, Agreement] = Field({})
     """With PyTorch, as `engines`."""
-    score_limits: dict[str, float] = {}
+    score_limits: dict[str, float] = Field({})
     """How far `scores` of `agreement` may be from 1, by precision."""
-    matched_limits: dict[str, float] = {}
+    matched_limits: dict[str, float] = Field({})
     """Lowest share of PyTorch's detections to be found, by precision."""
     stream: Stream | None = None
     """Of adaptive warps."""
 
 
-class Latency(_Section):
+class Latency(Section):
     """Milliseconds a frame, from the camera's bytes to the predictions, where it was exported."""
 
     machine: str
@@ -296,7 +212,7 @@ class Latency(_Section):
     """What the figures of lower precisions are worth."""
 
 
-class Comparison(_Section):
+class Comparison(Section):
     """Times of engines that took turns with those of other bundles, milliseconds a frame."""
 
     created: str
@@ -318,7 +234,7 @@ UNTRAINED_MARK = "*"
 """Behind the name of a bundle that is not what its checkpoint was trained as."""
 
 
-class Untrained(_Section):
+class Untrained(Section):
     """A way in which an export differs, by consent, from its checkpoint's training."""
 
     key: str
@@ -330,7 +246,7 @@ class Untrained(_Section):
         return f"{self.key} {self.exported}, trained with {self.trained}"
 
 
-class Manifest(_Section):
+class Manifest(Section):
     """Everything about a bundle."""
 
     format: int = FORMAT

@@ -55,7 +55,7 @@ class MatchLimits(Section):
     """Lowest share of PyTorch's detections, weighted by score, that a lower precision must find.
 
     The metric and the ratio of scores do not see what is lost of detections that have no truth, or
-    where no evaluation set is given. It is not asked of fewer than `tasks.agreement.FEW`.
+    where no evaluation set is given. It is not asked of fewer than `manifest.comparison.FEW`.
     """
 
     fp16: float = Field(0.98, ge=0, le=1)

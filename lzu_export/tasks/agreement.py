@@ -14,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import FOUND, Agreement
+from lzu_export.manifest.comparison import Agreement
 from lzu_export.recipes import Recipe
 from lzu_export.tasks.base import Sums
 from lzu_export.tasks.registry import find_task
-
-FEW = 50
-"""Detections of a reference below which the share of them that is found says nothing."""
 
 
 class Tally:
@@ -111,27 +108,3 @@ def against_fp32(recipe: Recipe, names: Sequence[str]) -> Agreements | None:
     if not names or not names[0].endswith("/fp32"):
         return None
     return Agreements(recipe, names[0], names)
-
-
-def within(agreement: Agreement, limit: float) -> bool:
-    """Whether scores are as sure as the reference's up to `limit`; NaN never is."""
-    return abs(agreement.scores - 1) <= limit
-
-
-def enough(agreement: Agreement, least: float) -> bool:
-    """Whether at least this share of the reference's detections is found, or they are too `FEW`."""
-    return 0 <= agreement.count < FEW or agreement.matched >= least
-
-
-def beyond(agreement: Agreement, scores: float, matched: float) -> str | None:
-    """The first of both that is beyond its limit: what `Agreement.called` says, or `FOUND`."""
-    if not within(agreement, scores):
-        return agreement.called
-    return None if enough(agreement, matched) else FOUND
-
-
-def explain(agreement: Agreement, name: str, scores: float, matched: float) -> str:
-    """By how much what `beyond` named is beyond its limit, in words."""
-    if name != FOUND:
-        return agreement.against(scores)
-    return f"is {agreement.matched:.3f} of PyTorch's where at least {matched:g} is asked for"

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.manifest.schema import FOUND, Drift
+from lzu_export.manifest.comparison import Deviation, Drift
 from lzu_export.support.escaping import xml
 from lzu_export.support.files import write_text
-from lzu_export.tasks.agreement import enough, within
 
 
 @dataclass(frozen=True)
@@ -26,30 +25,32 @@ class Check:
     """The figures in words; why it was skipped, or could not be made."""
 
 
+TITLES = {"difference": "drift of {}", "snr": "signal-to-noise ratio of {}"}
+"""Names of checks by `Deviation.figure`; agreements are called by their own names."""
+
+
 def drift_checks(drift: Drift) -> list[Check]:
-    """Every arrow and output of an engine against PyTorch."""
-    engine = drift.engine
-    checks = []
-    if drift.limit is not None:
-        for name, value in {**drift.arrows, **drift.outputs}.items():
-            status: Literal["passed", "failed"] = "passed" if value <= drift.limit else "failed"
-            message = f"differs from PyTorch by {value:.2g}, {drift.limit:g} is allowed"
-            checks.append(Check(engine, f"drift of {name}", status, message))
-    if drift.snr_limit is not None:
-        for name, ratio in drift.snr.items():
-            status = "passed" if ratio >= drift.snr_limit else "failed"
-            message = f"has {ratio:.1f} dB, at least {drift.snr_limit:g} dB are asked for"
-            checks.append(Check(engine, f"signal-to-noise ratio of {name}", status, message))
-    if drift.agreement is not None and drift.score_limit is not None:
-        status = "passed" if within(drift.agreement, drift.score_limit) else "failed"
-        message = drift.agreement.against(drift.score_limit)
-        checks.append(Check(engine, drift.agreement.called, status, message))
-        if drift.matched_limit and drift.agreement.compared == "scores":
-            status = "passed" if enough(drift.agreement, drift.matched_limit) else "failed"
-            message = f"is {drift.agreement.matched:.3f} of {drift.agreement.count} where at least "
-            message += f"{drift.matched_limit:g} is asked for"
-            checks.append(Check(engine, FOUND, status, message))
-    return checks
+    """Every figure of an engine's comparison with PyTorch that has a limit."""
+    return deviation_checks(drift.engine, drift.deviations)
+
+
+def deviation_checks(engine: str, deviations: Iterable[Deviation]) -> list[Check]:
+    """A check of each deviation that has a limit.
+
+    Args:
+        engine: as in `Check.engine`.
+        deviations: of that engine.
+    """
+    return [
+        Check(
+            engine,
+            TITLES.get(each.figure, "{}").format(each.name),
+            "passed" if each.passed else "failed",
+            each.sentence(),
+        )
+        for each in deviations
+        if each.limit is not None and not (each.figure == "found" and not each.limit)
+    ]
 
 
 def failed(checks: Iterable[Check]) -> list[Check]:

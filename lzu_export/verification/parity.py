@@ -18,8 +18,6 @@ from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
-    AGREEMENTS,
-    FOUND,
     GRAPH_NOTE,
     PLUGINS_NOTE,
     ROUNDED_GRAPH_NOTE,
@@ -37,7 +35,7 @@ from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.session import Session
 from lzu_export.targets.precision import emulated, emulated_lowered, marked, run_graph
-from lzu_export.tasks.agreement import Tally, beyond, explain
+from lzu_export.tasks.agreement import Tally
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.warp.grids import Sampling, stored_zoom
@@ -135,7 +133,7 @@ def verify_on_device(
                 snr[name] = min(
                     snr.get(name, math.inf), signal_to_noise(value, theirs[name], usual)
                 )
-    drift = Drift(
+    return Drift(
         target=engine.target,
         precision=engine.precision,
         status="passed",
@@ -147,8 +145,7 @@ def verify_on_device(
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
         matched_limit=None if exact else recipe.matched_limit(engine.precision),
-    )
-    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+    ).judged()
 
 
 def finite_runs(
@@ -277,7 +274,7 @@ def compare(
     note = ROUNDING_NOTE if emulate else _note(engine)
     if runs_itself and provider != "cpu":
         note += f", with {itself.provider}"
-    drift = Drift(
+    return Drift(
         target=EMULATED if emulate else engine.target,
         precision=engine.precision,
         status="passed" if runs_itself else "graph passed",
@@ -290,8 +287,7 @@ def compare(
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
         matched_limit=None if exact else recipe.matched_limit(engine.precision),
-    )
-    return drift if first_drift(drift) is None else drift.model_copy(update={"status": "drifted"})
+    ).judged()
 
 
 def is_emulated(engine: Engine | Derived) -> bool:
@@ -307,34 +303,6 @@ def reference_inputs(
     if recipe.input == "zoomed":
         image = ZoomedInput(recipe, zoom)(reference.frames)
     return {INPUT_NAMES[recipe.input]: image, **reference.inputs}
-
-
-def first_drift(drift: Drift) -> str | None:
-    """The first arrow or output of the chain that is beyond its limit."""
-    for name, difference in {**drift.arrows, **drift.outputs}.items():
-        if drift.limit is not None and not difference <= drift.limit:
-            return name
-        if drift.snr_limit is not None and not drift.snr[name] >= drift.snr_limit:
-            return name
-    if drift.agreement is not None and drift.score_limit is not None:
-        return beyond(drift.agreement, drift.score_limit, drift.matched_limit or 0.0)
-    return None
-
-
-def explain_drift(drift: Drift, name: str) -> str:
-    """By how much an arrow, an output or the scores are beyond their limit, in words."""
-    if name in (*AGREEMENTS.values(), FOUND):
-        assert drift.agreement is not None
-        assert drift.score_limit is not None
-        limits = drift.score_limit, drift.matched_limit or 0.0
-        return f"{name}, which {explain(drift.agreement, name, *limits)}"
-    if drift.snr_limit is not None:
-        return (
-            f"{name}, whose signal-to-noise ratio is {drift.snr[name]:.1f} dB where at least "
-            f"{drift.snr_limit:g} dB are asked for"
-        )
-    value = {**drift.arrows, **drift.outputs}[name]
-    return f"{name}, {value:.2g} where {drift.limit:.2g} is allowed"
 
 
 def onnx_file(engine: Engine | Derived) -> str:

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,24 +14,17 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.content import Content, Watched
 from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
-from lzu_export.manifest.schema import (
-    FOUND,
-    ON_DEVICE,
-    Agreement,
-    Derived,
-    Drift,
-    Engine,
-    Manifest,
-    Number,
-)
+from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Drift
+from lzu_export.manifest.fields import Number
+from lzu_export.manifest.schema import Derived, Engine, Manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.support import provenance
 from lzu_export.support.files import parse_json, read_bytes, write_text
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.progress import Reporter
-from lzu_export.tasks.agreement import against_fp32, enough, within
-from lzu_export.verification.checks import Check
+from lzu_export.tasks.agreement import against_fp32
+from lzu_export.verification.checks import Check, deviation_checks
 from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
 from lzu_export.verification.parity import open_emulated
 
@@ -368,14 +360,7 @@ def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Chec
     """Whether an engine is as sure as FP32 now, and finds as much, whatever it was."""
     precision = engine.rpartition("/")[2]
     limit, least = recipe.score_limit(precision), recipe.matched_limit(precision)
-    message = agreement.against(limit, "FP32")
-    status: Literal["passed", "failed"] = "passed" if within(agreement, limit) else "failed"
-    checks = [Check(engine, agreement.called, status, message)]
-    if least and agreement.compared == "scores":
-        message = f"is {agreement.matched:.3f} of FP32's where at least {least:g} is asked for"
-        status = "passed" if enough(agreement, least) else "failed"
-        checks.append(Check(engine, FOUND, status, message))
-    return checks
+    return deviation_checks(engine, agreement.deviations(limit, least, "FP32"))
 
 
 def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:

@@ -29,7 +29,7 @@ from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.tasks.pytorch import noise_frame
-from lzu_export.verification.parity import first_drift, verify_all, verify_on_device
+from lzu_export.verification.parity import verify_all, verify_on_device
 from lzu_export.verification.regression import open_engines
 from samples import stub_library
 
@@ -92,7 +92,7 @@ def test_a_bundle_is_built_and_runs_here(
     assert engine.device == "Orin, 8 multiprocessors"
     assert engine.onnx == "model.fp32.tensorrt.onnx"
     assert engine.on_device is not None
-    assert engine.on_device.within
+    assert engine.on_device.passed
     assert set(engine.on_device.outputs) == {"boxes", "scores", "labels"}
     assert back_end in engine.on_device.provider
     assert (tmp_path / f"cache/timings/timing.orin-8mp.trt-{version}.cache").is_file()
@@ -283,7 +283,7 @@ def test_the_command_tells_drift_by_its_status(
     assert "drifts from PyTorch on this device" in done.stderr
     kept = read_manifest(bundle).engines[-1].on_device
     assert kept is not None
-    assert not kept.within
+    assert not kept.passed
 
 
 def test_verify_runs_the_engine_itself(
@@ -338,7 +338,7 @@ def test_of_lower_precisions_scores_are_compared_by_rank(
     }
     drift = verify_on_device(Bundle(bundle, manifest), lower)
     assert drift.snr["scores"] == pytest.approx(20, abs=0.1)  # 20 log10(1 / 0.1)
-    assert (drift.status, first_drift(drift)) == ("drifted", "matched scores")
+    assert (drift.status, drift.first.name) == ("drifted", "matched scores")
     assert drift.agreement is not None
     assert drift.agreement.scores == pytest.approx(0.9, abs=0.02)
 

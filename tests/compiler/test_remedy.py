@@ -11,14 +11,14 @@ from onnx import numpy_helper
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.advice import drift_advice
 from lzu_export.compiler.pipeline import Outcome, export
-from lzu_export.compiler.remedy import Row, Trials, excess, find_remedy, heads
+from lzu_export.compiler.remedy import Row, Trials, find_remedy, heads
 from lzu_export.manifest.schema import Agreement, Drift
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.reference import read_reference
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors, float32_session
-from lzu_export.verification.parity import first_drift, kinds_of
+from lzu_export.verification.parity import kinds_of
 from samples import tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
@@ -100,7 +100,7 @@ def test_the_layer_that_int8_costs_most_is_named_and_its_keeping_was_tried(
     cured = worst(refused, whole, READER)
     assert cured > before + 3
     tried, row = trials(exported, model, "int8", snr=(before + cured) / 2)
-    assert first_drift(tried.drift(row, ())) is not None
+    assert not tried.drift(row, ()).passed
     found = find_remedy(tried, row, [row, (row[0], True)])
     assert found.costliest == (READER,)
     assert found.keep == (READER,)
@@ -115,14 +115,14 @@ def test_what_fp16_rounds_away_is_named_with_what_was_tried(exported: Outcome) -
     before, cured = worst(loose, emulated), worst(loose, emulated, HIDDEN, READER)
     assert cured > before + 1
     tried, _ = trials(exported, model, "fp16", snr=(before + cured) / 2)
-    assert first_drift(tried.drift(emulated, ())) is not None
+    assert not tried.drift(emulated, ()).passed
     said = drift_advice(tried, emulated, [row, emulated], QUIET, tried.vanishing(kinds_of(row[0])))
     assert said.startswith("it is due to ")
     assert ", which is at most" in said
     assert "FP16 has steps of 6e-08" in said
     keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
     assert HIDDEN in keep
-    assert first_drift(tried.drift(emulated, keep)) is None
+    assert tried.drift(emulated, keep).passed
     assert tried.listed(keep) == tuple(keep)
 
 
@@ -142,7 +142,7 @@ def test_bfloat16_is_advised_by_the_list_of_half_precision(exported: Outcome) ->
     said = drift_advice(tried, row, [row], QUIET, tried.vanishing(kinds_of(row[0])))
     assert "steps of" not in said
     keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
-    assert first_drift(tried.drift(row, keep)) is None
+    assert tried.drift(row, keep).passed
 
 
 def test_where_no_list_cures_that_is_said(exported: Outcome) -> None:
@@ -160,14 +160,14 @@ def drift(**changes: Any) -> Drift:
 
 
 def test_noise_is_told_over_what_is_allowed() -> None:
-    assert excess(drift()) == pytest.approx(10**0.1)
-    assert excess(drift(), "level_0") == pytest.approx(10**-0.1)
-    assert excess(drift(snr={"level_0": -math.inf})) > 1e9
-    assert excess(drift(snr={"level_0": math.nan})) == math.inf
+    assert drift().excess() == pytest.approx(10**0.1)
+    assert drift().excess("level_0") == pytest.approx(10**-0.1)
+    assert drift(snr={"level_0": -math.inf}).excess() > 1e9
+    assert drift(snr={"level_0": math.nan}).excess() == math.inf
     agreed = Agreement(scores=0.91, matched=0.5, count=100)
     found = drift(agreement=agreed, score_limit=0.03, matched_limit=0.9)
-    assert excess(found, "matched scores") == pytest.approx(3)
-    assert excess(found) == pytest.approx(5)
+    assert found.excess("matched scores") == pytest.approx(3)
+    assert found.excess() == pytest.approx(5)
 
 
 def test_heads_of_a_ranking_never_hold_all() -> None:

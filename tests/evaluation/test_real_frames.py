@@ -23,7 +23,7 @@ from lzu_export.runtime.postprocess3d import (
 )
 from lzu_export.tasks.det3d.projection import camera_matrix, image_boxes, project
 from lzu_export.verification.live import live_references
-from lzu_export.verification.parity import first_drift, verify_engine
+from lzu_export.verification.parity import verify_engine
 
 CAMVID = [
     "sky",
@@ -72,7 +72,7 @@ def test_engine_and_pytorch_agree_on_real_frames(
     references = live_references(Bundle(tiny_bundle, manifest), tmp_path, None, limit=len(frames))
     assert len(references) == len(frames)
     drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "passed", first_drift(drift)
+    assert drift.status == "passed", drift.sentence()
 
 
 def test_detections_come_back_in_the_pixels_of_the_real_frame(
@@ -108,7 +108,7 @@ def agrees(bundle: Path, frames: Path, cameras: Cameras | None = None) -> None:
         Bundle(bundle, manifest), frames, None, limit=count, fit="stretch", cameras=cameras
     )
     drift = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "passed", first_drift(drift)
+    assert drift.status == "passed", drift.sentence()
     assert drift.outputs
 
 

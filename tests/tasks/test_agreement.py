@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import Agreement
+from lzu_export.manifest.comparison import Agreement
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.postprocess3d import Detections3d
 from lzu_export.runtime.segmenter import Segmentation
 from lzu_export.support.limits import IGNORED
-from lzu_export.tasks.agreement import Agreements, Tally, within
+from lzu_export.tasks.agreement import Agreements, Tally
 from lzu_export.tasks.partners import overlaps, partners
 from samples import tiny_recipe
 
@@ -65,25 +65,25 @@ def test_what_has_no_partner_counts_as_unmatched_only() -> None:
 def test_where_nothing_is_matched_nothing_passes() -> None:
     got = agreement(found(BOXES + 500), found())
     assert (got.scores, got.matched) == (0.0, 0.0)
-    assert not within(got, 0.5)
+    assert got.first(0.5) is not None
 
 
 def test_where_the_reference_finds_nothing_there_is_nothing_to_hold() -> None:
     nothing = found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     got = agreement(found(), nothing)
     assert got.count == 0
-    assert within(got, 0.01)
+    assert got.first(0.01) is None
 
 
 @pytest.mark.parametrize(("ratio", "held"), [(0.97, True), (0.969, False), (1.031, False)])
 def test_limits_hold_on_both_sides(ratio: float, held: bool) -> None:
-    assert within(Agreement(scores=ratio, matched=1, count=9), 0.03 + 1e-9) == held
+    assert (Agreement(scores=ratio, matched=1, count=9).first(0.03 + 1e-9) is None) == held
 
 
 def test_not_a_number_never_passes() -> None:
-    assert not within(Agreement(scores=math.nan, matched=1, count=9), 100)
+    assert Agreement(scores=math.nan, matched=1, count=9).first(100) is not None
     bad = found(scores=np.array([0.9, math.nan, 0.3], np.float32))
-    assert not within(agreement(bad, found()), 100)
+    assert agreement(bad, found()).first(100) is not None
 
 
 def test_partners_in_space_are_near_on_the_ground() -> None:

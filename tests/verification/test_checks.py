@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import Drift
+from lzu_export.manifest.comparison import Drift
 from lzu_export.verification.checks import Check, drift_checks, failed, junit, write_junit
 
 EXACT = Drift(
@@ -54,7 +54,7 @@ def test_junit_has_a_suite_an_engine(tmp_path: Path) -> None:
     assert first.get("name") == "fixed-0.5x onnxruntime/fp32"
     assert (first.get("tests"), second.get("tests")) == ("3", "3")
     (failure,) = [c for c in first if c.get("name") == "drift of level_0"]
-    assert "0.002, 0.0001 is allowed" in str(failure[0].get("message"))
+    assert "0.002 where 0.0001 is allowed" in str(failure[0].get("message"))
     assert second[2][0].get("message") == skipped.message
     assert junit("x", []).count("<testsuite ") == 0
 

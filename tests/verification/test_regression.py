@@ -15,7 +15,8 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.content import Content
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.manifest.schema import ON_DEVICE, read_manifest
+from lzu_export.manifest.comparison import ON_DEVICE
+from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.support import hardware

@@ -19,7 +19,7 @@ from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.support.files.hashes import sha256
 from lzu_export.tasks.candidates import Cut
 from lzu_export.tasks.det.deviation import candidate_difference
-from lzu_export.verification.parity import arrow_order, first_drift, verify_all, verify_engine
+from lzu_export.verification.parity import arrow_order, verify_all, verify_engine
 from samples import tiny_recipe
 
 CANONICAL, SHIPPED = "model.fp32.onnx", "model.fp32.onnxruntime.onnx"
@@ -64,7 +64,7 @@ def scale_weight(folder: Path, file: str, part: str, factor: float) -> None:
 def test_a_fresh_bundle_passes_again(bundle: Path) -> None:
     drift = verify(bundle)
     assert drift.status == "passed"
-    assert first_drift(drift) is None
+    assert drift.passed
     (stored,) = read_manifest(bundle).drift
     assert drift == stored
     assert list(drift.arrows) == arrow_order(list(drift.arrows))
@@ -99,7 +99,7 @@ def test_the_first_arrow_that_differs_is_named(bundle: Path, weight: str, first:
     scale_weight(bundle, SHIPPED, weight, 1.01)
     drift = verify(bundle)
     assert drift.status == "drifted"
-    assert first_drift(drift) == first
+    assert drift.first.name == first
     before = list(drift.arrows)[: list(drift.arrows).index(first)]
     assert all(drift.arrows[name] < 1e-5 for name in before)
 
@@ -120,7 +120,7 @@ def test_a_changed_unzoom_is_named(bundle: Path) -> None:
             each.CopyFrom(numpy_helper.from_array(grid, each.name))
     onnx.save(model, bundle / SHIPPED)
     seal(bundle, SHIPPED)
-    assert first_drift(verify(bundle)) == "unzoomed_1"
+    assert verify(bundle).first.name == "unzoomed_1"
 
 
 def test_the_shipped_engine_is_held_at_its_outputs(bundle: Path) -> None:
@@ -153,7 +153,7 @@ def rename(folder: Path, file: str) -> None:
 def test_an_arrow_that_lowering_merged_is_lowered_again(bundle: Path) -> None:
     rename(bundle, SHIPPED)
     drift = verify(bundle)
-    assert (drift.status, first_drift(drift)) == ("passed", None)
+    assert (drift.status, drift.first) == ("passed", None)
     assert "level_1" in drift.arrows
 
 
@@ -171,7 +171,7 @@ def test_values_that_are_not_finite_never_pass(bundle: Path, bad: float) -> None
     write_reference(bundle / "reference.npz", references)
     seal(bundle, "reference.npz")
     drift = verify(bundle)
-    assert (drift.status, first_drift(drift)) == ("drifted", "level_1")
+    assert (drift.status, drift.first.name) == ("drifted", "level_1")
 
 
 def test_other_references_can_be_given(bundle: Path) -> None:
@@ -180,7 +180,7 @@ def test_other_references_can_be_given(bundle: Path) -> None:
     references = read_reference(bundle / "reference.npz")
     references[0].outputs["boxes"] += 5
     drift = verify_engine(Bundle(bundle, manifest), engine, references)
-    assert first_drift(drift) == "boxes"
+    assert drift.first.name == "boxes"
     (bundle / "reference.npz").unlink()
     assert verify_engine(Bundle(bundle, manifest), engine, references) == drift
 
@@ -238,7 +238,7 @@ def test_bundles_of_all_tasks_pass_again(
 ) -> None:
     bundle = copy_of(task, request, tmp_path)
     drift = verify(bundle)
-    assert (drift.status, first_drift(drift)) == ("passed", None)
+    assert (drift.status, drift.first) == ("passed", None)
     assert drift == read_manifest(bundle).drift[0]
     assert list(drift.outputs) == OUTPUTS[task]
     assert max({**drift.arrows, **drift.outputs}.values()) < 5e-5
@@ -262,7 +262,7 @@ def test_the_first_arrow_of_any_task_that_differs_is_named(
     bundle = copy_of(task, request, tmp_path)
     scale_weight(bundle, SHIPPED, weight, 1.01)
     drift = verify(bundle)
-    assert (drift.status, first_drift(drift)) == ("drifted", first)
+    assert (drift.status, drift.first.name) == ("drifted", first)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_only_choices_without_a_margin_are_excused(
         outputs["margins"][margin] = value
         drift = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
         assert drift.status == status, value
-        assert first_drift(drift) == (None if status == "passed" else name)
+        assert (drift.first and drift.first.name) == (None if status == "passed" else name)
 
 
 def test_a_provider_runs_the_shipped_file_and_its_arrows(
