@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency import STAGES, EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Percentiles, StageTime
 from lzu_benchmarks.report.schema import (
@@ -20,7 +21,6 @@ from lzu_benchmarks.report.schema import (
     Report,
     Score,
 )
-from lzu_benchmarks.studies.flops import Flops
 from lzu_export.manifest.schema import Drift
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.machine import Machine

@@ -2,10 +2,25 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lzu_export.errors import LzuError
 from lzu_export.support.terminal import Terminal, print_json, say
+
+
+def study_parser(file: str, doc: str | None) -> argparse.ArgumentParser:
+    """Options of a study, which `python -m lzu_benchmarks` runs by its name.
+
+    Args:
+        file: the study's `__file__`.
+        doc: its `__doc__`.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m lzu_benchmarks {Path(file).stem}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from lzu_benchmarks import __main__ as benchmarks
 from lzu_benchmarks.commands import Renamed, add_json, print_result
+from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 
 ROOT = Path(__file__).resolve().parents[2] / "benchmarks" / "lzu_benchmarks"
@@ -59,3 +61,27 @@ def test_an_option_that_was_renamed_names_its_successor() -> None:
     parser.add_argument("--limit", action=Renamed, const="--frames")
     with pytest.raises(LzuError, match="--limit is called --frames now; give --frames 8"):
         parser.parse_args(["--limit", "8"])
+
+
+def test_every_study_is_in_the_list_and_runs_by_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The list imports none of them; each has a sentence and a `main` of its own."""
+    there = {path.stem for path in (ROOT / "studies").glob("*.py")} - {"__init__"}
+    benchmarks.main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == there
+    assert all(len(line) <= 80 and line.endswith(".") for line in lines)
+    benchmarks.main(["--json"])
+    assert set(json.loads(capsys.readouterr().out)) == there
+    for name in there:
+        with pytest.raises(SystemExit) as done:
+            benchmarks.main([name, "--help"])
+        assert done.value.code == 0
+        assert f"usage: python -m lzu_benchmarks {name} " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        benchmarks.main(["no_such_study"])
+    assert done.value.code == exits.UNFIT
+    assert (
+        "there is no study no_such_study; give one of adaptive_speed, " in capsys.readouterr().err
+    )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from lzu_benchmarks.harness.flops import Flops, count_flops
 from lzu_benchmarks.harness.latency import (
     GRAPHS,
     NO_DATASET,
@@ -33,7 +34,6 @@ from lzu_benchmarks.report.schema import (
     Pictures,
     Score,
 )
-from lzu_benchmarks.studies.flops import Flops, count_flops
 from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle, Here
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.datasets import open_dataset

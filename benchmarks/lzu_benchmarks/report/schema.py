@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
+from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Section
-from lzu_benchmarks.studies.flops import Flops
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.schema import Agreement, Drift, Number
 from lzu_export.support.files import write_text

@@ -1,10 +1,14 @@
-"""Measure the cost of adaptive warps beside the network: tables in the graph, and an inversion."""
+"""Time what adaptive warps add to the network.
+
+`python -m lzu_benchmarks adaptive_speed BUNDLE` of an adaptive bundle. The inversion is that of a
+non-separable warp on one thread, where there is a compiler for the kernels' build for the host.
+"""
 
 import ctypes
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from lzu_benchmarks.commands import add_json, print_result, study_parser
+from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.targets.onnxruntime import time_models
@@ -176,3 +182,36 @@ def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
     raw = np.zeros(4 * int(np.prod(shape)) + 16, np.uint8)
     start = -raw.ctypes.data % 16
     return raw[start : len(raw) - 16 + start].view(np.float32).reshape(shape)
+
+
+def costs(bundle: Path, kernels: Path, rounds: int) -> dict[str, Any]:
+    """Milliseconds of what an adaptive warp computes in every frame, and of an inversion.
+
+    Args:
+        bundle: an adaptive one.
+        kernels: folder for the kernels' build for the host.
+        rounds: of the inversion's timing.
+    """
+    library = host_kernels(kernels)
+    return {
+        "tables": time_tables(bundle, 3 * rounds),
+        "inversion": None if library is None else time_inversion(library),
+    }
+
+
+@exits.ending()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = study_parser(__file__, __doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--rounds", type=int, default=15)
+    add_json(parser)
+    given = parser.parse_args(arguments)
+    result = costs(given.bundle, given.out / "kernels", given.rounds)
+    shown = {"tables in the graph": result["tables"], **(result["inversion"] or {})}
+    print_result(given.json, result, *(f"{name}: {ms:.2f} ms" for name, ms in shown.items()))
+
+
+if __name__ == "__main__":
+    main()

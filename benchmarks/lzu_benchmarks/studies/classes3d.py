@@ -1,12 +1,11 @@
 """Measure the warp's gain for each class in 3-D detection.
 
-`python -m lzu_benchmarks.studies.classes3d`, of the shipped demonstration models on the held-out
+`python -m lzu_benchmarks classes3d`, of the shipped demonstration models on the held-out
 frames.
 nuScenes' figures are means over classes, whatever their number of boxes: a rare class makes them
 unsure, and one that the warp hardly magnifies keeps them down.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.demo.evaluation import pixel_centred
 from lzu_benchmarks.scenes import CLASSES
@@ -179,7 +178,7 @@ def result(found: Found) -> dict[str, Any]:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/classes3d"))
     parser.add_argument(
         "--frames", type=int, default=None, help="largest number of frames; all by default"
@@ -187,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_json(parser)
     given: Any = parser.parse_args(arguments)
     found = measure(given.frames, given.out, Reporter())
-    text = readme(found, "python -m lzu_benchmarks.studies.classes3d")
+    text = readme(found, "python -m lzu_benchmarks classes3d")
     (given.out / "CLASSES.md").write_text(text)
     print_result(given.json, result(found), text)
 

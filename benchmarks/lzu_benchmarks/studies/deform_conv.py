@@ -1,13 +1,12 @@
-"""Time the forms of deformable convolutions, to choose one for each target.
+"""Time the forms of deformable convolutions for each target.
 
-`python -m lzu_benchmarks.studies.deform_conv`.
+`python -m lzu_benchmarks deform_conv`.
 
 FCOS3D-R50's layers at nuScenes' sizes, untrained weights, ONNX Runtime on this machine's
 processors. The forms take turns, so that whatever else runs slows all alike. TensorRT-RTX has no
 DeformConv and needs one of the decompositions; whether it builds them is tried on the last layer.
 """
 
-import argparse
 import json
 import re
 import tempfile
@@ -21,7 +20,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_benchmarks.harness.workers import workers
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -224,7 +223,7 @@ def show(result: Mapping[str, Any], console: Terminal) -> None:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--scale", type=float, nargs="+", default=[0.5])
     parser.add_argument("--rounds", type=int, default=9)

@@ -1,6 +1,6 @@
-"""Measure the share of an evaluation's time in which its engine runs.
+"""Measure the share of an evaluation that its engine takes.
 
-`python -m lzu_benchmarks.studies.engine_share BUNDLE`.
+`python -m lzu_benchmarks engine_share BUNDLE`.
 
 The rest is reading and checking frames, preparing inputs, suppression and the metric, as far as
 they do not run beside the engine. Frames of the demonstration are drawn beforehand.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.evaluation.datasets import EvaluationSet, open_dataset
 from lzu_export.evaluation.evaluate import Spent, evaluate
@@ -37,7 +37,7 @@ def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> S
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(description=__doc__)
+    made = study_parser(__file__, __doc__)
     made.add_argument("bundle", type=Path)
     made.add_argument("--dataset", default="demo", help="demo, or a path")
     made.add_argument(

@@ -1,10 +1,9 @@
-"""Measure the inversion of a non-separable warp without its plugin.
+"""Time the inversion of a non-separable warp without plugin.
 
-`python -m lzu_benchmarks.studies.invert_warp` runs the body of `lzu::InvertWarp` at the finest
+`python -m lzu_benchmarks invert_warp` runs the body of `lzu::InvertWarp` at the finest
 level of each size, 31 x 51 knots, in ONNX Runtime on this machine's processors.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import onnx
 from onnx import helper
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_benchmarks.studies.deform_conv import peak_memory
 from lzu_export.cli import exits
 from lzu_export.models.trace import OPSET
@@ -127,7 +126,7 @@ def show(result: dict[str, Any], console: Terminal) -> None:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=9)
     add_json(parser)

@@ -5,7 +5,6 @@ place each cell of each level has seen, and prints mean and maximum. With --sali
 nuScenes recipe on that map; else of the demonstration detector.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import load_recipe
@@ -231,7 +230,7 @@ def measure(saliency: Path | None, out: Path) -> Mapping[str, Any]:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--saliency", type=Path, help="for nuScenes: .npy, or the released .pkl")
     add_json(parser)

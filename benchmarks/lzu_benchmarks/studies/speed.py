@@ -1,11 +1,12 @@
-"""Measure the documents' speed figures: `python -m lzu_benchmarks.studies.speed --task det`.
+"""Time a task's full-size recipe, fixed against uniform.
+
+`python -m lzu_benchmarks speed --task det` measures the documents' speed figures.
 
 The task's full-size recipe at 0.5, untrained weights (speed does not depend on them), ONNX Runtime
 on this machine's processors. Everything compared is run in turns within one process, and reported
 as a ratio: absolute times are this machine's own.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -21,8 +22,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.studies.adaptive_speed import host_kernels, time_inversion, time_tables
+from lzu_benchmarks.commands import add_json, print_result, study_parser
+from lzu_benchmarks.studies.adaptive_speed import costs
 from lzu_export.cli import exits
 from lzu_export.graph.lowering.choose import one_node_model
 from lzu_export.graph.lowering.resample import Kind, resample_nodes
@@ -193,15 +194,6 @@ def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def adaptive_costs(bundle: Path, out: Path, rounds: int) -> dict[str, Any]:
-    """Milliseconds of what an adaptive warp computes in every frame, and of an inversion."""
-    kernels = host_kernels(out / "kernels")
-    return {
-        "tables": time_tables(bundle, 3 * rounds),
-        "inversion": None if kernels is None else time_inversion(kernels),
-    }
-
-
 def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
     """All figures."""
     exported = {
@@ -232,7 +224,7 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         "whole_model": whole_model(bundles, rounds),
         "unzoom": unzoom_lowerings(fixed, 3 * rounds),
         "import_and_load": import_and_load(fixed, 5),
-        "adaptive": None if adaptive is None else adaptive_costs(adaptive, out, rounds),
+        "adaptive": None if adaptive is None else costs(adaptive, out / "kernels", rounds),
     }
 
 
@@ -301,18 +293,18 @@ def _adaptive_table(costs: Mapping[str, Any]) -> Table:
 
 
 @exits.ending()
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--task", choices=sorted(CASES), default="det")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=15)
     add_json(parser)
-    arguments = parser.parse_args()
-    out = arguments.out / arguments.task
-    result = measure(CASES[arguments.task], out, arguments.rounds)
+    given = parser.parse_args(arguments)
+    out = given.out / given.task
+    result = measure(CASES[given.task], out, given.rounds)
     (out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
-    print_result(arguments.json, result, result["machine"], *tables(result))
+    print_result(given.json, result, result["machine"], *tables(result))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""Compute lower bounds of the kernels' times: bytes to move over a card's bandwidth.
+"""Compute lower bounds of the kernels' times on a card.
 
-    python -m lzu_benchmarks.studies.traffic
+    python -m lzu_benchmarks traffic
 
 prints the table that plugins/kernels/README.md shows. Every figure is computed, none is measured:
 each input value is read once, each output value written once, at the bandwidth of the data sheet.
 Cards reach perhaps 75 to 85 % of it.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 
 CARDS = {
@@ -76,7 +75,7 @@ def table() -> str:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     add_json(parser)
     given = parser.parse_args(arguments)
     print_result(given.json, dict(kernels()), table())

@@ -1,6 +1,6 @@
 """Measure the models with a source smaller than the canvas.
 
-`python -m lzu_benchmarks.studies.upsampling`.
+`python -m lzu_benchmarks upsampling`.
 
 Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera
 had so few, and zoomed to the canvas that the demonstration models were trained on; their weights
@@ -8,14 +8,14 @@ stay as they are. Whatever the fixed warp gains over the uniform one then, it ga
 detail to sample: it only spends the canvas elsewhere.
 """
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_benchmarks.demo.evaluation import demo
 from lzu_export.bundle.load import load
 from lzu_export.cli import exits
@@ -67,23 +67,23 @@ def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
 
 
 @exits.ending()
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
     parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))
     parser.add_argument(
         "--frames", type=int, default=None, help="largest number of frames; all by default"
     )
     add_json(parser)
-    arguments = parser.parse_args()
+    given = parser.parse_args(arguments)
     report, results, shown = Reporter(), {}, []
-    for task in arguments.tasks:
-        found = measure(task, REDUCE[task], arguments.frames, arguments.out, report)
+    for task in given.tasks:
+        found = measure(task, REDUCE[task], given.frames, given.out, report)
         results[task] = found
         shown.append(table(task, found, load_recipe(task).canvas))
-    (arguments.out / "upsampling.json").write_text(json.dumps(results, indent=2) + "\n")
-    print_result(arguments.json, results, *shown)
+    (given.out / "upsampling.json").write_text(json.dumps(results, indent=2) + "\n")
+    print_result(given.json, results, *shown)
 
 
 if __name__ == "__main__":

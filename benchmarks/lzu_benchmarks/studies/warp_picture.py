@@ -1,17 +1,16 @@
-"""Draw what a bundle's warp does: a frame, its sampling grid, the zoomed image.
+"""Draw a frame, its sampling grid and its zoomed image.
 
-`python -m lzu_benchmarks.studies.warp_picture build/det/fixed-0.5x` draws frame 110 of the
+`python -m lzu_benchmarks warp_picture build/det/fixed-0.5x` draws frame 110 of the
 demonstration scenes; `--frame` chooses another one, `--out` the file.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.datasets import open_dataset
@@ -69,10 +68,7 @@ def draw(bundle: Path, number: int, out: Path, width: int) -> Path:
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw one frame as the command line says."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lzu_benchmarks.studies.warp_picture",
-        description="Draw a frame, its sampling grid and its zoomed image side by side.",
-    )
+    parser = study_parser(__file__, __doc__)
     parser.add_argument("bundle", type=Path, help="folder that export made")
     parser.add_argument("--frame", type=int, default=FRAME, help="index of the demonstration frame")
     parser.add_argument("--out", type=Path, default=Path("zoom.jpg"), help="JPEG file to write")

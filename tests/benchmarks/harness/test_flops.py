@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lzu_benchmarks.studies.flops import DEFORMED, GRID_SAMPLE, count_flops
+from lzu_benchmarks.harness.flops import DEFORMED, GRID_SAMPLE, count_flops
 from lzu_export.errors import LzuError
 from samples import Network, deform_model, graph_model
 
