@@ -38,8 +38,8 @@ DRAW_ABOVE = 0.3
 
 Writer = Callable[[TimedFrame, Frame], None]
 """Takes a frame and its picture."""
-Predicted = tuple[TimedFrame, Camera | None, Any, float]
-"""Frame, camera, prediction and seconds."""
+Predicted = tuple[TimedFrame, Camera | None, Any, float, int]
+"""Frame, camera, prediction, seconds, and the frame's index in its batch."""
 
 
 def apply(
@@ -117,12 +117,14 @@ def apply(
             predicted = _predict(predictor, taken, cameras, source)
             if opened.rate is not None:
                 predicted = _up_to_error(opened, predicted, ended)
-            for each, camera, prediction, spent in predicted:
+            for each, camera, prediction, spent, index in predicted:
                 number = len(images) + 1
                 images.append(_image(number, each))
                 presenter.add(number, each.name, prediction, camera)
                 picture = presenter.picture(each.frame, prediction, camera)
-                write(each, draw_warp(predictor, each.frame, picture) if show_warp else picture)
+                if show_warp:
+                    picture = draw_warp(predictor, each.frame, picture, index)
+                write(each, picture)
                 total += spent
                 advance()
             problem = ended[0] if ended else opened.problem()
@@ -242,7 +244,7 @@ def _predict(
     cameras: Cameras | None,
     source: str | Path = "",
 ) -> Iterator[Predicted]:
-    """Frame, camera, prediction and seconds of every frame, run in the bundle's batches."""
+    """Frame, camera, prediction, seconds and index in its batch of every frame."""
     size = predictor.recipe.batch
     while group := list(islice(reader, size)):
         taken = [
@@ -260,8 +262,7 @@ def _predict(
         found = predictor.run(batch)
         seconds = (time.perf_counter() - start) / len(group)
         for i, (each, camera, prediction) in enumerate(zip(group, taken, found, strict=False)):
-            predictor.shown = i
-            yield each, camera, prediction, seconds
+            yield each, camera, prediction, seconds, i
 
 
 def _origin(source: str | Path) -> str:

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import onnx
 import torch
@@ -35,9 +36,7 @@ def trace(
     names = [input_name] if isinstance(input_name, str) else list(input_name)
     # The exporter reports progress through loggers and warnings of its own; what matters of it
     # is checked by the lint pass afterwards.
-    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    with _quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
@@ -62,3 +61,16 @@ def trace(
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
     model.ir_version = min(model.ir_version, 10)
     return model
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Loggers without what is below an error, while the block runs."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

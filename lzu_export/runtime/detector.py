@@ -157,14 +157,13 @@ class Detector(Predictor):
                 self._previous.feed(fed.boxes, fed.scores, i)
         return super().present(kept, shots)
 
-    @property
-    def tables(self) -> Sampling:
-        """The zoom's tables of the last frame."""
+    def tables_of(self, frame: int) -> Sampling:
+        """The zoom's tables of a frame of the last batch, by its index there."""
         if self._previous is None or not self._shown:
-            return super().tables
+            return super().tables_of(frame)
         recipe, saliency = self.recipe, self.warp["saliency"]
         place = (recipe.corner, recipe.view, recipe.canvas)
-        return adaptive_tables(self._shown[self.shown], saliency, recipe.warp, *place)
+        return adaptive_tables(self._shown[frame], saliency, recipe.warp, *place)
 
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Kept:
         """Suppress one frame's candidates, unless the device has done it.

@@ -15,12 +15,18 @@ GRID_LINES = (18, 32)
 """Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
 
 
-def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
+def show_warp(predictor: Predictor, frame: Frame, picture: Frame, index: int = 0) -> Frame:
     """`picture` with the sampling grid, and the zoomed image beside it at the same height.
 
     The picture begins with the frame, at its size; what was added at its right or below stays so.
+
+    Args:
+        predictor: which ran the frame in its last batch.
+        frame: (H, W, 3) uint8, BGR.
+        picture: the frame with its predictions.
+        index: of the frame in that batch.
     """
-    tables, recipe = predictor.tables, predictor.recipe
+    tables, recipe = predictor.tables_of(index), predictor.recipe
     (top, left_edge), height, width = recipe.corner, *frame.shape[:2]
     grid = np.array([left_edge, top]) + recipe.reduce * _positions(tables)
     place = predictor.place_of(frame.shape)
@@ -32,7 +38,7 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
             line = np.rint(_between(grid, at, axis)).astype(np.int32)
             cv2.polylines(lines, [line], False, (255, 255, 255), 1, cv2.LINE_AA)
     cv2.addWeighted(lines, 0.45, left, 0.55, 0, dst=left)
-    zoomed = zoom(predictor, frame)
+    zoomed = zoom(predictor, frame, index)
     scale = height / zoomed.shape[0]
     size = (round(zoomed.shape[1] * scale), height)
     right = np.asarray(cv2.resize(zoomed, size, interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -46,10 +52,13 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame) -> Frame:
     return np.vstack([wide, below])
 
 
-def zoom(predictor: Predictor, frame: Frame) -> Frame:
-    """The zoomed image (canvas, BGR) that the network sees, before normalisation."""
+def zoom(predictor: Predictor, frame: Frame, index: int = 0) -> Frame:
+    """The zoomed image (canvas, BGR) that the network sees, before normalisation.
+
+    `index` is the frame's in the predictor's last batch.
+    """
     picture = fitted(frame, predictor.recipe, predictor.fit)[cut(predictor.recipe)]
-    image = predictor.sampler(picture)
+    image = predictor.sampler_of(index)(picture)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 

@@ -55,8 +55,6 @@ class Predictor(ABC):
         self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
         self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
-        self.shown = 0
-        """Index, in the last batch, of the frame that `tables` and `sampler` describe."""
         self.engine_seconds = 0.0
         """How long the engine ran, all runs together."""
         self._zoom: ZoomedInput | None = None  # where neither engine nor session zooms
@@ -169,18 +167,26 @@ class Predictor(ABC):
         """Placement of a frame of (height, width) in the source."""
         return fitting(size, self.recipe.source, self.fit)
 
-    @property
-    def tables(self) -> Sampling:
-        """The zoom's tables of the last frame."""
+    def tables_of(self, frame: int) -> Sampling:
+        """The zoom's tables of a frame of the last batch, by its index there."""
         if not self._knots:
             return self._tables
-        knots = {name: values[self.shown] for name, values in self._knots.items()}
+        knots = {name: values[frame] for name, values in self._knots.items()}
         return zoom_at(knots, self.recipe.view, self.recipe.canvas)
 
     @property
+    def tables(self) -> Sampling:
+        """The zoom's tables of the last batch's first frame."""
+        return self.tables_of(0)
+
+    @property
     def sampler(self) -> Sampler:
-        """The zoom of the last frame, for pictures of it."""
-        tables = self.tables
+        """The zoom of the last batch's first frame, see `sampler_of`."""
+        return self.sampler_of(0)
+
+    def sampler_of(self, frame: int) -> Sampler:
+        """The zoom of a frame of the last batch, by its index there, for pictures of it."""
+        tables = self.tables_of(frame)
         if tables is self._tables:
             return self._fixed_sampler
         return sampler(tables, self.recipe.picture)

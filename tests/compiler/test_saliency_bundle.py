@@ -166,8 +166,8 @@ def test_every_frame_of_a_batch_is_shown_with_its_own_warp(tmp_path: Path) -> No
     engine = load(export(recipe, tmp_path).folder)
     engine.batch([noise_frame(SOURCE, seed=i) for i in range(2)])
     shown = []
-    for engine.shown in range(2):
-        shown.append(engine.tables.cols)
+    for i in range(2):
+        shown.append(engine.tables_of(i).cols)
     assert np.abs(shown[0] - shown[1]).max() > 0.01
 
 

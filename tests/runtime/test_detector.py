@@ -160,9 +160,10 @@ def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
         two.look_at([box], stream)
     two.batch([frame, frame])
     centres, pictures = [], []
-    for two.shown in range(2):
-        centres.append(float((two.tables.cols[0] + two.tables.cols[1]).mean()))
-        pictures.append(two.sampler(frame))
+    for i in range(2):
+        tables = two.tables_of(i)
+        centres.append(float((tables.cols[0] + tables.cols[1]).mean()))
+        pictures.append(two.sampler_of(i)(frame))
     assert centres[0] + 5 < centres[1]
     for one_of, other in ((0, 1), (1, 0)):
         assert np.abs(pictures[one_of] - pictures[other]).max() > 1
