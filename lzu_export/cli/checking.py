@@ -12,7 +12,7 @@ from rich.text import Text
 from lzu_export.cli import exits
 from lzu_export.cli.options import dataset_name
 from lzu_export.support.escaping import visible
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.terminal import Terminal, print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.bundle import bundle as bundles
@@ -150,15 +150,16 @@ def check_bundle(
 
 
 def _print(name: str, manifest: Any, drifts: "list[Drift]", kept: "list[Check]") -> None:
-    from lzu_export.cli.tables import check_table, drift_table, stream_notes
+    from lzu_export.cli.tables.streams import stream_notes
+    from lzu_export.cli.tables.verify import check_table, drift_table, verdict
     from lzu_export.manifest.schema import untrained_note
 
-    Terminal().print(drift_table(drifts))
+    show(verdict(name, drifts, kept), Text(""), drift_table(drifts))
     notes = [f"{name} is {note}"] if (note := untrained_note(manifest)) else []
     for line in notes + (stream_notes(name, manifest.accuracy) if manifest.accuracy else []):
         say(line)
     if kept:
-        Terminal().print(check_table(kept))
+        show(check_table(kept))
 
 
 def _end(drifts: "list[Drift]", kept: "list[Check]", against: Against | None) -> None:

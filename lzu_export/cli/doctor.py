@@ -6,7 +6,7 @@ import typer
 
 from lzu_export.cli import exits
 from lzu_export.cli.options import Json
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.terminal import print_json, say, show
 
 
 def doctor(
@@ -19,7 +19,7 @@ def doctor(
     """List what this machine can build and run, and how to get what is missing."""
     from dataclasses import asdict
 
-    from lzu_export.cli.tables import doctor_commands, doctor_tables
+    from lzu_export.cli.tables.doctor import doctor_commands, doctor_tables
     from lzu_export.doctor import examine, missing
 
     found = examine()
@@ -27,7 +27,7 @@ def doctor(
     if as_json:
         print_json(asdict(found))
     else:
-        Terminal().print(doctor_tables(found))
+        show(doctor_tables(found))
         say("", "To get what is missing", *doctor_commands(found))
     for each in absent:
         exits.complain(f"{each.name} is missing: {each.detail}; {each.install or 'get it'}")

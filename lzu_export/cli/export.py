@@ -7,7 +7,7 @@ import typer
 
 from lzu_export.cli.options import Json, absolute, dataset_name, frames_name, key_values
 from lzu_export.errors import LzuError
-from lzu_export.support.terminal import Terminal, print_json
+from lzu_export.support.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
@@ -91,7 +91,7 @@ def _export(
     force: bool,
     as_json: bool,
 ) -> None:
-    from lzu_export.cli.tables import export_table
+    from lzu_export.cli.tables.export import export_table, next_commands
     from lzu_export.compiler.pipeline import export_all
     from lzu_export.recipes import load_recipe
     from lzu_export.support.progress import Reporter
@@ -117,7 +117,8 @@ def _export(
             ]
         )
     else:
-        Terminal().print(export_table(outcomes))
+        show(export_table(outcomes))
+        say("", "next:", *(f"  {line}" for line in next_commands(outcomes)))
 
 
 def _variants(

@@ -1,18 +1,26 @@
 """`lzu-export inspect`: what a bundle holds."""
 
+from typing import Annotated
+
+import typer
+
 from lzu_export.cli.options import Bundle, Json
-from lzu_export.support.terminal import Terminal, print_json
+from lzu_export.support.terminal import print_json, show
 
 
-def inspect(bundle: Bundle, as_json: Json = False) -> None:
-    """Show what a bundle holds, how its warps were lowered and how far it drifts."""
-    from lzu_export.cli.tables import inspect_tables
+def inspect(
+    bundle: Bundle,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also tensors, lowerings, precisions and drift by arrow.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a bundle's accuracy, latency, status and targets, and what it was made of."""
+    from lzu_export.cli.tables.inspect import inspect_tables
     from lzu_export.manifest.schema import read_manifest
 
     manifest = read_manifest(bundle)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
         return
-    console = Terminal()
-    for table in inspect_tables(manifest):
-        console.print(table)
+    show(*inspect_tables(manifest, everything))

@@ -16,7 +16,7 @@ from lzu_export.cli.options import (
     dataset_name,
     frames_name,
 )
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.quantization.overrides import CalibrationOverrides
@@ -102,8 +102,6 @@ def rank(
         files = {"file": str(outcome.file), "picture": str(outcome.picture)}
         print_json({**files, **outcome.to_json()})
         return
-    console = Terminal()
-    for table in sensitivity_tables(outcome):
-        console.print(table)
+    show(*sensitivity_tables(outcome))
     say(*notes(outcome))
     say("", *recipe_lines(outcome).splitlines(), "", f"{outcome.file}, {outcome.picture}")

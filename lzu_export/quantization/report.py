@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import yaml
-from rich.table import Table
+from rich.text import Text
 
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.schema import ROUNDING_NOTE
 from lzu_export.quantization.sensitivity import Outcome
 from lzu_export.support.escaping import visible
 from lzu_export.support.files import replacing
+from lzu_export.support.tables import Cell, Column, coloured, grid
 
 
 def write_report(outcome: Outcome) -> None:
@@ -29,33 +30,31 @@ def write_report(outcome: Outcome) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-def sensitivity_tables(outcome: Outcome) -> list[Table]:
+def sensitivity_tables(outcome: Outcome) -> list[Text]:
     """The ranking, and the lengths of the list that were tried; what they keep is bold."""
     found, metric = outcome.found, outcome.metric
-    ranking = Table(
-        title=f"Each {outcome.by} alone in INT8", title_justify="left", box=None, padding=(0, 1)
-    )
-    ranking.add_column("", justify="right")
-    ranking.add_column(outcome.by, overflow="fold")
-    if outcome.by == "group":
-        ranking.add_column("layers", justify="right")
-    ranking.add_column(metric, justify="right")
-    ranking.add_column("cost", justify="right")
+    layers = ["layers"] if outcome.by == "group" else []
+    rows: list[list[Cell]] = []
     for i, each in enumerate(found.ranking, start=1):
-        counts = [str(len(each.layers))] if outcome.by == "group" else []
-        scores = f"{each.metric:.2f}", _signed(each.cost)
-        style = "bold" if i <= found.kept else None
-        ranking.add_row(str(i), visible(each.name), *counts, *scores, style=style)
-    steps = Table(title="The costliest kept high", title_justify="left", box=None, padding=(0, 1))
-    for heading in ("kept", "in INT8", metric, "cost"):
-        steps.add_column(heading, justify="right")
-    steps.add_column(f"at most {found.limit:g} lost")
+        counts = [str(len(each.layers))] if layers else []
+        name = Text(f"{i:3} {visible(each.name)}", "bold" if i <= found.kept else "")
+        rows.append([name, *counts, f"{each.metric:.2f}", _signed(each.cost)])
+    ranking = grid([*map(Column, (f"    {outcome.by}", *layers, metric, "cost"))], rows)
+    steps: list[list[Cell]] = []
     for step in found.steps:
+        style = "bold" if step.kept == found.kept else ""
         cells = f"{step.metric:.2f}", _signed(found.baseline - step.metric)
-        word = "yes" if step.meets else "no"
-        style = "bold" if step.kept == found.kept else None
-        steps.add_row(str(step.kept), str(step.int8_layers), *cells, word, style=style)
-    return [ranking, steps]
+        steps.append(
+            [
+                Text(f"{step.kept:4}", style),
+                *(Text(each, style) for each in (str(step.int8_layers), *cells)),
+                coloured("yes" if step.meets else "no"),
+            ]
+        )
+    columns = [*map(Column, ("kept", "in INT8", metric, "cost"))]
+    columns.append(Column(f"at most {found.limit:g} lost", left=True))
+    title = Text(f"Each {outcome.by} alone in INT8", "italic")
+    return [title, ranking, Text("The costliest kept high", "italic"), grid(columns, steps)]
 
 
 def notes(outcome: Outcome) -> list[str]:

@@ -1,5 +1,6 @@
 """Progress reporting on stderr: stages and counted steps."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ from rich.text import Text
 from lzu_export.support.escaping import visible
 from lzu_export.support.terminal import Terminal
 
+CHECK_MARK = "\N{CHECK MARK}"
+
 
 class Reporter:
     """Shows progress on stderr; silent where `quiet`."""
@@ -30,9 +33,11 @@ class Reporter:
 
     @contextmanager
     def steps(self, title: str, total: int | None) -> Iterator["Counter"]:
-        """A bar of `total` steps while the block runs."""
+        """A bar of `total` steps while the block runs; a check mark afterwards."""
+        started = time.monotonic()
         with self._bars() as bar:
             yield Counter(bar, bar.add_task(visible(title), total=total))
+        self._done(title, started)
 
     @contextmanager
     def phases(self) -> Iterator["Phases"]:
@@ -50,9 +55,21 @@ class Reporter:
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
-        """A spinner while the block runs."""
+        """A spinner while the block runs; a check mark with its seconds afterwards."""
+        started = time.monotonic()
         with self.console.status(Text(visible(title))):
             yield
+        self._done(title, started)
+
+    def _done(self, title: str, started: float) -> None:
+        """What is left of a spinner or a bar where someone watches."""
+        if not self.console.is_terminal:
+            return
+        mark = CHECK_MARK if self.console.encoding.startswith("utf") else "done:"
+        seconds = f"{time.monotonic() - started:.1f} s"
+        self.console.print(
+            Text.assemble((f"  {mark}", "green"), f" {visible(title)}  ", (seconds, "dim"))
+        )
 
 
 class Counter:

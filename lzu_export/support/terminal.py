@@ -39,6 +39,13 @@ def say(*lines: str) -> None:
     print(*map(visible, lines), sep="\n")
 
 
+def show(*shown: RenderableType) -> None:
+    """Print tables and styled text to stdout, whose lines are laid out already: unwrapped."""
+    terminal = Terminal()
+    for each in shown:
+        terminal.print(each, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """Print a result to stdout as JSON in ASCII."""
     # DEL is the one character of ASCII that JSON leaves as it is and that is not to be seen.

@@ -79,9 +79,11 @@ def falsify(bundle: Path) -> None:
 
 
 def test_verify_passes(command: Command, tiny_bundle: Path) -> None:
-    """Status 0, a table on stdout, nothing on stderr."""
+    """Status 0, a verdict and a table on stdout, nothing on stderr."""
     done = command("verify", tiny_bundle)
     assert done.status == 0
+    first = done.out.splitlines()[0]
+    assert first == f"passed: {tiny_bundle.name} matches PyTorch in 1 engine"
     assert "unzoomed_2" in done.out
     assert "passed" in done.out
     assert done.err == ""
@@ -194,9 +196,14 @@ def test_run_needs_what_a_device_has(tiny_bundle: Path, image: Path) -> None:
 
 
 def test_inspect(command: Command, tiny_bundle: Path) -> None:
-    """Tables, or the manifest as JSON."""
+    """What matters on a page, all tables, or the manifest as JSON."""
     done = command("inspect", tiny_bundle)
     assert done.status == 0
+    for word in ("Bundle", "onnxruntime fp32", "verified", "targets", "96x160 -> 48x80", "--all"):
+        assert word in done.out
+    assert len(done.out.splitlines()) <= 40
+    assert "Engines" not in done.out
+    done = command("inspect", tiny_bundle, "--all")
     for word in ("Bundle", "Engines", "Warps", "96x160 -> 48x80"):
         assert word in done.out
     done = command("inspect", tiny_bundle, "--json")
@@ -205,7 +212,7 @@ def test_inspect(command: Command, tiny_bundle: Path) -> None:
 
 def test_inspect_needs_what_a_device_has(tiny_bundle: Path) -> None:
     """It only reads."""
-    done = without("torch,onnx,onnx_graphsurgeon,onnxruntime", "inspect", tiny_bundle)
+    done = without("torch,onnx,onnx_graphsurgeon,onnxruntime", "inspect", tiny_bundle, "--all")
     assert done.status == 0, done.err
     assert "Engines" in done.out
 
@@ -329,6 +336,19 @@ def test_export_variants(command: Command, exported: list[Any], recipe_file: Pat
     done = command("export", recipe_file, "--checkpoint", "x.pth", "--variant", "fixed uniform")
     assert done.status == 2
     assert "is of one variant but --variant lists fixed and uniform" in done.err
+
+
+def test_export_says_what_is_next(
+    command: Command, exported: list[Any], recipe_file: Path, tiny_bundle: Path
+) -> None:
+    """The two commands that a user wants, as lines for a shell."""
+    done = command("export", recipe_file, "--variant", "fixed")
+    assert len(exported) == 1
+    assert done.out.splitlines()[-3:] == [
+        "next:",
+        f"  lzu-export run {tiny_bundle} SOURCE",
+        f"  lzu-export verify {tiny_bundle}",
+    ]
 
 
 def test_random_weights_replace_a_recipes_checkpoints(

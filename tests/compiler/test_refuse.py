@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lzu_export.cli.tables import score_notes
+from lzu_export.cli.tables.export import score_notes
 from lzu_export.compiler.acceptance import refuse_drift, refuse_loss, refuse_scores
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Accuracy, Agreement, Drift

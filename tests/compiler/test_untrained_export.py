@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lzu_export.cli.tables import export_table, inspect_tables
+from lzu_export.cli.tables.export import export_table
+from lzu_export.cli.tables.inspect import inspect_tables
 from lzu_export.compiler.acceptance import below_reference
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lzu_export.cli import exits
 from lzu_export.cli.app import app
-from lzu_export.cli.tables import doctor_commands, doctor_tables
+from lzu_export.cli.tables.doctor import doctor_commands, doctor_tables
 from lzu_export.doctor import (
     Examination,
     Finding,

@@ -22,7 +22,7 @@ from lzu_calibration.cache import CachedFrames, make_cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.load import load
 from lzu_export.bundle.workspace import STATE_FILE, Workspace
-from lzu_export.cli.tables import inspect_tables
+from lzu_export.cli.tables.inspect import inspect_tables
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import FILE, Manifest, check_bundle, read_manifest

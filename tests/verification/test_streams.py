@@ -11,7 +11,7 @@ import pytest
 from lzu_benchmarks.demo.dataset import DemoDataset
 from lzu_benchmarks.demo.evaluation import DemoSet
 from lzu_benchmarks.scenes import CLASSES
-from lzu_export.cli.tables import stream_notes
+from lzu_export.cli.tables.streams import stream_notes
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample

@@ -1,0 +1,39 @@
+"""What `doctor` prints: what a machine has, what it can do, and the commands for the rest."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from lzu_export.support.escaping import visible
+from lzu_export.support.tables import Cell, Column, coloured, grid
+
+if TYPE_CHECKING:
+    from lzu_export.doctor import Examination
+
+
+def doctor_tables(examination: "Examination") -> Group:
+    """What a machine has, then what it can do."""
+    rows: list[Sequence[Cell]] = []
+    for each in examination.findings:
+        rows.append([each.name, coloured("yes" if each.found else "no"), each.detail])
+        if not each.found and each.looked:
+            where = visible(f"looked in {', '.join(each.looked)}")
+            rows.append(["", "", Text(where, "dim")])
+        rows += [["", "", Text(visible(f"known: {note}"), "yellow")] for note in each.notes]
+    there = grid([Column(""), Column("", left=True)], rows, prose=True)
+    able: list[Sequence[Cell]] = []
+    for ability in examination.abilities:
+        cells = [coloured("no" if names else "yes") for names in (ability.build, ability.run)]
+        lacks = ", ".join(dict.fromkeys((*ability.build, *ability.run)))
+        able.append([ability.target, *cells, f"needs {lacks}" if lacks else ""])
+    headings = [Column("It can"), Column("build", left=True), Column("run", left=True)]
+    title = Text("This machine", "italic")
+    return Group(title, there, Text(""), grid(headings, able, prose=True))
+
+
+def doctor_commands(examination: "Examination") -> list[str]:
+    """What gets what is missing, as lines for a shell; they are not to be wrapped."""
+    missing = [each for each in examination.findings if each.install]
+    return [line for each in missing for line in (f"# {each.name}", each.install)]

@@ -1,0 +1,83 @@
+"""A bundle's engines as rows: accuracy, latency, size, drift and status."""
+
+from collections.abc import Iterator, Sequence
+
+from lzu_export.manifest.comparison import Drift
+from lzu_export.manifest.schema import Engine, Manifest
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.tables import Cell, Column, coloured
+
+GRAPH_OK = {"graph passed": "graph ok"}
+STATUS = {"passed": "verified", **GRAPH_OK}
+"""How a drift's status reads in the table."""
+NOTHING = "-"
+
+
+def engine_columns(metric: str, together: bool) -> list[Column]:
+    """The columns of `engine_rows`.
+
+    Args:
+        metric: name of the accuracy; empty where none was measured.
+        together: whether there is a ratio of times, see `engine_rows`.
+    """
+    figures = [*([metric] if metric else []), "ms", *(["ratio"] if together else [])]
+    figures += ["MB", "build s", "drift/SNR"]
+    return [Column("engine"), *map(Column, figures), Column("status", left=True)]
+
+
+def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Sequence[Cell]]:
+    """PyTorch, the engines, and those with the rounding of a device.
+
+    Args:
+        manifest: of the bundle.
+        metric: its accuracy; empty where none was measured.
+        together: take the times that several bundles were measured at in turns, with ratios.
+    """
+    accuracy, latency = manifest.accuracy, manifest.latency
+    comparison = manifest.comparison if together else None
+    drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+
+    def score(values: dict[str, float] | None) -> list[Cell]:
+        return [_number(values[metric] if values else None, 2)] if metric else []
+
+    alone = [NOTHING, ""] if together else [_number(latency.pytorch if latency else None, 1)]
+    yield ["  PyTorch", *score(accuracy.pytorch if accuracy else None), *alone]
+    taken = comparison.milliseconds if comparison else latency.engines if latency else {}
+    ratios = comparison.ratios if comparison else {}
+    engines = {f"{each.target}/{each.precision}": each for each in manifest.engines}
+    made: dict[str, Engine | None] = {**engines}
+    made |= {f"{EMULATED}/{precision}": None for precision in emulated(manifest)}
+    for key, engine in made.items():
+        target, _, precision = key.partition("/")
+        drift = drifts.get((target, precision))
+        ratio = [_number(ratios[key].value if key in ratios else None, 2)] if together else []
+        yield [
+            f"  {target} {precision}",
+            *score(accuracy.engines.get(key) if accuracy else None),
+            _number(taken.get(key), 1),
+            *ratio,
+            _number(engine.bytes / 1e6 if engine else None, 1),
+            _number(engine.build_seconds or None if engine else None, 1),
+            _worst(drift),
+            coloured(STATUS.get(drift.status, drift.status)) if drift else "",
+        ]
+
+
+def emulated(manifest: Manifest) -> list[str]:
+    """Precisions that were run with the rounding of a device, as rows of their own."""
+    held = [drift.precision for drift in manifest.drift if drift.target == EMULATED]
+    engines = manifest.accuracy.engines if manifest.accuracy else {}
+    scored = [name.partition("/")[2] for name in engines if name.startswith(f"{EMULATED}/")]
+    return list(dict.fromkeys([*held, *scored]))
+
+
+def _worst(drift: Drift | None) -> str:
+    """The largest drift of an FP32 engine, the lowest signal-to-noise ratio of another."""
+    worst = drift.worst if drift is not None else None
+    if worst is None:
+        return NOTHING
+    return f"{worst.value:.0f} dB" if worst.figure == "snr" else f"{worst.value:.1e}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"

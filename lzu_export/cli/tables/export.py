@@ -1,0 +1,186 @@
+"""What `export` prints: a section a bundle, a row an engine, notes, and what to do next."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from lzu_export.cli.tables.engines import STATUS, emulated, engine_columns, engine_rows
+from lzu_export.cli.tables.streams import stream_notes
+from lzu_export.evaluation.datasets import told_frames
+from lzu_export.manifest.comparison import AGREEMENTS
+from lzu_export.manifest.schema import (
+    ROUNDING_NOTE,
+    SHIPPED_NOTE,
+    UNTRAINED_MARK,
+    Accuracy,
+    Manifest,
+    untrained_note,
+)
+from lzu_export.support.escaping import visible
+from lzu_export.support.interleave import Ratio
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.tables import Cell, grid, notes
+
+if TYPE_CHECKING:
+    from lzu_export.compiler.pipeline import Outcome
+
+
+def export_table(outcomes: "Sequence[Outcome]") -> Group:
+    """PyTorch, then a row an engine, below the name of every bundle, and notes."""
+    measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
+    metric = measured[0].metric if measured else ""
+    together = timed_together([outcome.manifest for outcome in outcomes])
+    rows: list[Sequence[Cell]] = []
+    for outcome in outcomes:
+        mark = UNTRAINED_MARK if outcome.manifest.untrained else ""
+        rows += [[Text(f"{visible(outcome.folder.name)}{mark}", "bold")]]
+        rows += engine_rows(outcome.manifest, metric, together)
+    told = notes(verdicts(outcomes), "bold")
+    return Group(
+        Text("Exported", "italic"),
+        grid(engine_columns(metric, together), rows),
+        notes(_notes(outcomes)),
+        told,
+    )
+
+
+def next_commands(outcomes: "Sequence[Outcome]") -> list[str]:
+    """What a user does with the first bundle, as lines for a shell."""
+    folder = shlex.quote(str(outcomes[0].folder))
+    return [f"lzu-export run {folder} SOURCE", f"lzu-export verify {folder}"]
+
+
+def timed_together(manifests: Sequence[Manifest]) -> bool:
+    """Whether the times of several bundles were taken in the same turns."""
+    found = [each.comparison for each in manifests]
+    return len(found) > 1 and None not in found and len({e.created for e in found if e}) == 1
+
+
+def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
+    """What each warp gains and costs over uniform, in the highest precision that both have."""
+    by_name = {outcome.folder.name: outcome.manifest for outcome in outcomes}
+    if not timed_together(list(by_name.values())):
+        return []
+    found = []
+    for name, manifest in by_name.items():
+        comparison = manifest.comparison
+        if comparison is None or comparison.base not in by_name or not comparison.ratios:
+            continue
+        key, ratio = next(iter(comparison.ratios.items()))
+        said = [f"{ratio.value:.2f} times the time {_interval(ratio)}"]
+        mine, theirs = manifest.accuracy, by_name[comparison.base].accuracy
+        if mine and theirs and key in mine.engines and key in theirs.engines:
+            subject = (mine.dataset, mine.frames, mine.metric)
+            if subject == (theirs.dataset, theirs.frames, theirs.metric):
+                gain = mine.engines[key][mine.metric] - theirs.engines[key][mine.metric]
+                said.insert(0, f"{gain:+.2f} {mine.metric}")
+        precision = key.partition("/")[2]
+        found.append(f"{name} against {comparison.base}, {precision}: {', '.join(said)}")
+    return found
+
+
+def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
+    """How sure the lower precisions are of what PyTorch finds, with the limits."""
+    low = {k: v for k, v in accuracy.agreement.items() if not k.endswith("/fp32")}
+    if not low:
+        return []
+    figures = ", ".join(f"{k.replace('/', ' ')} {v.scores:.3f}" for k, v in low.items())
+    called = next(iter(low.values())).called
+    over = " over PyTorch's" if called == AGREEMENTS["scores"] else ""
+    return [f"{bundle}, {called}{over}:", f"  {figures}"]
+
+
+def _interval(ratio: Ratio) -> str:
+    return f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _comparison_notes(outcomes: "Sequence[Outcome]") -> list[str]:
+    """How bundles were timed in turns, and the ratios of all precisions."""
+    first = outcomes[0].manifest.comparison
+    assert first is not None, "timed together"
+    told = [f"  all in turns, {first.rounds} rounds, at {first.created}"]
+    if all(outcome.status == "up to date" for outcome in outcomes):
+        told[0] += " (stored: nothing was exported now)"
+    told.append("  ratio: to uniform's time in the same precision, median over rounds")
+    for outcome in outcomes:
+        comparison = outcome.manifest.comparison
+        if comparison is None:
+            continue
+        if comparison.ratios:
+            ratios = (
+                f"{key.partition('/')[2]} {each.value:.2f} {_interval(each)}"
+                for key, each in comparison.ratios.items()
+            )
+            told.append(f"  {outcome.folder.name} over {comparison.base}: {', '.join(ratios)}")
+        told += [
+            f"  doubtful: {outcome.folder.name} {key.partition('/')[2]} changed meanwhile"
+            for key in comparison.unsteady
+        ]
+    slower = []
+    for outcome in outcomes:
+        latency = outcome.manifest.latency
+        if latency is not None and latency.engines:
+            key, base = next(iter(latency.engines.items()))
+            times = f"{latency.pytorch / base:.2f} in {outcome.folder.name}"
+            slower.append(f"{times} ({key.partition('/')[2]})")
+    if slower:
+        told.append(
+            f"  PyTorch's time over ONNX Runtime's, in turns of each export: {', '.join(slower)}"
+        )
+    return told
+
+
+def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
+    folders = sorted({str(outcome.folder.parent) for outcome in outcomes})
+    told = [f"bundles in {', '.join(folders)}"]
+    accuracies = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy]
+    precisions = {precision for o in outcomes for precision in o.manifest.precision}
+    targets = {engine.target for o in outcomes for engine in o.manifest.engines}
+    for frames in dict.fromkeys(told_frames(each.frames, each.sequences) for each in accuracies):
+        told.append(f"{accuracies[0].metric}: points on {frames} of {accuracies[0].dataset}")
+    told += [
+        f"{each.folder.name}{UNTRAINED_MARK}: {untrained_note(each.manifest)}"
+        for each in outcomes
+        if each.manifest.untrained
+    ]
+    for outcome in outcomes:
+        if outcome.manifest.accuracy:
+            told += stream_notes(outcome.folder.name, outcome.manifest.accuracy)
+    told += _latency_notes(outcomes)
+    told.append("MB: of the engine's file")
+    told.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")
+    if precisions - {"fp32"}:
+        told.append("SNR: the lowest signal-to-noise ratio of an arrow")
+    if "onnxruntime" in targets:
+        told.append(f"onnxruntime: {SHIPPED_NOTE}")
+    if any(emulated(o.manifest) for o in outcomes):
+        told.append(f"{EMULATED}: {ROUNDING_NOTE}")
+    for outcome in outcomes:
+        if outcome.manifest.accuracy:
+            told += score_notes(outcome.folder.name, outcome.manifest.accuracy)
+    waiting = {
+        f"{STATUS.get(d.status, d.status)}: {d.note}"
+        for o in outcomes
+        for d in o.manifest.drift
+        if d.note and d.limit is not None and d.status != "passed"
+    }
+    told += sorted(waiting)
+    if "int8" in precisions and "tensorrt-rtx" in targets:
+        told.append(
+            "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
+        )
+    return told
+
+
+def _latency_notes(outcomes: "Sequence[Outcome]") -> list[str]:
+    latencies = [o.manifest.latency for o in outcomes if o.manifest.latency]
+    if not latencies:
+        return []
+    told = ["ms: a frame from camera bytes to predictions, median, on"]
+    told.append(f"  {latencies[0].machine}")
+    if timed_together([outcome.manifest for outcome in outcomes]):
+        told += _comparison_notes(outcomes)
+    return told + [f"  {note}" for note in dict.fromkeys(each.note for each in latencies) if note]

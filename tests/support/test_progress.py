@@ -1,0 +1,24 @@
+"""Progress as someone who watches sees it."""
+
+import io
+import re
+
+from lzu_export.support.progress import Reporter
+from lzu_export.support.terminal import Terminal
+
+
+def test_a_spinner_ends_as_a_check_mark_with_its_seconds() -> None:
+    """Where someone watches; elsewhere nothing is left."""
+    for terminal in (True, False):
+        stream = io.StringIO()
+        report = Reporter()
+        report.console = Terminal(file=stream, force_terminal=terminal, width=80)
+        with report.working("tracing the model"):
+            pass
+        with report.steps("accuracy on demo", 2) as advance:
+            advance(2)
+        shown = [line for line in stream.getvalue().splitlines() if "\N{CHECK MARK}" in line]
+        assert len(shown) == (2 if terminal else 0)
+        if terminal:
+            assert re.search(r"tracing the model  .*\d\.\d s", shown[0])
+            assert re.search(r"accuracy on demo  .*\d\.\d s", shown[1])
