@@ -307,7 +307,7 @@ def test_a_state_is_stored_and_read(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
     opened = open_engines(Bundle(tiny_bundle))
-    manifest = opened.manifest
+    manifest = opened.bundle.manifest
     drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0])
     found = measure_state(opened, [drift], Few(), baseline=open_engines(Bundle(tiny_bundle)))
     assert found.drift == {FP32: {**drift.arrows, **drift.outputs}}
