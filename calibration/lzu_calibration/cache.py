@@ -110,7 +110,8 @@ def read_cache(path: Path) -> Cache:
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
         raise CalibrationError(
-            f"{path} is no calibration cache (field {field}: {error.errors()[0]['msg']}); delete "
+            f"{path} is not a calibration cache (field {field}: {error.errors()[0]['msg']}); "
+            "delete "
             "it to calibrate again"
         ) from error
     except (ValueError, AttributeError) as error:

@@ -33,9 +33,9 @@ MaxDetections = Annotated[
 Classes = Annotated[
     list[str] | None, typer.Option("--class", help="A class to find; repeatable; default: all.")
 ]
-Most = Annotated[int | None, typer.Option("--frames", min=1, help="End after so many frames.")]
+Most = Annotated[int | None, typer.Option("--frames", min=1, help="End after this many frames.")]
 Seconds = Annotated[
-    float | None, typer.Option(min=0.001, help="End a video or a camera after so long.")
+    float | None, typer.Option(min=0.001, help="End a video or a camera after this many seconds.")
 ]
 
 
@@ -58,7 +58,7 @@ def run(
     iou_threshold: IouThreshold = None,
     max_detections: MaxDetections = None,
     class_agnostic: Annotated[
-        bool, typer.Option("--class-agnostic", help="Suppress across classes, too.")
+        bool, typer.Option("--class-agnostic", help="Also suppress across classes.")
     ] = False,
     classes: Classes = None,
     most: Most = None,

@@ -116,7 +116,7 @@ class Machine:
 def find_jetpack(machine: Machine) -> Finding:
     """Find the JetPack release, and the TensorRT that it shipped."""
     if not machine.jetson:
-        return Finding("jetpack", False, "this is no Jetson")
+        return Finding("jetpack", False, "this is not a Jetson")
     if not machine.jetson_linux:
         return Finding("jetpack", True, "a Jetson of unknown release")
     release = numbers(machine.jetson_linux)

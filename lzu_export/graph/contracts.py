@@ -122,7 +122,7 @@ def _broken_types(
     for named, given in ((contract.inputs, inputs), (contract.outputs, outputs)):
         for (tensor, _), described in zip(each_tensor(named, levels), given, strict=True):
             if described.type is None:
-                yield f"the graph does not tell the type of {described.name}"
+                yield f"the graph has no type for {described.name}"
             elif tensor.type and described.type != tensor.type:
                 yield f"{described.name} is {described.type} where the plugin has {tensor.type}"
             elif not tensor.type:
@@ -148,7 +148,7 @@ def _broken_shapes(
     for named, tensors in ((contract.inputs, inputs), (contract.outputs, outputs)):
         for (tensor, level), described in zip(each_tensor(named, levels), tensors, strict=True):
             if described.shape is None:
-                yield f"the graph does not tell a static shape of {described.name}"
+                yield f"the graph has no static shape for {described.name}"
                 continue
             wanted = [of_level(side, level) for side in tensor.shape]
             fits = len(wanted) == len(described.shape) and all(

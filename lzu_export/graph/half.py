@@ -62,9 +62,9 @@ _FRAGILE = {
     "ReduceSum": "a sum adds up many values",
     "GlobalAveragePool": "a mean adds up many values",
     "AveragePool": "a mean adds up many values",
-    "Cast": "it says its type itself",
-    "Constant": "it says its type itself",
-    "ConstantOfShape": "it says its type itself",
+    "Cast": "its type is an attribute",
+    "Constant": "its type is an attribute",
+    "ConstantOfShape": "its type is an attribute",
 }
 
 Rule = Callable[[gs.Node, Anatomy], "str | None"]
@@ -293,7 +293,7 @@ def _of_preparation(node: gs.Node, parts: Anatomy) -> str | None:
 
 
 def _of_warps(node: gs.Node, parts: Anatomy) -> str | None:
-    return "it says where a warp samples" if node.name in parts.warps else None
+    return "it computes where a warp samples" if node.name in parts.warps else None
 
 
 def _of_decode(node: gs.Node, parts: Anatomy) -> str | None:
@@ -302,7 +302,9 @@ def _of_decode(node: gs.Node, parts: Anatomy) -> str | None:
 
 def _of_positions(node: gs.Node, parts: Anatomy) -> str | None:
     return (
-        "it says where a deformable convolution samples" if node.name in parts.positions else None
+        "it computes where a deformable convolution samples"
+        if node.name in parts.positions
+        else None
     )
 
 

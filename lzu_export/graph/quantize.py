@@ -154,9 +154,9 @@ def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str
         if is_deformable(node):
             kept[name] = "a deformable convolution has no INT8 kernel"
         elif node.name in parts.positions:
-            kept[name] = "it says where a deformable convolution samples"
+            kept[name] = "it computes where a deformable convolution samples"
         elif node.name in parts.warps:
-            kept[name] = "it says where a warp samples"
+            kept[name] = "it computes where a warp samples"
         elif node.name in parts.predictions:
             kept[name] = "a prediction: scores and regressions keep their resolution"
         elif any(is_pooled_mean(made_by) for made_by in node.inputs[0].inputs):
@@ -164,7 +164,7 @@ def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str
         elif not isinstance(node.inputs[1], gs.Constant):
             kept[name] = "its weights are computed"
         elif 0 < np.abs(node.inputs[1].values).max() < LEVELS * SMALLEST_SCALE:
-            kept[name] = "its weights are smaller than a float16 scale can tell apart"
+            kept[name] = "its weights are smaller than a float16 scale can resolve"
     return kept
 
 

@@ -15,7 +15,7 @@ def load_graph(path: Path, *, remedy: str = REMEDY) -> onnx.ModelProto:
     """An ONNX file's model, whole in itself and well-formed.
 
     Raises:
-        LzuError: it cannot be read, is no valid ONNX model, or needs another file.
+        LzuError: it cannot be read, is not a valid ONNX model, or needs another file.
     """
     check_graph(path, remedy=remedy)
     try:
@@ -23,5 +23,5 @@ def load_graph(path: Path, *, remedy: str = REMEDY) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise LzuError(f"{path} is no valid ONNX model ({lines[0][:200]}); {remedy}") from error
+        raise LzuError(f"{path} is not a valid ONNX model ({lines[0][:200]}); {remedy}") from error
     return model

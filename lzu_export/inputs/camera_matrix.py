@@ -54,7 +54,7 @@ def camera_matrices(
     try:
         given = np.asarray(cam2img, np.float64)
     except (TypeError, ValueError) as error:
-        raise LzuError(f"{name} is no matrix of numbers; give 3 x 3, 3 x 4 or 4 x 4") from error
+        raise LzuError(f"{name} is not a matrix of numbers; give 3 x 3, 3 x 4 or 4 x 4") from error
     if given.ndim not in (2, 3) or given.shape[-2:] not in ((3, 3), (3, 4), (4, 4)):
         raise LzuError(f"{name} has shape {given.shape}; give 3 x 3, 3 x 4 or 4 x 4, one an image")
     if given.ndim == 2:

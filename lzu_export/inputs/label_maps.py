@@ -82,7 +82,7 @@ def read_label_map(path: Path) -> LabelMap:
     content = read_bytes(path)
     check_image(content, path)
     if not content.startswith(SIGNATURE):
-        raise LzuError(f"label map {path} is no PNG, which keeps numbers as they are; give one")
+        raise LzuError(f"label map {path} is not a PNG, which keeps numbers as they are; give one")
     try:
         header, palette, data = _parts(content)
     except (ValueError, struct.error, zlib.error) as error:

@@ -184,7 +184,7 @@ class Archive:
         pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise LzuError(
-                f"checkpoint {self.path} is a zip archive that is no PyTorch checkpoint (it holds "
+                f"checkpoint {self.path} is a zip archive but not a PyTorch checkpoint (it holds "
                 f"{_some_of(members)}); unpack it if the checkpoint is inside"
             )
         folder = pickles[0].removesuffix("data.pkl")

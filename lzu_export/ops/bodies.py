@@ -51,7 +51,7 @@ def _static_shapes(graph: onnx.GraphProto) -> dict[str, Sequence[int]]:
 def _shape(shapes: dict[str, Sequence[int]], name: str, operator: str) -> Sequence[int]:
     if name not in shapes:
         raise LzuError(
-            f"the graph does not tell a static shape of {name}, which lzu::{operator} reads; "
+            f"the graph has no static shape for {name}, which lzu::{operator} reads; "
             "export it with fixed sizes"
         )
     return shapes[name]

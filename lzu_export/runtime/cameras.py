@@ -76,7 +76,7 @@ class Cameras:
                 "into a folder of that name"
             )
         raise LzuError(
-            f"cameras {self.path} name none for {frame}; they are of {_listed(self.by_file)}"
+            f"cameras {self.path} name none for {frame}; they cover {_listed(self.by_file)}"
         )
 
     def checked(self, frame: str, size: tuple[int, ...], source: str | Path = "") -> Camera:

@@ -58,8 +58,8 @@ class PreviousBoxes:
             )
         if not np.isfinite(given).all():
             raise LzuError(
-                "boxes hold NaN or infinite numbers; leave those out (the next frame is looked at "
-                "without any)"
+                "boxes hold NaN or infinite numbers; leave those out (the next frame is zoomed "
+                "without boxes)"
             )
         reversed_ = np.flatnonzero((given[:, 2:] < given[:, :2]).any(axis=1))
         if reversed_.size:

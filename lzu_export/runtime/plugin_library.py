@@ -104,8 +104,8 @@ def describe_library(path: Path) -> PluginLibrary:
         version, major = int(library.lzu_plugins_version()), int(library.lzu_cuda_major())
     except AttributeError as error:
         raise LzuError(
-            f"{path} is no library of this package's plugins, or an older one: it does not tell "
-            f"its version; build it again ({BUILD})"
+            f"{path} is not a library of this package's plugins, or an older one: it reports "
+            f"no version; build it again ({BUILD})"
         ) from error
     return PluginLibrary(file=path.name, sha256=digest, version=version, cuda_major=major)
 
@@ -233,7 +233,7 @@ def _machine(path: Path) -> int:
     except OSError as error:
         raise LzuError(f"{path} cannot be read ({error.strerror}); name a library") from error
     if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
-        raise LzuError(f"{path} is no shared library of 64 bits; name {NAME}")
+        raise LzuError(f"{path} is not a 64-bit shared library; name {NAME}")
     kind, machine = struct.unpack_from("<HH", head, 16)
     (sections,) = struct.unpack_from("<Q", head, 40)
     entry, count = struct.unpack_from("<HH", head, 58)

@@ -91,7 +91,7 @@ def _decode_pickled_tensor(content: bytes) -> NDArray[Any]:
     places = [i for i, (name, _) in enumerate(outer) if name in _BYTES_OPCODES]
     _require(len(places) == 1, f"it holds {len(places)} storages instead of one")
     calls = " ".join(argument for _, argument in outer[: places[0]] if isinstance(argument, str))
-    _require(calls == _TENSOR_CALLS, "it is no torch tensor")
+    _require(calls == _TENSOR_CALLS, "it is not a torch tensor")
     values = _decode_legacy_storage(bytes(outer[places[0]][1]))
     offset, shape, strides = _tensor_layout(outer[places[0] + 1 :])
     _require(min(shape) > 0, f"its shape is {shape}")
@@ -133,7 +133,7 @@ def _decode_legacy_storage(blob: bytes) -> NDArray[Any]:
     order = [argument for _, argument in system].index("little_endian") + 1
     _require(system[order][0] == "NEWTRUE", "its values are big-endian")
     types = [argument for name, argument in storage if name == "GLOBAL"]
-    _require(len(types) == 1 and types[0] in _STORAGE_TYPES, f"its storage is of type {types}")
+    _require(len(types) == 1 and types[0] in _STORAGE_TYPES, f"its storage has type {types}")
     _require(sum(isinstance(argument, str) for _, argument in keys) == 1, "it has several storages")
     dtype = np.dtype(_STORAGE_TYPES[types[0]])
     count = int.from_bytes(stream.read(8), "little", signed=True)

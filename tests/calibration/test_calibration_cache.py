@@ -141,8 +141,11 @@ def test_what_is_no_cache_is_refused(tmp_path: Path) -> None:
         (json.dumps({"a": 1}), "has cache format None but this"),
         (path.read_text()[:-30], "is damaged; delete it"),
         ("[]", "is damaged; delete it"),
-        (json.dumps({**good, "note": "x"}), "no calibration cache .field note: "),
-        (json.dumps({**good, "ranges": {"a": "wide"}}), r"no calibration cache .field ranges\.a: "),
+        (json.dumps({**good, "note": "x"}), "not a calibration cache .field note: "),
+        (
+            json.dumps({**good, "ranges": {"a": "wide"}}),
+            r"not a calibration cache .field ranges\.a: ",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(CalibrationError, match=reason):

@@ -79,7 +79,7 @@ def test_it_takes_frames_and_no_boxes(exported: Outcome) -> None:
         assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
         assert list(drift.arrows)[:4] == ["saliency", "knots_x", "knots_y", "zoomed"]
         assert drift.snr["knots_x"] > {"fp32": 120, "fp16": 80, "int8": 50}[drift.precision]
-    kept = manifest.graphs["fp16"].kept["it says where a warp samples"]
+    kept = manifest.graphs["fp16"].kept["it computes where a warp samples"]
     assert not [name for name in kept if name.startswith("warp.network.backbone")]
     again = [
         verify_engine(Bundle(exported.folder, manifest), engine) for engine in manifest.engines

@@ -87,4 +87,4 @@ def test_a_plugin_library(places: Path, monkeypatch: pytest.MonkeyPatch) -> None
     library.write_bytes(b"rubbish")
     broken = find_plugins(Machine(places))
     assert not broken.found
-    assert "is no shared library" in broken.detail
+    assert "is not a 64-bit shared library" in broken.detail

@@ -76,8 +76,8 @@ def test_tensors_that_break_the_contract() -> None:
     unknown = [*described(IN[0], kind="uint8"), *described(*IN[1:])]
     assert "tensor_0 is uint8 where the plugin has float32 or float16 or int8" in problems(unknown)
     untold = [Described("x", None, None), *described(*IN[1:])]
-    assert "does not tell the type of x; " in problems(untold)
-    assert "does not tell a static shape of x" in problems(untold)
+    assert "has no type for x; " in problems(untold)
+    assert "has no static shape for x" in problems(untold)
     levels = {key: [0.1] * 9 for key in UNZOOM if key != "upscale"}
     nine = described(*[IN[0]] * 9, *IN[2:])
     assert problems(nine, described(*[OUT[0]] * 9), **levels) == (

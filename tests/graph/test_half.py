@@ -84,7 +84,7 @@ FRAGILE = {
     "ReduceMean": (reduced, "a mean adds up many values"),
     "GlobalAveragePool": (between("GlobalAveragePool"), "a mean adds up many values"),
     "AveragePool": (between("AveragePool", kernel_shape=[2, 2]), "a mean adds up many values"),
-    "Cast": (cast, "it says its type itself"),
+    "Cast": (cast, "its type is an attribute"),
 }
 
 
@@ -129,7 +129,7 @@ def test_what_says_where_to_sample_stays_and_what_is_sampled_does_not() -> None:
     model = finished(net, net.deform("first", "offset", "mask", MAP, to="deform"))
     kept = reasons(model)
     for name in ("conv_offset", "offset", "logit", "mask"):
-        assert kept[name] == "it says where a deformable convolution samples"
+        assert kept[name] == "it computes where a deformable convolution samples"
     assert "deform" not in kept
     half = half_of(model)
     said = types(half)

@@ -355,7 +355,7 @@ def test_predictions_deformable_convolutions_and_their_offsets_stay() -> None:
     placement = placed(model)
     assert set(placement.layers) == {"first", "after"}
     assert placement.kept == {
-        "conv_offset": "it says where a deformable convolution samples",
+        "conv_offset": "it computes where a deformable convolution samples",
         "deform": "a deformable convolution has no INT8 kernel",
         "pooled": "its data are pooled means, few and precise",
         "computed": "its weights are computed",
@@ -555,5 +555,5 @@ def test_weights_too_small_for_a_scale_stay_high_and_single_channels_do_not() ->
     net.constants["model.small.weight"] *= np.float32(1e-5)
     net.constants["model.mixed.weight"][1:] *= np.float32(1e-20)
     placement = placed(finished(net, "mixed"))
-    assert placement.kept["small"] == "its weights are smaller than a float16 scale can tell apart"
+    assert placement.kept["small"] == "its weights are smaller than a float16 scale can resolve"
     assert set(placement.layers) == {"first", "mixed"}

@@ -130,7 +130,7 @@ def test_what_is_no_png_is_refused(tmp_path: Path) -> None:
         read_numbers(tmp_path / "0.png")
     cv2.imwrite(str(tmp_path / "0.jpg"), noise(3))
     (tmp_path / "0.jpg").rename(tmp_path / "0.png")
-    with pytest.raises(LzuError, match=r"label map .*0\.png is no PNG, which keeps numbers"):
+    with pytest.raises(LzuError, match=r"label map .*0\.png is not a PNG, which keeps numbers"):
         read_numbers(tmp_path / "0.png")
     (tmp_path / "1.png").mkdir()
     with pytest.raises(LzuError, match=r"1\.png is a folder, not a file"):

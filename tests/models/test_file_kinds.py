@@ -99,10 +99,12 @@ def test_zip_archives_that_are_no_checkpoints_say_what_they_hold(tmp_path: Path)
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("model/weights.pth", b"x")
         made.writestr("model/readme.txt", b"x")
-    with pytest.raises(LzuError, match=r"no PyTorch checkpoint \(it holds model/weights\.pth, mod"):
+    with pytest.raises(
+        LzuError, match=r"not a PyTorch checkpoint \(it holds model/weights\.pth, mod"
+    ):
         load_state(path)
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
-    with pytest.raises(LzuError, match=r"no PyTorch checkpoint \(it holds a\.npy\)"):
+    with pytest.raises(LzuError, match=r"not a PyTorch checkpoint \(it holds a\.npy\)"):
         load_state(tmp_path / "a.npz")
 
 

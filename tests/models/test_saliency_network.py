@@ -192,9 +192,9 @@ def test_what_makes_the_warp_stays_high(separable: bool, tmp_path: Path) -> None
     low = {name for name, node in convolutions.items() if node not in kept}
     assert "warp.network.backbone.layer3.1.conv2" in low
     assert "warp.network.head" not in low
-    assert kept[convolutions["warp.network.head"]] == "it says where a warp samples"
+    assert kept[convolutions["warp.network.head"]] == "it computes where a warp samples"
     softmax = operators["Softmax"]
-    assert kept[softmax] == "it says where a warp samples"
+    assert kept[softmax] == "it computes where a warp samples"
     placed = place(graph)
-    assert placed.kept["warp.network.head"] == "it says where a warp samples"
+    assert placed.kept["warp.network.head"] == "it computes where a warp samples"
     assert "bbox_head.retina_cls" in placed.kept

@@ -103,7 +103,7 @@ def test_a_resized_frame_brings_its_camera_along(tmp_path: Path) -> None:
         (np.zeros((3, 3)), "cam2img is singular, so no pixel has a ray"),
         (np.diag([-5.0, 5, 1]), "focal length that is not positive"),
         (np.full((3, 3), np.nan), "entry that is not finite"),
-        ("camera", "no matrix of numbers"),
+        ("camera", "not a matrix of numbers"),
     ],
 )
 def test_an_unfit_camera_is_one_sentence(matrix: Any, words: str, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_another_cuda(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_that_are_no_library(library: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.so"
     text.write_text("no library, but long enough for the head of one, as many a text is\n" * 3)
-    assert "text.so is no shared library" in refused(lambda: describe_library(text))
+    assert "text.so is not a 64-bit shared library" in refused(lambda: describe_library(text))
     assert "cannot be read" in refused(lambda: describe_library(tmp_path / "none.so"))
     whole = library.read_bytes()
     for length in (0, 63, 64, 4000, len(whole) - 1):
@@ -145,7 +145,7 @@ def test_files_that_are_no_library(library: Path, tmp_path: Path) -> None:
 
 def test_a_library_without_a_version(tmp_path: Path) -> None:
     library = stub_library(tmp_path, told=False)
-    assert "does not tell its version; build it again" in refused(lambda: describe_library(library))
+    assert "reports no version; build it again" in refused(lambda: describe_library(library))
 
 
 def test_a_library_for_another_machine(library: Path) -> None:

@@ -352,8 +352,8 @@ def test_camera_matrices_are_padded_scaled_and_inverted(columns: int) -> None:
         (np.stack([CAMERA, CAMERA * [[1], [0], [1]]]), "cam2img of image 1 is singular"),
         (np.stack([CAMERA, CAMERA * [[1], [-1], [1]]]), "cam2img of image 1 has a focal length"),
         (CAMERA * np.nan, "an entry that is not finite"),
-        ([["a"] * 3] * 3, "no matrix of numbers"),
-        ([[1, 2], [3]], "no matrix of numbers"),
+        ([["a"] * 3] * 3, "not a matrix of numbers"),
+        ([[1, 2], [3]], "not a matrix of numbers"),
     ],
 )
 def test_cameras_that_cannot_be_are_refused_in_one_sentence(matrix: NDArray, message: str) -> None:

@@ -337,7 +337,7 @@ def test_pickles_are_never_executed(tmp_path: Path) -> None:
         (b"", "pickle exhausted"),
         (b"hello", "neither"),
         (pickle.dumps([1.0, 2.0]), "0 storages"),
-        (pickled_tensor(legacy_storage(VALUES), (3, 4), (4, 1), "_other"), "no torch tensor"),
+        (pickled_tensor(legacy_storage(VALUES), (3, 4), (4, 1), "_other"), "not a torch tensor"),
         (pickled_tensor(b"junk", (3, 4), (4, 1)), "neither"),
         (pickled_tensor(legacy_storage(VALUES), (3, 5), (5, 1)), "too short"),
         (pickled_tensor(legacy_storage(VALUES), (3, 4), (1, 3)), "contiguous"),

@@ -260,7 +260,7 @@ def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
     if not is_grid(node):
         return "banded", f"default for large images where no GridSample serves: {why}"
     if "gridsample" in possible:
-        return "gridsample", "default: a non-separable warp is no product of matrices"
+        return "gridsample", "default: a non-separable warp is not a product of matrices"
     return "gather", f"default for large images where no GridSample serves: {why}"
 
 

@@ -119,7 +119,7 @@ def _check(
 ) -> None:
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         kind = getattr(labels, "dtype", type(labels).__name__)
-        raise LzuError(f"the label map is of {kind}; give an array of integers")
+        raise LzuError(f"the label map has type {kind}; give an array of integers")
     if labels.shape != frame.shape[:2]:
         raise LzuError(
             f"the label map has shape {labels.shape} and the frame {frame.shape[:2]}; give both at "
