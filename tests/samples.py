@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.dialect import Dialect
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import validate
+from lzu_export.support.limits import EMULATED
+from lzu_export.targets.onnxruntime_target import ROUNDED
+from lzu_export.targets.registry import find
 from lzu_export.warp.tables import Table, resample_table
 
 OPSET = 18
@@ -33,6 +37,11 @@ SLOW_DET3D = pytest.param("det3d", marks=pytest.mark.slow)
 """Takes as long as the other tasks together: for the slow tests where those show the same."""
 TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
 """A saliency network's settings."""
+
+
+def dialect(name: str) -> Dialect:
+    """What a target takes; of `emulated`, ONNX Runtime with a device's rounding."""
+    return ROUNDED if name == EMULATED else find(name).dialect
 
 
 def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:

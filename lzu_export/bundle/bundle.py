@@ -1,7 +1,7 @@
 """A bundle on disk as one object: opened once, checked once, read when asked. Imports no torch."""
 
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,16 +27,15 @@ from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.predictor import NO_CHOICE, Predictor, Shot
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference
-from lzu_export.support.extras import install
 from lzu_export.support.files import read_npz
 from lzu_export.support.session import Session
+from lzu_export.targets.base import OpenOptions
+from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.registry import find_task
 from lzu_export.warp.grids import Sampling, stored_zoom
 
 WARP_FILE = "warp.npz"
-DEVICE_TARGETS = ("tensorrt", "tensorrt-rtx")
-"""Targets whose engines run on an NVIDIA GPU only."""
 
 
 class Here(NamedTuple):
@@ -170,7 +169,7 @@ class Bundle:
         Raises:
             LzuError: there is none; tells what there is.
         """
-        wanted = target or "onnxruntime"
+        wanted = target or DEFAULT_TARGET
         for engine in self.manifest.engines:
             if engine.target == wanted and precision in (None, engine.precision):
                 return engine
@@ -190,45 +189,30 @@ class Bundle:
         self,
         target: str | None = None,
         precision: str | None = None,
-        *,
-        provider: str = "cpu",
-        threads: int | None = None,
+        **options: Any,
     ) -> Session:
         """Open an engine by target and precision, see `engine` and `open`.
 
         Raises:
             LzuError: there is none, or it does not open here.
         """
-        return self.open(self.engine(target, precision), provider=provider, threads=threads)
+        return self.open(self.engine(target, precision), **options)
 
-    def open(
-        self,
-        engine: Engine,
-        *,
-        provider: str = "cpu",
-        threads: int | None = None,
-        **on_device: Any,
-    ) -> Session:
+    def open(self, engine: Engine, **options: Any) -> Session:
         """Open one of its engines, whose file's hash is checked.
 
         Args:
             engine: of the bundle; of a device's target one that `here` found.
-            provider: of ONNX Runtime, see `load`.
-            threads: of ONNX Runtime on the CPU.
-            on_device: of TensorRT and TensorRT-RTX, see `targets.tensorrt.open.open_engine`.
+            options: fields of `targets.base.OpenOptions`; by default a device's session has the
+                zoom's tables.
 
         Raises:
             LzuError: the file was changed, it does not open, or the provider does not load.
         """
-        path = self.file(engine.file)
-        if engine.target not in DEVICE_TARGETS:
-            return open_session(engine, path, threads, provider)
-        from lzu_export.targets.cuda.interface import open_cuda
-        from lzu_export.targets.tensorrt.open import open_engine
-
-        options = {"cuda": None, "zoom": self.zoom, **on_device}
-        cuda = options.pop("cuda") or open_cuda()
-        return open_engine(self.manifest, engine, path, cuda, **options)
+        path, target = self.file(engine.file), find(engine.target)
+        if target.on_device and "zoom" not in options:
+            options["zoom"] = self.zoom
+        return target.open(self.manifest, engine, path, replace(OpenOptions(), **options))
 
     def predictor(
         self, session: Session, *, fit: Fit = "exact", choice: Choice = NO_CHOICE
@@ -250,78 +234,40 @@ class Bundle:
 
 
 def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
-    manifest = bundle.manifest
     found: dict[tuple[str, str], Engine] = {}
     elsewhere: dict[str, str] = {}
-    cuda: Any = None
+    device = _Device()
     for engine in engines:
         key = (engine.target, engine.precision)
         name = f"{engine.target}/{engine.precision}"
         if key in found:
             continue
-        if engine.target in DEVICE_TARGETS:
-            from lzu_export.targets.cuda.interface import open_cuda
-            from lzu_export.targets.tensorrt.open import refuse_elsewhere
-
-            try:
-                cuda = cuda or open_cuda()
-                refuse_elsewhere(engine, cuda)
-            except ElsewhereError as error:
-                elsewhere[name] = str(error)
-                continue
+        try:
+            find(engine.target).refuse_elsewhere(engine, device)
+        except ElsewhereError as error:
+            elsewhere[name] = str(error)
+            continue
         found[key] = engine
         elsewhere.pop(name, None)  # of another device's
-    if manifest.plugins and _has_rtx(found):
-        for target, precision in [key for key in found if key[0] == "tensorrt"]:
-            del found[target, precision]
-            elsewhere[f"{target}/{precision}"] = (
-                "TensorRT's plugins and TensorRT-RTX do not go together in one process; take the "
-                "TensorRT-RTX engines out of the bundle, or run this one by load() in a process of "
-                "its own"
-            )
-    on_tensorrt = [key for key in found if key[0] == "tensorrt"]
-    if manifest.plugins and on_tensorrt:
-        from lzu_export.runtime.plugin_library import check_library, find_library
-
-        try:
-            check_library(find_library(bundle=bundle.folder), manifest.plugins)
-        except LzuError as error:
-            for target, precision in on_tensorrt:
-                del found[target, precision]
-                elsewhere[f"{target}/{precision}"] = str(error)
+    targets = dict.fromkeys(target for target, _ in found)
+    for target in targets:
+        others = [each for each in targets if each != target]
+        if why := find(target).refuse_beside(bundle.manifest, bundle.folder, others):
+            for key in [key for key in found if key[0] == target]:
+                del found[key]
+                elsewhere["/".join(key)] = why
     return Here(list(found.values()), elsewhere)
 
 
-def _has_rtx(engines: Collection[tuple[str, str]]) -> bool:
-    """Whether this process has TensorRT-RTX, or will have it once these engines are opened."""
-    return "tensorrt_rtx" in sys.modules or any(target == "tensorrt-rtx" for target, _ in engines)
+class _Device:
+    """The CUDA device, opened when a target first asks for it."""
 
+    def __init__(self) -> None:
+        self._opened: Any = None
 
-def open_session(
-    engine: Engine,
-    path: Path,
-    threads: int | None = None,
-    provider: str = "cpu",
-) -> Session:
-    """Open an engine file in ONNX Runtime, where it need not be in a bundle yet.
+    def __call__(self) -> Any:
+        if self._opened is None:
+            from lzu_export.targets.cuda.interface import open_cuda
 
-    Raises:
-        LzuError: ONNX Runtime is missing, the engine is of a device's target, or the file has
-            other tensors than its entry in the manifest says.
-    """
-    if engine.target == "onnxruntime":
-        try:
-            from lzu_export.targets.onnxruntime import OnnxRuntimeSession
-        except ImportError as error:
-            raise LzuError(f"ONNX Runtime is not installed; {install('onnxruntime')}") from error
-        session = OnnxRuntimeSession(path, threads=threads, provider=provider)
-        for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
-            if [(t.name, t.dtype, t.shape) for t in said] != [
-                (t.name, t.dtype, t.shape) for t in found
-            ]:
-                raise LzuError(f"{path} has other tensors than the manifest says; {AGAIN}")
-        return session
-    raise LzuError(
-        f"{engine.target} engines run on their device only; load the bundle there with "
-        f"target={engine.target!r}, or choose onnxruntime"
-    )
+            self._opened = open_cuda()
+        return self._opened

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.runtime.choice import make_choice
 from lzu_export.runtime.fitting import fit_of
-from lzu_export.warp.grids import stored_zoom
+from lzu_export.targets.registry import find
 
 
 def load(
@@ -74,8 +74,8 @@ def load(
     """
     opened = Bundle(bundle)
     manifest = opened.manifest
-    warp = opened.warp
-    engine = opened.engine(target, precision)  # refuses where there is none at all
+    _ = opened.warp  # refused before anything is opened
+    wanted = find(opened.engine(target, precision).target)  # refuses where there is none at all
     kept_fit = fit_of(fit, resize)
     choice = make_choice(
         manifest.recipe,
@@ -85,21 +85,16 @@ def load(
         class_agnostic=class_agnostic,
         classes=classes,
     )
-    if target in DEVICE_TARGETS:
-        from lzu_export.targets.cuda.interface import open_cuda
-        from lzu_export.targets.tensorrt.open import pick_for_device
-
-        device = open_cuda(cuda)
-        session = opened.open(
-            pick_for_device(manifest, target, precision, device),
-            cuda=device,
-            library=plugins,
-            graph=graph,
-            zoom=stored_zoom(warp),
-            runtime_cache=runtime_cache,
-            feedback=feedback and not choice,  # its kernels have the recipe's settings
-            host_code=host_code,
-        )
-    else:
-        session = opened.open(engine, threads=threads, provider=provider)
+    device = wanted.device(cuda)
+    session = opened.open(
+        wanted.pick(manifest, precision, device),
+        threads=threads,
+        provider=provider,
+        cuda=device,
+        library=plugins,
+        graph=graph,
+        runtime_cache=runtime_cache,
+        feedback=feedback and not choice,  # its kernels have the recipe's settings
+        host_code=host_code,
+    )
     return opened.predictor(session, fit=kept_fit, choice=choice)

@@ -47,7 +47,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build an engine of a bundle: for RTX cards of your choice, or for this device."""
-    if target == "tensorrt":
+    from lzu_export.targets.registry import find, names
+
+    known = find(target) if target in names() else None
+    if known is not None and not known.exported:
         if compute_capability or out:
             raise LzuError(
                 "--compute-capability and --out are for tensorrt-rtx: a TensorRT engine is built "
@@ -57,7 +60,7 @@ def build(
             options = _build_options(workspace, level, version_compatible, hardware)
             _build_on_device(bundle, precision, options, plugins, cuda, as_json)
         return
-    if target != "tensorrt-rtx":
+    if known is None or not known.on_device:
         raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
     if workspace or level is not None or version_compatible or hardware or plugins or cuda:
         raise LzuError(

@@ -147,13 +147,15 @@ def _variants(
 
 def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
     """The recipe without the targets that cannot be had here; who names a target gets it."""
-    from lzu_export.targets.tensorrt.rtx import version
+    from lzu_export.targets.registry import DEFAULT_TARGET, find
 
-    missing = {"tensorrt-rtx"} & set(recipe.targets) if version() is None else set()
+    others = [each for each in recipe.targets if each != DEFAULT_TARGET]
+    missing = [each for each in others if find(each).version() is None]
     kept = tuple(each for each in recipe.targets if each not in missing)
     if not missing or not kept:
         return recipe
-    report.note(f"  {', '.join(missing)} is not installed and left out (extra rtx)")
+    for each in missing:
+        report.note(f"  {each} is not installed and left out (extra {find(each).extra})")
     return recipe.model_copy(update={"targets": kept})
 
 

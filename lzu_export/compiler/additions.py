@@ -21,11 +21,7 @@ from lzu_export.manifest.schema import (
 )
 from lzu_export.recipes import Recipe
 from lzu_export.targets.precision import ORDER
-
-ON_DEVICE = "tensorrt"
-"""Target whose files are added after an export."""
-TARGETS = ("onnxruntime", "tensorrt-rtx")
-"""Targets that an export builds for, in the order that a bundle lists them."""
+from lzu_export.targets.registry import exported, find, names
 
 
 def there_before(final: Path) -> Manifest | None:
@@ -40,27 +36,27 @@ def with_those_of(recipe: Recipe, before: Manifest | None) -> Recipe:
     """The recipe with the precisions and targets, too, of the bundle in its place."""
     old = before.recipe if before is not None else recipe
     precision = tuple(each for each in ORDER if each in {*recipe.precision, *old.precision})
-    targets = tuple(each for each in TARGETS if each in {*recipe.targets, *old.targets})
+    targets = tuple(each for each in exported() if each in {*recipe.targets, *old.targets})
     return recipe.model_copy(update={"precision": precision, "targets": targets})
 
 
-def check_additions(recipe: Recipe, asked: Recipe, final: Path, *, has_rtx: bool) -> None:
+def check_additions(recipe: Recipe, asked: Recipe, final: Path) -> None:
     """Refuse where an export could not make again what the bundle in its place has.
 
     Args:
         recipe: see `with_those_of`.
         asked: what it was made of.
         final: the bundle.
-        has_rtx: whether TensorRT-RTX is installed.
 
     Raises:
-        LzuError: INT8 lacks frames, or TensorRT-RTX is missing.
+        LzuError: INT8 lacks frames, or a target is not installed.
     """
     needs = ""
     if "int8" in set(recipe.precision) - set(asked.precision) and asked.calibration.frames is None:
         needs = "int8, whose ranges need frames: give them, too (--calibration, FRAMES)"
-    if "tensorrt-rtx" in set(recipe.targets) - set(asked.targets) and not has_rtx:
-        needs = "engines for tensorrt-rtx: install it (pip install 'lzu-export[rtx]')"
+    for name in recipe.targets:
+        if name not in asked.targets and find(name).version() is None:
+            needs = f"engines for {name}: install it (pip install 'lzu-export[{find(name).extra}]')"
     if needs:
         raise LzuError(
             f"{final} has {needs}, or export into another folder (--out, OUT): this export would "
@@ -84,7 +80,7 @@ class CarriedOver:
 
 def added_engines(before: Manifest | None) -> list[Engine]:
     """Engines that were built on a device."""
-    return [e for e in before.engines if e.target == ON_DEVICE] if before is not None else []
+    return [e for e in before.engines if _is_added(e.target)] if before is not None else []
 
 
 def refuse_to_lose(before: Manifest | None, canonical: str, final: Path) -> None:
@@ -143,7 +139,7 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
     found.files = {name: before.files[name] for name in names}
     if kept:
         precisions = {each.precision for each in kept}
-        drift = [d for d in before.drift if d.target == ON_DEVICE and d.precision in precisions]
+        drift = [d for d in before.drift if _is_added(d.target) and d.precision in precisions]
         found.changes = {
             "derived": tuple(kept),
             "engines": (*new.engines, *engines),
@@ -170,5 +166,10 @@ def told(found: CarriedOver, final: Path) -> Sequence[str]:
         return []
     return [
         f"removed, as the model changed: {', '.join(found.lost)}; build them again on the device "
-        f"(lzu-export build {final} --target {ON_DEVICE})"
+        f"(lzu-export build {final} --target tensorrt)"
     ]
+
+
+def _is_added(target: str) -> bool:
+    """Whether files of a target are added after an export; `emulated` rows are no target's."""
+    return target in names() and not find(target).exported

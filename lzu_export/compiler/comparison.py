@@ -12,13 +12,13 @@ from pathlib import Path
 from statistics import median
 
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.manifest.schema import Comparison
+from lzu_export.manifest.schema import Comparison, Engine
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.support import hardware
 from lzu_export.support.interleave import Plan, Subject, drift, ratio, take_turns
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.registry import runs_anywhere
 
-TARGET = "onnxruntime"
 SECONDS = 12.0
 """A comparison takes as many rounds as fit into SECONDS, within the bounds of ROUNDS."""
 ROUNDS = (6, 20)
@@ -32,7 +32,7 @@ UNSTEADY = 0.1
 def compare_bundles(
     bundles: Sequence[Bundle], report: Reporter | None = None
 ) -> dict[Path, Comparison]:
-    """Time all engines for ONNX Runtime of several bundles in turns, from frames to predictions.
+    """Time all engines that need no device of several bundles in turns, from frames to predictions.
 
     The frames are those of each bundle's reference.
 
@@ -42,22 +42,21 @@ def compare_bundles(
         report: where progress is shown.
 
     Returns:
-        By folder; without those that have no engine for ONNX Runtime.
+        By folder; without those that have no such engine.
 
     Raises:
         LzuError: a bundle's file is missing or was changed.
     """
     report = report or Reporter(quiet=True)
     names = {
-        (bundle, engine.precision): f"{bundle.folder.name} {TARGET}/{engine.precision}"
+        (bundle, _key(engine)): f"{bundle.folder.name} {_key(engine)}"
         for bundle in bundles
-        for engine in bundle.manifest.engines
-        if engine.target == TARGET
+        for engine in bundle.here(_of_any_machine(bundle)).engines
     }
     with ExitStack() as stack, report.working("timing all variants interleaved"):
         subjects = {}
-        for (bundle, precision), name in names.items():
-            session = bundle.session(TARGET, precision)
+        for (bundle, key), name in names.items():
+            session = bundle.session(*key.split("/"))
             predictor = stack.enter_context(bundle.predictor(session))
             subjects[name] = _subject(predictor, bundle.batches())
         timings = take_turns(subjects, _plan(subjects))
@@ -76,18 +75,20 @@ def compare_bundles(
             machine=hardware.processor(),
             bundles=timed,
             rounds=len(next(iter(mine.values())).turns),
-            milliseconds={
-                f"{TARGET}/{p}": median(each.totals) / 1e6 / frames for p, each in mine.items()
-            },
+            milliseconds={p: median(each.totals) / 1e6 / frames for p, each in mine.items()},
             base=None if base is None else base.folder.name,
-            ratios={
-                f"{TARGET}/{p}": ratio(each, theirs[p]) for p, each in mine.items() if p in theirs
-            },
-            unsteady=tuple(
-                f"{TARGET}/{p}" for p, each in mine.items() if abs(drift(each)) > UNSTEADY
-            ),
+            ratios={p: ratio(each, theirs[p]) for p, each in mine.items() if p in theirs},
+            unsteady=tuple(p for p, each in mine.items() if abs(drift(each)) > UNSTEADY),
         )
     return found
+
+
+def _of_any_machine(bundle: Bundle) -> list[Engine]:
+    return [each for each in bundle.manifest.engines if runs_anywhere(each.target)]
+
+
+def _key(engine: Engine) -> str:
+    return f"{engine.target}/{engine.precision}"
 
 
 def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:

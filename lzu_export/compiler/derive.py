@@ -16,10 +16,10 @@ from lzu_export.compiler.advice import drift_advice
 from lzu_export.compiler.remedy import Trials
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.choose import NO_BF16_GRID, choose_lowerings, without_grid_sample
 from lzu_export.graph.read import load_graph
-from lzu_export.graph.targets import DEFAULTS, lower_for
 from lzu_export.manifest.schema import (
     Derived,
     Drift,
@@ -34,11 +34,10 @@ from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 from lzu_export.support.files import replacing
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.tensorrt.target import TARGET
 from lzu_export.verification.parity import compare
 
 log = logging.getLogger(__name__)
-
-TARGET = "tensorrt"
 
 
 def derive(
@@ -102,18 +101,18 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
         model,
         zoom=recipe.lowering.zoom,
         unzoom=recipe.lowering.unzoom,
-        defaults=DEFAULTS[TARGET],
+        defaults=TARGET.dialect.lowerings,
     )
     if precision == "bf16":
         choices = without_grid_sample(model, choices, NO_BF16_GRID)
     kinds = {each.place: each.kind for each in choices}
-    flavour, records = lower_for(TARGET, model, kinds)
-    lint(flavour, TARGET)
+    flavour, records = lower_for(TARGET.dialect, model, kinds)
+    lint(flavour, TARGET.dialect)
     for record in records:
         log.info("%s: %s", record.name, record.why)
-    file = f"model.{precision}.{TARGET}.onnx"
+    file = TARGET.graph_file(precision)
     derived = Derived(
-        target=TARGET,
+        target=TARGET.name,
         precision=precision,
         file=file,
         lowerings=tuple(Lowering(**asdict(each)) for each in choices),

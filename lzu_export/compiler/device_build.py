@@ -25,10 +25,9 @@ from lzu_export.targets.precision import ORDER
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt.open import open_engine, plugin_loader
 from lzu_export.targets.tensorrt.plan import BuiltEngine
+from lzu_export.targets.tensorrt.target import NAME
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.verification.parity import finite_runs
-
-TARGET = "tensorrt"
 
 
 def build_on_device(
@@ -104,7 +103,7 @@ def _timing_cache(version: str, device: Device) -> Path | None:
 
 
 def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
-    found = [each for each in manifest.derived if each.target == TARGET]
+    found = [each for each in manifest.derived if each.target == NAME]
     found = [each for each in found if precision in (None, each.precision)]
     if not found:
         asked = f" in {precision}" if precision else ""
@@ -124,7 +123,7 @@ def _entry(
     device: Device,
 ) -> Engine:
     return Engine(
-        target=TARGET,
+        target=NAME,
         precision=derived.precision,
         file=name,
         onnx=derived.file,
@@ -176,8 +175,8 @@ def _run(
 def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
     manifest = bundle.manifest
     kept = [each for each in manifest.engines if each.file != entry.file]
-    others = [each for each in kept if each.target != TARGET]
-    mine = [*(each for each in kept if each.target == TARGET), entry]
+    others = [each for each in kept if each.target != NAME]
+    mine = [*(each for each in kept if each.target == NAME), entry]
     mine.sort(key=lambda each: ORDER.index(each.precision))
     changes: dict[str, Any] = {"engines": (*others, *mine)}
     plugins = manifest.plugins

@@ -17,9 +17,7 @@ from lzu_export.manifest.schema import FILE, Lowering, Manifest, read_manifest
 from lzu_export.support import hardware
 from lzu_export.support.provenance import source_digest
 from lzu_export.targets import onnxruntime
-
-TARGET = "onnxruntime"
-"""The target that is measured."""
+from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 def measured_on() -> str:
@@ -87,5 +85,5 @@ def _bundles(folder: Path) -> list[Manifest]:
 
 def _measured(manifest: Manifest) -> list[Lowering]:
     """Lowerings of a bundle that rest on a measurement."""
-    engines = (each for each in manifest.engines if each.target == TARGET)
+    engines = (each for each in manifest.engines if each.target == DEFAULT_TARGET)
     return [each for engine in engines for each in engine.lowerings if each.step]

@@ -6,8 +6,7 @@ from pathlib import Path
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.support.files import replacing
-
-TARGET = "tensorrt-rtx"
+from lzu_export.targets.tensorrt.rtx_target import TARGET
 
 
 def rebuild(
@@ -32,9 +31,9 @@ def rebuild(
     from lzu_export.targets.tensorrt.rtx import build
 
     opened = Bundle(bundle)
-    if not any(each.target == TARGET for each in opened.manifest.engines):
-        raise LzuError(f"{bundle} has no {TARGET} graph; export it with that target")
-    engine = opened.engine(TARGET, precision)
+    if not any(each.target == TARGET.name for each in opened.manifest.engines):
+        raise LzuError(f"{bundle} has no {TARGET.name} graph; export it with that target")
+    engine = opened.engine(TARGET.name, precision)
     model = opened.executable(engine)
     devices = "".join(f".sm{each.replace('.', '')}" for each in compute_capabilities)
     name = f"{bundle.resolve().name}.{engine.precision}.rtx{devices or '.portable'}.engine"

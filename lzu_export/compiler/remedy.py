@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from lzu_calibration.sensitivity import MANY, group_layers
 from lzu_export.graph.anatomy import layer_name
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import is_layer, stay_high
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.quantize import place
-from lzu_export.graph.targets import lower_for
 from lzu_export.manifest.schema import Derived, Drift, Engine
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
@@ -35,8 +35,8 @@ from lzu_export.targets.precision import (
     half_graph,
     half_sizes,
     int8_graph,
-    run_graph,
 )
+from lzu_export.targets.registry import find
 from lzu_export.verification.parity import compare, kinds_of, reference_inputs
 from lzu_export.warp.grids import stored_zoom
 
@@ -147,8 +147,11 @@ class Trials:
         model, kinds = self.graph(high), kinds_of(engine)
         if emulate:
             return emulated(model, kinds)
-        lowered = lower_for(engine.target, model, kinds)[0]
-        return run_graph(lowered) if engine.target == "onnxruntime" else emulated_lowered(lowered)
+        target = find(engine.target)
+        lowered = lower_for(target.dialect, model, kinds)[0]
+        if target.on_device:
+            return emulated_lowered(lowered)
+        return target.session(lowered.SerializeToString())
 
     def _compared(
         self, engine: Engine | Derived, folder: Path, high: Sequence[str], *, emulate: bool
@@ -156,7 +159,7 @@ class Trials:
         canonical, executable = folder / "canonical.onnx", folder / "executable.onnx"
         model = self.graph(high)
         onnx.save(model, canonical)
-        onnx.save(lower_for(engine.target, model, kinds_of(engine))[0], executable)
+        onnx.save(lower_for(find(engine.target).dialect, model, kinds_of(engine))[0], executable)
         return compare(
             self.recipe,
             engine,

@@ -13,7 +13,9 @@ from lzu_export.errors import LzuError
 from lzu_export.support.extras import cure, owners
 from lzu_export.support.extras import install as install_of
 from lzu_export.support.interpreter import run_program
+from lzu_export.targets.base import Target
 from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.registry import find, names
 from lzu_export.targets.tensorrt.versions import check_version
 
 SECONDS = 180
@@ -61,7 +63,7 @@ def find_packages(machine: Machine) -> list[Finding]:
         rtx = pool.submit(_tensorrt_rtx, machine)
         tensorrt = pool.submit(_tensorrt, machine)
         cuda = pool.submit(_cuda, machine)
-        return [
+        found = [
             _exporting(machine),
             _building(),
             opencv.result(),
@@ -70,6 +72,8 @@ def find_packages(machine: Machine) -> list[Finding]:
             tensorrt.result(),
             cuda.result(),
         ]
+    examined = {each.name for each in found}
+    return [*found, *(_library(find(name)) for name in names() if name not in examined)]
 
 
 def _run(*arguments: str) -> tuple[int, str]:
@@ -226,6 +230,13 @@ def _tensorrt_command(machine: Machine) -> str:
     if machine.jetson:
         return "sudo apt-get update && sudo apt-get install tensorrt python3-libnvinfer"
     return f"{pip_install('tensorrt')}  # with an NVIDIA GPU"
+
+
+def _library(target: Target) -> Finding:
+    """A target's library that needs no examination of its own, by metadata."""
+    release = target.version()
+    install = "" if release else pip_install(target.extra)
+    return Finding(target.name, release is not None, release or "not installed", install)
 
 
 def _cuda(machine: Machine) -> Finding:

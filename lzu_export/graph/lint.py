@@ -7,19 +7,13 @@ from onnx import helper
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, Described, broken
-from lzu_export.support.limits import MAX_TOPK
+from lzu_export.graph.dialect import Dialect
 
 MAX_IR_VERSION = 10
 MAX_OPSET = 22
 MAX_SAMPLING_OPSET = 19
 """From opset 20 on TensorRT reads GridSample as nearest."""
 
-_STATIC_ONLY = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
-_FORBIDDEN: dict[str, frozenset[str]] = {
-    "onnxruntime": _STATIC_ONLY,
-    "tensorrt": _STATIC_ONLY | {"NonMaxSuppression"},
-    "tensorrt-rtx": _STATIC_ONLY | {"NonMaxSuppression", "DeformConv", "RoiAlign"},
-}
 
 _MOVES = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Expand", "Identity"}
@@ -27,19 +21,19 @@ _MOVES = frozenset(
 """Operators that compute nothing: INT8 gains nothing there, and pairs cost a kernel each."""
 
 
-def lint(model: onnx.ModelProto, target: str) -> None:
-    """Check a graph that is meant for `target`.
+def lint(model: onnx.ModelProto, dialect: Dialect) -> None:
+    """Check a graph that is meant for a target.
+
+    Args:
+        model: its executable graph.
+        dialect: what the target takes.
 
     Raises:
-        LzuError: the first problem found, naming the node or tensor and what to do; or the target
-            is unknown.
+        LzuError: the first problem found, naming the node or tensor and what to do.
     """
-    if target not in _FORBIDDEN:
-        known = ", ".join(_FORBIDDEN)
-        raise LzuError(f"there is no lint for the target {target}; choose one of {known}")
     for rule in _RULES:
-        for problem in rule(model, target):
-            raise LzuError(f"the {target} graph is refused: {problem}")
+        for problem in rule(model, dialect):
+            raise LzuError(f"the {dialect.name} graph is refused: {problem}")
 
 
 def _name(node: onnx.NodeProto) -> str:
@@ -47,7 +41,7 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or f"that makes {next(iter(node.output), 'nothing')}"
 
 
-def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _versions(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     if model.ir_version > MAX_IR_VERSION:
         yield f"ir_version {model.ir_version} is newer than {MAX_IR_VERSION}; lower it"
     for opset in model.opset_import:
@@ -63,16 +57,16 @@ def _versions(model: onnx.ModelProto, target: str) -> Iterator[str]:
                 )
 
 
-def _domains(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _domains(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     for node in model.graph.node:
-        plugin = target == "tensorrt" and node.domain == NAMESPACE and node.op_type in CONTRACTS
+        plugin = dialect.plugins and node.domain == NAMESPACE and node.op_type in CONTRACTS
         if node.domain not in ("", "ai.onnx") and not plugin:
             yield f"node {_name(node)} is {node.domain}::{node.op_type}; lower it first"
 
 
-def _plugins(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _plugins(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     """Calls of plugins keep their contracts, and no function takes their place."""
-    if target != "tensorrt":
+    if not dialect.plugins:
         return
     bodies = {body.name for body in model.functions}
     types, shapes = _element_types(model), _static_shapes_of(model)
@@ -92,9 +86,9 @@ def _plugins(model: onnx.ModelProto, target: str) -> Iterator[str]:
             yield f"{call} breaks its contract: {problem}"
 
 
-def _plugin_scales(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _plugin_scales(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     """A plugin's INT8 outputs have their inputs' scales, which it is told nothing of."""
-    if target != "tensorrt":
+    if not dialect.plugins:
         return
     types, made_by = _element_types(model), _producers(model)
     constants = {t.name: t for t in model.graph.initializer}
@@ -131,13 +125,13 @@ def _calls(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in model.graph.node if n.domain == NAMESPACE and n.op_type in CONTRACTS]
 
 
-def _operators(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _operators(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     for node in model.graph.node:
-        if node.op_type in _FORBIDDEN[target]:
+        if node.op_type in dialect.forbidden:
             yield f"node {_name(node)} is a {node.op_type}, which has no static shape or no kernel"
 
 
-def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _grid_sample(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "GridSample":
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -151,7 +145,7 @@ def _grid_sample(model: onnx.ModelProto, _target: str) -> Iterator[str]:
                 yield f"GridSample {_name(node)} lacks align_corners, which every warp here assumes"
 
 
-def _resize(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _resize(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "Resize":
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -170,15 +164,15 @@ def _resize(model: onnx.ModelProto, _target: str) -> Iterator[str]:
                 )
 
 
-def _static_shapes(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _static_shapes(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if not dimension.HasField("dim_value") or dimension.dim_value < 1:
                 yield f"tensor {value.name} has a dynamic or empty dimension; export it static"
 
 
-def _types(model: onnx.ModelProto, target: str) -> Iterator[str]:
-    if target == "onnxruntime":
+def _types(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
+    if dialect.float64:
         return
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.DOUBLE:
@@ -188,8 +182,8 @@ def _types(model: onnx.ModelProto, target: str) -> Iterator[str]:
             yield f"tensor {value.name} is float64, which TensorRT has not; make it float32"
 
 
-def _topk(model: onnx.ModelProto, target: str) -> Iterator[str]:
-    if target == "onnxruntime":
+def _topk(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
+    if dialect.max_topk is None:
         return
     constants = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
@@ -197,11 +191,14 @@ def _topk(model: onnx.ModelProto, target: str) -> Iterator[str]:
             k = constants.get(node.input[1])
             if k is None:
                 yield f"TopK {_name(node)} has a computed k; make it a constant"
-            elif int(onnx.numpy_helper.to_array(k).item()) > MAX_TOPK:
-                yield f"TopK {_name(node)} keeps more than {MAX_TOPK}; lower candidates_per_level"
+            elif int(onnx.numpy_helper.to_array(k).item()) > dialect.max_topk:
+                yield (
+                    f"TopK {_name(node)} keeps more than {dialect.max_topk}; lower "
+                    "candidates_per_level"
+                )
 
 
-def _pairs(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _pairs(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     """Explicit quantisation is symmetric INT8: no target fuses anything else."""
     types = _element_types(model)
     constants = {t.name: t for t in model.graph.initializer}
@@ -228,9 +225,9 @@ def _pairs(model: onnx.ModelProto, _target: str) -> Iterator[str]:
             )
 
 
-def _half_pairs(model: onnx.ModelProto, target: str) -> Iterator[str]:
+def _half_pairs(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
     """ONNX Runtime's pairs are float32 on their wide side."""
-    if target != "onnxruntime":
+    if not dialect.float32_pairs:
         return
     types = _element_types(model)
     for node in model.graph.node:
@@ -244,7 +241,7 @@ def _half_pairs(model: onnx.ModelProto, target: str) -> Iterator[str]:
             )
 
 
-def _products(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _products(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     """Matrices stay as they are: those of warps and of pooling place every pixel."""
     made_by = _producers(model)
     constants = {t.name for t in model.graph.initializer}
@@ -259,7 +256,7 @@ def _products(model: onnx.ModelProto, _target: str) -> Iterator[str]:
                     )
 
 
-def _islands(model: onnx.ModelProto, _target: str) -> Iterator[str]:
+def _islands(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
     made_by = _producers(model)
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
@@ -307,7 +304,7 @@ def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     return types | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
 
 
-_RULES: tuple[Callable[[onnx.ModelProto, str], Iterator[str]], ...] = (
+_RULES: tuple[Callable[[onnx.ModelProto, Dialect], Iterator[str]], ...] = (
     _versions,
     _domains,
     _plugins,

@@ -29,6 +29,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors
+from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 class Float32Bundle(Bundle):
@@ -172,7 +173,7 @@ def _fitting(opened: Float32Bundle, path: Path) -> Cache:
 def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
     """The bundle's own lowerings for ONNX Runtime, else those that are exact anywhere."""
     for engine in manifest.engines:
-        if engine.target == "onnxruntime":
+        if engine.target == DEFAULT_TARGET:
             return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
     return {choice.place: choice.kind for choice in exact_lowerings(model)}
 

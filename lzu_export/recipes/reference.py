@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from lzu_export.recipes.recipe import Recipe
+from lzu_export.recipes.sections import Target, exported_targets
 from lzu_export.recipes.tasks import TASKS
 
 INTRODUCTION = """\
@@ -115,6 +116,8 @@ def _type(annotation: Any) -> str:
     """A type in words."""
     if annotation in NAMES:
         return NAMES[annotation]
+    if annotation == Target:
+        return " or ".join(f"`{each}`" for each in exported_targets())
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         bounds = _bounds(inner[1:])

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lzu_export.recipes.sections import Window, check_distinct
+from lzu_export.recipes.targets import TARGETS
 
 if TYPE_CHECKING:
     from lzu_export.recipes.recipe import Recipe
@@ -34,11 +35,7 @@ def check(recipe: "Recipe") -> None:
         raise ValueError(f"targets lists {', '.join(recipe.targets)}; give each once")
     if len(set(recipe.precision)) < len(recipe.precision):
         raise ValueError(f"precision lists {', '.join(recipe.precision)}; give each once")
-    if recipe.targets == ("onnxruntime",) and set(recipe.precision) == {"bf16"}:
-        raise ValueError(
-            "precision bf16 is for tensorrt-rtx: ONNX Runtime's CPU has no kernels for it; add "
-            "that target, or choose fp16"
-        )
+    _check_precision(recipe)
     if recipe.warp.saliency is not None and recipe.warp.logits is not None:
         raise ValueError(
             f"warp.saliency {recipe.warp.saliency.name} and warp.logits {recipe.warp.logits} are "
@@ -159,3 +156,19 @@ def _check_sizes(recipe: "Recipe") -> None:
             f"scale {recipe.scale} makes a {height}x{width} canvas, less than half a cell of "
             f"the stride-{smallest} level; raise the scale or drop levels"
         )
+
+
+def _check_precision(recipe: "Recipe") -> None:
+    """A recipe has to give an engine at all."""
+
+    def taken(target: str) -> list[str]:
+        return [each for each in recipe.precision if each in TARGETS.find(target).precisions]
+
+    if any(taken(target) for target in recipe.targets):
+        return
+    others = [each for each in TARGETS.names() if TARGETS.find(each).exported and taken(each)]
+    lacking = " and ".join(TARGETS.find(each).title for each in recipe.targets)
+    raise ValueError(
+        f"precision {', '.join(recipe.precision)} is for {' or '.join(others)}: {lacking} has no "
+        "kernels for it here; add that target, or choose fp32"
+    )

@@ -15,9 +15,11 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from lzu_export.inputs.classes import plain
 from lzu_export.recipes.networks import SaliencyNetworkConfig
+from lzu_export.recipes.targets import TARGETS
 from lzu_export.support.escaping import visible
 from lzu_export.warp.geometry import Edge, Geometry
 
@@ -27,7 +29,27 @@ Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
 """`adaptive` zooms and unzooms by the boxes of the frame before, or by what a saliency network sees
 in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
-Target = Literal["onnxruntime", "tensorrt-rtx"]
+
+
+def exported_targets() -> list[str]:
+    """Names of the targets whose engines an export makes."""
+    return [each for each in TARGETS.names() if TARGETS.find(each).exported]
+
+
+def _exported(name: str) -> str:
+    """A target whose engines an export makes."""
+    known = exported_targets()
+    if name not in known:
+        listed = [repr(each) for each in known]
+        raise PydanticCustomError(
+            "literal_error",
+            "Input should be {expected}",
+            {"expected": f"{', '.join(listed[:-1])} or {listed[-1]}"},
+        )
+    return name
+
+
+Target = Annotated[str, AfterValidator(_exported)]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Untrained = Literal[
     "variant",

@@ -12,6 +12,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import lower_for
+from lzu_export.graph.dialect import Dialect
 from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.fit_half import cure, too_large
 from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half, touched
@@ -19,11 +21,10 @@ from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
-from lzu_export.graph.targets import lower_for
 from lzu_export.recipes.schema import KeepHigh, Precision
-from lzu_export.support.limits import EMULATED
 from lzu_export.support.session import Arrays
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
+from lzu_export.targets.onnxruntime_target import DIALECT, ROUNDED
 
 ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 """From the highest to the lowest."""
@@ -84,7 +85,7 @@ def float32_session(
 ) -> OnnxRuntimeSession:
     """Runs a canonical float32 graph up to some of its tensors; inputs without effect are gone."""
     before = [keep_outputs(outputs), drop_unused_inputs()]
-    return _session(lower_for("onnxruntime", model, kinds, before=before)[0])
+    return _session(lower_for(DIALECT, model, kinds, before=before)[0])
 
 
 def check_range(
@@ -135,7 +136,7 @@ def _largest(
     inputs: Sequence[Arrays],
 ) -> dict[str, float]:
     """The largest absolute value of each tensor over all inputs; NaN where it has one."""
-    session = _session(lower_for("onnxruntime", model, kinds, before=[probe_largest(names)])[0])
+    session = _session(lower_for(DIALECT, model, kinds, before=[probe_largest(names)])[0])
     wanted = {spec.name for spec in session.inputs}
     found = dict.fromkeys(names, np.float32(0))
     for each in inputs:
@@ -186,7 +187,7 @@ def emulated(
         outputs: tensors of it to return; by default its outputs.
     """
     before = [keep_outputs(outputs)] if outputs else []
-    return _session(lower_for(EMULATED, model, kinds, before=before)[0])
+    return _session(lower_for(ROUNDED, model, kinds, before=before)[0])
 
 
 def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
@@ -195,7 +196,7 @@ def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
 
 
 def marked(
-    target: str,
+    dialect: Dialect,
     executable: onnx.ModelProto,
     canonical: onnx.ModelProto,
     kinds: Mapping[str, Kind],
@@ -216,13 +217,8 @@ def marked(
     if there:
         found.append(run_passes(executable, [keep_outputs(there)])[0])
     if merged:
-        found.append(lower_for(target, canonical, kinds, before=[keep_outputs(merged)])[0])
+        found.append(lower_for(dialect, canonical, kinds, before=[keep_outputs(merged)])[0])
     return found
-
-
-def run_graph(model: onnx.ModelProto, provider: str = "cpu") -> OnnxRuntimeSession:
-    """Runs an executable graph as it is."""
-    return OnnxRuntimeSession(model.SerializeToString(), provider=provider)
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:

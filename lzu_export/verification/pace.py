@@ -19,6 +19,7 @@ from lzu_export.support.interleave import Plan, Ratio, Timings, ratio, subject, 
 from lzu_export.support.machine import Section
 from lzu_export.support.provenance import low_precision_note
 from lzu_export.support.watch import Conditions, Watch
+from lzu_export.targets.registry import runs_anywhere
 from lzu_export.verification.checks import Check
 
 BLOCK = 4
@@ -164,7 +165,7 @@ def measure_latency(
 def _tells(engine: str, provider: str) -> bool:
     """Whether an engine's time says anything: lower precisions of a processor do not."""
     target, _, precision = engine.partition("/")
-    return precision == "fp32" or target != "onnxruntime" or provider != "cpu"
+    return precision == "fp32" or not runs_anywhere(target) or provider != "cpu"
 
 
 def _doubts(conditions: Conditions) -> tuple[str, ...]:

@@ -11,18 +11,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle, open_session
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate.plugins import emulated as without_plugins
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
-    GRAPH_NOTE,
-    PLUGINS_NOTE,
-    ROUNDED_GRAPH_NOTE,
     ROUNDING_NOTE,
-    SHIPPED_NOTE,
     Derived,
     Drift,
     Engine,
@@ -34,7 +30,8 @@ from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.session import Session
-from lzu_export.targets.precision import emulated, emulated_lowered, marked, run_graph
+from lzu_export.targets.precision import emulated, emulated_lowered, marked
+from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.agreement import Tally
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.tasks.predictors import make_predictor
@@ -71,7 +68,7 @@ def verify_all(
             provider does not load or has no file to run.
     """
     engines = bundle.manifest.engines
-    if provider != "cpu" and all(each.target != "onnxruntime" for each in engines):
+    if provider != "cpu" and all(each.target != DEFAULT_TARGET for each in engines):
         raise LzuError(
             f"--provider {provider} is for files of ONNX Runtime, of which {bundle.folder} has "
             "none; leave it out"
@@ -86,7 +83,7 @@ def verify_all(
             if is_emulated(each):
                 rounded = verify_engine(bundle, each, references, emulate=True)
                 drifts[EMULATED, each.precision, onnx_file(each)] = rounded
-    here = [each for each in bundle.here().engines if each.target in DEVICE_TARGETS]
+    here = [each for each in bundle.here().engines if find(each.target).on_device]
     return [
         *drifts.values(),
         *(verify_on_device(bundle, each, references) for each in here),
@@ -223,11 +220,12 @@ def compare(
 ) -> Drift:
     """Hold one engine's graph against `references`.
 
-    An engine of ONNX Runtime is its file: that very file runs, in the session that `load` opens,
-    and once more with the arrows marked as outputs. Of an engine that needs its device, the ONNX
-    graph it was built from is run in ONNX Runtime instead, half precision rounded as a device would
-    round it; plugins are the operators' functions there. FP32 is held at arrows and outputs; lower
-    precisions at the arrows, and by the scores of what both find.
+    An engine that runs on any machine is its file: that very file runs, in the session that `load`
+    opens, and once more with the arrows marked as outputs. Of an engine that needs its device, or
+    a library that is not installed, the ONNX graph it was built from is run in ONNX Runtime
+    instead, half precision rounded as a device would round it; plugins are the operators' functions
+    there. FP32 is held at arrows and outputs; lower precisions at the arrows, and by the scores of
+    what both find.
 
     Args:
         recipe: what was exported.
@@ -270,8 +268,9 @@ def compare(
                 outputs[name] = max(outputs.get(name, 0.0), difference)
         else:
             _count(tally, predictor, result, reference)
-    runs_itself = engine.target == "onnxruntime" and not emulate
-    note = ROUNDING_NOTE if emulate else _note(engine)
+    target = find(engine.target)
+    runs_itself = _runs_here(engine) and not emulate
+    note = ROUNDING_NOTE if emulate else target.note(engine.precision)
     if runs_itself and provider != "cpu":
         note += f", with {itself.provider}"
     return Drift(
@@ -290,9 +289,15 @@ def compare(
     ).judged()
 
 
+def _runs_here(engine: Engine | Derived) -> bool:
+    """Whether an engine's own file runs here, as those do that need no device."""
+    target = find(engine.target)
+    return not target.on_device and target.version() is not None
+
+
 def is_emulated(engine: Engine | Derived) -> bool:
     """Whether an engine has a row of its own for the rounding of a device."""
-    return engine.target == "onnxruntime" and engine.precision != "fp32"
+    return find(engine.target).rounds_on_export and engine.precision != "fp32"
 
 
 def reference_inputs(
@@ -314,17 +319,9 @@ def emulated_plugins(
     engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
 ) -> onnx.ModelProto | None:
     """A graph with plugins in standard operators; None for targets that have none."""
-    if engine.target != "tensorrt":
+    if not find(engine.target).dialect.plugins:
         return None
     return without_plugins(load_graph(executable), load_graph(canonical), before)
-
-
-def _note(engine: Engine | Derived) -> str:
-    if engine.target == "tensorrt":
-        return PLUGINS_NOTE
-    if engine.target == "onnxruntime":
-        return SHIPPED_NOTE
-    return GRAPH_NOTE if engine.precision == "fp32" else ROUNDED_GRAPH_NOTE
 
 
 def _sessions(
@@ -347,11 +344,12 @@ def _sessions(
         arrows = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
         assert arrows is not None, "of the same engine"
         return emulated_lowered(plugins), [emulated_lowered(arrows)]
-    model = load_graph(executable)
-    graphs = marked(engine.target, model, load_graph(canonical), kinds, names)
-    if isinstance(engine, Engine) and engine.target == "onnxruntime":
-        opened = open_session(engine, executable, provider=provider)
-        return opened, [run_graph(each, provider) for each in graphs]
+    model, target = load_graph(executable), find(engine.target)
+    graphs = marked(target.dialect, model, load_graph(canonical), kinds, names)
+    if isinstance(engine, Engine) and _runs_here(engine):
+        opened = target.open_file(engine, executable, provider=provider)
+        sessions = [target.session(each.SerializeToString(), provider=provider) for each in graphs]
+        return opened, sessions
     return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
 
 

@@ -23,10 +23,11 @@ from lzu_export.support import provenance
 from lzu_export.support.files import parse_json, read_bytes, write_text
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.registry import find
 from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.checks import Check, deviation_checks
 from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
-from lzu_export.verification.parity import open_emulated
+from lzu_export.verification.parity import is_emulated, open_emulated
 
 LIMIT = 16 << 20
 """Most bytes of a stored state."""
@@ -187,7 +188,7 @@ def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
     emulated = {
         f"{EMULATED}/{each.precision}": found[f"{each.target}/{each.precision}"]
         for each in manifest.engines
-        if each.target == "onnxruntime"
+        if is_emulated(each)
     }
     return {**found, **emulated}
 
@@ -399,7 +400,8 @@ def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check
 def _not_asked_for(engine: str, recipe: Recipe) -> str:
     """Why a bundle has no such engine, where its recipe asks for none."""
     target, _, precision = engine.removesuffix(ON_DEVICE).partition("/")
-    targets = {*recipe.targets, *([EMULATED] if "onnxruntime" in recipe.targets else [])}
+    rounds = any(find(each).rounds_on_export for each in recipe.targets)
+    targets = {*recipe.targets, *([EMULATED] if rounds else [])}
     if target in targets and precision in recipe.precision:
         return ""
     return f"{NOT_EXPORTED} {target} in {precision}"

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from lzu_export.bundle.bundle import Bundle, open_session
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.manifest.schema import Engine, Operator, Plugins, read_manifest
 from lzu_export.runtime import Detector, Detector3d, Segmenter, load
+from lzu_export.targets.registry import find
 from lzu_export.tasks.registry import find_task
 
 SECONDS = 1.0
@@ -103,7 +104,7 @@ def test_engines_of_another_device_are_refused(tiny_bundle: Path) -> None:
     """They are opened on their device."""
     (engine,) = read_manifest(tiny_bundle).engines
     with pytest.raises(LzuError, match="tensorrt-rtx engines run on their device only"):
-        open_session(engine.model_copy(update={"target": "tensorrt-rtx"}), tiny_bundle)
+        find("tensorrt-rtx").open_file(engine, tiny_bundle)
 
 
 def test_engines_of_several_devices_are_told_apart(

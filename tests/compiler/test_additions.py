@@ -17,6 +17,7 @@ from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import FILE, OnDevice, manifest_text, read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.support.files.hashes import sha256
+from lzu_export.targets.tensorrt.rtx_target import TensorRtRtx
 from samples import tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
@@ -105,7 +106,9 @@ def test_an_engine_of_another_model_is_not_replaced_unasked(inputs: Path, out: P
     assert outcome.manifest == read_manifest(folder)
 
 
-def test_what_cannot_be_made_again_is_refused(made: Outcome, inputs: Path) -> None:
+def test_what_cannot_be_made_again_is_refused(
+    made: Outcome, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = made.manifest
     wanted = quick(inputs)
     int8 = manifest.recipe.model_copy(update={"precision": ("fp32", "int8")})
@@ -113,10 +116,12 @@ def test_what_cannot_be_made_again_is_refused(made: Outcome, inputs: Path) -> No
     union = with_those_of(wanted, before)
     assert union.precision == ("fp32", "fp16", "int8")
     with pytest.raises(LzuError, match=r"has int8, whose ranges need frames.*--calibration"):
-        check_additions(union, wanted, made.folder, has_rtx=True)
+        check_additions(union, wanted, made.folder)
     rtx = manifest.recipe.model_copy(update={"targets": ("tensorrt-rtx",)})
     union = with_those_of(wanted, manifest.model_copy(update={"recipe": rtx}))
     assert union.targets == ("onnxruntime", "tensorrt-rtx")
-    check_additions(union, wanted, made.folder, has_rtx=True)
+    monkeypatch.setattr(TensorRtRtx, "version", lambda _: "1.7")
+    check_additions(union, wanted, made.folder)
+    monkeypatch.setattr(TensorRtRtx, "version", lambda _: None)
     with pytest.raises(LzuError, match=r"has engines for tensorrt-rtx: install it"):
-        check_additions(union, wanted, made.folder, has_rtx=False)
+        check_additions(union, wanted, made.folder)

@@ -17,7 +17,7 @@ from lzu_export.graph.lint import lint
 from lzu_export.manifest.schema import FILE, read_manifest
 from lzu_export.support.files.hashes import sha256
 from lzu_export.verification.parity import verify_engine
-from samples import stub_library
+from samples import dialect, stub_library
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_a_fixed_warp_needs_no_plugins(bundle: Path) -> None:
         "status": "graph passed",
     }
     model = onnx.load(made["file"])
-    lint(model, "tensorrt")
+    lint(model, dialect("tensorrt"))
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     manifest = read_manifest(bundle)
     assert manifest.plugins is None

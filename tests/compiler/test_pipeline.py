@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export.compiler import pipeline
+from lzu_export.compiler import pipeline, stages, whole_export
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
@@ -25,6 +25,7 @@ from lzu_export.graph.lowering import resample as lower_resample
 from lzu_export.manifest.schema import FILE, read_manifest
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import Shot, load
+from lzu_export.targets.onnxruntime_target import OnnxRuntime
 from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from samples import CLASSES, SLOW_DET3D, saliency_file, tiny_recipe
@@ -346,7 +347,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         raise AssertionError("a finished stage ran again")
 
     for name in names:
-        monkeypatch.setattr(pipeline._Export, f"_{name}", fail)
+        monkeypatch.setattr(pipeline.Export, f"_{name}", fail)
 
 
 def test_nothing_changed_nothing_done(
@@ -433,7 +434,7 @@ METHODS = {
     "trace": "trace",
     "reference": "reference",
     "derive": "derive",
-    "build": "open_engine",
+    "build": "build",
     "verify": "verify",
     "latency": "latency",
 }
@@ -447,7 +448,7 @@ def test_an_interrupted_export_goes_on_where_it_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline._Export, f"_{METHODS[stage]}", interrupt)
+        patch.setattr(pipeline.Export, f"_{METHODS[stage]}", interrupt)
         with pytest.raises(KeyboardInterrupt):
             export(quick(inputs), tmp_path)
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
@@ -466,20 +467,20 @@ def test_a_stage_whose_file_was_lost_is_done_again(
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline._Export, "_latency", interrupt)
+        patch.setattr(pipeline.Export, "_latency", interrupt)
         with pytest.raises(RuntimeError, match="stopped"):
             export(quick(inputs), tmp_path)
     partial = tmp_path / "det" / ".tiny-fixed-0.5x.partial"
     (partial / "reference.npz").write_bytes(b"cut off")
     forbid(monkeypatch, "trace")
     verified = []
-    verify = pipeline._Export._verify
+    verify = pipeline.Export._verify
 
     def watched(run: Any, engine: Any) -> Any:
         verified.append(engine.target)
         return verify(run, engine)
 
-    monkeypatch.setattr(pipeline._Export, "_verify", watched)
+    monkeypatch.setattr(pipeline.Export, "_verify", watched)
     outcome = export(quick(inputs), tmp_path)
     assert digest(outcome.folder / "reference.npz") == outcome.manifest.files["reference.npz"]
     assert verified == ["onnxruntime"]  # what rests on the lost file is done again too
@@ -545,7 +546,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_bundle(
         if target:
             patch.setattr(*target, full)
         else:
-            patch.setattr(f"lzu_export.compiler.pipeline.{writer}", full)
+            patch.setattr(f"lzu_export.compiler.stages.{writer}", full)
         message = refused(lambda: export(quick(inputs), out, force=True))
     assert "the disk is full; free space and run again" in message
     assert str(bundle) in message
@@ -560,7 +561,7 @@ def test_a_full_disk_at_the_first_export_leaves_nothing_in_place(
         raise FULL
 
     with monkeypatch.context() as patch:
-        patch.setattr("lzu_export.compiler.pipeline.write_reference", full)
+        patch.setattr("lzu_export.compiler.stages.write_reference", full)
         assert "disk is full" in refused(lambda: export(quick(inputs), tmp_path))
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
     assert export(quick(inputs), tmp_path).status == "resumed"
@@ -639,7 +640,8 @@ class FakeScorer:
 def test_accuracy_of_pytorch_and_engine_is_in_the_manifest(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([40.0, 40.05]))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([40.0, 40.05]))
     outcome = export(quick(inputs, evaluation={"dataset": "fake"}), tmp_path)
     accuracy = outcome.manifest.accuracy
     assert accuracy is not None
@@ -651,12 +653,14 @@ def test_accuracy_of_pytorch_and_engine_is_in_the_manifest(
 def test_an_engine_that_loses_accuracy_becomes_no_bundle(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([40.0, 39.8]))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([40.0, 39.8]))
     recipe = quick(inputs, evaluation={"dataset": "fake"})
     message = refused(lambda: export(recipe, tmp_path))
     assert "AP of onnxruntime/fp32 differs from PyTorch's by 0.20 points" in message
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([40.0, 40.0]))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([40.0, 40.0]))
     assert export(recipe, tmp_path).status == "resumed"
 
 
@@ -664,16 +668,19 @@ def test_an_evaluation_set_that_does_not_fit_is_refused(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = quick(inputs, evaluation={"dataset": "fake"})
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([], frames=0))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([], frames=0))
     assert "fake holds no frames" in refused(lambda: export(recipe, tmp_path))
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([], size=(90, 160)))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([], size=(90, 160)))
     assert "frame 0 of fake is 90x160" in refused(lambda: export(recipe, tmp_path))
 
 
 def test_frames_are_padded_to_whole_batches(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: FakeSet([1, 1], frames=3))
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([1, 1], frames=3))
     recipe = quick(inputs, batch=2, evaluation={"dataset": "fake"})
     outcome = export(recipe, tmp_path)
     assert outcome.manifest.accuracy is not None
@@ -691,7 +698,7 @@ def test_frames_are_padded_to_whole_batches(
         "lzu_export.compiler.pipeline, lzu_export.bundle.workspace",
         "lzu_export.graph.passes, lzu_export.graph.lowering.resample, lzu_export.graph.lint",
         "lzu_export.ops.registry, lzu_export.ops.bodies, lzu_export.ops.contracts",
-        "lzu_export.graph.lowering.choose, lzu_export.graph.targets, lzu_export.warp.tables",
+        "lzu_export.graph.lowering.choose, lzu_export.graph.derivation, lzu_export.warp.tables",
         "lzu_export.targets.onnxruntime, lzu_export.targets.tensorrt.rtx",
     ],
 )
@@ -725,7 +732,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         fast = len(asked) % 2 == 0
         return [[1.0 if each == fast else 3.0] * 9 for each in kinds]
 
-    monkeypatch.setattr(pipeline, "_time_on_onnxruntime", fake)
+    monkeypatch.setattr(OnnxRuntime, "timer", property(lambda _: fake))
     return asked
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.run import apply
-from lzu_export.compiler import pipeline
+from lzu_export.compiler import stages, whole_export
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.manifest.schema import read_manifest
@@ -206,7 +206,8 @@ def test_accuracy_is_measured_without_a_stream(
 ) -> None:
     """No boxes are fed back: frames are evaluated each by itself, whatever the task."""
     data = Count(CAMERA if task == "det3d" else None)
-    monkeypatch.setattr(pipeline, "open_dataset", lambda *_: data)
+    for module in (stages, whole_export):
+        monkeypatch.setattr(module, "open_dataset", lambda *_: data)
     recipe = tiny_recipe(
         tmp_path,
         task,

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from lzu_export.doctor import Finding, Machine
-from lzu_export.doctor.abilities import NEEDS, RTX_CARDS, abilities
+from lzu_export.doctor.abilities import abilities, needs
 from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.targets.tensorrt.rtx_target import CARDS
 
-ALL = sorted({name for _, build, run in NEEDS for name in (*build, *run)})
+ALL = sorted({name for _, build, run in needs() for name in (*build, *run)})
 
 
 def with_gpu(root: Path, device: str) -> Machine:
@@ -21,7 +22,7 @@ def with_gpu(root: Path, device: str) -> Machine:
 def test_each_need_counts(lacking: str, tmp_path: Path) -> None:
     findings = [Finding(name, name != lacking, "") for name in ALL]
     for each in abilities(findings, with_gpu(tmp_path, "NVIDIA GeForce RTX 4090 (8.9)")):
-        (_, build, run) = next(row for row in NEEDS if row[0] == each.target)
+        (_, build, run) = next(row for row in needs() if row[0] == each.target)
         assert each.build == ((lacking,) if lacking in build else ())
         assert each.run == ((lacking,) if lacking in run else ())
 
@@ -35,4 +36,4 @@ def test_cards_of_tensorrt_rtx(tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     members = {each.name.removeprefix("SM") for each in trt.ComputeCapability.__members__.values()}
     known = {f"{name[:-1]}.{name[-1]}" for name in members if name.isdigit()}
-    assert set(RTX_CARDS) == known
+    assert set(CARDS) == known

@@ -17,7 +17,7 @@ from lzu_export.graph.lowering.deform_conv import KINDS, Kind, lower_deform_conv
 from lzu_export.graph.lowering.resample import lower_resample
 from lzu_export.graph.passes import Pass, import_graph, raise_opset, run_passes
 from lzu_export.graph.quantize import place, quantise
-from samples import Network, node_named, random_tables, run_onnx
+from samples import Network, dialect, node_named, random_tables, run_onnx
 
 MAP = (1, 4, 12, 16)
 UNIT = 2.0**-8
@@ -105,7 +105,7 @@ def test_tensorrt_rtx_builds_it(kind: Kind | None, tmp_path: Path) -> None:
     if kind is not None:
         passes.append(lower_deform_conv(kind))
     made = bf16(network(deform=kind is not None), *passes)
-    lint(made, "tensorrt-rtx")
+    lint(made, dialect("tensorrt-rtx"))
     onnx.save(made, tmp_path / "model.onnx")
     built = build(tmp_path / "model.onnx", tmp_path / "engine", compute_capabilities=["8.6"])
     assert [each.dtype for each in (*built.inputs, *built.outputs)] == ["float32"] * 3
@@ -114,7 +114,7 @@ def test_tensorrt_rtx_builds_it(kind: Kind | None, tmp_path: Path) -> None:
 def test_a_grid_sample_is_refused_at_its_opset() -> None:
     made = bf16(network(), lower_resample({"zoom": "gridsample", "warped": "matmul"}))
     with pytest.raises(LzuError, match=r"opset 22 is newer than 19.* lower it to banded or matmul"):
-        lint(made, "tensorrt-rtx")
+        lint(made, dialect("tensorrt-rtx"))
 
 
 def test_int8_goes_with_float16_only() -> None:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from lzu_export.errors import LzuError
 from lzu_export.graph.lint import lint
 from lzu_export.support.limits import MAX_TOPK
-from samples import graph_model, random_tables, warp_model
+from samples import dialect, graph_model, random_tables, warp_model
 
 TARGETS = ("onnxruntime", "tensorrt-rtx")
 
@@ -25,7 +25,7 @@ def one_node(
 
 def refusal(model: onnx.ModelProto, target: str) -> str:
     with pytest.raises(LzuError) as caught:
-        lint(model, target)
+        lint(model, dialect(target))
     message = str(caught.value)
     assert message.startswith(f"the {target} graph is refused: ")
     assert "\n" not in message
@@ -38,9 +38,9 @@ def grid_sample(**attributes: object) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_sound_graph_passes(target: str) -> None:
-    lint(one_node("Relu", ["x"]), target)
-    lint(grid_sample(mode="bilinear", align_corners=1), target)
-    lint(grid_sample(align_corners=1), target)  # bilinear is the default
+    lint(one_node("Relu", ["x"]), dialect(target))
+    lint(grid_sample(mode="bilinear", align_corners=1), dialect(target))
+    lint(grid_sample(align_corners=1), dialect(target))  # bilinear is the default
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -50,7 +50,7 @@ def test_newer_ir_versions_and_opsets(target: str) -> None:
     assert "ir_version 11 is newer than 10" in refusal(model, target)
     message = refusal(one_node("Relu", ["x"], opset=23), target)
     assert "opset 23 is newer than 22; export with an older one" in message
-    lint(one_node("Relu", ["x"], opset=22), target)
+    lint(one_node("Relu", ["x"], opset=22), dialect(target))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -60,7 +60,7 @@ def test_grid_samples_of_opsets_that_tensorrt_misreads(target: str) -> None:
         message = refusal(model, target)
         assert "opset 20 is newer than 19, and from then on TensorRT reads GridSample" in message
         assert "culprit; lower it to banded or matmul" in message
-    lint(one_node("GridSample", ["x", "grid"], opset=19, align_corners=1), target)
+    lint(one_node("GridSample", ["x", "grid"], opset=19, align_corners=1), dialect(target))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -80,7 +80,7 @@ def test_operators_without_static_shapes(op: str, target: str) -> None:
 def test_operators_that_tensorrt_rtx_has_not(op: str) -> None:
     model = one_node(op, ["x"])
     assert f"node culprit is a {op}" in refusal(model, "tensorrt-rtx")
-    lint(model, "onnxruntime")
+    lint(model, dialect("onnxruntime"))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -105,8 +105,8 @@ def test_nearest_resizes_that_targets_round_differently(target: str) -> None:
 
     sound = {"mode": "nearest", "nearest_mode": "floor"}
     sound["coordinate_transformation_mode"] = "asymmetric"
-    lint(resize(**sound), target)
-    lint(resize(mode="linear", coordinate_transformation_mode="half_pixel"), target)
+    lint(resize(**sound), dialect(target))
+    lint(resize(mode="linear", coordinate_transformation_mode="half_pixel"), dialect(target))
     for change in ({"nearest_mode": "ceil"}, {"coordinate_transformation_mode": "half_pixel"}):
         assert "Resize culprit is nearest by" in refusal(resize(**{**sound, **change}), target)
     assert "half_pixel and round_prefer_floor" in refusal(resize(), target)  # ONNX's defaults
@@ -137,7 +137,7 @@ def test_float64() -> None:
     shape = {"x": (4,)}, {"y": (4,)}
     constant = graph_model([node], *shape, {"two": np.array([2.0])})
     assert "constant two is float64" in refusal(constant, "tensorrt-rtx")
-    lint(constant, "onnxruntime")
+    lint(constant, dialect("onnxruntime"))
     inputs = graph_model([node], *shape, {"two": np.float32([2])}, dtype=TensorProto.DOUBLE)
     assert "tensor x is float64" in refusal(inputs, "tensorrt-rtx")
 
@@ -148,13 +148,13 @@ def test_top_k() -> None:
         return graph_model([node], {"x": (1, 9000)}, {"y": (1, k)}, {"k": np.array([k])})
 
     assert "TopK best keeps more than 3840" in refusal(top(MAX_TOPK + 1), "tensorrt-rtx")
-    lint(top(MAX_TOPK), "tensorrt-rtx")
-    lint(top(MAX_TOPK + 1), "onnxruntime")
+    lint(top(MAX_TOPK), dialect("tensorrt-rtx"))
+    lint(top(MAX_TOPK + 1), dialect("onnxruntime"))
     computed = top(5)
     del computed.graph.initializer[:]
     assert "TopK best has a computed k" in refusal(computed, "tensorrt-rtx")
 
 
 def test_an_unknown_target() -> None:
-    with pytest.raises(LzuError, match="no lint for the target abacus; choose one of onnxruntime"):
-        lint(one_node("Relu", ["x"]), "abacus")
+    with pytest.raises(LzuError, match="no target abacus; choose one of onnxruntime"):
+        lint(one_node("Relu", ["x"]), dialect("abacus"))

@@ -13,7 +13,7 @@ from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
 from lzu_export.graph.widen import widen_half
-from samples import Network, random_tables
+from samples import Network, dialect, random_tables
 
 TARGETS = ("onnxruntime", "tensorrt-rtx")
 MAP = (1, 4, 12, 16)
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("target", TARGETS)
 
 def refusal(model: onnx.ModelProto, target: str) -> str:
     with pytest.raises(LzuError) as caught:
-        lint(model, target)
+        lint(model, dialect(target))
     message = str(caught.value)
     assert "\n" not in message
     return message.removeprefix(f"the {target} graph is refused: ")
@@ -54,7 +54,7 @@ def test_what_the_passes_make_is_let_through(target: str, kind: Kind) -> None:
     passes = [to_half("fp16", kept), lower_resample({"warped": kind})]
     if target == "onnxruntime":
         passes.append(widen_half())
-    lint(run_passes(made, passes)[0], target)
+    lint(run_passes(made, passes)[0], dialect(target))
 
 
 def test_dequantised_biases(target: str) -> None:
@@ -152,7 +152,7 @@ def test_a_resize_or_a_concat_between_pairs_is_no_island(target: str) -> None:
     net = Network(x=MAP)
     net.op("Concat", pair(net, "x", to="back"), "back", to="joined", axis=1)
     net.op("Relu", pair(net, "joined", to="again"), to="y")
-    lint(net.model("y"), target)
+    lint(net.model("y"), dialect(target))
 
 
 def test_a_change_of_shape_behind_float_is_none_either(target: str) -> None:
@@ -160,4 +160,4 @@ def test_a_change_of_shape_behind_float_is_none_either(target: str) -> None:
     net.op("Relu", pair(net, "x", to="back"), to="positive")
     net.op("Reshape", "positive", np.array(MAP), to="same")
     net.op("Relu", pair(net, "same", to="again"), to="y")
-    lint(net.model("y"), target)
+    lint(net.model("y"), dialect(target))

@@ -7,13 +7,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from adaptive_samples import chain, quantised_chain
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.lint import lint
-from lzu_export.graph.targets import lower_for
+from samples import dialect
 
 
 def refusal(model: onnx.ModelProto) -> str:
     with pytest.raises(LzuError) as caught:
-        lint(model, "tensorrt")
+        lint(model, dialect("tensorrt"))
     message = str(caught.value)
     assert message.startswith("the tensorrt graph is refused: ")
     assert "\n" not in message
@@ -21,7 +22,7 @@ def refusal(model: onnx.ModelProto) -> str:
 
 
 def flavour(model: onnx.ModelProto) -> onnx.ModelProto:
-    return lower_for("tensorrt", model, {})[0]
+    return lower_for(dialect("tensorrt"), model, {})[0]
 
 
 def call(model: onnx.ModelProto, op: str) -> onnx.NodeProto:
@@ -45,7 +46,7 @@ def test_operators_without_a_plugin() -> None:
 def test_calls_are_no_operators_of_other_targets() -> None:
     for target in ("onnxruntime", "tensorrt-rtx"):
         with pytest.raises(LzuError, match=r"node BoxKnots is lzu::BoxKnots; lower it first"):
-            lint(flavour(chain()), target)
+            lint(flavour(chain()), dialect(target))
 
 
 def test_fields_of_a_call() -> None:
@@ -79,7 +80,7 @@ def test_more_boxes_than_the_plugin_takes() -> None:
 
 def test_the_scales_of_int8_levels() -> None:
     model = flavour(quantised_chain())
-    lint(model, "tensorrt")
+    lint(model, dialect("tensorrt"))
     (scale,) = (each for each in model.graph.initializer if each.name == "unzoomed_1/scale")
     scale.CopyFrom(numpy_helper.from_array(np.float32(0.5), scale.name))
     message = refusal(model)

@@ -21,7 +21,15 @@ from lzu_export.graph.passes import Pass, run_passes
 from lzu_export.ops.registry import OPERATORS
 from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.tables import Table, table_matrix
-from samples import deform_model, graph_model, random_tables, run_onnx, warp_model, warp_node
+from samples import (
+    deform_model,
+    dialect,
+    graph_model,
+    random_tables,
+    run_onnx,
+    warp_model,
+    warp_node,
+)
 
 deform_conv = REGISTERED["DeformConv"]
 
@@ -124,7 +132,7 @@ def test_tensorrt_rtx_builds_deformable_convolutions(kind: Kind, tmp_path: Path)
     from lzu_export.targets.tensorrt.rtx import build
 
     model = half_of(convolution()[0], lower_deform_conv(kind))
-    lint(model, "tensorrt-rtx")
+    lint(model, dialect("tensorrt-rtx"))
     onnx.save(model, tmp_path / "deform.onnx")
     built = build(tmp_path / "deform.onnx", tmp_path / "engine", compute_capabilities=["8.6"])
     assert [each.dtype for each in (*built.inputs, *built.outputs)] == ["float32"] * 4

@@ -2,15 +2,16 @@
 
 import pytest
 
+from lzu_export.graph.derivation import target_passes
 from lzu_export.graph.lowering.resample import KINDS
 from lzu_export.graph.passes import run_passes
-from lzu_export.graph.targets import DEFAULTS, target_passes
-from samples import random_tables, warp_model
+from lzu_export.targets.registry import find, names
+from samples import dialect, random_tables, warp_model
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt", "tensorrt-rtx"])
 def test_a_target_s_graph_is_lowered_then_folded(target: str) -> None:
-    passes = target_passes(target, {"warped": "banded"})
+    passes = target_passes(dialect(target), {"warped": "banded"})
     assert [each.name for each in passes] == ["lower-resample", "fold-constants"]
     rows, cols = random_tables(0, (30, 40), (12, 20))
     lowered, _ = run_passes(warp_model((1, 3, 30, 40), rows, cols), passes)
@@ -18,7 +19,8 @@ def test_a_target_s_graph_is_lowered_then_folded(target: str) -> None:
 
 
 def test_targets_that_are_not_here_have_defaults_with_reasons() -> None:
-    for defaults in DEFAULTS.values():
+    for name in [each for each in names() if find(each).timer is None]:
+        defaults = find(name).dialect.lowerings
         assert set(defaults) == {"zoom", "unzoom"}
         for kind, reason in defaults.values():
             assert kind in KINDS
@@ -27,7 +29,7 @@ def test_targets_that_are_not_here_have_defaults_with_reasons() -> None:
 
 def test_tensorrt_samples_no_separable_warp_by_default() -> None:
     """Some of its releases are said to do it wrong inside an FP16 network."""
-    assert {place: kind for place, (kind, _) in DEFAULTS["tensorrt"].items()} == {
+    assert {place: kind for place, (kind, _) in dialect("tensorrt").lowerings.items()} == {
         "zoom": "banded",
         "unzoom": "matmul",
     }

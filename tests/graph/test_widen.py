@@ -9,14 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import stay_high, to_half
 from lzu_export.graph.lint import lint
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
-from lzu_export.graph.targets import lower_for
 from lzu_export.graph.widen import widen_half
 from lzu_export.support.limits import EMULATED
-from samples import Network, run_onnx
+from samples import Network, dialect, run_onnx
 
 SHAPE = (1, 4, 12, 16)
 HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -50,7 +50,7 @@ def types_of(model: onnx.ModelProto) -> set[int]:
 def test_no_float16_tensor_enters_a_pair_of_the_onnx_runtime_flavour() -> None:
     half = residual_block()[1]
     assert types_of(half) & HALVES
-    flavour, records = lower_for("onnxruntime", half, {})
+    flavour, records = lower_for(dialect("onnxruntime"), half, {})
     assert records[-1].name == "widen-half"
     assert not types_of(flavour) & HALVES
     stored = {each.name: each for each in flavour.graph.initializer}
@@ -58,16 +58,16 @@ def test_no_float16_tensor_enters_a_pair_of_the_onnx_runtime_flavour() -> None:
     assert pairs
     for node in pairs:
         assert stored[node.input[1]].data_type == TensorProto.FLOAT
-    lint(flavour, "onnxruntime")
+    lint(flavour, dialect("onnxruntime"))
 
 
 def test_other_targets_and_fp16_keep_their_halves() -> None:
     wide, half = residual_block()
-    assert types_of(lower_for("tensorrt-rtx", half, {})[0]) & HALVES
+    assert types_of(lower_for(dialect("tensorrt-rtx"), half, {})[0]) & HALVES
     net = Network(x=SHAPE)
     net.conv("x", (4, 4, 3, 3), to="y")
     plain, _ = run_passes(net.model("y"), [to_half("fp16", {})])
-    assert types_of(lower_for("onnxruntime", plain, {})[0]) & HALVES
+    assert types_of(lower_for(dialect("onnxruntime"), plain, {})[0]) & HALVES
     assert not types_of(wide) & HALVES
 
 
@@ -112,14 +112,14 @@ def test_a_cast_of_whole_numbers_stays() -> None:
 
 def test_lint_refuses_pairs_of_half_precision_for_onnx_runtime_alone() -> None:
     half = residual_block()[1]
-    lint(half, "tensorrt-rtx")
+    lint(half, dialect("tensorrt-rtx"))
     with pytest.raises(LzuError, match="is of half precision, which ONNX Runtime cuts off before"):
-        lint(half, "onnxruntime")
+        lint(half, dialect("onnxruntime"))
 
 
 def test_the_emulated_graph_rounds_what_the_flavour_does_not() -> None:
     half = residual_block()[1]
-    emulated, records = lower_for(EMULATED, half, {})
+    emulated, records = lower_for(dialect(EMULATED), half, {})
     assert records[-1].name == "emulate-half"
     to = [
         each.i

@@ -8,10 +8,10 @@ import onnx
 import pytest
 import torch
 
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import stay_high, to_half
 from lzu_export.graph.lint import lint
 from lzu_export.graph.passes import import_graph, run_passes
-from lzu_export.graph.targets import lower_for
 from lzu_export.models.adaptive import (
     AdaptiveToCanvas,
     AdaptiveUnzoom,
@@ -28,7 +28,7 @@ from lzu_export.tasks.det.parts import GROUPS, OUTPUTS, Decode
 from lzu_export.warp.forward import forward_at
 from lzu_export.warp.saliency import BOX_INPUTS, uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
-from samples import relative, run_onnx
+from samples import dialect, relative, run_onnx
 from samples import tiny_recipe as make_recipe
 
 BOXES, LATTICE, FWHM = 5, (7, 11), 4.0
@@ -168,8 +168,8 @@ def test_the_traced_graph_is_pytorch(recipe: DetRecipe, batch: int, fovea: bool)
     assert calls == ["BoxKnots", "SeparableZoom", "SeparableUnzoom"][: 2 if fovea else 3]
     onnx.checker.check_model(canonical, full_check=True)
     expected = run(model, *inputs.values())
-    lowered, _ = lower_for("onnxruntime", canonical, {})
-    lint(lowered, "onnxruntime")
+    lowered, _ = lower_for(dialect("onnxruntime"), canonical, {})
+    lint(lowered, dialect("onnxruntime"))
     for graph in (canonical, lowered):
         got = run_onnx(graph, **inputs)
         assert list(got) == list(expected)
@@ -232,7 +232,7 @@ def test_in_half_precision_the_knots_stay_float32(recipe: DetRecipe) -> None:
     assert list(unzoom.input[-2:]) == list(calls["BoxKnots"].output) == ["knots_x", "knots_y"]
     assert {types[name] for name in unzoom.input[:-2]} == {onnx.TensorProto.FLOAT16}
     expected = run(model, *inputs.values())
-    lowered, _ = lower_for("onnxruntime", canonical, {})
+    lowered, _ = lower_for(dialect("onnxruntime"), canonical, {})
     for graph in (canonical, lowered):
         got = run_onnx(graph, **inputs)
         for name in ("knots_x", "knots_y", "zoomed"):
@@ -254,8 +254,8 @@ def test_tensorrt_rtx_builds_it(
     canonical = traced(adaptive(recipe, fovea=fovea), feeds(recipe))
     if precision == "fp16":
         canonical = half(canonical)
-    lowered, _ = lower_for("tensorrt-rtx", canonical, {})
-    lint(lowered, "tensorrt-rtx")
+    lowered, _ = lower_for(dialect("tensorrt-rtx"), canonical, {})
+    lint(lowered, dialect("tensorrt-rtx"))
     path = tmp_path / "adaptive.onnx"
     onnx.save(lowered, path)
     built = build(path, tmp_path / "adaptive.engine", compute_capabilities=["8.6"])

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import target_passes
 from lzu_export.graph.lint import lint
 from lzu_export.graph.passes import run_passes
-from lzu_export.graph.targets import target_passes
 from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.models.decode3d import arctan2, decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.trace import trace
 from lzu_export.recipes.networks import Fcos3dConfig
 from lzu_export.runtime.postprocess3d import bottom_centres, suppress_3d
-from samples import run_onnx
+from samples import dialect, run_onnx
 
 CAMERA = np.array([[120.0, 0, 76], [0, 125, 43], [0, 0, 1]])
 STRIDES = (8, 16)
@@ -211,8 +211,8 @@ def test_the_exported_detector_gives_the_same_candidates(
     with torch.no_grad():
         expected = module(*inputs)
     if target != "canonical":
-        model, _ = run_passes(model, target_passes(target, {}, deforms=True))
-        lint(model, target)
+        model, _ = run_passes(model, target_passes(dialect(target), {}, deforms=True))
+        lint(model, dialect(target))
     feeds = {name: value.numpy() for name, value in zip(INPUTS, inputs, strict=True)}
     got = run_onnx(model, **feeds)
     assert got["boxes"].shape == (2, 40 + 40 + 15 + 6 + 2, 9)
@@ -225,7 +225,7 @@ def test_the_exported_detector_gives_the_same_candidates(
 def test_the_exported_decode_has_constant_sizes_and_one_gather(
     exported: tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto],
 ) -> None:
-    model, _ = run_passes(exported[2], target_passes("onnxruntime", {}, deforms=True))
+    model, _ = run_passes(exported[2], target_passes(dialect("onnxruntime"), {}, deforms=True))
     operators = [node.op_type for node in model.graph.node]
     refused = {
         "Shape",
@@ -248,8 +248,8 @@ def test_tensorrt_rtx_builds_it(
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     from lzu_export.targets.tensorrt.rtx import build
 
-    model, _ = run_passes(exported[2], target_passes("tensorrt-rtx", {}, deforms=True))
-    lint(model, "tensorrt-rtx")
+    model, _ = run_passes(exported[2], target_passes(dialect("tensorrt-rtx"), {}, deforms=True))
+    lint(model, dialect("tensorrt-rtx"))
     onnx.save(model, tmp_path / "mono.onnx")
     built = build(tmp_path / "mono.onnx", tmp_path / "mono.engine")
     assert [spec.name for spec in built.inputs] == list(INPUTS)

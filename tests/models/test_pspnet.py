@@ -28,7 +28,7 @@ from lzu_export.recipes.networks import PSPNetConfig
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.tables import label_tables, unzoom_tables, zoom_tables
-from samples import relative, run_onnx
+from samples import dialect, relative, run_onnx
 
 SLIM = PSPNetConfig(num_classes=5, depth=18, base_channels=8, channels=8, fpn_channels=8)
 CUTS: list[dict[str, Any]] = [
@@ -257,15 +257,15 @@ def test_it_stands_between_a_zoom_and_an_unzoom(changes: dict[str, Any]) -> None
 @pytest.mark.parametrize("changes", [CUTS[0], pytest.param(CUTS[2], marks=pytest.mark.slow)])
 def test_a_slim_one_builds_with_tensorrt_rtx(changes: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    from lzu_export.graph.derivation import target_passes
     from lzu_export.graph.lint import lint
     from lzu_export.graph.passes import run_passes
-    from lzu_export.graph.targets import target_passes
     from lzu_export.targets.tensorrt.rtx import build
 
     canonical = traced(slim(**changes))
     (place,) = (node.output[0] for node in canonical.graph.node if node.domain)
-    model, _ = run_passes(canonical, target_passes("tensorrt-rtx", {place: "matmul"}))
-    lint(model, "tensorrt-rtx")
+    model, _ = run_passes(canonical, target_passes(dialect("tensorrt-rtx"), {place: "matmul"}))
+    lint(model, dialect("tensorrt-rtx"))
     onnx.save(model, tmp_path / "model.onnx")
     built = build(tmp_path / "model.onnx", tmp_path / "model.engine")
     assert [(spec.name, spec.dtype, spec.shape) for spec in built.outputs] == [

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from lzu_export.graph.derivation import target_passes
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.resample import KINDS, Kind, resample_nodes
 from lzu_export.graph.passes import run_passes
-from lzu_export.graph.targets import target_passes
 from lzu_export.models.trace import trace
 from lzu_export.models.zoom import Unzoom
 from lzu_export.recipes import Recipe
@@ -29,7 +29,7 @@ from lzu_export.warp.geometry import Edge, Level, level_sizes, published_inverse
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency_file import load_saliency
 from lzu_export.warp.tables import unzoom_tables
-from samples import relative, run_onnx
+from samples import dialect, relative, run_onnx
 
 STRIDES = (8, 16, 32, 64, 128)
 LATTICE = (27, 48)
@@ -86,8 +86,8 @@ class UnzoomAll(nn.Module):
 def lowered(canonical: onnx.ModelProto, target: str, kind: Kind) -> onnx.ModelProto:
     """The target's graph, all its warps of one kind."""
     names = [node.outputs[0].name for node in resample_nodes(gs.import_onnx(canonical))]
-    model, _ = run_passes(canonical, target_passes(target, dict.fromkeys(names, kind)))
-    lint(model, target)
+    model, _ = run_passes(canonical, target_passes(dialect(target), dict.fromkeys(names, kind)))
+    lint(model, dialect(target))
     return model
 
 

@@ -25,11 +25,10 @@ from lzu_export.graph.lowering.resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
-from lzu_export.graph.targets import DEFAULTS
 from lzu_export.ops.grid_resample import CONTRACT, NAME, OPERATOR, function_body
 from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.grids import GridTable, grid_table
-from samples import OPSET, graph_model, run_onnx
+from samples import OPSET, dialect, graph_model, run_onnx
 
 grid_resample = REGISTERED["GridResample"]
 INPUTS = CONTRACT.input_names()
@@ -132,7 +131,7 @@ def test_half_precision_keeps_its_positions(kind: Kind) -> None:
     assert [types[name] for name in INPUTS[1:]] == [onnx.TensorProto.FLOAT] * 2
     inner = half.graph.node[[n.op_type for n in half.graph.node].index(NAME)].output[0]
     small, _ = run_passes(half, [lower_resample({inner: kind}), fold_constants()])
-    lint(small, "tensorrt-rtx")
+    lint(small, dialect("tensorrt-rtx"))
     made = {name: each for each in small.graph.node for name in each.output}
     for each in small.graph.node:
         if each.op_type == "GridSample":
@@ -148,7 +147,7 @@ def test_lowerings_are_chosen_as_those_of_separable_warps() -> None:
     (node,) = resample_nodes(gs.import_onnx(model))
     assert possible_kinds(node) == ["gridsample", "gather"]
     (choice,) = choose_lowerings(
-        model, zoom="auto", unzoom="auto", defaults=DEFAULTS["tensorrt-rtx"]
+        model, zoom="auto", unzoom="auto", defaults=dialect("tensorrt-rtx").lowerings
     )
     assert choice.kind == "gridsample"
     (exact,) = exact_lowerings(model)
@@ -157,7 +156,7 @@ def test_lowerings_are_chosen_as_those_of_separable_warps() -> None:
     assert (spelled.kind, spelled.reason) == ("gather", "no such spelling")
     wide = model_of(random_table(5, (4, 1920)), (1, 3, 4, 1920))
     (choice,) = choose_lowerings(
-        wide, zoom="auto", unzoom="auto", defaults=DEFAULTS["tensorrt-rtx"]
+        wide, zoom="auto", unzoom="auto", defaults=dialect("tensorrt-rtx").lowerings
     )
     assert choice.kind == "gather"
     assert "beyond 1024 pixels" in choice.reason

@@ -8,13 +8,14 @@ from host_calls import unzoom
 from host_kernels import CHW4, CHW32, I8
 
 from adaptive_samples import feeds, quantised_chain
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.half import to_half
 from lzu_export.graph.lowering.adaptive import lower_adaptive
 from lzu_export.graph.passes import Pass, keep_outputs, raise_opset, run_passes
 from lzu_export.graph.quantize import OPSET
-from lzu_export.graph.targets import lower_for
+from samples import dialect
 
 LEVELS = [f"level_{i}/int8" for i in range(3)]
 UNZOOMED = [f"unzoomed_{i}/int8" for i in range(3)]
@@ -45,7 +46,7 @@ def inputs(model: onnx.ModelProto, seed: int, scales: tuple[float, ...]) -> dict
 def compare(seed: int, layout: int, scales: tuple[float, ...], upscale: int) -> list[np.ndarray]:
     """Steps by which the flavour's call, run by the kernel, differs from its emulation."""
     canonical = quantised_chain(scales, upscale=upscale)
-    flavour, _ = lower_for("tensorrt", canonical, {})
+    flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     (call,) = (node for node in flavour.graph.node if node.op_type == "SeparableUnzoom")
     assert list(call.input) == [*LEVELS, *KNOTS]
     said = {each.name: onnx.helper.get_attribute_value(each) for each in call.attribute}
@@ -88,7 +89,7 @@ def test_the_pair_that_samples_in_half_precision_is_within_a_step() -> None:
     half, _ = run_passes(canonical, [raised, to_half("fp16", {"BoxKnots": "knots"})])
     passes = [keep_outputs([*LEVELS, *UNZOOMED, *KNOTS]), lower_adaptive(), emulate_half()]
     other, _ = run_passes(half, passes)
-    flavour, _ = lower_for("tensorrt", half, {})
+    flavour, _ = lower_for(dialect("tensorrt"), half, {})
     standing_in = emulated(flavour, half, [keep_outputs([*UNZOOMED])])
     given = inputs(canonical, 1, scales)
     found = [run_whole(model, given) for model in (other, standing_in)]

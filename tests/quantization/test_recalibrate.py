@@ -93,7 +93,7 @@ def test_the_file_stands_beside_the_bundle_and_an_export_takes_it(
     assert options.startswith(f"export with --ranges {path} --calibration {frames} ")
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(tiny_settings(tmp_path, precision=["fp32", "int8"])))
-    monkeypatch.setattr("lzu_export.compiler.pipeline.measure_ranges", None)
+    monkeypatch.setattr("lzu_export.compiler.stages.measure_ranges", None)
     monkeypatch.setattr(evaluate, "SECONDS", 0.0)
     arguments = options.removeprefix("export with ").split()
     build = tmp_path / "build"

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export.compiler.pipeline import export
-from lzu_export.graph.targets import lower_for
+from lzu_export.graph.derivation import lower_for
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes.load import validate
 from lzu_export.recipes.schema import KeepHigh
@@ -20,6 +20,7 @@ from lzu_export.support.files.places import user_folder
 from lzu_export.targets.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from lzu_export.targets.precision import calibrated_tensors, int8_graph
 from lzu_export.tasks.outputs import compare_outputs
+from samples import dialect
 
 pytestmark = pytest.mark.gpu
 
@@ -69,7 +70,9 @@ def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: P
     model = onnx.load(tiny_bundle / "model.fp32.onnx")
     ranges = dict.fromkeys(calibrated_tensors(model, KeepHigh()), 8.0)
     kinds: Any = {each.place: "matmul" for each in read_manifest(tiny_bundle).engines[0].lowerings}
-    lowered, _ = lower_for("tensorrt-rtx", int8_graph(model, ranges, KeepHigh()).model, kinds)
+    lowered, _ = lower_for(
+        dialect("tensorrt-rtx"), int8_graph(model, ranges, KeepHigh()).model, kinds
+    )
     path = tmp_path / "int8.onnx"
     onnx.save(lowered, path)
     build(path, tmp_path / "int8.engine", detailed=True)

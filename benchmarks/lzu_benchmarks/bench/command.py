@@ -37,6 +37,7 @@ from lzu_export.support.escaping import visible
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.targets.registry import DEFAULT_TARGET
 
 EXPORT_ONLY = (
     "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
@@ -171,7 +172,7 @@ def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for bundle in bundles:
         for engine in bundle.asked:
-            for each in engine.lowerings if engine.target == "onnxruntime" else ():
+            for each in engine.lowerings if engine.target == DEFAULT_TARGET else ():
                 kinds = found.setdefault((engine.precision, each.step), {})
                 if each.step and bundle.folder.name not in kinds.setdefault(each.kind, []):
                     kinds[each.kind].append(bundle.folder.name)

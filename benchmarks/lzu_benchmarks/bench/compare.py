@@ -34,7 +34,7 @@ from lzu_benchmarks.report.schema import (
     Pictures,
     Score,
 )
-from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle, Here
+from lzu_export.bundle.bundle import Bundle, Here
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.datasets import open_dataset
 from lzu_export.evaluation.evaluate import Spent, evaluate
@@ -57,8 +57,7 @@ from lzu_export.support.machine import describe
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import source_digest
 from lzu_export.targets.cuda.interface import open_cuda
-from lzu_export.targets.tensorrt import build as tensorrt
-from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
+from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.parity import open_emulated
 
@@ -411,7 +410,7 @@ def _predictors(bundle: Contender, stack: ExitStack) -> dict[str, Predictor]:
 def _flops(bundle: Contender) -> Flops:
     """Of a frame, of the highest precision's executable graph."""
     engines = bundle.manifest.engines
-    chosen = next((each for each in engines if each.target == "onnxruntime"), engines[0])
+    chosen = next((each for each in engines if each.target == DEFAULT_TARGET), engines[0])
     found = count_flops(bundle.executable(chosen))
     batch = bundle.manifest.recipe.batch
     return Flops(network=found.network // batch, warps=found.warps // batch)
@@ -538,12 +537,11 @@ def _runs(bundle: Contender) -> list[str]:
 
 def _device_of(target: str, members: Sequence[Contender]) -> list[Any] | None:
     """What the engines of a device run by: CUDA's back end, TensorRT, and each plugin library."""
-    if target not in DEVICE_TARGETS:
+    if not find(target).on_device:
         return None
-    module = tensorrt_rtx if target == "tensorrt-rtx" else tensorrt
     found = [library_at(library_places(bundle.folder)) for bundle in members]
     libraries = [sha256(path) if path is not None else None for path in found]
-    return [open_cuda().name, module.import_module().__version__, libraries]
+    return [open_cuda().name, find(target).version(), libraries]
 
 
 def _against_uniform(

@@ -33,7 +33,7 @@ from lzu_benchmarks.harness.summary import (
     percentiles,
     stage_times,
 )
-from lzu_export.bundle.bundle import DEVICE_TARGETS, Bundle
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.datasets import named_sets, open_dataset
@@ -55,6 +55,7 @@ from lzu_export.support.interleave import (
 from lzu_export.support.machine import Machine, describe, peak_memory
 from lzu_export.support.provenance import low_precision_note
 from lzu_export.support.watch import Conditions, Watch
+from lzu_export.targets.registry import DEFAULT_TARGET, find, runs_anywhere
 from lzu_export.tasks.pytorch import noise_shot, whole_batches
 
 STAGES = ("pre-processing", "engine", "suppression", "post-processing")
@@ -239,16 +240,17 @@ def enter(
     """
     opened = Bundle(bundle)
     manifest = opened.manifest
-    wanted = target or "onnxruntime"
+    wanted = target or DEFAULT_TARGET
     there = [engine.precision for engine in manifest.engines if engine.target == wanted]
     there = list(dict.fromkeys(there))  # other releases and cards have engines of their own
     shown = frames_of(opened, dataset)
     found: list[Contestant] = []
     if not there:
         opened.engine(target)  # which says what there is instead
-    on_device = wanted in DEVICE_TARGETS
+    on_device = find(wanted).on_device
     for precision in precisions if precisions is not None else there:
-        cold = _cold_first_run(bundle, precision) if wanted == "tensorrt-rtx" else None
+        compiles = find(wanted).compiles_at_start
+        cold = _cold_first_run(bundle, wanted, precision) if compiles else None
         without: Contestant | None = None
         for graph in graphs if on_device else (None,):
             predictor = load(
@@ -291,14 +293,14 @@ def _host_note(bundle: str, session: Any) -> str:
     return "; ".join([*notes, f"the host zooms for {bundle}: {zoom}"] if zoom else notes)
 
 
-def _cold_first_run(bundle: Path, precision: str) -> float:
+def _cold_first_run(bundle: Path, target: str, precision: str) -> float:
     """Seconds of the first run where TensorRT-RTX compiles all its kernels.
 
     Leaves what was compiled in the cache, so that every first run after it is a warm one.
     """
     seconds = []
     for cache in (False, True):
-        predictor = load(bundle, target="tensorrt-rtx", precision=precision, runtime_cache=cache)
+        predictor = load(bundle, target=target, precision=precision, runtime_cache=cache)
         seconds.append(float(predictor.session.warm_up_seconds))
         predictor.session.close()
     return seconds[0]
@@ -456,7 +458,7 @@ def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
             f"least instead of {MLPERF_SECONDS}, and interleaved with others"
         )
     notes += dict.fromkeys(each.note for each in contestants if each.note)
-    on_cpu = any(each.target == "onnxruntime" for each in contestants)
+    on_cpu = any(runs_anywhere(each.target) for each in contestants)
     if on_cpu and any(each.precision != "fp32" for each in contestants):
         notes.append(low_precision_note())
     return notes

@@ -15,6 +15,7 @@ from lzu_export.manifest.schema import UNTRAINED_MARK, Drift
 from lzu_export.support.escaping import markdown, visible
 from lzu_export.support.files import write_text
 from lzu_export.support.interleave import Ratio
+from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.registry import find_task
 from lzu_export.verification.parity import arrow_order
 
@@ -216,7 +217,7 @@ def _drift_figures(report: Report) -> dict[str, str]:
         for bundle in shown:
             for engine in bundle.engines.values():
                 drift = engine.drift
-                if engine.target != "onnxruntime" or (drift.limit is not None) != exact:
+                if engine.target != DEFAULT_TARGET or (drift.limit is not None) != exact:
                     continue
                 values: Mapping[str, float] = (
                     {**drift.arrows, **drift.outputs} if exact else drift.snr

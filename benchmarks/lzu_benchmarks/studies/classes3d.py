@@ -28,6 +28,7 @@ from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Shot
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.warps import make_warp
 
 VARIANTS = ("uniform", "fixed")
@@ -70,7 +71,7 @@ def measure(frames: int | None, out: Path, report: Reporter) -> Found:
     predictors = {}
     for variant in VARIANTS:
         overrides = {"variant": variant, "evaluation": {"dataset": None}}
-        recipe = load_recipe("det3d", {**overrides, "targets": ["onnxruntime"]})
+        recipe = load_recipe("det3d", {**overrides, "targets": [DEFAULT_TARGET]})
         predictors[variant] = load(export(recipe, out, report=report).folder)
     warp, (height, width) = make_warp(recipe), recipe.source
     dataset = open_demo("val", frames)

@@ -20,6 +20,7 @@ from lzu_export.evaluation.evaluate import Spent, evaluate
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.registry import DEFAULT_TARGET
 
 FRAMES = 500
 
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--frames", type=int, default=FRAMES, help="evaluate at most this many frames"
     )
-    made.add_argument("--target", default="onnxruntime")
+    made.add_argument("--target", default=DEFAULT_TARGET)
     made.add_argument("--precision", default="fp32")
     add_json(made)
     return made

@@ -24,6 +24,7 @@ from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.registry import DEFAULT_TARGET
 
 REDUCE = {"det": 4, "seg": 8, "det3d": 4}
 """Half the canvas of each demonstration model on each axis."""
@@ -39,7 +40,7 @@ def measure(task: str, reduce: int, frames: int | None, out: Path, report: Repor
             overrides = {"variant": variant, "reduce": step, "evaluation": {"dataset": None}}
             meant = ["reduce"] if step > 1 else []  # the weights were trained on whole frames
             recipe = load_recipe(
-                task, {**overrides, "targets": ["onnxruntime"], "untrained": meant}
+                task, {**overrides, "targets": [DEFAULT_TARGET], "untrained": meant}
             )
             folder = export(recipe, out, report=report).folder
             predictors[_name(recipe)] = load(folder)

@@ -13,7 +13,6 @@ from lzu_export.evaluation.datasets import told_frames
 from lzu_export.manifest.comparison import AGREEMENTS
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
-    SHIPPED_NOTE,
     UNTRAINED_MARK,
     Accuracy,
     Manifest,
@@ -23,6 +22,7 @@ from lzu_export.support.escaping import visible
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.tables import Cell, grid, notes
+from lzu_export.targets.registry import find, names
 
 if TYPE_CHECKING:
     from lzu_export.compiler.pipeline import Outcome
@@ -154,8 +154,8 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
     told.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")
     if precisions - {"fp32"}:
         told.append("SNR: the lowest signal-to-noise ratio of an arrow")
-    if "onnxruntime" in targets:
-        told.append(f"onnxruntime: {SHIPPED_NOTE}")
+    for name in filter(targets.__contains__, names()):
+        told += find(name).table_notes(precisions)
     if any(emulated(o.manifest) for o in outcomes):
         told.append(f"{EMULATED}: {ROUNDING_NOTE}")
     for outcome in outcomes:
@@ -168,10 +168,6 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
         if d.note and d.limit is not None and d.status != "passed"
     }
     told += sorted(waiting)
-    if "int8" in precisions and "tensorrt-rtx" in targets:
-        told.append(
-            "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
-        )
     return told
 
 

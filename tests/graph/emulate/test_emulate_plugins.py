@@ -6,17 +6,17 @@ import pytest
 
 from adaptive_samples import FLOAT, HALF, chain, feeds, quantised_chain
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.passes import keep_outputs
-from lzu_export.graph.targets import lower_for
-from samples import made_by, run_onnx
+from samples import dialect, made_by, run_onnx
 
 
 @pytest.mark.parametrize("dtype", [FLOAT, HALF])
 def test_it_is_the_graph_that_other_targets_run(dtype: int) -> None:
     canonical = chain(dtype)
-    again = emulated(lower_for("tensorrt", canonical, {})[0], canonical)
-    theirs, _ = lower_for("onnxruntime", canonical, {})
+    again = emulated(lower_for(dialect("tensorrt"), canonical, {})[0], canonical)
+    theirs, _ = lower_for(dialect("onnxruntime"), canonical, {})
     inputs = feeds(canonical)
     for name, value in run_onnx(theirs, **inputs).items():
         np.testing.assert_array_equal(run_onnx(again, **inputs)[name], value)
@@ -25,10 +25,10 @@ def test_it_is_the_graph_that_other_targets_run(dtype: int) -> None:
 def test_int8_levels_are_sampled_between_their_pairs() -> None:
     """The same numbers as the canonical graph's, whose pairs and types are these."""
     canonical = quantised_chain()
-    flavour, _ = lower_for("tensorrt", canonical, {})
+    flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     again = emulated(flavour, canonical)
     inputs = feeds(canonical)
-    wanted = run_onnx(lower_for("onnxruntime", canonical, {})[0], **inputs)
+    wanted = run_onnx(lower_for(dialect("onnxruntime"), canonical, {})[0], **inputs)
     for name, value in run_onnx(again, **inputs).items():
         np.testing.assert_array_equal(value, wanted[name])
 
@@ -36,7 +36,7 @@ def test_int8_levels_are_sampled_between_their_pairs() -> None:
 def test_tensors_have_the_canonical_names_again() -> None:
     """What a graph calls `unzoomed_1` is sampled and not yet rounded; arrows go by names."""
     canonical = quantised_chain()
-    flavour, _ = lower_for("tensorrt", canonical, {})
+    flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     assert made_by(flavour, "unzoomed_0/int8") == "SeparableUnzoom"
     arrows = ["knots_x", "level_1", "unzoomed_1"]
     again = emulated(flavour, canonical, [keep_outputs(arrows)])
@@ -48,6 +48,6 @@ def test_tensors_have_the_canonical_names_again() -> None:
 
 def test_a_graph_without_the_functions_does_not_serve() -> None:
     canonical = chain()
-    flavour, _ = lower_for("tensorrt", canonical, {})
+    flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     with pytest.raises(LzuError, match=r"no function for lzu::BoxKnots"):
         emulated(flavour, onnx.ModelProto.FromString(flavour.SerializeToString()))

@@ -19,10 +19,9 @@ from lzu_export.graph.lowering.choose import (
     steps_to_measure,
 )
 from lzu_export.graph.lowering.resample import KINDS, Kind
-from lzu_export.graph.targets import DEFAULTS
-from samples import random_tables, run_onnx, warp_model
+from samples import dialect, random_tables, run_onnx, warp_model
 
-RTX = DEFAULTS["tensorrt-rtx"]
+RTX = dialect("tensorrt-rtx").lowerings
 
 
 def warp(channels: int, *, antialias: bool = False, batch: int = 1) -> onnx.ModelProto:

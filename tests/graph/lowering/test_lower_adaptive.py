@@ -10,6 +10,7 @@ from onnx import helper
 from adaptive_samples import BATCH, FLOAT, HALF, SOURCE, chain, feeds
 from lzu_export.errors import LzuError
 from lzu_export.graph.anatomy import warp_inputs
+from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.adaptive import (
@@ -19,13 +20,12 @@ from lzu_export.graph.lowering.adaptive import (
     lower_adaptive,
 )
 from lzu_export.graph.passes import fold_constants, import_graph, run_passes
-from lzu_export.graph.targets import lower_for
 from lzu_export.ops.bodies import add_bodies
 from lzu_export.ops.contract import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine
 from lzu_export.targets.onnxruntime import time_models
 from lzu_export.warp.geometry import level_sizes
-from samples import OPSET, graph_model, random_tables, relative, run_onnx, warp_node
+from samples import OPSET, dialect, graph_model, random_tables, relative, run_onnx, warp_node
 
 
 def test_nothing_of_the_domain_is_left_and_names_stay() -> None:
@@ -49,8 +49,8 @@ def test_nothing_of_the_domain_is_left_and_names_stay() -> None:
 @pytest.mark.parametrize("dtype", [FLOAT, HALF])
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt", "tensorrt-rtx"])
 def test_targets_lower_and_lint_accepts(target: str, dtype: int) -> None:
-    lowered, _ = lower_for(target, chain(dtype), {})
-    lint(lowered, target)
+    lowered, _ = lower_for(dialect(target), chain(dtype), {})
+    lint(lowered, dialect(target))
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
@@ -64,8 +64,8 @@ def test_a_fixed_warp_beside_an_adaptive_one_lowers_too(target: str) -> None:
     )
     value = helper.make_tensor_value_info("fixed", FLOAT, (BATCH, 3, 20, 30))
     model.graph.output.append(value)
-    lowered, _ = lower_for(target, model, {"fixed": "matmul"})
-    lint(lowered, target)
+    lowered, _ = lower_for(dialect(target), model, {"fixed": "matmul"})
+    lint(lowered, dialect(target))
     if target == "tensorrt":
         lowered = emulated(lowered, model)
     assert run_onnx(lowered, **feeds(model))["fixed"].shape == (BATCH, 3, 20, 30)
@@ -103,15 +103,15 @@ def test_calls_get_the_names_of_their_plugins() -> None:
         kept = [each for each in node.attribute if each.name not in PLUGIN]
         del node.attribute[:]
         node.attribute.extend(kept)
-    lowered, _ = lower_for("tensorrt", model, {})
-    lint(lowered, "tensorrt")
+    lowered, _ = lower_for(dialect("tensorrt"), model, {})
+    lint(lowered, dialect("tensorrt"))
 
 
 def test_what_no_plugin_takes_is_lowered_to_operators() -> None:
     """The plugins know no bfloat16; the knots, which are float32, stay a plugin."""
     model = chain(onnx.TensorProto.BFLOAT16)
-    lowered, _ = lower_for("tensorrt", model, {})
-    lint(lowered, "tensorrt")
+    lowered, _ = lower_for(dialect("tensorrt"), model, {})
+    lint(lowered, dialect("tensorrt"))
     assert [node.op_type for node in lowered.graph.node if node.domain == "lzu"] == ["BoxKnots"]
     assert not lowered.functions
 

@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import target_passes
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.deform_conv import (
     KINDS,
@@ -19,10 +20,11 @@ from lzu_export.graph.lowering.deform_conv import (
     lower_deform_conv,
 )
 from lzu_export.graph.passes import run_passes
-from lzu_export.graph.targets import DEFORM_CONV, deform_conv_of, target_passes
 from lzu_export.support.limits import EMULATED
+from lzu_export.targets.onnxruntime_target import deform_conv
+from lzu_export.targets.registry import names
 from samples import OPSET as CANONICAL_OPSET
-from samples import deform_model, random_tables, run_onnx, warp_model
+from samples import deform_model, dialect, random_tables, run_onnx, warp_model
 
 SHAPE = (1, 4, 6, 9)
 DECOMPOSITIONS = [kind for kind in KINDS if kind != "deformconv"]
@@ -125,20 +127,21 @@ def test_warps_and_deformable_convolutions_lower_in_either_order() -> None:
     model.functions.extend(deform.functions)
     expected = run_onnx(model, **feeds())["z"]
     for target in ("onnxruntime", "tensorrt-rtx"):
-        passes = target_passes(target, {"warped_x": "matmul"}, deforms=deforms(model))
+        passes = target_passes(dialect(target), {"warped_x": "matmul"}, deforms=deforms(model))
         names = [each.name for each in passes]
         assert names == ["lower-resample", "lower-deform-conv", "fold-constants"]
         for order in (passes, [passes[1], passes[0], passes[2]]):
             lowered, _ = run_passes(model, order)
-            lint(lowered, target)
+            lint(lowered, dialect(target))
             np.testing.assert_allclose(run_onnx(lowered, **feeds())["z"], expected, atol=1e-4)
 
 
 def test_every_target_has_a_default_with_a_reason() -> None:
-    for kind, reason in DEFORM_CONV.values():
+    for name in names():
+        kind, reason = dialect(name).deform_conv()
         assert kind in KINDS
         assert reason.startswith("default: ")
-    assert DEFORM_CONV["tensorrt-rtx"][0] in DECOMPOSITIONS
+    assert dialect("tensorrt-rtx").deform_conv()[0] in DECOMPOSITIONS
 
 
 @pytest.mark.parametrize(
@@ -151,17 +154,17 @@ def test_onnx_runtime_does_without_a_kernel_that_it_lacks(
 ) -> None:
     """The emulated graph runs there, too; what TensorRT has is its own."""
     there = {"onnxruntime": release} if release else {}
-    monkeypatch.setattr("lzu_export.graph.targets.owners", lambda module: there)
+    monkeypatch.setattr("lzu_export.targets.onnxruntime_target.owners", lambda module: there)
     model = two_convolutions()
     for target in ("onnxruntime", EMULATED):
-        chosen, reason = deform_conv_of(target)
+        chosen, reason = dialect(target).deform_conv()
         assert chosen == kind
         assert kind == "deformconv" or f"ONNX Runtime {release} has no DeformConv" in reason
-        lowered, _ = run_passes(model, target_passes(target, {}, deforms=True))
+        lowered, _ = run_passes(model, target_passes(dialect(target), {}, deforms=True))
         here = {node.op_type for node in lowered.graph.node}
         assert ("DeformConv" in here) == (kind == "deformconv")
-    assert deform_conv_of("tensorrt") == DEFORM_CONV["tensorrt"]
-    assert deform_conv_of("onnxruntime", "1.24.1")[0] == "gather"
+    assert dialect("tensorrt").deform_conv()[0] == "deformconv"
+    assert deform_conv("1.24.1")[0] == "gather"
 
 
 @pytest.mark.parametrize("kind", DECOMPOSITIONS)
@@ -170,7 +173,7 @@ def test_tensorrt_rtx_builds_every_decomposition(kind: Kind, tmp_path: Path) -> 
     from lzu_export.targets.tensorrt.rtx import build
 
     model, _ = run_passes(two_convolutions(), [lower_deform_conv(kind)])
-    lint(model, "tensorrt-rtx")
+    lint(model, dialect("tensorrt-rtx"))
     onnx.save(model, tmp_path / "deform.onnx")
     built = build(tmp_path / "deform.onnx", tmp_path / "deform.engine")
     assert built.sampling_layers == {"gridsample": 2, "taps": 18, "gather": 0}[kind]
@@ -179,9 +182,9 @@ def test_tensorrt_rtx_builds_every_decomposition(kind: Kind, tmp_path: Path) -> 
 
 def test_what_tensorrt_rtx_lacks_is_refused_before_it_is_asked() -> None:
     lowered, _ = run_passes(two_convolutions(), [lower_deform_conv("deformconv")])
-    lint(lowered, "onnxruntime")
+    lint(lowered, dialect("onnxruntime"))
     with pytest.raises(LzuError, match="DeformConv"):
-        lint(lowered, "tensorrt-rtx")
+        lint(lowered, dialect("tensorrt-rtx"))
 
 
 def test_tensorrt_rtx_still_lacks_the_plugin_of_a_deform_conv(tmp_path: Path) -> None:

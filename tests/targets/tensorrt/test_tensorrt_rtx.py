@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from fakes.install import install_cuda
 from fakes.world import World
 from lzu_export.errors import LzuError
+from lzu_export.graph.derivation import target_passes
 from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import keep_outputs, name_zoom, run_passes
-from lzu_export.graph.targets import target_passes
 from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt.log import logger_of
 from lzu_export.targets.tensorrt.parsed_network import (
@@ -26,7 +26,7 @@ from lzu_export.targets.tensorrt.parsed_network import (
 )
 from lzu_export.targets.tensorrt.rtx import PORTABLE, build, version
 from lzu_export.targets.tensorrt.session import LoadedEngine
-from samples import graph_model, random_tables, tiny_recipe, warp_model
+from samples import dialect, graph_model, random_tables, tiny_recipe, warp_model
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 
@@ -48,13 +48,13 @@ def canonical(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
 
 def lowered(model: onnx.ModelProto, kind: Kind) -> onnx.ModelProto:
     places = [n.output[0] for n in model.graph.node if n.domain == "lzu"]
-    return run_passes(model, target_passes("tensorrt-rtx", dict.fromkeys(places, kind)))[0]
+    return run_passes(model, target_passes(dialect("tensorrt-rtx"), dict.fromkeys(places, kind)))[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_zoomed_detector_builds(kind: Kind, canonical: onnx.ModelProto, tmp_path: Path) -> None:
     model = lowered(canonical, kind)
-    lint(model, "tensorrt-rtx")
+    lint(model, dialect("tensorrt-rtx"))
     onnx.save(model, tmp_path / "model.onnx")
     built = build(tmp_path / "model.onnx", tmp_path / "model.engine")
     assert (tmp_path / "model.engine").stat().st_size > 10_000
@@ -209,7 +209,7 @@ def test_opset_20_is_misread_or_refused() -> None:
         with pytest.raises(LzuError, match="reads the GridSample"):
             check_network(trt, read.network, model)
     with pytest.raises(LzuError, match="opset 20"):
-        lint(model, "tensorrt-rtx")
+        lint(model, dialect("tensorrt-rtx"))
 
 
 def test_names_shapes_and_types_are_held_against_the_file() -> None:

@@ -1,0 +1,265 @@
+"""A whole export: the stages that make files, and those that hold them against PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import partial
+from itertools import product
+
+import onnx
+
+from lzu_export.bundle.bundle import WARP_FILE
+from lzu_export.bundle.workspace import Record
+from lzu_export.compiler.acceptance import below_reference, refuse_drift, refuse_loss, refuse_scores
+from lzu_export.compiler.advice import FRAMES as TRIED_FRAMES
+from lzu_export.compiler.advice import accuracy_advice, drift_advice
+from lzu_export.compiler.remedy import Row, Trials
+from lzu_export.compiler.stages import Stages, kinds_by_place
+from lzu_export.evaluation.datasets import open_dataset, sequences_of, told_frames
+from lzu_export.evaluation.evaluate import Spent, evaluate, latencies
+from lzu_export.evaluation.resume import Unfinished
+from lzu_export.manifest.schema import (
+    Accuracy,
+    Drift,
+    Engine,
+    Latency,
+    Lowering,
+    Manifest,
+    canonical_file,
+)
+from lzu_export.quantization.calibration import read_cache
+from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
+from lzu_export.recipes.load import portable
+from lzu_export.runtime.detector import Detector
+from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.reference import FILE as REFERENCE_FILE
+from lzu_export.runtime.reference import read_reference
+from lzu_export.support import hardware, provenance
+from lzu_export.support.limits import EMULATED
+from lzu_export.support.session import Session
+from lzu_export.targets.precision import (
+    emulated,
+    emulated_lowered,
+)
+from lzu_export.targets.registry import find, runs_anywhere
+from lzu_export.tasks.agreement import Agreements
+from lzu_export.tasks.predictors import make_predictor
+from lzu_export.tasks.warps import warp_source
+from lzu_export.tasks.weights import checkpoint_identity
+from lzu_export.verification.parity import compare, is_emulated
+from lzu_export.verification.streams import StreamWatch
+
+UNFINISHED = "accuracy.npz"
+"""What was counted so far of an accuracy that is being measured; no part of a bundle."""
+
+
+class Export(Stages):
+    """One export: every stage in order, with the comparison, accuracy and latency of engines."""
+
+    def all_stages(self) -> Manifest:
+        """Run what is not done yet, in order, and describe the result."""
+        graphs = {"fp32": self._canonical()}
+        self.work.run("reference", [REFERENCE_FILE], self._reference)
+        for target in self.recipe.targets:
+            self.lowerings[target] = self._lowerings(target)
+        calibration = None
+        if {"fp16", "int8"} & set(self.recipe.precision):
+            self.work.run("range of fp16", [], self._check_range)
+        if "int8" in self.recipe.precision:
+            calibration = self.work.run("calibrate", [CALIBRATION_FILE], self._calibrate)
+        for precision in self.precisions:
+            if precision != "fp32":
+                graphs[precision] = self._converted(precision)
+        engines, drifts = [], []
+        for target, precision in product(self.recipe.targets, self.precisions):
+            if precision not in find(target).precisions:
+                continue
+            engine = self._engine(target, precision)
+            engines.append(engine)
+            stage = f"verify {target} {precision}"
+            record = self.work.run(stage, [], partial(self._verify, engine))
+            drifts.append(Drift.model_validate(record))
+            if is_emulated(engine):
+                stage = f"verify {EMULATED} {precision}"
+                record = self.work.run(stage, [], partial(self._verify, engine, emulate=True))
+                drifts.append(Drift.model_validate(record))
+        accuracy = latency = None
+        timed = [engine for engine in engines if runs_anywhere(engine.target)]
+        scored = [engine for engine in engines if engine in timed or engine.precision == "bf16"]
+        if self.dataset is not None and scored:
+            record = self.work.run("accuracy", [], lambda: self._accuracy(scored))
+            accuracy = Accuracy.model_validate(record)
+        if timed:
+            record = self.work.run("latency", [], lambda: self._latency(timed))
+            latency = Latency.model_validate(record)
+        return Manifest(
+            name=self.recipe.name,
+            task=self.recipe.task,
+            variant=self.recipe.variant,
+            precision=self.precisions,
+            recipe=portable(self.recipe),
+            graphs=graphs,
+            fingerprint=self.work.fingerprint,
+            checkpoint=checkpoint_identity(self.recipe),
+            untrained=self.untrained + (below_reference(self.recipe, accuracy) if accuracy else ()),
+            warp={
+                "sha256": self.work.hashes()[WARP_FILE],
+                "geometry": self.recipe.warp.geometry,
+                "source": warp_source(self.recipe),
+            },
+            calibration=calibration,
+            engines=tuple(engines),
+            drift=tuple(drifts),
+            accuracy=accuracy,
+            latency=latency,
+            versions=provenance.versions(),
+            source_revision=provenance.source_revision(),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            stages=self.work.seconds(),
+            files=self.work.hashes(),
+        )
+
+    def _verify(self, engine: Engine, *, emulate: bool = False) -> Record:
+        name = f"{EMULATED if emulate else engine.target} {engine.precision}"
+        with self.report.working(f"comparing {name} with PyTorch at every probe point"):
+            drift = compare(
+                self.recipe,
+                engine,
+                self.work.path(canonical_file(engine.precision)),
+                self.work.path(engine.onnx),
+                read_reference(self.work.path(REFERENCE_FILE)),
+                self.warp.arrays(),
+                emulate=emulate,
+            )
+        # Within the stage: a failure is no finished stage.
+        refuse_drift(drift, partial(self._drift_advice, engine, emulate=emulate))
+        return drift.model_dump(mode="json")
+
+    def _accuracy(self, engines: list[Engine]) -> Record:
+        assert self.dataset is not None
+        predictors = self._scored(engines)
+        agreements = Agreements(self.recipe, "pytorch", list(predictors))
+        watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
+        spent = Spent()
+        with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
+            metrics = evaluate(
+                predictors,
+                self.dataset,
+                advance,
+                watch,
+                agreements=agreements,
+                unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
+                spent=spent,
+            )
+        sequences = sequences_of(self.dataset, self.recipe)
+        if sequences is not None:
+            frames = told_frames(len(self.dataset), sequences)
+            self.report.note(
+                f"  whole sequences, since the warp goes by the frame before: {frames}"
+            )
+        self.report.note(f"  accuracy: {spent}")
+        accuracy = Accuracy(
+            dataset=self.dataset.name,
+            note=self.dataset.note,
+            metric=self.dataset.metric,
+            frames=len(self.dataset),
+            sequences=sequences_of(self.dataset, self.recipe),
+            pytorch=metrics.pop("pytorch"),
+            engines=metrics,
+            limits={each: self.recipe.metric_limit(each) for each in self.precisions},
+            agreement=agreements.result(),
+            score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
+            matched_limits={each: self.recipe.matched_limit(each) for each in self.precisions},
+            stream=watch.result() if watch is not None else None,
+        )
+        below_reference(self.recipe, accuracy)
+        advice = partial(self._accuracy_advice, accuracy, engines)
+        refuse_loss(accuracy, advice)
+        refuse_scores(accuracy, advice)
+        return accuracy.model_dump(mode="json")
+
+    def _drift_advice(self, engine: Engine, *, emulate: bool) -> str:
+        """Which layers to keep higher so that all engines of a precision pass."""
+        rows: list[Row] = []
+        for target in self.recipe.targets:
+            choices = self._choices(target, engine.precision)
+            lowerings = tuple(Lowering(**asdict(each)) for each in choices)
+            other = engine.model_copy(update={"target": target, "lowerings": lowerings})
+            if engine.precision in find(target).precisions:
+                rows += _rows(other)
+        trials = self._trials(engine.precision)
+        vanishing = trials.vanishing(self.float32_kinds)
+        return drift_advice(trials, (engine, emulate), rows, self.report, vanishing)
+
+    def _accuracy_advice(
+        self, accuracy: Accuracy, engines: Sequence[Engine], precision: str
+    ) -> str:
+        """Which layers to keep higher so that the engines of a precision lose less."""
+        rows = [row for each in engines if each.precision == precision for row in _rows(each)]
+        name, frames = self.recipe.evaluation.dataset, min(TRIED_FRAMES, accuracy.frames)
+        assert name is not None, "it was scored on one"
+        few = open_dataset(name, frames, self.recipe.task, self.recipe)
+        trials = self._trials(precision)
+        return accuracy_advice(trials, rows, few, self.pytorch, accuracy, self.report)
+
+    def _trials(self, precision: str) -> Trials:
+        ranges: Mapping[str, float] = {}
+        if precision == "int8":
+            ranges = read_cache(self.work.path(CALIBRATION_FILE)).ranges
+        references = read_reference(self.work.path(REFERENCE_FILE))
+        warp = self.warp.arrays()
+        return Trials(self.recipe, precision, self._load("fp32"), ranges, references, warp)
+
+    def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
+        """Of the FP32 engine, if it runs here: lower precisions find other boxes anyway."""
+        name = next((each for each in predictors if each.endswith("/fp32")), "")
+        if not name:
+            return None
+        told = make_predictor(self.recipe, predictors[name].session, self.warp.arrays())
+        assert isinstance(self.pytorch, Detector), "warps by boxes are of detection"
+        assert isinstance(told, Detector)
+        return StreamWatch(("pytorch", self.pytorch), (name, told))
+
+    def _latency(self, engines: list[Engine]) -> Record:
+        shots = self._reference_shots()[0]
+        with self.report.working("measuring latency"):
+            milliseconds, runs = latencies(self._predictors(engines), shots)
+        return Latency(
+            machine=hardware.processor(),
+            threads=hardware.threads(),
+            runs=runs,
+            pytorch=milliseconds.pop("pytorch"),
+            engines=milliseconds,
+            note=provenance.low_precision_note() if self.precisions != ("fp32",) else "",
+        ).model_dump(mode="json")
+
+    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
+        """PyTorch and the engines, whose files are opened as `load` opens them."""
+        predictors = {"pytorch": self.pytorch}
+        for engine in engines:
+            session = find(engine.target).open_file(engine, self.work.path(engine.file))
+            predictors[f"{engine.target}/{engine.precision}"] = self._predictor(session)
+        return predictors
+
+    def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
+        """PyTorch, ONNX Runtime's files, and lower precisions with the rounding of a device."""
+        here = [engine for engine in engines if runs_anywhere(engine.target)]
+        predictors = self._predictors(here)
+        for engine in engines:
+            name = f"{EMULATED}/{engine.precision}"
+            if is_emulated(engine):
+                kinds = kinds_by_place(self._choices(engine.target, engine.precision))
+                session = emulated(self._load(engine.precision), kinds)
+                predictors[name] = self._predictor(session)
+            elif engine not in here:  # bfloat16, which ONNX Runtime's CPU does not run
+                session = emulated_lowered(onnx.load(self.work.path(engine.onnx)))
+                predictors[name] = self._predictor(session)
+        return predictors
+
+    def _predictor(self, session: Session) -> Predictor:
+        return make_predictor(self.recipe, session, self.warp.arrays())
+
+
+def _rows(engine: Engine) -> list[Row]:
+    """An engine, and its row with the rounding of a device if it has one."""
+    return [(engine, False), *([(engine, True)] if is_emulated(engine) else [])]

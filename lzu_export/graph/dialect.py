@@ -1,0 +1,49 @@
+"""What a target's parser takes. Imports neither ONNX nor GraphSurgeon: devices may have neither."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
+    from lzu_export.graph.lowering.resample import Kind
+    from lzu_export.graph.passes import Pass
+
+NOT_STATIC = frozenset({"NonZero", "Loop", "If", "Scan", "Unique", "Compress"})
+"""Operators whose results have no static shape; no target takes them."""
+PRODUCTS: tuple["Kind", str] = (
+    "matmul",
+    "default: two dense products, exact and without a grid to read; not measured here",
+)
+"""The default lowering of unzooms."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The ONNX that a target reads, and how a canonical graph becomes it.
+
+    Attributes:
+        name: the target's name, for messages.
+        deform_conv: returns the form of deformable convolutions, and the reason for it.
+        lowerings: `auto` of warps that are not timed, by place (`zoom`, `unzoom`): lowering and
+            reason.
+        forbidden: operators that are refused.
+        plugins: calls of the `lzu` operators stay in the graph; plugins compute them.
+        float64: whether constants, inputs and outputs may be float64.
+        max_topk: the most candidates of one TopK; None without a limit.
+        float32_pairs: QuantizeLinear and DequantizeLinear are float32 on their wide side, and so is
+            the rest of a quantised graph.
+        rounds_half: half-precision tensors are float32, rounded as a device would round them.
+        finish: makes the passes that follow those of all targets.
+    """
+
+    name: str
+    deform_conv: Callable[[], tuple["DeformKind", str]]
+    lowerings: Mapping[str, tuple["Kind", str]]
+    forbidden: frozenset[str] = NOT_STATIC
+    plugins: bool = False
+    float64: bool = False
+    max_topk: int | None = None
+    float32_pairs: bool = False
+    rounds_half: bool = False
+    finish: Callable[[], Sequence["Pass"]] = tuple

@@ -1,0 +1,41 @@
+"""The table of targets.
+
+A line of the table is all that a target needs outside its own module and its extra. The table
+stands here, and not in `targets`, because a recipe names targets: reading a recipe must find them.
+So that no arrow goes up, places are text, imported when a target is first named; what a target is
+stands in `targets.base`, and `targets.registry` hands targets out.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lzu_export.support.registry import Registry
+
+
+class RecipeTarget(Protocol):
+    """The part of a target that recipes need; see `targets.base.Target` for all of it."""
+
+    @property
+    def title(self) -> str:
+        """Its name in sentences."""
+
+    @property
+    def exported(self) -> bool:
+        """Whether an export builds its engines."""
+
+    @property
+    def precisions(self) -> Sequence[str]:
+        """Precisions that it takes."""
+
+
+TARGETS: Registry[RecipeTarget] = Registry(
+    "target",
+    {
+        "onnxruntime": "lzu_export.targets.onnxruntime_target:TARGET",
+        "tensorrt-rtx": "lzu_export.targets.tensorrt.rtx_target:TARGET",
+        "openvino": "lzu_export.targets.openvino:TARGET",
+        "tensorrt": "lzu_export.targets.tensorrt.target:TARGET",
+    },
+    group="lzu_export.targets",
+)
+"""All targets by name, in the order in which a bundle lists them."""

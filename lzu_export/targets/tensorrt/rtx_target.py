@@ -1,0 +1,105 @@
+"""The target TensorRT-RTX, without the library itself: engines are built ahead of time."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lzu_export.graph.dialect import PRODUCTS, Dialect
+from lzu_export.manifest.schema import GRAPH_NOTE, ROUNDED_GRAPH_NOTE
+from lzu_export.support.limits import MAX_TOPK
+from lzu_export.targets.base import Built
+from lzu_export.targets.tensorrt.target import NOT_PARSED, RTX, OnDevice
+
+if TYPE_CHECKING:
+    from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
+    from lzu_export.recipes import Recipe
+    from lzu_export.targets.cuda.interface import Device
+
+CARDS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that TensorRT-RTX 1.7 knows."""
+
+
+def deform_conv() -> tuple["DeformKind", str]:
+    """How TensorRT-RTX convolves deformably, and why.
+
+    It has TensorRT's parser without the plugin library: version 1.7 refuses a DeformConv.
+    """
+    return (
+        "gather",
+        "default: it has no DeformConv; on a CPU the gathers take half to two thirds of the time "
+        "of GridSample, which reads channels one by one instead of in rows; not measured on a card",
+    )
+
+
+class TensorRtRtx(OnDevice):
+    """One portable engine serves several RTX cards, which compile its kernels on first use."""
+
+    name = RTX
+    title = "TensorRT-RTX"
+    extra = "rtx"
+    dialect = Dialect(
+        name=RTX,
+        deform_conv=deform_conv,
+        lowerings={
+            "zoom": (
+                "gridsample",
+                "default: few channels and no reuse, a gather reads each pixel once; not measured "
+                "here",
+            ),
+            "unzoom": PRODUCTS,
+        },
+        forbidden=NOT_PARSED | {"DeformConv", "RoiAlign"},
+        max_topk=MAX_TOPK,
+    )
+    compiles_at_start = True
+    build_needs = ("torch", RTX)
+    run_needs = (RTX, "cuda", "gpu")
+
+    def version(self) -> str | None:
+        """The installed release, or None."""
+        from lzu_export.targets.tensorrt.rtx import version
+
+        return version()
+
+    def missing(self) -> str:
+        """The sentence for a machine that lacks it, with the remedy."""
+        return (
+            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
+            "leave tensorrt-rtx out of TARGET"
+        )
+
+    def note(self, precision: str) -> str:
+        """What a comparison of its graph with PyTorch stands for."""
+        return GRAPH_NOTE if precision == "fp32" else ROUNDED_GRAPH_NOTE
+
+    def table_notes(self, precisions: Collection[str]) -> list[str]:
+        """Lines below the table of an export."""
+        if "int8" not in precisions:
+            return []
+        return [
+            "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
+        ]
+
+    def engine_file(self, precision: str) -> str:
+        """Name of its engine in a bundle."""
+        return f"model.{precision}.rtx.engine"
+
+    def building(self, precision: str) -> str:
+        """What is shown while it builds."""
+        return f"building the TensorRT-RTX engine in {precision}"
+
+    def build(self, graph: Path, engine: Path, recipe: "Recipe") -> Built:
+        """Build a strongly typed engine for the recipe's compute capabilities."""
+        from lzu_export.targets.tensorrt import rtx
+
+        made = rtx.build(graph, engine, compute_capabilities=recipe.compute_capabilities)
+        return Built(made.version, made.inputs, made.outputs, made.compute_capabilities)
+
+    def unfit(self, device: "Device | None") -> tuple[str, ...]:
+        """An RTX card, where the one that is there is none that it knows."""
+        if device and device.capability not in CARDS:
+            return (f"an RTX card ({device.name} has {device.capability})",)
+        return ()
+
+
+TARGET = TensorRtRtx()

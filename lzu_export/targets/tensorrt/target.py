@@ -1,0 +1,152 @@
+"""The target TensorRT, without the library itself: engines are built on the device they run on."""
+
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.graph.dialect import NOT_STATIC, PRODUCTS, Dialect
+from lzu_export.manifest.schema import PLUGINS_NOTE, Engine, Manifest
+from lzu_export.support.limits import MAX_TOPK
+from lzu_export.support.session import Session
+from lzu_export.targets.base import OpenOptions, Target
+
+if TYPE_CHECKING:
+    from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
+    from lzu_export.targets.cuda.interface import Cuda
+
+NAME = "tensorrt"
+RTX = "tensorrt-rtx"
+NOT_PARSED = NOT_STATIC | {"NonMaxSuppression"}
+
+
+def deform_conv() -> tuple["DeformKind", str]:
+    """How TensorRT convolves deformably, and why.
+
+    Its ONNX parser knows DeformConv from 10.1 on and makes a ModulatedDeformConv2d of it, a plugin
+    of its standard plugin library, which must be loaded before a graph is parsed. (Version 1 of the
+    plugin; from 10.11 on version 2, which takes and computes the same.) What it asks of the node:
+
+    - maps of one or two spatial axes; all inputs float32, or all float16;
+    - as many `pads` at the end of an axis as at its beginning;
+    - one stride, one padding and one dilation for both axes. The parser hands them over rows first,
+      but the plugin's kernel takes the first for columns, so that unequal ones would be exchanged.
+
+    `group` and `offset_group` are passed on; bias and mask may be left out, but are never here.
+    Every deformable convolution of the models here fits.
+    """
+    return "deformconv", "default: the parser maps it to the plugin that TensorRT ships"
+
+
+class OnDevice(Target):
+    """What TensorRT and TensorRT-RTX share: engines that run on an NVIDIA GPU."""
+
+    on_device = True
+
+    def device(self, back_end: str | None = None) -> "Cuda":
+        """The CUDA device, opened."""
+        from lzu_export.targets.cuda.interface import open_cuda
+
+        return open_cuda(back_end)
+
+    def pick(self, manifest: Manifest, precision: str | None, device: "Cuda | None") -> Engine:
+        """The engine that is for this device, see `Target.pick`."""
+        from lzu_export.targets.tensorrt.open import pick_for_device
+
+        assert device is not None, "`device` opens it"
+        return pick_for_device(manifest, self.name, precision, device)
+
+    def refuse_elsewhere(self, engine: Engine, device: Callable[[], Any]) -> None:
+        """Refuse an engine of another device or release, see `Target.refuse_elsewhere`."""
+        from lzu_export.targets.tensorrt.open import refuse_elsewhere
+
+        refuse_elsewhere(engine, device())
+
+    def open(self, manifest: Manifest, engine: Engine, path: Path, options: OpenOptions) -> Session:
+        """A session on the device, see `open_engine`."""
+        from lzu_export.targets.tensorrt.open import open_engine
+
+        return open_engine(
+            manifest,
+            engine,
+            path,
+            options.cuda or self.device(),
+            library=options.library,
+            graph=options.graph,
+            timed=options.timed,
+            feedback=options.feedback,
+            zoom=options.zoom,
+            runtime_cache=options.runtime_cache,
+            host_code=options.host_code,
+        )
+
+
+class TensorRt(OnDevice):
+    """Built on the device by `lzu-export build`, from the file that `lzu-export derive` writes."""
+
+    name = NAME
+    title = "TensorRT"
+    extra = NAME
+    dialect = Dialect(
+        name=NAME,
+        deform_conv=deform_conv,
+        lowerings={
+            "zoom": (
+                "banded",
+                "default: products, exact in every release; from 10.14.1 on GridSample inside an "
+                "FP16 network was reported to give wrong values; not measured here",
+            ),
+            "unzoom": PRODUCTS,
+        },
+        forbidden=NOT_PARSED,
+        plugins=True,
+        max_topk=MAX_TOPK,
+    )
+    exported = False
+    build_needs = ("onnx", NAME, "cuda", "gpu")
+    run_needs = (NAME, "cuda", "gpu")
+
+    def version(self) -> str | None:
+        """The installed release, or None."""
+        from lzu_export.targets.tensorrt.build import import_module
+
+        try:
+            return str(import_module().__version__)
+        except ElsewhereError:
+            return None
+
+    def missing(self) -> str:
+        """The sentence for a machine that lacks it, with the remedy."""
+        from lzu_export.targets.tensorrt.build import import_module
+
+        try:
+            import_module()
+        except ElsewhereError as error:
+            return str(error)
+        return ""
+
+    def note(self, precision: str) -> str:
+        """What a comparison of its graph with PyTorch stands for."""
+        return PLUGINS_NOTE
+
+    def refuse_beside(self, manifest: Manifest, folder: Path, others: Collection[str]) -> str:
+        """Whether its plugins are kept out, by TensorRT-RTX or by a library that does not fit."""
+        if not manifest.plugins:
+            return ""
+        if "tensorrt_rtx" in sys.modules or RTX in others:
+            return (
+                "TensorRT's plugins and TensorRT-RTX do not go together in one process; take the "
+                "TensorRT-RTX engines out of the bundle, or run this one by load() in a process of "
+                "its own"
+            )
+        from lzu_export.runtime.plugin_library import check_library, find_library
+
+        try:
+            check_library(find_library(bundle=folder), manifest.plugins)
+        except LzuError as error:
+            return str(error)
+        return ""
+
+
+TARGET = TensorRt()
