@@ -205,7 +205,7 @@ class _Run:
     @property
     def engine_seconds(self) -> float:
         """Seconds that the engines have run."""
-        return sum(getattr(each, "engine_seconds", 0.0) for each in self.predictors.values())
+        return sum(each.engine_seconds for each in self.predictors.values())
 
     @property
     def _counters(self) -> Mapping[str, Scorer | Watch | Agreements]:
@@ -263,9 +263,9 @@ class _Run:
 
     def _checked(self, sample: Sample) -> Shot:
         """A frame that fits, else its file is named."""
-        resize = any(getattr(each, "resize", False) for each in self.predictors.values())
+        exact = all(each.fit == "exact" for each in self.predictors.values())
         name = sample.name or f"frame {sample.number} of {self.dataset.name}"
-        check_frame(sample.shot.frame, None if resize else self.recipe.source, name)
+        check_frame(sample.shot.frame, self.recipe.source if exact else None, name)
         return sample.shot
 
     def _keep(self, *, now: bool = False) -> None:

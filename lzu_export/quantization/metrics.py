@@ -79,6 +79,12 @@ class FixedBoxes:
 
     def __init__(self, predictor: Predictor, boxes: list[NDArray[np.float32]]) -> None:
         self.recipe, self._predictor, self._boxes = predictor.recipe, predictor, iter(boxes)
+        self.fit = predictor.fit
+
+    @property
+    def engine_seconds(self) -> float:
+        """How long the predictor's engine ran."""
+        return self._predictor.engine_seconds
 
     def reset(self) -> None:
         """Nothing is remembered but what is kept."""

@@ -69,7 +69,7 @@ class Seen:
 class FakePredictor:
     """Predicts the frame's number."""
 
-    remembers = False
+    remembers, fit, engine_seconds = False, "exact", 0.0
 
     def __init__(self, folder: Path, batch: int, log: list[str], name: str) -> None:
         self.recipe = tiny_recipe(folder, batch=batch)
@@ -131,7 +131,7 @@ class Apart(Predictor):
 
     def __init__(self, folder: Path, batch: int = 1, stop: int | None = None) -> None:
         self.recipe = tiny_recipe(folder, batch=batch)
-        self.resize, self.engine_seconds, self.stop = False, 0.0, stop
+        self.fit, self.engine_seconds, self.stop = "exact", 0.0, stop
         self.session = self
         self.concluded: list[tuple[int, str]] = []
 

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from lzu_benchmarks.bench.compare import (
@@ -36,7 +36,8 @@ from lzu_export.recipes import load_recipe
 from lzu_export.support.escaping import visible
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.tables import Column, grid
+from lzu_export.support.terminal import Terminal, print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET
 
 EXPORT_ONLY = (
@@ -283,15 +284,13 @@ def _weighted(given: argparse.Namespace) -> list[str]:
     return [variant for variant in ORDER if variant in there] or ["uniform", "fixed"]
 
 
-def summary_table(report: Report) -> Table:
-    """What the command prints."""
-    table = Table(title=visible(report.title), title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("engine", no_wrap=True)
-    table.add_column("bundle", no_wrap=True)
+def summary_table(report: Report) -> Group:
+    """What the command prints; the best row of an engine is bold."""
     rows = rows_of(report)
     metric = next((row.bundle.metric for row in rows if row.bundle.metric), None)
-    for heading in (*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    figures = [*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"]
+    columns = [Column("bundle"), Column("engine", left=True), *map(Column, figures)]
+    lines: list[list[Text]] = []
     for row in rows:
         latency = row.latency
         cells = [number(row.score)] if metric else []
@@ -303,8 +302,9 @@ def summary_table(report: Report) -> Table:
             ratio = number(latency.ratio.value, 3) if latency.ratio else ""
             cells += [number(whole.p50, 1), number(whole.p90_estimate, 1), ratio]
         label = f"{row.label} (failed)" if row.engine.failed else row.label
-        table.add_row(row.key, label, *cells, style="bold" if row.best else None)
-    return table
+        style = "bold" if row.best else ""
+        lines.append([Text(visible(each), style) for each in (label, row.key, *cells)])
+    return Group(Text(visible(report.title), "italic"), grid(columns, lines))
 
 
 @exits.ending("results so far are kept; give the same command to go on")
@@ -317,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(report)
         return
     console = Terminal()
-    console.print(summary_table(report))
+    show(summary_table(report))
     for note in untrained_notes(report.bundles):
         console.print(visible(note))
     for sentence in sentences(rows_of(report)):
