@@ -150,10 +150,10 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
         if outcome.manifest.accuracy:
             told += stream_notes(outcome.folder.name, outcome.manifest.accuracy)
     told += _latency_notes(outcomes)
-    told.append("MB: of the engine's file")
-    told.append("drift: max|engine - PyTorch| / max|PyTorch| over all arrows, in FP32")
+    told.append("MB: size of the engine's file")
+    told.append("drift: max|engine - PyTorch| / max|PyTorch| over all probe points, in FP32")
     if precisions - {"fp32"}:
-        told.append("SNR: the lowest signal-to-noise ratio of an arrow")
+        told.append("SNR: the lowest signal-to-noise ratio of a probe point")
     for name in filter(targets.__contains__, names()):
         told += find(name).table_notes(precisions)
     if any(emulated(o.manifest) for o in outcomes):
