@@ -31,20 +31,21 @@ LARGEST = {".onnx": 2 << 30, ".engine": 16 << 30, "": 1 << 30}
 AGAIN = "export or copy the bundle again"
 
 GRAPH_NOTE = (
-    "its ONNX graph equals PyTorch in ONNX Runtime and its parsed network the graph; running the "
-    "engine itself awaits an RTX card"
+    "the ONNX graph matches PyTorch when run in ONNX Runtime, and the parsed network matches the "
+    "graph; the engine itself has not been run, which needs an RTX card"
 )
 SHIPPED_NOTE = "the bundle's own file, in the session that load() opens"
 ROUNDING_NOTE = "run with every half-precision tensor rounded as a device would"
 ROUNDED_GRAPH_NOTE = (
-    "its ONNX graph was run in ONNX Runtime, half-precision tensors rounded as a device would, and "
-    "its parsed network is the graph; running the engine itself awaits an RTX card"
+    "the ONNX graph was run in ONNX Runtime, half-precision tensors rounded as on a device, and "
+    "the parsed network matches the graph; the engine itself has not been run, which needs an RTX "
+    "card"
 )
 PLUGINS_NOTE = (
-    "its graph was run in ONNX Runtime with the operators' functions in place of the plugins; "
-    "building and running the engine awaits TensorRT"
+    "the graph was run in ONNX Runtime with the operators' functions instead of the plugins; the "
+    "engine has not been built or run, which needs TensorRT"
 )
-"""What may stand beside a drift."""
+"""Notes beside a comparison with PyTorch."""
 
 
 class Tensor(Section):

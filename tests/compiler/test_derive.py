@@ -47,7 +47,7 @@ def test_a_fixed_warp_needs_no_plugins(bundle: Path) -> None:
     assert manifest.drift[:-1] == before.drift
     drift = manifest.drift[-1]
     assert (drift.target, drift.status) == ("tensorrt", "graph passed")
-    assert "awaits TensorRT" in drift.note
+    assert "needs TensorRT" in drift.note
     assert drift.outputs
     assert not list(bundle.glob(".*"))
 

@@ -453,4 +453,4 @@ def test_tensorrt_rtx_builds_every_precision_of_every_task(
     assert [each.precision for each in engines] == ["fp32", "fp16", "int8"]
     assert all(each.bytes > 0 and each.build_seconds > 0 for each in engines)
     assert {each.status for each in outcome.manifest.drift} == {"graph passed"}
-    assert "awaits an RTX card" in outcome.manifest.drift[-1].note
+    assert "needs an RTX card" in outcome.manifest.drift[-1].note

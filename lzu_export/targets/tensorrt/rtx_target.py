@@ -77,7 +77,8 @@ class TensorRtRtx(OnDevice):
         if "int8" not in precisions:
             return []
         return [
-            "int8 of tensorrt-rtx: requested by the graph; whether it runs or pays awaits a card"
+            "int8 of tensorrt-rtx: requested by the graph; whether TensorRT-RTX uses INT8, and "
+            "whether it is faster, has not been measured"
         ]
 
     def engine_file(self, precision: str) -> str:
