@@ -214,7 +214,8 @@ def test_it_is_no_task_before_it_is_registered(tmp_path: Path) -> None:
 def test_an_installed_package_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     task = BrightnessTask()
     entry = SimpleNamespace(name="brightness", value="own:TASK", load=lambda: task)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    announced = {"lzu_export.tasks": [entry]}
+    monkeypatch.setattr(registry, "entry_points", lambda group: announced.get(group, []))
     monkeypatch.setattr(TASKS, "_loaded", {})  # nothing of it stays
     assert [each.name for each in all_tasks()][-1] == "brightness"
     assert type(validate(SETTINGS, "own.yaml")) is BrightnessRecipe
