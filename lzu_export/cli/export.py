@@ -134,7 +134,7 @@ def _variants(
         wanted = list(dict.fromkeys(variant.split()))
         if checkpoint is not None and len(wanted) > 1:
             raise LzuError(
-                f"--checkpoint {checkpoint} is of one variant but --variant lists "
+                f"--checkpoint {checkpoint} belongs to one variant, but --variant lists "
                 f"{' and '.join(wanted)}; export one at a time"
             )
         return wanted

@@ -208,7 +208,8 @@ def _check_options(
         raise LzuError(f"{file} is where results go as JSON, a picture beside; end it in .json")
     if ranges is not None and overrides.options:
         raise LzuError(
-            f"--ranges {ranges} were measured already; leave out --{' --'.join(overrides.options)}"
+            f"--ranges {ranges} already fixes the calibration frames and their method; leave out "
+            f"--{' --'.join(overrides.options)}"
         )
     if by not in (None, "layer", "group"):
         raise LzuError(f"--by is {by}; choose layer or group")

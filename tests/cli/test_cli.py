@@ -335,7 +335,7 @@ def test_export_variants(command: Command, exported: list[Any], recipe_file: Pat
     assert exported[0].checkpoint == {"uniform": Path.cwd() / "x.pth"}
     done = command("export", recipe_file, "--checkpoint", "x.pth", "--variant", "fixed uniform")
     assert done.status == 2
-    assert "is of one variant but --variant lists fixed and uniform" in done.err
+    assert "belongs to one variant, but --variant lists fixed and uniform" in done.err
 
 
 def test_export_says_what_is_next(

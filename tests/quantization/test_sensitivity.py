@@ -290,7 +290,9 @@ def test_bad_ranges(refused: Callable[..., str], area: Path) -> None:
     assert "ranges.json is damaged" in refused(*usual, "--ranges", path)
     assert "cannot be read" in refused(*usual, "--ranges", area / "gone.json")
     text = refused(*usual, "--ranges", path, "--method", "mse", "--count", 3)
-    assert "were measured already; leave out --count --method" in text
+    assert (
+        "already fixes the calibration frames and their method; leave out --count --method" in text
+    )
 
 
 def test_bad_datasets(refused: Callable[..., str], area: Path) -> None:
