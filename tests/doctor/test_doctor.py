@@ -24,6 +24,7 @@ from lzu_export.errors import LzuError
 from lzu_export.support.terminal import Terminal
 
 NAMES = {
+    "openvino",
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
     "nvcc", "tensorrt-headers", "plugins", "onnx", "opencv", "home",
 }  # fmt: skip
@@ -102,5 +103,5 @@ def test_what_is_required(bare: Path) -> None:
     said = json.loads(done.stdout)
     assert {each["name"] for each in said["findings"]} == NAMES
     assert {each["target"] for each in said["abilities"]} == {
-        "onnxruntime", "tensorrt-rtx", "tensorrt", "plugins",
+        "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "plugins",
     }  # fmt: skip

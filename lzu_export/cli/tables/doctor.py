@@ -17,10 +17,8 @@ def doctor_tables(examination: "Examination") -> Group:
     """What a machine has, then what it can do."""
     rows: list[Sequence[Cell]] = []
     for each in examination.findings:
-        rows.append([each.name, coloured("yes" if each.found else "no"), each.detail])
-        if not each.found and each.looked:
-            where = visible(f"looked in {', '.join(each.looked)}")
-            rows.append(["", "", Text(where, "dim")])
+        looked = f"; looked in {', '.join(each.looked)}" if each.looked and not each.found else ""
+        rows.append([each.name, coloured("yes" if each.found else "no"), each.detail + looked])
         rows += [["", "", Text(visible(f"known: {note}"), "yellow")] for note in each.notes]
     there = grid([Column(""), Column("", left=True)], rows, prose=True)
     able: list[Sequence[Cell]] = []
