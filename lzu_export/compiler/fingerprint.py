@@ -12,6 +12,7 @@ from lzu_export.quantization.ranges import recipe_frames
 from lzu_export.recipes import Recipe
 from lzu_export.support.files.hashes import file_digest
 from lzu_export.support.provenance import PACKAGES, source_digest, versions
+from lzu_export.targets.registry import find
 from lzu_export.tasks.custom import builder_digest
 from lzu_export.tasks.weights import checkpoint_identity
 
@@ -34,6 +35,7 @@ def fingerprint(recipe: Recipe) -> str:
         "source": source_digest(),
         "custom_model": builder_digest(recipe),
         "versions": versions(PACKAGES),
+        "targets": {name: find(name).version() for name in recipe.targets},
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

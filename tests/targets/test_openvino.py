@@ -3,6 +3,7 @@
 import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,9 +19,11 @@ from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.lint import lint
 from lzu_export.manifest.schema import SHIPPED_NOTE
+from lzu_export.support.session import TensorSpec
 from lzu_export.targets import openvino as module
 from lzu_export.targets.registry import find
 from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.verification import parity
 from lzu_export.verification.parity import verify_all
 from samples import Network, dialect, run_onnx, tiny_recipe
 
@@ -97,6 +100,14 @@ def test_without_the_library_an_engine_is_for_elsewhere(
     here = Bundle(tiny_bundle, made).here()
     assert list(here.engines) == [engine]
     assert list(here.elsewhere) == ["openvino/fp32"]
+
+
+def test_a_session_is_fed_what_it_takes() -> None:
+    """OpenVINO drops inputs that change nothing up to a probe, such as a camera's matrix."""
+    session: Any = SimpleNamespace(inputs=(TensorSpec("x", "float32", SHAPE),))
+    found = parity._taken(session, {"x": values(), "cam2img": np.eye(3)})
+    assert list(found) == ["x"]
+    np.testing.assert_array_equal(found["x"], values())
 
 
 @needs_openvino
