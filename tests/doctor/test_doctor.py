@@ -22,6 +22,7 @@ from lzu_export.doctor import (
 )
 from lzu_export.errors import LzuError
 from lzu_export.support.terminal import Terminal
+from lzu_export.targets.openvino import OpenVino
 
 NAMES = {
     "openvino",
@@ -44,6 +45,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(packages, "_run", lambda *_: nothing)
     monkeypatch.setattr(packages, "EXPORTING", ("no-such-package",))
     monkeypatch.setattr(packages, "BUILDING", ("no-such-package",))
+    monkeypatch.setattr(OpenVino, "version", lambda _: None)
     monkeypatch.setattr(machine, "find_driver", lambda: None)
     monkeypatch.setattr(packages, "owners", lambda module: {})
     monkeypatch.setattr(Path, "home", homeless)
