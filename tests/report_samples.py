@@ -6,8 +6,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lzu_benchmarks.harness.contestants import STAGES
 from lzu_benchmarks.harness.flops import Flops
-from lzu_benchmarks.harness.latency import STAGES, EngineLatency, LatencyRun
+from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Percentiles, StageTime
 from lzu_benchmarks.report.schema import (
     Ablation,

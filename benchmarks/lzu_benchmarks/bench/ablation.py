@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lzu_benchmarks.bench.compare import Contender, Store
+from lzu_benchmarks.bench.contender import Contender, Store
 from lzu_benchmarks.report.schema import Ablation, Curve, ForwardError, GridPoint
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import open_dataset

@@ -18,15 +18,13 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from lzu_benchmarks.bench.compare import (
-    Contender,
-    Store,
-    bundle_result,
-    latency_groups,
-    open_bundles,
-)
+from lzu_benchmarks.bench.compare import bundle_result
+from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
+from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.commands import add_json
-from lzu_benchmarks.harness.latency import GRAPHS, NOISE, add_plan_options, plan_of
+from lzu_benchmarks.harness.contestants import GRAPHS
+from lzu_benchmarks.harness.latency import add_plan_options, plan_of
+from lzu_benchmarks.harness.latency_table import NOISE
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
 from lzu_export.cli import exits

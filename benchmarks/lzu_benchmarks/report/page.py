@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lzu_benchmarks.harness.latency import STAGES, EngineLatency
+from lzu_benchmarks.harness.contestants import STAGES
+from lzu_benchmarks.harness.latency_results import EngineLatency
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report

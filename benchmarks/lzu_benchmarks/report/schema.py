@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from lzu_benchmarks.harness.flops import Flops
-from lzu_benchmarks.harness.latency import EngineLatency, LatencyRun
+from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Section
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.schema import Agreement, Drift, Number

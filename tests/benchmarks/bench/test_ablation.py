@@ -18,7 +18,7 @@ from lzu_benchmarks.bench.ablation import (
     resized_inverse,
     true_forward_axis,
 )
-from lzu_benchmarks.bench.compare import Store, open_bundles
+from lzu_benchmarks.bench.contender import Store, open_bundles
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.recipes import load_recipe

@@ -15,8 +15,11 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_benchmarks.bench import compare as module
+from lzu_benchmarks.bench import contender as contender_module
 from lzu_benchmarks.bench.command import _shown, bench, lowering_notes, main, parser, pytorch_notes
-from lzu_benchmarks.bench.compare import Store, bundle_result, latency_groups, open_bundles
+from lzu_benchmarks.bench.compare import bundle_result
+from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
+from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -77,9 +80,9 @@ def test_what_runs_here_and_by_what_is_part_of_the_keys(
         runs = [SimpleNamespace(target=t, precision=p) for t, _, p in map(partition, engines)]
         recipe = SimpleNamespace(scale=0.5)
         manifest: Any = SimpleNamespace(files={}, recipe=recipe, engines=runs)
-        bundle = module.Bundle(tmp_path / "bundle", manifest)
-        vars(bundle)["_here"] = runs, {}
-        vars(bundle)["failed"] = {}
+        bundle = Contender.__new__(Contender)
+        vars(bundle).update(folder=tmp_path / "bundle", manifest=manifest, provider="cpu")
+        vars(bundle).update(targets=None, precisions=None, _here=(runs, {}), failed={})
         times: list[Any] = latency_groups([bundle], store, PLAN, report=QUIET)
         return bundle_result(bundle, store, report=QUIET), *sorted(times)
 
@@ -381,14 +384,14 @@ def test_an_engine_that_fails_is_marked_and_the_others_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its row, the page and the exit status say so; nothing of it is timed or scored."""
-    right = module.load
+    right = contender_module.load
 
     def load(folder: Path, **options: Any) -> Any:
         if folder == two[0]:
             raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : no kernel\nat a place")
         return right(folder, **options)
 
-    monkeypatch.setattr(module, "load", load)
+    monkeypatch.setattr(contender_module, "load", load)
     out = tmp_path / "out"
     names = [str(each) for each in two]
     with pytest.raises(SystemExit) as done:
@@ -417,7 +420,7 @@ def test_where_no_engine_runs_the_reason_is_the_error(
     def load(folder: Path, **options: Any) -> Any:
         raise LzuError("no such kernel; get one")
 
-    monkeypatch.setattr(module, "load", load)
+    monkeypatch.setattr(contender_module, "load", load)
     given = parser().parse_args(["--bundles", *map(str, two), "--out", str(tmp_path / "out")])
     with pytest.raises(LzuError, match="no engine runs here: no such kernel"):
         bench(given)

@@ -11,16 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks.harness import latency as module
-from lzu_benchmarks.harness.latency import (
-    STAGES,
-    LatencyRun,
-    enter,
-    frames_of,
-    latency_tables,
-    main,
-    measure,
-    pair,
-)
+from lzu_benchmarks.harness.contestants import STAGES, Contestant, enter, frames_of, pair
+from lzu_benchmarks.harness.latency import main, measure
+from lzu_benchmarks.harness.latency_results import LatencyRun
+from lzu_benchmarks.harness.latency_table import latency_tables
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Manifest, read_manifest
@@ -35,7 +30,7 @@ QUICK = Plan(queries=64, warmup_queries=1, warmup_seconds=0.0, block=8, settle=0
 def run(tiny_bundle: Path) -> LatencyRun:
     contestants = [each for _ in range(2) for each in enter(tiny_bundle)]
     first, second = (
-        module.Contestant(**{**vars(each), "name": name})
+        Contestant(**{**vars(each), "name": name})
         for each, name in zip(contestants, "ab", strict=True)
     )
     return measure(pair([first, second]), QUICK)
@@ -91,7 +86,7 @@ def with_dataset(bundle: Path, name: str | None, **changes: object) -> Manifest:
 
 def test_noise_stands_for_frames_where_no_set_is_given(tiny_bundle: Path) -> None:
     """And the headline says it."""
-    shown = frames_of(tiny_bundle, read_manifest(tiny_bundle), count=3)
+    shown = frames_of(Bundle(tiny_bundle, read_manifest(tiny_bundle)), count=3)
     assert shown.noise
     assert len(shown.batches) == 3
     assert all(shot.frame.shape == (96, 160, 3) for batch in shown.batches for shot in batch)
@@ -106,7 +101,7 @@ def test_noise_stands_for_frames_where_no_set_is_given(tiny_bundle: Path) -> Non
 
 def test_a_set_whose_path_is_lost_leaves_the_bundle_s_own_frames(tiny_bundle: Path) -> None:
     """The bundle was exported on frames of it, and holds some: no noise."""
-    shown = frames_of(tiny_bundle, with_dataset(tiny_bundle, "annotations.json"))
+    shown = frames_of(Bundle(tiny_bundle, with_dataset(tiny_bundle, "annotations.json")))
     own = read_reference(tiny_bundle / "reference.npz")
     assert not shown.noise
     assert [len(batch) for batch in shown.batches] == [1] * len(own)
@@ -119,7 +114,7 @@ def test_a_set_of_one_s_own_is_shown(own: str | None, tiny_bundle: Path, tmp_pat
     """Whatever the recipe names: frames in the order of time, the last batch filled up."""
     path = coco_of_noise(tmp_path, 5)
     manifest = with_dataset(tiny_bundle, own, classes=("car", "sign"))
-    shown = frames_of(tiny_bundle, manifest, str(path), count=3)
+    shown = frames_of(Bundle(tiny_bundle, manifest), str(path), count=3)
     assert not shown.noise
     assert shown.what == "the first 3 frames of annotations.json in turn"
     for i, (shot,) in enumerate(shown.batches):
@@ -131,9 +126,9 @@ def test_frames_that_do_not_fit_are_refused(tiny_bundle: Path, tmp_path: Path) -
     path = coco_of_noise(tmp_path, 2, size=(64, 64))
     manifest = read_manifest(tiny_bundle)
     with pytest.raises(LzuError, match=r"70\.png.*64x64"):
-        frames_of(tiny_bundle, manifest, str(path))
+        frames_of(Bundle(tiny_bundle, manifest), str(path))
     with pytest.raises(LzuError, match="do not exist"):
-        frames_of(tiny_bundle, manifest, str(tmp_path / "none.json"))
+        frames_of(Bundle(tiny_bundle, manifest), str(tmp_path / "none.json"))
 
 
 def coco_of_noise(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -> Path:
@@ -159,7 +154,7 @@ def coco_of_noise(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -
 
 def test_the_demonstration_s_frames_are_shown_in_the_order_of_time(tiny_bundle: Path) -> None:
     manifest = with_dataset(tiny_bundle, "demo", source=(360, 640))
-    shown = frames_of(tiny_bundle, manifest, count=2)
+    shown = frames_of(Bundle(tiny_bundle, manifest), count=2)
     assert [len(batch) for batch in shown.batches] == [1, 1]
     assert shown.batches[0][0].frame.shape == (360, 640, 3)
 

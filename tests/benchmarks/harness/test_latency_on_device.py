@@ -9,15 +9,10 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
-from lzu_benchmarks.harness.latency import (
-    GRAPHS,
-    LatencyRun,
-    enter,
-    latency_tables,
-    main,
-    measure,
-    pair,
-)
+from lzu_benchmarks.harness.contestants import GRAPHS, enter, pair
+from lzu_benchmarks.harness.latency import main, measure
+from lzu_benchmarks.harness.latency_results import LatencyRun
+from lzu_benchmarks.harness.latency_table import latency_tables
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.device_build import build_on_device
 from lzu_export.errors import LzuError

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 
-from lzu_benchmarks.harness.latency import STAGES
+from lzu_benchmarks.harness.contestants import STAGES
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.page import (
     TEMPLATES,
