@@ -97,15 +97,22 @@ class Body:
             opset: the model's; ONNX Runtime ignores a function's own.
             levels: number of levels of the call.
         """
-        return helper.make_function(
-            DOMAIN,
-            self.name,
-            contract.input_names(levels),
-            contract.output_names(levels),
-            self.nodes,
-            [helper.make_opsetid("", opset)],
-            [*contract.fields, *(PLUGIN if contract.has_plugin else ())],
-        )
+        return function_of(self.name, contract, self.nodes, opset, levels)
+
+
+def function_of(
+    name: str, contract: Contract, nodes: Sequence[onnx.NodeProto], opset: int, levels: int = 1
+) -> onnx.FunctionProto:
+    """Return the ONNX function of an operator, with the names of its contract."""
+    return helper.make_function(
+        DOMAIN,
+        name,
+        contract.input_names(levels),
+        contract.output_names(levels),
+        list(nodes),
+        [helper.make_opsetid("", opset)],
+        [*contract.fields, *(PLUGIN if contract.has_plugin else ())],
+    )
 
 
 def attributes_of(call: onnx.NodeProto, contract: Contract) -> dict[str, Any]:

@@ -21,7 +21,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lzu_export.ops.base import Operator
-from lzu_export.ops.contract import DOMAIN, Contract, Field, Tensor
+from lzu_export.ops.body import function_of
+from lzu_export.ops.contract import Contract, Field, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -101,15 +102,7 @@ def function_body(opset: int) -> onnx.FunctionProto:
     mode = "bilinear" if opset < 20 else "linear"
     settings = {"mode": mode, "padding_mode": "zeros", "align_corners": 1}
     node("CastLike", [node("GridSample", [wide, expanded], "sampled", **settings), "X"], "Y")
-    return helper.make_function(
-        DOMAIN,
-        NAME,
-        CONTRACT.input_names(),
-        CONTRACT.output_names(),
-        nodes,
-        [helper.make_opsetid("", opset)],
-        list(CONTRACT.fields),
-    )
+    return function_of(NAME, CONTRACT, nodes, opset)
 
 
 OPERATOR = Operator(

@@ -163,16 +163,7 @@ def _apart(divisor: torch.Tensor) -> torch.Tensor:
 def function_body(
     call: onnx.NodeProto, shapes: Sequence[Sequence[int]], opset: int
 ) -> onnx.FunctionProto:
-    """The operator as an ONNX function of standard operators, for this call.
-
-    Args:
-        call: the node whose attributes become constants.
-        shapes: of its inputs.
-        opset: the model's.
-
-    Raises:
-        LzuError: the shape does not fit the operator.
-    """
+    """Return the ONNX function for a call with input `shapes`; LzuError if they do not fit."""
     attributes = attributes_of(call, CONTRACT)
     if len(shapes[0]) != 4:
         raise LzuError(f"lzu::{NAME} got knots of shape {tuple(shapes[0])}; give B x h x w x 2")

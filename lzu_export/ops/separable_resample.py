@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from lzu_export.ops.base import Operator
-from lzu_export.ops.contract import DOMAIN, Contract, Field, Tensor
+from lzu_export.ops.body import function_of
+from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.tables import table_matrix
 
 if TYPE_CHECKING:
@@ -118,15 +119,7 @@ def function_body(opset: int) -> onnx.FunctionProto:
     a_x = node("CastLike", [transposed, "X"], "a_x")
     # Columns first: at a zoom out they shrink the larger operand before the batched product.
     node("MatMul", [a_y, node("MatMul", ["X", a_x], "across")], "Y")
-    return helper.make_function(
-        DOMAIN,
-        NAME,
-        CONTRACT.input_names(),
-        CONTRACT.output_names(),
-        nodes,
-        [helper.make_opsetid("", opset)],
-        list(CONTRACT.fields),
-    )
+    return function_of(NAME, CONTRACT, nodes, opset)
 
 
 OPERATOR = Operator(

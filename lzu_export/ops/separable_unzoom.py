@@ -157,16 +157,7 @@ class _Axis:
 def function_body(
     call: onnx.NodeProto, shapes: Sequence[Sequence[int]], opset: int
 ) -> onnx.FunctionProto:
-    """The operator as an ONNX function of standard operators, for this call.
-
-    Args:
-        call: the node whose attributes become constants.
-        shapes: of its inputs.
-        opset: the model's.
-
-    Raises:
-        LzuError: the shapes or the attributes do not fit the operator.
-    """
+    """Return the ONNX function for a call with input `shapes`; LzuError if they do not fit."""
     attributes = attributes_of(call, CONTRACT)
     count, upscale = len(shapes) - 2, int(attributes["upscale"])
     batch = shapes[0][0]
