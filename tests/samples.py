@@ -363,7 +363,8 @@ def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
 
 def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
     """Write a manifest's plain data as whoever edits it on purpose would, with its own hash."""
-    from lzu_export.manifest.schema import FILE, manifest_text
+    from lzu_export.manifest.schema import FILE
+    from lzu_export.manifest.seal import manifest_text
 
     (bundle / FILE).write_text(manifest_text(data), encoding="utf-8")
 

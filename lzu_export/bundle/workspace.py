@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.manifest.schema import FILE as MANIFEST_FILE
-from lzu_export.manifest.schema import LIMIT, SEAL, Digest, FileName, Manifest, write_manifest
+from lzu_export.manifest.schema import LIMIT, Digest, FileName, Manifest, write_manifest
+from lzu_export.manifest.seal import SEAL
 from lzu_export.support.files import parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
 

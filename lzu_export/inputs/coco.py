@@ -6,17 +6,24 @@ annotation. What COCO's own files have is taken: boxes a fraction of a pixel bey
 up to 1 in 1000, boxes without width or height.
 """
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.classes import match_classes, plain
+from lzu_export.inputs.coco_boxes import (
+    CocoImage,
+    CocoObject,
+    Id,
+    _number,
+    check_boxes,
+    check_numbers,
+    extent_of,
+    shown,
+)
 from lzu_export.support.files import read_json
-
-log = logging.getLogger(__name__)
 
 SEQUENCE = ("sid", "video_id", "sequence_id")
 """Fields of an image that name its sequence; the first is Argoverse-HD's."""
@@ -29,51 +36,8 @@ ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
 
 MOST_BYTES = 4 << 30
 """Size of the largest file that is read; COCO's own are below 500 MB, LVIS' below 1.2 GB."""
-OVERHANG = 2.0
-"""Pixels that a box may reach beyond its frame: roundings, and coordinates counted from 1."""
 LONGEST_NAME, LONGEST_PATH = 255, 2000
 """Bytes of a file's or folder's name and characters of a path; what is longer no disk may have."""
-RARE = 1000
-"""One box in so many may have no width or no height, or lie within the frame's first pixel."""
-
-Id: TypeAlias = int | str
-
-
-class CocoImage(NamedTuple):
-    """An image that annotations list."""
-
-    id: Id | None
-    """None where the entry has none, which only frames without boxes may do."""
-    size: tuple[int, int] | None
-    """(height, width) as the entry has it, else None."""
-    key: str
-    """Its file name, with `/` between folders."""
-    places: tuple[Path, ...]
-    """Paths at which the file may be."""
-    sequence: Any
-    """Number or name of its sequence; None where the entry does not say."""
-    order: Any
-    """Number within the sequence, 0 where the entry does not say."""
-
-
-class CocoObject(NamedTuple):
-    """An annotated object."""
-
-    name: str
-    """How sentences call the annotation, such as `annotation 17`."""
-    image: Id
-    label: int
-    """Place of its class among the classes."""
-    box: tuple[float, float, float, float]
-    """x, y, width, height in pixels of the image."""
-    area: float
-    """Area in square pixels: the annotated one, else width times height."""
-    crowd: bool
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the box has no width or no height."""
-        return not (self.box[2] > 0 and self.box[3] > 0)
 
 
 class CocoData(NamedTuple):
@@ -117,12 +81,12 @@ def read_coco(
             name,
             _reference(path, name, entry, "image_id", "image", by_id),
             labels[_reference(path, name, entry, "category_id", "category", labels)],
-            *_extent(path, name, entry),
+            *extent_of(path, name, entry),
         )
         for name, entry in annotations
     ]
-    _check_numbers(path, annotations)
-    _check_boxes(path, objects, by_id)
+    check_numbers(path, annotations)
+    check_boxes(path, objects, by_id)
     return CocoData(path, found, images, objects)
 
 
@@ -177,7 +141,7 @@ def check_frame_size(
         LzuError: they contradict each other.
     """
     if image.size is None:
-        _check_boxes(path, objects, {image.id: image._replace(size=size)})
+        check_boxes(path, objects, {image.id: image._replace(size=size)})
     elif image.size != size:
         raise LzuError(
             f"{path} says that {image.key} is {image.size[1]} wide and {image.size[0]} high, "
@@ -201,7 +165,7 @@ def _entries(path: Path, data: Mapping[str, Any], section: str) -> list[dict[str
     for i, entry in enumerate(data[section], 1):
         if not isinstance(entry, dict):
             raise LzuError(
-                f"{path} is not a COCO data set: entry {i} of {section} is {_shown(entry)}; give "
+                f"{path} is not a COCO data set: entry {i} of {section} is {shown(entry)}; give "
                 "keys with values"
             )
     return list(data[section])
@@ -210,7 +174,7 @@ def _entries(path: Path, data: Mapping[str, Any], section: str) -> list[dict[str
 def _images(path: Path, data: Mapping[str, Any]) -> list[CocoImage]:
     found = []
     for i, entry in enumerate(_entries(path, data, "images"), 1):
-        called = f"image {_shown(entry['id'])}" if "id" in entry else f"entry {i} of images"
+        called = f"image {shown(entry['id'])}" if "id" in entry else f"entry {i} of images"
         key, places = _places(path, entry, data, called)
         found.append(
             CocoImage(
@@ -225,7 +189,7 @@ def _images(path: Path, data: Mapping[str, Any]) -> list[CocoImage]:
         for value, fields in ((found[-1].sequence, SEQUENCE), (found[-1].order, ORDER)):
             if not (value is None or isinstance(value, str) or math.isfinite(_number(value))):
                 raise LzuError(
-                    f"{path}: {called} has the {' or '.join(fields)} {_shown(value)}; give a "
+                    f"{path}: {called} has the {' or '.join(fields)} {shown(value)}; give a "
                     "number or a name"
                 )
     return found
@@ -265,7 +229,7 @@ def _directory(path: Path, directories: Any, number: Any, called: str) -> PurePo
     there = isinstance(directories, list) and type(number) is int
     if not there or not 0 <= number < len(directories):
         raise LzuError(
-            f"{path} is not a COCO data set: {called} belongs to sequence {_shown(number)}, which "
+            f"{path} is not a COCO data set: {called} belongs to sequence {shown(number)}, which "
             "seq_dirs "
             "does not list; give the annotations again"
         )
@@ -278,8 +242,8 @@ def _size(path: Path, entry: Mapping[str, Any], called: str) -> tuple[int, int] 
     height, width = (_number(entry[field]) for field in ("height", "width"))
     if not (height > 0 and width > 0 and height.is_integer() and width.is_integer()):
         raise LzuError(
-            f"{path}: {called} has the height {_shown(entry['height'])} and the width "
-            f"{_shown(entry['width'])}; give whole numbers of pixels"
+            f"{path}: {called} has the height {shown(entry['height'])} and the width "
+            f"{shown(entry['width'])}; give whole numbers of pixels"
         )
     return int(height), int(width)
 
@@ -289,9 +253,7 @@ def _by_id(path: Path, images: Sequence[CocoImage]) -> dict[Id | None, CocoImage
     found: dict[Id | None, CocoImage] = {}
     for image in images:
         if image.id in found:
-            raise LzuError(
-                f"{path} has two images of one id, {_shown(image.id)}; number them apart"
-            )
+            raise LzuError(f"{path} has two images of one id, {shown(image.id)}; number them apart")
         found[image.id] = image
     return found
 
@@ -301,12 +263,12 @@ def _check_ids(path: Path, ids: Sequence[Any], kind: str) -> None:
     for each in ids:
         if type(each) not in (int, str):
             raise LzuError(
-                f"{path} is not a COCO data set: the id {_shown(each)} of one {kind} is no whole "
+                f"{path} is not a COCO data set: the id {shown(each)} of one {kind} is no whole "
                 "number and no text; number them"
             )
         if type(each) is not type(ids[0]):
             raise LzuError(
-                f"{path}: {kind} ids have two types, such as {_shown(ids[0])} and {_shown(each)}; "
+                f"{path}: {kind} ids have two types, such as {shown(ids[0])} and {shown(each)}; "
                 "write all as numbers, or all as texts"
             )
 
@@ -330,7 +292,7 @@ def _categories(
     for entry in entries:
         if not isinstance(entry.get("name"), str) or "id" not in entry:
             raise LzuError(
-                f"{path} is not a COCO data set: the category {_shown(entry.get('name', entry))} "
+                f"{path} is not a COCO data set: the category {shown(entry.get('name', entry))} "
                 "has "
                 "no id or no name; give both"
             )
@@ -339,7 +301,7 @@ def _categories(
     for entry in sorted(entries, key=lambda entry: entry["id"]):
         if entry["id"] in found:
             raise LzuError(
-                f"{path} has two categories of one id, {_shown(entry['id'])}; number them apart"
+                f"{path} has two categories of one id, {shown(entry['id'])}; number them apart"
             )
         found[entry["id"]] = entry["name"]
     tops = [entry for entry in entries if str(entry.get("supercategory", "")).lower() == "none"]
@@ -355,7 +317,7 @@ def _categories(
 
 def _called(entry: Mapping[str, Any], place: int) -> str:
     """Name of an annotation in messages: its id, else its position."""
-    return f"annotation {_shown(entry['id'])}" if "id" in entry else f"entry {place} of annotations"
+    return f"annotation {shown(entry['id'])}" if "id" in entry else f"entry {place} of annotations"
 
 
 def _reference(
@@ -371,139 +333,10 @@ def _reference(
     twins = [each for each in known if str(each) == str(value)]
     if twins:
         raise LzuError(
-            f"{path}: {name} has the {field} {_shown(value)} where {plural} has the id "
-            f"{_shown(twins[0])}; write ids as numbers, or as texts, in both"
+            f"{path}: {name} has the {field} {shown(value)} where {plural} has the id "
+            f"{shown(twins[0])}; write ids as numbers, or as texts, in both"
         )
     raise LzuError(
-        f"{path}: {name} has the {field} {_shown(value)}, which is in none of {plural}; add the "
+        f"{path}: {name} has the {field} {shown(value)}, which is in none of {plural}; add the "
         f"{kind}, or remove the annotation"
     )
-
-
-def _extent(
-    path: Path, name: str, entry: Mapping[str, Any]
-) -> tuple[tuple[float, float, float, float], float, bool]:
-    """Box, area and mark of a crowd, each by itself as it must be."""
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4:
-        shown = "no bbox" if box is None else f"the bbox {_shown(box)}"
-        values = f" of {len(box)} values" if isinstance(box, list) else ""
-        raise LzuError(f"{path}: {name} has {shown}{values}; give x, y, width and height in pixels")
-    x, y, width, height = (_number(value) for value in box)
-    if not all(map(math.isfinite, (x, y, width, height))):
-        raise LzuError(
-            f"{path}: {name} has the bbox {_shown(box)}; give four finite numbers: x, y, width and "
-            "height in pixels"
-        )
-    if width < 0 or height < 0:
-        raise LzuError(
-            f"{path}: {name} has the bbox {_shown(box)}, whose sides are not positive; give x, y, "
-            "width and height in pixels, from the upper left corner"
-        )
-    area = _number(entry["area"]) if entry.get("area") is not None else width * height
-    if not (math.isfinite(area) and area >= 0):
-        raise LzuError(f"{path}: {name} has the area {_shown(entry['area'])}; give square pixels")
-    crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
-        raise LzuError(f"{path}: {name} has the iscrowd {_shown(crowd)}; give 0 or 1")
-    return (x, y, width, height), area, bool(crowd)
-
-
-def _check_numbers(path: Path, annotations: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Ids of annotations are given once; COCO's own tools drop the others of one id."""
-    seen: set[Any] = set()
-    for name, entry in annotations:
-        number = entry.get("id")
-        if number is None:
-            continue
-        if isinstance(number, list | dict):
-            raise LzuError(f"{path}: {name} has an id that is no number; number annotations")
-        if number in seen:
-            raise LzuError(f"{path} has two annotations of one id, {name}; number them apart")
-        seen.add(number)
-
-
-def _check_boxes(
-    path: Path, objects: Sequence[CocoObject], images: Mapping[Any, CocoImage]
-) -> None:
-    """Hold boxes against their frames, and against what they would be if they were corners."""
-    for each in objects:
-        size = images[each.image].size
-        if size is None:
-            continue
-        x, y, width, height = each.box
-        beyond = max(-x, -y, x + width - size[1], y + height - size[0])
-        if beyond > OVERHANG:
-            hint = " (they look like corners)" if _are_corners(objects, images) else ""
-            raise LzuError(
-                f"{path}: {each.name} has the bbox {_shown(each.box)}, which reaches {beyond:g} "
-                f"pixels beyond its frame, {size[1]} wide and {size[0]} high; give x, y, width and "
-                f"height in pixels{hint}, and clip boxes to the frame"
-            )
-    tiny = [each for each in objects if max(each.box) <= 1 and _is_large(images[each.image])]
-    _check_rare(path, tiny, len(objects), "within the first pixel of its frame, as shares of the "
-                "frame would be; give x, y, width and height in pixels")  # fmt: skip
-    empty = [each for each in objects if each.is_empty]
-    _check_rare(path, empty, len(objects), "whose sides are not positive; remove it, or give its "
-                "width and height")  # fmt: skip
-    named = [each for each in objects if each.area and not each.crowd and not each.is_empty]
-    corners = [each for each in named if _is_area_of_corners(each)]
-    if 2 * len(corners) > len(named):
-        raise LzuError(
-            f"{path}: {corners[0].name} has the bbox {_shown(corners[0].box)} and the area "
-            f"{corners[0].area:g}, which is that of corners x1, y1, x2, y2; give x, y, width and "
-            "height in pixels"
-        )
-
-
-def _is_large(image: CocoImage) -> bool:
-    return image.size is None or min(image.size) > 8
-
-
-def _check_rare(path: Path, odd: Sequence[CocoObject], count: int, words: str) -> None:
-    if RARE * len(odd) > count:
-        raise LzuError(f"{path}: {odd[0].name} has the bbox {_shown(odd[0].box)}, {words}")
-    if odd:
-        log.warning(
-            "%s: %d of %d boxes are odd, the first of %s: bbox %s, %s",
-            path, len(odd), count, odd[0].name, _shown(odd[0].box), words,
-        )  # fmt: skip
-
-
-def _are_corners(objects: Sequence[CocoObject], images: Mapping[Any, CocoImage]) -> bool:
-    """Whether all boxes would lie in their frames if they were corners."""
-    for each in objects:
-        size = images[each.image].size
-        x1, y1, x2, y2 = each.box
-        if x2 < x1 or y2 < y1:
-            return False
-        if size is not None and (x2 > size[1] + OVERHANG or y2 > size[0] + OVERHANG):
-            return False
-    return True
-
-
-def _is_area_of_corners(each: CocoObject) -> bool:
-    """Whether the area is that of the box read as corners, and not of the box."""
-    x, y, width, height = each.box
-    as_corners = (width - x) * (height - y) if width > x and height > y else 0.0
-    return math.isclose(each.area, as_corners, rel_tol=0.01) and not math.isclose(
-        each.area, width * height, rel_tol=0.05
-    )
-
-
-def _number(value: Any) -> float:
-    """A JSON number as float; NaN for anything else."""
-    if type(value) not in (int, float):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def _shown(value: Any) -> str:
-    """A value for a sentence, shortened."""
-    if isinstance(value, tuple):
-        value = [int(each) if each == int(each) else round(each, 3) for each in value]
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,5 @@
 """The manifest of a bundle: what it holds, where it came from, how far it drifts."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from pydantic import Field
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement, Drift
 from lzu_export.manifest.fields import Digest, FileName, Number, Section
+from lzu_export.manifest.seal import SEAL, manifest_text, seal
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
@@ -18,8 +17,6 @@ from lzu_export.support.interleave import Ratio
 
 FILE = "manifest.json"
 FORMAT = 5
-SEAL = "sha256"
-"""Key of the manifest's own hash, see `seal`."""
 LIMIT = 16 << 20
 """Most bytes of a manifest; those of the demonstrations have some 100 kB."""
 LARGE = (".onnx", ".engine", "reference.npz")
@@ -345,25 +342,6 @@ def _contradiction(manifest: Manifest) -> str | None:
     if manifest.warp.get("sha256") != manifest.files["warp.npz"]:
         return "the warp's hash is not that of warp.npz"
     return None
-
-
-def seal(data: Mapping[str, Any]) -> str:
-    """The hash that a manifest carries of itself: sha256 of its other keys as canonical JSON.
-
-    Canonical is: keys sorted, no blanks, nothing but ASCII. It finds accidents; who edits a
-    manifest on purpose can write it anew.
-
-    Raises:
-        ValueError: a value is no JSON.
-    """
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def manifest_text(data: Mapping[str, Any]) -> str:
-    """What a manifest file holds: plain data of a manifest and its `seal`."""
-    bare = {key: value for key, value in data.items() if key != SEAL}
-    return json.dumps({**bare, SEAL: seal(bare)}, indent=2) + "\n"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -153,25 +153,10 @@ def decode(
     num_classes = _count_classes(cls_scores, bbox_preds, counts)
     batch = static_shape(cls_scores[0])[0]
 
-    logits, entries = [], []
-    start = 0
-    for level, (cls_score, count) in enumerate(zip(cls_scores, counts, strict=True)):
-        k = min(k_per_level, count * num_classes)
-        if k > max_k:
-            raise LzuError(
-                f"level {level} takes {k} candidates, more than the {max_k} of one TopK; "
-                "lower k_per_level"
-            )
-        flat = cls_score.float().permute(0, 2, 3, 1).reshape(batch, count * num_classes)
-        # The sigmoid is monotonic: ranking logits and squashing only the k winners gives the same
-        # order at less cost, and keeps it where scores saturate.
-        best, entry = flat.topk(k, dim=1)
-        logits.append(best)
-        entries.append(entry + start)
-        start += count * num_classes
+    entries = [count * num_classes for count in counts]
+    logits, entry = _best_entries(cls_scores, entries, k_per_level, max_k)
 
     # One gather for all levels: a few large operators instead of many small ones per level.
-    entry = torch.cat(entries, dim=1)
     index = entry // num_classes  # rounding_mode="trunc" would be traced as a float32 division
     deltas = torch.cat(
         [level.permute(0, 2, 3, 1).reshape(batch, -1, 4) for level in bbox_preds], dim=1
@@ -184,7 +169,31 @@ def decode(
     height, width = image_size
     limits = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
     boxes = torch.minimum(boxes.clamp(min=0), limits)
-    return boxes, torch.cat(logits, dim=1).sigmoid(), entry - index * num_classes
+    return boxes, logits.sigmoid(), entry - index * num_classes
+
+
+def _best_entries(
+    cls_scores: Sequence[Tensor], counts: Sequence[int], k_per_level: int, max_k: int
+) -> tuple[Tensor, Tensor]:
+    """The best logits of every level (B, K), and their places among the entries of all levels."""
+    batch = static_shape(cls_scores[0])[0]
+    logits, entries = [], []
+    start = 0
+    for level, (cls_score, count) in enumerate(zip(cls_scores, counts, strict=True)):
+        k = min(k_per_level, count)
+        if k > max_k:
+            raise LzuError(
+                f"level {level} takes {k} candidates, more than the {max_k} of one TopK; "
+                "lower k_per_level"
+            )
+        flat = cls_score.float().permute(0, 2, 3, 1).reshape(batch, count)
+        # The sigmoid is monotonic: ranking logits and squashing only the k winners gives the same
+        # order at less cost, and keeps it where scores saturate.
+        best, entry = flat.topk(k, dim=1)
+        logits.append(best)
+        entries.append(entry + start)
+        start += count
+    return torch.cat(logits, dim=1), torch.cat(entries, dim=1)
 
 
 def _count_classes(

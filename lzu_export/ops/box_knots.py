@@ -191,18 +191,19 @@ def function_body(
         marginal = body.div(marginal, body.total(marginal, 1, keep=True))
         mixed = body.add(body.mul(fixed, np.float32(1 - mix)), body.mul(marginal, np.float32(mix)))
         mixed = body.reshape(mixed, (batch, 1, length))
-        weights, moments = _attraction(length, float(attributes["fwhm"]), pad)
-        shift = body.div(
-            body.total(body.mul(mixed, moments), 2), body.total(body.mul(mixed, weights), 2)
-        )
-        body.node(
-            "Clip",
-            body.add(pixel_centres(length), shift),
-            np.float32(-1),
-            one,
-            name=CONTRACT.outputs[axis].name,
-        )
+        weights = _attraction(length, float(attributes["fwhm"]), pad)
+        _lz_sum(body, mixed, weights, CONTRACT.outputs[axis].name)
     return body.function(CONTRACT, opset)
+
+
+def _lz_sum(body: Body, saliency: str, attraction: tuple[Array, Array], name: str) -> None:
+    """Write the knots of a saliency (B, 1, n) as the tensor `name` (B, n)."""
+    weights, moments = attraction
+    shift = body.div(
+        body.total(body.mul(saliency, moments), 2), body.total(body.mul(saliency, weights), 2)
+    )
+    centres = pixel_centres(len(weights))
+    body.node("Clip", body.add(centres, shift), np.float32(-1), np.float32(1), name=name)
 
 
 @lru_cache(maxsize=8)

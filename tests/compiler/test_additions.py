@@ -14,7 +14,8 @@ from lzu_export.compiler.additions import check_additions, with_those_of
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import FILE, OnDevice, manifest_text, read_manifest
+from lzu_export.manifest.schema import FILE, OnDevice, read_manifest
+from lzu_export.manifest.seal import manifest_text
 from lzu_export.recipes import Recipe
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.tensorrt.rtx_target import TensorRtRtx

@@ -11,7 +11,8 @@ import pytest
 from lzu_export.compiler import lowerings as module
 from lzu_export.compiler.lowerings import Decided
 from lzu_export.graph.lowering.choose import Step
-from lzu_export.manifest.schema import FILE, manifest_text, read_manifest
+from lzu_export.manifest.schema import FILE, read_manifest
+from lzu_export.manifest.seal import manifest_text
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:

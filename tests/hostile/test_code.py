@@ -358,7 +358,8 @@ def test_a_warp_of_objects_is_not_unpickled(bundle: Path, mark: Path) -> None:
 
 def read_manifest_of(bundle: Path, *names: str) -> Any:
     """The manifest, after the hashes of changed files were written into it."""
-    from lzu_export.manifest.schema import FILE, manifest_text, parse_json
+    from lzu_export.manifest.schema import FILE, parse_json
+    from lzu_export.manifest.seal import manifest_text
 
     data = parse_json((bundle / FILE).read_text())
     data["files"].update({name: sha256(bundle / name) for name in names})

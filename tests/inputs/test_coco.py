@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.inputs.coco import (
-    CocoImage,
-    check_frame_size,
-    in_time,
-    read_coco,
-    read_coco_images,
-)
+from lzu_export.inputs.coco import check_frame_size, in_time, read_coco, read_coco_images
+from lzu_export.inputs.coco_boxes import CocoImage
 
 Change = Callable[[Any], object]
 

@@ -5,6 +5,7 @@ visibility are look-ups in that map. Only integer drawing is used (sub-pixel shi
 antialiasing).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -117,15 +118,28 @@ def paint_mesh(
     x2, y2 = min(width, int(extent[2]) + 1), min(height, int(extent[3]) + 1)
     if x1 >= x2 or y1 >= y2:
         return None
+    depth = float(max(camera.to_camera(position)[2], NEAR))
+    colours = lit(
+        light, mesh.colours[faces], mesh.normals[faces] @ turn.T, depth, mesh.lamps[faces]
+    )
+    covered = _paint_faces(canvas, (x1, y1, x2, y2), outlines, colours, surface)
+    return extent, covered
+
+
+def _paint_faces(
+    canvas: Canvas,
+    window_box: tuple[int, int, int, int],
+    outlines: Sequence[NDArray[np.float64]],
+    colours: NDArray[np.float64],
+    surface: int,
+) -> int:
+    """Paint faces, farthest first, into a window of the canvas; return the pixels they cover."""
+    x1, y1, x2, y2 = window_box
     side = max(x2 - x1, y2 - y1)
     scale = 8 if side <= 24 else 4 if side <= 96 else 2
     region = canvas.image[y1:y2, x1:x2]
     finer = ((x2 - x1) * scale, (y2 - y1) * scale)
     window = cv2.resize(region, finer, interpolation=cv2.INTER_NEAREST)
-    depth = float(max(camera.to_camera(position)[2], NEAR))
-    colours = lit(
-        light, mesh.colours[faces], mesh.normals[faces] @ turn.T, depth, mesh.lamps[faces]
-    )
     origin = np.array([x1, y1])
     sizes = [len(o) for o in outlines]
     corners = fixed_point(np.concatenate(outlines) - origin, scale)
@@ -138,4 +152,4 @@ def paint_mesh(
     canvas.surfaces[y1:y2, x1:x2][mask] = surface
     small[..., 3] = 0
     region[:] = small
-    return extent, int(np.count_nonzero(mask))
+    return int(np.count_nonzero(mask))

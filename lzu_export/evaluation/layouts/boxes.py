@@ -10,14 +10,8 @@ from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
 from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.coco import COCO_AREAS
 from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
-from lzu_export.inputs.coco import (
-    ARGOVERSE,
-    CocoImage,
-    CocoObject,
-    check_frame_size,
-    in_time,
-    read_coco,
-)
+from lzu_export.inputs.coco import ARGOVERSE, check_frame_size, in_time, read_coco
+from lzu_export.inputs.coco_boxes import CocoImage, CocoObject
 from lzu_export.inputs.frame_sources.candidates import ImageFile
 from lzu_export.inputs.images import read_image
 from lzu_export.recipes import Recipe

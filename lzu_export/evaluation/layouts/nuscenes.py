@@ -366,20 +366,10 @@ class NuScenesSet:
             if box.label not in cycles or not racks_hold(racks[box.sample], box.centre):
                 of_sample[box.sample].append(box)
         return {
-            token: _Truth(
-                np.array([box.centre for box in found]).reshape(-1, 3),
-                Objects(
-                    np.zeros((len(found), 2)),
-                    np.array([box.size for box in found]).reshape(-1, 3),
-                    np.array([box.yaw for box in found]),
-                    np.array([box.label for box in found], np.int64),
-                    np.array([_velocity(box, where) for box in found]).reshape(-1, 2),
-                    np.array([box.attribute for box in found], np.int64),
-                ),
-                racks[token],
+            token: _truth_of(
+                of_sample[token], [_velocity(box, where) for box in of_sample[token]], racks[token]
             )
             for token in chosen
-            for found in [of_sample[token]]
         }
 
     def _named(self, names: Mapping[str, str], token: str) -> str:
@@ -401,6 +391,26 @@ class NuScenesSet:
         return LzuError(
             f"{self._tables / table}.json has two rows of token {token}; unpack the metadata again"
         )
+
+
+def _truth_of(
+    boxes: Sequence[_Box],
+    velocities: Sequence[tuple[float, float]],
+    racks: list[tuple[Array, Array]],
+) -> _Truth:
+    """The truth of one sample, from its boxes and the velocity of each."""
+    return _Truth(
+        np.array([box.centre for box in boxes]).reshape(-1, 3),
+        Objects(
+            np.zeros((len(boxes), 2)),
+            np.array([box.size for box in boxes]).reshape(-1, 3),
+            np.array([box.yaw for box in boxes]),
+            np.array([box.label for box in boxes], np.int64),
+            np.array(velocities).reshape(-1, 2),
+            np.array([box.attribute for box in boxes], np.int64),
+        ),
+        racks,
+    )
 
 
 def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple[float, float]:
