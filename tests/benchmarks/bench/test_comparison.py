@@ -1,8 +1,8 @@
 """Results are kept as they come, and made again only where something changed."""
 
 import json
-from copy import copy
 import shutil
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
