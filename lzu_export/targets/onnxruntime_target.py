@@ -70,8 +70,8 @@ class OnnxRuntime(Target):
     dialect = DIALECT
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")  # no CPU kernels of bfloat16
     rounds_on_export = True
-    build_needs = ("torch", "onnxruntime")
-    run_needs = ("onnxruntime", "opencv")
+    build_needs = ("torch", NAME)
+    run_needs = (NAME, "opencv")
 
     def version(self) -> str | None:
         """The installed release, or None."""

@@ -265,8 +265,9 @@ def loaded(
         inputs=tensors["INPUT"], outputs=tensors["OUTPUT"],
     )  # fmt: skip
     manifest = SimpleNamespace(recipe=recipe, engines=(engine,), plugins=None)
-    monkeypatch.setattr(bundle, "read_manifest", lambda _: manifest)
-    monkeypatch.setattr(bundle, "check_file", lambda folder, name, _: folder / name)
+    monkeypatch.setattr("lzu_export.bundle.bundle.read_manifest", lambda _: manifest)
+    places = "lzu_export.bundle.bundle.check_file"
+    monkeypatch.setattr(places, lambda folder, name, _: folder / name)
     monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
     monkeypatch.setenv("LZU_PLUGINS", str(tmp_path / "nowhere.so"))
 

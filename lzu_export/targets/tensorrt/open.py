@@ -23,6 +23,7 @@ from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.log import logger_of
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
+from lzu_export.targets.tensorrt.target import NAME, RTX
 from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def open_engine(
             engine that is not what the manifest says.
     """
     registered: ctypes.CDLL | None = None
-    if engine.target == "tensorrt-rtx":
+    if engine.target == RTX:
         trt = tensorrt_rtx.import_module()
         loaded = LoadedEngine(trt, path, cuda)
         cache = _runtime_cache(path, trt.__version__, cuda) if runtime_cache else None
@@ -171,7 +172,7 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
     Raises:
         ElsewhereError: names what differs, or what is not installed.
     """
-    if engine.target == "tensorrt":
+    if engine.target == NAME:
         tensorrt.refuse_foreign(
             engine.file,
             built_with=engine.version,
