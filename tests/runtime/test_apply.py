@@ -245,7 +245,8 @@ def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
     frames = [TimedFrame(f"{i}.png", np.full((96, 160, 3), 10 + i, np.uint8)) for i in range(3)]
     found = list(_predict(detector, iter(frames), None))
     assert [each.name for each, *_ in found] == ["0.png", "1.png", "2.png"]
-    assert [float(detections.boxes[0, 2]) for _, _, detections, _ in found] == [10, 11, 12]
+    assert [float(detections.boxes[0, 2]) for _, _, detections, *_ in found] == [10, 11, 12]
+    assert [index for *_, index in found] == [0, 1, 0]
 
 
 def test_a_full_disk_is_named(

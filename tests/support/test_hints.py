@@ -35,7 +35,7 @@ COMMANDS = {
     "build {bundle} --out a.engine": {"base", "rtx"},
     "verify {bundle} --live {frames} --batches 1": {"base", "runtime", "verify", "export"},
     "regress {bundle} --reference state.json --update": {"base", "runtime", "verify"},
-    "sensitivity {bundle} --calibration {frames} --count 2 --dataset {truth}": {
+    "sensitivity {bundle} --calibration {frames} --count 2 --dataset {truth} --limit 50": {
         "base", "runtime", "verify", "bench",
     },
 }  # fmt: skip
