@@ -40,7 +40,7 @@ def test_the_cameras_of_a_rig_are_known_by_their_files(tmp_path: Path) -> None:
     assert cameras.of("l.jpg").cam2ego is not None
     assert cameras.of("r.jpg").cam2ego is None
     with pytest.raises(
-        LzuError, match=r"cameras\.json name none for x\.jpg; they are of a/l\.jpg, r"
+        LzuError, match=r"cameras\.json name none for x\.jpg; they cover a/l\.jpg, r"
     ):
         cameras.of("x.jpg")
 
