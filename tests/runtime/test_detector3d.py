@@ -299,7 +299,6 @@ def test_live_verification_fits_frames_as_the_runtime_does(
     fit: Any, tiny_det3d_bundle: Path, tmp_path: Path
 ) -> None:
     """The same canvas and the same camera's matrix."""
-    from lzu_export.manifest.schema import read_manifest
     from lzu_export.runtime.cameras import read_cameras
     from lzu_export.verification.live import live_references
 
@@ -308,8 +307,7 @@ def test_live_verification_fits_frames_as_the_runtime_does(
     camera = [[240.0, 0, 99.5], [0, 240, 95.5], [0, 0, 1]]
     (tmp_path / "camera.json").write_text(json.dumps({"cam2img": camera}))
     (reference,) = live_references(
-        tiny_det3d_bundle,
-        read_manifest(tiny_det3d_bundle),
+        Bundle(tiny_det3d_bundle),
         tmp_path / "0.png",
         None,
         1,
