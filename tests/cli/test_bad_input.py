@@ -218,7 +218,7 @@ def test_bad_recipe_keys(export: Refused, tmp_path: Path, setting: str, expected
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--target", "onnxruntime jetson", "targets.1 is 'jetson' but must be 'onnxruntime' or"),
+        ("--target", "onnxruntime jetson", "targets.1 is 'jetson' but must be 'onnxruntime',"),
         (
             "--precision",
             "fp12",

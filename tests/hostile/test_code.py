@@ -161,7 +161,8 @@ def test_pools_do_not_run_modules_of_the_working_directory(tmp_path: Path, mark:
 
 
 @pytest.mark.parametrize(
-    "words", [["-m", "lzu_benchmarks.train.seg"], ["-m", "lzu_export"], ["-mlzu_benchmarks.speed"]]
+    "words",
+    [["-m", "lzu_benchmarks.train.seg"], ["-m", "lzu_export"], ["-mlzu_benchmarks.studies.speed"]],
 )
 def test_modules_that_a_user_runs_leave_the_working_directory_out(
     words: list[str], tmp_path: Path, mark: Path
@@ -337,7 +338,7 @@ def test_a_bundle_reads_no_file_beside_its_own(bundle: Path, file: str) -> None:
     manifest = read_manifest(bundle)
     files = {**manifest.files, file: sha256(bundle / file)}
     write_manifest(bundle, manifest.model_copy(update={"files": files}))
-    opens = {"model.fp32.onnx": [lambda: Float32Bundle(bundle), lambda: derive(bundle)]}
+    opens = {"model.fp32.onnx": [lambda: Float32Bundle(bundle).model, lambda: derive(bundle)]}
     for call in opens.get(file, [lambda: load(bundle)]):
         assert "keeps values of tensor weights in another file" in str(sentence(call))
 

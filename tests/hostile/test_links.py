@@ -13,7 +13,6 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export.bundle.run import apply
 from lzu_export.bundle.workspace import STATE_FILE, Workspace, check_place, exclusive
-from lzu_export.compiler import pipeline
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import bundle_name, export
 from lzu_export.errors import LzuError
@@ -158,7 +157,7 @@ def test_links_in_an_unfinished_bundle_start_it_afresh(
     shutil.rmtree(final)
     out, partial = final.parents[1], final.parent / f".{final.name}.partial"
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "write_reference", stopped("stop"))
+        patch.setattr(stages, "write_reference", stopped("stop"))
         assert "stop" in str(sentence(lambda: export(recipe, out)))
     assert (partial / STATE_FILE).is_file()
     if planted == "folder":

@@ -150,14 +150,13 @@ def test_a_warp_that_is_not_separable_is_refused(tiny_bundle: Path, tmp_path: Pa
     (bundle,) = open_bundles([tiny_bundle])
     recipe = bundle.manifest.recipe
     plane = recipe.model_copy(update={"warp": recipe.warp.model_copy(update={"separable": False})})
-    bundle = type(bundle)(bundle.folder, bundle.manifest.model_copy(update={"recipe": plane}))
+    bundle.manifest = bundle.manifest.model_copy(update={"recipe": plane})
     with pytest.raises(LzuError, match="of separable warps"):
         ablate([bundle], Store(tmp_path), frames=0, report=Reporter(quiet=True))
 
 
 def test_without_a_fixed_warp_there_is_none(tiny_bundle: Path, tmp_path: Path) -> None:
     (bundle,) = open_bundles([tiny_bundle])
-    uniform = bundle.manifest.model_copy(update={"variant": "uniform"})
-    bundle = type(bundle)(bundle.folder, uniform)
+    bundle.manifest = bundle.manifest.model_copy(update={"variant": "uniform"})
     with pytest.raises(LzuError, match="the ablation needs the fixed warp"):
         ablate([bundle], Store(tmp_path), frames=0, report=Reporter(quiet=True))
