@@ -307,10 +307,8 @@ def test_verify_runs_the_engine_itself(
     report = tmp_path / "report.xml"
     done = CliRunner().invoke(app, ["verify", str(bundle), "--junit", str(report)])
     assert done.exit_code == 1
-    assert (
-        "the tensorrt engine in fp32 on device drifts from PyTorch: the first difference is at boxes"
-        in done.stderr
-    )
+    assert "the tensorrt engine in fp32 on device drifts from PyTorch" in done.stderr
+    assert "the first difference is at boxes" in done.stderr
     assert "on device" in done.stdout
     assert 'classname="bundle.tensorrt/fp32 on device" name="drift of boxes"' in report.read_text()
     world.compute = lambda inputs: {

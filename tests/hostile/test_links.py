@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export.bundle.run import apply
 from lzu_export.bundle.workspace import STATE_FILE, Workspace, check_place, exclusive
+from lzu_export.compiler import stages
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import bundle_name, export
 from lzu_export.errors import LzuError

@@ -151,7 +151,7 @@ def test_a_warp_that_is_not_separable_is_refused(tiny_bundle: Path, tmp_path: Pa
     recipe = bundle.manifest.recipe
     plane = recipe.model_copy(update={"warp": recipe.warp.model_copy(update={"separable": False})})
     bundle.manifest = bundle.manifest.model_copy(update={"recipe": plane})
-    with pytest.raises(LzuError, match="of separable warps"):
+    with pytest.raises(LzuError, match="needs separable warps"):
         ablate([bundle], Store(tmp_path), frames=0, report=Reporter(quiet=True))
 
 
