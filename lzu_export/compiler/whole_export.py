@@ -114,7 +114,8 @@ class Export(Stages):
             latency=latency,
             versions=provenance.versions(),
             source_revision=provenance.source_revision(),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            # The oldest of the bundles in a folder decides on lowerings: seconds are too coarse.
+            created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             stages=self.work.seconds(),
             files=self.work.hashes(),
         )
