@@ -10,10 +10,10 @@ from lzu_export.support.interpreter import leave_working_directory_out
 
 leave_working_directory_out(("lzu_export", "lzu_benchmarks"))  # before anything else is imported
 
-from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from lzu_export.support.former_names import keep_former_names  # noqa: E402
+from lzu_export.support.lazy import lazily  # noqa: E402
 from lzu_export.support.version import VERSION as __version__  # noqa: E402
 
 keep_former_names()
@@ -29,16 +29,11 @@ if TYPE_CHECKING:
     verify: Any
 
 __all__ = ["__version__", "export", "load", "verify"]
-_DOORS = {
-    "export": "lzu_export.compiler.pipeline",
-    "load": "lzu_export.bundle.load",
-    "verify": "lzu_export.verification.verify",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _DOORS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_DOORS[name]), name)
-    globals()[name] = found
-    return found
+__getattr__ = lazily(
+    __name__,
+    {
+        "export": "lzu_export.compiler.pipeline",
+        "load": "lzu_export.bundle.load",
+        "verify": "lzu_export.verification.verify",
+    },
+)

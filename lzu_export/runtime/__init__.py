@@ -4,8 +4,9 @@ Names are imported when they are asked for: `doctor` looks at driver and plugins
 is missing.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from lzu_export.support.lazy import lazily
 
 if TYPE_CHECKING:
     from lzu_export.runtime.detector import Detections, Detector
@@ -28,23 +29,18 @@ __all__ = [
     "load",
     "to_ego",
 ]
-_PLACES = {
-    "load": "lzu_export.bundle.load",
-    "Detections": "lzu_export.runtime.detector",
-    "Detector": "lzu_export.runtime.detector",
-    "Detector3d": "lzu_export.runtime.detector3d",
-    "Detections3d": "lzu_export.runtime.postprocess3d",
-    "RigDetections": "lzu_export.runtime.postprocess3d",
-    "to_ego": "lzu_export.runtime.postprocess3d",
-    "Shot": "lzu_export.runtime.predictor",
-    "Segmentation": "lzu_export.runtime.segmenter",
-    "Segmenter": "lzu_export.runtime.segmenter",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_PLACES[name]), name)
-    globals()[name] = found
-    return found
+__getattr__ = lazily(
+    __name__,
+    {
+        "load": "lzu_export.bundle.load",
+        "Detections": "lzu_export.runtime.detector",
+        "Detector": "lzu_export.runtime.detector",
+        "Detector3d": "lzu_export.runtime.detector3d",
+        "Detections3d": "lzu_export.runtime.postprocess3d",
+        "RigDetections": "lzu_export.runtime.postprocess3d",
+        "to_ego": "lzu_export.runtime.postprocess3d",
+        "Shot": "lzu_export.runtime.predictor",
+        "Segmentation": "lzu_export.runtime.segmenter",
+        "Segmenter": "lzu_export.runtime.segmenter",
+    },
+)
