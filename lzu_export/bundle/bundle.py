@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ class Bundle:
         Raises:
             LzuError: see `file`.
         """
-        return self.file(engine.file if isinstance(engine, Derived) else engine.onnx)
+        return self.file(engine.onnx)
 
     @cached_property
     def warp(self) -> dict[str, NDArray[Any]]:
@@ -169,10 +169,22 @@ class Bundle:
         Raises:
             LzuError: there is none; tells what there is.
         """
+        return self.engines(target, precision)[0]
+
+    def engines(self, target: str | None = None, precision: str | None = None) -> list[Engine]:
+        """All engines of a target, such as for several devices, see `engine`; at least one.
+
+        Raises:
+            LzuError: there is none; tells what there is.
+        """
         wanted = target or DEFAULT_TARGET
-        for engine in self.manifest.engines:
-            if engine.target == wanted and precision in (None, engine.precision):
-                return engine
+        found = [
+            engine
+            for engine in self.manifest.engines
+            if engine.target == wanted and precision in (None, engine.precision)
+        ]
+        if found:
+            return found
         there = ", ".join(f"{each.target} {each.precision}" for each in self.manifest.engines)
         asked = f"{wanted} in {precision}" if precision else wanted
         raise LzuError(f"the bundle has no engine for {asked}; it has {there}")
@@ -236,19 +248,25 @@ class Bundle:
 def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
     found: dict[tuple[str, str], Engine] = {}
     elsewhere: dict[str, str] = {}
-    device = _Device()
+
+    @cache
+    def device() -> Any:
+        """The CUDA device, opened when a target first asks for it."""
+        from lzu_export.targets.cuda.interface import open_cuda
+
+        return open_cuda()
+
     for engine in engines:
         key = (engine.target, engine.precision)
-        name = f"{engine.target}/{engine.precision}"
         if key in found:
             continue
         try:
             find(engine.target).refuse_elsewhere(engine, device)
         except ElsewhereError as error:
-            elsewhere[name] = str(error)
+            elsewhere[engine.name] = str(error)
             continue
         found[key] = engine
-        elsewhere.pop(name, None)  # of another device's
+        elsewhere.pop(engine.name, None)  # of another device's
     targets = dict.fromkeys(target for target, _ in found)
     for target in targets:
         others = [each for each in targets if each != target]
@@ -257,17 +275,3 @@ def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
                 del found[key]
                 elsewhere["/".join(key)] = why
     return Here(list(found.values()), elsewhere)
-
-
-class _Device:
-    """The CUDA device, opened when a target first asks for it."""
-
-    def __init__(self) -> None:
-        self._opened: Any = None
-
-    def __call__(self) -> Any:
-        if self._opened is None:
-            from lzu_export.targets.cuda.interface import open_cuda
-
-            self._opened = open_cuda()
-        return self._opened

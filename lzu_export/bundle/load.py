@@ -73,12 +73,12 @@ def load(
             are missing, or the graph cannot serve the choice of results.
     """
     opened = Bundle(bundle)
-    manifest = opened.manifest
     _ = opened.warp  # refused before anything is opened
-    wanted = find(opened.engine(target, precision).target)  # refuses where there is none at all
+    engines = opened.engines(target, precision)
+    wanted = find(engines[0].target)
     kept_fit = fit_of(fit, resize)
     choice = make_choice(
-        manifest.recipe,
+        opened.recipe,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         max_detections=max_detections,
@@ -87,7 +87,7 @@ def load(
     )
     device = wanted.device(cuda)
     session = opened.open(
-        wanted.pick(manifest, precision, device),
+        wanted.pick(engines, device),
         threads=threads,
         provider=provider,
         cuda=device,

@@ -47,10 +47,10 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build an engine of a bundle: for RTX cards of your choice, or for this device."""
-    from lzu_export.targets.registry import find, names
+    from lzu_export.targets.registry import find, known
 
-    known = find(target) if target in names() else None
-    if known is not None and not known.exported:
+    wanted = find(target) if known(target) else None
+    if wanted is not None and not wanted.exported:
         if compute_capability or out:
             raise LzuError(
                 "--compute-capability and --out are for tensorrt-rtx: a TensorRT engine is built "
@@ -60,7 +60,7 @@ def build(
             options = _build_options(workspace, level, version_compatible, hardware)
             _build_on_device(bundle, precision, options, plugins, cuda, as_json)
         return
-    if known is None or not known.on_device:
+    if wanted is None or not wanted.on_device:
         raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
     if workspace or level is not None or version_compatible or hardware or plugins or cuda:
         raise LzuError(

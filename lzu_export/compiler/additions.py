@@ -20,8 +20,9 @@ from lzu_export.manifest.schema import (
     read_manifest,
 )
 from lzu_export.recipes import Recipe
-from lzu_export.targets.precision import ORDER
-from lzu_export.targets.registry import exported, find, names
+from lzu_export.recipes.targets import exported_targets
+from lzu_export.targets.base import PRECISIONS
+from lzu_export.targets.registry import find, known
 
 
 def there_before(final: Path) -> Manifest | None:
@@ -35,8 +36,8 @@ def there_before(final: Path) -> Manifest | None:
 def with_those_of(recipe: Recipe, before: Manifest | None) -> Recipe:
     """The recipe with the precisions and targets, too, of the bundle in its place."""
     old = before.recipe if before is not None else recipe
-    precision = tuple(each for each in ORDER if each in {*recipe.precision, *old.precision})
-    targets = tuple(each for each in exported() if each in {*recipe.targets, *old.targets})
+    precision = tuple(each for each in PRECISIONS if each in {*recipe.precision, *old.precision})
+    targets = tuple(each for each in exported_targets() if each in {*recipe.targets, *old.targets})
     return recipe.model_copy(update={"precision": precision, "targets": targets})
 
 
@@ -172,4 +173,4 @@ def told(found: CarriedOver, final: Path) -> Sequence[str]:
 
 def _is_added(target: str) -> bool:
     """Whether files of a target are added after an export; `emulated` rows are no target's."""
-    return target in names() and not find(target).exported
+    return known(target) and not find(target).exported

@@ -49,7 +49,7 @@ def compare_bundles(
     """
     report = report or Reporter(quiet=True)
     names = {
-        (bundle, _key(engine)): f"{bundle.folder.name} {_key(engine)}"
+        (bundle, engine.name): f"{bundle.folder.name} {engine.name}"
         for bundle in bundles
         for engine in bundle.here(_of_any_machine(bundle)).engines
     }
@@ -85,10 +85,6 @@ def compare_bundles(
 
 def _of_any_machine(bundle: Bundle) -> list[Engine]:
     return [each for each in bundle.manifest.engines if runs_anywhere(each.target)]
-
-
-def _key(engine: Engine) -> str:
-    return f"{engine.target}/{engine.precision}"
 
 
 def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:

@@ -18,7 +18,12 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.lint import lint
-from lzu_export.graph.lowering.choose import NO_BF16_GRID, choose_lowerings, without_grid_sample
+from lzu_export.graph.lowering.choose import (
+    NO_BF16_GRID,
+    choose_lowerings,
+    kinds_by_place,
+    without_grid_sample,
+)
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
     Derived,
@@ -105,8 +110,7 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
     )
     if precision == "bf16":
         choices = without_grid_sample(model, choices, NO_BF16_GRID)
-    kinds = {each.place: each.kind for each in choices}
-    flavour, records = lower_for(TARGET.dialect, model, kinds)
+    flavour, records = lower_for(TARGET.dialect, model, kinds_by_place(choices))
     lint(flavour, TARGET.dialect)
     for record in records:
         log.info("%s: %s", record.name, record.why)

@@ -20,12 +20,12 @@ from lzu_export.support.files import replacing
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built, user_folder
 from lzu_export.support.progress import Reporter
+from lzu_export.targets.base import PRECISIONS
 from lzu_export.targets.cuda.interface import Cuda, Device, open_cuda
-from lzu_export.targets.precision import ORDER
+from lzu_export.targets.tensorrt import NAME
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt.open import open_engine, plugin_loader
 from lzu_export.targets.tensorrt.plan import BuiltEngine
-from lzu_export.targets.tensorrt.target import NAME
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.verification.parity import finite_runs
 
@@ -110,7 +110,7 @@ def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
         raise LzuError(
             f"{bundle} has no file for TensorRT{asked}; write one (lzu-export derive {bundle})"
         )
-    return min(found, key=lambda each: ORDER.index(each.precision))
+    return min(found, key=lambda each: PRECISIONS.index(each.precision))
 
 
 def _entry(
@@ -177,7 +177,7 @@ def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
     kept = [each for each in manifest.engines if each.file != entry.file]
     others = [each for each in kept if each.target != NAME]
     mine = [*(each for each in kept if each.target == NAME), entry]
-    mine.sort(key=lambda each: ORDER.index(each.precision))
+    mine.sort(key=lambda each: PRECISIONS.index(each.precision))
     changes: dict[str, Any] = {"engines": (*others, *mine)}
     plugins = manifest.plugins
     if plugins is not None and plugins.library is None:  # none was at hand for `derive`

@@ -173,19 +173,19 @@ def _compared(outcomes: Sequence[Outcome], report: Reporter) -> list[Outcome]:
     An earlier command's times stand where it timed the same bundles, none of which is new.
     """
     timed = [each for each in outcomes if _is_timed(each.manifest)]
-    bundles = [Bundle(each.folder, each.manifest) for each in timed]
-    names = {each.folder.name for each in bundles}
-    stored = [m.comparison for each in timed if (m := each.manifest).comparison is not None]
+    bundles = {each.folder: Bundle(each.folder, each.manifest) for each in timed}
+    names = {folder.name for folder in bundles}
+    found = [each.manifest.comparison for each in timed]
+    stored = [each for each in found if each is not None]
     together = len({each.created for each in stored}) == 1 and len(stored) == len(bundles)
     together = together and all(set(each.bundles) == names for each in stored)
     new = any(each.status != "up to date" for each in timed)
     if len(bundles) < 2 or (together and not new):
         return list(outcomes)
     changed = {}
-    for folder, comparison in compare_bundles(bundles, report).items():
+    for folder, comparison in compare_bundles(list(bundles.values()), report).items():
         with exclusive(folder), readable_os_errors(f"the bundle {folder}"):
-            bundle = next(each for each in bundles if each.folder == folder)
-            changed[folder] = bundle.rewrite([], {"comparison": comparison}).manifest
+            changed[folder] = bundles[folder].rewrite([], {"comparison": comparison}).manifest
     return [replace(each, manifest=changed.get(each.folder, each.manifest)) for each in outcomes]
 
 

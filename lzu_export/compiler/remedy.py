@@ -22,6 +22,7 @@ from lzu_calibration.sensitivity import MANY, group_layers
 from lzu_export.graph.anatomy import layer_name
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import is_layer, stay_high
+from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.quantize import place
 from lzu_export.manifest.schema import Derived, Drift, Engine
@@ -37,7 +38,7 @@ from lzu_export.targets.precision import (
     int8_graph,
 )
 from lzu_export.targets.registry import find
-from lzu_export.verification.parity import compare, kinds_of, reference_inputs
+from lzu_export.verification.parity import compare, reference_inputs
 from lzu_export.warp.grids import stored_zoom
 
 Row = tuple[Engine | Derived, bool]
@@ -144,7 +145,7 @@ class Trials:
     def session(self, row: Row, high: Sequence[str]) -> Session:
         """What runs an engine's graph with these layers kept higher."""
         engine, emulate = row
-        model, kinds = self.graph(high), kinds_of(engine)
+        model, kinds = self.graph(high), kinds_by_place(engine.lowerings)
         if emulate:
             return emulated(model, kinds)
         target = find(engine.target)
@@ -159,7 +160,10 @@ class Trials:
         canonical, executable = folder / "canonical.onnx", folder / "executable.onnx"
         model = self.graph(high)
         onnx.save(model, canonical)
-        onnx.save(lower_for(find(engine.target).dialect, model, kinds_of(engine))[0], executable)
+        onnx.save(
+            lower_for(find(engine.target).dialect, model, kinds_by_place(engine.lowerings))[0],
+            executable,
+        )
         return compare(
             self.recipe,
             engine,

@@ -24,6 +24,7 @@ from lzu_export.graph.lowering.choose import (
     Step,
     choose_lowerings,
     exact_lowerings,
+    kinds_by_place,
     steps_to_measure,
     without_grid_sample,
 )
@@ -50,9 +51,8 @@ from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import TensorSpec
-from lzu_export.targets.base import Built
+from lzu_export.targets.base import PRECISIONS, Built
 from lzu_export.targets.precision import (
-    ORDER,
     check_range,
     half_graph,
     int8_graph,
@@ -128,7 +128,7 @@ class Stages:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Those of the recipe, from the highest to the lowest."""
-        return tuple(each for each in ORDER if each in self.recipe.precision)
+        return tuple(each for each in PRECISIONS if each in self.recipe.precision)
 
     def _canonical(self) -> Graph:
         files = [canonical_file("fp32"), WARP_FILE, "recipe.yaml", "labels.txt"]
@@ -294,11 +294,6 @@ class Stages:
         if not chosen:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         return whole_batches(chosen, size)
-
-
-def kinds_by_place(choices: Sequence[Choice]) -> dict[str, Kind]:
-    """By warp, its lowering."""
-    return {choice.place: choice.kind for choice in choices}
 
 
 def _stage_of_lowerings(target: str) -> str:

@@ -14,10 +14,11 @@ from lzu_export.compiler.acceptance import below_reference, refuse_drift, refuse
 from lzu_export.compiler.advice import FRAMES as TRIED_FRAMES
 from lzu_export.compiler.advice import accuracy_advice, drift_advice
 from lzu_export.compiler.remedy import Row, Trials
-from lzu_export.compiler.stages import Stages, kinds_by_place
+from lzu_export.compiler.stages import Stages
 from lzu_export.evaluation.datasets import open_dataset, sequences_of, told_frames
 from lzu_export.evaluation.evaluate import Spent, evaluate, latencies
 from lzu_export.evaluation.resume import Unfinished
+from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.schema import (
     Accuracy,
     Drift,
@@ -239,7 +240,7 @@ class Export(Stages):
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
             session = find(engine.target).open_file(engine, self.work.path(engine.file))
-            predictors[f"{engine.target}/{engine.precision}"] = self._predictor(session)
+            predictors[engine.name] = self._predictor(session)
         return predictors
 
     def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
@@ -247,7 +248,7 @@ class Export(Stages):
         here = [engine for engine in engines if runs_anywhere(engine.target)]
         predictors = self._predictors(here)
         for engine in engines:
-            name = f"{EMULATED}/{engine.precision}"
+            name = engine.emulated_name
             if is_emulated(engine):
                 kinds = kinds_by_place(self._choices(engine.target, engine.precision))
                 session = emulated(self._load(engine.precision), kinds)

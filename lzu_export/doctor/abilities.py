@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lzu_export.doctor.finding import Finding
 from lzu_export.doctor.machine import Machine
-from lzu_export.targets.registry import find, names
+from lzu_export.targets.registry import find, known, names
 
 PLUGINS = ("plugins", ("c++", "nvcc", "tensorrt-headers"), ("plugins", "gpu"))
 """What building plugins needs, and what running them needs."""
@@ -34,7 +34,7 @@ def abilities(findings: Sequence[Finding], machine: Machine) -> list[Ability]:
 
 def _unfit(target: str, machine: Machine) -> tuple[str, ...]:
     """Why the GPU that is there does not run a target."""
-    return find(target).unfit(machine.device) if target in names() else ()
+    return find(target).unfit(machine.device) if known(target) else ()
 
 
 def needs() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:

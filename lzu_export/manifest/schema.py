@@ -14,6 +14,7 @@ from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.interleave import Ratio
+from lzu_export.support.limits import EMULATED
 
 FILE = "manifest.json"
 FORMAT = 5
@@ -91,12 +92,27 @@ class OnDevice(Section):
         return self.limit is None or all(each <= self.limit for each in self.outputs.values())
 
 
-class Engine(Section):
-    """One engine and the ONNX file it was made from."""
+class Made(Section):
+    """What a bundle has for one target in one precision."""
 
     target: str
     precision: str
     file: FileName
+
+    @property
+    def name(self) -> str:
+        """Its name in results: `target/precision`."""
+        return f"{self.target}/{self.precision}"
+
+    @property
+    def emulated_name(self) -> str:
+        """The name in results of its graph with the rounding of a device."""
+        return f"{EMULATED}/{self.precision}"
+
+
+class Engine(Made):
+    """One engine and the ONNX file it was made from."""
+
     onnx: FileName
     version: str
     compute_capabilities: tuple[str, ...] = ()
@@ -115,14 +131,16 @@ class Engine(Section):
     on_device: OnDevice | None = None
 
 
-class Derived(Section):
+class Derived(Made):
     """An ONNX file for a target whose engine is built elsewhere, on the device."""
 
-    target: str
-    precision: str
-    file: FileName
     lowerings: tuple[Lowering, ...]
     passes: tuple[dict[str, Any], ...]
+
+    @property
+    def onnx(self) -> str:
+        """The file itself, as `Engine.onnx` is the file that an engine was made from."""
+        return self.file
 
 
 class Operator(Section):
@@ -278,6 +296,11 @@ class Manifest(Section):
     files: dict[FileName, Digest]
     """sha256 of every other file of the bundle."""
 
+    @property
+    def made(self) -> tuple[Engine | Derived, ...]:
+        """All engines, then the files for targets whose engines are built on the device."""
+        return (*self.engines, *self.derived)
+
 
 def untrained_note(manifest: Manifest) -> str:
     """In what a bundle differs from its checkpoint's training; empty where in nothing."""
@@ -333,7 +356,7 @@ def _contradiction(manifest: Manifest) -> str | None:
     for name in ("name", "task", "variant"):
         if getattr(manifest, name) != getattr(recipe, name):
             return f"{name} is {getattr(manifest, name)}, and {getattr(recipe, name)} in the recipe"
-    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
+    made = manifest.made
     wanted = [*ALWAYS, *(graph.file for graph in manifest.graphs.values())]
     wanted += [each.file for each in made] + [each.onnx for each in manifest.engines]
     for name in wanted:

@@ -1,11 +1,12 @@
 """The base of the modules that give each image's knots."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 
-class AdaptiveWarp(nn.Module):
+class AdaptiveWarp(nn.Module, ABC):
     """Gives the knots of each image of a batch, whatever they are made of.
 
     `forward` takes the model's inputs named `inputs`, or the frames (B, H, W, 3) uint8 if there are
@@ -17,9 +18,9 @@ class AdaptiveWarp(nn.Module):
     """Names of the model's inputs, besides the frame, that the warp is made of."""
 
     @property
+    @abstractmethod
     def knot_names(self) -> tuple[str, ...]:
         """Names of the knots: `AXIS_KNOTS` if separable, `PLANE_KNOTS` if not."""
-        raise NotImplementedError
 
     @property
     def arrows(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import onnx
 from lzu_calibration.cache import Cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
-from lzu_export.graph.lowering.choose import exact_lowerings
+from lzu_export.graph.lowering.choose import exact_lowerings, kinds_by_place
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import Manifest
@@ -174,8 +174,8 @@ def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
     """The bundle's own lowerings for ONNX Runtime, else those that are exact anywhere."""
     for engine in manifest.engines:
         if engine.target == DEFAULT_TARGET:
-            return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
-    return {choice.place: choice.kind for choice in exact_lowerings(model)}
+            return kinds_by_place(engine.lowerings)
+    return kinds_by_place(exact_lowerings(model))
 
 
 def _export_options(before: Recipe, now: Recipe, path: Path) -> list[str]:

@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from lzu_export.recipes.recipe import Recipe
-from lzu_export.recipes.sections import Target, exported_targets
+from lzu_export.recipes.sections import Target
+from lzu_export.recipes.targets import exported_targets
 from lzu_export.recipes.tasks import TASKS
 
 INTRODUCTION = """\

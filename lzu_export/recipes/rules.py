@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lzu_export.recipes.sections import Window, check_distinct
-from lzu_export.recipes.targets import TARGETS
+from lzu_export.recipes.targets import TARGETS, exported_targets
 
 if TYPE_CHECKING:
     from lzu_export.recipes.recipe import Recipe
@@ -166,7 +166,7 @@ def _check_precision(recipe: "Recipe") -> None:
 
     if any(taken(target) for target in recipe.targets):
         return
-    others = [each for each in TARGETS.names() if TARGETS.find(each).exported and taken(each)]
+    others = [each for each in exported_targets() if taken(each)]
     lacking = " and ".join(TARGETS.find(each).title for each in recipe.targets)
     raise ValueError(
         f"precision {', '.join(recipe.precision)} is for {' or '.join(others)}: {lacking} has no "

@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from lzu_export.inputs.classes import plain
 from lzu_export.recipes.networks import SaliencyNetworkConfig
-from lzu_export.recipes.targets import TARGETS
+from lzu_export.recipes.targets import TARGETS, exported_targets
 from lzu_export.support.escaping import visible
 from lzu_export.warp.geometry import Edge, Geometry
 
@@ -31,22 +31,16 @@ Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
 in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
 
 
-def exported_targets() -> list[str]:
-    """Names of the targets whose engines an export makes."""
-    return [each for each in TARGETS.names() if TARGETS.find(each).exported]
-
-
 def _exported(name: str) -> str:
     """A target whose engines an export makes."""
-    known = exported_targets()
-    if name not in known:
-        listed = [repr(each) for each in known]
-        raise PydanticCustomError(
-            "literal_error",
-            "Input should be {expected}",
-            {"expected": f"{', '.join(listed[:-1])} or {listed[-1]}"},
-        )
-    return name
+    if name in TARGETS and TARGETS.find(name).exported:  # the others are not imported for it
+        return name
+    listed = [repr(each) for each in exported_targets()]
+    raise PydanticCustomError(
+        "literal_error",
+        "Input should be {expected}",
+        {"expected": f"{', '.join(listed[:-1])} or {listed[-1]}"},
+    )
 
 
 Target = Annotated[str, AfterValidator(_exported)]

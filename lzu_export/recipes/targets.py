@@ -39,3 +39,8 @@ TARGETS: Registry[RecipeTarget] = Registry(
     group="lzu_export.targets",
 )
 """All targets by name, in the order in which a bundle lists them."""
+
+
+def exported_targets() -> list[str]:
+    """Names of the targets whose engines an export makes."""
+    return [each for each in TARGETS.names() if TARGETS.find(each).exported]

@@ -13,10 +13,11 @@ from lzu_export.support.session import Session, TensorSpec
 
 if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
+    from lzu_export.recipes.schema import Precision
     from lzu_export.targets.cuda.interface import Cuda, Device
     from lzu_export.warp.grids import Sampling
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS: tuple["Precision", ...] = ("fp32", "fp16", "bf16", "int8")
 """Every precision, from the highest to the lowest."""
 
 
@@ -97,9 +98,9 @@ class Target(ABC):
     def missing(self) -> str:
         """The sentence for a machine that lacks it, with the remedy."""
 
+    @abstractmethod
     def note(self, precision: str) -> str:
         """What a comparison of its graph with PyTorch stands for, beside the result."""
-        raise NotImplementedError
 
     def table_notes(self, precisions: Collection[str]) -> list[str]:
         """Lines below the table of an export in these precisions."""
@@ -196,22 +197,17 @@ class Target(ABC):
         """
         return None
 
-    def pick(self, manifest: Manifest, precision: str | None, device: "Cuda | None") -> Engine:
-        """The engine of a bundle that runs here, by default the highest precision's.
+    def pick(self, engines: Sequence[Engine], device: "Cuda | None") -> Engine:
+        """The first engine that runs here.
 
         Args:
-            manifest: of a bundle that has engines of this target.
-            precision: of the engine.
+            engines: of this target, at least one.
             device: see `device`.
 
         Raises:
             ElsewhereError: none runs here; names what differs.
         """
-        return next(
-            each
-            for each in manifest.engines
-            if each.target == self.name and precision in (None, each.precision)
-        )
+        return engines[0]
 
     def refuse_elsewhere(self, engine: Engine, device: Callable[[], Any]) -> None:
         """Refuse an engine that does not run on this machine.

@@ -21,13 +21,11 @@ from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
-from lzu_export.recipes.schema import KeepHigh, Precision
+from lzu_export.recipes.schema import KeepHigh
 from lzu_export.support.session import Arrays
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.onnxruntime_target import DIALECT, ROUNDED
 
-ORDER: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
-"""From the highest to the lowest."""
 HEADROOM = 2.0
 """Safety factor: tensors of the reference frames stay below 1/HEADROOM of FP16's range."""
 

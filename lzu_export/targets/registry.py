@@ -21,6 +21,11 @@ def find(name: str) -> Target:
     return cast(Target, TARGETS.find(name))
 
 
+def known(name: str) -> bool:
+    """Whether a name is a target's, which `emulated` is not."""
+    return name in TARGETS
+
+
 def names() -> list[str]:
     """All targets, in the order in which a bundle lists them."""
     return TARGETS.names()
@@ -28,9 +33,4 @@ def names() -> list[str]:
 
 def runs_anywhere(name: str) -> bool:
     """Whether a name is a target's whose engines run on any machine; `emulated` is no target."""
-    return name in names() and not find(name).on_device
-
-
-def exported() -> tuple[str, ...]:
-    """Targets whose engines an export makes."""
-    return tuple(name for name in names() if find(name).exported)
+    return known(name) and not find(name).on_device

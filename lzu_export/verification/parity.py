@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate.plugins import emulated as without_plugins
-from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
@@ -67,22 +67,21 @@ def verify_all(
         LzuError: a file of the bundle was changed, an engine does not run as it should, or the
             provider does not load or has no file to run.
     """
-    engines = bundle.manifest.engines
-    if provider != "cpu" and all(each.target != DEFAULT_TARGET for each in engines):
+    manifest = bundle.manifest
+    if provider != "cpu" and all(each.target != DEFAULT_TARGET for each in manifest.engines):
         raise LzuError(
             f"--provider {provider} is for files of ONNX Runtime, of which {bundle.folder} has "
             "none; leave it out"
         )
     drifts: dict[tuple[str, str, str], Drift] = {}
-    made: tuple[Engine | Derived, ...] = (*bundle.manifest.engines, *bundle.manifest.derived)
-    for each in made:
+    for each in manifest.made:
         bundle.file(each.file)
-        graph = (each.target, each.precision, onnx_file(each))
+        graph = (each.target, each.precision, each.onnx)
         if graph not in drifts:
             drifts[graph] = verify_engine(bundle, each, references, provider=provider)
             if is_emulated(each):
                 rounded = verify_engine(bundle, each, references, emulate=True)
-                drifts[EMULATED, each.precision, onnx_file(each)] = rounded
+                drifts[EMULATED, each.precision, each.onnx] = rounded
     here = [each for each in bundle.here().engines if find(each.target).on_device]
     return [
         *drifts.values(),
@@ -315,11 +314,6 @@ def reference_inputs(
     return {INPUT_NAMES[recipe.input]: image, **reference.inputs}
 
 
-def onnx_file(engine: Engine | Derived) -> str:
-    """The ONNX file of an engine, or of a flavour whose engine is built elsewhere."""
-    return engine.file if isinstance(engine, Derived) else engine.onnx
-
-
 def emulated_plugins(
     engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
 ) -> onnx.ModelProto | None:
@@ -339,7 +333,7 @@ def _sessions(
     provider: str,
 ) -> tuple[Session, list[Session]]:
     """What gives an engine's outputs, and what gives these arrows of the same graph."""
-    kinds = kinds_of(engine)
+    kinds = kinds_by_place(engine.lowerings)
     if emulate:
         model = load_graph(canonical)
         return emulated(model, kinds), [emulated(model, kinds, names)]
@@ -381,9 +375,6 @@ def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session |
     """
     if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
         return None
-    return emulated(load_graph(bundle.canonical(engine.precision)), kinds_of(engine))
-
-
-def kinds_of(engine: Engine | Derived) -> dict[str, Kind]:
-    """By warp, how an engine computes it."""
-    return {each.place: each.kind for each in engine.lowerings}  # type: ignore[misc]
+    return emulated(
+        load_graph(bundle.canonical(engine.precision)), kinds_by_place(engine.lowerings)
+    )

@@ -1,7 +1,7 @@
 """Compare a bundle with a stored state: accuracy, deviation and latency. No torch."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,9 +14,10 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.content import Content, Watched
 from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
+from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Drift
 from lzu_export.manifest.fields import Number
-from lzu_export.manifest.schema import Derived, Engine, Manifest
+from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Predictor, Shot
 from lzu_export.support import provenance
@@ -104,23 +105,35 @@ def open_engines(bundle: Bundle, provider: str = "cpu") -> OpenEngines:
         LzuError: it is no bundle, a file was changed, nothing in it runs here, or the provider
             does not load.
     """
-    shipped, rounded = {}, {}
     engines, elsewhere = bundle.here()
     if not engines:
         reasons = "; ".join(dict.fromkeys(elsewhere.values()))
         raise LzuError(f"{bundle.folder} has no engine that runs here: {reasons}")
+    return OpenEngines(bundle, *open_predictors(bundle, engines, provider), elsewhere, provider)
+
+
+def open_predictors(
+    bundle: Bundle, engines: Sequence[Engine], provider: str = "cpu"
+) -> tuple[dict[str, Predictor], dict[str, Predictor]]:
+    """Open engines that `Bundle.here` found, each lower precision also with a device's rounding.
+
+    Returns:
+        `OpenEngines.as_shipped` and `OpenEngines.emulated`.
+
+    Raises:
+        LzuError: a file was changed, an engine does not open, or the provider does not load.
+    """
+    shipped, rounded = {}, {}
     with ExitStack() as opened:  # what is open when the next one fails
         for engine in engines:
             session = bundle.open(engine, provider=provider)
             opened.callback(session.close)
-            name = f"{engine.target}/{engine.precision}"
-            shipped[name] = bundle.predictor(session)
+            shipped[engine.name] = bundle.predictor(session)
             as_on_device = open_emulated(bundle, engine, session)
             if as_on_device is not None:
-                name = f"{EMULATED}/{engine.precision}"
-                rounded[name] = bundle.predictor(as_on_device)
+                rounded[engine.emulated_name] = bundle.predictor(as_on_device)
         opened.pop_all()
-    return OpenEngines(bundle, shipped, rounded, elsewhere, provider)
+    return shipped, rounded
 
 
 def measure_state(
@@ -180,15 +193,11 @@ def measure_state(
 
 
 def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
-    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
-    found = {
-        f"{each.target}/{each.precision}": {warp.place: warp.kind for warp in each.lowerings}
-        for each in made
+    found: dict[str, dict[str, str]] = {
+        each.name: {**kinds_by_place(each.lowerings)} for each in manifest.made
     }
     emulated = {
-        f"{EMULATED}/{each.precision}": found[f"{each.target}/{each.precision}"]
-        for each in manifest.engines
-        if is_emulated(each)
+        each.emulated_name: found[each.name] for each in manifest.engines if is_emulated(each)
     }
     return {**found, **emulated}
 

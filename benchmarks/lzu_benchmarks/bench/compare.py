@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, name_of, runs_of, set_key
+from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, runs_of, set_key
 from lzu_benchmarks.harness.contestants import (
     NO_DATASET,
     frames_of,
@@ -38,7 +38,7 @@ from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import source_digest
 from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.agreement import against_fp32
-from lzu_export.verification.parity import open_emulated
+from lzu_export.verification.regression import open_predictors
 
 SHOWN = (3, 7)
 """Sample frames, by place among the consecutive ones that are shown."""
@@ -53,10 +53,10 @@ def bundle_result(
     shown: str | None = None,
     report: Reporter,
 ) -> BundleResult:
-    """What a bundle is and scores.
+    """Describe a bundle and its scores.
 
-    Scores are the manifest's where those are of the asked frames and of every engine that runs
-    here; else engines are scored now.
+    The manifest's scores are taken if they cover the requested frames and every engine that runs
+    here. Otherwise the engines are scored now.
 
     Args:
         bundle: to score.
@@ -68,7 +68,7 @@ def bundle_result(
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(PACKAGE)
-    asked = sorted(f"{each.target}/{each.precision}" for each in bundle.asked)
+    asked = sorted(each.name for each in bundle.asked)
     parts = (asked, runs_of(bundle), bundle.provider, dataset, annotations, frames, code)
     key = key_of(bundle.manifest.files, *parts, set_key(shown))
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
@@ -98,14 +98,14 @@ def _measure_bundle(
     drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
     scores, about = _scores(bundle, dataset, frames, report, unfinished)
     engines = {
-        f"{engine.target}/{engine.precision}": EngineResult(
+        engine.name: EngineResult(
             target=engine.target,
             precision=engine.precision,
             bytes=engine.bytes,
             build_seconds=engine.build_seconds or None,
-            score=scores.get(f"{engine.target}/{engine.precision}"),
+            score=scores.get(engine.name),
             drift=drifts[engine.target, engine.precision],
-            failed=bundle.failed.get(name_of(engine), ""),
+            failed=bundle.failed.get(engine.name, ""),
         )
         for engine in bundle.asked
     } | _emulated_results(bundle, scores)
@@ -159,7 +159,7 @@ def _scores(
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """Scores by engine, PyTorch's too where it is known, and what they are of."""
     stored = bundle.manifest.accuracy
-    runs = {f"{engine.target}/{engine.precision}" for engine in bundle.runs}
+    runs = {engine.name for engine in bundle.runs}
     as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
         scores = {
@@ -218,22 +218,14 @@ def _predictors(bundle: Contender, stack: ExitStack) -> dict[str, Predictor]:
 
     `stack` closes them.
     """
-    found: dict[str, Predictor] = {}
-    as_on_device: dict[str, Predictor] = {}
-    for engine in bundle.runs:
-        session = bundle.open(engine, provider=bundle.provider)
-        stack.callback(session.close)
-        name = f"{engine.target}/{engine.precision}"
-        found[name] = stack.enter_context(bundle.predictor(session))
-        rounded = open_emulated(bundle, engine, session)
-        if rounded is not None:
-            name = f"{EMULATED}/{engine.precision}"
-            as_on_device[name] = stack.enter_context(bundle.predictor(rounded))
-    return {**found, **as_on_device}
+    shipped, rounded = open_predictors(bundle, bundle.runs, bundle.provider)
+    for predictor in (*shipped.values(), *rounded.values()):
+        stack.enter_context(predictor)
+    return {**shipped, **rounded}
 
 
 def _flops(bundle: Contender) -> Flops:
-    """Of a frame, of the highest precision's executable graph."""
+    """Count the operations of one frame in the highest precision's executable graph."""
     engines = bundle.manifest.engines
     chosen = next((each for each in engines if each.target == DEFAULT_TARGET), engines[0])
     found = count_flops(bundle.executable(chosen))

@@ -69,7 +69,7 @@ class Contender(Bundle):
     @property
     def runs(self) -> list[Engine]:
         """Those of them that run here, and did so once."""
-        return [each for each in self._here[0] if name_of(each) not in self.failed]
+        return [each for each in self._here[0] if each.name not in self.failed]
 
     @cached_property
     def failed(self) -> dict[str, str]:
@@ -90,7 +90,7 @@ class Contender(Bundle):
                     predictor.run(self.batches()[0])
             except Exception as error:  # each runtime has types of its own
                 text = str(error).strip() or type(error).__name__
-                found[name_of(engine)] = text.splitlines()[0]
+                found[engine.name] = text.splitlines()[0]
         if self.provider != "cpu" and found and len(found) == len(self._here[0]):
             raise LzuError(next(iter(found.values())))
         return found
@@ -99,11 +99,6 @@ class Contender(Bundle):
     def elsewhere(self) -> dict[str, str]:
         """By `target/precision`, why the others of them do not."""
         return self._here[1]
-
-
-def name_of(engine: Engine) -> str:
-    """What an engine is called in results."""
-    return f"{engine.target}/{engine.precision}"
 
 
 @dataclass(frozen=True)
@@ -185,4 +180,4 @@ def set_key(dataset: str | None) -> list[str | None]:
 
 
 def runs_of(bundle: Contender) -> list[str]:
-    return sorted(f"{engine.target}/{engine.precision}" for engine in bundle.runs)
+    return sorted(engine.name for engine in bundle.runs)

@@ -21,9 +21,9 @@ from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.pytorch import noise_shot, whole_batches
 
 STAGES = ("pre-processing", "engine", "suppression", "post-processing")
-"""Of a frame: to the engine's inputs, its run with copies to and from the device, suppression on
-the host (of adaptive engines that keep their boxes on the device it is part of the run; the host
-then only cuts), and what makes predictions of it."""
+"""The stages of a frame. Pre-processing makes the engine's inputs. The engine's time includes
+copies to and from the device. Suppression runs on the host; adaptive engines that keep their boxes
+on the device include it in their run. Post-processing makes the predictions."""
 GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (False, True)}
 """Sessions that are opened, by the option `--cuda-graph`: whether each replays a CUDA graph."""
 FRAMES = 8

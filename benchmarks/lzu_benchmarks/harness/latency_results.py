@@ -43,7 +43,7 @@ class EngineLatency(Section):
     engine: Percentiles | None
     """The engine alone, run back to back; none where it was interrupted before."""
     stages: dict[str, StageTime]
-    """Of the end-to-end queries."""
+    """By stage, its times in the end-to-end queries."""
     ratio: Ratio | None
     """End to end, to the base."""
     engine_ratio: Ratio | None
@@ -65,7 +65,7 @@ class LatencyRun(Section):
     overhead_nanoseconds: float
     """What the harness adds to a query."""
     overhead_share: float
-    """Of the fastest end-to-end median."""
+    """What the harness adds, as a share of the fastest end-to-end median."""
     peak_memory: int | None
     """Bytes of the whole process, all engines loaded."""
     frames: str
@@ -74,7 +74,7 @@ class LatencyRun(Section):
     """Whether that was noise: times of suppression are then of no scene."""
     notes: tuple[str, ...]
     interrupted: bool = False
-    """Whether it ended before the plan did; figures are of the whole rounds until then."""
+    """Whether the user ended it early. The figures then cover the complete rounds."""
 
     @property
     def doubts(self) -> list[str]:

@@ -44,7 +44,7 @@ def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Seq
     yield ["  PyTorch", *score(accuracy.pytorch if accuracy else None), *alone]
     taken = comparison.milliseconds if comparison else latency.engines if latency else {}
     ratios = comparison.ratios if comparison else {}
-    engines = {f"{each.target}/{each.precision}": each for each in manifest.engines}
+    engines = {each.name: each for each in manifest.engines}
     made: dict[str, Engine | None] = {**engines}
     made |= {f"{EMULATED}/{precision}": None for precision in emulated(manifest)}
     for key, engine in made.items():

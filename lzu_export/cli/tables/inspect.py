@@ -8,7 +8,7 @@ from rich.text import Text
 from lzu_export.cli.tables.engines import engine_columns, engine_rows
 from lzu_export.cli.tables.verify import drift_table
 from lzu_export.evaluation.datasets import told_frames
-from lzu_export.manifest.schema import Derived, Engine, Manifest, untrained_note
+from lzu_export.manifest.schema import Manifest, untrained_note
 from lzu_export.support.escaping import visible
 from lzu_export.support.tables import Cell, Column, grid, pairs
 
@@ -44,8 +44,7 @@ def _summary(manifest: Manifest) -> Group:
         rows = [*rows[:ROWS], [f"  and {hidden} more (--all)"]]
     title = f"Bundle {manifest.name} {manifest.recipe.label}"
     targets: dict[str, list[str]] = {}
-    made: tuple[Engine | Derived, ...] = (*manifest.engines, *manifest.derived)
-    for each in made:
+    for each in manifest.made:
         targets.setdefault(each.target, []).append(each.precision)
     listed = (f"{target} ({' '.join(_some(found))})" for target, found in targets.items())
     told = [("targets", ", ".join(listed))]

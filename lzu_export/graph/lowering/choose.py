@@ -6,10 +6,11 @@ not certain, or small, count as ties, which go to the lowering that stands first
 the same machine chooses the same lowerings again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from types import MappingProxyType
+from typing import Protocol, cast
 
 import numpy as np
 import onnx
@@ -230,6 +231,23 @@ def _preferred(node: gs.Node) -> list[Kind]:
     small = max(int(n) for n in node.outputs[0].shape[2:4]) <= 2 * BLOCK
     products: list[Kind] = ["matmul", "banded"] if small else ["banded", "matmul"]
     return [*products, "gridsample", "gather"]
+
+
+class Lowered(Protocol):
+    """A warp and its lowering: a `Choice`, or what a manifest keeps of one."""
+
+    @property
+    def place(self) -> str:
+        """Name of the warp's output tensor."""
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+
+
+def kinds_by_place(lowerings: Iterable[Lowered]) -> dict[str, Kind]:
+    """By warp, its lowering."""
+    return {each.place: cast(Kind, each.kind) for each in lowerings}
 
 
 def exact_lowerings(model: onnx.ModelProto) -> list[Choice]:

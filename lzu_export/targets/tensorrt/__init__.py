@@ -1,1 +1,4 @@
 """TensorRT and TensorRT-RTX: building, opening and checking engines."""
+
+NAME = "tensorrt"
+RTX = "tensorrt-rtx"

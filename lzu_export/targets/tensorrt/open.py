@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import user_folder, was_built_here
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.cuda.interface import Cuda
+from lzu_export.targets.tensorrt import NAME, RTX
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.log import logger_of
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
-from lzu_export.targets.tensorrt.target import NAME, RTX
 from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)
@@ -140,30 +141,22 @@ def _runtime_cache(path: Path, version: str, cuda: Cuda) -> Path | None:
     return folder / "kernels" / name if folder is not None else None
 
 
-def pick_for_device(manifest: Manifest, target: str, precision: str | None, cuda: Cuda) -> Engine:
-    """The bundle's engine of a target that runs on this device; the highest precision by default.
+def pick_for_device(engines: Sequence[Engine], cuda: Cuda) -> Engine:
+    """The first engine that runs on this device.
 
     Args:
-        manifest: of a bundle that has such engines, for whatever device.
-        target: `tensorrt` or `tensorrt-rtx`.
-        precision: of the engine.
+        engines: of one target, for whatever device; at least one.
         cuda: the device.
 
     Raises:
         ElsewhereError: none is for this device; tells what differs of the last one.
     """
-    refusal = None
-    for engine in manifest.engines:
-        if engine.target != target or precision not in (None, engine.precision):
-            continue
-        try:
+    for engine in engines[:-1]:
+        with suppress(ElsewhereError):
             refuse_elsewhere(engine, cuda)
-        except ElsewhereError as error:
-            refusal = error
-            continue
-        return engine
-    assert refusal is not None
-    raise refusal
+            return engine
+    refuse_elsewhere(engines[-1], cuda)
+    return engines[-1]
 
 
 def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
 """NVIDIA's portable default: Ampere to Blackwell."""
 TURING = "7.5"
+MISSING = (
+    "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or leave "
+    "tensorrt-rtx out of TARGET"
+)
 
 
 def build(
@@ -84,10 +88,7 @@ def import_module() -> Any:
     try:
         import tensorrt_rtx
     except ImportError as error:
-        raise ElsewhereError(
-            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
-            "leave tensorrt-rtx out of TARGET"
-        ) from error
+        raise ElsewhereError(MISSING) from error
     return tensorrt_rtx
 
 

@@ -8,7 +8,8 @@ from lzu_export.graph.dialect import PRODUCTS, Dialect
 from lzu_export.manifest.schema import GRAPH_NOTE, ROUNDED_GRAPH_NOTE
 from lzu_export.support.limits import MAX_TOPK
 from lzu_export.targets.base import Built
-from lzu_export.targets.tensorrt.target import NOT_PARSED, RTX, OnDevice
+from lzu_export.targets.tensorrt import RTX
+from lzu_export.targets.tensorrt.target import NOT_PARSED, OnDevice
 
 if TYPE_CHECKING:
     from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
@@ -63,10 +64,9 @@ class TensorRtRtx(OnDevice):
 
     def missing(self) -> str:
         """The sentence for a machine that lacks it, with the remedy."""
-        return (
-            "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or "
-            "leave tensorrt-rtx out of TARGET"
-        )
+        from lzu_export.targets.tensorrt.rtx import MISSING
+
+        return MISSING
 
     def note(self, precision: str) -> str:
         """What a comparison of its graph with PyTorch stands for."""

@@ -1,7 +1,7 @@
 """The target TensorRT, without the library itself: engines are built on the device they run on."""
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,12 @@ from lzu_export.manifest.schema import PLUGINS_NOTE, Engine, Manifest
 from lzu_export.support.limits import MAX_TOPK
 from lzu_export.support.session import Session
 from lzu_export.targets.base import OpenOptions, Target
+from lzu_export.targets.tensorrt import NAME, RTX
 
 if TYPE_CHECKING:
     from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
     from lzu_export.targets.cuda.interface import Cuda
 
-NAME = "tensorrt"
-RTX = "tensorrt-rtx"
 NOT_PARSED = NOT_STATIC | {"NonMaxSuppression"}
 
 
@@ -50,12 +49,12 @@ class OnDevice(Target):
 
         return open_cuda(back_end)
 
-    def pick(self, manifest: Manifest, precision: str | None, device: "Cuda | None") -> Engine:
-        """The engine that is for this device, see `Target.pick`."""
+    def pick(self, engines: Sequence[Engine], device: "Cuda | None") -> Engine:
+        """The first engine that is for this device, see `Target.pick`."""
         from lzu_export.targets.tensorrt.open import pick_for_device
 
         assert device is not None, "`device` opens it"
-        return pick_for_device(manifest, self.name, precision, device)
+        return pick_for_device(engines, device)
 
     def refuse_elsewhere(self, engine: Engine, device: Callable[[], Any]) -> None:
         """Refuse an engine of another device or release, see `Target.refuse_elsewhere`."""
