@@ -1,6 +1,7 @@
 """Decisions on lowerings, as the manifests of bundles beside one another hold them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,19 @@ def test_of_bundles_that_differ_the_oldest_one_counts(bundle: Path, step: Step) 
     assert Decided(bundle.parent)(step)[0] == "matmul"
     edit(other, lambda data: data.update(created="2001-01-01T00:00:00+00:00"))
     assert Decided(bundle.parent)(step)[0] == "gridsample"
+
+
+@pytest.mark.parametrize("first", ["2026-05-01T10:00:00.099+00:00", "2026-05-01T10:00:00+00:00"])
+def test_bundles_of_one_second_are_told_apart(bundle: Path, step: Step, first: str) -> None:
+    """Also where the older one's stamp is of a release that wrote whole seconds."""
+    assert re.fullmatch(r".*T\d\d:\d\d:\d\d\.\d{3}\+00:00", read_manifest(bundle).created)
+    other = Path(shutil.copytree(bundle, bundle.with_name("another")))
+    assert other.name < bundle.name, "which would win a tie"
+    edit(bundle, lambda data: lowering_of(data).update(kind="matmul"))
+    edit(bundle, lambda data: data.update(created=first))
+    edit(other, lambda data: lowering_of(data).update(kind="gridsample"))
+    edit(other, lambda data: data.update(created="2026-05-01T10:00:00.104+00:00"))
+    assert Decided(bundle.parent)(step)[0] == "matmul"
 
 
 @pytest.mark.parametrize("unfit", ["damaged", "other machine", "set in the recipe", "impossible"])
