@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lzu_benchmarks.harness.contestants import STAGES
+from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Percentiles, StageTime
@@ -22,7 +22,7 @@ from lzu_benchmarks.report.schema import (
     Report,
     Score,
 )
-from lzu_export.manifest.schema import Drift
+from lzu_export.manifest.schema import Parity
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.machine import Machine
 from lzu_export.support.watch import Conditions
@@ -40,7 +40,7 @@ SCORES = {
 EXTRA = {"uniform": 0.0, "fixed": 0.5, "adaptive": 2.0, "fovea": 1.0}
 
 
-def drift(precision: str, variant: str) -> Drift:
+def parity(precision: str, variant: str) -> Parity:
     """Along a short chain; a uniform model has no unzoom."""
     names = ["zoomed", "level_0", "unzoomed_0", "bbox_0", "cls_0"]
     if variant == "uniform":
@@ -48,9 +48,9 @@ def drift(precision: str, variant: str) -> Drift:
     common: dict[str, Any] = {"target": "onnxruntime", "precision": precision, "status": "passed"}
     values = {name: 1e-7 * (i + 1) for i, name in enumerate(names)}
     if precision == "fp32":
-        return Drift(**common, arrows=values, outputs={"boxes": 2e-6, "labels": 0.0}, limit=1e-4)
+        return Parity(**common, probes=values, outputs={"boxes": 2e-6, "labels": 0.0}, limit=1e-4)
     ratios = {name: 20.0 + i for i, name in enumerate(names)}
-    return Drift(**common, arrows=values, snr=ratios, limit=None, snr_limit=8.0)
+    return Parity(**common, probes=values, snr=ratios, limit=None, snr_limit=8.0)
 
 
 def percentiles(middle: float) -> Percentiles:
@@ -92,7 +92,7 @@ def bundle(variant: str, scale: float, task: str, folder: Path | None) -> Bundle
                 metrics={k: v - less for k, v in metrics.items()},
                 how="" if precision == "fp32" else "run rounded",
             ),
-            drift=drift(precision, variant),
+            parity=parity(precision, variant),
         )
         for precision, less in (("fp32", 0.0), ("int8", 0.4))
     }
@@ -140,7 +140,7 @@ def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGro
             ratio=None if variant == "uniform" else ratio,
             engine_ratio=None,
             base=f"uniform-{scale:g}x onnxruntime {precision}",
-            drift=0.0,
+            parity=0.0,
             power=None,
         )
     run = LatencyRun(

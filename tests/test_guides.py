@@ -388,7 +388,7 @@ def test_the_new_model_is_exported(
     runpy.run_path(str(EXAMPLE))
     assert "(240, 320)" in capsys.readouterr().out
     manifest = read_manifest(tmp_path / "build/seg/own-fixed-0.5x")
-    assert {drift.engine: drift.status for drift in manifest.drift} == {
+    assert {parity.engine: parity.status for parity in manifest.parity} == {
         "onnxruntime/fp32": "passed",
         "onnxruntime/fp16": "passed",
         "emulated/fp16": "graph passed",

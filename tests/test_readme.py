@@ -100,7 +100,7 @@ def run_snippets(task: str, classes: Sequence[str], folder: Path) -> Any:
     from lzu_export.evaluation.datasets import open_dataset
 
     sample = next(open_dataset("demo", 1, task).samples())
-    cv2.imwrite(str(folder / "frame.png"), sample.shot.frame)
+    cv2.imwrite(str(folder / "frame.png"), sample.camera_frame.frame)
     snippets = [*blocks(README, "python"), *blocks(START, "python")]
     mine = [each for each in snippets if f'"build/{task}/' in each]
     assert len(mine) == (2 if task == "det" else 1)
@@ -144,7 +144,7 @@ def test_first_command_and_snippet(
     for manifest, bundle in zip((fixed, uniform), bundles, strict=True):
         assert manifest.accuracy is not None
         assert manifest.latency is not None
-        assert {drift.status for drift in manifest.drift} == {"passed", "graph passed"}
+        assert {parity.status for parity in manifest.parity} == {"passed", "graph passed"}
         for precision in ("fp32", "fp16", "int8"):
             assert (bundle / f"model.{precision}.rtx.engine").stat().st_size > 1_000_000
         assert manifest.recipe.network_input == fixed.recipe.network_input
@@ -161,7 +161,7 @@ def test_first_command_and_snippet(
     sample = run_snippets(task, fixed.recipe.classes, tmp_path)
     cameras = []
     if task == "det3d":
-        matrix = {"cam2img": np.asarray(sample.shot.cam2img).tolist()}
+        matrix = {"cam2img": np.asarray(sample.camera_frame.cam2img).tolist()}
         (tmp_path / "camera.json").write_text(json.dumps(matrix))
         cameras = ["--cameras", "camera.json"]
     ran = command(

@@ -24,7 +24,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.check_arrays import check_warp
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.fitting import Fit
-from lzu_export.runtime.predictor import NO_CHOICE, Predictor, Shot
+from lzu_export.runtime.predictor import NO_CHOICE, CameraFrame, Predictor
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import Reference, read_reference
 from lzu_export.support.files import read_npz
@@ -127,28 +127,29 @@ class Bundle:
 
     @cached_property
     def references(self) -> list[Reference]:
-        """Frames, and PyTorch's values for them at every arrow that the manifest tells of.
+        """Frames, and PyTorch's values for them at every probe point that the manifest tells of.
 
         Raises:
-            LzuError: the file is missing, damaged, was changed after the export, or lacks an arrow.
+            LzuError: the file is missing, damaged, was changed after the export, or lacks a probe
+                point.
         """
         path = self.file(REFERENCE_FILE)
         references = read_reference(path)
-        told = {name for drift in self.manifest.drift for name in drift.arrows}
-        for name in sorted(told ^ set(references[0].arrows)) if told else []:
+        told = {name for parity in self.manifest.parity for name in parity.probes}
+        for name in sorted(told ^ set(references[0].probes)) if told else []:
             raise LzuError(
                 f"{path} and the manifest differ in the probe point {name[:80]}; {AGAIN}"
             )
         return references
 
-    def batches(self) -> list[list[Shot]]:
+    def batches(self) -> list[list[CameraFrame]]:
         """The batches of frames that its reference holds, before a made-up camera.
 
         Raises:
             LzuError: see `references`.
         """
         camera = find_task(self.recipe.task).made_up_camera(self.recipe.source)
-        return [[Shot(frame, camera) for frame in each.frames] for each in self.references]
+        return [[CameraFrame(frame, camera) for frame in each.frames] for each in self.references]
 
     def check(self) -> tuple[str, ...]:
         """Check every file against its hash.

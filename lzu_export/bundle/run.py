@@ -23,7 +23,7 @@ from lzu_export.manifest.schema import FILE as MANIFEST_FILE
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
 from lzu_export.runtime.draw import show_warp
 from lzu_export.runtime.feedback import check_single_stream
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.sources import ImageSource, Source, TimedFrame, open_source
 from lzu_export.runtime.video_writer import video_writer
 from lzu_export.support.files import clear, make_folder, read_json
@@ -92,7 +92,7 @@ def apply(
     with ExitStack() as stack:
         predictor = stack.enter_context(load(bundle, fit=fit, precision=precision, **engine))
         check_cameras(predictor, cameras)
-        if predictor.remembers:
+        if predictor.is_stateful:
             check_single_stream(predictor.recipe.batch, str(source))
         origin = _origin(source)
         opened = stack.enter_context(closing(open_source(source)))
@@ -256,7 +256,7 @@ def _predict(
             check_frame(
                 each.frame, predictor.recipe.source if predictor.fit == "exact" else None, each.name
             )
-            batch.append(Shot(each.frame, None if camera is None else camera.cam2img))
+            batch.append(CameraFrame(each.frame, None if camera is None else camera.cam2img))
         batch += batch[-1:] * (size - len(batch))
         start = time.perf_counter()
         found = predictor.run(batch)

@@ -67,9 +67,9 @@ def build(
             "--workspace, --level, --version-compatible, --hardware, --plugins and --cuda belong "
             "to --target tensorrt; add that, or leave them out"
         )
-    from lzu_export.compiler.rebuild import rebuild
+    from lzu_export.compiler.build_rtx import build_rtx
 
-    built = rebuild(bundle, compute_capability or [], out, precision)
+    built = build_rtx(bundle, compute_capability or [], out, precision)
     if as_json:
         print_json(built)
     else:
@@ -100,7 +100,7 @@ def _build_on_device(
     cuda: str | None,
     as_json: bool,
 ) -> None:
-    from lzu_export.compiler.device_build import build_on_device
+    from lzu_export.compiler.build_tensorrt import build_on_device
     from lzu_export.support.progress import Reporter
 
     report = Reporter(quiet=as_json)
@@ -120,11 +120,11 @@ def _build_on_device(
     else:
         worst = max(engine.on_device.outputs.values(), default=None)
         finite = f"outputs finite ({engine.precision} is held to PyTorch by verify)"
-        drift = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
-        say(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {drift}")
+        parity = finite if worst is None else f"outputs within {worst:.1e} of PyTorch's"
+        say(f"{bundle / engine.file}: {engine.build_seconds:.0f} s, {parity}")
     if not engine.on_device.passed:
         exits.complain(
-            f"{engine.file} drifts from PyTorch on this device: {engine.on_device.outputs} where "
+            f"{engine.file} deviates from PyTorch on this device: {engine.on_device.outputs} where "
             f"{engine.on_device.limit:g} is allowed"
         )
         raise typer.Exit(exits.MISMATCH)

@@ -16,7 +16,7 @@ from lzu_export.support.terminal import Terminal, print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.bundle import bundle as bundles
-    from lzu_export.manifest.schema import Drift
+    from lzu_export.manifest.schema import Parity
     from lzu_export.verification.checks import Check
 
 
@@ -35,7 +35,7 @@ class Live:
         """PyTorch's values on these frames, in place of the bundle's stored ones."""
         from lzu_export.runtime.cameras import read_cameras
         from lzu_export.runtime.fitting import fit_of
-        from lzu_export.verification.live import live_references
+        from lzu_export.verification.live_reference import live_references
 
         return live_references(
             bundle,
@@ -58,7 +58,7 @@ class Against:
     frames: int | None
 
     def checks(
-        self, bundle: "bundles.Bundle", drifts: "list[Drift]", provider: str, quiet: bool
+        self, bundle: "bundles.Bundle", parities: "list[Parity]", provider: str, quiet: bool
     ) -> "list[Check]":
         """What the bundle lost; nothing where its state is stored as the new one."""
         from lzu_export.bundle import bundle as bundles
@@ -90,7 +90,7 @@ class Against:
                 base_is = identity(other.bundle.recipe) if other is not None else None
                 bundle_is = identity(recipe)
                 refuse_others(then, bundle=bundle_is, provider=provider, baseline=base_is)
-            now = measure_state(opened, drifts, found, baseline=other, then=then, report=report)
+            now = measure_state(opened, parities, found, baseline=other, then=then, report=report)
         if then is None:
             write_state(self.reference, now)
             report.note(f"stored in {self.reference}")
@@ -124,7 +124,7 @@ def check_bundle(
         typer.Exit: a check failed; its code is the exit status.
     """
     from lzu_export.bundle import bundle as bundles
-    from lzu_export.verification.checks import Check, drift_checks, reported
+    from lzu_export.verification.checks import Check, parity_checks, reported
     from lzu_export.verification.parity import verify_all
 
     checks: list[Check] = []
@@ -136,25 +136,25 @@ def check_bundle(
         manifest = bundle.manifest
         _note_strangers(folder, bundle.check())
         references = live.references(bundle) if live is not None else None
-        drifts = verify_all(bundle, references, provider)
-        checks += [check for drift in drifts for check in drift_checks(drift)]
-        if against is not None and all(drift.passed for drift in drifts):
-            kept = against.checks(bundle, drifts, provider, quiet=as_json)
+        parities = verify_all(bundle, references, provider)
+        checks += [check for parity in parities for check in parity_checks(parity)]
+        if against is not None and all(parity.passed for parity in parities):
+            kept = against.checks(bundle, parities, provider, quiet=as_json)
             checks += kept
     if as_json:
-        rows = [drift.model_dump(mode="json") for drift in drifts]
-        print_json(rows if against is None else {"drift": rows, "checks": [vars(c) for c in kept]})
+        rows = [parity.model_dump(mode="json") for parity in parities]
+        print_json(rows if against is None else {"parity": rows, "checks": [vars(c) for c in kept]})
     else:
-        _print(folder.resolve().name, manifest, drifts, kept)
-    _end(drifts, kept, against)
+        _print(folder.resolve().name, manifest, parities, kept)
+    _end(parities, kept, against)
 
 
-def _print(name: str, manifest: Any, drifts: "list[Drift]", kept: "list[Check]") -> None:
+def _print(name: str, manifest: Any, parities: "list[Parity]", kept: "list[Check]") -> None:
     from lzu_export.cli.tables.streams import stream_notes
-    from lzu_export.cli.tables.verify import check_table, drift_table, verdict
+    from lzu_export.cli.tables.verify import check_table, parity_table, verdict
     from lzu_export.manifest.schema import untrained_note
 
-    show(verdict(name, drifts, kept), Text(""), drift_table(drifts))
+    show(verdict(name, parities, kept), Text(""), parity_table(parities))
     notes = [f"{name} is {note}"] if (note := untrained_note(manifest)) else []
     for line in notes + (stream_notes(name, manifest.accuracy) if manifest.accuracy else []):
         say(line)
@@ -162,14 +162,14 @@ def _print(name: str, manifest: Any, drifts: "list[Drift]", kept: "list[Check]")
         show(check_table(kept))
 
 
-def _end(drifts: "list[Drift]", kept: "list[Check]", against: Against | None) -> None:
+def _end(parities: "list[Parity]", kept: "list[Check]", against: Against | None) -> None:
     """Complain about what failed, and end with its status."""
     from lzu_export.verification.checks import failed
 
-    drifted = [drift for drift in drifts if not drift.passed]
-    for drift in drifted:
-        exits.complain(drift.sentence())
-    if drifted:
+    failing = [parity for parity in parities if not parity.passed]
+    for parity in failing:
+        exits.complain(parity.sentence())
+    if failing:
         raise typer.Exit(exits.MISMATCH)
     for check in failed(kept):
         where = against.reference if against is not None else ""

@@ -11,7 +11,10 @@ from lzu_export.support.terminal import print_json, show
 def inspect(
     bundle: Bundle,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also tensors, lowerings, precisions and drift by arrow.")
+        bool,
+        typer.Option(
+            "--all", help="Also tensors, lowerings, precisions and deviation by probe point."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -31,7 +31,7 @@ def regress(
     """Compare a bundle's accuracy, parity and latency ratios with a stored state.
 
     The engines are compared with PyTorch first, as by verify. Exit status: 0 every check passed;
-    1 an engine drifts from PyTorch; 2 an input is unfit; 3 a check regressed.
+    1 an engine deviates from PyTorch; 2 an input is unfit; 3 a check regressed.
     """
     check_bundle(
         bundle,

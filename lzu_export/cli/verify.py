@@ -45,9 +45,9 @@ def verify(
     limit: Annotated[str | None, renamed("--limit", "--batches")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a bundle's engines with PyTorch at every arrow.
+    """Compare a bundle's engines with PyTorch at every probe point.
 
-    Exit status: 0 every engine matches; 1 an engine drifts from PyTorch; 2 an input is unfit.
+    Exit status: 0 every engine matches; 1 an engine deviates from PyTorch; 2 an input is unfit.
     """
     against = None
     if reference is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.comparison import Deviation, Drift
+from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.manifest.schema import Accuracy, Untrained
 from lzu_export.recipes import Recipe
 
@@ -13,31 +13,31 @@ FEW_FRAMES = 16
 """Frames below which a score says nothing about a reference."""
 
 
-def refuse_drift(
-    drift: Drift, advice: Callable[[], str], unwritten: str = "no bundle was written"
+def refuse_deviation(
+    parity: Parity, advice: Callable[[], str], unwritten: str = "no bundle was written"
 ) -> None:
-    """Stop where an engine drifts from PyTorch.
+    """Stop where an engine deviates from PyTorch.
 
     Args:
-        drift: of the engine.
+        deviation: of the engine.
         advice: what to do about a lower precision, as far as it was tried; see `advice`.
         unwritten: what therefore is not there.
 
     Raises:
-        LzuError: naming the first arrow or output beyond its limit, and what to do.
+        LzuError: naming the first probe point or output beyond its limit, and what to do.
     """
-    first = drift.first
+    first = parity.first
     if first is None:
         return
-    precision = drift.precision
-    if drift.limit is not None:
+    precision = parity.precision
+    if parity.limit is not None:
         remedy = (
             "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
-            "tolerances.arrow if so much is acceptable"
+            "tolerances.probe if so much is acceptable"
         )
     else:
         remedy = f"{advice()}; or {_tolerate(first, precision)} if so much is acceptable"
-    raise LzuError(f"{drift.sentence()}; {unwritten}: {remedy}")
+    raise LzuError(f"{parity.sentence()}; {unwritten}: {remedy}")
 
 
 def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:

@@ -140,11 +140,11 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
     found.files = {name: before.files[name] for name in names}
     if kept:
         precisions = {each.precision for each in kept}
-        drift = [d for d in before.drift if _is_added(d.target) and d.precision in precisions]
+        parity = [d for d in before.parity if _is_added(d.target) and d.precision in precisions]
         found.changes = {
             "derived": tuple(kept),
             "engines": (*new.engines, *engines),
-            "drift": (*new.drift, *drift),
+            "parity": (*new.parity, *parity),
             "plugins": before.plugins,
             "files": dict(sorted({**new.files, **found.files}.items())),
         }

@@ -17,7 +17,7 @@ LENGTHS = (1, 2, 4, 8)
 """Layers, or groups of them, that are kept higher in each of these tries."""
 
 
-def drift_advice(
+def parity_advice(
     trials: Trials, refused: Row, rows: Sequence[Row], report: Reporter, vanishing: str = ""
 ) -> str:
     """Layers to keep higher so that the engines pass on the reference frames, in words.
@@ -40,7 +40,7 @@ def drift_advice(
         keep = f"keep_high.{trials.key}=[{', '.join(found.keep)}]"
         return f"{cause}with {keep} the reference frames pass"
     alone = ""
-    if trials.precision == "int8" and not trials.drift(refused, trials.layers).passed:
+    if trials.precision == "int8" and not trials.parity(refused, trials.layers).passed:
         alone = ", since what is not INT8 is FP16, which fails alone"
     return (
         f"{cause}no list of layers in keep_high.{trials.key} was found to cure it{alone}: leave "

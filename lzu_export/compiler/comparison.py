@@ -13,7 +13,7 @@ from statistics import median
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.manifest.schema import Comparison, Engine
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import hardware
 from lzu_export.support.interleave import Plan, Subject, drift, ratio, take_turns
 from lzu_export.support.progress import Reporter
@@ -101,10 +101,10 @@ def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:
     return None
 
 
-def _subject(predictor: Predictor, batches: Sequence[Sequence[Shot]]) -> Subject:
+def _subject(predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]) -> Subject:
     numbers = count()
 
-    def feed(_: int) -> Sequence[Shot]:
+    def feed(_: int) -> Sequence[CameraFrame]:
         place = next(numbers) % len(batches)
         if place == 0:
             predictor.reset()

@@ -11,8 +11,8 @@ import onnx
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.workspace import exclusive
-from lzu_export.compiler.acceptance import refuse_drift
-from lzu_export.compiler.advice import drift_advice
+from lzu_export.compiler.acceptance import refuse_deviation
+from lzu_export.compiler.advice import parity_advice
 from lzu_export.compiler.remedy import Trials
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.graph.contracts import CONTRACTS, NAMESPACE, VERSION
@@ -27,10 +27,10 @@ from lzu_export.graph.lowering.choose import (
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
     Derived,
-    Drift,
     Lowering,
     Manifest,
     Operator,
+    Parity,
     PluginLibrary,
     Plugins,
 )
@@ -62,7 +62,7 @@ def derive(
 
     Raises:
         LzuError: the bundle is damaged or has no such precision, the graph breaks a contract of
-            the plugins or drifts from PyTorch, or the library is no plugin library.
+            the plugins or deviates from PyTorch, or the library is no plugin library.
     """
     opened = Bundle(bundle)
     manifest = opened.manifest
@@ -84,17 +84,17 @@ def derive(
             "precision": each.derived.precision,
             "plugins": each.calls,
             "library": library.file if library and each.calls else None,
-            "status": each.drift.status,
+            "status": each.parity.status,
         }
         for each in made
     ]
 
 
 class _Made(NamedTuple):
-    """A derived file, how far it drifts, and the plugins that it calls."""
+    """A derived file, how far it deviates, and the plugins that it calls."""
 
     derived: Derived
-    drift: Drift
+    parity: Parity
     calls: list[str]
 
 
@@ -124,10 +124,10 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
     )
     with replacing(bundle.folder / file) as new:
         onnx.save(flavour, new)
-        drift = compare(recipe, derived, canonical, new, bundle.references, bundle.warp)
-        refuse_drift(drift, partial(_advice, bundle, derived), "the file was not written")
+        parity = compare(recipe, derived, canonical, new, bundle.references, bundle.warp)
+        refuse_deviation(parity, partial(_advice, bundle, derived), "the file was not written")
     calls = [node.op_type for node in flavour.graph.node if node.domain == NAMESPACE]
-    return _Made(derived, drift, [name for name in CONTRACTS if name in calls])
+    return _Made(derived, parity, [name for name in CONTRACTS if name in calls])
 
 
 def _advice(bundle: Bundle, derived: Derived) -> str:
@@ -138,7 +138,7 @@ def _advice(bundle: Bundle, derived: Derived) -> str:
         ranges = read_cache(bundle.file(CALIBRATION_FILE)).ranges
     row = derived, False
     trials = Trials(bundle.recipe, derived.precision, model, ranges, bundle.references, bundle.warp)
-    return f"export again: {drift_advice(trials, row, [row], Reporter(quiet=True))}"
+    return f"export again: {parity_advice(trials, row, [row], Reporter(quiet=True))}"
 
 
 def _found_library(bundle: Path) -> PluginLibrary | None:
@@ -170,7 +170,7 @@ def _write_manifest(bundle: Bundle, made: Sequence[_Made], plugins: Plugins | No
 
     changes = {
         "derived": (*others(bundle.manifest.derived), *(each.derived for each in made)),
-        "drift": (*others(bundle.manifest.drift), *(each.drift for each in made)),
+        "parity": (*others(bundle.manifest.parity), *(each.parity for each in made)),
         "plugins": plugins,
     }
     bundle.rewrite([each.derived.file for each in made], changes)

@@ -73,7 +73,7 @@ def export(
         report: where progress is shown.
 
     Raises:
-        LzuError: an input is missing or unfit, a target refuses the graph, an engine drifts from
+        LzuError: an input is missing or unfit, a target refuses the graph, an engine deviates from
             PyTorch, or the disk refuses.
     """
     return export_all([recipe], out, force=force, report=report)[0]

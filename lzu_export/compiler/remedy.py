@@ -19,13 +19,13 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_calibration.sensitivity import MANY, group_layers
-from lzu_export.graph.anatomy import layer_name
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import is_layer, stay_high
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.quantize import place
-from lzu_export.manifest.schema import Derived, Drift, Engine
+from lzu_export.graph.regions import layer_name
+from lzu_export.manifest.schema import Derived, Engine, Parity
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.reference import Reference
@@ -90,7 +90,7 @@ class Trials:
         graph = gs.import_onnx(model)
         self.layers = _layers(graph, precision, recipe.keep_high)
         """Names of the layers in this precision, in the order of the network."""
-        self._drifts: dict[tuple[str, bool, frozenset[str]], Drift] = {}
+        self._parities: dict[tuple[str, bool, frozenset[str]], Parity] = {}
 
     @property
     def key(self) -> str:
@@ -110,14 +110,14 @@ class Trials:
             return half_graph(self.model, "fp16", self.recipe.keep_high).model
         return int8_graph(self.model, self.ranges, keep).model
 
-    def drift(self, row: Row, high: Sequence[str]) -> Drift:
+    def parity(self, row: Row, high: Sequence[str]) -> Parity:
         """How far an engine is from PyTorch with these layers kept higher."""
         engine, emulate = row
         key = engine.target, emulate, frozenset(high)
-        if key not in self._drifts:
+        if key not in self._parities:
             with TemporaryDirectory(prefix="lzu-") as folder:
-                self._drifts[key] = self._compared(engine, Path(folder), high, emulate=emulate)
-        return self._drifts[key]
+                self._parities[key] = self._compared(engine, Path(folder), high, emulate=emulate)
+        return self._parities[key]
 
     def vanishing(self, kinds: Mapping[str, Kind]) -> str:
         """What FP16 rounds away: the smallest of all tensors and weights that have any value.
@@ -156,7 +156,7 @@ class Trials:
 
     def _compared(
         self, engine: Engine | Derived, folder: Path, high: Sequence[str], *, emulate: bool
-    ) -> Drift:
+    ) -> Parity:
         canonical, executable = folder / "canonical.onnx", folder / "executable.onnx"
         model = self.graph(high)
         onnx.save(model, canonical)
@@ -189,13 +189,13 @@ def find_remedy(
     watched = [refused]
     costliest: tuple[str, ...] = ()
     while True:
-        failing = trials.drift(refused, ()).first
+        failing = trials.parity(refused, ()).first
         ranking = rank(trials, watched, failing.name if failing else None, tried)
         costliest = costliest or (ranking[0] if ranking else ())
         high = _shortest(ranking, partial(_passes, trials, tuple(watched), tried))
         if high is None:
             return Remedy(costliest, None)
-        others = [row for row in rows if not trials.drift(row, high).passed]
+        others = [row for row in rows if not trials.parity(row, high).passed]
         if not others:
             return Remedy(costliest, trials.listed(high))
         watched += others[:1]
@@ -212,7 +212,7 @@ def rank(
     Args:
         trials: what can be tried.
         rows: engines whose worst counts.
-        failing: arrow or figure of agreement that the cost is measured at; all by default.
+        failing: probe point or figure of agreement that the cost is measured at; all by default.
         tried: called after every comparison.
     """
     layers = trials.layers
@@ -220,7 +220,7 @@ def rank(
     costs = {}
     for unit in units:
         others = [name for name in layers if name not in unit]
-        costs[unit] = max(trials.drift(row, others).excess(failing) for row in rows)
+        costs[unit] = max(trials.parity(row, others).excess(failing) for row in rows)
         tried()
     return sorted(units, key=lambda unit: -costs[unit])
 
@@ -256,7 +256,7 @@ def _shortest(
 def _passes(
     trials: Trials, rows: Sequence[Row], tried: Callable[[], object], high: Sequence[str]
 ) -> bool:
-    held = all(trials.drift(row, high).passed for row in rows)
+    held = all(trials.parity(row, high).passed for row in rows)
     tried()
     return held
 

@@ -46,7 +46,7 @@ from lzu_export.quantization.ranges import describe_ranges, find_ranges, measure
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import portable
 from lzu_export.recipes.schema import Precision
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.support.progress import Reporter
@@ -62,7 +62,7 @@ from lzu_export.tasks.pytorch import (
     assemble,
     make_reference,
     model_inputs,
-    noise_shot,
+    noise_camera_frame,
     torch_predictor,
     whole_batches,
 )
@@ -73,7 +73,7 @@ from lzu_export.verification.parity import reference_inputs
 log = logging.getLogger(__name__)
 
 REFERENCE_BATCHES = 2
-"""Batches of frames whose values at every arrow go into the bundle."""
+"""Batches of frames whose values at every probe point go into the bundle."""
 
 
 class Stages:
@@ -278,19 +278,19 @@ class Stages:
             built = known.build(self.work.path(graph), self.work.path(engine), self.recipe)
         return _built(built, time.perf_counter() - start if engine != graph else 0.0)
 
-    def _reference_shots(self) -> list[list[Shot]]:
+    def _reference_shots(self) -> list[list[CameraFrame]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
         if name is None:
             # Where boxes are fed back the second batch has some.
-            batches = REFERENCE_BATCHES if self.pytorch.remembers else 1
+            batches = REFERENCE_BATCHES if self.pytorch.is_stateful else 1
             seeds = range(batches * size)
-            return whole_batches([noise_shot(self.recipe, seed=i) for i in seeds], size)
+            return whole_batches([noise_camera_frame(self.recipe, seed=i) for i in seeds], size)
         few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task, self.recipe)
         chosen = []
         for sample in few.samples():
             what = f"frame {sample.number} of {few.name}"
-            check_frame(sample.shot.frame, self.recipe.source, what)
-            chosen.append(sample.shot)
+            check_frame(sample.camera_frame.frame, self.recipe.source, what)
+            chosen.append(sample.camera_frame)
         if not chosen:
             raise LzuError(f"the evaluation set {few.name} holds no frames; add some")
         return whole_batches(chosen, size)

@@ -10,22 +10,27 @@ import onnx
 
 from lzu_export.bundle.bundle import WARP_FILE
 from lzu_export.bundle.workspace import Record
-from lzu_export.compiler.acceptance import below_reference, refuse_drift, refuse_loss, refuse_scores
+from lzu_export.compiler.acceptance import (
+    below_reference,
+    refuse_deviation,
+    refuse_loss,
+    refuse_scores,
+)
 from lzu_export.compiler.advice import FRAMES as TRIED_FRAMES
-from lzu_export.compiler.advice import accuracy_advice, drift_advice
+from lzu_export.compiler.advice import accuracy_advice, parity_advice
 from lzu_export.compiler.remedy import Row, Trials
 from lzu_export.compiler.stages import Stages
 from lzu_export.evaluation.datasets import open_dataset, sequences_of, told_frames
-from lzu_export.evaluation.evaluate import Spent, evaluate, latencies
+from lzu_export.evaluation.evaluate import Timing, evaluate, latencies
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.schema import (
     Accuracy,
-    Drift,
     Engine,
     Latency,
     Lowering,
     Manifest,
+    Parity,
     canonical_file,
 )
 from lzu_export.quantization.calibration import read_cache
@@ -71,7 +76,7 @@ class Export(Stages):
         for precision in self.precisions:
             if precision != "fp32":
                 graphs[precision] = self._converted(precision)
-        engines, drifts = [], []
+        engines, parities = [], []
         for target, precision in product(self.recipe.targets, self.precisions):
             if precision not in find(target).precisions:
                 continue
@@ -79,11 +84,11 @@ class Export(Stages):
             engines.append(engine)
             stage = f"verify {target} {precision}"
             record = self.work.run(stage, [], partial(self._verify, engine))
-            drifts.append(Drift.model_validate(record))
+            parities.append(Parity.model_validate(record))
             if is_emulated(engine):
                 stage = f"verify {EMULATED} {precision}"
                 record = self.work.run(stage, [], partial(self._verify, engine, emulate=True))
-                drifts.append(Drift.model_validate(record))
+                parities.append(Parity.model_validate(record))
         accuracy = latency = None
         timed = [engine for engine in engines if runs_anywhere(engine.target)]
         scored = [engine for engine in engines if engine in timed or engine.precision == "bf16"]
@@ -110,7 +115,7 @@ class Export(Stages):
             },
             calibration=calibration,
             engines=tuple(engines),
-            drift=tuple(drifts),
+            parity=tuple(parities),
             accuracy=accuracy,
             latency=latency,
             versions=provenance.versions(),
@@ -124,7 +129,7 @@ class Export(Stages):
     def _verify(self, engine: Engine, *, emulate: bool = False) -> Record:
         name = f"{EMULATED if emulate else engine.target} {engine.precision}"
         with self.report.working(f"comparing {name} with PyTorch at every probe point"):
-            drift = compare(
+            parity = compare(
                 self.recipe,
                 engine,
                 self.work.path(canonical_file(engine.precision)),
@@ -134,15 +139,15 @@ class Export(Stages):
                 emulate=emulate,
             )
         # Within the stage: a failure is no finished stage.
-        refuse_drift(drift, partial(self._drift_advice, engine, emulate=emulate))
-        return drift.model_dump(mode="json")
+        refuse_deviation(parity, partial(self._parity_advice, engine, emulate=emulate))
+        return parity.model_dump(mode="json")
 
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
         predictors = self._scored(engines)
         agreements = Agreements(self.recipe, "pytorch", list(predictors))
         watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
-        spent = Spent()
+        spent = Timing()
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
             metrics = evaluate(
                 predictors,
@@ -180,7 +185,7 @@ class Export(Stages):
         refuse_scores(accuracy, advice)
         return accuracy.model_dump(mode="json")
 
-    def _drift_advice(self, engine: Engine, *, emulate: bool) -> str:
+    def _parity_advice(self, engine: Engine, *, emulate: bool) -> str:
         """Which layers to keep higher so that all engines of a precision pass."""
         rows: list[Row] = []
         for target in self.recipe.targets:
@@ -191,7 +196,7 @@ class Export(Stages):
                 rows += _rows(other)
         trials = self._trials(engine.precision)
         vanishing = trials.vanishing(self.float32_kinds)
-        return drift_advice(trials, (engine, emulate), rows, self.report, vanishing)
+        return parity_advice(trials, (engine, emulate), rows, self.report, vanishing)
 
     def _accuracy_advice(
         self, accuracy: Accuracy, engines: Sequence[Engine], precision: str
@@ -223,9 +228,9 @@ class Export(Stages):
         return StreamWatch(("pytorch", self.pytorch), (name, told))
 
     def _latency(self, engines: list[Engine]) -> Record:
-        shots = self._reference_shots()[0]
+        camera_frames = self._reference_shots()[0]
         with self.report.working("measuring latency"):
-            milliseconds, runs = latencies(self._predictors(engines), shots)
+            milliseconds, runs = latencies(self._predictors(engines), camera_frames)
         return Latency(
             machine=hardware.processor(),
             threads=hardware.threads(),

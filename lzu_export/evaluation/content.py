@@ -56,12 +56,12 @@ class Watched:
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """All samples, remembered as they are read."""
         for sample in self._dataset.samples(start) if start else self._dataset.samples():
-            frame = sample.shot.frame
+            frame = sample.camera_frame.frame
             self._frames.update(np.ascontiguousarray(frame).data)
             self._count += frame.size
             self._sum += int(frame.sum(dtype=np.int64))
             self._squares += int(np.square(frame, dtype=np.int64).sum())
-            _update(self._truth, [sample.shot.cam2img, sample.sequence, sample.truth])
+            _update(self._truth, [sample.camera_frame.cam2img, sample.sequence, sample.truth])
             yield sample
 
     def scorer(self) -> Scorer:

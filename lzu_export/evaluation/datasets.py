@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.datasets"
@@ -29,11 +29,11 @@ State = dict[str, NDArray[Any]]
 
 
 class Sample(NamedTuple):
-    """A shot with its ground truth."""
+    """A camera frame with its ground truth."""
 
     number: int
     """Identity within the set."""
-    shot: Shot
+    camera_frame: CameraFrame
     truth: Any
     """Ground truth in the form that the set's scorer reads."""
     name: str = ""

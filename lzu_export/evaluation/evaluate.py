@@ -18,8 +18,8 @@ from lzu_export.inputs.classes import different_classes, listed
 from lzu_export.inputs.frame import check_frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
-from lzu_export.runtime.predictor import Predictor, Shot
-from lzu_export.support.prefetch import ahead
+from lzu_export.runtime.predictor import CameraFrame, Predictor
+from lzu_export.support.prefetch import prefetch
 from lzu_export.support.session import Arrays
 from lzu_export.tasks.agreement import Agreements
 
@@ -39,8 +39,8 @@ AGREEMENTS = "agreements"
 class Watch(Protocol):
     """Sees what an evaluation sees."""
 
-    def before(self, shots: Sequence[Shot]) -> None:
-        """These shots are about to be predicted in."""
+    def before(self, camera_frames: Sequence[CameraFrame]) -> None:
+        """These camera frames are about to be predicted in."""
 
     def after(self, found: Mapping[str, Sequence[Any]]) -> None:
         """The predictions in them, by predictor."""
@@ -53,7 +53,7 @@ class Watch(Protocol):
 
 
 @dataclass
-class Spent:
+class Timing:
     """How an evaluation's time was spent."""
 
     frames: int = 0
@@ -82,7 +82,7 @@ def evaluate(
     *,
     agreements: Agreements | None = None,
     unfinished: Unfinished | None = None,
-    spent: Spent | None = None,
+    spent: Timing | None = None,
 ) -> dict[str, dict[str, float]]:
     """The task's metrics of each predictor over a whole set; every frame is read once.
 
@@ -157,7 +157,7 @@ class _Run:
         self.agreements = agreements
         self.recipe = next(iter(predictors.values())).recipe
         check_classes(dataset, self.recipe)
-        self.streaming = [each for each in predictors.values() if each.remembers]
+        self.streaming = [each for each in predictors.values() if each.is_stateful]
         if self.streaming:
             check_single_stream(self.recipe.batch, f"a sequence of {dataset.name}")
         self.scorers = {name: dataset.scorer() for name in predictors}
@@ -181,7 +181,7 @@ class _Run:
         samples = self.dataset.samples(self.done) if self.done else self.dataset.samples()
         sequence: int | str | None = None
         with (
-            closing(ahead(batches(samples, self.recipe.batch), AHEAD)) as coming,
+            closing(prefetch(batches(samples, self.recipe.batch), AHEAD)) as coming,
             ThreadPoolExecutor(1, "scoring") as pool,
         ):
             try:
@@ -217,23 +217,29 @@ class _Run:
         return {**self.scorers, **others}
 
     def _predict(self, batch: list[Sample], pool: ThreadPoolExecutor) -> None:
-        shots = [self._checked(sample) for sample in batch]
-        shots += shots[-1:] * (self.recipe.batch - len(shots))  # a static batch has no short end
+        camera_frames = [self._checked(sample) for sample in batch]
+        # A static batch has no short end.
+        camera_frames += camera_frames[-1:] * (self.recipe.batch - len(camera_frames))
         if self.watch is not None:
-            self.watch.before(shots)
+            self.watch.before(camera_frames)
         found: dict[str, Sequence[Any]] = {}
         outputs: dict[str, Arrays] = {}
         for name, predictor in self.predictors.items():
-            if self.watch is None and isinstance(predictor, Predictor) and not predictor.remembers:
-                outputs[name] = predictor.infer(shots)
+            if (
+                self.watch is None
+                and isinstance(predictor, Predictor)
+                and not predictor.is_stateful
+            ):
+                outputs[name] = predictor.infer(camera_frames)
             else:
-                found[name] = predictor.run(shots)
+                found[name] = predictor.run(camera_frames)
         if self.watch is not None:
             self.watch.after(found)
         self._wait(LAG * len(outputs))
         self.whole = False
         self.scoring += [
-            pool.submit(self._conclude, name, each, shots, batch) for name, each in outputs.items()
+            pool.submit(self._conclude, name, each, camera_frames, batch)
+            for name, each in outputs.items()
         ]
         for name, predictions in found.items():
             self._count(name, predictions, batch)
@@ -241,9 +247,9 @@ class _Run:
         self.whole = True
 
     def _conclude(
-        self, name: str, outputs: Arrays, shots: Sequence[Shot], batch: list[Sample]
+        self, name: str, outputs: Arrays, camera_frames: Sequence[CameraFrame], batch: list[Sample]
     ) -> None:
-        self._count(name, self.predictors[name].conclude(outputs, shots), batch)
+        self._count(name, self.predictors[name].postprocess(outputs, camera_frames), batch)
 
     def _count(self, name: str, predictions: Sequence[Any], batch: list[Sample]) -> None:
         for sample, prediction in zip(batch, predictions, strict=False):
@@ -261,12 +267,12 @@ class _Run:
                 raise
             del self.scoring[0]
 
-    def _checked(self, sample: Sample) -> Shot:
+    def _checked(self, sample: Sample) -> CameraFrame:
         """A frame that fits, else its file is named."""
         exact = all(each.fit == "exact" for each in self.predictors.values())
         name = sample.name or f"frame {sample.number} of {self.dataset.name}"
-        check_frame(sample.shot.frame, self.recipe.source if exact else None, name)
-        return sample.shot
+        check_frame(sample.camera_frame.frame, self.recipe.source if exact else None, name)
+        return sample.camera_frame
 
     def _keep(self, *, now: bool = False) -> None:
         """Write down what was counted, if it is time and can be told."""
@@ -299,24 +305,24 @@ def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
 
 
 def latencies(
-    predictors: Mapping[str, Predictor], shots: list[Shot]
+    predictors: Mapping[str, Predictor], camera_frames: list[CameraFrame]
 ) -> tuple[dict[str, float], int]:
     """Median milliseconds a frame, to predictions; runs take turns so that drift hits all alike.
 
-    `shots` is one batch; a batch's time is shared out evenly over its frames.
+    `camera_frames` is one batch; a batch's time is shared out evenly over its frames.
 
     Returns:
         Milliseconds by name, and the number of runs of each.
     """
     for predictor in predictors.values():  # warmup
-        predictor.run(shots)
+        predictor.run(camera_frames)
     times: dict[str, list[float]] = {name: [] for name in predictors}
     start = time.perf_counter()
     runs = 0
     while runs < MIN_RUNS or (runs < MAX_RUNS and time.perf_counter() - start < SECONDS):
         for name, predictor in predictors.items():
             before = time.perf_counter()
-            predictor.run(shots)
+            predictor.run(camera_frames)
             times[name].append(time.perf_counter() - before)
         runs += 1
-    return {name: 1e3 * median(each) / len(shots) for name, each in times.items()}, runs
+    return {name: 1e3 * median(each) / len(camera_frames) for name, each in times.items()}, runs

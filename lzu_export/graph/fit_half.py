@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from lzu_export.graph.anatomy import layer_name
 from lzu_export.graph.half import LARGEST, half_tensors, is_layer, stay_high, touched
+from lzu_export.graph.regions import layer_name
 
 
 def too_large(

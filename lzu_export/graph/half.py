@@ -20,15 +20,15 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import (
-    Anatomy,
-    anatomy,
+from lzu_export.graph.names import matching
+from lzu_export.graph.passes import Pass, raise_opset
+from lzu_export.graph.regions import (
+    Regions,
+    find_regions,
     is_convolution,
     is_pooled_mean,
     layer_name,
 )
-from lzu_export.graph.names import matching
-from lzu_export.graph.passes import Pass, raise_opset
 from lzu_export.ops.registry import operator_of
 
 HalfType = Literal["fp16", "bf16"]
@@ -67,7 +67,7 @@ _FRAGILE = {
     "ConstantOfShape": "its type is an attribute",
 }
 
-Rule = Callable[[gs.Node, Anatomy], "str | None"]
+Rule = Callable[[gs.Node, Regions], "str | None"]
 
 
 def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
@@ -83,7 +83,7 @@ def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
     Raises:
         LzuError: a pattern matches nothing; names the nearest layer.
     """
-    parts = anatomy(graph)
+    parts = find_regions(graph)
     kept: dict[str, str] = {}
     for node in graph.nodes:
         for rule in _RULES:
@@ -285,22 +285,22 @@ def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
     }
 
 
-def _of_preparation(node: gs.Node, parts: Anatomy) -> str | None:
+def _of_preparation(node: gs.Node, parts: Regions) -> str | None:
     # Not what dequantises the first convolutions' data: a cast behind it keeps them from INT8.
     if node.name in parts.preparation and node.op != "DequantizeLinear":
         return "it prepares the image: camera values, and a warp of up to thousands of pixels"
     return None
 
 
-def _of_warps(node: gs.Node, parts: Anatomy) -> str | None:
+def _of_warps(node: gs.Node, parts: Regions) -> str | None:
     return "it computes where a warp samples" if node.name in parts.warps else None
 
 
-def _of_decode(node: gs.Node, parts: Anatomy) -> str | None:
+def _of_decode(node: gs.Node, parts: Regions) -> str | None:
     return "it decodes: scores, places, sizes" if node.name in parts.decode else None
 
 
-def _of_positions(node: gs.Node, parts: Anatomy) -> str | None:
+def _of_positions(node: gs.Node, parts: Regions) -> str | None:
     return (
         "it computes where a deformable convolution samples"
         if node.name in parts.positions
@@ -308,15 +308,15 @@ def _of_positions(node: gs.Node, parts: Anatomy) -> str | None:
     )
 
 
-def _fragile(node: gs.Node, _parts: Anatomy) -> str | None:
+def _fragile(node: gs.Node, _parts: Regions) -> str | None:
     return _FRAGILE.get(node.op)
 
 
-def _pooled_mean(node: gs.Node, _parts: Anatomy) -> str | None:
+def _pooled_mean(node: gs.Node, _parts: Regions) -> str | None:
     return "a pooled mean adds up many values" if is_pooled_mean(node) else None
 
 
-def _long_sum(node: gs.Node, _parts: Anatomy) -> str | None:
+def _long_sum(node: gs.Node, _parts: Regions) -> str | None:
     if node.op not in ("MatMul", "Gemm"):
         return None
     shape = node.inputs[0].shape

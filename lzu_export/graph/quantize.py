@@ -22,17 +22,17 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import (
+from lzu_export.graph.names import matching
+from lzu_export.graph.passes import Pass, raise_opset
+from lzu_export.graph.regions import (
     INT8,
-    Anatomy,
-    anatomy,
+    Regions,
+    find_regions,
     is_convolution,
     is_deformable,
     is_pooled_mean,
     layer_name,
 )
-from lzu_export.graph.names import matching
-from lzu_export.graph.passes import Pass, raise_opset
 from lzu_export.ops import separable_unzoom
 from lzu_export.ops.registry import FIXED_WARPS
 
@@ -83,7 +83,7 @@ def place(graph: gs.Graph, keep: Sequence[str] = ()) -> Placement:
     Raises:
         LzuError: a pattern matches no layer; names the nearest.
     """
-    parts = anatomy(graph)
+    parts = find_regions(graph)
     kept = _kept(graph, parts, keep)
     layers: dict[str, list[str]] = {}
     for node in filter(is_convolution, graph.nodes):
@@ -144,7 +144,7 @@ def weight_scales(
     return _float16_above(np.maximum(largest / LEVELS, smallest).astype(np.float32))
 
 
-def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str]:
+def _kept(graph: gs.Graph, parts: Regions, keep: Sequence[str]) -> dict[str, str]:
     """The layers that stay high, with the reason."""
     convolutions = [node for node in graph.nodes if is_convolution(node)]
     names = {name: (name,) for name in map(layer_name, convolutions)}
@@ -171,7 +171,7 @@ def _kept(graph: gs.Graph, parts: Anatomy, keep: Sequence[str]) -> dict[str, str
 class _Pairs:
     """Collects where pairs stand, node by node."""
 
-    def __init__(self, chosen: set[str], parts: Anatomy) -> None:
+    def __init__(self, chosen: set[str], parts: Regions) -> None:
         """`chosen` are the names of the convolutions in INT8."""
         self.chosen, self.parts = chosen, parts
         self.sources: dict[str, str] = {}

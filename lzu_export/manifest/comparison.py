@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lzu_export.manifest.fields import Number, Section
+from lzu_export.support.former_keys import with_todays_keys
 
 AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
 """What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
@@ -31,7 +32,7 @@ class Deviation:
     """One figure of a comparison beside its limit."""
 
     name: str
-    """An arrow or an output; of predictions a name of `AGREEMENTS`, or `FOUND`."""
+    """A probe point or an output; of predictions a name of `AGREEMENTS`, or `FOUND`."""
     figure: Figure
     value: float
     limit: float | None
@@ -124,24 +125,25 @@ class Agreement(Section):
         return next((each for each in self.deviations(scores, matched) if not each.passed), None)
 
 
-class Drift(Section):
-    """How far an engine is from PyTorch at each arrow, and in FP32 at each output."""
+class Parity(Section):
+    """How far an engine is from PyTorch at each probe point, and in FP32 at each output."""
 
     target: str
     precision: str
     status: str
     """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
-    reason in `note`; `ran` where there is no limit; or `drifted`."""
+    reason in `note`; `ran` where there is no limit; or `failed`."""
     on_device: bool = False
     """The engine itself ran on its device; it was compared at its outputs alone."""
     note: str = ""
-    arrows: dict[str, Number] = Field({})
+    probes: dict[str, Number] = Field({})
     """max|a - b| / max|b|."""
     outputs: dict[str, Number] = Field({})
     snr: dict[str, Number] = Field({})
-    """Signal-to-noise ratios of the arrows in dB; on the device, of outputs (`verify.ranked`)."""
+    """Signal-to-noise ratios in dB of the probe points, or of the outputs (`verify.ranked`) where
+    the engine ran on its device."""
     limit: float | None
-    """Of `arrows` and `outputs`, in FP32."""
+    """Of `probes` and `outputs`, in FP32."""
     snr_limit: float | None = None
     """Of `snr`, in lower precisions."""
     agreement: Agreement | None = None
@@ -151,17 +153,22 @@ class Drift(Section):
     matched_limit: float | None = None
     """Lowest share of PyTorch's detections to be found, see `recipes.schema.MatchLimits`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_keys(cls, data: Any) -> Any:
+        return with_todays_keys(data, {"arrows": "probes"})
+
     @property
     def engine(self) -> str:
         """`target/precision`, and whether it was on its device."""
         return f"{self.target}/{self.precision}{ON_DEVICE if self.on_device else ''}"
 
     @property
-    def probes(self) -> tuple[Deviation, ...]:
-        """Arrows and outputs in the order of the chain: differences in FP32, else ratios."""
+    def chain(self) -> tuple[Deviation, ...]:
+        """Probe points and outputs in the order of the chain: differences in FP32, else ratios."""
         if self.limit is None:
             return tuple(Deviation(n, "snr", v, self.snr_limit) for n, v in self.snr.items())
-        found = {**self.arrows, **self.outputs}
+        found = {**self.probes, **self.outputs}
         return tuple(Deviation(n, "difference", v, self.limit) for n, v in found.items())
 
     @property
@@ -174,7 +181,7 @@ class Drift(Section):
     @property
     def deviations(self) -> tuple[Deviation, ...]:
         """All figures: of the chain, then of the predictions."""
-        return self.probes + (self.predictions if self.score_limit is not None else ())
+        return self.chain + (self.predictions if self.score_limit is not None else ())
 
     @property
     def passed(self) -> bool:
@@ -188,17 +195,17 @@ class Drift(Section):
 
     @property
     def worst(self) -> Deviation | None:
-        """The arrow or output that deviates most; None where none was compared."""
-        return max(self.probes, key=lambda each: each.excess, default=None)
+        """The probe point or output that deviates most; None where none was compared."""
+        return max(self.chain, key=lambda each: each.excess, default=None)
 
     def excess(self, name: str | None = None) -> float:
         """`Deviation.excess` of one figure, or the largest of all."""
         found = {each.name: each.excess for each in self.deviations}
         return found[name] if name in found else max(found.values(), default=0.0)
 
-    def judged(self) -> "Drift":
-        """The same with the status `drifted` where a figure is beyond its limit."""
-        return self if self.passed else self.model_copy(update={"status": "drifted"})
+    def judged(self) -> "Parity":
+        """The same with the status `failed` where a figure is beyond its limit."""
+        return self if self.passed else self.model_copy(update={"status": "failed"})
 
     def sentence(self) -> str:
         """The verdict: where the engine first differs from PyTorch, or that it does not."""
@@ -208,6 +215,6 @@ class Drift(Section):
         if first is None:
             return f"{where} matches PyTorch"
         return (
-            f"{where} drifts from PyTorch: the first difference is at {first.name}, which "
+            f"{where} deviates from PyTorch: the first difference is at {first.name}, which "
             f"{first.sentence()}"
         )

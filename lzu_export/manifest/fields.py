@@ -11,7 +11,7 @@ def _json_number(value: float) -> float | str:
 
 
 Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
-"""JSON has no nan (the AP of a size without objects) and no inf (the drift of a NaN): they are
+"""JSON has no nan (the AP of a size without objects) and no inf (the deviation of a NaN): they are
 written as strings, which read back as numbers."""
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}$")]
 """A file in the bundle's folder: a plain name, so that no manifest leads out of it."""

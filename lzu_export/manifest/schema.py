@@ -1,23 +1,26 @@
-"""The manifest of a bundle: what it holds, where it came from, how far it drifts."""
+"""The manifest of a bundle: what it holds, where it came from, how far it deviates."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lzu_export.errors import LzuError
-from lzu_export.manifest.comparison import Agreement, Drift
+from lzu_export.manifest.comparison import Agreement, Parity
 from lzu_export.manifest.fields import Digest, FileName, Number, Section
 from lzu_export.manifest.seal import SEAL, manifest_text, seal
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
+from lzu_export.support.former_keys import with_todays_keys
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
 
 FILE = "manifest.json"
-FORMAT = 5
+FORMAT = 6
+FORMATS = (5, 6)
+"""Formats that are read. In 5 `parity` was `drift`, and its `probes` were `arrows`."""
 LIMIT = 16 << 20
 """Most bytes of a manifest; those of the demonstrations have some 100 kB."""
 LARGE = (".onnx", ".engine", "reference.npz")
@@ -283,7 +286,7 @@ class Manifest(Section):
     plugins: Plugins | None = None
     engines: tuple[Engine, ...]
     derived: tuple[Derived, ...] = ()
-    drift: tuple[Drift, ...]
+    parity: tuple[Parity, ...]
     accuracy: Accuracy | None
     latency: Latency | None
     comparison: Comparison | None = None
@@ -295,6 +298,11 @@ class Manifest(Section):
     """Seconds each stage of the export took."""
     files: dict[FileName, Digest]
     """sha256 of every other file of the bundle."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_keys(cls, data: Any) -> Any:
+        return with_todays_keys(data, {"drift": "parity"})
 
     @property
     def made(self) -> tuple[Engine | Derived, ...]:
@@ -331,10 +339,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         data = parse_json(content, unique=True, strict=True)
         found = data.get("format")
-        if found != FORMAT:
+        if found not in FORMATS:
             raise LzuError(
-                f"{path} has format {found} but this version reads {FORMAT}; export the bundle "
-                "again, or use the version that made it"
+                f"{path} has format {found} but this version reads "
+                f"{' and '.join(map(str, FORMATS))}; export the bundle again, or use the version "
+                "that made it"
             )
         sealed = data.pop(SEAL)
         if sealed != seal(data):
@@ -373,7 +382,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    write_text(folder / FILE, manifest_text(manifest.model_dump(mode="json")))
+    todays = manifest.model_copy(update={"format": FORMAT})
+    write_text(folder / FILE, manifest_text(todays.model_dump(mode="json")))
 
 
 def rewrite_manifest(

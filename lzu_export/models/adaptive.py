@@ -5,9 +5,9 @@ frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots
 
 Inputs are the frame and, for boxes, `prev_boxes` (B, N, 4) float32 in pixels of the frame and
 `prev_valid` (B, N) float32, 1 or 0; every image of a batch has a warp of its own. With nothing
-valid the adaptive part of the saliency is uniform. The arrows begin with those of the warp, among
-them the knots, `knots_x` and `knots_y`, or `knots` of a non-separable warp, whose parts are those
-of `lzu_export.models.grid_warp`.
+valid the adaptive part of the saliency is uniform. The probe points begin with those of the warp,
+among them the knots, `knots_x` and `knots_y`, or `knots` of a non-separable warp, whose parts are
+those of `lzu_export.models.grid_warp`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from torch.nn import functional
 import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp
 from lzu_export.models.grid_warp import GridUnzoom, GridZoom
-from lzu_export.models.zoom import ArrowNames, ZoomedModel
+from lzu_export.models.zoom import ProbeNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
 from lzu_export.warp.box_saliency import MIN_BOX_SIDE
@@ -211,7 +211,7 @@ class Unwarp(nn.Module):
 
 
 @dataclass(frozen=True)
-class AdaptiveArrowNames(ArrowNames):
+class AdaptiveProbeNames(ProbeNames):
     """Names of the values between the stages; the warp's come first."""
 
     warp: tuple[str, ...] = AXIS_KNOTS
@@ -254,7 +254,7 @@ class AdaptiveZoomedModel(ZoomedModel):
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
-            decoded: names of arrows within the decode.
+            decoded: names of probe points within the decode.
             margins: takes what `decode` takes and tells the margins of its choices.
             unwarp: maps the output `boxes`, which the decode then leaves in canvas pixels.
         """
@@ -272,7 +272,7 @@ class AdaptiveZoomedModel(ZoomedModel):
         )
         self.warp, self.adaptive_unzoom, self.unwarp = warp, unzoom, unwarp
         unzooms = unzoom is not None
-        self.names = AdaptiveArrowNames(levels, groups, True, unzooms, decoded, warp.arrows)
+        self.names = AdaptiveProbeNames(levels, groups, True, unzooms, decoded, warp.probes)
 
     @property
     def engine_outputs(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ class AdaptiveWarp(nn.Module, ABC):
     """Gives the knots of each image of a batch, whatever they are made of.
 
     `forward` takes the model's inputs named `inputs`, or the frames (B, H, W, 3) uint8 if there are
-    none. It returns the tensors named `arrows`, of which the last are the knots. Zoom and unzoom
+    none. It returns the tensors named `probes`, of which the last are the knots. Zoom and unzoom
     depend on the knots alone.
     """
 
@@ -23,7 +23,7 @@ class AdaptiveWarp(nn.Module, ABC):
         """Names of the knots: `AXIS_KNOTS` if separable, `PLANE_KNOTS` if not."""
 
     @property
-    def arrows(self) -> tuple[str, ...]:
+    def probes(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
         return self.knot_names
 

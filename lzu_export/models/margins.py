@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def choice_margin(logits: Tensor, dim: int, largest: Tensor) -> Tensor:
-    """The relative drift (max|a - b| / max|b|) of logits that would choose another of them.
+    """The relative deviation (max|a - b| / max|b|) of logits that would choose another of them.
 
-    Half the gap between the two best along `dim`, since both can drift, over the largest magnitude
-    of all the logits; infinite where there is nothing to choose from.
+    Half the gap between the two best along `dim`, since both can deviate, over the largest
+    magnitude of all the logits; infinite where there is nothing to choose from.
 
     Args:
         logits: any shape.

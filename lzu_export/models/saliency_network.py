@@ -153,7 +153,7 @@ class FrameWarp(AdaptiveWarp):
         self.register_buffer("fixed", share, persistent=False)
 
     @property
-    def arrows(self) -> tuple[str, ...]:
+    def probes(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
         return ("saliency", *self.knot_names)
 

@@ -2,10 +2,10 @@
 
 frame -> zoom -> normalise -> pad -> extract (backbone, neck) -> unzoom each level -> head -> decode
 
-Every stage's value has a name, its *arrow*, under which verification compares it on all targets.
-What a decode chooses (a class, a direction) can tip over at the slightest difference where two
-options are all but equal. So PyTorch also tells each choice's *margin*: the relative drift of the
-raw outputs that would change it.
+Every stage's value is a named *probe point*: verification compares it with PyTorch on all targets.
+The decode's choices, such as a class or a direction, can change at the slightest difference where
+two options are all but equal. So PyTorch also returns each choice's *margin*: the relative
+deviation of the raw outputs that would change it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +129,7 @@ class SourceToCanvas(nn.Module):
 
 
 @dataclass(frozen=True)
-class ArrowNames:
+class ProbeNames:
     """Names of the values between the stages, in the order of the chain."""
 
     levels: int
@@ -179,7 +179,7 @@ class ZoomedModel(nn.Module):
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
-            decoded: names of arrows within the decode.
+            decoded: names of probe points within the decode.
             margins: takes what `decode` takes and tells the margins of its choices.
         """
         super().__init__()
@@ -187,7 +187,7 @@ class ZoomedModel(nn.Module):
         self.to_canvas, self.padding = to_canvas, padding
         self.unzoom = nn.ModuleList(unzoom) if unzoom is not None else None
         self._margins = margins
-        self.names = ArrowNames(levels, groups, to_canvas is not None, unzoom is not None, decoded)
+        self.names = ProbeNames(levels, groups, to_canvas is not None, unzoom is not None, decoded)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ class ZoomedModel(nn.Module):
     def margins(
         self, values: Mapping[str, torch.Tensor], *others: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """`margins` of the decode's choices from the arrows by name, where it makes choices."""
+        """The margins of the decode's choices, of the probe points by name; empty without any."""
         if self._margins is None:
             return {}
         names = self.names

@@ -97,7 +97,9 @@ def separable_unzoom(
     offset_x: Sequence[float],
     upscale: int,
 ) -> list[torch.Tensor]:
-    """Define the operator: two products a level with matrices of hats, from positions in float64.
+    """Define the operator: two products with matrices of linear weights for each level.
+
+    Positions are computed in float64.
 
     Args:
         levels: (B, C_l, H_l, W_l) each, floating point.
@@ -113,7 +115,7 @@ def separable_unzoom(
     Returns:
         (B, C_l, upscale * H_l, upscale * W_l) each, in the level's dtype.
     """
-    from lzu_export.ops.hats import resample
+    from lzu_export.ops.linear_weights import resample
 
     results = []
     for x, *affine in zip(levels, scale_y, offset_y, scale_x, offset_x, strict=True):
@@ -245,7 +247,7 @@ def _matrices(
     batch: int,
     axis: str,
 ) -> list[str]:
-    """Matrices of hats of all levels: those of rows to multiply from the left, else the right."""
+    """Linear weights of all levels: rows multiply from the left, columns from the right."""
     sizes = np.array([part.cells * upscale for part in parts])
     halves = []
     for name, value in (("whole", whole), ("rest", rest)):

@@ -55,7 +55,7 @@ def separable_zoom(
     canvas: Sequence[int],
     pad: Sequence[int],
 ) -> torch.Tensor:
-    """Define the operator: two products with matrices of hats, from positions in float64.
+    """Define the operator: two products with matrices of linear weights, from positions in float64.
 
     Args:
         image: (B, C, H, W) floating point.
@@ -70,7 +70,7 @@ def separable_zoom(
     from torch.nn import functional
 
     from lzu_export.ops.differentiable import forward_axis
-    from lzu_export.ops.hats import resample
+    from lzu_export.ops.linear_weights import resample
 
     rows, columns = (
         (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1)

@@ -38,12 +38,12 @@ class FrameCache:
         with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
             for each in dataset.samples():
                 name = each.name or f"frame {each.number} of {dataset.name}"
-                frame = check_frame(each.shot.frame, opened.recipe.source, name)
+                frame = check_frame(each.camera_frame.frame, opened.recipe.source, name)
                 black &= not frame.any()
                 done, packed = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])
                 assert done, "frames of any size can be PNG"
-                shot = each.shot._replace(frame=np.empty((0, 0, 3), np.uint8))
-                samples.append((each._replace(shot=shot), packed))
+                camera_frame = each.camera_frame._replace(frame=np.empty((0, 0, 3), np.uint8))
+                samples.append((each._replace(camera_frame=camera_frame), packed))
                 advance()
         if len(samples) < 2:
             number = "one frame only" if samples else "no frames"
@@ -66,7 +66,7 @@ class FrameCache:
         """All samples from the one of place `start` on, in order."""
         for each, packed in self._samples[start:]:
             frame = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
-            yield each._replace(shot=each.shot._replace(frame=frame))
+            yield each._replace(camera_frame=each.camera_frame._replace(frame=frame))
 
     def scorer(self) -> Scorer:
         """The task's metrics, with nothing counted."""
@@ -77,6 +77,6 @@ class FrameCache:
         """sha256 of the frames' numbers and pixels."""
         digest = hashlib.sha256()
         for each in self.samples():
-            digest.update(f"{each.number} {each.shot.frame.shape} ".encode())
-            digest.update(each.shot.frame.tobytes())
+            digest.update(f"{each.number} {each.camera_frame.frame.shape} ".encode())
+            digest.update(each.camera_frame.frame.tobytes())
         return digest.hexdigest()

@@ -12,7 +12,7 @@ from lzu_export.quantization.frame_cache import FrameCache
 from lzu_export.quantization.recalibrate import Float32Bundle
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.feedback import check_single_stream
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.targets.precision import emulated, half_graph, int8_graph
 from lzu_export.warp.saliency import BOX_INPUTS
 
@@ -66,16 +66,18 @@ def find_boxes(opened: Float32Bundle, frames: FrameCache) -> list[NDArray[np.flo
         if sample.sequence != sequence:
             sequence = sample.sequence
             predictor.reset()
-        boxes, valid = (predictor.other_inputs([sample.shot])[name][0] for name in BOX_INPUTS)
+        boxes, valid = (
+            predictor.other_inputs([sample.camera_frame])[name][0] for name in BOX_INPUTS
+        )
         found.append(boxes[valid > 0])
-        predictor.run([sample.shot])
+        predictor.run([sample.camera_frame])
     return found
 
 
 class FixedBoxes:
     """An adaptive predictor that looks at every frame by the boxes kept beside it."""
 
-    remembers = True
+    is_stateful = True
 
     def __init__(self, predictor: Predictor, boxes: list[NDArray[np.float32]]) -> None:
         self.recipe, self._predictor, self._boxes = predictor.recipe, predictor, iter(boxes)
@@ -89,10 +91,10 @@ class FixedBoxes:
     def reset(self) -> None:
         """Nothing is remembered but what is kept."""
 
-    def run(self, shots: Sequence[Shot]) -> list[Any]:
+    def run(self, camera_frames: Sequence[CameraFrame]) -> list[Any]:
         self._predictor.reset()
-        self._predictor.look_at(next(self._boxes))  # type: ignore[attr-defined]
-        return self._predictor.run(shots)
+        self._predictor.set_boxes(next(self._boxes))  # type: ignore[attr-defined]
+        return self._predictor.run(camera_frames)
 
 
 def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: FrameCache) -> dict[str, float]:

@@ -17,7 +17,7 @@ from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.frame_sources import FrameList, open_frames
 from lzu_export.quantization.calibration import calibrate, check_cache, read_cache
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import Arrays, Session
 from lzu_export.targets.precision import calibrated_tensors, float32_session
@@ -164,17 +164,17 @@ def _feeds(
 ) -> Iterator[tuple[str, Arrays]]:
     """Batches of frames as the graph's inputs; the last one fills up a short end."""
     predictor = make_predictor(recipe, session, warp)
-    finder = make_predictor(recipe, whole, warp) if predictor.remembers else None
+    finder = make_predictor(recipe, whole, warp) if predictor.is_stateful else None
     reader = frames.frames()
     while batch := list(islice(reader, recipe.batch)):
         checked: list[Frame] = [check_frame(f, recipe.source, name) for name, f in batch]
         checked += checked[-1:] * (recipe.batch - len(checked))
-        image = predictor.prepare_image(checked)
+        image = predictor.preprocess_image(checked)
         if finder is None:
             yield batch[0][0], image
             continue
         # Each frame's own detections stand for those of the frame before.
         finder.reset()
-        shots = [Shot(frame) for frame in checked]
-        finder.run(shots)
-        yield batch[0][0], {**image, **finder.other_inputs(shots)}
+        camera_frames = [CameraFrame(frame) for frame in checked]
+        finder.run(camera_frames)
+        yield batch[0][0], {**image, **finder.other_inputs(camera_frames)}

@@ -72,9 +72,9 @@ class RegressionLimits(Section):
     For the task's metric it is `tolerances.metric`.
     """
 
-    drift: float = Field(10.0, ge=1)
+    deviation: float = Field(10.0, ge=1)
     """Factor by which the deviation of a probe point may grow, in FP32. Deviations below a
-    hundredth of `tolerances.arrow` are rounding and not compared."""
+    hundredth of `tolerances.probe` are rounding and not compared."""
     snr: float = Field(3.0, ge=0)
     """Decibels by which a probe point's signal-to-noise ratio may fall, in lower precisions."""
     latency: float = Field(1.05, ge=1)
@@ -86,7 +86,7 @@ class RegressionLimits(Section):
 class Tolerances(Section):
     """Limits on the deviation from PyTorch, and on what may be lost against a stored state."""
 
-    arrow: float = Field(1e-4, gt=0)
+    probe: float = Field(1e-4, gt=0)
     """Largest max|a - b| / max|b| at each probe point and output, in FP32."""
     snr: SignalLimits = SignalLimits()
     metric: MetricLimits = MetricLimits()

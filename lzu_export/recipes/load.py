@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
+from lzu_export.recipes.former_keys import FORMER, todays_recipe
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
 from lzu_export.recipes.tasks import TASKS
 from lzu_export.support.files import read_bytes
@@ -77,6 +78,10 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         raise LzuError(
             f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}"
         )
+    try:
+        data = todays_recipe(data)
+    except ValueError as error:
+        raise LzuError(f"recipe {path}: {error}") from error
     _absolute_paths(data, path.parent)
     evaluation = data.get("evaluation")
     dataset = evaluation.get("dataset") if isinstance(evaluation, dict) else None
@@ -177,7 +182,7 @@ def _is_path(dataset: str) -> bool:
 
 
 def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, leaf = dotted.split(".")
+    *parents, leaf = FORMER.get(dotted, dotted).split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):

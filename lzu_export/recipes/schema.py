@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from lzu_export.recipes.boxes import BoxWarpSettings, Feedback
 from lzu_export.recipes.det import DetPostprocess, DetRecipe
 from lzu_export.recipes.det3d import Det3dPostprocess, Det3dRecipe
+from lzu_export.recipes.former_keys import todays_recipe
 from lzu_export.recipes.limits import (
     MatchLimits,
     MetricLimits,
@@ -102,7 +103,9 @@ def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
 
 def _of_its_task(data: Any) -> Any:
     """Plain data as a recipe of the class of its task; anything else stays as it is."""
-    return recipe_class(data).model_validate(data) if isinstance(data, Mapping) else data
+    if not isinstance(data, Mapping):
+        return data
+    return recipe_class(data).model_validate(todays_recipe(data))
 
 
 AnyRecipe: TypeAlias = Annotated[SerializeAsAny[Recipe], BeforeValidator(_of_its_task)]

@@ -2,8 +2,8 @@
 
 A line of the table is all that a target needs outside its own module and its extra. The table
 stands here, and not in `targets`, because a recipe names targets: reading a recipe must find them.
-So that no arrow goes up, places are text, imported when a target is first named; what a target is
-stands in `targets.base`, and `targets.registry` hands targets out.
+Places are text and imported when a target is first named, so that no import points upwards.
+`targets.base` defines what a target is, and `targets.registry` returns them.
 """
 
 from collections.abc import Sequence

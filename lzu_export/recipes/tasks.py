@@ -2,8 +2,8 @@
 
 A line of the table is all that a task needs outside its own folder. The table stands here, and not
 in `tasks`, because a recipe is validated by the class that its task names: reading a recipe must
-find the task. So that no arrow goes up, places are text, imported when a task is first named; what
-a task is stands in `tasks.base`, and `tasks.registry` hands tasks out.
+find the task. Places are text and imported when a task is first named, so that no import points
+upwards. `tasks.base` defines what a task is, and `tasks.registry` returns them.
 """
 
 from pathlib import Path

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from lzu_export.runtime.detector import Detections, Detector
     from lzu_export.runtime.detector3d import Detector3d
     from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, to_ego
-    from lzu_export.runtime.predictor import Shot
+    from lzu_export.runtime.predictor import CameraFrame
     from lzu_export.runtime.segmenter import Segmentation, Segmenter
 
     load: Any  # of a floor above, see `lzu_export.bundle.load`
 
 __all__ = [
+    "CameraFrame",
     "Detections",
     "Detections3d",
     "Detector",
@@ -25,7 +26,6 @@ __all__ = [
     "RigDetections",
     "Segmentation",
     "Segmenter",
-    "Shot",
     "load",
     "to_ego",
 ]
@@ -39,8 +39,9 @@ __getattr__ = lazily(
         "Detections3d": "lzu_export.runtime.postprocess3d",
         "RigDetections": "lzu_export.runtime.postprocess3d",
         "to_ego": "lzu_export.runtime.postprocess3d",
-        "Shot": "lzu_export.runtime.predictor",
+        "CameraFrame": "lzu_export.runtime.predictor",
         "Segmentation": "lzu_export.runtime.segmenter",
         "Segmenter": "lzu_export.runtime.segmenter",
     },
+    {"Shot": "CameraFrame"},
 )

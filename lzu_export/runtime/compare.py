@@ -62,12 +62,12 @@ def signal_to_noise(value: NDArray[Any], reference: NDArray[Any], usual: Scale =
 
 
 def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDArray[Any]) -> float:
-    """How far the logits must have drifted for the choices to differ as they do.
+    """How far the logits must have deviated for the choices to differ as they do.
 
     Args:
         value: choices, such as classes.
         reference: PyTorch's, of the same shape.
-        margins: PyTorch's, the relative drift that changes each choice.
+        margins: PyTorch's, the relative deviation that changes each choice.
 
     Returns:
         The largest margin among differing choices; 0 where all are equal, infinite where shapes

@@ -1,6 +1,7 @@
 """2-D detection: frames in, boxes out."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -15,7 +16,7 @@ from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
 from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.postprocess import suppress
-from lzu_export.runtime.predictor import NO_CHOICE, Predictor, Shot
+from lzu_export.runtime.predictor import NO_CHOICE, CameraFrame, Predictor
 from lzu_export.support.session import Session, StatefulSession
 from lzu_export.warp.grids import Sampling
 
@@ -103,10 +104,10 @@ class Detector(Predictor):
 
     def batch(self, frames: Sequence[Frame]) -> list[Detections]:
         """Detect in as many frames as the bundle's batch."""
-        return self.run([Shot(frame) for frame in frames])
+        return self.run([CameraFrame(frame) for frame in frames])
 
     @property
-    def remembers(self) -> bool:
+    def is_stateful(self) -> bool:
         """Whether boxes are fed back."""
         return self._previous is not None
 
@@ -116,8 +117,12 @@ class Detector(Predictor):
             self._previous.reset()
             self._tell_device()
 
-    def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
-        """Zoom the next frame by these boxes (n, 4), in pixels of the source, instead.
+    def set_boxes(self, boxes: ArrayLike, stream: int = 0) -> None:
+        """Zoom the next frame by given boxes instead of those found in the previous frame.
+
+        Args:
+            boxes: (n, 4) x1, y1, x2, y2 in pixels of the source.
+            stream: index of the image in the batch.
 
         Raises:
             LzuError: the bundle is not adaptive, or the boxes are unfit; the next frame is then
@@ -129,13 +134,18 @@ class Detector(Predictor):
                 "adaptive"
             )
         try:
-            self._previous.look_at(boxes, stream)
+            self._previous.set_boxes(boxes, stream)
         finally:
             self._tell_device()
 
-    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+    def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
+        """Deprecated name of `set_boxes`."""
+        warnings.warn("look_at is set_boxes now; call that", DeprecationWarning, stacklevel=2)
+        self.set_boxes(boxes, stream)
+
+    def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
         """The boxes of the frame before, where the warp depends on them."""
-        inputs = super().other_inputs(shots)
+        inputs = super().other_inputs(camera_frames)
         if self._previous is not None:
             self._shown = [self._previous[i] for i in range(self.recipe.batch)]
             if self._device is None:
@@ -146,7 +156,9 @@ class Detector(Predictor):
         if self._device is not None and self._previous is not None:
             self._device.set_state(self._previous.inputs())
 
-    def present(self, kept: Sequence[Any], shots: Sequence[Shot]) -> list[Any]:
+    def to_predictions(
+        self, kept: Sequence[Any], camera_frames: Sequence[CameraFrame]
+    ) -> list[Any]:
         """The detections, which are fed back.
 
         Where the device has fed itself, this copy of its boxes only records what zoomed it.
@@ -155,7 +167,7 @@ class Detector(Predictor):
             for i, each in enumerate(kept):
                 fed = each.fed or each
                 self._previous.feed(fed.boxes, fed.scores, i)
-        return super().present(kept, shots)
+        return super().to_predictions(kept, camera_frames)
 
     def tables_of(self, frame: int) -> Sampling:
         """The zoom's tables of a frame of the last batch, by its index there."""
@@ -202,7 +214,7 @@ class Detector(Predictor):
         clipped = np.clip(boxes, [left, top] * 2, [left + width, top + height] * 2)
         return Kept(clipped.astype(np.float32), scores, labels)
 
-    def finish(self, kept: Kept, size: tuple[int, ...]) -> Detections:
+    def to_prediction(self, kept: Kept, size: tuple[int, ...]) -> Detections:
         """One frame's detections; `size` is the frame's, for those that were resized.
 
         Boxes are clipped to the frame where it has bars around it; those within the bars are none.

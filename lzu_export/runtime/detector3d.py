@@ -13,7 +13,7 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime.choice import missing_candidates
 from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, merge_cameras, suppress_3d
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Detector3d(Predictor):
             raise LzuError(
                 f"{len(frames)} frames came with {len(cam2img)} camera matrices; give one each"
             )
-        return self.run([Shot(*pair) for pair in zip(frames, cam2img, strict=True)])
+        return self.run([CameraFrame(*pair) for pair in zip(frames, cam2img, strict=True)])
 
     def rig(
         self,
@@ -92,19 +92,21 @@ class Detector3d(Predictor):
             max_detections=settings.rig_max_detections,
         )
 
-    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+    def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
         """The cameras' matrices for pixels of the canvas, and their inverses."""
         pairs = []
-        for i, shot in enumerate(shots):
-            name = f"cam2img of frame {i}" if len(shots) > 1 else "cam2img"
-            if shot.cam2img is None:
+        for i, camera_frame in enumerate(camera_frames):
+            name = f"cam2img of frame {i}" if len(camera_frames) > 1 else "cam2img"
+            if camera_frame.cam2img is None:
                 raise LzuError(
                     f"{name} is missing: boxes in space need the camera's 3 x 3 matrix; give it"
                 )
-            size = (shot.frame.shape[0], shot.frame.shape[1])
+            size = (camera_frame.frame.shape[0], camera_frame.frame.shape[1])
             scale, corner = self._canvas_in(size)
             pairs.append(
-                camera_matrices(shot.cam2img, 1, scale=scale, corner=corner, size=size, name=name)
+                camera_matrices(
+                    camera_frame.cam2img, 1, scale=scale, corner=corner, size=size, name=name
+                )
             )
         stacked = (np.concatenate(each) for each in zip(*pairs, strict=True))
         return dict(zip(CAMERA_INPUTS, stacked, strict=True))
@@ -127,7 +129,7 @@ class Detector3d(Predictor):
             **settings,
         )
 
-    def finish(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
+    def to_prediction(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
         """Boxes in space know no pixels: they are what was kept."""
         return kept
 

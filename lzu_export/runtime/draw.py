@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.fitting import fitted
-from lzu_export.runtime.lettering import caption, unit_of
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.preprocess import cut
+from lzu_export.runtime.text import caption, unit_of
 from lzu_export.warp.grids import GridTable, Sampling
 
 GRID_LINES = (18, 32)

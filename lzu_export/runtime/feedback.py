@@ -33,7 +33,7 @@ class PreviousBoxes:
         """Forget all boxes, as at the start of a sequence."""
         self._boxes = [np.zeros((0, 4), np.float32)] * len(self._boxes)
 
-    def look_at(self, boxes: ArrayLike, stream: int = 0) -> None:
+    def set_boxes(self, boxes: ArrayLike, stream: int = 0) -> None:
         """Zoom the next frame of a stream by these boxes.
 
         Args:

@@ -26,7 +26,7 @@ KNOTS = (*AXIS_KNOTS, *PLANE_KNOTS)
 """Outputs, of these, of engines that zoom by what they see in the frame: float32, B of each."""
 
 
-class Shot(NamedTuple):
+class CameraFrame(NamedTuple):
     """A frame and, where the task needs it, the camera that took it."""
 
     frame: Frame
@@ -78,33 +78,35 @@ class Predictor(ABC):
         """Names of the classes that labels count."""
         return self.recipe.classes
 
-    def run(self, shots: Sequence[Shot]) -> list[Any]:
-        """The predictions for as many shots as the bundle's batch.
+    def run(self, camera_frames: Sequence[CameraFrame]) -> list[Any]:
+        """The predictions for as many camera frames as the bundle's batch.
 
         Raises:
             LzuError: a frame is of another size, type or channel count, there are more or fewer
                 than the batch, or cameras are missing or given in vain.
         """
-        if len(shots) != self.recipe.batch:
+        if len(camera_frames) != self.recipe.batch:
             raise LzuError(
-                f"{len(shots)} frames were given but this bundle takes {self.recipe.batch} at "
-                "once; give that many or export with another batch"
+                f"{len(camera_frames)} frames were given but this bundle takes {self.recipe.batch} "
+                "at once; give that many or export with another batch"
             )
-        return self.conclude(self.infer(shots), shots)
+        return self.postprocess(self.infer(camera_frames), camera_frames)
 
-    def infer(self, shots: Sequence[Shot]) -> Mapping[str, NDArray[Any]]:
-        """The engine's outputs for as many shots as the batch."""
-        inputs = self.prepare(shots)
+    def infer(self, camera_frames: Sequence[CameraFrame]) -> Mapping[str, NDArray[Any]]:
+        """The engine's outputs for as many camera frames as the batch."""
+        inputs = self.preprocess(camera_frames)
         start = time.perf_counter()
         outputs = self.session.run(inputs)
         self.engine_seconds += time.perf_counter() - start
         return outputs
 
-    def conclude(self, outputs: Mapping[str, NDArray[Any]], shots: Sequence[Shot]) -> list[Any]:
-        """The predictions of the engine's outputs for these shots."""
-        return self.present(self.keep(outputs, len(shots)), shots)
+    def postprocess(
+        self, outputs: Mapping[str, NDArray[Any]], camera_frames: Sequence[CameraFrame]
+    ) -> list[Any]:
+        """The predictions of the engine's outputs for these camera frames."""
+        return self.to_predictions(self.suppress_all(outputs, len(camera_frames)), camera_frames)
 
-    def keep(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
+    def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
         """Suppress candidates: the remaining outputs of each of this many frames."""
         self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
@@ -112,31 +114,34 @@ class Predictor(ABC):
             for i in range(frames)
         ]
 
-    def present(self, kept: Sequence[Any], shots: Sequence[Shot]) -> list[Any]:
-        """The predictions of what was kept for these shots."""
+    def to_predictions(
+        self, kept: Sequence[Any], camera_frames: Sequence[CameraFrame]
+    ) -> list[Any]:
+        """The predictions of what was kept for these camera frames."""
         return [
-            self.finish(each, shot.frame.shape[:2]) for each, shot in zip(kept, shots, strict=True)
+            self.to_prediction(each, camera_frame.frame.shape[:2])
+            for each, camera_frame in zip(kept, camera_frames, strict=True)
         ]
 
     @property
-    def remembers(self) -> bool:
+    def is_stateful(self) -> bool:
         """Whether a frame's prediction depends on those before it."""
         return False
 
     def reset(self) -> None:  # noqa: B027  most predictors have nothing to forget
         """Forget the frames before, as at the start of a sequence."""
 
-    def prepare(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
-        """The engine's inputs for these shots."""
+    def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
+        """The engine's inputs for these camera frames."""
         source = self.recipe.source
         frames: list[Frame] = []
-        for i, shot in enumerate(shots):
-            name = f"frame {i} of the batch" if len(shots) > 1 else "frame"
-            frame = check_frame(shot.frame, source if self.fit == "exact" else None, name)
+        for i, camera_frame in enumerate(camera_frames):
+            name = f"frame {i} of the batch" if len(camera_frames) > 1 else "frame"
+            frame = check_frame(camera_frame.frame, source if self.fit == "exact" else None, name)
             frames.append(fitted(frame, self.recipe, self.fit))
-        return {**self.prepare_image(frames), **self.other_inputs(shots)}
+        return {**self.preprocess_image(frames), **self.other_inputs(camera_frames)}
 
-    def prepare_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
+    def preprocess_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """The engine's image input for frames of the source size."""
         if self._zoom is not None:
             return {INPUT_NAMES["zoomed"]: self._zoom(frames)}
@@ -144,9 +149,9 @@ class Predictor(ABC):
             return {INPUT_NAMES["source"]: np.ascontiguousarray(frames[0])[None]}
         return {INPUT_NAMES["source"]: np.stack(frames)}
 
-    def other_inputs(self, shots: Sequence[Shot]) -> dict[str, NDArray[Any]]:
+    def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
         """The engine's inputs besides the image."""
-        if any(shot.cam2img is not None for shot in shots):
+        if any(camera_frame.cam2img is not None for camera_frame in camera_frames):
             raise LzuError(
                 f"a model of task {self.recipe.task} takes no camera matrix; leave it out"
             )
@@ -157,7 +162,7 @@ class Predictor(ABC):
         return outputs
 
     @abstractmethod
-    def finish(self, kept: Any, size: tuple[int, ...]) -> Any:
+    def to_prediction(self, kept: Any, size: tuple[int, ...]) -> Any:
         """Make one frame's prediction of what `suppress` left.
 
         `size` is the frame's, for those that were resized.

@@ -15,6 +15,8 @@ from lzu_export.runtime.compare import Scale
 from lzu_export.support.files import read_npz
 
 FILE = "reference.npz"
+FORMER = {"arrow": "probe"}
+"""Today's kind of values by former kind."""
 SAMPLES = 8192
 """Number of values kept per probe point, evenly spread; outputs are kept whole."""
 
@@ -29,7 +31,7 @@ class Reference:
     """B x H x W x 3, BGR."""
     inputs: Values
     """Inputs of the engine other than the image."""
-    arrows: Values
+    probes: Values
     """By probe point, the samples that `subsample` takes of it."""
     outputs: Values
     """The final outputs, whole, and the margins of what they choose."""
@@ -65,7 +67,7 @@ def usual_scales(references: Sequence[Reference]) -> dict[str, Scale]:
     """Scales of probe points and outputs on these frames, by name."""
     found: dict[str, list[NDArray[Any]]] = {}
     for reference in references:
-        for name, values in {**reference.arrows, **reference.outputs}.items():
+        for name, values in {**reference.probes, **reference.outputs}.items():
             found.setdefault(name, []).append(values)
     return {name: Scale.over(arrays) for name, arrays in found.items()}
 
@@ -76,7 +78,7 @@ def write_reference(path: Path, references: Sequence[Reference]) -> None:
     for i, reference in enumerate(references):
         arrays[f"{i}/frames"] = reference.frames
         arrays.update({f"{i}/input/{name}": v for name, v in reference.inputs.items()})
-        arrays.update({f"{i}/arrow/{name}": v for name, v in reference.arrows.items()})
+        arrays.update({f"{i}/probe/{name}": v for name, v in reference.probes.items()})
         arrays.update({f"{i}/output/{name}": v for name, v in reference.outputs.items()})
     with path.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
@@ -94,11 +96,11 @@ def read_reference(path: Path) -> list[Reference]:
         for key, value in arrays.items():
             number, kind, *name = key.split("/")
             batch = batches.setdefault(
-                int(number), {"frames": {}, "input": {}, "arrow": {}, "output": {}}
+                int(number), {"frames": {}, "input": {}, "probe": {}, "output": {}}
             )
-            batch[kind][name[0] if name else ""] = value
+            batch[FORMER.get(kind, kind)][name[0] if name else ""] = value
         found = [
-            Reference(batch["frames"][""], batch["input"], batch["arrow"], batch["output"])
+            Reference(batch["frames"][""], batch["input"], batch["probe"], batch["output"])
             for _, batch in sorted(batches.items())
         ]
         _check(found)
@@ -111,7 +113,7 @@ def _check(references: Sequence[Reference]) -> None:
     """Refuse what `write_reference` does not write.
 
     Raises:
-        ValueError: there is no batch, or they differ in their arrows or have none.
+        ValueError: there is no batch, or they differ in their probe points or have none.
     """
     if not references:
         raise ValueError("no batch")
@@ -120,11 +122,11 @@ def _check(references: Sequence[Reference]) -> None:
         frames = each.frames
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise ValueError("no frames")
-        if not each.arrows or set(each.arrows) != set(first.arrows) or not each.outputs:
+        if not each.probes or set(each.probes) != set(first.probes) or not each.outputs:
             raise ValueError("other probe points in one batch than in another")
         if set(each.outputs) != set(first.outputs):
             raise ValueError("other outputs in one batch than in another")
-        for values in each.arrows.values():
+        for values in each.probes.values():
             if values.dtype.kind not in "fiub" or values.ndim != 1 or not values.size:
                 raise ValueError("a probe point's samples are not a list of numbers")
         for values in each.outputs.values():

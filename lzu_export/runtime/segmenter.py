@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import SegRecipe
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support.limits import IGNORED
 
 
@@ -40,9 +40,9 @@ class Segmenter(Predictor):
 
     def batch(self, frames: Sequence[Frame]) -> list[Segmentation]:
         """Segment as many frames as the bundle's batch."""
-        return self.run([Shot(frame) for frame in frames])
+        return self.run([CameraFrame(frame) for frame in frames])
 
-    def finish(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
+    def to_prediction(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
         """The class map of one frame of `size`; one that was resized gets the nearest labels."""
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         labels = np.full(self.recipe.source, IGNORED, np.uint8)

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 WAIT = 0.1  # seconds after which a full queue's reader looks whether anybody still wants items
 
 
-def ahead(items: Iterable[Item], most: int = 4) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], most: int = 4) -> Generator[Item, None, None]:
     """The items, at most `most` of them made in a thread before they are asked for.
 
     What making them raises is raised where they are asked for, after those before. Whoever stops

@@ -27,7 +27,6 @@ COLOURS = {
     "not run": "yellow",
     "skipped": "yellow",
     "no": "yellow",
-    "drifted": "red",
     "failed": "red",
     "error": "red",
 }

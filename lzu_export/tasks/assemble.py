@@ -44,7 +44,7 @@ class Parts:
     outputs: tuple[str, ...]
     """Names of the final outputs."""
     decoded: tuple[str, ...] = ()
-    """Names of the arrows within the decode."""
+    """Names of the probe points within the decode."""
     margins: Callable[..., Tensor] | None = None
     prepare_state: Callable[[State], State] = lambda state: state
     """Leaves out weights of a checkpoint that no inference needs."""

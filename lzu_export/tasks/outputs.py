@@ -28,7 +28,7 @@ def compare_outputs(
     """
     task = find_task(recipe.task)
     for name, array in value.items():
-        # Knots are outputs, too; as arrows they are compared already.
+        # Knots are outputs, too; as probe points they are compared already.
         if name in reference and reference[name].shape[:1] != array.shape[:1]:
             raise _missing(name, len(array))
     worst: dict[str, float] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.runtime.predictor import INPUT_NAMES, Predictor, Shot
+from lzu_export.runtime.predictor import INPUT_NAMES, CameraFrame, Predictor
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.custom import find_builder
@@ -59,8 +59,8 @@ def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
     return make_predictor(whole, session, warp.arrays())
 
 
-def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
-    """A `torch_predictor`'s values at every arrow for one batch.
+def make_reference(predictor: Predictor, camera_frames: Sequence[CameraFrame]) -> Reference:
+    """A `torch_predictor`'s values at every probe point for one batch.
 
     What it finds is fed back, where it remembers.
     """
@@ -69,20 +69,24 @@ def make_reference(predictor: Predictor, shots: Sequence[Shot]) -> Reference:
 
     session = predictor.session
     assert isinstance(session, TorchSession), "references are PyTorch's"
-    inputs = predictor.prepare(shots)
+    inputs = predictor.preprocess(camera_frames)
     values = session.all_values(inputs)
-    predictor.conclude({name: values[name] for name in session.model.engine_outputs}, shots)
+    predictor.postprocess(
+        {name: values[name] for name in session.model.engine_outputs}, camera_frames
+    )
     kept = (*session.model.outputs, MARGINS)
     outputs = {name: values[name] for name in kept if name in values}
-    arrows = {name: subsample(v) for name, v in values.items() if name not in outputs}
+    probes = {name: subsample(v) for name, v in values.items() if name not in outputs}
     image = INPUT_NAMES[predictor.recipe.input]
     others = {name: value for name, value in inputs.items() if name != image}
-    return Reference(np.stack([shot.frame for shot in shots]), others, arrows, outputs)
+    return Reference(
+        np.stack([camera_frame.frame for camera_frame in camera_frames]), others, probes, outputs
+    )
 
 
-def whole_batches(shots: list[Shot], size: int) -> list[list[Shot]]:
-    """Group shots; the last one fills up a short end, since a static batch has none."""
-    filled = shots + shots[-1:] * (-len(shots) % size)
+def whole_batches(camera_frames: list[CameraFrame], size: int) -> list[list[CameraFrame]]:
+    """Group camera frames; the last one fills up a short end, since a static batch has none."""
+    filled = camera_frames + camera_frames[-1:] * (-len(camera_frames) % size)
     return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
@@ -93,10 +97,10 @@ def noise_frame(source: tuple[int, int], seed: int) -> Frame:
     return np.asarray(cv2.resize(coarse, (source[1], source[0])), np.uint8)
 
 
-def noise_shot(recipe: Recipe, seed: int) -> Shot:
+def noise_camera_frame(recipe: Recipe, seed: int) -> CameraFrame:
     """A random picture by a made-up camera, for recipes without an evaluation set."""
     camera = find_task(recipe.task).made_up_camera(recipe.source, focal=0.8)
-    return Shot(noise_frame(recipe.source, seed), camera)
+    return CameraFrame(noise_frame(recipe.source, seed), camera)
 
 
 def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]:

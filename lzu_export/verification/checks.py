@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.manifest.comparison import Deviation, Drift
+from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.support.escaping import xml
 from lzu_export.support.files import write_text
 
@@ -18,20 +18,20 @@ class Check:
     """One thing that was held against a limit."""
 
     engine: str
-    """`target/precision`, as `Drift.engine` has it."""
+    """`target/precision`, as `Deviation.engine` has it."""
     name: str
     status: Literal["passed", "failed", "skipped", "error"]
     message: str
     """The figures in words; why it was skipped, or could not be made."""
 
 
-TITLES = {"difference": "drift of {}", "snr": "signal-to-noise ratio of {}"}
+TITLES = {"difference": "deviation of {}", "snr": "signal-to-noise ratio of {}"}
 """Names of checks by `Deviation.figure`; agreements are called by their own names."""
 
 
-def drift_checks(drift: Drift) -> list[Check]:
+def parity_checks(parity: Parity) -> list[Check]:
     """Every figure of an engine's comparison with PyTorch that has a limit."""
-    return deviation_checks(drift.engine, drift.deviations)
+    return deviation_checks(parity.engine, parity.deviations)
 
 
 def deviation_checks(engine: str, deviations: Iterable[Deviation]) -> list[Check]:

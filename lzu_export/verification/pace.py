@@ -13,7 +13,7 @@ from functools import partial
 from pydantic import Field
 
 from lzu_export.recipes.schema import RegressionLimits
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import hardware
 from lzu_export.support.interleave import Plan, Ratio, Timings, ratio, subject, take_turns
 from lzu_export.support.machine import Section
@@ -63,7 +63,7 @@ class Turns:
     """Engines that take turns, and what they took so far."""
 
     predictors: Mapping[str, Predictor]
-    shots: list[Shot]
+    camera_frames: list[CameraFrame]
     """One batch."""
     timings: dict[str, Timings] = field(default_factory=dict)
     stretches: int = 0
@@ -71,7 +71,8 @@ class Turns:
     def stretch(self, between: Callable[[], None] = lambda: None) -> None:
         """Time ROUNDS turns more of each."""
         subjects = {
-            name: subject(partial(each.run, self.shots)) for name, each in self.predictors.items()
+            name: subject(partial(each.run, self.camera_frames))
+            for name, each in self.predictors.items()
         }
         plan = Plan(
             queries=ROUNDS * BLOCK,
@@ -91,7 +92,9 @@ class Turns:
     def milliseconds(self, name: str) -> Ratio:
         """Of a frame."""
         mine = self._quickest(name)
-        return ratio(mine, Timings([round(MILLISECOND * len(self.shots))] * len(mine.totals)))
+        return ratio(
+            mine, Timings([round(MILLISECOND * len(self.camera_frames))] * len(mine.totals))
+        )
 
     def _quickest(self, name: str) -> Timings:
         """The quickest query of every turn: the one that other processes interrupted least."""
@@ -100,7 +103,7 @@ class Turns:
 
 def measure_latency(
     engines: Mapping[str, Predictor],
-    shots: list[Shot],
+    camera_frames: list[CameraFrame],
     *,
     provider: str = "cpu",
     baseline: tuple[str, Mapping[str, Predictor]] | None = None,
@@ -111,7 +114,7 @@ def measure_latency(
 
     Args:
         engines: by `target/precision`.
-        shots: one batch.
+        camera_frames: one batch.
         provider: of ONNX Runtime.
         baseline: name and engines of the bundle that ratios are taken to, too.
         then: the state that this one is compared with; without one it is timed until its own
@@ -130,7 +133,7 @@ def measure_latency(
     timed |= {f"{BASELINE}{name}": others[name] for name in mine if name in others}
     for predictor in timed.values():
         predictor.reset()  # of the frames that were scored
-    watch, turns = Watch(), Turns(timed, shots)
+    watch, turns = Watch(), Turns(timed, camera_frames)
     pairs = {f"{name} over {mine[0]}": (name, mine[0]) for name in mine[1:]}
     pairs |= {
         f"{name} over {against}": (name, f"{BASELINE}{name}") for name in mine if name in others

@@ -20,8 +20,8 @@ from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
     Derived,
-    Drift,
     Engine,
+    Parity,
 )
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
@@ -40,8 +40,8 @@ from lzu_export.warp.grids import Sampling, stored_zoom
 RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
 
 
-def arrow_order(names: Sequence[str]) -> list[str]:
-    """Arrow names in the order of the chain, levels ascending."""
+def probe_order(names: Sequence[str]) -> list[str]:
+    """Probe point names in the order of the chain, levels ascending."""
     stages = ("saliency", "knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
 
     def key(name: str) -> tuple[int, str, int]:
@@ -55,7 +55,7 @@ def arrow_order(names: Sequence[str]) -> list[str]:
 
 def verify_all(
     bundle: Bundle, references: Sequence[Reference] | None = None, provider: str = "cpu"
-) -> list[Drift]:
+) -> list[Parity]:
     """Compare everything of a bundle with `references`, by default the bundle's own.
 
     Every graph once, whatever was built from it. ONNX Runtime's files run themselves, in the
@@ -73,18 +73,18 @@ def verify_all(
             f"--provider {provider} is for files of ONNX Runtime, of which {bundle.folder} has "
             "none; leave it out"
         )
-    drifts: dict[tuple[str, str, str], Drift] = {}
+    parities: dict[tuple[str, str, str], Parity] = {}
     for each in manifest.made:
         bundle.file(each.file)
         graph = (each.target, each.precision, each.onnx)
-        if graph not in drifts:
-            drifts[graph] = verify_engine(bundle, each, references, provider=provider)
+        if graph not in parities:
+            parities[graph] = verify_engine(bundle, each, references, provider=provider)
             if is_emulated(each):
                 rounded = verify_engine(bundle, each, references, emulate=True)
-                drifts[EMULATED, each.precision, each.onnx] = rounded
+                parities[EMULATED, each.precision, each.onnx] = rounded
     here = [each for each in bundle.here().engines if find(each.target).on_device]
     return [
-        *drifts.values(),
+        *parities.values(),
         *(verify_on_device(bundle, each, references) for each in here),
     ]
 
@@ -93,7 +93,7 @@ def verify_on_device(
     bundle: Bundle,
     engine: Engine,
     references: Sequence[Reference] | None = None,
-) -> Drift:
+) -> Parity:
     """Run an engine that `Bundle.here` found on its device, and compare its outputs.
 
     In FP32 with the limit of outputs. In lower precisions candidates change places: there the
@@ -129,7 +129,7 @@ def verify_on_device(
                 snr[name] = min(
                     snr.get(name, math.inf), signal_to_noise(value, theirs[name], usual)
                 )
-    return Drift(
+    return Parity(
         target=engine.target,
         precision=engine.precision,
         status="passed",
@@ -137,7 +137,7 @@ def verify_on_device(
         note=provider if exact else f"{provider}; {RANKED_NOTE}",
         outputs=outputs,
         snr=snr,
-        limit=recipe.tolerances.arrow if exact else None,
+        limit=recipe.tolerances.probe if exact else None,
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
         matched_limit=None if exact else recipe.matched_limit(engine.precision),
@@ -187,7 +187,7 @@ def verify_engine(
     *,
     emulate: bool = False,
     provider: str = "cpu",
-) -> Drift:
+) -> Parity:
     """Compare one engine of a bundle with `references`, by default the bundle's own; see `compare`.
 
     Raises:
@@ -216,15 +216,15 @@ def compare(
     *,
     emulate: bool = False,
     provider: str = "cpu",
-) -> Drift:
+) -> Parity:
     """Hold one engine's graph against `references`.
 
     An engine that runs on any machine is its file: that very file runs, in the session that `load`
-    opens, and once more with the arrows marked as outputs. Of an engine that needs its device, or
-    a library that is not installed, the ONNX graph it was built from is run in ONNX Runtime
-    instead, half precision rounded as a device would round it; plugins are the operators' functions
-    there. FP32 is held at arrows and outputs; lower precisions at the arrows, and by the scores of
-    what both find.
+    opens, and once more with the probe points marked as outputs. Of an engine that needs its
+    device, or a library that is not installed, the ONNX graph it was built from is run in ONNX
+    Runtime instead, half precision rounded as a device would round it; plugins are the operators'
+    functions there. FP32 is compared at probe points and outputs; lower precisions at the probe
+    points, and by the scores of what both find.
 
     Args:
         recipe: what was exported.
@@ -238,27 +238,27 @@ def compare(
         provider: of ONNX Runtime for its own file, see `load`.
     """
     exact = engine.precision == "fp32"
-    arrows: dict[str, float] = {}
+    probes: dict[str, float] = {}
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
     tally, zoom = Tally(recipe.task), stored_zoom(warp)
-    names = arrow_order(list(references[0].arrows))
+    names = probe_order(list(references[0].probes))
     zooms = recipe.input == "source"
     in_graph = [name for name in names if zooms or name != "zoomed"]
-    itself, at_arrows = _sessions(
+    itself, at_probes = _sessions(
         engine, canonical, executable, in_graph, emulate=emulate, provider=provider
     )
     predictor = make_predictor(recipe, itself, warp)
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
-        values = {k: v for each in at_arrows for k, v in each.run(_taken(each, inputs)).items()}
+        values = {k: v for each in at_probes for k, v in each.run(_taken(each, inputs)).items()}
         if not zooms:
             image = inputs[INPUT_NAMES[recipe.input]]
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
         for name in names:
-            mine, theirs = subsample(values[name]), reference.arrows[name]
+            mine, theirs = subsample(values[name]), reference.probes[name]
             usual = reference.usual.get(name, NO_SCALE)
-            arrows[name] = max(arrows.get(name, 0.0), relative_difference(mine, theirs, usual))
+            probes[name] = max(probes.get(name, 0.0), relative_difference(mine, theirs, usual))
             snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs, usual))
         result = itself.run(inputs)
         if exact:
@@ -272,15 +272,15 @@ def compare(
     note = ROUNDING_NOTE if emulate else target.note(engine.precision)
     if runs_itself and provider != "cpu":
         note += f", with {itself.provider}"
-    return Drift(
+    return Parity(
         target=EMULATED if emulate else engine.target,
         precision=engine.precision,
         status="passed" if runs_itself else "graph passed",
         note=note,
-        arrows=arrows,
+        probes=probes,
         outputs=outputs,
         snr=snr,
-        limit=recipe.tolerances.arrow if exact else None,
+        limit=recipe.tolerances.probe if exact else None,
         snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
         agreement=None if exact else tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
@@ -332,7 +332,7 @@ def _sessions(
     emulate: bool,
     provider: str,
 ) -> tuple[Session, list[Session]]:
-    """What gives an engine's outputs, and what gives these arrows of the same graph."""
+    """What gives an engine's outputs, and what gives these probe points of the same graph."""
     kinds = kinds_by_place(engine.lowerings)
     if emulate:
         model = load_graph(canonical)
@@ -340,9 +340,9 @@ def _sessions(
     # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
     plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
-        arrows = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
-        assert arrows is not None, "of the same engine"
-        return emulated_lowered(plugins), [emulated_lowered(arrows)]
+        probes = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
+        assert probes is not None, "of the same engine"
+        return emulated_lowered(plugins), [emulated_lowered(probes)]
     model, target = load_graph(executable), find(engine.target)
     graphs = marked(target.dialect, model, load_graph(canonical), kinds, names)
     if isinstance(engine, Engine) and _runs_here(engine):
@@ -358,11 +358,15 @@ def _count(
     """Hold an engine's predictions against those of PyTorch's outputs."""
     size, frames = predictor.recipe.source, len(reference.frames)
     pairs = zip(
-        predictor.keep(outputs, frames), predictor.keep(reference.outputs, frames), strict=True
+        predictor.suppress_all(outputs, frames),
+        predictor.suppress_all(reference.outputs, frames),
+        strict=True,
     )
     weight = reference.strength()
     for mine, theirs in pairs:
-        tally.add(predictor.finish(mine, size), predictor.finish(theirs, size), weight)
+        tally.add(
+            predictor.to_prediction(mine, size), predictor.to_prediction(theirs, size), weight
+        )
 
 
 def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session | None:

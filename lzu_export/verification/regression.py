@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
@@ -15,13 +16,14 @@ from lzu_export.evaluation.content import Content, Watched
 from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
 from lzu_export.graph.lowering.choose import kinds_by_place
-from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Drift
+from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Parity
 from lzu_export.manifest.fields import Number
 from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import provenance
 from lzu_export.support.files import parse_json, read_bytes, write_text
+from lzu_export.support.former_keys import with_todays_keys
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import find
@@ -32,10 +34,12 @@ from lzu_export.verification.parity import is_emulated, open_emulated
 
 LIMIT = 16 << 20
 """Most bytes of a stored state."""
-FORMAT = 2
+FORMAT = 3
+FORMATS = (2, 3)
+"""Formats that are read. In 2 `parity` was `drift`."""
 NOT_EXPORTED = "the bundle was not exported for"
 ROUNDING = 0.01
-"""Part of the drift's limit below which differences are of rounding."""
+"""Part of the deviation's limit below which differences are of rounding."""
 
 
 class _Section(BaseModel):
@@ -64,8 +68,8 @@ class State(_Section):
     created: str
     source_revision: str
     versions: dict[str, str]
-    drift: dict[str, dict[str, Number]]
-    """By engine and arrow: max|a - b| / max|b| in FP32, dB in lower precisions."""
+    parity: dict[str, dict[str, Number]]
+    """By engine and probe point: max|a - b| / max|b| in FP32, dB in lower precisions."""
     accuracy: AccuracyState | None
     latency: LatencyState | None
     elsewhere: dict[str, str] = Field(default_factory=dict)
@@ -76,6 +80,11 @@ class State(_Section):
     """Recipe, variant and sizes of the bundle that ratios of latencies were taken to."""
     lowerings: dict[str, dict[str, str]] = Field(default_factory=dict)
     """By engine and warp."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_keys(cls, data: Any) -> Any:
+        return with_todays_keys(data, {"drift": "parity"})
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def open_predictors(
 
 def measure_state(
     opened: OpenEngines,
-    drifts: Iterable[Drift],
+    parities: Iterable[Parity],
     dataset: EvaluationSet | None,
     *,
     baseline: OpenEngines | None = None,
@@ -149,7 +158,7 @@ def measure_state(
 
     Args:
         opened: the bundle.
-        drifts: what its verification came to.
+        deviates: what its verification came to.
         dataset: frames and metric; without one there is no accuracy.
         baseline: another bundle that ratios of latencies are taken to, too.
         then: the state that this one is to be compared with, by which it is timed until the
@@ -174,15 +183,17 @@ def measure_state(
             agreement=agreements.result() if agreements is not None else {},
         )
     with report.working("measuring latency"):
-        shots = _shots(opened, dataset)
-        latency = _latency(opened, shots, baseline, then.latency if then is not None else None)
+        camera_frames = _camera_frames(opened, dataset)
+        latency = _latency(
+            opened, camera_frames, baseline, then.latency if then is not None else None
+        )
     return State(
         bundle=identity(manifest.recipe),
         fingerprint=manifest.fingerprint,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         source_revision=provenance.source_revision(),
         versions=provenance.versions(),
-        drift={each.engine: _values(each) for each in drifts},
+        parity={each.engine: _values(each) for each in parities},
         accuracy=accuracy,
         latency=latency,
         elsewhere=opened.elsewhere,
@@ -207,24 +218,24 @@ def identity(recipe: Recipe) -> str:
     return f"{recipe.name} {recipe.label}, {recipe.path_of_sizes}, batch {recipe.batch}"
 
 
-def _values(drift: Drift) -> dict[str, float]:
-    return {**drift.arrows, **drift.outputs} if drift.limit is not None else dict(drift.snr)
+def _values(parity: Parity) -> dict[str, float]:
+    return {**parity.probes, **parity.outputs} if parity.limit is not None else dict(parity.snr)
 
 
-def _shots(opened: OpenEngines, dataset: EvaluationSet | None) -> list[Shot]:
+def _camera_frames(opened: OpenEngines, dataset: EvaluationSet | None) -> list[CameraFrame]:
     """One batch to time: of the set, else the bundle's reference frames before a made-up camera."""
     recipe = opened.bundle.recipe
     if dataset is not None:
         first = next(batches(dataset.samples(), recipe.batch))
-        shots = [sample.shot for sample in first]
+        camera_frames = [sample.camera_frame for sample in first]
     else:
-        shots = opened.bundle.batches()[0]
-    return shots + shots[-1:] * (recipe.batch - len(shots))
+        camera_frames = opened.bundle.batches()[0]
+    return camera_frames + camera_frames[-1:] * (recipe.batch - len(camera_frames))
 
 
 def _latency(
     opened: OpenEngines,
-    shots: list[Shot],
+    camera_frames: list[CameraFrame],
     baseline: OpenEngines | None,
     then: LatencyState | None,
 ) -> LatencyState | None:
@@ -239,7 +250,7 @@ def _latency(
         against = (baseline.bundle.recipe.label, baseline.as_shipped)
     return measure_latency(
         opened.as_shipped,
-        shots,
+        camera_frames,
         provider=opened.provider,
         baseline=against,
         then=then,
@@ -278,10 +289,10 @@ def read_state(path: Path) -> State:
         content = read_bytes(path, limit=LIMIT, remedy="make it again with --update")
         data = parse_json(content, unique=True)
         found = data.get("format")
-        if found != FORMAT:
+        if found not in FORMATS:
             raise LzuError(
-                f"the reference {path} has format {found} but this version reads {FORMAT}; make "
-                "it again with --update"
+                f"the reference {path} has format {found} but this version reads "
+                f"{' and '.join(map(str, FORMATS))}; make it again with --update"
             )
         return State.model_validate(data)
     except FileNotFoundError as error:
@@ -327,7 +338,7 @@ def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
     limits = recipe.tolerances.regression
     return [
         *_compare_accuracy(now, then.accuracy, recipe),
-        *_compare_drift(now, then, recipe),
+        *_compare_parity(now, then, recipe),
         *compare_latency(now.latency, then.latency, limits, now.elsewhere),
     ]
 
@@ -373,28 +384,28 @@ def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Chec
     return deviation_checks(engine, agreement.deviations(limit, least, "FP32"))
 
 
-def _compare_drift(state: State, reference: State, recipe: Recipe) -> list[Check]:
+def _compare_parity(state: State, reference: State, recipe: Recipe) -> list[Check]:
     limits, checks = recipe.tolerances.regression, []
-    floor = ROUNDING * recipe.tolerances.arrow
-    now = state.drift
-    for engine, arrows in reference.drift.items():
+    floor = ROUNDING * recipe.tolerances.probe
+    now = state.parity
+    for engine, probes in reference.parity.items():
         why_not = _not_asked_for(engine, recipe) or _lowered_otherwise(engine, state, reference)
         if why_not and (engine not in now or not why_not.startswith(NOT_EXPORTED)):
-            checks.append(Check(engine, "drift, kept", "skipped", why_not))
+            checks.append(Check(engine, "deviation, kept", "skipped", why_not))
             continue
         exact = engine.removesuffix(ON_DEVICE).endswith("/fp32")
         if engine.endswith(ON_DEVICE) and engine not in now:
             why = "the engine does not run here"
-            checks.append(Check(engine, "drift, kept", "skipped", why))
+            checks.append(Check(engine, "deviation, kept", "skipped", why))
             continue
-        for arrow, wanted in arrows.items():
-            name = f"{'drift' if exact else 'signal-to-noise ratio'} of {arrow}, kept"
-            value = now.get(engine, {}).get(arrow)
+        for probe, wanted in probes.items():
+            name = f"{'deviation' if exact else 'signal-to-noise ratio'} of {probe}, kept"
+            value = now.get(engine, {}).get(probe)
             if value is None:
                 checks.append(Check(engine, name, "failed", "is not in the bundle any more"))
                 continue
             if exact:
-                allowed = max(limits.drift * wanted, floor)
+                allowed = max(limits.deviation * wanted, floor)
                 held = value <= allowed
                 message = f"{value:.2g} where the reference has {wanted:.2g}"
                 message += f"; {allowed:.2g} is allowed"

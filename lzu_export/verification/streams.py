@@ -1,8 +1,8 @@
-"""Compare an adaptive engine with PyTorch over whole sequences.
+"""Compare an adaptive engine with PyTorch over whole sequences, in two ways.
 
-Two questions. Looked at by the same boxes, do they find the same? That tells of the engine alone.
-Each looked at by its own boxes, when do they part? A rounding that moves a box moves the next warp;
-from there on only the metric tells whether it matters.
+Zoomed by PyTorch's boxes, the engine must find the same in every frame: this judges the engine
+alone. Zoomed by the boxes that it found itself, it may differ from some frame on, because rounding
+moves a box and this moves the next warp. Only the metric then judges the difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from lzu_export.evaluation.datasets import State
 from lzu_export.manifest.schema import Stream
 from lzu_export.recipes.schema import DetPostprocess
 from lzu_export.runtime.detector import Detections, Detector
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.tasks.partners import overlaps
 from lzu_export.warp.saliency import Array
 
@@ -130,12 +130,12 @@ class StreamWatch:
         self._gaps: list[Gap] = []
         self._free: list[bool] = []
 
-    def before(self, shots: Sequence[Shot]) -> None:
+    def before(self, camera_frames: Sequence[CameraFrame]) -> None:
         """Run the engine on what PyTorch is about to see."""
-        inputs = self._pytorch.prepare(shots)
+        inputs = self._pytorch.preprocess(camera_frames)
         outputs = self._told.session.run(inputs)
-        self._same = self._told.conclude(outputs, shots)
-        self._unsure = [each.conclude(outputs, shots) for each in self._about]
+        self._same = self._told.postprocess(outputs, camera_frames)
+        self._unsure = [each.postprocess(outputs, camera_frames) for each in self._about]
 
     def after(self, found: Mapping[str, Sequence[Any]]) -> None:
         """Compare what was found in these frames, by predictor."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.manifest.schema import Drift
+from lzu_export.manifest.schema import Parity
 from lzu_export.verification.parity import verify_all
 
 
-def verify(bundle: str | Path, *, provider: str = "cpu") -> list[Drift]:
+def verify(bundle: str | Path, *, provider: str = "cpu") -> list[Parity]:
     """Compare every engine of a bundle with PyTorch's stored values; imports no torch.
 
     Args:

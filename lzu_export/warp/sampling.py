@@ -61,13 +61,13 @@ def to_pixels(positions: ArrayLike, n_in: int) -> Array:
 
 
 def hat(pixels: Array, n_in: int, support: Array) -> Array:
-    """Return the (n_out, n_in) hats max(0, 1 - |pixels - j| / support), not normalised."""
+    """Return (n_out, n_in) linear weights max(0, 1 - |pixels - j| / support), not normalised."""
     distance = np.abs(pixels[:, None] - np.arange(n_in))
     return np.asarray(np.maximum(0.0, 1.0 - distance / support[:, None]))
 
 
 def hat_factor(pixels: Array, n_in: int, support: Array) -> Array:
-    """Return what makes wide hats (n_out,) sum to 1 inside the input and fade outside.
+    """Return what makes wide linear weights (n_out,) sum to 1 inside the input and fade outside.
 
     It is 1 for a support of 1, whose weights sum to 1 by themselves.
     """

@@ -11,7 +11,7 @@
 namespace lzu
 {
 
-// The pixels that one output row or column sums up: hats of half width `support` around `whole + share`.
+// The pixels that one output row or column sums up: linear weights of half width `support` around `whole + share`.
 struct Hat
 {
     int first;

@@ -23,13 +23,13 @@ programs may be busy here."""
 LOAD = """
 import json, sys, time
 start = time.process_time()
-from lzu_export.runtime import Shot, load
+from lzu_export.runtime import CameraFrame, load
 imported = time.process_time()
 predictor = load(sys.argv[1])
 loaded = time.process_time()
 import numpy as np
 camera = np.diag([90.0, 90, 1]) if predictor.needs_camera else None
-predictor.run([Shot(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
+predictor.run([CameraFrame(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
 ran = time.process_time()
 heavy = [m for m in ("torch", "onnx", "matplotlib", "typer", "rich") if m in sys.modules]
 print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))

@@ -42,7 +42,7 @@ def manifest(work: Workspace, folder: Path) -> Manifest:
         warp={},
         graphs={},
         engines=(),
-        drift=(),
+        parity=(),
         accuracy=None,
         latency=None,
         versions={},

@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_no_file_does_not_hang(export: Refused, tmp_path: P
 def test_a_checkpoint_that_diverged_is_named_with_its_tensor(
     export: Refused, checkpoint: Path
 ) -> None:
-    """Neither an overflow of FP16 nor a drift of an engine."""
+    """Neither an overflow of FP16 nor a deviation of an engine."""
     content = torch.load(checkpoint)
     content["state_dict"]["neck.fpn_convs.0.conv.bias"][3] = float("nan")
     torch.save(content, checkpoint)

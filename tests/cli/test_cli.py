@@ -90,24 +90,24 @@ def test_verify_passes(command: Command, tiny_bundle: Path) -> None:
 
 
 def test_verify_as_json(command: Command, tiny_bundle: Path) -> None:
-    """Parses, and holds every arrow."""
+    """Parses, and holds every probe point."""
     done = command("verify", tiny_bundle, "--json")
-    (drift,) = json.loads(done.out)
+    (parity,) = json.loads(done.out)
     assert done.status == 0
-    assert drift["status"] == "passed"
-    assert next(iter(drift["arrows"])) == "zoomed"
-    assert set(drift["outputs"]) == {"boxes", "scores", "labels"}
+    assert parity["status"] == "passed"
+    assert next(iter(parity["probes"])) == "zoomed"
+    assert set(parity["outputs"]) == {"boxes", "scores", "labels"}
 
 
-def test_verify_names_the_first_arrow_that_drifts(command: Command, bundle: Path) -> None:
+def test_verify_names_the_first_probe_point_that_deviates(command: Command, bundle: Path) -> None:
     """The neck's second level was changed: all before it agrees. Status 1."""
     falsify(bundle)
     done = command("verify", bundle, "--json")
     assert done.status == 1
-    (drift,) = json.loads(done.out)
-    assert drift["status"] == "drifted"
-    assert drift["arrows"]["zoomed"] < 1e-5
-    first = next(name for name, value in drift["arrows"].items() if value > 1e-4)
+    (parity,) = json.loads(done.out)
+    assert parity["status"] == "failed"
+    assert parity["probes"]["zoomed"] < 1e-5
+    first = next(name for name, value in parity["probes"].items() if value > 1e-4)
     assert first.startswith("level_")
     assert f"the first difference is at {first}, " in done.err
     assert "where 0.0001 is allowed" in done.err
@@ -125,8 +125,8 @@ def test_verify_live(command: Command, tiny_bundle: Path, image: Path) -> None:
     """PyTorch's values of the moment."""
     done = command("verify", tiny_bundle, "--live", image, "--json")
     assert done.status == 0
-    (drift,) = json.loads(done.out)
-    assert drift["status"] == "passed"
+    (parity,) = json.loads(done.out)
+    assert parity["status"] == "passed"
     assert command("verify", tiny_bundle, "--live", image, "--batches", 0).status == 2
     done = command("verify", tiny_bundle, "--live", image, "--limit", 3)
     assert done.status == 2
@@ -244,7 +244,7 @@ def test_recipes(command: Command) -> None:
 
 def test_build(command: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passes on what was asked for and prints what came of it."""
-    from lzu_export.compiler import rebuild
+    from lzu_export.compiler import build_rtx
 
     asked = []
 
@@ -252,7 +252,7 @@ def test_build(command: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPa
         asked.append(arguments)
         return {"file": "x.engine", "precision": "int8", "version": "1.7", "for": "sm8.9"}
 
-    monkeypatch.setattr(rebuild, "rebuild", fake)
+    monkeypatch.setattr(build_rtx, "build_rtx", fake)
     options = ("--compute-capability", "8.9", "--out", "x.engine", "--precision", "int8")
     done = command("build", tiny_bundle, *options)
     assert done.out.strip() == "x.engine: TensorRT-RTX 1.7 in int8, for sm8.9"

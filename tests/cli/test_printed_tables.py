@@ -12,15 +12,15 @@ from rich.text import Text
 from lzu_export.cli.tables.doctor import doctor_tables
 from lzu_export.cli.tables.export import export_table
 from lzu_export.cli.tables.inspect import inspect_tables
-from lzu_export.cli.tables.verify import check_table, drift_table, verdict
+from lzu_export.cli.tables.verify import check_table, parity_table, verdict
 from lzu_export.compiler.pipeline import Outcome
 from lzu_export.doctor import Ability, Examination, Finding
 from lzu_export.manifest.schema import (
     Accuracy,
     Comparison,
-    Drift,
     Latency,
     Manifest,
+    Parity,
     Stream,
     read_manifest,
 )
@@ -68,15 +68,15 @@ def manifest(tiny_bundle: Path) -> Manifest:
     )
 
 
-def drift(**changes: Any) -> Drift:
+def parity(**changes: Any) -> Parity:
     data = {"target": "onnxruntime", "precision": "fp32", "status": "passed", "limit": 1e-4}
-    return Drift.model_validate({**data, **changes})
+    return Parity.model_validate({**data, **changes})
 
 
 def test_an_export_is_pytorch_and_one_row_an_engine(manifest: Manifest, tiny_bundle: Path) -> None:
-    """With accuracies, latencies, the file's size and the largest drift."""
+    """With accuracies, latencies, the file's size and the largest deviation."""
     found = text(export_table([Outcome(tiny_bundle, manifest, "exported")]))
-    (row,) = (line for line in found.splitlines() if "PyTorch" in line and "drift" not in line)
+    (row,) = (line for line in found.splitlines() if "PyTorch" in line and "dev:" not in line)
     for value in ("31.26", "71.3"):
         assert value in row
     assert tiny_bundle.name in found.splitlines()
@@ -84,7 +84,7 @@ def test_an_export_is_pytorch_and_one_row_an_engine(manifest: Manifest, tiny_bun
     size = f"{manifest.engines[0].bytes / 1e6:.1f}"
     for value in ("31.25", "33.3", size, "verified"):
         assert value in row
-    largest = max([*manifest.drift[0].arrows.values(), *manifest.drift[0].outputs.values()])
+    largest = max([*manifest.parity[0].probes.values(), *manifest.parity[0].outputs.values()])
     assert f"{largest:.1e}" in row
     assert "12 frames of streets" in found
     assert "a machine" in found
@@ -97,7 +97,7 @@ LONG = "a-recipe-of-ours-with-a-name-that-no-column-was-ever-made-for-adaptive-0
 @pytest.mark.parametrize("name", ["uniform-0.75x", "argoverse-hd-uniform-0.25x", LONG])
 def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Path) -> None:
     """Names stay whole; nothing is cut off."""
-    (engine,), (ran,) = manifest.engines, manifest.drift
+    (engine,), (ran,) = manifest.engines, manifest.parity
     rtx = {"target": "tensorrt-rtx"}
     int8 = {**rtx, "precision": "int8"}
     low = {**int8, "status": "graph passed", "limit": None, "snr": {"a": 31.4}, "snr_limit": 8.0}
@@ -105,7 +105,7 @@ def test_both_targets_fit_80_columns(name: str, manifest: Manifest, tmp_path: Pa
         update={
             "precision": ("fp32", "int8"),
             "engines": tuple(engine.model_copy(update=each) for each in ({}, rtx, int8)),
-            "drift": (
+            "parity": (
                 ran,
                 ran.model_copy(update={**rtx, "status": "graph passed"}),
                 ran.model_copy(update=low),
@@ -139,30 +139,30 @@ def test_streams_of_several_bundles_are_told_apart(manifest: Manifest, tmp_path:
 
 def test_an_export_without_figures_has_dashes(manifest: Manifest, tiny_bundle: Path) -> None:
     """An engine that did not run here, without evaluation."""
-    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    waiting = parity(target="tensorrt-rtx", status="not run", note="awaits a card")
     (engine,) = manifest.engines
     built = manifest.model_copy(
         update={
             "accuracy": None,
             "latency": None,
             "engines": (engine.model_copy(update={"target": "tensorrt-rtx"}),),
-            "drift": (waiting,),
+            "parity": (waiting,),
         }
     )
     found = text(export_table([Outcome(tiny_bundle, built, "exported")]))
     (row,) = (line for line in found.splitlines() if "tensorrt-rtx fp32" in line)
-    assert row.split().count("-") == 3  # latency, build time, drift
+    assert row.split().count("-") == 3  # latency, build time, deviation
     assert "AP" not in found
     assert "verified" not in row
     assert "awaits a card" in " ".join(found.split())
 
 
-def test_drift_is_one_row_an_arrow() -> None:
+def test_deviation_is_one_row_a_probe_point() -> None:
     """One column an engine; a dash for one that did not run."""
-    ran = drift(arrows={"zoomed": 0.0, "level_0": 2.5e-6}, outputs={"boxes": 1e-6})
-    waiting = drift(target="tensorrt-rtx", status="not run", note="awaits a card")
+    ran = parity(probes={"zoomed": 0.0, "level_0": 2.5e-6}, outputs={"boxes": 1e-6})
+    waiting = parity(target="tensorrt-rtx", status="not run", note="awaits a card")
     for order in ([ran, waiting], [waiting, ran]):
-        lines = text(drift_table(order)).splitlines()
+        lines = text(parity_table(order)).splitlines()
         (row,) = (line for line in lines if "level_0" in line)
         assert sorted(row.split()) == ["-", "2.5e-06", "level_0"]
         (row,) = (line for line in lines if "status" in line)
@@ -171,30 +171,30 @@ def test_drift_is_one_row_an_arrow() -> None:
         assert any("awaits a card" in line for line in lines)
 
 
-def test_drift_of_nothing_that_ran() -> None:
+def test_deviation_of_nothing_that_ran() -> None:
     """Only the status."""
-    found = text(drift_table([drift(status="not run", note="awaits a card")]))
+    found = text(parity_table([parity(status="not run", note="awaits a card")]))
     assert "not run" in found
 
 
-def test_drift_beyond_the_limit_is_red() -> None:
+def test_deviation_beyond_the_limit_is_red() -> None:
     """And so is one that is infinite."""
-    table = drift_table([drift(arrows={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="drifted")])
+    table = parity_table([parity(probes={"a": 1e-5, "b": 2e-4, "c": math.inf}, status="failed")])
     assert "1.0e-05" in text(table)
-    assert painted(table, "red") == ["2.0e-04", "inf", "drifted"]
+    assert painted(table, "red") == ["2.0e-04", "inf", "failed"]
     assert painted(table, "green") == []
 
 
 def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
     """And in red what is below the limit."""
-    low = drift(
+    low = parity(
         precision="int8",
-        arrows={"a": 0.3, "b": 0.4},
+        probes={"a": 0.3, "b": 0.4},
         snr={"a": 20.0, "b": 3.0},
         limit=None,
         snr_limit=8.0,
     )
-    table = drift_table([drift(arrows={"a": 1e-5}), low])
+    table = parity_table([parity(probes={"a": 1e-5}), low])
     rows = {line.split()[0]: line.split()[1:] for line in text(table).splitlines() if line.split()}
     assert (rows["a"], rows["b"]) == (["1.0e-05", "20.0"], ["-", "3.0"])
     assert painted(table, "red") == ["3.0"]
@@ -202,7 +202,7 @@ def test_lower_precisions_show_their_signal_to_noise_ratio() -> None:
 
 
 def test_inspection_shows_all_parts(manifest: Manifest) -> None:
-    """Sizes, classes, engines with their tensors, lowerings with their reasons, drift."""
+    """Sizes, classes, engines with their tensors, lowerings with their reasons, deviation."""
     found = " ".join(" ".join(text(table, 200) for table in inspect_tables(manifest)).split())
     for value in (
         "96x160 -> 48x80",
@@ -311,13 +311,13 @@ def test_what_matters_comes_first_in_a_page(manifest: Manifest) -> None:
     assert "and 74 more" in " ".join(" ".join(lines).split())
 
 
-def many_engines(name: str) -> list[Drift]:
-    arrows = {name: 1e-5, "level_0": 2e-5}
+def many_engines(name: str) -> list[Parity]:
+    probes = {name: 1e-5, "level_0": 2e-5}
     ratios = {name: 20.0, "level_0": 30.0}
     low = {"limit": None, "snr_limit": 8.0, "snr": ratios}
     targets = ("onnxruntime", "tensorrt-rtx", "tensorrt", "a-target-of-somebody-else")
     return [
-        drift(target=target, precision=precision, arrows=arrows, **(low if precision else {}))
+        parity(target=target, precision=precision, probes=probes, **(low if precision else {}))
         for target in targets
         for precision in ("fp32", "fp16", "bf16", "int8")
     ]
@@ -325,10 +325,10 @@ def many_engines(name: str) -> list[Drift]:
 
 @pytest.mark.parametrize("name", ["zoomed", "a_part_of_somebody_s_network." * 3])
 def test_no_table_breaks_a_name_at_80_columns(name: str) -> None:
-    """However many engines there are, and whatever arrows, checks and packages are called."""
+    """However many engines there are, and whatever probe points, checks and packages are called."""
     engine = f"onnxruntime/{name}"
     checks = [
-        Check(engine, f"drift of {name}", "failed", f"is {name} where {name} is allowed"),
+        Check(engine, f"deviation of {name}", "failed", f"is {name} where {name} is allowed"),
         Check("onnxruntime/fp32", "latency", "skipped", "another machine " * 9),
     ]
     findings = (
@@ -336,7 +336,7 @@ def test_no_table_breaks_a_name_at_80_columns(name: str) -> None:
         Finding("cuda", True, "13.0", notes=("a known defect " * 9,)),
     )
     found = Examination([*findings], [Ability(name, build=(name,), run=())])
-    for table in (drift_table(many_engines(name)), check_table(checks), doctor_tables(found)):
+    for table in (parity_table(many_engines(name)), check_table(checks), doctor_tables(found)):
         console = Terminal(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
         console.print(table, soft_wrap=True)
         lines = console.export_text().splitlines()
@@ -346,11 +346,11 @@ def test_no_table_breaks_a_name_at_80_columns(name: str) -> None:
             assert len(line) <= 80 or name in line
     if name == "zoomed":
         assert all(len(line) <= 80 for line in lines)
-        assert text(drift_table(many_engines(name))).count("a-target-of-somebody-else") == 1
+        assert text(parity_table(many_engines(name))).count("a-target-of-somebody-else") == 1
 
 
 def test_a_verdict_is_one_line() -> None:
-    right, wrong = drift(arrows={"a": 1e-5}), drift(arrows={"a": 1.0}, precision="fp16")
+    right, wrong = parity(probes={"a": 1e-5}), parity(probes={"a": 1.0}, precision="fp16")
     assert verdict("x", [right]).plain == "passed: x matches PyTorch in 1 engine"
     assert painted(verdict("x", [right]), "bold green") == ["passed:"]
     shown = verdict("x", [right, wrong])
@@ -381,6 +381,6 @@ def test_colour_is_for_a_terminal_that_wants_it(
         monkeypatch.setenv(name, value)
     stream = io.StringIO()
     stream.isatty = lambda: terminal  # type: ignore[method-assign]
-    Terminal(file=stream).print(verdict("x", [drift(arrows={"a": 1e-5})]), soft_wrap=True)
+    Terminal(file=stream).print(verdict("x", [parity(probes={"a": 1e-5})]), soft_wrap=True)
     assert "passed:" in stream.getvalue()
     assert ("32m" in stream.getvalue()) == coloured

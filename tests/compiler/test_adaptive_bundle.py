@@ -15,8 +15,8 @@ from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.run import apply
+from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
-from lzu_export.compiler.device_build import build_on_device
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
@@ -27,7 +27,7 @@ from lzu_export.quantization.metrics import find_boxes, float32_metrics
 from lzu_export.quantization.recalibrate import Float32Bundle
 from lzu_export.runtime import load, plugin_library
 from lzu_export.runtime.detector import Detector
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
@@ -81,16 +81,16 @@ def refused(call: Any) -> str:
 
 
 def test_the_engine_takes_the_boxes_of_the_frame_before(exported: Outcome) -> None:
-    """Every arrow from the knots on was compared, with boxes and without."""
+    """Every probe point from the knots on was compared, with boxes and without."""
     manifest = exported.manifest
     assert exported.folder.name == "tiny-adaptive-0.5x"
     inputs = {each.name: each.shape for each in manifest.engines[0].inputs}
     assert inputs == {"frame": (1, *SOURCE, 3), "prev_boxes": (1, 20, 4), "prev_valid": (1, 20)}
-    for drift in manifest.drift:
-        assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
-        assert list(drift.arrows)[:3] == ["knots_x", "knots_y", "zoomed"]
-        assert {f"unzoomed_{i}" for i in range(3)} <= set(drift.arrows)
-        assert drift.snr["knots_x"] > 100  # coordinates stay in float32
+    for parity in manifest.parity:
+        assert parity.status == ("graph passed" if parity.target == "emulated" else "passed")
+        assert list(parity.probes)[:3] == ["knots_x", "knots_y", "zoomed"]
+        assert {f"unzoomed_{i}" for i in range(3)} <= set(parity.probes)
+        assert parity.snr["knots_x"] > 100  # coordinates stay in float32
     reference = np.load(exported.folder / "reference.npz")
     valid = [reference[f"{i}/input/prev_valid"].sum() for i in range(2)]
     assert valid[0] == 0
@@ -141,7 +141,7 @@ def test_the_flavour_for_tensorrt_calls_the_plugins(exported: Outcome, tmp_path:
     assert library is not None
     assert (library.version, library.cuda_major) == (1, 13)
     # Both hold the warped maps alike against PyTorch; the plugin rounds once.
-    snr = {(d.target, d.precision): d.snr["unzoomed_0"] for d in manifest.drift}
+    snr = {(d.target, d.precision): d.snr["unzoomed_0"] for d in manifest.parity}
     for precision in types:
         theirs = "onnxruntime" if precision == "fp32" else "emulated"
         pair = snr["tensorrt", precision], snr[theirs, precision]
@@ -158,7 +158,7 @@ def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:
     detector.reset()
     again = detector(frame)
     np.testing.assert_array_equal(first.boxes, again.boxes)
-    detector.look_at(np.zeros((0, 4)))
+    detector.set_boxes(np.zeros((0, 4)))
     np.testing.assert_array_equal(detector(frame).boxes, first.boxes)
 
 
@@ -203,15 +203,15 @@ def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:
     """Where they are the zoom is denser; unfit ones are refused, and the stream goes on."""
     frame = noise_frame(SOURCE, seed=9)
     start = detector(frame)
-    detector.look_at([[100, 40, 140, 60]])
+    detector.set_boxes([[100, 40, 140, 60]])
     detector(frame)
     places = detector.tables.cols[0] + detector.tables.cols[1]
     steps = np.diff(places)
     inside = (places[:-1] > 100) & (places[:-1] < 140)
     assert steps[inside].mean() < 0.8 * steps[~inside].mean()
-    assert "NaN" in refused(lambda: detector.look_at([[0, 0, np.nan, 1]]))
+    assert "NaN" in refused(lambda: detector.set_boxes([[0, 0, np.nan, 1]]))
     np.testing.assert_array_equal(detector(frame).boxes, start.boxes)
-    assert "takes 20" in refused(lambda: detector.look_at(np.zeros((21, 4))))
+    assert "takes 20" in refused(lambda: detector.set_boxes(np.zeros((21, 4))))
 
 
 def test_a_resized_frame_feeds_back_in_pixels_of_the_source(exported: Outcome) -> None:
@@ -221,12 +221,12 @@ def test_a_resized_frame_feeds_back_in_pixels_of_the_source(exported: Outcome) -
     shrunk = cv2.resize(large, (160, 96))
     for predictor, frame in ((plain, shrunk), (resizing, large)):
         predictor(frame)
-    fed = [each.other_inputs([Shot(small)])["prev_boxes"] for each in (plain, resizing)]
+    fed = [each.other_inputs([CameraFrame(small)])["prev_boxes"] for each in (plain, resizing)]
     np.testing.assert_allclose(*fed, atol=1e-3)
 
 
 def test_onnx_runtime_equals_pytorch_over_a_stream(exported: Outcome, tmp_path: Path) -> None:
-    """Frame by frame, when both are looked at by the same boxes."""
+    """Frame by frame, when both are zoomed by the same boxes."""
     recipe = tiny_recipe(tmp_path, **SETTINGS)
     reference = torch_predictor(recipe, make_warp(recipe))
     engine = load(exported.folder)
@@ -238,8 +238,8 @@ def test_onnx_runtime_equals_pytorch_over_a_stream(exported: Outcome, tmp_path: 
         np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=2e-2)
         np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-5)
         fed = theirs.boxes[:20]
-        reference.look_at(fed)
-        engine.look_at(fed)
+        reference.set_boxes(fed)
+        engine.set_boxes(fed)
 
 
 class Stream:
@@ -253,7 +253,7 @@ class Stream:
 
     def samples(self) -> Iterator[Sample]:
         for i in range(4):
-            yield Sample(i, Shot(noise_frame(SOURCE, seed=i % 2)), None, sequence=i // 2)
+            yield Sample(i, CameraFrame(noise_frame(SOURCE, seed=i % 2)), None, sequence=i // 2)
 
     def scorer(self) -> "Stream":
         self.found: list[Any] = []
@@ -278,7 +278,7 @@ def test_evaluations_begin_every_sequence_afresh(detector: Detector) -> None:
     np.testing.assert_array_equal(second, fourth)
 
 
-def test_layers_are_ranked_on_frames_that_are_looked_at_by_their_boxes(
+def test_layers_are_ranked_on_frames_that_are_zoomed_by_their_boxes(
     exported: Outcome, detector: Detector
 ) -> None:
     """Whole sequences: each frame by float32's detections in the one before, the first by none."""
@@ -362,10 +362,10 @@ def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:
     settings = {**SETTINGS, "precision": ["fp32"]}
     fovea = export(tiny_recipe(tmp_path, **{**settings, "variant": "fovea"}), tmp_path)
     uniform = export(tiny_recipe(tmp_path, **{**settings, "variant": "uniform"}), tmp_path)
-    (drift,) = fovea.manifest.drift
-    assert drift.status == "passed"
-    assert "knots_x" in drift.arrows
-    assert not [name for name in drift.arrows if name.startswith("unzoomed")]
+    (parity,) = fovea.manifest.parity
+    assert parity.status == "passed"
+    assert "knots_x" in parity.probes
+    assert not [name for name in parity.probes if name.startswith("unzoomed")]
     frame = noise_frame(SOURCE, seed=3)
     detector = load(fovea.folder)
     first, plain = detector(frame), load(uniform.folder)(frame)
@@ -373,6 +373,6 @@ def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:
     for box, score in zip(first.boxes[:10], first.scores[:10], strict=True):
         (partner,) = np.flatnonzero(np.abs(plain.scores - score) < 1e-5)
         np.testing.assert_allclose(box, plain.boxes[partner], atol=2)
-    detector.look_at([[100, 40, 140, 60]])
+    detector.set_boxes([[100, 40, 140, 60]])
     second = detector(frame)
     assert not np.allclose(second.boxes[:5], first.boxes[:5], atol=0.5)

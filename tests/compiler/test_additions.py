@@ -82,8 +82,8 @@ def test_another_target_is_added(inputs: Path, out: Path) -> None:
     assert kinds == [*exported, ("tensorrt", "fp16")]
     assert after.derived == before.derived
     assert [each for each in after.engines if each.target == "tensorrt"] == [before.engines[-1]]
-    assert [d for d in after.drift if d.target == "tensorrt"] == [
-        d for d in before.drift if d.target == "tensorrt"
+    assert [d for d in after.parity if d.target == "tensorrt"] == [
+        d for d in before.parity if d.target == "tensorrt"
     ]
     assert (outcome.folder / ENGINE).read_bytes() == b"an engine"
     assert after.files[FLAVOUR] == before.files[FLAVOUR] == sha256(outcome.folder / FLAVOUR)

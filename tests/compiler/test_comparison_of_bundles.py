@@ -11,7 +11,7 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler import comparison as module
 from lzu_export.compiler.comparison import base_of, compare_bundles
 from lzu_export.manifest.schema import read_manifest
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.interleave import Plan
 
 
@@ -57,7 +57,7 @@ class Slow:
     def reset(self) -> None:
         self.log.append(f"{self.name} reset")
 
-    def run(self, shots: Sequence[Shot]) -> None:
+    def run(self, camera_frames: Sequence[CameraFrame]) -> None:
         Slow.clock += self.nanoseconds
         self.log.append(self.name)
 
@@ -111,5 +111,5 @@ def test_the_base_is_uniform_of_the_same_recipe_and_scale(pair: list[Bundle]) ->
 
 def test_frames_in_space_get_a_camera(tiny_det3d_bundle: Path) -> None:
     (batch,) = Bundle(tiny_det3d_bundle).batches()
-    assert [shot.frame.shape for shot in batch] == [(96, 160, 3)] * 2
-    assert all(shot.cam2img is not None for shot in batch)
+    assert [camera_frame.frame.shape for camera_frame in batch] == [(96, 160, 3)] * 2
+    assert all(camera_frame.cam2img is not None for camera_frame in batch)

@@ -44,11 +44,11 @@ def test_a_fixed_warp_needs_no_plugins(bundle: Path) -> None:
     (derived,) = manifest.derived
     assert manifest.files[derived.file] == sha256(bundle / derived.file)
     assert {each.place for each in derived.lowerings} >= {"zoom", "unzoomed_0"}
-    assert manifest.drift[:-1] == before.drift
-    drift = manifest.drift[-1]
-    assert (drift.target, drift.status) == ("tensorrt", "graph passed")
-    assert "needs TensorRT" in drift.note
-    assert drift.outputs
+    assert manifest.parity[:-1] == before.parity
+    parity = manifest.parity[-1]
+    assert (parity.target, parity.status) == ("tensorrt", "graph passed")
+    assert "needs TensorRT" in parity.note
+    assert parity.outputs
     assert not list(bundle.glob(".*"))
 
 
@@ -69,10 +69,10 @@ def test_refusals_leave_the_bundle_as_it_was(bundle: Path, monkeypatch: pytest.M
         derive(bundle, plugins=bundle / "nowhere.so")
 
     def drifting(*arguments: object) -> object:
-        return read_manifest(bundle).drift[0].model_copy(update={"limit": -1.0})
+        return read_manifest(bundle).parity[0].model_copy(update={"limit": -1.0})
 
     monkeypatch.setattr(module, "compare", drifting)
-    with pytest.raises(LzuError, match=r"drifts from PyTorch.*; the file was not written"):
+    with pytest.raises(LzuError, match=r"deviates from PyTorch.*; the file was not written"):
         derive(bundle)
     assert {path.name: sha256(path) for path in bundle.iterdir()} == before
 

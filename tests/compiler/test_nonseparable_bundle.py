@@ -10,9 +10,9 @@ import pytest
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.run import apply
+from lzu_export.compiler.build_rtx import build_rtx
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import Outcome, export
-from lzu_export.compiler.rebuild import rebuild
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import list_recipes, load_recipe
@@ -20,7 +20,7 @@ from lzu_export.runtime import load
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.tensorrt.rtx import version as rtx_version
-from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
+from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame, torch_predictor
 from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import make_warp, stored_warp, trained_note
 from lzu_export.verification.parity import verify_engine
@@ -72,7 +72,7 @@ def adaptive(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: Non
 
 def check_whole(outcome: Outcome) -> None:
     """Every engine is there and within its limits; grids and knots are float32 in all graphs."""
-    passed = {(each.target, each.precision): each.status for each in outcome.manifest.drift}
+    passed = {(each.target, each.precision): each.status for each in outcome.manifest.parity}
     wanted = {"onnxruntime": "passed", **dict.fromkeys(RTX, "graph passed")}
     rounded = {("emulated", p): "graph passed" for p in ALL if p != "fp32"}
     assert passed == {(t, p): status for t, status in wanted.items() for p in ALL} | rounded
@@ -117,7 +117,7 @@ def test_a_fixed_detector_in_every_precision_for_every_target(fixed: Outcome) ->
 def test_an_adaptive_detector_in_every_precision_for_every_target(adaptive: Outcome) -> None:
     check_whole(adaptive)
     assert adaptive.folder.name == "tiny-adaptive-0.5x-nonseparable"
-    assert all("knots" in each.arrows for each in adaptive.manifest.drift if each.limit)
+    assert all("knots" in each.probes for each in adaptive.manifest.parity if each.limit)
     model = onnx.load(adaptive.folder / "model.int8.onnx")
     calls = [node.op_type for node in model.graph.node if node.domain == "lzu"]
     assert calls.count("InvertWarp") == 1  # at the finest level, for all levels
@@ -163,15 +163,15 @@ def test_bf16_is_derived_for_tensorrt(changes: dict[str, Any], tmp_path: Path) -
 @pytest.mark.parametrize("task", ["seg", SLOW_DET3D])
 def test_other_tasks_equal_pytorch(task: str, tmp_path: Path) -> None:
     outcome = made(tmp_path, task)
-    (drift,) = outcome.manifest.drift
-    assert drift.status == "passed"
+    (parity,) = outcome.manifest.parity
+    assert parity.status == "passed"
     recipe = outcome.manifest.recipe
     with np.load(outcome.folder / "warp.npz") as arrays:
         warp = stored_warp(dict(arrays))
     assert isinstance(warp.zoom, GridTable)
-    shot = noise_shot(recipe, seed=5)
+    camera_frame = noise_camera_frame(recipe, seed=5)
     reference = torch_predictor(tiny_recipe(tmp_path, task, warp={"separable": False}), warp)
-    (mine,), (theirs,) = load(outcome.folder).run([shot]), reference.run([shot])
+    (mine,), (theirs,) = load(outcome.folder).run([camera_frame]), reference.run([camera_frame])
     for name in ("labels", "boxes", "scores"):
         if hasattr(mine, name):
             np.testing.assert_allclose(getattr(mine, name), getattr(theirs, name), atol=1e-3)
@@ -188,8 +188,8 @@ def test_other_tasks_in_every_precision_for_every_target(
 def test_the_zoom_may_be_the_runtime_s(tmp_path: Path) -> None:
     """Also where the warp spans zeros beyond the frame; here the unzoom is behind the backbone."""
     changes: dict[str, Any] = {"input": "zoomed", "source_multiple": 64}
-    (drift,) = made(tmp_path, "seg", model={"cut": "backbone"}, **changes).manifest.drift
-    assert drift.status == "passed"
+    (parity,) = made(tmp_path, "seg", model={"cut": "backbone"}, **changes).manifest.parity
+    assert parity.status == "passed"
 
 
 def test_host_and_graph_zoom_alike(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_its_warp_is_drawn_and_it_verifies(
     pictures = [cv2.imread(str(out / f"{i}.png")) for i in range(3)]
     assert all(each is not None and each.shape[1] > 2 * SOURCE[1] for each in pictures)
     for engine in outcome.manifest.engines:
-        drift = verify_engine(Bundle(outcome.folder, outcome.manifest), engine)
-        assert drift.status in ("passed", "graph passed")
+        parity = verify_engine(Bundle(outcome.folder, outcome.manifest), engine)
+        assert parity.status in ("passed", "graph passed")
 
 
 def test_the_picture_of_a_warp_shows_the_zoom_of_the_engine(adaptive: Outcome) -> None:
@@ -225,7 +225,7 @@ def test_the_picture_of_a_warp_shows_the_zoom_of_the_engine(adaptive: Outcome) -
     detector = load(adaptive.folder)
     frame = noise_frame(SOURCE, seed=9)
     detector(frame)
-    detector.look_at([[100, 40, 140, 60]])
+    detector.set_boxes([[100, 40, 140, 60]])
     detector(frame)
     places = detector.tables.whole + detector.tables.fraction
     steps = np.diff(places[24, :, 0])
@@ -262,7 +262,7 @@ def test_without_boxes_it_finds_what_the_uniform_model_does(tmp_path: Path) -> N
 
 @pytest.mark.skipif(not RTX, reason="TensorRT-RTX is not installed")
 def test_an_engine_is_built_again(fixed: Outcome, tmp_path: Path) -> None:
-    built = rebuild(fixed.folder, ["8.9"], tmp_path / "again.engine", precision="int8")
+    built = build_rtx(fixed.folder, ["8.9"], tmp_path / "again.engine", precision="int8")
     assert Path(built["file"]).stat().st_size > 0
     assert built["for"] == "sm8.9"
 

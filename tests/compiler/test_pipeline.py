@@ -24,9 +24,9 @@ from lzu_export.evaluation.datasets import Sample
 from lzu_export.graph.lowering import resample as lower_resample
 from lzu_export.manifest.schema import FILE, read_manifest
 from lzu_export.recipes import load_recipe
-from lzu_export.runtime import Shot, load
+from lzu_export.runtime import CameraFrame, load
 from lzu_export.targets.onnxruntime_target import OnnxRuntime
-from lzu_export.tasks.pytorch import noise_frame, noise_shot, torch_predictor
+from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from samples import CLASSES, SLOW_DET3D, saliency_file, tiny_recipe
 
@@ -133,18 +133,18 @@ def test_the_manifest_round_trips_and_names_no_folder_of_this_machine(
     assert again.levels == manifest.recipe.levels
 
 
-def test_every_arrow_was_compared_and_passed(outcome: Outcome) -> None:
-    (drift,) = outcome.manifest.drift
+def test_every_probe_point_was_compared_and_passed(outcome: Outcome) -> None:
+    (parity,) = outcome.manifest.parity
     recipe = outcome.manifest.recipe
-    assert drift.status == "passed"
+    assert parity.status == "passed"
     expected = [] if recipe.sampler == "opencv" else ["zoomed"]
     expected += [f"level_{i}" for i in range(3)]
     if recipe.variant == "fixed":
         expected += [f"unzoomed_{i}" for i in range(3)]
     expected += [f"bbox_{i}" for i in range(3)] + [f"cls_{i}" for i in range(3)]
-    assert list(drift.arrows) == expected
-    assert list(drift.outputs) == ["boxes", "scores", "labels"]
-    assert max({**drift.arrows, **drift.outputs}.values()) < 1e-5
+    assert list(parity.probes) == expected
+    assert list(parity.outputs) == ["boxes", "scores", "labels"]
+    assert max({**parity.probes, **parity.outputs}.values()) < 1e-5
 
 
 def test_every_warp_was_lowered_with_a_reason(outcome: Outcome) -> None:
@@ -191,16 +191,16 @@ def test_a_rtx_engine_is_built_beside(inputs: Path) -> None:
     recipe = tiny_recipe(inputs, targets=["tensorrt-rtx"], compute_capabilities=["8.9"])
     outcome = export(recipe, inputs / "rtx")
     assert set(contents(outcome.folder)) == FILES - {"model.fp32.onnxruntime.onnx"} | RTX_FILES
-    (engine,), (drift,) = outcome.manifest.engines, outcome.manifest.drift
+    (engine,), (parity,) = outcome.manifest.engines, outcome.manifest.parity
     assert engine.compute_capabilities == ("8.9",)
     assert {each.place: each.kind for each in engine.lowerings} == {
         "zoom": "gridsample",
         **{f"unzoomed_{i}": "matmul" for i in range(3)},
     }
-    assert drift.status == "graph passed"
-    assert "RTX" in drift.note
-    assert set(drift.outputs) == {"boxes", "scores", "labels"}
-    assert all(value < drift.limit for value in {**drift.arrows, **drift.outputs}.values())
+    assert parity.status == "graph passed"
+    assert "RTX" in parity.note
+    assert set(parity.outputs) == {"boxes", "scores", "labels"}
+    assert all(value < parity.limit for value in {**parity.probes, **parity.outputs}.values())
     assert outcome.manifest.latency is None
 
 
@@ -253,21 +253,24 @@ def test_every_task_is_exported_verified_and_run(case: str, tmp_path: Path) -> N
     outcome = export(recipe, tmp_path)
     manifest = outcome.manifest
     assert outcome.folder == tmp_path / task / f"tiny-{recipe.label}"
-    assert [drift.status for drift in manifest.drift] == ["passed", *["graph passed"] * len(there)]
+    assert [parity.status for parity in manifest.parity] == [
+        "passed",
+        *["graph passed"] * len(there),
+    ]
     wanted = {"seg": {"labels"}, "det3d": {"boxes", "scores", "attributes"}}[task]
     if "logits" in str(changes):
         wanted = wanted | {"logits"}
-    for drift in manifest.drift:
-        assert set(drift.outputs) == wanted
-        assert {"level_0", "zoomed"} <= set(drift.arrows) or changes.get("sampler") == "opencv"
+    for parity in manifest.parity:
+        assert set(parity.outputs) == wanted
+        assert {"level_0", "zoomed"} <= set(parity.probes) or changes.get("sampler") == "opencv"
     for engine in manifest.engines:
         model = onnx.load(outcome.folder / engine.onnx)
         assert not [node for node in model.graph.node if node.domain]
         deforms = {"DeformConv"} & {node.op_type for node in model.graph.node}
         assert bool(deforms) == (task == "det3d" and engine.target == "onnxruntime")
-    shots = [noise_shot(recipe, seed=3 + i) for i in range(recipe.batch)]
-    found = load(outcome.folder).run(shots)
-    expected = torch_predictor(recipe, make_warp(recipe)).run(shots)
+    camera_frames = [noise_camera_frame(recipe, seed=3 + i) for i in range(recipe.batch)]
+    found = load(outcome.folder).run(camera_frames)
+    expected = torch_predictor(recipe, make_warp(recipe)).run(camera_frames)
     for a, b in zip(found, expected, strict=True):
         if task == "seg":
             assert a.labels.shape == recipe.source
@@ -305,7 +308,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
 
 
 @pytest.mark.parametrize("task", ["seg", SLOW_DET3D])
-def test_a_drifting_output_of_any_task_becomes_no_bundle(
+def test_a_deviationing_output_of_any_task_becomes_no_bundle(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One wrong pixel, one wrong metre."""
@@ -324,7 +327,7 @@ def test_a_drifting_output_of_any_task_becomes_no_bundle(
     monkeypatch.setattr(onnxruntime, "OnnxRuntimeSession", Wrong)  # what load() opens files with
     recipe = tiny_recipe(tmp_path, task, lowering={"zoom": "matmul", "unzoom": "matmul"})
     message = refused(lambda: export(recipe, tmp_path))
-    assert "the onnxruntime engine in fp32 drifts from PyTorch: the first" in message
+    assert "the onnxruntime engine in fp32 deviates from PyTorch: the first" in message
     assert not (tmp_path / task / f"tiny-{recipe.label}").exists()
 
 
@@ -385,7 +388,7 @@ def test_the_fingerprint_follows_what_the_bundle_depends_on(inputs: Path, tmp_pa
     def prints() -> list[str]:
         recipes = [
             quick(inputs),
-            quick(inputs, tolerances={"arrow": 1e-3}),
+            quick(inputs, tolerances={"probe": 1e-3}),
             quick(inputs, random_weights=1),
             quick(inputs, warp={"saliency": str(other)}),
             quick(inputs, checkpoint={"fixed": str(weights)}),
@@ -496,27 +499,27 @@ def wrong_lowering(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("variant", ["fixed", "uniform"])
-def test_an_engine_that_drifts_becomes_no_bundle(
+def test_an_engine_that_deviates_becomes_no_bundle(
     variant: str, inputs: Path, tmp_path: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
     recipe = quick(inputs, variant=variant)
     message = refused(lambda: export(recipe, tmp_path))
-    assert "drifts from PyTorch: the first difference is at zoomed, which differs" in message
+    assert "deviates from PyTorch: the first difference is at zoomed, which differs" in message
     assert "no bundle was written" in message
     assert not (tmp_path / "det" / f"tiny-{variant}-0.5x").exists()
     assert "at zoomed" in refused(lambda: export(recipe, tmp_path))  # nor on another try
     wrong_lowering.undo()
-    assert export(recipe, tmp_path, force=True).manifest.drift[0].status == "passed"
+    assert export(recipe, tmp_path, force=True).manifest.parity[0].status == "passed"
 
 
-def test_drift_behind_the_zoom_is_named_where_it_begins(
+def test_deviation_behind_the_zoom_is_named_where_it_begins(
     inputs: Path, tmp_path: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
     message = refused(lambda: export(quick(inputs, input="zoomed"), tmp_path))
     assert "the first difference is at unzoomed_0" in message
 
 
-def test_drift_leaves_the_old_bundle(
+def test_deviation_leaves_the_old_bundle(
     inputs: Path, bundle: Path, out: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
     before = contents(bundle)
@@ -612,7 +615,7 @@ class FakeSet:
 
     def samples(self) -> Iterator[Sample]:
         for i in range(self.count):
-            yield Sample(i, Shot(noise_frame(self.size, seed=i)), None)
+            yield Sample(i, CameraFrame(noise_frame(self.size, seed=i)), None)
 
     def scorer(self) -> "FakeScorer":
         return FakeScorer(self)

@@ -9,10 +9,10 @@ import pytest
 from onnx import numpy_helper
 
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.compiler.advice import drift_advice
+from lzu_export.compiler.advice import parity_advice
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.compiler.remedy import Row, Trials, find_remedy, heads
-from lzu_export.manifest.schema import Agreement, Drift
+from lzu_export.manifest.schema import Agreement, Parity
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import KeepHigh
 from lzu_export.runtime.reference import read_reference
@@ -69,7 +69,7 @@ def trials(
     session = float32_session(model, kinds_of(engine), names)
     found = session.run({"frame": references[0].frames})
     ranges = {name: float(np.abs(found[name]).max()) for name in names}
-    # An untrained network's scores say nothing: the arrows alone are held.
+    # An untrained network's scores say nothing: the probe points alone are held.
     limits = {
         "snr": {precision: tolerances.pop("snr")},
         "scores": {precision: 9.0},
@@ -85,7 +85,7 @@ def trials(
 
 
 def worst(tried: Trials, row: Row, *high: str) -> float:
-    return min(tried.drift(row, high).snr.values())
+    return min(tried.parity(row, high).snr.values())
 
 
 def test_the_layer_that_int8_costs_most_is_named_and_its_keeping_was_tried(
@@ -100,11 +100,11 @@ def test_the_layer_that_int8_costs_most_is_named_and_its_keeping_was_tried(
     cured = worst(refused, whole, READER)
     assert cured > before + 3
     tried, row = trials(exported, model, "int8", snr=(before + cured) / 2)
-    assert not tried.drift(row, ()).passed
+    assert not tried.parity(row, ()).passed
     found = find_remedy(tried, row, [row, (row[0], True)])
     assert found.costliest == (READER,)
     assert found.keep == (READER,)
-    said = drift_advice(tried, row, [row], QUIET)
+    said = parity_advice(tried, row, [row], QUIET)
     assert f"due to {READER} most of all; with keep_high.int8=[{READER}] the reference" in said
 
 
@@ -115,14 +115,14 @@ def test_what_fp16_rounds_away_is_named_with_what_was_tried(exported: Outcome) -
     before, cured = worst(loose, emulated), worst(loose, emulated, HIDDEN, READER)
     assert cured > before + 1
     tried, _ = trials(exported, model, "fp16", snr=(before + cured) / 2)
-    assert not tried.drift(emulated, ()).passed
-    said = drift_advice(tried, emulated, [row, emulated], QUIET, tried.vanishing(kinds_of(row[0])))
+    assert not tried.parity(emulated, ()).passed
+    said = parity_advice(tried, emulated, [row, emulated], QUIET, tried.vanishing(kinds_of(row[0])))
     assert said.startswith("it is due to ")
     assert ", which is at most" in said
     assert "FP16 has steps of 6e-08" in said
     keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
     assert HIDDEN in keep
-    assert tried.drift(emulated, keep).passed
+    assert tried.parity(emulated, keep).passed
     assert tried.listed(keep) == tuple(keep)
 
 
@@ -139,33 +139,33 @@ def test_bfloat16_is_advised_by_the_list_of_half_precision(exported: Outcome) ->
     assert found[best] > before
     tried, row = trials(exported, model, "bf16", snr=(before + found[best]) / 2)
     tried.layers = layers
-    said = drift_advice(tried, row, [row], QUIET, tried.vanishing(kinds_of(row[0])))
+    said = parity_advice(tried, row, [row], QUIET, tried.vanishing(kinds_of(row[0])))
     assert "steps of" not in said
     keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
-    assert tried.drift(row, keep).passed
+    assert tried.parity(row, keep).passed
 
 
 def test_where_no_list_cures_that_is_said(exported: Outcome) -> None:
     model = rescaled(exported, np.ones(1, np.float32))
     tried, row = trials(exported, model, "int8", snr=150.0)
-    said = drift_advice(tried, row, [row], QUIET)
+    said = parity_advice(tried, row, [row], QUIET)
     assert "no list of layers in keep_high.int8 was found to cure it, since what" in said
     assert "leave int8 out of PRECISION, try another calibration.method than max" in said
     assert "with keep_high" not in said
 
 
-def drift(**changes: Any) -> Drift:
+def parity(**changes: Any) -> Parity:
     given = {"snr": {"level_0": 10.0, "level_1": 6.0}, "snr_limit": 8.0, **changes}
-    return Drift(target="t", precision="int8", status="", limit=None, **given)
+    return Parity(target="t", precision="int8", status="", limit=None, **given)
 
 
 def test_noise_is_told_over_what_is_allowed() -> None:
-    assert drift().excess() == pytest.approx(10**0.1)
-    assert drift().excess("level_0") == pytest.approx(10**-0.1)
-    assert drift(snr={"level_0": -math.inf}).excess() > 1e9
-    assert drift(snr={"level_0": math.nan}).excess() == math.inf
+    assert parity().excess() == pytest.approx(10**0.1)
+    assert parity().excess("level_0") == pytest.approx(10**-0.1)
+    assert parity(snr={"level_0": -math.inf}).excess() > 1e9
+    assert parity(snr={"level_0": math.nan}).excess() == math.inf
     agreed = Agreement(scores=0.91, matched=0.5, count=100)
-    found = drift(agreement=agreed, score_limit=0.03, matched_limit=0.9)
+    found = parity(agreement=agreed, score_limit=0.03, matched_limit=0.9)
     assert found.excess("matched scores") == pytest.approx(3)
     assert found.excess() == pytest.approx(5)
 

@@ -16,7 +16,7 @@ from lzu_export.evaluation.datasets import Sample
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.quantization import sensitivity
 from lzu_export.runtime import load
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
@@ -70,15 +70,15 @@ def exported(
 
 
 def test_it_takes_frames_and_no_boxes(exported: Outcome) -> None:
-    """Every arrow from the saliency on was compared; what makes the warp stays exact in FP16."""
+    """Every probe point from the saliency on was compared; the warp itself stays exact in FP16."""
     manifest = exported.manifest
     inputs = [each.name for each in manifest.engines[0].inputs]
     assert inputs == ["frame", *(["cam2img", "img2cam"] if manifest.task == "det3d" else [])]
     assert manifest.warp["source"] == "saliency network, ResNet-18, on each frame"
-    for drift in manifest.drift:
-        assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
-        assert list(drift.arrows)[:4] == ["saliency", "knots_x", "knots_y", "zoomed"]
-        assert drift.snr["knots_x"] > {"fp32": 120, "fp16": 80, "int8": 50}[drift.precision]
+    for parity in manifest.parity:
+        assert parity.status == ("graph passed" if parity.target == "emulated" else "passed")
+        assert list(parity.probes)[:4] == ["saliency", "knots_x", "knots_y", "zoomed"]
+        assert parity.snr["knots_x"] > {"fp32": 120, "fp16": 80, "int8": 50}[parity.precision]
     kept = manifest.graphs["fp16"].kept["it computes where a warp samples"]
     assert not [name for name in kept if name.startswith("warp.network.backbone")]
     again = [
@@ -93,7 +93,7 @@ def test_the_runtime_equals_pytorch_and_remembers_nothing(
     task = exported.manifest.task
     recipe = tiny_recipe(tmp_path, task, **settings(task, frames))
     reference, engine = torch_predictor(recipe, make_warp(recipe)), load(exported.folder)
-    assert not engine.remembers
+    assert not engine.is_stateful
     camera = [CAMERA] if task == "det3d" else []
     found = []
     for seed in (0, 1, 0):
@@ -117,7 +117,7 @@ def test_the_warp_of_each_frame_is_shown(exported: Outcome, frames: Path, tmp_pa
     for seed in (0, 1):
         frame = noise_frame(SOURCE, seed=seed)
         engine(frame, *camera)
-        inputs = engine.prepare([tuple_of(engine, frame)])
+        inputs = engine.preprocess([tuple_of(engine, frame)])
         outputs = engine.session.run(inputs)
         knots = [outputs[name][0] for name in ("knots_x", "knots_y")]
         expected = zoom_tables(*knots, SOURCE, engine.recipe.canvas)
@@ -142,9 +142,9 @@ def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: 
     precisions = ["fp32"] if task == "det3d" else ["fp32", "int8"]
     recipe = tiny_recipe(tmp_path, task, **{**given, "precision": precisions})
     outcome = export(recipe, tmp_path)
-    for drift in outcome.manifest.drift:
-        assert drift.status == ("graph passed" if drift.target == "emulated" else "passed")
-        assert list(drift.arrows)[:3] == ["saliency", "knots", "zoomed"]
+    for parity in outcome.manifest.parity:
+        assert parity.status == ("graph passed" if parity.target == "emulated" else "passed")
+        assert list(parity.probes)[:3] == ["saliency", "knots", "zoomed"]
     assert {each.target for each in outcome.manifest.engines} == set(recipe.targets)
     engine = load(outcome.folder)
     camera = [CAMERA] if task == "det3d" else []
@@ -156,7 +156,7 @@ def test_it_sees_for_non_separable_warps_too(task: str, frames: Path, tmp_path: 
 
 
 def tuple_of(engine: Any, frame: np.ndarray) -> Any:
-    return Shot(frame, CAMERA if engine.needs_camera else None)
+    return CameraFrame(frame, CAMERA if engine.needs_camera else None)
 
 
 def test_every_frame_of_a_batch_is_shown_with_its_own_warp(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ class Count:
 
     def samples(self) -> Iterator[Sample]:
         for i in range(2):
-            yield Sample(i, Shot(noise_frame(SOURCE, seed=i), self.camera), None)
+            yield Sample(i, CameraFrame(noise_frame(SOURCE, seed=i), self.camera), None)
 
     def scorer(self) -> "Count":
         return Count()
@@ -248,8 +248,8 @@ def test_tensorrt_rtx_builds_it(precision: str, frames: Path, tmp_path: Path) ->
     (engine,) = read_manifest(outcome.folder).engines
     names = [each.name for each in engine.outputs]
     assert names == ["boxes", "scores", "labels", "knots_x", "knots_y"]
-    (drift,) = outcome.manifest.drift
-    assert drift.status == "graph passed"
+    (parity,) = outcome.manifest.parity
+    assert parity.status == "graph passed"
     assert [each.place for each in engine.lowerings] == ["saliency_input"]
 
 
@@ -257,6 +257,6 @@ def test_fovea_looks_at_the_frame_too(tmp_path: Path) -> None:
     recipe = tiny_recipe(
         tmp_path, variant="fovea", warp={"network": TINY_NETWORK}, precision=["fp32"]
     )
-    (drift,) = export(recipe, tmp_path).manifest.drift
-    assert drift.status == "passed"
-    assert not [name for name in drift.arrows if name.startswith("unzoomed")]
+    (parity,) = export(recipe, tmp_path).manifest.parity
+    assert parity.status == "passed"
+    assert not [name for name in parity.probes if name.startswith("unzoomed")]

@@ -9,7 +9,7 @@ import pytest
 
 from lzu_export.evaluation.content import Content, Watched
 from lzu_export.evaluation.datasets import Sample, Scorer
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 
 
 class Boxes(NamedTuple):
@@ -37,7 +37,7 @@ class Few:
     def samples(self, start: int = 0) -> Iterator[Sample]:
         for i, truth in enumerate(self.truths[start:], start):
             frame = np.full((4, 6, 3), self.grey + i, np.uint8)
-            yield Sample(i, Shot(frame, self.camera), truth)
+            yield Sample(i, CameraFrame(frame, self.camera), truth)
 
     def scorer(self) -> Scorer:
         raise AssertionError("it is not scored here")

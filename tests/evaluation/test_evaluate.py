@@ -13,9 +13,9 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation import evaluate as module
 from lzu_export.evaluation import resume as unfinished_module
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.evaluation.evaluate import Spent, batches, check_numbers, evaluate, latencies
+from lzu_export.evaluation.evaluate import Timing, batches, check_numbers, evaluate, latencies
 from lzu_export.evaluation.resume import Unfinished
-from lzu_export.runtime import Shot
+from lzu_export.runtime import CameraFrame
 from lzu_export.runtime.predictor import Predictor
 from samples import CLASSES, tiny_recipe
 
@@ -39,7 +39,7 @@ class Frames:
             self.read += 1
             frame = np.zeros((96, 160, 3), np.uint8)
             frame[0, 0, 0] = i
-            yield Sample(100 + i, Shot(frame), i, sequence=i // 3)
+            yield Sample(100 + i, CameraFrame(frame), i, sequence=i // 3)
 
     def scorer(self) -> "Seen":
         return Seen()
@@ -69,16 +69,16 @@ class Seen:
 class FakePredictor:
     """Predicts the frame's number."""
 
-    remembers, fit, engine_seconds = False, "exact", 0.0
+    is_stateful, fit, engine_seconds = False, "exact", 0.0
 
     def __init__(self, folder: Path, batch: int, log: list[str], name: str) -> None:
         self.recipe = tiny_recipe(folder, batch=batch)
         self.log, self.name = log, name
 
-    def run(self, shots: list[Shot]) -> list[Any]:
-        assert len(shots) == self.recipe.batch
+    def run(self, camera_frames: list[CameraFrame]) -> list[Any]:
+        assert len(camera_frames) == self.recipe.batch
         self.log.append(self.name)
-        return [float(shot.frame[0, 0, 0]) for shot in shots]
+        return [float(camera_frame.frame[0, 0, 0]) for camera_frame in camera_frames]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -135,8 +135,8 @@ class Apart(Predictor):
         self.session = self
         self.concluded: list[tuple[int, str]] = []
 
-    def prepare(self, shots: Sequence[Shot]) -> dict[str, Any]:
-        return {"frame": np.stack([shot.frame for shot in shots])}
+    def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, Any]:
+        return {"frame": np.stack([camera_frame.frame for camera_frame in camera_frames])}
 
     def run(self, given: Any) -> Any:
         if not isinstance(given, dict):
@@ -147,19 +147,19 @@ class Apart(Predictor):
             raise KeyboardInterrupt
         return {"number": first.astype(float)}
 
-    def conclude(self, outputs: Any, shots: Sequence[Shot]) -> list[Any]:
+    def postprocess(self, outputs: Any, camera_frames: Sequence[CameraFrame]) -> list[Any]:
         time.sleep(0.003)
         self.concluded.append((int(outputs["number"][0]), threading.current_thread().name))
         return outputs["number"].tolist()
 
-    def finish(self, outputs: Any, size: tuple[int, ...]) -> Any:
+    def to_prediction(self, outputs: Any, size: tuple[int, ...]) -> Any:
         raise AssertionError("concluded by itself")
 
 
 class Streaming(Apart):
     """One that remembers."""
 
-    remembers = True
+    is_stateful = True
 
     def __init__(self, folder: Path, stop: int | None = None) -> None:
         super().__init__(folder, 1, stop)
@@ -172,7 +172,7 @@ class Streaming(Apart):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_predictions_are_finished_and_counted_beside_the_engine(batch: int, tmp_path: Path) -> None:
     """In order, and the time of each is told."""
-    one, spent = Apart(tmp_path, batch), Spent()
+    one, spent = Apart(tmp_path, batch), Timing()
     other = Apart(tmp_path, batch)
     found = evaluate({"a": one, "b": other}, Frames(7), spent=spent)
     assert found["a"] == found["b"] == {str(100 + i): float(i) for i in range(7)}
@@ -265,7 +265,9 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
     class Odd(Frames):
         def samples(self, start: int = 0) -> Iterator[Sample]:
             for sample in super().samples(start):
-                yield sample._replace(shot=Shot(np.zeros((90, 160, 3), np.uint8)), name=self.file)
+                yield sample._replace(
+                    camera_frame=CameraFrame(np.zeros((90, 160, 3), np.uint8)), name=self.file
+                )
 
         file = "street/7.png"
 
@@ -293,7 +295,7 @@ def test_latencies_take_turns_within_their_bounds(
 ) -> None:
     log: list[str] = []
     predictors = {name: FakePredictor(tmp_path, 1, log, name) for name in ("a", "b")}
-    frames = [Shot(np.zeros((96, 160, 3), np.uint8))]
+    frames = [CameraFrame(np.zeros((96, 160, 3), np.uint8))]
     monkeypatch.setattr(module, "MAX_RUNS", 7)
     milliseconds, runs = latencies(predictors, frames)
     assert runs == 7
@@ -308,15 +310,15 @@ def test_the_latency_is_the_median(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     clock, steps = [0.0], iter([0.002, 0.002, 0.009, 0.002, 0.003])
 
     class Slow(FakePredictor):
-        def run(self, shots: list[Shot]) -> list[Any]:
+        def run(self, camera_frames: list[CameraFrame]) -> list[Any]:
             if self.log:
                 clock[0] += next(steps)
-            return super().run(shots)
+            return super().run(camera_frames)
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(module, "MAX_RUNS", 5)
     slow = Slow(tmp_path, 1, [], "a")
-    milliseconds, _ = latencies({"a": slow}, [Shot(np.zeros((96, 160, 3), np.uint8))])
+    milliseconds, _ = latencies({"a": slow}, [CameraFrame(np.zeros((96, 160, 3), np.uint8))])
     assert milliseconds["a"] == pytest.approx(2.0)
 
 
@@ -326,13 +328,13 @@ def test_a_batch_shares_its_time_over_its_frames(
     clock = [0.0]
 
     class Slow(FakePredictor):
-        def run(self, shots: list[Shot]) -> list[Any]:
+        def run(self, camera_frames: list[CameraFrame]) -> list[Any]:
             clock[0] += 0.006
-            return super().run(shots)
+            return super().run(camera_frames)
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     slow = Slow(tmp_path, 2, [], "a")
-    milliseconds, _ = latencies({"a": slow}, [Shot(np.zeros((96, 160, 3), np.uint8))] * 2)
+    milliseconds, _ = latencies({"a": slow}, [CameraFrame(np.zeros((96, 160, 3), np.uint8))] * 2)
     assert milliseconds["a"] == pytest.approx(3.0)
 
 

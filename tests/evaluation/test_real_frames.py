@@ -22,7 +22,7 @@ from lzu_export.runtime.postprocess3d import (
     rotated_iou,
 )
 from lzu_export.tasks.det3d.projection import camera_matrix, image_boxes, project
-from lzu_export.verification.live import live_references
+from lzu_export.verification.live_reference import live_references
 from lzu_export.verification.parity import verify_engine
 
 CAMVID = [
@@ -71,8 +71,8 @@ def test_engine_and_pytorch_agree_on_real_frames(
         cv2.imwrite(str(tmp_path / f"{path.stem}.png"), image)
     references = live_references(Bundle(tiny_bundle, manifest), tmp_path, None, limit=len(frames))
     assert len(references) == len(frames)
-    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "passed", drift.sentence()
+    parity = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
+    assert parity.status == "passed", parity.sentence()
 
 
 def test_detections_come_back_in_the_pixels_of_the_real_frame(
@@ -101,15 +101,15 @@ def exported(recipe: str, out: Path, **overrides: Any) -> Path:
 
 
 def agrees(bundle: Path, frames: Path, cameras: Cameras | None = None) -> None:
-    """The engine and PyTorch, at every arrow, on the frames."""
+    """The engine and PyTorch, at every probe point, on the frames."""
     manifest = read_manifest(bundle)
     count = 1 if manifest.recipe.batch > 1 else 2
     references = live_references(
         Bundle(bundle, manifest), frames, None, limit=count, fit="stretch", cameras=cameras
     )
-    drift = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "passed", drift.sentence()
-    assert drift.outputs
+    parity = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
+    assert parity.status == "passed", parity.sentence()
+    assert parity.outputs
 
 
 def segmenter(camvid: Path, out: Path, **model: Any) -> Path:

@@ -27,7 +27,7 @@ from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import FILE, Manifest, check_bundle, read_manifest
 from lzu_export.quantization.calibration import check_cache, read_cache, write_cache
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.files import check_graph, read_npz
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.terminal import Terminal
@@ -45,7 +45,7 @@ def use(bundle: Path) -> Manifest:
     with load(bundle, threads=1) as predictor:
         recipe = manifest.recipe
         frame = np.zeros((*recipe.source, 3), np.uint8)
-        predictor.run([Shot(frame)] * recipe.batch)
+        predictor.run([CameraFrame(frame)] * recipe.batch)
     return manifest
 
 
@@ -128,7 +128,7 @@ def state() -> State:
         "created": "",
         "source_revision": "",
         "versions": {"python": "3"},
-        "drift": {"onnxruntime/fp32": {"level_0": 1e-6}},
+        "parity": {"onnxruntime/fp32": {"level_0": 1e-6}},
         "accuracy": None,
         "latency": None,
     }

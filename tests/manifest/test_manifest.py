@@ -7,19 +7,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import (
     FILE,
+    FORMAT,
     Accuracy,
-    Drift,
     Manifest,
+    Parity,
     check_bundle,
     check_file,
     read_manifest,
+    write_manifest,
 )
 from lzu_export.support.files.hashes import sha256
+from lzu_export.verification.parity import verify_all
 from samples import sentence, write_sealed
 
 
@@ -35,7 +40,7 @@ def edit(bundle: Path, **changes: Any) -> None:
 
 
 def test_the_manifest_describes_the_bundle(tiny_bundle: Path) -> None:
-    """Every file with its hash; the recipe, the engine and its drift."""
+    """Every file with its hash; the recipe, the engine and its deviation."""
     manifest = read_manifest(tiny_bundle)
     there = {path.name for path in tiny_bundle.iterdir()} - {FILE}
     assert set(manifest.files) == there
@@ -44,9 +49,9 @@ def test_the_manifest_describes_the_bundle(tiny_bundle: Path) -> None:
     (engine,) = manifest.engines
     assert engine.target == "onnxruntime"
     assert {spec.name: spec.shape for spec in engine.inputs} == {"frame": (1, 96, 160, 3)}
-    (drift,) = manifest.drift
-    assert drift.status == "passed"
-    assert 0 < max(drift.arrows.values()) < drift.limit
+    (parity,) = manifest.parity
+    assert parity.status == "passed"
+    assert 0 < max(parity.probes.values()) < parity.limit
 
 
 def test_it_is_read_back_as_written(tiny_bundle: Path) -> None:
@@ -55,7 +60,7 @@ def test_it_is_read_back_as_written(tiny_bundle: Path) -> None:
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
-def test_undefined_metrics_and_infinite_drift_are_read_back() -> None:
+def test_undefined_metrics_and_infinite_deviation_are_read_back() -> None:
     """As strict JSON, which has neither nan nor inf."""
 
     def refuse(constant: str) -> float:
@@ -76,12 +81,12 @@ def test_undefined_metrics_and_infinite_drift_are_read_back() -> None:
     assert read.pytorch["AP"] == 50.0
     assert math.isnan(read.pytorch["AP_large"])
     assert math.isnan(read.engines["onnxruntime/fp32"]["AP_large"])
-    drift = Drift(
-        target="t", precision="fp32", status="drifted", arrows={"level_0": math.inf}, limit=1e-4
+    parity = Parity(
+        target="t", precision="fp32", status="failed", probes={"level_0": math.inf}, limit=1e-4
     )
-    dumped = json.dumps(drift.model_dump(mode="json"))
+    dumped = json.dumps(parity.model_dump(mode="json"))
     json.loads(dumped, parse_constant=refuse)
-    assert Drift.model_validate_json(dumped) == drift
+    assert Parity.model_validate_json(dumped) == parity
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
@@ -112,7 +117,42 @@ def test_a_changed_recipe_inside_is_damage(bundle: Path) -> None:
 def test_another_format_is_named(bundle: Path, number: Any) -> None:
     """With the two numbers, whatever else it holds."""
     edit(bundle, format=number, something_new=1)
-    with pytest.raises(LzuError, match=rf"has format {number} but this version reads 5; export"):
+    with pytest.raises(
+        LzuError, match=rf"has format {number} but this version reads 5 and 6; export"
+    ):
+        read_manifest(bundle)
+
+
+def test_a_bundle_of_format_5_is_read_and_verified(bundle: Path) -> None:
+    """Its manifest, recipe and reference values had other keys; rewritten, it has today's."""
+    today = read_manifest(bundle)
+    data = json.loads((bundle / FILE).read_text())
+    (comparison,) = data.pop("parity")
+    comparison["arrows"] = comparison.pop("probes")
+    tolerances = data["recipe"]["tolerances"]
+    tolerances["arrow"] = tolerances.pop("probe")
+    tolerances["regression"]["drift"] = tolerances["regression"].pop("deviation")
+    arrays = dict(np.load(bundle / "reference.npz"))
+    assert any("/probe/" in key for key in arrays)
+    former = {key.replace("/probe/", "/arrow/"): value for key, value in arrays.items()}
+    np.savez(bundle / "reference.npz", **former)
+    files = {**data["files"], "reference.npz": sha256(bundle / "reference.npz")}
+    write_sealed(bundle, {**data, "format": 5, "drift": [comparison], "files": files})
+
+    read = read_manifest(bundle)
+    assert (read.parity, read.recipe) == (today.parity, today.recipe)
+    (found,) = verify_all(Bundle(bundle), Bundle(bundle).references)
+    assert found == today.parity[0]
+    write_manifest(bundle, read)
+    written = json.loads((bundle / FILE).read_text())
+    assert written["format"] == FORMAT == 6
+    assert "probes" in written["parity"][0]
+
+
+def test_a_key_under_both_names_is_refused(bundle: Path) -> None:
+    data = json.loads((bundle / FILE).read_text())
+    edit(bundle, drift=data["parity"])
+    with pytest.raises(LzuError, match="is damaged"):
         read_manifest(bundle)
 
 
@@ -152,7 +192,7 @@ def test_any_single_character_of_a_manifest_counts(bundle: Path) -> None:
 
 
 def test_an_edit_that_the_schema_takes_is_refused(bundle: Path) -> None:
-    """Such as a limit, a drift or a class's name."""
+    """Such as a limit, a deviation or a class's name."""
     text = (bundle / FILE).read_text()
     assert '"car"' in text
     (bundle / FILE).write_text(text.replace('"car"', '"cat"'))

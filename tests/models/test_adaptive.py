@@ -125,7 +125,7 @@ def traced(model: AdaptiveZoomedModel, inputs: dict[str, np.ndarray]) -> onnx.Mo
     return trace(model, tensors, list(inputs), model.output_names)
 
 
-def test_the_arrows_begin_with_the_knots(recipe: DetRecipe) -> None:
+def test_the_probe_points_begin_with_the_knots(recipe: DetRecipe) -> None:
     names = adaptive(recipe).output_names
     assert names[:4] == ("knots_x", "knots_y", "zoomed", "level_0")
     assert [name for name in names if name.startswith("unzoomed")] == [

@@ -9,7 +9,7 @@ from lzu_export.models.margins import choice_margin, magnitude, positive
 
 
 @given(st.integers(0, 1000), st.integers(2, 6))
-def test_a_drift_below_the_margin_changes_nothing_and_one_above_can(
+def test_a_deviation_below_the_margin_changes_nothing_and_one_above_can(
     seed: int, options: int
 ) -> None:
     logits = torch.randn(50, options, generator=torch.Generator().manual_seed(seed))
@@ -18,10 +18,10 @@ def test_a_drift_below_the_margin_changes_nothing_and_one_above_can(
     best, second = logits.topk(2, dim=1).indices.unbind(1)
     place = torch.arange(50)
     for factor, changes in ((0.99, False), (1.01, True)):
-        drift = factor * margin * largest
+        parity = factor * margin * largest
         moved = logits.clone()
-        moved[place, best] -= drift
-        moved[place, second] += drift
+        moved[place, best] -= parity
+        moved[place, second] += parity
         different = moved.argmax(dim=1) != best
         sure = margin * largest > 1e-4  # rounding decides the others
         assert (different == changes)[sure].all()

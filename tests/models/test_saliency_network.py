@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 from torch.nn import functional
 
-from lzu_export.graph.anatomy import anatomy, layer_name
 from lzu_export.graph.half import stay_high
 from lzu_export.graph.quantize import place
+from lzu_export.graph.regions import find_regions, layer_name
 from lzu_export.models.grid_warp import SaliencyKnots
 from lzu_export.models.random_weights import randomise
 from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
@@ -175,7 +175,7 @@ def test_what_makes_the_warp_stays_high(separable: bool, tmp_path: Path) -> None
     model = assemble(recipe, make_warp(recipe), from_source=True)
     inputs = inputs_of(recipe)
     graph = gs.import_onnx(trace(model, inputs, ["frame"], model.output_names)).toposort()
-    parts = anatomy(graph)
+    parts = find_regions(graph)
     nodes = {node.name: node for node in graph.nodes}
     assert {nodes[name].op for name in parts.warps} >= {"Conv", "Softmax", "ReduceSum", "Div"}
     operators = {node.op: node.name for node in graph.nodes}

@@ -1,4 +1,4 @@
-"""Tracing: one canonical graph with `lzu` calls, named arrows and static shapes."""
+"""Tracing: one canonical graph with `lzu` calls, named probe points and static shapes."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_the_canonical_graph_calls_the_operator_by_name(
     assert sorted((each["height"], each["width"]) for each in sizes) == sorted(wanted)
 
 
-def test_inputs_and_arrows_have_their_names_and_static_shapes(
+def test_inputs_and_probe_points_have_their_names_and_static_shapes(
     fixed: tuple[Recipe, ZoomedModel, onnx.ModelProto],
 ) -> None:
     recipe, module, model = fixed
@@ -59,7 +59,7 @@ def test_inputs_and_arrows_have_their_names_and_static_shapes(
         assert dimensions[0].dim_value == recipe.batch
 
 
-def test_onnx_runtime_gives_pytorch_s_values_at_every_arrow(
+def test_onnx_runtime_gives_pytorch_s_values_at_every_probe_point(
     fixed: tuple[Recipe, ZoomedModel, onnx.ModelProto],
 ) -> None:
     recipe, module, model = fixed

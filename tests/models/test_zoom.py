@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lzu_export.models.zoom import ArrowNames, Resample, SourceToCanvas, Unzoom, ZoomedModel
+from lzu_export.models.zoom import ProbeNames, Resample, SourceToCanvas, Unzoom, ZoomedModel
 from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.tables import TablePair, table_matrix, unzoom_tables, zoom_tables
@@ -84,7 +84,7 @@ def blocks(x: np.ndarray, stride: int) -> np.ndarray:
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_every_arrow_is_its_formula(batch: int, order: str) -> None:
+def test_every_probe_point_is_its_formula(batch: int, order: str) -> None:
     tables = pairs()
     values = run(wrapped(tables, order=order), frames(batch))
     channels = frames(batch)[..., ::-1] if order == "rgb" else frames(batch)
@@ -121,13 +121,13 @@ def test_uniform_has_no_unzoom_and_the_head_sees_the_levels() -> None:
     np.testing.assert_array_equal(values["twice_1"], 2 * values["level_1"])
 
 
-def test_arrows_come_in_the_order_of_the_chain() -> None:
+def test_probe_points_come_in_the_order_of_the_chain() -> None:
     tail = ("plus_0", "plus_1", "twice_0", "twice_1", "total")
     levels, unzoomed = ("level_0", "level_1"), ("unzoomed_0", "unzoomed_1")
     assert wrapped(pairs()).output_names == ("zoomed", *levels, *unzoomed, *tail)
     assert wrapped(None).output_names == ("zoomed", *levels, *tail)
     assert wrapped(pairs(), from_source=False).output_names == (*levels, *unzoomed, *tail)
-    assert ArrowNames(1, ("a",), False, False).all == ("level_0", "a_0")
+    assert ProbeNames(1, ("a",), False, False).all == ("level_0", "a_0")
 
 
 def test_from_the_network_s_input_nothing_is_zoomed_or_padded() -> None:

@@ -20,7 +20,7 @@ from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime import plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.device_feedback import make_feedback
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt import open as device
@@ -108,13 +108,13 @@ def opened(
     return made
 
 
-def shots(number: int) -> list[Shot]:
-    return [Shot(noise_frame(SOURCE, BATCH * number + i)) for i in range(BATCH)]
+def camera_frames(number: int) -> list[CameraFrame]:
+    return [CameraFrame(noise_frame(SOURCE, BATCH * number + i)) for i in range(BATCH)]
 
 
 def same(mine: Detector, theirs: Detector, frames: range) -> None:
     for number in frames:
-        pairs = zip(mine.run(shots(number)), theirs.run(shots(number)), strict=True)
+        pairs = zip(mine.run(camera_frames(number)), theirs.run(camera_frames(number)), strict=True)
         for found, wanted in pairs:
             assert len(wanted) > 0
             for name in ("boxes", "scores", "labels"):
@@ -129,7 +129,7 @@ def same(mine: Detector, theirs: Detector, frames: range) -> None:
 def test_a_sequence_is_the_one_that_the_host_feeds(
     version: str, back_end: str, integrated: bool, world: World, recipe: DetRecipe, opened: Open
 ) -> None:
-    """To the bit: frame after frame, from the start again, and looked at by given boxes."""
+    """To the bit: frame after frame, from the start again, and zoomed by given boxes."""
     world.integrated = integrated
     session = opened(version, back_end)
     assert [each.name for each in session.inputs] == ["frame"]
@@ -141,11 +141,11 @@ def test_a_sequence_is_the_one_that_the_host_feeds(
         each.reset()
     same(mine, theirs, range(1, 3))
     for each in (mine, theirs):
-        each.look_at([[10, 10, 40, 50]], stream=1)
+        each.set_boxes([[10, 10, 40, 50]], stream=1)
     same(mine, theirs, range(2))
     for each in (mine, theirs):
         with pytest.raises(LzuError, match="NaN"):
-            each.look_at([[0, 0, np.nan, 1]])
+            each.set_boxes([[0, 0, np.nan, 1]])
     same(mine, theirs, range(2))
     session.close()
     assert not world.blocks
@@ -169,7 +169,7 @@ def test_a_frame_is_one_graph_and_no_box_is_sent(
     detector = Detector(recipe, session, make_warp(recipe).arrays())
     world.calls.clear()
     for number in range(2):
-        detector.run(shots(number))
+        detector.run(camera_frames(number))
     frame = ["cudaGetDevice", "cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
     assert world.names() == 2 * [*frame, "cudaSetDevice"]
     world.calls.clear()
@@ -186,14 +186,14 @@ def test_cameras_on_streams_of_their_own_remember_their_own(
     warp = make_warp(recipe).arrays()
     left, right = Detector(recipe, session, warp), Detector(recipe, session.another(), warp)
     for number in range(3):
-        left.run(shots(number))
+        left.run(camera_frames(number))
     same(right, Detector(recipe, Host(), warp), range(3))  # as if the left had seen nothing
 
 
 def test_a_second_detector_of_a_session_begins_afresh(recipe: DetRecipe, opened: Open) -> None:
     """It does not zoom by what the first one has left on the device."""
     session, warp = opened("11.4.0"), make_warp(recipe).arrays()
-    Detector(recipe, session, warp).run(shots(5))
+    Detector(recipe, session, warp).run(camera_frames(5))
     same(Detector(recipe, session, warp), Detector(recipe, Host(), warp), range(2))
 
 

@@ -15,15 +15,15 @@ from fakes.fake_tensorrt import RELEASES, plan
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
+from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
-from lzu_export.compiler.device_build import build_on_device
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.device_zoom import make_zoom
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.cuda.interface import open_cuda
@@ -79,8 +79,8 @@ def zoomed(folder: Path, task: str = "det", **changes: Any) -> Recipe:
     return tiny_recipe(folder, task, **settings)
 
 
-def shots(number: int) -> list[Shot]:
-    return [Shot(noise_frame(SOURCE, BATCH * number + i)) for i in range(BATCH)]
+def camera_frames(number: int) -> list[CameraFrame]:
+    return [CameraFrame(noise_frame(SOURCE, BATCH * number + i)) for i in range(BATCH)]
 
 
 def check(recipe: Recipe, session: TensorRtSession, dtype: str = "float32") -> None:
@@ -90,8 +90,8 @@ def check(recipe: Recipe, session: TensorRtSession, dtype: str = "float32") -> N
     mine.other_inputs = lambda _: {}  # type: ignore[method-assign]  # the stand-in sees images only
     host = ZoomedInput(recipe, stored_zoom(warp))
     for number in range(2):
-        seen = mine.infer(shots(number))["seen"]
-        wanted = host([shot.frame for shot in shots(number)])
+        seen = mine.infer(camera_frames(number))["seen"]
+        wanted = host([camera_frame.frame for camera_frame in camera_frames(number)])
         assert np.abs(wanted).max() > 1
         np.testing.assert_allclose(seen, wanted, rtol=0, atol=ATOL[dtype])
         height, width = recipe.canvas
@@ -169,7 +169,7 @@ def test_a_frame_is_one_graph_and_tables_are_sent_once(
     first = names.index("lzu_zoom_camera")
     assert names[:first].count("cudaMemcpyAsync") == 3  # two tables, the first frame
     world.calls.clear()
-    frames = np.stack([shot.frame for shot in shots(0)])
+    frames = np.stack([camera_frame.frame for camera_frame in camera_frames(0)])
     session.run({"frame": frames})
     frame = ["cudaGetDevice", "cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
     assert world.names() == [*frame, "cudaSetDevice"]

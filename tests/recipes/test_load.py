@@ -154,3 +154,17 @@ def test_a_section_may_be_merged_and_begin_with_a_mark(
         load_recipe(str(path))
     path.write_text("\ufeff" + text + warp.replace("<<: *x", "<<: {lattice: [7, 11], fwhm: 9}"))
     assert load_recipe(str(path)).warp.fwhm == 5
+
+
+def test_former_keys_are_still_read(settings: dict[str, Any], tmp_path: Path) -> None:
+    """In a file as among overrides, which stand above the file under either name."""
+    limits = {"arrow": 2e-3, "regression": {"drift": 7.0}}
+    path = str(write(tmp_path, {**settings, "tolerances": limits}))
+    read = load_recipe(path).tolerances
+    assert (read.probe, read.regression.deviation) == (2e-3, 7.0)
+    for key in ("tolerances.arrow", "tolerances.probe"):
+        assert load_recipe(path, {key: 3e-3}).tolerances.probe == 3e-3
+    both = {**limits, "probe": 1e-3}
+    path = str(write(tmp_path, {**settings, "tolerances": both}, "both.yaml"))
+    with pytest.raises(LzuError, match=r"both\.yaml: arrow is the former name of probe, and both"):
+        load_recipe(path)

@@ -36,7 +36,7 @@ def test_another_shape_never_passes() -> None:
 
 
 def test_next_to_nothing_is_held_against_what_is_usual() -> None:
-    """An arrow of a covered lens: its own scale makes a drift of rounding."""
+    """A probe point of a covered lens: its own scale makes a deviation of rounding."""
     reference = np.full((2, 8), 1e-9)
     value = reference + np.linspace(0, 2e-9, 16).reshape(2, 8)
     usual = Scale.over([np.array([3.0, -4.0]), np.array([[0.0, 5.0]]), np.array([np.nan])])

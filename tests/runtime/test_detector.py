@@ -150,14 +150,14 @@ def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
 def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
     tiny_recipe: dict[str, Any],
 ) -> None:
-    """Two streams, looked at by one box each; before any frame it is the identity."""
+    """Two streams, zoomed by one box each; before any frame it is the identity."""
     settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
     session = FakeSession(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)))
     two = detector(tiny_recipe, session, batch=2, variant="adaptive", warp=settings)
     frame = noise_frame((96, 160), 0)
     identity = two.sampler(frame)
     for stream, box in enumerate(([10, 10, 40, 40], [110, 50, 150, 80])):
-        two.look_at([box], stream)
+        two.set_boxes([box], stream)
     two.batch([frame, frame])
     centres, pictures = [], []
     for i in range(2):
@@ -206,3 +206,25 @@ def test_a_choice_of_results_does_not_move_the_warp(tiny_recipe: dict[str, Any])
     for previous, valid in given:
         np.testing.assert_array_equal(previous[0, :2], boxes)
         assert valid.sum() == 2
+
+
+def test_the_former_name_of_set_boxes_still_works(tiny_recipe: dict[str, Any]) -> None:
+    settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
+    session = FakeSession(np.zeros((1, 0, 4)), np.zeros((1, 0)), np.zeros((1, 0)))
+    mine, former = (
+        detector(tiny_recipe, session, variant="adaptive", warp=settings) for _ in range(2)
+    )
+    mine.set_boxes([[10, 10, 40, 40]])
+    with pytest.warns(DeprecationWarning, match="look_at is set_boxes now"):
+        former.look_at([[10, 10, 40, 40]])
+    frame = noise_frame((96, 160), 0)
+    for each in (mine, former):
+        each(frame)
+    np.testing.assert_array_equal(former.tables.cols, mine.tables.cols)
+
+
+def test_the_former_name_of_a_camera_frame_still_imports() -> None:
+    from lzu_export import runtime
+
+    with pytest.warns(DeprecationWarning, match="runtime.Shot is lzu_export.runtime.CameraFrame"):
+        assert runtime.Shot is runtime.CameraFrame

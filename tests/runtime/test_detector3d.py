@@ -11,7 +11,7 @@ import pytest
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import Det3dRecipe
-from lzu_export.runtime import Detector3d, Shot, load
+from lzu_export.runtime import CameraFrame, Detector3d, load
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe
@@ -47,8 +47,8 @@ def detector(folder: Path, **changes: Any) -> tuple[Detector3d, Nothing]:
 def test_a_bundle_detects_as_pytorch_does(tiny_det3d_bundle: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, "det3d", batch=2)
     frames = [noise_frame(recipe.source, seed=i) for i in (7, 8)]
-    shots = [Shot(frame, K) for frame in frames]
-    wanted = torch_predictor(recipe, make_warp(recipe)).run(shots)
+    camera_frames = [CameraFrame(frame, K) for frame in frames]
+    wanted = torch_predictor(recipe, make_warp(recipe)).run(camera_frames)
     found = load(tiny_det3d_bundle).batch(frames, [K, K])
     for a, b in zip(found, wanted, strict=True):
         assert len(a.scores) > 3
@@ -177,7 +177,7 @@ def test_live_verification_takes_the_cameras_of_its_frames(
     """Of another size, too: the camera is scaled with the frame."""
     from lzu_export.manifest.schema import read_manifest
     from lzu_export.runtime.cameras import read_cameras
-    from lzu_export.verification.live import live_references
+    from lzu_export.verification.live_reference import live_references
     from lzu_export.verification.parity import verify_engine
 
     manifest = read_manifest(tiny_det3d_bundle)
@@ -197,8 +197,8 @@ def test_live_verification_takes_the_cameras_of_its_frames(
     np.testing.assert_allclose(
         reference.inputs["cam2img"][0], session.given["cam2img"][0], rtol=1e-5
     )
-    drift = verify_engine(Bundle(tiny_det3d_bundle, manifest), manifest.engines[0], [reference])
-    assert drift.status == "passed"
+    parity = verify_engine(Bundle(tiny_det3d_bundle, manifest), manifest.engines[0], [reference])
+    assert parity.status == "passed"
 
 
 def test_a_camera_in_vain_is_refused(tiny_seg_bundle: Path, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_live_verification_fits_frames_as_the_runtime_does(
 ) -> None:
     """The same canvas and the same camera's matrix."""
     from lzu_export.runtime.cameras import read_cameras
-    from lzu_export.verification.live import live_references
+    from lzu_export.verification.live_reference import live_references
 
     frame = noise_frame((192, 200), 0)
     cv2.imwrite(str(tmp_path / "0.png"), frame)

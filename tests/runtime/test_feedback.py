@@ -78,9 +78,9 @@ def test_broken_detections_are_left_out() -> None:
 )
 def test_unfit_boxes_are_refused_and_the_stream_begins_again(boxes: object, expected: str) -> None:
     previous = PreviousBoxes(settings(), 1)
-    previous.look_at(BOXES)
+    previous.set_boxes(BOXES)
     with pytest.raises(LzuError, match=expected):
-        previous.look_at(boxes)  # type: ignore[arg-type]
+        previous.set_boxes(boxes)  # type: ignore[arg-type]
     assert len(previous[0]) == 0
 
 

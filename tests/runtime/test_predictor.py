@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime import Detections, Shot, load
+from lzu_export.runtime import CameraFrame, Detections, load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.pytorch import noise_frame
@@ -32,7 +32,7 @@ class Numbers:
 class Probe(Predictor):
     """Tells what it was given to finish."""
 
-    def finish(self, outputs: dict[str, Any], size: tuple[int, ...]) -> Any:
+    def to_prediction(self, outputs: dict[str, Any], size: tuple[int, ...]) -> Any:
         return {name: value.tolist() for name, value in outputs.items()}, size
 
 
@@ -41,8 +41,8 @@ class WithCamera(Probe):
 
     needs_camera: ClassVar[bool] = True
 
-    def other_inputs(self, shots: Any) -> dict[str, Any]:
-        return {"camera": np.stack([shot.cam2img for shot in shots])}
+    def other_inputs(self, camera_frames: Any) -> dict[str, Any]:
+        return {"camera": np.stack([camera_frame.cam2img for camera_frame in camera_frames])}
 
 
 def probe(folder: Path, kind: type[Predictor] = Probe, **changes: Any) -> Any:
@@ -52,13 +52,13 @@ def probe(folder: Path, kind: type[Predictor] = Probe, **changes: Any) -> Any:
     return kind(recipe, session, make_warp(recipe).arrays(), fit=fit)
 
 
-def shots(*seeds: int, size: tuple[int, int] = (96, 160)) -> list[Shot]:
-    return [Shot(noise_frame(size, seed)) for seed in seeds]
+def camera_frames(*seeds: int, size: tuple[int, int] = (96, 160)) -> list[CameraFrame]:
+    return [CameraFrame(noise_frame(size, seed)) for seed in seeds]
 
 
 def test_every_frame_gets_its_own_outputs_and_size(tmp_path: Path) -> None:
     made = probe(tmp_path, batch=3, resize=True)
-    given = [*shots(1, 2), *shots(3, size=(48, 320))]
+    given = [*camera_frames(1, 2), *camera_frames(3, size=(48, 320))]
     assert made.run(given) == [
         ({"number": 0, "square": [0]}, (96, 160)),
         ({"number": 1, "square": [1]}, (96, 160)),
@@ -73,7 +73,7 @@ def test_every_frame_gets_its_own_outputs_and_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_no_more_and_no_fewer_frames_than_the_batch(number: int, tmp_path: Path) -> None:
     with pytest.raises(LzuError, match=f"{number} frames were given but this bundle takes 2 at"):
-        probe(tmp_path, batch=2).run(shots(*range(number)))
+        probe(tmp_path, batch=2).run(camera_frames(*range(number)))
 
 
 @pytest.mark.parametrize("resize", [False, True])
@@ -91,12 +91,12 @@ def test_no_more_and_no_fewer_frames_than_the_batch(number: int, tmp_path: Path)
 def test_unfit_frames_are_refused(resize: bool, frame: Any, tmp_path: Path) -> None:
     """Also where sizes do not matter: a resize must not convert what it gets in silence."""
     with pytest.raises(LzuError, match=r"^frame is "):
-        probe(tmp_path, resize=resize).run([Shot(frame)])
+        probe(tmp_path, resize=resize).run([CameraFrame(frame)])
 
 
 def test_the_unfit_frame_of_a_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(LzuError, match=r"^frame 1 of the batch is 97x160 but this bundle takes"):
-        probe(tmp_path, batch=2).run([*shots(0), *shots(1, size=(97, 160))])
+        probe(tmp_path, batch=2).run([*camera_frames(0), *camera_frames(1, size=(97, 160))])
 
 
 def test_another_size_is_refused_with_both(tiny_bundle: Path) -> None:
@@ -109,20 +109,20 @@ def test_another_size_is_refused_with_both(tiny_bundle: Path) -> None:
 def test_the_host_zooms_where_the_engine_does_not(tmp_path: Path) -> None:
     """To the padded canvas, from the crop alone."""
     made = probe(tmp_path, input="zoomed", crop=[64, 96])
-    (shot,) = shots(0)
-    made.run([shot])
+    (camera_frame,) = camera_frames(0)
+    made.run([camera_frame])
     image = made.session.given["image"]
     assert (image.dtype, image.shape) == (np.float32, (1, 3, 32, 64))
     assert not image[:, :, :, 48:].any()
-    around = shot.frame.copy()
+    around = camera_frame.frame.copy()
     around[:16], around[80:], around[:, :32], around[:, 128:] = 0, 255, 9, 99
-    made.run([Shot(around)])
+    made.run([CameraFrame(around)])
     np.testing.assert_array_equal(made.session.given["image"], image)
 
 
 def test_cameras_go_to_the_tasks_that_take_them(tmp_path: Path) -> None:
-    (shot,) = shots(0)
-    with_camera = shot._replace(cam2img=np.eye(3))
+    (camera_frame,) = camera_frames(0)
+    with_camera = camera_frame._replace(cam2img=np.eye(3))
     made = probe(tmp_path, WithCamera)
     made.run([with_camera])
     assert list(made.session.given) == ["frame", "camera"]

@@ -35,10 +35,10 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     for a, b in zip(written, read, strict=True):
         np.testing.assert_array_equal(a.frames, b.frames)
         assert b.frames.dtype == np.uint8
-        assert list(a.arrows) == list(b.arrows)
+        assert list(a.probes) == list(b.probes)
         assert list(a.inputs) == list(b.inputs)
-        for name, value in {**a.inputs, **a.arrows, **a.outputs}.items():
-            np.testing.assert_array_equal(value, {**b.inputs, **b.arrows, **b.outputs}[name])
+        for name, value in {**a.inputs, **a.probes, **a.outputs}.items():
+            np.testing.assert_array_equal(value, {**b.inputs, **b.probes, **b.outputs}[name])
 
 
 def test_small_arrays_are_kept_whole() -> None:

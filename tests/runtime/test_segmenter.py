@@ -10,7 +10,7 @@ import pytest
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import SegRecipe
-from lzu_export.runtime import Segmenter, Shot, load
+from lzu_export.runtime import CameraFrame, Segmenter, load
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe
@@ -41,7 +41,7 @@ def segmenter(folder: Path, labels: np.ndarray, **changes: Any) -> Segmenter:
 def test_a_bundle_segments_as_pytorch_does(tiny_seg_bundle: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, "seg")
     frame = noise_frame(recipe.source, seed=7)
-    (wanted,) = torch_predictor(recipe, make_warp(recipe)).run([Shot(frame)])
+    (wanted,) = torch_predictor(recipe, make_warp(recipe)).run([CameraFrame(frame)])
     found = load(tiny_seg_bundle)(frame)
     assert isinstance(load(tiny_seg_bundle), Segmenter)
     assert (found.labels.dtype, found.labels.shape) == (np.uint8, (96, 160))
@@ -88,7 +88,7 @@ def test_the_nearest_labels_are_those_of_nearest_centres(
 def test_a_camera_is_given_in_vain(tmp_path: Path) -> None:
     predictor = segmenter(tmp_path, np.zeros((96, 160)))
     with pytest.raises(LzuError, match="task seg takes no camera matrix; leave it out"):
-        predictor.run([Shot(noise_frame((96, 160), 0), np.eye(3))])
+        predictor.run([CameraFrame(noise_frame((96, 160), 0), np.eye(3))])
 
 
 def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def timings(totals: list[int]) -> Timings:
 
 
 def test_a_ratio_is_of_neighbours_and_knows_how_sure_it_is() -> None:
-    """Drift that hits both does not change it."""
+    """Parity that hits both does not change it."""
     noise = np.random.default_rng(0).normal(1, 0.02, (2, 128))
     slowing = np.linspace(1, 3, 128)
     base = timings([int(1e6 * each) for each in noise[0] * slowing])
@@ -142,6 +142,6 @@ def test_a_ratio_is_of_neighbours_and_knows_how_sure_it_is() -> None:
     assert ratio(base, base).value == ratio(base, base).high == 1
 
 
-def test_drift_is_the_last_quarter_against_the_first() -> None:
+def test_deviation_is_the_last_quarter_against_the_first() -> None:
     assert drift(timings([100] * 30 + [120] * 10)) == pytest.approx(0.2)
     assert drift(timings([100])) == 0

@@ -31,3 +31,11 @@ def test_an_unknown_name_is_an_attribute_error(module):
 def test_a_name_that_its_place_lacks_is_an_attribute_error_too(module):
     with pytest.raises(AttributeError, match="absent"):
         _ = module.absent
+
+
+def test_a_former_name_warns_and_gives_today_s(monkeypatch):
+    module = ModuleType("some_package")
+    module.__getattr__ = lazily("some_package", {"sqrt": "math"}, {"root": "sqrt"})
+    monkeypatch.setitem(sys.modules, "some_package", module)
+    with pytest.warns(DeprecationWarning, match="some_package.root is some_package.sqrt now"):
+        assert module.root is module.sqrt

@@ -10,14 +10,14 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
+from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
-from lzu_export.compiler.device_build import build_on_device
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import open_dataset
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes.load import load_recipe
-from lzu_export.runtime import Shot, load
+from lzu_export.runtime import CameraFrame, load
 from lzu_export.runtime.plugin_library import find_library
 from lzu_export.runtime.reference import FILE, read_reference
 from lzu_export.targets.cuda.interface import open_cuda
@@ -58,7 +58,7 @@ def test_tensorrt_engine_of_the_demonstration_equals_pytorch(demo: Path, back_en
         assert not mine.session.graph_note, mine.session.graph_note
     # Another session of the same engine on a stream of its own.
     beside = mine.session.another()
-    inputs = mine.prepare([Shot(frame)])
+    inputs = mine.preprocess([CameraFrame(frame)])
     one, two = mine.session.run(inputs), beside.run(inputs)
     for name, value in one.items():
         np.testing.assert_array_equal(value, two[name])
@@ -75,7 +75,7 @@ def test_a_cuda_graph_changes_no_value(demo: Path) -> None:
         load(demo, target="tensorrt", precision="fp32", graph=each) for each in (True, False)
     )
     for number in range(3):
-        inputs = on.prepare([Shot(noise_frame(on.recipe.source, number))])
+        inputs = on.preprocess([CameraFrame(noise_frame(on.recipe.source, number))])
         one, two = on.session.run(inputs), off.session.run(inputs)
         for name, value in one.items():
             np.testing.assert_array_equal(value, two[name])
@@ -98,7 +98,7 @@ def test_plugins_equal_the_operators_bodies_and_boxes_stay_on_the_device(
     engine, _ = build_on_device(bundle, library=library)
     assert engine.on_device is not None
     assert all(each < 1e-3 for each in engine.on_device.outputs.values()), engine.on_device
-    frames = [each.shot.frame for each in open_dataset("demo", 6, "det").samples()]
+    frames = [each.camera_frame.frame for each in open_dataset("demo", 6, "det").samples()]
     with_bodies = load(bundle)
     mine = load(bundle, target="tensorrt", plugins=library)
     assert "stay there" in mine.session.provider
@@ -108,11 +108,11 @@ def test_plugins_equal_the_operators_bodies_and_boxes_stay_on_the_device(
     with np.load(bundle / "warp.npz") as arrays:
         by_host = make_predictor(manifest.recipe, session, dict(arrays))
     for frame in frames:
-        found, told = mine(frame), by_host.run([Shot(frame)])[0]
+        found, told = mine(frame), by_host.run([CameraFrame(frame)])[0]
         for name in ("boxes", "scores", "labels"):
             np.testing.assert_array_equal(getattr(found, name), getattr(told, name))
         wanted = with_bodies(frame)
-        with_bodies.look_at(found.boxes[: recipe.warp.most_fed])  # both see the next alike
+        with_bodies.set_boxes(found.boxes[: recipe.warp.most_fed])  # both see the next alike
         assert len(found) == len(wanted)
         np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.1)
         np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)

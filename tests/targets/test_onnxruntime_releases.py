@@ -57,10 +57,14 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     recipe = load_recipe(task, {**changes, "evaluation.frames": 8})
     bundle = export(recipe, folder / "out").folder
     dataset = demo(task=task, frames=FRAMES[task], recipe=recipe)
-    shots = [sample.shot for sample in dataset.samples()]
-    arrays: dict[str, Any] = {"frames": np.stack([shot.frame for shot in shots])}
+    camera_frames = [sample.camera_frame for sample in dataset.samples()]
+    arrays: dict[str, Any] = {
+        "frames": np.stack([camera_frame.frame for camera_frame in camera_frames])
+    }
     if task == "det3d":
-        arrays["cameras"] = np.stack([np.asarray(shot.cam2img) for shot in shots])
+        arrays["cameras"] = np.stack(
+            [np.asarray(camera_frame.cam2img) for camera_frame in camera_frames]
+        )
     np.savez(folder / "frames.npz", **arrays)
     return Case(bundle, dataset, folder / "frames.npz")
 

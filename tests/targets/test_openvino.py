@@ -159,9 +159,9 @@ def test_a_bundle_is_exported_verified_and_loaded(tmp_path: Path) -> None:
     assert {each.file for each in mine} == {f"model.{p}.openvino.onnx" for p in ("fp32", "int8")}
     assert manifest.latency is not None
     assert {"openvino/fp32", "openvino/int8"} < set(manifest.latency.engines)
-    drifts = [each for each in verify_all(Bundle(outcome.folder)) if each.target == "openvino"]
-    assert [each.passed for each in drifts] == [True, True]
-    assert {(each.status, each.note) for each in drifts} == {("passed", SHIPPED_NOTE)}
+    parities = [each for each in verify_all(Bundle(outcome.folder)) if each.target == "openvino"]
+    assert [each.passed for each in parities] == [True, True]
+    assert {(each.status, each.note) for each in parities} == {("passed", SHIPPED_NOTE)}
     frame = noise_frame((96, 160), seed=1)
     own, other = (load(outcome.folder, target=each) for each in ("openvino", "onnxruntime"))
     assert own.session.provider == "OpenVINO CPU"

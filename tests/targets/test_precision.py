@@ -100,28 +100,28 @@ def test_every_precision_is_in_the_bundle_from_the_highest_on(exported: Outcome)
     assert all(each.bytes == (folder / each.file).stat().st_size for each in manifest.engines)
 
 
-def test_every_arrow_has_a_ratio_within_its_limit(exported: Outcome) -> None:
+def test_every_probe_point_has_a_ratio_within_its_limit(exported: Outcome) -> None:
     """Features before and after the unzoom among them; FP16 is nearer than INT8."""
-    drifts = {each.engine: each for each in exported.manifest.drift}
-    assert list(drifts) == [
+    parities = {each.engine: each for each in exported.manifest.parity}
+    assert list(parities) == [
         "onnxruntime/fp32",
         "onnxruntime/fp16",
         "emulated/fp16",
         "onnxruntime/int8",
         "emulated/int8",
     ]
-    full, half, rounded, int8, rounded_int8 = drifts.values()
+    full, half, rounded, int8, rounded_int8 = parities.values()
     assert full.limit == 1e-4
     assert full.snr_limit is None
-    assert set(half.snr) == set(int8.snr) == set(full.arrows)
-    for name in (*(each for each in full.arrows if each.startswith(("level", "unzoomed"))),):
+    assert set(half.snr) == set(int8.snr) == set(full.probes)
+    for name in (*(each for each in full.probes if each.startswith(("level", "unzoomed"))),):
         assert full.snr[name] > 90
         assert 45 < half.snr[name] < full.snr[name]
         assert int8.snr_limit is not None
         assert int8.snr_limit <= int8.snr[name] < half.snr[name]
         assert 45 < rounded.snr[name] < full.snr[name]
         assert int8.snr_limit <= rounded_int8.snr[name] < rounded.snr[name]
-    assert any(name.startswith("unzoomed") for name in full.arrows)
+    assert any(name.startswith("unzoomed") for name in full.probes)
     assert [each.status for each in (full, half, int8)] == ["passed"] * 3
     assert {each.note for each in (full, half, int8)} == {SHIPPED_NOTE}
     assert [each.status for each in (rounded, rounded_int8)] == ["graph passed"] * 2
@@ -130,14 +130,14 @@ def test_every_arrow_has_a_ratio_within_its_limit(exported: Outcome) -> None:
 
 def test_lower_precisions_are_held_by_their_scores(exported: Outcome) -> None:
     recipe = exported.manifest.recipe
-    for drift in exported.manifest.drift:
-        if drift.precision == "fp32":
-            assert (drift.agreement, drift.score_limit) == (None, None)
+    for parity in exported.manifest.parity:
+        if parity.precision == "fp32":
+            assert (parity.agreement, parity.score_limit) == (None, None)
             continue
-        assert drift.agreement is not None
-        assert drift.score_limit == recipe.score_limit(drift.precision)
-        assert drift.agreement.first(drift.score_limit) is None
-        assert drift.agreement.count > 0
+        assert parity.agreement is not None
+        assert parity.score_limit == recipe.score_limit(parity.precision)
+        assert parity.agreement.first(parity.score_limit) is None
+        assert parity.agreement.count > 0
 
 
 def test_the_int8_file_of_onnx_runtime_holds_no_half_precision(exported: Outcome) -> None:
@@ -196,17 +196,17 @@ def test_a_file_that_this_onnx_runtime_computes_wrongly_fails_verify(
     cut_off(model)
     onnx.save(model, folder / file)
     rewrite_manifest(folder, manifest, [file], {})
-    drifts = {each.engine: each for each in verify_all(Bundle(folder))}
-    broken = drifts.pop("onnxruntime/int8")
-    assert broken.status == "drifted"
+    parities = {each.engine: each for each in verify_all(Bundle(folder))}
+    broken = parities.pop("onnxruntime/int8")
+    assert broken.status == "failed"
     assert not broken.passed
-    assert [each.first for each in drifts.values()] == [None] * len(drifts)
+    assert [each.first for each in parities.values()] == [None] * len(parities)
     monkeypatch.setattr("sys.argv", ["lzu-export", "verify", str(folder)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == MISMATCH
     assert (
-        "the onnxruntime engine in int8 drifts from PyTorch: the first difference is at"
+        "the onnxruntime engine in int8 deviates from PyTorch: the first difference is at"
         in capsys.readouterr().err
     )
 
@@ -306,7 +306,7 @@ def test_another_export_takes_the_ranges_that_it_finds(
         precision=["fp32", "int8"],
         calibration={"frames": str(frames), "count": 4},
         lowering={"zoom": "banded", "unzoom": "matmul"},
-        tolerances={"arrow": 2e-4},
+        tolerances={"probe": 2e-4},
     )
     assert export(changed, tmp_path).status == "exported"
 
@@ -391,10 +391,12 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
 
 
 def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Path) -> None:
-    """The arrow where it begins is named, with what to do."""
+    """The probe point where it begins is named, with what to do."""
     tolerances = {"snr": {"int8": 60.0}}
     said = refused(lambda: _export("det", tmp_path, frames, tolerances=tolerances))
-    assert "the onnxruntime engine in int8 drifts from PyTorch: the first difference is at" in said
+    assert (
+        "the onnxruntime engine in int8 deviates from PyTorch: the first difference is at" in said
+    )
     assert "level_0, which has a signal-to-noise ratio of" in said
     assert "keep_high.int8" in said
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
@@ -407,7 +409,7 @@ def test_nothing_left_for_int8_is_said(detector: Outcome) -> None:
 
 
 def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
-    """The same operators between the same arrows, casts aside."""
+    """The same operators between the same probe points, casts aside."""
     model = onnx.load(detector.folder / "model.fp32.onnx")
     half = half_graph(model, "fp16", KeepHigh()).model
 
@@ -429,7 +431,7 @@ def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
         e.kind for each in outcome.manifest.engines for e in each.lowerings if e.place == "zoom"
     ]
     assert zooms == ["gridsample", "gridsample", "banded"]
-    low = outcome.manifest.drift[-1]
+    low = outcome.manifest.parity[-1]
     assert low.status == "graph passed"
     assert 25 < min(low.snr[f"level_{i}"] for i in range(3)) < 60
     message = refused(
@@ -455,5 +457,5 @@ def test_tensorrt_rtx_builds_every_precision_of_every_task(
     engines = outcome.manifest.engines
     assert [each.precision for each in engines] == ["fp32", "fp16", "int8"]
     assert all(each.bytes > 0 and each.build_seconds > 0 for each in engines)
-    assert {each.status for each in outcome.manifest.drift} == {"graph passed"}
-    assert "needs an RTX card" in outcome.manifest.drift[-1].note
+    assert {each.status for each in outcome.manifest.parity} == {"graph passed"}
+    assert "needs an RTX card" in outcome.manifest.parity[-1].note

@@ -55,7 +55,7 @@ def own_recipe(folder: Path, **changes: Any) -> Recipe:
 
 @pytest.mark.parametrize("variant", ["fixed", "uniform"])
 def test_a_detector_of_ones_own(variant: str, tmp_path: Path) -> None:
-    """It stands where RetinaNet stood: every arrow is there, and boxes come out."""
+    """It stands where RetinaNet stood: every probe point is there, and boxes come out."""
     register_model("own", OwnDetector)
     recipe = own_recipe(tmp_path, variant=variant)
     model = assemble(recipe, make_warp(recipe), from_source=True)

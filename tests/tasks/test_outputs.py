@@ -1,4 +1,4 @@
-"""What counts as drift of final outputs: numbers by size, choices by their margins."""
+"""What counts as deviation of final outputs: numbers by size, choices by their margins."""
 
 from pathlib import Path
 from typing import Any

@@ -29,12 +29,17 @@ from lzu_export.recipes.tasks import TASKS
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.choice import make_choice
 from lzu_export.runtime.compare import relative_difference
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import registry
 from lzu_export.tasks.agreement import Tally
 from lzu_export.tasks.base import Outputs, Sums, Task
 from lzu_export.tasks.outputs import compare_outputs
-from lzu_export.tasks.pytorch import make_reference, model_inputs, noise_shot, torch_predictor
+from lzu_export.tasks.pytorch import (
+    make_reference,
+    model_inputs,
+    noise_camera_frame,
+    torch_predictor,
+)
 from lzu_export.tasks.registry import all_tasks, find_task, forget_task, register_task
 from lzu_export.tasks.training import training_record
 from lzu_export.tasks.warps import make_warp
@@ -76,7 +81,7 @@ class Brightness(NamedTuple):
 
 
 class Mean(Predictor):
-    def finish(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Brightness:
+    def to_prediction(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Brightness:
         factor = {"percent": 100.0, "share": 1.0}[self.recipe.postprocess.unit]  # type: ignore[attr-defined]
         return Brightness(factor * float(kept["brightness"].squeeze()))
 
@@ -127,7 +132,7 @@ class BrightSet:
     def samples(self, start: int = 0) -> Iterator[Sample]:
         frame = np.zeros((64, 96, 3), np.uint8)
         for number, value in enumerate(self._values[start:], start=start):
-            yield Sample(number, Shot(frame), value)
+            yield Sample(number, CameraFrame(frame), value)
 
     def scorer(self) -> Any:
         return None
@@ -226,10 +231,10 @@ def test_pytorch_predicts_by_its_parts_and_predictor(brightness: Path) -> None:
     predictor = torch_predictor(recipe, make_warp(recipe))
     assert type(predictor) is Mean
     assert [spec.name for spec in model_inputs(recipe, from_source=True)] == ["frame"]
-    shots = [noise_shot(recipe, 3)]
-    (found,) = predictor.run(shots)
+    camera_frames = [noise_camera_frame(recipe, 3)]
+    (found,) = predictor.run(camera_frames)
     assert isinstance(found, Brightness)
-    reference = make_reference(predictor, shots)
+    reference = make_reference(predictor, camera_frames)
     assert found.value == pytest.approx(100 * float(reference.outputs["brightness"].squeeze()))
     assert compare_outputs(recipe, reference.outputs, reference.outputs) == {"brightness": 0.0}
     doubled = {name: 2 * value for name, value in reference.outputs.items()}
@@ -266,9 +271,9 @@ def test_what_it_has_not_is_refused_in_its_name(brightness: Path) -> None:
     ):
         make_choice(recipe, score_threshold=0.4)
     predictor = torch_predictor(recipe, make_warp(recipe))
-    shot = Shot(np.zeros((64, 96, 3), np.uint8), np.eye(3))
+    camera_frame = CameraFrame(np.zeros((64, 96, 3), np.uint8), np.eye(3))
     with pytest.raises(LzuError, match="task brightness takes no camera matrix"):
-        predictor.run([shot])
+        predictor.run([camera_frame])
     with pytest.raises(LzuError, match=r"to a \.npy map, or warp\.logits"):
         make_warp(load_recipe("brightness", {"warp.saliency": None}))
 

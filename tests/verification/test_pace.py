@@ -17,7 +17,7 @@ LIMITS = RegressionLimits()
 
 
 class Machine:
-    """A clock, and a load that comes in bursts, drifts and hits all who run at that moment.
+    """A clock, and a load that comes in bursts, deviates and hits all who run at that moment.
 
     Beside two busy processes on two processors a query takes two to three times as long, its time
     scatters by a fifth, and now and then a burst of seconds doubles it.
@@ -39,8 +39,8 @@ class Machine:
             if now >= self._until:
                 self._burst = 2.0 if self._burst == 1.0 else 1.0
                 self._until = now + self.random.exponential(0.8 if self._burst == 2.0 else 2.5)
-            drift = 1 + 0.25 * math.sin(2 * math.pi * now / 40)
-            factor = 2.0 * drift * self._burst * math.exp(0.2 * self.random.standard_normal())
+            parity = 1 + 0.25 * math.sin(2 * math.pi * now / 40)
+            factor = 2.0 * parity * self._burst * math.exp(0.2 * self.random.standard_normal())
             if self.random.random() < 0.03:
                 factor *= 4
         self.nanoseconds += int(1e6 * milliseconds * factor)
@@ -52,8 +52,8 @@ class Engine:
     def __init__(self, machine: Machine, milliseconds: float) -> None:
         self.machine, self.milliseconds = machine, milliseconds
 
-    def run(self, shots: list[Any]) -> None:
-        self.machine.run(self.milliseconds * len(shots))
+    def run(self, camera_frames: list[Any]) -> None:
+        self.machine.run(self.milliseconds * len(camera_frames))
 
     def reset(self) -> None:
         """It remembers nothing."""

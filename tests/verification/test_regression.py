@@ -18,7 +18,7 @@ from lzu_export.evaluation.datasets import Sample
 from lzu_export.manifest.comparison import ON_DEVICE
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import hardware
 from lzu_export.support.interleave import Ratio
 from lzu_export.tasks.pytorch import noise_frame
@@ -54,7 +54,7 @@ class Few:
 
     def samples(self) -> Iterator[Sample]:
         for i in range(3):
-            yield Sample(i, Shot(noise_frame((96, 160), i)), None)
+            yield Sample(i, CameraFrame(noise_frame((96, 160), i)), None)
 
     def scorer(self) -> "Few":
         return Few()
@@ -101,7 +101,7 @@ def state(recipe: Recipe, **changes: Any) -> State:
         "created": "now",
         "source_revision": "r",
         "versions": {},
-        "drift": {FP32: {"zoomed": 1e-7, "level_0": 5e-6}, INT8: {"zoomed": 20.0}},
+        "parity": {FP32: {"zoomed": 1e-7, "level_0": 5e-6}, INT8: {"zoomed": 20.0}},
         "accuracy": AccuracyState(
             dataset="few",
             frames=3,
@@ -146,15 +146,15 @@ def test_accuracy_may_be_lost_within_the_precision_s_limit(
 def test_an_engine_on_its_device_is_held_where_it_runs(recipe: Recipe) -> None:
     """Differences in FP32, ratios below; on a machine without the device it is left out."""
     there = {f"{FP32}{ON_DEVICE}": {"boxes": 1e-6}, f"{INT8}{ON_DEVICE}": {"scores": 30.0}}
-    then = state(recipe, drift=there)
+    then = state(recipe, parity=there)
     assert statuses(then, then, recipe) == {}
     worse = {f"{FP32}{ON_DEVICE}": {"boxes": 1e-4}, f"{INT8}{ON_DEVICE}": {"scores": 20.0}}
-    assert statuses(state(recipe, drift=worse), then, recipe) == {
-        f"{FP32} on device drift of boxes, kept": "failed",
+    assert statuses(state(recipe, parity=worse), then, recipe) == {
+        f"{FP32} on device deviation of boxes, kept": "failed",
         f"{INT8} on device signal-to-noise ratio of scores, kept": "failed",
     }
     elsewhere = statuses(state(recipe), then, recipe)
-    assert elsewhere == {f"{each} drift, kept": "skipped" for each in there}
+    assert elsewhere == {f"{each} deviation, kept": "skipped" for each in there}
 
 
 def test_accuracy_of_other_frames_is_no_comparison(recipe: Recipe) -> None:
@@ -169,7 +169,7 @@ def test_accuracy_of_other_frames_is_no_comparison(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drift", "failed"),
+    ("parity", "failed"),
     [
         ({FP32: {"zoomed": 9e-7, "level_0": 4.9e-5}, INT8: {"zoomed": 17.1}}, []),
         ({FP32: {"zoomed": 9e-7, "level_0": 5.1e-5}, INT8: {"zoomed": 20.0}}, ["level_0"]),
@@ -177,11 +177,11 @@ def test_accuracy_of_other_frames_is_no_comparison(recipe: Recipe) -> None:
         ({FP32: {"zoomed": 1e-7, "level_0": 5e-6}}, ["zoomed"]),  # the engine is gone
     ],
 )
-def test_drift_may_grow_within_limits(
-    recipe: Recipe, drift: dict[str, Any], failed: list[str]
+def test_deviation_may_grow_within_limits(
+    recipe: Recipe, parity: dict[str, Any], failed: list[str]
 ) -> None:
     both = recipe.model_copy(update={"precision": ("fp32", "int8")})
-    found = statuses(state(recipe, drift=drift), state(recipe), both)
+    found = statuses(state(recipe, parity=parity), state(recipe), both)
     assert set(found.values()) <= {"failed"}
     assert [name.split(" of ")[1].split(",")[0] for name in found] == failed
 
@@ -253,10 +253,10 @@ def test_a_baseline_is_not_dropped(recipe: Recipe) -> None:
 
 
 def test_engines_that_the_bundle_was_not_exported_for_are_left_out(recipe: Recipe) -> None:
-    """One check an engine, not one an arrow; what it was exported for has to be there."""
+    """One check an engine, not one a probe point; what it was exported for has to be there."""
     rtx = {"tensorrt-rtx/fp32": {"zoomed": 1e-7, "level_0": 1e-7}}
-    then = state(recipe, drift={**state(recipe).drift, **rtx})
-    assert statuses(state(recipe), then, recipe) == {"tensorrt-rtx/fp32 drift, kept": "skipped"}
+    then = state(recipe, parity={**state(recipe).parity, **rtx})
+    assert statuses(state(recipe), then, recipe) == {"tensorrt-rtx/fp32 deviation, kept": "skipped"}
     (check,) = [c for c in compare_states(state(recipe), then, recipe) if "rtx" in c.engine]
     assert check.message == "the bundle was not exported for tensorrt-rtx in fp32"
     there = recipe.model_copy(update={"targets": ("onnxruntime", "tensorrt-rtx")})
@@ -266,16 +266,16 @@ def test_engines_that_the_bundle_was_not_exported_for_are_left_out(recipe: Recip
 
 
 def test_another_lowering_rounds_otherwise(recipe: Recipe) -> None:
-    """A GridSample has a hundred times the drift of a product, and both are right."""
+    """A GridSample has a hundred times the deviation of a product, and both are right."""
     then = state(recipe, lowerings={FP32: {"zoom": "banded", "unzoomed_0": "matmul"}})
     lowered = {FP32: {"zoom": "gridsample", "unzoomed_0": "matmul"}}
-    drift = {**state(recipe).drift, FP32: {"zoomed": 1.3e-5, "level_0": 5e-6}}
-    now = state(recipe, lowerings=lowered, drift=drift)
-    assert statuses(now, then, recipe) == {f"{FP32} drift, kept": "skipped"}
-    (check,) = [c for c in compare_states(now, then, recipe) if c.name == "drift, kept"]
+    parity = {**state(recipe).parity, FP32: {"zoomed": 1.3e-5, "level_0": 5e-6}}
+    now = state(recipe, lowerings=lowered, parity=parity)
+    assert statuses(now, then, recipe) == {f"{FP32} deviation, kept": "skipped"}
+    (check,) = [c for c in compare_states(now, then, recipe) if c.name == "deviation, kept"]
     assert "(zoom gridsample, was banded)" in check.message
-    same = state(recipe, lowerings=then.lowerings, drift=drift)
-    assert statuses(same, then, recipe) == {f"{FP32} drift of zoomed, kept": "failed"}
+    same = state(recipe, lowerings=then.lowerings, parity=parity)
+    assert statuses(same, then, recipe) == {f"{FP32} deviation of zoomed, kept": "failed"}
 
 
 def test_another_bundle_s_reference_is_refused(recipe: Recipe) -> None:
@@ -284,7 +284,7 @@ def test_another_bundle_s_reference_is_refused(recipe: Recipe) -> None:
 
 
 def test_another_provider_s_reference_is_refused(recipe: Recipe, tiny_bundle: Path) -> None:
-    """Its times are of another device, and its drift of other kernels."""
+    """Its times are of another device, and its deviation of other kernels."""
     with pytest.raises(LzuError, match="provider cuda, not cpu; give --provider cuda"):
         compare_states(state(recipe), state(recipe, provider="cuda"), recipe)
     with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
@@ -297,9 +297,13 @@ def test_a_state_is_stored_and_read(recipe: Recipe, tmp_path: Path) -> None:
         read_state(path)
     write_state(path, state(recipe))
     assert read_state(path) == state(recipe)
-    path.write_text(path.read_text().replace('"format": 2', '"format": 9'))
-    with pytest.raises(LzuError, match="has format 9 but this version reads 2"):
+    path.write_text(path.read_text().replace('"format": 3', '"format": 9'))
+    with pytest.raises(LzuError, match="has format 9 but this version reads 2 and 3"):
         read_state(path)
+    write_state(path, state(recipe))
+    former = path.read_text().replace('"format": 3', '"format": 2').replace('"parity"', '"drift"')
+    path.write_text(former)
+    assert read_state(path).parity == state(recipe).parity
     path.write_text("{}x")
     with pytest.raises(LzuError, match="is damaged"):
         read_state(path)
@@ -308,9 +312,9 @@ def test_a_state_is_stored_and_read(recipe: Recipe, tmp_path: Path) -> None:
 def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
     opened = open_engines(Bundle(tiny_bundle))
     manifest = opened.bundle.manifest
-    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0])
-    found = measure_state(opened, [drift], Few(), baseline=open_engines(Bundle(tiny_bundle)))
-    assert found.drift == {FP32: {**drift.arrows, **drift.outputs}}
+    parity = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0])
+    found = measure_state(opened, [parity], Few(), baseline=open_engines(Bundle(tiny_bundle)))
+    assert found.parity == {FP32: {**parity.probes, **parity.outputs}}
     assert found.accuracy is not None
     assert found.accuracy.engines[FP32]["AP"] > 0
     assert found.latency is not None
@@ -322,7 +326,7 @@ def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
     assert found.lowerings[FP32]["zoom"]
     again = State.model_validate_json(found.model_dump_json())
     assert again.bundle == identity(manifest.recipe)
-    without = measure_state(opened, [drift], None)
+    without = measure_state(opened, [parity], None)
     assert without.accuracy is None
     assert without.latency is not None
 
@@ -379,8 +383,8 @@ def test_the_command_and_its_exit_statuses(
     assert "latency on one machine" in report.read_text()
     strict = json.loads(reference.read_text())
     strict["accuracy"] = None
-    arrows = strict["drift"][FP32]
-    arrows["missing"] = arrows["zoomed"]
+    probes = strict["parity"][FP32]
+    probes["missing"] = probes["zoomed"]
     reference.write_text(json.dumps(strict))
     capsys.readouterr()
     assert run(monkeypatch, *options, "--json") == 3
@@ -411,10 +415,10 @@ def test_the_former_spelling_is_still_taken(
         "note: verify --reference is lzu-export regress --reference now; the old way still works"
     )
     old = json.loads(reference.read_text())
-    assert set(json.loads(found.out)) == {"drift", "checks"}
+    assert set(json.loads(found.out)) == {"parity", "checks"}
     assert status_of(monkeypatch, "regress", tiny_bundle, *options) == 0
     assert "note:" not in capsys.readouterr().err
-    assert json.loads(reference.read_text())["drift"] == old["drift"]
+    assert json.loads(reference.read_text())["parity"] == old["parity"]
 
 
 def test_junit_is_written_whatever_the_status(
@@ -473,7 +477,7 @@ def test_another_baseline_is_refused_before_anything_is_measured(
     assert "but none was given; give --baseline BUNDLE" in capsys.readouterr().err
 
 
-def test_drift_goes_before_regression(
+def test_deviation_goes_before_regression(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bundle that is not PyTorch's model any more is not worth timing, and is no reference."""
@@ -481,11 +485,11 @@ def test_drift_goes_before_regression(
 
     right = verify.verify_engine
 
-    def drifted(*arguments: Any, **options: Any) -> Any:
-        drift = right(*arguments, **options)
-        return drift.model_copy(update={"arrows": {**drift.arrows, "level_0": np.inf}})
+    def failing(*arguments: Any, **options: Any) -> Any:
+        parity = right(*arguments, **options)
+        return parity.model_copy(update={"probes": {**parity.probes, "level_0": np.inf}})
 
-    monkeypatch.setattr(verify, "verify_engine", drifted)
+    monkeypatch.setattr(verify, "verify_engine", failing)
     reference = tmp_path / "reference.json"
     assert run(monkeypatch, tiny_bundle, "--reference", reference, "--update") == 1
     assert not reference.exists()
@@ -494,5 +498,5 @@ def test_drift_goes_before_regression(
 def test_the_manifest_s_recipe_has_the_limits(tiny_bundle: Path) -> None:
     """Those of bundles that were made before are the default ones."""
     limits = read_manifest(tiny_bundle).recipe.tolerances.regression
-    assert (limits.drift, limits.snr) == (10, 3)
+    assert (limits.deviation, limits.snr) == (10, 3)
     assert (limits.latency, limits.latency_elsewhere) == (1.05, 1.2)

@@ -22,7 +22,7 @@ from lzu_export.recipes import load_recipe
 from lzu_export.recipes.schema import DetPostprocess
 from lzu_export.runtime import load
 from lzu_export.runtime.detector import Detections, Detector
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.session import Arrays
 from lzu_export.tasks.pytorch import torch_predictor
 from lzu_export.tasks.warps import make_warp
@@ -45,8 +45,8 @@ class Shrunk(DemoSet):
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
         for sample in super().samples(start):
-            frame = cv2.resize(sample.shot.frame, SMALL[::-1], interpolation=cv2.INTER_AREA)
-            yield sample._replace(shot=Shot(np.asarray(frame, np.uint8)))
+            frame = cv2.resize(sample.camera_frame.frame, SMALL[::-1], interpolation=cv2.INTER_AREA)
+            yield sample._replace(camera_frame=CameraFrame(np.asarray(frame, np.uint8)))
 
 
 class Disturbed:
@@ -97,7 +97,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, sooner: None) -> Any:
     return predictors
 
 
-def test_forty_frames_are_equal_looked_at_by_the_same_boxes(tiny: Any) -> None:
+def test_forty_frames_are_equal_zoomed_by_the_same_boxes(tiny: Any) -> None:
     accuracy = follow(*tiny(), Shrunk(DemoDataset(range(2), range(20))))
     stream = accuracy.stream
     assert stream is not None
@@ -122,14 +122,14 @@ def test_an_engine_that_errs_is_told_from_boxes_that_differ(tiny: Any) -> None:
 
 def test_feedback_that_differs_parts_an_engine_that_does_not_err(tiny: Any) -> None:
     pytorch, engine, told = tiny()
-    own = engine.conclude
+    own = engine.postprocess
 
-    def forgetful(outputs: Any, shots: Any) -> Any:
-        found = own(outputs, shots)
+    def forgetful(outputs: Any, camera_frames: Any) -> Any:
+        found = own(outputs, camera_frames)
         engine.reset()
         return found
 
-    engine.conclude = forgetful
+    engine.postprocess = forgetful
     accuracy = follow(pytorch, engine, told, Shrunk(DemoDataset(range(1), range(3))))
     assert accuracy.stream is not None
     assert accuracy.stream.unequal == ()

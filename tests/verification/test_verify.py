@@ -1,4 +1,4 @@
-"""Verification of a finished bundle: changed files are refused, the first drift is named."""
+"""Verification of a finished bundle: changed files are refused, the first deviation is named."""
 
 import shutil
 from pathlib import Path
@@ -14,12 +14,12 @@ pytest.importorskip("torch", reason="exporting needs torch")
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import SHIPPED_NOTE, Drift, Manifest, read_manifest, write_manifest
+from lzu_export.manifest.schema import SHIPPED_NOTE, Manifest, Parity, read_manifest, write_manifest
 from lzu_export.runtime.reference import read_reference, write_reference
 from lzu_export.support.files.hashes import sha256
 from lzu_export.tasks.candidates import Cut
 from lzu_export.tasks.det.deviation import candidate_difference
-from lzu_export.verification.parity import arrow_order, verify_all, verify_engine
+from lzu_export.verification.parity import probe_order, verify_all, verify_engine
 from samples import tiny_recipe
 
 CANONICAL, SHIPPED = "model.fp32.onnx", "model.fp32.onnxruntime.onnx"
@@ -39,7 +39,7 @@ def bundle(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def verify(folder: Path) -> Drift:
+def verify(folder: Path) -> Parity:
     manifest = read_manifest(folder)
     return verify_engine(Bundle(folder, manifest), manifest.engines[0])
 
@@ -62,13 +62,13 @@ def scale_weight(folder: Path, file: str, part: str, factor: float) -> None:
 
 
 def test_a_fresh_bundle_passes_again(bundle: Path) -> None:
-    drift = verify(bundle)
-    assert drift.status == "passed"
-    assert drift.passed
-    (stored,) = read_manifest(bundle).drift
-    assert drift == stored
-    assert list(drift.arrows) == arrow_order(list(drift.arrows))
-    assert 0 < max({**drift.arrows, **drift.outputs}.values()) < 1e-5
+    parity = verify(bundle)
+    assert parity.status == "passed"
+    assert parity.passed
+    (stored,) = read_manifest(bundle).parity
+    assert parity == stored
+    assert list(parity.probes) == probe_order(list(parity.probes))
+    assert 0 < max({**parity.probes, **parity.outputs}.values()) < 1e-5
 
 
 @pytest.mark.parametrize("name", [CANONICAL, SHIPPED, "reference.npz", "warp.npz"])
@@ -95,19 +95,19 @@ def test_changed_and_missing_files_are_refused(bundle: Path, name: str, lost: bo
         ("bbox_head.retina_cls.weight", "cls_0"),
     ],
 )
-def test_the_first_arrow_that_differs_is_named(bundle: Path, weight: str, first: str) -> None:
+def test_the_first_probe_point_that_differs_is_named(bundle: Path, weight: str, first: str) -> None:
     scale_weight(bundle, SHIPPED, weight, 1.01)
-    drift = verify(bundle)
-    assert drift.status == "drifted"
-    assert drift.first.name == first
-    before = list(drift.arrows)[: list(drift.arrows).index(first)]
-    assert all(drift.arrows[name] < 1e-5 for name in before)
+    parity = verify(bundle)
+    assert parity.status == "failed"
+    assert parity.first.name == first
+    before = list(parity.probes)[: list(parity.probes).index(first)]
+    assert all(parity.probes[name] < 1e-5 for name in before)
 
 
 def test_the_shipped_file_is_what_runs(bundle: Path) -> None:
     """Whatever the canonical graph says: `load` never opens it."""
     scale_weight(bundle, CANONICAL, "neck.fpn_convs.0.conv.weight", 1.01)
-    assert verify(bundle) == read_manifest(bundle).drift[0]
+    assert verify(bundle) == read_manifest(bundle).parity[0]
 
 
 def test_a_changed_unzoom_is_named(bundle: Path) -> None:
@@ -132,14 +132,14 @@ def test_the_shipped_engine_is_held_at_its_outputs(bundle: Path) -> None:
     )
     onnx.save(model, bundle / SHIPPED)
     seal(bundle, SHIPPED)
-    drift = verify(bundle)
-    assert drift.status == "drifted"
-    assert drift.limit is not None
-    assert max(drift.outputs.values()) > drift.limit
+    parity = verify(bundle)
+    assert parity.status == "failed"
+    assert parity.limit is not None
+    assert max(parity.outputs.values()) > parity.limit
 
 
 def rename(folder: Path, file: str) -> None:
-    """Give the arrow level_1 of a model file another name."""
+    """Give the probe point level_1 of a model file another name."""
     model = onnx.load(folder / file)
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -150,14 +150,14 @@ def rename(folder: Path, file: str) -> None:
     seal(folder, file)
 
 
-def test_an_arrow_that_lowering_merged_is_lowered_again(bundle: Path) -> None:
+def test_a_probe_point_that_lowering_merged_is_lowered_again(bundle: Path) -> None:
     rename(bundle, SHIPPED)
-    drift = verify(bundle)
-    assert (drift.status, drift.first) == ("passed", None)
-    assert "level_1" in drift.arrows
+    parity = verify(bundle)
+    assert (parity.status, parity.first) == ("passed", None)
+    assert "level_1" in parity.probes
 
 
-def test_an_arrow_that_the_graph_lost_is_refused(bundle: Path) -> None:
+def test_a_probe_point_that_the_graph_lost_is_refused(bundle: Path) -> None:
     for file in (SHIPPED, CANONICAL):
         rename(bundle, file)
     with pytest.raises(LzuError, match="no tensor named level_1; export it again"):
@@ -167,11 +167,11 @@ def test_an_arrow_that_the_graph_lost_is_refused(bundle: Path) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_not_finite_never_pass(bundle: Path, bad: float) -> None:
     references = read_reference(bundle / "reference.npz")
-    references[0].arrows["level_1"][7] = bad
+    references[0].probes["level_1"][7] = bad
     write_reference(bundle / "reference.npz", references)
     seal(bundle, "reference.npz")
-    drift = verify(bundle)
-    assert (drift.status, drift.first.name) == ("drifted", "level_1")
+    parity = verify(bundle)
+    assert (parity.status, parity.first.name) == ("failed", "level_1")
 
 
 def test_other_references_can_be_given(bundle: Path) -> None:
@@ -179,28 +179,28 @@ def test_other_references_can_be_given(bundle: Path) -> None:
     (engine,) = manifest.engines
     references = read_reference(bundle / "reference.npz")
     references[0].outputs["boxes"] += 5
-    drift = verify_engine(Bundle(bundle, manifest), engine, references)
-    assert drift.first.name == "boxes"
+    parity = verify_engine(Bundle(bundle, manifest), engine, references)
+    assert parity.first.name == "boxes"
     (bundle / "reference.npz").unlink()
-    assert verify_engine(Bundle(bundle, manifest), engine, references) == drift
+    assert verify_engine(Bundle(bundle, manifest), engine, references) == parity
 
 
 def test_of_an_engine_for_another_machine_the_graph_is_run(bundle: Path) -> None:
     """And its own file is checked all the same."""
     manifest = read_manifest(bundle)
     engine = manifest.engines[0].model_copy(update={"target": "tensorrt-rtx"})
-    drift = verify_engine(Bundle(bundle, manifest), engine)
-    assert drift.status == "graph passed"
-    assert "has not been" in drift.note
-    assert drift.arrows == verify_engine(Bundle(bundle, manifest), manifest.engines[0]).arrows
+    parity = verify_engine(Bundle(bundle, manifest), engine)
+    assert parity.status == "graph passed"
+    assert "has not been" in parity.note
+    assert parity.probes == verify_engine(Bundle(bundle, manifest), manifest.engines[0]).probes
     (bundle / engine.file).write_bytes(b"")
     with pytest.raises(LzuError, match="was changed after the export"):
         verify_engine(Bundle(bundle, manifest), engine)
 
 
-def test_arrows_come_in_the_order_of_the_chain() -> None:
+def test_probe_points_come_in_the_order_of_the_chain() -> None:
     names = ["cls_1", "unzoomed_10", "unzoomed_2", "bbox_0", "level_0", "zoomed", "cls_0"]
-    assert arrow_order(names) == [
+    assert probe_order(names) == [
         "zoomed",
         "level_0",
         "unzoomed_2",
@@ -212,7 +212,7 @@ def test_arrows_come_in_the_order_of_the_chain() -> None:
 
 
 def test_coinciding_boxes_are_told_by_their_scores() -> None:
-    """Boxes clipped at the same corner: a partner of another score would be a false drift."""
+    """Boxes clipped at the same corner: a partner of another score would be a false deviation."""
     boxes = np.zeros((6, 4), np.float32)
     boxes[:, 2:] = 5
     scores = np.float32([0.30009, 0.30005, 0.3, 0.2, 0.1, 0.06])
@@ -237,11 +237,11 @@ def test_bundles_of_all_tasks_pass_again(
     task: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     bundle = copy_of(task, request, tmp_path)
-    drift = verify(bundle)
-    assert (drift.status, drift.first) == ("passed", None)
-    assert drift == read_manifest(bundle).drift[0]
-    assert list(drift.outputs) == OUTPUTS[task]
-    assert max({**drift.arrows, **drift.outputs}.values()) < 5e-5
+    parity = verify(bundle)
+    assert (parity.status, parity.first) == ("passed", None)
+    assert parity == read_manifest(bundle).parity[0]
+    assert list(parity.outputs) == OUTPUTS[task]
+    assert max({**parity.probes, **parity.outputs}.values()) < 5e-5
 
 
 @pytest.mark.parametrize(
@@ -256,13 +256,13 @@ def test_bundles_of_all_tasks_pass_again(
         ("det3d", "bbox_head.conv_dir_cls.weight", "dir_0"),
     ],
 )
-def test_the_first_arrow_of_any_task_that_differs_is_named(
+def test_the_first_probe_point_of_any_task_that_differs_is_named(
     task: str, weight: str, first: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     bundle = copy_of(task, request, tmp_path)
     scale_weight(bundle, SHIPPED, weight, 1.01)
-    drift = verify(bundle)
-    assert (drift.status, drift.first.name) == ("drifted", first)
+    parity = verify(bundle)
+    assert (parity.status, parity.first.name) == ("failed", first)
 
 
 @pytest.mark.parametrize(
@@ -293,10 +293,10 @@ def test_the_shipped_engine_of_any_task_is_held_at_its_outputs(
     tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
     onnx.save(model, bundle / SHIPPED)
     seal(bundle, SHIPPED)
-    drift = verify(bundle)
-    assert drift.status == "drifted"
-    assert drift.limit is not None
-    assert drift.outputs[first] > drift.limit
+    parity = verify(bundle)
+    assert parity.status == "failed"
+    assert parity.limit is not None
+    assert parity.outputs[first] > parity.limit
 
 
 @pytest.mark.parametrize(("task", "name"), [("seg", "labels"), ("det3d", "attributes")])
@@ -311,15 +311,15 @@ def test_only_choices_without_a_margin_are_excused(
     place = (0, 40, 70) if task == "seg" else (0, int(outputs["scores"][0].max(axis=1).argmax()))
     outputs[name][place] = (outputs[name][place] + 1) % (2 if task == "seg" else 3)
     margin = place if task == "seg" else (*place, 0)
-    limit = manifest.drift[0].limit
-    for value, status in ((0.9 * limit, "passed"), (1.1 * limit, "drifted"), (np.nan, "drifted")):
+    limit = manifest.parity[0].limit
+    for value, status in ((0.9 * limit, "passed"), (1.1 * limit, "failed"), (np.nan, "failed")):
         outputs["margins"][margin] = value
-        drift = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
-        assert drift.status == status, value
-        assert (drift.first and drift.first.name) == (None if status == "passed" else name)
+        parity = verify_engine(Bundle(bundle, manifest), manifest.engines[0], references)
+        assert parity.status == status, value
+        assert (parity.first and parity.first.name) == (None if status == "passed" else name)
 
 
-def test_a_provider_runs_the_shipped_file_and_its_arrows(
+def test_a_provider_runs_the_shipped_file_and_its_probe_points(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also without a stored state. It is refused where it does not load or has no file."""
@@ -334,10 +334,10 @@ def test_a_provider_runs_the_shipped_file_and_its_arrows(
 
     monkeypatch.setattr(OnnxRuntimeSession, "__init__", watched)
     manifest = read_manifest(tiny_bundle)
-    drifts = verify_all(Bundle(tiny_bundle), provider="CPUExecutionProvider")
-    mine = [each for each in drifts if each.target == "onnxruntime"]
+    parities = verify_all(Bundle(tiny_bundle), provider="CPUExecutionProvider")
+    mine = [each for each in parities if each.target == "onnxruntime"]
     assert {each.note for each in mine} == {f"{SHIPPED_NOTE}, with CPUExecutionProvider"}
-    assert asked.count("CPUExecutionProvider") >= 2 * len(mine)  # the file, and its arrows
+    assert asked.count("CPUExecutionProvider") >= 2 * len(mine)  # the file, and its probe points
     assert all(each.status == "passed" for each in mine)
     with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
         verify_all(Bundle(tiny_bundle), provider="NoSuchProvider")

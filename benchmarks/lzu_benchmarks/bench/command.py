@@ -22,7 +22,7 @@ from lzu_benchmarks.bench.compare import bundle_result
 from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
 from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.commands import add_json
-from lzu_benchmarks.harness.contestants import GRAPHS
+from lzu_benchmarks.harness.candidates import GRAPHS
 from lzu_benchmarks.harness.latency import add_plan_options, plan_of
 from lzu_benchmarks.harness.latency_table import NOISE
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages

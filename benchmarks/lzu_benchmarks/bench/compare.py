@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, runs_of, set_key
-from lzu_benchmarks.harness.contestants import (
+from lzu_benchmarks.harness.candidates import (
     NO_DATASET,
     frames_of,
 )
@@ -23,7 +23,7 @@ from lzu_benchmarks.report.schema import (
     Score,
 )
 from lzu_export.evaluation.datasets import open_dataset
-from lzu_export.evaluation.evaluate import Spent, evaluate
+from lzu_export.evaluation.evaluate import Timing, evaluate
 from lzu_export.evaluation.resume import Unfinished, key_of
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
@@ -63,7 +63,7 @@ def bundle_result(
         store: where results are kept.
         dataset: to score on, or `none`; the manifest's scores are taken by default.
         frames: at most so many of it.
-        shown: the set whose frames are drawn, see `contestants.frames_of`.
+        shown: the set whose frames are drawn, see `candidates.frames_of`.
         report: where progress is shown.
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
@@ -95,7 +95,7 @@ def _measure_bundle(
     unfinished: Unfinished,
 ) -> BundleResult:
     manifest, recipe = bundle.manifest, bundle.manifest.recipe
-    drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+    parities = {(parity.target, parity.precision): parity for parity in manifest.parity}
     scores, about = _scores(bundle, dataset, frames, report, unfinished)
     engines = {
         engine.name: EngineResult(
@@ -104,7 +104,7 @@ def _measure_bundle(
             bytes=engine.bytes,
             build_seconds=engine.build_seconds or None,
             score=scores.get(engine.name),
-            drift=drifts[engine.target, engine.precision],
+            parity=parities[engine.target, engine.precision],
             failed=bundle.failed.get(engine.name, ""),
         )
         for engine in bundle.asked
@@ -132,20 +132,20 @@ def _measure_bundle(
 
 def _emulated_results(bundle: Contender, scores: Mapping[str, Score]) -> dict[str, EngineResult]:
     """Lower precisions with the rounding of a device, of the precisions that are asked for."""
-    drifts = {(each.target, each.precision): each for each in bundle.manifest.drift}
+    parities = {(each.target, each.precision): each for each in bundle.manifest.parity}
     asked = dict.fromkeys((engine.target, engine.precision) for engine in bundle.asked)
     found = {}
     for target, precision in asked:
         name = f"{EMULATED}/{precision}"
         if name in scores and name not in found:
-            drift = drifts.get((EMULATED, precision), drifts[target, precision])
+            parity = parities.get((EMULATED, precision), parities[target, precision])
             found[name] = EngineResult(
                 target=EMULATED,
                 precision=precision,
                 bytes=None,
                 build_seconds=None,
                 score=scores[name],
-                drift=drift,
+                parity=parity,
             )
     return found
 
@@ -179,7 +179,7 @@ def _scores(
     if dataset is None:  # the recipe's, and as many of them
         frames = frames or bundle.manifest.recipe.evaluation.frames
     opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
-    spent = Spent()
+    spent = Timing()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with ExitStack() as stack:  # a device's memory is for those that are timed
         predictors = _predictors(bundle, stack)

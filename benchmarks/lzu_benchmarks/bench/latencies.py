@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, runs_of, set_key
-from lzu_benchmarks.harness.contestants import (
+from lzu_benchmarks.harness.candidates import (
     GRAPHS,
     STAGES,
-    Contestant,
-    enter,
+    Candidate,
+    open_candidates,
 )
 from lzu_benchmarks.harness.latency import measure
 from lzu_benchmarks.report.schema import (
@@ -48,8 +48,8 @@ def latency_groups(
         store: where results are kept.
         plan: how long.
         threads: of ONNX Runtime on the CPU.
-        graphs: see `contestants.enter`.
-        shown: the set whose frames are shown, see `contestants.frames_of`.
+        graphs: see `candidates.open_candidates`.
+        shown: the set whose frames are shown, see `candidates.frames_of`.
         failed: takes, by group, why it could not be timed, and the other groups are; without it
             the first failure ends all.
         report: where progress is shown.
@@ -106,9 +106,9 @@ def _time_group(
     """Time one engine of each member in turns; `place` is key, target, precision and scale."""
     key, target, precision, scale = place
     with working(), ExitStack() as stack:
-        contestants: list[Contestant] = []
+        candidates: list[Candidate] = []
         for bundle in members:
-            entered = enter(
+            opened = open_candidates(
                 bundle.folder,
                 target=target,
                 precisions=[precision],
@@ -117,10 +117,10 @@ def _time_group(
                 graphs=graphs,
                 dataset=shown,
             )
-            for each in entered:
+            for each in opened:
                 stack.enter_context(each.predictor)
-            contestants += entered
-        run = measure(_against_uniform(contestants, members), plan)
+            candidates += opened
+        run = measure(_against_uniform(candidates, members), plan)
     return LatencyGroup(key=key, target=target, precision=precision, scale=scale, run=run)
 
 
@@ -134,11 +134,9 @@ def _device_of(target: str, members: Sequence[Contender]) -> list[Any] | None:
 
 
 def _against_uniform(
-    contestants: Sequence[Contestant], members: Sequence[Contender]
-) -> list[Contestant]:
+    candidates: Sequence[Candidate], members: Sequence[Contender]
+) -> list[Candidate]:
     """Give each the uniform bundle's engine, of its graph mode, as its base."""
     uniform = {b.folder.name for b in members if b.manifest.variant == "uniform"}
-    bases = {each.cuda_graph: each.name for each in contestants if each.bundle in uniform}
-    return [
-        Contestant(**{**vars(each), "base": bases.get(each.cuda_graph)}) for each in contestants
-    ]
+    bases = {each.cuda_graph: each.name for each in candidates if each.bundle in uniform}
+    return [Candidate(**{**vars(each), "base": bases.get(each.cuda_graph)}) for each in candidates]

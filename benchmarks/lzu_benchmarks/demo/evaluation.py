@@ -21,7 +21,7 @@ from lzu_export.evaluation.metrics.scorers import (
     SpaceTruth,
 )
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.registry import load_object
 from lzu_export.tasks.registry import find_task
 
@@ -108,7 +108,7 @@ class DemoSet:
         for number, sequence, frame in self._dataset.rendered(start):
             camera = pixel_centred(frame.intrinsics) if self._task.camera else None
             truth = self._task.truth(number, sequence, frame)
-            yield Sample(number, Shot(frame.image, camera), truth, sequence=sequence)
+            yield Sample(number, CameraFrame(frame.image, camera), truth, sequence=sequence)
 
     def scorer(self) -> Scorer:
         """The task's metrics, with nothing counted."""

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.harness.contestants import GRAPHS, STAGES, Contestant, enter, pair
+from lzu_benchmarks.harness.candidates import GRAPHS, STAGES, Candidate, open_candidates, pair
 from lzu_benchmarks.harness.latency_results import (
     EngineLatency,
     InterruptedRunError,
@@ -52,16 +52,16 @@ MLPERF_SECONDS = 600
 
 
 def measure(
-    contestants: Sequence[Contestant],
+    candidates: Sequence[Candidate],
     plan: Plan,
     *,
     power_seconds: float = 10.0,
     frames: str = "",
 ) -> LatencyRun:
-    """Time all contestants in turns: end to end, then the engines alone, then their power.
+    """Time all candidates in turns: end to end, then the engines alone, then their power.
 
     Args:
-        contestants: at least one; names are unique, bases are among them.
+        candidates: at least one; names are unique, bases are among them.
         plan: how long each of the two takes.
         power_seconds: of each engine on its own, where a meter is found.
         frames: in words, what is shown.
@@ -69,7 +69,7 @@ def measure(
     Raises:
         InterruptedRunError: it was interrupted, with the figures until then, if there are any.
     """
-    by_name = {each.name: each for each in contestants}
+    by_name = {each.name: each for each in candidates}
     end_to_end = {name: each.end_to_end() for name, each in by_name.items()}
     watch = Watch()
     whole: dict[str, Timings] = {}
@@ -100,10 +100,10 @@ def measure(
         overhead_share=spent / (fastest * MILLISECOND),
         peak_memory=peak_memory(),
         frames=frames
-        or "; ".join(dict.fromkeys(each.frames for each in contestants if each.frames))
-        or f"{len(contestants[0].shots)} batches of frames in turn",
-        noise=any(each.noise for each in contestants),
-        notes=tuple(_notes(contestants, plan)),
+        or "; ".join(dict.fromkeys(each.frames for each in candidates if each.frames))
+        or f"{len(candidates[0].camera_frames)} batches of frames in turn",
+        noise=any(each.noise for each in candidates),
+        notes=tuple(_notes(candidates, plan)),
         interrupted=interrupted,
     )
     if interrupted:
@@ -112,7 +112,7 @@ def measure(
 
 
 def _summary(
-    each: Contestant,
+    each: Candidate,
     whole: Mapping[str, Timings],
     alone: Mapping[str, Timings],
     power: Power | None,
@@ -144,16 +144,16 @@ def _summary(
     )
 
 
-def _notes(contestants: Sequence[Contestant], plan: Plan) -> list[str]:
+def _notes(candidates: Sequence[Candidate], plan: Plan) -> list[str]:
     notes = []
     if plan.seconds < MLPERF_SECONDS:
         notes.append(
             f"single stream by MLPerf Inference's rules, but for {plan.seconds:g} s an engine at "
             f"least instead of {MLPERF_SECONDS}, and interleaved with others"
         )
-    notes += dict.fromkeys(each.note for each in contestants if each.note)
-    on_cpu = any(runs_anywhere(each.target) for each in contestants)
-    if on_cpu and any(each.precision != "fp32" for each in contestants):
+    notes += dict.fromkeys(each.note for each in candidates if each.note)
+    on_cpu = any(runs_anywhere(each.target) for each in candidates)
+    if on_cpu and any(each.precision != "fp32" for each in candidates):
         notes.append(low_precision_note())
     return notes
 
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     try:
         open_ = partial(
-            enter,
+            open_candidates,
             precisions=given.precision.split() if given.precision else None,
             target=given.target,
             threads=given.threads,
@@ -218,8 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             graphs=GRAPHS[given.cuda_graph],
             dataset=given.dataset,
         )
-        contestants = pair([each for bundle in given.bundles for each in open_(bundle)])
-        run = measure(contestants, plan_of(given))
+        candidates = pair([each for bundle in given.bundles for each in open_(bundle)])
+        run = measure(candidates, plan_of(given))
     except InterruptedRunError as stopped:
         _tell(stopped.run, given)
         where = f"in {given.out}" if given.out else "above"

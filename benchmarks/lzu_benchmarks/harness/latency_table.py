@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lzu_benchmarks.harness.contestants import STAGES
+from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.harness.latency_results import (
     LatencyRun,
     StartTimes,

@@ -170,7 +170,7 @@ def stage_bars(rows: Mapping[str, Mapping[str, float]], *, name: str, descriptio
         return _svg(figure, name, description)
 
 
-def drift_lines(
+def parity_lines(
     series: Sequence[tuple[str, str, Mapping[str, float]]],
     limits: Mapping[str, float],
     *,
@@ -181,22 +181,22 @@ def drift_lines(
     """Draw how far engines are from PyTorch along the chain of probe points.
 
     Args:
-        series: variant, precision, and its value at every arrow.
+        series: variant, precision, and its value at every probe point.
         limits: by precision.
         decibels: signal-to-noise ratios; else relative differences on a logarithmic axis.
         name: unique on the page.
         description: what a screen reader says.
     """
     with _drawing() as plt:
-        # The longest chain has all arrows in order: a uniform model lacks those of the unzoom.
+        # The longest chain has all probe points in order: a uniform model has none of the unzoom.
         longest = max((values for _, _, values in series), key=len)
-        arrows = list(dict.fromkeys([*longest, *(a for _, _, v in series for a in v)]))
-        width = min(9.6, max(5.6, 2.2 + 0.3 * len(arrows)))
+        probes = list(dict.fromkeys([*longest, *(a for _, _, v in series for a in v)]))
+        width = min(9.6, max(5.6, 2.2 + 0.3 * len(probes)))
         figure, panel = plt.subplots(figsize=(width, 3.5), layout="constrained")
         for variant, precision, values in series:
-            shown = {arrow: value for arrow, value in values.items() if _finite(value)}
+            shown = {probe: value for probe, value in values.items() if _finite(value)}
             panel.plot(
-                [arrows.index(arrow) for arrow in shown],
+                [probes.index(probe) for probe in shown],
                 list(shown.values()),
                 color=SERIES[variant],
                 marker=MARKERS[variant],
@@ -213,7 +213,7 @@ def drift_lines(
             )  # fmt: skip
         if not decibels:
             panel.set_yscale("log")
-        panel.set_xticks(range(len(arrows)), list(map(visible, arrows)), rotation=90, fontsize=8.5)
+        panel.set_xticks(range(len(probes)), list(map(visible, probes)), rotation=90, fontsize=8.5)
         panel.grid(axis="y")
         panel.set_ylabel("signal-to-noise ratio (dB)" if decibels else "relative difference")
         figure.legend(loc="outside upper center", ncols=min(4, len(series)))

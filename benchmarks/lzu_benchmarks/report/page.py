@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lzu_benchmarks.harness.contestants import STAGES
+from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.harness.latency_results import EngineLatency
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, LatencyGroup, Report
 from lzu_export.errors import readable_os_errors
-from lzu_export.manifest.schema import UNTRAINED_MARK, Drift
+from lzu_export.manifest.schema import UNTRAINED_MARK, Parity
 from lzu_export.support.escaping import markdown, visible
 from lzu_export.support.files import write_text
 from lzu_export.support.interleave import Ratio
 from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.registry import find_task
-from lzu_export.verification.parity import arrow_order
+from lzu_export.verification.parity import probe_order
 
 TEMPLATES = Path(__file__).parent / "templates"
 VARIANTS = {
@@ -192,14 +192,14 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
         drawn["stages"] = figures.stage_bars(
             stages, name="stages", description="milliseconds of every stage"
         )
-    drawn |= _drift_figures(report)
+    drawn |= _parity_figures(report)
     if report.ablation is not None:
         drawn |= _ablation_figures(report)
     return drawn
 
 
-def _drift_of(report: Report) -> str:
-    """Which engines the figures of drift draw."""
+def _parity_of(report: Report) -> str:
+    """Which engines the figures of deviation draw."""
     scale = report.bundles[0].scale if report.bundles else 0
     others = len({bundle.scale for bundle in report.bundles}) > 1
     elsewhere = any(
@@ -209,33 +209,33 @@ def _drift_of(report: Report) -> str:
     return f"{told}; the table has all." if others or elsewhere else f"{told}."
 
 
-def _drift_figures(report: Report) -> dict[str, str]:
+def _parity_figures(report: Report) -> dict[str, str]:
     drawn = {}
     scale = report.bundles[0].scale if report.bundles else 0
     shown = [bundle for bundle in report.bundles if bundle.scale == scale]
-    for exact, name in ((True, "drift"), (False, "noise")):
+    for exact, name in ((True, "parity"), (False, "noise")):
         series, limits = [], {}
         for bundle in shown:
             for engine in bundle.engines.values():
-                drift = engine.drift
-                if engine.target != DEFAULT_TARGET or (drift.limit is not None) != exact:
+                parity = engine.parity
+                if engine.target != DEFAULT_TARGET or (parity.limit is not None) != exact:
                     continue
                 values: Mapping[str, float] = (
-                    {**drift.arrows, **drift.outputs} if exact else drift.snr
+                    {**parity.probes, **parity.outputs} if exact else parity.snr
                 )
-                ordered = {arrow: values[arrow] for arrow in chain(drift) if arrow in values}
+                ordered = {probe: values[probe] for probe in chain(parity) if probe in values}
                 ordered = {a: max(v, 1e-9) for a, v in ordered.items()} if exact else ordered
                 series.append((bundle.variant, engine.precision, ordered))
-                limit = drift.limit if exact else drift.snr_limit
+                limit = parity.limit if exact else parity.snr_limit
                 if limit is not None:
                     limits[engine.precision] = limit
         if series:
-            drawn[name] = figures.drift_lines(
+            drawn[name] = figures.parity_lines(
                 series,
                 limits,
                 decibels=not exact,
                 name=name,
-                description="drift from PyTorch at every arrow",
+                description="deviation from PyTorch at every probe point",
             )
     return drawn
 
@@ -334,20 +334,20 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "lower": LOWER_IS_BETTER,
         "groups": _machines(report.latency),
         "latency_notes": list(dict.fromkeys(n for g in report.latency for n in g.run.notes)),
-        "drift_of": _drift_of(report),
+        "parity_of": _parity_of(report),
         "worst": worst,
-        "arrows": chain,
-        "value_at": lambda drift, arrow: {**drift.arrows, **drift.outputs}.get(arrow),
+        "probes": chain,
+        "value_at": lambda parity, probe: {**parity.probes, **parity.outputs}.get(probe),
         "megabytes": lambda count: number(count / 1e6, 1),
     }
 
 
 def worst(engine: EngineResult) -> str:
-    """The largest drift in FP32, the lowest signal-to-noise ratio in lower precisions."""
-    drift = engine.drift
-    if drift.limit is None:
-        return f"{min(drift.snr.values()):.0f} dB" if drift.snr else NOTHING
-    values = [*drift.arrows.values(), *drift.outputs.values()]
+    """The largest deviation in FP32, the lowest signal-to-noise ratio in lower precisions."""
+    parity = engine.parity
+    if parity.limit is None:
+        return f"{min(parity.snr.values()):.0f} dB" if parity.snr else NOTHING
+    values = [*parity.probes.values(), *parity.outputs.values()]
     return f"{max(values):.1e}".replace("-", MINUS) if values else NOTHING
 
 
@@ -363,10 +363,10 @@ def _keys(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.key for row in rows))
 
 
-def chain(drift: Drift) -> list[str]:
-    """Arrows in their order, then the outputs."""
-    names = drift.arrows or drift.snr
-    return [*arrow_order(list(names)), *drift.outputs]
+def chain(parity: Parity) -> list[str]:
+    """Probe points in their order, then the outputs."""
+    names = parity.probes or parity.snr
+    return [*probe_order(list(names)), *parity.outputs]
 
 
 def _base_of(rows: Sequence[Row]) -> Any:

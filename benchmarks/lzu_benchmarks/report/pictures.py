@@ -12,7 +12,7 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.inputs.images import encode_image
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.draw import show_warp
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support.files import replacing
 from lzu_export.tasks.registry import find_task
 
@@ -26,7 +26,7 @@ QUALITY = 82
 
 def draw_pictures(
     predictor: Predictor,
-    batches: Sequence[Sequence[Shot]],
+    batches: Sequence[Sequence[CameraFrame]],
     shown: Sequence[int],
     folder: Path,
     name: str,
@@ -52,12 +52,14 @@ def draw_pictures(
         predictions = predictor.run(batch)
         if i not in shown:
             continue
-        shot = batch[0]
-        camera = Camera(np.asarray(shot.cam2img)) if shot.cam2img is not None else None
-        picture = presenter.picture(shot.frame, predictions[0], camera)
+        camera_frame = batch[0]
+        camera = (
+            Camera(np.asarray(camera_frame.cam2img)) if camera_frame.cam2img is not None else None
+        )
+        picture = presenter.picture(camera_frame.frame, predictions[0], camera)
         found.append(_write(folder, f"{name}-{i}", picture))
         if i == shown[0]:
-            pair = show_warp(predictor, shot.frame, shot.frame)
+            pair = show_warp(predictor, camera_frame.frame, camera_frame.frame)
             warp = _write(folder, f"{name}-warp", pair)
     return Pictures(warp=warp, found=tuple(found))
 

@@ -14,7 +14,7 @@ from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_benchmarks.harness.summary import Section
 from lzu_export.errors import readable_os_errors
-from lzu_export.manifest.schema import Agreement, Drift, Number
+from lzu_export.manifest.schema import Agreement, Number, Parity
 from lzu_export.support.files import write_text
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class EngineResult(Section):
     """Of its file."""
     build_seconds: float | None
     score: Score | None
-    drift: Drift
+    parity: Parity
     failed: str = ""
     """Why it did not run, although it is to run here."""
 

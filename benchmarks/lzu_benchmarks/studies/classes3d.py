@@ -26,7 +26,7 @@ from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation, bootstrap
 from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, camera_objects
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.warps import make_warp
@@ -79,10 +79,10 @@ def measure(frames: int | None, out: Path, report: Reporter) -> Found:
     magnified: dict[str, list[float]] = {rule.name: [] for rule in DEMO}
     with report.steps("both models on the held-out frames", len(dataset)) as advance:
         for number, sequence, frame in dataset.rendered():
-            shot = Shot(frame.image, pixel_centred(frame.intrinsics))
+            camera_frame = CameraFrame(frame.image, pixel_centred(frame.intrinsics))
             truth = camera_objects(frame.boxes3d, frame.classes)
             for variant, evaluation in evaluations.items():
-                (found,) = predictors[variant].run([shot])
+                (found,) = predictors[variant].run([camera_frame])
                 objects = camera_objects(found.boxes[:, :7], found.labels)
                 evaluation.add(number, sequence, truth, objects, found.scores, frame.ignore)
             centres = (frame.boxes[:, :2] + frame.boxes[:, 2:]) / 2

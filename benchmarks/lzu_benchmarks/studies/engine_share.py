@@ -16,7 +16,7 @@ from pathlib import Path
 from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.evaluation.datasets import EvaluationSet, open_dataset
-from lzu_export.evaluation.evaluate import Spent, evaluate
+from lzu_export.evaluation.evaluate import Timing, evaluate
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
@@ -25,12 +25,12 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 FRAMES = 500
 
 
-def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> Spent:
+def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> Timing:
     """Evaluate a whole set, whose frames were read once before."""
     with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
         for _ in dataset.samples():
             advance()
-    spent = Spent()
+    spent = Timing()
     with report.steps(f"evaluating on {dataset.name}", len(dataset)) as advance:
         evaluate({"": predictor}, dataset, advance, spent=spent)
     return spent

@@ -35,7 +35,7 @@ from lzu_export.support import hardware
 from lzu_export.support.interleave import Timings, ratio
 from lzu_export.support.interpreter import run_module, run_program
 from lzu_export.targets.onnxruntime import time_models
-from lzu_export.tasks.pytorch import noise_frame, noise_shot
+from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
     """
     predictors: dict[str, Predictor] = {name: load(bundle) for name, bundle in bundles.items()}
     recipe = next(iter(predictors.values())).recipe
-    shot = noise_shot(recipe, seed=0)
-    runs = {name: (lambda p=each: p.run([shot])) for name, each in predictors.items()}
+    camera_frame = noise_camera_frame(recipe, seed=0)
+    runs = {name: (lambda p=each: p.run([camera_frame])) for name, each in predictors.items()}
     return compared(interleaved(runs, rounds))
 
 

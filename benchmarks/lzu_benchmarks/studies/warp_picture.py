@@ -18,8 +18,8 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.inputs.images import encode_image
 from lzu_export.runtime import load
 from lzu_export.runtime.draw import show_warp
-from lzu_export.runtime.lettering import caption, unit_of
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.text import caption, unit_of
 from lzu_export.support.files import replacing
 
 FRAME = 110
@@ -55,7 +55,7 @@ def draw(bundle: Path, number: int, out: Path, width: int) -> Path:
     sample = next((each for i, each in enumerate(samples) if i == number), None)
     if sample is None:
         raise LzuError(f"there is no demonstration frame {number}; give a lower --frame")
-    picture = three_panels(predictor, sample.shot.frame)
+    picture = three_panels(predictor, sample.camera_frame.frame)
     size = (width, round(picture.shape[0] * width / picture.shape[1]))
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     with readable_os_errors(f"the picture {out}"):

@@ -1,15 +1,15 @@
-"""A bundle's engines as rows: accuracy, latency, size, drift and status."""
+"""A bundle's engines as rows: accuracy, latency, size, deviation and status."""
 
 from collections.abc import Iterator, Sequence
 
-from lzu_export.manifest.comparison import Drift
+from lzu_export.manifest.comparison import Parity
 from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.tables import Cell, Column, coloured
 
 GRAPH_OK = {"graph passed": "graph ok"}
 STATUS = {"passed": "verified", **GRAPH_OK}
-"""How a drift's status reads in the table."""
+"""How a deviation's status reads in the table."""
 NOTHING = "-"
 
 
@@ -21,7 +21,7 @@ def engine_columns(metric: str, together: bool) -> list[Column]:
         together: whether there is a ratio of times, see `engine_rows`.
     """
     figures = [*([metric] if metric else []), "ms", *(["ratio"] if together else [])]
-    figures += ["MB", "build s", "drift/SNR"]
+    figures += ["MB", "build s", "dev/SNR"]
     return [Column("engine"), *map(Column, figures), Column("status", left=True)]
 
 
@@ -35,7 +35,7 @@ def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Seq
     """
     accuracy, latency = manifest.accuracy, manifest.latency
     comparison = manifest.comparison if together else None
-    drifts = {(drift.target, drift.precision): drift for drift in manifest.drift}
+    parities = {(parity.target, parity.precision): parity for parity in manifest.parity}
 
     def score(values: dict[str, float] | None) -> list[Cell]:
         return [_number(values[metric] if values else None, 2)] if metric else []
@@ -49,7 +49,7 @@ def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Seq
     made |= {f"{EMULATED}/{precision}": None for precision in emulated(manifest)}
     for key, engine in made.items():
         target, _, precision = key.partition("/")
-        drift = drifts.get((target, precision))
+        parity = parities.get((target, precision))
         ratio = [_number(ratios[key].value if key in ratios else None, 2)] if together else []
         yield [
             f"  {target} {precision}",
@@ -58,22 +58,22 @@ def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Seq
             *ratio,
             _number(engine.bytes / 1e6 if engine else None, 1),
             _number(engine.build_seconds or None if engine else None, 1),
-            _worst(drift),
-            coloured(STATUS.get(drift.status, drift.status)) if drift else "",
+            _worst(parity),
+            coloured(STATUS.get(parity.status, parity.status)) if parity else "",
         ]
 
 
 def emulated(manifest: Manifest) -> list[str]:
     """Precisions that were run with the rounding of a device, as rows of their own."""
-    held = [drift.precision for drift in manifest.drift if drift.target == EMULATED]
+    held = [parity.precision for parity in manifest.parity if parity.target == EMULATED]
     engines = manifest.accuracy.engines if manifest.accuracy else {}
     scored = [name.partition("/")[2] for name in engines if name.startswith(f"{EMULATED}/")]
     return list(dict.fromkeys([*held, *scored]))
 
 
-def _worst(drift: Drift | None) -> str:
-    """The largest drift of an FP32 engine, the lowest signal-to-noise ratio of another."""
-    worst = drift.worst if drift is not None else None
+def _worst(parity: Parity | None) -> str:
+    """The largest deviation of an FP32 engine, the lowest signal-to-noise ratio of another."""
+    worst = parity.worst if parity is not None else None
     if worst is None:
         return NOTHING
     return f"{worst.value:.0f} dB" if worst.figure == "snr" else f"{worst.value:.1e}"

@@ -151,7 +151,7 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
             told += stream_notes(outcome.folder.name, outcome.manifest.accuracy)
     told += _latency_notes(outcomes)
     told.append("MB: size of the engine's file")
-    told.append("drift: max|engine - PyTorch| / max|PyTorch| over all probe points, in FP32")
+    told.append("dev: max|engine - PyTorch| / max|PyTorch| over all probe points, in FP32")
     if precisions - {"fp32"}:
         told.append("SNR: the lowest signal-to-noise ratio of a probe point")
     for name in filter(targets.__contains__, names()):
@@ -164,7 +164,7 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
     waiting = {
         f"{STATUS.get(d.status, d.status)}: {d.note}"
         for o in outcomes
-        for d in o.manifest.drift
+        for d in o.manifest.parity
         if d.note and d.limit is not None and d.status != "passed"
     }
     told += sorted(waiting)

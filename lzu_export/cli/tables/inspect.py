@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lzu_export.cli.tables.engines import engine_columns, engine_rows
-from lzu_export.cli.tables.verify import drift_table
+from lzu_export.cli.tables.verify import parity_table
 from lzu_export.evaluation.datasets import told_frames
 from lzu_export.manifest.schema import Manifest, untrained_note
 from lzu_export.support.escaping import visible
@@ -24,7 +24,7 @@ def inspect_tables(manifest: Manifest, everything: bool = True) -> list[Renderab
     Args:
         manifest: of the bundle.
         everything: also engines with their tensors, lowerings with their reasons, what stays in a
-            higher precision, and the drift at every arrow.
+            higher precision, and the deviation at every probe point.
     """
     found: list[RenderableType] = [_summary(manifest), Text(""), _about(manifest, everything)]
     if not everything:
@@ -32,7 +32,7 @@ def inspect_tables(manifest: Manifest, everything: bool = True) -> list[Renderab
     found += [Text(""), _engines(manifest), Text(""), _lowerings(manifest)]
     if any(graph.kept for graph in manifest.graphs.values()):
         found += [Text(""), _kept(manifest)]
-    return [*found, Text(""), drift_table(manifest.drift)]
+    return [*found, Text(""), parity_table(manifest.parity)]
 
 
 def _summary(manifest: Manifest) -> Group:
@@ -82,7 +82,9 @@ def _about(manifest: Manifest, everything: bool) -> Text:
             ("seconds", ", ".join(f"{k} {v:.1f}" for k, v in manifest.stages.items())),
         ]
     else:
-        rows.append(("more", "--all shows tensors, lowerings, precisions and drift by arrow"))
+        rows.append(
+            ("more", "--all shows tensors, lowerings, precisions and deviation by probe point")
+        )
     return pairs(rows)
 
 

@@ -18,7 +18,7 @@ def stream_notes(bundle: str, accuracy: Accuracy) -> list[str]:
     metric = accuracy.metric
     return [
         f"{bundle}, {stream.engine.replace('/', ' ')} against PyTorch over sequences",
-        f"  looked at by the same boxes: {same}",
+        f"  zoomed by the same boxes: {same}",
         f"    (within {stream.boxes:.1g} px and {stream.scores:.1g} of a score)",
         f"  each by its own boxes: {free}",
         f"    ({metric} {mine[metric]:.2f} and {theirs[metric]:.2f})",

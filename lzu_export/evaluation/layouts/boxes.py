@@ -15,7 +15,7 @@ from lzu_export.inputs.coco_boxes import CocoImage, CocoObject
 from lzu_export.inputs.frame_sources.candidates import ImageFile
 from lzu_export.inputs.images import read_image
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 
 ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
 """Annotations of Argoverse-HD's validation split, in the folder that it is unpacked into."""
@@ -96,7 +96,7 @@ class CocoSet:
             check_frame_size(self._path, image, objects, (frame.shape[0], frame.shape[1]))
             number = self._numbers[image.id]
             yield Sample(
-                number, Shot(frame), _truth(number, image, objects), str(file.path), sequence
+                number, CameraFrame(frame), _truth(number, image, objects), str(file.path), sequence
             )
 
     def scorer(self) -> BoxScorer:

@@ -19,7 +19,7 @@ from lzu_export.inputs.label_sets import (
     label_folder,
 )
 from lzu_export.recipes import Recipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 
 
 class LabelSet:
@@ -54,7 +54,7 @@ class LabelSet:
                     f"label map {each.labels} has {sizes[0]} pixels but {each.image.name} "
                     f"{sizes[1]}; give them one size"
                 )
-            yield Sample(number, Shot(frame), labels, str(each.image), each.sequence)
+            yield Sample(number, CameraFrame(frame), labels, str(each.image), each.sequence)
 
     def scorer(self) -> LabelScorer:
         """Cityscapes' metrics, with nothing counted."""

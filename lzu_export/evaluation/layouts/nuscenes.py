@@ -48,7 +48,7 @@ from lzu_export.inputs.nuscenes import (
 )
 from lzu_export.inputs.tables import kept_rows
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class NuScenesSet:
                     )
                 yield Sample(
                     number * len(CAMERAS) + i + 1,
-                    Shot(frame, cam2img),
+                    CameraFrame(frame, cam2img),
                     truth,
                     str(path),
                     moment.scene,

@@ -12,9 +12,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import INT8
 from lzu_export.graph.lowering.adaptive import adaptive_nodes, lower_adaptive
 from lzu_export.graph.passes import Pass, fold_constants, import_graph, run_passes
+from lzu_export.graph.regions import INT8
 from lzu_export.ops.contract import DOMAIN
 from lzu_export.ops.registry import COMPUTED_WARPS
 

@@ -30,7 +30,7 @@ from lzu_export.support.interleave import ratio_of
 
 EXACT_GRID = 1024
 """Widest image whose GridSample `auto` considers: its one float32 coordinate a pixel is off by
-1e-4 pixel at 1920, which a sharp image turns into a drift above the limits."""
+1e-4 pixel at 1920, which a sharp image turns into a deviation above the limits."""
 
 NO_BF16_GRID = "bfloat16 needs opset 22, whose GridSample is misread"
 """Why graphs in BF16 have another lowering in place of a GridSample."""

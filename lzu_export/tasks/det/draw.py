@@ -5,8 +5,8 @@ import numpy as np
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.detector import Detections
-from lzu_export.runtime.lettering import Area, overlap, place, text_size, unit_of, write
 from lzu_export.runtime.palette import distinct_colours
+from lzu_export.runtime.text import Area, overlap, place, text_size, unit_of, write
 
 
 def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:

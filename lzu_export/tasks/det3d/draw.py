@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
-from lzu_export.runtime.lettering import (
+from lzu_export.runtime.palette import Colour, distinct_colours
+from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
+from lzu_export.runtime.text import (
     Area,
     legend,
     legend_places,
@@ -20,8 +22,6 @@ from lzu_export.runtime.lettering import (
     unit_of,
     write,
 )
-from lzu_export.runtime.palette import Colour, distinct_colours
-from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
 from lzu_export.tasks.det3d.projection import (
     EDGES,
     camera_matrix,

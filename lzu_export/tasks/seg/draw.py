@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
-from lzu_export.runtime.lettering import legend, legend_places, unit_of
 from lzu_export.runtime.palette import Colour, distinct_colours, further_colours
+from lzu_export.runtime.text import legend, legend_places, unit_of
 from lzu_export.support.limits import IGNORED
 
 # The data set's own colours of its 19 evaluated classes; blue, green, red.

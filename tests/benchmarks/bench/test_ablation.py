@@ -90,7 +90,7 @@ def test_an_amplified_map_is_the_map_of_that_amplitude(tmp_path: Path) -> None:
     np.testing.assert_allclose(amplified(one, 1, recipe), one)
 
 
-def test_a_stronger_or_narrower_warp_magnifies_more(tmp_path: Path) -> None:
+def test_a_stronger_or_nprobe_pointer_warp_magnifies_more(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path)
     saliency = box_saliency(np.array([[70.0, 40, 90, 60]]), (96, 160), (7, 11), bandwidth=16)
     weak, own, strong = (

@@ -121,7 +121,7 @@ def test_a_bundle_s_result(two: list[Path], tmp_path: Path) -> None:
     assert found.variant == "fixed"
     assert found.flops.network > found.flops.warps > 0
     assert found.engines["onnxruntime/fp32"].score is None  # it has no evaluation set
-    assert found.engines["onnxruntime/fp32"].drift.status == "passed"
+    assert found.engines["onnxruntime/fp32"].parity.status == "passed"
     assert found.pictures.warp is not None
     for file in (found.pictures.warp, *found.pictures.found):
         assert (tmp_path / file).stat().st_size > 500
@@ -144,7 +144,7 @@ def test_targets_and_precisions_choose_what_is_scored_and_timed(
     two = [Path(shutil.copytree(each, tmp_path / "copies" / each.name)) for each in two]
     for folder in two:
         data = json.loads((folder / "manifest.json").read_text())
-        for kind in ("engines", "drift"):
+        for kind in ("engines", "parity"):
             data[kind].append({**data[kind][0], "precision": "fp16"})
         shutil.copy(folder / "model.fp32.onnx", folder / "model.fp16.onnx")
         data["files"]["model.fp16.onnx"] = data["files"]["model.fp32.onnx"]

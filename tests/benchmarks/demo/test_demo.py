@@ -41,12 +41,12 @@ def test_training_and_deployment_agree(variant: str, least: float) -> None:
         if number == 0:
             with torch.inference_mode():
                 frame = torch.from_numpy(image)[None]
-                arrows = dict(zip(deployed.output_names, deployed(frame), strict=True))
+                probes = dict(zip(deployed.output_names, deployed(frame), strict=True))
                 logits, deltas = trained(torch.from_numpy(canvas)[None])
             for level, (cls, bbox) in enumerate(zip(logits, deltas, strict=True)):
                 # Training rounded the canvas to bytes.
-                assert (cls - arrows[f"cls_{level}"]).abs().mean() < 0.02
-                assert (bbox - arrows[f"bbox_{level}"]).abs().mean() < 0.02
+                assert (cls - probes[f"cls_{level}"]).abs().mean() < 0.02
+                assert (bbox - probes[f"bbox_{level}"]).abs().mean() < 0.02
     found = detect(trained, setup, np.stack(canvases), ids)
     assert average_precision(dataset.coco_ground_truth(), found)["AP"] > least
 

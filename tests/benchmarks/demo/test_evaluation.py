@@ -86,9 +86,9 @@ def test_frames_come_by_ascending_id(tmp_path: Path, images: str) -> None:
     assert found.name == "annotations.json"
     samples = list(found.samples())
     assert [each.number for each in samples] == [11, 25, 30]
-    for number, shot, *_ in samples:
-        assert (shot.frame == number).all()
-        assert shot.frame.shape == (24, 32, 3)
+    for number, camera_frame, *_ in samples:
+        assert (camera_frame.frame == number).all()
+        assert camera_frame.frame.shape == (24, 32, 3)
 
 
 def test_classes_are_numbered_from_one_without_gaps(tmp_path: Path) -> None:
@@ -250,9 +250,9 @@ def test_demo_frames_and_truth_go_together(task: str, metric: str) -> None:
     scorer = found.scorer()
     numbers = set()
     for sample in found.samples():
-        assert sample.shot.frame.dtype == np.uint8
-        assert sample.shot.frame.shape == (360, 640, 3)
-        assert (sample.shot.cam2img is not None) == (task == "det3d")
+        assert sample.camera_frame.frame.dtype == np.uint8
+        assert sample.camera_frame.frame.shape == (360, 640, 3)
+        assert (sample.camera_frame.cam2img is not None) == (task == "det3d")
         numbers.add(sample.number)
         scorer.add(sample, perfect(task, sample))
     assert len(numbers) == 2

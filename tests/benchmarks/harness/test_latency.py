@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks.harness import latency as module
-from lzu_benchmarks.harness.contestants import STAGES, Contestant, enter, frames_of, pair
+from lzu_benchmarks.harness.candidates import STAGES, Candidate, frames_of, open_candidates, pair
 from lzu_benchmarks.harness.latency import main, measure
 from lzu_benchmarks.harness.latency_results import LatencyRun
 from lzu_benchmarks.harness.latency_table import latency_tables
@@ -28,10 +28,10 @@ QUICK = Plan(queries=64, warmup_queries=1, warmup_seconds=0.0, block=8, settle=0
 
 @pytest.fixture(scope="module")
 def run(tiny_bundle: Path) -> LatencyRun:
-    contestants = [each for _ in range(2) for each in enter(tiny_bundle)]
+    candidates = [each for _ in range(2) for each in open_candidates(tiny_bundle)]
     first, second = (
-        Contestant(**{**vars(each), "name": name})
-        for each, name in zip(contestants, "ab", strict=True)
+        Candidate(**{**vars(each), "name": name})
+        for each, name in zip(candidates, "ab", strict=True)
     )
     return measure(pair([first, second]), QUICK)
 
@@ -72,7 +72,7 @@ def test_an_unsteady_figure_is_doubted(run: LatencyRun) -> None:
 def test_every_task_is_timed(task: str, request: pytest.FixtureRequest) -> None:
     bundle = request.getfixturevalue(f"tiny_{task}_bundle")
     plan = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
-    (found,) = measure(enter(bundle), plan).engines.values()
+    (found,) = measure(open_candidates(bundle), plan).engines.values()
     assert found.frames_per_query == read_manifest(bundle).recipe.batch
     assert found.end_to_end.p50 > 0
 
@@ -89,10 +89,14 @@ def test_noise_stands_for_frames_where_no_set_is_given(tiny_bundle: Path) -> Non
     shown = frames_of(Bundle(tiny_bundle, read_manifest(tiny_bundle)), count=3)
     assert shown.noise
     assert len(shown.batches) == 3
-    assert all(shot.frame.shape == (96, 160, 3) for batch in shown.batches for shot in batch)
+    assert all(
+        camera_frame.frame.shape == (96, 160, 3)
+        for batch in shown.batches
+        for camera_frame in batch
+    )
     assert not np.array_equal(shown.batches[0][0].frame, shown.batches[1][0].frame)
     plan = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
-    run = measure(enter(tiny_bundle), plan)
+    run = measure(open_candidates(tiny_bundle), plan)
     assert run.noise
     assert "noise" in run.frames
     (table, *_) = latency_tables(run).renderables
@@ -117,8 +121,8 @@ def test_a_set_of_one_s_own_is_shown(own: str | None, tiny_bundle: Path, tmp_pat
     shown = frames_of(Bundle(tiny_bundle, manifest), str(path), count=3)
     assert not shown.noise
     assert shown.what == "the first 3 frames of annotations.json in turn"
-    for i, (shot,) in enumerate(shown.batches):
-        np.testing.assert_array_equal(shot.frame, noise_frame((96, 160), 70 + i))
+    for i, (camera_frame,) in enumerate(shown.batches):
+        np.testing.assert_array_equal(camera_frame.frame, noise_frame((96, 160), 70 + i))
 
 
 def test_frames_that_do_not_fit_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert done.value.code == exits.UNFIT
         assert said in capsys.readouterr().err
     with pytest.raises(LzuError, match="no engine for onnxruntime in int8"):
-        enter(tiny_bundle, precisions=["int8"])
+        open_candidates(tiny_bundle, precisions=["int8"])
 
 
 @pytest.mark.parametrize(("phase", "alone"), [("end to end", False), ("engine", True)])

@@ -9,12 +9,12 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
-from lzu_benchmarks.harness.contestants import GRAPHS, enter, pair
+from lzu_benchmarks.harness.candidates import GRAPHS, open_candidates, pair
 from lzu_benchmarks.harness.latency import main, measure
 from lzu_benchmarks.harness.latency_results import LatencyRun
 from lzu_benchmarks.harness.latency_table import latency_tables
+from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
-from lzu_export.compiler.device_build import build_on_device
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Tensor, read_manifest, write_manifest
 from lzu_export.support.files.hashes import sha256
@@ -71,7 +71,7 @@ def test_both_modes_take_turns(
     """In sessions of their own; what starts cold is told apart from what was compiled before."""
     bundle, world = built
     install(monkeypatch, world)
-    off, on = enter(bundle, target=target)
+    off, on = open_candidates(bundle, target=target)
     assert (off.cuda_graph, on.cuda_graph) == (False, True)
     assert "without CUDA graph" in off.predictor.session.provider
     assert "without" not in on.predictor.session.provider
@@ -97,7 +97,7 @@ def test_a_cold_start_neither_reads_nor_leaves_what_was_compiled(
     install(monkeypatch, world)
     monkeypatch.setenv("LZU_CACHE", str(tmp_path))
     world.calls.clear()
-    enter(bundle, target="tensorrt-rtx", graphs=GRAPHS["on"])
+    open_candidates(bundle, target="tensorrt-rtx", graphs=GRAPHS["on"])
     names = world.names()
     contexts = [i for i, name in enumerate(names) if name.endswith("create_execution_context")]
     assert len(contexts) == 3
@@ -116,7 +116,7 @@ def test_boxes_that_go_through_the_host_are_told(
     bundle, world = built
     install(monkeypatch, world)
     monkeypatch.setattr(device, "_feedback", lambda *_, **__: (None, "no library"))
-    run = measure(enter(bundle, target="tensorrt"), QUICK)
+    run = measure(open_candidates(bundle, target="tensorrt"), QUICK)
     assert run.notes.count("boxes of bundle go through the host: no library") == 1
 
 
@@ -126,7 +126,7 @@ def test_one_mode_alone(
 ) -> None:
     bundle, world = built
     install(monkeypatch, world)
-    found = enter(bundle, target="tensorrt", graphs=GRAPHS[choice])
+    found = open_candidates(bundle, target="tensorrt", graphs=GRAPHS[choice])
     assert [each.cuda_graph for each in found] == modes
 
 
@@ -135,12 +135,12 @@ def test_without_graphs_there_is_one_and_the_reason(
 ) -> None:
     bundle, world = built
     install(monkeypatch, world, "pycuda")
-    (only,) = enter(bundle, target="tensorrt")
+    (only,) = open_candidates(bundle, target="tensorrt")
     assert only.cuda_graph is False
     run = measure([only], QUICK)
     assert any("PyCUDA captures no CUDA graphs" in note for note in run.notes)
     with pytest.raises(LzuError, match="PyCUDA captures no CUDA graphs"):
-        enter(bundle, target="tensorrt", graphs=GRAPHS["on"])
+        open_candidates(bundle, target="tensorrt", graphs=GRAPHS["on"])
 
 
 def test_the_command_takes_the_choice(

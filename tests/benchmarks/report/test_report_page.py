@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 
-from lzu_benchmarks.harness.contestants import STAGES
+from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.page import (
     TEMPLATES,
@@ -27,7 +27,7 @@ from lzu_benchmarks.report.page import (
 )
 from lzu_benchmarks.report.schema import Report, write_report
 from lzu_export.support.interleave import Ratio
-from report_samples import drift, sample_report
+from report_samples import parity, sample_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -205,9 +205,9 @@ def test_numbers_as_tables_show_them() -> None:
     assert ratio_text(few) == "1.500"
 
 
-def test_arrows_come_before_outputs() -> None:
-    assert chain(drift("fp32", "fixed"))[-3:] == ["cls_0", "boxes", "labels"]
-    assert "unzoomed_0" not in chain(drift("int8", "uniform"))
+def test_probe_points_come_before_outputs() -> None:
+    assert chain(parity("fp32", "fixed"))[-3:] == ["cls_0", "boxes", "labels"]
+    assert "unzoomed_0" not in chain(parity("int8", "uniform"))
 
 
 def test_every_stage_has_a_bar_and_every_colour_a_value(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_every_stage_has_a_bar_and_every_colour_a_value(tmp_path: Path) -> None:
         assert style.count(f"{variable}:") >= 2, variable
 
 
-def test_the_figures_of_drift_say_which_engines_they_draw(tmp_path: Path) -> None:
+def test_the_figures_of_deviation_say_which_engines_they_draw(tmp_path: Path) -> None:
     """Of ONNX Runtime, at the first scale only."""
     page, _ = render(sample_report(), tmp_path)
     scale = sample_report().bundles[0].scale

@@ -23,7 +23,7 @@ def times(spread: float) -> dict[str, list[float]]:
     }
 
 
-def test_drift_hits_both_and_leaves_the_ratio() -> None:
+def test_deviation_hits_both_and_leaves_the_ratio() -> None:
     found = compared(times(0))["adaptive"]
     for key, wanted in (("ratio", 0.98), ("ratio_same", 0.98 / 1.1)):
         assert found[key]["low"] <= found[key]["value"] <= found[key]["high"]

@@ -68,7 +68,7 @@ def test_argoverse_comes_by_sequence_and_frame(tmp_path: Path) -> None:
         assert [each.number for each in samples] == [3, 8, 6, 4]
         assert [each.sequence for each in samples] == ["1", "1", "0", "0"]
         for each in samples:
-            assert np.abs(each.shot.frame.astype(int) - 10 * each.number).max() <= 2  # JPEG
+            assert np.abs(each.camera_frame.frame.astype(int) - 10 * each.number).max() <= 2  # JPEG
         assert [each.number for each in found.samples(3)] == [4]
     assert found.classes == ARGOVERSE
 

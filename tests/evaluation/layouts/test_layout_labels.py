@@ -288,7 +288,7 @@ def test_real_camvid_is_read(shared: Path) -> None:
     assert len(open_dataset(str(root / "train"), None, "seg")) == 367
     up = down = 0
     for sample in found.samples():
-        assert sample.shot.frame.shape[:2] == sample.truth.shape == (360, 480)
+        assert sample.camera_frame.frame.shape[:2] == sample.truth.shape == (360, 480)
         assert set(np.unique(sample.truth)) <= {*range(VOID), 255}
         assert camvid_module.FILE.match(Path(sample.name).name)
         up += int((sample.truth[:90] == 0).sum() - (sample.truth[-90:] == 0).sum())

@@ -212,7 +212,7 @@ def test_the_split_s_samples_come_scene_by_scene_in_time(root: Path) -> None:
     assert [each.sequence for each in samples] == ["scene-0103"] * 18 + ["scene-0916"] * 18
     for i, each in enumerate(samples):
         assert f"/{CAMERAS[i % 6]}/scene-{each.sequence[6:]}-{i // 6 % 3}-" in each.name
-        assert each.shot.cam2img == pytest.approx(np.array(INTRINSIC))
+        assert each.camera_frame.cam2img == pytest.approx(np.array(INTRINSIC))
         assert (each.truth.objects is not None) == (i % 6 == 5)
     assert [each.name for each in found.samples(8)] == [each.name for each in samples[8:]]
 

@@ -10,10 +10,10 @@ from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.metrics import scorers
 from lzu_export.evaluation.metrics.coco import AREAS, average_precision
 from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
-from lzu_export.runtime import Detections, Detections3d, Segmentation, Shot
+from lzu_export.runtime import CameraFrame, Detections, Detections3d, Segmentation
 
 CLASSES = ("car", "bus", "bicycle")
-FRAME = Shot(np.zeros((4, 4, 3), np.uint8))
+FRAME = CameraFrame(np.zeros((4, 4, 3), np.uint8))
 
 
 def image(number: int, random: np.random.Generator) -> tuple[Sample, Detections]:

@@ -34,13 +34,13 @@ def test_int8_levels_are_sampled_between_their_pairs() -> None:
 
 
 def test_tensors_have_the_canonical_names_again() -> None:
-    """What a graph calls `unzoomed_1` is sampled and not yet rounded; arrows go by names."""
+    """What a graph calls `unzoomed_1` is sampled and not yet rounded; probe points go by names."""
     canonical = quantised_chain()
     flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     assert made_by(flavour, "unzoomed_0/int8") == "SeparableUnzoom"
-    arrows = ["knots_x", "level_1", "unzoomed_1"]
-    again = emulated(flavour, canonical, [keep_outputs(arrows)])
-    assert [value.name for value in again.graph.output] == arrows
+    probes = ["knots_x", "level_1", "unzoomed_1"]
+    again = emulated(flavour, canonical, [keep_outputs(probes)])
+    assert [value.name for value in again.graph.output] == probes
     got, inputs = run_onnx(again, **feeds(again)), feeds(canonical)
     whole = run_onnx(canonical, **inputs)["unzoomed_1/dequantised"]
     assert 0 < np.abs(got["unzoomed_1"] - whole).max() <= 0.5 * 0.0201

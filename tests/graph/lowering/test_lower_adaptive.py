@@ -9,7 +9,6 @@ from onnx import helper
 
 from adaptive_samples import BATCH, FLOAT, HALF, SOURCE, chain, feeds
 from lzu_export.errors import LzuError
-from lzu_export.graph.anatomy import warp_inputs
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.emulate.plugins import emulated
 from lzu_export.graph.lint import lint
@@ -20,6 +19,7 @@ from lzu_export.graph.lowering.adaptive import (
     lower_adaptive,
 )
 from lzu_export.graph.passes import fold_constants, import_graph, run_passes
+from lzu_export.graph.regions import warp_inputs
 from lzu_export.ops.bodies import add_bodies
 from lzu_export.ops.contract import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine

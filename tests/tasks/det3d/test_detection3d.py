@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.models.margins import magnitude
-from lzu_export.runtime import Detector3d, Shot
+from lzu_export.runtime import CameraFrame, Detector3d
 from lzu_export.tasks.det3d.parts import Decode, parts
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp
@@ -40,7 +40,7 @@ def camera_of(recipe: Any, matrix: np.ndarray = K) -> tuple[torch.Tensor, ...]:
     """What the engine is given for frames of this camera."""
     session: Any = SimpleNamespace(inputs=())
     made = Detector3d(recipe, session, make_warp(recipe).arrays())
-    given_ = made.other_inputs([Shot(noise_frame(recipe.source, 0), matrix)] * recipe.batch)
+    given_ = made.other_inputs([CameraFrame(noise_frame(recipe.source, 0), matrix)] * recipe.batch)
     return tuple(torch.from_numpy(given_[name]) for name in ("cam2img", "img2cam"))
 
 
@@ -133,27 +133,29 @@ def turned(before: tuple[np.ndarray, ...], after: tuple[np.ndarray, ...]) -> np.
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(1, 10_000), drift=st.sampled_from([1e-4, 1e-3, 1e-2, 0.1]))
-def test_a_drift_changes_no_choice_of_a_larger_margin(whole: Any, seed: int, drift: float) -> None:
-    """Of the attribute and of the heading, whatever drifts."""
+@given(seed=st.integers(1, 10_000), parity=st.sampled_from([1e-4, 1e-3, 1e-2, 0.1]))
+def test_a_deviation_changes_no_choice_of_a_larger_margin(
+    whole: Any, seed: int, parity: float
+) -> None:
+    """Of the attribute and of the heading, whatever deviates."""
     groups = raw_outputs(whole, seed)
     margins = Decode(whole).margins(groups)[0].numpy()
     noise = np.random.default_rng(seed)
     moved = []
     for group in groups:
         largest = float(magnitude(group))
-        shifts = [drift * largest * noise.choice([-1, 1], level.shape) for level in group]
+        shifts = [parity * largest * noise.choice([-1, 1], level.shape) for level in group]
         moved.append([a + torch.from_numpy(b).float() for a, b in zip(group, shifts, strict=True)])
     for level, kept in zip(moved[BOX], groups[BOX], strict=True):
         level[:, :2] = kept[:, :2]  # with its place a box's bearing would turn, which is no choice
     before, after = choices(whole, groups), choices(whole, moved)
-    assert (margins[before[0] != after[0], 0] <= drift * 1.001).all()
-    assert (margins[turned(before, after), 1] <= drift * 1.001).all()
+    assert (margins[before[0] != after[0], 0] <= parity * 1.001).all()
+    assert (margins[turned(before, after), 1] <= parity * 1.001).all()
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(1, 10_000))
-def test_a_drift_over_the_margin_can_change_the_choice(whole: Any, seed: int) -> None:
+def test_a_deviation_over_the_margin_can_change_the_choice(whole: Any, seed: int) -> None:
     """Attribute logits towards the second best; directions, or rotations, to the other heading."""
     groups = raw_outputs(whole, seed)
     margins = Decode(whole).margins(groups)[0]
@@ -167,14 +169,14 @@ def test_a_drift_over_the_margin_can_change_the_choice(whole: Any, seed: int) ->
         for level in range(3):
             cells = groups[WAY][level][0, 0].numel()
             size = groups[WAY][level].shape[2:]
-            drift = factor * margins[start : start + cells].reshape(*size, 2)
+            parity = factor * margins[start : start + cells].reshape(*size, 2)
             start += cells
-            lean(attributes[ATTRIBUTE][level][0], drift[..., 0] * attribute)
-            lean(ways[WAY][level][0], drift[..., 1] * way)
+            lean(attributes[ATTRIBUTE][level][0], parity[..., 0] * attribute)
+            lean(ways[WAY][level][0], parity[..., 1] * way)
             rotation = rotations[BOX][level][0, ROTATION]
             turns = (rotation - whole.model.direction_offset) / math.pi
             # Past the nearest end of its period of pi.
-            rotation += (turns.round() - turns).sign() * drift[..., 1] * box
+            rotation += (turns.round() - turns).sign() * parity[..., 1] * box
         other = choices(whole, attributes)[0] != before[0]
         assert (other == changes)[sure[:, 0]].all()
         either = turned(before, choices(whole, ways)) | turned(before, choices(whole, rotations))
@@ -185,8 +187,8 @@ def copy(groups: Groups) -> Groups:
     return [[level.clone() for level in group] for group in groups]
 
 
-def lean(logits: torch.Tensor, drift: torch.Tensor) -> None:
+def lean(logits: torch.Tensor, parity: torch.Tensor) -> None:
     """Move the best of the logits (options, H, W) down and the second up, in place."""
     best, second = logits.topk(2, dim=0).indices.unbind(0)
-    logits.scatter_add_(0, best[None], -drift[None])
-    logits.scatter_add_(0, second[None], drift[None])
+    logits.scatter_add_(0, best[None], -parity[None])
+    logits.scatter_add_(0, second[None], parity[None])

@@ -56,7 +56,7 @@ def test_in_phase_puts_cells_on_their_canvas_pixels(
     np.testing.assert_allclose(resized[0, 1, 0, inside_x], expected_x[inside_x], atol=1e-4)
 
 
-def test_the_margin_is_the_drift_that_changes_a_class(tmp_path: Path) -> None:
+def test_the_margin_is_the_deviation_that_changes_a_class(tmp_path: Path) -> None:
     recipe: Any = tiny_recipe(tmp_path, "seg")
     decode = Decode(recipe)
     (level,) = recipe.levels
@@ -71,7 +71,7 @@ def test_the_margin_is_the_drift_that_changes_a_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_logits", [False, True])
-def test_logits_are_an_output_or_an_arrow(with_logits: bool, tmp_path: Path) -> None:
+def test_logits_are_an_output_or_a_probe_point(with_logits: bool, tmp_path: Path) -> None:
     recipe: Any = tiny_recipe(tmp_path, "seg", postprocess={"logits": with_logits})
     made = parts(recipe)
     assert made.outputs == (("logits", "labels") if with_logits else ("labels",))

@@ -13,12 +13,12 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.evaluation.datasets import named_sets, open_dataset
 from lzu_export.inputs.frame import check_frame
 from lzu_export.runtime import load
-from lzu_export.runtime.predictor import Predictor, Shot
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support.interleave import (
     Subject,
 )
 from lzu_export.targets.registry import DEFAULT_TARGET, find
-from lzu_export.tasks.pytorch import noise_shot, whole_batches
+from lzu_export.tasks.pytorch import noise_camera_frame, whole_batches
 
 STAGES = ("pre-processing", "engine", "suppression", "post-processing")
 """The stages of a frame. Pre-processing makes the engine's inputs. The engine's time includes
@@ -32,7 +32,7 @@ NO_DATASET = "none"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """An opened engine, ready to be timed."""
 
     name: str
@@ -40,7 +40,7 @@ class Contestant:
     target: str
     precision: str
     predictor: Predictor
-    shots: Sequence[Sequence[Shot]]
+    camera_frames: Sequence[Sequence[CameraFrame]]
     """Batches, shown in turn."""
     base: str | None = None
     """Name of the one it is compared with."""
@@ -55,21 +55,21 @@ class Contestant:
 
     def end_to_end(self) -> Subject:
         """From frames to predictions."""
-        predictor, shots = self.predictor, self.shots
-        shown: list[Sequence[Shot]] = [shots[0]]
+        predictor, camera_frames = self.predictor, self.camera_frames
+        shown: list[Sequence[CameraFrame]] = [camera_frames[0]]
 
-        def feed(number: int) -> Sequence[Shot]:
-            place = number % len(shots)
-            if place == 0 and predictor.remembers:
+        def feed(number: int) -> Sequence[CameraFrame]:
+            place = number % len(camera_frames)
+            if place == 0 and predictor.is_stateful:
                 predictor.reset()
-            shown[0] = shots[place]
-            return shots[place]
+            shown[0] = camera_frames[place]
+            return camera_frames[place]
 
         stages: tuple[Callable[[Any], Any], ...] = (
-            predictor.prepare,
+            predictor.preprocess,
             predictor.session.run,
-            lambda outputs: predictor.keep(outputs, len(shown[0])),
-            lambda kept: predictor.present(kept, shown[0]),
+            lambda outputs: predictor.suppress_all(outputs, len(shown[0])),
+            lambda kept: predictor.to_predictions(kept, shown[0]),
         )
         return Subject(dict(zip(STAGES, stages, strict=True)), feed)
 
@@ -78,9 +78,9 @@ class Contestant:
         predictor = self.predictor
         predictor.reset()
         inputs = []
-        for batch in self.shots:
-            inputs.append(predictor.prepare(batch))
-            predictor.conclude(predictor.session.run(inputs[-1]), batch)
+        for batch in self.camera_frames:
+            inputs.append(predictor.preprocess(batch))
+            predictor.postprocess(predictor.session.run(inputs[-1]), batch)
 
         def feed(number: int) -> Mapping[str, Any]:
             return inputs[number % len(inputs)]
@@ -91,13 +91,13 @@ class Contestant:
 class Shown(NamedTuple):
     """Batches of frames that fit a bundle, and where they come from."""
 
-    batches: list[list[Shot]]
+    batches: list[list[CameraFrame]]
     what: str
     noise: bool = False
     """Whether they show nothing."""
 
 
-def enter(
+def open_candidates(
     bundle: Path,
     *,
     precisions: Sequence[str] | None = None,
@@ -106,7 +106,7 @@ def enter(
     provider: str = "cpu",
     graphs: Sequence[bool] = GRAPHS["both"],
     dataset: str | None = None,
-) -> list[Contestant]:
+) -> list[Candidate]:
     """Open the engines of a bundle that are asked for, by default all of one target.
 
     Args:
@@ -158,12 +158,12 @@ def _enter_precision(
     modes: Sequence[bool | None],
     open_predictor: Callable[[str, bool | None], Predictor],
     shown: Shown,
-) -> list[Contestant]:
+) -> list[Candidate]:
     """Open one engine in each graph mode; None: its target has no such choice."""
     compiles = find(target).compiles_at_start
     cold = _cold_first_run(bundle, target, precision) if compiles else None
-    found: list[Contestant] = []
-    without: Contestant | None = None
+    found: list[Candidate] = []
+    without: Candidate | None = None
     for graph in modes:
         predictor = open_predictor(precision, None if graph and without is not None else graph)
         session = predictor.session
@@ -174,21 +174,21 @@ def _enter_precision(
             found[-1] = replace(without, note="; ".join(filter(None, (without.note, told))))
             continue
         suffix = "" if graph is None else " graph" if graph else " no graph"
-        entered = Contestant(
+        opened = Candidate(
             name=f"{bundle.name} {target} {precision}{suffix}",
             bundle=bundle.name,
             target=target,
             precision=precision,
             predictor=predictor,
-            shots=shown.batches,
+            camera_frames=shown.batches,
             frames=shown.what,
             noise=shown.noise,
             cuda_graph=graph,
             start=None if graph is None else _start(session, cold),
             note=_host_note(bundle.name, session),
         )
-        found.append(entered)
-        without = entered if graph is False else None
+        found.append(opened)
+        without = opened if graph is False else None
     return found
 
 
@@ -237,27 +237,29 @@ def frames_of(bundle: Bundle, dataset: str | None = None, count: int = FRAMES) -
     name = own if dataset is None and own in named_sets() else dataset
     if name not in (None, NO_DATASET):
         opened = open_dataset(str(name), None, recipe.task, recipe)
-        shots = []
+        camera_frames = []
         for sample in islice(opened.samples(), count * size):
             what = sample.name or f"frame {sample.number} of {opened.name}"
-            check_frame(sample.shot.frame, recipe.source, what)
-            shots.append(sample.shot)
-        if shots:
-            told = f"the first {len(shots)} frames of {opened.name} in turn"
-            return Shown(whole_batches(shots, size), told)
+            check_frame(sample.camera_frame.frame, recipe.source, what)
+            camera_frames.append(sample.camera_frame)
+        if camera_frames:
+            told = f"the first {len(camera_frames)} frames of {opened.name} in turn"
+            return Shown(whole_batches(camera_frames, size), told)
     if own is not None:
         batches = bundle.batches()
         told = f"{len(batches) * size} frames of {own} that the bundle holds, in turn"
         return Shown(batches, told)
-    shots = [noise_shot(recipe, seed=i) for i in range(count * size)]
-    return Shown(whole_batches(shots, size), "random noise, as no data set is given", noise=True)
+    camera_frames = [noise_camera_frame(recipe, seed=i) for i in range(count * size)]
+    return Shown(
+        whole_batches(camera_frames, size), "random noise, as no data set is given", noise=True
+    )
 
 
-def pair(contestants: Sequence[Contestant]) -> list[Contestant]:
+def pair(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Give each the first one of its target, precision and graph mode as its base."""
     bases: dict[Any, str] = {}
     paired = []
-    for each in contestants:
+    for each in candidates:
         base = bases.setdefault((each.target, each.precision, each.cuda_graph), each.name)
-        paired.append(Contestant(**{**vars(each), "base": base}))
+        paired.append(Candidate(**{**vars(each), "base": base}))
     return paired

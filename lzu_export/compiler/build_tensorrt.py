@@ -167,7 +167,7 @@ def _run(
         ran = OnDevice(
             provider=session.provider,
             outputs=worst,
-            limit=recipe.tolerances.arrow if exact else None,
+            limit=recipe.tolerances.probe if exact else None,
         )
     return entry.model_copy(update={"on_device": ran})
 

@@ -12,7 +12,7 @@ from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.runtime.cameras import Cameras, check_cameras
 from lzu_export.runtime.fitting import fitted, fitting
-from lzu_export.runtime.predictor import Shot
+from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.runtime.reference import Reference, usual_scales
 from lzu_export.runtime.sources import frames
 from lzu_export.tasks.pytorch import make_reference, torch_predictor, whole_batches
@@ -33,7 +33,7 @@ def live_references(
 
     The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
     the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the
-    frames as they are. Differences are held against what an arrow reaches on the bundle's own
+    frames as they are. Differences are held against what a probe point reaches on the bundle's own
     frames, where a frame of the source, such as of a covered lens, has next to nothing.
 
     Raises:
@@ -51,7 +51,7 @@ def live_references(
         if cameras is not None:
             place = fitting(frame.shape, recipe.source, fit)
             camera = cameras.checked(name, frame.shape, source).in_source(place).cam2img
-        taken.append(Shot(fitted(frame, recipe, fit), camera))
+        taken.append(CameraFrame(fitted(frame, recipe, fit), camera))
     usual = usual_scales(bundle.references)
     return [
         replace(make_reference(predictor, batch), usual=usual)

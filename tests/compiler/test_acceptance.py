@@ -5,10 +5,10 @@ import math
 import pytest
 
 from lzu_export.cli.tables.export import score_notes
-from lzu_export.compiler.acceptance import refuse_drift, refuse_loss, refuse_scores
+from lzu_export.compiler.acceptance import refuse_deviation, refuse_loss, refuse_scores
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import Accuracy, Agreement, Drift
-from lzu_export.verification.checks import drift_checks
+from lzu_export.manifest.schema import Accuracy, Agreement, Parity
+from lzu_export.verification.checks import parity_checks
 
 
 def accuracy(precision: str, engine: float, pytorch: float = 40.0, limit: float = 0.1) -> Accuracy:
@@ -78,7 +78,7 @@ def test_confidences_may_not_fall_though_the_metric_stays(
 def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> None:
     """Segmentation has no scores, so no sentence speaks of them."""
     figure = Agreement(scores=share, matched=1.0, count=400, compared="pixels")
-    drift = Drift(
+    parity = Parity(
         target="onnxruntime",
         precision="int8",
         status="passed",
@@ -87,20 +87,20 @@ def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> No
         score_limit=0.03,
     )
     words = f"is {share:.3f} where at least 0.97 is asked for"
-    (check,) = drift_checks(drift)
+    (check,) = parity_checks(parity)
     called = "share of pixels that keep their class"
     assert (check.name, check.message) == (called, words)
     assert check.status == ("failed" if refused else "passed")
     found = accuracy("int8", 40.0).model_copy(
-        update={"agreement": {drift.engine: figure}, "score_limits": {"int8": 0.03}}
+        update={"agreement": {parity.engine: figure}, "score_limits": {"int8": 0.03}}
     )
     assert score_notes("a", found)[0] == f"a, {called}:"
     if not refused:
-        refuse_drift(drift, str)
+        refuse_deviation(parity, str)
         refuse_scores(found, str)
         return
     with pytest.raises(LzuError, match=f"{called}, which {words}; no bundle .* tolerances.scores"):
-        refuse_drift(drift, str)
+        refuse_deviation(parity, str)
     with pytest.raises(LzuError, match=f"the {called} in onnxruntime/int8 {words}"):
         refuse_scores(found, str)
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.support.prefetch import ahead
+from lzu_export.support.prefetch import prefetch
 
 
 def counted(count: int, made: list[int], closed: list[bool]) -> Iterator[int]:
@@ -30,7 +30,7 @@ def wait_for(made: list[int], count: int) -> None:
 def test_all_items_come_in_order_and_few_are_made_early(most: int) -> None:
     made: list[int] = []
     closed: list[bool] = []
-    with closing(ahead(counted(20, made, closed), most)) as items:
+    with closing(prefetch(counted(20, made, closed), most)) as items:
         assert next(items) == 0
         wait_for(made, most + 2)
         time.sleep(0.05)
@@ -38,7 +38,7 @@ def test_all_items_come_in_order_and_few_are_made_early(most: int) -> None:
         assert list(items) == list(range(1, 20))
     assert made == list(range(20))
     assert closed == [True]
-    assert list(ahead([], 2)) == []
+    assert list(prefetch([], 2)) == []
 
 
 def test_an_error_comes_after_what_was_made_before_it() -> None:
@@ -46,7 +46,7 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
         yield 1
         raise LzuError("frame 2 is missing; add it")
 
-    items = ahead(failing(), 5)
+    items = prefetch(failing(), 5)
     assert next(items) == 1
     with pytest.raises(LzuError, match="frame 2 is missing"):
         next(items)
@@ -56,7 +56,7 @@ def test_who_stops_early_stops_the_reading() -> None:
     made: list[int] = []
     closed: list[bool] = []
     before = threading.active_count()
-    with closing(ahead(counted(1000, made, closed), 2)) as items:
+    with closing(prefetch(counted(1000, made, closed), 2)) as items:
         next(items)
     assert threading.active_count() == before
     assert closed == [True]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lzu_export.runtime.lettering import legend_places, overlap, place, text_size, unit_of, write
 from lzu_export.runtime.palette import PALETTE, distinct_colours
+from lzu_export.runtime.text import legend_places, overlap, place, text_size, unit_of, write
 
 
 @pytest.mark.parametrize("colour", distinct_colours(24))

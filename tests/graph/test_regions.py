@@ -4,9 +4,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from lzu_export.graph.anatomy import Anatomy, anatomy, is_pooled_mean, layer_name
 from lzu_export.graph.passes import run_passes
 from lzu_export.graph.quantize import place, quantise
+from lzu_export.graph.regions import Regions, find_regions, is_pooled_mean, layer_name
 from samples import Network, random_tables
 
 MAP = (1, 4, 12, 16)
@@ -34,8 +34,8 @@ def detector() -> Network:
     return net
 
 
-def parts_of(net: Network, *outputs: str) -> Anatomy:
-    return anatomy(gs.import_onnx(net.model(*outputs)).toposort())
+def parts_of(net: Network, *outputs: str) -> Regions:
+    return find_regions(gs.import_onnx(net.model(*outputs)).toposort())
 
 
 def test_a_detector_falls_into_its_parts() -> None:

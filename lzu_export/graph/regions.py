@@ -21,7 +21,7 @@ MODEL = "model."
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Regions:
     """Names of nodes, by the part they belong to."""
 
     preparation: frozenset[str]
@@ -68,7 +68,7 @@ def is_pooled_mean(node: gs.Node) -> bool:
     return bool(np.prod(node.outputs[0].shape) < np.prod(features[0].shape))
 
 
-def anatomy(graph: gs.Graph) -> Anatomy:
+def find_regions(graph: gs.Graph) -> Regions:
     """Tell the parts of a topologically sorted graph apart."""
     warps = frozenset(_warps(graph))
     after = _reach(graph.nodes, forwards=True)
@@ -85,7 +85,7 @@ def anatomy(graph: gs.Graph) -> Anatomy:
             parts["decode"].add(node.name)
         elif node.name not in after and node.name in fed:
             parts["preparation"].add(node.name)
-    return Anatomy(
+    return Regions(
         **{name: frozenset(part) for name, part in parts.items()},
         positions=frozenset(_positions(graph)),
         warps=warps,

@@ -18,7 +18,7 @@ from lzu_export.models.retinanet import build_retinanet
 from lzu_export.runtime.reference import read_reference
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.weights import checkpoint_identity
-from lzu_export.verification.live import live_references
+from lzu_export.verification.live_reference import live_references
 from lzu_export.verification.parity import verify_engine
 
 
@@ -60,13 +60,13 @@ def weights(tiny_recipe: dict[str, Any], path: Path, seed: int) -> Path:
 def test_untrained_weights_are_made_again(
     tiny_bundle: Path, manifest: Manifest, images: Path
 ) -> None:
-    """From their seed: the engines of the bundle agree with them at every arrow."""
+    """From their seed: the engines of the bundle agree with them at every probe point."""
     references = live_references(Bundle(tiny_bundle, manifest), images, None, 2)
     assert len(references) == 2
     np.testing.assert_array_equal(references[1].frames[0], noise_frame((96, 160), 21))
-    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "passed"
-    assert 0 < max(drift.arrows.values()) < 1e-5
+    parity = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
+    assert parity.status == "passed"
+    assert 0 < max(parity.probes.values()) < 1e-5
 
 
 def test_other_weights_are_told_apart(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
@@ -74,10 +74,10 @@ def test_other_weights_are_told_apart(tiny_bundle: Path, manifest: Manifest, ima
     recipe = manifest.recipe.model_copy(update={"random_weights": 1})
     other = manifest.model_copy(update={"recipe": recipe})
     references = live_references(Bundle(tiny_bundle, other), images, None, 1)
-    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
-    assert drift.status == "drifted"
-    assert drift.arrows["zoomed"] < 1e-5
-    assert drift.arrows["level_0"] > 0.01
+    parity = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], references)
+    assert parity.status == "failed"
+    assert parity.probes["zoomed"] < 1e-5
+    assert parity.probes["level_0"] > 0.01
 
 
 def test_all_frames_where_there_are_fewer(
@@ -101,8 +101,8 @@ def test_the_checkpoint_is_the_bundles(
     moved = Path(shutil.copy(path, tmp_path / "renamed.pth"))
     (reference,) = live_references(Bundle(tiny_bundle, made), images, moved, 1)
     (wanted,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
-    for name, value in wanted.arrows.items():
-        np.testing.assert_allclose(reference.arrows[name], value, rtol=1e-4, atol=1e-4)
+    for name, value in wanted.probes.items():
+        np.testing.assert_allclose(reference.probes[name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_another_checkpoint_is_refused(
@@ -146,28 +146,28 @@ def test_frames_that_do_not_fit_are_named(
 
 
 def test_reference_values_are_pytorchs(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
-    """Every arrow is there, finite, and the zoomed one is the normalised zoom."""
+    """Every probe point is there, finite, and the zoomed one is the normalised zoom."""
     (reference,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
     names = [f"{stem}_{i}" for stem in ("level", "unzoomed", "cls", "bbox") for i in range(3)]
-    assert set(reference.arrows) == {"zoomed", *names}
-    assert all(np.isfinite(value).all() for value in reference.arrows.values())
+    assert set(reference.probes) == {"zoomed", *names}
+    assert all(np.isfinite(value).all() for value in reference.probes.values())
     assert set(reference.outputs) == {"boxes", "scores", "labels"}
     assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("grey", [124, 0])
-def test_a_covered_lens_is_no_drift(
+def test_a_covered_lens_is_no_deviation(
     tiny_bundle: Path, manifest: Manifest, tmp_path: Path, grey: int
 ) -> None:
     """The normalised frame is all but nothing, and a difference of its rounding is none of ours."""
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((96, 160, 3), grey, np.uint8))
     (reference,) = live_references(Bundle(tiny_bundle, manifest), tmp_path, None, 1)
-    own = read_reference(tiny_bundle / "reference.npz")[0].arrows["zoomed"]
+    own = read_reference(tiny_bundle / "reference.npz")[0].probes["zoomed"]
     assert reference.usual["zoomed"].largest >= np.abs(own).max()
-    drift = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], [reference])
-    assert drift.status == "passed"
-    wrong = {name: values + 0.01 for name, values in reference.arrows.items()}
-    drift = verify_engine(
-        Bundle(tiny_bundle, manifest), manifest.engines[0], [replace(reference, arrows=wrong)]
+    parity = verify_engine(Bundle(tiny_bundle, manifest), manifest.engines[0], [reference])
+    assert parity.status == "passed"
+    wrong = {name: values + 0.01 for name, values in reference.probes.items()}
+    parity = verify_engine(
+        Bundle(tiny_bundle, manifest), manifest.engines[0], [replace(reference, probes=wrong)]
     )
-    assert drift.status == "drifted"
+    assert parity.status == "failed"

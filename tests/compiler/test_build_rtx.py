@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lzu_export.compiler.rebuild import rebuild
+from lzu_export.compiler.build_rtx import build_rtx
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Manifest, read_manifest, write_manifest
 from lzu_export.support.files.hashes import sha256
@@ -70,7 +70,7 @@ def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> 
     """Under a name that tells what it is for; the verified bundle stays as it was."""
     before = names(bundle)
     manifest = manifest_of(bundle)
-    built = rebuild(bundle, ["8.9", "12.0"], None)
+    built = build_rtx(bundle, ["8.9", "12.0"], None)
     assert built["file"] == str(bundle.parent / "bundle.fp32.rtx.sm89.sm120.engine")
     assert built["version"] == "1.7"
     assert built["for"] == "sm8.9, sm12.0"
@@ -82,7 +82,7 @@ def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> 
 
 def test_portable_by_default(bundle: Path, builder: Builder) -> None:
     """And not in the place of the bundle's own engine."""
-    built = rebuild(bundle, [], None)
+    built = build_rtx(bundle, [], None)
     assert Path(built["file"]).name == "bundle.fp32.rtx.portable.engine"
     assert Path(built["file"]).read_bytes() == b"engine"
 
@@ -90,10 +90,10 @@ def test_portable_by_default(bundle: Path, builder: Builder) -> None:
 def test_another_place_may_be_given(bundle: Path, builder: Builder, tmp_path: Path) -> None:
     """Inside an existing folder."""
     out = tmp_path / "my.engine"
-    assert rebuild(bundle, [], out)["file"] == str(out)
+    assert build_rtx(bundle, [], out)["file"] == str(out)
     assert out.read_bytes() == b"engine"
     with pytest.raises(LzuError, match=r"my\.engine cannot be written"):
-        rebuild(bundle, [], tmp_path / "nowhere" / "my.engine")
+        build_rtx(bundle, [], tmp_path / "nowhere" / "my.engine")
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_a_failed_build_leaves_nothing(bundle: Path, builder: Builder, error: An
     builder.error = error
     wanted = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else LzuError
     with pytest.raises(wanted):
-        rebuild(bundle, [], None)
+        build_rtx(bundle, [], None)
     assert names(bundle) == before
 
 
 def test_a_bundle_without_such_a_graph_is_refused(tiny_bundle: Path, builder: Builder) -> None:
     """With the remedy."""
     with pytest.raises(LzuError, match="has no tensorrt-rtx graph; export it with that target"):
-        rebuild(tiny_bundle, [], None)
+        build_rtx(tiny_bundle, [], None)
     assert builder.calls == []
 
 
@@ -120,5 +120,5 @@ def test_a_changed_graph_is_refused(bundle: Path, builder: Builder) -> None:
     """Before the build."""
     (bundle / "model.fp32.tensorrt-rtx.onnx").write_bytes(b"other")
     with pytest.raises(LzuError, match=r"tensorrt-rtx\.onnx was changed after the export"):
-        rebuild(bundle, [], None)
+        build_rtx(bundle, [], None)
     assert builder.calls == []

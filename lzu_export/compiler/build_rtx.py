@@ -9,7 +9,7 @@ from lzu_export.support.files import replacing
 from lzu_export.targets.tensorrt.rtx_target import TARGET
 
 
-def rebuild(
+def build_rtx(
     bundle: Path,
     compute_capabilities: Sequence[str],
     out: Path | None,

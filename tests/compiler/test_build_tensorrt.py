@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
+from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
-from lzu_export.compiler.device_build import build_on_device
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import OnDevice, read_manifest, write_manifest
-from lzu_export.runtime import Shot, load
+from lzu_export.runtime import CameraFrame, load
 from lzu_export.runtime.plugin_library import describe_library
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
@@ -146,8 +146,8 @@ def test_what_runs_here_is_opened_by_every_command(
     assert opened.emulated == {}
     session = opened.as_shipped["tensorrt/fp32"].session
     assert "TensorRT 10.3.0 on Orin" in session.provider
-    shots = [Shot(noise_frame((96, 160), 3))]
-    mine, theirs = (each.run(shots)[0] for each in opened.as_shipped.values())
+    camera_frames = [CameraFrame(noise_frame((96, 160), 3))]
+    mine, theirs = (each.run(camera_frames)[0] for each in opened.as_shipped.values())
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-6)
     world.capability = (8, 9)
     refused = Bundle(bundle, manifest).here()
@@ -260,7 +260,7 @@ def test_a_failed_build_leaves_the_bundle_as_it_was(
     assert after == before
 
 
-def test_the_command_tells_drift_by_its_status(
+def test_the_command_tells_deviation_by_its_status(
     bundle: Path, machine: Machine, world: World
 ) -> None:
     from lzu_export.cli.app import app
@@ -280,7 +280,7 @@ def test_the_command_tells_drift_by_its_status(
     world.compute = drifting
     done = runner.invoke(app, ["build", str(bundle), "--target", "tensorrt"])
     assert done.exit_code == 1
-    assert "drifts from PyTorch on this device" in done.stderr
+    assert "deviates from PyTorch on this device" in done.stderr
     kept = read_manifest(bundle).engines[-1].on_device
     assert kept is not None
     assert not kept.passed
@@ -289,28 +289,30 @@ def test_the_command_tells_drift_by_its_status(
 def test_verify_runs_the_engine_itself(
     bundle: Path, machine: Machine, world: World, tmp_path: Path
 ) -> None:
-    """Beside its graph, which has one row; status 1 where it drifts, 2 where it gives NaN."""
+    """Beside its graph, which has one row; status 1 where it deviates, 2 where it gives NaN."""
     from lzu_export.cli.app import app
 
     machine()
     build_on_device(bundle)
-    drifts = verify_all(Bundle(bundle))
-    assert [each.engine for each in drifts] == [
+    parities = verify_all(Bundle(bundle))
+    assert [each.engine for each in parities] == [
         *("onnxruntime/fp32", "tensorrt/fp32", "tensorrt/fp32 on device")
     ]
-    assert [each.status for each in drifts] == ["passed", "graph passed", "passed"]
-    assert not drifts[2].arrows
-    assert set(drifts[2].outputs) == {"boxes", "scores", "labels"}
-    assert "TensorRT 10.3.0 on Orin" in drifts[2].note
+    assert [each.status for each in parities] == ["passed", "graph passed", "passed"]
+    assert not parities[2].probes
+    assert set(parities[2].outputs) == {"boxes", "scores", "labels"}
+    assert "TensorRT 10.3.0 on Orin" in parities[2].note
     whole = world.compute
     world.compute = lambda inputs: {k: v * 1.01 for k, v in whole(inputs).items()}
     report = tmp_path / "report.xml"
     done = CliRunner().invoke(app, ["verify", str(bundle), "--junit", str(report)])
     assert done.exit_code == 1
-    assert "the tensorrt engine in fp32 on device drifts from PyTorch" in done.stderr
+    assert "the tensorrt engine in fp32 on device deviates from PyTorch" in done.stderr
     assert "the first difference is at boxes" in done.stderr
     assert "on device" in done.stdout
-    assert 'classname="bundle.tensorrt/fp32 on device" name="drift of boxes"' in report.read_text()
+    assert (
+        'classname="bundle.tensorrt/fp32 on device" name="deviation of boxes"' in report.read_text()
+    )
     world.compute = lambda inputs: {
         k: v if k == "labels" else v * np.nan for k, v in whole(inputs).items()
     }
@@ -329,19 +331,24 @@ def test_of_lower_precisions_scores_are_compared_by_rank(
     manifest, whole = read_manifest(bundle), world.compute
     lower = built.model_copy(update={"precision": "fp16"})
     world.compute = lambda inputs: {k: v[:, ::-1] for k, v in whole(inputs).items()}
-    drift = verify_on_device(Bundle(bundle, manifest), lower)
-    assert (drift.status, drift.limit, drift.snr_limit, drift.outputs) == ("passed", None, None, {})
-    assert drift.snr["scores"] > 100
-    assert drift.agreement is not None
-    assert drift.agreement.scores == pytest.approx(1, abs=1e-5)
+    parity = verify_on_device(Bundle(bundle, manifest), lower)
+    assert (parity.status, parity.limit, parity.snr_limit, parity.outputs) == (
+        "passed",
+        None,
+        None,
+        {},
+    )
+    assert parity.snr["scores"] > 100
+    assert parity.agreement is not None
+    assert parity.agreement.scores == pytest.approx(1, abs=1e-5)
     world.compute = lambda inputs: {
         k: v * 0.9 if k == "scores" else v for k, v in whole(inputs).items()
     }
-    drift = verify_on_device(Bundle(bundle, manifest), lower)
-    assert drift.snr["scores"] == pytest.approx(20, abs=0.1)  # 20 log10(1 / 0.1)
-    assert (drift.status, drift.first.name) == ("drifted", "matched scores")
-    assert drift.agreement is not None
-    assert drift.agreement.scores == pytest.approx(0.9, abs=0.02)
+    parity = verify_on_device(Bundle(bundle, manifest), lower)
+    assert parity.snr["scores"] == pytest.approx(20, abs=0.1)  # 20 log10(1 / 0.1)
+    assert (parity.status, parity.first.name) == ("failed", "matched scores")
+    assert parity.agreement is not None
+    assert parity.agreement.scores == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -362,13 +369,13 @@ def test_the_command_says_what_was_compared(
 ) -> None:
     """In lower precisions nothing but that the outputs are numbers."""
     from lzu_export.cli.app import app
-    from lzu_export.compiler import device_build
+    from lzu_export.compiler import build_tensorrt
 
     machine()
     built, _ = build_on_device(bundle)
     ran = OnDevice(provider="", outputs=outputs, limit=1e-4 if outputs else None)
     said = built.model_copy(update={"precision": precision, "on_device": ran})
-    monkeypatch.setattr(device_build, "build_on_device", lambda *_, **__: (said, ()))
+    monkeypatch.setattr(build_tensorrt, "build_on_device", lambda *_, **__: (said, ()))
     done = CliRunner().invoke(app, ["build", str(bundle), "--target", "tensorrt"])
     assert done.exit_code == 0, done.output
     assert done.stdout.replace("\n", "").endswith(f" s, {told}")

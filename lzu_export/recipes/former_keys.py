@@ -1,0 +1,20 @@
+"""Recipe keys that had another name in an earlier release, and are still read."""
+
+from typing import Any
+
+from lzu_export.support.former_keys import with_todays_keys
+
+FORMER = {
+    "tolerances.arrow": "tolerances.probe",
+    "tolerances.regression.drift": "tolerances.regression.deviation",
+}
+"""Today's dotted key by former dotted key."""
+
+
+def todays_recipe(data: Any) -> Any:
+    """Plain data of a recipe with today's keys.
+
+    Raises:
+        ValueError: a key is given under both names.
+    """
+    return with_todays_keys(data, FORMER)
