@@ -77,7 +77,8 @@ def test_what_runs_here_and_by_what_is_part_of_the_keys(
     store, world = Keys(tmp_path / "results"), World()
 
     def keys(*engines: str) -> tuple[Any, ...]:
-        runs = [SimpleNamespace(target=t, precision=p) for t, _, p in map(partition, engines)]
+        split = map(partition, engines)
+        runs = [SimpleNamespace(target=t, precision=p, name=f"{t}/{p}") for t, _, p in split]
         recipe = SimpleNamespace(scale=0.5)
         manifest: Any = SimpleNamespace(files={}, recipe=recipe, engines=runs)
         bundle = Contender.__new__(Contender)
