@@ -17,7 +17,8 @@ import pytest
 import typer
 import yaml
 
-from lzu_benchmarks.bench.command import parser as bench_parser
+from lzu_benchmarks.bench.options import options as bench_options
+from lzu_benchmarks.bench.options import parse as parse_bench
 from lzu_benchmarks.harness.latency import main as latency
 from lzu_export.cli.app import app
 from lzu_export.compiler.pipeline import export
@@ -143,7 +144,7 @@ def test_lines_of_lzu_export_parse(words: list[str]) -> None:
     name, *arguments = words
     assert name in group.commands, f"lzu-export {name} is no command"
     if name == "bench":
-        bench_parser().parse_args(arguments)
+        parse_bench(arguments)
     elif arguments and not arguments[0].startswith("-"):
         group.commands[name].make_context(name, arguments)
     else:
@@ -180,7 +181,9 @@ def test_options_in_the_text_exist() -> None:
     group: Any = typer.main.get_command(app)
     for command in group.commands.values():
         known |= {option for each in command.params for option in each.opts}
-    known |= {option for each in bench_parser()._actions for option in each.option_strings}
+    bench = typer.Typer()
+    bench.command()(bench_options)
+    known |= {option for each in typer.main.get_command(bench).params for option in each.opts}
     known |= {option for each in group.params for option in each.opts}
     for page in GUIDES:
         for code in inline(page):

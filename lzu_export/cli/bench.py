@@ -6,11 +6,11 @@ ALL_WORDS = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
     "add_help_option": False,
 }
-"""The harness reads its options itself."""
+"""Settings of a command whose options the harness reads, see `lzu_benchmarks.bench.options`."""
 
 
 def bench(context: typer.Context) -> None:
-    """Accuracy and latency of warped and uniform models, and a report; --help lists its options."""
+    """Compare accuracy and latency of warped and uniform models, and write a report."""
     from lzu_export.evaluation.datasets import find_command
 
     find_command("bench")(context.args)

@@ -6,7 +6,6 @@ report.md, report.json and its schema into OUT/bench/NAME, and every result into
 `results` as it comes: what was interrupted goes on, what did not change is not measured again.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,9 +20,7 @@ from rich.text import Text
 from lzu_benchmarks.bench.compare import bundle_result
 from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
 from lzu_benchmarks.bench.latencies import latency_groups
-from lzu_benchmarks.commands import add_json
-from lzu_benchmarks.harness.candidates import GRAPHS
-from lzu_benchmarks.harness.latency import add_plan_options, plan_of
+from lzu_benchmarks.bench.options import EXPORT_ONLY, Options, parse
 from lzu_benchmarks.harness.latency_table import NOISE
 from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
@@ -38,51 +35,8 @@ from lzu_export.support.tables import Column, grid
 from lzu_export.support.terminal import Terminal, print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET
 
-EXPORT_ONLY = (
-    "variant", "scale", "checkpoint", "saliency", "calibration", "random_weights", "set"
-)  # fmt: skip
-"""Options that finished bundles cannot follow."""
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    made = argparse.ArgumentParser(prog="lzu-export bench", description=__doc__)
-    made.add_argument("recipe", nargs="?", default="det", help="task, shipped recipe, or a file")
-    made.add_argument("--bundles", type=Path, nargs="+", help="compare these, export nothing")
-    made.add_argument("--out", type=Path, default=Path("build"), help="folder of all bundles")
-    made.add_argument(
-        "--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt; scored and timed"
-    )
-    group = made.add_argument_group("export", "as `lzu-export export` takes them")
-    group.add_argument("--variant", help="by default all that there are weights for")
-    group.add_argument("--scale", help="separated by spaces; the recipe's own by default")
-    group.add_argument("--precision", help="separated by spaces; of --bundles only these")
-    group.add_argument("--target", help="separated by spaces; of --bundles only these")
-    group.add_argument(
-        "--checkpoint", help="a file, or a pattern such as 'ckpt/{variant}_{scale}.pth'"
-    )
-    group.add_argument("--saliency")
-    group.add_argument("--calibration", help="training frames for INT8")
-    group.add_argument("--random-weights", type=int, help="untrained: latency only")
-    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    group = made.add_argument_group("accuracy")
-    group.add_argument("--dataset", help="demo, COCO annotations, a data set's folder, or none")
-    group.add_argument("--frames", type=int, help="largest number of frames")
-    add_plan_options(made)
-    group = made.add_argument_group("report")
-    group.add_argument("--ablation", action="store_true", help="add the paper's appendix")
-    group.add_argument(
-        "--ablation-frames",
-        type=int,
-        default=64,
-        help="number of frames that score its grid, 0: none",
-    )
-    group.add_argument("--again", action="store_true", help="measure everything again")
-    add_json(group)
-    return made
-
-
-def bench(given: argparse.Namespace) -> tuple[Report, Path]:
+def bench(given: Options) -> tuple[Report, Path]:
     """Export, measure and write; the report and its folder.
 
     Raises:
@@ -116,9 +70,9 @@ def bench(given: argparse.Namespace) -> tuple[Report, Path]:
     groups = latency_groups(
         bundles,
         store,
-        plan_of(given),
+        given.plan,
         threads=given.threads,
-        graphs=GRAPHS[given.cuda_graph],
+        graphs=given.graphs,
         shown=shown,
         failed=failed,
         report=report,
@@ -156,11 +110,11 @@ def _failed(bundles: Sequence[Contender]) -> dict[str, str]:
     }
 
 
-def _shown(given: argparse.Namespace) -> str | None:
+def _shown(given: Options) -> str | None:
     """The set whose frames are timed and drawn: the one that is given, else the recipe's own."""
     if given.dataset is not None or given.bundles:
         return str(given.dataset) if given.dataset is not None else None
-    overrides = dict(pair.split("=", 1) for pair in given.set if "=" in pair)
+    overrides = dict(pair.split("=", 1) for pair in given.settings if "=" in pair)
     own = overrides.get("evaluation.dataset") or load_recipe(given.recipe).evaluation.dataset
     return None if own in (None, "null") else str(own)
 
@@ -186,11 +140,11 @@ def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
     return notes
 
 
-def _refuse_exports(given: argparse.Namespace) -> None:
+def _refuse_exports(given: Options) -> None:
     """Finished bundles are as they are."""
-    there = [name for name in EXPORT_ONLY if getattr(given, name) not in (None, [])]
+    there = [EXPORT_ONLY[name] for name in EXPORT_ONLY if getattr(given, name) not in (None, ())]
     if there:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in there)
+        names = ", ".join(there)
         raise LzuError(
             f"{names} of an export cannot change finished bundles; leave it out, or leave out "
             "--bundles to export"
@@ -231,7 +185,7 @@ def _elsewhere(bundles: Sequence[Contender]) -> dict[str, list[str]]:
     return found
 
 
-def _ablation(given: argparse.Namespace, bundles: Any, store: Store, report: Reporter) -> Ablation:
+def _ablation(given: Options, bundles: Any, store: Store, report: Reporter) -> Ablation:
     from lzu_benchmarks.bench.ablation import ablate
 
     return ablate(bundles, store, frames=given.ablation_frames, report=report)
@@ -241,7 +195,7 @@ def _variants(results: Sequence[Any]) -> list[str]:
     return list(dict.fromkeys(each.variant for each in results))
 
 
-def _export(given: argparse.Namespace) -> list[Path]:
+def _export(given: Options) -> list[Path]:
     """Bundles of every variant and scale that is asked for, by the export command.
 
     Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
@@ -253,7 +207,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
             command += [f"--{name}", str(value)]
     if given.random_weights is not None:
         command += ["--random-weights", str(given.random_weights)]
-    command += [part for pair in given.set for part in ("--set", pair)]
+    command += [part for pair in given.settings for part in ("--set", pair)]
     scales = given.scale.split() if given.scale else [None]
     variants = given.variant.split() if given.variant else _weighted(given)
     if given.checkpoint and not given.variant:
@@ -276,7 +230,7 @@ def _export(given: argparse.Namespace) -> list[Path]:
     return folders
 
 
-def _weighted(given: argparse.Namespace) -> list[str]:
+def _weighted(given: Options) -> list[str]:
     """Variants that the recipe has weights for; of none, uniform and fixed, of whatever weights."""
     there = load_recipe(given.recipe).checkpoint
     return [variant for variant in ORDER if variant in there] or ["uniform", "fixed"]
@@ -308,9 +262,9 @@ def summary_table(report: Report) -> Group:
 @exits.ending("results so far are kept; give the same command to go on")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    given = parser().parse_args(arguments)
+    given = parse(arguments)
     report, folder = bench(given)
-    if given.json:
+    if given.as_json:
         print_json(json.loads(report.model_dump_json()))
         _end(report)
         return

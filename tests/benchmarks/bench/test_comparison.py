@@ -16,10 +16,11 @@ from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_benchmarks.bench import compare as module
 from lzu_benchmarks.bench import contender as contender_module
-from lzu_benchmarks.bench.command import _shown, bench, lowering_notes, main, parser, pytorch_notes
+from lzu_benchmarks.bench.command import _shown, bench, lowering_notes, main, pytorch_notes
 from lzu_benchmarks.bench.compare import bundle_result
 from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
 from lzu_benchmarks.bench.latencies import latency_groups
+from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -185,7 +186,7 @@ def test_options_of_an_export_are_refused_with_finished_bundles(
 ) -> None:
     name = option.partition("=")[0]
     with pytest.raises(LzuError, match=f"{name} of an export cannot change finished bundles"):
-        bench(parser().parse_args([option, "--bundles", *map(str, two)]))
+        bench(parse([option, "--bundles", *map(str, two)]))
 
 
 def test_the_provider_scores_and_times(two: list[Path], tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_the_provider_scores_and_times(two: list[Path], tmp_path: Path) -> None:
         latency_groups(other, store, PLAN, report=QUIET)
     options = ["--bundles", *map(str, two), "--out", str(tmp_path), "--provider", "NoSuchProvider"]
     with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
-        bench(parser().parse_args(options))
+        bench(parse(options))
 
 
 def test_what_pytorch_scores_on_other_frames_is_told_apart(two: list[Path], tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_what_pytorch_scores_on_other_frames_is_told_apart(two: list[Path], tmp_
 def test_the_command_compares_the_chosen_engines_only(two: list[Path], tmp_path: Path) -> None:
     options = ["--bundles", *map(str, two), "--out", str(tmp_path), "--target", "tensorrt"]
     with pytest.raises(LzuError, match="has no engine of tensorrt; it has onnxruntime fp32"):
-        bench(parser().parse_args(options))
+        bench(parse(options))
 
 
 def test_an_interrupted_run_goes_on(
@@ -348,7 +349,7 @@ def test_exports_are_asked_for_as_the_compiler_takes_them(
     options = ["det", "--variant", "uniform fixed", "--checkpoint", "{variant}_{scale}.pth"]
     options += ["--scale", "0.5", "--set", "warp.fwhm=7", "--out", str(tmp_path)]
     options += ["--dataset", "none"]  # the demonstration's frames do not fit the tiny bundles
-    bench(parser().parse_args(options))
+    bench(parse(options))
     assert [command[command.index("--checkpoint") + 1] for command in asked] == [
         "uniform_0.5.pth",
         "fixed_0.5.pth",
@@ -356,13 +357,13 @@ def test_exports_are_asked_for_as_the_compiler_takes_them(
     assert all("warp.fwhm=7" in command and "--json" in command for command in asked)
     asked.clear()
     with pytest.raises(LzuError, match="two bundles are called"):  # the fake has but two
-        bench(parser().parse_args(["det", "--out", str(tmp_path)]))
+        bench(parse(["det", "--out", str(tmp_path)]))
     variants = [command[command.index("--variant") + 1] for command in asked]
     assert variants == ["uniform", "fixed", "adaptive", "fovea"]
     with pytest.raises(LzuError, match="finished bundles and results are kept"):
-        bench(parser().parse_args(["det", "--scale", "9", "--out", str(tmp_path)]))
+        bench(parse(["det", "--scale", "9", "--out", str(tmp_path)]))
     with pytest.raises(LzuError, match="name them"):
-        bench(parser().parse_args(["det", "--checkpoint", "a.pth"]))
+        bench(parse(["det", "--checkpoint", "a.pth"]))
 
 
 def test_bundles_that_do_not_fit_one_another_are_refused(
@@ -423,7 +424,7 @@ def test_where_no_engine_runs_the_reason_is_the_error(
         raise LzuError("no such kernel; get one")
 
     monkeypatch.setattr(contender_module, "load", load)
-    given = parser().parse_args(["--bundles", *map(str, two), "--out", str(tmp_path / "out")])
+    given = parse(["--bundles", *map(str, two), "--out", str(tmp_path / "out")])
     with pytest.raises(LzuError, match="no engine runs here: no such kernel"):
         bench(given)
     assert not (tmp_path / "out").exists()
@@ -448,12 +449,12 @@ def test_steps_that_are_lowered_in_different_ways_are_told(two: list[Path]) -> N
 def test_the_set_that_is_given_is_shown(tmp_path: Path) -> None:
     """Of an export as of finished bundles, and of the recipe where none is given."""
     recipe = tmp_path / "own.yaml"
-    assert _shown(parser().parse_args(["det"])) == "demo"
-    assert _shown(parser().parse_args(["det", "--dataset", "val.json"])) == "val.json"
-    assert _shown(parser().parse_args(["--bundles", "a"])) is None
-    assert _shown(parser().parse_args(["--bundles", "a", "--dataset", "val.json"])) == "val.json"
+    assert _shown(parse(["det"])) == "demo"
+    assert _shown(parse(["det", "--dataset", "val.json"])) == "val.json"
+    assert _shown(parse(["--bundles", "a"])) is None
+    assert _shown(parse(["--bundles", "a", "--dataset", "val.json"])) == "val.json"
     settings = (Path(module.__file__).parents[3] / "lzu_export/recipes/det-demo.yaml").read_text()
     recipe.write_text(settings.replace("dataset: demo", "dataset: frames/val.json"))
-    assert _shown(parser().parse_args([str(recipe)])) == str(tmp_path / "frames" / "val.json")
+    assert _shown(parse([str(recipe)])) == str(tmp_path / "frames" / "val.json")
     given = ["det", "--set", "evaluation.dataset=other"]
-    assert _shown(parser().parse_args(given)) == "other"
+    assert _shown(parse(given)) == "other"
