@@ -20,9 +20,9 @@ from lzu_export.targets.tensorrt.versions import check_version
 
 SECONDS = 180
 """That a package may take to be imported."""
-EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon", "polygraphy")
+EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon")
 """What an export needs besides torch."""
-BUILDING = ("onnx", "onnx-graphsurgeon", "polygraphy")
+BUILDING = ("onnx", "onnx-graphsurgeon")
 """What a build for TensorRT needs besides it, on the device."""
 BACK_ENDS = (("cuda-python", "cuda.bindings"), ("pycuda", "pycuda.driver"))
 """Names and modules of what reaches CUDA, the preferred one first."""

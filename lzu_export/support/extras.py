@@ -11,10 +11,10 @@ _GRAPHS = ("onnx", "onnx_graphsurgeon", "ml_dtypes")
 BRINGS: dict[str, tuple[str, ...]] = {
     "runtime": ("onnxruntime",),
     "verify": _GRAPHS,
-    "device": (*_GRAPHS, "polygraphy"),
-    "rtx": (*_GRAPHS, "polygraphy", "tensorrt_rtx"),
+    "device": _GRAPHS,
+    "rtx": (*_GRAPHS, "tensorrt_rtx"),
     "bench": (*_GRAPHS, "faster_coco_eval", "jinja2", "markupsafe", "matplotlib"),
-    "export": (*_GRAPHS, "onnxscript", "polygraphy", "torch"),
+    "export": (*_GRAPHS, "onnxscript", "torch"),
     "gpu": ("onnxruntime",),
     "cuda": ("cuda",),
     "pycuda": ("pycuda",),

@@ -21,7 +21,6 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "opencv-python-headless",
-    "polygraphy",
     "faster-coco-eval",
     "tensorrt-rtx",
 )

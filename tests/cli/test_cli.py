@@ -182,7 +182,7 @@ def test_run_draws_what_is_asked_for(command: Command, tiny_bundle: Path, image:
 def test_run_needs_what_a_device_has(tiny_bundle: Path, image: Path) -> None:
     """Neither torch nor onnx nor what only builds."""
     out = image.parent / "out"
-    absent = "torch,onnx,onnx_graphsurgeon,onnxscript,polygraphy"
+    absent = "torch,onnx,onnx_graphsurgeon,onnxscript"
     done = without(absent, "run", tiny_bundle, image, "--out", out)
     assert done.status == 0, done.err
     assert (out / "frame.png").is_file()

@@ -74,32 +74,29 @@ def build(
         LzuError: TensorRT is missing or too old, an option does not exist here, or what
             `tensorrt_build.build_plan` raises.
     """
-    # What only runs engines needs neither ONNX nor Polygraphy.
-    from lzu_export.targets.tensorrt.plan import bind_polygraphy, build_plan, quiet_polygraphy
+    # Running engines does not need ONNX.
+    from lzu_export.targets.tensorrt.plan import build_plan
 
     trt = import_module()
     options = options or BuildOptions()
     check_version(trt.__version__, device)
-    settings = _settings(trt, options, device)
+    if options.level is not None and not 0 <= options.level <= 5:
+        raise LzuError(f"builder optimisation level {options.level} is not within 0 to 5")
+    hardware = _hardware(trt, options.hardware, device)
     logger = logger_of(trt)
     register(trt, logger, plugins)
-    bind_polygraphy(trt)
-    from polygraphy.backend.trt import CreateConfig
 
-    known = timing_cache is not None and timing_cache.is_file()
-    with quiet_polygraphy():
-        create = CreateConfig(
-            tf32=False,  # FP32 is the reference: no rounded products
-            load_timing_cache=str(timing_cache) if known else None,
-            progress_monitor=make_monitor(trt, phases) if phases is not None else None,
-            **settings,
-        )
+    def configure(config: Any) -> None:
+        _configure(trt, options, hardware, config)
+        if phases is not None:
+            config.progress_monitor = make_monitor(trt, phases)
+
     built = build_plan(
         trt,
         logger,
         model,
         engine,
-        create,
+        configure,
         compute_capabilities=(device.capability,),
         timing_cache=timing_cache,
         native_norms=bool(options.portability),
@@ -230,27 +227,25 @@ def make_monitor(trt: Any, phases: Any) -> Any:
     return Monitor()
 
 
-def _settings(trt: Any, options: BuildOptions, device: Device) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "builder_optimization_level": options.level,
-        "version_compatible": options.version_compatible,
-        "profiling_verbosity": (
-            trt.ProfilingVerbosity.DETAILED
-            if options.detailed
-            else trt.ProfilingVerbosity.LAYER_NAMES_ONLY
-        ),
-    }
-    if options.level is not None and not 0 <= options.level <= 5:
-        raise LzuError(f"builder optimisation level {options.level} is not within 0 to 5")
+def _configure(trt: Any, options: BuildOptions, hardware: Any, config: Any) -> None:
+    config.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
+    verbosity = trt.ProfilingVerbosity
+    config.profiling_verbosity = (
+        verbosity.DETAILED if options.detailed else verbosity.LAYER_NAMES_ONLY
+    )
+    if options.level is not None:
+        config.builder_optimization_level = options.level
     if options.workspace is not None:
-        pool = trt.MemoryPoolType.WORKSPACE
-        settings["memory_pool_limits"] = {pool: options.workspace << 20}
-    if options.hardware is not None:
-        settings["hardware_compatibility_level"] = _hardware(trt, options.hardware, device)
-    return settings
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace << 20)
+    if hardware is not None:
+        config.hardware_compatibility_level = hardware
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
 
 
-def _hardware(trt: Any, wanted: Hardware, device: Device) -> Any:
+def _hardware(trt: Any, wanted: Hardware | None, device: Device) -> Any:
+    if wanted is None:
+        return None
     if device.integrated:
         raise LzuError(
             f"{device.name} builds engines for itself only: TensorRT has no hardware "

@@ -3,15 +3,14 @@
 The module, `tensorrt` or `tensorrt_rtx`, is passed in.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.read import load_graph
+from lzu_export.support.files import replacing
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.tensorrt.log import product, reason
 from lzu_export.targets.tensorrt.parsed_network import check_network, parser_errors
@@ -30,39 +29,12 @@ class BuiltEngine:
     """What is known to be wrong with this version and may concern the engine."""
 
 
-def bind_polygraphy(trt: Any) -> None:
-    """Let Polygraphy use this module.
-
-    Each of its own decides once, when it is imported, which of the two its `trt` is; to build for
-    both in one process it is set anew.
-    """
-    from polygraphy import config
-
-    config.USE_TENSORRT_RTX = trt.__name__ == "tensorrt_rtx"
-    import polygraphy.backend.tensorrt_rtx
-    import polygraphy.backend.trt  # noqa: F401
-
-    users = ("polygraphy.backend.t", "polygraphy.datatype.", "polygraphy.util.")
-    for name, module in list(sys.modules.items()):
-        if name.startswith(users) and "trt" in vars(module):
-            vars(module)["trt"] = trt
-
-
-@contextmanager
-def quiet_polygraphy() -> Iterator[None]:
-    """Without its own log; TensorRT's goes to ours."""
-    from polygraphy.logger import G_LOGGER
-
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
-        yield
-
-
 def build_plan(
     trt: Any,
     logger: Any,
     model: Path,
     engine: Path,
-    configure: Callable[[Any, Any], Any],
+    configure: Callable[[Any], object],
     *,
     compute_capabilities: tuple[str, ...],
     timing_cache: Path | None = None,
@@ -75,19 +47,15 @@ def build_plan(
         logger: of `tensorrt_log.logger_of`.
         model: linted ONNX file.
         engine: file to write.
-        configure: makes the builder's configuration of builder and network.
+        configure: sets the builder's configuration.
         compute_capabilities: for the result.
-        timing_cache: file that takes the tactics' timings.
+        timing_cache: file of the tactics' timings, which is read and extended.
         native_norms: let TensorRT's own layer normalise instances, as portable plans need it.
 
     Raises:
         LzuError: the file is no model, a node is refused, the graph was misread, or the build
             fails.
     """
-    bind_polygraphy(trt)
-    from polygraphy.backend.trt import engine_bytes_from_network
-    from polygraphy.exception import PolygraphyException
-
     name = product(trt)
     parsed_from = load_graph(model)
     try:
@@ -102,16 +70,34 @@ def build_plan(
         raise LzuError(f"{name} cannot read {model.name}: {parser_errors(parser)}")
     inputs, outputs, sampling = check_network(trt, network, parsed_from)
     logger.errors.clear()  # the parser reports what it then works around
-    try:
-        with quiet_polygraphy():
-            serialised = engine_bytes_from_network(
-                (builder, network, parser),
-                config=configure,
-                save_timing_cache=str(timing_cache) if timing_cache else None,
-            )
-    except PolygraphyException as error:
-        raise LzuError(
-            f"{name} could not build an engine from {model.name}: {reason(logger)}"
-        ) from error
+    config = builder.create_builder_config()
+    configure(config)
+    if timing_cache is not None:
+        _set_timings(config, timing_cache)
+    serialised = builder.build_serialized_network(network, config)
+    if serialised is None:
+        raise LzuError(f"{name} could not build an engine from {model.name}: {reason(logger)}")
+    if timing_cache is not None:
+        _store_timings(config, timing_cache)
     engine.write_bytes(serialised)
     return BuiltEngine(str(trt.__version__), compute_capabilities, inputs, outputs, sampling)
+
+
+def _set_timings(config: Any, file: Path) -> None:
+    """Begin with the timings of a file; with none where TensorRT refuses the file."""
+    known = file.read_bytes() if file.is_file() else b""
+    for content in dict.fromkeys((known, b"")):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
+
+
+def _store_timings(config: Any, file: Path) -> None:
+    """Write all timings, those that another build wrote in the meantime included."""
+    cache = config.get_timing_cache()
+    if file.is_file():
+        others = config.create_timing_cache(file.read_bytes())
+        if others is not None:
+            cache.combine(others, ignore_mismatch=True)
+    with replacing(file) as path, cache.serialize() as content:
+        path.write_bytes(content)

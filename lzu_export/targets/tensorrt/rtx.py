@@ -43,28 +43,24 @@ def build(
         LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or parsed
             the graph into something else than it says.
     """
-    # What only runs engines needs neither ONNX nor Polygraphy.
-    from lzu_export.targets.tensorrt.plan import bind_polygraphy, build_plan, quiet_polygraphy
+    # Running engines does not need ONNX.
+    from lzu_export.targets.tensorrt.plan import build_plan
 
     trt = import_module()
     wanted = tuple(compute_capabilities) or PORTABLE
-    pairs = [_capability(trt, each) for each in wanted]
+    capabilities = [_capability(trt, each) for each in wanted]
     if TURING in wanted and len(wanted) > 1:
         raise LzuError(
             "compute capability 7.5 (Turing) needs an engine of its own; build it separately"
         )
-    bind_polygraphy(trt)
-    from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
-    with quiet_polygraphy():
-        create_config = CreateConfigRTX(compute_capabilities=pairs)
-
-    def configure(builder: Any, network: Any) -> Any:
-        made = create_config(builder, network)
-        made.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
+    def configure(config: Any) -> None:
+        config.num_compute_capabilities = len(capabilities)
+        for i, each in enumerate(capabilities):
+            config.set_compute_capability(each, i)
+        config.clear_flag(trt.BuilderFlag.TF32)  # FP32 is the reference: no rounded products
         if detailed:
-            made.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        return made
+            config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
     logger = logger_of(trt)
     return build_plan(trt, logger, model, engine, configure, compute_capabilities=wanted)
@@ -92,12 +88,12 @@ def import_module() -> Any:
     return tensorrt_rtx
 
 
-def _capability(trt: Any, text: str) -> tuple[int, int]:
+def _capability(trt: Any, text: str) -> Any:
     numbers = sorted(
         int(name[2:]) for name in trt.ComputeCapability.__members__ if name.startswith("SM")
     )
-    known = {f"{number // 10}.{number % 10}": divmod(number, 10) for number in numbers}
+    known = {f"{number // 10}.{number % 10}": f"SM{number}" for number in numbers}
     if text not in known:
         listed = ", ".join(known)
         raise LzuError(f"TensorRT-RTX knows no compute capability {text}; it knows {listed}")
-    return known[text]
+    return trt.ComputeCapability.__members__[known[text]]

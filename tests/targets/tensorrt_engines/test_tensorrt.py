@@ -212,7 +212,7 @@ def test_a_machine_without_tensorrt_is_told_what_to_do(
 def test_both_tensorrts_build_in_one_process(
     model: Path, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Polygraphy binds to one of them; it is bound again for the other."""
+    """Neither module changes anything of the other."""
     from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 
     install_tensorrt(monkeypatch, world, "1.7.1")

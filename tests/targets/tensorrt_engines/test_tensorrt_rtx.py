@@ -247,23 +247,50 @@ def test_without_the_package_the_remedy_is_named(
         build(small, tmp_path / "no.engine")
 
 
-def test_products_are_not_rounded_to_tf32(
+BUILDER = trt.Builder
+
+
+class Builder:
+    """TensorRT-RTX's builder; `build` is called instead of building."""
+
+    def __init__(self, build: Any) -> None:
+        self._build = build
+        self._real: Any = None
+
+    def __call__(self, logger: Any) -> "Builder":
+        self._real = BUILDER(logger)
+        return self
+
+    def create_network(self, flags: int) -> Any:
+        return self._real.create_network(flags)
+
+    def create_builder_config(self) -> Any:
+        return self._real.create_builder_config()
+
+    def build_serialized_network(self, network: Any, config: Any) -> Any:
+        return self._build(config)
+
+
+def test_the_configuration_is_the_one_asked_for(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from polygraphy.backend import trt as backend
+    """Products are not rounded to TF32; there is one compute capability for each asked for."""
+    seen: list[Any] = []
 
-    build(small, tmp_path / "first.engine")  # lets Polygraphy choose its backend
-    seen = []
-    original = backend.engine_bytes_from_network
+    def spy(config: Any) -> bytes:
+        many = config.num_compute_capabilities
+        seen.append([config.get_compute_capability(i).name for i in range(many)])
+        seen.append(config.get_flag(trt.BuilderFlag.TF32))
+        seen.append(config.profiling_verbosity.name)
+        return b"engine"
 
-    def spy(network: Any, config: Any, **others: Any) -> Any:
-        made = config(*network[:2])
-        seen.append(made.get_flag(trt.BuilderFlag.TF32))
-        return original(network, config=config, **others)
-
-    monkeypatch.setattr(backend, "engine_bytes_from_network", spy)
-    build(small, tmp_path / "second.engine")
-    assert seen == [False]
+    monkeypatch.setattr(trt, "Builder", Builder(spy))
+    build(small, tmp_path / "one.engine", compute_capabilities=["8.9", "12.0"])
+    assert seen == [["SM89", "SM120"], False, "LAYER_NAMES_ONLY"]
+    assert (tmp_path / "one.engine").read_bytes() == b"engine"
+    seen.clear()
+    build(small, tmp_path / "other.engine", detailed=True)
+    assert seen == [["SM80", "SM86", "SM89", "SM120"], False, "DETAILED"]
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -274,14 +301,10 @@ def test_a_failed_build_is_one_sentence_and_verbose_shows_its_log(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from polygraphy.backend import trt as backend
-    from polygraphy.exception import PolygraphyException
-
-    def fail(*_: Any, **__: Any) -> Any:
+    def fail(_: Any) -> None:
         logger_of(trt).log(trt.ILogger.Severity.ERROR, "no kernel fits\nmore")
-        raise PolygraphyException("many\nlines")
 
-    monkeypatch.setattr(backend, "engine_bytes_from_network", fail)
+    monkeypatch.setattr(trt, "Builder", Builder(fail))
     caplog.set_level("INFO" if verbose else "WARNING")
     with pytest.raises(LzuError) as caught:
         build(small, tmp_path / "second.engine")
