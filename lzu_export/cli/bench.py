@@ -1,4 +1,4 @@
-"""`lzu-export bench`: the benchmark harness, where it is installed."""
+"""`lzu-export bench`: run the benchmark harness, where it is installed."""
 
 import typer
 
@@ -6,7 +6,7 @@ ALL_WORDS = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
     "add_help_option": False,
 }
-"""The harness reads its options itself."""
+"""Settings of the command that pass all options on to the harness, which parses them itself."""
 
 
 def bench(context: typer.Context) -> None:
