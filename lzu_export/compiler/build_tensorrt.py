@@ -180,7 +180,7 @@ def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
     mine.sort(key=lambda each: PRECISIONS.index(each.precision))
     changes: dict[str, Any] = {"engines": (*others, *mine)}
     plugins = manifest.plugins
-    if plugins is not None and plugins.library is None:  # none was at hand for `derive`
+    if plugins is not None and plugins.library is None:  # `derive` had no library
         known = describe_library(find_library(library, bundle.folder))
         changes["plugins"] = plugins.model_copy(update={"library": known})
     bundle.rewrite([entry.file], changes)

@@ -250,5 +250,5 @@ def _cuda(machine: Machine) -> Finding:
         said.append(f"{name}: {words}")
     install = pip_install("cuda")
     if machine.driver is not None and machine.driver.cuda < (13, 0):
-        install = pip("cuda-bindings>=12.6,<13")  # of the driver's generation, as on JetPack 6
+        install = pip("cuda-bindings>=12.6,<13")  # same CUDA major as the driver, as on JetPack 6
     return Finding("cuda", False, "; ".join(said), install)

@@ -165,7 +165,7 @@ class PartedEvaluation:
     ) -> None:
         """Start with nothing matched: `categories` are COCO's, `areas` the limits of sizes."""
         self._categories, self._areas = categories, areas
-        self._groups: list[list[Any]] = []  # by class and area, an image each
+        self._groups: list[list[Any]] = []  # by class and area, one entry per image
         self._images: list[int] = []
         self._params: Any = None
 
