@@ -4,7 +4,7 @@ from lzu_export.cli import exits
 
 
 def main() -> None:
-    """Entry point; an interruption while the commands are imported is one sentence, too."""
+    """Run the command line; an interruption during its imports also ends in one sentence."""
     with exits.ending():
         from lzu_export.cli.app import main as commands
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class LzuError(Exception):
-    """A problem the user can mend.
+    """A problem that the user can fix.
 
     Its message is one sentence that names the file, field or tensor and the remedy; the command
     line prints it without a traceback and exits with status 2.
@@ -14,15 +14,15 @@ class LzuError(Exception):
 
 
 class ElsewhereError(LzuError):
-    """What is asked for is for another machine than this one, or for what it has not installed."""
+    """A request that needs another machine, or software that this machine has not installed."""
 
 
 @contextmanager
 def readable_os_errors(what: str) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a sentence with the remedy.
+    """Turn an OSError, such as a full disk or a missing permission, into a sentence and a remedy.
 
     Raises:
-        LzuError: in place of any OSError inside.
+        LzuError: instead of any OSError that the block raises.
     """
     try:
         yield

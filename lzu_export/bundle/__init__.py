@@ -1,1 +1,1 @@
-"""Bundles on disk: the folder in which one grows, opening one, running one over frames."""
+"""Bundles on disk: the folder of an unfinished one, opening one, running one over frames."""

@@ -1,4 +1,4 @@
-"""A bundle on disk as one object: opened once, checked once, read when asked. Imports no torch."""
+"""A bundle on disk as one object: opened and checked once, read on demand. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,25 +42,25 @@ class Here(NamedTuple):
     """The engines of a bundle that run on this machine."""
 
     engines: list[Engine]
-    """At most one engine per target and precision: those that `load` opens."""
+    """The engines that `load` opens: at most one per target and precision."""
     elsewhere: dict[str, str]
-    """By `target/precision`, the reason why an engine does not run here."""
+    """Reasons why other engines do not run here, by `target/precision`."""
 
 
 class Bundle:
-    """A folder that export made. Its small files are checked when it is opened, others when read.
+    """A folder that export made. Small files are checked at opening, others when they are read.
 
     Attributes:
-        folder: where it lies.
-        manifest: what it says of itself.
+        folder: path of the bundle.
+        manifest: contents of the bundle's manifest.
     """
 
     def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
         """Open a bundle.
 
         Args:
-            folder: that export made.
-            manifest: what is known of it already; by default it is read and checked.
+            folder: folder that export made.
+            manifest: its manifest where it was read before; by default it is read and checked.
 
         Raises:
             LzuError: the folder is no bundle, or its manifest or a small file was changed.
@@ -71,11 +71,11 @@ class Bundle:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the export, without paths of the exporting machine."""
+        """Recipe of the export, without paths of the exporting machine."""
         return self.manifest.recipe
 
     def file(self, name: str) -> Path:
-        """The path of one of its files, whose hash is checked once.
+        """Return the path of one of the bundle's files, whose hash is checked once.
 
         Raises:
             LzuError: the file is missing or was changed after the export.
@@ -85,7 +85,7 @@ class Bundle:
         return self._checked[name]
 
     def canonical(self, precision: str) -> Path:
-        """The canonical graph of a precision.
+        """Return the path of the canonical graph of a precision.
 
         Raises:
             LzuError: see `file`.
@@ -93,7 +93,7 @@ class Bundle:
         return self.file(canonical_file(precision))
 
     def executable(self, engine: Engine | Derived) -> Path:
-        """The ONNX file of an engine, or of a target whose engine is built on the device.
+        """Return the path of an engine's ONNX file, or of one whose engine is built on the device.
 
         Raises:
             LzuError: see `file`.
@@ -102,7 +102,7 @@ class Bundle:
 
     @cached_property
     def warp(self) -> dict[str, NDArray[Any]]:
-        """The arrays of its warp, by name.
+        """Arrays of the bundle's warp, by name.
 
         Raises:
             LzuError: the file is missing, damaged, was changed after the export, or holds no warp
@@ -118,7 +118,7 @@ class Bundle:
 
     @property
     def zoom(self) -> Sampling:
-        """The zoom's tables.
+        """Tables of the bundle's zoom.
 
         Raises:
             LzuError: see `warp`.
@@ -127,7 +127,7 @@ class Bundle:
 
     @cached_property
     def references(self) -> list[Reference]:
-        """Frames, and PyTorch's values for them at every probe point that the manifest tells of.
+        """Frames, and PyTorch's values for them at every probe point that the manifest lists.
 
         Raises:
             LzuError: the file is missing, damaged, was changed after the export, or lacks a probe
@@ -143,7 +143,7 @@ class Bundle:
         return references
 
     def batches(self) -> list[list[CameraFrame]]:
-        """The batches of frames that its reference holds, before a made-up camera.
+        """Return the batches of frames that the reference holds, each with a made-up camera.
 
         Raises:
             LzuError: see `references`.
@@ -155,7 +155,7 @@ class Bundle:
         """Check every file against its hash.
 
         Returns:
-            Names in the folder that the manifest does not have. Nothing ever opens them.
+            Names in the folder that the manifest does not list. Nothing ever opens them.
 
         Raises:
             LzuError: a file is missing or was changed after the export.
@@ -163,20 +163,20 @@ class Bundle:
         return check_bundle(self.folder, self.manifest)
 
     def engine(self, target: str | None = None, precision: str | None = None) -> Engine:
-        """The engine of a target, by default `onnxruntime`, which runs on any machine.
+        """Return the engine of a target, by default `onnxruntime`, which runs on any machine.
 
-        Engines stand from the highest precision to the lowest; by default it is the highest.
+        Engines are listed from the highest precision to the lowest; the default is the highest.
 
         Raises:
-            LzuError: there is none; tells what there is.
+            LzuError: there is none; the message lists the engines that exist.
         """
         return self.engines(target, precision)[0]
 
     def engines(self, target: str | None = None, precision: str | None = None) -> list[Engine]:
-        """All engines of a target, such as for several devices, see `engine`; at least one.
+        """Return all engines of a target (say, one per device), at least one; see `engine`.
 
         Raises:
-            LzuError: there is none; tells what there is.
+            LzuError: there is none; the message lists the engines that exist.
         """
         wanted = target or DEFAULT_TARGET
         found = [
@@ -191,10 +191,10 @@ class Bundle:
         raise LzuError(f"the bundle has no engine for {asked}; it has {there}")
 
     def here(self, engines: Sequence[Engine] | None = None) -> Here:
-        """Find which of the bundle's engines, or of some of them, run on this machine.
+        """Find which engines run on this machine, of all in the bundle or of those given.
 
         Raises:
-            LzuError: there is no such CUDA back end as `LZU_CUDA` says.
+            LzuError: `LZU_CUDA` names a CUDA back end that does not exist.
         """
         return _here(self, self.manifest.engines if engines is None else engines)
 
@@ -204,7 +204,7 @@ class Bundle:
         precision: str | None = None,
         **options: Any,
     ) -> Session:
-        """Open an engine by target and precision, see `engine` and `open`.
+        """Open an engine by its target and precision, see `engine` and `open`.
 
         Raises:
             LzuError: there is none, or it does not open here.
@@ -212,15 +212,15 @@ class Bundle:
         return self.open(self.engine(target, precision), **options)
 
     def open(self, engine: Engine, **options: Any) -> Session:
-        """Open one of its engines, whose file's hash is checked.
+        """Open one of the bundle's engines after checking its file's hash.
 
         Args:
-            engine: of the bundle; of a device's target one that `here` found.
-            options: fields of `targets.base.OpenOptions`; by default a device's session has the
+            engine: an engine of the bundle; for a device's target, one that `here` found.
+            options: fields of `targets.base.OpenOptions`; by default a device's session gets the
                 zoom's tables.
 
         Raises:
-            LzuError: the file was changed, it does not open, or the provider does not load.
+            LzuError: the file was changed or does not open, or the provider does not load.
         """
         path, target = self.file(engine.file), find(engine.target)
         if target.on_device and "zoom" not in options:
@@ -230,14 +230,14 @@ class Bundle:
     def predictor(
         self, session: Session, *, fit: Fit = "exact", choice: Choice = NO_CHOICE
     ) -> Predictor:
-        """The predictor of the bundle's task on an opened engine."""
+        """Make the predictor of the bundle's task on an opened engine."""
         return make_predictor(self.recipe, session, self.warp, fit=fit, choice=choice)
 
     def rewrite(self, files: Sequence[str], changes: Mapping[str, Any]) -> "Bundle":
         """Write the manifest again after files were added, see `rewrite_manifest`.
 
         Returns:
-            The bundle as it is now.
+            The bundle with its new manifest.
 
         Raises:
             OSError: it cannot be written.
@@ -252,7 +252,7 @@ def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
 
     @cache
     def device() -> Any:
-        """The CUDA device, opened when a target first asks for it."""
+        """Open the CUDA device when a target first asks for it."""
         from lzu_export.targets.cuda.interface import open_cuda
 
         return open_cuda()
@@ -267,7 +267,7 @@ def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
             elsewhere[engine.name] = str(error)
             continue
         found[key] = engine
-        elsewhere.pop(engine.name, None)  # of another device's
+        elsewhere.pop(engine.name, None)  # the reason was another device's engine of that name
     targets = dict.fromkeys(target for target, _ in found)
     for target in targets:
         others = [each for each in targets if each != target]

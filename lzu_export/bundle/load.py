@@ -33,40 +33,42 @@ def load(
 ) -> Any:
     """Open a bundle for inference; imports no torch.
 
-    The choice of results (`score_threshold` and what follows) replaces the recipe's `postprocess`
-    within what the graph holds: it hands over at most `postprocess.candidates_per_level`
-    candidates, the best of each level, which only another export changes. Boxes that an adaptive
-    bundle feeds back stay those of the recipe's settings, and then stay on the host.
+    The choice of results (`score_threshold` and the arguments after it) replaces the recipe's
+    `postprocess` as far as the graph allows: the graph returns at most
+    `postprocess.candidates_per_level` candidates, the best of each level, and only another export
+    changes that number. The boxes that an adaptive bundle feeds back still follow the recipe's
+    settings; with a choice of results they stay on the host.
 
     Returns:
-        A `Detector`, `Segmenter` or `Detector3d`, by the bundle's task.
+        A `Detector`, `Segmenter` or `Detector3d`, depending on the bundle's task.
 
     Args:
         bundle: folder that export made.
-        target: engine to run; by default onnxruntime, which runs on any machine.
-        precision: of the engine; by default the highest there is.
-        resize: the same as fit `stretch`.
-        threads: of ONNX Runtime on the CPU; all processors by default.
-        provider: of ONNX Runtime: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name of its own;
-            one that does not load is refused, never replaced by the CPU.
+        target: target whose engine runs; by default onnxruntime, which runs on any machine.
+        precision: precision of the engine; by default the highest there is.
+        resize: True is the same as fit `stretch`.
+        threads: threads of ONNX Runtime on the CPU; all processors by default.
+        provider: ONNX Runtime's provider: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name that
+            ONNX Runtime itself uses; one that does not load is refused, never replaced by the CPU.
         cuda: how the targets `tensorrt` and `tensorrt-rtx` reach the device: `cuda-python` or
             `pycuda`; by default the first that is installed.
-        plugins: library of plugins for the target `tensorrt`, and of kernels that keep boxes on the
-            device for both; by default the one that is found. One that is named has to fit.
-        graph: whether those targets run as a CUDA graph; by default where it can be.
-        runtime_cache: keep what TensorRT-RTX compiles in the user's folder of caches; else every
-            start compiles.
-        feedback: let boxes that an adaptive engine follows stay on the device, where they can.
-        host_code: let a version-compatible engine of TensorRT run the code for the processor that
-            it brings along; one that was built here may anyway.
-        fit: what becomes of frames of another size than the source: `exact` refuses them (the
+        plugins: library of plugins for the target `tensorrt`, and of the kernels that keep boxes on
+            the device for `tensorrt` and `tensorrt-rtx`; by default the one that is found. A
+            library that is named must fit.
+        graph: whether those two targets run as a CUDA graph; by default where that is possible.
+        runtime_cache: keep compiled code of TensorRT-RTX in the user's cache folder; otherwise
+            every start compiles it again.
+        feedback: keep the boxes that an adaptive engine follows on the device, where possible.
+        host_code: let a version-compatible TensorRT engine run the host code that it contains; an
+            engine that was built on this machine may do so anyway.
+        fit: treatment of frames whose size differs from the source's: `exact` refuses them (the
             default), `stretch` resizes each axis by itself, `pad` keeps the aspect and fills bars
-            with the normalisation's mean. Results are in pixels of the frame either way.
+            with the normalisation's mean. Results are in pixels of the frame in every case.
         score_threshold: lowest score of a detection, exclusive, in [0, 1).
         iou_threshold: highest overlap of two detections, inclusive, in (0, 1].
-        max_detections: most detections of a frame.
-        class_agnostic: let a detection suppress those of other classes, too.
-        classes: names of the classes that are found; others neither appear nor suppress.
+        max_detections: largest number of detections in a frame.
+        class_agnostic: let a detection suppress detections of other classes, too.
+        classes: names of the classes to find; detections of others neither appear nor suppress.
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, the target's libraries

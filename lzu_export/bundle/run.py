@@ -1,4 +1,4 @@
-"""Run a bundle over frames and write annotated pictures or a video, and files of results."""
+"""Run a bundle over frames and write annotated pictures or a video, and result files."""
 
 import json
 import os
@@ -34,12 +34,12 @@ from lzu_export.tasks.registry import find_task
 RESULTS_FILE = "results.json"
 IMAGES_FILE = "images.json"
 DRAW_ABOVE = 0.3
-"""Lowest score drawn by default: a metric wants the unlikely ones too, an eye does not."""
+"""Lowest score drawn by default: a metric needs unlikely detections too, a viewer does not."""
 
 Writer = Callable[[TimedFrame, Frame], None]
-"""Takes a frame and its picture."""
+"""Function that writes the picture of a frame."""
 Predicted = tuple[TimedFrame, Camera | None, Any, float, int]
-"""Frame, camera, prediction, seconds, and the frame's index in its batch."""
+"""A frame, its camera, its prediction, seconds spent, and the frame's index in its batch."""
 
 
 def apply(
@@ -59,35 +59,36 @@ def apply(
 ) -> dict[str, Any]:
     """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
 
-    Images keep their names; a video or a camera becomes NAME.mp4. results.json is a COCO results
-    list for boxes, boxes in metres for those in space, and for segmentation the shares of the
-    classes beside label maps in the folder `labels`; image ids number the frames from 1 in the
-    order read, and images.json gives their names, sizes, times in seconds and the categories.
-    Pictures show detections of scores of at least `draw_above`, the results hold all. Nothing is
-    written where an image, or the first frame of a video or a camera, is refused. Of a video or a
-    camera that ends early, changes the size of its frames, or has a frame on which the engine
-    fails, there are the results up to then.
+    Images keep their names; a video or a camera becomes NAME.mp4. For boxes, results.json is a COCO
+    results list; for boxes in space it holds boxes in metres; for segmentation it holds the shares
+    of the classes, and the label maps are in the folder `labels`. Image ids number the frames from
+    1 in the order read; images.json gives their names, sizes, times in seconds and the categories.
+    Pictures show detections whose score is at least `draw_above`; the results hold all. Nothing is
+    written where an image, or the first frame of a video or a camera, is refused. Where a video or
+    a camera ends early, changes the size of its frames, or has a frame on which the engine fails,
+    the results up to that frame are written.
 
     Args:
         bundle: folder that export made.
         source: image, folder of images, video, or a camera, see `live_camera.parse_live`.
-        out: folder that is written.
-        show_warp: draw the sampling grid, and the zoomed image beside.
-        fit: what becomes of frames of another size, see `load`.
-        report: of progress and remarks.
-        precision: of the engine.
+        out: folder to write into.
+        show_warp: draw the sampling grid, and the zoomed image beside it.
+        fit: treatment of frames of another size, see `load`.
+        report: receiver of progress and remarks.
+        precision: precision of the engine; by default the highest there is.
         draw_above: lowest score that is drawn.
-        cameras: calibration, for boxes in space.
-        most: end after so many frames.
-        seconds: end after so long, by the frames' times.
+        cameras: calibration of the cameras, for boxes in space.
+        most: number of frames after which the run ends.
+        seconds: time after which the run ends, by the frames' own times.
         engine: further arguments of `load`, such as the target or a score threshold.
 
     Returns:
-        frames, the number of detections or label maps under that name, milliseconds (mean, frame to
-        prediction), out; and `incomplete`, a sentence, where frames are missing.
+        Values under these keys: `frames`; the name of the task's results, such as detections or
+        label maps, for their number; `milliseconds` (mean, frame to prediction); `out`; and
+        `incomplete`, a sentence, where frames are missing.
 
     Raises:
-        LzuError: bundle, source, a frame or its camera is unfit, or `out` cannot be written.
+        LzuError: the bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
     with ExitStack() as stack:
         predictor = stack.enter_context(load(bundle, fit=fit, precision=precision, **engine))
@@ -147,14 +148,14 @@ def apply(
 
 
 def _image(number: int, each: TimedFrame) -> dict[str, Any]:
-    """COCO's description of a frame, and its time."""
+    """Describe a frame as COCO does, and add its time."""
     height, width = each.frame.shape[:2]
     entry = {"id": number, "file_name": each.name, "height": height, "width": width}
     return entry if each.time is None else {**entry, "time": round(each.time, 6)}
 
 
 def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterator[TimedFrame]:
-    """The source's frames up to a number and a time."""
+    """Yield the source's frames up to a number of frames and a time."""
     for number, each in enumerate(opened, start=1):
         if seconds is not None and (each.time or 0.0) >= seconds:
             opened.stop()
@@ -168,7 +169,7 @@ def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterato
 def _of_one_size(
     opened: Source, taken: Iterator[TimedFrame], ended: list[str]
 ) -> Iterator[TimedFrame]:
-    """Frames as long as they have the size of the first; `ended` gets the sentence on another."""
+    """Yield frames while they have the first one's size; then put a sentence into `ended`."""
     first: TimedFrame | None = None
     for each in taken:
         first = first or each
@@ -187,7 +188,7 @@ def _of_one_size(
 def _up_to_error(
     opened: Source, predicted: Iterator[Predicted], ended: list[str]
 ) -> Iterator[Predicted]:
-    """Predictions up to the first frame, but the very first, that is refused; `ended` gets why."""
+    """Yield predictions until a frame after the first is refused; put the reason into `ended`."""
     number = 0
     while True:
         try:
@@ -213,7 +214,7 @@ def _expected(opened: Source, most: int | None) -> int | None:
 def _stopped_by_signal(opened: Source) -> Iterator[None]:
     """Let an interrupt or a request to terminate end a camera's run with its results written.
 
-    A second one does what it always does.
+    A second signal has its usual effect.
     """
     if not opened.live or threading.current_thread() is not threading.main_thread():
         yield
@@ -244,7 +245,7 @@ def _predict(
     cameras: Cameras | None,
     source: str | Path = "",
 ) -> Iterator[Predicted]:
-    """Frame, camera, prediction, seconds and index in its batch of every frame."""
+    """Yield each frame with its camera, prediction, seconds and index in its batch."""
     size = predictor.recipe.batch
     while group := list(islice(reader, size)):
         taken = [
@@ -266,7 +267,7 @@ def _predict(
 
 
 def _origin(source: str | Path) -> str:
-    """Name of the source in images.json: a folder of images, a video, or a camera."""
+    """Return the source's name for images.json: a folder of images, a video, or a camera."""
     live = parse_live(source) if isinstance(source, str) else None
     if live is not None:
         return live.shown
@@ -295,7 +296,7 @@ def _spare(opened: Source, origin: str, out: Path) -> None:
 
 
 def _pictures(opened: Source) -> list[str]:
-    """Names of the files with pictures that a source will become."""
+    """Return the names of the picture files that a source will be written to."""
     if isinstance(opened, ImageSource):
         return [_picture_name(each.name) for each in opened.images]
     return [f"{opened.stem}.mp4"]
@@ -303,14 +304,14 @@ def _pictures(opened: Source) -> list[str]:
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """A folder whose files move into `out` at the end; after an error nothing remains of them."""
+    """Give a folder whose files move into `out` at the end; an error removes them."""
     new = not out.exists()
     staging = out / ".partial"
     if (out / MANIFEST_FILE).exists():
         raise LzuError(f"{out} is a bundle, which stays as it was verified; give --out another")
     try:
         with readable_os_errors(f"the folder {out}"):
-            clear(staging)  # of a run that was killed
+            clear(staging)  # a run that was killed may have left files
             staging.mkdir(parents=True)
         yield staging
         with readable_os_errors(f"the folder {out}"):
@@ -329,7 +330,7 @@ def _staged(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _writer(folder: Path, opened: Source, remarks: list[str]) -> Iterator[Writer]:
-    """What takes the pictures; behind the block `remarks` has what is to be said of them."""
+    """Give a function that writes pictures; the block's end adds its remarks to `remarks`."""
     if opened.rate is None:
         yield lambda each, picture: write_picture(folder / _picture_name(each.name), picture)
         return
@@ -340,21 +341,21 @@ def _writer(folder: Path, opened: Source, remarks: list[str]) -> Iterator[Writer
 
 
 def _picture_name(name: str) -> str:
-    """Pictures keep the frames' names, with a suffix added to those that cannot be written."""
+    """Return the frame's name, with a suffix added where its own format cannot be written."""
     return name if Path(name).suffix.lower() in IMAGES else f"{name}.png"
 
 
 def write_picture(path: Path, picture: Frame) -> None:
-    """Write a picture in the format of its name.
+    """Write a picture in the format that its file name's suffix gives.
 
     Raises:
-        LzuError: the format does not take it, or the file cannot be written.
+        LzuError: the format cannot hold the picture, or the file cannot be written.
     """
     _write(path, encode_image(picture, path))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON."""
+    """Write a value as indented JSON."""
     _write(path, (json.dumps(value, indent=1) + "\n").encode())
 
 

@@ -1,4 +1,4 @@
-"""The folder in which a bundle grows: stage by stage, resumable, published by one rename."""
+"""The folder of an unfinished bundle: filled stage by stage, resumable, published by a rename."""
 
 import errno
 import fcntl
@@ -28,13 +28,13 @@ OF_BUNDLES = re.compile(
     r"model\.[\w.+-]+\.(onnx|engine)|(reference|warp|accuracy)\.npz|(manifest|state|calibration)"
     r"\.json|recipe\.yaml|labels\.txt|[\w.+-]+\.cache|\.[\w.+-]+\.[0-9a-f]{16}\.new"
 )
-"""Names of the files that exports and builds leave in a bundle's folder, older ones too."""
+"""Names of the files that exports and builds, also of older versions, leave in a bundle."""
 
 Record = dict[str, Any]
 
 
 class Workspace:
-    """A bundle in the making, beside the place where it will stand.
+    """An unfinished bundle in a folder beside its final place.
 
     Finished stages are recorded with the hashes of their files. A later run with the same
     fingerprint continues after them; any other fingerprint starts afresh.
@@ -46,12 +46,12 @@ class Workspace:
         self.folder = final.parent / f".{final.name}.partial"
         self.stages: dict[str, Record] = {}
         self.resumed: list[str] = []
-        self._made: set[str] = set()  # stages of this process, which asks for some of them twice
+        self._made: set[str] = set()  # done by this process, which asks for some stages twice
         with readable_os_errors(f"the bundle {final}"):
             self._open(fresh)
 
     def run(self, stage: str, files: list[str], make: Callable[[], Record]) -> Record:
-        """Do a stage unless it is done: `make` writes `files` and returns a JSON record."""
+        """Run a stage unless it is done: `make` writes `files` and returns a JSON record."""
         done = self.stages.get(stage)
         if done is not None and self._intact(done["files"], files):
             if stage not in self.resumed and stage not in self._made:
@@ -71,29 +71,29 @@ class Workspace:
         return record
 
     def forget_from(self, stage: str) -> None:
-        """Drop a stage that is done again, and all that followed it: they rest on its result."""
+        """Drop a stage and all that followed it, since they depend on its result."""
         names = list(self.stages)
         if stage in names:
             for name in names[names.index(stage) :]:
                 del self.stages[name]
 
     def path(self, name: str) -> Path:
-        """A file of the bundle in the making."""
+        """Return the path of a file of the unfinished bundle."""
         return self.folder / name
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of every file that the stages wrote."""
+        """Return the SHA-256 of every file that the stages wrote, by name."""
         merged: dict[str, str] = {}
         for stage in self.stages.values():
             merged.update(stage["files"])
         return dict(sorted(merged.items()))
 
     def seconds(self) -> dict[str, float]:
-        """Time each stage took, resumed ones as they took when they ran."""
+        """Return each stage's time in seconds; for a resumed stage, that of its original run."""
         return {name: stage["seconds"] for name, stage in self.stages.items()}
 
     def publish(self, manifest: Manifest) -> None:
-        """Write the manifest and put the folder in its place, replacing an older bundle."""
+        """Write the manifest and move the folder to its final place, replacing an older bundle."""
         with readable_os_errors(f"the bundle {self.final}"):
             write_manifest(self.folder, manifest)
             keep = {*manifest.files, MANIFEST_FILE, STATE_FILE}
@@ -111,12 +111,12 @@ class Workspace:
                 if old.exists():
                     os.replace(old, self.final)
                 raise
-            # Only now: whatever stops us before leaves a folder that can be resumed.
+            # Last, so that an interruption before this point leaves a folder that can be resumed.
             (self.final / STATE_FILE).unlink(missing_ok=True)
             _remove_bundle(old)
 
     def tidy(self) -> None:
-        """Where no stage was finished there is nothing to resume: leave no folder behind."""
+        """Remove the folder where no stage was finished, since there is nothing to resume."""
         if not self.stages:
             remove(self.folder)
 
@@ -136,9 +136,9 @@ class Workspace:
         self.folder.mkdir(parents=True)
 
     def _read(self) -> dict[str, Record] | None:
-        """The stages that an earlier run finished; None where it is another export's, or damaged.
+        """Read the stages that an earlier run finished; None for another export or damage.
 
-        It may have been cut off anywhere: what cannot be read is done again.
+        An earlier run may have stopped anywhere, so that an unreadable state is simply redone.
         """
         try:
             content = read_bytes(self.folder / STATE_FILE, limit=LIMIT)
@@ -162,12 +162,12 @@ class Workspace:
 
 
 def _seal(state: dict[str, Any]) -> str:
-    """Hash of a state, as it reads back: damage that is still JSON is told by it."""
+    """Return a state's hash, which reveals damage that still parses as JSON."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 class _Stage(BaseModel):
-    """A stage as it is stored."""
+    """A finished stage as the state file stores it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -177,10 +177,10 @@ class _Stage(BaseModel):
 
 
 def check_place(final: Path) -> None:
-    """Refuse a path where something stands that no export wrote: it would be removed.
+    """Refuse a path that holds something no export wrote, since publishing would remove it.
 
     Raises:
-        LzuError: names what it is.
+        LzuError: the path holds such a thing, which the message names.
     """
     if final.is_symlink():
         raise LzuError(f"{final} is a symbolic link, which is not followed; remove it")
@@ -204,7 +204,7 @@ def check_place(final: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all in it, or a link, not what it points to."""
+    """Remove a file, a folder with its contents, or a link but not its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -218,7 +218,7 @@ def _remove_bundle(path: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Names of the files that a manifest lists, if there is one that can be read."""
+    """Return the file names that a folder's manifest lists; none where it cannot be read."""
     try:
         data = parse_json(read_bytes(folder / MANIFEST_FILE, limit=LIMIT))
         return set(data["files"]) if {"format", "recipe"} <= set(data) else set()
@@ -231,7 +231,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_plain(folder: Path) -> bool:
-    """Whether this is a folder, no link to one, of nothing but files."""
+    """Return whether this is a folder, not a link to one, that holds only regular files."""
     return (
         not folder.is_symlink() and folder.is_dir() and all(map(_is_file, list(folder.iterdir())))
     )
@@ -239,7 +239,7 @@ def _is_plain(folder: Path) -> bool:
 
 @contextmanager
 def exclusive(final: Path) -> Iterator[None]:
-    """Keep other exports of the bundle `final` out while the block runs.
+    """Exclude other exports of the bundle `final` while the block runs.
 
     Raises:
         LzuError: another one is running.
@@ -254,11 +254,11 @@ def exclusive(final: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, final: Path) -> IO[bytes]:
-    """The open lock file, locked; one that its last holder removed meanwhile does not count."""
+    """Open and lock the lock file; retry where its last holder removed it meanwhile."""
     while True:
         with readable_os_errors(f"the bundle {final}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not through a link, and without a change of what is there.
+            # Opened without following a link and without changing an existing file.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             try:
                 lock = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)

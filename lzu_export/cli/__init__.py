@@ -1,1 +1,1 @@
-"""The command line: thin argument groups over the rooms below. Nothing is computed here."""
+"""The command line: argument parsing and printing over the other packages, no computation."""

@@ -1,4 +1,4 @@
-"""`lzu-export`: a table of commands. Results go to stdout, all else to stderr."""
+"""`lzu-export`: the table of commands. Results go to stdout, everything else to stderr."""
 
 import logging
 import os
@@ -47,11 +47,11 @@ INTERRUPTED = {
     "verify": STORED_NOTHING,
     "regress": STORED_NOTHING,
 }
-"""What an interrupted command leaves, and how to go on."""
+"""Sentences, by command, on what an interruption leaves and how to continue."""
 
 
 class _Commands(TyperGroup):
-    """Ends a command in a sentence, before Typer ends it in a status of its own."""
+    """Group of commands that end in a sentence before Typer ends them with its own status."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         try:
@@ -103,12 +103,12 @@ for _command, _settings in COMMANDS:
 
 
 def main() -> None:
-    """Entry point: whatever ends a command becomes one sentence on stderr and its status."""
-    # OpenCV's own words about an unreadable file would stand before ours.
+    """Run the command line; any error becomes one sentence on stderr and an exit status."""
+    # OpenCV's own messages about an unreadable file would precede ours.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Read when torch is first imported: threads that spin while they wait make PyTorch some 40
-    # times slower as soon as another process wants the processors too.
+    # times slower as soon as another process needs the processors too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with exits.ending():
         app()

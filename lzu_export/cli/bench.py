@@ -1,4 +1,4 @@
-"""`lzu-export bench`: the benchmark harness, where it is installed."""
+"""`lzu-export bench`: run the benchmark harness, where it is installed."""
 
 import typer
 

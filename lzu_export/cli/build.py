@@ -1,4 +1,4 @@
-"""`lzu-export build`: an engine for RTX cards, or for the device at hand."""
+"""`lzu-export build`: build an engine for RTX cards, or for this device."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lzu_export.targets.tensorrt.build import BuildOptions
 
 ON_DEVICE = "build --target tensorrt"
-"""The name under which `support.extras` lists what TensorRT's builder needs."""
+"""Name under which `support.extras` lists the packages that TensorRT's builder needs."""
 
 
 def build(

@@ -1,4 +1,4 @@
-"""`lzu-export calibrate`: the INT8 ranges of a bundle's model."""
+"""`lzu-export calibrate`: measure the INT8 ranges of a bundle's model again."""
 
 import shlex
 from pathlib import Path
@@ -25,7 +25,7 @@ from lzu_export.support.terminal import print_json, say
 
 
 def _count_or_frames(text: str) -> int | str:
-    """How many frames, or what `--calibration` takes: this option once took the training frames."""
+    """Parse a number of frames, or training frames, which this option took in earlier versions."""
     return int(text) if text.lstrip("+-").isdecimal() else text
 
 

@@ -1,4 +1,4 @@
-"""What `verify` and `regress` share: hold a bundle to PyTorch, then to a stored state."""
+"""Code shared by `verify` and `regress`: compare a bundle with PyTorch, then a stored state."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Live:
-    """A user's own frames, on which PyTorch runs now."""
+    """A user's own frames, on which PyTorch runs during the command."""
 
     source: Path
     checkpoint: Path | None
@@ -32,7 +32,7 @@ class Live:
     cameras: Path | None
 
     def references(self, bundle: "bundles.Bundle") -> Any:
-        """PyTorch's values on these frames, in place of the bundle's stored ones."""
+        """Compute PyTorch's values on these frames, which replace the bundle's stored ones."""
         from lzu_export.runtime.cameras import read_cameras
         from lzu_export.runtime.fitting import fit_of
         from lzu_export.verification.live_reference import live_references
@@ -49,7 +49,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Against:
-    """A stored state to hold a bundle against, or to write."""
+    """A stored state to compare a bundle with, or to write."""
 
     reference: Path
     update: bool
@@ -60,7 +60,7 @@ class Against:
     def checks(
         self, bundle: "bundles.Bundle", parities: "list[Parity]", provider: str, quiet: bool
     ) -> "list[Check]":
-        """What the bundle lost; nothing where its state is stored as the new one."""
+        """Return the checks against the stored state; none where the state is stored anew."""
         from lzu_export.bundle import bundle as bundles
         from lzu_export.evaluation.datasets import open_dataset
         from lzu_export.support.progress import Reporter
@@ -108,16 +108,16 @@ def check_bundle(
     as_json: bool,
     first: Callable[[], None] | None = None,
 ) -> None:
-    """Compare a bundle with PyTorch, and where that holds with a stored state; print the result.
+    """Compare a bundle with PyTorch, and if it matches with a stored state; print the result.
 
     Args:
-        folder: the bundle.
-        live: frames to take PyTorch's values on, in place of those in the bundle.
+        folder: folder of the bundle.
+        live: frames on which PyTorch is run; by default the bundle's stored values are used.
         against: the stored state.
-        provider: of ONNX Runtime.
-        junit: file for every check.
+        provider: provider of ONNX Runtime.
+        junit: file to which every check is written as JUnit XML.
         as_json: print JSON.
-        first: what is checked before, so that its error reaches `junit`, too.
+        first: check that runs before all others, so that `junit` records its error, too.
 
     Raises:
         LzuError: the bundle or an option is unfit.
@@ -163,7 +163,7 @@ def _print(name: str, manifest: Any, parities: "list[Parity]", kept: "list[Check
 
 
 def _end(parities: "list[Parity]", kept: "list[Check]", against: Against | None) -> None:
-    """Complain about what failed, and end with its status."""
+    """Print the failures on stderr, and end with their exit status."""
     from lzu_export.verification.checks import failed
 
     failing = [parity for parity in parities if not parity.passed]

@@ -1,4 +1,4 @@
-"""`lzu-export derive`: a bundle's ONNX file for TensorRT."""
+"""`lzu-export derive`: write a bundle's ONNX file for TensorRT."""
 
 from pathlib import Path
 from typing import Annotated

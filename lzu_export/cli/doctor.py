@@ -1,4 +1,4 @@
-"""`lzu-export doctor`: what a machine can build and run."""
+"""`lzu-export doctor`: list what this machine can build and run."""
 
 from typing import Annotated
 

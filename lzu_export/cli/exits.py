@@ -1,7 +1,7 @@
-"""Exit statuses of all commands, and how a command ends.
+"""Exit statuses of all commands, and the functions that end a command.
 
-Imports the standard library alone, so that an interruption while other packages are imported ends
-in a sentence, too.
+Outside of this package, only the standard library is imported at the top, so that an interruption
+while other packages are imported ends in a sentence, too.
 """
 
 import io
@@ -17,26 +17,26 @@ from lzu_export.support.escaping import visible
 from lzu_export.support.extras import ALWAYS, SHARED, broken, is_whole, needs
 
 DONE = 0
-"""All that was asked for is done, and every check held."""
+"""Exit status: everything requested is done, and every check passed."""
 MISMATCH = 1
-"""An engine differs from PyTorch by more than its limit; nothing else has this status."""
+"""Exit status for this case only: an engine differs from PyTorch by more than its limit."""
 UNFIT = 2
-"""It could not be run: an input, an option or a package is missing or unfit."""
+"""Exit status: the command could not run; an input, option or package is missing or unfit."""
 REGRESSION = 3
-"""A check against a stored state failed."""
+"""Exit status: a check against a stored state failed."""
 INCOMPLETE = 4
-"""Part of it could not be measured or read; the rest was, and is written."""
+"""Exit status: part of the input could not be measured or read; the other results are written."""
 INTERNAL = 70
-"""An error of this program, with its traceback; sysexits.h calls it EX_SOFTWARE."""
+"""Exit status: an error of this program, shown with its traceback; EX_SOFTWARE in sysexits.h."""
 INTERRUPTED = 130
-"""Interrupted from the keyboard, as shells number it."""
+"""Exit status: interrupted from the keyboard, by the convention of shells."""
 
 AGAIN = "give the same command again"
-"""What is said of an interruption where nothing more is known."""
+"""Remedy printed after an interruption where none is known for the command."""
 
 
 def complain(sentence: str) -> None:
-    """Print an error's sentence on stderr, in one line."""
+    """Print an error's sentence on stderr in one line."""
     from rich.text import Text
 
     from lzu_export.support.terminal import Terminal
@@ -46,7 +46,7 @@ def complain(sentence: str) -> None:
 
 
 def interrupted(sentence: str = AGAIN) -> NoReturn:
-    """Say that the command was interrupted and how to go on, and end with its status.
+    """Report on stderr that the command was interrupted and how to continue, and exit.
 
     Raises:
         SystemExit: always.
@@ -56,10 +56,10 @@ def interrupted(sentence: str = AGAIN) -> NoReturn:
 
 
 def lacking(error: ModuleNotFoundError, command: str) -> NoReturn:
-    """Name, where a package is missing, the extra that the command is meant for.
+    """Turn an error about a missing package into one that names the command's extra.
 
     Raises:
-        LzuError: with the remedy.
+        LzuError: a package is missing; the message has the remedy.
         ModuleNotFoundError: the error itself, where a module of this project is missing.
     """
     if (error.name or "").startswith("lzu_"):
@@ -69,7 +69,7 @@ def lacking(error: ModuleNotFoundError, command: str) -> NoReturn:
 
 @contextmanager
 def needing(command: str) -> Iterator[None]:
-    """Let a package that the block lacks end it as `lacking` says."""
+    """Pass an error of the block about a missing package to `lacking`."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -78,13 +78,13 @@ def needing(command: str) -> Iterator[None]:
 
 @contextmanager
 def ending(again: str = AGAIN) -> Iterator[None]:
-    """Let a command, the block, end in one sentence on stderr and with its status.
+    """Let the block, a command, end with one sentence on stderr and its exit status.
 
-    A reader of stdout or stderr that goes away, as `head` does, changes nothing: the command does
-    its work and ends with the status of that work.
+    A reader of stdout or stderr that goes away, as `head` does, changes nothing: the command
+    completes its work and ends with the status of that work.
 
     Args:
-        again: what is said where it is interrupted.
+        again: remedy that is printed after an interruption.
 
     Raises:
         SystemExit: the block did not end well.
@@ -101,7 +101,7 @@ def ending(again: str = AGAIN) -> Iterator[None]:
 
 
 def explain(error: BaseException, again: str = AGAIN) -> int:
-    """Say on stderr what ended a command; its exit status."""
+    """Report on stderr the error that ended a command, and return its exit status."""
     if isinstance(error, KeyboardInterrupt):
         print(f"interrupted: {again}", file=sys.stderr)
         return INTERRUPTED
@@ -123,7 +123,7 @@ def explain(error: BaseException, again: str = AGAIN) -> int:
 
 
 def _broken(error: BaseException) -> str | None:
-    """The sentence of a package that is there in part; none for any other error."""
+    """Return the sentence for a partly installed package; None for any other error."""
     if isinstance(error, AttributeError):
         module = error.obj
         if isinstance(module, ModuleType) and module.__name__ in SHARED and not is_whole(module):
@@ -136,7 +136,7 @@ def _broken(error: BaseException) -> str | None:
 
 
 def guard_imports() -> None:
-    """Let `python -m` of a module end as `ending` does, while its imports are under way, too."""
+    """Let a module run by `python -m` end as in `ending`, even during its imports."""
     sys.excepthook = _end
 
 
@@ -148,7 +148,7 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 class _Outliving(io.FileIO):
-    """A stream whose reader may go away: the rest is dropped."""
+    """A stream that drops its output once its reader has gone away."""
 
     def write(self, data: Any) -> int:
         try:
@@ -159,7 +159,7 @@ class _Outliving(io.FileIO):
 
 
 def _outlive_readers() -> None:
-    """Where stdout and stderr are the process's own, not those of a test."""
+    """Replace stdout and stderr by `_Outliving` streams where they are the process's own."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None or stream is not getattr(sys, f"__{name}__"):
@@ -179,7 +179,7 @@ def _outlive_readers() -> None:
 
 
 def _flush() -> None:
-    """Write what is left.
+    """Write the buffered rest of stdout.
 
     Raises:
         SystemExit: stdout cannot be written, as on a full disk.
@@ -197,7 +197,7 @@ def _flush() -> None:
 
 
 def _drop(number: int) -> None:
-    """Let a descriptor lead nowhere."""
+    """Redirect a file descriptor to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)

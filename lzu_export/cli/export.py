@@ -1,4 +1,4 @@
-"""`lzu-export export`: a recipe into verified bundles."""
+"""`lzu-export export`: export a recipe into verified bundles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,7 +103,7 @@ def _export(
             mine["checkpoint"] = {each: absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
-    # Who names a target or a precision gets it; else those that can be had here.
+    # Targets and precisions that the user names are kept; of the default ones, those possible here.
     if "targets" not in overrides:
         recipes = [_for_this_machine(each, report) for each in recipes]
     if "precision" not in overrides:
@@ -124,9 +124,10 @@ def _export(
 def _variants(
     recipe: str, overrides: dict[str, Any], variant: str | None, checkpoint: Path | None
 ) -> list[str]:
-    """What to export: what was asked for, else the fixed warp and uniform, to compare.
+    """Return the variants to export: the requested ones, else fixed and uniform, to compare them.
 
-    Where the recipe has weights of one of the two only, that one; of neither, those that it has.
+    If the recipe has weights for only one of these two, return that one; if for neither, the
+    variants that it has weights for, or both where it has no weights at all.
     """
     from lzu_export.recipes import load_recipe
 
@@ -146,7 +147,7 @@ def _variants(
 
 
 def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
-    """The recipe without the targets that cannot be had here; who names a target gets it."""
+    """Return the recipe without targets that are not installed, unless no target would be left."""
     from lzu_export.targets.registry import DEFAULT_TARGET, find
 
     others = [each for each in recipe.targets if each != DEFAULT_TARGET]
@@ -160,7 +161,7 @@ def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
 
 
 def _with_frames(recipe: "Recipe", report: "Reporter") -> "Recipe":
-    """The recipe without INT8 where it names no frames; who names a precision gets it."""
+    """Return the recipe without INT8 if it has no calibration frames and other precisions."""
     kept = tuple(each for each in recipe.precision if each != "int8")
     if recipe.calibration.frames is not None or not kept or kept == recipe.precision:
         return recipe

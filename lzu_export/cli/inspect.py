@@ -1,4 +1,4 @@
-"""`lzu-export inspect`: what a bundle holds."""
+"""`lzu-export inspect`: show the contents of a bundle."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how their values are read."""
+"""Options and arguments that several commands share, and functions that read their values."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +48,7 @@ Percentile = Annotated[float | None, typer.Option(help="Percentile (for --method
 
 
 def renamed(old: str, new: str) -> Any:
-    """An option that has another name now, to be refused by it."""
+    """Return a hidden option that refuses the former name of an option and gives the new one."""
 
     def refuse(value: str | None) -> None:
         if value is not None:
@@ -58,13 +58,13 @@ def renamed(old: str, new: str) -> Any:
 
 
 def note_moved(old: str, new: str) -> None:
-    """Print on stderr that an option is a command of its own now."""
+    """Print on stderr that an option has become its own command."""
     note = Text(f"note: {old} is {new} now; the old way still works")
     Terminal(stderr=True).print(note, soft_wrap=True)
 
 
 def dataset_name(name: str) -> str | None:
-    """An evaluation set: a path as an absolute one, a set's name as it is; None for `none`."""
+    """Return an evaluation set's path made absolute, or its name unchanged; None for `none`."""
     if name == "none":
         return None
     from lzu_export.evaluation.datasets import named_sets
@@ -74,17 +74,17 @@ def dataset_name(name: str) -> str | None:
 
 
 def frames_name(name: str) -> str:
-    """Training frames: a path as an absolute one, the name of a source as it is."""
+    """Return the path of training frames made absolute, or the name of a source unchanged."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def absolute(path: Path | None) -> str | None:
-    """A path as a recipe keeps it."""
+    """Return an absolute path as text, as a recipe stores it; None for None."""
     return str(path.resolve()) if path is not None else None
 
 
 def key_values(pairs: list[str]) -> dict[str, Any]:
-    """Recipe keys and their values from `--set key=value`.
+    """Return recipe keys and their values from `--set key=value`.
 
     Raises:
         LzuError: a pair has no `=`, or its value is not YAML.

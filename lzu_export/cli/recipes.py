@@ -1,4 +1,4 @@
-"""`lzu-export recipes`: the recipes that ship with the package."""
+"""`lzu-export recipes`: list the recipes that ship with the package."""
 
 from lzu_export.cli.options import Json
 from lzu_export.support.terminal import print_json, say

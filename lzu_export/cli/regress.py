@@ -1,4 +1,4 @@
-"""`lzu-export regress`: a bundle against an earlier state."""
+"""`lzu-export regress`: compare a bundle with an earlier state."""
 
 from pathlib import Path
 from typing import Annotated

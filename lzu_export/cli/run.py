@@ -1,4 +1,4 @@
-"""`lzu-export run`: a bundle on images, a video or a camera."""
+"""`lzu-export run`: run a bundle on images, a video or a camera."""
 
 from pathlib import Path
 from typing import Annotated

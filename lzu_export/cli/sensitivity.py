@@ -1,4 +1,4 @@
-"""`lzu-export sensitivity`: the layers that INT8 costs most."""
+"""`lzu-export sensitivity`: rank the layers by their loss in INT8."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,7 +81,7 @@ def rank(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure the sensitivity, write its report and print it."""
+    """Measure the layers' sensitivity to INT8, write its report and print it."""
     from lzu_export.quantization.report import notes, recipe_lines, sensitivity_tables, write_report
     from lzu_export.quantization.sensitivity import FRAMES, measure_sensitivity
     from lzu_export.support.progress import Reporter

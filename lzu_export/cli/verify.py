@@ -1,4 +1,4 @@
-"""`lzu-export verify`: a bundle's engines against PyTorch."""
+"""`lzu-export verify`: compare a bundle's engines with PyTorch."""
 
 from pathlib import Path
 from typing import Annotated

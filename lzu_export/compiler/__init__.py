@@ -1,1 +1,1 @@
-"""The compiler: makes a verified bundle from a recipe, and adds to bundles later."""
+"""The compiler: makes a verified bundle from a recipe, and adds files to bundles later."""

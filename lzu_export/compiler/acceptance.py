@@ -1,4 +1,4 @@
-"""Conditions that stop an export: deviation, loss of the metric, loss of confidence."""
+"""Conditions that stop an export: deviation from PyTorch, loss of metric or of confidence."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,18 @@ from lzu_export.recipes import Recipe
 REFERENCE_LOSS = 1.0
 """Points by which PyTorch may score less than a recipe's reference on the whole data set."""
 FEW_FRAMES = 16
-"""Frames below which a score says nothing about a reference."""
+"""Fewest frames of a part of a data set whose score is compared with the reference."""
 
 
 def refuse_deviation(
     parity: Parity, advice: Callable[[], str], unwritten: str = "no bundle was written"
 ) -> None:
-    """Stop where an engine deviates from PyTorch.
+    """Stop the export where an engine deviates from PyTorch.
 
     Args:
-        deviation: of the engine.
-        advice: what to do about a lower precision, as far as it was tried; see `advice`.
-        unwritten: what therefore is not there.
+        parity: the engine's comparison with PyTorch.
+        advice: returns the tried remedies for a lower precision in words; see `advice`.
+        unwritten: clause that states which file or bundle was not written.
 
     Raises:
         LzuError: naming the first probe point or output beyond its limit, and what to do.
@@ -41,14 +41,14 @@ def refuse_deviation(
 
 
 def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
-    """Stop where an engine's metric is not PyTorch's, as far as its precision allows.
+    """Stop the export where an engine's metric differs from PyTorch's by more than its limit.
 
     FP32 is PyTorch's own arithmetic and may differ in neither direction. A lower precision may lose
-    up to its limit; a gain is luck, on few frames a common one, and stops nothing.
+    up to its limit; a gain is chance, common on few frames, and stops nothing.
 
     Args:
-        accuracy: of the engines.
-        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+        accuracy: metrics of PyTorch and the engines, with the limits.
+        advice: returns the tried remedies for a lower precision in words; see `advice`.
 
     Raises:
         LzuError: naming the engine, the difference or loss, and what to do.
@@ -72,20 +72,20 @@ def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
 
 
 def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]:
-    """Stop where PyTorch itself scores less than the recipe says that its checkpoint does.
+    """Stop the export where PyTorch itself scores less than the recipe states for its checkpoint.
 
-    Such a model is not exported as it was trained: its warp, normalisation or classes are others.
-    On a part of the data set only half of the reference is asked for.
+    Such a model is not exported as it was trained: its warp, normalisation or classes differ. On a
+    part of the data set only half of the reference score is required.
 
     Returns:
-        What differs by the recipe's consent: `metric`, or nothing.
+        The score's difference where the recipe permits it (`metric`), else nothing.
 
     Raises:
-        LzuError: with both scores, and what to do.
+        LzuError: the score is too low; the message names both scores and what to do.
     """
     expected = recipe.evaluation.reference.get(recipe.variant)
     others = set(recipe.untrained) - {"metric"}
-    if expected is None or others:  # which change the score, and are marked
+    if expected is None or others:  # other differences change the score, and are marked anyway
         return ()
     part = recipe.evaluation.frames is not None
     if part and accuracy.frames < FEW_FRAMES:
@@ -107,11 +107,11 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
 
 
 def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
-    """Stop where an engine is not as sure of what it finds as PyTorch is, or finds less.
+    """Stop the export where an engine's scores differ from PyTorch's, or it finds less.
 
     Args:
-        accuracy: of the engines.
-        advice: what to do about a lower precision, as far as it was tried; see `advice`.
+        accuracy: agreement of the engines with PyTorch, with its limits.
+        advice: returns the tried remedies for a lower precision in words; see `advice`.
 
     Raises:
         LzuError: naming the engine, the ratio of scores or the share that is found, and what to do.
@@ -132,7 +132,7 @@ def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
 
 
 def _tolerate(deviation: Deviation, precision: str) -> str:
-    """How to allow more of what is beyond its limit in a lower precision."""
+    """Return the change of the recipe that allows a deviation of a lower precision, in words."""
     if deviation.figure in ("scores", "pixels"):
         return f"raise tolerances.scores.{precision}"
     return f"lower tolerances.{'matched' if deviation.figure == 'found' else 'snr'}.{precision}"

@@ -1,6 +1,6 @@
 """Files that other commands added to a bundle, which an export must keep.
 
-An earlier export's precisions and targets are exported with those that are asked for. Files that
+An earlier export's precisions and targets are exported with the requested ones. Files that
 `derive` and `build` added are carried over where they were made from the same graph.
 """
 
@@ -26,7 +26,7 @@ from lzu_export.targets.registry import find, known
 
 
 def there_before(final: Path) -> Manifest | None:
-    """The bundle that stands where one is to be; None where there is none that can be read."""
+    """Return the manifest of the bundle at the output path; None where none can be read."""
     try:
         return read_manifest(final)
     except LzuError:
@@ -34,7 +34,7 @@ def there_before(final: Path) -> Manifest | None:
 
 
 def with_those_of(recipe: Recipe, before: Manifest | None) -> Recipe:
-    """The recipe with the precisions and targets, too, of the bundle in its place."""
+    """Return the recipe with the precisions and targets of the bundle it replaces added."""
     old = before.recipe if before is not None else recipe
     precision = tuple(each for each in PRECISIONS if each in {*recipe.precision, *old.precision})
     targets = tuple(each for each in exported_targets() if each in {*recipe.targets, *old.targets})
@@ -42,15 +42,15 @@ def with_those_of(recipe: Recipe, before: Manifest | None) -> Recipe:
 
 
 def check_additions(recipe: Recipe, asked: Recipe, final: Path) -> None:
-    """Refuse where an export could not make again what the bundle in its place has.
+    """Refuse an export that cannot make again what the bundle it replaces has.
 
     Args:
-        recipe: see `with_those_of`.
-        asked: what it was made of.
-        final: the bundle.
+        recipe: result of `with_those_of`.
+        asked: the recipe without those additions.
+        final: folder of the bundle that is replaced.
 
     Raises:
-        LzuError: INT8 lacks frames, or a target is not installed.
+        LzuError: INT8 has no calibration frames, or a target is not installed.
     """
     needs = ""
     if "int8" in set(recipe.precision) - set(asked.precision) and asked.calibration.frames is None:
@@ -67,30 +67,30 @@ def check_additions(recipe: Recipe, asked: Recipe, final: Path) -> None:
 
 @dataclass
 class CarriedOver:
-    """What is taken from the bundle that stood there before."""
+    """The files and manifest entries taken over from the bundle that is replaced."""
 
     changes: dict[str, Any] = field(default_factory=dict)
-    """Of the manifest's fields."""
+    """New values of the manifest's fields, by name."""
     files: dict[str, str] = field(default_factory=dict)
-    """sha256 by name."""
+    """SHA-256 of the copied files, by name."""
     derive_again: list[str] = field(default_factory=list)
-    """Precisions whose derived file is of another graph than the new one."""
+    """Precisions whose derived file was made from a graph other than the new one."""
     lost: list[str] = field(default_factory=list)
-    """Engines that were built on a device from another graph than the new one."""
+    """Files of engines that were built on a device from a graph other than the new one."""
 
 
 def added_engines(before: Manifest | None) -> list[Engine]:
-    """Engines that were built on a device."""
+    """Return the engines of a bundle that were built on a device."""
     return [e for e in before.engines if _is_added(e.target)] if before is not None else []
 
 
 def refuse_to_lose(before: Manifest | None, canonical: str, final: Path) -> None:
-    """Refuse to replace a bundle whose engines were built on a device from another graph.
+    """Refuse to replace a bundle with engines that were built on a device from another graph.
 
     Args:
-        before: the bundle that stands there.
-        canonical: sha256 of the new float32 graph.
-        final: the bundle's folder.
+        before: manifest of the bundle that is replaced; None where there is none.
+        canonical: SHA-256 of the new float32 graph.
+        final: folder of the bundle.
 
     Raises:
         LzuError: there are such engines.
@@ -106,13 +106,13 @@ def refuse_to_lose(before: Manifest | None, canonical: str, final: Path) -> None
 
 
 def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path) -> CarriedOver:
-    """Copy what `derive` and `build` added to a bundle into the one that is to replace it.
+    """Copy the files that `derive` and `build` added to a bundle into the one that replaces it.
 
     Args:
-        before: the bundle that stands there.
-        final: its folder.
-        new: the manifest of the one that replaces it.
-        folder: where that one grows.
+        before: manifest of the bundle that is replaced; None where there is none.
+        final: folder of the bundle that is replaced.
+        new: manifest of the new bundle.
+        folder: working folder of the new bundle.
 
     Raises:
         OSError: a file cannot be copied.
@@ -152,7 +152,7 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
 
 
 def _copy(name: str, before: Manifest, final: Path, folder: Path) -> bool:
-    """Copy a file unless it was changed."""
+    """Copy a file unless it was changed, and return whether it was copied."""
     try:
         path = check_file(final, name, before)
     except LzuError:
@@ -162,7 +162,7 @@ def _copy(name: str, before: Manifest, final: Path, folder: Path) -> bool:
 
 
 def told(found: CarriedOver, final: Path) -> Sequence[str]:
-    """What was lost in spite of all, and what makes it again."""
+    """Return remarks on the engines that were lost, and the command that builds them again."""
     if not found.lost:
         return []
     return [
@@ -172,5 +172,5 @@ def told(found: CarriedOver, final: Path) -> Sequence[str]:
 
 
 def _is_added(target: str) -> bool:
-    """Whether files of a target are added after an export; `emulated` rows are no target's."""
+    """Return whether a target's files are added after an export; `emulated` is no target."""
     return known(target) and not find(target).exported

@@ -1,4 +1,4 @@
-"""Advice on an engine of a lower precision that fails, tried before it is printed."""
+"""Advice on a failing engine of a lower precision, tried before it is printed."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,22 @@ from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.predictors import make_predictor
 
 FRAMES = 64
-"""Of an evaluation set, at most so many are used to try lists of layers on."""
+"""Largest number of an evaluation set's frames on which lists of layers are tried."""
 LENGTHS = (1, 2, 4, 8)
-"""Layers, or groups of them, that are kept higher in each of these tries."""
+"""Numbers of layers, or of groups of them, kept in a higher precision in successive tries."""
 
 
 def parity_advice(
     trials: Trials, refused: Row, rows: Sequence[Row], report: Reporter, vanishing: str = ""
 ) -> str:
-    """Layers to keep higher so that the engines pass on the reference frames, in words.
+    """Return the layers to keep higher so that engines pass on the reference frames, in words.
 
     Args:
-        trials: what can be tried.
+        trials: trials of the precision's engines.
         refused: the engine that does not pass.
         rows: all engines of the precision that an export makes.
-        report: where progress is shown.
-        vanishing: what half precision rounds away, in words.
+        report: receiver of progress.
+        vanishing: the tensor that half precision rounds away, in words; empty for none.
     """
     title = f"looking for layers to keep higher than {trials.precision}"
     with report.steps(title, None) as advance:
@@ -56,17 +56,17 @@ def accuracy_advice(
     accuracy: Accuracy,
     report: Reporter,
 ) -> str:
-    """Layers to keep higher so that the engines keep their metric and scores, in words.
+    """Return the layers to keep higher so that engines keep metric and scores, in words.
 
-    They are ranked on the reference frames; each head of the ranking is then scored on `few`.
+    Layers are ranked on the reference frames; each head of the ranking is then scored on `few`.
 
     Args:
-        trials: what can be tried.
+        trials: trials of the precision's engines.
         rows: the engines of the precision that were scored.
         few: the evaluation set, or some of its frames.
-        pytorch: the reference.
-        accuracy: of the export that is refused, with its limits.
-        report: where progress is shown.
+        pytorch: predictor of the reference.
+        accuracy: accuracy of the refused export, with its limits.
+        report: receiver of progress.
     """
     with report.steps(f"ranking layers by what {trials.precision} costs", None) as advance:
         ranking = rank(trials, rows, None, advance)
@@ -112,7 +112,7 @@ def accuracy_advice(
 
 
 def _named(layers: Sequence[str]) -> str:
-    """A layer, or the first and last of a group."""
+    """Return the name of a layer, or the first and last name of a group."""
     return layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""Build a bundle's TensorRT-RTX engine again, for other cards. Needs no torch."""
+"""Rebuild a bundle's TensorRT-RTX engine for other cards. Needs no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ def build_rtx(
 ) -> dict[str, str]:
     """Build the bundle's TensorRT-RTX engine for the given compute capabilities.
 
-    Without a `precision` it is the bundle's highest.
+    Without a `precision`, the bundle's highest is built.
 
-    The engine is written beside the bundle, under a name that tells what it is for, unless `out`
-    says otherwise; the bundle itself stays as it was verified.
+    The engine is written to `out`, by default beside the bundle under a name that contains its
+    precision and compute capabilities; the bundle itself stays as it was verified.
 
     Returns:
-        file, precision, version, for.
+        The values `file`, `precision`, `version`, and `for` (the compute capabilities).
 
     Raises:
         LzuError: the bundle has no graph for this target and precision, or the build fails.

@@ -41,21 +41,21 @@ def build_on_device(
 ) -> tuple[Engine, tuple[str, ...]]:
     """Build an engine for this device, run it on the bundle's reference, add it to the bundle.
 
-    An engine of the same precision, release and model of device is replaced; until the new one has
-    run, the bundle stays as it is. A plugin library that the bundle does not name yet is the one
-    that was taken from then on. Timings of tactics stay in the user's folder of caches, which
-    makes a second build short.
+    An engine of the same precision, release and model of device is replaced; the bundle stays as it
+    is until the new engine has run. Where the bundle names no plugin library yet, the one used here
+    is recorded in it. Tactic timings are kept in the user's cache folder, which shortens a second
+    build.
 
     Args:
         bundle: folder that export made, with a file for TensorRT (`lzu-export derive`).
-        precision: of the file; by default the highest there is.
-        options: of the build.
-        library: of plugins; by default the one that is found.
-        back_end: of CUDA.
-        report: where progress is shown.
+        precision: precision of that file; by default the highest there is.
+        options: options of the build.
+        library: library of plugins; by default the one that is found.
+        back_end: name of the CUDA back end; by default the one that is found.
+        report: receiver of progress.
 
     Returns:
-        The engine's entry in the manifest, and what is known to be wrong with this TensorRT.
+        The engine's entry in the manifest, and the known faults of this TensorRT.
 
     Raises:
         LzuError: the bundle has no such file, TensorRT or the device is missing, the build fails,
@@ -94,7 +94,7 @@ def build_on_device(
 
 
 def _timing_cache(version: str, device: Device) -> Path | None:
-    """Timings of tactics, in the user's folder: not in a bundle, where anyone may have put some."""
+    """Return the path of the tactic timings: in the user's folder, since bundles are untrusted."""
     folder = user_folder()
     if folder is None:
         return None
@@ -147,9 +147,9 @@ def _run(
     library: Path | None,
     cuda: Cuda,
 ) -> Engine:
-    """The entry with what the engine gave for the reference frames.
+    """Run an engine on the reference frames, and return its entry with the result.
 
-    In lower precisions candidates change places: there only NaN and infinity are looked for.
+    Lower precisions reorder candidates, so that only NaN and infinity are checked there.
     """
     recipe, exact = bundle.recipe, entry.precision == "fp32"
     worst: dict[str, float] = {}
@@ -180,7 +180,7 @@ def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
     mine.sort(key=lambda each: PRECISIONS.index(each.precision))
     changes: dict[str, Any] = {"engines": (*others, *mine)}
     plugins = manifest.plugins
-    if plugins is not None and plugins.library is None:  # none was at hand for `derive`
+    if plugins is not None and plugins.library is None:  # `derive` had no library
         known = describe_library(find_library(library, bundle.folder))
         changes["plugins"] = plugins.model_copy(update={"library": known})
     bundle.rewrite([entry.file], changes)

@@ -1,7 +1,7 @@
 """Time the engines of several bundles interleaved, so that their ratios are comparable.
 
-No torch: PyTorch is not among them. It is timed with its own bundle's engines during the export,
-and a bundle that was exported before has no PyTorch model at hand.
+No torch: PyTorch is not timed here. It is timed with its own bundle's engines during the export,
+and a bundle that was exported earlier has no PyTorch model available.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import runs_anywhere
 
 SECONDS = 12.0
-"""A comparison takes as many rounds as fit into SECONDS, within the bounds of ROUNDS."""
+"""Time of a comparison: it takes as many rounds as fit, within the bounds of ROUNDS."""
 ROUNDS = (6, 20)
 BLOCK = 3
-"""Timed queries of a turn, behind one that is not timed; where a round of those would take more
-than a tenth of SECONDS a turn is a single query."""
+"""Timed queries of a turn, after one that is not timed. Where a round of such turns would take more
+than a tenth of SECONDS, a turn is a single query."""
 UNSTEADY = 0.1
 """Change from the first to the last quarter of the queries beyond which a time is doubtful."""
 
@@ -32,17 +32,17 @@ UNSTEADY = 0.1
 def compare_bundles(
     bundles: Sequence[Bundle], report: Reporter | None = None
 ) -> dict[Path, Comparison]:
-    """Time all engines that need no device of several bundles in turns, from frames to predictions.
+    """Time the engines of several bundles that need no device, interleaved, frame to prediction.
 
     The frames are those of each bundle's reference.
 
     Args:
-        bundles: to be timed; a bundle's times are also put over those of the uniform bundle of its
-            scale and precision.
-        report: where progress is shown.
+        bundles: bundles to be timed; a bundle's times are also divided by those of the uniform
+            bundle of its recipe and scale, precision by precision.
+        report: receiver of progress.
 
     Returns:
-        By folder; without those that have no such engine.
+        Comparisons by the bundle's folder, without bundles that have no such engine.
 
     Raises:
         LzuError: a bundle's file is missing or was changed.
@@ -88,7 +88,7 @@ def _of_any_machine(bundle: Bundle) -> list[Engine]:
 
 
 def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:
-    """The uniform bundle that another is compared with: of its recipe and scale."""
+    """Return the uniform bundle of a bundle's recipe and scale, None for uniform bundles."""
     if bundle.manifest.variant == "uniform":
         return None
     mine = (bundle.manifest.name, bundle.recipe.scale)
@@ -114,7 +114,7 @@ def _subject(predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]) -> 
 
 
 def _plan(subjects: Mapping[str, Subject]) -> Plan:
-    """As many rounds as there is time for."""
+    """Return a plan of as many rounds as there is time for."""
     pilot = Plan(queries=1, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
     spent = sum(each.totals[0] for each in take_turns(subjects, pilot).values()) / 1e9
     single = spent * (BLOCK + 1) > SECONDS / 10

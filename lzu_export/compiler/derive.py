@@ -48,17 +48,17 @@ log = logging.getLogger(__name__)
 def derive(
     bundle: Path, *, precision: str | None = None, plugins: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Write `model.PRECISION.tensorrt.onnx` of a bundle into it, and tell the manifest.
+    """Write `model.PRECISION.tensorrt.onnx` into a bundle, and record it in the manifest.
 
     Args:
         bundle: folder that export made.
-        precision: one of the bundle's; by default all.
+        precision: one of the bundle's precisions; by default all.
         plugins: the plugin library that devices are to load; by default one that is found, if any.
             Only graphs with computed warps call plugins.
 
     Returns:
-        For every precision: file, precision, plugins (names of those called), library (its file
-        name, or None), status.
+        For every precision: `file`, `precision`, `plugins` (names of the plugins that the graph
+        calls), `library` (file name of the plugin library, or None), `status`.
 
     Raises:
         LzuError: the bundle is damaged or has no such precision, the graph breaks a contract of
@@ -91,7 +91,7 @@ def derive(
 
 
 class _Made(NamedTuple):
-    """A derived file, how far it deviates, and the plugins that it calls."""
+    """A derived file, its deviation from PyTorch, and the names of the plugins that it calls."""
 
     derived: Derived
     parity: Parity
@@ -131,7 +131,7 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
 
 
 def _advice(bundle: Bundle, derived: Derived) -> str:
-    """Which layers to keep higher in the next export so that the file passes."""
+    """Return advice on the layers to keep higher in the next export so that the file passes."""
     model = load_graph(bundle.canonical("fp32"))
     ranges: Mapping[str, float] = {}
     if derived.precision == "int8":
@@ -142,7 +142,7 @@ def _advice(bundle: Bundle, derived: Derived) -> str:
 
 
 def _found_library(bundle: Path) -> PluginLibrary | None:
-    """The library that this user built; looked at last, since looking at one runs it."""
+    """Return the library that this user built; called last, since describing a library runs it."""
     path = library_at(library_places(bundle))
     return None if path is None else describe_library(path)
 
@@ -150,7 +150,7 @@ def _found_library(bundle: Path) -> PluginLibrary | None:
 def _plugins(
     manifest: Manifest, called: Sequence[str], library: PluginLibrary | None
 ) -> Plugins | None:
-    """What the bundle's derived files need, those of before included."""
+    """Return the plugins that all derived files of the bundle need, earlier files included."""
     before = manifest.plugins or Plugins(operators=())
     operators = {each.name: each for each in before.operators}
     operators |= {
@@ -162,7 +162,7 @@ def _plugins(
 
 
 def _write_manifest(bundle: Bundle, made: Sequence[_Made], plugins: Plugins | None) -> None:
-    """The manifest with the derived files in the place of earlier ones."""
+    """Write the manifest with the derived files instead of earlier ones."""
     again = {(each.derived.target, each.derived.precision) for each in made}
 
     def others(listed: Sequence[Any]) -> list[Any]:

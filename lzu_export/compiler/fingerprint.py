@@ -1,4 +1,4 @@
-"""The hash of everything that a bundle depends on."""
+"""The hash of everything that a bundle depends on, by which an export notices changes."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ CALIBRATION_SOURCE = Path(lzu_calibration.__file__).parent
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Hash of all that a bundle depends on: recipe, weights, saliency, annotations, code,
-    packages.
+    """Return the hash of all that a bundle depends on: recipe, weights, saliency, annotations,
+    calibration, code, packages, targets.
     """
     dataset = recipe.evaluation.dataset
     inputs = {
@@ -41,7 +41,7 @@ def fingerprint(recipe: Recipe) -> str:
 
 
 def _evaluation_digest(dataset: str) -> list[str | None]:
-    """Hash of annotations, and of the harness that makes the frames and computes the metric."""
+    """Return the hashes of the annotations and of the harness that opens evaluation sets."""
     packages = {entry.module.partition(".")[0] for entry in entry_points(group=DATASETS_GROUP)}
     found = (find_spec(package) for package in sorted(packages))
     roots = [Path(spec.origin).parent for spec in found if spec and spec.origin]
@@ -49,7 +49,7 @@ def _evaluation_digest(dataset: str) -> list[str | None]:
 
 
 def _calibration_digest(recipe: Recipe) -> list[str | None] | None:
-    """Hash of the frames and the cache that INT8 ranges come from, and of what makes them."""
+    """Return the hashes of the frames and cache of the INT8 ranges, and of the calibration code."""
     if "int8" not in recipe.precision:
         return None
     frames = recipe_frames(recipe).digest

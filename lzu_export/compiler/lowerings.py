@@ -1,9 +1,9 @@
 """Measured lowerings: measured once for all variants of a comparison, reused later.
 
-Bundles beside one another are compared with one another. So a bundle that joins others takes the
-lowerings that theirs were measured to take, which their manifests hold: neither a later command nor
-a forced export changes them. Damaged manifests, and measurements of another machine, release or
-code, are passed over.
+Bundles in one folder are compared with one another. So a bundle that joins others takes the
+lowerings that were measured for them, which their manifests record: neither a later command nor a
+forced export changes these. Damaged manifests, and measurements of another machine, release or
+code, are ignored.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 def measured_on() -> str:
-    """The machine and the software whose measurements hold here."""
+    """Return the machine and software whose measurements are valid here."""
     code = source_digest(Path(graph.__file__).parent)[:8]
     return f"{hardware.processor()}; ONNX Runtime {onnxruntime.version()}; lowerings {code}"
 
 
 class Decided:
-    """Decisions on the steps of bundles beside one another."""
+    """Decisions on the lowerings of the steps that bundles in one folder share."""
 
     def __init__(self, folder: Path) -> None:
         """Read the manifests of all bundles in `folder`; there may be none."""
@@ -38,30 +38,30 @@ class Decided:
                 self.add(lowering)
 
     def add(self, lowering: Lowering) -> None:
-        """Take over a measured lowering, unless its step was decided on before."""
+        """Adopt a lowering measured on this machine, unless its step was decided before."""
         if lowering.step and lowering.measured_on == self._here:
             kind: Kind = lowering.kind  # type: ignore[assignment]
             self._decisions.setdefault(lowering.step, (kind, lowering.reason, self._here))
 
     def agrees(self, manifest: Manifest) -> bool:
-        """Whether a bundle's measured lowerings are those that were decided on."""
+        """Return whether a bundle's measured lowerings are those that were decided on."""
         return all(self.keeps(each) for each in _measured(manifest))
 
     def keeps(self, lowering: Lowering) -> bool:
-        """Whether a lowering is not another one than its step's."""
+        """Return whether a lowering is the one decided for its step, or the step is undecided."""
         decision = self._decisions.get(lowering.step)
         return decision is None or decision[0] == lowering.kind
 
     def __call__(self, step: Step) -> Decision:
-        """The decision on a step; it has been made."""
+        """Return the decision on a step, which must have been made."""
         return self._decisions[step.key]
 
     def measure(self, steps: Mapping[str, list[Step]], timer: Timer) -> None:
-        """Decide on what is not decided yet.
+        """Decide on the lowerings of steps that are not decided yet.
 
         Args:
-            steps: by bundle.
-            timer: of the target.
+            steps: steps by bundle.
+            timer: the target's function that times a lowering.
         """
         for key in dict.fromkeys(each.key for mine in steps.values() for each in mine):
             found = {
@@ -73,17 +73,17 @@ class Decided:
 
 
 def _bundles(folder: Path) -> list[Manifest]:
-    """Bundles by age: of several that differ the oldest one's lowerings hold."""
+    """Return the bundles' manifests, oldest first, since the oldest one's lowerings hold."""
     found = []
     for path in sorted(folder.glob(f"*/{FILE}")):
         try:
             found.append(read_manifest(path.parent))
         except LzuError:
-            continue  # damaged, or of another format: it is made again some time
+            continue  # a damaged bundle, or one of another format, is exported again some time
     return sorted(found, key=lambda each: each.created)
 
 
 def _measured(manifest: Manifest) -> list[Lowering]:
-    """Lowerings of a bundle that rest on a measurement."""
+    """Return the lowerings of a bundle that were chosen by a measurement."""
     engines = (each for each in manifest.engines if each.target == DEFAULT_TARGET)
     return [each for engine in engines for each in engine.lowerings if each.step]

@@ -51,7 +51,7 @@ Status = Literal["exported", "resumed", "up to date"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an export came to."""
+    """The result of an export."""
 
     folder: Path
     manifest: Manifest
@@ -63,14 +63,14 @@ def export(
 ) -> Outcome:
     """Export one recipe into the bundle `out`/TASK/`bundle_name(recipe)`.
 
-    Does nothing where the bundle is there, whole and made from the same inputs; continues an
-    interrupted export; publishes only a bundle whose engines passed their verification.
+    Does nothing where a complete bundle made from the same inputs exists; continues an interrupted
+    export; publishes only a bundle whose engines passed their verification.
 
     Args:
-        recipe: what to export.
+        recipe: recipe to export.
         out: folder of all bundles.
         force: export again from the first stage, even if nothing changed.
-        report: where progress is shown.
+        report: receiver of progress.
 
     Raises:
         LzuError: an input is missing or unfit, a target refuses the graph, an engine deviates from
@@ -82,10 +82,10 @@ def export(
 def export_all(
     recipes: Sequence[Recipe], out: Path, *, force: bool = False, report: Reporter | None = None
 ) -> list[Outcome]:
-    """Export recipes that are to be compared, see `export`: the same steps are lowered alike.
+    """Export recipes that are to be compared, see `export`: equal steps get equal lowerings.
 
     Raises:
-        LzuError: what `export` refuses; bundles before the one at fault are finished.
+        LzuError: as `export` does; bundles before the one at fault are finished.
     """
     report = report or Reporter(quiet=True)
     asked = {out / each.task / bundle_name(each): each for each in recipes}
@@ -122,7 +122,7 @@ def export_all(
             final = out / recipe.task / bundle_name(recipe)
             report.note(Text.assemble((recipe.name, "bold"), f" {recipe.label}"))
             if final in runs:
-                # Popped, which gives its memory back.
+                # Popped, so that its memory is freed.
                 outcomes[final], again[final] = _finish(runs.pop(final), before[final])
             report.note(f"  {outcomes[final].status}: {final}")
     for final, precisions in again.items():
@@ -134,10 +134,10 @@ def export_all(
 
 
 def _finish(run: "Export", before: Manifest | None) -> tuple[Outcome, list[str]]:
-    """Run all stages and publish the bundle, with what others had added to the one before.
+    """Run all stages and publish the bundle, with the files added to its predecessor.
 
     Returns:
-        What the export came to, and precisions whose file for TensorRT is to be derived again.
+        The result of the export, and the precisions whose file for TensorRT must be derived again.
     """
     manifest, final = _all_stages(run), run.work.final
     with readable_os_errors(f"the bundle {final}"):
@@ -151,7 +151,7 @@ def _finish(run: "Export", before: Manifest | None) -> tuple[Outcome, list[str]]
 
 
 def _derive_again(final: Path, precision: str, report: Reporter) -> None:
-    """Write a file for TensorRT again that the bundle before had, of the new graph."""
+    """Derive a TensorRT file that the replaced bundle had again, from the new graph."""
     try:
         with report.working(f"deriving {precision} for TensorRT again"):
             derive(final, precision=precision)
@@ -160,7 +160,7 @@ def _derive_again(final: Path, precision: str, report: Reporter) -> None:
 
 
 def _tell_additions(recipe: Recipe, asked: Recipe, final: Path, report: Reporter) -> None:
-    """Say what is exported besides what was asked for."""
+    """Report the precisions and targets that are exported besides the requested ones."""
     more: list[str] = [each for each in recipe.precision if each not in asked.precision]
     more += [each for each in recipe.targets if each not in asked.targets]
     if more:
@@ -168,9 +168,9 @@ def _tell_additions(recipe: Recipe, asked: Recipe, final: Path, report: Reporter
 
 
 def _compared(outcomes: Sequence[Outcome], report: Reporter) -> list[Outcome]:
-    """The outcomes with times that were measured in turns.
+    """Return the outcomes with times that were measured interleaved.
 
-    An earlier command's times stand where it timed the same bundles, none of which is new.
+    An earlier command's times are kept where it timed the same bundles and none of them is new.
     """
     timed = [each for each in outcomes if _is_timed(each.manifest)]
     bundles = {each.folder: Bundle(each.folder, each.manifest) for each in timed}
@@ -194,7 +194,7 @@ def _is_timed(manifest: Manifest) -> bool:
 
 
 def _all_stages(run: "Export") -> Manifest:
-    """All stages; what an earlier run left may be damaged in ways that no hash tells."""
+    """Run all stages; an earlier run's state may be damaged in ways that no hash reveals."""
     try:
         return run.all_stages()
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
@@ -225,21 +225,23 @@ def _prepare(runs: Mapping[Path, "Export"], report: Reporter) -> None:
 
 
 def bundle_name(recipe: Recipe) -> str:
-    """Folder of a recipe's bundle: `fixed-0.5x`, behind its name unless it is the task's own."""
+    """Return the folder name of a recipe's bundle: `fixed-0.5x`, preceded by the recipe's name
+    unless it is the task's default recipe.
+    """
     own = default_recipe(recipe.task) == recipe.name
     return recipe.label if own else f"{recipe.name}-{recipe.label}"
 
 
 def _current(final: Path, fingerprint: str, decided: Decided) -> Manifest | None:
-    """The finished bundle if it was made from these inputs, is whole, and lowers the steps that it
-    shares with the bundles beside it as they do.
+    """Return the finished bundle's manifest if it was made from these inputs, its files are intact,
+    and it lowers the steps that it shares with the bundles beside it as they do.
     """
     if not (final / FILE).is_file():
         return None
     try:
         manifest = read_manifest(final)
     except LzuError:
-        return None  # damaged, or of an older format: it is made again
+        return None  # a damaged bundle, or one of another format, is exported again
     whole = manifest.fingerprint == fingerprint and all(
         (final / name).is_file() and sha256(final / name) == digest
         for name, digest in manifest.files.items()
@@ -248,7 +250,7 @@ def _current(final: Path, fingerprint: str, decided: Decided) -> Manifest | None
 
 
 def _check_inputs(recipe: Recipe) -> None:
-    """Refuse before any work what would fail later."""
+    """Refuse inputs that would fail later, before any work."""
     path = recipe.checkpoint.get(recipe.variant)
     if path is None and recipe.random_weights is None:
         raise LzuError(
@@ -260,7 +262,7 @@ def _check_inputs(recipe: Recipe) -> None:
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
         raise LzuError(f"saliency {saliency} does not exist; give a path that does")
-    # The calibration frames themselves are opened, and refused, by the fingerprint that follows.
+    # The fingerprint, computed next, opens the calibration frames and refuses unfit ones.
     if "int8" in recipe.precision and recipe.calibration.cache is not None:
         read_cache(recipe.calibration.cache)
     for target in map(find, recipe.targets):

@@ -1,9 +1,9 @@
 """Search for the layers to exclude from a precision so that a failed engine passes. No torch.
 
-Every layer is held against the reference frames alone in the refused precision, which ranks them by
-what they cost. Then the head of that ranking is kept higher, one layer first and then more, until
-the same comparison that refused the engine passes; layers that turn out to be needless are dropped.
-What is returned was tried in just the form in which it is printed.
+Every layer is run alone in the refused precision on the reference frames, which ranks the layers by
+their cost. Then the head of that ranking is kept higher, one layer first and then more, until the
+same comparison that refused the engine passes; layers that turn out to be needless are dropped. The
+returned list was tried in exactly the form in which it is printed.
 """
 
 import math
@@ -42,25 +42,25 @@ from lzu_export.verification.parity import compare, reference_inputs
 from lzu_export.warp.grids import stored_zoom
 
 Row = tuple[Engine | Derived, bool]
-"""An engine, and whether it is held with the rounding of a device; see `verify.compare`."""
+"""An engine, and whether it is run with the rounding of a device; see `parity.compare`."""
 
 FIRST_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Lengths of the ranking's head that are tried, in this order."""
+"""Lengths of a ranking's head that are tried, in this order."""
 SMALLEST_NORMAL, STEP = 2.0**-14, 2.0**-24
-"""Of FP16: below the first, numbers are as far apart as the second."""
+"""FP16's smallest normal number, and the spacing of the numbers below it."""
 DROPPED = 12
-"""Layers of a list up to which each is tried without."""
+"""Longest list of layers from which each layer is tentatively removed."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a search came to."""
+    """The result of a search."""
 
     costliest: tuple[str, ...]
-    """The layer, or the group of layers, that alone in the precision costs most; empty where none
-    is left."""
+    """The layer, or group of layers, that costs most when it alone is in the precision; empty where
+    no layer is left."""
     keep: tuple[str, ...] | None
-    """All that the recipe's list is to hold so that the engines pass; None where no list does."""
+    """The full list for the recipe with which the engines pass; None where no list was found."""
 
 
 class Trials:
@@ -75,15 +75,15 @@ class Trials:
         references: Sequence[Reference],
         warp: Mapping[str, NDArray[Any]],
     ) -> None:
-        """Nothing runs yet.
+        """Prepare the trials; nothing is run yet.
 
         Args:
-            recipe: with the lists of layers that were refused.
+            recipe: recipe whose lists of layers to keep higher were not enough.
             precision: `fp16`, `bf16` or `int8`.
-            model: canonical, float32.
-            ranges: by tensor, the absolute value that becomes 127; unused but for `int8`.
-            references: PyTorch's values.
-            warp: the bundle's `warp.npz`.
+            model: canonical graph in float32.
+            ranges: absolute value that becomes 127, by tensor; used for `int8` only.
+            references: frames and PyTorch's values for them.
+            warp: arrays of the bundle's `warp.npz`.
         """
         self.recipe, self.precision, self.model, self.ranges = recipe, precision, model, ranges
         self.references, self.warp = references, warp
@@ -94,15 +94,15 @@ class Trials:
 
     @property
     def key(self) -> str:
-        """Which list of `keep_high` speaks of the precision."""
+        """Name of the list in `keep_high` that applies to the precision."""
         return keep_key(self.precision)
 
     def listed(self, high: Sequence[str]) -> tuple[str, ...]:
-        """The recipe's list with these layers added."""
+        """Return the recipe's list with these layers added."""
         return (*getattr(self.recipe.keep_high, self.key), *high)
 
     def graph(self, high: Sequence[str]) -> onnx.ModelProto:
-        """The canonical graph of the precision with these layers kept higher."""
+        """Return the canonical graph of the precision with these layers kept higher."""
         keep = self.recipe.keep_high.model_copy(update={self.key: self.listed(high)})
         if self.precision != "int8":
             return half_graph(self.model, _half(self.precision), keep).model
@@ -111,7 +111,7 @@ class Trials:
         return int8_graph(self.model, self.ranges, keep).model
 
     def parity(self, row: Row, high: Sequence[str]) -> Parity:
-        """How far an engine is from PyTorch with these layers kept higher."""
+        """Return an engine's deviation from PyTorch with these layers kept higher."""
         engine, emulate = row
         key = engine.target, emulate, frozenset(high)
         if key not in self._parities:
@@ -120,16 +120,16 @@ class Trials:
         return self._parities[key]
 
     def vanishing(self, kinds: Mapping[str, Kind]) -> str:
-        """What FP16 rounds away: the smallest of all tensors and weights that have any value.
+        """Return what FP16 rounds away: the smallest of all nonzero tensors and weights.
 
         Args:
             kinds: lowerings of the warps for ONNX Runtime.
 
         Returns:
-            In words; empty where the smallest is a normal number.
+            The tensor and its size in words; empty where the smallest is a normal number.
         """
         if self.precision == "bf16":
-            return ""  # whose exponents are float32's
+            return ""  # its exponent range is float32's
         zoom = stored_zoom(self.warp)
         inputs = [reference_inputs(self.recipe, each, zoom) for each in self.references]
         sizes = half_sizes(self.model, kinds, self.recipe.keep_high, inputs)
@@ -143,7 +143,7 @@ class Trials:
         return f"{name}, which is at most {size:.2g} while FP16 has steps of {STEP:.2g} there"
 
     def session(self, row: Row, high: Sequence[str]) -> Session:
-        """What runs an engine's graph with these layers kept higher."""
+        """Return a session that runs an engine's graph with these layers kept higher."""
         engine, emulate = row
         model, kinds = self.graph(high), kinds_by_place(engine.lowerings)
         if emulate:
@@ -178,10 +178,10 @@ class Trials:
 def find_remedy(
     trials: Trials, refused: Row, rows: Sequence[Row], tried: Callable[[], object] = lambda: None
 ) -> Remedy:
-    """The layers to keep higher so that all engines of a precision pass on the reference frames.
+    """Find the layers to keep higher so that a precision's engines pass on the reference frames.
 
     Args:
-        trials: what can be tried.
+        trials: trials of the precision's engines.
         refused: the engine that did not pass.
         rows: all engines of the precision that an export makes; they must pass as well.
         tried: called after every comparison.
@@ -207,12 +207,12 @@ def rank(
     failing: str | None = None,
     tried: Callable[[], object] = lambda: None,
 ) -> list[tuple[str, ...]]:
-    """Layers, or groups of them in large networks, those that cost most alone first.
+    """Rank layers, or groups of them in large networks, by their cost alone, the largest first.
 
     Args:
-        trials: what can be tried.
-        rows: engines whose worst counts.
-        failing: probe point or figure of agreement that the cost is measured at; all by default.
+        trials: trials of the precision's engines.
+        rows: engines, of which the one with the largest cost counts.
+        failing: probe point or figure of agreement at which the cost is measured; all by default.
         tried: called after every comparison.
     """
     layers = trials.layers
@@ -228,7 +228,7 @@ def rank(
 def heads(
     ranking: Sequence[tuple[str, ...]], lengths: Sequence[int] = FIRST_LENGTHS
 ) -> Iterator[tuple[str, ...]]:
-    """The first units of a ranking, more and more of them, but never all."""
+    """Yield the first units of a ranking, more and more of them, but never all."""
     for length in lengths:
         if length >= len(ranking):
             return
@@ -236,14 +236,14 @@ def heads(
 
 
 def keep_key(precision: str) -> str:
-    """Which list of `keep_high` speaks of a precision."""
+    """Return the name of the list in `keep_high` that applies to a precision."""
     return "int8" if precision == "int8" else "fp16"
 
 
 def _shortest(
     ranking: Sequence[tuple[str, ...]], passes: Callable[[Sequence[str]], bool]
 ) -> tuple[str, ...] | None:
-    """The shortest head of a ranking that passes, without what is needless in it."""
+    """Return the shortest head of a ranking that passes, without its needless layers."""
     found = next((high for high in heads(ranking) if passes(high)), None)
     if found is not None and len(found) <= DROPPED:
         for name in reversed(found):

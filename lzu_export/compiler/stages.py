@@ -73,11 +73,11 @@ from lzu_export.verification.parity import reference_inputs
 log = logging.getLogger(__name__)
 
 REFERENCE_BATCHES = 2
-"""Batches of frames whose values at every probe point go into the bundle."""
+"""Number of batches of frames whose values at every probe point are stored in the bundle."""
 
 
 class Stages:
-    """One export: its workspace, what its stages share, and those that make files."""
+    """One export: its workspace, the values its stages share, and the stages that make files."""
 
     def __init__(self, recipe: Recipe, work: Workspace, report: Reporter, decided: Decided) -> None:
         self.recipe, self.work, self.report = recipe, work, report
@@ -90,7 +90,7 @@ class Stages:
 
     @cached_property
     def untrained(self) -> tuple[Untrained, ...]:
-        """In what the export differs from the checkpoint's training; refused without consent."""
+        """Differences from the checkpoint's training; refused unless the recipe permits them."""
         path = self.recipe.checkpoint.get(self.recipe.variant)
         if path is None:
             return ()
@@ -99,7 +99,7 @@ class Stages:
 
     @cached_property
     def pytorch(self) -> Predictor:
-        """PyTorch, imported only by the stages that need it."""
+        """PyTorch's predictor; torch is imported only by the stages that need it."""
         return torch_predictor(self.recipe, self.warp)
 
     @cached_property
@@ -109,25 +109,25 @@ class Stages:
         return open_dataset(name, frames, self.recipe.task, self.recipe) if name else None
 
     def open(self) -> None:
-        """Trace the model, unless that is done; what cannot be opened is refused before."""
+        """Refuse an unfit data set or checkpoint, then trace the model unless that is done."""
         _ = self.dataset
         _ = self.untrained
         self._canonical()
 
     def steps(self) -> list[Step]:
-        """The warps of the canonical graph whose lowerings are to be measured."""
+        """Return the warps of the canonical graph whose lowerings are to be measured."""
         settings = self.recipe.lowering
         return steps_to_measure(self._load("fp32"), zoom=settings.zoom, unzoom=settings.unzoom)
 
     def take_over_decisions(self) -> None:
-        """Let what an interrupted export decided on hold, where no finished bundle says more."""
+        """Adopt an interrupted export's decisions on steps that no finished bundle decided."""
         done = self.work.stages.get(_stage_of_lowerings(DEFAULT_TARGET))
         for each in done["record"]["lowerings"] if done else []:
             self.decided.add(Lowering(**each))
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Those of the recipe, from the highest to the lowest."""
+        """Precisions of the recipe, from the highest to the lowest."""
         return tuple(each for each in PRECISIONS if each in self.recipe.precision)
 
     def _canonical(self) -> Graph:
@@ -164,12 +164,12 @@ class Stages:
         return {}
 
     def _lowerings(self, target: str) -> list[Choice]:
-        """How the warps are lowered for a target: the same in every precision."""
+        """Return the lowerings of the warps for a target, which are the same in every precision."""
         stage = _stage_of_lowerings(target)
         done = self.work.stages.get(stage)
         then = [Lowering(**each) for each in done["record"]["lowerings"]] if done else []
         if not all(self.decided.keeps(each) for each in then):
-            self.work.forget_from(stage)  # bundles beside this one were measured since
+            self.work.forget_from(stage)  # since then, bundles beside this one were measured
         record = self.work.run(stage, [], lambda: self._choose(target))
         return [Choice(**each) for each in record["lowerings"]]
 
@@ -190,7 +190,7 @@ class Stages:
         return onnx.load(self.work.path(canonical_file(precision)))
 
     def _choices(self, target: str, precision: str) -> list[Choice]:
-        """The lowerings of a target, in a spelling that the precision's opset has."""
+        """Return a target's lowerings in operators that the precision supports."""
         if precision != "bf16":
             return self.lowerings[target]
         return without_grid_sample(
@@ -201,7 +201,7 @@ class Stages:
 
     @cached_property
     def float32_kinds(self) -> dict[str, Kind]:
-        """Lowerings for runs of the float32 graph here, also where ONNX Runtime is no target."""
+        """Lowerings for running the float32 graph here, even if ONNX Runtime is not a target."""
         if DEFAULT_TARGET in self.lowerings:
             return kinds_by_place(self.lowerings[DEFAULT_TARGET])
         return kinds_by_place(exact_lowerings(self._load("fp32")))
@@ -281,7 +281,7 @@ class Stages:
     def _reference_shots(self) -> list[list[CameraFrame]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
         if name is None:
-            # Where boxes are fed back the second batch has some.
+            # Where boxes are fed back, the second batch is zoomed by the first one's.
             batches = REFERENCE_BATCHES if self.pytorch.is_stateful else 1
             seeds = range(batches * size)
             return whole_batches([noise_camera_frame(self.recipe, seed=i) for i in seeds], size)

@@ -1,4 +1,4 @@
-"""A whole export: the stages that make files, and those that hold them against PyTorch."""
+"""A whole export: the stages that make files, and those that compare them with PyTorch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -56,14 +56,14 @@ from lzu_export.verification.parity import compare, is_emulated
 from lzu_export.verification.streams import StreamWatch
 
 UNFINISHED = "accuracy.npz"
-"""What was counted so far of an accuracy that is being measured; no part of a bundle."""
+"""File of the counts of an accuracy measurement that is not finished; not part of a bundle."""
 
 
 class Export(Stages):
     """One export: every stage in order, with the comparison, accuracy and latency of engines."""
 
     def all_stages(self) -> Manifest:
-        """Run what is not done yet, in order, and describe the result."""
+        """Run the stages that are not done yet, in order, and describe the result."""
         graphs = {"fp32": self._canonical()}
         self.work.run("reference", [REFERENCE_FILE], self._reference)
         for target in self.recipe.targets:
@@ -120,7 +120,7 @@ class Export(Stages):
             latency=latency,
             versions=provenance.versions(),
             source_revision=provenance.source_revision(),
-            # The oldest of the bundles in a folder decides on lowerings: seconds are too coarse.
+            # The oldest bundle in a folder decides on lowerings, for which seconds are too coarse.
             created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             stages=self.work.seconds(),
             files=self.work.hashes(),
@@ -138,7 +138,7 @@ class Export(Stages):
                 self.warp.arrays(),
                 emulate=emulate,
             )
-        # Within the stage: a failure is no finished stage.
+        # Checked within the stage, so that a failing stage does not count as finished.
         refuse_deviation(parity, partial(self._parity_advice, engine, emulate=emulate))
         return parity.model_dump(mode="json")
 
@@ -186,7 +186,7 @@ class Export(Stages):
         return accuracy.model_dump(mode="json")
 
     def _parity_advice(self, engine: Engine, *, emulate: bool) -> str:
-        """Which layers to keep higher so that all engines of a precision pass."""
+        """Return advice on the layers to keep higher so that a precision's engines pass."""
         rows: list[Row] = []
         for target in self.recipe.targets:
             choices = self._choices(target, engine.precision)
@@ -201,7 +201,7 @@ class Export(Stages):
     def _accuracy_advice(
         self, accuracy: Accuracy, engines: Sequence[Engine], precision: str
     ) -> str:
-        """Which layers to keep higher so that the engines of a precision lose less."""
+        """Return advice on the layers to keep higher so that a precision's engines lose less."""
         rows = [row for each in engines if each.precision == precision for row in _rows(each)]
         name, frames = self.recipe.evaluation.dataset, min(TRIED_FRAMES, accuracy.frames)
         assert name is not None, "it was scored on one"
@@ -218,7 +218,7 @@ class Export(Stages):
         return Trials(self.recipe, precision, self._load("fp32"), ranges, references, warp)
 
     def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
-        """Of the FP32 engine, if it runs here: lower precisions find other boxes anyway."""
+        """Make the watch of the FP32 engine if it runs here; lower precisions find other boxes."""
         name = next((each for each in predictors if each.endswith("/fp32")), "")
         if not name:
             return None
@@ -241,7 +241,7 @@ class Export(Stages):
         ).model_dump(mode="json")
 
     def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
-        """PyTorch and the engines, whose files are opened as `load` opens them."""
+        """Return predictors of PyTorch and of the engines, opened as `load` opens them."""
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
             session = find(engine.target).open_file(engine, self.work.path(engine.file))
@@ -249,7 +249,7 @@ class Export(Stages):
         return predictors
 
     def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
-        """PyTorch, ONNX Runtime's files, and lower precisions with the rounding of a device."""
+        """Return predictors of PyTorch, of engines that run anywhere, and of emulated ones."""
         here = [engine for engine in engines if runs_anywhere(engine.target)]
         predictors = self._predictors(here)
         for engine in engines:
@@ -258,7 +258,7 @@ class Export(Stages):
                 kinds = kinds_by_place(self._choices(engine.target, engine.precision))
                 session = emulated(self._load(engine.precision), kinds)
                 predictors[name] = self._predictor(session)
-            elif engine not in here:  # bfloat16, which ONNX Runtime's CPU does not run
+            elif engine not in here:  # bfloat16 graphs, which ONNX Runtime cannot run on the CPU
                 session = emulated_lowered(onnx.load(self.work.path(engine.onnx)))
                 predictors[name] = self._predictor(session)
         return predictors
@@ -268,5 +268,5 @@ class Export(Stages):
 
 
 def _rows(engine: Engine) -> list[Row]:
-    """An engine, and its row with the rounding of a device if it has one."""
+    """Return an engine's row, and its row with the rounding of a device if it has one."""
     return [(engine, False), *([(engine, True)] if is_emulated(engine) else [])]

@@ -1,4 +1,4 @@
-"""Report what this machine can build and run, and how to get what is missing. No torch, no ONNX."""
+"""Report what this machine can build and run, and how to install the rest. No torch, no ONNX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ __all__ = ["Ability", "Examination", "Finding", "Machine", "examine", "missing"]
 
 @dataclass(frozen=True)
 class Examination:
-    """The findings on a machine, and the abilities that follow."""
+    """The findings about a machine, and the abilities that follow from them."""
 
     findings: list[Finding]
     abilities: list[Ability]
 
 
 def examine(build: Path = Path("build/plugins"), machine: Machine | None = None) -> Examination:
-    """Look for everything that exports, engines and plugins need.
+    """Look for all software and hardware that exports, engines and plugins need.
 
-    Packages are imported in processes of their own: some abort, and TensorRT and TensorRT for RTX
-    do not go together.
+    Each package is imported in its own process: some abort, and TensorRT and TensorRT for RTX
+    cannot be loaded together.
 
     Args:
         build: directory of `make plugins`.
-        machine: to look at; by default this one.
+        machine: machine to examine; by default this one.
     """
     machine = machine or Machine()
     findings = [
@@ -45,7 +45,7 @@ def examine(build: Path = Path("build/plugins"), machine: Machine | None = None)
 
 
 def missing(findings: Sequence[Finding], required: Sequence[str]) -> list[Finding]:
-    """The required ones that are not there.
+    """Return the required findings that were not found.
 
     Raises:
         LzuError: a name is unknown.

@@ -1,4 +1,4 @@
-"""Abilities of a machine by target, derived from what was found on it."""
+"""Abilities of a machine by target, derived from the findings about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from lzu_export.doctor.machine import Machine
 from lzu_export.targets.registry import find, known, names
 
 PLUGINS = ("plugins", ("c++", "nvcc", "tensorrt-headers"), ("plugins", "gpu"))
-"""What building plugins needs, and what running them needs."""
+"""Row of `needs` for the plugins: the findings that building and that running them needs."""
 
 
 @dataclass(frozen=True)
 class Ability:
-    """Whether a target can be built and run here."""
+    """Whether a target can be built and run on this machine."""
 
     target: str
     build: tuple[str, ...]
-    """Names of what is missing to build it; empty where it can be built."""
+    """Names of the missing findings for building; empty where the target can be built."""
     run: tuple[str, ...]
-    """The same to run it."""
+    """Names of the missing findings for running, or why the GPU is unfit; empty where it runs."""
 
 
 def abilities(findings: Sequence[Finding], machine: Machine) -> list[Ability]:
-    """Every target, with what is missing."""
+    """Return the ability of every target and of the plugins."""
     absent = {each.name for each in findings if not each.found}
     found = []
     for target, build, run in needs():
@@ -33,11 +33,11 @@ def abilities(findings: Sequence[Finding], machine: Machine) -> list[Ability]:
 
 
 def _unfit(target: str, machine: Machine) -> tuple[str, ...]:
-    """Why the GPU that is there does not run a target."""
+    """Return the reasons why this machine's GPU does not run a target."""
     return find(target).unfit(machine.device) if known(target) else ()
 
 
 def needs() -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Every target, and the plugins: the findings that building and that running them needs."""
+    """Return, per target and for plugins, the findings that building and that running needs."""
     targets = [find(name) for name in names()]
     return [*((each.name, each.build_needs, each.run_needs) for each in targets), PLUGINS]

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a machine has, or has not."""
+    """One thing that a machine has or lacks."""
 
     name: str
     found: bool
     detail: str
-    """Version, place, or why it is not usable."""
+    """Version or path of the thing, or why it is not usable."""
     install: str = ""
-    """The command that gets it on this machine, where it is missing."""
+    """Command that installs the missing thing on this machine."""
     looked: tuple[str, ...] = ()
-    """Places that were searched."""
+    """Paths that were searched."""
     notes: tuple[str, ...] = ()
-    """Known faults of the version that is there."""
+    """Known faults of the installed version."""

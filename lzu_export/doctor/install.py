@@ -8,28 +8,28 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The checkout of this package, if it runs from one."""
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-"""PyTorch's builds without CUDA, which no export needs."""
+"""Index of PyTorch's builds without CUDA, since no export needs CUDA."""
 
 
 def in_checkout() -> bool:
-    """Whether this package runs from a checkout, which has the plugins' sources too."""
+    """Return whether this package runs from a checkout, which has the plugins' sources too."""
     return (CHECKOUT / "Makefile").is_file() and (CHECKOUT / "pyproject.toml").is_file()
 
 
 def pip_install(extra: str) -> str:
-    """`pip install` of an extra by this very Python, from the checkout where there is one."""
+    """Return this Python's `pip install` command for an extra, from the checkout if any."""
     if in_checkout():
         return pip("-e", f"{_short(CHECKOUT)}[{extra}]")
     return pip(f"lzu-export[{extra}]")
 
 
 def pip(*words: str) -> str:
-    """`pip install` by this very Python."""
+    """Return this Python's `pip install` command."""
     return shlex.join([_short(Path(sys.executable)), "-m", "pip", "install", *words])
 
 
 def make(target: str) -> str:
-    """A target of the checkout's Makefile."""
+    """Return the command that makes a target of the checkout's Makefile."""
     if not in_checkout():
         return f"# in a checkout of this package: make {target}"
     place = _short(CHECKOUT)
@@ -37,7 +37,7 @@ def make(target: str) -> str:
 
 
 def _short(path: Path) -> str:
-    """The path from the working directory, where it is below that."""
+    """Return the path relative to the working directory if it is below that, else as it is."""
     try:
         return os.fspath(path.relative_to(Path.cwd()))
     except ValueError:
@@ -45,4 +45,4 @@ def _short(path: Path) -> str:
 
 
 PIP = shlex.join([_short(Path(sys.executable)), "-m", "pip"])
-"""pip of this very Python, as words for a shell."""
+"""Shell command of this Python's pip."""

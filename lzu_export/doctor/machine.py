@@ -1,6 +1,6 @@
 """The machine itself: Jetson or not, its system's packages, its NVIDIA driver, its Python.
 
-What the system's files say is read below a root, so that tests can make up machines.
+The system's files are read below a root folder, so that tests can invent machines.
 """
 
 import os
@@ -25,7 +25,7 @@ PACKAGES = "var/lib/dpkg/status"
 OS_RELEASE = "etc/os-release"
 
 JETPACKS = (
-    # NVIDIA's archive of JetPack releases; of 7.2 what several public projects say.
+    # From NVIDIA's archive of JetPack releases; 7.2 as several public projects state it.
     ((35, 0), "5", None),
     ((36, 3), "6.0", "8.6.2"),
     ((36, 4), "6.1", "10.3"),
@@ -35,21 +35,21 @@ JETPACKS = (
     ((38, 4), "7.1", "10.13"),
     ((39, 2), "7.2", "10.16.2"),
 )
-"""First release of Jetson Linux, JetPack, and the TensorRT that it ships."""
+"""JetPack releases: first release of Jetson Linux, JetPack, and the TensorRT that it ships."""
 SECONDS = 20
-"""That nvidia-smi may take."""
+"""Seconds that nvidia-smi may take."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as the system's files and the driver describe it."""
+    """A machine as its system files and driver describe it."""
 
     root: Path = Path("/")
     architecture: str = platform.machine()
 
     @cached_property
     def packages(self) -> Mapping[str, str]:
-        """Versions of what dpkg has installed; nothing where the system has no dpkg."""
+        """Versions of the packages that dpkg has installed; empty where there is no dpkg."""
         found: dict[str, str] = {}
         for paragraph in self._read(PACKAGES).split("\n\n"):
             fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", paragraph, re.MULTILINE))
@@ -59,7 +59,7 @@ class Machine:
 
     @cached_property
     def jetson_linux(self) -> str:
-        """The release of Jetson Linux, such as `36.4.3`; empty where this is no Jetson."""
+        """Release of Jetson Linux, such as `36.4.3`; empty where this is no Jetson or unknown."""
         if release := jetson_linux(self.root):
             return release
         package = re.match(r"[\d.]+", self.packages.get("nvidia-l4t-core", ""))
@@ -72,7 +72,7 @@ class Machine:
 
     @property
     def tensorrt(self) -> str:
-        """The system's TensorRT libraries, whatever Python sees of them; empty without any."""
+        """Version of the system's TensorRT, visible to Python or not; empty without any."""
         versions = [
             version
             for name, version in self.packages.items()
@@ -82,18 +82,18 @@ class Machine:
 
     @cached_property
     def kernel_driver(self) -> str:
-        """The version of the loaded kernel module; empty where there is none."""
+        """Version of the driver's loaded kernel module; empty where there is none."""
         found = re.search(r"Kernel Module\b.*?\s(\d+\.\d[\d.]*)\s", self._read(KERNEL_DRIVER))
         return found[1] if found else ""
 
     @cached_property
     def driver(self) -> Driver | None:
-        """CUDA's driver library, and its devices."""
+        """CUDA driver and its devices; None where there is no driver library."""
         return find_driver()
 
     @property
     def device(self) -> Device | None:
-        """The first GPU, as engines know it."""
+        """First GPU, as engines describe devices; None where there is none."""
         if self.driver is None or not self.driver.devices:
             return None
         found = re.fullmatch(r"(.*) \(([\d.]+)\)", self.driver.devices[0])
@@ -102,7 +102,7 @@ class Machine:
 
     @property
     def distribution(self) -> str:
-        """Its identifier, such as `ubuntu`."""
+        """Identifier of the Linux distribution, such as `ubuntu`; empty where unknown."""
         found = re.search(r'^ID="?([\w.-]+)', self._read(OS_RELEASE), re.MULTILINE)
         return found[1] if found else ""
 
@@ -146,7 +146,7 @@ def find_jetpack(machine: Machine) -> Finding:
 
 
 def find_gpu(machine: Machine) -> Finding:
-    """The driver and its devices; of a driver that does not work, why."""
+    """Find the driver and its devices, or why the driver does not work."""
     kernel = f"driver {machine.kernel_driver}" if machine.kernel_driver else "driver"
     if machine.driver is None:
         if machine.kernel_driver:
@@ -162,7 +162,7 @@ def find_gpu(machine: Machine) -> Finding:
 
 
 def find_home() -> Finding:
-    """Find the cache folders: rendered frames, matplotlib's fonts, torch's."""
+    """Find the folder of caches: rendered frames, matplotlib's fonts, torch's files."""
     try:
         home = Path.home()
     except RuntimeError:
@@ -177,7 +177,7 @@ def find_home() -> Finding:
 
 
 def hidden_from_python() -> str:
-    """Why the system's Python packages are not seen, as a command; empty where they are."""
+    """Return a command that makes the system's Python packages visible; empty if they are."""
     if sys.prefix == sys.base_prefix:
         return ""
     try:
@@ -205,7 +205,7 @@ def _in_container(machine: Machine) -> str:
 
 
 def _nvidia_smi() -> str:
-    """The last words of nvidia-smi where it fails."""
+    """Return the last line that nvidia-smi prints where it fails; empty where it works."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ""

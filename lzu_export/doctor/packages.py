@@ -1,4 +1,4 @@
-"""Findings about Python packages. Packages that may abort are imported in another process."""
+"""Find Python packages. Packages that may abort at import are imported in another process."""
 
 import json
 import subprocess
@@ -19,15 +19,15 @@ from lzu_export.targets.registry import find, names
 from lzu_export.targets.tensorrt.versions import check_version
 
 SECONDS = 180
-"""That a package may take to be imported."""
+"""Seconds that the import of a package may take."""
 EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon")
-"""What an export needs besides torch."""
+"""Packages that an export needs besides torch."""
 BUILDING = ("onnx", "onnx-graphsurgeon")
-"""What a build for TensorRT needs besides it, on the device."""
+"""Packages that a build for TensorRT on the device needs besides TensorRT."""
 BACK_ENDS = (("cuda-python", "cuda.bindings"), ("pycuda", "pycuda.driver"))
-"""Names and modules of what reaches CUDA, the preferred one first."""
+"""Names and modules of the CUDA back ends, the preferred one first."""
 NOBODY = Device(0, "any", "", False)
-"""Stands for the GPU where there is none: what is known of one kind of GPU is left out."""
+"""Substitute for the GPU where there is none, so that notes on one kind of GPU are left out."""
 
 _IMPORT = """
 import importlib, sys
@@ -48,15 +48,15 @@ print(json.dumps([ort.__version__, found]))
 """
 _OPENCV = "import cv2; cv2.imread; print(cv2.__version__)"
 MODULES = {"opencv": "cv2", "onnxruntime": "onnxruntime"}
-"""Findings of modules that several packages hold."""
+"""Modules that several packages provide, by the name of the finding."""
 _IDENTITY = (
     "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
 )
-"""An ONNX model of one node, to see which providers load: base64."""
+"""An ONNX model of one node in base64, which shows which providers load."""
 
 
 def find_packages(machine: Machine) -> list[Finding]:
-    """torch and what an export needs, OpenCV, ONNX Runtime, both TensorRTs, what reaches CUDA."""
+    """Find torch and an export's other packages, OpenCV, ONNX Runtime, each target, and CUDA."""
     with ThreadPoolExecutor() as pool:
         opencv = pool.submit(_opencv)
         onnxruntime = pool.submit(_onnxruntime, machine)
@@ -77,7 +77,7 @@ def find_packages(machine: Machine) -> list[Finding]:
 
 
 def _run(*arguments: str) -> tuple[int, str]:
-    """Status and what a Python program printed; of one that failed its last words."""
+    """Run a Python program; return its status and last line, of stderr where it failed."""
     try:
         done = subprocess.run(
             run_program(*arguments),
@@ -93,7 +93,7 @@ def _run(*arguments: str) -> tuple[int, str]:
 
 
 def _imported(module: str) -> tuple[bool, str]:
-    """Whether a module imports, with its version or with why not."""
+    """Return whether a module imports, and its version or the reason why it does not."""
     status, words = _run(_IMPORT, module)
     if words.startswith("ModuleNotFoundError"):
         words = "not installed"
@@ -101,7 +101,7 @@ def _imported(module: str) -> tuple[bool, str]:
 
 
 def _exporting(machine: Machine) -> Finding:
-    """By metadata: it is only needed to export, and torch is slow to import."""
+    """Find the packages of an export by their metadata, since importing torch is slow."""
     found, missing = _versions("torch", *EXPORTING)
     if not missing:
         others = ", ".join(f"{name} {found[name]}" for name in EXPORTING)
@@ -113,7 +113,7 @@ def _exporting(machine: Machine) -> Finding:
 
 
 def _building() -> Finding:
-    """By metadata, as what only runs engines needs none of them."""
+    """Find the packages of a build on a device by their metadata; running engines needs none."""
     found, missing = _versions(*BUILDING)
     if missing:
         return Finding("onnx", False, f"not installed: {', '.join(missing)}", pip_install("device"))
@@ -122,7 +122,7 @@ def _building() -> Finding:
 
 
 def _versions(*packages: str) -> tuple[dict[str, str], list[str]]:
-    """Releases of what is installed, and what is not."""
+    """Return the releases of the installed packages, and the names of the missing ones."""
     found, missing = {}, []
     for package in packages:
         try:
@@ -153,7 +153,7 @@ def _onnxruntime(machine: Machine) -> Finding:
 
 
 def _opencv() -> Finding:
-    """Frames are read and drawn by it."""
+    """Find OpenCV, which reads and draws frames."""
     status, words = _run(_OPENCV)
     unclean = _unclean("opencv", words if status == 0 else "", words)
     if unclean is not None or status == 0:
@@ -162,12 +162,12 @@ def _opencv() -> Finding:
 
 
 def _unclean(name: str, release: str, words: str) -> Finding | None:
-    """A module that several packages write, or whose package's files are not its own.
+    """Report a module that several packages write, or whose files are not its package's own.
 
     Args:
-        name: of the finding.
-        release: what the module says of itself; empty where it does not import.
-        words: what its import came to.
+        name: name of the finding, a key of `MODULES`.
+        release: version that the module reports; empty where it does not import.
+        words: last line that its import printed.
     """
     module = MODULES[name]
     there = owners(module)
@@ -203,13 +203,13 @@ def _tensorrt(machine: Machine) -> Finding:
             notes |= dict.fromkeys(check_version(words, machine.device or NOBODY, precision, 1))
     except LzuError as error:
         return Finding("tensorrt", False, str(error), _tensorrt_command(machine))
-    # The version stands in front of the notes already.
+    # The finding already shows the version before the notes.
     said = tuple(note.removeprefix(f"TensorRT {words}: ") for note in notes)
     return Finding("tensorrt", True, words, notes=said)
 
 
 def _why_no_tensorrt(machine: Machine, words: str) -> tuple[str, str]:
-    """In words, and the command: the system may have what this Python does not see."""
+    """Return why TensorRT is missing and the remedy; the system may have it unseen by Python."""
     if machine.tensorrt and "python3-libnvinfer" not in machine.packages:
         return (
             f"the system has TensorRT {machine.tensorrt} without its Python module",
@@ -233,14 +233,14 @@ def _tensorrt_command(machine: Machine) -> str:
 
 
 def _library(target: Target) -> Finding:
-    """A target's library that needs no examination of its own, by metadata."""
+    """Find the library of a target by its metadata, where no other examination is needed."""
     release = target.version()
     install = "" if release else pip_install(target.extra)
     return Finding(target.name, release is not None, release or "not installed", install)
 
 
 def _cuda(machine: Machine) -> Finding:
-    """The first back end that imports; device sessions need one."""
+    """Find the first CUDA back end that imports; device sessions need one."""
     said = []
     for name, module in BACK_ENDS:
         found, words = _imported(module)
@@ -250,5 +250,5 @@ def _cuda(machine: Machine) -> Finding:
         said.append(f"{name}: {words}")
     install = pip_install("cuda")
     if machine.driver is not None and machine.driver.cuda < (13, 0):
-        install = pip("cuda-bindings>=12.6,<13")  # of the driver's generation, as on JetPack 6
+        install = pip("cuda-bindings>=12.6,<13")  # same CUDA major as the driver, as on JetPack 6
     return Finding("cuda", False, "; ".join(said), install)

@@ -1,4 +1,4 @@
-"""Findings about the tools that build the plugins, and about the library that was built."""
+"""Find the tools that build the plugins, and the plugin library that was built."""
 
 import os
 import re
@@ -13,24 +13,24 @@ from lzu_export.errors import LzuError
 from lzu_export.runtime.plugin_library import describe_library, library_places
 
 FIND_TOOLS = CHECKOUT / "plugins" / "find_tools.sh"
-"""Knows where compilers and headers are looked for; only a checkout has it."""
+"""Script that searches for compilers and headers; only a checkout has it."""
 
 CROSS = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
 """Programs for `make plugins-aarch64`, and the packages of Debian and Ubuntu that hold them."""
 
 
 def find_compilers(machine: Machine, build: Path) -> list[Finding]:
-    """The compilers and the headers, by the rules of the plugins' build.
+    """Find the compilers and headers by the rules of the plugins' build.
 
     Args:
-        machine: whose package manager is asked.
+        machine: machine whose architecture and package manager set the commands.
         build: directory of `make plugins`.
     """
     return [_host_compiler(), _cross(machine), *_nvidia(machine, build)]
 
 
 def find_plugins(machine: Machine) -> Finding:
-    """The plugin library, and whether this machine's driver runs its CUDA."""
+    """Find the plugin library, and whether this machine's driver runs its CUDA."""
     places = library_places()
     looked = tuple(map(str, places))
     for place in places:
@@ -70,7 +70,7 @@ def _host_compiler() -> Finding:
 
 
 def _cross(machine: Machine) -> Finding:
-    """Find the tools that build plugins for another kind of machine, and test them."""
+    """Find the tools that build plugins for aarch64 on another machine, and test them."""
     if machine.architecture == "aarch64":
         return Finding("aarch64", True, "this machine is one")
     places = {name: shutil.which(name) for name in CROSS}
@@ -83,7 +83,7 @@ def _cross(machine: Machine) -> Finding:
 
 
 def _nvidia(machine: Machine, build: Path) -> list[Finding]:
-    """nvcc and TensorRT's headers; elsewhere than on a Jetson the build downloads both."""
+    """Find nvcc and TensorRT's headers, which the build downloads on machines but Jetsons."""
     from_system = {
         "nvcc": "sudo apt-get install nvidia-jetpack",
         "tensorrt-headers": "sudo apt-get install libnvinfer-dev",
@@ -107,7 +107,7 @@ def _nvidia(machine: Machine, build: Path) -> list[Finding]:
 
 
 def _release(directory: str, what: str) -> str:
-    """A place with the release that is there."""
+    """Return a folder and the release of nvcc or the headers in it, in words."""
     if what == "headers":
         return _header_release(Path(directory))
     command = [str(Path(directory, "bin/nvcc")), "--version"]

@@ -1,1 +1,1 @@
-"""The accuracy gate: data sets found by name, their metrics, and evaluations over them."""
+"""The accuracy gate: evaluation sets found by name, their metrics, and evaluations over them."""

@@ -12,25 +12,25 @@ from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
 from lzu_export.support.machine import Section
 
 DIGITS = 4
-"""Decimals that floating-point truth is compared by."""
+"""Decimals to which floating-point truth is compared."""
 ROUNDING = 0.01
-"""Grey levels by which mean and deviation of the same frames may differ: decoders round."""
+"""Grey levels by which mean and deviation of equal frames may differ, since decoders round."""
 
 
 class Content(Section):
-    """Frames and truth of a set, in the order of the set."""
+    """Hashes and statistics of a set's frames and truth, in the order of the set."""
 
     truth: str
-    """sha256."""
+    """SHA-256 of the truth, cameras and sequences."""
     frames: str
-    """sha256 of the pixels."""
+    """SHA-256 of the pixels."""
     mean: float
     """Mean of all pixels."""
     deviation: float
     """Standard deviation of all pixels."""
 
     def difference(self, other: "Content") -> str:
-        """The part that differs: `truth`, `frames`, or nothing."""
+        """Return the part that differs, `truth` or `frames`; empty where nothing does."""
         if self.truth != other.truth:
             return "truth"
         pairs = (self.mean, other.mean), (self.deviation, other.deviation)
@@ -39,7 +39,7 @@ class Content(Section):
 
 
 class Watched:
-    """An evaluation set that remembers what was read of it."""
+    """An evaluation set that hashes what is read of it."""
 
     def __init__(self, dataset: EvaluationSet) -> None:
         """Begin with nothing read."""
@@ -54,7 +54,7 @@ class Watched:
         return len(self._dataset)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """All samples, remembered as they are read."""
+        """Yield all samples from position `start` on, and hash each as it is read."""
         for sample in self._dataset.samples(start) if start else self._dataset.samples():
             frame = sample.camera_frame.frame
             self._frames.update(np.ascontiguousarray(frame).data)
@@ -65,11 +65,11 @@ class Watched:
             yield sample
 
     def scorer(self) -> Scorer:
-        """The set's."""
+        """Return the set's scorer."""
         return self._dataset.scorer()
 
     def content(self) -> Content:
-        """The content that was read."""
+        """Return the content that was read so far."""
         mean = self._sum / max(1, self._count)
         variance = self._squares / max(1, self._count) - mean**2
         return Content(
@@ -81,7 +81,7 @@ class Watched:
 
 
 def _update(digest: Any, value: Any) -> None:
-    """Add a value of whatever structure."""
+    """Add a value of any structure to a hash."""
     if isinstance(value, np.ndarray):
         rounded = np.round(value, DIGITS) + 0.0 if value.dtype.kind == "f" else value
         digest.update(f"{value.dtype.kind}{value.shape}".encode())

@@ -1,6 +1,6 @@
 """Find an evaluation set, or a command of the harness, by name.
 
-They live outside this package and announce themselves.
+Both live outside this package and are announced as entry points.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +16,12 @@ from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.datasets"
-"""Entry points that open a set, by name called with `task`, `frames` and `recipe` as `open_dataset`
-has them, after the path where they open one."""
+"""Group of the entry points that open a set. Each is called by keyword with `task`, `frames` and
+`recipe` of `open_dataset`, after the path where it opens one."""
 COMMANDS = "lzu_export.commands"
-"""Entry points of commands that live outside this package."""
+"""Group of the entry points of commands that live outside this package."""
 OF_PATHS = {"coco", "folder"}
-"""Entry points that open a path."""
+"""Names of the entry points that open a path."""
 
 
 State = dict[str, NDArray[Any]]
@@ -32,30 +32,30 @@ class Sample(NamedTuple):
     """A camera frame with its ground truth."""
 
     number: int
-    """Identity within the set."""
+    """Number that identifies the frame within the set."""
     camera_frame: CameraFrame
     truth: Any
     """Ground truth in the form that the set's scorer reads."""
     name: str = ""
     """Name of the frame's file, if it has one."""
     sequence: int | str = 0
-    """Frames of one sequence follow one another in time."""
+    """Sequence of the frame; frames of one sequence are consecutive in time."""
 
 
 class Scorer(Protocol):
-    """Holds the predictions of one model against the truth."""
+    """Compares the predictions of one model with the truth."""
 
     def add(self, sample: Sample, prediction: Any) -> None:
         """Count one sample; `prediction` is what the task's predictor returns."""
 
     def summary(self) -> dict[str, float]:
-        """The task's metrics, in points where they are shares."""
+        """Return the task's metrics, in points where they are shares."""
 
     def state(self) -> State | None:
-        """All counts; None if they are only complete after a further sample."""
+        """Return all counts; None if they are only complete after a further sample."""
 
     def restore(self, state: State) -> None:
-        """Go on from what another scorer of the kind had counted."""
+        """Continue from the counts of another scorer of this kind."""
 
 
 class EvaluationSet(Protocol):
@@ -63,30 +63,33 @@ class EvaluationSet(Protocol):
 
     name: str
     note: str
-    """How its metrics are meant, such as the limits of sizes."""
+    """Definition of the metrics, such as the limits of object sizes."""
     classes: tuple[str, ...]
     metric: str
-    """The one of its metrics that limits and tables speak of."""
+    """Name of the metric that limits and tables refer to."""
 
     def __len__(self) -> int:
         """Number of frames."""
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """All samples from the one of place `start` on, in order; those before are not read."""
+        """Yield all samples from position `start` on, in order; earlier ones are not read."""
 
     def scorer(self) -> Scorer:
-        """A scorer that has seen nothing yet."""
+        """Return a scorer with nothing counted."""
 
 
 def told_frames(frames: int, sequences: int | None) -> str:
-    """How many frames something was measured on, and of how many sequences where that counts."""
+    """Return a number of frames, and of sequences where that is not None, in words."""
     if sequences is None:
         return f"{frames} frames"
     return f"{frames} frames ({sequences} sequence{'' if sequences == 1 else 's'})"
 
 
 def sequences_of(dataset: EvaluationSet, recipe: Recipe) -> int | None:
-    """Sequences of a set that a model is scored on which goes by the frame before; else None."""
+    """Return a set's number of sequences if the recipe's model uses the previous frame's boxes.
+
+    None for other models, and for sets that do not count sequences.
+    """
     count = getattr(dataset, "sequences", None) if recipe.follows_boxes else None
     return count if isinstance(count, int) else None
 
@@ -97,15 +100,15 @@ def open_dataset(
     """Open `demo`, COCO annotations or the folder of a data set, for a task.
 
     Args:
-        name: of the set, or its path; a folder's layout is found out.
-        frames: at most so many, evenly taken; for a recipe whose model goes by the frame before, in
-            whole sequences.
-        task: what is predicted.
-        recipe: whose classes and attributes labels count; the set's own by default.
+        name: name of the set, or its path; the layout of a folder is detected.
+        frames: largest number of frames, evenly spread; in whole sequences for a recipe whose model
+            uses the previous frame's boxes.
+        task: name of the task.
+        recipe: recipe whose classes and attributes the labels index; by default the set's own.
 
     Raises:
-        LzuError: no such set, it is not of this task, files of it are missing or damaged, it has
-            other classes than the recipe, or the harness is not installed.
+        LzuError: there is no such set, it belongs to another task, files of it are missing or
+            damaged, its classes differ from the recipe's, or the harness is not installed.
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     kind = name if name in named_sets() else _kind_of_path(name)
@@ -132,10 +135,10 @@ def open_dataset(
 
 
 def find_command(name: str) -> Callable[[Sequence[str]], None]:
-    """A command of the benchmark harness, which announces it as the sets.
+    """Return a command of the benchmark harness, which announces it as an entry point.
 
     Raises:
-        LzuError: the harness is not installed.
+        LzuError: the harness or a package that the command needs is not installed.
     """
     found = {entry.name: entry for entry in entry_points(group=COMMANDS)}
     if name not in found:
@@ -150,12 +153,12 @@ def find_command(name: str) -> Callable[[Sequence[str]], None]:
 
 
 def named_sets() -> list[str]:
-    """Names that stand for a set, also where a folder of that name is at hand."""
+    """Return the names that stand for a set, even where a folder of that name exists."""
     return sorted({entry.name for entry in entry_points(group=GROUP)} - OF_PATHS)
 
 
 def _kind_of_path(name: str) -> str:
-    """Which entry point opens the set at a path."""
+    """Return the name of the entry point that opens the set at a path; empty for none."""
     if name.endswith(".json"):
         return "coco"
     return "folder" if name and Path(name).is_dir() else ""

@@ -26,45 +26,45 @@ from lzu_export.tasks.agreement import Agreements
 log = logging.getLogger(__name__)
 
 MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 4.0
-"""A latency is the median of as many runs as fit into SECONDS, within these bounds."""
+"""Bounds of the number of runs, and their time: a latency is the median of as many runs as fit."""
 
 AHEAD, LAG = 2, 2
-"""Batches that are read before their turn, and that may wait to be counted: memory is bounded."""
+"""Numbers of batches that are read ahead, and that may wait to be counted, which bounds memory."""
 WATCH = "watch"
 """Name of the watch's state among the predictors'."""
 AGREEMENTS = "agreements"
-"""Likewise of the agreements'."""
+"""Name of the agreements' state among the predictors'."""
 
 
 class Watch(Protocol):
-    """Sees what an evaluation sees."""
+    """Observer of an evaluation."""
 
     def before(self, camera_frames: Sequence[CameraFrame]) -> None:
-        """These camera frames are about to be predicted in."""
+        """Receive the camera frames of a batch before the predictors run."""
 
     def after(self, found: Mapping[str, Sequence[Any]]) -> None:
-        """The predictions in them, by predictor."""
+        """Receive the predictions in those frames, by predictor."""
 
     def state(self) -> State | None:
-        """All that was seen."""
+        """Return all that was observed."""
 
     def restore(self, state: State) -> None:
-        """Go on from what another one saw."""
+        """Continue from the observations of another watch."""
 
 
 @dataclass
 class Timing:
-    """How an evaluation's time was spent."""
+    """The time that an evaluation took, and the engines' part of it."""
 
     frames: int = 0
-    """Predicted in this time, not before an interruption."""
+    """Number of frames predicted in this time, without those before an interruption."""
     seconds: float = 0.0
     engines: float = 0.0
-    """Seconds in which engines, or PyTorch, ran."""
+    """Seconds in which engines or PyTorch ran."""
 
     @property
     def share(self) -> float:
-        """Share of the time that engines ran, 0..1."""
+        """Share of the time in which engines ran, 0..1."""
         return self.engines / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
@@ -84,23 +84,23 @@ def evaluate(
     unfinished: Unfinished | None = None,
     spent: Timing | None = None,
 ) -> dict[str, dict[str, float]]:
-    """The task's metrics of each predictor over a whole set; every frame is read once.
+    """Compute the task's metrics of each predictor over a whole set; every frame is read once.
 
-    Frames are read ahead, and predictions are finished and counted, while the engines run.
-    Predictors that remember begin each sequence afresh.
+    While the engines run, frames are read ahead and earlier predictions are postprocessed and
+    counted. Stateful predictors are reset at the start of each sequence.
 
     Args:
-        predictors: by name; all take the same source size and batch.
-        dataset: frames and metric.
-        advance: told the number of frames done after each batch.
-        watch: told what is predicted in, and what was found.
-        agreements: told what each predictor found; its reference is the first of them.
-        unfinished: where what was counted is kept meanwhile, and taken from to go on. Where
-            predictors remember, that is between sequences only.
-        spent: told where the time went.
+        predictors: predictors by name; all take the same source size and batch.
+        dataset: set that gives the frames and the metric.
+        advance: called with the number of frames done after each batch.
+        watch: observer that receives the frames and the predictions.
+        agreements: counts each predictor's agreement; its reference is the first predictor.
+        unfinished: file in which counts are kept meanwhile, and from which the evaluation
+            continues. With stateful predictors it is written between sequences only.
+        spent: record to which the time is added.
 
     Raises:
-        LzuError: the set's classes are not the predictors', or a frame is of another size.
+        LzuError: the set's classes are not the predictors', or a frame has another size.
     """
     run = _Run(predictors, dataset, watch, unfinished, agreements)
     start, engines = time.perf_counter(), run.engine_seconds
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def check_numbers(found: Mapping[str, Mapping[str, float]], dataset: EvaluationSet) -> None:
-    """Refuse a metric that is not a number, which no limit would hold; name absent classes.
+    """Refuse a metric that is not a number, which no limit could judge; warn of absent classes.
 
     Raises:
         LzuError: the set's metric is NaN or infinite, since nothing in the frames could be counted.
@@ -143,7 +143,7 @@ def check_numbers(found: Mapping[str, Mapping[str, float]], dataset: EvaluationS
 
 
 class _Run:
-    """An evaluation on its way."""
+    """A running evaluation."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class _Run:
         self.scorers = {name: dataset.scorer() for name in predictors}
         self.unfinished, self.done = unfinished, 0
         self.whole = True
-        """Whether all that is done was counted, and nothing else, once `scoring` is."""
+        """Whether exactly the frames in `done` are counted once all of `scoring` has finished."""
         self.scoring: list[Future[None]] = []
         if unfinished is not None:
             self.done, states = unfinished.read(list(self._counters))
@@ -177,7 +177,7 @@ class _Run:
                 ) from error
 
     def batches(self) -> Iterator[int]:
-        """Predict and count batch by batch; the number of frames of each."""
+        """Predict and count batch by batch, and yield the number of frames of each."""
         samples = self.dataset.samples(self.done) if self.done else self.dataset.samples()
         sequence: int | str | None = None
         with (
@@ -198,13 +198,13 @@ class _Run:
                 self._wait()
             except BaseException:
                 if not self.streaming:
-                    with suppress(Exception):  # what stopped it is to be told, and nothing else
+                    with suppress(Exception):  # report the original error, not one of writing
                         self._keep(now=True)
                 raise
 
     @property
     def engine_seconds(self) -> float:
-        """Seconds that the engines have run."""
+        """Seconds for which the engines have run."""
         return sum(each.engine_seconds for each in self.predictors.values())
 
     @property
@@ -218,7 +218,7 @@ class _Run:
 
     def _predict(self, batch: list[Sample], pool: ThreadPoolExecutor) -> None:
         camera_frames = [self._checked(sample) for sample in batch]
-        # A static batch has no short end.
+        # The engine's batch is static, so that a short last batch is filled up.
         camera_frames += camera_frames[-1:] * (self.recipe.batch - len(camera_frames))
         if self.watch is not None:
             self.watch.before(camera_frames)
@@ -254,11 +254,11 @@ class _Run:
     def _count(self, name: str, predictions: Sequence[Any], batch: list[Sample]) -> None:
         for sample, prediction in zip(batch, predictions, strict=False):
             self.scorers[name].add(sample, prediction)
-        if self.agreements is not None:  # without what filled up a short batch
+        if self.agreements is not None:  # without the frames that fill up a short batch
             self.agreements.add(name, predictions[: len(batch)])
 
     def _wait(self, most: int = 0) -> None:
-        """Until all but the last predictions are counted."""
+        """Wait until at most `most` predictions are not yet counted."""
         while len(self.scoring) > most:
             try:
                 self.scoring[0].result()
@@ -268,14 +268,14 @@ class _Run:
             del self.scoring[0]
 
     def _checked(self, sample: Sample) -> CameraFrame:
-        """A frame that fits, else its file is named."""
+        """Return a sample's frame after checking its size; an error names its file."""
         exact = all(each.fit == "exact" for each in self.predictors.values())
         name = sample.name or f"frame {sample.number} of {self.dataset.name}"
         check_frame(sample.camera_frame.frame, self.recipe.source if exact else None, name)
         return sample.camera_frame
 
     def _keep(self, *, now: bool = False) -> None:
-        """Write down what was counted, if it is time and can be told."""
+        """Write the counts to the file, if it is time and all counters have a state."""
         if self.unfinished is None or not self.done or not (now or self.unfinished.due):
             return
         self._wait()
@@ -288,10 +288,10 @@ class _Run:
 
 
 def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
-    """Refuse a set of other classes than a recipe's.
+    """Refuse a set whose classes differ from a recipe's.
 
     Raises:
-        LzuError: they differ in names or order.
+        LzuError: the classes differ in names or order.
     """
     if tuple(dataset.classes) != recipe.classes:
         name = f"the evaluation set {dataset.name}"
@@ -299,7 +299,7 @@ def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:
 
 
 def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
-    """Group samples; the last group may be shorter."""
+    """Group samples into batches; the last one may be shorter."""
     while batch := list(islice(samples, size)):
         yield batch
 
@@ -307,12 +307,13 @@ def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
 def latencies(
     predictors: Mapping[str, Predictor], camera_frames: list[CameraFrame]
 ) -> tuple[dict[str, float], int]:
-    """Median milliseconds a frame, to predictions; runs take turns so that drift hits all alike.
+    """Measure median milliseconds per frame, from frames to predictions.
 
-    `camera_frames` is one batch; a batch's time is shared out evenly over its frames.
+    Runs are interleaved, so that clock drift affects all predictors alike. `camera_frames` is one
+    batch; a batch's time is divided evenly among its frames.
 
     Returns:
-        Milliseconds by name, and the number of runs of each.
+        Milliseconds by the predictor's name, and the number of runs of each.
     """
     for predictor in predictors.values():  # warmup
         predictor.run(camera_frames)

@@ -15,30 +15,32 @@ from lzu_export.evaluation.datasets import State
 from lzu_export.support.files import read_npz, replacing
 
 SECONDS = 30.0
-"""So often what was counted is written down."""
+"""Time in seconds between two writes of the counts."""
 
 
 def key_of(*parts: Any) -> str:
-    """Hash of plain data that a result depends on."""
+    """Return the hash of plain data that a result depends on."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Unfinished:
-    """The number of frames that are done, and what was counted in them, of an evaluation."""
+    """File of an unfinished evaluation: the number of frames done, and the counts so far."""
 
     def __init__(self, path: Path, *parts: Any) -> None:
-        """`path` ends in .npz; `parts` are plain data that the results depend on."""
+        """Use the file `path`, ending in .npz; `parts` are plain data that results depend on."""
         self.path, self.key = path, key_of(*parts)
         self._written = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether it is time to write again."""
+        """Whether it is time to write the counts again."""
         return time.monotonic() - self._written > SECONDS
 
     def read(self, names: Sequence[str]) -> tuple[int, dict[str, State]]:
-        """Frames done, and each counter's state; 0 and nothing where it begins afresh."""
+        """Read the number of frames done and each counter's state; 0 and nothing without a file of
+        the same counters and parts.
+        """
         try:
             file = read_npz(self.path)
             if str(file["key"]) != self.key or file["names"].tolist() != list(names):
@@ -51,13 +53,13 @@ class Unfinished:
             done = int(file["done"])
             return (done, states) if done > 0 else (0, {})
         except (LzuError, ValueError, TypeError, KeyError, IndexError):
-            return 0, {}  # there is none, or it was cut off
+            return 0, {}  # there is no file, or it was cut off
 
     def write(self, done: int, states: Mapping[str, State]) -> None:
-        """Keep the state after `done` frames, whole or not at all.
+        """Write the state after `done` frames, atomically.
 
         Raises:
-            LzuError: it cannot be written.
+            LzuError: the file cannot be written.
         """
         names = list(states)
         arrays: dict[str, Any] = {
@@ -73,6 +75,6 @@ class Unfinished:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """It is finished."""
+        """Remove the file of a finished evaluation."""
         with suppress(OSError):
             self.path.unlink()

@@ -1,1 +1,1 @@
-"""Passes over ONNX graphs: graph in, graph out, named and logged. No torch here."""
+"""Named and logged passes that take an ONNX graph and return one. No torch here."""

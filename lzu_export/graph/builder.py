@@ -1,4 +1,4 @@
-"""Add nodes to a graph, for lowerings."""
+"""A helper of the lowerings that adds nodes to a graph."""
 
 from typing import Any
 
@@ -9,53 +9,53 @@ from numpy.typing import NDArray
 
 
 def is_half(dtype: Any) -> bool:
-    """Whether a tensor's type, or None where it is unknown, is float16 or bfloat16."""
+    """Return whether a tensor's type is float16 or bfloat16; False for None (unknown)."""
     return dtype is not None and np.dtype(dtype).name in ("float16", "bfloat16")
 
 
 def onnx_type(dtype: Any) -> int:
-    """ONNX's number of a NumPy type."""
+    """Return ONNX's number of a NumPy type."""
     return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 class Builder:
-    """Adds nodes to a graph under names that tell which node they replace."""
+    """Adds nodes to a graph under names that start with the replaced node's output."""
 
     def __init__(self, graph: gs.Graph, prefix: str) -> None:
-        """New tensors and nodes are called `prefix`/kind_number."""
+        """Add to `graph`; new tensors and nodes are named `prefix`/kind_number."""
         self.graph, self.prefix, self.count = graph, prefix, 0
 
     def name(self, kind: str) -> str:
-        """A new name."""
+        """Return a new name."""
         self.count += 1
         return f"{self.prefix}/{kind}_{self.count}"
 
     def constant(self, values: NDArray[Any]) -> gs.Constant:
-        """A constant tensor."""
+        """Return a new constant tensor."""
         return gs.Constant(self.name("constant"), np.asarray(values, order="C"))
 
     def into(self, output: gs.Variable, op: str, *inputs: Any, **attributes: Any) -> None:
-        """A node that makes `output`."""
+        """Add a node that makes `output`."""
         node = gs.Node(op, self.name(op), attributes, list(inputs), [output])
         self.graph.nodes.append(node)
 
     def node(self, op: str, *inputs: Any, dtype: Any = np.float32, **attributes: Any) -> Any:
-        """A node that makes a new tensor; arrays among the inputs become constants."""
+        """Add a node and return the new tensor it makes; arrays as inputs become constants."""
         output = gs.Variable(self.name(op.lower()), dtype=dtype)
         tensors = [self.constant(each) if isinstance(each, np.ndarray) else each for each in inputs]
         self.into(output, op, *tensors, **attributes)
         return output
 
     def cast(self, value: gs.Variable, dtype: Any) -> gs.Variable:
-        """The tensor in this type: itself where it has it, or is not known to have another."""
+        """Return the tensor cast to a type; itself if it has that type or its type is unknown."""
         if value.dtype is None or value.dtype == dtype:
             return value
         return self.node("Cast", value, dtype=dtype, to=onnx_type(dtype))
 
     def sampling(self) -> dict[str, Any]:
-        """Attributes of a bilinear GridSample with zeros outside, as the graph's opset spells it.
+        """Return the attributes of a bilinear GridSample with zeros outside, for the graph's opset.
 
-        TensorRT reads the spelling of opset 16 to 19 only: see `lint`.
+        TensorRT reads the spelling of opsets 16 to 19 only: see `lint`.
         """
         mode = "bilinear" if self.graph.opset < 20 else "linear"
         return {"mode": mode, "padding_mode": "zeros", "align_corners": 1}

@@ -1,7 +1,7 @@
-"""Checks nodes of a graph against the contracts of the TensorRT plugins.
+"""Check nodes of a graph against the contracts of the TensorRT plugins.
 
-TensorRT's parser finds a plugin by three names and learns only by failing whether a call fits it.
-The contracts of `lzu_export.ops` let such a graph be rejected before.
+TensorRT's parser finds a plugin by three names, and a call that does not fit it only fails there.
+The contracts of `lzu_export.ops` let such a graph be rejected earlier.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Described:
-    """Type name and shape of a tensor; None where the graph does not state them."""
+    """Name, type name and shape of a tensor; None where the graph does not state type or shape."""
 
     name: str
     type: str | None
@@ -48,10 +48,10 @@ class Described:
 def broken(
     node: onnx.NodeProto, inputs: Sequence[Described], outputs: Sequence[Described]
 ) -> Iterator[str]:
-    """Yield what is wrong with a call of a plugin, each without the call's name.
+    """Yield the faults of a call of a plugin in words, each without the call's name.
 
     Args:
-        node: of the domain `lzu`.
+        node: a node of the domain `lzu`.
         inputs: types and shapes of the node's inputs.
         outputs: types and shapes of its outputs.
     """
@@ -80,7 +80,7 @@ def takes(name: str, types: Sequence[str | None]) -> bool:
 
 
 def features(name: str, inputs: Sequence[Any]) -> list[Any]:
-    """Return the inputs of a call that are features: the contract does not fix their type."""
+    """Return the inputs of a call that are features, whose type the contract does not fix."""
     contract = CONTRACTS[name]
     paired = zip(each_tensor(contract.inputs, contract.levels(len(inputs))), inputs, strict=True)
     return [given for (tensor, _), given in paired if not tensor.type]

@@ -1,4 +1,4 @@
-"""Which passes make a target's graph of the canonical one."""
+"""Choose and run the passes that convert a canonical graph to a target's."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,14 +27,14 @@ def lower_for(
     before: Sequence[Pass] = (),
     after: Sequence[Pass] = (),
 ) -> tuple[onnx.ModelProto, list[PassRecord]]:
-    """A canonical graph in the operators of a target.
+    """Convert a canonical graph to the operators of a target, and return it with the pass records.
 
     Args:
-        dialect: what the target takes.
-        model: canonical, in any precision.
-        kinds: by warp, its lowering.
-        before: passes over the canonical graph that go first.
-        after: passes over the lowered one.
+        dialect: the ONNX that the target reads.
+        model: canonical graph in any precision.
+        kinds: lowering of each warp.
+        before: passes over the canonical graph, which run first.
+        after: passes over the lowered graph.
     """
     warps = adaptive_passes(dialect) if adapts(model) else []
     passes = target_passes(dialect, kinds, deforms=deforms(model), pairs=has_pairs(model))
@@ -42,7 +42,9 @@ def lower_for(
 
 
 def adaptive_passes(dialect: Dialect) -> list[Pass]:
-    """Passes over the calls of computed warps: plugins where there are some, else operators."""
+    """Return the passes for calls of computed warps: to plugins where there are some, else to
+    operators.
+    """
     if dialect.plugins:
         return [fuse_level_pairs(), lower_without_plugin(), drop_bodies()]
     return [lower_adaptive()]
@@ -51,13 +53,13 @@ def adaptive_passes(dialect: Dialect) -> list[Pass]:
 def target_passes(
     dialect: Dialect, choices: Mapping[str, Kind], *, deforms: bool = False, pairs: bool = False
 ) -> list[Pass]:
-    """Passes from the canonical graph to the target's, in order.
+    """Return the passes from the canonical graph to the target's, in order.
 
     Args:
-        dialect: what the target takes.
-        choices: by warp, its lowering.
-        deforms: the graph has deformable convolutions, see `lower_deform_conv.deforms`.
-        pairs: it is quantised.
+        dialect: the ONNX that the target reads.
+        choices: lowering of each warp.
+        deforms: whether the graph has deformable convolutions, see `deform_conv.deforms`.
+        pairs: whether the graph is quantised.
     """
     passes = [lower_resample(choices)]
     if deforms:

@@ -1,4 +1,4 @@
-"""What a target's parser takes. Imports neither ONNX nor GraphSurgeon: devices may have neither."""
+"""The ONNX that a target's parser reads. Imports neither ONNX nor GraphSurgeon, for devices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ PRODUCTS: tuple["Kind", str] = (
     "matmul",
     "default: two dense products, exact and without a grid to read; not measured here",
 )
-"""The default lowering of unzooms."""
+"""Default lowering of unzooms, and the reason."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The ONNX that a target reads, and how a canonical graph becomes it.
+    """The ONNX that a target reads, and how a canonical graph is converted to it.
 
     Attributes:
-        name: the target's name, for messages.
+        name: name of the target, for messages.
         deform_conv: returns the form of deformable convolutions, and the reason for it.
-        lowerings: `auto` of warps that are not timed, by place (`zoom`, `unzoom`): lowering and
-            reason.
+        lowerings: lowering and reason that `auto` stands for where warps are not timed, by place
+            (`zoom`, `unzoom`).
         forbidden: operators that are refused.
-        plugins: calls of the `lzu` operators stay in the graph; plugins compute them.
+        plugins: whether calls of the `lzu` operators stay in the graph, computed by plugins.
         float64: whether constants, inputs and outputs may be float64.
-        max_topk: the most candidates of one TopK; None without a limit.
-        float32_pairs: QuantizeLinear and DequantizeLinear are float32 on their wide side, and so is
-            the rest of a quantised graph.
-        rounds_half: half-precision tensors are float32, rounded as a device would round them.
-        finish: makes the passes that follow those of all targets.
+        max_topk: largest number of candidates of one TopK; None without a limit.
+        float32_pairs: whether QuantizeLinear and DequantizeLinear are float32 on their wide side,
+            and with them the rest of a quantised graph.
+        rounds_half: whether half-precision tensors become float32, rounded as on a device.
+        finish: returns the passes that follow those of all targets.
     """
 
     name: str

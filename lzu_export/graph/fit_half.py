@@ -12,16 +12,16 @@ from lzu_export.graph.regions import layer_name
 def too_large(
     graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
 ) -> dict[str, float]:
-    """Tensors beyond the limit that FP16 would hold while these layers are kept, in order.
+    """Return the tensors too large for FP16 while these layers stay in float32, in graph order.
 
     Args:
-        graph: canonical, float32, in topological order.
+        graph: canonical graph in float32, in topological order.
         keep: names or patterns of layers that stay in float32.
-        largest: by tensor, its largest absolute value, where it is known.
-        limit: of what is computed; constants are exact and may reach FP16's very range.
+        largest: largest absolute value of each tensor, where it is known.
+        limit: limit for computed tensors; constants are exact and may use FP16's full range.
 
     Returns:
-        By name the largest absolute value, NaN and infinity included.
+        The largest absolute value by tensor, NaN and infinity included.
     """
     return {name: value for _, name, value in _misfits(graph, keep, largest, limit)}
 
@@ -29,16 +29,16 @@ def too_large(
 def cure(
     graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
 ) -> list[str] | None:
-    """The layers to keep besides so that nothing is too large any more, none of them needless.
+    """Return the further layers to keep so that no tensor is too large, none of them needless.
 
-    None: no list helps, because a value is not finite in float32 either.
+    None if no list helps, because a value is not finite in float32 either.
     """
     if any(not np.isfinite(value) for value in largest.values()):
         return None
     chosen: list[str] = []
     while found := list(_misfits(graph, [*keep, *chosen], largest, limit)):
         layers = [layer_name(node) for node, _, _ in found if is_layer(node)]
-        # What a layer feeds goes with it, so others are looked at where no layer is left.
+        # A kept layer keeps the nodes it feeds; where no layer misfits, keep a node's feeder.
         chosen += list(dict.fromkeys(layers)) or [_feeder(found[0][0])]
     for name in list(chosen):
         others = [each for each in chosen if each != name]
@@ -49,7 +49,7 @@ def cure(
 
 
 def _feeder(node: gs.Node) -> str:
-    """Name of the nearest layer that feeds a node, or its own where none does."""
+    """Return the name of the nearest layer that feeds a node, or the node's own without one."""
     waiting = [node]
     for each in waiting:
         for made_by in (maker for tensor in each.inputs for maker in tensor.inputs):
@@ -62,7 +62,7 @@ def _feeder(node: gs.Node) -> str:
 def _misfits(
     graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], limit: float
 ) -> Iterator[tuple[gs.Node, str, float]]:
-    """Nodes of half precision, each with the first tensor it reads or makes that is too large."""
+    """Yield half-precision nodes with the first too large tensor that each reads or makes."""
     kept = stay_high(graph, keep)
     halves = set(half_tensors(graph, kept))
     for node in graph.nodes:

@@ -1,14 +1,14 @@
 """Convert a graph to half precision: float16 or bfloat16, except what must stay float32.
 
-Precision belongs in the graph because TensorRT 11 knows no precision flags: a strongly typed file
-means the same everywhere. Inputs and outputs keep their types. What stays in float32 is a matter of
-rules, each with its reason, which `stay_high` tells for every node:
+Precision belongs in the graph because TensorRT 11 has no precision flags: a strongly typed file
+means the same everywhere. Inputs and outputs keep their types. Rules decide which nodes stay in
+float32, each with its reason, which `stay_high` returns for every such node:
 
-- coordinates, camera values and the decode: their rounding would move boxes;
-- normalisations, means and long sums: float16 loses what adds up;
-- whatever a recipe names, with what that feeds up to the next layers.
+- coordinates, camera values and the decode, since rounding would move boxes;
+- normalisations, means and long sums, since sums of many terms lose precision in float16;
+- layers that a recipe names, with the nodes they feed up to the next layers.
 
-The warps' tables stay float32 wherever they are; the features that they sample do not.
+The warps' tables stay float32 in every node; the features that they sample do not.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,17 +34,17 @@ from lzu_export.ops.registry import operator_of
 HalfType = Literal["fp16", "bf16"]
 
 LARGEST = {"fp16": 65504.0, "bf16": 3.3895313892515355e38}
-"""The largest number of each type."""
+"""Largest number of each half-precision type."""
 
 BF16_OPSET = 22
-"""The first opset whose convolutions take bfloat16."""
+"""First opset whose convolutions take bfloat16."""
 
 LONG_SUM = 1024
-"""Terms of a matrix product from which on it stays in float32."""
+"""Number of summed terms from which on a matrix product stays in float32."""
 
 
 def float_inputs(node: gs.Node) -> frozenset[int]:
-    """Numbers of a node's inputs that are float32 whatever its own type."""
+    """Return the numbers of a node's inputs that are float32 whatever the node's type."""
     operator = operator_of(node.domain, node.op)
     if operator:
         return operator.contract.float_inputs(len(node.inputs))
@@ -71,17 +71,17 @@ Rule = Callable[[gs.Node, Regions], "str | None"]
 
 
 def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
-    """Names of the nodes that stay in float32, with the reason for each.
+    """Return the reason for each node that stays in float32, by the node's name.
 
-    A layer that is kept keeps what reads its result, and what reads that, up to the next
-    convolutions and matrix products: its result would be rounded right behind it otherwise.
+    With a kept layer, the nodes after it stay in float32 too, up to the next convolutions and
+    matrix products: otherwise its result would be rounded immediately.
 
     Args:
-        graph: canonical, in topological order.
-        keep: names or patterns (`*`) of layers or nodes that are to stay.
+        graph: canonical graph, in topological order.
+        keep: names or patterns (`*`) of layers or nodes that must stay in float32.
 
     Raises:
-        LzuError: a pattern matches nothing; names the nearest layer.
+        LzuError: a pattern matches nothing; the message names the nearest layer.
     """
     parts = find_regions(graph)
     kept: dict[str, str] = {}
@@ -101,15 +101,15 @@ def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
 
 
 def is_layer(node: gs.Node) -> bool:
-    """Whether a node mixes values with weights, so that its result is of another magnitude."""
+    """Return whether a node mixes values with weights, which changes their magnitude."""
     return is_convolution(node) or node.op in ("ConvTranspose", "Gemm", "MatMul")
 
 
 def _fed_by(graph: gs.Graph, named: set[str]) -> list[str]:
-    """Names of the nodes between kept ones and the next layers, in order.
+    """Return the names of the nodes between kept ones and the next layers, in graph order.
 
-    A dequantisation belongs to its readers: it is among them where it has no others, so that no
-    cast comes between it and a layer in INT8.
+    A DequantizeLinear is included where all its readers are, and only there, so that no cast comes
+    between it and a layer in INT8.
     """
     fed = set(named)
     for node in graph.nodes:
@@ -126,14 +126,14 @@ def _fed_by(graph: gs.Graph, named: set[str]) -> list[str]:
 def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
     """Make every float32 node half precision except those in `kept`, with casts in between.
 
-    Weights change type where they stand; a tensor that crosses over is cast once.
+    Weights are converted in place; a tensor that both kinds of nodes use is cast once.
 
     bfloat16 raises the graph to `BF16_OPSET`. ONNX Runtime has few kernels for it: see
     `emulate_half`.
 
     Raises:
-        LzuError: a constant is too large for the type, the graph does not tell a tensor's type, or
-            bfloat16 is to go with INT8.
+        LzuError: a constant is too large for the type, the graph does not state a tensor's type, or
+            bfloat16 is combined with INT8.
     """
     dtype = _DTYPES[kind]
 
@@ -161,9 +161,9 @@ def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:
 
 
 def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
-    """Names of the float32 tensors that `to_half` would make or cast to half precision, in order.
+    """Return the float32 tensors that `to_half` would make or cast in half precision, in order.
 
-    Their values must fit; inputs of the graph are left out.
+    Their values must fit the type. Inputs of the graph are left out.
     """
     found = {
         tensor.name: None
@@ -176,7 +176,7 @@ def half_tensors(graph: gs.Graph, kept: Mapping[str, str]) -> list[str]:
 
 
 def touched(node: gs.Node) -> list[gs.Tensor]:
-    """What a node of half precision reads and makes in it, constants included."""
+    """Return the tensors a half-precision node reads or makes in half, constants included."""
     return [*_read_in_half(node), *node.outputs]
 
 
@@ -204,15 +204,15 @@ _DTYPES = _half_types()
 
 
 class _Crossing:
-    """Brings tensors to the type that a node wants, each once."""
+    """Casts tensors to the type that a node needs, each once."""
 
     def __init__(self, graph: gs.Graph, half: _Type, shared: set[int]) -> None:
-        """`shared` are identities of constants that float32 nodes read, too."""
+        """Start without casts; `shared` are identities of constants that are read as float32."""
         self.graph, self.half, self.shared = graph, half, shared
         self.made: dict[tuple[int, Any], gs.Tensor] = {}
 
     def bring(self, tensor: gs.Tensor, wanted: Any) -> gs.Tensor:
-        """The tensor itself where its type is the wanted one or no float, else its cast."""
+        """Return the tensor itself if it has the wanted type or is not a float, else its cast."""
         if tensor.is_empty() or tensor.dtype not in (np.float32, self.half.numpy):
             return tensor
         if tensor.dtype == wanted:
@@ -224,7 +224,7 @@ class _Crossing:
         return self.made[key]
 
     def restore_outputs(self) -> None:
-        """Give the graph's outputs the type back that they had."""
+        """Give the graph's outputs their original type again."""
         for i, tensor in enumerate(self.graph.outputs):
             if tensor.dtype == self.half.numpy:
                 wide = self.bring(tensor, np.float32)
@@ -255,7 +255,7 @@ class _Crossing:
 
 
 def _check_types(graph: gs.Graph) -> None:
-    """Refuse a graph with a tensor of unknown type, which would be taken for one of no float."""
+    """Refuse a graph with a tensor of unknown type, which would be treated as not a float."""
     for node in graph.nodes:
         for tensor in node.outputs:
             if not tensor.is_empty() and tensor.dtype is None:
@@ -275,7 +275,7 @@ def _check_scales(graph: gs.Graph) -> None:
 
 
 def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
-    """Identities of the constants that a node reads as float32."""
+    """Return the identities of the constants that any node reads as float32."""
     names = {node.name for node in low}
     return {
         id(tensor)
@@ -286,7 +286,8 @@ def _constants_of_others(graph: gs.Graph, low: Iterable[gs.Node]) -> set[int]:
 
 
 def _of_preparation(node: gs.Node, parts: Regions) -> str | None:
-    # Not what dequantises the first convolutions' data: a cast behind it keeps them from INT8.
+    # A DequantizeLinear of the first convolutions' data is excepted: a cast after it would keep
+    # these convolutions from INT8.
     if node.name in parts.preparation and node.op != "DequantizeLinear":
         return "it prepares the image: camera values, and a warp of up to thousands of pixels"
     return None

@@ -12,24 +12,25 @@ from lzu_export.graph.dialect import Dialect
 MAX_IR_VERSION = 10
 MAX_OPSET = 22
 MAX_SAMPLING_OPSET = 19
-"""From opset 20 on TensorRT reads GridSample as nearest."""
+"""Newest opset for GridSample: from opset 20 on, TensorRT reads it as nearest."""
 
 
 _MOVES = frozenset(
     {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Expand", "Identity"}
 )
-"""Operators that compute nothing: INT8 gains nothing there, and pairs cost a kernel each."""
+"""Operators that only move values: INT8 gains nothing there, and a pair costs a kernel each."""
 
 
 def lint(model: onnx.ModelProto, dialect: Dialect) -> None:
     """Check a graph that is meant for a target.
 
     Args:
-        model: its executable graph.
-        dialect: what the target takes.
+        model: the target's executable graph.
+        dialect: the ONNX that the target reads.
 
     Raises:
-        LzuError: the first problem found, naming the node or tensor and what to do.
+        LzuError: the graph has a problem; the first one is named with its node or tensor and the
+            remedy.
     """
     for rule in _RULES:
         for problem in rule(model, dialect):
@@ -37,7 +38,7 @@ def lint(model: onnx.ModelProto, dialect: Dialect) -> None:
 
 
 def _name(node: onnx.NodeProto) -> str:
-    """A node's name, or the tensor it makes where it has none."""
+    """Return a node's name, or words that name the tensor it makes where it has none."""
     return node.name or f"that makes {next(iter(node.output), 'nothing')}"
 
 
@@ -65,7 +66,7 @@ def _domains(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
 
 
 def _plugins(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
-    """Calls of plugins keep their contracts, and no function takes their place."""
+    """Yield calls of plugins that break their contracts or have a function in the graph."""
     if not dialect.plugins:
         return
     bodies = {body.name for body in model.functions}
@@ -87,7 +88,7 @@ def _plugins(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
 
 
 def _plugin_scales(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
-    """A plugin's INT8 outputs have their inputs' scales, which it is told nothing of."""
+    """Yield INT8 maps of plugins whose input and output scales differ; plugins get no scales."""
     if not dialect.plugins:
         return
     types, made_by = _element_types(model), _producers(model)
@@ -121,7 +122,7 @@ def _plugin_scales(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
 
 
 def _calls(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that are plugins in TensorRT."""
+    """Return the nodes that are plugins in TensorRT."""
     return [n for n in model.graph.node if n.domain == NAMESPACE and n.op_type in CONTRACTS]
 
 
@@ -199,7 +200,7 @@ def _topk(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
 
 
 def _pairs(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
-    """Explicit quantisation is symmetric INT8: no target fuses anything else."""
+    """Yield pairs that are not symmetric INT8, which is all that targets fuse."""
     types = _element_types(model)
     constants = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
@@ -226,7 +227,7 @@ def _pairs(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
 
 
 def _half_pairs(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
-    """ONNX Runtime's pairs are float32 on their wide side."""
+    """Yield pairs in half precision, where ONNX Runtime needs float32 on their wide side."""
     if not dialect.float32_pairs:
         return
     types = _element_types(model)
@@ -242,7 +243,7 @@ def _half_pairs(model: onnx.ModelProto, dialect: Dialect) -> Iterator[str]:
 
 
 def _products(model: onnx.ModelProto, _dialect: Dialect) -> Iterator[str]:
-    """Matrices stay as they are: those of warps and of pooling place every pixel."""
+    """Yield products by quantised constants: matrices of warps and pooling must stay in float."""
     made_by = _producers(model)
     constants = {t.name for t in model.graph.initializer}
     for node in model.graph.node:
@@ -280,7 +281,11 @@ def _producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 def _origin(
     name: str, made_by: dict[str, onnx.NodeProto], through: frozenset[str]
 ) -> tuple[str, list[onnx.NodeProto]]:
-    """Where a tensor comes from through the first inputs of such nodes, and these, last first."""
+    """Follow a tensor back through the first inputs of nodes of some operators.
+
+    Returns:
+        The name of the tensor that is reached, and the nodes passed, the last one first.
+    """
     passed = []
     while name in made_by and made_by[name].op_type in through:
         passed.append(made_by[name])
@@ -289,7 +294,7 @@ def _origin(
 
 
 def _static_shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes that the graph tells and that are static."""
+    """Return the static shapes that the graph states, by tensor."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         tensor = value.type.tensor_type

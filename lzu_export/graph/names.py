@@ -8,15 +8,15 @@ from lzu_export.errors import LzuError
 
 
 def matching(patterns: Sequence[str], names: Mapping[str, Sequence[str]], key: str) -> list[str]:
-    """Keys of `names` any of whose names match a pattern, in the order of `names`.
+    """Return the keys of `names` any of whose names match a pattern, in the order of `names`.
 
     Args:
         patterns: names, or patterns with `*` and `?`.
-        names: by node, the names it goes by.
+        names: the names of each node.
         key: the recipe's key that holds the patterns, for the error.
 
     Raises:
-        LzuError: a pattern matches nothing; names the nearest.
+        LzuError: a pattern matches nothing; the message names the nearest.
     """
     found: set[str] = set()
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""Passes over graphs, and how they are run and logged."""
+"""Passes over graphs, and the function that runs and logs them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lzu_export.errors import LzuError
 from lzu_export.ops import separable_zoom
 from lzu_export.ops.registry import FIXED_WARPS
 
-G_LOGGER.severity = G_LOGGER.ERROR  # its warnings are about folding what is meant to be folded
+G_LOGGER.severity = G_LOGGER.ERROR  # no warnings about constant folding, which is done on purpose
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +28,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What a pass did, for the log and the manifest."""
+    """Record of a pass for the log and the manifest."""
 
     name: str
     why: str
@@ -39,7 +39,14 @@ class PassRecord:
 def run_passes(
     model: onnx.ModelProto, passes: Sequence[Pass], *, skip: Sequence[str] = ()
 ) -> tuple[onnx.ModelProto, list[PassRecord]]:
-    """Apply passes in order, except those named in `skip`; the input model is not changed."""
+    """Apply passes in order, except those named in `skip`; the input model is not changed.
+
+    Returns:
+        The resulting model, and a record of every pass that ran.
+
+    Raises:
+        LzuError: `skip` names no such pass.
+    """
     unknown = set(skip) - {each.name for each in passes}
     if unknown:
         names = ", ".join(each.name for each in passes)
@@ -61,9 +68,9 @@ def run_passes(
 
 
 def import_graph(model: onnx.ModelProto) -> gs.Graph:
-    """A model as a graph whose bfloat16 tensors have a NumPy type, too.
+    """Import a model as a graph whose bfloat16 tensors have a NumPy type, too.
 
-    GraphSurgeon writes ml_dtypes' bfloat16 but reads it as ONNX's number of the type.
+    GraphSurgeon writes ml_dtypes' bfloat16, but reads it as ONNX's number of the type.
     """
     graph = gs.import_onnx(model)
     stored = {each.name: each for each in model.graph.initializer}
@@ -80,9 +87,9 @@ def import_graph(model: onnx.ModelProto) -> gs.Graph:
 
 
 def raise_opset(graph: gs.Graph, opset: int) -> None:
-    """Let a graph and its functions use the operators of `opset`, where theirs is older.
+    """Raise a graph and its functions to `opset` where theirs is older.
 
-    Up to opset 22 only the names of GridSample's modes change, in opset 20.
+    Of what the graphs use, only the names of GridSample's modes change up to opset 22, in opset 20.
     """
     for each in (graph, *graph.functions):
         for node in each.nodes if each.opset < 20 <= opset else ():
@@ -90,7 +97,7 @@ def raise_opset(graph: gs.Graph, opset: int) -> None:
                 node.attrs["mode"] = "linear"
         newest = max(each.opset, opset)
         if each.import_domains is not None:  # a graph that was read, not made
-            # New entries: the old ones belong to the model that the graph was read from.
+            # New entries, since the old ones belong to the model that the graph was read from.
             each.import_domains = [
                 onnx.helper.make_opsetid(
                     imported.domain,
@@ -102,13 +109,13 @@ def raise_opset(graph: gs.Graph, opset: int) -> None:
 
 
 def drop_unused_domain(graph: gs.Graph, domain: str) -> None:
-    """Import a domain no longer where neither a node nor a function is of it."""
+    """Remove the import of a domain that no node and no function uses."""
     if not any(each.domain == domain for each in (*graph.nodes, *graph.functions)):
         graph.import_domains = [d for d in graph.import_domains or [] if d.domain != domain]
 
 
 def keep_outputs(names: Sequence[str]) -> Pass:
-    """Make exactly these tensors the graph's outputs and drop what no longer matters."""
+    """Make exactly these tensors the graph's outputs and drop nodes that no output needs."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         tensors = graph.tensors()
@@ -134,7 +141,7 @@ def drop_unused_inputs() -> Pass:
 
 
 def fold_constants() -> Pass:
-    """Evaluate what depends on constants only."""
+    """Evaluate nodes that depend on constants only."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         return graph.fold_constants().cleanup().toposort()
@@ -143,7 +150,7 @@ def fold_constants() -> Pass:
 
 
 def is_zoom(node: gs.Node) -> bool:
-    """Whether a warp resamples the image: three channels, and no convolution before it."""
+    """Return whether a warp resamples the image: three channels, and no convolution before it."""
     tensor = node.inputs[0]
     if tensor.shape is None or tensor.shape[1] != 3:
         return False
@@ -155,9 +162,10 @@ def is_zoom(node: gs.Node) -> bool:
 
 
 def name_zoom() -> Pass:
-    """Call the zoom's output `zoom`, so that logs and choices speak of it by that name.
+    """Name the zoom's output `zoom`, so that logs and choices refer to it by that name.
 
-    In a graph that computes its zoom it is the image for the saliency network: `saliency_input`.
+    In a graph that computes its zoom, a fixed warp of the image makes the saliency network's input
+    instead, and its output is named `saliency_input`.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:

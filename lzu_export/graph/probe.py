@@ -1,4 +1,4 @@
-"""Run a graph and record the magnitude of its tensors, without keeping them."""
+"""Make a graph return the magnitude of its tensors instead of the tensors."""
 
 from collections.abc import Sequence
 

@@ -1,16 +1,17 @@
 """Insert QuantizeLinear and DequantizeLinear where TensorRT fuses them.
 
 A convolution runs in INT8 where its data and its weights both come from a DequantizeLinear. So the
-pairs stand on the data of every such convolution, shared by all that read it, and the weights are
+data of every such convolution get a pair, shared by all nodes that read them, and the weights are
 stored as INT8, per output channel, with a DequantizeLinear only. Where a convolution's result is
 added to a shortcut or to a coarser level, the other operand is quantised: the addition then fuses
-into the convolution. Biases have no pair. All is symmetric, every zero point is 0.
+into the convolution. Biases have no pair. All pairs are symmetric: every zero point is 0.
 
-What stays in higher precision: predictions, what decodes them, deformable convolutions and what
-says where they sample, and the layers that a recipe keeps. The warps take no scale of their own:
-their weights are not negative and add up to at most 1, so the range of what they read holds what
-they give. A pair of the producer's scale stands before and behind, between which a target either
-samples in half precision, or in a kernel of its own in INT8, without the pairs.
+These stay in higher precision: predictions and the nodes that decode them, deformable convolutions
+and the layers that compute their sampling positions, and the layers that a recipe keeps. Warps need
+no scale of their own: their weights are not negative and add up to at most 1, so their output lies
+in the range of their input. A pair of the producer's scale stands before and after a warp; between
+them a target either samples in half precision, or samples in INT8 in its own kernel, without the
+pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,51 +38,51 @@ from lzu_export.ops import separable_unzoom
 from lzu_export.ops.registry import FIXED_WARPS
 
 OPSET = 19
-"""The first opset whose scales may be float16."""
+"""First opset whose scales may be float16."""
 LEVELS = 127
 """Largest INT8 value used: symmetric, without -128."""
 SMALLEST_SCALE = 2.0**-20
-"""So small a step still has float16 neighbours within 6 %; channels below it are all but zero."""
+"""Smallest scale: float16 still has neighbours within 6 %; smaller channels are almost zero."""
 MOST_BIAS = 2.0**30
-"""Steps of a bias: ONNX Runtime makes it int32, by the product of both scales, and overflows."""
+"""Largest bias in steps of both scales' product: beyond it ONNX Runtime's int32 may overflow."""
 LARGEST_SCALE = 65504.0
-"""The largest that float16 holds."""
+"""Largest scale that float16 holds."""
 
 FOLLOWERS = frozenset({"Relu", "MaxPool"})
-"""What fuses into the convolution before it, or runs in INT8 itself."""
+"""Operators that fuse into the convolution before them, or run in INT8 themselves."""
 
 Reader = tuple[str, int]
-"""A node's name and the number of one of its inputs."""
+"""Name of a node and the number of one of its inputs."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What is quantised, and why the rest is not."""
+    """The layers and tensors that are quantised, and why the other layers are not."""
 
     layers: Mapping[str, tuple[str, ...]]
-    """By layer, the names of its convolution nodes (a head's are one a level)."""
+    """Names of the convolution nodes of each quantised layer (a head has one per level)."""
     kept: Mapping[str, str]
-    """By layer that stays high, the reason."""
+    """Reason for each layer that stays in higher precision."""
     sources: Mapping[str, str]
-    """By tensor that gets a pair, the tensor whose range is its scale."""
+    """Tensor whose range sets the scale, for each tensor that gets a pair."""
     readers: frozenset[Reader]
-    """Who reads such a tensor behind its pair; all others read it in front."""
+    """Inputs that read such a tensor after its pair; all others read it before the pair."""
 
     @property
     def calibrated(self) -> tuple[str, ...]:
-        """Tensors whose ranges are needed."""
+        """Names of the tensors whose ranges are needed."""
         return tuple(dict.fromkeys(self.sources.values()))
 
 
 def place(graph: gs.Graph, keep: Sequence[str] = ()) -> Placement:
-    """Decide what of a canonical float32 graph becomes INT8.
+    """Decide which layers and tensors of a canonical float32 graph become INT8.
 
     Args:
-        graph: in topological order.
-        keep: names or patterns (`*`) of layers that stay high.
+        graph: the graph, in topological order.
+        keep: names or patterns (`*`) of layers that stay in higher precision.
 
     Raises:
-        LzuError: a pattern matches no layer; names the nearest.
+        LzuError: a pattern matches no layer; the message names the nearest.
     """
     parts = find_regions(graph)
     kept = _kept(graph, parts, keep)
@@ -101,11 +102,11 @@ def place(graph: gs.Graph, keep: Sequence[str] = ()) -> Placement:
 
 
 def quantise(placement: Placement, ranges: Mapping[str, float]) -> Pass:
-    """Put the pairs of a placement into the graph it was made of, and the weights into INT8.
+    """Insert the pairs of a placement into the graph it was made for, with weights in INT8.
 
     Args:
-        placement: what `place` decided.
-        ranges: by calibrated tensor, the absolute value that becomes 127.
+        placement: result of `place`.
+        ranges: absolute value that becomes 127, by calibrated tensor.
 
     Raises:
         LzuError: a range is missing, not finite or not positive.
@@ -139,13 +140,13 @@ def quantise(placement: Placement, ranges: Mapping[str, float]) -> Pass:
 def weight_scales(
     weight: NDArray[np.float32], smallest: NDArray[np.float32] | float = SMALLEST_SCALE
 ) -> NDArray[np.float32]:
-    """Steps per output channel (O,), which float16 holds exactly, for weights O x I x h x w."""
+    """Return scales per output channel (O,), exact in float16, for weights O x I x h x w."""
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
     return _float16_above(np.maximum(largest / LEVELS, smallest).astype(np.float32))
 
 
 def _kept(graph: gs.Graph, parts: Regions, keep: Sequence[str]) -> dict[str, str]:
-    """The layers that stay high, with the reason."""
+    """Return the reason for each layer that stays in higher precision."""
     convolutions = [node for node in graph.nodes if is_convolution(node)]
     names = {name: (name,) for name in map(layer_name, convolutions)}
     kept = dict.fromkeys(matching(keep, names, "keep_high.int8"), "the recipe keeps it")
@@ -169,16 +170,16 @@ def _kept(graph: gs.Graph, parts: Regions, keep: Sequence[str]) -> dict[str, str
 
 
 class _Pairs:
-    """Collects where pairs stand, node by node."""
+    """Collects the positions of pairs, node by node."""
 
     def __init__(self, chosen: set[str], parts: Regions) -> None:
-        """`chosen` are the names of the convolutions in INT8."""
+        """Start with no pairs; `chosen` are the names of the convolutions in INT8."""
         self.chosen, self.parts = chosen, parts
         self.sources: dict[str, str] = {}
         self.readers: set[Reader] = set()
 
     def visit(self, node: gs.Node) -> None:
-        """What this node reads behind a pair."""
+        """Add the inputs that this node reads after a pair."""
         if node.name in self.chosen:
             self._read(node, 0)
             self._join(node.inputs[0])
@@ -186,7 +187,7 @@ class _Pairs:
             self._read(node, i)
 
     def _read(self, node: gs.Node, i: int) -> None:
-        """Let a node read its input i behind a pair of the scale that fits it."""
+        """Let a node read its input i after a pair of the scale that fits it."""
         tensor = node.inputs[i]
         self.readers.add((node.name, i))
         if tensor.name in self.sources:
@@ -195,24 +196,24 @@ class _Pairs:
         for before, number in _rearrangers(tensor):
             if before.name in self.parts.preparation:
                 break  # the image itself keeps its resolution up to the zoom
-            # It reads behind a pair of the same scale: what it gives is quantised without loss
-            # by a resize, and to the nearest step by a warp.
+            # The node reads after a pair of the same scale: a resize's output is then quantised
+            # without loss, and a warp's to the nearest step.
             self._read(before, number)
             source = before.inputs[number]
         self.sources[tensor.name] = self.sources.get(source.name, source.name)
 
     def _join(self, tensor: gs.Variable) -> None:
-        """Warped maps among what is joined to this tensor have pairs of their own."""
+        """Give warped maps that are concatenated into this tensor pairs of their own."""
         if tensor.inputs and tensor.inputs[0].op == "Concat":
             for i, part in enumerate(tensor.inputs[0].inputs):
                 if _rearrangers(part):
                     self._read(tensor.inputs[0], i)
 
     def _shortcut(self, node: gs.Node) -> int | None:
-        """Which operand of an addition is quantised, where the other is an INT8 convolution's."""
+        """Return the operand of an addition to quantise if an INT8 convolution makes the other."""
         if node.op != "Add" or any(isinstance(tensor, gs.Constant) for tensor in node.inputs):
             return None
-        # Of two convolutions the later operand is the shortcut, as networks are written.
+        # Where convolutions make both, the later operand is the shortcut, as networks are written.
         for main, other in ((0, 1), (1, 0)):
             if self._fuses(node.inputs[main]) and self._is_int8(node.inputs[other]):
                 return other
@@ -223,7 +224,7 @@ class _Pairs:
         return made_by in self.chosen and len(tensor.outputs) == 1
 
     def _is_int8(self, tensor: gs.Variable) -> bool:
-        """Whether INT8 convolutions made a tensor, or what fuses into them or rearranges it."""
+        """Return whether INT8 convolutions made a tensor, also through nodes that fuse or move."""
         while tensor.inputs:
             node = tensor.inputs[0]
             if node.name in self.chosen:
@@ -237,10 +238,10 @@ class _Pairs:
 
 
 def _rearrangers(tensor: gs.Variable) -> list[tuple[gs.Node, int]]:
-    """The nodes that made a tensor of one map without a value beyond its range, else none.
+    """Return the nodes that made a tensor from one map without exceeding its range, else none.
 
-    A warp, the sum of one map's partial warps (see `tasks.warps`), or a resize to the nearest; each
-    with the number of the input that is the map.
+    Such nodes are a warp, the partial warps of one map that are summed (see `tasks.warps`), or a
+    nearest resize; each comes with the number of its input that is the map.
     """
     if not tensor.inputs:
         return []
@@ -274,7 +275,7 @@ def _activation_scale(name: str, ranges: Mapping[str, float]) -> NDArray[np.floa
 
 
 def _float16_above(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The nearest float16 numbers that are not smaller, so that the largest value still fits."""
+    """Return the nearest float16 numbers that are not smaller, so that the largest value fits."""
     halves = np.asarray(values).astype(np.float16)
     below = halves.astype(np.float32) < values
     return np.where(below, np.nextafter(halves, np.float16(np.inf)), halves).astype(np.float32)
@@ -286,7 +287,7 @@ def _smallest_scales(
     placement: Placement,
     scales: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float32]]:
-    """By name of weights, what each channel's scale must not fall below for its bias's sake."""
+    """Return the smallest scale that each channel's bias allows, by the name of the weights."""
     smallest: dict[str, NDArray[np.float32]] = {}
     for node in graph.nodes:
         if node.name in chosen:
@@ -300,7 +301,7 @@ def _smallest_scales(
 
 
 def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> gs.Variable:
-    """A tensor behind its pair."""
+    """Add a pair to a tensor, and return the tensor after it."""
     constants = (_constant(tensor, "scale", scale), _constant(tensor, "zero", np.int8(0)))
     whole = gs.Variable(f"{tensor.name}{INT8}", dtype=np.int8, shape=tensor.shape)
     back = gs.Variable(f"{tensor.name}/dequantised", dtype=np.float32, shape=tensor.shape)
@@ -312,7 +313,7 @@ def _pair(graph: gs.Graph, tensor: gs.Variable, scale: NDArray[np.float32]) -> g
 
 
 def _weights(graph: gs.Graph, weight: gs.Constant, smallest: NDArray[np.float32]) -> gs.Variable:
-    """Weights as INT8 per output channel behind a DequantizeLinear."""
+    """Store weights as INT8 per output channel, and return them after a DequantizeLinear."""
     values = weight.values.astype(np.float32)
     scales = weight_scales(values, smallest)
     steps = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))

@@ -12,10 +12,10 @@ REMEDY = "export or copy the bundle again"
 
 
 def load_graph(path: Path, *, remedy: str = REMEDY) -> onnx.ModelProto:
-    """An ONNX file's model, whole in itself and well-formed.
+    """Read an ONNX file's model, and check that it is valid and needs no other file.
 
     Raises:
-        LzuError: it cannot be read, is not a valid ONNX model, or needs another file.
+        LzuError: the file cannot be read, is not a valid ONNX model, or needs another file.
     """
     check_graph(path, remedy=remedy)
     try:

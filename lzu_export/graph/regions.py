@@ -1,8 +1,9 @@
 """Assign each node to a part of the network, which decides the precision it can have.
 
-Convolutions divide a graph: what stands in front of the first ones prepares the image, what follows
-the last ones decodes. The last ones themselves are the predictions. What computes a warp is a
-network of its own beside that of the features: it says where they are sampled, not what they are.
+Convolutions divide a graph: nodes before the first ones prepare the image, nodes after the last
+ones decode. The last ones themselves are the predictions. The nodes that compute a warp are a
+network of their own beside that of the features: they determine where features are sampled, not
+their values.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,39 +16,39 @@ from lzu_export.ops.registry import operator_of
 
 WEIGHT = ".weight"
 INT8 = "/int8"
-"""What is added to the name of a tensor that is stored as INT8."""
+"""Suffix of the name of a tensor that is stored as INT8."""
 MODEL = "model."
-"""What the names of a traced network's weights begin with."""
+"""Prefix of the names of a traced network's weights."""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Names of nodes, by the part they belong to."""
+    """Names of nodes by the part of the network they belong to."""
 
     preparation: frozenset[str]
-    """From the inputs to the first convolutions."""
+    """Nodes from the inputs to the first convolutions."""
     decode: frozenset[str]
-    """Behind the last convolutions, or without a convolution before or behind them."""
+    """Nodes after the last convolutions, or without a convolution before or after them."""
     predictions: frozenset[str]
-    """Convolutions that no other one follows."""
+    """Convolutions that no other convolution follows."""
     positions: frozenset[str]
-    """What computes where, and by what factor, deformable convolutions sample."""
+    """Nodes that compute the sampling positions and factors of deformable convolutions."""
     warps: frozenset[str]
-    """What computes the knots of a warp, from the boxes or the convolution that it begins with."""
+    """Nodes that compute the knots of a warp, from the boxes or the convolution they start at."""
 
 
 def is_convolution(node: gs.Node) -> bool:
-    """Whether the node is a convolution, deformable ones included."""
+    """Return whether the node is a convolution, deformable ones included."""
     return (node.op, node.domain or "") in {("Conv", ""), ("DeformConv", "lzu")}
 
 
 def is_deformable(node: gs.Node) -> bool:
-    """Whether the node is a deformable convolution that is not lowered yet."""
+    """Return whether the node is a deformable convolution that is not lowered yet."""
     return (node.op, node.domain) == ("DeformConv", "lzu")
 
 
 def layer_name(node: gs.Node) -> str:
-    """A layer's name in its checkpoint, such as `backbone.layer1.0.conv1`, else the node's."""
+    """Return a layer's name in its checkpoint (`backbone.layer1.0.conv1`), else the node's."""
     if is_convolution(node):
         weight = node.inputs[1]
         if weight.inputs and weight.inputs[0].op == "DequantizeLinear":
@@ -59,7 +60,7 @@ def layer_name(node: gs.Node) -> str:
 
 
 def is_pooled_mean(node: gs.Node) -> bool:
-    """Whether a node averages many cells: a product with a constant matrix of fewer rows."""
+    """Return whether a node averages many cells by a product with a matrix of fewer rows."""
     if node.op != "MatMul" or node.outputs[0].shape is None:
         return False
     features = [tensor for tensor in node.inputs if not isinstance(tensor, gs.Constant)]
@@ -69,7 +70,7 @@ def is_pooled_mean(node: gs.Node) -> bool:
 
 
 def find_regions(graph: gs.Graph) -> Regions:
-    """Tell the parts of a topologically sorted graph apart."""
+    """Find the parts of a topologically sorted graph."""
     warps = frozenset(_warps(graph))
     after = _reach(graph.nodes, forwards=True)
     before = _reach(graph.nodes[::-1], forwards=False)
@@ -93,7 +94,7 @@ def find_regions(graph: gs.Graph) -> Regions:
 
 
 def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
-    """Names of nodes that a convolution leads to (`forwards`), or that lead to one."""
+    """Return the names of nodes that a convolution leads to (`forwards`), or that lead to one."""
     reached: set[str] = set()
     for node in nodes:
         neighbours = _before(node) if forwards else _behind(node)
@@ -103,13 +104,13 @@ def _reach(nodes: list[gs.Node], *, forwards: bool) -> set[str]:
 
 
 def warp_inputs(node: gs.Node) -> frozenset[int]:
-    """Numbers of the inputs that tell a warp where to sample: its knots, tables or positions."""
+    """Return the numbers of a warp's inputs that set where it samples: knots, tables, positions."""
     operator = operator_of(node.domain, node.op)
     return operator.contract.position_inputs(len(node.inputs)) if operator else frozenset()
 
 
 def _before(node: gs.Node) -> Iterator[gs.Node]:
-    """What computes the values that a node reads, but for a warp's knots."""
+    """Yield the nodes that compute a node's inputs, except the sampling positions of a warp."""
     knots = warp_inputs(node)
     for i, tensor in enumerate(node.inputs):
         if i not in knots:
@@ -117,7 +118,7 @@ def _before(node: gs.Node) -> Iterator[gs.Node]:
 
 
 def _behind(node: gs.Node) -> Iterator[gs.Node]:
-    """What reads the values that a node computes, but for what reads them as a warp's knots."""
+    """Yield the nodes that read a node's outputs, except those that sample at them."""
     for tensor in node.outputs:
         for reader in tensor.outputs:
             knots = warp_inputs(reader)
@@ -126,7 +127,7 @@ def _behind(node: gs.Node) -> Iterator[gs.Node]:
 
 
 def _fed(graph: gs.Graph) -> set[str]:
-    """Names of nodes that compute something of an input, not of constants alone."""
+    """Return the names of nodes that depend on an input of the graph, not on constants alone."""
     inputs = {tensor.name for tensor in graph.inputs}
     fed: set[str] = set()
     for node in graph.nodes:
@@ -139,7 +140,7 @@ def _fed(graph: gs.Graph) -> set[str]:
 
 
 def _positions(graph: gs.Graph) -> set[str]:
-    """From the offsets and masks of deformable convolutions back to the convolution they are of."""
+    """Return the nodes from deformable convolutions' offsets and masks back to a convolution."""
     return _back(
         tensor
         for node in graph.nodes
@@ -149,14 +150,14 @@ def _positions(graph: gs.Graph) -> set[str]:
 
 
 def _warps(graph: gs.Graph) -> set[str]:
-    """From the knots of computed warps back to the convolution they are of, or to the inputs."""
+    """Return the nodes from computed warps' positions back to a convolution or to the inputs."""
     return _back(
         node.inputs[i] for node in graph.nodes for i in warp_inputs(node) if node.inputs[i].inputs
     )
 
 
 def _back(tensors: Iterable[gs.Tensor]) -> set[str]:
-    """Names of what computes these tensors, convolutions included but nothing before them."""
+    """Return the names of nodes that compute these tensors, back to convolutions inclusive."""
     found: set[str] = set()
     waiting = list(tensors)
     while waiting:

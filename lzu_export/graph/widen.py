@@ -1,8 +1,8 @@
 """Convert half precision to float32, for a CPU that computes in float32 anyway.
 
-The ONNX Runtime flavour of INT8 is written so. Its releases up to 1.29 cut off, instead of
-rounding, where a QuantizeLinear reads float16; 1.20 does not open a file whose scales are float16;
-and all of them put a cast around every node between the pairs.
+INT8 graphs for ONNX Runtime are written this way. Its releases up to 1.29 truncate instead of
+rounding where a QuantizeLinear reads float16; 1.20 does not open a file whose scales are float16;
+and all releases put a cast around every node between the pairs.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def has_pairs(model: onnx.ModelProto) -> bool:
-    """Whether a graph is quantised."""
+    """Return whether a graph is quantised."""
     return any(node.op_type in PAIR for node in model.graph.node)
 
 
 def widen_half() -> Pass:
-    """Write float16 and bfloat16 tensors, constants and scales as float32; no value is rounded."""
+    """Convert float16 and bfloat16 tensors, constants and scales to float32, exactly."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         for tensor in graph.tensors().values():
@@ -40,7 +40,7 @@ def widen_half() -> Pass:
 
 
 def _drop_cast(graph: gs.Graph, node: gs.Node) -> None:
-    """Let the readers of a cast read what it casts, where both are float32 now."""
+    """Let the readers of a cast read the cast's input, where both are float32 now."""
     before, after = node.inputs[0], node.outputs[0]
     if node.attrs["to"] in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
         node.attrs["to"] = onnx.TensorProto.FLOAT

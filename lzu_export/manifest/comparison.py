@@ -1,4 +1,4 @@
-"""Results of a comparison with a reference, which judge themselves."""
+"""Results of a comparison with a reference, with their limits and verdicts."""
 
 import math
 from dataclasses import dataclass
@@ -10,42 +10,42 @@ from lzu_export.manifest.fields import Number, Section
 from lzu_export.support.former_keys import with_todays_keys
 
 AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
-"""What checks and messages call an engine's agreement with PyTorch, by `Agreement.compared`."""
+"""Name of an engine's agreement with PyTorch in checks and messages, by `Agreement.compared`."""
 FOUND = "share of detections found"
-"""What they call the share of PyTorch's detections that an engine finds."""
+"""Name, in checks and messages, of the share of PyTorch's detections that an engine finds."""
 FEW = 50
-"""Fewest detections that say something about the share found."""
+"""Fewest detections for which the share found is judged."""
 ON_DEVICE = " on device"
-"""Suffix of an engine's name where the engine itself ran, not its graph."""
+"""Suffix of an engine's name where the engine itself ran rather than its graph."""
 SNR_AT_MOST = 2000.0
-"""Decibels beyond a limit that are told apart; a power of ten of more would overflow."""
+"""Largest distinguished deviation beyond a limit in dB; the power of ten of more can overflow."""
 LEAST_SHARE = 1e-6
-"""Share of detections that may be missing, at least, to compare losses by."""
+"""Smallest allowed share of missing detections that losses are divided by."""
 
 Figure = Literal["difference", "snr", "scores", "pixels", "found"]
-"""`difference` is max|a - b| / max|b|, `snr` a signal-to-noise ratio in dB; the others are those of
-an `Agreement`."""
+"""Kind of a compared figure: `difference` is max|a - b| / max|b|, `snr` a signal-to-noise ratio in
+dB; the others are figures of an `Agreement`."""
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """One figure of a comparison beside its limit."""
+    """One figure of a comparison, with its limit."""
 
     name: str
-    """A probe point or an output; of predictions a name of `AGREEMENTS`, or `FOUND`."""
+    """Name of a probe point or an output; for predictions a value of `AGREEMENTS`, or `FOUND`."""
     figure: Figure
     value: float
     limit: float | None
-    """Largest difference, lowest ratio or share, or how far `scores` may be from 1; None where the
-    figure is not judged."""
+    """Largest difference, lowest ratio or share, or largest distance of `scores` from 1; None where
+    the figure is not judged."""
     few: bool = False
-    """There were too few detections to judge by."""
+    """Whether there were too few detections to judge the figure."""
     reference: str = "PyTorch"
-    """What the engine was compared with."""
+    """Name of the reference that the engine was compared with."""
 
     @property
     def passed(self) -> bool:
-        """Whether the figure keeps its limit, or has none; NaN keeps none."""
+        """Whether the figure is within its limit or has no limit; NaN is within no limit."""
         if self.limit is None or self.few:
             return True
         if self.figure == "difference":
@@ -56,7 +56,7 @@ class Deviation:
 
     @property
     def excess(self) -> float:
-        """The deviation over what is allowed: more than 1 is beyond; infinite for NaN."""
+        """Deviation divided by its limit: above 1 it is beyond the limit; infinite for NaN."""
         limit = self.limit or 0.0
         if self.figure == "snr":
             found = 10 ** (min(limit - self.value, SNR_AT_MOST) / 20)
@@ -68,7 +68,7 @@ class Deviation:
         return found if math.isfinite(found) else math.inf
 
     def sentence(self) -> str:
-        """Figure and limit in words, to follow the name."""
+        """Return figure and limit in words, as a predicate to the name."""
         if self.figure == "difference":
             told = f"differs from {self.reference} by {self.value:.2g}"
             return told if self.limit is None else f"{told} where {self.limit:.2g} is allowed"
@@ -87,32 +87,33 @@ class Deviation:
 
 
 class Agreement(Section):
-    """How sure an engine is of what its reference finds, see `tasks.agreement`."""
+    """An engine's confidence in its reference's predictions, see `tasks.agreement`."""
 
     scores: Number
-    """Mean ratio of the scores of what both find, engine over reference, each weighted by the
-    reference's; of segmentation the share of pixels that get the reference's class."""
+    """Mean ratio, engine over reference, of the scores of detections that both find, each weighted
+    by the reference's score; for segmentation the share of pixels that get the reference's
+    class."""
     matched: Number
-    """Share of the reference's detections that the engine finds, likewise weighted."""
+    """Share of the reference's detections that the engine finds, weighted by their scores."""
     count: int
-    """Detections of the reference, or pixels."""
+    """Number of the reference's detections, or of pixels."""
     compared: Literal["scores", "pixels"] = "scores"
-    """What `scores` is about: `pixels` of segmentation."""
+    """Meaning of `scores`: `pixels` for segmentation, `scores` for the other tasks."""
 
     @property
     def called(self) -> str:
-        """The name of the figure `scores`, of `AGREEMENTS`."""
+        """Name of the figure `scores` in `AGREEMENTS`."""
         return AGREEMENTS[self.compared]
 
     def deviations(
         self, scores: float | None, matched: float | None = None, reference: str = "PyTorch"
     ) -> tuple[Deviation, ...]:
-        """The agreement's figures beside their limits.
+        """Return the agreement's figures with their limits.
 
         Args:
-            scores: how far `scores` may be from 1.
-            matched: lowest share of the reference's detections to be found.
-            reference: what the engine was compared with.
+            scores: largest distance of `scores` from 1; None leaves it unjudged.
+            matched: lowest share of the reference's detections that the engine must find.
+            reference: name of the reference that the engine was compared with.
         """
         mine = Deviation(self.called, self.compared, self.scores, scores, reference=reference)
         if self.compared == "pixels":
@@ -121,37 +122,37 @@ class Agreement(Section):
         return mine, Deviation(FOUND, "found", self.matched, matched or 0.0, few, reference)
 
     def first(self, scores: float | None, matched: float | None = None) -> Deviation | None:
-        """The first figure beyond its limit."""
+        """Return the first figure beyond its limit; None where there is none."""
         return next((each for each in self.deviations(scores, matched) if not each.passed), None)
 
 
 class Parity(Section):
-    """How far an engine is from PyTorch at each probe point, and in FP32 at each output."""
+    """Deviation of an engine from PyTorch at each probe point, and in FP32 at each output."""
 
     target: str
     precision: str
     status: str
-    """`passed`; `graph passed` where only the engine's ONNX graph could be run here, with the
-    reason in `note`; `ran` where there is no limit; or `failed`."""
+    """One of `passed`; `graph passed` where only the engine's ONNX graph could be run here, with
+    the reason in `note`; `ran` where there is no limit; `failed`."""
     on_device: bool = False
-    """The engine itself ran on its device; it was compared at its outputs alone."""
+    """Whether the engine itself ran on its device; then it was compared at its outputs alone."""
     note: str = ""
     probes: dict[str, Number] = Field({})
-    """max|a - b| / max|b|."""
+    """Differences max|a - b| / max|b| by probe point."""
     outputs: dict[str, Number] = Field({})
     snr: dict[str, Number] = Field({})
     """Signal-to-noise ratios in dB of the probe points, or of the outputs (`verify.ranked`) where
     the engine ran on its device."""
     limit: float | None
-    """Of `probes` and `outputs`, in FP32."""
+    """Limit of `probes` and `outputs`, in FP32."""
     snr_limit: float | None = None
-    """Of `snr`, in lower precisions."""
+    """Lowest ratio in `snr` in dB, in lower precisions."""
     agreement: Agreement | None = None
-    """Of the predictions, in lower precisions."""
+    """Agreement of the predictions with PyTorch's, in lower precisions."""
     score_limit: float | None = None
-    """How far `agreement.scores` may be from 1, see `recipes.schema.ScoreLimits`."""
+    """Largest distance of `agreement.scores` from 1, see `recipes.schema.ScoreLimits`."""
     matched_limit: float | None = None
-    """Lowest share of PyTorch's detections to be found, see `recipes.schema.MatchLimits`."""
+    """Lowest share of PyTorch's detections that must be found, see `recipes.schema.MatchLimits`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -160,12 +161,12 @@ class Parity(Section):
 
     @property
     def engine(self) -> str:
-        """`target/precision`, and whether it was on its device."""
+        """Name `target/precision` of the engine, with a suffix where it ran on its device."""
         return f"{self.target}/{self.precision}{ON_DEVICE if self.on_device else ''}"
 
     @property
     def chain(self) -> tuple[Deviation, ...]:
-        """Probe points and outputs in the order of the chain: differences in FP32, else ratios."""
+        """Figures of probe points and outputs, in graph order: differences in FP32, else SNRs."""
         if self.limit is None:
             return tuple(Deviation(n, "snr", v, self.snr_limit) for n, v in self.snr.items())
         found = {**self.probes, **self.outputs}
@@ -173,42 +174,42 @@ class Parity(Section):
 
     @property
     def predictions(self) -> tuple[Deviation, ...]:
-        """Scores of what both find, and how much is found; nothing in FP32."""
+        """Deviations of matched scores and of the share found; empty in FP32."""
         if self.agreement is None:
             return ()
         return self.agreement.deviations(self.score_limit, self.matched_limit)
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
-        """All figures: of the chain, then of the predictions."""
+        """All figures: those of `chain`, then those of `predictions`."""
         return self.chain + (self.predictions if self.score_limit is not None else ())
 
     @property
     def passed(self) -> bool:
-        """Whether every figure keeps its limit."""
+        """Whether every figure is within its limit."""
         return self.first is None
 
     @property
     def first(self) -> Deviation | None:
-        """The first figure beyond its limit."""
+        """First figure beyond its limit; None where there is none."""
         return next((each for each in self.deviations if not each.passed), None)
 
     @property
     def worst(self) -> Deviation | None:
-        """The probe point or output that deviates most; None where none was compared."""
+        """Figure of the probe point or output that deviates most; None where none was compared."""
         return max(self.chain, key=lambda each: each.excess, default=None)
 
     def excess(self, name: str | None = None) -> float:
-        """`Deviation.excess` of one figure, or the largest of all."""
+        """Return `Deviation.excess` of the named figure, or the largest of all figures."""
         found = {each.name: each.excess for each in self.deviations}
         return found[name] if name in found else max(found.values(), default=0.0)
 
     def judged(self) -> "Parity":
-        """The same with the status `failed` where a figure is beyond its limit."""
+        """Return this result, with the status `failed` where a figure is beyond its limit."""
         return self if self.passed else self.model_copy(update={"status": "failed"})
 
     def sentence(self) -> str:
-        """The verdict: where the engine first differs from PyTorch, or that it does not."""
+        """Return the verdict: where the engine first differs from PyTorch, or that it matches."""
         where = f"the {self.target} engine in {self.precision}"
         where += ON_DEVICE if self.on_device else ""
         first = self.first

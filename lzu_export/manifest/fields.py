@@ -1,4 +1,4 @@
-"""Kinds of fields that the manifest's sections are made of."""
+"""Field types of the manifest's sections."""
 
 import math
 from typing import Annotated
@@ -11,15 +11,15 @@ def _json_number(value: float) -> float | str:
 
 
 Number = Annotated[float, PlainSerializer(_json_number, when_used="json")]
-"""JSON has no nan (the AP of a size without objects) and no inf (the deviation of a NaN): they are
-written as strings, which read back as numbers."""
+"""Number that may be nan (the AP of a size without objects) or inf (the deviation of a NaN). JSON
+has neither: they are written as strings, which read back as numbers."""
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}$")]
-"""A file in the bundle's folder: a plain name, so that no manifest leads out of it."""
+"""Plain name of a file in the bundle's folder, so that no manifest leads out of the folder."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal digits."""
 
 
 class Section(BaseModel):
-    """A part of the manifest: no unknown keys, no changes."""
+    """A section of the manifest, which allows neither unknown keys nor changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

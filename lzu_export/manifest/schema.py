@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it holds, where it came from, how far it deviates."""
+"""The manifest of a bundle: its contents, their origin, and their deviation from PyTorch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ from lzu_export.support.limits import EMULATED
 FILE = "manifest.json"
 FORMAT = 6
 FORMATS = (5, 6)
-"""Formats that are read. In 5 `parity` was `drift`, and its `probes` were `arrows`."""
+"""Manifest formats that are read. In format 5 `parity` was `drift`, its `probes` `arrows`."""
 LIMIT = 16 << 20
-"""Most bytes of a manifest; those of the demonstrations have some 100 kB."""
+"""Largest size of a manifest in bytes; those of the demonstrations have some 100 kB."""
 LARGE = (".onnx", ".engine", "reference.npz")
-"""Endings of the files whose hashes are checked when they are opened, not with the manifest."""
+"""Name endings of files whose hashes are checked at opening, not with the manifest."""
 ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
 """Files that every bundle has."""
 LARGEST = {".onnx": 2 << 30, ".engine": 16 << 30, "": 1 << 30}
-"""Most bytes of a bundle's files by their ending; an ONNX file holds no more."""
+"""Largest size of a bundle's files in bytes, by ending; ONNX itself allows no more than 2 GiB."""
 AGAIN = "export or copy the bundle again"
 
 GRAPH_NOTE = (
@@ -46,7 +46,7 @@ PLUGINS_NOTE = (
     "the graph was run in ONNX Runtime with the operators' functions instead of the plugins; the "
     "engine has not been built or run, which needs TensorRT"
 )
-"""Notes beside a comparison with PyTorch."""
+"""Note on a comparison with PyTorch, like the notes above."""
 
 
 class Tensor(Section):
@@ -58,13 +58,13 @@ class Tensor(Section):
 
 
 class Lowering(Section):
-    """How one warp became standard operators."""
+    """The lowering of one warp into standard operators."""
 
     place: str
     kind: str
     reason: str
     step: str = ""
-    """What was measured: the same in all variants that share it. Empty where nothing was."""
+    """Key of the measured step, equal in all variants that share it; empty without measurement."""
     measured_on: str = ""
     """Machine and software of the measurement."""
 
@@ -75,28 +75,29 @@ class Graph(Section):
     file: FileName
     opset: int
     kept: dict[str, tuple[str, ...]] = Field({})
-    """By reason, nodes and layers that stay in a higher precision."""
+    """Names of nodes and layers that stay in a higher precision, by reason."""
     int8_layers: tuple[str, ...] = ()
 
 
 class OnDevice(Section):
-    """What an engine gave for the reference frames on the device that built it."""
+    """Result of running an engine on the reference frames, on the device that built it."""
 
     provider: str
-    """What executed it, and how."""
+    """Provider that ran the engine, and how it ran."""
     outputs: dict[str, Number]
-    """max|a - b| / max|b|; empty in lower precisions, whose candidates change places."""
+    """Differences max|a - b| / max|b| by output; empty in lower precisions, which reorder
+    candidates."""
     limit: float | None
-    """Of `outputs`."""
+    """Largest allowed difference of `outputs`."""
 
     @property
     def passed(self) -> bool:
-        """Whether no output is beyond the limit."""
+        """Whether every output is within the limit."""
         return self.limit is None or all(each <= self.limit for each in self.outputs.values())
 
 
 class Made(Section):
-    """What a bundle has for one target in one precision."""
+    """A file of a bundle for one target in one precision."""
 
     target: str
     precision: str
@@ -104,12 +105,12 @@ class Made(Section):
 
     @property
     def name(self) -> str:
-        """Its name in results: `target/precision`."""
+        """Name in results: `target/precision`."""
         return f"{self.target}/{self.precision}"
 
     @property
     def emulated_name(self) -> str:
-        """The name in results of its graph with the rounding of a device."""
+        """Name, in results, of the graph run with the rounding of a device."""
         return f"{EMULATED}/{self.precision}"
 
 
@@ -120,17 +121,17 @@ class Engine(Made):
     version: str
     compute_capabilities: tuple[str, ...] = ()
     device: str = ""
-    """Device model that built a TensorRT engine; see `targets.cuda.interface.Device.model`."""
+    """Model of the device that built a TensorRT engine, see `cuda.interface.Device.model`."""
     portability: tuple[str, ...] = ()
-    """How far beyond its device and release a TensorRT engine runs: `version`, `ampere+` or
-    `same-capability`."""
+    """Ways in which a TensorRT engine runs beyond its own device and release: `version`, `ampere+`
+    or `same-capability`."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     lowerings: tuple[Lowering, ...]
     passes: tuple[dict[str, Any], ...]
     build_seconds: float
     bytes: int
-    """Size of the file."""
+    """Size of the engine's file in bytes."""
     on_device: OnDevice | None = None
 
 
@@ -142,7 +143,7 @@ class Derived(Made):
 
     @property
     def onnx(self) -> str:
-        """The file itself, as `Engine.onnx` is the file that an engine was made from."""
+        """Name of the file itself, the counterpart of `Engine.onnx`."""
         return self.file
 
 
@@ -155,72 +156,73 @@ class Operator(Section):
 
 
 class PluginLibrary(Section):
-    """The library that a device is to load."""
+    """The plugin library that a device is to load."""
 
     file: FileName
-    """Name, without a folder: every machine has it elsewhere."""
+    """Name of the library without a folder, since every machine has it elsewhere."""
     sha256: Digest
     version: int | None
-    """Of its plugins; None where the library is of another kind of machine."""
+    """Version of the plugins; None where the library is for another kind of machine."""
     cuda_major: int | None
-    """Of the CUDA runtime inside; likewise."""
+    """Major version of the CUDA runtime inside; None where it is for another kind of machine."""
 
 
 class Plugins(Section):
-    """What graphs with plugins need."""
+    """Operators and library that graphs with plugins need."""
 
     operators: tuple[Operator, ...]
     library: PluginLibrary | None = None
-    """Where one was at hand: another one is refused."""
+    """Library that devices must load, any other being refused; None where none was available."""
 
 
 class Stream(Section):
-    """An adaptive engine and PyTorch on the same frames, in the order of the evaluation.
+    """Comparison of an adaptive engine with PyTorch on the same frames, in evaluation order.
 
     Frames are counted from 1.
     """
 
     engine: str
-    """`target/precision`."""
+    """Name of the engine: `target/precision`."""
     frames: int
     boxes: Number
-    """Largest difference of equal detections in pixels, both zoomed by PyTorch's boxes."""
+    """Largest difference of equal detections' boxes in pixels, both zoomed by PyTorch's boxes."""
     scores: Number
     unequal: tuple[int, ...]
-    """Frames whose detections then differ."""
+    """Frames whose detections differ where both are zoomed by PyTorch's boxes."""
     parted: tuple[int, ...]
     """Frames whose detections differ where each is zoomed by its own boxes."""
 
 
 class Accuracy(Section):
-    """The task's metric, in points, of PyTorch and of each engine that runs here."""
+    """The task's metric, in points, of PyTorch and of each engine that runs on this machine."""
 
     dataset: str
     note: str
-    """How the metrics are meant, such as the limits of object sizes."""
+    """Definition of the metrics, such as the limits of object sizes."""
     metric: str
-    """The one that limits and tables speak of."""
+    """Name of the metric that limits and tables refer to."""
     frames: int
     sequences: int | None = None
-    """Of a model that goes by the frame before: how many sequences the frames are of."""
+    """Number of sequences the frames belong to, for a model zoomed by the previous frame's boxes;
+    else None."""
     pytorch: dict[str, Number]
     engines: dict[str, dict[str, Number]]
-    """By `target/precision`: the file itself as `load` opens it; by `emulated/precision` the graph
-    with the rounding of a device."""
+    """Metrics of each engine: `target/precision` names the file itself as `load` opens it,
+    `emulated/precision` the graph with the rounding of a device."""
     limits: dict[str, float]
-    """Of the difference from PyTorch, by precision."""
+    """Largest difference of the metric from PyTorch's, by precision."""
     agreement: dict[str, Agreement] = Field({})
-    """With PyTorch, as `engines`."""
+    """Agreement of each engine's predictions with PyTorch's, by the names of `engines`."""
     score_limits: dict[str, float] = Field({})
-    """How far `scores` of `agreement` may be from 1, by precision."""
+    """Largest distance of `scores` in `agreement` from 1, by precision."""
     matched_limits: dict[str, float] = Field({})
-    """Lowest share of PyTorch's detections to be found, by precision."""
+    """Lowest share of PyTorch's detections that must be found, by precision."""
     stream: Stream | None = None
-    """Of adaptive warps."""
+    """Comparison frame by frame with PyTorch, for adaptive warps."""
 
 
 class Latency(Section):
-    """Milliseconds a frame, from the camera's bytes to the predictions, where it was exported."""
+    """Milliseconds per frame, from the camera's bytes to predictions, on the exporting machine."""
 
     machine: str
     threads: int
@@ -228,45 +230,45 @@ class Latency(Section):
     pytorch: float
     engines: dict[str, float]
     note: str = ""
-    """What the figures of lower precisions are worth."""
+    """Significance of the figures of lower precisions."""
 
 
 class Comparison(Section):
-    """Times of engines that took turns with those of other bundles, milliseconds a frame."""
+    """Times of engines measured interleaved with those of other bundles."""
 
     created: str
     machine: str
     bundles: tuple[str, ...]
-    """Names of all that took turns, this one too."""
+    """Names of all bundles that were timed interleaved, this one included."""
     rounds: int
     milliseconds: dict[str, float]
-    """By `target/precision`, the median, from the camera's bytes to the predictions."""
+    """Median milliseconds per frame by `target/precision`, from camera bytes to predictions."""
     base: str | None
-    """Name of the uniform bundle that the ratios are over."""
+    """Name of the uniform bundle whose times the ratios are relative to."""
     ratios: dict[str, Ratio]
-    """By `target/precision`, times over the base's engine of that precision."""
+    """Time divided by that of the base's engine of the same name, by `target/precision`."""
     unsteady: tuple[str, ...] = ()
-    """Engines whose time changed while it was measured: doubtful."""
+    """Engines whose time changed during the measurement, which makes it doubtful."""
 
 
 UNTRAINED_MARK = "*"
-"""Behind the name of a bundle that is not what its checkpoint was trained as."""
+"""Suffix of the name of a bundle that differs from its checkpoint's training."""
 
 
 class Untrained(Section):
-    """A way in which an export differs, by consent, from its checkpoint's training."""
+    """A permitted difference between an export and its checkpoint's training."""
 
     key: str
     trained: str
     exported: str
 
     def __str__(self) -> str:
-        """Such as `scale 1, trained with 0.5`."""
+        """Return the difference in words, such as `scale 1, trained with 0.5`."""
         return f"{self.key} {self.exported}, trained with {self.trained}"
 
 
 class Manifest(Section):
-    """Everything about a bundle."""
+    """The whole manifest of a bundle."""
 
     format: int = FORMAT
     name: FolderName
@@ -275,14 +277,14 @@ class Manifest(Section):
     precision: tuple[str, ...]
     recipe: AnyRecipe
     graphs: dict[str, Graph]
-    """By precision, the canonical graph."""
+    """Canonical graphs by precision."""
     fingerprint: str
     checkpoint: dict[str, str]
     untrained: tuple[Untrained, ...] = ()
-    """In what the bundle is not what the checkpoint was trained as, by the recipe's consent."""
+    """Differences from the checkpoint's training that the recipe permits."""
     warp: dict[str, str]
     calibration: dict[str, str | int | float | None] | None = None
-    """What the INT8 ranges were measured on, and how."""
+    """Frames that the INT8 ranges were measured on, and the method."""
     plugins: Plugins | None = None
     engines: tuple[Engine, ...]
     derived: tuple[Derived, ...] = ()
@@ -290,14 +292,14 @@ class Manifest(Section):
     accuracy: Accuracy | None
     latency: Latency | None
     comparison: Comparison | None = None
-    """With the bundles that were exported by the same command."""
+    """Times relative to the bundles that were exported by the same command."""
     versions: dict[str, str]
     source_revision: str
     created: str
     stages: dict[str, float]
-    """Seconds each stage of the export took."""
+    """Seconds that each stage of the export took."""
     files: dict[FileName, Digest]
-    """sha256 of every other file of the bundle."""
+    """SHA-256 of every file of the bundle except the manifest."""
 
     @model_validator(mode="before")
     @classmethod
@@ -311,14 +313,14 @@ class Manifest(Section):
 
 
 def untrained_note(manifest: Manifest) -> str:
-    """In what a bundle differs from its checkpoint's training; empty where in nothing."""
+    """Return a bundle's differences from its checkpoint's training in words; empty without any."""
     if not manifest.untrained:
         return ""
     return f"not as it was trained: {'; '.join(map(str, manifest.untrained))}"
 
 
 def canonical_file(precision: str) -> str:
-    """Name of a bundle's canonical graph of a precision."""
+    """Return the file name of a bundle's canonical graph in a precision."""
     return f"model.{precision}.onnx"
 
 
@@ -360,7 +362,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _contradiction(manifest: Manifest) -> str | None:
-    """What a manifest says in two places, and not the same."""
+    """Return a contradiction between two places of a manifest in words; None without any."""
     recipe = manifest.recipe
     for name in ("name", "task", "variant"):
         if getattr(manifest, name) != getattr(recipe, name):
@@ -377,7 +379,7 @@ def _contradiction(manifest: Manifest) -> str | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write a bundle's manifest with its seal, in one rename.
+    """Write a bundle's manifest with its seal, atomically by a rename.
 
     Raises:
         OSError: it cannot be written.
@@ -393,8 +395,8 @@ def rewrite_manifest(
 
     Args:
         folder: the bundle.
-        manifest: what it says so far.
-        files: names of those that are new or other ones; their hashes are taken.
+        manifest: the manifest before the change.
+        files: names of the new and changed files, whose hashes are computed.
         changes: new values of fields, by name.
 
     Raises:
@@ -406,7 +408,7 @@ def rewrite_manifest(
 
 
 def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
-    """The path of a bundle's file, after its hash was held against the manifest.
+    """Return the path of a bundle's file after checking its hash against the manifest.
 
     Raises:
         LzuError: the file is missing or was changed after the export, or is a graph that needs
@@ -429,7 +431,7 @@ def check_bundle(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     """Check every file of a bundle against its hash.
 
     Returns:
-        Names in the folder that the manifest does not have. Nothing ever opens them.
+        Names in the folder that the manifest does not list. Nothing ever opens them.
 
     Raises:
         LzuError: a file is missing or was changed after the export.

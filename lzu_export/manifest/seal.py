@@ -1,4 +1,4 @@
-"""The hash that a manifest carries of itself."""
+"""The hash that a manifest contains of its own data."""
 
 import hashlib
 import json
@@ -10,19 +10,19 @@ SEAL = "sha256"
 
 
 def seal(data: Mapping[str, Any]) -> str:
-    """The hash that a manifest carries of itself: sha256 of its other keys as canonical JSON.
+    """Return the hash that a manifest contains of itself: SHA-256 of its other keys as JSON.
 
-    Canonical is: keys sorted, no blanks, nothing but ASCII. It finds accidents; who edits a
-    manifest on purpose can write it anew.
+    The JSON is canonical: sorted keys, no blanks, only ASCII. The hash detects accidental changes;
+    anyone who edits a manifest on purpose can compute it again.
 
     Raises:
-        ValueError: a value is no JSON.
+        ValueError: a value cannot be written as JSON.
     """
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def manifest_text(data: Mapping[str, Any]) -> str:
-    """What a manifest file holds: plain data of a manifest and its `seal`."""
+    """Return the text of a manifest file: the manifest's plain data and its `seal`."""
     bare = {key: value for key, value in data.items() if key != SEAL}
     return json.dumps({**bare, SEAL: seal(bare)}, indent=2) + "\n"

@@ -1,1 +1,1 @@
-"""What the commands print: a file a kind of table, in 80 columns."""
+"""Tables that the commands print, in 80 columns, one module per kind."""

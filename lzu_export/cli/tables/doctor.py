@@ -1,4 +1,4 @@
-"""What `doctor` prints: what a machine has, what it can do, and the commands for the rest."""
+"""Output of `doctor`: findings about a machine, its abilities, and commands for what is missing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def doctor_tables(examination: "Examination") -> Group:
-    """What a machine has, then what it can do."""
+    """Return the tables of the findings about a machine and of its abilities."""
     rows: list[Sequence[Cell]] = []
     for each in examination.findings:
         looked = f"; looked in {', '.join(each.looked)}" if each.looked and not each.found else ""
@@ -32,6 +32,6 @@ def doctor_tables(examination: "Examination") -> Group:
 
 
 def doctor_commands(examination: "Examination") -> list[str]:
-    """What gets what is missing, as lines for a shell; they are not to be wrapped."""
+    """Return the commands that install missing things as shell lines, not to be wrapped."""
     missing = [each for each in examination.findings if each.install]
     return [line for each in missing for line in (f"# {each.name}", each.install)]

@@ -1,4 +1,4 @@
-"""A bundle's engines as rows: accuracy, latency, size, deviation and status."""
+"""Rows of a bundle's engines: accuracy, latency, size, deviation and status."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,16 +9,16 @@ from lzu_export.support.tables import Cell, Column, coloured
 
 GRAPH_OK = {"graph passed": "graph ok"}
 STATUS = {"passed": "verified", **GRAPH_OK}
-"""How a deviation's status reads in the table."""
+"""Words for a comparison's status in the table."""
 NOTHING = "-"
 
 
 def engine_columns(metric: str, together: bool) -> list[Column]:
-    """The columns of `engine_rows`.
+    """Return the columns of `engine_rows`.
 
     Args:
-        metric: name of the accuracy; empty where none was measured.
-        together: whether there is a ratio of times, see `engine_rows`.
+        metric: name of the accuracy metric; empty where no accuracy was measured.
+        together: whether there is a column of time ratios, see `engine_rows`.
     """
     figures = [*([metric] if metric else []), "ms", *(["ratio"] if together else [])]
     figures += ["MB", "build s", "dev/SNR"]
@@ -26,12 +26,12 @@ def engine_columns(metric: str, together: bool) -> list[Column]:
 
 
 def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Sequence[Cell]]:
-    """PyTorch, the engines, and those with the rounding of a device.
+    """Yield the rows of PyTorch, of the engines, and of those with the rounding of a device.
 
     Args:
-        manifest: of the bundle.
-        metric: its accuracy; empty where none was measured.
-        together: take the times that several bundles were measured at in turns, with ratios.
+        manifest: manifest of the bundle.
+        metric: name of the accuracy metric; empty where no accuracy was measured.
+        together: show the times measured interleaved with other bundles, and their ratios.
     """
     accuracy, latency = manifest.accuracy, manifest.latency
     comparison = manifest.comparison if together else None
@@ -64,7 +64,7 @@ def engine_rows(manifest: Manifest, metric: str, together: bool) -> Iterator[Seq
 
 
 def emulated(manifest: Manifest) -> list[str]:
-    """Precisions that were run with the rounding of a device, as rows of their own."""
+    """Return the precisions that were also run with the rounding of a device."""
     held = [parity.precision for parity in manifest.parity if parity.target == EMULATED]
     engines = manifest.accuracy.engines if manifest.accuracy else {}
     scored = [name.partition("/")[2] for name in engines if name.startswith(f"{EMULATED}/")]
@@ -72,7 +72,7 @@ def emulated(manifest: Manifest) -> list[str]:
 
 
 def _worst(parity: Parity | None) -> str:
-    """The largest deviation of an FP32 engine, the lowest signal-to-noise ratio of another."""
+    """Return an FP32 engine's largest deviation, or the worst signal-to-noise ratio of another."""
     worst = parity.worst if parity is not None else None
     if worst is None:
         return NOTHING

@@ -1,4 +1,4 @@
-"""What `export` prints: a section a bundle, a row an engine, notes, and what to do next."""
+"""Output of `export`: a section per bundle, a row per engine, notes, and the next commands."""
 
 import shlex
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def export_table(outcomes: "Sequence[Outcome]") -> Group:
-    """PyTorch, then a row an engine, below the name of every bundle, and notes."""
+    """Return the table of all bundles, each with rows of PyTorch and its engines, and the notes."""
     measured = [o.manifest.accuracy for o in outcomes if o.manifest.accuracy is not None]
     metric = measured[0].metric if measured else ""
     together = timed_together([outcome.manifest for outcome in outcomes])
@@ -48,19 +48,19 @@ def export_table(outcomes: "Sequence[Outcome]") -> Group:
 
 
 def next_commands(outcomes: "Sequence[Outcome]") -> list[str]:
-    """What a user does with the first bundle, as lines for a shell."""
+    """Return the next commands to run with the first bundle, as shell lines."""
     folder = shlex.quote(str(outcomes[0].folder))
     return [f"lzu-export run {folder} SOURCE", f"lzu-export verify {folder}"]
 
 
 def timed_together(manifests: Sequence[Manifest]) -> bool:
-    """Whether the times of several bundles were taken in the same turns."""
+    """Return whether several bundles were timed interleaved in the same comparison."""
     found = [each.comparison for each in manifests]
     return len(found) > 1 and None not in found and len({e.created for e in found if e}) == 1
 
 
 def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
-    """What each warp gains and costs over uniform, in the highest precision that both have."""
+    """Return each warp's gain and cost over uniform, in the highest precision that both have."""
     by_name = {outcome.folder.name: outcome.manifest for outcome in outcomes}
     if not timed_together(list(by_name.values())):
         return []
@@ -83,7 +83,7 @@ def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
 
 
 def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
-    """How sure the lower precisions are of what PyTorch finds, with the limits."""
+    """Return notes on the agreement of lower precisions with PyTorch's predictions."""
     low = {k: v for k, v in accuracy.agreement.items() if not k.endswith("/fp32")}
     if not low:
         return []
@@ -98,7 +98,7 @@ def _interval(ratio: Ratio) -> str:
 
 
 def _comparison_notes(outcomes: "Sequence[Outcome]") -> list[str]:
-    """How bundles were timed in turns, and the ratios of all precisions."""
+    """Return notes on the interleaved timing of bundles, with the ratios of all precisions."""
     first = outcomes[0].manifest.comparison
     assert first is not None, "timed together"
     told = [f"  all in turns, {first.rounds} rounds, at {first.created}"]

@@ -1,4 +1,4 @@
-"""What `inspect` prints: first what matters, in at most 40 lines, then the rest."""
+"""Output of `inspect`: first a summary of at most 40 lines, then the details."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from lzu_export.support.escaping import visible
 from lzu_export.support.tables import Cell, Column, grid, pairs
 
 SHOWN = 6
-"""Names listed of each kind; the manifest has all."""
+"""Number of names that are listed of each kind; the manifest has all."""
 ROWS = 16
-"""Engines shown at first."""
+"""Number of rows of engines in the summary."""
 
 
 def inspect_tables(manifest: Manifest, everything: bool = True) -> list[RenderableType]:
-    """Accuracy, latency, status and targets, and what the bundle is; then all parts.
+    """Return tables of accuracy, latency, status, targets and contents; then of the details.
 
     Args:
-        manifest: of the bundle.
-        everything: also engines with their tensors, lowerings with their reasons, what stays in a
+        manifest: manifest of the bundle.
+        everything: also show engines with their tensors, lowerings with their reasons, layers in a
             higher precision, and the deviation at every probe point.
     """
     found: list[RenderableType] = [_summary(manifest), Text(""), _about(manifest, everything)]
@@ -110,7 +110,7 @@ def _lowerings(manifest: Manifest) -> Group:
     rows: list[Sequence[Cell]] = []
     seen: set[str] = set()
     for engine in manifest.engines:
-        if engine.target in seen:  # the same in every precision
+        if engine.target in seen:  # lowerings are the same in every precision
             continue
         seen.add(engine.target)
         rows.append([Text(visible(engine.target), "bold")])
@@ -121,7 +121,7 @@ def _lowerings(manifest: Manifest) -> Group:
 
 
 def _kept(manifest: Manifest) -> Group:
-    """What stays higher than a precision says, and why."""
+    """Return the table of nodes and layers in a higher precision, with the reasons."""
     rows: list[Sequence[Cell]] = []
     for precision, graph in manifest.graphs.items():
         for reason, names in graph.kept.items():

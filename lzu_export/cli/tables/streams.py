@@ -1,10 +1,13 @@
-"""What following sequences came to, where boxes are fed back."""
+"""Notes on the comparison over sequences, where boxes are fed back."""
 
 from lzu_export.manifest.schema import Accuracy
 
 
 def stream_notes(bundle: str, accuracy: Accuracy) -> list[str]:
-    """What following sequences came to, where boxes are fed back; begins with the bundle's name."""
+    """Return notes on the comparison over sequences, starting with the bundle's name.
+
+    There are none where no boxes are fed back.
+    """
     stream = accuracy.stream
     if stream is None:
         return []

@@ -1,4 +1,4 @@
-"""What `verify` and `regress` print: a verdict in one line, then figures."""
+"""Output of `verify` and `regress`: a verdict in one line, then figures."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from lzu_export.support.tables import COLOURS, Cell, Column, coloured, fitting, 
 from lzu_export.verification.checks import Check, failed
 
 LEAST_FIGURE = 7
-"""Width of a figure such as 1.2e-05."""
+"""Least width of a column of figures, that of a figure such as 1.2e-05."""
 
 
 def verdict(bundle: str, parities: Sequence[Parity], checks: Sequence[Check] = ()) -> Text:
-    """Whether a bundle matches PyTorch, and keeps its stored state, in one line.
+    """Return in one line whether a bundle matches PyTorch and its stored state.
 
     Args:
-        bundle: its name.
-        deviates: of its engines.
-        checks: against a stored state.
+        bundle: name of the bundle.
+        parities: comparisons of its engines with PyTorch.
+        checks: checks against a stored state.
     """
     failing = [parity for parity in parities if not parity.passed]
     lost = failed(checks)
@@ -47,7 +47,7 @@ def _count(number: int, what: str) -> str:
 
 
 def parity_table(parities: Sequence[Parity]) -> Group:
-    """A row for each probe point, a column for each engine; as many tables as the width needs."""
+    """Return tables with a row per probe point and a column per engine, split to fit the width."""
     targets = list(dict.fromkeys((parity.target, parity.on_device) for parity in parities))
     parities = sorted(parities, key=lambda parity: targets.index((parity.target, parity.on_device)))
     names = list(dict.fromkeys(n for d in parities for n in (*d.probes, *d.outputs, *d.snr)))
@@ -80,7 +80,7 @@ def parity_table(parities: Sequence[Parity]) -> Group:
 
 
 def check_table(checks: Sequence[Check]) -> Group:
-    """A row for each check against a stored state; probe points that passed are only counted."""
+    """Return a table of the checks against a stored state; passed probe points are only counted."""
     rows: list[Sequence[Cell]] = []
     probes: dict[str, int] = {}
     for check in checks:
@@ -97,7 +97,7 @@ def check_table(checks: Sequence[Check]) -> Group:
 
 
 def _figure(parity: Parity, name: str) -> Text:
-    """A figure, red where it is beyond its limit."""
+    """Return a figure, in red where it is beyond its limit."""
     found = {each.name: each for each in (*parity.chain, *parity.predictions)}.get(name)
     if found is None:
         return Text("-")

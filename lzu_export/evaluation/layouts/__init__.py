@@ -1,4 +1,4 @@
 """Evaluation sets in the layouts in which they are distributed, one module per layout.
 
-No image is read before its turn, and files that are missing are named when a set is opened.
+Images are read only when their turn comes; missing files are reported when a set is opened.
 """

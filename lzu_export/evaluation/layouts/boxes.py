@@ -1,4 +1,4 @@
-"""COCO annotations, with sequences as Argoverse-HD and video sets have them."""
+"""Evaluation sets of COCO annotations, with the sequences of Argoverse-HD and of video sets."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,16 +18,16 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
 
 ARGOVERSE_VAL = f"{ARGOVERSE}/val.json"
-"""Annotations of Argoverse-HD's validation split, in the folder that it is unpacked into."""
+"""Path of the annotations of Argoverse-HD's validation split, below its unpacked folder."""
 MOST_EXACT = 1 << 53
-"""Largest image id that is kept; above it some JSON readers lose digits, so ids become places."""
+"""Limit of kept image ids; from it on, some JSON readers lose digits, so positions replace ids."""
 
 
 class CocoSet:
-    """Any data set of COCO annotations, frames in the order of sequence and time, see `in_time`.
+    """A data set of COCO annotations, its frames in the order of sequence and time, see `in_time`.
 
-    Of the marks on objects COCO's evaluation knows `iscrowd` only: such objects neither reward nor
-    punish; `ignore` it overwrites, and so it is not read here.
+    COCO's evaluation honours only the mark `iscrowd` on objects: such objects neither reward nor
+    penalise. It overwrites the mark `ignore`, which is therefore not read here.
     """
 
     note = "small below 32x32, medium below 96x96 pixels"
@@ -41,12 +41,12 @@ class CocoSet:
         *,
         whole: bool = False,
     ) -> None:
-        """Read the annotations; at most `frames` images, evenly taken.
+        """Read the annotations of at most `frames` images, evenly spread.
 
         Args:
-            annotations: the file.
-            frames: at most so many.
-            classes: the recipe's, in its order; by default the file's, by their ids.
+            annotations: path of the file.
+            frames: largest number of images; all if None.
+            classes: the recipe's classes, in its order; by default the file's, ordered by id.
             whole: take whole sequences, as far as `frames` allows.
 
         Raises:
@@ -77,7 +77,7 @@ class CocoSet:
         }
         self._files = [ImageFile(image.key, image.places) for image, _ in self._images]
         for file in self._files:
-            _ = file.path  # a missing one is said before any work
+            _ = file.path  # a missing file is reported before any work
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -85,11 +85,11 @@ class CocoSet:
 
     @property
     def sequences(self) -> int:
-        """Number of sequences that the images are of."""
+        """Number of sequences that the images belong to."""
         return len({sequence for _, sequence in self._images})
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """Images with their annotations, from the one of place `start` on."""
+        """Yield images with their annotations, from position `start` on."""
         for (image, sequence), file in zip(self._images[start:], self._files[start:], strict=True):
             frame = read_image(file.path)
             objects = self._objects[image.id]
@@ -100,15 +100,15 @@ class CocoSet:
             )
 
     def scorer(self) -> BoxScorer:
-        """COCO's metrics, with nothing counted."""
+        """Return a scorer of COCO's metrics with nothing counted."""
         return BoxScorer(self.classes, COCO_AREAS)
 
 
 def _truth(number: int, image: CocoImage, objects: Sequence[CocoObject]) -> BoxTruth:
-    """Entries for the metric, without outlines, which would fill the memory.
+    """Return an image's entries for the metric, without outlines, which would fill the memory.
 
-    Classes count from 1 in their order, since COCO's own ids may have gaps; and so do annotations,
-    since in COCO's matching an identity of 0 means unmatched.
+    Classes are numbered from 1 in their order, since COCO's own ids may have gaps. Annotations are
+    numbered from 1 too, since in COCO's matching an id of 0 means unmatched.
     """
     size = {} if image.size is None else dict(zip(("height", "width"), image.size, strict=True))
     return BoxTruth(
@@ -128,7 +128,7 @@ def _truth(number: int, image: CocoImage, objects: Sequence[CocoObject]) -> BoxT
 
 
 def _follows(recipe: Recipe | None) -> bool:
-    """Whether a recipe's model uses the frame before, so that it needs whole sequences."""
+    """Return whether a recipe's model uses the previous frame and so needs whole sequences."""
     return recipe is not None and recipe.follows_boxes
 
 
@@ -137,7 +137,7 @@ def _open_coco(path: Path, frames: int | None, recipe: Recipe | None) -> CocoSet
 
 
 def _refuse_folder(path: Path, frames: int | None, recipe: Recipe | None) -> CocoSet:
-    """Annotations in the folder's root are named, not guessed.
+    """Refuse a folder of annotations, since the file to use must be named.
 
     Raises:
         LzuError: always.
@@ -149,14 +149,14 @@ def _refuse_folder(path: Path, frames: int | None, recipe: Recipe | None) -> Coc
 
 
 COCO_FILE = Layout("COCO boxes are", lambda path: path.name.endswith(".json"), _open_coco)
-"""COCO annotations."""
+"""Layout of a file of COCO annotations."""
 ARGOVERSE_HD = Layout(
     "Argoverse-HD is",
     lambda path: (path / ARGOVERSE_VAL).is_file(),
     lambda path, frames, recipe: _open_coco(path / ARGOVERSE_VAL, frames, recipe),
 )
-"""The folder that Argoverse-HD is unpacked into."""
+"""Layout of the folder that Argoverse-HD is unpacked into."""
 COCO_FOLDER = Layout(
     "COCO boxes are", lambda path: any(path.glob("*.json")), _refuse_folder, last=True, private=True
 )
-"""A folder of COCO annotations, which names no file."""
+"""Layout of a folder with COCO annotations in its root, which is refused: no file is named."""

@@ -1,4 +1,4 @@
-"""Choose some of many items, evenly or in whole sequences."""
+"""Choose some of many items, evenly spread or in whole sequences."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def evenly(items: Sequence[Item], most: int | None) -> list[Item]:
-    """At most so many items, evenly taken; all if None."""
+    """Return at most `most` items, evenly spread; all if None."""
     if most is None or most >= len(items):
         return list(items)
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
@@ -19,15 +19,15 @@ def evenly(items: Sequence[Item], most: int | None) -> list[Item]:
 def whole_sequences(
     items: Sequence[Item], most: int | None, sequence_of: Callable[[Item], Any]
 ) -> list[Item]:
-    """At most so many items, in whole sequences that are evenly taken; all if None.
+    """Return at most `most` items, in whole sequences that are evenly spread; all if None.
 
-    Where not even one sequence is that short, the beginning of one: what follows what it saw in
-    the frame before needs frames that follow one another.
+    Where not even one sequence is that short, return the beginning of one: a model that depends on
+    the previous frame needs consecutive frames.
 
     Args:
-        items: the items of a sequence stand side by side.
-        most: number of items.
-        sequence_of: an item's sequence.
+        items: items to choose from; those of a sequence must be adjacent.
+        most: largest number of items.
+        sequence_of: returns an item's sequence.
     """
     if most is None or most >= len(items):
         return list(items)

@@ -1,8 +1,8 @@
-"""Finds out in which task's layout a data set lies on disk.
+"""Find the task's layout in which a data set is stored on disk.
 
-The layouts of a task are listed by the task (`tasks.base.Task.layouts`), as text, since this room
-is above `tasks`: there is no table of layouts here. The metric and its scorer come with the set
-that a layout opens.
+Each task lists its layouts (`tasks.base.Task.layouts`) as text, since this package may import
+`tasks` but not the reverse: there is no table of layouts here. The set that a layout opens brings
+its metric and scorer.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,37 +18,37 @@ from lzu_export.tasks.registry import all_tasks
 
 
 class Layout(NamedTuple):
-    """One way in which frames and truth of a task lie on disk."""
+    """One way in which frames and truth of a task are stored on disk."""
 
     what: str
-    """Subject and verb by which a recipe of another task is refused, such as `nuScenes is`."""
+    """Subject and verb of the refusal of another task's recipe, such as `nuScenes is`."""
     is_here: Callable[[Path], bool]
-    """Whether a path is laid out so; reads no image."""
+    """Returns whether a path has this layout; reads no image."""
     open: Callable[[Path, int | None, Any], EvaluationSet]
-    """Opens the set of a path, at most so many frames of it, for a recipe of the task or None.
+    """Opens the set at a path, with at most so many frames, for a recipe of the task or None.
 
     Raises:
-        LzuError: files are missing or damaged, or classes are other than the recipe's.
+        LzuError: files are missing or damaged, or the classes differ from the recipe's.
     """
     last: bool = False
-    """Whether it is tried only where no other layout is recognised."""
+    """Whether the layout is tried only where no other layout is recognised."""
     private: bool = False
-    """Whether recipes of other tasks do not look for it."""
+    """Whether the layout is tried for recipes of its own task only."""
 
 
 def open_path(path: str, task: str, frames: int | None, recipe: Recipe | None) -> EvaluationSet:
-    """Open the data set at a path, whose layout is found out.
+    """Open the data set at a path after finding its layout.
 
     Args:
-        path: of a file or a folder.
-        task: what is predicted.
-        frames: at most so many frames.
-        recipe: of the task, whose classes labels count; the set's own by default.
+        path: path of a file or a folder.
+        task: name of the task.
+        frames: largest number of frames.
+        recipe: recipe of the task, whose classes the labels index; by default the set's own.
 
     Raises:
         LzuError: the set is of another task, or does not open.
     """
-    # One is always found: the last layout of segmentation takes any folder.
+    # A layout is always found: the last one of segmentation takes any folder.
     owner, layout = next(each for each in _in_order(task) if each[1].is_here(Path(path)))
     if owner.name != task:
         raise LzuError(
@@ -59,7 +59,7 @@ def open_path(path: str, task: str, frames: int | None, recipe: Recipe | None) -
 
 
 def _in_order(task: str) -> Iterator[tuple[Task, Layout]]:
-    """All layouts with their tasks: those of this task first, and those that are `last` last."""
+    """Yield all layouts with their tasks: this task's first, and `last` ones at the end."""
     tasks = sorted(all_tasks(), key=lambda each: each.name != task)
     found = [(each, cast(Layout, load_object(place))) for each in tasks for place in each.layouts]
     found = [(owner, each) for owner, each in found if owner.name == task or not each.private]

@@ -23,16 +23,16 @@ from lzu_export.runtime.predictor import CameraFrame
 
 
 class LabelSet:
-    """Images and label maps, read in the layout's own way."""
+    """Images and label maps, which the layout's own function reads."""
 
     note = "boundary: within 3 pixels of one; upper, middle, lower: thirds of the image"
     metric = "mIoU"
 
     def __init__(self, files: LabelFiles, frames: int | None) -> None:
-        """Take at most `frames` pairs, evenly.
+        """Take at most `frames` pairs, evenly spread.
 
         Raises:
-            LzuError: a label map is missing, or all of them hold one class at most.
+            LzuError: a label map is missing, or all of them together hold at most one class.
         """
         self.name, self.classes = files.name, files.classes
         self._pairs, self._read = evenly(files.pairs, frames), files.read
@@ -45,7 +45,7 @@ class LabelSet:
         return len(self._pairs)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """Images with their label maps, from the one of place `start` on."""
+        """Yield images with their label maps, from position `start` on."""
         for number, each in enumerate(self._pairs[start:], start=start + 1):
             frame, labels = read_image(each.image), self._read(each.labels)
             if frame.shape[:2] != labels.shape:
@@ -57,7 +57,7 @@ class LabelSet:
             yield Sample(number, CameraFrame(frame), labels, str(each.image), each.sequence)
 
     def scorer(self) -> LabelScorer:
-        """Cityscapes' metrics, with nothing counted."""
+        """Return a scorer of Cityscapes' metrics with nothing counted."""
         return LabelScorer(self.classes)
 
 
@@ -75,10 +75,10 @@ def _layout(
 
 
 CITYSCAPES = _layout("Cityscapes is here", is_cityscapes, cityscapes)
-"""Cityscapes as it is distributed."""
+"""Layout of Cityscapes as it is distributed."""
 CAMVID = _layout(
     "CamVid is", lambda path: not (path / CLASSES_FILE).is_file() and is_camvid(path), camvid
 )
-"""CamVid in one of its two forms."""
+"""Layout of CamVid in one of its two forms."""
 LABEL_FOLDER = _layout("a folder of label maps is", lambda _: True, label_folder, last=True)
-"""Images beside label maps, by the names of the files."""
+"""Layout of images and label maps that are paired by file name."""

@@ -1,10 +1,10 @@
-"""nuScenes as its devkit lays it out: tables of `v1.0-mini` or `v1.0-trainval` beside `samples`.
+"""nuScenes in its devkit's layout: tables of `v1.0-mini` or `v1.0-trainval` beside `samples`.
 
-Read without the devkit. Truth and detections are those that its evaluation keeps [Caesar et al.
-2020]: ten classes, boxes with a lidar or radar point, cycles outside of bicycle racks; velocities
-are differences of neighbouring key frames. A sample is the six key frames of the cameras at one
-time; its boxes are evaluated along the axes of the world, seen from where the ego vehicle stood
-when the lidar looked.
+The tables are read without the devkit. Truth and detections are those that its evaluation keeps
+[Caesar et al. 2020]: ten classes, boxes with a lidar or radar point, cycles outside of bicycle
+racks; velocities are differences of neighbouring key frames. A sample is the six key frames of the
+cameras at one time. Its boxes are evaluated along the axes of the world, relative to the position
+of the ego vehicle at the time of the lidar's key frame.
 """
 
 import logging
@@ -53,7 +53,8 @@ from lzu_export.runtime.predictor import CameraFrame
 log = logging.getLogger(__name__)
 
 MAX_STEP = 1.5
-"""Seconds between key frames up to which a velocity is known; twice that from before to after."""
+"""Largest time in seconds between neighbouring key frames for which a velocity is known; twice that
+from the previous to the next key frame."""
 
 Kept = TypeVar("Kept")
 
@@ -67,11 +68,11 @@ class _View(NamedTuple):
     sensor: str
     """Token of the calibrated sensor."""
     size: tuple[int, int] | None = None
-    """(height, width) of a camera's frame, where the table has it."""
+    """(height, width) of a camera's frame; None where the table lacks it."""
 
 
 class _Moment(NamedTuple):
-    """A sample and its key frames, by channel."""
+    """A sample with its key frames by channel."""
 
     token: str
     scene: str
@@ -80,7 +81,7 @@ class _Moment(NamedTuple):
 
 
 class _Box(NamedTuple):
-    """A box to find, in the world."""
+    """A box to find, in world coordinates."""
 
     token: str
     sample: str
@@ -90,7 +91,7 @@ class _Box(NamedTuple):
     yaw: float
     attribute: int
     before: str
-    """Token of the same object's box in the key frame before; empty: none."""
+    """Token of the same object's box in the previous key frame; empty for none."""
     after: str
 
 
@@ -98,9 +99,9 @@ class _Truth(NamedTuple):
     """Objects at the time of a sample, in world coordinates."""
 
     centres: Array
-    """(n, 3)."""
+    """Centres of the objects, (n, 3) in metres."""
     objects: Objects
-    """Without centres."""
+    """The objects with their centres left at zero."""
     racks: list[tuple[Array, Array]]
 
 
@@ -111,15 +112,15 @@ class NuScenesSet:
     note = NDS_FORMULA
 
     def __init__(self, path: Path, frames: int | None, recipe: Det3dRecipe | None = None) -> None:
-        """Read the tables; of the split's samples as many whole ones as `frames` allow, evenly.
+        """Read the tables, and choose as many whole samples of the split as `frames` allow, evenly.
 
         Args:
-            path: the folder of `samples` and the tables.
-            frames: at most so many images, but those of a sample at least.
-            recipe: whose classes and attributes detections count; else nuScenes' own.
+            path: folder that holds `samples` and the tables.
+            frames: largest number of images, but at least those of one sample; all if None.
+            recipe: recipe whose classes and attributes the detections use; else nuScenes' own.
 
         Raises:
-            LzuError: tables or images are missing or damaged, none of the scenes is there, or the
+            LzuError: tables or images are missing or damaged, none of the scenes exists, or the
                 recipe has other classes.
         """
         version = version_of(path)
@@ -153,11 +154,11 @@ class NuScenesSet:
                     )
 
     def __len__(self) -> int:
-        """Number of frames: six a sample."""
+        """Number of frames: six per sample."""
         return len(self._samples) * len(CAMERAS)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """Frames with camera and pose; the last of a sample brings the sample's truth."""
+        """Yield frames with camera and pose; the last frame of a sample has the sample's truth."""
         first, skipped = divmod(start, len(CAMERAS))
         for number, moment in enumerate(self._samples[first:], start=first):
             stand = self._poses[moment.views[LIDAR].pose][:3, 3]
@@ -187,11 +188,11 @@ class NuScenesSet:
                 )
 
     def scorer(self) -> RigScorer:
-        """nuScenes' metrics, with nothing counted."""
+        """Return a scorer of nuScenes' metrics with nothing counted."""
         return RigScorer(self._rules, self._settings, self._attributes)
 
     def _seen(self, token: str, stand: Array) -> tuple[Objects, list[tuple[Array, Array]]]:
-        """Boxes and racks of a sample, from `stand` along the world's axes."""
+        """Return a sample's boxes and racks relative to `stand`, along the world's axes."""
         truth = self._truths[token]
         racks = [(pose.copy(), size) for pose, size in truth.racks]
         for pose, _ in racks:
@@ -199,7 +200,7 @@ class NuScenesSet:
         return truth.objects._replace(centres=(truth.centres - stand)[:, :2]), racks
 
     def _scenes(self, version: str) -> tuple[str, set[str]]:
-        """Name of the split, and names of its scenes."""
+        """Return the name of the split and the names of its scenes."""
         file = self._path / SCENES_FILE
         if file.is_file():
             return SCENES_FILE, set(names_in(file))
@@ -216,7 +217,7 @@ class NuScenesSet:
         return kept_rows(self._tables / f"{table}.json", keep)
 
     def _scene_names(self, split: str, scenes: set[str]) -> tuple[set[str], dict[str, str]]:
-        """Tokens of all scenes, and names by token of those that are evaluated."""
+        """Return the tokens of all scenes, and the names of the evaluated ones by token."""
         every = dict(self._rows("scene", lambda row: (row["token"], row["name"])))
         names = {token: name for token, name in every.items() if name in scenes}
         unknown = sorted(scenes - set(names.values()))
@@ -238,7 +239,7 @@ class NuScenesSet:
         return set(every), names
 
     def _moments(self, split: str, scenes: set[str]) -> list[_Moment]:
-        """All samples of the scenes, in the order of scene and time."""
+        """Return all samples of the scenes, in the order of scene and time."""
         every, names = self._scene_names(split, scenes)
         of_scenes = {}
         for token, scene, time in self._rows("sample", _moment):
@@ -246,7 +247,7 @@ class NuScenesSet:
                 raise self._twice("sample", token)
             if scene not in every:
                 raise self._nowhere("sample", token, "scene", scene)
-            self._times[token] = time  # velocities look beyond
+            self._times[token] = time  # velocities use samples that are not evaluated, too
             if scene in names:
                 of_scenes[token] = (names[scene], time)
         views: dict[str, dict[str, _View]] = defaultdict(dict)
@@ -275,8 +276,8 @@ class NuScenesSet:
     def _placed(
         self, chosen: Sequence[_Moment]
     ) -> tuple[dict[str, Array], dict[str, tuple[Array, Array | None]]]:
-        """(4, 4) poses of the ego vehicle in the world; sensors' poses in the ego vehicle, and
-        cameras' (3, 3) matrices.
+        """Return, by token, (4, 4) poses of the ego vehicle in the world, and (4, 4) poses of
+        sensors in the ego vehicle with the (3, 3) matrices of cameras.
         """
         used = [view for each in chosen for view in each.views.values()]
         poses, sensors = {view.pose for view in used}, {view.sensor for view in used}
@@ -308,9 +309,9 @@ class NuScenesSet:
         return placed, mounted
 
     def _truth(self, chosen: set[str], around: set[str]) -> dict[str, _Truth]:
-        """Boxes to find, and bicycle racks, of the chosen samples.
+        """Return the boxes to find and the bicycle racks of the chosen samples, by token.
 
-        `around` are the samples that neighbours of their boxes may be of.
+        `around` are the samples that neighbours of their boxes may belong to.
         """
         categories = dict(self._rows("category", lambda row: (row["token"], row["name"])))
         kinds = dict(
@@ -381,7 +382,7 @@ class NuScenesSet:
         return names[token]
 
     def _nowhere(self, table: str, token: str, wanted: str, missing: str) -> LzuError:
-        """The error of a row that refers to a row which is not there."""
+        """Return the error for a row that refers to a missing row."""
         return LzuError(
             f"{self._tables / table}.json has {token}, which refers to the {wanted} {missing}, but "
             f"{wanted}.json has no such row; unpack the metadata again"
@@ -398,7 +399,7 @@ def _truth_of(
     velocities: Sequence[tuple[float, float]],
     racks: list[tuple[Array, Array]],
 ) -> _Truth:
-    """The truth of one sample, from its boxes and the velocity of each."""
+    """Return the truth of one sample from its boxes and the velocity of each."""
     return _Truth(
         np.array([box.centre for box in boxes]).reshape(-1, 3),
         Objects(
@@ -414,7 +415,7 @@ def _truth_of(
 
 
 def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple[float, float]:
-    """Metres per second between the neighbouring key frames; nan where that is not known."""
+    """Return a box's velocity (x, y) in metres per second from its neighbours; nan if unknown."""
     before, after = where.get(box.before), where.get(box.after)
     first, last = before or where[box.token], after or where[box.token]
     seconds = 1e-6 * (last[0] - first[0])
@@ -424,10 +425,10 @@ def _velocity(box: _Box, where: Mapping[str, tuple[int, float, float]]) -> tuple
 
 
 def _moment(row: Row) -> tuple[str, str, int]:
-    """Token, scene and microseconds of a sample.
+    """Return the token, the scene's token and the time in microseconds of a sample.
 
     Raises:
-        ValueError: the time is no whole number.
+        ValueError: the time is not an integer.
     """
     if type(row["timestamp"]) is not int:
         raise ValueError(f"row {row['token']} has the timestamp {row['timestamp']!r:.40}")
@@ -435,7 +436,7 @@ def _moment(row: Row) -> tuple[str, str, int]:
 
 
 def _key_frame(row: Row) -> tuple[str, str, _View] | None:
-    """Sample, channel and key frame; the channel is the file's folder."""
+    """Return a row's sample, channel (the file's folder) and key frame; None for other rows."""
     if not row["is_key_frame"]:
         return None
     channel = str(row["filename"]).split("/")[-2]
@@ -448,10 +449,10 @@ def _key_frame(row: Row) -> tuple[str, str, _View] | None:
 
 
 def _yaw(quaternion: Array) -> float:
-    """Heading (rad) of a box in the ground plane."""
+    """Return the heading of a box in the ground plane in radians."""
     ahead = rotation_matrix(quaternion)[:, 0]
     return float(np.arctan2(ahead[1], ahead[0]))
 
 
 NUSCENES_FOLDER = Layout("nuScenes is here", is_nuscenes, NuScenesSet)
-"""The folder of nuScenes' `samples` and tables."""
+"""Layout of the folder that holds nuScenes' `samples` and tables."""

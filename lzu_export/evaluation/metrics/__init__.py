@@ -1,1 +1,1 @@
-"""The metrics of each task, from arrays. No model and no file is opened here."""
+"""The metrics of each task, computed from arrays. Opens no model and no file."""

@@ -2,9 +2,9 @@
 
 Objects of the demonstration are small, medium or large by area limits that fit its frames, where
 objects are smaller than in COCO's photographs: below 16^2, below 48^2 and above, in source
-pixels; other sets go by COCO's own limits. Everything else is COCO's: 10 overlap thresholds
-0.50:0.95, 101 recall points, 100 detections a frame, objects marked iscrowd neither reward nor
-punish.
+pixels; other sets use COCO's own limits. Everything else is as in COCO: 10 overlap thresholds
+0.50:0.95, 101 recall points, 100 detections per frame; objects marked iscrowd neither reward nor
+penalise.
 """
 
 import copy
@@ -49,7 +49,7 @@ class Interval:
     groups: int
 
     def __str__(self) -> str:
-        """As it stands in reports."""
+        """Return the difference and its interval in the form used in reports."""
         return f"{self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
@@ -83,7 +83,7 @@ class Evaluation:
                     f"{found['category_id']}, which are not both in the ground truth; evaluate "
                     "detections on the data set they were made from"
                 )
-        # The library writes into what it is given.
+        # The library writes into its arguments.
         reference = COCO(dict(truth) if owned else copy.deepcopy(dict(truth)))
         results = reference.loadRes([dict(d) for d in detections]) if detections else _empty(truth)
         # Without separate_eval the library accumulates at once and drops per-image matches.
@@ -94,7 +94,7 @@ class Evaluation:
         self.image_ids: list[int] = [int(i) for i in self._eval.params.imgIds]
 
     def summary(self) -> dict[str, float]:
-        """AP, AP50, AP75 and AP by size over all images, 0..100; nan without objects."""
+        """Return AP, AP50, AP75 and AP by size over all images, 0..100; nan without objects."""
         self._eval.accumulate()
         self._eval.summarize()
         stats = self._eval.stats_as_dict
@@ -104,7 +104,7 @@ class Evaluation:
         }
 
     def by_class(self) -> dict[str, float]:
-        """AP of every class over all images, in points (0..100)."""
+        """Return AP of every class over all images, in points (0..100)."""
         self._eval.accumulate()
         precision = self._eval.eval["precision"]  # thresholds, recalls, classes, areas, limits
         names = {c["id"]: c["name"] for c in self._eval.cocoGt.dataset["categories"]}
@@ -114,14 +114,16 @@ class Evaluation:
         }
 
     def matches(self) -> tuple[list[list[Any]], Any]:
-        """The library's matches by class and area, one an image, and its parameters (a copy)."""
+        """Return the library's matches by class and area, one per image, and a copy of its
+        parameters.
+        """
         images = len(self.image_ids)
         found = self._eval._evalImgs_cpp  # classes x areas x images
         groups = [found[i : i + images] for i in range(0, len(found), images)]
         return groups, copy.copy(self._eval._paramsEval)
 
     def resampled(self, places: NDArray[np.int64]) -> dict[str, float]:
-        """AP over all objects and by size, with images taken (repeatedly) by their place in
+        """Return AP over all objects and by size, with images taken (repeatedly) by their index in
         `image_ids`.
 
         The library accumulates its own per-image matches in the order of `places`.
@@ -148,14 +150,14 @@ def average_precision(
     detections: Detections,
     areas: Mapping[str, list[float]] = AREAS,
 ) -> dict[str, float]:
-    """AP, AP50, AP75, AP_small, AP_medium and AP_large in points (0..100), see `Evaluation`."""
+    """Return AP, AP50, AP75, AP_small, AP_medium, AP_large in points (0..100), see `Evaluation`."""
     return Evaluation(truth, detections, areas).summary()
 
 
 class PartedEvaluation:
     """`average_precision` of a set whose images are matched part by part, in less memory.
 
-    Only the library's matches are kept, not what they are of.
+    Only the library's matches are kept, not the boxes that were matched.
     """
 
     def __init__(
@@ -163,18 +165,18 @@ class PartedEvaluation:
     ) -> None:
         """Start with nothing matched: `categories` are COCO's, `areas` the limits of sizes."""
         self._categories, self._areas = categories, areas
-        self._groups: list[list[Any]] = []  # by class and area, an image each
+        self._groups: list[list[Any]] = []  # by class and area, one entry per image
         self._images: list[int] = []
         self._params: Any = None
 
     def add(
         self, images: Sequence[int], annotations: Sequence[dict[str, Any]], found: Detections
     ) -> None:
-        """Match some images, which are given once, and with all that is in them.
+        """Match some images. Each image is given once, with all its objects and detections.
 
         Args:
-            images: ids.
-            annotations: COCO's, which the library may write into.
+            images: ids of the images.
+            annotations: COCO annotations, which the library may write into.
             found: COCO results.
         """
         truth = {
@@ -190,24 +192,24 @@ class PartedEvaluation:
         self._images += evaluation.image_ids
 
     def precision(self) -> NDArray[np.float64]:
-        """(thresholds, recalls, classes, 1 + sizes) precisions; -1 where there are no objects."""
+        """Return precisions (thresholds, recalls, classes, 1 + sizes); -1 without objects."""
         if self._params is None:
             return np.full((10, 101, len(self._categories), 1 + len(AREAS)), -1.0)
-        # Of equal scores that of the lower id comes first, as where all are matched at once.
+        # Among equal scores the lower id comes first, as where all images are matched at once.
         order = np.argsort(self._images, kind="stable").tolist()
         params = copy.copy(self._params)
         params.imgIds = list(range(len(order)))
         chosen = [group[i] for group in self._groups for i in order]
         found = library.COCOevalAccumulate(params, chosen)["precision"]
-        return np.asarray(found[..., -1])  # of up to 100 detections
+        return np.asarray(found[..., -1])  # the last limit: up to 100 detections
 
     def summary(self) -> dict[str, float]:
-        """AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
+        """Return AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
         return average(self.precision())
 
 
 def average(precision: NDArray[np.float64]) -> dict[str, float]:
-    """AP, AP50, AP75 and AP by size, 0..100, of `PartedEvaluation.precision`."""
+    """Return AP, AP50, AP75 and AP by size, 0..100, from `PartedEvaluation.precision`."""
     values = {
         "AP": precision[..., 0],
         "AP50": precision[0, ..., 0],  # thresholds are 0.50:0.05:0.95
@@ -226,7 +228,7 @@ def bootstrap_ap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """How far AP(candidate) - AP(baseline) could be chance, see `bootstrap_ap_differences`."""
+    """Return the uncertainty of AP(candidate) - AP(baseline), see `bootstrap_ap_differences`."""
     models = {
         name: each if isinstance(each, Evaluation) else Evaluation(truth, each)
         for name, each in (("baseline", baseline), ("candidate", candidate))
@@ -247,22 +249,22 @@ def bootstrap_ap_differences(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[dict[str, Interval]]:
-    """Uncertainty of AP differences due to the choice of sequences.
+    """Return the uncertainty of AP differences due to the choice of sequences.
 
     Frames of one sequence are alike, so whole sequences (`sequence_id` of the images) are drawn
-    with replacement, the same ones for all models, each of which is evaluated once a draw. The
+    with replacement, the same ones for all models, each of which is evaluated once per draw. The
     interval is the percentile bootstrap's.
 
     Args:
         truth: COCO data set that the models were evaluated on.
-        models: by name.
-        pairs: names; the difference is of the second over the first.
+        models: evaluations of the models, by name.
+        pairs: pairs of names; the difference is the second model's AP minus the first one's.
         resamples: number of drawn sets.
-        seed: of the drawing.
+        seed: random seed of the drawing.
         level: share of the drawn differences that an interval holds.
 
     Returns:
-        By pair, intervals for AP, AP_small, AP_medium and AP_large.
+        Intervals for AP, AP_small, AP_medium and AP_large, for each pair.
 
     Raises:
         LzuError: there are fewer than two sequences.

@@ -1,20 +1,20 @@
 """nuScenes' detection metrics [Caesar et al. 2020], as its devkit computes them, from arrays.
 
 Detections are matched to the truth of their class and sample by the distance of centres in the
-ground plane, strictly below 0.5, 1, 2 and 4 m: best score first (of equal scores, the later one),
-each takes the closest truth that is still free. AP is the mean of precision at recalls 0.11, 0.12,
-..., 1, less 0.1 and at least 0, over 0.9. Errors of true positives are means over matches at 2 m up
-to each score, averaged over recalls from 0.11 to the highest one reached, and 1 if that is lower.
-Only boxes nearer than their class's range count.
+ground plane, strictly below 0.5, 1, 2 and 4 m. The highest score comes first (among equal scores,
+the later one), and each takes the closest truth that is still free. AP is the mean, over recalls
+0.11, 0.12, ..., 1, of precision minus 0.1 (at least 0), divided by 0.9. Errors of true positives
+are means over matches at 2 m up to each score, averaged over recalls from 0.11 to the highest one
+reached; they are 1 if that is lower than 0.11. Only boxes nearer than their class's range count.
 
-Two things are not the devkit's:
+Two things differ from the devkit:
 
-- Truth may be marked to be ignored, such as hidden objects. A detection that matches nothing else
-  but is close enough to one of its class counts neither way, however many do. The devkit has no
-  such mark: boxes without lidar or radar points it removes, so that detections of them are wrong.
-  Leave them out of the truth for its figures.
+- Truth may be marked as ignored, such as hidden objects. A detection that matches nothing else but
+  is close enough to ignored truth of its class is not counted at all, however many there are. The
+  devkit has no such mark: it removes boxes without lidar or radar points, so that detections of
+  them are wrong. Leave such boxes out of the truth to get the devkit's figures.
 - A class without truth is left out of the means, where the devkit gives it AP 0 and errors of 1.
-  `absent_counts` is for the devkit's figures on small sets.
+  Set `absent_counts` to get the devkit's figures on small sets.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -45,7 +45,7 @@ from lzu_export.evaluation.metrics.nuscenes_objects import (
 )
 
 MAX_BOXES = 500
-"""Detections a sample may have."""
+"""Largest number of detections that a sample may have."""
 
 NDS_FORMULA = "NDS = (5 mAP + sum over ATE, ASE, AOE, AVE, AAE of (1 - min(1, mTP))) / 10"
 NDS_STAR_FORMULA = "NDS* = (5 mAP + sum over ATE, ASE, AOE of (1 - min(1, mTP))) / 8"
@@ -61,10 +61,10 @@ class _Sample(NamedTuple):
 
 
 class NuScenesEvaluation:
-    """Detections of one model held against the truth, sample by sample.
+    """Detections of one model compared with the truth, sample by sample.
 
-    Samples are matched when they are added, so that sets resampled from them (`resampled`) cost no
-    more than counting.
+    Samples are matched when they are added, so that resampled sets (`resampled`) only require
+    counting.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class NuScenesEvaluation:
         """Start without samples.
 
         Args:
-            classes: the table that labels are places in.
+            classes: table of classes, which labels index.
             absent_counts: give classes without truth AP 0 and errors of 1.
             keep: keep the samples, which only `within` needs.
 
         Raises:
-            LzuError: there is no class, or two have one name.
+            LzuError: there is no class, or two classes have the same name.
         """
         self.classes = tuple(classes)
         if not self.classes or len({c.name for c in self.classes}) < len(self.classes):
@@ -105,16 +105,17 @@ class NuScenesEvaluation:
 
         Args:
             sample_id: name of the sample.
-            sequence_id: what it is part of; sequences are what is drawn in a resample.
-            truth: what is there.
-            found: what was detected, in the same frame of reference.
-            scores: (n,) of the detections.
-            ignore: (n,) bool, truth that neither rewards nor punishes; none if None.
+            sequence_id: name of the sequence that the sample belongs to; a resample draws whole
+                sequences.
+            truth: boxes of the truth.
+            found: detected boxes, in the same frame of reference.
+            scores: (n,) scores of the detections.
+            ignore: (m,) bool, marks truth that neither rewards nor penalises; none if None.
 
         Raises:
             LzuError: the sample was added before, arrays do not fit together, a label is unknown, a
-                size is not positive, a value is not finite (but a truth's velocity), or there are
-                more than MAX_BOXES detections.
+                size is not positive, a value is not finite (except a truth's velocity), or there
+                are more than MAX_BOXES detections.
         """
         if sample_id in self._names:
             raise LzuError(f"sample {sample_id} was added before; add every sample once")
@@ -147,7 +148,7 @@ class NuScenesEvaluation:
         self._sorted = None
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that was counted; names of samples, as those of sequences, are of one type."""
+        """Return all counts; names of samples, like those of sequences, must share one type."""
         found: dict[str, NDArray[Any]] = {
             "samples": np.array(list(self._names)),
             "sequences": np.array(self.sequence_ids),
@@ -159,7 +160,7 @@ class NuScenesEvaluation:
         return found
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what was counted; the samples themselves are not kept."""
+        """Continue from the counts of another evaluation; the samples themselves are not kept."""
         self._names = set(state["samples"].tolist())
         self.sequence_ids = state["sequences"].tolist()
         self._positives = list(state["positives"])
@@ -170,7 +171,7 @@ class NuScenesEvaluation:
         self._sorted, self.keep = None, False
 
     def within(self, near: float, far: float) -> "NuScenesEvaluation":
-        """The same samples with only truth and detections at distances of [near, far) metres."""
+        """Return an evaluation of only the truth and detections within [near, far) metres."""
         assert self.keep, "made without its samples"
         part = NuScenesEvaluation(self.classes, absent_counts=self.absent_counts)
         for each in self._samples:
@@ -189,25 +190,26 @@ class NuScenesEvaluation:
         return part
 
     def positives(self) -> NDArray[np.int64]:
-        """(sequences, classes) boxes to find, by place in `sequence_ids`."""
+        """Return the numbers of boxes to find, (sequences, classes), in `sequence_ids`' order."""
         return np.array(self._positives, np.int64).reshape(-1, len(self.classes))
 
     def summary(self) -> dict[str, float]:
-        """mAP, NDS and NDS* in points (0..100), mATE, mASE, mAOE, mAVE and mAAE in their units.
+        """Return mAP, NDS and NDS* in points (0..100), and mATE, mASE, mAOE, mAVE, mAAE.
 
-        nan where nothing is evaluated, such as NDS without classes that move.
+        Errors are in their own units, see `ERRORS`. A value is nan where nothing is evaluated, such
+        as NDS without classes that move.
         """
         return self.resampled(np.ones(len(self.sequence_ids), np.int64))
 
     def resampled(self, times: ArrayLike, without: Collection[str] = ()) -> dict[str, float]:
-        """`summary` of a set that has each sequence so many times.
+        """Return the `summary` of a set that holds each sequence a given number of times.
 
         Args:
-            times: (sequences,) how often the sequences of `sequence_ids` are in the set.
+            times: (sequences,) number of times that each of `sequence_ids` is in the set.
             without: names of classes that are left out of the means.
 
         Raises:
-            LzuError: a class is unknown, or `times` do not fit.
+            LzuError: a class is unknown, or `times` has another shape or a negative number.
         """
         ap, errors = self._by_class(np.asarray(times, np.int64), without)
         mean_ap, means = _mean(ap), [_mean(column) for column in errors.T]
@@ -220,9 +222,10 @@ class NuScenesEvaluation:
         }
 
     def by_class(self) -> dict[str, dict[str, float]]:
-        """Of every class AP and AP by distance (AP_0.5, ...) in points, and errors in their units.
+        """Return AP and AP by distance (AP_0.5, ...) in points, and the errors, of every class.
 
-        nan for classes without truth and for errors that a class does not have.
+        Errors are in their own units, see `ERRORS`. Values are nan for classes without truth and
+        for errors that a class does not have.
         """
         ap, errors = self._by_class(np.ones(len(self.sequence_ids), np.int64))
         return {
@@ -251,7 +254,7 @@ class NuScenesEvaluation:
             )
 
     def _match(self, sample: _Sample) -> None:
-        """Keep what becomes of a sample's detections, and how many boxes there were to find."""
+        """Match a sample's detections, and count its boxes to find."""
         if sample.sequence not in self.sequence_ids:
             self.sequence_ids.append(sample.sequence)
             self._positives.append(np.zeros(len(self.classes), np.int64))
@@ -284,7 +287,7 @@ class NuScenesEvaluation:
     def _by_class(
         self, times: NDArray[np.int64], without: Collection[str] = ()
     ) -> tuple[Array, Array]:
-        """AP (classes, distances) and errors (classes, errors); nan where there is none."""
+        """Return AP (classes, distances) and errors (classes, errors); nan where there is none."""
         unknown = set(without) - {rule.name for rule in self.classes}
         if unknown:
             raise LzuError(f"there is no class {', '.join(sorted(unknown))} to leave out")
@@ -321,26 +324,26 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Uncertainty of candidate - baseline due to the choice of sequences.
+    """Return the uncertainty of candidate - baseline due to the choice of sequences.
 
-    Of several training runs of each, the difference is that of the means over the runs. Whole
+    With several training runs of each, the difference is that of the means over the runs. Whole
     sequences are drawn with replacement, the same ones for all. The interval is the percentile
     bootstrap's.
 
     Args:
-        baseline: one evaluation, or those of several runs.
-        candidate: as many of the other model, on the same samples.
+        baseline: one evaluation, or the evaluations of several runs.
+        candidate: as many evaluations of the other model, on the same samples.
         without: names of classes that are left out of the means.
         resamples: number of drawn sets.
-        seed: of the drawing.
+        seed: random seed of the drawing.
         level: share of the drawn differences that an interval holds.
 
     Returns:
         An interval for each value of `NuScenesEvaluation.summary` that both models have.
 
     Raises:
-        LzuError: the evaluations are not of the same sequences and truth, there are none or not as
-            many of one as of the other, or there are fewer than two sequences.
+        LzuError: the evaluations do not share sequences and truth, there are none, their numbers
+            differ, or there are fewer than two sequences.
     """
     first = [baseline] if isinstance(baseline, NuScenesEvaluation) else list(baseline)
     second = [candidate] if isinstance(candidate, NuScenesEvaluation) else list(candidate)

@@ -1,4 +1,4 @@
-"""Matches detections to truth by nuScenes' rules, and scores one class from its matches."""
+"""Match detections to truth by nuScenes' rules, and score one class from its matches."""
 
 from math import pi
 from typing import NamedTuple
@@ -13,29 +13,30 @@ from lzu_export.evaluation.metrics.nuscenes_objects import (
 )
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
-"""Metres below which a detection matches."""
+"""Distances in metres below which a detection matches."""
 
 ERROR_DISTANCE = 2.0
-"""The one of `DISTANCES` whose matches the errors are of."""
+"""The distance in `DISTANCES` at whose matches the errors are measured."""
 
 RECALLS = np.linspace(0, 1, 101)
 FIRST = 11
-"""Place of the first of `RECALLS` that counts: the one after the lowest, 0.1."""
+"""Index of the first of `RECALLS` that counts: the one after the lowest recall, 0.1."""
 
 MIN_PRECISION = 0.1
 
 ERRORS = ("ATE", "ASE", "AOE", "AVE", "AAE")
-"""Of translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (share)."""
+"""Errors of translation (m), scale (1 - IoU), orientation (rad), velocity (m/s), attribute (share
+of wrong ones)."""
 
 
 class Matches(NamedTuple):
-    """Matches of the detections of a class, best first.
+    """Matches of the detections of a class, highest score first.
 
     Attributes:
-        sequences: (n,) place of the sequence.
-        scores: (n,).
-        states: (n, distances) 1 where it matched, 0 where not, -1 where it matched ignored truth.
-        errors: (n, errors) of the match at ERROR_DISTANCE; nan where there is none to measure.
+        sequences: (n,) indices of the sequences.
+        scores: (n,) scores of the detections.
+        states: (n, distances) 1 for a match, 0 for none, -1 for a match with ignored truth.
+        errors: (n, errors) errors of the match at ERROR_DISTANCE; nan where nothing is measured.
     """
 
     sequences: NDArray[np.int64]
@@ -47,16 +48,17 @@ class Matches(NamedTuple):
 def match(found: Array, scores: Array, truth: Array) -> NDArray[np.int64]:
     """Match each detection of one class and sample with a truth at each of `DISTANCES`.
 
-    Best score first, of equal scores the later one, each takes the closest truth that is free if
-    its distance is strictly below the threshold; of equally close ones the first.
+    Detections go by descending score, among equal scores the later one first. Each takes the
+    closest free truth (the first of equally close ones) if its distance is strictly below the
+    threshold.
 
     Args:
-        found: (n, 2) centres.
-        scores: (n,).
-        truth: (m, 2) centres.
+        found: (n, 2) centres of the detections in metres.
+        scores: (n,) scores of the detections.
+        truth: (m, 2) centres of the truth in metres.
 
     Returns:
-        (n, distances) place in the truth; -1: none.
+        (n, distances) index in the truth; -1 for none.
     """
     apart = distances_between(found, truth)
     taken = np.full((len(found), len(DISTANCES)), -1)
@@ -73,11 +75,11 @@ def match(found: Array, scores: Array, truth: Array) -> NDArray[np.int64]:
 
 
 def box_errors(truth: Objects, found: Objects, yaw_period: float | None) -> Array:
-    """Errors (n, errors) of n detections paired with their truth.
+    """Return the errors (n, errors) of n detections paired with their truth.
 
-    The scale's is 1 - IoU of the boxes with centre and heading laid upon each other, that of the
-    velocity nan where the truth has none, that of the attribute 1 where it is another one and nan
-    where the truth has none.
+    The error of scale is 1 - IoU of the boxes after aligning centres and headings. The error of
+    velocity is nan where the truth has none. The error of the attribute is 1 where it is wrong and
+    nan where the truth has none.
     """
     shared = np.minimum(truth.sizes, found.sizes).prod(axis=1)
     union = truth.sizes.prod(axis=1) + found.sizes.prod(axis=1) - shared
@@ -97,7 +99,7 @@ def box_errors(truth: Objects, found: Objects, yaw_period: float | None) -> Arra
 
 
 def score_class(matches: Matches, times: NDArray[np.int64], positives: int) -> tuple[Array, Array]:
-    """AP (distances,) and errors (errors,) of one class with `positives` boxes to find."""
+    """Return AP (distances,) and errors (errors,) of one class with `positives` boxes to find."""
     ap, errors = np.zeros(len(DISTANCES)), np.ones(len(ERRORS))
     copies = times[matches.sequences]
     for column, distance in enumerate(DISTANCES):
@@ -120,12 +122,12 @@ def score_class(matches: Matches, times: NDArray[np.int64], positives: int) -> t
 
 
 def _errors(at_recall: Array, scores: Array, measured: Array) -> Array:
-    """Mean errors (errors,) over the recalls reached.
+    """Return the mean errors (errors,) over the recalls reached.
 
     Args:
-        at_recall: (recalls,) score at each of RECALLS; 0 where it is not reached.
-        scores: (n,) of the matches, best first.
-        measured: (n, errors) of the matches; nan where there is nothing to measure.
+        at_recall: (recalls,) score at each of RECALLS; 0 where the recall is not reached.
+        scores: (n,) scores of the matches, highest first.
+        measured: (n, errors) errors of the matches; nan where nothing is measured.
     """
     last = int(np.flatnonzero(at_recall)[-1]) if at_recall.any() else 0
     if last < FIRST:
@@ -133,7 +135,7 @@ def _errors(at_recall: Array, scores: Array, measured: Array) -> Array:
     wanted = at_recall[FIRST : last + 1]
     known = ~np.isnan(measured)
     count = known.cumsum(axis=0)
-    # Up to the first match with a value the devkit has 0; without any, 1.
+    # As in the devkit: 0 up to the first match with a value, 1 where no match has one.
     means = np.where(known, measured, 0).cumsum(axis=0) / np.maximum(count, 1)
     means[:, count[-1] == 0] = 1
     return np.array([np.interp(wanted, scores[::-1], column[::-1]).mean() for column in means.T])
@@ -152,6 +154,6 @@ def joined(parts: list[Matches]) -> Matches:
 
 def best_first(parts: list[Matches]) -> Matches:
     sequences, scores, states, errors = joined(parts)
-    # Of equal scores the later one first, as the devkit has it.
+    # Among equal scores the later one comes first, as in the devkit.
     order = np.argsort(scores, kind="stable")[::-1]
     return Matches(sequences[order], scores[order], states[order], errors[order])

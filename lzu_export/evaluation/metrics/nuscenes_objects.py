@@ -14,13 +14,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassRule:
-    """How one class is evaluated.
+    """Rule by which one class is evaluated.
 
     Attributes:
-        name: of the class.
-        reach: metres from the ego up to which, exclusive, its boxes count.
-        yaw_period: radians after which a box looks the same; None: its heading is not evaluated.
-        moves: whether its velocity and attribute are evaluated.
+        name: name of the class.
+        reach: distance from the ego in metres below which boxes count.
+        yaw_period: radians after which a turned box looks the same; None if headings are not
+            evaluated.
+        moves: whether velocities and attributes are evaluated.
     """
 
     name: str
@@ -41,7 +42,7 @@ NUSCENES = (
     ClassRule("traffic_cone", 30, yaw_period=None, moves=False),
     ClassRule("barrier", 30, yaw_period=pi, moves=False),
 )
-"""The devkit's configuration detection_cvpr_2019."""
+"""Rules of the devkit's configuration detection_cvpr_2019."""
 
 DEMO = (
     ClassRule("car", 50, moves=False),
@@ -55,15 +56,15 @@ DEMO = (
 
 
 class Objects(NamedTuple):
-    """n boxes of one sample, truth or detections, from above.
+    """n boxes of one sample, truth or detections, seen from above.
 
     Attributes:
         centres: (n, 2) metres from the ego in the ground plane.
         sizes: (n, 3) metres along the box's own axes, in any order that all boxes share.
         yaws: (n,) radians, in either sense of rotation that all boxes share.
-        labels: (n,) places in the table of classes.
-        velocities: (n, 2) metres per second; nan where a truth's is not known.
-        attributes: (n,) numbers of attributes; negative: none.
+        labels: (n,) indices in the table of classes.
+        velocities: (n, 2) metres per second; nan where a truth's velocity is unknown.
+        attributes: (n,) numbers of attributes; negative for none.
     """
 
     centres: Array
@@ -74,7 +75,7 @@ class Objects(NamedTuple):
     attributes: NDArray[np.int64]
 
     def take(self, chosen: NDArray[Any]) -> "Objects":
-        """Those at places, or those that are marked (n,)."""
+        """Return the boxes at given indices, or those marked by a mask (n,)."""
         return Objects(
             self.centres[chosen],
             self.sizes[chosen],
@@ -88,9 +89,9 @@ class Objects(NamedTuple):
 def camera_objects(
     boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
 ) -> Objects:
-    """Boxes in a camera's frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+    """Convert boxes in a camera's frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`.
 
-    The ground plane is x, z and the ego stands at the camera. Without a velocity it is 0.
+    The ground plane is x, z and the ego is at the camera. Missing velocities are set to 0.
     """
     return _objects(boxes, labels, attributes, (0, 2))
 
@@ -98,9 +99,9 @@ def camera_objects(
 def ego_objects(
     boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
 ) -> Objects:
-    """Boxes in the ego frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`, from above.
+    """Convert boxes in the ego frame (n, 7 or 9), see `lzu_export.runtime.postprocess3d`.
 
-    The ground plane is x, y. Without a velocity it is 0.
+    The ground plane is x, y. Missing velocities are set to 0.
     """
     return _objects(boxes, labels, attributes, (0, 1))
 
@@ -127,12 +128,12 @@ def _objects(
 
 
 def distance_of(objects: Objects) -> Array:
-    """(n,) metres from the ego."""
+    """Return the distances (n,) of boxes from the ego in metres."""
     distance: Array = np.hypot(objects.centres[:, 0], objects.centres[:, 1])
     return distance
 
 
 def distances_between(first: Array, second: Array) -> Array:
-    """(n, m) distances of centres (n, 2) from (m, 2)."""
+    """Return the distances (n, m) of centres (n, 2) from centres (m, 2)."""
     apart: Array = np.linalg.norm(first[:, None] - second[None], axis=2)
     return apart

@@ -1,8 +1,8 @@
 """nuScenes' score of a rig of cameras, whose detections are merged sample by sample.
 
-What a model needs to be scored as published FCOS3D models are [mmdet3d, NuScenesMonoDataset]:
-detections of all cameras suppress one another across the rig, and an attribute that a class cannot
-have becomes that class's usual one.
+Models are scored as published FCOS3D models are [mmdet3d, NuScenesMonoDataset]: detections of all
+cameras suppress one another across the rig, and an attribute that a class cannot have is replaced
+by that class's usual one.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ ATTRIBUTES = (
     "vehicle.parked",
     "vehicle.stopped",
 )
-"""nuScenes' attributes, in the order that numbers count them here."""
+"""nuScenes' attributes; an attribute's number is its index here."""
 
 KIND = {"pedestrian": "pedestrian", "bicycle": "cycle", "motorcycle": "cycle",
         **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), "vehicle"),
         }  # fmt: skip
-"""First part of the attributes that a class has; others have none."""
+"""First part of the names of a class's attributes; classes not listed have none."""
 
 USUAL = {
     "bicycle": "cycle.without_rider",
@@ -43,23 +43,23 @@ USUAL = {
     "bus": "vehicle.moving",
     **dict.fromkeys(("car", "truck", "trailer", "construction_vehicle"), "vehicle.parked"),
 }
-"""The attribute that stands for one that a class cannot have."""
+"""Attribute of each class that replaces one that the class cannot have."""
 
 
 class RigTruth(NamedTuple):
-    """What is known of one camera's frame; the last one of a sample brings the sample's truth."""
+    """Truth of one camera's frame; only the last frame of a sample has the sample's objects."""
 
     sample: str
     scene: str
     pose: Array
-    """(4, 4) camera in the frame of the truth."""
+    """(4, 4) pose of the camera in the truth's coordinates."""
     objects: Objects | None
     racks: list[tuple[Array, Array]]
-    """Bicycle racks: (4, 4) pose and (3,) size; cycles within are not evaluated."""
+    """Bicycle racks, (4, 4) pose and (3,) size in metres; cycles within are not evaluated."""
 
 
 class RigScorer:
-    """nuScenes' detection metrics of merged rigs."""
+    """Scorer of nuScenes' detection metrics on merged detections of a rig."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class RigScorer:
         """Start with nothing counted.
 
         Args:
-            rules: of the classes, in the order of labels.
-            settings: how the rig's detections are merged.
-            attributes: names of the model's; without them the error of every attribute is 1.
+            rules: evaluation rules of the classes, in the order of labels.
+            settings: settings by which the rig's detections are merged.
+            attributes: names of the model's attributes; without them every attribute's error is 1.
         """
         self._evaluation = NuScenesEvaluation(rules, absent_counts=True, keep=False)
         self._settings = settings
@@ -81,7 +81,7 @@ class RigScorer:
         self._cameras: list[tuple[Detections3d, Array]] = []
 
     def add(self, sample: Sample, prediction: Detections3d) -> None:
-        """Take one camera's detections; match them when the sample is whole."""
+        """Take one camera's detections; match them when the sample is complete."""
         truth: RigTruth = sample.truth
         self._cameras.append((prediction, truth.pose))
         if truth.objects is None:
@@ -109,7 +109,7 @@ class RigScorer:
         self._evaluation.add(truth.sample, truth.scene, truth.objects, objects, rig.scores[kept])
 
     def summary(self) -> dict[str, float]:
-        """NDS, mAP and the five errors, NDS*, then AP of every class, in points."""
+        """Return NDS, mAP, NDS* and AP of every class in points, and the five errors."""
         summary = self._evaluation.summary()
         names = ("NDS", "mAP", "mATE", "mASE", "mAOE", "mAVE", "mAAE", "NDS*")
         by_class = self._evaluation.by_class()
@@ -119,21 +119,21 @@ class RigScorer:
         }
 
     def state(self) -> State | None:
-        """The matches; None between the cameras of a sample."""
+        """Return the matches; None between the cameras of a sample."""
         return None if self._cameras else self._evaluation.state()
 
     def restore(self, state: State) -> None:
-        """Go on from what was matched."""
+        """Continue from the matches of another scorer."""
         self._evaluation.restore(state)
 
 
 def attribute_number(name: str) -> int:
-    """Place in `ATTRIBUTES`; negative: none."""
+    """Return an attribute's index in `ATTRIBUTES`; negative for none."""
     return ATTRIBUTES.index(name) if name in ATTRIBUTES else -1
 
 
 def racks_hold(racks: Sequence[tuple[Array, Array]], point: Array) -> bool:
-    """Whether a point (3,) lies in or on one of the boxes: (4, 4) pose and (3,) size of each."""
+    """Return whether a point (3,) lies in or on one of the racks, (4, 4) pose and (3,) size."""
     for pose, size in racks:
         own = pose[:3, :3].T @ (point - pose[:3, 3])
         if (np.abs(own) <= size / 2).all():
@@ -144,7 +144,7 @@ def racks_hold(racks: Sequence[tuple[Array, Array]], point: Array) -> bool:
 def _attribute_table(
     rules: Sequence[ClassRule], attributes: Sequence[str]
 ) -> NDArray[np.int64] | None:
-    """(classes, attributes of the model) numbers of `ATTRIBUTES`; None for a model without."""
+    """Return a table (classes, model's attributes) of numbers in `ATTRIBUTES`; None without any."""
     if not attributes:
         return None
     table = np.full((len(rules), len(attributes)), -1, np.int64)

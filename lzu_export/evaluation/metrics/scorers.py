@@ -1,8 +1,8 @@
 """Scorers of each task: count predictions frame by frame, then compute the metrics.
 
-Memory grows with objects and detections, not with pixels: 24 bytes a detected box, 56 an annotated
-one, and some 200 MB for COCO's matches; label maps are counted and forgotten. `state` and
-`restore` carry a scorer over an interruption.
+Memory grows with objects and detections, not with pixels: 24 bytes per detected box, 56 per
+annotated one, and some 200 MB for COCO's matches; label maps are counted and discarded. `state` and
+`restore` let a scorer continue after an interruption.
 """
 
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ from lzu_export.runtime.segmenter import Segmentation
 from lzu_export.support.limits import IGNORED
 
 PART = 64
-"""Images that are matched at once."""
+"""Number of images that are matched at once."""
 AS_THEY_COME = 2048
-"""Up to so many images boxes are matched as they come; the library's matches of an image take some
-75 kB with 8 classes. Of more, matches are made at the end, of one class after another."""
+"""Number of images up to which boxes are matched as they come; the library's matches of an image
+take some 75 kB with 8 classes. With more images, matching is done at the end, class by class."""
 
 
 class BoxTruth(NamedTuple):
-    """COCO's truth of an image."""
+    """COCO's truth for an image."""
 
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
 
 
 class SpaceTruth(NamedTuple):
-    """Truth of a camera's view."""
+    """Truth for a camera's view."""
 
     sequence: int
     objects: Objects
@@ -44,7 +44,10 @@ class SpaceTruth(NamedTuple):
 
 
 class _Rows:
-    """Rows of an array, the class first, some an image; those of the last images still apart."""
+    """Rows of an array, with the class in column 0 and several rows per image.
+
+    Rows of the images added since the last `close` are kept in `last`, image by image.
+    """
 
     def __init__(self, width: int, kind: type[np.floating[Any]]) -> None:
         self.nothing = np.empty((0, width), kind)
@@ -61,7 +64,7 @@ class _Rows:
         self.last = []
 
     def of_class(self, label: int) -> dict[int, NDArray[Any]]:
-        """Rows of a class by place of their image, where there are some."""
+        """Return the rows of a class by their image's index, for images that have some."""
         rows = np.concatenate(self._joined)
         of_class = rows[:, 0] == label
         owners = np.repeat(np.arange(len(self._counts)), self._counts)[of_class]
@@ -80,10 +83,10 @@ class _Rows:
 
 
 class BoxScorer:
-    """COCO's average precision, over the images that were added."""
+    """Scorer of COCO's average precision over the images that were added."""
 
     def __init__(self, classes: tuple[str, ...], areas: Mapping[str, list[float]] = AREAS) -> None:
-        """`areas` are the limits of sizes."""
+        """Start with nothing counted; `areas` are the limits of sizes in square pixels."""
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(classes)]
         self._count, self._areas = len(classes), areas
         self._evaluation: PartedEvaluation | None = PartedEvaluation(categories, areas)
@@ -113,7 +116,7 @@ class BoxScorer:
             self._match()
 
     def summary(self) -> dict[str, float]:
-        """COCO AP and its parts, in points."""
+        """Return COCO's AP and its parts, in points."""
         self._match()
         if self._evaluation is not None:
             return self._evaluation.summary()
@@ -121,19 +124,19 @@ class BoxScorer:
         return average(np.concatenate(precisions, axis=2))
 
     def state(self) -> State:
-        """The counts."""
+        """Return the counts."""
         images = np.array(self._images, np.int64)
         return {"images": images, **self._truth.state("truth"), **self._found.state("found")}
 
     def restore(self, state: State) -> None:
-        """Go on from what was counted."""
+        """Continue from the counts of another scorer."""
         self._images = state["images"].tolist()
         self._truth.restore(state, "truth")
         self._found.restore(state, "found")
         self._match()
 
     def _match(self) -> None:
-        """Match what was added since the last time, if that is to be done now."""
+        """Match the images added since the last call, unless matching is left to the end."""
         if len(self._images) > AS_THEY_COME:
             self._evaluation = None
         if self._evaluation is not None:
@@ -144,7 +147,7 @@ class BoxScorer:
         self._found.close()
 
     def _of_class(self, label: int) -> PartedEvaluation:
-        """Match everything of one class."""
+        """Match all boxes of one class."""
         truth, found = (rows.of_class(label) for rows in (self._truth, self._found))
         places = sorted(truth.keys() | found.keys())
         evaluation = PartedEvaluation([{"id": label, "name": str(label)}], self._areas)
@@ -163,7 +166,7 @@ def _add(
     truth: list[NDArray[Any]],
     found: list[NDArray[Any]],
 ) -> None:
-    """Match images, some at once."""
+    """Match images, `PART` of them at once."""
     for start in range(0, len(images), PART):
         part = slice(start, start + PART)
         evaluation.add(images[part], *_as_coco(images[part], truth[part], found[part]))
@@ -172,7 +175,7 @@ def _add(
 def _as_coco(
     images: list[int], truth: list[NDArray[Any]], found: list[NDArray[Any]]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Annotations and results as COCO has them."""
+    """Convert rows of truth and detections to COCO's annotations and results."""
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for image, objects, detected in zip(images, truth, found, strict=True):
@@ -197,7 +200,7 @@ def _as_coco(
 
 
 class LabelScorer:
-    """Mean IoU and its parts; pixels outside of a recipe's crop are not evaluated."""
+    """Scorer of mean IoU and its parts; pixels outside of a recipe's crop are not evaluated."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         """Start with nothing counted."""
@@ -210,7 +213,7 @@ class LabelScorer:
         self._evaluation.add(truth, prediction.labels, name=name)
 
     def summary(self) -> dict[str, float]:
-        """mIoU, near boundaries and by band, then the IoU of every class, in points."""
+        """Return mIoU, mIoU near boundaries and by band, and the IoU of every class, in points."""
         by_class = self._evaluation.by_class()
         return {
             **self._evaluation.summary(),
@@ -218,19 +221,19 @@ class LabelScorer:
         }
 
     def state(self) -> State:
-        """The counts."""
+        """Return the counts."""
         return {"counts": self._evaluation.counts}
 
     def restore(self, state: State) -> None:
-        """Go on from what was counted."""
+        """Continue from the counts of another scorer."""
         self._evaluation.counts = state["counts"]
 
 
 class SpaceScorer:
-    """nuScenes' detection metrics of a camera's view."""
+    """Scorer of nuScenes' detection metrics on single cameras' views."""
 
     def __init__(self) -> None:
-        """Start with the demonstration's table of classes."""
+        """Start with nothing counted, with the demonstration's table of classes."""
         self._evaluation = NuScenesEvaluation(DEMO, keep=False)
 
     def add(self, sample: Sample, prediction: Detections3d) -> None:
@@ -242,14 +245,14 @@ class SpaceScorer:
         )
 
     def summary(self) -> dict[str, float]:
-        """NDS without velocity and attribute, mAP and the errors that there are."""
+        """Return NDS without velocity and attribute (NDS*), mAP, mATE, mASE and mAOE."""
         summary = self._evaluation.summary()
         return {name: summary[name] for name in ("NDS*", "mAP", "mATE", "mASE", "mAOE")}
 
     def state(self) -> State:
-        """The matches."""
+        """Return the matches."""
         return self._evaluation.state()
 
     def restore(self, state: State) -> None:
-        """Go on from what was matched."""
+        """Continue from the matches of another scorer."""
         self._evaluation.restore(state)

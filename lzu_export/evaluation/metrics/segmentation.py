@@ -1,8 +1,8 @@
 """Intersection over union of label maps, by Cityscapes' definition, also by region.
 
-Pixels are counted over the whole set before anything is divided. Pixels whose truth is ignored
-count nowhere; where a prediction is the ignored label, the true class was missed. A class that is
-in no truth and in no prediction has no IoU (nan) and is left out of the mean.
+Pixels are counted over the whole set before anything is divided. Pixels whose truth is ignored are
+not counted; where a prediction is the ignored label, the true class counts as missed. A class that
+is in no truth and in no prediction has no IoU (nan) and is left out of the mean.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.errors import LzuError
 
 Counts = NDArray[np.int64]
-"""Pixels (..., classes, classes + 1) by true and predicted class; last column: none predicted."""
+"""Numbers of pixels (..., classes, classes + 1) by true and predicted class; the last column counts
+pixels without a predicted class."""
 
 BANDS = ("upper", "middle", "lower")
 """Horizontal thirds of the image, in which a street camera sees far, middle and near."""
@@ -26,10 +27,10 @@ IGNORED = 255
 
 
 class SegmentationEvaluation:
-    """Label maps of one model held against the truth, image by image, in memory of a fixed size.
+    """Label maps of one model compared with the truth, image by image, in constant memory.
 
-    `counts` (regions, classes, classes + 1) are of the regions in `REGIONS`. Those of the whole
-    image are the bands' sum. Evaluations of parts of a set add up, see `merge`.
+    `counts` (regions, classes, classes + 1) holds the counts of each region in `REGIONS`. Counts of
+    the whole image are the bands' sum. Evaluations of parts of a set add up, see `merge`.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class SegmentationEvaluation:
         """Start with nothing counted.
 
         Args:
-            classes: names; their places are the labels.
+            classes: names of the classes; their indices are the labels.
             ignore: label of pixels that are not evaluated.
             boundary_width: pixels on each side of a label boundary that count as near it.
 
         Raises:
-            LzuError: there are no classes, one is named twice or ignored, or the width is below 1.
+            LzuError: there are no classes, a name occurs twice, a class has the ignored label, or
+                the width is below 1.
         """
         self.classes = tuple(classes)
         if not self.classes or len(set(self.classes)) < len(self.classes):
@@ -63,10 +65,11 @@ class SegmentationEvaluation:
         Args:
             truth: integer labels (H, W).
             prediction: integer labels of the same size.
-            name: what errors call the image, such as its file.
+            name: name of the image in error messages, such as its file.
 
         Raises:
-            LzuError: a map is not of integers (H, W) or holds an unknown label, or sizes differ.
+            LzuError: a map does not consist of integers (H, W), holds an unknown label, or the
+                sizes differ.
         """
         wanted = self._check(truth, f"truth of {name}")
         found = self._check(prediction, f"prediction of {name}")
@@ -87,7 +90,7 @@ class SegmentationEvaluation:
             self.counts[region] += np.bincount(cells, minlength=n * (n + 1)).reshape(n, n + 1)
 
     def merge(self, other: "SegmentationEvaluation") -> None:
-        """Add what another evaluation counted, on other images of the same kind.
+        """Add the counts of another evaluation, on other images of the same kind.
 
         Raises:
             LzuError: its classes, ignored label or boundary width differ.
@@ -104,11 +107,11 @@ class SegmentationEvaluation:
         self.counts += other.counts
 
     def summary(self) -> dict[str, float]:
-        """See `summarise`."""
+        """Return mean IoU over the image and by region, see `summarise`."""
         return summarise(self.counts)
 
     def by_class(self) -> dict[str, float]:
-        """IoU of every class over the whole images, in points (0..100); nan for absent ones."""
+        """Return the IoU of every class over whole images in points (0..100); nan if absent."""
         values = 100 * class_iou(self.counts[1:].sum(axis=0))
         return dict(zip(self.classes, values.tolist(), strict=True))
 
@@ -131,10 +134,10 @@ class SegmentationEvaluation:
 
 
 def summarise(counts: Counts) -> dict[str, float]:
-    """Mean IoU in points (0..100): mIoU, and within the regions mIoU_boundary, mIoU_upper, ...
+    """Return mean IoU in points (0..100): mIoU, and by region mIoU_boundary, mIoU_upper, ...
 
     Args:
-        counts: (regions, classes, classes + 1) of one evaluation, or the sum of several.
+        counts: counts (regions, classes, classes + 1) of one evaluation, or the sum of several.
     """
     bands = len(REGIONS) - len(BANDS)
     found = {"mIoU": 100 * mean_iou(counts[bands:].sum(axis=0))}
@@ -144,7 +147,7 @@ def summarise(counts: Counts) -> dict[str, float]:
 
 
 def class_iou(counts: Counts) -> NDArray[np.float64]:
-    """IoU (..., classes) in 0..1 from counts (..., classes, classes + 1); nan where there is none.
+    """Return IoU (..., classes) in 0..1 from counts (..., classes, classes + 1); nan if undefined.
 
     The ratio is true positives / (true positives + false negatives + false positives) [Everingham
     et al. 2010].
@@ -155,7 +158,7 @@ def class_iou(counts: Counts) -> NDArray[np.float64]:
 
 
 def mean_iou(counts: Counts) -> float:
-    """Mean of `class_iou` over the classes that have one; nan if none has."""
+    """Return the mean of `class_iou` over the classes that have one; nan if none has."""
     values = class_iou(counts)
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else float("nan")
@@ -164,15 +167,15 @@ def mean_iou(counts: Counts) -> float:
 def boundary_zone(
     labels: NDArray[np.integer], width: int, *, ignore: int = IGNORED
 ) -> NDArray[np.bool_]:
-    """Pixels (H, W) with a pixel of another class at most `width` rows and columns away.
+    """Return a mask (H, W) of pixels with another class at most `width` rows and columns away.
 
-    A width of 1 is the boundary of LZU's saliency: pixels that differ from one of 8 neighbours.
-    Ignored pixels are not in the zone and make none. Labels are below 65535.
+    A width of 1 gives the boundary of LZU's saliency: pixels that differ from one of 8 neighbours.
+    Ignored pixels are neither in the zone nor create one. Labels must be below 65535.
     """
     valid = labels != ignore
     window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    # Morphology passes over what lies outside of the image. 0 never wins the maximum, the largest
-    # number never the minimum.
+    # Morphology ignores everything outside of the image. 0 never wins the maximum, and the largest
+    # number never wins the minimum.
     highest = cv2.dilate(np.where(valid, labels + 1, 0).astype(np.uint16), window)
     lowest = cv2.erode(np.where(valid, labels, 65535).astype(np.uint16), window)
     return np.asarray(valid & (highest.astype(np.int64) - 1 > lowest))

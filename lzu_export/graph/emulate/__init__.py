@@ -1,1 +1,1 @@
-"""Graphs that compute in ONNX Runtime what otherwise only a device computes."""
+"""Graphs that emulate in ONNX Runtime the arithmetic of a device."""

@@ -1,12 +1,12 @@
 """Emulate half precision on a CPU: float32 values rounded where a device rounds.
 
-ONNX Runtime's CPU has no float16 kernels for most operators: it computes in float32 and drops the
-casts in between, so that next to nothing of the rounding remains. This pass writes the same graph
-in float32 with every half-precision tensor rounded to its type and back, which ONNX Runtime keeps.
+ONNX Runtime has no float16 kernels on the CPU for most operators: it computes in float32 and drops
+the casts in between, so that hardly any rounding remains. This pass writes the same graph in
+float32 with every half-precision tensor rounded to its type and back, which ONNX Runtime keeps.
 
-A tensor that only feeds a QuantizeLinear is not rounded in between, nor is one on its way there
-through what fuses with it: INT8 kernels round once, from their float32 sums. Nor is what a
-DequantizeLinear gives: they read the whole numbers.
+A tensor is not rounded where it feeds only QuantizeLinear nodes, directly or through nodes that
+fuse with them: INT8 kernels round once, from their float32 sums. Nor is the output of a
+DequantizeLinear rounded, since INT8 kernels read the integers.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ from lzu_export.graph.passes import Pass
 MOVERS = frozenset(
     {"Relu", "MaxPool", "Reshape", "Transpose", "Slice", "Concat", "Gather", "Pad", "Identity"}
 )
-"""What gives numbers that it was given: they are rounded already."""
+"""Operators whose outputs are values of their inputs, which are rounded already."""
 FUSED = frozenset({"Relu", "Add"})
-"""What is computed with a convolution before its result is rounded or quantised."""
+"""Operators that are computed with a convolution before its result is rounded or quantised."""
 
 
 def emulate_half() -> Pass:
-    """Write float16 and bfloat16 tensors as float32 ones that are rounded to them."""
+    """Convert float16 and bfloat16 tensors to float32 tensors rounded to those types."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.toposort()
@@ -49,14 +49,14 @@ def emulate_half() -> Pass:
 
 
 def _widened(tensor: gs.Tensor) -> gs.Tensor:
-    """Half-precision constants in float32, which holds them exactly."""
+    """Convert a half-precision constant to float32, which holds it exactly."""
     if isinstance(tensor, gs.Constant) and is_half(tensor.dtype):
         tensor.values = tensor.values.astype(np.float32)
     return tensor
 
 
 def _widen_cast(node: gs.Node) -> None:
-    """A cast to or from half precision moves float32; to it, `_round` does the rounding."""
+    """Make a cast to half precision one to float32; `_round` does the rounding."""
     if node.attrs["to"] in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
         node.attrs["to"] = onnx.TensorProto.FLOAT
 
@@ -68,7 +68,7 @@ def _rounds(node: gs.Node, tensor: gs.Variable, *, kept: bool) -> bool:
 
 
 def _is_fused(tensor: gs.Variable) -> bool:
-    """Whether a tensor goes to a QuantizeLinear and nowhere else, at most through fused nodes."""
+    """Return whether a tensor feeds only QuantizeLinear nodes, possibly through fused nodes."""
     return bool(tensor.outputs) and all(
         node.op == "QuantizeLinear" or (node.op in FUSED and _is_fused(node.outputs[0]))
         for node in tensor.outputs
@@ -76,7 +76,7 @@ def _is_fused(tensor: gs.Variable) -> bool:
 
 
 def _round(graph: gs.Graph, node: gs.Node, tensor: gs.Variable, half: Any) -> None:
-    """Let the node make another tensor, of which this one is the rounding."""
+    """Let the node make a new tensor, and make this one its rounding."""
     exact = gs.Variable(f"{tensor.name}/exact", dtype=np.float32, shape=tensor.shape)
     small = gs.Variable(f"{tensor.name}/rounded", dtype=half, shape=tensor.shape)
     node.outputs[node.outputs.index(tensor)] = exact

@@ -1,8 +1,8 @@
 """Replace the plugins of a graph by the operators' functions, so that it runs on a CPU.
 
-A plugin that reads and writes INT8 is the function in float32 between a DequantizeLinear and a
-QuantizeLinear of the map's scale: the kernel sums in float32 and rounds once, and so does this, but
-for the rounding of products with the scale.
+A plugin that reads and writes INT8 becomes the function in float32 between a DequantizeLinear and a
+QuantizeLinear of the map's scale: both sum in float32 and round once, and differ only by the
+rounding of products with the scale.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from lzu_export.ops.registry import COMPUTED_WARPS
 def emulated(
     model: onnx.ModelProto, canonical: onnx.ModelProto, before: Sequence[Pass] = ()
 ) -> onnx.ModelProto:
-    """A flavour with plugins in standard operators alone.
+    """Convert a target's graph with plugins to standard operators alone.
 
     Args:
-        model: the flavour, whose calls have no functions.
-        canonical: the graph that it was derived from, which has them.
-        before: passes over the flavour with functions; names of tensors are the canonical ones.
+        model: the target's graph, whose calls have no functions.
+        canonical: the graph that it was derived from, which has the functions.
+        before: passes over the graph with functions; names of tensors are the canonical ones.
 
     Raises:
         LzuError: the canonical graph has no function for a call.
@@ -38,7 +38,7 @@ def emulated(
 
 
 def emulate_plugins(bodies: Sequence[gs.Function]) -> Pass:
-    """Give the calls of plugins their functions, and INT8 ones their pairs."""
+    """Give the calls of plugins their functions, and INT8 calls their pairs."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         graph.functions = [

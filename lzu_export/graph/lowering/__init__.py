@@ -1,1 +1,1 @@
-"""Lowerings of warps and deformable convolutions to standard operators, one file per kind."""
+"""Lowerings of warps and deformable convolutions to standard operators, one file per operator."""

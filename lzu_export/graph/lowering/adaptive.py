@@ -1,10 +1,11 @@
 """Lower the adaptive operators: warps whose knots a graph computes.
 
 A canonical graph calls `lzu::BoxKnots`, `SeparableZoom`, `SeparableUnzoom` and `InvertWarp` and
-holds a function for each. ONNX Runtime and TensorRT-RTX get the functions' nodes in place of the
+holds a function for each. ONNX Runtime and TensorRT-RTX get the functions' nodes instead of the
 calls: measured on a CPU, their rows and columns by gather take a quarter of the time of a zoom by
 products of constant bands, and a dense product per axis is the fastest unzoom. TensorRT with the
-plugins gets the calls alone: its older parsers prefer a function to a plugin of its name.
+plugins gets the calls without functions: its older parsers prefer a function to a plugin of the
+same name.
 """
 
 import logging
@@ -27,19 +28,19 @@ log = logging.getLogger(__name__)
 
 
 def adapts(model: onnx.ModelProto) -> bool:
-    """Whether the model computes a warp."""
+    """Return whether the model computes a warp."""
     return any(
         node.domain == DOMAIN and node.op_type in COMPUTED_WARPS for node in model.graph.node
     )
 
 
 def adaptive_nodes(graph: gs.Graph) -> list[gs.Node]:
-    """Every call of an adaptive operator."""
+    """Return every call of an adaptive operator."""
     return [node for node in graph.nodes if node.domain == DOMAIN and node.op in COMPUTED_WARPS]
 
 
 def lower_adaptive() -> Pass:
-    """Put the nodes of its function in the place of each call; its outputs keep their names.
+    """Replace each call by the nodes of its function; the call's outputs keep their names.
 
     Raises:
         LzuError: the graph has no function for a call.
@@ -55,7 +56,7 @@ def lower_adaptive() -> Pass:
 
 
 def lower_without_plugin() -> Pass:
-    """Put its function's nodes in the place of each call whose features' type no plugin takes."""
+    """Replace each call whose features' type no plugin takes by the nodes of its function."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
         calls = []
@@ -71,9 +72,9 @@ def lower_without_plugin() -> Pass:
 
 
 def drop_bodies() -> Pass:
-    """Remove the functions of the adaptive operators, for a parser that is to take the plugins.
+    """Remove the functions of the adaptive operators, so that a parser takes the plugins.
 
-    The calls name their plugins, by which the parser finds these.
+    The calls get attributes that name the plugins, by which the parser finds them.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
@@ -134,14 +135,14 @@ def _inline(graph: gs.Graph, call: gs.Node, body: gs.Function) -> None:
 
 
 def _copies(node: gs.Node, known: dict[str, gs.Tensor], prefix: str) -> Iterator[gs.Node]:
-    """The node with the graph's tensors; nothing where it casts to the type there is already."""
+    """Yield the node with the graph's tensors; nothing for a cast to the type it already has."""
     inputs = [known[tensor.name] for tensor in node.inputs]
     outputs = [known[tensor.name] for tensor in node.outputs]
     operator, attributes = node.op, dict(node.attrs)
     if operator == "CastLike" and inputs[1].dtype is not None:
         dtype: Any = inputs[1].dtype
         if np.dtype(dtype) == np.float32:
-            # Whatever a body casts is float32 before.
+            # The input of every cast in a body is float32.
             known[node.outputs[0].name] = inputs[0]
             return
         operator, attributes, inputs = "Cast", {"to": onnx_type(dtype)}, inputs[:1]

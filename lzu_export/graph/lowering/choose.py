@@ -1,9 +1,9 @@
 """Choose a lowering for every warp of a graph, and record the reason.
 
 A measured choice is made once for the same step of several graphs, such as those of the uniform and
-the fixed variant, so that a comparison of the two is one of the warps alone. Differences that are
-not certain, or small, count as ties, which go to the lowering that stands first in a fixed order:
-the same machine chooses the same lowerings again.
+the fixed variant, so that a comparison of the two concerns the warps alone. Differences that are
+uncertain or small count as ties, which go to the lowering that comes first in a fixed order: the
+same machine chooses the same lowerings again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,21 +29,23 @@ from lzu_export.graph.passes import is_zoom
 from lzu_export.support.interleave import ratio_of
 
 EXACT_GRID = 1024
-"""Widest image whose GridSample `auto` considers: its one float32 coordinate a pixel is off by
-1e-4 pixel at 1920, which a sharp image turns into a deviation above the limits."""
+"""Largest image side for which `auto` considers GridSample. Its float32 coordinates are off by 1e-4
+pixel at a width of 1920, which a sharp image turns into a deviation above the limits."""
 
 NO_BF16_GRID = "bfloat16 needs opset 22, whose GridSample is misread"
-"""Why graphs in BF16 have another lowering in place of a GridSample."""
+"""Reason why graphs in BF16 have another lowering instead of GridSample."""
 
 MARGIN = 1.25
-"""How many times slower than another a lowering must be, and surely so, to be passed over. Smaller
-differences are of a few percent of a frame and change from day to day."""
+"""Factor by which a lowering must certainly be slower than another one to be rejected. Smaller
+differences are a few percent of a frame's time and change from day to day."""
 
 LEAST_LOSS = 5e-5
-"""Seconds that it must lose besides: steps of a few microseconds measure the cost of a call."""
+"""Seconds by which a rejected lowering must also be slower, since the time of steps of a few
+microseconds is the cost of a call."""
 
 Timer = Callable[[Sequence[onnx.ModelProto]], Sequence[Sequence[float]]]
-"""Seconds that each small model takes on the target, by round; all take a turn in every round."""
+"""Function that returns the seconds that each small model takes on the target, by round; every
+model runs in every round."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +63,24 @@ class Choice:
 
 @dataclass(frozen=True)
 class Step:
-    """A warp whose lowering is to be measured."""
+    """A warp whose lowering is to be measured, as a step of a graph."""
 
     place: str
-    """Name of its output tensor."""
+    """Name of the warp's output tensor."""
     key: str
-    """Place, operator, shapes and kinds: warps with one key are the same step, whatever their
+    """Place, operator, shapes and kinds: warps with the same key are the same step, whatever their
     tables."""
     kinds: tuple[Kind, ...]
-    """Its possible lowerings, the one that wins ties first."""
+    """Possible lowerings of the warp, in the order in which they win ties."""
     node: gs.Node
 
     def model(self, kind: Kind) -> onnx.ModelProto:
-        """A model of nothing but this step."""
+        """Return a model of this step alone, lowered as `kind`."""
         return one_node_model(self.node, kind)
 
 
 Decision = tuple[Kind, str, str]
-"""A kind, the reason for it, and the machine and software that it was measured on."""
+"""A lowering, the reason for it, and the machine and software that it was measured on."""
 
 
 def choose_lowerings(
@@ -89,14 +91,17 @@ def choose_lowerings(
     defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
     decide: Callable[[Step], Decision] | None = None,
 ) -> list[Choice]:
-    """Pick a lowering for each warp of `model` that samples at tables.
+    """Choose a lowering for each warp of `model` that samples at tables.
 
     Args:
         model: the canonical graph; the warp of the image is the zoom, all others are unzooms.
-        zoom: a kind, or `auto`.
-        unzoom: a kind, or `auto`.
-        defaults: for `auto` without measurements, by place (`zoom`, `unzoom`): kind and reason.
-        decide: for `auto`, what measurements decided on; None where the target is not present.
+        zoom: lowering of the zoom, or `auto`.
+        unzoom: lowering of the unzooms, or `auto`.
+        defaults: lowering and reason for `auto` without measurements, by place (`zoom`, `unzoom`).
+        decide: returns the measured decision for `auto`; None where nothing is measured.
+
+    Raises:
+        LzuError: a lowering that the recipe sets cannot express a warp.
     """
     choices = []
     for place, node, wanted in _wanted(model, zoom, unzoom):
@@ -125,7 +130,7 @@ def choose_lowerings(
 
 
 def steps_to_measure(model: onnx.ModelProto, *, zoom: str, unzoom: str) -> list[Step]:
-    """The warps of a canonical graph that `choose_lowerings` asks `decide` for."""
+    """Return the warps of a canonical graph for which `choose_lowerings` calls `decide`."""
     return [
         _step(node, _sensible(node)[0])
         for _, node, wanted in _wanted(model, zoom, unzoom)
@@ -137,11 +142,11 @@ def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
     """Decide on the lowering of a step of several graphs, by the time it takes in all of them.
 
     Args:
-        steps: by the name of what has it; their keys are equal.
-        timer: of the target.
+        steps: the step in each bundle, by the bundle's name; their keys are equal.
+        timer: the target's function that times a lowering.
 
     Returns:
-        The kind, and the reason for it.
+        The lowering, and the reason for it.
     """
     kinds = next(iter(steps.values())).kinds
     pairs = [(kind, step) for kind in kinds for step in steps.values()]
@@ -155,13 +160,13 @@ def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
 
 
 def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]:
-    """The first lowering that no other one surely and clearly beats, and why.
+    """Return the first lowering that no other one certainly and clearly beats, and the reason.
 
-    One beats another if it is surely `MARGIN` times faster and saves `LEAST_LOSS` seconds.
+    One beats another if it is certainly `MARGIN` times faster and saves `LEAST_LOSS` seconds.
 
     Args:
-        seconds: by kind, the one that wins ties first, a value a round; the values of a round
-            were taken within moments of each other.
+        seconds: one value per round for each lowering, in the order in which they win ties; the
+            values of a round were measured within moments of each other.
     """
     kinds = list(seconds)
     typical = {kind: median(seconds[kind]) for kind in kinds}
@@ -194,19 +199,19 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
 
 
 def _wanted(model: onnx.ModelProto, zoom: str, unzoom: str) -> list[tuple[str, gs.Node, str]]:
-    """Each warp with its place and what a recipe wants for it."""
+    """Return each warp's place, node, and the lowering that the recipe sets for it."""
     found = []
     for node in resample_nodes(gs.import_onnx(model)):
         place = "zoom" if is_zoom(node) else "unzoom"
         wanted = zoom if place == "zoom" else unzoom
         if wanted == "gather" and not is_grid(node):
-            wanted = "auto"  # of the logits: what the recipe says is of the warp
+            wanted = "auto"  # the logits' resampling, while the recipe's setting means the warp
         found.append((place, node, wanted))
     return found
 
 
 def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
-    """The possible kinds that `auto` considers, and the reason for leaving out others."""
+    """Return the possible lowerings that `auto` considers, and why others are left out."""
     possible = possible_kinds(node)
     if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
         kept: list[Kind] = [kind for kind in possible if kind != "gridsample"]
@@ -223,10 +228,10 @@ def _step(node: gs.Node, possible: Sequence[Kind]) -> Step:
 
 
 def _preferred(node: gs.Node) -> list[Kind]:
-    """Lowerings in the order in which they win ties: by shapes alone, so that variants agree.
+    """Return the lowerings in the order in which they win ties, by shapes alone.
 
-    Products give the exact weights and read rows; a banded one does less arithmetic, which on maps
-    of a band or two its additional nodes take back.
+    By shapes alone, so that variants agree. Products have exact weights and read rows. The banded
+    one does less arithmetic, but on maps of one or two bands its additional nodes cost as much.
     """
     small = max(int(n) for n in node.outputs[0].shape[2:4]) <= 2 * BLOCK
     products: list[Kind] = ["matmul", "banded"] if small else ["banded", "matmul"]
@@ -234,7 +239,7 @@ def _preferred(node: gs.Node) -> list[Kind]:
 
 
 class Lowered(Protocol):
-    """A warp and its lowering: a `Choice`, or what a manifest keeps of one."""
+    """A warp and its lowering: a `Choice`, or a manifest's record of one."""
 
     @property
     def place(self) -> str:
@@ -242,16 +247,16 @@ class Lowered(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`."""
+        """Lowering of the warp: one of `KINDS`."""
 
 
 def kinds_by_place(lowerings: Iterable[Lowered]) -> dict[str, Kind]:
-    """By warp, its lowering."""
+    """Return the lowering of each warp, by place."""
     return {each.place: cast(Kind, each.kind) for each in lowerings}
 
 
 def exact_lowerings(model: onnx.ModelProto) -> list[Choice]:
-    """Lowerings that are exact whatever the size: none is a GridSample."""
+    """Return lowerings that are exact at any size, so that none is a GridSample."""
     choices = []
     for node in resample_nodes(gs.import_onnx(model)):
         kind: Kind = "gather" if is_grid(node) else "banded" if is_zoom(node) else "matmul"
@@ -262,7 +267,7 @@ def exact_lowerings(model: onnx.ModelProto) -> list[Choice]:
 def without_grid_sample(
     model: onnx.ModelProto, choices: Sequence[Choice], reason: str
 ) -> list[Choice]:
-    """The choices, with the next best lowering in place of a GridSample."""
+    """Return the choices with the next best lowering instead of each GridSample."""
     nodes = {node.outputs[0].name: node for node in resample_nodes(gs.import_onnx(model))}
     others: dict[bool, Kind] = {True: "gather", False: "banded"}
     return [
@@ -274,7 +279,7 @@ def without_grid_sample(
 
 
 def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
-    """The kind that replaces a target's default, and the reason."""
+    """Return the lowering that replaces a target's default, and the reason."""
     if not is_grid(node):
         return "banded", f"default for large images where no GridSample serves: {why}"
     if "gridsample" in possible:
@@ -283,7 +288,7 @@ def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
 
 
 def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
-    """A model of nothing but this resample node, lowered as `kind`."""
+    """Return a model of this resample node alone, lowered as `kind`."""
     x = gs.Variable("x", dtype=np.float32, shape=node.inputs[0].shape)
     y = gs.Variable("y", dtype=np.float32, shape=node.outputs[0].shape)
     tables = list(node.inputs[1:])
@@ -298,7 +303,7 @@ def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
 
 
 def _stand_ins(node: gs.Node) -> list[gs.Constant]:
-    """Evenly spread positions in the place of those that the graph computes."""
+    """Return evenly spread positions instead of those that the graph computes."""
     rows, columns = node.inputs[1].shape[1:3]
     size = (int(node.attrs["height"]), int(node.attrs["width"]))
     y, x = (np.linspace(0, n - 1, out) for n, out in zip(size, (rows, columns), strict=True))

@@ -4,19 +4,19 @@
               TensorRT's parser maps it to the plugin that TensorRT ships.
 `gridsample`  all taps sampled by one GridSample on a grid of K * H' rows, multiplied by the mask,
               then one 1 x 1 convolution over channels and taps.
-`taps`        the same one tap at a time, and the sum of K convolutions: an intermediate K times
-              smaller, K times as many nodes.
+`taps`        the same one tap at a time, and the sum of K convolutions: intermediate results K
+              times smaller, K times as many nodes.
 `gather`      the four neighbours of every tap as rows of channels, their weighted sum, and one
               matrix product: no GridSample, but four gathers of the samples' size.
 
-All but the first consist of operators of opset 16 to 19 at static shapes. Where a sample stands is
-computed in float32 and bounded to one pixel beyond the map, where it is zero as it is everywhere
-farther out: huge offsets must not overflow an index.
+All but the first consist of operators of opset 16 to 19 at static shapes. The position of a sample
+is computed in float32 and bounded to one pixel beyond the map, where it is zero as everywhere
+farther out, so that huge offsets do not overflow an index.
 
-Float16 features may come with float32 offsets and masks. DeformConv has one type for all, and the
-GridSample of TensorRT one for features and grid: both compute in float32, whose result is cast
-back, for GridSample before the convolution. `gather` needs no more than its factors cast: it reads,
-weighs and convolves in float16.
+Float16 features may come with float32 offsets and masks. DeformConv has one type for all of them,
+and TensorRT's GridSample one for features and grid: both compute in float32, and the result is cast
+back, for GridSample before the convolution. `gather` only casts its factors: it reads, weighs and
+convolves in float16.
 """
 
 from typing import Any, Literal
@@ -38,16 +38,16 @@ KINDS: tuple[Kind, ...] = ("deformconv", "gridsample", "taps", "gather")
 
 OP = deform_conv.NAME
 OPSET = 19
-"""The first opset with DeformConv, and the last whose GridSample every TensorRT reads."""
+"""First opset with DeformConv, and the last whose GridSample every TensorRT reads correctly."""
 
 
 def deform_nodes(graph: gs.Graph) -> list[gs.Node]:
-    """Every `lzu::DeformConv` of the graph."""
+    """Return every `lzu::DeformConv` of the graph."""
     return [node for node in graph.nodes if node.op == OP and node.domain == "lzu"]
 
 
 def deforms(model: onnx.ModelProto) -> bool:
-    """Whether a graph has deformable convolutions to lower."""
+    """Return whether a graph has deformable convolutions to lower."""
     return any((node.op_type, node.domain) == (OP, "lzu") for node in model.graph.node)
 
 
@@ -59,7 +59,7 @@ def lower_deform_conv(kind: Kind) -> Pass:
         )
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        # A head convolves every level with the same weights: one constant for all of them.
+        # A head convolves every level with the same weights, so that one constant serves them all.
         shared: dict[str, gs.Constant] = {}
         for node in deform_nodes(graph):
             lower_node(graph, node, kind, shared)
@@ -98,7 +98,7 @@ def lower_node(
 
 
 def _widen(graph: gs.Graph, node: gs.Node, shared: dict[str, gs.Constant]) -> None:
-    """Let a node of half-precision features compute in float32."""
+    """Let a node with half-precision features compute in float32."""
     y = node.outputs[0]
     build = Builder(graph, y.name)
 
@@ -144,7 +144,7 @@ class _Builder(Builder):
         self.offset, self.mask = (self.cast(each, np.float32) for each in (offset, mask))
 
     def stacked(self, y: gs.Variable) -> None:
-        """One GridSample, one convolution."""
+        """Add one GridSample and one convolution that make `y`."""
         grid = self._reshape(self._grid(), (self.maps, self.taps * self.rows, self.cols, 2))
         mask = self._reshape(self.mask, (self.maps, 1, self.taps * self.rows, self.cols))
         samples = self._sample(self._features(), grid, mask)
@@ -153,7 +153,7 @@ class _Builder(Builder):
         self._convolve(y, self._reshape(samples, columns), weight, self.bias)
 
     def tap_by_tap(self, y: gs.Variable) -> None:
-        """K times a GridSample and a convolution; the first adds the bias."""
+        """Add a GridSample and a convolution per tap, and their sum; the first adds the bias."""
         features, grids = self.cast(self._features(), np.float32), self._grid()
         mask = self._reshape(self.mask, (self.maps, self.taps, self.rows, self.cols))
         total: gs.Variable | None = None
@@ -175,7 +175,9 @@ class _Builder(Builder):
             total = part
 
     def gathered(self, y: gs.Variable) -> None:
-        """Rows of channels, gathered from a map with a border of zeros, times the weights."""
+        """Add gathers of rows of channels from a map bordered by zeros, and their product with the
+        weights.
+        """
         height, width = (length + 2 for length in self.size)
         share = self.channels // self.offset_groups
         border = np.array([0, 0, 1, 1, 0, 0, 1, 1])
@@ -229,7 +231,7 @@ class _Builder(Builder):
         self.into(y, "Reshape", channels_first, self.constant(shape))
 
     def _features(self) -> gs.Variable:
-        """The map as (maps, channels of an offset group, height, width)."""
+        """Return the map as (maps, channels of an offset group, height, width)."""
         if self.offset_groups == 1:
             return self.x
         share = self.channels // self.offset_groups
@@ -239,7 +241,7 @@ class _Builder(Builder):
         return self._reshape(self.offset, (self.maps, self.taps, 2, self.rows, self.cols))
 
     def _grid(self) -> gs.Variable:
-        """Normalised (x, y) per sample: (maps, taps, rows, cols, 2)."""
+        """Return normalised (x, y) of every sample, (maps, taps, rows, cols, 2)."""
         # With aligned corners an axis of one cell has no length: such a map gets a cell of zeros.
         lengths = np.maximum(self.size, 2).astype(np.float64).reshape(2, 1, 1)
         unit = 2 / (lengths - 1)
@@ -255,7 +257,7 @@ class _Builder(Builder):
         return self.node("Transpose", swapped, perm=[0, 1, 3, 4, 2])
 
     def _sample(self, features: gs.Variable, grid: gs.Variable, mask: gs.Variable) -> gs.Variable:
-        """Masked samples in the features' own type; everything before is float32."""
+        """Return masked samples in the features' own type; everything before is float32."""
         features = self.cast(features, np.float32)
         missing = [int(length == 1) for length in self.size]
         if any(missing):
@@ -269,7 +271,7 @@ class _Builder(Builder):
         return self.node("Min", self.node("Max", value, low), high)
 
     def _samples_first(self, value: gs.Variable, n: int) -> gs.Variable:
-        """Per tap n values in front of the cells, as (batch, cells, taps, n, offset groups)."""
+        """Move the n values per tap after the cells: (batch, cells, taps, n, offset groups)."""
         shape = (self.batch, self.offset_groups, self.taps, n, self.rows * self.cols)
         return self.node("Transpose", self._reshape(value, shape), perm=[0, 4, 2, 3, 1])
 

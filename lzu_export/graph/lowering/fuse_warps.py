@@ -1,14 +1,15 @@
 """Let warps read and write INT8 where a plugin can, in the graph for TensorRT.
 
-The canonical graph has a DequantizeLinear before an unzoom and a QuantizeLinear behind it, both of
+The canonical graph has a DequantizeLinear before an unzoom and a QuantizeLinear after it, both with
 the scale of the map that is sampled. With one scale on both sides none is needed in between:
 
     Y = round(A_y X A_x^T), half to even
 
-in INT8, summed in float32 and rounded once, is what the pair computes but for the rounding of its
-products with the scale. What dequantises the result, and what quantised the map, stay: where a
-plugin reads and writes INT8, NVIDIA's guide to explicit quantisation counts the DequantizeLinear
-before it and the QuantizeLinear behind it as part of the plugin, and wants both out of the network
+in INT8, summed in float32 and rounded once, is what the pair computes except for the rounding of
+its products with the scale. The node that quantised the map and the node that dequantises the
+result stay. Where a plugin reads and writes INT8, NVIDIA's guide to explicit quantisation counts
+the DequantizeLinear before it and the QuantizeLinear after it as part of the plugin, and wants both
+removed from the network
 (section "Q/DQ Interaction with Plugins"); TensorRT fuses neither into a plugin by itself.
 """
 
@@ -26,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def fuse_unzoom_pairs() -> Pass:
-    """Make a warp between a pair of one scale an INT8 warp; the log says which are not, and why.
+    """Make a warp between a pair of one scale an INT8 warp; log the other warps and the reasons.
 
-    The function body goes where a warp is fused: it is of floating-point maps.
+    The function body is removed where a warp is fused, since it takes floating-point maps.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
@@ -53,10 +54,10 @@ def fuse_unzoom_pairs() -> Pass:
 
 
 def fuse_level_pairs() -> Pass:
-    """Make `lzu::SeparableUnzoom` one of INT8 levels where each stands between a pair of one scale.
+    """Make `lzu::SeparableUnzoom` read and write INT8 where every level has a pair of one scale.
 
     Scales may differ from level to level. All levels of a call have one type, so one that cannot
-    be INT8 leaves all of them as they are; the log says which, and why.
+    be INT8 leaves all of them as they are; the log names it and the reason.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
@@ -84,7 +85,7 @@ def _fuse(node: gs.Node, i: int) -> None:
 
 
 def _obstacle(graph: gs.Graph, x: gs.Tensor, y: gs.Tensor) -> str:
-    """Why a map and what is sampled of it have no pair of one scale; empty if they have."""
+    """Return why a map and the samples of it have no pair of one scale; empty if they have."""
     if not x.inputs or x.inputs[0].op != "DequantizeLinear":
         return "what it samples is not dequantised"
     if any(y is output for output in graph.outputs):
@@ -101,7 +102,7 @@ def _obstacle(graph: gs.Graph, x: gs.Tensor, y: gs.Tensor) -> str:
 
 
 def _levels(node: gs.Node) -> float | None:
-    """The scale of a node that quantises or dequantises symmetrically by one constant."""
+    """Return the scale of a node that (de)quantises symmetrically by one constant, else None."""
     scale, *zero = node.inputs[1:]
     if not all(isinstance(each, gs.Constant) for each in (scale, *zero)):
         return None

@@ -2,12 +2,12 @@
 
 `gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a float32 grid.
 `gather`      the four cells around each position as rows of channels, weighted and summed: exact at
-              any width, and of the features' own type.
+              any width, and in the features' own type.
 
-A non-separable warp is no product of matrices. GridSample computes its weights from one float32
-coordinate, off by up to 1.5e-4 of the value range at a width of 1920, and samples half-precision
-features cast to float32 and back: TensorRT wants one type for both. Positions are float32 in both
-lowerings, whether they are constants or computed in the graph.
+A non-separable warp is not a product of matrices. GridSample computes its weights from one float32
+coordinate, off by up to 1.5e-4 of the value range at a width of 1920. It samples half-precision
+features cast to float32 and back, since TensorRT wants one type for features and grid. Positions
+are float32 in both lowerings, whether they are constants or computed in the graph.
 """
 
 from typing import Any, Literal
@@ -80,7 +80,7 @@ def lower_to_gather(graph: gs.Graph, node: gs.Node) -> None:
 
 
 Tap = tuple[Any, Any]
-"""Numbers of cells (B, H', W') and their weights (B or 1, H', W', 1)."""
+"""Indices of cells (B, H', W') and their weights (B or 1, H', W', 1)."""
 
 
 def _constant_taps(
@@ -104,7 +104,7 @@ def _constant_taps(
 def _axis_taps(
     whole: NDArray[Any], fraction: NDArray[Any], count: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Cells before and behind positions on an axis, and their weights, 0 outside."""
+    """Return the cells before and after positions on an axis, and their weights, 0 outside."""
     taps = []
     for step, share in ((0, 1 - fraction.astype(np.float64)), (1, fraction.astype(np.float64))):
         cell = whole.astype(np.int64) + step
@@ -116,7 +116,7 @@ def _axis_taps(
 def _computed_taps(
     build: Builder, node: gs.Node, size: tuple[int, int], batch: int, kind: Any
 ) -> list[Tap]:
-    """As `_constant_taps`, by nodes."""
+    """Return the taps of `_constant_taps` for positions that the graph computes."""
     axes = []
     for axis in (0, 1):
         limits = (np.array([axis]), np.array([axis + 1]), np.array([3]))

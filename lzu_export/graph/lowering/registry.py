@@ -1,4 +1,4 @@
-"""Which lowerings each `lzu` operator has. Every module of lowerings registers its own here."""
+"""Lowerings of each `lzu` operator. Every module of lowerings registers its own here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,18 +1,20 @@
 """Lower `lzu::SeparableResample` and `lzu::GridResample` to standard operators, as chosen.
 
-`matmul`      A_y X A_x^T with dense constant matrices: what tensor cores and small maps like.
+`matmul`      A_y X A_x^T with dense constant matrices: fast on tensor cores and for small maps.
 `banded`      the same product in blocks of output cells, each on the slice of the input that it
               reads: the matrices are banded, so a large zoom drops most of the arithmetic.
-`gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only,
-              where cells without a sample (lost edges) stand outside the map.
+`gridsample`  ONNX GridSample in the spelling of opsets 16 to 19, on a constant grid; bilinear only.
+              Cells without a sample (lost edges) get a position outside the map.
 
-`gather`      of non-separable warps, which are no products; see `lzu_export.graph.lowering.grid`.
+`gather`      for non-separable warps, which are not products of matrices; see
+              `lzu_export.graph.lowering.grid`.
 
 The products' weights are computed in float64 and rounded once. GridSample computes them from one
 float32 coordinate: the same numbers, but off by up to 1.5e-4 of the value range at a width of 1920.
 
 Half-precision features get matrices of their type, rounded once. GridSample keeps its float32 grid
-and samples the features cast to float32 and back: TensorRT wants one type for both.
+and samples the features cast to float32 and back, since TensorRT wants one type for features and
+grid.
 """
 
 from collections.abc import Mapping
@@ -35,30 +37,30 @@ from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixel
 
 Kind = Literal["matmul", "banded", "gridsample", "gather"]
 KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
-"""Of separable warps."""
+"""Lowerings of separable warps."""
 GRID_KINDS: tuple[Kind, ...] = lower_grid.KINDS
-"""Of non-separable ones."""
+"""Lowerings of non-separable warps."""
 
 OP = separable_resample.NAME
 BLOCK = 64
-"""Output cells a block: smaller ones skip more zeros, larger ones call fewer kernels."""
+"""Output cells per block: smaller blocks skip more zeros, larger ones call fewer kernels."""
 
 OUTSIDE = -5.0
 """A normalised coordinate at least two cells outside every map of two cells or more."""
 
 
 def resample_nodes(graph: gs.Graph) -> list[gs.Node]:
-    """Every `lzu::SeparableResample` and `lzu::GridResample` of the graph."""
+    """Return every `lzu::SeparableResample` and `lzu::GridResample` of the graph."""
     return [n for n in graph.nodes if n.op in FIXED_WARPS and n.domain == DOMAIN]
 
 
 def is_grid(node: gs.Node) -> bool:
-    """Whether a resample node is of a non-separable warp."""
+    """Return whether a resample node belongs to a non-separable warp."""
     return bool(node.op == lower_grid.OP)
 
 
 def possible_kinds(node: gs.Node) -> list[Kind]:
-    """Lowerings that express the node exactly."""
+    """Return the lowerings that express the node exactly."""
     return lowerings_of(node).possible(node)
 
 
@@ -154,12 +156,12 @@ class _Builder(Builder):
 
 
 def _product_type(x: gs.Variable) -> Any:
-    """The type of a product with `x`: its own where that is half precision, else float32."""
+    """Return the type of a product with `x`: its own if that is half precision, else float32."""
     return x.dtype if is_half(x.dtype) else np.float32
 
 
 def bands(matrix: Array, block: int = BLOCK) -> list[tuple[int, int, Array]]:
-    """Cut a banded matrix into row blocks: (first column, last column + 1, block's matrix)."""
+    """Cut a banded matrix into row blocks: (first column, last column + 1, the block's matrix)."""
     result = []
     for first in range(0, len(matrix), block):
         rows = matrix[first : first + block]
@@ -181,24 +183,24 @@ def _tables(node: gs.Node) -> tuple[Table, Table]:
 
 
 def _cost(matrix: Array, other: int) -> int:
-    """Multiplications of the product with `other` lines of the input, zeros counted."""
+    """Return the multiplications of a product with `other` lines of input, zeros included."""
     return matrix.size * other
 
 
 def _lost(table: Table) -> NDArray[np.bool_]:
-    """Output cells (n,) of factor 0, which have no sample."""
+    """Return a mask (n,) of output cells of factor 0, which have no sample."""
     return np.asarray(table[3] == 0)
 
 
 def _samples_plainly(table: Table, size: int) -> bool:
-    """Whether GridSample can express an axis of `size` cells: an axis of one has no outside."""
+    """Return whether GridSample can express an axis of `size` cells; one cell has no outside."""
     lost = _lost(table)
     return is_bilinear(table[:, ~lost]) and (size > 1 or not lost.any())
 
 
 def _grid(rows: Table, cols: Table, height: int, width: int, batch: int) -> NDArray[np.float32]:
     def normalised(table: Table, size: int) -> Array:
-        # A one-cell axis has no extent: GridSample reads any coordinate of it around its centre.
+        # A one-cell axis has no extent: with aligned corners any coordinate reads its only cell.
         places = 2 * table_pixels(table) / max(size - 1, 1) - (size > 1)
         return np.where(_lost(table), OUTSIDE, places)
 
