@@ -68,7 +68,7 @@ def estimate(
 
 
 def nearest_rank(latencies: Sequence[float], percentile: float) -> float:
-    """Return the plain percentile: the smallest latency that this share of them does not exceed."""
+    """Return the percentile by nearest rank: the least latency that this share does not exceed."""
     place = math.ceil(percentile * len(latencies) - 1e-9)
     return sorted(latencies)[max(place, 1) - 1]
 
