@@ -1,4 +1,4 @@
-"""Graphs with adaptive warps, small enough for any test."""
+"""Graphs with adaptive warps that are small enough for any test."""
 
 from typing import Any
 
@@ -18,7 +18,10 @@ FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.ModelProto:
-    """Boxes to knots to a zoomed image and unzoomed levels; image and levels have `dtype`."""
+    """Make a graph from boxes to knots to a zoomed image and unzoomed levels.
+
+    Image and levels have `dtype`.
+    """
     height, width = LATTICE
     attributes = {"lattice": LATTICE, "source": SOURCE, "fwhm": 4.0, "mix": 0.5, "min_side": 1.0}
     levels, unzoomed = ([f"{n}_{i}" for i in range(len(LEVELS))] for n in ("level", "unzoomed"))
@@ -86,9 +89,10 @@ def quantised_chain(
     behind: tuple[float, ...] | None = None,
     upscale: int = 1,
 ) -> onnx.ModelProto:
-    """The chain with a pair before and behind every level, named as `graph.quantize` does.
+    """Make the chain with a Q/DQ pair before and after the unzoom of every level.
 
-    What is read are `unzoomed_0/dequantised` and so on; the scales behind may be others.
+    Names are as in `graph.quantize`. The outputs are `unzoomed_0/dequantised` and so on. `behind`
+    gives other scales to the pairs after the unzoom.
     """
     model = chain(upscale=upscale)
     graph = model.graph

@@ -1,4 +1,4 @@
-"""Bundles and frames that the tests of `lzu-export calibrate` build on."""
+"""Bundles and frames for the tests of `lzu-export calibrate`."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,17 @@ from samples import tiny_recipe, write_sealed
 
 
 def float32_bundle(folder: Path, task: str = "det", **changes: Any) -> Path:
-    """A verified bundle of float32 only, whose recipe names no frames."""
+    """Export a verified float32 bundle whose recipe names no frames; return its folder."""
     from lzu_export.compiler.pipeline import export
     from lzu_export.evaluation import evaluate
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "SECONDS", 0.0)  # its latency interests nobody
+        patch.setattr(evaluate, "SECONDS", 0.0)  # no test uses its latency
         return export(tiny_recipe(folder, task, precision=["fp32"], **changes), folder).folder
 
 
 def write_frames(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -> Path:
-    """A folder of noise, `drive_0.png` and so on."""
+    """Write noise frames `drive_0.png` and so on into a new folder, and return the folder."""
     from lzu_export.tasks.pytorch import noise_frame
 
     folder.mkdir(parents=True)

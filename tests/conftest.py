@@ -2,9 +2,9 @@
 
 import os
 
-# Before any test imports torch: spinning threads are very slow on a busy machine.
+# Set this before any test imports torch: spinning threads are very slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors out among themselves
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers already use all processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ctypes
@@ -22,21 +22,21 @@ import onnx
 import pytest
 from hypothesis import settings
 
-# How long an example takes says how busy the machine is, not whether it holds.
-# The same examples in every run; `--hypothesis-profile explore` looks for new ones.
+# There is no deadline, because the time of an example depends on how busy the machine is.
+# Every run uses the same examples; `--hypothesis-profile explore` searches for new ones.
 settings.register_profile("any-machine", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Rendered frames of tests stay out of the user's own folder.
+# Keep the rendered frames of tests out of the user's own cache.
 os.environ.setdefault("LZU_CACHE", str(REPOSITORY / ".pytest_cache" / "lzu"))
 
 
 @pytest.fixture(scope="session")
 def gpu_driver() -> None:
-    """Skips where no NVIDIA driver is."""
+    """Skip the test if there is no NVIDIA driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -45,7 +45,7 @@ def gpu_driver() -> None:
 
 @pytest.fixture(scope="session")
 def gpu_device(gpu_driver: None) -> None:
-    """Skips where CUDA cannot be reached."""
+    """Skip the test if CUDA cannot be used."""
     from lzu_export.errors import ElsewhereError
     from lzu_export.targets.cuda.interface import open_cuda
 
@@ -66,7 +66,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Path:
-    """Vectors computed with the published code."""
+    """Folder of golden vectors that were computed with the published code."""
     folder = shared / "golden"
     if not folder.is_dir():
         pytest.skip(f"golden vectors are absent from LZU_SHARED ({shared})")
@@ -75,7 +75,7 @@ def golden(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the bundles that all tests share, one for all workers."""
+    """Folder of the bundles that all tests and all workers share."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bundles"
     folder.mkdir(exist_ok=True)
@@ -86,7 +86,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _alone(bundles: Path, name: str) -> Iterator[None]:
     """Let one worker make a bundle; the others wait, and their exports find it up to date."""
     with (bundles / f"{name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)  # its latency interests nobody
+        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)  # no test uses its latency
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -144,19 +144,22 @@ def tiny_seg_bundle(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> 
 
 @pytest.fixture(scope="session")
 def tiny_det3d_bundle(tmp_path_factory: pytest.TempPathFactory, bundles: Path) -> Path:
-    """Folder of a verified bundle that finds boxes in space, two 96x160 frames at a time."""
+    """Folder of a verified bundle of 3-D detection with a batch of two 96x160 frames.
+
+    Copy it before you change it.
+    """
     return _bundle_of("det3d", tmp_path_factory.mktemp("tiny-det3d"), bundles, batch=2)
 
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny bundle, to change or damage."""
+    """Folder of a copy of the tiny bundle, which a test may change or damage."""
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A frame that fits the tiny bundle."""
+    """Path of a frame that fits the tiny bundle."""
     from lzu_export.tasks.pytorch import noise_frame
 
     path = tmp_path / "frame.png"
@@ -166,7 +169,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sooner() -> Iterator[None]:
-    """Trace each network once in a file, and time with few runs."""
+    """Trace each network only once per test module, and time with few runs."""
     from lzu_export.models import trace as module
 
     right, known = module.trace, {}

@@ -1,4 +1,4 @@
-"""The weights behind the golden outputs of OpenMMLab's networks: functions of their names."""
+"""Weights behind the golden outputs of OpenMMLab's networks, generated from parameter names."""
 
 import zlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def golden_weight(name: str, shape: tuple[int, ...], salt: int) -> Tensor:
-    """A parameter or buffer of one network, float32."""
+    """Generate a parameter or buffer of a network, float32, from its name and a salt."""
     rng = np.random.default_rng(zlib.crc32(name.encode()) + salt)
     if name.endswith("running_var"):
         values = rng.uniform(0.5, 1.5, shape)
@@ -29,9 +29,9 @@ def golden_weight(name: str, shape: tuple[int, ...], salt: int) -> Tensor:
 
 
 def load_golden(net: nn.Module, file: Path, *, ignored: tuple[str, ...] = ()) -> None:
-    """Give a network the weights of a golden file, once its names and shapes are the file's.
+    """Check that a network's names and shapes equal a golden file's, then load its weights.
 
-    Names that start with one of `ignored` are of no interest.
+    Names in the file that start with one of `ignored` are not compared.
     """
     data = np.load(file)
     expected = {

@@ -1,4 +1,4 @@
-"""A comparison's report with made-up figures, and the pictures that belong to it."""
+"""A sample report of a comparison with made-up figures and pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ EXTRA = {"uniform": 0.0, "fixed": 0.5, "adaptive": 2.0, "fovea": 1.0}
 
 
 def parity(precision: str, variant: str) -> Parity:
-    """Along a short chain; a uniform model has no unzoom."""
+    """Make a parity with a short chain of probe points; a uniform model has no unzoom."""
     names = ["zoomed", "level_0", "unzoomed_0", "bbox_0", "cls_0"]
     if variant == "uniform":
         names.remove("unzoomed_0")
@@ -54,7 +54,7 @@ def parity(precision: str, variant: str) -> Parity:
 
 
 def percentiles(middle: float) -> Percentiles:
-    """Around a median, in milliseconds."""
+    """Make percentiles around a median, in milliseconds."""
     return Percentiles(
         queries=64,
         mean=middle * 1.02,
@@ -68,7 +68,7 @@ def percentiles(middle: float) -> Percentiles:
 
 
 def bundle(variant: str, scale: float, task: str, folder: Path | None) -> BundleResult:
-    """With two engines."""
+    """Make a bundle's result with two engines; pictures go into `folder` if it is given."""
     name = f"{variant}-{scale:g}x"
     pictures = Pictures()
     if folder is not None:
@@ -118,7 +118,7 @@ def bundle(variant: str, scale: float, task: str, folder: Path | None) -> Bundle
 
 
 def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGroup:
-    """All variants of a scale."""
+    """Make a latency group of all variants at a scale."""
     engines = {}
     for variant in variants:
         middle = 60 * scale + EXTRA[variant]
@@ -140,7 +140,7 @@ def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGro
             ratio=None if variant == "uniform" else ratio,
             engine_ratio=None,
             base=f"uniform-{scale:g}x onnxruntime {precision}",
-            parity=0.0,
+            drift=0.0,
             power=None,
         )
     run = LatencyRun(
@@ -187,7 +187,7 @@ def sample_report(
     variants: tuple[str, ...] = ("uniform", "fixed", "adaptive", "fovea"),
     ablation: bool = False,
 ) -> Report:
-    """A whole report; pictures go into `folder`."""
+    """Make a whole report; pictures go into `folder` if it is given."""
     scales = (0.25, 0.5)
     grid = tuple(
         GridPoint(

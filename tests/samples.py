@@ -1,4 +1,4 @@
-"""Small graphs, tables and recipes that several test files build on."""
+"""Small graphs, tables and recipes for several test files."""
 
 import copy
 import shutil
@@ -34,18 +34,19 @@ TINY_MODEL = {
     "num_outs": 3,
 }
 SLOW_DET3D = pytest.param("det3d", marks=pytest.mark.slow)
-"""Takes as long as the other tasks together: for the slow tests where those show the same."""
+"""Parameter of the task det3d, marked slow because it takes as long as the other tasks together.
+It is for tests in which the other tasks check the same."""
 TINY_NETWORK = {"base_channels": 8, "input": [32, 32]}
-"""A saliency network's settings."""
+"""Settings of a small saliency network."""
 
 
 def dialect(name: str) -> Dialect:
-    """What a target takes; of `emulated`, ONNX Runtime with a device's rounding."""
+    """Return a target's dialect; for `emulated`, ONNX Runtime's with a device's rounding."""
     return ROUNDED if name == EMULATED else find(name).dialect
 
 
 def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
-    """The exit status of `lzu-export WORDS`, run in this process."""
+    """Run `lzu-export WORDS` in this process and return its exit status."""
     from lzu_export.cli import app as cli
 
     monkeypatch.setattr("sys.argv", ["lzu-export", *map(str, words)])
@@ -57,13 +58,13 @@ def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
 
 
 def relative(value: NDArray[Any], reference: NDArray[Any]) -> float:
-    """max|a - b| / max|b|, where shapes agree."""
+    """Return max|a - b| / max|b| of arrays of equal shape."""
     assert value.shape == reference.shape
     return float(np.abs(value - reference).max() / np.abs(reference).max())
 
 
 def random_positions(generator: np.random.Generator, n: int, low: float, high: float) -> Any:
-    """`n` increasing positions between `low` and `high`."""
+    """Draw `n` increasing positions between `low` and `high`."""
     steps = np.cumsum(generator.uniform(0.2, 1.8, n))
     return low + (high - low) * (steps - steps[0]) / max(steps[-1] - steps[0], 1e-9)
 
@@ -76,7 +77,7 @@ def random_tables(
     reach: float = 1.0,
     antialias: bool = False,
 ) -> tuple[Table, Table]:
-    """Tables of a random monotone warp whose positions span [-reach, reach]."""
+    """Make tables of a random monotone warp whose positions span [-reach, reach]."""
     generator = np.random.default_rng(seed)
     rows, cols = (
         resample_table(random_positions(generator, n, -reach, reach), m, antialias=antialias)
@@ -95,7 +96,7 @@ def graph_model(
     dtype: int = onnx.TensorProto.FLOAT,
     ir_version: int = 10,
 ) -> onnx.ModelProto:
-    """A hand-made ONNX model of named inputs and outputs."""
+    """Make an ONNX model of nodes with named inputs, outputs and constants."""
     graph = helper.make_graph(
         list(nodes),
         "sample",
@@ -109,7 +110,7 @@ def graph_model(
 
 
 def warp_node(x: str, y: str, shape: tuple[int, ...], *, name: str) -> onnx.NodeProto:
-    """One `lzu::SeparableResample` of `x`, of this shape, by the tables `rows` and `cols`."""
+    """Make an `lzu::SeparableResample` node of `x` (of `shape`) by the tables `rows` and `cols`."""
     size = {"height": shape[2], "width": shape[3]}
     inputs = [x, "rows", "cols"]
     return helper.make_node("SeparableResample", inputs, [y], name=name, domain="lzu", **size)
@@ -118,7 +119,7 @@ def warp_node(x: str, y: str, shape: tuple[int, ...], *, name: str) -> onnx.Node
 def warp_model(
     shape: tuple[int, ...], rows: Table, cols: Table, *, body: bool = True
 ) -> onnx.ModelProto:
-    """One `lzu::SeparableResample` from `x` to `warped`, with its function body."""
+    """Make a model of one `lzu::SeparableResample` from `x` to `warped`, with its body if asked."""
     node = warp_node("x", "warped", shape, name="warp")
     out = (*shape[:2], rows.shape[1], cols.shape[1])
     model = graph_model([node], {"x": shape}, {"warped": out}, {"rows": rows, "cols": cols})
@@ -141,7 +142,7 @@ def deform_model(
     groups: int = 1,
     offset_groups: int = 1,
 ) -> onnx.ModelProto:
-    """One `lzu::DeformConv` of the inputs `x`, `offset` and `mask` to `y`, with its body."""
+    """Make a model of one `lzu::DeformConv` from `x`, `offset` and `mask` to `y`, with its body."""
     from lzu_export.ops.deform_conv import function_body
 
     kernel = weight.shape[2:]
@@ -182,9 +183,10 @@ def adaptive_model(
     bodies: bool = True,
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """One adaptive operator of domain `lzu` from inputs like these to these outputs.
+    """Make a model of one adaptive operator of domain `lzu`.
 
-    All have the type of the first input, but the knots, which are float32.
+    Inputs have the shapes of `inputs`, and outputs those of `outputs`. All have the type of the
+    first input, except the knots, which are float32.
     """
     from lzu_export.ops.bodies import add_bodies
     from lzu_export.ops.contract import PLUGIN
@@ -204,10 +206,10 @@ def adaptive_model(
 
 
 class Network:
-    """A graph made by hand, node by node; every node is called as what it makes."""
+    """Builds a graph node by node; every node has the name of its output."""
 
     def __init__(self, **inputs: tuple[int, ...]) -> None:
-        """`inputs` are float32."""
+        """Begin with float32 inputs of these shapes."""
         self.inputs = inputs
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[Any]] = {}
@@ -215,7 +217,7 @@ class Network:
         self.generator = np.random.default_rng(0)
 
     def op(self, op: str, *inputs: str | NDArray[Any], to: str, **attributes: Any) -> str:
-        """One node; arrays among its inputs become constants."""
+        """Add a node and return its output; arrays among its inputs become constants."""
         names = []
         for i, each in enumerate(inputs):
             if isinstance(each, np.ndarray):
@@ -227,7 +229,7 @@ class Network:
     def conv(
         self, x: str, shape: tuple[int, ...], *, to: str, layer: str = "", stride: int = 1
     ) -> str:
-        """A convolution of these weights (O, I, h, w), of its own layer unless one is given."""
+        """Add a convolution with weights of `shape` (O, I, h, w); `layer` shares weights."""
         layer = layer or to
         names = [f"model.{layer}.{part}" for part in ("weight", "bias")]
         if names[0] not in self.constants:
@@ -238,14 +240,14 @@ class Network:
         return self.op("Conv", x, *names, to=to, kernel_shape=shape[2:], pads=pads, strides=strides)
 
     def warp(self, x: str, shape: tuple[int, ...], tables: tuple[Table, Table], *, to: str) -> str:
-        """A `lzu::SeparableResample` of a map of this shape."""
+        """Add an `lzu::SeparableResample` of a map of this shape."""
         rows, cols = tables
         self.shapes[to] = (*shape[:2], rows.shape[1], cols.shape[1])
         size = {"height": shape[2], "width": shape[3]}
         return self.op("SeparableResample", x, rows, cols, to=to, domain="lzu", **size)
 
     def deform(self, x: str, offset: str, mask: str, shape: tuple[int, ...], *, to: str) -> str:
-        """A `lzu::DeformConv` of 3 x 3 taps on a map of this shape, as many channels out as in."""
+        """Add a 3 x 3 `lzu::DeformConv` of a map of this shape; the channels stay as many."""
         self.shapes[to] = shape
         names = [f"model.{to}.{part}" for part in ("weight", "bias")]
         for name, each in zip(names, ((shape[1], shape[1], 3, 3), shape[1:2]), strict=True):
@@ -256,7 +258,7 @@ class Network:
         return self.op("DeformConv", x, names[0], offset, names[1], mask, to=to, **attributes)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
-        """The model with these outputs, every tensor's type and shape, and the lzu bodies."""
+        """Make the model with these outputs, with all types, shapes and lzu bodies."""
         from lzu_export.ops import deform_conv, separable_resample
 
         model = graph_model(self.nodes, self.inputs, dict.fromkeys(outputs, ()), self.constants)
@@ -275,25 +277,25 @@ class Network:
 
 
 def node_named(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    """The node of this name."""
+    """Return the node of this name."""
     (node,) = [node for node in model.graph.node if node.name == name]
     return node
 
 
 def made_by(model: onnx.ModelProto, tensor: str) -> str:
-    """The operator that makes a tensor; empty for inputs and constants."""
+    """Return the operator that makes a tensor; empty for inputs and constants."""
     return next((node.op_type for node in model.graph.node if tensor in node.output), "")
 
 
 def run_onnx(model: onnx.ModelProto, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Outputs of a model by ONNX Runtime."""
+    """Run a model in ONNX Runtime and return its outputs by name."""
     from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
     return OnnxRuntimeSession(model.SerializeToString()).run(inputs)
 
 
 def saliency_file(folder: Path, lattice: tuple[int, int] = (7, 11), seed: int = 3) -> Path:
-    """A smooth random saliency as a .npy file."""
+    """Write a smooth random saliency as a .npy file and return its path."""
     y, x = np.mgrid[0 : lattice[0], 0 : lattice[1]]
     centre = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * lattice
     spread = np.array(lattice) / 4
@@ -316,7 +318,7 @@ TINY_TASKS: dict[str, dict[str, Any]] = {
         },
         "postprocess": {"upsampling": "in-phase"},
         "warp": {"unzoom_scale": 2},
-        "random_weights": 6,  # sees both classes in noise
+        "random_weights": 6,  # this seed predicts both classes in noise
     },
     "det3d": {
         "model": {
@@ -333,11 +335,11 @@ TINY_TASKS: dict[str, dict[str, Any]] = {
         "postprocess": {"candidates_per_level": 30},
     },
 }
-"""What the tiny recipes of the tasks differ in."""
+"""Settings of each task's tiny recipe that differ from the common ones."""
 
 
 def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, Any]:
-    """Plain data of a small untrained model's recipe."""
+    """Return the plain data of a small untrained model's recipe."""
     settings: dict[str, Any] = {
         "name": "tiny",
         "task": task,
@@ -357,12 +359,12 @@ def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, 
 
 
 def tiny_recipe(folder: Path, task: str = "det", **changes: Any) -> Recipe:
-    """A small untrained model's recipe: 96x160 to 48x80, three levels, or one to segment."""
+    """Return a small untrained model's recipe: 96x160 to 48x80, three levels, or one for seg."""
     return validate(tiny_settings(folder, task, **changes), "tiny.yaml")
 
 
 def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
-    """Write a manifest's plain data as whoever edits it on purpose would, with its own hash."""
+    """Write a manifest's plain data with a valid hash, as after a deliberate edit."""
     from lzu_export.manifest.schema import FILE
     from lzu_export.manifest.seal import manifest_text
 
@@ -370,7 +372,7 @@ def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
 
 
 def sentence(call: Callable[[], object]) -> str | None:
-    """What a call refuses with, one sentence; None where it goes through."""
+    """Return the one-line message of a call's `LzuError`; None if the call succeeds."""
     try:
         call()
     except LzuError as error:
@@ -382,7 +384,10 @@ def sentence(call: Callable[[], object]) -> str | None:
 
 
 def stub_library(folder: Path, version: int = 1, cuda: int = 13, *, told: bool = True) -> Path:
-    """A library that says no more than its version and its CUDA; skips without a compiler."""
+    """Build a library that only reports its CUDA version and, if `told`, its own version.
+
+    Skip the test if there is no compiler.
+    """
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("no gcc")

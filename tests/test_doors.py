@@ -1,4 +1,4 @@
-"""Every import that README and docs show works, and the package's doors stay torch-free."""
+"""Every import in README and docs works, and the package's public names import no torch."""
 
 import importlib
 import re
@@ -28,11 +28,11 @@ PUBLIC = {
     "lzu_export.tasks.training": ["training_record"],
     "lzu_export.tasks.warps": ["make_warp"],
 }
-"""Names that users may import; they stay where they are."""
+"""Names that users may import, by module; they must not move."""
 
 
 def documented() -> list[tuple[str, str]]:
-    """(module, name) of each import from this project that a page shows."""
+    """Return (module, name) of each import from this project on the pages."""
     found = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_what_the_pages_import_exists(module: str, name: str) -> None:
         found = hasattr(importlib.import_module(module), name)
     except ModuleNotFoundError:
         found = False
-    if not found:  # a module, or an entry point's group
+    if not found:  # then it is a module, or a group of entry points
         assert importlib.util.find_spec(f"{module}.{name}") or _is_a_group(f"{module}.{name}")
 
 

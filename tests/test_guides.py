@@ -1,4 +1,4 @@
-"""The guides say what is so: commands parse and run, options, targets, keys and links exist."""
+"""The guides are correct: commands parse and run, options, targets, keys and links exist."""
 
 import configparser
 import os
@@ -40,14 +40,14 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 EXAMPLE = REPOSITORY / "docs/examples/own_segmenter.py"
 FINISHED = "build/det/fixed-0.5x"
 
-# As `trtexec --help` of 10.5 lists them; of the options that are used, 11 has dropped none.
+# Options that `trtexec --help` of 10.5 lists; 11 has dropped none of those that the guides use.
 TRTEXEC = {
     "--onnx", "--saveEngine", "--loadEngine", "--stronglyTyped", "--noTF32", "--skipInference",
     "--staticPlugins", "--useCudaGraph", "--useSpinWait", "--noDataTransfers", "--warmUp",
     "--duration", "--percentile", "--separateProfileRun", "--dumpProfile", "--exportProfile",
     "--profilingVerbosity", "--exportLayerInfo", "--loadInputs",
 }  # fmt: skip
-# NVIDIA's quick start guide of TensorRT-RTX.
+# Options in NVIDIA's quick start guide of TensorRT-RTX.
 TENSORRT_RTX = {
     "--onnx", "--saveEngine", "--loadEngine", "--runtimeCacheFile", "--skipInference",
 }  # fmt: skip
@@ -62,26 +62,26 @@ TOOLS = {
     "python3": {"--system-site-packages"},
 }  # fmt: skip
 GONE = {"--fp16", "--int8", "--best"}
-"""Options of trtexec that the guides say are not to be given."""
+"""Options of trtexec that the guides advise against."""
 
 
 class Block(NamedTuple):
-    """A fenced block of a page."""
+    """A fenced code block of a page."""
 
     page: Path
     language: str
     text: str
     mark: str
-    """`runs`, `runs: slow`, or nothing."""
+    """Text of the comment before the block: `runs`, `runs: slow`, or empty."""
 
     @property
     def name(self) -> str:
-        """For pytest."""
+        """Identifier of the block for pytest."""
         return f"{self.page.stem}: {self.text.splitlines()[0][:50]}"
 
 
 def blocks(*languages: str) -> list[Block]:
-    """All fenced code of the pages in one of these languages, with its mark."""
+    """Return all code blocks of the pages in one of these languages."""
     pattern = r"(?:<!-- (runs[^>]*?) -->\n)?^```(\w+)\n(.*?)^```"
     found = []
     for page in PAGES:
@@ -94,13 +94,13 @@ def blocks(*languages: str) -> list[Block]:
 
 
 def inline(page: Path) -> list[str]:
-    """Code within the text of a page."""
+    """Return the inline code of a page."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
     return re.findall(r"`([^`\n]+)`", text)
 
 
 def command_lines() -> Iterator[tuple[Path, list[str]]]:
-    """Every command, of blocks and in the text, as words; those of Python's -c are left whole."""
+    """Yield the page and the words of every command in code blocks and in the text."""
     for block in blocks("sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
             yield from ((block.page, words) for words in simple_commands(line))
@@ -116,13 +116,13 @@ def command_lines() -> Iterator[tuple[Path, list[str]]]:
 
 
 def simple_commands(line: str) -> list[list[str]]:
-    """The words of each command that a line joins."""
+    """Return the words of each command of a line, which `&&` and `|` join."""
     parts = re.split(r"\s(?:&&|\|)\s", line)
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
 def of_tool(name: str) -> list[tuple[Path, list[str]]]:
-    """The commands that run a program, without `sudo` and paths in front of it."""
+    """Return page and arguments of the commands that run a program, also by `sudo` or a path."""
     found = []
     for page, words in command_lines():
         mine = words[1:] if words[0] == "sudo" else words
@@ -136,9 +136,9 @@ def of_tool(name: str) -> list[tuple[Path, list[str]]]:
     [pytest.param(w, id=f"{p.stem}: {' '.join(w)[:60]}") for p, w in of_tool("lzu-export")],
 )
 def test_lines_of_lzu_export_parse(words: list[str]) -> None:
-    """Every option exists, and every value has its type; nothing runs.
+    """Every option exists and every value has the right type; nothing runs.
 
-    The text may name a command alone, or options without what they belong to.
+    The text may name a command alone, or with options but without its arguments.
     """
     group: Any = typer.main.get_command(app)
     name, *arguments = words
@@ -176,7 +176,7 @@ def test_modules_of_the_benchmarks_exist(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_options_in_the_text_exist() -> None:
-    """Those that stand alone in the text are of this command line, or of a tool that is named."""
+    """Each option in the text belongs to this command line, or to one of `TOOLS`."""
     known = {option for options in TOOLS.values() for option in options} | GONE
     group: Any = typer.main.get_command(app)
     for command in group.commands.values():
@@ -220,7 +220,7 @@ def test_extras_named_exist() -> None:
 
 
 def slug(heading: str) -> str:
-    """A heading's anchor, as GitHub makes it."""
+    """Return a heading's anchor as on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -246,7 +246,7 @@ def test_every_guide_is_listed() -> None:
 
 
 def test_recipes_are_valid() -> None:
-    """A whole recipe, and the keys that lines set."""
+    """Whole recipes in the guides are valid, and so are the keys that `SET=` sets."""
     recipes = [yaml.safe_load(each.text) for each in blocks("yaml") if "task:" in each.text]
     assert recipes
     for data in recipes:
@@ -261,10 +261,10 @@ def test_recipes_are_valid() -> None:
 
 
 def test_messages_that_are_explained_are_said() -> None:
-    """What the guides quote of this tool stands in its source."""
+    """Messages that the guides quote are in the source."""
     sources = [*REPOSITORY.glob("lzu_export/**/*.py"), *REPOSITORY.glob("calibration/**/*.py")]
     source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    source = re.sub(r'"\s*\n\s*f?"', "", source)  # literals that follow one another are one
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # join adjacent string literals
     quoted = []
     for page in ("checkpoint.md", "troubleshooting.md"):
         text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
@@ -285,7 +285,7 @@ def test_the_new_model_has_50_lines() -> None:
 
 
 def test_deepstream_s_numbers_are_the_recipe_s() -> None:
-    """What Gst-nvinfer is told is what the exported engine expects."""
+    """The settings of Gst-nvinfer match the inputs of the exported engine."""
     (block,) = blocks("ini")
     config = configparser.ConfigParser()
     config.read_string(block.text)
@@ -306,14 +306,14 @@ def test_deepstream_s_numbers_are_the_recipe_s() -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout as the guides have it, with a tiny bundle where they have the demonstration's."""
+    """A checkout as in the guides, with a tiny bundle in place of the demonstration's."""
     made = tmp_path_factory.mktemp("guides")
     names = ("Makefile", "pyproject.toml", "constraints.txt", "docs", "lzu_export", "plugins")
     for name in names:
         (made / name).symlink_to(REPOSITORY / name)
     ready = made / ".venv"
     ready.mkdir()
-    # The environment of the tests stands for the one that `make` would set up.
+    # The environment of the tests replaces the one that `make` would set up.
     for name in ("bin", "lib", "pyvenv.cfg"):
         if (Path(sys.prefix) / name).exists():
             (ready / name).symlink_to(Path(sys.prefix) / name)
@@ -323,20 +323,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = export(tiny_recipe(made, name="det-demo"), made / "build")
     assert outcome.folder == made / FINISHED
     saliency = np.full((45, 45), 0.1)
-    saliency[15:25, 18:32] = 1  # the same everywhere would be refused
+    saliency[15:25, 18:32] = 1  # a constant saliency would be rejected
     np.save(made / "my.npy", saliency)
     return made
 
 
 @pytest.fixture(scope="module")
 def all_targets(checkout: Path) -> Path:
-    """The same with a uniform bundle, and all that is built here."""
+    """The checkout with a uniform bundle too, in both precisions for both targets."""
     pytest.importorskip("tensorrt_rtx")
     whole: dict[str, Any] = {
         "name": "det-demo",
         "precision": ["fp32", "fp16"],
         "targets": ["onnxruntime", "tensorrt-rtx"],
-        "tolerances": {"scores": {"fp16": 0.05}},  # of an untrained network, all near its prior
+        "tolerances": {"scores": {"fp16": 0.05}},  # untrained scores are all near the prior
     }
     for variant in ("uniform", "fixed"):
         export(tiny_recipe(checkout, variant=variant, **whole), checkout / "build")
@@ -344,7 +344,7 @@ def all_targets(checkout: Path) -> Path:
 
 
 def run(block: Block, folder: Path) -> None:
-    """The block as a user pastes it, in the checkout."""
+    """Run a block in the checkout, as if a user pasted it."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -386,7 +386,7 @@ def test_long_commands_run(block: Block, all_targets: Path) -> None:
 def test_the_new_model_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The example, in this process: every engine verified, and the runtime opens it."""
+    """The example exports in this process, verifies every engine and opens the bundle."""
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLE))
     assert "(240, 320)" in capsys.readouterr().out

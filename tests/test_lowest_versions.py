@@ -1,6 +1,6 @@
-"""The lower bounds of pyproject.toml: what they admit is installed and run, release by release.
+"""The lowest releases that pyproject.toml admits are installed and run.
 
-With torch it downloads several GB, so that part runs where LZU_LOWEST_TORCH is set.
+With torch this downloads several GB, so that part runs only if LZU_LOWEST_TORCH is set.
 """
 
 import os
@@ -23,7 +23,7 @@ COMMANDS = {
         "bench --bundles {bundle} --dataset none --min-seconds 0.1 --min-queries 8 --out out"
     ],
 }
-"""By extras, what works with them alone."""
+"""Commands of lzu-export that work with only these extras."""
 
 
 def _uv() -> str:
@@ -55,9 +55,9 @@ def _sh(*command: str, cwd: Path, **more: str) -> "subprocess.CompletedProcess[s
 
 
 def _environment(folder: Path, version: str, extras: str, *more: str) -> Path:
-    """A virtual environment of the lowest releases; its folder of programs."""
+    """Make a virtual environment of the lowest releases, and return its folder of programs."""
     uv, python = _uv(), _python(version)
-    # Copies: a build of the checkout itself would leave files in it.
+    # Build from copies: a build of the checkout itself would leave files in it.
     source = folder / "source"
     for name in SOURCES:
         shutil.copytree(REPOSITORY / name, source / name)
@@ -66,7 +66,7 @@ def _environment(folder: Path, version: str, extras: str, *more: str) -> Path:
     done = _sh(uv, "venv", "-q", "--python", python, str(folder / "venv"), cwd=source)
     assert done.returncode == 0, done.stderr
     into = ["--python", str(folder / "venv/bin/python"), "--resolution", "lowest-direct"]
-    into.append("--compile-bytecode")  # as pip does; else loading takes twice as long
+    into.append("--compile-bytecode")  # as pip does; otherwise loading takes twice as long
     done = _sh(uv, "pip", "install", "-q", *into, f".[{extras}]", *more, cwd=source)
     if "error sending request" in done.stderr or "Failed to fetch" in done.stderr:
         pytest.skip("the package index cannot be reached")
@@ -80,7 +80,7 @@ def _environment(folder: Path, version: str, extras: str, *more: str) -> Path:
 def test_commands_run_with_the_lowest_releases(
     extras: str, version: str, bundle: Path, image: Path, tmp_path: Path
 ) -> None:
-    """Each with the extras that are meant for it, and none besides."""
+    """Each command runs with only the extras that it needs."""
     programs = _environment(tmp_path, version, extras)
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -101,7 +101,7 @@ def test_commands_run_with_the_lowest_releases(
 def test_an_export_and_the_runtime_pass_with_the_lowest_releases(
     version: str, tmp_path: Path
 ) -> None:
-    """The tests of the runtime export small bundles and run them."""
+    """The tests of the runtime, which export small bundles and run them, pass."""
     programs = _environment(tmp_path, version, "export,runtime,bench", *TESTING)
     source = tmp_path / "source"
     done = _sh(str(programs / "python"), "-m", "pytest", "-q", "-x", "tests/runtime", cwd=source)

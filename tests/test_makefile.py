@@ -1,4 +1,4 @@
-"""The Makefile keeps apart what does not go together."""
+"""The Makefile rejects conflicting extras and misspelt variables, and treats values as text."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 @pytest.fixture(autouse=True)
 def outside_of_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a user types it: these tests may run below `make test` themselves."""
+    """Remove make's own variables, since these tests may run below `make test` themselves."""
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "OUT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -32,7 +32,10 @@ def outside_of_make(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_runtime_and_gpu_do_not_share_an_environment(
     extras: str, there: str, refused: bool, tmp_path: Path
 ) -> None:
-    """Of the environment that is asked for and of what is in it; nothing is installed here."""
+    """Conflicts are found in the requested extras and in installed packages.
+
+    Nothing is installed here.
+    """
     venv = tmp_path / "venv"
     packages = venv / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
@@ -40,7 +43,7 @@ def test_runtime_and_gpu_do_not_share_an_environment(
         (packages / f"{there}.dist-info").mkdir()
     (venv / "bin").mkdir()
     (venv / "bin" / "pip").symlink_to("/bin/true")
-    (venv / "bin" / "python").symlink_to("/bin/true")  # has torch, so to speak
+    (venv / "bin" / "python").symlink_to("/bin/true")  # every import of torch seems to succeed
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 0\n")
     python.chmod(0o755)
@@ -68,12 +71,12 @@ TRAPS = (
     '"; touch TRAP; "',
     "x) touch TRAP ;;",
 )
-"""Values that a shell, or make itself, would take for more than text."""
+"""Values that a shell or make could interpret as code instead of text."""
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout named with a blank, whose programs write down their words, one a line."""
+    """A checkout with a blank in its name; its programs write their arguments, one per line."""
     folder = tmp_path / "a b"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
@@ -107,7 +110,7 @@ def _words(checkout: Path, *words: str, **environment: str) -> list[str]:
 
 @pytest.mark.parametrize("value", TRAPS)
 def test_values_are_text(value: str, checkout: Path) -> None:
-    """Of the command line and of the environment, in each kind of place."""
+    """Values of the command line and of the environment reach the program as text."""
     assert _words(checkout, "verify", f"BUNDLE={value}") == ["verify", "--", value]
     run = ["run", "--cameras", value, "--show-warp", "--", value, value]
     given = (f"CAMERAS={value}", f"BUNDLE={value}", f"SOURCE={value}")
@@ -120,7 +123,7 @@ def test_values_are_text(value: str, checkout: Path) -> None:
 
 @pytest.mark.parametrize("value", [each for each in TRAPS if "--" not in each and each != "*"])
 def test_words_of_lists_are_text(value: str, checkout: Path) -> None:
-    """They stand between blanks; only folders may be named by a pattern."""
+    """Words of a list are separated by blanks; only folders may be given by a pattern."""
     pairs = [word for pair in (f"k={value}", "*") for word in pair.split()]
     wanted = ["export", "det", "--out", "build", *(w for p in pairs for w in ("--set", p))]
     assert _words(checkout, "export", f"SET=k={value} *") == wanted
@@ -128,7 +131,7 @@ def test_words_of_lists_are_text(value: str, checkout: Path) -> None:
 
 
 def test_bundles_are_one_folder_or_several(checkout: Path) -> None:
-    """One whose name has a blank is one."""
+    """A bundle with a blank in its name is one bundle."""
     for name in ("one two", "three", "four"):
         (checkout / "out" / name).mkdir(parents=True)
     start = ["bench", "det", "--out", "build"]
@@ -143,7 +146,7 @@ def test_bundles_are_one_folder_or_several(checkout: Path) -> None:
 
 @pytest.mark.parametrize("value", ["q;touch TRAP", "$(shell touch TRAP)", "it's a"])
 def test_folders_are_text(value: str, checkout: Path) -> None:
-    """Of the environment, and of what is removed."""
+    """Folders of the virtual environment and of `make clean` are text."""
     _programs(checkout / value)
     assert _words(checkout, "verify", f"VENV={value}", "BUNDLE=x") == ["verify", "--", "x"]
     (checkout / "out" / value).mkdir(parents=True)
@@ -154,7 +157,7 @@ def test_folders_are_text(value: str, checkout: Path) -> None:
 
 
 def test_extras_are_names(checkout: Path) -> None:
-    """Between commas."""
+    """Extras are names separated by commas; anything else is rejected."""
     command = ["make", "setup", "EXTRAS=runtime;touch TRAP"]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     assert "EXTRAS are names between commas" in done.stderr
@@ -164,9 +167,9 @@ def test_extras_are_names(checkout: Path) -> None:
 
 @pytest.mark.parametrize("out", ["o o", "$(shell touch TRAP)", "q;touch TRAP", "a)b", "it's"])
 def test_plugins_are_built_where_make_can(out: str, checkout: Path) -> None:
-    """A path that rules of make cannot hold is refused."""
+    """A path that make's rules cannot express is rejected."""
     shutil.copytree(REPOSITORY / "plugins", checkout / "plugins")
-    for word in (f"OUT={out}", f"OUT={checkout}"):  # of the checkout: the blank in its name
+    for word in (f"OUT={out}", f"OUT={checkout}"):  # the checkout has a blank in its name
         command = ["make", "plugins-host", word]
         done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
         assert "make cannot build plugins in the folder" in done.stderr
@@ -176,7 +179,7 @@ def test_plugins_are_built_where_make_can(out: str, checkout: Path) -> None:
 
 @pytest.mark.parametrize("name", ["CUDA_HOME", "TENSORRT_INCLUDE", "ARCHS", "PYTHON"])
 def test_tools_of_plugins_are_text(name: str, checkout: Path) -> None:
-    """Whatever comes of it, nothing is run but the build."""
+    """Values of the plugins' variables fail the build and are never run as code."""
     shutil.copytree(REPOSITORY / "plugins", checkout / "plugins")
     (checkout / "none").write_text("#!/bin/sh\nexit 1\n")
     (checkout / "none").chmod(0o755)
@@ -202,7 +205,7 @@ def test_tools_of_plugins_are_text(name: str, checkout: Path) -> None:
 )
 @pytest.mark.parametrize("target", ["help", "export"])
 def test_a_misspelt_variable_is_refused(given: str, name: str, meant: str, target: str) -> None:
-    """Before anything runs, with the nearest one."""
+    """A misspelt variable is rejected before anything runs, with the nearest name."""
     command = ["make", target, "TASK=seg", given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -219,7 +222,7 @@ def test_a_misspelt_variable_s_name_is_no_code(tmp_path: Path) -> None:
 
 
 def test_variables_of_the_environment_are_not_ours() -> None:
-    """Nor is a known one, of ours or of make's."""
+    """Unknown variables of the environment are accepted, as are known ones of ours or of make."""
     command = ["make", "help", "VARIANT=x", "CXX=g++", "SHELL=/bin/sh", "CROSS=aarch64"]
     environment = {**os.environ, "VARINT": "x", "PRECISON": "y"}
     done = subprocess.run(

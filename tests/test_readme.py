@@ -1,4 +1,4 @@
-"""The commands of the README and of the quick start do what the pages say."""
+"""The commands of the README and of the quick start do what the pages describe."""
 
 import json
 import os
@@ -24,7 +24,7 @@ START = (REPOSITORY / "docs/quickstart.md").read_text(encoding="utf-8")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Fenced code of one language."""
+    """Return the code blocks of a page in one language."""
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
@@ -36,7 +36,7 @@ def command(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProc
 
 
 def test_the_readme_is_short() -> None:
-    """What it is and how to begin; all else is in docs/."""
+    """The README has only the purpose and the first steps; all else is in docs/."""
     assert len(README.splitlines()) <= 150
 
 
@@ -68,7 +68,7 @@ def test_every_make_target_named_exists() -> None:
 
 
 def test_folders_named_exist() -> None:
-    """The table of packages names what is there, and all of it."""
+    """The table of packages names existing folders, and all packages."""
     section = ARCHITECTURE.split("## Packages")[1].split("##")[0]
     named = set(re.findall(r"^\| [^|]* \| `([^`]+)` \|", section, flags=re.MULTILINE))
     assert len(named) > 15
@@ -79,7 +79,7 @@ def test_folders_named_exist() -> None:
 
 
 def test_files_named_exist() -> None:
-    """The steps of "how to add" name real files."""
+    """The architecture page names existing files."""
     named = set(re.findall(r"`((?:lzu_export|plugins|tests|benchmarks)/[^`\s]+)`", ARCHITECTURE))
     assert len(named) > 20
     for name in named:
@@ -87,7 +87,7 @@ def test_files_named_exist() -> None:
 
 
 def losses(accuracy: Accuracy) -> dict[str, float]:
-    """Points of the metric by which each precision differs from PyTorch."""
+    """Return the points of the metric by which each precision differs from PyTorch."""
     wanted = accuracy.pytorch[accuracy.metric]
     return {
         name.removeprefix("onnxruntime/"): abs(values[accuracy.metric] - wanted)
@@ -96,7 +96,7 @@ def losses(accuracy: Accuracy) -> dict[str, float]:
 
 
 def run_snippets(task: str, classes: Sequence[str], folder: Path) -> Any:
-    """Run the Python of README and quick start on a demonstration frame, which is returned."""
+    """Run the Python of README and quick start on a demonstration frame; return its sample."""
     from lzu_export.evaluation.datasets import open_dataset
 
     sample = next(open_dataset("demo", 1, task).samples())
@@ -122,7 +122,7 @@ def test_first_command_and_snippet(
 ) -> None:
     """`make export` ends in two verified bundles; the Python of the page runs on one."""
     out = tmp_path / "build"
-    # The environment of the tests stands for the one that `make` would set up.
+    # The environment of the tests replaces the one that `make` would set up.
     ready = tmp_path / "venv"
     ready.mkdir()
     (ready / "bin").symlink_to(Path(sys.executable).parent)
@@ -134,7 +134,7 @@ def test_first_command_and_snippet(
     words = first.split("#")[0].split()
     assert words == ["make", "export", "TASK=det"]
     words[-1] = f"TASK={task}"
-    if task != "det":  # one whole evaluation is enough
+    if task != "det":  # evaluate one task in full; the others need only a few frames
         words.append("SET=evaluation.frames=64")
     done = command(*words, f"OUT={out}", f"VENV={ready}")
     assert done.returncode == 0, done.stderr

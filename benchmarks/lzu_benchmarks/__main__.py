@@ -1,7 +1,7 @@
 """List and run the studies behind the documents' figures.
 
-`python -m lzu_benchmarks` lists them; `python -m lzu_benchmarks misregistration --help` shows the
-options of one.
+`python -m lzu_benchmarks` lists the studies. `python -m lzu_benchmarks misregistration --help`
+shows the options of one study.
 """
 
 import argparse
@@ -19,7 +19,7 @@ STUDIES = Path(__file__).with_name("studies")
 
 
 def studies() -> dict[str, str]:
-    """The first line of every study's docstring by the study's name; none is imported."""
+    """Return the first docstring line of each study by the study's name, without importing any."""
     found = {}
     for path in sorted(STUDIES.glob("[!_]*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
@@ -29,7 +29,7 @@ def studies() -> dict[str, str]:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     known = studies()
     if words and not words[0].startswith("-"):

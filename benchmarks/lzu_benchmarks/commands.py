@@ -10,11 +10,11 @@ from lzu_export.support.terminal import Terminal, print_json, say
 
 
 def study_parser(file: str, doc: str | None) -> argparse.ArgumentParser:
-    """Options of a study, which `python -m lzu_benchmarks` runs by its name.
+    """Make the option parser of a study, which `python -m lzu_benchmarks` runs by its name.
 
     Args:
         file: the study's `__file__`.
-        doc: its `__doc__`.
+        doc: the study's `__doc__`.
     """
     return argparse.ArgumentParser(
         prog=f"python -m lzu_benchmarks {Path(file).stem}",
@@ -29,7 +29,7 @@ def add_json(parser: argparse._ActionsContainer) -> None:
 
 
 def print_result(as_json: bool, result: Mapping[str, Any], *shown: Any) -> None:
-    """Print a result on stdout: as JSON, or what stands for it in text and tables."""
+    """Print a result on stdout: as JSON, or as the texts and tables given in `shown`."""
     if as_json:
         print_json(result)
         return
@@ -42,7 +42,7 @@ def print_result(as_json: bool, result: Mapping[str, Any], *shown: Any) -> None:
 
 
 class Renamed(argparse.Action):
-    """An option that has another name now; `const` is that name."""
+    """The former name of an option; `const` is the new name."""
 
     def __call__(
         self,
@@ -51,7 +51,7 @@ class Renamed(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        """Refuse it.
+        """Reject the former name.
 
         Raises:
             LzuError: always, with the new name.

@@ -1,7 +1,7 @@
 """Activation ranges for INT8: streaming histograms, methods that choose a limit, a cache file.
 
-It also ranks layers by what INT8 costs a metric. Inputs come in as an iterable and a model as a
-callable, so that any runtime and any data set fit. Nothing of lzu_export is imported.
+The package also ranks layers by the loss of a metric that INT8 causes. Inputs are an iterable and
+a model is a callable, so that any runtime and any data set fit. Nothing of lzu_export is imported.
 """
 
 from lzu_calibration.cache import (

@@ -1,4 +1,4 @@
-"""The calibration cache: a readable file of ranges, and what they were measured on."""
+"""The calibration cache: a readable file of ranges, and the identity of model and frames."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from lzu_calibration.files import parse_json, read_bytes, write_text
 
 FORMAT = 1
 LIMIT = 64 << 20
-"""Most bytes of a cache; one of a thousand tensors has some 50 kB."""
+"""Largest size of a cache in bytes; a cache of a thousand tensors has some 50 kB."""
 
 
 class _Section(BaseModel):
@@ -32,17 +32,17 @@ class CachedFrames(_Section):
 
 
 class Cache(_Section):
-    """Ranges of one model on some frames by one method."""
+    """Ranges of one model, measured on some frames by one method."""
 
     format: int = FORMAT
     model: str
-    """sha256 of the ONNX file that was run."""
+    """sha256 of the ONNX file on which the ranges were measured."""
     frames: CachedFrames
     method: str
     percentile: float | None
-    """None for all other methods."""
+    """Percentile of method `percentile`; None for all other methods."""
     ranges: dict[str, float]
-    """The symmetric limit by tensor."""
+    """Symmetric limit of each tensor."""
     created: str
     version: str = Field(alias="lzu_export")
     """Version of the program that measured the ranges."""
@@ -61,10 +61,10 @@ def make_cache(
 
     Args:
         model: sha256 of the model.
-        frames: calibration frames.
+        frames: identity of the calibration frames.
         method: one of `METHODS`.
         percentile: used by method `percentile` only.
-        ranges: symmetric limit by tensor.
+        ranges: symmetric limit of each tensor.
         version: version of the program that measured the ranges.
     """
     return Cache(
@@ -79,14 +79,14 @@ def make_cache(
 
 
 def write_cache(path: Path, cache: Cache) -> None:
-    """Write the cache, one range a line, in one rename.
+    """Write the cache atomically, with one range per line.
 
     Raises:
         CalibrationError: a folder is in the way, or the file cannot be written (`WriteError`).
     """
     data = cache.model_dump(by_alias=True)
     data["ranges"] = dict(sorted(cache.ranges.items()))
-    # Python prints the shortest number that reads back as the same one.
+    # Python prints the shortest decimal that reads back as the same number.
     text = json.dumps(data, indent=2) + "\n"
     write_text(path, text, f"the calibration cache {path}")
 
@@ -128,12 +128,13 @@ def check_cache(
     percentile: float | None,
     tensors: Iterable[str],
 ) -> None:
-    """Refuse ranges of another model, other frames or another method, and unusable ones.
+    """Reject ranges of another model, other frames or another method, and unusable ranges.
 
-    Ranges of more tensors than asked for are no fault.
+    Ranges of additional tensors are accepted.
 
     Raises:
-        CalibrationError: what differs, from the outermost on.
+        CalibrationError: the cache does not fit; the message names the first difference, in the
+            order model, frames, method, tensors.
     """
     if cache.model != model:
         raise CalibrationError(
@@ -169,7 +170,7 @@ def check_cache(
 
 
 def _other_frames(made: CachedFrames, asked: CachedFrames) -> str:
-    """The first thing that differs."""
+    """Describe the first difference between two sets of frames."""
     for field in ("name", "count", "seed"):
         before, now = getattr(made, field), getattr(asked, field)
         if before != now:

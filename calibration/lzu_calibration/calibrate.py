@@ -13,7 +13,10 @@ from lzu_calibration.methods import PERCENTILE, check_method, limit_of
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by tensor name."""
 Run = Callable[[Arrays], Mapping[str, NDArray[Any]]]
-"""Runs a model once: inputs by name in, the tensors to calibrate by name out, in model order."""
+"""Function that runs a model once: it maps inputs by name to the tensors to calibrate by name.
+
+The tensors are in model order.
+"""
 
 
 def calibrate(
@@ -27,7 +30,7 @@ def calibrate(
     """Find the symmetric INT8 limit of every tensor that `run` returns, by name.
 
     Args:
-        run: runs the model and returns the tensors to calibrate.
+        run: function that runs the model and returns the tensors to calibrate.
         feeds: pairs of a frame's name and the model's inputs; iterated once.
         method: one of `METHODS`.
         percentile: percentile of the magnitudes, for method `percentile`.
@@ -51,13 +54,13 @@ def collect(
     Memory holds the tensors of one feed and the histograms, whatever the number of feeds.
 
     Args:
-        run: runs the model and returns the tensors to calibrate.
+        run: function that runs the model and returns the tensors to calibrate.
         feeds: pairs of a frame's name and the model's inputs; iterated once.
         advance: called with 1 after each feed.
 
     Raises:
         CalibrationError: there are no feeds, a tensor is not floating-point, or a value is NaN or
-            infinite; the sentence names the tensor and the frame.
+            infinite. The message names the tensor, and for a value also the frame.
     """
     histograms: dict[str, Histogram] = {}
     frame = None

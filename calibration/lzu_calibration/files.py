@@ -1,4 +1,4 @@
-"""Read regular files within bounds, and replace files whole or not at all."""
+"""Read regular files up to a size limit, and replace files atomically."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ def read_bytes(path: Path, *, limit: int, remedy: str) -> bytes:
     Args:
         path: file to read; links are followed.
         limit: largest size in bytes.
-        remedy: end of the sentence of an error.
+        remedy: end of the message of an error.
 
     Raises:
         CalibrationError: the file is missing, unreadable, not a regular file, or too large.
@@ -40,7 +40,7 @@ def read_bytes(path: Path, *, limit: int, remedy: str) -> bytes:
                     f"{path} has {size} bytes where at most {limit} are read; {remedy}"
                 )
             content = stream.read(size + 1)
-            if len(content) > size:  # it grew, or has no size, as in /proc
+            if len(content) > size:  # the file grew, or reports no size, as in /proc
                 content += stream.read(limit + 1 - len(content))
     except OSError as error:
         circle = error.errno == errno.ELOOP
@@ -64,18 +64,18 @@ def parse_json(content: bytes) -> Any:
 
 
 def write_text(path: Path, text: str, what: str) -> None:
-    """Write UTF-8 text beside a file, then put it in the file's place by one rename.
+    """Write UTF-8 text to a new file, then replace the old file by one rename.
 
-    A symbolic link is replaced and its target stays as it is. A character device, such as
+    A symbolic link is replaced, and its target is not changed. A character device, such as
     /dev/null, is written to directly.
 
     Args:
         path: file to write.
-        text: its new content.
-        what: name of the file in the sentence of an error.
+        text: new content of the file.
+        what: name of the file in the message of an error.
 
     Raises:
-        CalibrationError: a folder or a disk is in the way.
+        CalibrationError: the path is a folder or a block device.
         WriteError: the file cannot be written.
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
@@ -109,7 +109,11 @@ def _open(path: Path, remedy: str) -> BinaryIO:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is written to directly."""
+    """Return whether a path is written to directly.
+
+    Raises:
+        CalibrationError: the path is a folder or a block device.
+    """
     place = Path(os.path.abspath(path))
     try:
         mode = place.lstat().st_mode

@@ -1,14 +1,15 @@
 """A streaming histogram of a tensor's magnitudes, independent of the number of frames.
 
-Own code instead of `onnxruntime.quantization.calibrate`, whose collectors (read in release 1.32)
-do not fit: they grow their bins with the data's range; what is smaller than the first frame's
-smallest value is lost from all later ones; NaNs are skipped without a word; with as many bins as
-levels, their default for entropy, there is nothing to search; there is no mean squared error; they
-print to stdout; and per value they cost five to ten times as much, per entropy search seconds.
+The collectors of `onnxruntime.quantization.calibrate` (as of release 1.32) are not used, for these
+reasons. The number of bins grows with the range of the data. Values below the smallest value of
+the first frame are lost from all later frames. NaNs are skipped silently. By default, entropy has
+as many bins as levels, so there is nothing to search. There is no mean squared error. The
+collectors print to stdout. They take five to ten times as long per value, and seconds per entropy
+search.
 
-Here the range is a power of two. It doubles by merging pairs of bins, and scaling by a power of two
-rounds nothing, so that the counts depend neither on the order of the frames nor on how they come
-in pieces.
+Here the range is a power of two, which grows by merging groups of bins. Scaling by a power of two
+does not round, so the counts depend neither on the order of the frames nor on their division into
+pieces.
 """
 
 import math
@@ -18,26 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 4096
-"""More than half of them lie below the largest value: at least 2048 are in use."""
+"""Number of bins. At least half of them, 2048, lie below the largest value."""
 _PIECE = 1 << 16
-"""Values counted at once: they stay in the cache from one step to the next."""
+"""Number of values counted at once, so that they stay in the processor's cache between steps."""
 _SMALLEST = -100
-"""Exponent of the smallest range; below, its scale would overflow float32."""
+"""Exponent of the smallest range; the scale of a smaller range would overflow float32."""
 
 
 class NotFinite(ValueError):
-    """A tensor holds NaN or infinity."""
+    """Raised when a tensor holds NaN or infinity."""
 
 
 class Histogram:
-    """Counts of |x| in equal bins from 0 to `limit`; exact zeros are counted apart.
+    """Counts of |x| in equal bins from 0 to `limit`; exact zeros are counted separately.
 
-    A zero is exact under every scale and says nothing of where to clip, but after a ReLU half of
-    all values are zeros.
+    A zero is exact with every scale, so it has no influence on the best limit; but after a ReLU
+    half of all values are zeros.
     """
 
     def __init__(self) -> None:
-        """Nothing counted; `limit` is 0 until the first value that is not 0."""
+        """Make an empty histogram; `limit` is 0 until the first nonzero value."""
         self.counts = np.zeros(BINS, np.int64)
         self.zeros = 0
         self.largest = 0.0
@@ -47,14 +48,14 @@ class Histogram:
         """Count an array's values, rounded to float32 if they are finer.
 
         Raises:
-            NotFinite: the array holds NaN or infinity; nothing of it was counted.
+            NotFinite: the array holds NaN or infinity; none of its values was counted.
         """
         if values.dtype not in (np.float32, np.float16):
             values = values.astype(np.float32)
         flat = np.ascontiguousarray(values).reshape(-1)
         if flat.size == 0:
             return
-        largest = float(max(flat.max(), -flat.min()))  # NaN passes through both
+        largest = float(max(flat.max(), -flat.min()))  # max and min both propagate NaN
         if not math.isfinite(largest):
             raise NotFinite("NaN" if math.isnan(largest) else "infinity")
         zeros = flat.size - int(np.count_nonzero(flat))

@@ -1,6 +1,6 @@
 """Methods that choose a tensor's symmetric INT8 limit from its histogram.
 
-The limit is the magnitude that becomes 127; the scale is the limit / 127, the zero point 0.
+The limit is the magnitude that becomes 127. The scale is limit / 127 and the zero point is 0.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,24 @@ from lzu_calibration.histogram import BINS, Histogram
 LEVELS = 127
 """Number of INT8 levels above zero; -128 is not used."""
 LIMIT_OF_ZEROS = 127 * 2.0**-14
-"""Limit of a tensor that is 0 in every frame, where any would do: this one's scale is the smallest
-normal number of FP16, so that no precision makes it 0."""
+"""Limit of a tensor that is 0 in every frame. Any limit would do; the scale of this one is the
+smallest normal number of FP16, so that it is 0 in no precision."""
 PERCENTILE = 99.99
 _ENTROPY_LEVELS = 128
 _NEARLY_NONE = 1e-4
-"""Count of a level into which only clipped values fall."""
+"""Count assigned to a level into which only clipped values fall."""
 _MSE_SMALLEST, _MSE_STEPS = 1 / 128, 256
 
 
 def limit_of(histogram: Histogram, method: str, percentile: float = PERCENTILE) -> float:
-    """The limit (positive, at most the largest magnitude) by one of `METHODS`.
+    """Return a tensor's limit by one of `METHODS`: positive, at most the largest magnitude.
+
+    `LIMIT_OF_ZEROS` is returned if all values are 0.
 
     Args:
-        histogram: of the tensor over all frames.
+        histogram: histogram of the tensor over all frames.
         method: `max`, `entropy`, `percentile` or `mse`.
-        percentile: of all magnitudes, zeros included; only that method reads it.
+        percentile: percentile of all magnitudes, zeros included; only method `percentile` uses it.
 
     Raises:
         CalibrationError: no such method or percentile.
@@ -45,7 +47,7 @@ def limit_of(histogram: Histogram, method: str, percentile: float = PERCENTILE) 
 
 
 def check_method(method: str, percentile: float | None) -> None:
-    """Refuse what is no method, and a percentile that clips most of the values or none at all.
+    """Reject an unknown method, and for method `percentile` a percentile outside 50..100.
 
     Raises:
         CalibrationError: no such method or percentile.
@@ -65,9 +67,10 @@ def _largest(histogram: Histogram) -> float:
 
 
 def _percentile(histogram: Histogram, percentile: float) -> float:
-    """Linear within a bin. The largest magnitude where the percentile is 0.
+    """Return the percentile, interpolated linearly within a bin.
 
-    A tensor so sparse lives by its few values.
+    If the percentile is 0, return the largest magnitude: the few nonzero values of such a sparse
+    tensor matter.
     """
     below = histogram.zeros + np.cumsum(histogram.counts)
     wanted = percentile / 100 * float(below[-1])
@@ -79,12 +82,12 @@ def _percentile(histogram: Histogram, percentile: float) -> float:
 
 
 def _entropy(histogram: Histogram) -> float:
-    """Least Kullback-Leibler divergence between the clipped values and their 128 levels.
+    """Return the limit of least Kullback-Leibler divergence of the clipped values to 128 levels.
 
-    As TensorRT's calibrator did it: values beyond a candidate count into its last bin, but not into
-    the levels. Exact zeros are left out, and the bin at zero counts no more than its neighbour:
-    a peak there would make every level that holds it look bad, and the narrowest candidate, whose
-    levels are single bins, the best.
+    As in TensorRT's calibrator, values beyond a candidate count into its last bin, but not into the
+    levels. Exact zeros are left out, and the bin at zero counts no more than its neighbour.
+    Otherwise a peak there would make every level that contains it look bad, so that the narrowest
+    candidate, whose levels are single bins, would win.
     """
     counts = histogram.counts.astype(np.float64)
     counts[0] = min(counts[0], counts[1])
@@ -96,15 +99,15 @@ def _entropy(histogram: Histogram) -> float:
     inside = _sums(counts)[ends]
     last = counts[ends - 1]
     outside = total - inside
-    # All of sum p log(p / q) of a candidate comes from running sums: of c log c over the bins,
-    # and of each level's mass and its number of bins that hold anything.
+    # For each candidate, sum p log(p / q) follows from running sums: of c log c over the bins,
+    # of each level's mass, and of its number of nonempty bins.
     edges = ends[:, None] * np.arange(_ENTROPY_LEVELS + 1) // _ENTROPY_LEVELS
     mass = np.diff(_sums(counts)[edges])
     clipped = mass.copy()
     clipped[:, -1] += outside
     filled = np.diff(_sums((counts > 0).astype(np.float64))[edges])
     filled[:, -1] += (last == 0) & (outside > 0)
-    # Next to nothing instead of nothing: one far outlier would rule out all that clip it.
+    # A tiny mass replaces zero: else one far outlier would exclude all candidates that clip it.
     mass[:, -1] = np.where((mass[:, -1] == 0) & (outside > 0), _NEARLY_NONE, mass[:, -1])
     with np.errstate(divide="ignore", invalid="ignore"):
         level = np.where(clipped > 0, clipped * np.log(mass / filled), 0).sum(axis=1)
@@ -112,16 +115,17 @@ def _entropy(histogram: Histogram) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         divergence = (own - level) / total - np.log(total) + np.log(inside)
     divergence[~np.isfinite(divergence)] = np.inf
-    # The widest of equals, where sums of floats tell none apart.
+    # Take the widest of the candidates that are equal up to rounding.
     best = int(np.flatnonzero(divergence <= divergence.min() + 1e-12)[-1])
     return float(ends[best] * histogram.width)
 
 
 def _mse(histogram: Histogram) -> float:
-    """Least mean squared error of rounding and clipping together.
+    """Return the limit of least mean squared error of rounding and clipping together.
 
-    Of 256 candidates in equal ratios from 1/128 of the largest magnitude to itself; values are
-    taken as evenly spread within their bin, over which the squared error is integrated exactly.
+    The 256 candidates have equal ratios and run from 1/128 of the largest magnitude to the largest
+    magnitude. Values are assumed evenly spread within their bin, over which the squared error is
+    integrated exactly.
     """
     used = int(np.flatnonzero(histogram.counts)[-1]) + 1
     edges = np.arange(used + 1, dtype=np.float64)
@@ -133,14 +137,14 @@ def _mse(histogram: Histogram) -> float:
 
 
 def _squared_error(x: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
-    """Integral from 0 to x of the squared error of quantising with this limit."""
+    """Return the integral from 0 to x of the squared error of quantising with this limit."""
     step = limit / LEVELS
     level = np.minimum(np.round(x / step), LEVELS)
     return np.asarray(level * step**3 / 12 + (x - level * step) ** 3 / 3)
 
 
 def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ... values."""
+    """Return the sums of the first 0, 1, ... values."""
     return np.concatenate([[0.0], np.cumsum(values)])
 
 

@@ -1,15 +1,16 @@
 """Rank layers by their INT8 cost, and find the fewest to exclude.
 
-Knows names and a function that measures; tasks and graphs stay outside. `search` does three things:
+The module knows only names of layers and a function that measures, no tasks and no graphs. "High"
+means in a higher precision than INT8. `search` has three steps:
 
-1. It measures every unit (a layer or a group of layers) alone in INT8, all others high. Units rank
-   by their cost, baseline minus metric, the most costly first; where costs are equal to a millionth
-   of a point, by name. On few frames a metric such as COCO's AP is noisy: costs near zero, gains
-   among them, say no more than that a unit costs little.
-2. Along the ranking it keeps the k most costly units high, for up to `POINTS` lengths k evenly
-   spaced from none to all. That is the curve, and it brackets the answer.
-3. Between the shortest length that meets the limit and the longest shorter one, which does not, it
-   bisects until the two are neighbours.
+1. Measure every unit (a layer or a group of layers) alone in INT8, with all others high. Rank the
+   units by cost, which is baseline minus metric, the most costly first. Costs that are equal to a
+   millionth of a point are ranked by name. On few frames a metric such as COCO's AP is noisy: a
+   cost near zero, or a gain, shows only that a unit costs little.
+2. Keep the k most costly units of the ranking high, for up to `POINTS` lengths k evenly spaced from
+   none to all. The resulting curve brackets the answer.
+3. Bisect between the shortest length that meets the limit and the longest shorter length, which
+   does not, until the two are neighbours.
 """
 
 import json
@@ -23,19 +24,19 @@ from lzu_calibration.errors import CalibrationError
 from lzu_calibration.files import parse_json, read_bytes, write_text
 
 Units = Mapping[str, tuple[str, ...]]
-"""The names of layers, by the unit that they are quantised in."""
+"""Names of the layers of each unit; the layers of a unit are quantised together."""
 Measure = Callable[[frozenset[str]], float]
-"""The metric in points, more is better, with exactly these layers in INT8."""
+"""Function that returns the metric in points, more is better, with exactly these layers in INT8."""
 
 FORMAT = 1
 POINTS = 9
-"""Lengths of the kept list that are measured before the bisection, both ends among them."""
+"""Number of lengths of the kept list that are measured before the bisection, with both ends."""
 MANY = 40
-"""Layers from which on a network is measured in groups unless asked otherwise."""
+"""Number of layers from which on a network is measured in groups by default."""
 STATE_LIMIT = 1 << 30
 """Largest size in bytes of a state file that is read."""
 _EQUAL_DIGITS = 6
-"""Decimals in which the costs of two units must differ to count as different."""
+"""Number of decimals to which costs of units are rounded before they are compared."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,15 @@ class Cost:
     layers: tuple[str, ...]
     metric: float
     cost: float
-    """Points below the baseline; infinite where the metric is NaN."""
+    """Points below the baseline; infinite if the metric is NaN."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The network with the most costly units kept high."""
+    """Measurement of the network with the most costly units kept high."""
 
     kept: int
-    """Units of the ranking's head that are not in INT8."""
+    """Number of units at the head of the ranking that are not in INT8."""
     int8_layers: int
     metric: float
     meets: bool
@@ -62,44 +63,46 @@ class Step:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A ranking, and how far down it layers must stay high."""
+    """A ranking, and the number of units at its head that must stay high."""
 
     baseline: float
     limit: float
     ranking: tuple[Cost, ...]
-    """The most costly first."""
+    """Costs of all units, the most costly first."""
     steps: tuple[Step, ...]
-    """All that were measured, by ascending `kept`; the first has all in INT8, the last none."""
+    """All measured steps by ascending `kept`; the first has all units in INT8, the last none."""
     kept: int
-    """Length of the shortest measured list that meets the limit; one shorter was measured too."""
+    """Length of the shortest measured list that meets the limit; the list that is shorter by one
+    unit, if any, was measured too and does not meet it."""
 
     @property
     def keep(self) -> tuple[Cost, ...]:
-        """The units to keep high."""
+        """Units to keep high."""
         return self.ranking[: self.kept]
 
     @property
     def chosen(self) -> Step:
-        """The step of that list."""
+        """Step that keeps these units high."""
         return next(step for step in self.steps if step.kept == self.kept)
 
 
 def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> Sensitivity:
-    """Rank units, and find the shortest head of the ranking whose keeping meets the limit.
+    """Rank units, and find the fewest at the head of the ranking that must stay high.
 
-    Metrics are not monotone: keeping one more unit may lose points, on few frames above all. So
-    "shortest" is said of the lists that were measured. The one returned meets the limit, no shorter
-    measured one does, and the one that is shorter by one unit was measured and does not.
+    Metrics are not monotone: keeping one more unit may lose points, mainly on few frames. So the
+    result is the shortest list among those measured. It meets the limit, and no shorter measured
+    list does. The list that is shorter by one unit was measured and does not meet the limit.
 
     Args:
-        units: layers by unit, at least one.
-        measure: asked at most `most_evaluations(len(units))` times, if it remembers.
-        baseline: the metric of the float32 network.
-        limit: points that may be lost. A gain is no loss: what is gained on few frames is luck, and
-            no reason to keep a layer.
+        units: layers of each unit; at least one unit.
+        measure: function that measures the metric. It measures at most
+            `most_evaluations(len(units))` different sets of layers.
+        baseline: metric of the float32 network.
+        limit: number of points that may be lost. A gain never counts as a loss: on few frames it is
+            chance, and no reason to keep a layer.
 
     Raises:
-        CalibrationError: even with all units high the limit is not met.
+        CalibrationError: the limit is not met even with all units high.
     """
 
     def step(kept: int, order: Sequence[Cost]) -> Step:
@@ -107,7 +110,7 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
         metric = measure(layers)
         return Step(kept, len(layers), metric, baseline - metric <= limit)
 
-    # Before the long part: with none in INT8 nothing is left to be kept.
+    # Check this before the long part: with no layer in INT8, no further unit can be kept high.
     high = step(0, ())
     if not high.meets:
         raise CalibrationError(
@@ -132,7 +135,7 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
 
 
 def rank(units: Units, measure: Measure, baseline: float) -> tuple[Cost, ...]:
-    """Each unit alone in INT8, the most costly first, equal ones by name."""
+    """Measure each unit alone in INT8; sort by cost, the most costly first, equal ones by name."""
     costs = []
     for name, layers in units.items():
         metric = measure(frozenset(layers))
@@ -142,21 +145,21 @@ def rank(units: Units, measure: Measure, baseline: float) -> tuple[Cost, ...]:
 
 
 def most_evaluations(units: int) -> int:
-    """Upper bound of the different sets of layers that `search` measures.
+    """Return an upper bound of the number of different sets of layers that `search` measures.
 
-    None in INT8, all, each unit alone, `POINTS` - 2 lengths in between, and the bisection of the
-    widest gap between two lengths.
+    The sets are: no layer in INT8, all layers, each unit alone, `POINTS` - 2 lengths in between,
+    and the bisection of the widest gap between two lengths.
     """
     gap = -(-units // (POINTS - 1))
     return units + len(_spaced(units)) + max(0, gap - 1).bit_length()
 
 
 def group_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Group layers by the module that they belong to, in the order of their first ones.
+    """Group layers by their module, in the order of each group's first layer.
 
-    A number in a name counts the members of a list of modules. A layer's group is its name up to
-    the first number, if there are more layers under it: a residual block (`backbone.layer1.0`).
-    Where a member holds one layer only, its group is the list: the convolutions of a neck or of a
+    A number in a name is the index of a member in a list of modules. If several layers share a
+    name up to the first number, that name is their group: a residual block (`backbone.layer1.0`).
+    If a member holds only one layer, its group is the list: the convolutions of a neck or of a
     head's tower (`neck.fpn_convs`). A layer without a number is a group of its own.
     """
     names = list(layers)
@@ -174,7 +177,11 @@ def group_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def keep_patterns(keep: Iterable[Cost], layers: Iterable[str]) -> list[str]:
-    """What a recipe writes to keep these units: a pattern where it says no more than the names."""
+    """Return a recipe's entries that keep these units high.
+
+    A unit of several layers becomes a pattern if the pattern matches exactly its layers; otherwise
+    its layers are listed.
+    """
     names, patterns = list(layers), []
     for unit in keep:
         prefix = f"{unit.name}."
@@ -184,23 +191,23 @@ def keep_patterns(keep: Iterable[Cost], layers: Iterable[str]) -> list[str]:
 
 
 class Evaluations:
-    """A measure that remembers, in a file too: an interrupted search goes on where it was.
+    """A measure with a cache in memory and in a file, so that an interrupted search can resume.
 
-    The file is written in one rename after each new value, and read only where its key is equal.
+    The file is written atomically after each new value, and used only if its key is equal.
     """
 
     def __init__(self, measure: Measure, path: Path, key: Mapping[str, Any]) -> None:
-        """`key` says, in JSON, all that the values depend on."""
+        """Read the file, if its key equals `key`: JSON data on which the values depend."""
         self._measure, self._path = measure, path
         self._key: dict[str, Any] = json.loads(json.dumps(dict(key)))
         self._values = self._read()
         self.resumed = len(self._values)
-        """How many values the file held."""
+        """Number of values read from the file."""
         self.asked: set[frozenset[str]] = set()
-        """All sets that were asked for, remembered ones included."""
+        """All requested sets of layers, including those whose value was cached."""
 
     def __call__(self, layers: frozenset[str]) -> float:
-        """The metric with these layers in INT8.
+        """Return the metric with these layers in INT8, measured once.
 
         Raises:
             CalibrationError: a folder is in the way, or the file cannot be written (`WriteError`).
@@ -221,7 +228,7 @@ class Evaluations:
                 for each in data["evaluations"]
             }
         except (CalibrationError, ValueError, LookupError, TypeError, AttributeError):
-            return {}  # absent or damaged: what it held is measured again
+            return {}  # the file is missing or damaged: measure its values again
 
     def _write(self) -> None:
         evaluations = [
@@ -234,12 +241,12 @@ class Evaluations:
 
 
 def _spaced(units: int) -> list[int]:
-    """Up to `POINTS` different lengths from 0 to `units`, evenly spaced."""
+    """Return up to `POINTS` different lengths from 0 to `units`, evenly spaced."""
     return sorted({i * units // (POINTS - 1) for i in range(POINTS)})
 
 
 def _member(name: str) -> str:
-    """A layer's name up to its first number, that included."""
+    """Return a layer's name up to and including its first number."""
     parts = name.split(".")
     for i, part in enumerate(parts):
         if part.isdigit():

@@ -12,7 +12,7 @@ from fakes.world import World, check_call, table
 
 
 def make_runtime(world: World) -> ModuleType:
-    """The module `cuda.bindings.runtime`."""
+    """Make the module `cuda.bindings.runtime`."""
     module = ModuleType("cuda.bindings.runtime")
     names = table("cuda-13.5.0")
     does = _Runtime(world, module)
@@ -23,7 +23,7 @@ def make_runtime(world: World) -> ModuleType:
             setattr(module, name, IntEnum(name, kind, start=0))
         elif isinstance(kind, list) and len(kind) == 1:
             setattr(module, name, _function(world, name, kind, getattr(does, name)))
-    # Values of driver_types.h.
+    # These are the values of driver_types.h.
     errors = {
         "cudaSuccess": 0,
         "cudaErrorInvalidValue": 1,
@@ -41,18 +41,18 @@ def make_runtime(world: World) -> ModuleType:
 def _function(world: World, name: str, overloads: list[str], does: Callable[..., Any]) -> Any:
     def function(*arguments: Any, **named: Any) -> Any:
         check_call(name, overloads, arguments, named)
-        world.record(name)  # without its arguments, which the record would keep alive
+        world.record(name)  # leave out the arguments, which the record would keep alive
         return does(*arguments, **named)
 
     return function
 
 
 class _Handle(int):
-    """A pointer of its own type, as the bindings hand out."""
+    """A pointer with a type of its own, as the bindings return."""
 
 
 class _Runtime:
-    """What each function does; all return a tuple that begins with a status."""
+    """Behaviour of each function; all return a tuple that begins with a status."""
 
     def __init__(self, world: World, module: Any) -> None:
         self.world, self.module = world, module
@@ -185,7 +185,7 @@ class _Runtime:
 
 
 def make_driver(world: World) -> ModuleType:
-    """The module `pycuda.driver`."""
+    """Make the module `pycuda.driver`."""
     module = ModuleType("pycuda.driver")
     names = table("pycuda-2026.1")
     error = type("Error", (Exception,), {})
@@ -304,14 +304,14 @@ def make_driver(world: World) -> ModuleType:
             setattr(module, name, _function(world, name, kind, part))
     attributes = IntEnum("device_attribute", names["device_attribute"])  # type: ignore[misc]
     module.device_attribute = attributes  # type: ignore[attr-defined]
-    # Values of cuda.h.
+    # These are the values of cuda.h.
     flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2, WRITECOMBINED=4)
     module.host_alloc_flags = flags  # type: ignore[attr-defined]
     return module
 
 
 class _WithBase(np.ndarray[Any, Any]):
-    """An array whose `base` is what PyCUDA puts there."""
+    """An array whose `base` is the allocation that owns its memory, as in PyCUDA."""
 
     _owner: Any
 

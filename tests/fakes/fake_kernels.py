@@ -1,4 +1,4 @@
-"""A stand-in for the plugin library on the device: the kernels' host build behind a stream."""
+"""A stand-in for the plugin library on a device: it runs the kernels' host build on a stream."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from fakes.world import World
 
 
 class Kernels:
-    """Launchers that put their work into the world's streams, as those of a device do."""
+    """Launchers that enqueue their work in the world's streams, as those of a device do."""
 
     def __init__(self, world: World, library: ctypes.CDLL) -> None:
-        """`library` is a host build."""
+        """Wrap `library`, a host build of the kernels."""
         self._world, self._library = world, library
         self.lzu_suppress_workspace = library.lzu_suppress_workspace
         self.lzu_suppress = self._launcher("lzu_suppress")
@@ -22,7 +22,7 @@ class Kernels:
         def launch(reference: Any, stream: Any) -> int:
             self._world.record(name)
             assert stream.value in self._world.streams, "the stream was never made, or destroyed"
-            # A launcher copies its arguments; who called it may forget them.
+            # A launcher copies its arguments, so that the caller may free them.
             call = type(reference._obj).from_buffer_copy(reference._obj)
 
             def work() -> None:

@@ -15,7 +15,7 @@ RELEASES = {
     "11.4.0": ("tensorrt", "tensorrt-11.4.0"),
     "1.7.1": ("tensorrt_rtx", "tensorrt_rtx-1.7.1"),
 }
-"""Module and table by version."""
+"""Name of the module and name of the table of each version."""
 
 _NUMPY = {
     "FLOAT": np.float32,
@@ -29,7 +29,7 @@ _NUMPY = {
 
 
 class _Native:
-    """An object of a class of the table: other attributes and arguments are refused."""
+    """An object of a class in the table; it rejects attributes and arguments not listed there."""
 
     class_name: ClassVar[str]
     members: ClassVar[dict[str, Any]]
@@ -71,7 +71,7 @@ class _Native:
 
 
 class _Memory(bytes):
-    """An IHostMemory: bytes that know their size."""
+    """An IHostMemory: bytes with the attribute `nbytes`."""
 
     @property
     def nbytes(self) -> int:
@@ -159,7 +159,7 @@ class _Tensor:
 
 
 class _Layer:
-    """A layer of the base class; whoever wants more casts it, as the bindings make one."""
+    """A layer of the base class, as the bindings return; users cast it to its real class."""
 
     def __init__(self, kind: Any, **values: Any) -> None:
         self.type = kind
@@ -168,7 +168,7 @@ class _Layer:
 
 
 class _Network(_Native):
-    """Inputs, outputs and sampling layers of the file that was parsed."""
+    """Inputs, outputs and sampling layers of the parsed file."""
 
     def _layers(self, model: onnx.ModelProto) -> list[_Layer]:
         trt = self.module
@@ -209,7 +209,7 @@ class _Network(_Native):
         return tensors
 
     def fill(self, model: onnx.ModelProto) -> None:
-        """What the parser does."""
+        """Take inputs, outputs and layers of a model, as the parser does."""
         self.__dict__["_ins"] = self._tensors(model.graph.input)
         self.__dict__["_outs"] = self._tensors(model.graph.output)
         self.__dict__["=num_inputs"] = len(self._ins)
@@ -233,7 +233,7 @@ class _Network(_Native):
         return self._outs[index]
 
     def plan(self, version: str) -> bytes:
-        """A plan of it."""
+        """Return a plan of the network for a version of TensorRT."""
         groups = (("INPUT", self._ins), ("OUTPUT", self._outs))
         tensors = [[t.name, mode, t.dtype.name, t.shape] for mode, ts in groups for t in ts]
         return json.dumps({"version": version, "tensors": tensors}).encode()
@@ -254,7 +254,7 @@ class _ParserError:
 
 
 class _Parser(_Native):
-    """Reads standard operators, and those of `lzu` where a plugin library is registered."""
+    """A parser of standard operators, and of `lzu`'s if a plugin library is registered."""
 
     def on_parse(self, data: bytes, _: str | None = None) -> bool:
         network, _ = self.made_of
@@ -270,7 +270,7 @@ class _Parser(_Native):
 
 
 class _Registry(_Native):
-    """Of a process: what it has loaded it refuses, as NVIDIA's does."""
+    """A registry of the process; like NVIDIA's, it rejects a library that is already loaded."""
 
     def on_init(self) -> None:
         self.__dict__["_loaded"] = set()
@@ -391,7 +391,7 @@ _BEHAVIOUR: dict[str, type[_Native]] = {
 
 
 def _overridable(name: str, members: dict[str, Any]) -> type:
-    """A class that users derive from, with its constructor called by hand."""
+    """Make a class that users derive from and whose constructor they have to call."""
 
     def unset(*_: Any) -> None:
         raise RuntimeError(f"Tried to call pure virtual function of {name}")
@@ -401,7 +401,7 @@ def _overridable(name: str, members: dict[str, Any]) -> type:
 
 
 def make_tensorrt(world: World, version: str) -> Any:
-    """The module of a release."""
+    """Make the module of a release."""
     name, source = RELEASES[version]
     module = ModuleType(name)
     vars(module)["__version__"] = version
@@ -438,5 +438,5 @@ def make_tensorrt(world: World, version: str) -> Any:
 
 
 def plan(*tensors: tuple[str, str, str, tuple[int, ...]], **more: Any) -> bytes:
-    """A plan of tensors: name, INPUT or OUTPUT, DataType, shape."""
+    """Return a plan of tensors, each given as name, INPUT or OUTPUT, DataType and shape."""
     return json.dumps({"version": "", "tensors": tensors, **more}).encode()

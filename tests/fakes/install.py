@@ -1,4 +1,4 @@
-"""Put the stand-ins where imports find them, for one test."""
+"""Install the stand-ins as importable modules for one test."""
 
 import sys
 from types import ModuleType
@@ -12,11 +12,11 @@ from fakes.world import World
 from lzu_export.runtime import plugin_library
 
 _OURS = ("lzu_export.targets.cuda.cuda_python", "lzu_export.targets.cuda.pycuda")
-"""Modules that import the vendor's at their top."""
+"""Modules of this project that import the vendor's modules at the top."""
 
 
 def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> None:
-    """Let only these of `cuda-python` and `pycuda` be installed."""
+    """Make only the given back ends importable, of `cuda-python` and `pycuda`."""
     for name in _OURS:
         patch.delitem(sys.modules, name, raising=False)
     absent: dict[str, Any] = dict.fromkeys(
@@ -38,9 +38,9 @@ def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> No
 
 
 def install_tensorrt(patch: pytest.MonkeyPatch, world: World, version: str) -> Any:
-    """Let this release of TensorRT or TensorRT-RTX be installed; returns the module.
+    """Make this release of TensorRT or TensorRT-RTX importable, and return its module.
 
-    As in a process of its own: no plugins are registered yet.
+    No plugins are registered yet, as in a new process.
     """
     module = make_tensorrt(world, version)
     patch.setattr(plugin_library, "_registered", [])

@@ -1,6 +1,6 @@
-"""Names and parameters of a vendor's module, read from the module itself, as plain tables.
+"""Read names and parameters of a vendor's module from the module itself, as plain tables.
 
-`describe` makes the tables that lie beside this file; see the README there.
+`describe` makes the tables next to this file; see the README there.
 """
 
 import inspect
@@ -11,10 +11,11 @@ from typing import Any
 
 
 def describe(module: ModuleType, names: Iterable[str]) -> dict[str, Any]:
-    """A table of those of `names` that a compiled module has.
+    """Return a table of the given names that a compiled module has.
 
-    An enumeration is a list of its members, a constant a number, a function the list of its
-    overloads' parameters, a class a table of those and of `property` and `read-only`.
+    An enumeration becomes a list of its members, a constant a number, and a function the list of
+    its overloads' parameters. A class becomes a table of such lists for its methods, and of
+    `property` or `read-only` for its attributes.
     """
     return {name: _described(getattr(module, name)) for name in names if hasattr(module, name)}
 
@@ -42,9 +43,10 @@ def _class(value: type) -> Any:
 
 
 def _parameters(function: Any) -> list[str]:
-    """Of each overload the names, separated by commas, `=` behind those that may be left out.
+    """Return the parameter names of each overload, separated by commas.
 
-    pybind11 and Cython write signatures into docstrings: `name(self: X, flags: int = 0) -> Y`.
+    A name is followed by `=` if the parameter has a default. The names come from the signatures
+    that pybind11 and Cython write into docstrings: `name(self: X, flags: int = 0) -> Y`.
     """
     lines = [line.strip() for line in (function.__doc__ or "").strip().splitlines()]
     if "Overloaded function." in lines[:3]:

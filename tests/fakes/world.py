@@ -1,4 +1,4 @@
-"""What the stand-ins share: one machine with memory, streams and a record of all calls."""
+"""State shared by the stand-ins: one machine with memory, streams and a record of all calls."""
 
 import ctypes
 import itertools
@@ -15,48 +15,48 @@ Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
 
 def table(name: str) -> dict[str, Any]:
-    """A table of names and parameters, see README.md."""
+    """Read a table of names and parameters, see README.md."""
     data: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text())
     return data
 
 
 def twice(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What a plan computes unless a test says otherwise: `y` is twice `x`."""
+    """Compute `y` as twice `x`, the default computation of a plan."""
     return {"y": inputs["x"] * 2}
 
 
 @dataclass
 class World:
-    """A machine."""
+    """A simulated machine with a GPU."""
 
     gpu: str = "Orin"
     capability: tuple[int, int] = (8, 7)
     integrated: bool = False
     multiprocessors: int = 8
     memory: int = 1 << 30
-    """Bytes of the device that can be had."""
+    """Free memory of the device in bytes."""
     compute: Compute = twice
     capture_fails: bool = False
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     capturing: list[Callable[[], None]] | None = None
-    """What was enqueued since a capture began."""
+    """Work enqueued since a graph capture began; None without a capture."""
     blocks: dict[int, Any] = field(default_factory=dict)
-    """Memory that is not freed yet, by address."""
+    """Allocated memory by address."""
     streams: set[int] = field(default_factory=set)
     plugins: list[str] = field(default_factory=list)
-    """Plugin libraries that were registered."""
+    """Paths of the registered plugin libraries."""
     numbers: Any = field(default_factory=lambda: itertools.count(1000))
 
     def record(self, name: str, *arguments: Any) -> None:
-        """Note a call."""
+        """Record a call."""
         self.calls.append((name, *arguments))
 
     def names(self) -> list[str]:
-        """The calls so far, without their arguments."""
+        """Return the names of all recorded calls."""
         return [call[0] for call in self.calls]
 
     def allocate(self, size: int) -> int | None:
-        """The address of so many bytes, or None if there are not so many."""
+        """Allocate `size` bytes and return their address, or None if too few are free."""
         if size > self.memory:
             return None
         self.memory -= size
@@ -66,18 +66,18 @@ class World:
         return address
 
     def free(self, address: int) -> None:
-        """Free a block; a second time is an error of the test's subject."""
+        """Free a block; freeing it twice raises KeyError."""
         self.memory += len(self.blocks.pop(address))
 
     def enqueue(self, work: Callable[[], None]) -> None:
-        """Do it at once, or let the graph have it."""
+        """Run work at once, or add it to the graph that is being captured."""
         if self.capturing is None:
             work()
         else:
             self.capturing.append(work)
 
     def array(self, address: int, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-        """The device's memory at an address as an array."""
+        """Return the device's memory at an address as an array."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert address in self.blocks, "the address was never allocated, or freed"
         assert len(self.blocks[address]) >= size, "the tensor is larger than its memory"
@@ -88,7 +88,7 @@ class World:
 def check_call(
     name: str, overloads: Sequence[str], arguments: Any, named: Mapping[str, Any]
 ) -> None:
-    """Raise a TypeError, as compiled modules do, unless one overload takes the arguments."""
+    """Raise a TypeError, as compiled modules do, unless one overload accepts the arguments."""
     for overload in overloads:
         parameters = [each for each in overload.split(", ") if each]
         known = [each.rstrip("=") for each in parameters]

@@ -1,1 +1,1 @@
-"""`lzu-export bench`: compares bundles with one another, and runs the paper's ablation."""
+"""`lzu-export bench`: compare bundles with one another, and run the paper's ablation."""

@@ -1,10 +1,11 @@
 """The paper's appendix for a fixed warp: errors of its approximations, and a grid of its settings.
 
-A.3: the inverse is computed once at the finest level and resized to the others (eq. 18): how far
-that is from each level's exact inverse. The forward warp is evaluated at knots and joined by
-lines: how far that is from the LZ sum at every pixel. A.4: amplitude and fwhm. The paper trains a
-model for every point of its grid; here the weights stay as they are, so that a point tells what
-the geometry does and how far the weights bear another one, not what training there would reach.
+A.3, inverse: it is computed once at the finest level and resized to the others (eq. 18); the error
+is the distance from each level's exact inverse. A.3, forward warp: it is evaluated at knots and
+interpolated linearly; the error is the distance from the LZ sum at every pixel. A.4: a grid over
+amplitude and fwhm. The paper trains a model for every point of its grid. Here the weights stay the
+same, so a point shows the effect of another geometry on the frame and on the given weights, not
+the accuracy that training with it would reach.
 """
 
 import math
@@ -34,9 +35,9 @@ from lzu_export.warp.saliency import Array, marginals
 
 SCALES = (0.25, 0.5, 0.75, 1.0)
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Times the map's own."""
+"""Amplitudes of the grid, as multiples of the saliency map's own amplitude."""
 WIDTHS = (4.0, 7.0, 10.0, 14.0, 20.0)
-"""fwhm, in lattice cells."""
+"""Values of fwhm of the grid, in lattice cells."""
 UNTRAINED = (
     "Nothing was trained again: a point of the grid tells what another warp does to the frame, and "
     "to weights that never saw it, not what training with it would reach."
@@ -47,9 +48,9 @@ def resized_inverse(knots: Array, cells: int, finest: int, *, half_pixel: bool =
     """Return the finest level's inverse resized to `cells` positions along an axis, in [-1, 1].
 
     Args:
-        knots: (m,) of the axis.
-        cells: of the coarse level.
-        finest: cells of the finest.
+        knots: (m,) knots of the forward warp along the axis.
+        cells: number of cells of the coarse level along the axis.
+        finest: number of cells of the finest level along the axis.
         half_pixel: resize edge on edge instead of with corners aligned.
     """
     fine = invert_axis(knots, pixel_centres(finest))
@@ -61,9 +62,10 @@ def resized_inverse(knots: Array, cells: int, finest: int, *, half_pixel: bool =
 
 
 def inverse_errors(knots_x: Array, knots_y: Array, levels: Sequence[Level]) -> list[Curve]:
-    """Distance, in cells, of each coarser level's exact inverse from the finest one's resized.
+    """Return the error of the resized inverse at each coarser level, eq. (18), in cells.
 
-    The levels are taken as the paper and its code have them, corners on the image's. Eq. (18).
+    The error is the distance between the level's exact inverse and the finest level's inverse
+    resized to it. As in the paper and its code, the corners of a level are the image's corners.
     """
     finest = levels[0]
     curves = []
@@ -96,14 +98,14 @@ def inverse_errors(knots_x: Array, knots_y: Array, levels: Sequence[Level]) -> l
 def true_forward_axis(marginal: Array, fwhm: float, n: int, pad: int) -> Array:
     """Return the LZ sum at each of `n` canvas pixels of an axis, in [-1, 1]: eqs. (3) and (4).
 
-    What `axis_knots` computes at lattice points, between them too; the saliency is that of the
-    lattice, reflected at the borders.
+    The same sum as `axis_knots`, but evaluated between lattice points too. The saliency is that of
+    the lattice, reflected at the borders.
 
     Args:
         marginal: (m,) saliency along the axis.
-        fwhm: of the Gaussian, in lattice cells.
-        n: pixels.
-        pad: cells of padding on each side.
+        fwhm: full width at half maximum of the Gaussian, in lattice cells.
+        n: number of canvas pixels along the axis.
+        pad: number of cells of padding on each side.
     """
     count = len(marginal)
     padded = np.pad(np.asarray(marginal, np.float64), pad, mode="reflect")
@@ -116,7 +118,7 @@ def true_forward_axis(marginal: Array, fwhm: float, n: int, pad: int) -> Array:
 
 
 def forward_error(saliency: Array, fwhm: float, recipe: Recipe) -> ForwardError:
-    """The piecewise forward warp against the true one at every pixel of the canvas."""
+    """Compare the piecewise linear forward warp with the true one at every pixel of the canvas."""
     knots = separable_knots(saliency, fwhm)
     pad = min(saliency.shape) - 1
     found = []
@@ -134,11 +136,11 @@ def forward_error(saliency: Array, fwhm: float, recipe: Recipe) -> ForwardError:
 
 
 def amplified(saliency: Array, amplitude: float, recipe: Recipe) -> Array:
-    """Return the saliency (h, w) that `amplitude` times the recipe's own would have given.
+    """Return the saliency (h, w) for `amplitude` times the recipe's own amplitude.
 
-    A map of boxes is a floor plus what the boxes add, which the amplitude multiplies: one Gaussian
-    a box of mass `amplitude`, over a floor of 1 / (2 p + 1)^2 a cell, p being the padding. A map of
-    boundaries is a background plus what boundaries add.
+    A map of boxes is a floor plus one Gaussian per box; the amplitude multiplies the Gaussians. A
+    box has the mass `amplitude`, and the floor is 1 / (2 p + 1)^2 per cell, where p is the padding.
+    A map of boundaries is a background plus the saliency of the boundaries.
     """
     floor = _floor(saliency, recipe)
     return np.asarray(floor + amplitude * (saliency - floor))
@@ -164,7 +166,7 @@ def magnifications(knots: Array, places: Array) -> Array:
 def grid_point(
     saliency: Array, amplitude: float, fwhm: float, recipe: Recipe, *, key: str, score: float | None
 ) -> GridPoint:
-    """Measure the effect of one warp of the grid on the frame."""
+    """Measure the magnification that one warp of the grid gives frame and boxes."""
     changed = amplified(saliency, amplitude, recipe)
     spans, along = [], []
     for knots, cells in zip(separable_knots(changed, fwhm), saliency.shape[::-1], strict=True):
@@ -197,18 +199,20 @@ def ablate(
     amplitudes: Sequence[float] = AMPLITUDES,
     widths: Sequence[float] = WIDTHS,
 ) -> Ablation:
-    """The whole appendix for the fixed warp among some bundles.
+    """Compute the whole appendix for the fixed warp among some bundles.
 
     Args:
-        bundles: with at least one of the variant fixed; the grid is scored at their scales.
-        store: where the points of the grid are kept.
-        frames: that a point is scored on, 0 for none; needs PyTorch and the shipped weights.
-        report: where progress is shown.
-        amplitudes: of the grid.
-        widths: fwhm of the grid; the recipe's own is added.
+        bundles: bundles of which at least one has the variant fixed; the grid covers the scales
+            of the fixed ones.
+        store: storage of the points of the grid.
+        frames: number of frames that score a point, 0 for none; scoring needs PyTorch and the
+            shipped weights.
+        report: progress reporter.
+        amplitudes: amplitudes of the grid.
+        widths: values of fwhm of the grid; the recipe's own is added.
 
     Raises:
-        LzuError: there is no fixed warp among them, or it is not separable.
+        LzuError: no bundle has a fixed warp, or the warp is not separable.
     """
     fixed = [bundle for bundle in bundles if bundle.manifest.variant == "fixed"]
     if not fixed:
@@ -260,21 +264,21 @@ def ablate(
 
 
 class Scorer:
-    """Scores a recipe's weights behind another warp, by PyTorch."""
+    """Scores a recipe's weights with another warp, in PyTorch."""
 
     def __init__(self, recipe: Recipe, frames: int) -> None:
-        """`recipe` names weights and an evaluation set, of which so many frames are taken."""
+        """Open `frames` frames of the evaluation set that `recipe` names, next to its weights."""
         self.recipe = recipe
         name = recipe.evaluation.dataset
         assert name is not None, "asked for only where there is one"
         self.dataset = open_dataset(name, frames, recipe.task, recipe)
 
     def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> float:
-        """The task's metric at the scale of `sized`, see `grid_point` for the others."""
+        """Return the task's metric at the scale of `sized`; for the others see `grid_point`."""
         from lzu_export.tasks.pytorch import torch_predictor
         from lzu_export.tasks.warps import make_warp, read_saliency
 
-        # Another scale than of training is meant, too.
+        # Scale and warp differ from those of training on purpose.
         recipe = self.recipe.model_copy(
             update={"scale": sized.scale, "untrained": ("scale", "warp")}
         )
@@ -284,7 +288,7 @@ class Scorer:
             np.save(path, amplified(saliency, amplitude, recipe))
             other = recipe.warp.model_copy(update={"saliency": path, "fwhm": fwhm, "logits": None})
             made = make_warp(recipe.model_copy(update={"warp": other}))
-        # The saliency stays the one that the weights remember, so that nothing is logged.
+        # Keep the saliency that the checkpoint records, so that no mismatch is logged.
         warp = replace(made, saliency=saliency)
         scores: Mapping[str, Mapping[str, float]] = evaluate(
             {"": torch_predictor(recipe, warp)}, self.dataset
@@ -293,7 +297,7 @@ class Scorer:
 
 
 def _scorer(bundle: Contender, frames: int) -> Scorer | None:
-    """None where no frames are asked for, or the weights are not those that ship."""
+    """Return a scorer of the shipped weights; None without frames, weights or evaluation set."""
     if frames < 1:
         return None
     try:

@@ -1,9 +1,10 @@
-"""Accuracy and latency of warped and uniform models, and a report: `lzu-export bench det`.
+"""Compare accuracy and latency of warped and uniform models in a report: `lzu-export bench det`.
 
-Exports what is not exported yet (variants, scales, precisions), or takes finished bundles
-(--bundles), which needs no torch: so the same command runs on a device. Writes report.html,
-report.md, report.json and its schema into OUT/bench/NAME, and every result into its folder
-`results` as it comes: what was interrupted goes on, what did not change is not measured again.
+Exports the missing variants, scales and precisions, or takes finished bundles (--bundles). The
+latter needs no torch, so the same command runs on a device. Writes report.html, report.md,
+report.json and its schema into OUT/bench/NAME. Every result is written to the folder `results`
+there as soon as it is measured: an interrupted run continues where it stopped, and a result whose
+inputs did not change is not measured again.
 """
 
 import json
@@ -37,10 +38,11 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 def bench(given: Options) -> tuple[Report, Path]:
-    """Export, measure and write; the report and its folder.
+    """Export, measure and write; return the report and its folder.
 
     Raises:
-        LzuError: an export fails, bundles do not fit one another, or a file cannot be written.
+        LzuError: an export fails, bundles cannot be compared with one another, no engine runs
+            here, or a file cannot be written.
     """
     report = Reporter()
     if given.bundles:
@@ -56,7 +58,7 @@ def bench(given: Options) -> tuple[Report, Path]:
     first = bundles[0].manifest
     folder = given.out / "bench" / first.name
     store = Store(folder / "results", given.again)
-    dataset = given.dataset if given.bundles else None  # an export scores by itself
+    dataset = given.dataset if given.bundles else None  # an export stores its scores itself
     frames = given.frames if given.bundles else None
     shown = _shown(given)
     results = []
@@ -102,7 +104,7 @@ def bench(given: Options) -> tuple[Report, Path]:
 
 
 def _failed(bundles: Sequence[Contender]) -> dict[str, str]:
-    """Engines that do not run although they are to run here, and why."""
+    """Return the reason by engine for engines that should run here but failed."""
     return {
         f"{bundle.folder.name} {name}": why
         for bundle in bundles
@@ -120,7 +122,7 @@ def _shown(given: Options) -> str | None:
 
 
 def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
-    """Steps that bundles share and lower in different ways: their ratio is not the warp's alone."""
+    """Return notes on steps that bundles lower differently, so ratios compare more than warps."""
     notes = []
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for bundle in bundles:
@@ -152,14 +154,14 @@ def _refuse_exports(given: Options) -> None:
 
 
 def untrained_notes(results: Sequence[BundleResult]) -> list[str]:
-    """Which bundles are not what their checkpoints were trained as, and in what."""
+    """Return notes on bundles that differ from the training of their checkpoints, and how."""
     return [
         f"{each.name}{UNTRAINED_MARK} is {each.untrained}." for each in results if each.untrained
     ]
 
 
 def pytorch_notes(bundles: Sequence[Contender], results: Sequence[BundleResult]) -> list[str]:
-    """What PyTorch scores on the frames of the report, or why that is not known."""
+    """Return notes on PyTorch's scores on the frames of the report, or why they are unknown."""
     notes = []
     for bundle, result in zip(bundles, results, strict=True):
         stored = bundle.manifest.accuracy
@@ -177,7 +179,7 @@ def pytorch_notes(bundles: Sequence[Contender], results: Sequence[BundleResult])
 
 
 def _elsewhere(bundles: Sequence[Contender]) -> dict[str, list[str]]:
-    """Engines that do not run here by the reason."""
+    """Return the engines that cannot run here, by reason."""
     found: dict[str, list[str]] = {}
     for bundle in bundles:
         for name, why in bundle.elsewhere.items():
@@ -198,7 +200,8 @@ def _variants(results: Sequence[Any]) -> list[str]:
 def _export(given: Options) -> list[Path]:
     """Bundles of every variant and scale that is asked for, by the export command.
 
-    Each in a process of its own, so that PyTorch's memory is gone when the engines are timed.
+    Each export runs in a process of its own, so that PyTorch's memory is free when the engines are
+    timed.
     """
     command = run_module("lzu_export", "export", given.recipe, "--json")
     command += ["--out", str(given.out)]
@@ -237,7 +240,7 @@ def _weighted(given: Options) -> list[str]:
 
 
 def summary_table(report: Report) -> Group:
-    """What the command prints; the best row of an engine is bold."""
+    """Return the table that the command prints; the best row of each engine is bold."""
     rows = rows_of(report)
     metric = next((row.bundle.metric for row in rows if row.bundle.metric), None)
     figures = [*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"]
@@ -281,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(report: Report) -> None:
-    """Let the exit status say that a part could not be measured."""
+    """Exit with the status for incomplete results if a part could not be measured."""
     if report.failed:
         sys.exit(exits.INCOMPLETE)
 

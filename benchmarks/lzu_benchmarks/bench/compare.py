@@ -1,7 +1,7 @@
 """Compare bundles with one another, and keep every result in a file as it arrives.
 
-A result is made again only where what it depends on changed: the bundle, the frames, this harness,
-and for latencies the machine, the plan and those that take turns.
+A result is measured again only if its inputs changed: the bundle, the frames or this harness, and
+for latencies also the machine, the plan or the engines timed together.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.regression import open_predictors
 
 SHOWN = (3, 7)
-"""Sample frames, by place among the consecutive ones that are shown."""
+"""Indices of the sample frames that are drawn, among the batches that are run in turn."""
 
 
 def bundle_result(
@@ -59,12 +59,12 @@ def bundle_result(
     here. Otherwise the engines are scored now.
 
     Args:
-        bundle: to score.
-        store: where results are kept.
-        dataset: to score on, or `none`; the manifest's scores are taken by default.
-        frames: at most so many of it.
-        shown: the set whose frames are drawn, see `candidates.frames_of`.
-        report: where progress is shown.
+        bundle: bundle to score.
+        store: storage of results.
+        dataset: data set to score on, or `none`; the manifest's scores are taken by default.
+        frames: largest number of frames to score on.
+        shown: data set whose frames are drawn, see `candidates.frames_of`.
+        report: progress reporter.
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(PACKAGE)
@@ -131,7 +131,7 @@ def _measure_bundle(
 
 
 def _emulated_results(bundle: Contender, scores: Mapping[str, Score]) -> dict[str, EngineResult]:
-    """Lower precisions with the rounding of a device, of the precisions that are asked for."""
+    """Return the results of requested precisions that were run with a device's rounding."""
     parities = {(each.target, each.precision): each for each in bundle.manifest.parity}
     asked = dict.fromkeys((engine.target, engine.precision) for engine in bundle.asked)
     found = {}
@@ -157,7 +157,7 @@ def _scores(
     report: Reporter,
     unfinished: Unfinished,
 ) -> tuple[dict[str, Score], dict[str, Any]]:
-    """Scores by engine, PyTorch's too where it is known, and what they are of."""
+    """Return scores by engine, PyTorch's too if known, and the data set and metric behind them."""
     stored = bundle.manifest.accuracy
     runs = {engine.name for engine in bundle.runs}
     as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
@@ -176,12 +176,12 @@ def _scores(
     nothing = {"dataset": None, "frames": None, "metric": None, "note": ""}
     if name in (None, NO_DATASET):
         return {}, nothing
-    if dataset is None:  # the recipe's, and as many of them
+    if dataset is None:  # the recipe's own data set, and its own number of frames
         frames = frames or bundle.manifest.recipe.evaluation.frames
     opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
     spent = Timing()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
-    with ExitStack() as stack:  # a device's memory is for those that are timed
+    with ExitStack() as stack:  # close all engines here: timing needs the device's memory
         predictors = _predictors(bundle, stack)
         if not predictors:
             return {}, nothing
@@ -214,7 +214,7 @@ def _how(engine: str) -> str:
 
 
 def _predictors(bundle: Contender, stack: ExitStack) -> dict[str, Predictor]:
-    """Engines that run here, and lower precisions of a processor with the rounding of a device.
+    """Open the engines that run here, each lower precision also with a device's rounding.
 
     `stack` closes them.
     """

@@ -1,4 +1,4 @@
-"""Bundles to compare, and the store of what was measured of them."""
+"""Bundles to compare, and the store of their measured results."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -23,13 +23,13 @@ from lzu_export.support.files import read_text, write_text
 from lzu_export.support.files.hashes import sha256
 
 PACKAGE = Path(__file__).resolve().parents[1]
-"""The harness, whose change makes results stale."""
+"""Folder of this package; a change in its source makes stored results stale."""
 
 Result = TypeVar("Result", bound=Section)
 
 
 class Contender(Bundle):
-    """A bundle to compare: its engines of some targets and precisions."""
+    """A bundle to compare, restricted to engines of some targets and precisions."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class Contender(Bundle):
         """Open the bundle.
 
         Args:
-            folder: that export made.
-            targets: of the engines that are compared; all by default.
-            precisions: the same.
-            provider: of ONNX Runtime, that scores and times its engines.
+            folder: folder of an exported bundle.
+            targets: targets whose engines are compared; all by default.
+            precisions: precisions whose engines are compared; all by default.
+            provider: execution provider of ONNX Runtime for scores and times.
 
         Raises:
             LzuError: see `Bundle`.
@@ -54,7 +54,7 @@ class Contender(Bundle):
 
     @cached_property
     def asked(self) -> list[Engine]:
-        """Its engines that are to be compared."""
+        """Engines of the bundle to compare."""
         return [
             each
             for each in self.manifest.engines
@@ -68,15 +68,15 @@ class Contender(Bundle):
 
     @property
     def runs(self) -> list[Engine]:
-        """Those of them that run here, and did so once."""
+        """Compared engines that can run here and completed one run."""
         return [each for each in self._here[0] if each.name not in self.failed]
 
     @cached_property
     def failed(self) -> dict[str, str]:
-        """By `target/precision`, why an engine that is to run here did not open, or not run.
+        """Reason, by `target/precision`, why an engine that should run here did not open or run.
 
         Raises:
-            LzuError: a provider is asked for on which none of them opens.
+            LzuError: every engine fails, and the provider is not the CPU.
         """
         found = {}
         for engine in self._here[0]:
@@ -88,7 +88,7 @@ class Contender(Bundle):
                     provider=self.provider,
                 ) as predictor:
                     predictor.run(self.batches()[0])
-            except Exception as error:  # each runtime has types of its own
+            except Exception as error:  # each runtime raises its own types
                 text = str(error).strip() or type(error).__name__
                 found[engine.name] = text.splitlines()[0]
         if self.provider != "cpu" and found and len(found) == len(self._here[0]):
@@ -97,23 +97,23 @@ class Contender(Bundle):
 
     @property
     def elsewhere(self) -> dict[str, str]:
-        """By `target/precision`, why the others of them do not."""
+        """Reason, by `target/precision`, why a compared engine cannot run here."""
         return self._here[1]
 
 
 @dataclass(frozen=True)
 class Store:
-    """Results in a folder, one file each."""
+    """A folder of results, one file each."""
 
     folder: Path
     again: bool = False
-    """Whether everything is measured again."""
+    """Whether to ignore stored results and measure everything again."""
 
     def get(self, name: str, key: str, kind: type[Result], make: Callable[[], Result]) -> Result:
-        """The stored result of this key, else a new one, which is stored before it is returned.
+        """Return the stored result of this name and key, or make and store a new one.
 
         Raises:
-            LzuError: it cannot be written.
+            LzuError: the new result cannot be written.
         """
         path = self.folder / f"{name}.json"
         if not self.again and path.is_file():
@@ -122,7 +122,7 @@ class Store:
                 if getattr(stored, "key", None) == key:
                     return stored
             except (LzuError, ValueError, ValidationError):
-                pass  # cut off, or of another release
+                pass  # the file is truncated or was written by another release
         made = make()
         with readable_os_errors(f"the result {path}"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -136,20 +136,22 @@ def open_bundles(
     precisions: Sequence[str] | None = None,
     provider: str = "cpu",
 ) -> list[Contender]:
-    """Read the manifests of bundles, uniform ones first, by scale.
+    """Open bundles to compare, sorted by scale, and uniform first at each scale.
 
     Args:
-        folders: that export made.
-        targets: only engines of these are compared; all by default.
-        precisions: the same.
-        provider: of ONNX Runtime: `cpu`, `cuda`, `tensorrt`, or a name of its own.
+        folders: folders of exported bundles.
+        targets: targets whose engines are compared; all by default.
+        precisions: precisions whose engines are compared; all by default.
+        provider: execution provider of ONNX Runtime: `cpu`, `cuda`, `tensorrt`, or one of ONNX
+            Runtime's own names.
 
     Raises:
-        LzuError: one is no bundle, there are none, they are of different tasks or sources, or one
-            has no engine of what is asked for.
+        LzuError: a folder is no bundle, no folder is given, tasks or source sizes differ, two
+            folders share a name or one is not UTF-8, or a bundle has none of the requested
+            engines.
     """
     chosen = (tuple(targets) if targets else None, tuple(precisions) if precisions else None)
-    # Results are filed under the folder's name, which `.` and `..` have not.
+    # Results are filed under the folder's name; `.` and `..` have none until made absolute.
     places = [Path(os.path.abspath(folder)) for folder in folders]
     for place in places:
         if os.fsencode(place.name).decode(errors="replace") != place.name:
@@ -174,7 +176,7 @@ def open_bundles(
 
 
 def set_key(dataset: str | None) -> list[str | None]:
-    """What results of a set depend on: its name, and the content of annotations."""
+    """Return the parts of a result's key for a data set: its name, and the annotations' hash."""
     annotations = Path(dataset) if dataset else None
     return [dataset, sha256(annotations) if annotations and annotations.is_file() else None]
 

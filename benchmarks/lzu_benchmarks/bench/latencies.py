@@ -1,4 +1,4 @@
-"""Time the bundles of each scale, target and precision in turns, and keep the results."""
+"""Time the bundles of each scale, target and precision interleaved, and keep the results."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -41,21 +41,21 @@ def latency_groups(
     failed: dict[str, str] | None = None,
     report: Reporter,
 ) -> list[LatencyGroup]:
-    """Time the bundles of each scale, target and precision in turns; uniform is the base.
+    """Time the bundles of each scale, target and precision interleaved; uniform is the base.
 
     Args:
-        bundles: what takes turns.
-        store: where results are kept.
-        plan: how long.
-        threads: of ONNX Runtime on the CPU.
-        graphs: see `candidates.open_candidates`.
-        shown: the set whose frames are shown, see `candidates.frames_of`.
-        failed: takes, by group, why it could not be timed, and the other groups are; without it
-            the first failure ends all.
-        report: where progress is shown.
+        bundles: bundles to time.
+        store: storage of results.
+        plan: duration of the measurement.
+        threads: number of threads of ONNX Runtime on the CPU.
+        graphs: CUDA graph modes, see `candidates.open_candidates`.
+        shown: data set whose frames the engines run on, see `candidates.frames_of`.
+        failed: receives the reason for each group that could not be timed, and the other groups
+            are still timed; without it the first failure is raised.
+        report: progress reporter.
 
     Raises:
-        LzuError: a group cannot be timed, or a result not be written.
+        LzuError: a group cannot be timed or its result cannot be written, and `failed` is None.
     """
     places: dict[tuple[float, str, str], list[Contender]] = {}
     for bundle in bundles:
@@ -103,7 +103,7 @@ def _time_group(
     shown: str | None,
     working: Callable[[], AbstractContextManager[Any]],
 ) -> LatencyGroup:
-    """Time one engine of each member in turns; `place` is key, target, precision and scale."""
+    """Time one engine of each member interleaved; `place` is key, target, precision and scale."""
     key, target, precision, scale = place
     with working(), ExitStack() as stack:
         candidates: list[Candidate] = []
@@ -125,7 +125,10 @@ def _time_group(
 
 
 def _device_of(target: str, members: Sequence[Contender]) -> list[Any] | None:
-    """What the engines of a device run by: CUDA's back end, TensorRT, and each plugin library."""
+    """Identify the software that engines on a device run on; None if the target needs no device.
+
+    The parts are the CUDA back end, the version of TensorRT, and the hash of each plugin library.
+    """
     if not find(target).on_device:
         return None
     found = [library_at(library_places(bundle.folder)) for bundle in members]
@@ -136,7 +139,7 @@ def _device_of(target: str, members: Sequence[Contender]) -> list[Any] | None:
 def _against_uniform(
     candidates: Sequence[Candidate], members: Sequence[Contender]
 ) -> list[Candidate]:
-    """Give each the uniform bundle's engine, of its graph mode, as its base."""
+    """Set each candidate's base to the uniform bundle's engine of the same graph mode."""
     uniform = {b.folder.name for b in members if b.manifest.variant == "uniform"}
     bases = {each.cuda_graph: each.name for each in candidates if each.bundle in uniform}
     return [Candidate(**{**vars(each), "base": bases.get(each.cuda_graph)}) for each in candidates]

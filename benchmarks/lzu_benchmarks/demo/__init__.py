@@ -1,1 +1,1 @@
-"""The demonstration data set, rendered on demand: frames, truth, calibration."""
+"""The demonstration data set, rendered on demand: frames, ground truth, calibration frames."""

@@ -16,29 +16,29 @@ from lzu_export.support.provenance import source_digest
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """A candidate that is drawn when it is read."""
+    """A candidate frame that is rendered when it is read."""
 
     seed: int
     index: int
     digest: str = field(repr=False)
-    """Hash of the source that makes the pixels."""
+    """Hash of the source code that renders the pixels."""
 
     @property
     def key(self) -> str:
-        """Seed of the sequence, and the frame's number in it."""
+        """Seed of the sequence and index of the frame in it, joined by a slash."""
         return f"{self.seed}/{self.index}"
 
     def contents(self) -> str:
-        """Hash of the renderer; the key says the rest."""
+        """Return the hash of the renderer, which with the key determines the pixels."""
         return self.digest
 
     def read(self) -> Frame:
-        """Render it, if it was not before."""
+        """Return the frame's image, rendered unless the cache has it."""
         return np.asarray(frame(self.seed, self.index).image, np.uint8)
 
 
 def demo() -> Listing:
-    """All frames of the training sequences, none rendered."""
+    """List the frames of the training sequences without rendering any."""
     digest = source_digest(Path(scenes.__file__).parent)
     keys = open_demo("train").keys
     return Listing(

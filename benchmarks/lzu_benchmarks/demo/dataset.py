@@ -1,4 +1,4 @@
-"""Data sets for evaluation: frames with COCO annotations. The demo is rendered on demand."""
+"""The demonstration data set: frames with COCO annotations, rendered on demand."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
 
-# First seed and number of sequences. The ranges never overlap: training is on other streets.
+# First seed and number of sequences of each split. The ranges do not overlap, so that training
+# uses other streets.
 SPLITS = {"val": (0, 64), "train": (10_000, 1000)}
 EVERY = 5  # validation frames are half a second apart
 
@@ -25,7 +26,7 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame: `annotations` are COCO's, the image is (H, W, 3) uint8 BGR."""
+    """One frame: its image (H, W, 3) uint8 BGR and its COCO annotations."""
 
     frame_id: int
     sequence_id: int
@@ -38,13 +39,13 @@ class Sample:
 
 
 class DemoDataset:
-    """Rendered street scenes, frame by frame in the order of time, sequence after sequence.
+    """Rendered street scenes, sequence after sequence, with the frames of each in temporal order.
 
     Args:
-        sequences: seeds.
-        frames: indices within each sequence.
-        limit: at most this many frames, spread over all sequences (whole set if None).
-        whole: take whole sequences, as far as the limit allows.
+        sequences: seeds of the sequences.
+        frames: indices of the frames within each sequence.
+        limit: largest number of frames, spread over all sequences (whole set if None).
+        whole: whether to take whole sequences, as far as the limit allows.
     """
 
     classes = CLASSES
@@ -63,18 +64,18 @@ class DemoDataset:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Samples of the frames in order."""
+        """Yield the samples of the frames in order."""
         for number, seed, frame in self.rendered():
             yield Sample(number, seed, frame.image, annotate(frame, number))
 
     def rendered(self, start: int = 0) -> Iterator[tuple[int, int, Frame]]:
-        """Identity, sequence and all that is known of every frame from `start` on, in order."""
+        """Yield the identifier, the sequence and the `Frame` of every frame from `start` on."""
         keys = self.keys[start:]
         for (seed, index), frame in zip(keys, frames(keys), strict=True):
             yield frame_number(seed, index), seed, frame
 
     def coco_ground_truth(self) -> dict[str, Any]:
-        """Images, annotations and categories as COCO has them; rendered once, then kept."""
+        """Return images, annotations and categories in COCO's format, computed once."""
         if self._truth is None:
             images, annotations = [], []
             for each in self:
@@ -87,13 +88,13 @@ class DemoDataset:
 def open_demo(
     split: str = "val", limit: int | None = None, every: int = EVERY, *, whole: bool = False
 ) -> DemoDataset:
-    """The demonstration data set.
+    """Open the demonstration data set.
 
     Args:
         split: `val` (64 held-out sequences) or `train`.
-        limit: at most this many frames, evenly taken from the whole split.
-        every: frames from one sample to the next within a sequence (10 frames a second).
-        whole: take whole sequences, as far as the limit allows.
+        limit: largest number of frames, taken evenly from the whole split.
+        every: step in frames between samples of a sequence, which has 10 frames per second.
+        whole: whether to take whole sequences, as far as the limit allows.
 
     Raises:
         LzuError: the split is unknown, or limit or every is not positive.
@@ -107,7 +108,7 @@ def open_demo(
 
 
 def frame_number(seed: int, index: int) -> int:
-    """Identity of a frame over all sequences."""
+    """Return the identifier of a frame, unique over all sequences."""
     return seed * LENGTH + index
 
 
@@ -119,7 +120,7 @@ def sample(sequence: Sequence, index: int) -> Sample:
 
 
 def annotate(frame: Frame, image_id: int) -> list[Annotation]:
-    """COCO annotations of a frame. Objects to ignore are marked iscrowd."""
+    """Return the COCO annotations of a frame. Objects to ignore are marked iscrowd."""
     found = []
     rows = zip(
         frame.boxes, frame.classes, frame.tracks, frame.visibility, frame.ignore, strict=True
@@ -143,7 +144,7 @@ def annotate(frame: Frame, image_id: int) -> list[Annotation]:
 
 
 def image_entry(frame_id: int, sequence_id: int, name: str = "") -> dict[str, Any]:
-    """COCO's description of an image."""
+    """Return COCO's entry of an image."""
     height, width = SOURCE_SIZE
     return {
         "id": frame_id,
@@ -155,7 +156,7 @@ def image_entry(frame_id: int, sequence_id: int, name: str = "") -> dict[str, An
 
 
 def coco_dict(images: list[dict[str, Any]], annotations: list[Annotation]) -> dict[str, Any]:
-    """A COCO data set with the demonstration classes; category ids start at 1."""
+    """Return a COCO data set with the demonstration classes; category ids start at 1."""
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
     return {
         "info": {"description": "rendered street scenes"},

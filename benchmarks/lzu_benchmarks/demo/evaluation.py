@@ -1,4 +1,4 @@
-"""Evaluation sets that the compiler looks up: the demonstration by name, others by path."""
+"""Evaluation sets for the compiler: the demonstration by name, other data sets by path."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
@@ -27,7 +27,7 @@ from lzu_export.tasks.registry import find_task
 
 
 class DemoTruth(NamedTuple):
-    """The demonstration scenes for one task: truth, metric and its scorer."""
+    """Ground truth, metric and scorer of the demonstration scenes for one task."""
 
     classes: tuple[str, ...]
     metric: str
@@ -56,7 +56,7 @@ BOXES = DemoTruth(
     _box_truth,
     lambda: BoxScorer(CLASSES),
 )
-"""The scenes as 2-D detection sees them."""
+"""Ground truth and scorer of the scenes for 2-D detection."""
 LABEL_MAPS = DemoTruth(
     LABELS,
     "mIoU",
@@ -64,13 +64,13 @@ LABEL_MAPS = DemoTruth(
     _label_truth,
     lambda: LabelScorer(LABELS),
 )
-"""The scenes as segmentation sees them."""
+"""Ground truth and scorer of the scenes for segmentation."""
 SPACE = DemoTruth(CLASSES, "NDS*", NDS_STAR_FORMULA, _space_truth, SpaceScorer, camera=True)
-"""The scenes as 3-D detection sees them."""
+"""Ground truth and scorer of the scenes for 3-D detection."""
 
 
 def truth_of(task: str) -> DemoTruth:
-    """Find the demonstration of a task, which names it in `Task.demonstration`.
+    """Find the demonstration that a task names in `Task.demonstration`.
 
     Raises:
         LzuError: the task names none, or there is no such task.
@@ -104,43 +104,43 @@ class DemoSet:
         return len({sequence for sequence, _ in self._dataset.keys})
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """Frames with the task's truth, rendered in order, from the one of place `start` on."""
+        """Yield frames with the task's truth, rendered in order, from index `start` on."""
         for number, sequence, frame in self._dataset.rendered(start):
             camera = pixel_centred(frame.intrinsics) if self._task.camera else None
             truth = self._task.truth(number, sequence, frame)
             yield Sample(number, CameraFrame(frame.image, camera), truth, sequence=sequence)
 
     def scorer(self) -> Scorer:
-        """The task's metrics, with nothing counted."""
+        """Return a new scorer of the task's metrics."""
         return self._task.scorer()
 
 
 def pixel_centred(intrinsics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The renderer's (3, 3) matrix for indices of pixels: it counts from their edges."""
+    """Convert the renderer's (3, 3) matrix from pixel edges to pixel indices (centres)."""
     matrix = intrinsics.copy()
     matrix[:2, 2] -= 0.5
     return matrix
 
 
 def demo(*, task: str, frames: int | None, recipe: Recipe | None = None) -> DemoSet:
-    """The demonstration set of a task, at most `frames` frames of it; its classes are its own."""
+    """Open at most `frames` frames of the demonstration set of a task, with its own classes."""
     return DemoSet(open_demo("val", limit=frames, whole=_follows(recipe)), task)
 
 
 def coco(
     annotations: str, *, task: str, frames: int | None, recipe: Recipe | None = None
 ) -> EvaluationSet:
-    """A COCO data set, Argoverse-HD among them, at most `frames` images of it."""
+    """Open at most `frames` images of a data set with COCO annotations, such as Argoverse-HD."""
     return open_path(annotations, task, frames, recipe)
 
 
 def folder(
     path: str, *, task: str, frames: int | None, recipe: Recipe | None = None
 ) -> EvaluationSet:
-    """The data set in a folder, whose layout is found out, at most `frames` frames of it."""
+    """Open at most `frames` frames of the data set in a folder, whose layout is detected."""
     return open_path(path, task, frames, recipe)
 
 
 def _follows(recipe: Recipe | None) -> bool:
-    """Whether a recipe's model uses the frame before, so that it needs whole sequences."""
+    """Return whether a recipe's warp follows the previous frame's boxes, so needs sequences."""
     return recipe is not None and recipe.follows_boxes

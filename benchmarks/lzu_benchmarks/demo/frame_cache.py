@@ -1,4 +1,4 @@
-"""Rendered frames on disk: drawn once, on all processors, read for every task and variant.
+"""Cache of rendered frames on disk: drawn once on all processors, read for all tasks and variants.
 
 `python -m lzu_benchmarks.demo.frame_cache` draws the frames whose keys it reads from stdin.
 """
@@ -34,18 +34,18 @@ Key = tuple[int, int]
 """Seed of a sequence and index of a frame."""
 
 FEW = 16
-"""Below this number, frames are drawn sooner than another process starts."""
-WAIT = 0.02  # seconds between looks for a frame that another process draws
+"""Number of missing frames up to which drawing them is faster than starting processes."""
+WAIT = 0.02  # seconds between checks for a frame that another process draws
 
 
 def cache_folder() -> Path:
-    """Folder of rendered frames, some 85 kB each; deleting it only costs time.
+    """Return the folder of rendered frames, some 85 kB each; deleting it only costs time.
 
-    `LZU_CACHE`, else `lzu_export` in the user's folder of caches. Frames of another renderer, or
-    drawn by other releases of the libraries, are in another folder.
+    It lies in `LZU_CACHE`, else in `lzu_export` in the user's cache folder. Frames of another
+    renderer or of other releases of OpenCV and NumPy are in another folder.
 
     Raises:
-        LzuError: there is no such variable, and the user has no home.
+        LzuError: no variable names a folder, and the user has no home folder.
     """
     return _cache() / "frames" / _renderer()
 
@@ -71,12 +71,12 @@ def _renderer() -> str:
 
 
 def frame(seed: int, index: int) -> Frame:
-    """One frame as `render` draws it, from disk where it is there."""
+    """Return one frame as `render` draws it, from disk if it is cached."""
     return _read((seed, index)) or _draw((seed, index))
 
 
 def frames(keys: list[Key]) -> Iterator[Frame]:
-    """Frames in the order of their keys; what is not on disk is drawn on all processors."""
+    """Yield frames in the order of their keys, drawing missing frames on all processors."""
     folder = cache_folder()
     missing = [key for key in keys if not _path(folder, key).is_file()]
     workers = _start(missing) if len(missing) > FEW and _writable(folder) else []
@@ -93,9 +93,9 @@ def frames(keys: list[Key]) -> Iterator[Frame]:
 
 
 def _start(keys: list[Key]) -> list[subprocess.Popen[str]]:
-    """Processes that draw the frames; sequences take turns, so that the first are there soonest.
+    """Start processes that draw the frames, dealing out sequences so that the first come soonest.
 
-    Not a pool: that would run the user's own program again in every worker.
+    A pool would run the user's own program again in every worker, so it is not used.
     """
     sequences = [list(group) for _, group in groupby(keys, key=lambda key: key[0])]
     workers = []
@@ -108,7 +108,7 @@ def _start(keys: list[Key]) -> list[subprocess.Popen[str]]:
             text=True,
         )
         assert worker.stdin is not None
-        with suppress(BrokenPipeError):  # it died: its frames are drawn here
+        with suppress(BrokenPipeError):  # the worker died: its frames are drawn by this process
             json.dump(share, worker.stdin)
             worker.stdin.close()
         workers.append(worker)
@@ -116,7 +116,7 @@ def _start(keys: list[Key]) -> list[subprocess.Popen[str]]:
 
 
 def _draw(key: Key) -> Frame:
-    """Draw a frame and keep it, if the disk takes it."""
+    """Draw a frame, and cache it if the disk can be written."""
     seed, index = key
     sequence = _sequence(seed)
     painted, noise = paint(sequence, index), grain(sequence)
@@ -141,7 +141,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _write(key: Key, painted: Frame, noise: int) -> None:
-    """Keep a frame without its noise, which would be five times as large; whole or not at all."""
+    """Write a frame atomically and without its noise, which would make it five times as large."""
     arrays = {field.name: getattr(painted, field.name) for field in fields(painted)}
     arrays |= {"image": _packed(painted.image), "surfaces": _packed(painted.surfaces)}
     path = _path(cache_folder(), key)
@@ -157,7 +157,7 @@ def _write(key: Key, painted: Frame, noise: int) -> None:
 
 
 def _read(key: Key) -> Frame | None:
-    """A frame that was kept; None where there is none, or a damaged one."""
+    """Read a cached frame; None if it is missing or damaged."""
     try:
         with np.load(_path(cache_folder(), key)) as file:
             arrays = dict(file)

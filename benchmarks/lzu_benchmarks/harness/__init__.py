@@ -1,1 +1,1 @@
-"""Time queries interleaved, and record the machine's state. Knows no tasks and no report."""
+"""Time queries interleaved and record the machine's state; independent of tasks and reports."""

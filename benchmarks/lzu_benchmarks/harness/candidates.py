@@ -1,4 +1,4 @@
-"""Engines of bundles, opened to be timed, and the frames that they are shown."""
+"""Open the engines of bundles for timing, with the frames that they run on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +25,9 @@ STAGES = ("pre-processing", "engine", "suppression", "post-processing")
 copies to and from the device. Suppression runs on the host; adaptive engines that keep their boxes
 on the device include it in their run. Post-processing makes the predictions."""
 GRAPHS: dict[str, tuple[bool, ...]] = {"off": (False,), "on": (True,), "both": (False, True)}
-"""Sessions that are opened, by the option `--cuda-graph`: whether each replays a CUDA graph."""
+"""Sessions to open for each value of `--cuda-graph`: whether each session replays a CUDA graph."""
 FRAMES = 8
-"""Different frames that are shown in turn; of a warp that remembers they follow one another."""
+"""Largest number of different batches run in turn; a stateful warp sees them in order."""
 NO_DATASET = "none"
 
 
@@ -41,20 +41,20 @@ class Candidate:
     precision: str
     predictor: Predictor
     camera_frames: Sequence[Sequence[CameraFrame]]
-    """Batches, shown in turn."""
+    """Batches of camera frames, run in turn."""
     base: str | None = None
-    """Name of the one it is compared with."""
+    """Name of the candidate that this one is compared with."""
     cuda_graph: bool | None = None
     start: StartTimes | None = None
     note: str = ""
-    """What is to be told with its figures."""
+    """Remark that is reported with this candidate's figures."""
     frames: str = ""
-    """What its batches show."""
+    """Description of the frames in the batches."""
     noise: bool = False
-    """Whether that is noise."""
+    """Whether the frames are random noise."""
 
     def end_to_end(self) -> Subject:
-        """From frames to predictions."""
+        """Return the subject that times a whole query, from frames to predictions."""
         predictor, camera_frames = self.predictor, self.camera_frames
         shown: list[Sequence[CameraFrame]] = [camera_frames[0]]
 
@@ -74,7 +74,7 @@ class Candidate:
         return Subject(dict(zip(STAGES, stages, strict=True)), feed)
 
     def engine(self) -> Subject:
-        """From inputs to outputs, with the inputs that the frames lead to."""
+        """Return the subject that times the engine alone, on inputs made from the frames."""
         predictor = self.predictor
         predictor.reset()
         inputs = []
@@ -89,12 +89,12 @@ class Candidate:
 
 
 class Shown(NamedTuple):
-    """Batches of frames that fit a bundle, and where they come from."""
+    """Batches of frames that fit a bundle, and a description of their source."""
 
     batches: list[list[CameraFrame]]
     what: str
     noise: bool = False
-    """Whether they show nothing."""
+    """Whether the frames are random noise."""
 
 
 def open_candidates(
@@ -107,30 +107,30 @@ def open_candidates(
     graphs: Sequence[bool] = GRAPHS["both"],
     dataset: str | None = None,
 ) -> list[Candidate]:
-    """Open the engines of a bundle that are asked for, by default all of one target.
+    """Open the requested engines of a bundle, by default all engines of one target.
 
     Args:
-        bundle: folder that export made.
-        precisions: all by default.
-        target: onnxruntime by default.
-        threads: of ONNX Runtime on the CPU.
-        provider: of ONNX Runtime.
-        graphs: of engines on a device: with and without CUDA graph each is opened anew. Where
-            both are asked for and one cannot be captured, there is only the one without, and its
-            note says why.
-        dataset: whose frames are shown, see `frames_of`.
+        bundle: folder of an exported bundle.
+        precisions: precisions to open; all by default.
+        target: target to open; onnxruntime by default.
+        threads: number of threads of ONNX Runtime on the CPU.
+        provider: execution provider of ONNX Runtime.
+        graphs: CUDA graph modes of engines on a device; each mode opens a session of its own.
+            If both modes are requested and the graph cannot be captured, only the session
+            without a graph is returned, and its note gives the reason.
+        dataset: data set that the frames come from, see `frames_of`.
 
     Raises:
-        LzuError: the bundle is damaged, has no such engine that runs here, or a CUDA graph alone
-            is asked for in vain.
+        LzuError: the bundle is damaged, no requested engine runs here, or only the CUDA graph
+            mode is requested and the graph cannot be captured.
     """
     opened = Bundle(bundle)
     wanted = target or DEFAULT_TARGET
     there = [each.precision for each in opened.manifest.engines if each.target == wanted]
     shown = frames_of(opened, dataset)
     if not there:
-        opened.engine(target)  # which says what there is instead
-    if precisions is None:  # other releases and cards have engines of their own
+        opened.engine(target)  # raises an error that lists the targets of the bundle
+    if precisions is None:  # once each: other releases and cards have engines of their own
         precisions = list(dict.fromkeys(there))
 
     def open_predictor(precision: str, graph: bool | None) -> Predictor:
@@ -159,7 +159,7 @@ def _enter_precision(
     open_predictor: Callable[[str, bool | None], Predictor],
     shown: Shown,
 ) -> list[Candidate]:
-    """Open one engine in each graph mode; None: its target has no such choice."""
+    """Open one engine in each graph mode; the mode is None if the target has no CUDA graphs."""
     compiles = find(target).compiles_at_start
     cold = _cold_first_run(bundle, target, precision) if compiles else None
     found: list[Candidate] = []
@@ -199,9 +199,9 @@ def _host_note(bundle: str, session: Any) -> str:
 
 
 def _cold_first_run(bundle: Path, target: str, precision: str) -> float:
-    """Seconds of the first run where TensorRT-RTX compiles all its kernels.
+    """Return the seconds of a first run in which TensorRT-RTX compiles all its kernels.
 
-    Leaves what was compiled in the cache, so that every first run after it is a warm one.
+    Then run once with the runtime cache, so that later first runs find the compiled kernels.
     """
     seconds = []
     for cache in (False, True):
@@ -218,19 +218,20 @@ def _start(session: Any, cold: float | None) -> StartTimes:
 
 
 def frames_of(bundle: Bundle, dataset: str | None = None, count: int = FRAMES) -> Shown:
-    """Frames to time and to draw: the first of a data set; else the bundle's own reference.
+    """Return frames to time and to draw: the first of a data set, or those stored in the bundle.
 
     Args:
-        bundle: whose frames they are to be.
-        dataset: the set's name or path; by default the recipe's own, if that has a name. A bundle
-            does not hold the path of another one, but some of its frames.
-        count: most batches of a set.
+        bundle: bundle that the frames have to fit.
+        dataset: name or path of the data set. The default is the recipe's own set if that is a
+            named set; otherwise the frames of it that the bundle stores are taken.
+        count: largest number of batches from a data set.
 
     Returns:
-        Batches; of noise only where the bundle was exported without a data set and none is given.
+        Batches. They are random noise only if no data set is given and the bundle was exported
+        without one.
 
     Raises:
-        LzuError: there is no such set, or its frames do not fit the bundle.
+        LzuError: there is no such data set, or its frames do not fit the bundle.
     """
     recipe, size = bundle.recipe, bundle.recipe.batch
     own = recipe.evaluation.dataset
@@ -256,7 +257,7 @@ def frames_of(bundle: Bundle, dataset: str | None = None, count: int = FRAMES) -
 
 
 def pair(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Give each the first one of its target, precision and graph mode as its base."""
+    """Set each candidate's base to the first one of the same target, precision and graph mode."""
     bases: dict[Any, str] = {}
     paired = []
     for each in candidates:

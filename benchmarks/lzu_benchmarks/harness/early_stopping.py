@@ -1,12 +1,12 @@
 """MLPerf Inference's early stopping: a bound on a percentile from few queries.
 
-With n queries of which t were slower than a latency x, x is at least the true percentile p, at
-confidence c, where so few slow ones would be unlikely had more than 1 - p of all queries been
+Let t of n queries be slower than a latency x. Then x is at least the true percentile p, at
+confidence c, if so few slow queries would be unlikely had more than 1 - p of all queries been
 slower: P[Binomial(n, 1 - p) <= t] < 1 - c. The estimate is the t-th largest latency for the
-largest t that passes, as LoadGen has it, which counts it among the slow ones. It is never below
-the plain percentile and comes closer to it with more queries. Source: MLPerf Inference Rules,
-appendix on early stopping (tolerance 0, confidence 0.99). An estimate takes at least 64 queries
-for p = 0.9, and 662 for p = 0.99.
+largest t that satisfies this. LoadGen does the same: it counts the estimate itself among the slow
+queries. The estimate is never below the plain percentile and approaches it with more queries.
+Source: MLPerf Inference Rules, appendix on early stopping (tolerance 0, confidence 0.99). An
+estimate needs at least 64 queries for p = 0.9, and 662 for p = 0.99.
 """
 
 import math
@@ -16,10 +16,10 @@ CONFIDENCE = 0.99
 
 
 def slow_allowed(queries: int, percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return the largest t that passes, -1 where not even t = 0 does.
+    """Return the largest number t of slow queries that passes the test, -1 if t = 0 fails.
 
     Args:
-        queries: number of timed queries n.
+        queries: number n of timed queries.
         percentile: p in 0..1.
         confidence: c in 0..1.
     """
@@ -35,16 +35,16 @@ def slow_allowed(queries: int, percentile: float, confidence: float = CONFIDENCE
         )
         if not likelihood < 1 - confidence:
             return slow - 1
-    return queries  # reached for no percentile below 1
+    return queries  # never reached: the percentile is below 1
 
 
 def least_queries(percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return how many queries an estimate takes: the fewest of which one may be slow."""
+    """Return the smallest number of queries that gives an estimate: one of them may be slow."""
     _check(percentile, confidence)
     low, high = 1, 2
     while slow_allowed(high, percentile, confidence) < 1:
         low, high = high, 2 * high
-    while high - low > 1:  # what passes with n queries passes with more
+    while high - low > 1:  # a t that passes with n queries passes with more
         middle = (low + high) // 2
         if slow_allowed(middle, percentile, confidence) < 1:
             low = middle
@@ -56,10 +56,10 @@ def least_queries(percentile: float, confidence: float = CONFIDENCE) -> int:
 def estimate(
     latencies: Sequence[float], percentile: float, confidence: float = CONFIDENCE
 ) -> float | None:
-    """Return the early-stopping estimate of a percentile, None where there are too few queries.
+    """Return the early-stopping estimate of a percentile, None if there are too few queries.
 
     Args:
-        latencies: of every timed query, in any order and unit.
+        latencies: latency of every timed query, in any order and unit.
         percentile: p in 0..1.
         confidence: c in 0..1.
     """
@@ -68,7 +68,7 @@ def estimate(
 
 
 def nearest_rank(latencies: Sequence[float], percentile: float) -> float:
-    """Return the plain percentile: the smallest latency that so large a share does not exceed."""
+    """Return the percentile by nearest rank: the least latency that this share does not exceed."""
     place = math.ceil(percentile * len(latencies) - 1e-9)
     return sorted(latencies)[max(place, 1) - 1]
 

@@ -1,9 +1,9 @@
-"""Floating-point operations of an ONNX graph, counted from its shapes; nothing is run.
+"""Count the floating-point operations of an ONNX graph from its shapes, without running it.
 
-Counted are convolutions, deformable ones, matrix products and GridSample, a multiplication and an
-addition each as two operations. Elementwise operators, pooling, sorting and copies are not: on
-these networks they are below a percent or two. Products with a warp's banded matrix count as the
-dense products that they are executed as.
+Convolutions, deformable convolutions, matrix products and GridSample are counted; a multiplication
+and an addition are two operations. Elementwise operators, pooling, sorting and copies are not
+counted: on these networks they are below a percent or two. A product with a warp's banded matrix
+counts as a dense product, because it is executed as one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,28 +17,28 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.read import load_graph
 
 WARPS = ("zoom", "unzoomed_")
-"""What the names of nodes that a warp was lowered to begin with."""
+"""Prefixes of the names of nodes that a warp was lowered to."""
 GRID_SAMPLE = 14
-"""Operations a sampled value: four products with weights, three additions, and the weights
-themselves, shared by the channels, rounded up to as many again."""
+"""Operations per sampled value: four products with weights and three additions, doubled to cover
+the computation of the weights, which the channels share."""
 DEFORMED = 11
-"""Operations for each value that a deformable convolution samples: bilinear, and its mask."""
+"""Operations per value that a deformable convolution samples: bilinear weights and the mask."""
 
 Shapes = Mapping[str, Sequence[int]]
 
 
 class Flops(BaseModel):
-    """Operations of one batch."""
+    """Floating-point operations of one batch, split into network and warps."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: int
     warps: int
-    """Zoom and unzoom, and of adaptive warps the tables that they need."""
+    """Operations of zoom and unzoom, including the tables of adaptive warps."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Operations of network and warps together."""
         return self.network + self.warps
 
 
@@ -46,7 +46,7 @@ def count_flops(model: onnx.ModelProto | Path) -> Flops:
     """Count a lowered graph of static shapes, such as a bundle's `model.fp32.onnxruntime.onnx`.
 
     Raises:
-        LzuError: a shape that is needed is unknown.
+        LzuError: a required shape is unknown.
     """
     loaded = load_graph(model) if isinstance(model, Path) else model
     shapes = _shapes(loaded)
@@ -57,7 +57,7 @@ def count_flops(model: onnx.ModelProto | Path) -> Flops:
 
 
 def is_warp(node: onnx.NodeProto) -> bool:
-    """Whether a node is part of a lowered zoom or unzoom."""
+    """Return whether a node is part of a lowered zoom or unzoom."""
     return node.name.startswith(WARPS)
 
 

@@ -2,11 +2,12 @@
 
 `python -m lzu_benchmarks.harness.latency BUNDLE [BUNDLE ...]`.
 
-Of every engine that runs here two things are timed: end to end, from the camera's bytes to the
-predictions, split into stages with suppression as one; and the engine alone, inputs in, outputs
-out. Engines of a device are opened twice, with and without CUDA graph, and tell how long they take
-to load and to run for the first time. All take turns; ratios are to the first bundle's engine of
-the same precision. Rules, order and estimates: see `lzu_benchmarks.harness`.
+Every engine that runs here is timed twice: end to end, from the camera's bytes to the predictions,
+split into stages of which suppression is one; and alone, from inputs to outputs. Engines on a
+device are opened with and without CUDA graph, and the times of loading and of the first run are
+reported. All engines are timed interleaved. Ratios are to the first bundle's engine of the same
+target, precision and graph mode. Rules and order: see `lzu_export.support.interleave`. Estimates:
+see `lzu_benchmarks.harness.early_stopping`.
 """
 
 import argparse
@@ -58,16 +59,17 @@ def measure(
     power_seconds: float = 10.0,
     frames: str = "",
 ) -> LatencyRun:
-    """Time all candidates in turns: end to end, then the engines alone, then their power.
+    """Time all candidates interleaved: first end to end, then the engines alone; then their power.
 
     Args:
-        candidates: at least one; names are unique, bases are among them.
-        plan: how long each of the two takes.
-        power_seconds: of each engine on its own, where a meter is found.
-        frames: in words, what is shown.
+        candidates: at least one; names are unique, and every base is among them.
+        plan: duration of each of the two timings.
+        power_seconds: seconds of the power measurement of each candidate, if a meter is found.
+        frames: description of the frames; composed from the candidates if empty.
 
     Raises:
-        InterruptedRunError: it was interrupted, with the figures until then, if there are any.
+        InterruptedRunError: the user interrupted the measurement after at least one whole round;
+            the error holds the figures up to then.
     """
     by_name = {each.name: each for each in candidates}
     end_to_end = {name: each.end_to_end() for name, each in by_name.items()}
@@ -159,7 +161,7 @@ def _notes(candidates: Sequence[Candidate], plan: Plan) -> list[str]:
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
-    """Options that make a `Plan`."""
+    """Add the options that make a `Plan`, and those of threads and CUDA graphs."""
     group = parser.add_argument_group("latency")
     default = Plan()
     group.add_argument(
@@ -182,7 +184,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
-    """The plan that options ask for."""
+    """Return the plan that the options ask for."""
     return Plan(
         queries=given.min_queries, seconds=given.min_seconds, warmup_seconds=given.warmup_seconds
     )
@@ -190,7 +192,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
 
 @exits.ending("nothing was timed yet; give the same command to start again")
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m lzu_benchmarks.harness.latency", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""Figures of a latency measurement, as they are stored."""
+"""Schema of the stored results of a latency measurement."""
 
 from lzu_benchmarks.harness.power import Power
 from lzu_benchmarks.harness.summary import (
@@ -13,49 +13,49 @@ from lzu_export.support.machine import Machine
 from lzu_export.support.watch import Conditions
 
 UNSTEADY = 0.05
-"""Change from the first to the last quarter of the queries beyond which a figure is doubtful."""
+"""Change from the first to the last quarter of the queries above which a figure is doubtful."""
 
 
 class StartTimes(Section):
     """Seconds until an engine on a device is ready for its first frame."""
 
     load: float
-    """From its file to an engine on the device."""
+    """Seconds to load the engine from its file onto the device."""
     first_run: float
-    """Memory, context and first run; what TensorRT-RTX compiled before is read."""
+    """Seconds for memory, context and first run, with kernels that TensorRT-RTX cached before."""
     cold_first_run: float | None
-    """The same where TensorRT-RTX has to compile its kernels."""
+    """Seconds for memory, context and first run when TensorRT-RTX has to compile its kernels."""
 
 
 class EngineLatency(Section):
-    """One engine of a bundle. Milliseconds of a query, which holds one batch of frames."""
+    """Latency of one engine of a bundle, in milliseconds per query of one batch of frames."""
 
     bundle: str
     target: str
     precision: str
     provider: str
-    """What really executes."""
+    """Provider that executes the engine, as its session reports it."""
     cuda_graph: bool | None
-    """Whether it was replayed as a CUDA graph; none where its target has no such choice."""
+    """Whether the engine was replayed as a CUDA graph; None if its target has no CUDA graphs."""
     start: StartTimes | None = None
     frames_per_query: int
     end_to_end: Percentiles
     engine: Percentiles | None
-    """The engine alone, run back to back; none where it was interrupted before."""
+    """Latency of the engine alone, run back to back; None if interrupted before."""
     stages: dict[str, StageTime]
-    """By stage, its times in the end-to-end queries."""
+    """Times of each stage of the end-to-end queries, by the stage's name."""
     ratio: Ratio | None
-    """End to end, to the base."""
+    """End-to-end time divided by that of the base."""
     engine_ratio: Ratio | None
     base: str | None
-    """Name of the engine that both are ratios to."""
+    """Name of the engine that both ratios are relative to."""
     drift: float
-    """End to end, the last quarter's median over the first one's, less 1."""
+    """Median end-to-end time of the last quarter divided by that of the first, minus 1."""
     power: Power | None
 
 
 class LatencyRun(Section):
-    """Engines that were timed in turns."""
+    """Results of engines that were timed interleaved."""
 
     created: str
     machine: Machine
@@ -63,22 +63,22 @@ class LatencyRun(Section):
     plan: dict[str, float]
     engines: dict[str, EngineLatency]
     overhead_nanoseconds: float
-    """What the harness adds to a query."""
+    """Time that the harness adds to a query."""
     overhead_share: float
-    """What the harness adds, as a share of the fastest end-to-end median."""
+    """Time that the harness adds, as a share of the fastest end-to-end median."""
     peak_memory: int | None
-    """Bytes of the whole process, all engines loaded."""
+    """Peak memory of the whole process with all engines loaded, in bytes."""
     frames: str
-    """What was shown."""
+    """Description of the frames that the engines ran on."""
     noise: bool = False
-    """Whether that was noise: times of suppression are then of no scene."""
+    """Whether the frames were noise; suppression times are then not those of a real scene."""
     notes: tuple[str, ...]
     interrupted: bool = False
-    """Whether the user ended it early. The figures then cover the complete rounds."""
+    """Whether the user ended the measurement early. The figures then cover the whole rounds."""
 
     @property
     def doubts(self) -> list[str]:
-        """All that makes the figures doubtful."""
+        """All reasons to doubt the figures."""
         unsteady = [
             f"{name} changed by {each.drift:+.0%} while it was measured"
             for name, each in self.engines.items()
@@ -88,9 +88,9 @@ class LatencyRun(Section):
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """A measurement was interrupted when some rounds were whole."""
+    """Raised when the user interrupts a measurement after at least one whole round."""
 
     def __init__(self, run: LatencyRun) -> None:
-        """Keep what those rounds came to."""
+        """Keep the results of the whole rounds."""
         super().__init__()
         self.run = run

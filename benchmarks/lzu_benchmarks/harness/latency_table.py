@@ -1,4 +1,4 @@
-"""The table of latencies that the command prints."""
+"""The table that the latency command prints."""
 
 from rich.console import Group
 from rich.table import Table
@@ -12,11 +12,11 @@ from lzu_benchmarks.harness.latency_results import (
 from lzu_export.support.escaping import visible
 
 NOISE = ", of random noise"
-"""What headlines of figures end in that are of no data set."""
+"""Suffix of titles over figures that were measured on random noise."""
 
 
 def latency_tables(run: LatencyRun) -> Group:
-    """What the command prints."""
+    """Return the latency table and its notes, which the command prints."""
     title = f"Latency, ms a query{NOISE if run.noise else ''}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("engine", overflow="fold")

@@ -1,7 +1,7 @@
-"""Measure watts and joules of a subject that runs alone, if a meter exists.
+"""Measure power and energy of a subject that runs alone, if a meter exists.
 
-The meter is a process of its own (tegrastats, nvidia-smi) that writes to a file while the subject
-runs; it is read afterwards. A board's figure is of the whole board, a card's of the card alone.
+The meter is a separate process (tegrastats, nvidia-smi) that writes to a file while the subject
+runs; the file is read afterwards. tegrastats measures the whole board, nvidia-smi only the card.
 """
 
 import shutil
@@ -27,12 +27,12 @@ class Power(Section):
 
     meter: str
     watts: float
-    """Mean."""
+    """Mean power in watts while the subject ran."""
     idle_watts: float | None
-    """Mean before it ran."""
+    """Mean power in watts before the subject ran."""
     joules_per_query: float
     peak_memory: float | None
-    """Bytes used by all processes, at most: of the board, or of the card."""
+    """Peak memory of all processes on the board or the card, in bytes."""
     seconds: float
     queries: int
     readings: int
@@ -40,16 +40,16 @@ class Power(Section):
 
 @dataclass(frozen=True)
 class Meter:
-    """A command that prints watts over and over, and how its lines are read."""
+    """A command that prints power readings repeatedly, and the parser of its lines."""
 
     name: str
     command: Sequence[str]
     parse: Callable[[str], tuple[float | None, float | None]]
-    """Parse a line: watts, and bytes of memory in use."""
+    """Parse a line into watts and bytes of memory in use."""
 
 
 def find_meter() -> Meter | None:
-    """The meter of this machine, None where there is none."""
+    """Return the power meter of this machine, None if it has none."""
     if shutil.which("tegrastats"):
         return Meter("tegrastats, the board", tegrastats.command(INTERVAL), _tegra)
     if shutil.which("nvidia-smi") and any(card.watts is not None for card in nvidia.cards()):
@@ -60,7 +60,14 @@ def find_meter() -> Meter | None:
 def measure_power(
     meter: Meter, subject: Subject, *, seconds: float = 10.0, idle_seconds: float = 2.0
 ) -> Power | None:
-    """Run a subject back to back for so long; None where the meter told nothing."""
+    """Measure power while a subject runs back to back; None if the meter reported nothing.
+
+    Args:
+        meter: power meter of this machine.
+        subject: subject to run.
+        seconds: duration of the run.
+        idle_seconds: duration of the idle measurement before it.
+    """
     with tempfile.TemporaryFile("w+") as log:
         idle, _ = _metered(meter, log, lambda: time.sleep(idle_seconds))
     queries = 0
@@ -96,8 +103,9 @@ def measure_power(
 def _metered(
     meter: Meter, log: IO[str], work: Callable[[], object]
 ) -> tuple[list[float], list[float]]:
-    """Watts and bytes that the meter reported during `work`."""
-    by_line = ["stdbuf", "-oL"] if shutil.which("stdbuf") else []  # or a file gets whole pages
+    """Return the readings in watts and in bytes that the meter reported during `work`."""
+    # Without line buffering the meter writes whole pages, and the last readings are lost.
+    by_line = ["stdbuf", "-oL"] if shutil.which("stdbuf") else []
     command = [*by_line, *meter.command]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL)
     try:
@@ -118,7 +126,7 @@ def _tegra(line: str) -> tuple[float | None, float | None]:
 
 
 def _nvidia(line: str) -> tuple[float | None, float | None]:
-    """Meter of the first card, on which engines run."""
+    """Parse a line of nvidia-smi, which reports the first card only; engines run on that card."""
     cells = [cell.strip() for cell in line.split(",")]
     try:
         return float(cells[0]), float(cells[1]) * 2**20

@@ -1,4 +1,4 @@
-"""Summarise timings: percentiles and stages, in milliseconds."""
+"""Summarise timings as percentiles and stage times in milliseconds."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -8,11 +8,11 @@ from lzu_export.support.interleave import Timings
 from lzu_export.support.machine import Section
 
 MILLISECOND = 1e6
-"""In nanoseconds."""
+"""One millisecond in nanoseconds."""
 
 
 class Percentiles(Section):
-    """Milliseconds of a query."""
+    """Percentiles of the duration of a query, in milliseconds."""
 
     queries: int
     mean: float
@@ -20,23 +20,23 @@ class Percentiles(Section):
     p50: float
     p90: float
     p99: float
-    """Nearest rank; with fewer than 100 queries the largest."""
+    """99th percentile by nearest rank; the maximum if fewer than 100 queries were timed."""
     p90_estimate: float | None
-    """MLPerf's early-stopping estimate: p90 is at most this, at 99 % confidence; none where fewer
+    """MLPerf's early-stopping estimate: p90 is at most this, at 99 % confidence. None if fewer
     than 64 queries were timed."""
     p99_estimate: float | None
-    """The same of p99; takes 662 queries."""
+    """MLPerf's early-stopping estimate of p99; None if fewer than 662 queries were timed."""
 
 
 class StageTime(Section):
-    """Milliseconds of a stage of a query."""
+    """Percentiles of the duration of one stage of a query, in milliseconds."""
 
     p50: float
     p90: float
 
 
 def percentiles(nanoseconds: Sequence[int]) -> Percentiles:
-    """Summarise the timed queries of one subject."""
+    """Summarise the timed queries of one subject, given in nanoseconds."""
     values = [each / MILLISECOND for each in nanoseconds]
     return Percentiles(
         queries=len(values),
@@ -51,7 +51,7 @@ def percentiles(nanoseconds: Sequence[int]) -> Percentiles:
 
 
 def stage_times(timings: Timings) -> dict[str, StageTime]:
-    """Summarise every stage."""
+    """Summarise every stage of one subject by its name."""
     found = {}
     for name, spent in timings.stages.items():
         values = [each / MILLISECOND for each in spent]

@@ -1,4 +1,4 @@
-"""Parse tegrastats, NVIDIA's monitor on Jetson boards. `power` runs it."""
+"""Parse the output of tegrastats, NVIDIA's monitor on Jetson boards; `power` runs it."""
 
 import re
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ from pydantic import Field
 from lzu_benchmarks.harness.summary import Section
 
 WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "VIN")
-"""Rails that feed all others; boards without one have their rails added up."""
+"""Power rails that feed all others; on boards without one, all rails are added up."""
 
 
 class Line(Section):
     """One line of tegrastats; values that a board does not report are empty or None."""
 
     memory: float | None = None
-    """Used, in MB, by all processes; processor and GPU share it."""
+    """Memory used by all processes, in MiB; processor and GPU share it."""
     cpu_mhz: tuple[float, ...] = ()
     gpu_mhz: float | None = None
     celsius: dict[str, float] = Field(default_factory=dict)
     rails: dict[str, float] = Field(default_factory=dict)
-    """Watts."""
+    """Power of each rail in watts, by the rail's name."""
 
     @property
     def watts(self) -> float | None:
-        """Watts of the whole board if a rail reports them, else of all rails together."""
+        """Power of the whole board in watts: the main rail's, or the sum of all rails."""
         for name in WHOLE_BOARD:
             if name in self.rails:
                 return self.rails[name]
@@ -32,7 +32,7 @@ class Line(Section):
 
 
 def parse(line: str) -> Line:
-    """Read one line, of any release from JetPack 4 to 7."""
+    """Parse one line of tegrastats from any release of JetPack 4 to 7."""
     memory = re.search(r"\bRAM (\d+)/\d+MB", line)
     cores = re.search(r"\bCPU \[([^\]]*)\]", line)
     clock = re.search(r"\bGR3D_FREQ \d+%(?:@\[?(\d+))?", line)
@@ -48,5 +48,5 @@ def parse(line: str) -> Line:
 
 
 def command(milliseconds: int) -> Sequence[str]:
-    """The command that prints a line over and over."""
+    """Return the command that prints a line every `milliseconds`."""
     return ["tegrastats", "--interval", str(milliseconds)]

@@ -1,4 +1,4 @@
-"""Run jobs in other processes, without modules of the working directory."""
+"""Run jobs in other processes that import no module from the working directory."""
 
 import os
 import sys
@@ -11,11 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def workers(processes: int) -> Iterator[Pool]:
-    """A pool of so many fresh processes, which ends with the block.
+    """Yield a pool of fresh processes, which ends with the block.
 
-    A fresh Python looks for modules in its working directory first, so that any `pickle.py` or
-    `cv2.py` there would be run in place of the right one. So the processes start in the root of the
-    file system, and go to the caller's working directory once their search path is the caller's.
+    A fresh Python looks for modules in its working directory first, so a `pickle.py` or `cv2.py`
+    there would be imported instead of the right one. Therefore the processes start in the root of
+    the file system, and change to the caller's working directory once they have the caller's
+    search path.
     """
     here = Path.cwd()
     search = sys.path[:]

@@ -16,7 +16,7 @@ INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
 SERIES = {"uniform": "#050501", "fixed": "#050502", "adaptive": "#050503", "fovea": "#050504"}
 SHADES = ("#050505", "#050506", "#050507", "#050508")
-"""Shades of the stages."""
+"""Placeholder colours of the stages."""
 LIMIT = "#050509"
 VARIABLES = {
     INK: "--ink",
@@ -27,7 +27,7 @@ VARIABLES = {
     **{colour: f"--stage-{i}" for i, colour in enumerate(SHADES)},
     LIMIT: "--limit",
 }
-"""Placeholders that no page shows, and the CSS variables that go in their place."""
+"""CSS variable that replaces each placeholder colour on the page."""
 MARKERS = {"uniform": "s", "fixed": "o", "adaptive": "^", "fovea": "D"}
 LINES = {"fp32": "-", "fp16": "--", "bf16": "-.", "int8": ":"}
 STYLE: Any = {
@@ -56,7 +56,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Point:
-    """One bundle's engine in a diagram of trade-offs."""
+    """One bundle's engine in a trade-off diagram."""
 
     variant: str
     cost: float
@@ -77,16 +77,16 @@ def _drawing() -> Iterator[Any]:
 
 
 def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description: str) -> str:
-    """Accuracy against a cost, a line a variant through its scales, and the Pareto front.
+    """Draw accuracy against a cost: one line per variant through its scales, and the Pareto front.
 
-    In the manner of the paper's figure 7.
+    The diagram follows the paper's figure 7.
 
     Args:
-        points: in any order.
-        name: unique on the page.
+        points: points of all variants, in any order.
+        name: name of the diagram, unique on the page.
         x: label of the cost, with its unit.
         y: label of the accuracy, with its unit.
-        description: what a screen reader says.
+        description: text for screen readers.
     """
     with _drawing() as plt:
         figure, panel = plt.subplots(figsize=(5.6, 4.0), layout="constrained")
@@ -116,7 +116,7 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
                 label=variant,
                 zorder=2,
             )
-        # Variants of one scale stand close together: they share a label above the highest.
+        # Variants of one scale are close together, so they share one label above the highest.
         for label in dict.fromkeys(point.label for point in points):
             highest = max((p for p in points if p.label == label), key=lambda point: point.gain)
             panel.annotate(
@@ -145,7 +145,7 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
 
 
 def stage_bars(rows: Mapping[str, Mapping[str, float]], *, name: str, description: str) -> str:
-    """Milliseconds of every stage, one bar a row."""
+    """Draw the milliseconds of every stage, one bar per row."""
     with _drawing() as plt:
         height = 1.1 + 0.42 * len(rows)
         figure, panel = plt.subplots(figsize=(7.6, height), layout="constrained")
@@ -178,17 +178,18 @@ def parity_lines(
     name: str,
     description: str,
 ) -> str:
-    """Draw how far engines are from PyTorch along the chain of probe points.
+    """Draw the deviation of engines from PyTorch along the chain of probe points.
 
     Args:
-        series: variant, precision, and its value at every probe point.
-        limits: by precision.
-        decibels: signal-to-noise ratios; else relative differences on a logarithmic axis.
-        name: unique on the page.
-        description: what a screen reader says.
+        series: variant and precision of each engine, and its deviation at every probe point.
+        limits: limit of the deviation by precision.
+        decibels: whether values are signal-to-noise ratios; otherwise they are relative
+            differences, drawn on a logarithmic axis.
+        name: name of the diagram, unique on the page.
+        description: text for screen readers.
     """
     with _drawing() as plt:
-        # The longest chain has all probe points in order: a uniform model has none of the unzoom.
+        # The longest chain has all probe points in order; a uniform model has none of the unzoom.
         longest = max((values for _, _, values in series), key=len)
         probes = list(dict.fromkeys([*longest, *(a for _, _, v in series for a in v)]))
         width = min(9.6, max(5.6, 2.2 + 0.3 * len(probes)))
@@ -232,7 +233,7 @@ def heat(
     description: str,
     marked: tuple[int, int] | None = None,
 ) -> str:
-    """A table of numbers whose cells are the darker the larger they are."""
+    """Draw a table of numbers; larger numbers have darker cells."""
     flat = [value for row in values for value in row if _finite(value)]
     low, high = (min(flat), max(flat)) if flat else (0.0, 1.0)
     with _drawing() as plt:
@@ -270,7 +271,7 @@ def _finite(value: float) -> bool:
 
 
 def _svg(figure: Any, name: str, description: str) -> str:
-    """A figure as an SVG element with identities of its own and the page's colours."""
+    """Return a figure as an SVG element with unique identifiers and the page's colours."""
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": name}):

@@ -1,4 +1,4 @@
-"""Render a report as one self-contained page, and as Markdown."""
+"""Render a report as one self-contained HTML page and as Markdown."""
 
 import base64
 import math
@@ -28,9 +28,9 @@ VARIANTS = {
     "fovea": "FOVEA: the same warp, undone on the boxes only",
 }
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-"""What tables show in place of no number, and of a hyphen."""
+"""Text of tables for a missing number, and the minus sign that replaces a hyphen."""
 FEWEST_ROUNDS = 4
-"""Of turns; the bootstrap of fewer tells nothing."""
+"""Smallest number of rounds for which the bootstrap interval of a ratio is shown."""
 LOWER_IS_BETTER = ("mATE", "mASE", "mAOE")
 
 
@@ -42,24 +42,24 @@ class Row(NamedTuple):
     engine: EngineResult
     latency: EngineLatency | None
     best: bool
-    """On the Pareto front of accuracy and latency."""
+    """Whether the engine is on the Pareto front of accuracy and latency."""
 
     @property
     def score(self) -> float | None:
-        """The task's metric."""
+        """Score of the engine in the task's metric; None if it was not scored."""
         if self.engine.score is None or self.bundle.metric is None:
             return None
         return self.engine.score.metrics[self.bundle.metric]
 
     @property
     def label(self) -> str:
-        """The bundle's name without its recipe; marked where it is not as it was trained."""
+        """Variant and scale of the bundle, marked if the bundle differs from its training."""
         mark = UNTRAINED_MARK if self.bundle.untrained else ""
         return f"{self.bundle.variant} {self.bundle.scale:g}x{mark}"
 
 
 def rows_of(report: Report) -> list[Row]:
-    """Every engine that was scored or timed: by target, precision, scale and variant."""
+    """Return every scored, timed or failed engine, by target and precision, scale and variant."""
     rows = []
     for bundle in report.bundles:
         for key, engine in bundle.engines.items():
@@ -77,7 +77,7 @@ def rows_of(report: Report) -> list[Row]:
 
 
 def meaningful(row: Row) -> bool:
-    """Whether the engine's time says something: a processor emulates lower precisions."""
+    """Return whether the engine's time is meaningful: a CPU only emulates lower precisions."""
     latency = row.latency
     if latency is None:
         return False
@@ -85,7 +85,7 @@ def meaningful(row: Row) -> bool:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """What the comparison comes to, a sentence a warp and scale, in the highest precision."""
+    """Summarise the comparison in one sentence per warp and scale, for the first engine."""
     found = []
     first = [row for row in rows if row.key == rows[0].key] if rows else []
     for row in first:
@@ -114,7 +114,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 
 def metric_columns(rows: Sequence[Row]) -> list[str]:
-    """Metrics that the first table shows: not those of single classes."""
+    """Return the metrics of the first table, which excludes metrics of single classes."""
     names = dict.fromkeys(
         name
         for row in rows
@@ -126,28 +126,28 @@ def metric_columns(rows: Sequence[Row]) -> list[str]:
 
 
 def class_columns(rows: Sequence[Row]) -> list[str]:
-    """Metrics of single classes."""
+    """Return the metrics of single classes."""
     scores = [row.engine.score for row in rows if row.engine.score is not None]
     names = dict.fromkeys(n for score in scores for n in score.metrics if n.startswith("IoU "))
     return list(names)
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as tables show it."""
+    """Format a number for tables."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def ratio_text(ratio: Ratio) -> str:
-    """A ratio with its interval, where there were rounds enough for one."""
+    """Format a ratio, with its interval if there were enough rounds."""
     if ratio.rounds < FEWEST_ROUNDS:
         return f"{ratio.value:.3f}"
     return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
-    """Every diagram there is something for, as SVG."""
+    """Draw every diagram that has data, as SVG by its name."""
     drawn: dict[str, str] = {}
     metric = next((row.bundle.metric for row in rows if row.bundle.metric), "")
     timed = [row for row in rows if meaningful(row) and row.score is not None]
@@ -199,7 +199,7 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _parity_of(report: Report) -> str:
-    """Which engines the figures of deviation draw."""
+    """Return a sentence on the engines that the diagrams of deviation show."""
     scale = report.bundles[0].scale if report.bundles else 0
     others = len({bundle.scale for bundle in report.bundles}) > 1
     elsewhere = any(
@@ -285,7 +285,7 @@ def _ablation_figures(report: Report) -> dict[str, str]:
 
 
 def embedded(folder: Path, file: str | None) -> str | None:
-    """A picture as a data URI, none where it is not there."""
+    """Return a picture as a data URI, None if the file is missing."""
     if file is None or not (folder / file).is_file():
         return None
     kind = {".png": "png", ".jpg": "jpeg"}[(folder / file).suffix]
@@ -293,7 +293,7 @@ def embedded(folder: Path, file: str | None) -> str | None:
 
 
 def context_of(report: Report, pictures: Path) -> dict[str, Any]:
-    """What the templates read."""
+    """Return the variables of the templates."""
     rows = rows_of(report)
     doubts: dict[str, None] = {}
     for group in report.latency:
@@ -343,7 +343,7 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
 
 
 def worst(engine: EngineResult) -> str:
-    """The largest deviation in FP32, the lowest signal-to-noise ratio in lower precisions."""
+    """Format the largest deviation in FP32, or the lowest signal-to-noise ratio otherwise."""
     parity = engine.parity
     if parity.limit is None:
         return f"{min(parity.snr.values()):.0f} dB" if parity.snr else NOTHING
@@ -352,7 +352,7 @@ def worst(engine: EngineResult) -> str:
 
 
 def _machines(groups: Sequence[LatencyGroup]) -> list[LatencyGroup]:
-    """The groups, each machine and plan named once."""
+    """Return the first group of each machine and plan."""
     seen: dict[tuple[str, str], LatencyGroup] = {}
     for group in groups:
         seen.setdefault((group.run.machine.identity, str(sorted(group.run.plan.items()))), group)
@@ -364,7 +364,7 @@ def _keys(rows: Sequence[Row]) -> list[str]:
 
 
 def chain(parity: Parity) -> list[str]:
-    """Probe points in their order, then the outputs."""
+    """Return the probe points in order, followed by the outputs."""
     names = parity.probes or parity.snr
     return [*probe_order(list(names)), *parity.outputs]
 
@@ -378,8 +378,8 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
     """Return the page and the Markdown.
 
     Args:
-        report: what is shown.
-        pictures: folder that the results' pictures are in.
+        report: report to render.
+        pictures: folder with the pictures of the results.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -389,7 +389,7 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
         "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True,
     }  # fmt: skip
     context = context_of(report, pictures)
-    # What a template puts in is text from elsewhere, unless it is marked as made here.
+    # Escape every value of a template, unless it is marked as markup made here.
     html = Environment(loader=loader, autoescape=True, finalize=_in_html, **settings)
     svg = {name: Markup(text) for name, text in context["figures"].items()}
     page = html.get_template("report.html.j2").render({**context, "figures": svg})
@@ -402,7 +402,7 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
 
 
 def _in_html(value: Any) -> Any:
-    """A template's value with unseen characters spelt out; jinja escapes the markup itself."""
+    """Spell out the invisible characters of a template's value; jinja escapes the markup."""
     return visible(value, lines=True) if type(value) is str else value
 
 
@@ -414,7 +414,7 @@ def write_pages(report: Report, folder: Path, pictures: Path) -> None:
     """Write `report.html` and `report.md`.
 
     Raises:
-        LzuError: they cannot be written.
+        LzuError: a file cannot be written.
     """
     page, markdown = render(report, pictures)
     with readable_os_errors(f"the report in {folder}"):

@@ -1,14 +1,15 @@
-"""Find the Pareto front: trade-offs that no other one beats."""
+"""Find the Pareto front: the trade-offs that no other trade-off beats."""
 
 import math
 from collections.abc import Sequence
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the places of points (cost, gain) on the Pareto front, by rising cost.
+    """Return the indices of the points (cost, gain) on the Pareto front, by rising cost.
 
-    A point is on it where no other one costs at most as much and gains at least as much, being
-    better in one of the two; of equal points the first is. Points with NaN are never on it.
+    A point is on the front if no other point costs at most as much, gains at least as much and is
+    better in one of the two. Of equal points only the first is on the front. Points with NaN never
+    are.
     """
     order = sorted(
         (i for i, point in enumerate(points) if not any(map(math.isnan, point))),

@@ -1,4 +1,4 @@
-"""Draw pictures of bundles for the page: the warp on a frame, and found objects."""
+"""Draw pictures of bundles for the page: the warp on a frame, and the predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from lzu_export.support.files import replacing
 from lzu_export.tasks.registry import find_task
 
 LOWEST = 0.3
-"""Scores that are drawn."""
+"""Lowest score of a drawn prediction."""
 WIDEST = 960
-"""Pixels; larger pictures are scaled down."""
+"""Largest width of a picture in pixels; wider pictures are scaled down."""
 QUALITY = 82
 """JPEG quality, 0 to 100."""
 
@@ -31,14 +31,14 @@ def draw_pictures(
     folder: Path,
     name: str,
 ) -> Pictures:
-    """Run through batches in order, and draw the first frame of some of them.
+    """Run batches in order, and draw the first frame of some of them.
 
     Args:
-        predictor: begins afresh.
-        batches: consecutive, so that a warp that follows boxes has some.
-        shown: which of them are drawn.
-        folder: where the files go.
-        name: of the bundle, what the files' names begin with.
+        predictor: predictor of the bundle; its state is reset first.
+        batches: consecutive batches, so that a warp that follows boxes has some.
+        shown: indices of the batches to draw.
+        folder: folder of the pictures.
+        name: name of the bundle, which prefixes the file names.
 
     Raises:
         LzuError: a file cannot be written.

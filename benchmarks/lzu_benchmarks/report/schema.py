@@ -1,7 +1,7 @@
 """The schema of `report.json`. Its JSON schema is written as `report.schema.json`.
 
-Accuracies are in points (0..100), times in milliseconds, operations of one frame. Numbers that JSON
-does not have (the AP of a size without objects) are the strings nan and inf.
+Accuracies are in points (0..100), times in milliseconds, and operations are those of one frame.
+Numbers that JSON lacks (such as the AP of a size without objects) are the strings nan and inf.
 """
 
 import json
@@ -19,7 +19,7 @@ from lzu_export.support.files import write_text
 
 FORMAT = 1
 ORDER = ("uniform", "fixed", "adaptive", "fovea")
-"""Of variants, wherever they stand beside one another."""
+"""Order of the variants in tables and lists."""
 
 
 class Score(Section):
@@ -27,69 +27,69 @@ class Score(Section):
 
     metrics: dict[str, Number]
     how: str
-    """The engine's remark on how it ran. It is empty where the file itself ran, as `load` opens it;
-    a row `emulated` has `run with every half-precision tensor rounded as a device would`."""
+    """Remark on how the engine ran. It is empty if the file itself ran, as `load` opens it; a row
+    `emulated` has `run with every half-precision tensor rounded as a device would`."""
     agreement: Agreement | None = None
-    """With PyTorch where the export scored it, else with the FP32 engine."""
+    """Agreement with PyTorch if the export scored the engine, else with the FP32 engine."""
 
 
 class EngineResult(Section):
-    """One engine of a bundle, or with the target `emulated` what a lower precision costs."""
+    """Result of one engine of a bundle; target `emulated` is a precision with device rounding."""
 
     target: str
     precision: str
     bytes: int | None
-    """Of its file."""
+    """Size of the engine's file in bytes; None if it has no file."""
     build_seconds: float | None
     score: Score | None
     parity: Parity
     failed: str = ""
-    """Why it did not run, although it is to run here."""
+    """Reason why the engine failed although it should run here; empty if it ran."""
 
 
 class Pictures(Section):
-    """Files beside the results: what the warp does, and what is found."""
+    """Names of picture files beside the results: the warp on a frame, and the predictions."""
 
     warp: str | None = None
     found: tuple[str, ...] = ()
-    """One a sample frame, the same frames for every bundle."""
+    """One picture per sample frame; the frames are the same for every bundle."""
     noise: bool = False
-    """Whether the frames are noise."""
+    """Whether the frames are random noise."""
 
 
 class BundleResult(Section):
-    """What a bundle is, scores and computes; its latency is in a group of bundles."""
+    """Description, scores and operations of a bundle; its latency is in a `LatencyGroup`."""
 
     format: int = FORMAT
     key: str
-    """Hash of what the result depends on: with the same one it is not measured again."""
+    """Hash of the result's inputs; a result with the same hash is not measured again."""
     name: str
     task: str
     recipe: str
     variant: str
     scale: float
     sizes: str
-    """Source to canvas."""
+    """Sizes from source to canvas."""
     network_input: tuple[int, int]
     dataset: str | None
     frames: int | None
     metric: str | None
     note: str
-    """How the metrics are meant."""
+    """Remark on how the metrics are defined."""
     pytorch: Score | None
     engines: dict[str, EngineResult]
-    """By `target/precision`."""
+    """Results of the engines by `target/precision`."""
     flops: Flops
-    """Computed, of the float32 graph, per frame."""
+    """Floating-point operations per frame, counted in the float32 graph."""
     pictures: Pictures
     untrained: str = ""
-    """In what it differs from its checkpoint's training."""
+    """How the bundle differs from its checkpoint's training; empty if it does not."""
     facts: dict[str, str]
-    """Of the manifest: weights, warp, calibration, revision, versions."""
+    """Facts of the manifest: weights, warp, calibration, revision, versions."""
 
 
 class LatencyGroup(Section):
-    """Bundles of one scale, target and precision, timed in turns."""
+    """Latency of bundles of one scale, target and precision, timed interleaved."""
 
     format: int = FORMAT
     key: str
@@ -111,7 +111,7 @@ class Curve(Section):
 
 
 class ForwardError(Section):
-    """The true LZ warp against its piecewise approximation, in source pixels."""
+    """Error of the piecewise approximation of the true LZ warp, in source pixels."""
 
     scale: float
     x_mean: float
@@ -126,28 +126,28 @@ class GridPoint(Section):
     key: str
     scale: float
     amplitude: float
-    """Times that of the map."""
+    """Amplitude as a multiple of the saliency map's own."""
     fwhm: float
     magnification: tuple[float, float]
-    """Largest, of rows and columns, against the uniform one."""
+    """Largest magnification of rows and of columns, relative to the uniform warp."""
     shrinkage: tuple[float, float]
-    """Smallest."""
+    """Smallest magnification of rows and of columns, relative to the uniform warp."""
     box_magnification: float
-    """Mean over the training boxes' places, of areas."""
+    """Mean magnification of areas, weighted by the saliency that the training boxes add."""
     score: Number | None
-    """Of the shipped weights, which were trained with another warp; none where not evaluated."""
+    """Score of the shipped weights with this warp; None if not evaluated."""
     trained: bool
     """Whether this is the warp that the weights were trained with."""
 
 
 class Ablation(Section):
-    """The paper's appendix for this recipe."""
+    """Results of the paper's appendix for one recipe."""
 
     recipe: str
     fwhm: float
     lattice: tuple[int, int]
     inverse: dict[str, tuple[Curve, ...]]
-    """By scale."""
+    """Errors of the resized inverse at each coarser level, by scale."""
     forward: tuple[ForwardError, ...]
     grid: tuple[GridPoint, ...]
     metric: str | None
@@ -156,7 +156,7 @@ class Ablation(Section):
 
 
 class Report(Section):
-    """A whole comparison."""
+    """The results of a whole comparison of bundles."""
 
     format: int = FORMAT
     title: str
@@ -168,10 +168,10 @@ class Report(Section):
     ablation: Ablation | None = None
     notes: tuple[str, ...] = Field(())
     failed: dict[str, str] = Field(default_factory=dict)
-    """What could not be measured, and why."""
+    """Reason for each engine or group that could not be measured."""
 
     def latency_of(self, bundle: BundleResult, engine: str) -> EngineLatency | None:
-        """End-to-end and engine times of a bundle's engine; with CUDA graph where both are."""
+        """Return the times of a bundle's engine, None if not timed; with CUDA graph if possible."""
         found = [
             each
             for group in self.latency
@@ -187,7 +187,7 @@ def write_report(report: Report, folder: Path) -> None:
     """Write `report.json` and its schema.
 
     Raises:
-        LzuError: they cannot be written.
+        LzuError: a file cannot be written.
     """
     with readable_os_errors(f"the report in {folder}"):
         folder.mkdir(parents=True, exist_ok=True)

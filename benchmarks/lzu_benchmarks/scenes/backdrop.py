@@ -1,4 +1,4 @@
-"""Draw what is behind every object: sky, ground and two rows of buildings.
+"""Draw the backdrop of every object: sky, ground and two rows of buildings.
 
 Objects stay between the facades, so the backdrop never hides one and is painted first.
 """
@@ -39,7 +39,7 @@ class SurfaceTable:
         self.rows: list[tuple[float, ...]] = []
 
     def add(self, label: int, normal: NDArray[np.float64], offset: float) -> int:
-        """Number of a new surface."""
+        """Add a surface and return its number."""
         self.rows.append((float(label), *normal.tolist(), float(offset)))
         return len(self.rows) - 1
 
@@ -47,7 +47,11 @@ class SurfaceTable:
 def paint_backdrop(
     sequence: Sequence, camera: Camera, actors: list[tuple[Actor, NDArray[np.float64]]]
 ) -> tuple[Canvas, SurfaceTable]:
-    """A fresh canvas with sky, ground, shadows of the actors (by their places) and buildings."""
+    """Paint a new canvas with sky, ground, buildings and the shadows of actors at their positions.
+
+    Returns:
+        The canvas, and the table of its surfaces.
+    """
     height, width = camera.size
     fine = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
     table = SurfaceTable()
@@ -186,7 +190,7 @@ def _shadows(
 
 
 def _windows(building: Building, near: bool) -> NDArray[np.float64]:
-    """Window quads (n, 4, 3) on the facade; far buildings get one band a storey."""
+    """Return window quads (n, 4, 3) on the facade; far buildings get one band per storey."""
     z0, z1 = building.z
     storeys = np.arange(building.storeys)
     top = -(storeys + 1) * building.height / (building.storeys + 0.3) + 0.35
@@ -264,7 +268,7 @@ def _buildings(
 
 
 def _grain(image: NDArray[np.uint8], camera: Camera) -> None:
-    """Texture of the ground, fixed to the world, fading with distance."""
+    """Add a texture to the ground that is fixed to the world and fades with distance."""
     height, width = camera.size
     cx, cy = camera.centre
     first = int(cy) + 14

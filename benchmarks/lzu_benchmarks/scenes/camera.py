@@ -2,8 +2,8 @@
 
 Camera axes: x right, y down, z forward. World axes are the same with the ground at y = 0 and the
 street along +z. Image coordinates measure pixel edges: pixel (row i, column j) covers [j, j+1) x
-[i, i+1). The camera is always level: small pitch is a vertical shift of the principal point, so
-that a box standing on the ground needs no rotation but its yaw.
+[i, i+1). The camera is always level. A small pitch is a vertical shift of the principal point, so
+a box standing on the ground needs no rotation except its yaw.
 """
 
 from dataclasses import dataclass
@@ -44,32 +44,32 @@ class Camera:
 
     @cached_property
     def axes(self) -> NDArray[np.float64]:
-        """(3, 3) camera axes in world axes, one a column."""
+        """(3, 3) camera axes in world axes, one per column."""
         return rotation(self.yaw)
 
     def to_camera(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """World points (..., 3) in camera axes, metres."""
+        """Transform world points (..., 3) to camera axes, metres."""
         return (points - self.position) @ self.axes
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Camera points (..., 3) with positive z in image coordinates (..., 2), pixels (x, y)."""
+        """Project camera points (..., 3) with positive z to image coordinates (..., 2), x and y."""
         scale = self.focal / points[..., 2:]
         return points[..., :2] * scale + np.asarray(self.centre)
 
 
 def rotation(yaw: float) -> NDArray[np.float64]:
-    """(3, 3) matrix that turns a column vector on +z towards +x by `yaw` radians."""
+    """Return the (3, 3) matrix that turns a column vector on +z towards +x by `yaw` radians."""
     cosine, sine = np.cos(yaw), np.sin(yaw)
     return np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
 
 
 def clip_near(polygon: NDArray[np.float64], near: float = NEAR) -> NDArray[np.float64]:
-    """The part of a convex camera-space polygon (k, 3) beyond z = near; (0, 3) if there is none."""
+    """Return the part of a convex camera-space polygon (k, 3) beyond z = near; (0, 3) if none."""
     return clip_half(polygon, polygon[:, 2] - near)
 
 
 def clip_half(polygon: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The part of a convex polygon (k, d) where the linear `distance` (k,) is not negative."""
+    """Return the part of a convex polygon (k, d) where linear `distance` (k,) is not negative."""
     if not len(polygon) or distance.min() >= 0:
         return polygon
     kept = []
@@ -83,7 +83,7 @@ def clip_half(polygon: NDArray[np.float64], distance: NDArray[np.float64]) -> ND
 
 
 def clip_image(polygon: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """The part of a convex polygon (k, 2) in image coordinates inside an image (height, width)."""
+    """Clip a convex polygon (k, 2) in image coordinates to an image of size (height, width)."""
     for axis, limit in ((0, size[1]), (1, size[0])):
         polygon = clip_half(polygon, polygon[:, axis])
         polygon = clip_half(polygon, limit - polygon[:, axis])

@@ -3,7 +3,7 @@
 # Index = class number in `Frame.classes`; COCO category ids are this plus one.
 CLASSES = ("car", "truck", "bus", "pedestrian", "bicycle", "traffic_sign")
 
-# Index = value in `Frame.labels`: the object classes first, then what only the class map knows.
+# Index = value in `Frame.labels`: the object classes, then labels that only the class map has.
 LABELS = (*CLASSES, "road", "sidewalk", "building", "vegetation", "sky", "pole", "clutter")
 
 CAR, TRUCK, BUS, PEDESTRIAN, BICYCLE, TRAFFIC_SIGN = range(len(CLASSES))

@@ -1,4 +1,4 @@
-"""Rasterising: convex polygons drawn supersampled with integer coordinates, then averaged down.
+"""Rasterise convex polygons: draw them supersampled with integer coordinates, then average.
 
 The image and a map of surface numbers are painted together, far to near; labels, depth and
 visibility are look-ups in that map. Only integer drawing is used (sub-pixel shift bits, no library
@@ -23,14 +23,14 @@ COVERED = 127  # a pixel belongs to a surface that covers at least half of it
 
 @dataclass
 class Canvas:
-    """What is painted on: (H, W, 4) uint8 BGR and a scratch channel; (H, W) int16 surfaces."""
+    """Image (H, W, 4) uint8, BGR and a scratch channel, and its map (H, W) int16 of surfaces."""
 
     image: NDArray[np.uint8]
     surfaces: NDArray[np.int16]
 
 
 def fixed_point(pixels: NDArray[np.float64], scale: int) -> NDArray[np.int32]:
-    """Image coordinates (pixel edges) in OpenCV's fixed point, on a `scale` times finer raster."""
+    """Convert image coordinates (pixel edges) to OpenCV's fixed point, `scale` times finer."""
     unit = 1 << SHIFT
     return np.rint(pixels * (scale * unit) - unit / 2).clip(-LIMIT, LIMIT).astype(np.int32)
 
@@ -38,7 +38,7 @@ def fixed_point(pixels: NDArray[np.float64], scale: int) -> NDArray[np.int32]:
 def project_polygons(
     camera: Camera, polygons: NDArray[np.float64], scale: int
 ) -> list[NDArray[np.int32] | None]:
-    """World polygons (n, k, 3) as clipped fixed-point outlines; None if behind the camera."""
+    """Project world polygons (n, k, 3) to clipped fixed-point outlines; None if behind."""
     points = camera.to_camera(polygons)
     near = points[..., 2] < NEAR
     safe = points.copy()
@@ -57,7 +57,7 @@ def lit(
     depth: NDArray[np.float64] | float,
     lamps: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Colours (n, 3) under the light: shaded by world normals (n, 3), hazed by metres of depth."""
+    """Return colours (n, 3) shaded by world normals (n, 3) and hazed by depth in metres."""
     shade = 0.8 + 0.3 * (normals @ light.sun) + 0.15 * ~normals.any(axis=1)
     seen = colours * light.gain * shade[:, None]
     if lamps is not None and light.night:
@@ -80,8 +80,8 @@ def paint_mesh(
     """Paint a mesh over everything painted so far.
 
     Returns:
-        The extent (x1, y1, x2, y2) in pixels of what of it lies inside the image, hidden or not,
-        and the number of pixels it covers there; None if no face is in view.
+        The extent (x1, y1, x2, y2) in pixels of the mesh's part inside the image, hidden or not,
+        and the number of pixels that it covers there; None if no face is in view.
     """
     turn = rotation(yaw)
     eye = turn.T @ (camera.position - position)

@@ -29,10 +29,11 @@ class Mesh:
         starts: (F + 1,) offsets of each face's vertices.
         normals: (F, 3) outward normals; all zeros for a face seen from both sides.
         two_sided: (F,) bool, faces without a normal.
-        offsets: (F,) normal . vertex, for culling.
+        offsets: (F,) dot product of normal and vertex, for culling.
         colours: (F, 3) float64 BGR.
         lamps: (F,) bool, faces that shine by themselves at night.
-        parts: (F,) int, faces of one part are drawn together; parts are drawn far to near.
+        parts: (F,) int, part of each face. Faces of one part are drawn together; parts are drawn
+            far to near.
         centres: (P, 3) mean vertex of each part.
         swing: (V, 3) float64 displacement at the height of a step, or None for a stiff mesh.
     """
@@ -90,7 +91,7 @@ class Builder:
         *,
         lamp: bool = False,
     ) -> None:
-        """A rectangle on a vertical side: `u` is x for rear and front, z for left and right."""
+        """Add a rectangle on a vertical side: `u` is x for rear and front, z for left and right."""
         corners = [(u[0], y[0]), (u[1], y[0]), (u[1], y[1]), (u[0], y[1])]
         self.polygon(_on_side(side, plane, corners), colour, NORMALS[side], lamp=lamp)
 
@@ -107,7 +108,7 @@ class Builder:
         turn: float = 0.0,
         two_sided: bool = False,
     ) -> None:
-        """A regular polygon on a vertical side, centre (u, y)."""
+        """Add a regular polygon on a vertical side with its centre at (u, y)."""
         angles = turn + 2 * np.pi * np.arange(corners) / corners
         ring = [(centre[0] + radius * np.cos(a), centre[1] + radius * np.sin(a)) for a in angles]
         normal = (0.0, 0.0, 0.0) if two_sided else NORMALS[side]
@@ -123,10 +124,10 @@ class Builder:
         inset: tuple[float, float, float] = (0.0, 0.0, 0.0),
         tops: dict[str, Colour] | None = None,
     ) -> None:
-        """Five faces of a box from y[0] (upper) to y[1]; `inset` narrows the top: sides, rear,
-        front.
+        """Add five faces of a box from y[0] (upper) to y[1].
 
-        `tops` overrides the colour of single faces by the name of their side.
+        `inset` narrows the top at the sides, the rear and the front. `tops` overrides the colour of
+        single faces by the name of their side.
         """
         (x0, x1), (upper, lower), (z0, z1) = x, y, z
         side, rear, front = inset
@@ -149,7 +150,7 @@ class Builder:
             self.polygon(quad, paint.get(name, colour), _outward(quad, NORMALS[name]))
 
     def build(self) -> Mesh:
-        """The mesh of all faces so far."""
+        """Return the mesh of all faces added so far."""
         counts = [len(p) for p in self.points]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         vertices = np.concatenate(self.points)

@@ -1,4 +1,4 @@
-"""Objects in a street, each a painted mesh with random colours and proportions.
+"""Build the objects of a street, each a painted mesh with random colours and proportions.
 
 Every builder takes a generator and returns an `Item`: a mesh and its physical length, height and
 width.
@@ -50,7 +50,7 @@ def _tint(colour: Colour, factor: float) -> Colour:
 
 
 def pick(random: Random, colours: tuple[Colour, ...]) -> Colour:
-    """One of the colours, a little darker or lighter."""
+    """Pick one of the colours, a little darker or lighter."""
     return _tint(colours[int(random.integers(len(colours)))], float(random.uniform(0.85, 1.12)))
 
 
@@ -62,14 +62,14 @@ def _wheels(build: Builder, half: float, positions: list[float], radius: float) 
 
 
 def _tyres(build: Builder, half: float, ends: tuple[float, float], lower: float) -> None:
-    """Tyres as seen below the bumpers."""
+    """Add the parts of the tyres that are visible below the bumpers."""
     for side, plane in (("rear", ends[0]), ("front", ends[1])):
         for x in (-half + 0.02, half - 0.26):
             build.panel(side, plane, (x, x + 0.24), (lower, 0.0), TYRE)
 
 
 def car(random: Random) -> Item:
-    """Hatchback, saloon or van: a body, a tapered cabin, glass, lamps, wheels and a plate."""
+    """Build a hatchback, saloon or van: body, tapered cabin, glass, lamps, wheels and plates."""
     kind = random.choice(3, p=[0.4, 0.4, 0.2])
     width = float(random.uniform(1.7, 1.9))
     length = float(random.uniform(3.7, 4.3) if kind == 0 else random.uniform(4.3, 4.9))
@@ -110,10 +110,10 @@ def _glass(
     z: tuple[float, float],
     lean: tuple[float, float, float],
 ) -> None:
-    """Windows on the four leaning faces of a cabin."""
+    """Add windows on the four leaning faces of a cabin."""
 
     def at(share: float, x: float, along: float) -> Point:
-        # On the cabin's skin: `share` of the way up, `along` from rear to front, slightly outside.
+        # A point on the cabin, slightly outside: `share` of the way up, `along` from rear to front.
         low, high = z[0] + lean[1] * share, z[1] - lean[2] * share
         narrowed = x * (half - lean[0] * share + 0.004) / half
         return (narrowed, y[1] + (y[0] - y[1]) * share, low + (high - low) * along)
@@ -130,7 +130,7 @@ def _glass(
 
 
 def truck(random: Random) -> Item:
-    """A cab and a tall box or tarpaulin behind it."""
+    """Build a truck: a cab, and a tall box or tarpaulin behind it."""
     width = float(random.uniform(2.2, 2.5))
     length = float(random.uniform(6.2, 9.0))
     height = float(random.uniform(2.9, 3.6))
@@ -181,7 +181,7 @@ def truck(random: Random) -> Item:
 
 
 def bus(random: Random) -> Item:
-    """A long box with a band of windows, doors and a destination sign."""
+    """Build a bus: a long box with a band of windows, doors and a destination sign."""
     width, height = 2.5, float(random.uniform(2.9, 3.2))
     length = float(random.uniform(10.0, 12.5))
     half, z0, z1 = width / 2, -length / 2, length / 2
@@ -215,7 +215,7 @@ def bus(random: Random) -> Item:
 
 
 def pedestrian(random: Random) -> Item:
-    """A walker: legs and arms swing, seen as a flat figure turned to the camera."""
+    """Build a walker: a flat figure turned to the camera, with swinging legs and arms."""
     height = float(
         random.uniform(1.55, 1.9) if random.random() > 0.12 else random.uniform(1.1, 1.4)
     )
@@ -254,7 +254,7 @@ def pedestrian(random: Random) -> Item:
 
 
 def bicycle(random: Random) -> Item:
-    """A bicycle with its rider: one flat figure along its length, one across it."""
+    """Build a bicycle with its rider: one flat figure along its length and one across it."""
     top, legs, skin = (pick(random, c) for c in (CLOTHES, TROUSERS, SKINS))
     frame, helmet = pick(random, PAINTS), pick(random, PAINTS)
     build = Builder()
@@ -307,7 +307,7 @@ def bicycle(random: Random) -> Item:
 
 
 def traffic_sign(random: Random) -> Item:
-    """A plate that faces the ego traffic; its pole is a separate object."""
+    """Build a sign plate that faces the ego vehicle's traffic; its pole is a separate object."""
     kind = int(random.integers(5))
     r = float(random.uniform(0.36, 0.46))
     y = -float(random.uniform(2.2, 2.8))
@@ -351,14 +351,14 @@ def traffic_sign(random: Random) -> Item:
 
 
 def sign_pole(height: float) -> Item:
-    """A thin steel post."""
+    """Build the thin steel post of a sign."""
     build = Builder()
     build.panel("rear", 0, (-0.05, 0.05), (-height, 0.0), (120, 124, 124))
     return Item(build.build(), (0.1, height, 0.1), billboard=True)
 
 
 def lamp_post(random: Random, arm: float) -> Item:
-    """A tall post with an arm towards positive or negative x, by the sign of `arm`."""
+    """Build a tall lamp post with an arm towards positive or negative x, by the sign of `arm`."""
     height = float(random.uniform(6.5, 8.0))
     build = Builder()
     paint = pick(random, ((90, 92, 92), (60, 66, 60), (120, 122, 122)))
@@ -372,7 +372,7 @@ def lamp_post(random: Random, arm: float) -> Item:
 
 
 def tree(random: Random) -> Item:
-    """A trunk under a few blobs of leaves."""
+    """Build a tree: a trunk under a few discs of leaves."""
     height = float(random.uniform(4.5, 7.5))
     build = Builder()
     trunk = pick(random, ((52, 70, 92), (60, 76, 88), (40, 56, 76)))
@@ -391,7 +391,7 @@ def tree(random: Random) -> Item:
 
 
 def clutter(random: Random) -> Item:
-    """Street furniture of no labelled class: a skip, an advert, a bollard, a bin or a pillar."""
+    """Build unlabelled street furniture: a skip, an advert, a bollard, a bin or a pillar."""
     kind = int(random.integers(5))
     paint = pick(random, PAINTS)
     build = Builder()

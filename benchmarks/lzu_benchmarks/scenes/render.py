@@ -1,4 +1,4 @@
-"""Render one frame of a sequence, with all of its labels."""
+"""Render one frame of a sequence with all of its labels."""
 
 from dataclasses import dataclass, replace
 
@@ -21,19 +21,19 @@ _NOISE = (
 
 @dataclass(frozen=True)
 class Frame:
-    """A rendered image and its ground truth; n objects, all float arrays float64.
+    """A rendered image and the ground truth of its n objects; all float arrays are float64.
 
     Attributes:
-        image: (H, W, 3) uint8, BGR as OpenCV has it.
-        boxes: (n, 4) x1, y1, x2, y2 in pixel edges, around what of the object lies inside the
-            image, parts hidden by others included.
+        image: (H, W, 3) uint8, BGR as in OpenCV.
+        boxes: (n, 4) x1, y1, x2, y2 in pixel edges, around the object's part inside the image,
+            including parts hidden by other objects.
         classes: (n,) int64, index into `CLASSES`.
         tracks: (n,) int64, identity within the sequence.
         visibility: (n,) share of the object's pixels inside the image that no nearer object hides.
-        ignore: (n,) bool: less than 30 % visible, lower than 8 px, or smaller than 64 px^2.
-            Objects of which nothing is visible are not listed.
+        ignore: (n,) bool, whether the object is less than 30 % visible, lower than 8 px, or smaller
+            than 64 px^2. Objects that are not visible at all are not listed.
         boxes3d: (n, 7) centre x, y, z in camera axes, length, height, width (metres), yaw:
-            rotation about the camera's y axis, 0 where the heading is +x and -pi/2 where it is +z
+            rotation about the camera's y axis, 0 for a heading along +x and -pi/2 for one along +z
             (KITTI's rotation_y).
         intrinsics: (3, 3) camera matrix.
         surfaces: (H, W) int16 row of `table` that each pixel shows.
@@ -58,7 +58,7 @@ class Frame:
 
     @property
     def depth(self) -> NDArray[np.float32]:
-        """(H, W) float32 z in metres: exact for ground and facades, the centre for objects."""
+        """(H, W) float32 z in metres: exact for ground and facades, of the centre for objects."""
         height, width = self.surfaces.shape
         x = (np.arange(width) + 0.5 - self.intrinsics[0, 2]) / self.intrinsics[0, 0]
         y = (np.arange(height) + 0.5 - self.intrinsics[1, 2]) / self.intrinsics[1, 1]
@@ -76,7 +76,7 @@ def render(sequence: Sequence, index: int) -> Frame:
 
 
 def paint(sequence: Sequence, index: int) -> Frame:
-    """The frame as a camera without noise sees it."""
+    """Draw frame `index` of a sequence without sensor noise."""
     camera = sequence.camera(index)
     time = index * STEP
     placed = _in_view(sequence, camera, time)
@@ -90,7 +90,7 @@ def paint(sequence: Sequence, index: int) -> Frame:
         if actor.item.billboard:
             towards = position - camera.position
             yaw = float(np.arctan2(towards[0], towards[2]))
-            # Steps are seen in full from the side and hardly from behind.
+            # A step is fully visible from the side and hardly visible from behind.
             swing *= 0.3 + 0.7 * abs(float(np.sin(actor.yaw - yaw)))
         drawn = paint_mesh(
             canvas,
@@ -109,12 +109,12 @@ def paint(sequence: Sequence, index: int) -> Frame:
 
 
 def grain(sequence: Sequence) -> int:
-    """Strength of the sensor noise: it is the same in all of a sequence."""
+    """Return the strength of the sensor noise, which is the same in a whole sequence."""
     return round(sequence.light.noise * 16)
 
 
 def add_noise(image: NDArray[np.uint8], key: tuple[int, int], grain: int) -> NDArray[np.uint8]:
-    """The image with sensor noise, different for every key (seed of the sequence, index)."""
+    """Add sensor noise that differs for every key (seed of the sequence, index)."""
     height, width = image.shape[:2]
     draw = np.random.Generator(np.random.PCG64(list(key)))
     top, left = (int(v) for v in draw.integers(0, (512 - height, 1024 - width)))
@@ -125,7 +125,7 @@ def add_noise(image: NDArray[np.uint8], key: tuple[int, int], grain: int) -> NDA
 def _in_view(
     sequence: Sequence, camera: Camera, time: float
 ) -> list[tuple[Actor, NDArray[np.float64]]]:
-    """Actors that can be seen, far to near, with their positions."""
+    """Return the actors in view with their positions, far to near."""
     actors = sequence.actors
     positions = np.stack([a.position(time) for a in actors])
     seen = camera.to_camera(positions)

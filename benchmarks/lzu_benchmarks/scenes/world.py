@@ -1,7 +1,8 @@
-"""A street and its moving objects: everything about a sequence that is not per frame.
+"""A street and its moving objects: all properties of a sequence that are not those of a frame.
 
-A sequence is fixed by its seed alone. Right-hand traffic on a straight street between two rows of
-buildings; the street is along +z and x = 0 is its centre line. Metres, seconds, radians.
+A sequence is determined by its seed alone. It shows right-hand traffic on a straight street between
+two rows of buildings. The street is along +z and x = 0 is its centre line. Units are metres,
+seconds and radians.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ VEHICLES = {CAR: objects.car, TRUCK: objects.truck, BUS: objects.bus}
 class Actor:
     """An item with a label and a straight path.
 
-    `label` indexes `categories.LABELS`; `track` is the sequence-wide identity of labelled objects,
-    else -1.
+    `label` indexes `categories.LABELS`. `track` is the sequence-wide identity of a labelled object,
+    and -1 for all others.
     """
 
     item: Item
@@ -54,11 +55,11 @@ class Actor:
     cadence: float = 0.0
 
     def position(self, time: float) -> NDArray[np.float64]:
-        """(3,) the point on the ground under the object's centre."""
+        """Return the point (3,) on the ground under the object's centre."""
         return np.array([self.x + self.vx * time, 0.0, self.z + self.vz * time])
 
     def swing(self, time: float) -> float:
-        """Where in its step a walker is, -1..1."""
+        """Return the phase of a walker's step, -1..1."""
         return float(np.sin(self.phase + self.cadence * time))
 
 
@@ -77,7 +78,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Building:
-    """A box along the street: the facade lies in the plane x, seen over z[0]..z[1]."""
+    """A box along the street whose facade lies in the plane x and spans z[0]..z[1]."""
 
     x: float
     z: tuple[float, float]
@@ -99,12 +100,12 @@ class Street:
 
     @property
     def half(self) -> float:
-        """Half the width of the carriageway, cycle lane and parking included."""
+        """Half the width of the carriageway, including cycle lane and parking."""
         return self.lanes * LANE + CYCLE_LANE + (2.2 if self.parking else 0.0)
 
     @property
     def facade(self) -> float:
-        """Distance of the nearest facades."""
+        """Distance from the centre line to the nearest facades."""
         return self.half + self.sidewalk
 
 
@@ -133,7 +134,7 @@ class Sequence:
 
     @cached_property
     def actors(self) -> tuple[Actor, ...]:
-        """Everything that is drawn as an object, labelled or not."""
+        """All objects of the sequence, labelled or not."""
         actors = _traffic(self._random, self.street, self._lane, self.speed)
         actors += _parked(self._random, self.street)
         actors += _people(self._random, self.street)
@@ -146,7 +147,7 @@ class Sequence:
         )
 
     def camera(self, index: int) -> Camera:
-        """The camera at frame `index`; heading, height and horizon sway a little when moving."""
+        """Return the camera of frame `index`; heading, height and horizon sway when it moves."""
         time = index * STEP
         amount = min(1.0, self.speed / 6.0)
         sway = amount * np.sin(np.array([0.9, 2.7, 4.1]) * time + self._sway)
@@ -232,7 +233,7 @@ def _vehicle(random: Random) -> tuple[int, Item]:
 
 
 def _traffic(random: Random, street: Street, ego: float, speed: float) -> list[Actor]:
-    """Moving vehicles lane by lane, cyclists along the kerb, and vehicles that cross."""
+    """Place moving vehicles lane by lane, cyclists along the kerb, and crossing vehicles."""
     actors = []
     span = LENGTH * STEP
     for lane in range(street.lanes):
@@ -332,7 +333,7 @@ def _people(random: Random, street: Street) -> list[Actor]:
 
 
 def _furniture(random: Random, street: Street) -> list[Actor]:
-    """Signs on poles, lamp posts, trees and unlabelled clutter on both sidewalks."""
+    """Place signs on poles, lamp posts, trees and unlabelled clutter on both sidewalks."""
     actors = []
     kerb = street.half + 0.45
     for side in (1, -1):

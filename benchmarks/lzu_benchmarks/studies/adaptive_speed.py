@@ -1,7 +1,7 @@
-"""Time what adaptive warps add to the network.
+"""Time the computations that adaptive warps add to the network.
 
-`python -m lzu_benchmarks adaptive_speed BUNDLE` of an adaptive bundle. The inversion is that of a
-non-separable warp on one thread, where there is a compiler for the kernels' build for the host.
+`python -m lzu_benchmarks adaptive_speed BUNDLE` takes an adaptive bundle. The inversion of a
+non-separable warp is timed on one thread, if a compiler can build the kernels for the host.
 """
 
 import ctypes
@@ -28,16 +28,16 @@ from lzu_export.warp.saliency import Array
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 SOURCE, LATTICE, GRID = (1200, 1920), (31, 51), (75, 120)
-"""Of the inversion that is timed: the finest level of Argoverse-HD at 0.5."""
+"""Sizes of the timed inversion: the finest level of Argoverse-HD at scale 0.5."""
 
 
 def tables_alone(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The part of an adaptive graph that does not see the image: boxes to knots to tables.
+    """Return the part of an adaptive graph that does not use the image: boxes to knots to tables.
 
     Args:
-        model: an executable graph, without calls of `lzu` operators.
+        model: executable graph without calls of `lzu` operators.
     """
-    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model))  # outputs need a type
+    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model))  # new outputs need a type
     graph.toposort()
     seeing = {id(each) for each in graph.inputs if each.name == INPUT_NAMES["source"]}
     computed = {id(each) for each in graph.inputs} - seeing
@@ -54,7 +54,7 @@ def tables_alone(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def time_tables(bundle: Path, rounds: int) -> float:
-    """Milliseconds of an adaptive bundle's knots, and tables of both warps, in ONNX Runtime."""
+    """Return the milliseconds of an adaptive bundle's knots and tables in ONNX Runtime."""
     model = tables_alone(onnx.load(bundle / "model.fp32.onnxruntime.onnx"))
     return 1e3 * time_models([model.SerializeToString()], rounds=rounds)[0]
 
@@ -62,11 +62,12 @@ def time_tables(bundle: Path, rounds: int) -> float:
 def algorithm_1(knots: Array, size: tuple[int, int]) -> Array:
     """Invert a warp by the paper's Algorithm 1 (LZU, A.2), vectorised over tiles and candidates.
 
-    Every tile is tried on every pixel offset that any tile needs, and valid ones are scattered.
+    Every tile is tried at every pixel offset that any tile needs, and valid solutions are
+    scattered into the grid.
 
     Args:
         knots: (h, w, 2) source positions in [-1, 1], order x, y.
-        size: (H, W) of the grid, whose first and last pixels stand at -1 and 1.
+        size: (H, W) of the grid, whose first and last pixels are at -1 and 1.
 
     Returns:
         (H, W, 2) canvas positions in [-1, 1]; pixels without a tile are far outside.
@@ -107,7 +108,7 @@ def algorithm_1(knots: Array, size: tuple[int, int]) -> Array:
 
 
 class InvertWarp(ctypes.Structure):
-    """LzuInvertWarp of `plugins/kernels/lzu_kernels.h`."""
+    """The struct LzuInvertWarp of `plugins/kernels/lzu_kernels.h`."""
 
     _fields_ = (
         ("knots", ctypes.c_void_p),
@@ -125,14 +126,14 @@ class InvertWarp(ctypes.Structure):
 
 
 TACTIC = 2
-"""The one that is fastest on a host."""
+"""Tactic of the inversion kernel that is fastest on a host."""
 
 
 def host_kernels(build: Path) -> ctypes.CDLL | None:
-    """The kernels' build for this processor, made in a folder; None without sources or compiler.
+    """Build the kernels for this processor in a folder; None without sources, make or g++.
 
     Raises:
-        LzuError: the compiler refuses them.
+        LzuError: the kernels do not compile.
     """
     if not PLUGINS.is_dir() or shutil.which("make") is None or shutil.which("g++") is None:
         return None
@@ -144,9 +145,10 @@ def host_kernels(build: Path) -> ctypes.CDLL | None:
 
 
 def time_inversion(kernels: ctypes.CDLL, rounds: int = 8) -> dict[str, float]:
-    """Milliseconds of the processor that an inversion takes on one thread, by name.
+    """Return the milliseconds of processor time of an inversion on one thread, by method.
 
-    In turns, the fastest of each: other programs share caches and the processor's clock.
+    The methods take turns and the fastest run of each counts, because other programs share the
+    caches and the processor's clock.
     """
     rng = np.random.default_rng(8)
     centre = rng.uniform(0, 1, (30, 2)) * (SOURCE[1], SOURCE[0])
@@ -172,25 +174,25 @@ def time_inversion(kernels: ctypes.CDLL, rounds: int = 8) -> dict[str, float]:
                 taken = 1e3 * (time.process_time() - start)
                 times[name] = min(times.get(name, taken), taken)
     difference = np.abs(algorithm_1(wide, GRID) - grid).max(axis=-1)
-    # The reference loses seams, but is a reference.
+    # Algorithm 1 misses pixels at seams between tiles, so only 95 % have to agree.
     assert (difference < 1e-4).mean() > 0.95
     return times
 
 
 def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Zeros that start at a multiple of 16 bytes, as device buffers do."""
+    """Return zeros that start at a multiple of 16 bytes, as device buffers do."""
     raw = np.zeros(4 * int(np.prod(shape)) + 16, np.uint8)
     start = -raw.ctypes.data % 16
     return raw[start : len(raw) - 16 + start].view(np.float32).reshape(shape)
 
 
 def costs(bundle: Path, kernels: Path, rounds: int) -> dict[str, Any]:
-    """Milliseconds of what an adaptive warp computes in every frame, and of an inversion.
+    """Return the milliseconds of an adaptive warp's tables in every frame, and of an inversion.
 
     Args:
-        bundle: an adaptive one.
-        kernels: folder for the kernels' build for the host.
-        rounds: of the inversion's timing.
+        bundle: folder of an adaptive bundle.
+        kernels: folder for the host build of the kernels.
+        rounds: a third of the rounds of the timing of the tables.
     """
     library = host_kernels(kernels)
     return {
@@ -201,7 +203,7 @@ def costs(bundle: Path, kernels: Path, rounds: int) -> dict[str, Any]:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))

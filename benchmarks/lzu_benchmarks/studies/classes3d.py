@@ -1,9 +1,8 @@
 """Measure the warp's gain for each class in 3-D detection.
 
-`python -m lzu_benchmarks classes3d`, of the shipped demonstration models on the held-out
-frames.
-nuScenes' figures are means over classes, whatever their number of boxes: a rare class makes them
-unsure, and one that the warp hardly magnifies keeps them down.
+`python -m lzu_benchmarks classes3d` runs the shipped demonstration models on the held-out frames.
+nuScenes' figures are means over classes, whatever their number of boxes. A rare class makes them
+uncertain, and a class that the warp hardly magnifies lowers the gain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,12 +37,13 @@ RARE = 0.05
 
 @dataclass(frozen=True)
 class Found:
-    """What both models found, and how much the warp magnifies what is there.
+    """Evaluations of both models, and the warp's magnification of each class.
 
     Attributes:
-        evaluations: by variant.
-        magnified: by class, the mean over boxes within the class's range of the canvas pixels that
-            a source pixel gets from the fixed warp, over those from the uniform one; nan: no box.
+        evaluations: evaluation of each variant.
+        magnified: magnification of each class: canvas pixels per source pixel of the fixed warp,
+            relative to the uniform one, as a mean over the boxes within the class's range; nan if
+            there is no box.
     """
 
     evaluations: Mapping[str, NuScenesEvaluation]
@@ -53,12 +53,12 @@ class Found:
 def magnification(
     knots: NDArray[np.float64], places: NDArray[np.float64], pixels: int
 ) -> NDArray[np.float64]:
-    """Canvas pixels per source pixel of one axis over the uniform warp's, at places (n,) in pixels.
+    """Return the magnification (n,) along one axis, relative to the uniform warp.
 
     Args:
-        knots: of the axis, source coordinates in [-1, 1] of evenly spread canvas ones.
-        places: edges of pixels are whole numbers.
-        pixels: of the source.
+        knots: source coordinates in [-1, 1] of evenly spaced canvas coordinates along the axis.
+        places: (n,) source positions in pixels; whole numbers are edges of pixels.
+        pixels: number of pixels of the source along the axis.
     """
     even = np.linspace(-1, 1, len(knots))
     slopes = np.diff(even) / np.diff(knots)
@@ -67,7 +67,7 @@ def magnification(
 
 
 def measure(frames: int | None, out: Path, report: Reporter) -> Found:
-    """Run both models over the held-out frames; their bundles are exported into `out`."""
+    """Export both models into `out` and evaluate them on the held-out frames."""
     predictors = {}
     for variant in VARIANTS:
         overrides = {"variant": variant, "evaluation": {"dataset": None}}
@@ -100,7 +100,7 @@ def measure(frames: int | None, out: Path, report: Reporter) -> Found:
 
 
 def rare(evaluation: NuScenesEvaluation) -> list[str]:
-    """Names of the classes with few of all boxes."""
+    """Return the names of the classes with a share of boxes below `RARE`."""
     boxes = evaluation.positives().sum(axis=0)
     return [
         rule.name
@@ -110,7 +110,7 @@ def rare(evaluation: NuScenesEvaluation) -> list[str]:
 
 
 def readme(found: Found, command: str, resamples: int = 1000) -> str:
-    """Markdown: a table of classes, one of the means with and without the classes in question."""
+    """Return Markdown: a table of classes, and one of means with and without some classes."""
     uniform, fixed = (found.evaluations[variant] for variant in VARIANTS)
     few = rare(uniform)
     least = min(found.magnified, key=lambda name: np.nan_to_num(found.magnified[name], nan=np.inf))
@@ -168,7 +168,7 @@ def _cells(gain: Mapping[str, Interval], names: Sequence[str]) -> str:
 
 
 def result(found: Found) -> dict[str, Any]:
-    """What was found, for JSON."""
+    """Return the results as plain data for JSON."""
     return {
         "variants": {name: each.summary() for name, each in found.evaluations.items()},
         "rare": rare(found.evaluations["uniform"]),
@@ -178,7 +178,7 @@ def result(found: Found) -> dict[str, Any]:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/classes3d"))
     parser.add_argument(

@@ -2,9 +2,9 @@
 
 `python -m lzu_benchmarks deform_conv`.
 
-FCOS3D-R50's layers at nuScenes' sizes, untrained weights, ONNX Runtime on this machine's
-processors. The forms take turns, so that whatever else runs slows all alike. TensorRT-RTX has no
-DeformConv and needs one of the decompositions; whether it builds them is tried on the last layer.
+The layers are FCOS3D-R50's at nuScenes' sizes with untrained weights, run in ONNX Runtime on this
+machine's CPU. The forms are timed interleaved, so that other programs slow all alike. TensorRT-RTX
+has no DeformConv and needs one of the decompositions; the last layer tests whether they build.
 """
 
 import json
@@ -37,17 +37,17 @@ DECOMPOSITIONS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "defo
 
 @dataclass(frozen=True)
 class Layer:
-    """A deformable convolution of FCOS3D-R50, 3 x 3 and with as many channels out as in."""
+    """A 3 x 3 deformable convolution of FCOS3D-R50 with equally many input and output channels."""
 
     name: str
     channels: int
     stride: int
     """Pixels of the network input per cell."""
     count: int
-    """How many the network has at this size."""
+    """Number of such layers in the network."""
 
     def size(self, scale: float) -> tuple[int, int]:
-        """(rows, columns) of the map at a scale of nuScenes' frames."""
+        """Return (rows, columns) of the map at a scale of nuScenes' frames."""
         height, width = padded_size((int(SOURCE[0] * scale), int(SOURCE[1] * scale)))
         return -(-height // self.stride), -(-width // self.stride)
 
@@ -61,7 +61,7 @@ LAYERS = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """One form of one layer."""
+    """Time and memory of one form of one layer."""
 
     scale: float
     layer: str
@@ -69,12 +69,12 @@ class Measurement:
     kind: Kind
     milliseconds: float
     peak_bytes: int
-    """Memory that a process takes on top of the model's own file while it runs it."""
+    """Memory in bytes that a process needs to open and run the model, beyond its start."""
     count: int
 
 
 def layer_model(layer: Layer, scale: float, kind: Kind) -> onnx.ModelProto:
-    """The layer alone, lowered as `kind`; inputs `x`, `offset` and `mask`."""
+    """Make a model of the layer alone, lowered as `kind`, with inputs `x`, `offset` and `mask`."""
     size, taps = layer.size(scale), 9
     generator = np.random.default_rng(0)
     shape = (layer.channels, layer.channels, 3, 3)
@@ -106,7 +106,7 @@ def layer_model(layer: Layer, scale: float, kind: Kind) -> onnx.ModelProto:
 
 
 def measure_layer(layer: Layer, scale: float, rounds: int) -> list[Measurement]:
-    """Every form of a layer at a scale."""
+    """Measure every form of a layer at a scale."""
     models = [layer_model(layer, scale, kind).SerializeToString() for kind in KINDS]
     seconds = time_models(models, rounds=rounds)
     return [
@@ -124,7 +124,7 @@ def measure_layer(layer: Layer, scale: float, rounds: int) -> list[Measurement]:
 
 
 def peak_memory(model: bytes) -> int:
-    """Bytes that a fresh process needs to open and run a model, beyond what it had before."""
+    """Return the bytes that a fresh process needs to open and run a model, beyond its start."""
     with workers(1) as pool:
         return int(pool.apply(_run_once, (model,)))
 
@@ -137,14 +137,14 @@ def _run_once(model: bytes) -> int:
 
 
 def _resident(entry: str) -> int:
-    """A memory figure of this process, in bytes: Linux tells it in kB."""
+    """Return a memory figure of this process in bytes; Linux reports it in kB."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
 def builds(layer: Layer, scale: float) -> dict[str, str]:
-    """What TensorRT-RTX says to each decomposition of a layer: its version, or why not."""
+    """Build each decomposition of a layer in TensorRT-RTX; return its version or the error."""
     result: dict[str, str] = {}
     for kind in DECOMPOSITIONS:
         with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ def builds(layer: Layer, scale: float) -> dict[str, str]:
 
 
 def summary(measured: Sequence[Measurement]) -> dict[float, dict[str, float]]:
-    """Milliseconds per frame and kind, each layer as often as the network has it, by scale."""
+    """Return milliseconds per frame by scale and kind, with each layer as often as it occurs."""
     result: dict[float, dict[str, float]] = {}
     for each in measured:
         totals = result.setdefault(each.scale, dict.fromkeys(KINDS, 0.0))
@@ -168,7 +168,7 @@ def summary(measured: Sequence[Measurement]) -> dict[float, dict[str, float]]:
 
 
 def table(measured: Sequence[Measurement]) -> Table:
-    """A row a layer and form; the fastest decomposition of each layer stands out."""
+    """Return a table with a row per layer and form; each layer's fastest decomposition is bold."""
     result = Table(title="Deformable convolutions of FCOS3D-R50, ONNX Runtime")
     for heading in ("scale", "layer", "channels, rows, columns", "form"):
         result.add_column(heading)
@@ -196,7 +196,7 @@ def table(measured: Sequence[Measurement]) -> Table:
 
 
 def measure(scales: Sequence[float], rounds: int, *, build: bool) -> dict[str, Any]:
-    """All figures, as plain data."""
+    """Measure all figures, as plain data."""
     measured = [
         each for scale in scales for layer in LAYERS for each in measure_layer(layer, scale, rounds)
     ]
@@ -222,7 +222,7 @@ def show(result: Mapping[str, Any], console: Terminal) -> None:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--scale", type=float, nargs="+", default=[0.5])

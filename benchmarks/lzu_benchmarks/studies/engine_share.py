@@ -1,9 +1,10 @@
-"""Measure the share of an evaluation that its engine takes.
+"""Measure the share of an evaluation's time in which its engine runs.
 
 `python -m lzu_benchmarks engine_share BUNDLE`.
 
 The rest is reading and checking frames, preparing inputs, suppression and the metric, as far as
-they do not run beside the engine. Frames of the demonstration are drawn beforehand.
+they do not run in parallel with the engine. All frames are read once before, which renders those
+of the demonstration.
 """
 
 import argparse
@@ -26,7 +27,7 @@ FRAMES = 500
 
 
 def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> Timing:
-    """Evaluate a whole set, whose frames were read once before."""
+    """Read all frames of a set once, then time its evaluation."""
     with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
         for _ in dataset.samples():
             advance()
@@ -37,7 +38,7 @@ def measure(predictor: Predictor, dataset: EvaluationSet, report: Reporter) -> T
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options."""
+    """Make the parser of the command's options."""
     made = study_parser(__file__, __doc__)
     made.add_argument("bundle", type=Path)
     made.add_argument("--dataset", default="demo", help="demo, or a path")
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     given = parser().parse_args(arguments)
     predictor = load(given.bundle, target=given.target, precision=given.precision)
     recipe = predictor.recipe

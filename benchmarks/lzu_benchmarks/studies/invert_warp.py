@@ -1,7 +1,7 @@
 """Time the inversion of a non-separable warp without plugin.
 
-`python -m lzu_benchmarks invert_warp` runs the body of `lzu::InvertWarp` at the finest
-level of each size, 31 x 51 knots, in ONNX Runtime on this machine's processors.
+`python -m lzu_benchmarks invert_warp` runs the body of `lzu::InvertWarp` in ONNX Runtime on this
+machine's CPU, with 31 x 51 knots, at the finest level of each canvas size.
 """
 
 import json
@@ -29,25 +29,25 @@ from lzu_export.warp.knots import nonseparable_knots
 
 LATTICE = (31, 51)
 CANVASES = ((600, 960), (1200, 1920))
-"""Of Argoverse-HD at 0.5x and 1x."""
+"""Canvas sizes of Argoverse-HD at 0.5x and 1x."""
 STRIDE = 8
-"""Of RetinaNet-R50's finest level, P3."""
+"""Stride of RetinaNet-R50's finest level, P3."""
 OUTSIDE = -1000.0
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One level's inverse."""
+    """Time and memory of the inversion at one level."""
 
     canvas: tuple[int, int]
     size: tuple[int, int]
     milliseconds: float
     peak_bytes: int
-    """Memory that a process takes to open and run it."""
+    """Memory in bytes that a process needs to open and run the model, beyond its start."""
 
 
 def body_model(canvas: tuple[int, int]) -> onnx.ModelProto:
-    """The operator alone, with its body, for the finest level of a canvas; `knots` to `grid`."""
+    """Make a model of the operator and its body for a canvas's finest level: `knots` to `grid`."""
     (level,) = level_sizes(canvas, (STRIDE,))
     scale_y, scale_x = (2 * level.stride / (n - 1) for n in canvas)
     node = helper.make_node(
@@ -77,7 +77,7 @@ def body_model(canvas: tuple[int, int]) -> onnx.ModelProto:
 
 
 def error(canvas: tuple[int, int]) -> float:
-    """The largest distance, in cells of the level, from the exact inverse in float64."""
+    """Return the largest distance from the exact inverse in float64, in cells of the level."""
     saliency = np.random.default_rng(0).uniform(0.05, 1, LATTICE) ** 2
     knots = nonseparable_knots(saliency, 10).astype(np.float32)
     (level,) = level_sizes(canvas, (STRIDE,))
@@ -92,7 +92,7 @@ def error(canvas: tuple[int, int]) -> float:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """All figures, as plain data."""
+    """Measure all figures, as plain data."""
     models = [body_model(canvas).SerializeToString() for canvas in CANVASES]
     seconds = time_models(models, rounds=rounds)
     rows = [
@@ -125,7 +125,7 @@ def show(result: dict[str, Any], console: Terminal) -> None:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--rounds", type=int, default=9)

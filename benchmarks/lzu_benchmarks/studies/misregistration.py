@@ -1,8 +1,9 @@
-"""Draw how far zoom and unzoom together miss a feature's place.
+"""Draw the misregistration of features after zoom and unzoom.
 
-Draws, for the geometries `published` and `consistent`, how many source pixels above or below its
-place each cell of each level has seen, and prints mean and maximum. With --saliency, of the
-nuScenes recipe on that map; else of the demonstration detector.
+Draws it for the geometries `published` and `consistent`: for each cell of each level, the distance
+in source pixels between the row that the cell has seen and the row that it stands for. Prints mean
+and maximum. With --saliency, the nuScenes recipe is used with that map; otherwise the demonstration
+detector.
 """
 
 import json
@@ -29,33 +30,33 @@ SETTINGS: dict[Geometry, dict[str, Any]] = {
     "published": {"source_multiple": 32, "warp.unfilled": []},
     "consistent": {"source_multiple": 1, "warp.unfilled": None},
 }
-"""What else a recipe needs for the geometry: the released models pad the frame before the zoom."""
+"""Further recipe settings of each geometry: the released models pad the frame before the zoom."""
 
 FRAMES: tuple[Frame, Frame] = ("edges", "centres")
-"""What is drawn, and what is told besides."""
+"""Alignments of the label frame: the first is drawn, the second only reported."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")
-"""Okabe and Ito's, which the colour-blind can tell apart; the markers differ too."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish; the markers differ too."""
 MARKERS = ("o", "s", "^", "D", "X")
 MARKS = 16
-"""About how many markers a curve has: one for every cell would hide the lines."""
+"""Approximate number of markers of a curve; one for every cell would hide the lines."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One level of one geometry at one scale, all in source pixels."""
+    """Misregistration of one level, geometry and scale, in source pixels."""
 
     scale: float
     geometry: Geometry
     level: Level
     source_rows: Array
-    """(H_l,) rows that the cells stand for."""
+    """(H_l,) source rows that the cells stand for."""
     y: Array
-    """(H_l,) how much further down they have seen; NaN where there is nothing to compare."""
+    """(H_l,) misregistration in y, positive downwards; NaN if there is nothing to compare."""
     x: Array
-    """(W_l,) the same to the right."""
+    """(W_l,) misregistration in x, positive to the right; NaN if there is nothing to compare."""
     aligned: tuple[Array, Array]
-    """`y` and `x` had the label frame its corners aligned with the source's."""
+    """Values of `y` and `x` for a label frame with its corners aligned with the source's."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ class Figures:
     x_mean: float
     x_max: float
     aligned_max: float
-    """In either axis, where the label frame has the corners of the source aligned: as consistent
-    recipes scale their labels, and published ones do not."""
+    """Maximum over both axes for a label frame with its corners aligned with the source's.
+    Consistent recipes scale their labels so; published ones do not."""
 
 
 def recipe_for(saliency: Path | None, scale: float, geometry: Geometry) -> Recipe:
-    """The recipe whose warp is drawn, as this geometry has it."""
+    """Load the recipe whose warp is drawn, with the settings of this geometry."""
     overrides = {"scale": scale, "warp.geometry": geometry, **SETTINGS[geometry]}
     if saliency is None:
         return load_recipe("det-demo", overrides)
@@ -83,7 +84,7 @@ def recipe_for(saliency: Path | None, scale: float, geometry: Geometry) -> Recip
 
 
 def curves(saliency: Path | None) -> list[Curve]:
-    """Every scale, geometry and level, in this order."""
+    """Compute the curves by scale, geometry and level, in this order."""
     result = []
     for scale in SCALES:
         for geometry in SETTINGS:
@@ -101,7 +102,7 @@ def curves(saliency: Path | None) -> list[Curve]:
 
 
 def figures(curve: Curve) -> Figures:
-    """Mean and maximum of a curve, over what its level covers."""
+    """Compute mean and maximum of a curve over the cells that can be compared."""
     y, x = np.abs(curve.y), np.abs(curve.x)
     return Figures(
         scale=curve.scale,
@@ -116,12 +117,12 @@ def figures(curve: Curve) -> Figures:
 
 
 def level_name(stride: int) -> str:
-    """The pyramid's name of a level: P3 has 2^3 pixels per cell."""
+    """Return the pyramid's name of a level: P3 has 2^3 pixels per cell."""
     return f"P{stride.bit_length() - 1}"
 
 
 def table(measured: Sequence[Figures], title: str) -> Table:
-    """One row a scale and level, the geometries side by side."""
+    """Return a table with one row per scale and level, the geometries side by side."""
     result = Table(title=title)
     result.add_column("scale")
     result.add_column("level")
@@ -149,7 +150,7 @@ def table(measured: Sequence[Figures], title: str) -> Table:
 
 
 def draw(drawn: Sequence[Curve], title: str, path: Path) -> None:
-    """A panel for each scale and geometry, all on one axis; written as PNG."""
+    """Draw a panel for each scale and geometry with common axes, and write a PNG file."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -201,7 +202,7 @@ def draw(drawn: Sequence[Curve], title: str, path: Path) -> None:
 
 
 def _summary(here: Sequence[Figures]) -> str:
-    """Of one panel: the finest level's mean and the largest of all."""
+    """Return the title of one panel: the finest level's mean, and the largest maximum."""
     finest, worst = here[0], max(here, key=lambda each: each.y_max)
     digits = 0 if worst.y_max > 2 else 2
     return (
@@ -212,7 +213,7 @@ def _summary(here: Sequence[Figures]) -> str:
 
 
 def measure(saliency: Path | None, out: Path) -> Mapping[str, Any]:
-    """Write `misregistration.png` and `misregistration.json` into `out`; what the latter holds."""
+    """Write `misregistration.png` and `.json` into `out`, and return the content of the latter."""
     out.mkdir(parents=True, exist_ok=True)
     recipe = recipe_for(saliency, 1.0, "published")
     size = f"{recipe.source[0]}x{recipe.source[1]}"
@@ -229,7 +230,7 @@ def measure(saliency: Path | None, out: Path) -> Mapping[str, Any]:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--saliency", type=Path, help="for nuScenes: .npy, or the released .pkl")

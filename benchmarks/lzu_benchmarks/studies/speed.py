@@ -2,9 +2,9 @@
 
 `python -m lzu_benchmarks speed --task det` measures the documents' speed figures.
 
-The task's full-size recipe at 0.5, untrained weights (speed does not depend on them), ONNX Runtime
-on this machine's processors. Everything compared is run in turns within one process, and reported
-as a ratio: absolute times are this machine's own.
+The task's full-size recipe at scale 0.5 runs in ONNX Runtime on this machine's CPU. The weights are
+untrained, because speed does not depend on them. Compared runs are interleaved within one process
+and reported as ratios, because absolute times depend on the machine.
 """
 
 import json
@@ -40,7 +40,7 @@ from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed for a task."""
+    """The recipe and options that are timed for a task."""
 
     recipe: str
     title: str
@@ -50,11 +50,11 @@ class Case:
 
 
 SAME_LATTICE = "warp.lattice=[31, 51]"
-"""Of the saliency below, which stands in for the recipe's own."""
+"""Lattice of `DEMO_SALIENCY`, which replaces the recipe's own saliency."""
 CASES = {
     "det": Case("argoverse-hd", "RetinaNet-R50, 1200x1920", adapts=True),
     "seg": Case("cityscapes", "PSPNet-R50, 1024x1024", (SAME_LATTICE,)),
-    # Untrained scores are all alike: with nothing above the threshold suppression is not timed.
+    # Untrained scores are all alike: none exceeds this threshold, so suppression is not timed.
     "det3d": Case(
         "nuscenes", "FCOS3D-R50, 900x1600", (SAME_LATTICE, "postprocess.score_threshold=0.99")
     ),
@@ -63,15 +63,15 @@ DEMO_SALIENCY = Path(__file__).resolve().parents[3] / "lzu_export/demo/det/salie
 ADAPTIVE = ("warp.boxes=100",)
 CALIBRATION_FRAMES = 16
 REDUCE = 4
-"""Every so many rows and columns of the frame make the source smaller than the canvas."""
+"""Step of the rows and columns that are kept, which makes the source smaller than the canvas."""
 UNIFORM_RESIZE = ("sampler=opencv", "input=zoomed", "source_multiple=1")
-"""The uniform model with its own fastest pre-processing: OpenCV's resize of the bytes."""
+"""Options of the uniform model with its fastest pre-processing: OpenCV's resize of the bytes."""
 
 
 def export(
     case: Case, out: Path, variant: str, *options: str, precision: str = "fp32"
 ) -> dict[str, Any]:
-    """Export with untrained weights in a process of its own; seconds and peak memory in bytes."""
+    """Export with untrained weights in a separate process; return its results, time and memory."""
     command = run_module("lzu_export", "export", case.recipe, "--json")
     command += ["--random-weights", "0", "--dataset", "none", "--force", "--out", str(out)]
     command += ["--saliency", str(DEMO_SALIENCY), "--variant", variant, "--precision", precision]
@@ -80,7 +80,7 @@ def export(
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     seconds = time.perf_counter() - start
     (bundle,) = json.loads(done.stdout)
-    # The largest of the children so far: exports are of the same size, so a close upper bound.
+    # This is the peak of all children so far. Exports are of similar size, so the bound is close.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     return {
         "bundle": bundle["bundle"],
@@ -93,7 +93,7 @@ def export(
 
 
 def precisions(case: Case, out: Path) -> dict[str, Any]:
-    """Export in FP32, FP16 and INT8 with ranges of `CALIBRATION_FRAMES` pictures; files' sizes."""
+    """Export in FP32, FP16 and INT8, calibrated on noise pictures; return the files' sizes."""
     frames = out / "frames"
     frames.mkdir(parents=True, exist_ok=True)
     source = load_recipe(case.recipe).source
@@ -114,7 +114,7 @@ def precisions(case: Case, out: Path) -> dict[str, Any]:
 
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each of `runs`, taken in turns so that drift hits all alike, after one warmup."""
+    """Time `runs` interleaved after one warmup, so that clock drift affects all alike; seconds."""
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -127,8 +127,9 @@ def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
-    """Frame to prediction of each bundle, and its ratios to the uniform ones: with OpenCV's resize,
-    and with the same sampler.
+    """Time each bundle from frame to prediction, with its ratios to both uniform models.
+
+    The uniform models are one with OpenCV's resize and one with the same sampler.
     """
     predictors: dict[str, Predictor] = {name: load(bundle) for name, bundle in bundles.items()}
     recipe = next(iter(predictors.values())).recipe
@@ -138,10 +139,10 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
 
 
 def compared(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Median milliseconds of each, and its ratios to the uniform ones with their intervals.
+    """Return the median milliseconds of each model, and its ratios to both uniform models.
 
     Args:
-        times: seconds by name, those of the same place taken in one round.
+        times: seconds by name; those at the same index were measured in the same round.
     """
     timings = {name: Timings([round(1e9 * each) for each in mine]) for name, mine in times.items()}
     resized, same = timings["uniform, OpenCV resize"], timings["uniform, same sampler"]
@@ -156,9 +157,9 @@ def compared(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 
 def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
-    """Milliseconds of the unzoom of all levels, each kind summed over the levels."""
+    """Return the milliseconds of the unzoom by lowering, summed over all levels."""
     graph = gs.import_onnx(onnx.load(bundle / "model.fp32.onnx"))
-    # The warp of logits to pixels is the same in all variants.
+    # Leave out the warp of logits to pixels, which is the same in all variants.
     nodes = [
         node
         for node in resample_nodes(graph)
@@ -171,7 +172,7 @@ def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
 
 
 def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
-    """Seconds to import the runtime and to load a bundle, in fresh processes; the median."""
+    """Return the median seconds to import the runtime and to load a bundle in a fresh process."""
     script = (
         "import sys, time; a = time.perf_counter(); from lzu_export.runtime import load;"
         "b = time.perf_counter(); load(sys.argv[1]); c = time.perf_counter();"
@@ -195,7 +196,7 @@ def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
 
 
 def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
-    """All figures."""
+    """Measure all figures of a task."""
     exported = {
         "fixed": export(case, out, "fixed"),
         "uniform, same sampler": export(case, out, "uniform"),
@@ -229,7 +230,7 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
-    """The figures as tables."""
+    """Return the figures as tables."""
     whole = Table(title=f"{result['title']} at 0.5: camera bytes to predictions")
     for heading in ("model", "ms", "ratio", "to same sampler"):
         whole.add_column(heading, justify="left" if heading == "model" else "right")
@@ -294,7 +295,7 @@ def _adaptive_table(costs: Mapping[str, Any]) -> Table:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--task", choices=sorted(CASES), default="det")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))

@@ -2,9 +2,9 @@
 
     python -m lzu_benchmarks traffic
 
-prints the table that plugins/kernels/README.md shows. Every figure is computed, none is measured:
-each input value is read once, each output value written once, at the bandwidth of the data sheet.
-Cards reach perhaps 75 to 85 % of it.
+prints the table of plugins/kernels/README.md. All figures are computed, none is measured: each
+input value is read once and each output value written once, at the bandwidth of the data sheet.
+Cards reach perhaps 75 to 85 % of that bandwidth.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ CARDS = {
     "RTX 4090": 1008.0,
     "RTX 5090": 1792.0,
 }
-"""GB/s, from data sheets."""
+"""Memory bandwidth of each card in GB/s, from its data sheet."""
 
 SOURCE = (1200, 1920)
 CANVAS = (608, 960)
@@ -51,12 +51,12 @@ def kernels() -> Iterator[tuple[str, int]]:
     yield "camera NV12 to FP16", frame * 3 // 2 + 2 * output
     yield "zoom plugin, FP16", 2 * 3 * frame + 2 * output
     yield "zoom plugin, FP32", 4 * 3 * frame + 4 * output
-    # Boxes with their flags; marginals and knots.
+    # Read the boxes with their flags, write marginals and knots.
     yield f"box knots, {BOXES} boxes", BOXES * 20 + 2 * 4 * sum(LATTICE)
     yield "invert warp", 8 * area(LATTICE) + 8 * area(GRID)
-    # Candidates once in, once sorted out and once in again.
+    # Read the candidates, write them sorted, and read them again.
     yield f"suppression, {CANDIDATES} candidates", CANDIDATES * (24 + 2 * 28) + 100 * 24
-    # Boxes with their scores in, with their flags out.
+    # Read the boxes with their scores, write them with their flags.
     yield f"feedback, {BOXES} boxes", BOXES * 20 + BOXES * 20
 
 
@@ -74,7 +74,7 @@ def table() -> str:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     add_json(parser)
     given = parser.parse_args(arguments)

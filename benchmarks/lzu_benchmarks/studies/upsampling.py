@@ -2,10 +2,10 @@
 
 `python -m lzu_benchmarks upsampling`.
 
-Of each frame only every so many rows and columns are kept (recipe key `reduce`), as if the camera
-had so few, and zoomed to the canvas that the demonstration models were trained on; their weights
-stay as they are. Whatever the fixed warp gains over the uniform one then, it gains without more
-detail to sample: it only spends the canvas elsewhere.
+Only every n-th row and column of a frame is kept (recipe key `reduce`), as if the camera had fewer
+pixels. The rest is zoomed to the canvas that the demonstration models were trained on; their
+weights are not changed. Any gain of the fixed warp over the uniform one then comes from another
+use of the canvas, because there is no more detail to sample.
 """
 
 import json
@@ -27,12 +27,12 @@ from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET
 
 REDUCE = {"det": 4, "seg": 8, "det3d": 4}
-"""Half the canvas of each demonstration model on each axis."""
+"""Value of `reduce` for each task that halves the source against the canvas on each axis."""
 VARIANTS = ("uniform", "fixed")
 
 
 def measure(task: str, reduce: int, frames: int | None, out: Path, report: Reporter) -> Any:
-    """The task's metrics from whole frames and from reduced ones, uniform and fixed."""
+    """Score the uniform and the fixed model of a task on whole frames and on reduced ones."""
     dataset = demo(task=task, frames=frames)
     predictors: dict[str, Predictor] = {}
     for step in (1, reduce):
@@ -45,7 +45,7 @@ def measure(task: str, reduce: int, frames: int | None, out: Path, report: Repor
             folder = export(recipe, out, report=report).folder
             predictors[_name(recipe)] = load(folder)
     with report.steps(f"{task} on {dataset.name}", len(dataset)) as advance:
-        # Predictors of another source size would not do; a reduced one takes the whole frame too.
+        # All predictors share one data set: a reduced recipe takes whole frames too.
         return {"metric": dataset.metric, "rows": evaluate(predictors, dataset, advance)}
 
 
@@ -55,7 +55,7 @@ def _name(recipe: Recipe) -> str:
 
 
 def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
-    """One row a variant and source."""
+    """Return a table with one row per variant and source size."""
     metric = result["metric"]
     made = Table(
         title=f"{task}: {metric} on a {canvas[0]}x{canvas[1]} canvas", title_justify="left"
@@ -69,7 +69,7 @@ def table(task: str, result: Any, canvas: tuple[int, int]) -> Table:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/upsampling"))
     parser.add_argument("--tasks", nargs="+", choices=sorted(REDUCE), default=sorted(REDUCE))

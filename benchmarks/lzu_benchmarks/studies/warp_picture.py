@@ -1,7 +1,7 @@
 """Draw a frame, its sampling grid and its zoomed image.
 
 `python -m lzu_benchmarks warp_picture build/det/fixed-0.5x` draws frame 110 of the
-demonstration scenes; `--frame` chooses another one, `--out` the file.
+demonstration scenes; `--frame` chooses another frame, `--out` the file.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ from lzu_export.runtime.text import caption, unit_of
 from lzu_export.support.files import replacing
 
 FRAME = 110
-"""Index, among the demonstration scenes, of the frame that the README shows."""
+"""Index of the README's frame among the demonstration frames."""
 QUALITY = 85
 """JPEG quality, 0 to 100."""
 
 
 def three_panels(predictor: Predictor, frame: Frame) -> Frame:
-    """The frame, the frame under its sampling grid, and the zoomed image, side by side.
+    """Draw the frame, the frame under its sampling grid, and the zoomed image side by side.
 
     Args:
-        predictor: a bundle's, as `load` returns it.
+        predictor: predictor of a bundle, as `load` returns it.
         frame: (H, W, 3) uint8, BGR, of the bundle's source size.
 
     Returns:
@@ -67,7 +67,7 @@ def draw(bundle: Path, number: int, out: Path, width: int) -> Path:
 
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw one frame as the command line says."""
+    """Draw the frame that the command line selects."""
     parser = study_parser(__file__, __doc__)
     parser.add_argument("bundle", type=Path, help="folder that export made")
     parser.add_argument("--frame", type=int, default=FRAME, help="index of the demonstration frame")

@@ -1,1 +1,1 @@
-"""Training of the demonstration models. torch may be imported here."""
+"""Train the demonstration models. torch may be imported here."""

@@ -1,15 +1,15 @@
 """Train and evaluate the demonstration detectors that are zoomed by the previous boxes.
 
-`python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det` adds two to the detectors that
-`lzu_benchmarks.train.det` made there, an adaptive one and FOVEA's, which only zooms: frames,
-architecture, schedule, order, flips and seed are theirs. Each image has a warp of its own, drawn
-anew whenever it is shown: of the ground truth half a second earlier, made to look like detections,
-and, in the last third, of what the detector itself finds there.
+`python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det` adds two detectors to those of
+`lzu_benchmarks.train.det`: an adaptive one, and FOVEA's, which only zooms. Frames, architecture,
+schedule, order, flips and seed are the same. Each image has its own warp, drawn anew whenever the
+image is shown. Its boxes are the ground truth of half a second earlier, disturbed like detections;
+in the last third of the training they are the detector's own detections there.
 
 Amplitude and bandwidth are those of the fixed warp. On training frames the boxes of half a second
-before then magnify small objects 1.6 times (geometric mean of both axes; the fixed warp too). With
-bandwidth 64 it is 1.5; with 16 it is 1.75, but rows are stretched up to 3 times, where the source
-has only twice the canvas' pixels.
+earlier then magnify small objects 1.6 times (geometric mean of both axes), as the fixed warp does.
+Bandwidth 64 gives 1.5. Bandwidth 16 gives 1.75, but stretches rows up to 3 times, although the
+source has only twice the canvas' pixels.
 """
 
 import argparse
@@ -70,19 +70,19 @@ DETECTORS: dict[str, type[AdaptiveDetector]] = {
     "adaptive": AdaptiveDetector,
     "fovea": FoveaDetector,
 }
-"""By variant."""
+"""Class of the detector of each variant."""
 
 CASCADE = 2 / 3
-"""Share of the training after which the boxes are the detector's own."""
+"""Share of the training after which the warp uses the detector's own detections."""
 
 
 class BoxSource:
-    """The boxes that a trained frame is zoomed at, drawn anew each time.
+    """Source of the boxes that a training frame is zoomed by, drawn anew each time.
 
     Args:
         film: frames and ground truth.
-        noise: how ground truth becomes like detections.
-        seed: of what is drawn.
+        noise: disturbance that makes ground truth look like detections.
+        seed: random seed.
     """
 
     def __init__(self, film: Film, noise: Noise, seed: int) -> None:
@@ -91,14 +91,14 @@ class BoxSource:
         self._found: dict[int, NDArray[np.float64]] = {}
 
     def truth(self, place: int) -> NDArray[np.float64]:
-        """Ground truth of one of the film's frames, made to look like detections."""
+        """Return the ground truth of the film's frame `place`, disturbed like detections."""
         other = int(self._random.integers(len(self._film.frames)))
         return like_detections(
             self._film.boxes(place), self._film.boxes(other), self._noise, self._random
         )
 
     def before(self, index: int) -> NDArray[np.float64]:
-        """Boxes of the frame before a trained one."""
+        """Draw the boxes of the frame before a training frame."""
         place = self._film.before(index)
         if place not in self._found:
             return self.truth(place)
@@ -107,10 +107,10 @@ class BoxSource:
         return jitter(self._found[place], self._noise.shift, self._noise.stretch, self._random)
 
     def cascade(self, detector: AdaptiveDetector, zoomer: Zoomer) -> float:
-        """From now on take what the detector finds; return the mean number of boxes.
+        """Switch to the detector's own detections; return their mean number per frame.
 
-        The frames before are themselves zoomed at their own ground truth, made to look like
-        detections: what lies another half second back is not on the film.
+        The frames before are themselves zoomed by their own ground truth, disturbed like
+        detections, because the film does not have the frames of another half second earlier.
         """
         film = self._film
         places = sorted({film.before(index) for index in range(film.count)})
@@ -134,14 +134,14 @@ def train(
     rate: float = 2e-3,
     log: Path | None = None,
 ) -> list[float]:
-    """Train on one thread, from the weights that the detector has.
+    """Train a detector on one thread, starting from its current weights.
 
     Args:
-        detector: to be trained.
+        detector: detector to train.
         film: frames to train on.
-        epochs: how often each is shown.
-        seed: of order, flips and boxes.
-        batch: frames of a step.
+        epochs: number of times that each frame is shown.
+        seed: random seed of order, flips and boxes.
+        batch: number of frames per step.
         rate: highest learning rate.
         log: file to append to.
 
@@ -182,9 +182,9 @@ class Shown:
     """A frame of the held-out split.
 
     Attributes:
-        frame_id: COCO's.
-        image: (H, W, 3).
-        boxes: (n, 4) ground truth that is to be found.
+        frame_id: COCO's id of the image.
+        image: (H, W, 3) uint8.
+        boxes: (n, 4) ground truth without the objects to ignore.
     """
 
     frame_id: int
@@ -193,7 +193,7 @@ class Shown:
 
 
 def held_out(limit: int | None = None) -> list[list[Shown]]:
-    """The frames of each held-out sequence, in the order of time."""
+    """Return the frames of each held-out sequence, in temporal order."""
     cv2.setNumThreads(1)
     sequences: dict[int, list[Shown]] = {}
     for number, seed, frame in open_demo("val", limit).rendered():
@@ -203,21 +203,21 @@ def held_out(limit: int | None = None) -> list[list[Shown]]:
 
 
 Feed = Callable[[Shown, Found], Boxes]
-"""From a frame and what was found in it to the boxes that the next one is zoomed at."""
+"""Function of a frame and its detections that returns the boxes for the next frame's zoom."""
 
 
 def feedback(_shown: Shown, found: Found) -> Boxes:
-    """All detections."""
+    """Return all detections."""
     return found.boxes
 
 
 def truth(shown: Shown, _found: Found) -> Boxes:
-    """The ground truth: a detector that misses nothing would find it."""
+    """Return the ground truth, which a perfect detector would find."""
     return shown.boxes
 
 
 def nothing(_shown: Shown, _found: Found) -> Boxes:
-    """No box, so that the warp is always the identity."""
+    """Return no boxes, so that the warp is always the identity."""
     return np.zeros((0, 4))
 
 
@@ -227,7 +227,7 @@ FEEDS: dict[str, Feed] = {FEEDBACK: feedback, TRUTH: truth, WITHOUT: nothing}
 def run_sequences(
     detector: AdaptiveDetector, sequences: Sequence[Sequence[Shown]], feed: Feed
 ) -> list[dict[str, Any]]:
-    """COCO detections, frame after frame in each sequence; the first is zoomed at no boxes."""
+    """Return COCO detections of sequences, frame by frame; the first frames have no boxes."""
     zoomer = Zoomer(detector.setup)
     results = []
     for start in range(0, len(sequences), 8):
@@ -245,7 +245,7 @@ def run_sequences(
 
 
 def predictions(setup: Setup, out: Path, limit: int | None) -> dict[str, list[dict[str, Any]]]:
-    """COCO detections of all detectors that ship in OUT, and of the adaptive one by each feed."""
+    """Return COCO detections of all detectors in OUT, and of the adaptive one for each feed."""
     saliency = load_saliency(out / "saliency.npy", setup.lattice)
     found = {}
     for name, chosen in (("uniform", None), ("fixed", saliency)):
@@ -295,7 +295,7 @@ def run_variant(
 
 @exits.ending()
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of uniform.pth, fixed.pth and saliency.npy"
@@ -339,7 +339,7 @@ def main() -> None:
 def report(
     setup: Setup, out: Path, work: Path, record: dict[str, Any], limit: int | None = None
 ) -> tuple[Mapping[str, Any], str]:
-    """Evaluate what is in OUT and write the figures and the section of the README; both."""
+    """Evaluate the detectors in OUT; write and return the figures and the README's section."""
     figures = compare(predictions(setup, out, limit), limit)
     (work / "figures.json").write_text(json.dumps(figures, indent=1))
     readme = out / "README.md"

@@ -1,7 +1,7 @@
-"""Demonstration detectors with a warp drawn for each image: zoom, training and inference.
+"""Demonstration detectors with a separate warp for each image: zoom, training and inference.
 
-The adaptive one unzooms its features. FOVEA's only zooms, so that boxes go through the warp
-instead: those to be learnt onto the canvas, and those that are found back onto the source.
+The adaptive detector unzooms its features. FOVEA's only zooms, so its boxes go through the warp
+instead: ground truth is mapped to the canvas for training, and detections back to the source.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,10 +30,10 @@ Boxes = NDArray[np.floating]
 
 
 class AdaptiveDetector(Detector):
-    """The network between canvases, each zoomed at knots of its own, and raw outputs."""
+    """The network from canvases, each zoomed with its own knots, to raw outputs."""
 
     def __init__(self, setup: Setup) -> None:
-        """Build with random weights, those of the other variants for equal seeds."""
+        """Build with random weights, which equal those of other variants for equal seeds."""
         super().__init__(setup, None)
         self.setup = setup
         self.adaptive_unzoom = AdaptiveUnzoom(setup.levels, setup.canvas)
@@ -41,7 +41,10 @@ class AdaptiveDetector(Detector):
     def forward(  # type: ignore[override]
         self, canvases: Tensor, knots_x: Tensor, knots_y: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, H_c, W_c, 3) BGR, (B, w), (B, h) to class logits and box deltas per level."""
+        """Map canvases (B, H_c, W_c, 3) BGR to class logits and box deltas per level.
+
+        `knots_x` (B, w) and `knots_y` (B, h) unzoom the features.
+        """
         levels = [level.contiguous() for level in self.extract(canvases)]
         return self.network.head(
             [
@@ -51,30 +54,30 @@ class AdaptiveDetector(Detector):
         )
 
     def to_source(self, knots_x: Tensor, knots_y: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """How boxes (B, K, 4) get from the canvas to the source at such a warp; None: by scaling.
+        """Return the function that maps boxes (B, K, 4) from canvas to source; None: scaling.
 
-        Unzoomed features see the source.
+        Scaling is enough here, because unzoomed features are in the frame of the source.
         """
         return None
 
     def targets(
         self, film: Film, index: int, flipped: bool, knots_x: Tensor, knots_y: Tensor
     ) -> Targets:
-        """What is to be learnt of a trained frame or its mirror image, shown at such knots."""
+        """Return the targets of a training frame or its mirror image, zoomed with these knots."""
         return film.targets(index, flipped)
 
     def detect(self, zoomed: "Zoomed") -> list[Found]:
-        """What is found in each image of a batch, in source pixels."""
+        """Return the detections of each image of a batch, in source pixels."""
         canvases, *knots = zoomed
         with torch.inference_mode():
             return found_in(self(canvases, *knots), self.setup, self.to_source(*knots))
 
 
 class FoveaDetector(AdaptiveDetector):
-    """The network between zoomed canvases and raw outputs that are zoomed too."""
+    """The network from zoomed canvases to raw outputs in the frame of the canvas."""
 
     def __init__(self, setup: Setup) -> None:
-        """Build with random weights, those of the other variants for equal seeds."""
+        """Build with random weights, which equal those of other variants for equal seeds."""
         super().__init__(setup)
         self._anchors = setup.anchors()
         self._unwarp = Unwarp(*_spans(setup))
@@ -82,17 +85,17 @@ class FoveaDetector(AdaptiveDetector):
     def forward(  # type: ignore[override]
         self, canvases: Tensor, knots_x: Tensor, knots_y: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As the other's, but of the canvas; the knots do nothing."""
+        """Map canvases (B, H_c, W_c, 3) BGR to raw outputs on the canvas; knots are not used."""
         return self.network.head(self.extract(canvases))
 
     def to_source(self, knots_x: Tensor, knots_y: Tensor) -> Callable[[Tensor], Tensor]:
-        """Through the forward warp."""
+        """Return the function that maps boxes from canvas to source by the forward warp."""
         return partial(self._unwarp, knots_x=knots_x, knots_y=knots_y)
 
     def targets(
         self, film: Film, index: int, flipped: bool, knots_x: Tensor, knots_y: Tensor
     ) -> Targets:
-        """Of the boxes where the warp shows them."""
+        """Return the targets of the boxes as they appear on the zoomed canvas."""
         found = film.objects(film.place(index))
         boxes = mirror(found.boxes, self.setup.source[1]) if flipped else found.boxes
         shown = warp_boxes(boxes, self.setup, knots_x.numpy(), knots_y.numpy())
@@ -105,7 +108,7 @@ def warp_boxes(
     knots_x: NDArray[np.float32],
     knots_y: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Boxes (n, 4) in source pixels to canvas pixels, by both corners: the inverse of `Unwarp`."""
+    """Map boxes (n, 4) from source to canvas pixels by their corners: the inverse of `Unwarp`."""
     canvas, source = _spans(setup)
     shown = np.empty_like(boxes)
     for axis, knots in ((0, knots_x), (1, knots_y)):
@@ -115,13 +118,13 @@ def warp_boxes(
 
 
 def _spans(setup: Setup) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(height, width) between the centres of first and last pixels of canvas and source."""
+    """Return (height, width) between first and last pixel centres, of canvas and of source."""
     (h, w), (height, width) = setup.canvas, setup.source
     return (h - 1, w - 1), (height - 1, width - 1)
 
 
 class Zoomed(NamedTuple):
-    """What the detector takes."""
+    """Inputs of the detector: canvases (B, H_c, W_c, 3), and knots (B, w) and (B, h)."""
 
     canvases: Tensor
     knots_x: Tensor
@@ -129,7 +132,7 @@ class Zoomed(NamedTuple):
 
 
 class Zoomer:
-    """Frames and boxes to what the detector takes."""
+    """Converts frames and boxes to the inputs of the detector."""
 
     def __init__(self, setup: Setup) -> None:
         """Keep the warp's settings."""
@@ -143,7 +146,7 @@ class Zoomer:
         )
 
     def __call__(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Boxes]) -> Zoomed:
-        """Zoom each image (H, W, 3) at its boxes (n, 4) in source pixels."""
+        """Zoom each image (H, W, 3) by its boxes (n, 4) in source pixels."""
         knots_x, knots_y = self.knots(boxes)
         canvases = [
             self._zoom(image, x, y)
@@ -152,7 +155,7 @@ class Zoomer:
         return Zoomed(torch.from_numpy(np.stack(canvases)), knots_x, knots_y)
 
     def knots(self, boxes: Sequence[Boxes]) -> tuple[Tensor, Tensor]:
-        """Boxes of each image to its knots (B, w) and (B, h)."""
+        """Compute the knots (B, w) and (B, h) from the boxes of each image."""
         with torch.no_grad():
             knots: tuple[Tensor, Tensor] = self._warp(
                 *(torch.from_numpy(each) for each in padded(boxes))
@@ -162,8 +165,8 @@ class Zoomer:
     def _zoom(
         self, image: NDArray[np.uint8], knots_x: NDArray[np.float32], knots_y: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        # The same numbers as lzu::SeparableZoom, whose dense products would take longer than a
-        # good part of the network does.
+        # Sparse taps give the same numbers as lzu::SeparableZoom, whose dense products would take
+        # longer than a good part of the network.
         rows, columns = (
             _taps((positions + 1) / 2 * (n - 1), n)
             for positions, n in zip(
@@ -174,13 +177,13 @@ class Zoomer:
 
 
 def _taps(positions: NDArray[np.float64], n: int) -> Taps:
-    """The two lines beside each position in an axis of `n` pixels, within the axis."""
+    """Return the two pixels next to each position on an axis of `n` pixels, and their weights."""
     first = np.clip(np.floor(positions), 0, n - 2).astype(np.intp)
     fraction = positions - first
     return Taps(np.stack([first, first + 1]), np.stack([1 - fraction, fraction]).astype(np.float32))
 
 
 def load(path: Path, detector: Detector) -> None:
-    """Weights of a checkpoint into a detector, for evaluation."""
+    """Load the weights of a checkpoint into a detector and set it to evaluation mode."""
     load_into(detector.network, load_state(path), name=str(path))
     detector.eval()

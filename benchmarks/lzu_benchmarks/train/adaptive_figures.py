@@ -1,4 +1,4 @@
-"""Write the figures of the adaptive detectors, and their section of the README beside them."""
+"""Write the figures of the adaptive detectors and their section of the README."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +8,10 @@ from lzu_benchmarks.train.figures import COLUMNS
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
-"""What the adaptive detector's frames are zoomed at."""
+"""Names of the boxes that zoom the adaptive detector's frames."""
 
 FOVEA = "fovea"
-"""The detector that only zooms, at what it fed back."""
+"""Name of the detector that only zooms, by its own detections of the frame before."""
 
 ROWS = {
     "uniform": "uniform",
@@ -27,7 +27,7 @@ PAIRS = (
     (FOVEA, FEEDBACK),
     (FEEDBACK, TRUTH),
 )
-"""Differences with an interval: of the second over the first."""
+"""Pairs whose difference, second minus first, is reported with an interval."""
 
 HEADING = "## Adaptive"
 
@@ -35,11 +35,11 @@ HEADING = "## Adaptive"
 def compare(
     found: Mapping[str, Sequence[Mapping[str, Any]]], limit: int | None = None
 ) -> dict[str, Any]:
-    """Evaluate COCO detections on the validation split, by the keys of ROWS.
+    """Evaluate COCO detections, given by the keys of ROWS, on the validation split.
 
     Returns:
         Plain data: `accuracy` and `classes` of each, `differences` of PAIRS with their bootstrap
-        intervals over sequences, numbers of frames, sequences and objects.
+        intervals over sequences, and the numbers of frames, sequences and objects.
     """
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
@@ -59,7 +59,7 @@ def compare(
 
 
 def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """Markdown that says how the checkpoint was made and what it reaches."""
+    """Return Markdown on the training of the checkpoints and on their accuracy."""
     accuracy, setup = figures["accuracy"], record["setup"]
     rows = [
         f"| {shown} | " + " | ".join(f"{accuracy[name][c]:.2f}" for c in COLUMNS) + " |"
@@ -123,7 +123,7 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 
 
 def _training(record: Mapping[str, Any]) -> list[str]:
-    """How they were trained."""
+    """Return Markdown lines on the duration and machine of the training."""
     runs = record["runs"]
     seconds = ", ".join(f"{run['variant']} {run['seconds']:.0f} s" for run in runs)
     return [
@@ -133,6 +133,6 @@ def _training(record: Mapping[str, Any]) -> list[str]:
 
 
 def with_section(text: str, added: str) -> str:
-    """A README with this section at its end, in the place of an older one."""
+    """Return a README with this section at its end, which replaces an older one."""
     before = text.partition(HEADING)[0].rstrip()
     return f"{before}\n\n{added}" if before else added

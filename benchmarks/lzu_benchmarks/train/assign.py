@@ -1,8 +1,8 @@
-"""Assign anchors to objects: adaptive training sample selection.
+"""Assign anchors to objects by adaptive training sample selection.
 
-ATSS (Zhang et al., 2020): per object the anchors nearest to its centre are candidates, and those
-whose overlap is above the candidates' mean plus deviation learn it. Unlike fixed overlap
-thresholds it leaves enough positives for objects smaller than a cell.
+In ATSS (Zhang et al., 2020) the anchors nearest to an object's centre are its candidates. Those
+with an overlap above the candidates' mean plus standard deviation are positive. Unlike fixed
+overlap thresholds, it leaves enough positives for objects smaller than a cell.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ IGNORED_OVERLAP = 0.4
 
 
 class Assignment(NamedTuple):
-    """Sparse targets of one image: positive anchors, their object, and anchors to leave out."""
+    """Sparse targets of one image: positive anchors, their objects, and anchors to ignore."""
 
     positive: NDArray[np.int64]
     object: NDArray[np.int64]
@@ -23,7 +23,7 @@ class Assignment(NamedTuple):
 
 
 def overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (..., 4) with broadcasting."""
+    """Compute the intersection over union of boxes (..., 4) with broadcasting."""
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., 2:], b[..., 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)
@@ -35,7 +35,7 @@ def overlap(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floa
 def candidates(
     boxes: NDArray[np.float64], anchors: list[NDArray[np.float32]], per_cell: int
 ) -> NDArray[np.int64]:
-    """(n, c) indices of the anchors in the nearest cells of every level, in any order."""
+    """Return indices (n, c) of the anchors in the nearest cells of every level, in any order."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     found, start = [], 0
     for level in anchors:
@@ -59,9 +59,9 @@ def assign(
 
     Args:
         boxes: (n, 4) in canvas pixels.
-        ignore: (n,) objects that are neither to be learnt nor to be learnt as background.
-        anchors: per level, as from `grid_anchors`.
-        per_cell: anchors in one cell.
+        ignore: (n,) objects that are learnt neither as objects nor as background.
+        anchors: anchors per level, as from `grid_anchors`.
+        per_cell: number of anchors per cell.
     """
     none = np.zeros(0, dtype=np.int64)
     if not len(boxes):

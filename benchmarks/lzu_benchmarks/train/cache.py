@@ -1,4 +1,4 @@
-"""Rendered, zoomed frames and their targets on disk, made once before training."""
+"""Cache of rendered, zoomed frames and their targets on disk, made once before training."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,10 @@ Key = tuple[int, int]
 
 
 class Targets(NamedTuple):
-    """Targets of one image: anchors and boxes (canvas pixels) of positives, and ignored anchors."""
+    """Targets of one image: positive anchors with labels and boxes, and ignored anchors.
+
+    Boxes are in canvas pixels.
+    """
 
     positive: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -39,9 +42,9 @@ class Targets(NamedTuple):
 
 
 def keyed_folder(folder: str | Path, *key: bytes) -> Path:
-    """The folder below `folder` for frames that depend on the key.
+    """Return the subfolder of `folder` for frames that depend on the key.
 
-    The renderer's sources are part of it: stale frames would be trained on without a word.
+    Its name also depends on the renderer's sources; otherwise stale frames would be used silently.
     """
     sources = [p.read_bytes() for p in sorted(Path(scenes.__file__).parent.glob("*.py"))]
     return Path(folder) / sha256(b"".join([*key, *sources])).hexdigest()[:12]
@@ -51,9 +54,9 @@ class ZoomedFrames:
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
-        folder: where to keep them.
-        recipes: by variant; they may differ in their warp only.
-        keys: which frames.
+        folder: folder of all caches.
+        recipes: recipe of each variant; they may differ in their warp only.
+        keys: keys of the frames.
     """
 
     def __init__(self, folder: str | Path, recipes: Mapping[str, Any], keys: list[Key]) -> None:
@@ -76,7 +79,7 @@ class ZoomedFrames:
 
 
 def rendered(keys: list[Key]) -> Iterator[Frame]:
-    """The frames, drawn on one thread; a sequence is built once for keys that follow each other."""
+    """Draw the frames on one thread; consecutive keys of a sequence share its construction."""
     cv2.setNumThreads(1)
     current: Sequence | None = None
     for seed, index in keys:
@@ -86,7 +89,7 @@ def rendered(keys: list[Key]) -> Iterator[Frame]:
 
 
 def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:
-    """(n, 4) boxes in source pixels of objects to be learnt, from the first training sequences."""
+    """Return boxes (n, 4) of objects to learn in the first training sequences, source pixels."""
     first, _ = SPLITS["train"]
     with workers(processes) as pool:
         return np.concatenate(pool.map(_boxes, range(first, first + sequences), chunksize=CHUNK))
@@ -100,7 +103,7 @@ def _boxes(seed: int) -> NDArray[np.float64]:
 
 
 def fixed_saliency(setup: Setup, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(h, w) density of training boxes, the same left and right so that mirrored frames fit it."""
+    """Return the density (h, w) of training boxes, made symmetric for mirrored frames."""
     saliency = box_saliency(
         boxes, setup.source, setup.lattice, amplitude=setup.amplitude, bandwidth=setup.bandwidth
     )
@@ -111,11 +114,11 @@ class TargetFile:
     """Targets of frames and of their mirror images in one file."""
 
     def __init__(self, path: str | Path) -> None:
-        """Read what `write` wrote."""
+        """Read a file that `write` wrote."""
         self._data = dict(np.load(path))
 
     def __call__(self, index: int, flipped: bool) -> Targets:
-        """Targets of a frame or of its mirror image."""
+        """Return the targets of a frame or of its mirror image."""
         at = 2 * index + int(flipped)
         data = self._data
         a, b = data["positives"][at : at + 2]
@@ -126,7 +129,7 @@ class TargetFile:
 
     @staticmethod
     def write(path: Path, made: list[Targets]) -> None:
-        """Write targets, of each frame the plain ones and then the mirrored, in one step."""
+        """Write targets atomically: for each frame the plain ones, then the mirrored ones."""
         part = path.with_name("part.npz")
         np.savez(
             part,
@@ -143,7 +146,7 @@ class TargetFile:
 def frame_targets(
     setup: Setup, anchors: list[NDArray[np.float32]], frame: Frame
 ) -> tuple[Targets, Targets]:
-    """Targets of a frame and of its mirror image."""
+    """Compute the targets of a frame and of its mirror image."""
     plain, mirrored = (
         make_targets(setup, anchors, boxes / setup.label_scale, frame.classes, frame.ignore)
         for boxes in (frame.boxes, mirror(frame.boxes, setup.source[1]))
@@ -152,7 +155,7 @@ def frame_targets(
 
 
 def mirror(boxes: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Boxes (n, 4) in the mirror image of so many columns."""
+    """Mirror boxes (n, 4) in an image of `width` columns."""
     return np.asarray(boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0] * 2)
 
 
@@ -163,7 +166,7 @@ def make_targets(
     classes: NDArray[np.int64],
     ignore: NDArray[np.bool_],
 ) -> Targets:
-    """Targets of objects with boxes (n, 4) in canvas pixels."""
+    """Compute the targets of objects with boxes (n, 4) in canvas pixels."""
     found = assign(boxes, ignore, anchors, setup.config.per_cell)
     return Targets(
         found.positive,
@@ -177,11 +180,11 @@ class Cache:
     """Training frames of both variants under a folder, made on first use and then memory-mapped.
 
     Args:
-        folder: where to keep it; about 170 kB a frame and variant.
-        setup: the detectors.
-        saliency: of the fixed warp.
-        sequences: how many training sequences, of 4 frames each.
-        processes: how many render at once.
+        folder: folder of all caches; a frame takes about 170 kB per variant.
+        setup: settings of the detectors.
+        saliency: saliency (h, w) of the fixed warp.
+        sequences: number of training sequences, of 4 frames each.
+        processes: number of rendering processes.
     """
 
     def __init__(
@@ -231,7 +234,7 @@ def _fill(
     start: int,
     stop: int,
 ) -> list[Targets]:
-    """Render sequences start..stop into the files; return targets, plain then mirrored."""
+    """Render sequences start..stop into the files; return targets, plain, then mirrored."""
     cv2.setNumThreads(1)
     files = {v: np.load(path, mmap_mode="r+") for v, path in paths.items()}
     matrices = {"uniform": setup.zoom_matrices(None), "fixed": setup.zoom_matrices(saliency)}
@@ -249,7 +252,7 @@ def _fill(
 
 
 def describe(setup: Setup) -> dict[str, Any]:
-    """The setup as plain data, for checkpoints and reports."""
+    """Return the setup as plain data for checkpoints and reports."""
     plain = asdict(setup)
     plain["config"] = setup.config.model_dump()
     return plain

@@ -1,4 +1,4 @@
-"""Rendered, zoomed frames with their 3-D ground truth on disk, made once before training."""
+"""Cache of rendered, zoomed frames with 3-D ground truth on disk, made once before training."""
 
 import os
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.preprocess import sampler
 
 CHUNK = 32
-"""Frames rendered by one job."""
+"""Number of frames rendered by one job."""
 
 ARRAYS = ("boxes", "boxes3d", "classes", "ignore")
 
 
 def learnt_boxes(keys: list[Key], processes: int) -> NDArray[np.float64]:
-    """(n, 4) boxes in source pixels of the objects to be learnt in these frames."""
+    """Return boxes (n, 4) in source pixels of the objects to learn in these frames."""
     jobs = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
     with workers(processes) as pool:
         return np.concatenate(pool.map(_boxes, jobs, chunksize=1))
@@ -40,10 +40,10 @@ class FrameCache(ZoomedFrames):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
-        folder: where to keep them; about 170 kB a frame and variant.
-        recipes: by variant; they may differ in their warp only.
-        keys: which frames.
-        processes: how many render at once.
+        folder: folder of all caches; a frame takes about 170 kB per variant.
+        recipes: recipe of each variant; they may differ in their warp only.
+        keys: keys of the frames.
+        processes: number of rendering processes.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class FrameCache(ZoomedFrames):
         self._truth = dict(np.load(self.folder / "truth.npz"))
 
     def truth(self, index: int) -> Truth:
-        """Ground truth of a frame on the canvas."""
+        """Return the ground truth of a frame on the canvas."""
         start, stop = self._truth["starts"][index : index + 2]
         boxes, boxes3d, classes, ignore = (self._truth[name][start:stop] for name in ARRAYS)
         y, x = self._step
-        # The renderer measures from pixel edges.
+        # The renderer measures from pixel edges; pixel indices are centres.
         boxes = (boxes - 0.5) / [x, y, x, y]
         return Truth(boxes, boxes3d, classes, ignore, self.cam2img(index))
 
     def cam2img(self, index: int) -> NDArray[np.float64]:
-        """(3, 3) camera matrix of a frame in canvas pixel indices."""
+        """Return the camera matrix (3, 3) of a frame in canvas pixel indices."""
         matrix = np.array(self._truth["intrinsics"][index])
         matrix[:2, 2] -= 0.5
         y, x = self._step
@@ -104,7 +104,7 @@ class FrameCache(ZoomedFrames):
 def _fill(
     zooms: dict[str, Any], paths: dict[str, str], start: int, keys: list[Key]
 ) -> list[dict[str, NDArray[Any]]]:
-    """Render frames into the files from place `start` on; returns their ground truth."""
+    """Render frames into the files from index `start` on; return their ground truth."""
     files = {variant: np.load(path, mmap_mode="r+") for variant, path in paths.items()}
     found = []
     for place, frame in enumerate(rendered(keys), start):

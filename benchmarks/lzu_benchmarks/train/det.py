@@ -1,6 +1,6 @@
 """Train, evaluate and compare the demonstration detectors.
 
-One command makes everything that ships: `python -m lzu_benchmarks.train.det --out
+One command makes all shipped files: `python -m lzu_benchmarks.train.det --out
 lzu_export/demo/det`. Both variants share frames, architecture, schedule, augmentation and seed;
 only the sampling of the image and the unzoom of the features differ.
 """
@@ -47,10 +47,10 @@ CANDIDATES = 300  # per level
 
 
 class Detector(torch.nn.Module):
-    """The network between zoomed uint8 canvases and raw outputs in the frame of the labels."""
+    """The network from zoomed uint8 canvases to raw outputs in the frame of the labels."""
 
     def __init__(self, setup: Setup, saliency: NDArray[np.float64] | None) -> None:
-        """Build with random weights; `saliency` None is the uniform variant, without an unzoom."""
+        """Build with random weights; without saliency the variant is uniform and has no unzoom."""
         super().__init__()
         self.network: RetinaNet = build_retinanet(setup.config)
         self.pad = [n - m for n, m in zip(setup.network_input, setup.canvas, strict=True)]
@@ -64,7 +64,7 @@ class Detector(torch.nn.Module):
         )
 
     def forward(self, canvases: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, H_c, W_c, 3) BGR to class logits and box deltas per level."""
+        """Map canvases (B, H_c, W_c, 3) BGR to class logits and box deltas per level."""
         levels = self.extract(canvases)
         if self.unzoom is not None:
             levels = [
@@ -76,7 +76,7 @@ class Detector(torch.nn.Module):
         return self.network.head(levels)
 
     def extract(self, canvases: Tensor) -> list[Tensor]:
-        """(B, H_c, W_c, 3) BGR to the levels of the canvas."""
+        """Map canvases (B, H_c, W_c, 3) BGR to feature levels in the frame of the canvas."""
         image = (canvases.permute(0, 3, 1, 2).float() - self.mean) / self.std
         image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
         return list(self.network.extract(image.contiguous(memory_format=torch.channels_last)))
@@ -85,7 +85,7 @@ class Detector(torch.nn.Module):
 def make_batch(
     cache: Cache, images: NDArray[np.uint8], picks: NDArray[np.int64], flips: NDArray[np.bool_]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Canvases (B, H_c, W_c, 3) uint8 and the arguments of the loss."""
+    """Return canvases (B, H_c, W_c, 3) uint8 and the arguments of the loss."""
     canvases = np.stack(
         [images[i][:, ::-1] if f else images[i] for i, f in zip(picks, flips, strict=True)]
     )
@@ -94,7 +94,7 @@ def make_batch(
 
 
 def stack_targets(found: Sequence[Targets]) -> dict[str, Any]:
-    """The arguments of the loss of a batch."""
+    """Return the arguments of the loss for a batch."""
     rows = np.arange(len(found))
     return {
         "positive": (
@@ -141,7 +141,7 @@ def train(
 
 
 def step_count(frames: int, epochs: float, batch: int) -> int:
-    """Number of steps that show so many frames so many times."""
+    """Return the number of steps that show `frames` frames `epochs` times, at least 2."""
     return max(2, round(epochs * frames / batch))
 
 
@@ -178,7 +178,7 @@ class Found(NamedTuple):
     labels: NDArray[np.int64]
 
     def to_coco(self, frame_id: int) -> list[dict[str, Any]]:
-        """COCO results."""
+        """Return the detections in COCO's format of results."""
         return [
             {
                 "image_id": frame_id,
@@ -195,10 +195,10 @@ def found_in(
     setup: Setup,
     to_source: Callable[[Tensor], Tensor] | None = None,
 ) -> list[Found]:
-    """What raw outputs of a batch say is there, image by image.
+    """Decode the raw outputs of a batch to detections, image by image.
 
-    `to_source` takes boxes (B, K, 4) from the canvas to the source; by default they are scaled, as
-    those of unzoomed features.
+    `to_source` maps boxes (B, K, 4) from the canvas to the source. By default boxes are scaled,
+    which is right for unzoomed features.
     """
     anchors = [torch.from_numpy(a) for a in setup.anchors()]
     boxes, scores, labels = decode(*outputs, anchors, setup.canvas, CANDIDATES)
@@ -224,7 +224,7 @@ def found_in(
 def detect(
     detector: Detector, setup: Setup, canvases: NDArray[np.uint8], frame_ids: list[int]
 ) -> list[dict[str, Any]]:
-    """COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
+    """Return COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
     results = []
     with torch.inference_mode():
         for start in range(0, len(canvases), 8):
@@ -240,7 +240,7 @@ def predict_split(
     saliency: NDArray[np.float64] | None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO detections on the validation split."""
+    """Return COCO detections on the validation split."""
     cv2.setNumThreads(1)
     matrices = setup.zoom_matrices(saliency)
     canvases, ids = [], []
@@ -274,7 +274,7 @@ def run_variant(
     save_checkpoint(path, detector.network.state_dict(), meta=setup.record(variant, chosen))
     load_into(
         detector.network, load_state(path), name=str(path)
-    )  # judge what ships: half precision
+    )  # evaluate the shipped weights, which are in half precision
     detections = predict_split(detector.eval(), setup, chosen, limit)
     (work / f"{variant}.detections.json").write_text(json.dumps(detections))
     return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
@@ -296,7 +296,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 @exits.ending()
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for checkpoints and saliency"

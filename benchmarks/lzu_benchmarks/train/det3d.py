@@ -1,9 +1,9 @@
 """Train, evaluate and compare the demonstration models of monocular 3-D detection.
 
-One command makes everything that ships: `python -m lzu_benchmarks.train.det3d --out
-lzu_export/demo/det3d`. The recipe `det3d-demo` is the one description of the models. Both variants
-share frames, architecture, schedule, augmentation and seeds; only the sampling of the image and
-the unzoom of the features differ.
+One command makes all shipped files: `python -m lzu_benchmarks.train.det3d --out
+lzu_export/demo/det3d`. The recipe `det3d-demo` describes the models. Both variants share frames,
+architecture, schedule, augmentation and seeds; only the sampling of the image and the unzoom of
+the features differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,11 +35,12 @@ from lzu_export.warp.tables import TablePair, table_matrix
 
 TYPICAL_DEPTH = 20.0
 TYPICAL_SIZE = (3.0, 1.7, 1.5)
-"""Metres that an untrained head answers: it learns logarithms, whose zero would be one metre."""
+"""Sizes in metres that an untrained head outputs. The head learns logarithms, so an output of zero
+would be one metre; `TYPICAL_DEPTH` is the same for the depth."""
 
 
 class Detector(torch.nn.Module):
-    """The network between zoomed uint8 canvases and raw outputs in the frame of the labels."""
+    """The network from zoomed uint8 canvases to raw outputs in the frame of the labels."""
 
     def __init__(self, recipe: Det3dRecipe) -> None:
         """Build the recipe's network with random weights, and its unzoom."""
@@ -67,7 +68,7 @@ class Detector(torch.nn.Module):
             ]
 
     def forward(self, canvases: Tensor) -> Outputs:
-        """(B, H_c, W_c, 3) uint8 BGR to the head's outputs."""
+        """Map canvases (B, H_c, W_c, 3) uint8 BGR to the head's outputs."""
         image = canvases.permute(0, 3, 1, 2).float()
         image = ((image.flip(1) if self.reverse else image) - self.mean) / self.std
         image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
@@ -83,8 +84,8 @@ class Detector(torch.nn.Module):
 
 
 def matrices(pairs: Sequence[Sampling], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Rows (H, H) and columns (W, W) of a level's unzoom, which has one pair of tables."""
-    (pair,) = pairs  # several are for `published` geometry only
+    """Return rows (H, H) and columns (W, W) of a level's unzoom, which has one pair of tables."""
+    (pair,) = pairs  # only the `published` geometry has several
     assert isinstance(pair, TablePair), "the demonstration's warps are separable"
     rows, columns = (
         torch.from_numpy(table_matrix(table, n).astype(np.float32))
@@ -101,7 +102,7 @@ def make_batch(
     picks: NDArray[np.int64],
     flips: NDArray[np.bool_],
 ) -> tuple[Tensor, Batch]:
-    """Canvases (B, H_c, W_c, 3) uint8 and what they teach."""
+    """Return canvases (B, H_c, W_c, 3) uint8 and their targets."""
     canvases, targets = [], []
     for pick, flip in zip(picks.tolist(), flips.tolist(), strict=True):
         truth = cache.truth(pick)
@@ -146,7 +147,7 @@ def train(
 
 
 def detect(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> Iterator[Detections3d]:
-    """What the product finds in every frame of the cache."""
+    """Yield the detections in every frame of the cache, with the product's post-processing."""
     images, settings = cache.images(recipe.variant), recipe.postprocess
     config = recipe.model
     points = level_points([level.size for level in recipe.levels], config.strides)
@@ -175,7 +176,7 @@ def detect(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> Iterat
 
 
 def evaluate(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> NuScenesEvaluation:
-    """Hold what the detector finds against the truth."""
+    """Evaluate the detector's detections against the ground truth."""
     evaluation = NuScenesEvaluation(DEMO)
     for place, found in enumerate(detect(detector, recipe, cache)):
         truth = cache.truth(place)
@@ -191,7 +192,7 @@ def evaluate(detector: Detector, recipe: Det3dRecipe, cache: FrameCache) -> NuSc
 
 
 def saliency(recipe: Det3dRecipe, keys: list[Key]) -> NDArray[np.float64]:
-    """(h, w) density of the boxes to be learnt, the same left and right: mirrored frames fit it."""
+    """Return the density (h, w) of the boxes to learn, made symmetric for mirrored frames."""
     settings = recipe.warp
     density = box_saliency(
         learnt_boxes(keys, processes=2),

@@ -1,4 +1,4 @@
-"""Draw boxes to train adaptive warps with: ground truth disturbed like a detector's output."""
+"""Draw boxes for training adaptive warps: ground truth disturbed like a detector's output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ Boxes = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Noise:
-    """How unlike the ground truth the boxes of a frame are.
+    """Strength of the disturbance of ground-truth boxes.
 
-    The lowest score that counts as a detection is low, so a real frame has many false boxes, most
-    of them beside or upon an object.
+    The score threshold of a detection is low, so a real frame has many false boxes, most of them
+    beside or on an object.
 
     Attributes:
         empty: share of frames without a box, as at the start of a sequence.
-        shift: deviation of a box's centre, in sides.
-        stretch: deviation of the logarithm of a side.
-        dropped: at most this share of the objects is not found; each frame draws its own.
-        repeated: at most so many false boxes beside an object, per object.
-        strange: at most so many false boxes, per object, where another frame has an object.
+        shift: standard deviation of a box's centre, in sides of the box.
+        stretch: standard deviation of the logarithm of a side.
+        dropped: largest share of the objects that is missed; each frame draws its own share.
+        repeated: largest mean number of false boxes beside an object, per object.
+        strange: largest mean number of false boxes, per object, at objects of another frame.
     """
 
     empty: float = 1 / 8
@@ -34,7 +34,7 @@ class Noise:
 
 
 def jitter(boxes: Boxes, shift: float, stretch: float, random: np.random.Generator) -> Boxes:
-    """Boxes (n, 4) moved by `shift` of their sides and stretched."""
+    """Move boxes (n, 4) randomly by `shift` of their sides and stretch them by `stretch`."""
     sides = boxes[:, 2:] - boxes[:, :2]
     centres = (boxes[:, 2:] + boxes[:, :2]) / 2 + shift * sides * random.normal(size=sides.shape)
     half = sides * np.exp(stretch * random.normal(size=sides.shape)) / 2
@@ -44,13 +44,13 @@ def jitter(boxes: Boxes, shift: float, stretch: float, random: np.random.Generat
 def like_detections(
     boxes: Boxes, others: Boxes, noise: Noise, random: np.random.Generator
 ) -> Boxes:
-    """Ground truth (n, 4) as a detector might have found it.
+    """Disturb ground truth (n, 4) so that it looks like detections.
 
     Args:
-        boxes: of the frame.
-        others: of another frame, from which false boxes are taken.
-        noise: see there.
-        random: to draw from.
+        boxes: boxes of the frame.
+        others: boxes of another frame, from which false boxes are drawn.
+        noise: strength of the disturbance.
+        random: random generator.
     """
     if random.random() < noise.empty:
         return np.zeros((0, 4))
@@ -64,7 +64,7 @@ def like_detections(
 
 
 def _some(boxes: Boxes, mean: float, random: np.random.Generator) -> Boxes:
-    """So many boxes on average, perhaps one of them several times."""
+    """Draw `mean` boxes on average, with repetition."""
     count = random.poisson(mean) if len(boxes) else 0
     return boxes[random.integers(len(boxes), size=count)] if count else boxes[:0]
 
@@ -72,7 +72,7 @@ def _some(boxes: Boxes, mean: float, random: np.random.Generator) -> Boxes:
 def padded(
     found: Sequence[NDArray[np.floating]],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes of a batch as (B, N, 4) and their flags (B, N), N at least 1."""
+    """Return the boxes of a batch as (B, N, 4) and their flags (B, N), with N at least 1."""
     most = max(1, *(len(each) for each in found))
     boxes = np.zeros((len(found), most, 4), np.float32)
     valid = np.zeros((len(found), most), np.float32)

@@ -1,4 +1,4 @@
-"""Write the figures of the demonstration detectors, and the README beside them."""
+"""Write the figures of the demonstration detectors and their README."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ def compare(work: Path, limit: int | None = None) -> dict[str, Any]:
 
     Returns:
         Plain data: `accuracy` and `classes` by variant, `gain` of fixed over uniform with its
-        bootstrap interval, numbers of frames, sequences and objects.
+        bootstrap interval, and the numbers of frames, sequences and objects.
     """
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
@@ -40,7 +40,7 @@ def compare(work: Path, limit: int | None = None) -> dict[str, Any]:
 
 
 def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Markdown that says how the checkpoints were made and what they reach."""
+    """Return Markdown on the training of the checkpoints and on their accuracy."""
     rows = []
     for variant, accuracy in figures["accuracy"].items():
         rows.append(f"| {variant} | " + " | ".join(f"{accuracy[c]:.2f}" for c in COLUMNS) + " |")
@@ -97,17 +97,17 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
 
 
 def thirds_of_rows(knots_y: NDArray[np.float64]) -> list[float]:
-    """Shares of the canvas's rows that show the upper, middle and lower third of the source.
+    """Return the shares of canvas rows for the upper, middle and lower third of the source.
 
     Args:
-        knots_y: source coordinates in [-1, 1] of evenly spread canvas ones.
+        knots_y: source coordinates in [-1, 1] of evenly spaced canvas coordinates.
     """
     even = np.linspace(-1, 1, len(knots_y))
     return [float(n) for n in np.diff(np.interp(np.linspace(-1, 1, 4), knots_y, even)) / 2]
 
 
 def rows_spent(shares: Sequence[float]) -> str:
-    """A line on what the fixed warp gives and takes, by `thirds_of_rows`."""
+    """Return a line on the rows that the fixed warp gives each third, by `thirds_of_rows`."""
     upper, middle, lower = (f"{100 * share:.0f}" for share in shares)
     return (
         f"- The warp gives the upper, middle and lower third of the frame {upper}, {middle} and "
@@ -116,7 +116,7 @@ def rows_spent(shares: Sequence[float]) -> str:
 
 
 def machine() -> str:
-    """What the training ran on, in a few words."""
+    """Return the name of the processor that the training ran on."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

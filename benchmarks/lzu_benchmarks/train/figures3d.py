@@ -1,4 +1,4 @@
-"""Write the figures of the 3-D demonstration models, and the README beside them."""
+"""Write the figures of the 3-D demonstration models and their README."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from lzu_export.evaluation.metrics.nuscenes import (
 
 COLUMNS = ("NDS*", "mAP", "mATE", "mASE", "mAOE")
 ERRORS = COLUMNS[2:]
-"""Lower is better; the others are in points."""
+"""Columns in which lower is better; the others are in points."""
 
 BANDS = ((0.0, 15.0), (15.0, 30.0), (30.0, 50.0))
-"""Metres from the camera; the classes' own ranges end at 30, 40 or 50."""
+"""Distance bands in metres from the camera; the classes' own ranges end at 30, 40 or 50."""
 
 BAND_COLUMNS = ("NDS*", "mAP")
 
@@ -25,19 +25,19 @@ WHY = (
     "`CLASSES.md` shows why: what single classes gain, how much the warp magnifies them, and the "
     "means without the rare and the least magnified ones."
 )
-"""Made by `lzu_benchmarks.studies.classes3d`."""
+"""Reference to the file that `lzu_benchmarks.studies.classes3d` writes."""
 
 Runs = Mapping[str, Sequence[NuScenesEvaluation]]
-"""By variant, the runs in the order of their seeds."""
+"""Evaluations of the runs of each variant, in the order of their seeds."""
 
 
 def compare(runs: Runs, resamples: int = 1000) -> dict[str, Any]:
-    """Summaries and what fixed gains over uniform, as plain data.
+    """Summarise the runs and the gain of fixed over uniform, as plain data.
 
     Returns:
-        `classes` with AP by variant and seed, `gain` over all distances and `bands` with the
-        summaries by variant and seed and the gain, each gain with its bootstrap interval; numbers
-        of frames are not in it.
+        Numbers of `sequences` and `objects`; `classes` with the AP by variant and seed; `gain` over
+        all distances; `bands` with the summaries by variant and seed, and the gain. Each gain has
+        its bootstrap interval. The number of frames is not included.
     """
     gain = bootstrap_difference(runs["uniform"], runs["fixed"], resamples=resamples)
     bands = []
@@ -62,7 +62,7 @@ def compare(runs: Runs, resamples: int = 1000) -> dict[str, Any]:
 
 
 def readme(record: Mapping[str, Any]) -> str:
-    """Markdown that says how the checkpoints were made and what they reach."""
+    """Return Markdown on the training of the checkpoints and on their accuracy."""
     runs = record["runs"]
     seeds = list(dict.fromkeys(run["seed"] for run in runs))
     first = record["gain"]["NDS*"]
@@ -166,7 +166,7 @@ def _class_table(record: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(record: Mapping[str, Any]) -> list[str]:
-    """What the intervals do and do not show, name by name."""
+    """Return lines on the figures in which fixed is better, worse, or not shown to differ."""
     places = {"over all distances": record["gain"]}
     for band in record["bands"]:
         near, far = band["metres"]
@@ -203,6 +203,6 @@ def _mean(name: str, values: Sequence[float] | np.ndarray) -> str:
 
 
 def gain_text(name: str, gain: Mapping[str, float]) -> str:
-    """A difference with its interval, in the digits of its column."""
+    """Format a difference with its interval, in the digits of its column."""
     value, low, high = (f"{gain[key]:+.{_digits(name)}f}" for key in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Whole training frames and those half a second before, on disk, for warps drawn later."""
+"""Unzoomed training frames and those half a second before, on disk, for warps drawn later."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,18 +22,18 @@ from lzu_benchmarks.train.cache import (
 from lzu_benchmarks.train.setup import Setup
 
 TRAINED = range(0, LENGTH, EVERY)
-"""Frames of a sequence that are trained on, those of the other variants."""
+"""Indices of the training frames of a sequence, the same as for the other variants."""
 KEPT = range(0, TRAINED[-1] + 1, datasets.EVERY)
-"""Frames that are on disk: half a second apart, as a detector meets them in the evaluation."""
+"""Indices of the frames on disk, which are half a second apart, as in the evaluation."""
 
 
 class Objects(NamedTuple):
-    """What is in a frame.
+    """Objects of a frame.
 
     Attributes:
-        boxes: (n, 4) in source pixels.
-        classes: (n,) indices.
-        ignore: (n,) those that are neither to be found nor to be taken for background.
+        boxes: (n, 4) boxes in source pixels.
+        classes: (n,) class indices.
+        ignore: (n,) objects that count neither as objects nor as background.
     """
 
     boxes: NDArray[np.float64]
@@ -45,10 +45,10 @@ class Film:
     """Training frames, the frame before each, and all their boxes; made on first use.
 
     Args:
-        folder: where to keep it; about 5 MB a sequence.
-        setup: the detectors.
-        sequences: how many training sequences, of 4 trained frames each.
-        processes: how many render at once.
+        folder: folder of all caches; a sequence takes about 5 MB.
+        setup: settings of the detectors.
+        sequences: number of training sequences, of 4 training frames each.
+        processes: number of rendering processes.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Film:
         self.targets = TargetFile(self.folder / "targets.npz")
 
     def place(self, index: int) -> int:
-        """Where a trained frame is in `frames`."""
+        """Return the index in `frames` of a training frame."""
         sequence, number = divmod(index, len(TRAINED))
         return sequence * len(KEPT) + KEPT.index(TRAINED[number])
 
     def before(self, index: int) -> int:
-        """Where the frame half a second before a trained one is in `frames`.
+        """Return the index in `frames` of the frame half a second before a training frame.
 
-        Nothing is before the first: the one half a second after it stands in, as if time ran
-        backwards.
+        No frame is before the first; the one half a second after it is taken instead, as if time
+        ran backwards.
         """
         at = self.place(index)
         return at - 1 if at % len(KEPT) else at + 1
 
     def boxes(self, place: int) -> NDArray[np.float64]:
-        """(n, 4) boxes in source pixels of the objects to be found in one of `frames`."""
+        """Return boxes (n, 4) in source pixels of the objects to find in one of `frames`."""
         found = self.objects(place)
         return found.boxes[~found.ignore]
 
     def objects(self, place: int) -> Objects:
-        """All objects in one of `frames`."""
+        """Return all objects in one of `frames`."""
         start, stop = self._objects["starts"][place : place + 2]
         return Objects(*(self._objects[name][start:stop] for name in Objects._fields))
 
@@ -113,7 +113,7 @@ class Film:
 
 
 def _fill(setup: Setup, path: str, start: int, stop: int) -> tuple[list[Objects], list[Targets]]:
-    """Render sequences start..stop into the file; return what is in all frames, and targets."""
+    """Render sequences start..stop into the file; return the objects of all frames, and targets."""
     cv2.setNumThreads(1)
     file = np.load(path, mmap_mode="r+")
     anchors = setup.anchors()

@@ -1,4 +1,4 @@
-"""Rendered, zoomed frames with their label maps on disk, made once before training."""
+"""Cache of rendered, zoomed frames with label maps on disk, made once before training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +14,16 @@ from lzu_export.runtime.preprocess import sampler
 from lzu_export.warp.boundary_saliency import boundary_saliency
 
 CHUNK = 32
-"""Frames rendered by one job."""
+"""Number of frames rendered by one job."""
 
 DONE = "done"
-"""File that says that a folder is whole."""
+"""Name of the file that marks a folder as complete."""
 
 
 def mean_saliency(
     settings: LabelWarpSettings, keys: list[Key], *, processes: int = 2
 ) -> NDArray[np.float64]:
-    """(h, w) mean boundary saliency of frames, the same left and right.
-
-    Mirrored frames fit such a map.
-    """
+    """Return the mean boundary saliency (h, w) of frames, made symmetric for mirrored frames."""
     jobs = [(settings, keys[start : start + CHUNK]) for start in range(0, len(keys), CHUNK)]
     with workers(processes) as pool:
         mean = np.sum(pool.starmap(_saliency_sum, jobs, chunksize=1), axis=0) / len(keys)
@@ -52,10 +49,10 @@ class LabelCache(ZoomedFrames):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
-        folder: where to keep them; about 230 kB a frame and 43 kB more for each variant.
-        recipes: by variant; they may differ in their warp only.
-        keys: which frames.
-        processes: how many render at once.
+        folder: folder of all caches; a frame takes about 230 kB, and 43 kB more per variant.
+        recipes: recipe of each variant; they may differ in their warp only.
+        keys: keys of the frames.
+        processes: number of rendering processes.
     """
 
     def __init__(
@@ -71,7 +68,7 @@ class LabelCache(ZoomedFrames):
             self._make(next(iter(recipes.values())), self._zooms, processes)
 
     def labels(self) -> NDArray[np.uint8]:
-        """(N, H, W) label maps of the source, memory-mapped."""
+        """Return the label maps (N, H, W) of the source, memory-mapped."""
         return self._open("labels")
 
     def _make(self, recipe: SegRecipe, zooms: dict[str, Any], processes: int) -> None:
@@ -92,7 +89,7 @@ class LabelCache(ZoomedFrames):
 
 
 def _fill(folder: Path, zooms: dict[str, Any], start: int, keys: list[Key]) -> None:
-    """Render frames into the files from place `start` on."""
+    """Render frames into the files from index `start` on."""
     files = {n: np.load(folder / f"{n}.npy", mmap_mode="r+") for n in (*zooms, "labels")}
     for place, frame in enumerate(rendered(keys), start):
         files["labels"][place] = frame.labels

@@ -10,20 +10,20 @@ BOX_WEIGHT = 2.0
 
 
 def flatten(levels: list[Tensor], width: int) -> Tensor:
-    """Level outputs (B, A * width, H, W) as (B, all anchors, width)."""
+    """Reshape level outputs (B, A * width, H, W) to (B, all anchors, width)."""
     batch = levels[0].shape[0]
     return torch.cat([x.permute(0, 2, 3, 1).reshape(batch, -1, width) for x in levels], dim=1)
 
 
 def focal_loss(logits: Tensor, target: Tensor, keep: Tensor) -> Tensor:
-    """Sum of the sigmoid focal loss (Lin et al. 2017, eq. 5) over kept anchors.
+    """Sum the sigmoid focal loss (Lin et al. 2017, eq. 5) over kept anchors.
 
     Args:
-        logits: (B, N, C).
-        target: (B, N, C) of 0 and 1.
-        keep: (B, N, 1) of 0 and 1.
+        logits: (B, N, C) class logits.
+        target: (B, N, C) targets, 0 or 1.
+        keep: (B, N, 1) whether an anchor counts, 0 or 1.
     """
-    # With t = (1 - 2 target) * logit, one minus the probability of the right answer is sigmoid(t).
+    # With t = (1 - 2 target) * logit, sigmoid(t) is 1 minus the probability of the right answer.
     wrong = logits * (1 - 2 * target)
     weight = (1 - ALPHA) + (2 * ALPHA - 1) * target
     loss = torch.sigmoid(wrong).pow(GAMMA) * torch.nn.functional.softplus(wrong)
@@ -31,7 +31,7 @@ def focal_loss(logits: Tensor, target: Tensor, keep: Tensor) -> Tensor:
 
 
 def giou_loss(boxes: Tensor, target: Tensor) -> Tensor:
-    """Sum of 1 - generalised IoU (Rezatofighi et al. 2019) of paired boxes (n, 4)."""
+    """Sum 1 - generalised IoU (Rezatofighi et al. 2019) over paired boxes (n, 4)."""
     low = torch.maximum(boxes[:, :2], target[:, :2])
     high = torch.minimum(boxes[:, 2:], target[:, 2:])
     shared = (high - low).clamp(min=0).prod(dim=1)
@@ -55,16 +55,16 @@ def detection_loss(
     ignored: tuple[Tensor, Tensor],
     num_classes: int,
 ) -> tuple[Tensor, Tensor]:
-    """Class loss and weighted box loss, both per positive anchor.
+    """Return the class loss and the weighted box loss, both per positive anchor.
 
     Args:
         outputs: logits and deltas per level.
-        anchors: (N, 4) of all levels.
+        anchors: (N, 4) anchors of all levels.
         positive: (image, anchor) indices of the p positives.
-        labels: (p,) classes.
-        boxes: (p, 4) objects in canvas pixels.
-        ignored: (image, anchor) indices.
-        num_classes: C.
+        labels: (p,) classes of the positives.
+        boxes: (p, 4) boxes of the positives' objects in canvas pixels.
+        ignored: (image, anchor) indices of ignored anchors.
+        num_classes: number C of classes.
     """
     logits = flatten(outputs[0], num_classes)
     deltas = flatten(outputs[1], 4)

@@ -1,4 +1,4 @@
-"""The loss of FCOS3D, without velocity and attribute."""
+"""The loss of FCOS3D without velocity and attribute."""
 
 from typing import NamedTuple
 
@@ -12,18 +12,18 @@ from lzu_benchmarks.train.targets3d import Targets
 from lzu_export.models.fcos3d import Outputs
 
 WEIGHTS = (1.0, 1.0, 4.0, 2.0, 2.0, 2.0, 1.0)
-"""Of offset x, y (strides), logarithm of depth, length, height, width, and yaw.
+"""Weights of offset x, y (strides), of the logarithms of depth, length, height, width, and of yaw.
 
-mmdet3d compares metres, by which far and long objects count most. A short training does better
-with ratios.
+mmdet3d compares metres, so that far and long objects count most. A short training gives better
+results with ratios.
 """
 
 BETA = 1 / 9
-"""Where the smooth L1 loss turns from square to linear."""
+"""Error at which the smooth L1 loss changes from square to linear."""
 
 
 class Batch(NamedTuple):
-    """Targets of several frames: (image, cell) of positives with their values, and left-outs."""
+    """Targets of several frames: (image, cell) of positives with values, and ignored cells."""
 
     positive: tuple[Tensor, Tensor]
     labels: Tensor
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 def collate(frames: list[Targets]) -> Batch:
-    """The frames' targets as one batch."""
+    """Join the targets of frames into one batch."""
 
     def joined(field: str) -> Tensor:
         return torch.from_numpy(np.concatenate([getattr(frame, field) for frame in frames]))
@@ -54,10 +54,10 @@ def collate(frames: list[Targets]) -> Batch:
 
 
 def loss_3d(outputs: Outputs, batch: Batch) -> Tensor:
-    """Losses of class, box, direction and centerness (4,), each per positive cell.
+    """Return the losses (4,) of class, box, direction and centerness, each per positive cell.
 
     Args:
-        outputs: of the head while training.
+        outputs: outputs of the head in training.
         batch: targets of the same images.
     """
     widths = [group[0].shape[1] for group in outputs]
@@ -89,7 +89,7 @@ def loss_3d(outputs: Outputs, batch: Batch) -> Tensor:
 
 
 def box_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Weighted smooth L1 of boxes (p, 9) against (p, 7), summed; of the yaw by sin(difference)."""
+    """Sum the weighted smooth L1 loss of boxes (p, 9) against (p, 7); yaw by sin(difference)."""
     error = torch.cat(
         [
             predicted[:, :2] - target[:, :2],

@@ -1,7 +1,7 @@
 """Write training records into shipped checkpoints: `python -m lzu_benchmarks.train.record`.
 
-The demonstration models of before were trained by their recipes, but remembered their warp alone.
-Their weights stay as they are, bit for bit; a training of today writes the record itself.
+Earlier demonstration models were trained by their recipes, but their checkpoints recorded only the
+warp. Their weights stay the same, bit for bit. Newer trainings write the record themselves.
 """
 
 import argparse
@@ -20,8 +20,8 @@ def add_record(path: Path, recipe: Recipe) -> None:
     """Save a checkpoint again with the record of the recipe that it was trained by.
 
     Args:
-        path: made by `save_checkpoint`, with half precision weights.
-        recipe: of its variant.
+        path: checkpoint made by `save_checkpoint`, with half precision weights.
+        recipe: recipe of the checkpoint's variant.
 
     Raises:
         LzuError: the file is no checkpoint, or cannot be written.
@@ -29,12 +29,12 @@ def add_record(path: Path, recipe: Recipe) -> None:
     loaded = load_checkpoint(path)
     texts = {key: value for key, value in loaded.meta.items() if isinstance(value, str)}
     record = training_record(recipe, make_warp(recipe).saliency)
-    # float16 becomes float32 and float16 again without a change.
+    # Converting float16 to float32 and back does not change the weights.
     save_checkpoint(path, loaded.state, meta={**texts, **record})
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=TASKS, help="of the shipped recipes")
     add_json(parser)

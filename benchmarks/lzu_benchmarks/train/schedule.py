@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CLIP = 10.0
-"""Longest gradient."""
+"""Largest norm of the gradient."""
 LOG_EVERY = 50
-"""Steps between two lines of a log, which have the mean over them."""
+"""Number of steps between two lines of a log; each line has the mean loss over them."""
 
 
 def channels_last(model: torch.nn.Module) -> None:
-    """Lay out the kernels so that convolutions work on channels-last maps."""
+    """Lay out the convolution kernels channels-last, so that convolutions work on such maps."""
     for parameter in model.parameters():  # convolutions follow the layout of their weights
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -25,7 +25,7 @@ def channels_last(model: torch.nn.Module) -> None:
 def optimiser(
     model: torch.nn.Module, rate: float, steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
-    """AdamW, whose weight decay spares biases and normalisation, under one cycle of `steps`."""
+    """Make AdamW without weight decay of biases and normalisation, and a one-cycle schedule."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     chosen = torch.optim.AdamW(
@@ -40,8 +40,10 @@ def optimiser(
 def sampling_order(
     count: int, epochs: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which of `count` frames are shown one after another, at least `epochs` times, and which of
-    these are mirrored. Equal seeds give all variants the same.
+    """Draw the order of frames, and which of them are mirrored.
+
+    Each of `count` frames is shown at least `epochs` times. Equal seeds give the same order for all
+    variants.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     order = np.concatenate([random.permutation(count) for _ in range(int(np.ceil(epochs)) + 1)])
@@ -56,12 +58,12 @@ def learn(
     rate: float,
     log: Path | None = None,
 ) -> list[float]:
-    """Train a model on one thread; afterwards it is in evaluation mode.
+    """Train a model on one thread, and set it to evaluation mode.
 
     Args:
-        model: to be trained.
-        losses_of: makes the losses (k,) of a step, whose sum is followed downhill.
-        steps: how many.
+        model: model to train.
+        losses_of: function that computes the losses (k,) of a step; their sum is minimised.
+        steps: number of steps.
         rate: highest learning rate.
         log: file to append to.
 

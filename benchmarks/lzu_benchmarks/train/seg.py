@@ -1,9 +1,9 @@
 """Train, evaluate and compare the demonstration models of segmentation.
 
-One command makes everything that ships: `python -m lzu_benchmarks.train.seg --out
-lzu_export/demo/seg`. The recipe `seg-demo` is the one description of the models. Both variants
-share frames, architecture, schedule, augmentation and seeds, and their heads work at one
-resolution; only the warp of zoom and unzoom differs.
+One command makes all shipped files: `python -m lzu_benchmarks.train.seg --out
+lzu_export/demo/seg`. The recipe `seg-demo` describes the models. Both variants share frames,
+architecture, schedule, augmentation and seeds, and their heads work at the same resolution; only
+the warp of zoom and unzoom differs.
 """
 
 from pathlib import Path
@@ -28,12 +28,12 @@ from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.tables import TablePair, label_tables, table_matrix
 
 GRID = 4
-"""The loss looks at every fourth pixel of the source on each axis, another grid at every step: it
-learns from all detail of the labels at the price of the canvas's resolution."""
+"""Step of the pixels of the source that the loss samples on each axis. The grid's offset is drawn
+anew at every step, so that the training uses all detail of the labels at a lower cost."""
 
 
 class Segmenter(torch.nn.Module):
-    """The network between zoomed uint8 canvases and logits in the frame of the labels."""
+    """The network from zoomed uint8 canvases to logits in the frame of the labels."""
 
     def __init__(self, recipe: SegRecipe) -> None:
         """Build the recipe's network with random weights, and its unzoom."""
@@ -47,12 +47,12 @@ class Segmenter(torch.nn.Module):
         (level,) = recipe.levels
         unzoom = make_warp(recipe).unzoom
         assert unzoom is not None, "the head's resolution is above the level's"
-        ((pair,),) = unzoom  # several pairs are for `published` geometry only
+        ((pair,),) = unzoom  # only the `published` geometry has several pairs
         assert isinstance(pair, TablePair), "the demonstration's warp is separable"
         self.unzoom = matrices(pair, level.size)
 
     def forward(self, canvases: Tensor) -> Tensor:
-        """(B, H_c, W_c, 3) uint8 BGR to logits (B, classes, H, W)."""
+        """Map canvases (B, H_c, W_c, 3) uint8 BGR to logits (B, classes, H, W)."""
         image = canvases.permute(0, 3, 1, 2).float()
         image = ((image.flip(1) if self.reverse else image) - self.mean) / self.std
         image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
@@ -64,7 +64,7 @@ class Segmenter(torch.nn.Module):
 
 
 def matrices(pair: TablePair, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Rows (N, H) and columns (M, W) float32 that resample a map of `size` (H, W)."""
+    """Return rows (N, H) and columns (M, W), float32, that resample a map of `size` (H, W)."""
     rows, columns = (
         torch.from_numpy(table_matrix(table, n).astype(np.float32))
         for table, n in zip(pair, size, strict=True)
@@ -73,7 +73,7 @@ def matrices(pair: TablePair, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def upsampling(recipe: SegRecipe) -> tuple[Tensor, Tensor]:
-    """Rows and columns that bring logits to the source, as the deployed class map does."""
+    """Return rows and columns that resample logits to the source, as in the deployed class map."""
     (level,) = recipe.levels
     height, width = (n * recipe.unzoom_scale for n in level.size)
     pair = label_tables(
@@ -88,7 +88,7 @@ def upsampling(recipe: SegRecipe) -> tuple[Tensor, Tensor]:
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """(classes,) inverse square roots of how frequent they are, 1 in the mean over the pixels."""
+    """Return weights (classes,): inverse square roots of class frequencies, pixel mean 1."""
     share = np.bincount(labels.ravel(), minlength=classes) / labels.size
     root = np.sqrt(np.maximum(share, 1e-4))
     return np.asarray(1 / root / root.sum(), dtype=np.float32)
@@ -101,7 +101,7 @@ def make_batch(
     flips: NDArray[np.bool_],
     grid: tuple[slice, slice],
 ) -> tuple[Tensor, Tensor]:
-    """Canvases (B, H_c, W_c, 3) uint8 and the labels on a grid of the source (B, h, w) int64."""
+    """Return canvases (B, H_c, W_c, 3) uint8 and labels (B, h, w) int64 on a grid of the source."""
     turn = [np.s_[:, ::-1] if flip else np.s_[:, :] for flip in flips.tolist()]
     canvases = [images[i][each] for i, each in zip(picks, turn, strict=True)]
     targets = [labels[i][each][grid] for i, each in zip(picks, turn, strict=True)]
@@ -144,10 +144,10 @@ def train(
 
 
 def evaluate(segmenter: Segmenter, recipe: SegRecipe, cache: LabelCache) -> Counts:
-    """Pixels (sequences, regions, classes, classes + 1) counted in each sequence of the cache.
+    """Count the pixels (sequences, regions, classes, classes + 1) of each sequence of the cache.
 
-    Classes are those of the deployed class map at the source's resolution. Sequences are in the
-    order of their seeds.
+    Predicted classes are those of the deployed class map at the source's resolution. Sequences are
+    in the order of their seeds.
     """
     cv2.setNumThreads(1)
     images, labels, decode = cache.images(recipe.variant), cache.labels(), Decode(recipe)
@@ -163,7 +163,7 @@ def evaluate(segmenter: Segmenter, recipe: SegRecipe, cache: LabelCache) -> Coun
 
 
 def saliency(recipe: SegRecipe, keys: list[Key]) -> NDArray[np.float64]:
-    """(h, w) mean boundary saliency of the frames, the same left and right."""
+    """Return the mean boundary saliency (h, w) of the frames, made symmetric."""
     return mean_saliency(recipe.warp, keys)
 
 

@@ -1,4 +1,4 @@
-"""Write the figures of the segmentation demonstration models, and the README beside them."""
+"""Write the figures of the segmentation demonstration models and their README."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,18 +20,18 @@ Values = dict[str, NDArray[np.float64]]
 
 
 def whole(counts: Counts) -> dict[str, float]:
-    """`segmentation.summarise` of counts (sequences, regions, classes, classes + 1)."""
+    """Summarise counts (sequences, regions, classes, classes + 1) over all sequences."""
     return summarise(counts.sum(axis=0))
 
 
 def values(counts: NDArray[Any]) -> Values:
-    """Mean IoU by region and the IoU of classes, in points.
+    """Compute the mean IoU by region and the IoU of classes, in points.
 
     Args:
-        counts: (..., regions, classes, classes + 1).
+        counts: (..., regions, classes, classes + 1) numbers of pixels.
 
     Returns:
-        For each of `COLUMNS` and of the classes an array (...).
+        An array (...) for each of `COLUMNS` and each class.
     """
     image = counts[..., -len(BANDS) :, :, :].sum(axis=-3)
     classes = 100 * class_iou(image)
@@ -42,7 +42,7 @@ def values(counts: NDArray[Any]) -> Values:
 
 
 def third_values(counts: NDArray[Any]) -> Values:
-    """The IoU of every class within every third, in points; arguments as of `values`.
+    """Compute the IoU of every class within every third, in points; the argument is as in `values`.
 
     Returns:
         Arrays (...) by names such as `car, lower`.
@@ -64,17 +64,18 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """Uncertainty of candidate - baseline due to the choice of sequences.
+    """Estimate the uncertainty of candidate - baseline due to the choice of sequences.
 
-    The difference is that of runs paired by their place, in the mean. Whole sequences are drawn
-    with replacement, the same ones for all runs. The interval is the percentile bootstrap's.
+    The difference is the mean over runs, paired by their order. Whole sequences are drawn with
+    replacement, the same ones for all runs. The interval is the percentile bootstrap's.
 
     Args:
-        baseline: of each run, counts (sequences, regions, classes, classes + 1).
-        candidate: as many of the other model, on the same sequences.
-        of: what is compared; where it is nan in all drawn sets, so is the interval.
+        baseline: counts (sequences, regions, classes, classes + 1) of each run.
+        candidate: counts of as many runs of the other model, on the same sequences.
+        of: function that computes the compared values; an interval is nan if its value is nan in
+            all drawn sets.
         resamples: number of drawn sets.
-        seed: of the drawing.
+        seed: random seed of the drawing.
         level: share of the drawn differences that an interval holds.
 
     Returns:
@@ -84,7 +85,7 @@ def bootstrap_difference(
     random = np.random.Generator(np.random.PCG64(seed))
     drawn = random.integers(sequences, size=(resamples, sequences))
     times = np.stack([np.bincount(row, minlength=sequences) for row in drawn])
-    # The first set is the one that was seen.
+    # The first set is the observed one, with every sequence once.
     times = np.concatenate([np.ones((1, sequences), times.dtype), times])
     mean: Values = {}
     for one, two in zip(baseline, candidate, strict=True):
@@ -100,11 +101,12 @@ def bootstrap_difference(
 
 
 def compare(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
-    """What fixed gains over uniform, as plain data; runs are in the order of their seeds.
+    """Compute the gain of fixed over uniform, as plain data; runs are in the order of seeds.
 
     Returns:
         Number of sequences; IoU of `classes` by variant and run; `gain` of every column and class
-        with its bootstrap interval; by third the `rare` classes, and the `third_gain` of others.
+        with its bootstrap interval; the `rare` classes of each third, and the `third_gain` of the
+        others.
     """
     gain = bootstrap_difference(counts["uniform"], counts["fixed"])
     classes = {
@@ -144,7 +146,7 @@ def _thirds(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
 
 
 def readme(record: Mapping[str, Any]) -> str:
-    """Markdown that says how the checkpoints were made and what they reach."""
+    """Return Markdown on the training of the checkpoints and on their accuracy."""
     runs = record["runs"]
     each = [run["cpu_seconds"] for run in runs]
     return "\n".join(
@@ -214,7 +216,7 @@ def _class_table(record: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(gain: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What the intervals do and do not show, name by name."""
+    """Return lines on the figures in which fixed is better, worse, or not shown to differ."""
     better = [name for name, each in gain.items() if each["low"] > 0]
     worse = [name for name, each in gain.items() if each["high"] < 0]
     still_open = [name for name in gain if name not in {*better, *worse}]
@@ -227,7 +229,7 @@ def _verdict(gain: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _thirds_verdict(record: Mapping[str, Any]) -> list[str]:
-    """What single classes lose within the thirds, and which ones make the thirds' means unsure."""
+    """Return lines on the classes that lose within a third, and on rare classes of the thirds."""
     worse = [
         f"{name} {_gain(each)}" for name, each in record["third_gain"].items() if each["high"] < 0
     ]

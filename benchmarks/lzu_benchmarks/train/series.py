@@ -32,20 +32,20 @@ VARIANTS: tuple[Variant, ...] = ("uniform", "fixed")
 
 @dataclass(frozen=True)
 class Series:
-    """One task's training; functions of modules, so that processes can be given it.
+    """The training of one task. All functions are module-level, so that it can be pickled.
 
     Attributes:
-        module: the command, `python -m` it.
-        description: of the command.
+        module: module of the command, which `python -m` runs.
+        description: description of the command.
         recipe: name of the recipe that describes the models.
-        epochs: of one training.
-        saliency: the map (h, w) that the fixed warp is made from, by recipe and frames.
-        frames: opens the sampled frames: folder, recipes by variant, keys.
-        train: one network, by recipe, frames, epochs, seed and log.
-        evaluate: the trained network's result, by network, recipe and frames.
-        summary: the figures of a result.
-        compare: the figures of all, by variant and in the order of seeds.
-        readme: what is told of the record.
+        epochs: number of epochs of one training.
+        saliency: computes the map (h, w) of the fixed warp from a recipe and keys of frames.
+        frames: opens the sampled frames, given a folder, the recipes by variant, and keys.
+        train: trains one network, given recipe, frames, epochs, seed and log.
+        evaluate: evaluates a trained network, given the network, its recipe and frames.
+        summary: computes the figures of one result.
+        compare: computes the figures of all results, given by variant in the order of seeds.
+        readme: writes the README of the record, in Markdown.
     """
 
     module: str
@@ -62,25 +62,25 @@ class Series:
 
 
 def recipes_in(out: Path, name: str) -> dict[str, Any]:
-    """The recipe of a name in both variants, with the saliency in this folder."""
+    """Load the named recipe in both variants, with the saliency in this folder."""
     saliency = str(out.resolve() / "saliency.npy")
     return {v: load_recipe(name, {"variant": v, "warp.saliency": saliency}) for v in VARIANTS}
 
 
 def training_keys(sequences: int) -> list[Key]:
-    """The frames of the first training sequences, a second apart."""
+    """Return the keys of frames a second apart of the first training sequences."""
     first, available = SPLITS["train"]
     assert sequences <= available
     return [(first + i, index) for i in range(sequences) for index in range(0, LENGTH, EVERY)]
 
 
 def validation_keys() -> list[Key]:
-    """The frames of the held-out split, as `open_demo` takes them."""
+    """Return the keys of the frames of the held-out split, as `open_demo` selects them."""
     return open_demo("val").keys
 
 
 def saliency_keys() -> list[Key]:
-    """The frames of training sequences that the saliency is made from."""
+    """Return the keys of the training frames that the saliency is made from."""
     first, _ = SPLITS["train"]
     return [(first + i, at) for i in range(SALIENCY_SEQUENCES) for at in (0, LENGTH // 2)]
 
@@ -88,7 +88,7 @@ def saliency_keys() -> list[Key]:
 def run(
     series: Series, variant: Variant, seed: int, options: argparse.Namespace
 ) -> tuple[dict[str, Any], Any]:
-    """Train, save and evaluate one network; what is evaluated is the stored file."""
+    """Train, save and evaluate one network; the evaluation uses the stored weights."""
     torch.set_num_threads(1)
     recipes = recipes_in(options.out, series.recipe)
     recipe: Recipe = recipes[variant]
@@ -101,7 +101,7 @@ def run(
     path = options.out / f"{variant}.pth" if first else options.work / f"{variant}-{seed}.pth"
     record = training_record(recipe, make_warp(recipe).saliency)
     save_checkpoint(path, trained.network.state_dict(), meta=record)
-    load_into(trained.network, load_state(path), name=str(path))  # judge what ships
+    load_into(trained.network, load_state(path), name=str(path))  # evaluate stored weights
     wall, used = time.time() - began, time.process_time() - spent
     held_out = series.frames(_folder(options), recipes, validation_keys())
     result = series.evaluate(trained, recipe, held_out)
@@ -121,7 +121,7 @@ def run(
 
 @exits.ending()
 def command(series: Series) -> None:
-    """The command line of a series: make the saliency, train, compare, write everything."""
+    """Run the command line of a series: make the saliency, train, compare, write all files."""
     options = _options(series)
     began = time.time()
     for folder in (options.out, options.work):

@@ -1,4 +1,4 @@
-"""The settings of the demonstration detectors, one description for both variants."""
+"""The settings of the demonstration detectors, shared by all variants."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ Matrices = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def demo_config() -> RetinaNetConfig:
-    """The architecture of the demonstration detectors."""
+    """Return the architecture of the demonstration detectors."""
     return RetinaNetConfig(
         num_classes=len(CLASSES),
         depth=18,
@@ -46,9 +46,10 @@ def demo_config() -> RetinaNetConfig:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything besides weights and saliency. Sizes are (height, width).
+    """All settings of a detector besides weights and saliency. Sizes are (height, width).
 
-    Mean and deviation are per channel in the order of the image (BGR), on the scale 0..255.
+    Mean and standard deviation are per channel in the order of the image (BGR), on the scale
+    0..255.
     """
 
     config: RetinaNetConfig = field(default_factory=demo_config)
@@ -84,11 +85,11 @@ class Setup:
         return np.array([x, y, x, y])
 
     def record(self, variant: str, saliency: NDArray[np.float64] | None = None) -> dict[str, str]:
-        """What a checkpoint remembers of its training, as the compiler checks it.
+        """Return a checkpoint's record of its training, which the compiler checks.
 
         Args:
-            variant: that is trained.
-            saliency: (h, w) of the fixed variant's warp.
+            variant: variant that is trained.
+            saliency: (h, w) saliency of the fixed variant's warp.
         """
         recipe = load_recipe(
             "det",
@@ -110,19 +111,22 @@ class Setup:
         )
 
     def anchors(self) -> list[NDArray[np.float32]]:
-        """Anchors of every level in canvas pixels."""
+        """Return the anchors of every level in canvas pixels."""
         sizes = [level.size for level in self.levels]
         return grid_anchors(sizes, self.config.strides, self.config)
 
     def knots(
         self, saliency: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Knots along x and y; without a saliency those of the identity."""
+        """Return the knots along x and y; without saliency they are the identity's."""
         chosen = uniform_saliency(self.lattice) if saliency is None else saliency
         return separable_knots(chosen, self.fwhm)
 
     def zoom_matrices(self, saliency: NDArray[np.float64] | None) -> Matrices:
-        """Rows (H_c, H) and columns (W_c, W): canvas = rows @ source @ columns.T per channel."""
+        """Return rows (H_c, H) and columns (W_c, W) that zoom the source to the canvas.
+
+        Per channel, canvas = rows @ source @ columns.T.
+        """
         knots_x, knots_y = self.knots(saliency)
         axes = zip(zoom_positions(knots_x, knots_y, self.canvas), self.source, strict=True)
         rows, columns = (
@@ -134,7 +138,7 @@ class Setup:
         return rows, columns
 
     def unzoom_matrices(self, saliency: NDArray[np.float64] | None) -> list[Matrices] | None:
-        """Per level rows (H_l, H_l) and columns (W_l, W_l); None without a warp."""
+        """Return rows (H_l, H_l) and columns (W_l, W_l) of each level's unzoom; None if uniform."""
         if saliency is None:
             return None
         knots_x, knots_y = self.knots(saliency)

@@ -1,4 +1,4 @@
-"""Assign cells to objects in 3-D and compute their targets, as FCOS3D does."""
+"""Assign cells to objects in 3-D and compute their targets as in FCOS3D."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from lzu_export.warp.geometry import Level
 
 RADIUS = 1.5
-"""A cell learns an object whose projected centre is at most so many strides away on each axis."""
+"""Largest distance, in strides on each axis, from a cell to the projected centre of its object."""
 
 REACH = 4.0
-"""A level learns 2-D boxes of which no side is farther from the cell than so many strides."""
+"""Largest distance, in strides, from a cell of a level to the sides of its object's 2-D box."""
 
 CENTERNESS_FALL = 2.5
-"""The centerness target is exp(-fall * distance / (1.414 * stride)), FCOS3D's."""
+"""Decay of FCOS3D's centerness target, exp(-decay * distance / (1.414 * stride))."""
 
 LEARNT_DEPTH = 60.0
-"""Metres; farther objects are neither learnt nor learnt as background."""
+"""Largest depth of a learnt object in metres; farther ones are not background either."""
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class Truth(NamedTuple):
         boxes: (n, 4) 2-D boxes in canvas pixel indices.
         boxes3d: (n, 7) centre x, y, z, length, height, width (metres), yaw in the camera's frame.
         classes: (n,) int64.
-        ignore: (n,) objects that are neither to be learnt nor to be learnt as background.
+        ignore: (n,) objects that are learnt neither as objects nor as background.
         cam2img: (3, 3) camera matrix in canvas pixel indices.
     """
 
@@ -43,31 +43,31 @@ class Truth(NamedTuple):
 
 
 class Points(NamedTuple):
-    """The cells of all levels: where they look, their stride and the reach of their level."""
+    """The cells of all levels: their positions, strides and the reach of their level."""
 
     xy: Array
-    """(N, 2) canvas pixel indices."""
+    """(N, 2) positions in canvas pixel indices."""
     stride: Array
-    """(N,)"""
+    """(N,) strides in canvas pixels."""
     reach: Array
-    """(N, 2) smallest and largest distance of a learnt box's farthest side."""
+    """(N, 2) smallest and largest distance to a learnt box's farthest side, in canvas pixels."""
 
 
 class Targets(NamedTuple):
-    """What one frame teaches: p positive cells and the cells that are left out."""
+    """Targets of one frame: p positive cells, and ignored cells."""
 
     positive: NDArray[np.int64]
     labels: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    """(p, 7) offset x, y in strides, depth, length, height, width (metres), local yaw."""
+    """(p, 7) offset x, y in strides, depth, length, height, width (metres), local yaw (radians)."""
     direction: NDArray[np.int64]
-    """(p,) half of the circle of the local yaw."""
+    """(p,) half of the circle, 0 or 1, that the local yaw lies in."""
     centerness: NDArray[np.float32]
     ignored: NDArray[np.int64]
 
 
 def make_points(levels: Sequence[Level]) -> Points:
-    """The cells of levels, finest first, as `decode3d.level_points` places them."""
+    """Make the cells of levels, finest first, at the positions of `decode3d.level_points`."""
     xy, stride, reach = [], [], []
     low = -math.inf
     for i, level in enumerate(levels):
@@ -82,13 +82,13 @@ def make_points(levels: Sequence[Level]) -> Points:
 
 
 def project(boxes3d: Array, cam2img: Array) -> Array:
-    """(n, 2) pixels of the gravity centres."""
+    """Project the gravity centres of boxes to pixels (n, 2)."""
     seen = boxes3d[:, :3] @ cam2img.T
     return np.asarray(seen[:, :2] / seen[:, 2:])
 
 
 def mirror(truth: Truth, width: int) -> Truth:
-    """The ground truth of the mirrored canvas of so many columns."""
+    """Mirror the ground truth of a canvas of `width` columns."""
     boxes3d = truth.boxes3d.copy()
     boxes3d[:, 0] *= -1
     boxes3d[:, 6] = np.pi - boxes3d[:, 6]
@@ -99,7 +99,7 @@ def mirror(truth: Truth, width: int) -> Truth:
 
 
 def owners(points: Points, truth: Truth, centres: Array) -> NDArray[np.int64]:
-    """(N,) the object each cell learns, -1 for background, -2 for cells to be left out."""
+    """Return the object (N,) of each cell, -1 for background, -2 for ignored cells."""
     x, y = points.xy.T
     away = points.xy[:, None] - centres
     near = (np.abs(away) <= RADIUS * points.stride[:, None, None]).all(axis=-1)
@@ -116,12 +116,12 @@ def owners(points: Points, truth: Truth, centres: Array) -> NDArray[np.int64]:
 
 
 def make_targets(points: Points, truth: Truth, direction_offset: float) -> Targets:
-    """What the cells learn of one frame.
+    """Compute the targets of the cells for one frame.
 
-    Of the objects within a cell's reach the one with the nearest projected centre is learnt.
+    A cell learns the object within its reach that has the nearest projected centre.
 
     Args:
-        points: from `make_points`.
+        points: cells of all levels, from `make_points`.
         truth: the frame's ground truth.
         direction_offset: see `Fcos3dConfig.direction_offset`.
     """
