@@ -38,7 +38,7 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 def bench(given: Options) -> tuple[Report, Path]:
-    """Export, measure and write; return the report and its folder.
+    """Export, measure and write the report; return the report and its folder.
 
     Raises:
         LzuError: an export fails, bundles cannot be compared with one another, no engine runs
@@ -113,7 +113,7 @@ def _failed(bundles: Sequence[Contender]) -> dict[str, str]:
 
 
 def _shown(given: Options) -> str | None:
-    """The set whose frames are timed and drawn: the one that is given, else the recipe's own."""
+    """Return the data set whose frames are timed and drawn: the given one, or the recipe's own."""
     if given.dataset is not None or given.bundles:
         return str(given.dataset) if given.dataset is not None else None
     overrides = dict(pair.split("=", 1) for pair in given.settings if "=" in pair)
@@ -143,7 +143,7 @@ def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
 
 
 def _refuse_exports(given: Options) -> None:
-    """Finished bundles are as they are."""
+    """Reject options of an export, which finished bundles cannot follow."""
     there = [EXPORT_ONLY[name] for name in EXPORT_ONLY if getattr(given, name) not in (None, ())]
     if there:
         names = ", ".join(there)
@@ -198,7 +198,7 @@ def _variants(results: Sequence[Any]) -> list[str]:
 
 
 def _export(given: Options) -> list[Path]:
-    """Bundles of every variant and scale that is asked for, by the export command.
+    """Export bundles of every requested variant and scale by the export command.
 
     Each export runs in a process of its own, so that PyTorch's memory is free when the engines are
     timed.
@@ -234,7 +234,7 @@ def _export(given: Options) -> list[Path]:
 
 
 def _weighted(given: Options) -> list[str]:
-    """Variants that the recipe has weights for; of none, uniform and fixed, of whatever weights."""
+    """Return the variants that the recipe has weights for; uniform and fixed if it has none."""
     there = load_recipe(given.recipe).checkpoint
     return [variant for variant in ORDER if variant in there] or ["uniform", "fixed"]
 
@@ -264,7 +264,7 @@ def summary_table(report: Report) -> Group:
 
 @exits.ending("results so far are kept; give the same command to go on")
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     given = parse(arguments)
     report, folder = bench(given)
     if given.as_json:
