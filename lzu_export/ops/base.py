@@ -46,9 +46,9 @@ class Operator:
     doc: str
     contract: Contract
     definition: Callable[..., Any]
-    """Reference semantics in PyTorch. The function takes the input tensors in the contract's order (a
-    list for inputs that repeat), then the attributes. It returns a tensor, a tuple, or a list if the
-    output repeats.
+    """Reference semantics in PyTorch. The function takes the input tensors in the contract's order
+    (a list for inputs that repeat), then the attributes. It returns a tensor, a tuple, or a list if
+    the output repeats.
     """
     body: Callable[[onnx.NodeProto, Sequence[Sequence[int]], int], onnx.FunctionProto]
     """Function from a call, the static shapes of its inputs and the opset to the ONNX function."""
@@ -57,7 +57,7 @@ class Operator:
     """
     differentiable: bool = True
     torch_arguments: TorchArguments | None = None
-    """Arguments of the torch operator, if they are not the ONNX operator's inputs and attributes."""
+    """Arguments of the torch operator, if they differ from the ONNX operator's."""
 
     @property
     def arguments(self) -> dict[str, Field]:
