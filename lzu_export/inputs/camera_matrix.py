@@ -35,8 +35,8 @@ def camera_matrices(
     """Convert the source's camera matrices to the engine's inputs: the canvas's and their inverses.
 
     Args:
-        cam2img: (3, 3), (3, 4) or (4, 4), or a batch of such: points of the camera's frame to
-            homogeneous pixels of the source.
+        cam2img: (3, 3), (3, 4) or (4, 4) matrix, or a batch of them, from points of the camera's
+            frame to homogeneous pixels of the source.
         batch: number of images; a single matrix serves them all.
         scale: canvas pixels per source pixel as (y, x).
         corner: source pixel (y, x) at which the canvas begins.

@@ -23,7 +23,7 @@ class CocoImage(NamedTuple):
     id: Id | None
     """Id of the image; None if the entry has none, which is accepted only without boxes."""
     size: tuple[int, int] | None
-    """(height, width) that the entry gives; None if it gives none."""
+    """Size (height, width) that the entry gives; None if it gives none."""
     key: str
     """File name of the image, with `/` between folders."""
     places: tuple[Path, ...]

@@ -1,4 +1,4 @@
-"""Read label maps: PNG files of class numbers, or of colours that stand for classes.
+"""Read label maps: PNG files of class numbers, or of colours that represent classes.
 
 Programs write class numbers as grey values or, like PASCAL VOC, labelme and mmseg's converters, as
 indices of a palette whose colours are only for viewing. OpenCV would return the colours. An index

@@ -32,7 +32,7 @@ class Int8Metric:
         self._layers, self._frames = layers, frames
 
     def __call__(self, int8: frozenset[str]) -> float:
-        """Measure the metric with these layers in INT8; the others are FP16, or float32 if kept so."""
+        """Measure the metric with these layers in INT8 and the others in FP16 or float32."""
         model, fp16 = self._opened.model, self._opened.recipe.keep_high.fp16
         if int8:
             high = tuple(layer for layer in self._layers if layer not in int8)

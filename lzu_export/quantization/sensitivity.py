@@ -309,7 +309,7 @@ def _key(
 ) -> dict[str, Any]:
     """Return everything that the metric of a set of layers depends on.
 
-    Float32's metrics represent the ground truth, whose form only the set's scorer knows.
+    Float32's metrics represent the ground truth, whose form depends on the set's scorer.
     """
     ranges = json.dumps(sorted(cache.ranges.items()))
     return {

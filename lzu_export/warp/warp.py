@@ -33,9 +33,9 @@ class WarpGeometry:
     """The picture, the canvas and the feature maps that a warp samples."""
 
     picture: tuple[int, int]
-    """(height, width) in pixels of the part of the frame that the knots span."""
+    """Size (height, width) in pixels of the part of the frame that the knots span."""
     canvas: tuple[int, int]
-    """(height, width) in pixels of the zoomed image, without padding."""
+    """Size (height, width) in pixels of the zoomed image, without padding."""
     levels: Sequence[Level] = ()
     """Feature maps to unzoom; empty if there is no unzoom."""
     scale: int = 1
