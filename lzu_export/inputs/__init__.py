@@ -1,4 +1,4 @@
-"""Readers of data sets' files, shared by accuracy, saliency and calibration.
+"""Read the files of data sets, for accuracy, saliency and calibration alike.
 
-Knows files and class names; recipes, models, scorers and frames' pixels stay outside.
+This package handles files and class names; it imports no recipes, models or scorers.
 """

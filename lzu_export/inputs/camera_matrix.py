@@ -8,17 +8,19 @@ from lzu_export.errors import LzuError
 Array = NDArray[np.float64]
 
 WORST_CONDITION = 1e7
-"""Ratio of singular values from which float32 pixels say nothing about where a ray goes."""
+"""Ratio of the largest to the smallest singular value from which a matrix counts as singular:
+float32 pixels then no longer determine a ray."""
 ZERO = 1e-3
 MOST_SKEW = 0.05
-"""Largest skew of a camera's axes, over the focal length."""
+"""Largest skew of a plausible camera matrix, divided by its focal length in x."""
 LEAST_VIEW = 0.5
 MOST_VIEW = 172.0
-"""Degrees that a camera sees, across or down."""
+"""Bounds of a plausible field of view, across or down, in degrees."""
 OFF_CENTRE = 0.15
 SAME_RATIO = 0.12
-"""A principal point that is off the centre by more than the first, on both axes by ratios that
-differ by less than the second, is another resolution's."""
+"""Bounds that detect a matrix of another resolution: its principal point is off the centre by more
+than the ratio OFF_CENTRE, and the ratios of both axes differ by less than SAME_RATIO of their
+mean."""
 
 
 def camera_matrices(
@@ -30,26 +32,26 @@ def camera_matrices(
     size: tuple[int, int] | None = None,
     name: str = "cam2img",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the engine is given: camera matrices of the canvas and their inverses.
+    """Convert the source's camera matrices to the engine's inputs: the canvas's and their inverses.
 
     Args:
-        cam2img: (3, 3), (3, 4) or (4, 4), or a batch of such: points of the camera's frame to
-            homogeneous pixels of the source.
+        cam2img: (3, 3), (3, 4) or (4, 4) matrix, or a batch of them, from points of the camera's
+            frame to homogeneous pixels of the source.
         batch: number of images; a single matrix serves them all.
         scale: canvas pixels per source pixel as (y, x).
-        corner: source pixel (y, x) on which the canvas begins.
-        size: (height, width) of the source's frames, to which the matrices have to be plausible;
-            None for no such check.
-        name: what errors call the matrix.
+        corner: source pixel (y, x) at which the canvas begins.
+        size: (height, width) of the source's frames, for a check of plausibility; None for no such
+            check.
+        name: name of the matrix in error messages.
 
     Returns:
         cam2img and its inverse, (batch, 4, 4) float32, for pixels of the canvas; computed in
         float64.
 
     Raises:
-        LzuError: the shape is another, the number of matrices is not batch, an entry is not finite,
-            the focal length is not positive, a matrix is singular or no camera's (transposed, in
-            other units), or it is no camera's that took frames of `size`.
+        LzuError: the shape is none of these, the number of matrices is not `batch`, an entry is not
+            finite, the focal length is not positive, or a matrix is singular, is not a camera
+            matrix (transposed, in other units), or is implausible for frames of `size`.
     """
     try:
         given = np.asarray(cam2img, np.float64)
@@ -85,11 +87,11 @@ def camera_matrices(
 
 
 def implausible(matrix: Array, size: tuple[int, int] | None) -> str | None:
-    """Why a matrix is no camera's, as the end of a sentence; None where it may be one's.
+    """Reason that a matrix is no camera matrix, as the end of a sentence; None if it is plausible.
 
     Args:
         matrix: (3 or 4, 3 or 4), points of the camera's frame to homogeneous pixels.
-        size: (height, width) of the camera's frames; None where it is not known.
+        size: (height, width) of the camera's frames; None if it is not known.
     """
     if np.abs(matrix[2, :3] - [0, 0, 1]).max() > ZERO:
         row = " ".join(f"{value:g}" for value in matrix[2, :3])
@@ -106,7 +108,7 @@ def implausible(matrix: Array, size: tuple[int, int] | None) -> str | None:
 
 
 def _of_another_frame(matrix: Array, size: tuple[int, int]) -> str | None:
-    """Why a camera cannot have taken frames of (height, width), as the end of a sentence."""
+    """Reason that a camera cannot take frames of this (height, width), as the end of a sentence."""
     height, width = size
     frame = f"{height}x{width}"
     for focal, pixels, axis in ((matrix[0, 0], width, "across"), (matrix[1, 1], height, "down")):
@@ -123,7 +125,7 @@ def _of_another_frame(matrix: Array, size: tuple[int, int]) -> str | None:
             f"has its principal point at x {x:g}, y {y:g}, outside of the frame of {frame}; give "
             "the matrix for that frame, scaled and shifted as the frame was"
         )
-    # A resolution scales both of the principal point's distances from the corner alike.
+    # Another resolution scales the principal point's distances from the corner by the same ratio.
     ratio_x, ratio_y = (x + 0.5) * 2 / width, (y + 0.5) * 2 / height
     ratio = (ratio_x + ratio_y) / 2
     if abs(ratio - 1) > OFF_CENTRE and abs(ratio_x - ratio_y) < SAME_RATIO * ratio:

@@ -1,7 +1,7 @@
 """CamVid in its common layouts, with colour or number labels, as 11 classes.
 
-[Brostow et al. 2009] has 32 names; the 11 groups are those of SegNet [Badrinarayanan et al. 2017],
-spelt out in MathWorks' example on it. Files are named after the four videos.
+[Brostow et al. 2009] has 32 names. The 11 groups come from SegNet [Badrinarayanan et al. 2017];
+MathWorks' example on SegNet lists their members. Files are named after the four videos.
 """
 
 import csv
@@ -32,7 +32,7 @@ GROUPS = {
     "pedestrian": ("Pedestrian", "Animal", "CartLuggagePram", "Child"),
     "bicyclist": ("Bicyclist", "MotorcycleScooter"),
 }
-"""Names by class, in the order of SegNet's labels; `Void` (11 there) is ignored."""
+"""CamVid names grouped by class, in the order of SegNet's labels; `Void` (label 11) is ignored."""
 
 COLOURS = {
     "Animal": (64, 128, 64),
@@ -68,21 +68,21 @@ COLOURS = {
     "Void": (0, 0, 0),
     "Wall": (64, 192, 0),
 }
-"""Red, green, blue of CamVid's `label_colors.txt`."""
+"""Red, green and blue of each CamVid name, from CamVid's `label_colors.txt`."""
 
 SYNONYMS = {"signsymbol": "sign", "sign_symbol": "sign", "sidewalk": "pavement",
             "column_pole": "pole"}  # fmt: skip
-"""Other names of classes in recipes."""
+"""Keys of `GROUPS` by other names that recipes give to these classes."""
 
 SPLITS = ("val", "test", "train")
-"""Of a root that holds several the first counts, for accuracy; for a saliency the last."""
+"""Splits in order of preference for accuracy; saliency maps prefer them in the reverse order."""
 
 FILE = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
 TABLES = ("class_dict.csv", "label_colors.txt", "codes.txt")
 
 
 class Place(NamedTuple):
-    """A folder of images, and that of their label maps."""
+    """A folder of images and the folder of their label maps."""
 
     images: Path
     labels: Path
@@ -95,10 +95,11 @@ def is_camvid(path: Path) -> bool:
 
 
 def find_place(path: Path, splits: Sequence[str] = SPLITS) -> Place | None:
-    """The images of a split or of the whole, and their label maps.
+    """Find the folders of images and label maps of a split or of the whole set.
 
-    Known are `images` and `labels`; `val` and `valannot` [SegNet]; `val` and `val_labels`;
-    `701_StillsRaw_full` and `LabeledApproved_full` [the original]; a root of splits, or a split.
+    Known pairs of folders: `images` and `labels`; `val` and `valannot` [SegNet]; `val` and
+    `val_labels`; `701_StillsRaw_full` and `LabeledApproved_full` [the original]. The path may be a
+    root of splits, or a split.
     """
     for folder in (path, *(path / split for split in splits)):
         for images, labels in (
@@ -113,7 +114,9 @@ def find_place(path: Path, splits: Sequence[str] = SPLITS) -> Place | None:
 
 
 def camvid(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
-    """CamVid in the order of its videos; of a root with splits `val`, else `test`, else `train`.
+    """List CamVid's files in the order of its videos.
+
+    In a root with several splits, `val` is read, else `test`, else `train`.
 
     Raises:
         LzuError: a table of colours is damaged, or the recipe has other classes.
@@ -134,12 +137,12 @@ def camvid(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
 def numbers_or_colours(
     called: str, folders: Sequence[Path], classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], Callable[[Path], Labels]]:
-    """The classes, in a recipe's order, and how to read label maps of numbers or colours.
+    """Return the classes in the recipe's order and a reader of label maps of numbers or colours.
 
     Args:
-        called: what a sentence on other classes calls the set.
-        folders: where a table of colours or numbers may lie; the last that has one counts.
-        classes: the recipe's; the 11 of SegNet if None.
+        called: name of the set in error messages about classes.
+        folders: folders that may hold a table of colours or numbers; the last one found counts.
+        classes: the recipe's classes; the 11 of SegNet if None.
 
     Raises:
         LzuError: a table is damaged, or the recipe has other classes.
@@ -154,7 +157,7 @@ def numbers_or_colours(
         for file in (folder / each for each in TABLES)
         if file.is_file()
     }
-    numbers = label_table(dict(enumerate(places)))  # SegNet's, 11 is void
+    numbers = label_table(dict(enumerate(places)))  # SegNet's labels, of which 11 is void
     last = len(GROUPS)
     if "codes.txt" in tables:
         names = names_in(tables["codes.txt"])
@@ -168,7 +171,7 @@ def numbers_or_colours(
 
     def read(file: Path) -> Labels:
         labels, palette = read_label_map(file)
-        if palette is not None:  # indices, unless its colours are CamVid's own
+        if palette is not None:  # indices of classes, unless all colours in use are CamVid's own
             used = palette[: int(labels.max()) + 1]
             seen = np.unique(labels[labels < len(used)])
             if seen.size and (table[_codes(used[seen])] <= IGNORED).all():
@@ -193,17 +196,17 @@ def numbers_or_colours(
 
 
 def as_own(classes: Sequence[str]) -> list[str]:
-    """Class names of a recipe, by the names of `GROUPS` where they are synonyms of these."""
+    """Replace synonyms among a recipe's class names with the names in `GROUPS`."""
     return [SYNONYMS.get(each.lower(), each) for each in classes]
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """Red, green, blue in the last axis as one number."""
+    """Pack red, green and blue of the last axis into one number."""
     return np.asarray(colours.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32))
 
 
 def _pair(image: Path, folder: Path) -> Pair:
-    """An image and its label map: of the same name, or with `_L` or `_P` behind."""
+    """Pair an image with its label map, whose name is the same or ends in `_L` or `_P`."""
     names = [f"{image.stem}{end}.png" for end in ("", "_L", "_P")]
     there = (folder / each for each in names if (folder / each).is_file())
     match = FILE.match(image.name)
@@ -211,7 +214,7 @@ def _pair(image: Path, folder: Path) -> Pair:
 
 
 def _read_colours(tables: dict[str, Path]) -> dict[str, tuple[int, int, int]]:
-    """Colours by name, of the table that lies there or CamVid's own."""
+    """Read colours by name from the table that was found; CamVid's own colours if there is none."""
     if "class_dict.csv" in tables:
         file = tables["class_dict.csv"]
         lines = csv.DictReader(read_text(file).splitlines(), skipinitialspace=True)

@@ -1,4 +1,7 @@
-"""Cityscapes: `leftImg8bit/<split>/<city>` and `gtFine/<split>/<city>` [Cordts et al. 2016]."""
+"""Read Cityscapes, in `leftImg8bit/<split>/<city>` and `gtFine/<split>/<city>`.
+
+Source: [Cordts et al. 2016].
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ from lzu_export.support.limits import IGNORED
 
 IMAGES, TRUTH = "leftImg8bit", "gtFine"
 IDS, TRAIN_IDS = "_labelIds", "_labelTrainIds"
-"""Ends of the names of label maps; `_color` and `_instanceIds` beside them are renderings."""
+"""Endings of label maps' names; the files that end in `_color` or `_instanceIds` are renderings."""
 
 CLASSES = {
     "road": 7,
@@ -36,21 +39,21 @@ CLASSES = {
     "motorcycle": 32,
     "bicycle": 33,
 }
-"""The 19 classes that are evaluated, in the order of their trainIds, and their ids, as in
-cityscapesscripts' `labels`; the other ids are ignored."""
+"""Ids of the 19 evaluated classes, in the order of their trainIds; all other ids are ignored.
+Source: cityscapesscripts' `labels`."""
 LAST = 33
-"""The greatest id."""
+"""Greatest id of a Cityscapes class."""
 
 
 def is_cityscapes(path: Path) -> bool:
-    """Whether a folder is the root of Cityscapes, its images, or a split of them."""
+    """Whether a folder is the root of Cityscapes, its folder of images, or a split of those."""
     return IMAGES in (path.name, path.parent.name) or (path / IMAGES).is_dir()
 
 
 def cityscapes(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
-    """Cityscapes' validation split, or the split whose folder of images is given.
+    """List Cityscapes' validation split, or the split whose folder of images is given.
 
-    Sequences are those of a city.
+    A sequence is named by the city and number in the file names.
 
     Raises:
         LzuError: there are no images, or the recipe has other classes.
@@ -69,9 +72,9 @@ def cityscapes(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
 
 
 def training_maps(path: Path) -> list[Path]:
-    """The label maps below a folder: ids, or trainIds where there are only those.
+    """List the label maps below a folder: ids, or trainIds for an image that has no ids.
 
-    Of the root, of its images and of all its label maps those of the split `train` count.
+    For the root, the folder of images or the folder of label maps, only the split `train` counts.
     """
     if is_cityscapes(path):
         root, split = _root(path, "train")
@@ -89,11 +92,11 @@ def training_maps(path: Path) -> list[Path]:
 def ids(
     called: str, classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], Callable[[Path], Labels]]:
-    """The classes, in a recipe's order, and how to read label maps of ids or trainIds.
+    """Return the classes in the recipe's order and a reader of label maps of ids or trainIds.
 
     Args:
-        called: what a sentence on other classes calls the set.
-        classes: the recipe's; Cityscapes' own if None.
+        called: name of the set in error messages about classes.
+        classes: the recipe's classes; Cityscapes' own if None.
 
     Raises:
         LzuError: the recipe has other classes.
@@ -111,14 +114,14 @@ def ids(
 
 
 def _root(path: Path, split: str) -> tuple[Path, str]:
-    """The root, and the split that a path names, else the one that is usual."""
+    """Return the root and the split that a path names; `split` if it names none."""
     if path.parent.name == IMAGES:
         return path.parent.parent, path.name
     return (path.parent if path.name == IMAGES else path), split
 
 
 def _pair(image: Path, truth: Path) -> Pair:
-    """An image and its ids, or its trainIds where there are only those."""
+    """Pair an image with its map of ids, or of trainIds if there is no map of ids."""
     stem = image.stem.removesuffix(f"_{IMAGES}")
     by_id, by_train_id = (
         truth / image.parent.name / f"{stem}_{TRUTH}{end}.png" for end in (IDS, TRAIN_IDS)

@@ -1,4 +1,4 @@
-"""Match the class names of a data set with a recipe's."""
+"""Match the class names of a data set with those of a recipe."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,20 +8,20 @@ from lzu_export.errors import LzuError
 def match_classes(
     name: str, own: Sequence[str], wanted: Sequence[str] | None
 ) -> tuple[tuple[str, ...], list[int]]:
-    """Find the classes that a set's labels count, in the order of a recipe's.
+    """Map a data set's classes to their places in a recipe.
 
-    Names are equal but for capitals, and spaces and hyphens where others have underscores.
+    Names are compared without case; spaces and hyphens count as underscores.
 
     Args:
-        name: what the set is called in a sentence, such as `the evaluation set val.json`.
-        own: its classes.
-        wanted: the recipe's; the set's own if None.
+        name: name of the set in error messages, such as `the evaluation set val.json`.
+        own: classes of the set.
+        wanted: classes of the recipe; the set's own if None.
 
     Returns:
-        The classes, and the place among them of each of `own`.
+        The classes in the recipe's order, and the place among them of each class in `own`.
 
     Raises:
-        LzuError: the recipe has others.
+        LzuError: the recipe has other classes.
     """
     if wanted is None:
         return tuple(own), list(range(len(own)))
@@ -33,22 +33,22 @@ def match_classes(
 
 
 def different_classes(name: str, own: Sequence[str], wanted: Sequence[str]) -> str:
-    """The sentence on a set `name` of other classes than a recipe's."""
+    """Error message for a set `name` whose classes differ from the recipe's."""
     return f"{name} has the classes {_all(own)} but the recipe {_all(wanted)}; make them equal"
 
 
 def plain(name: str) -> str:
-    """A class name without what makes no difference."""
+    """Normalize a class name: lower case, with underscores for spaces and hyphens."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def listed(values: Iterable[object]) -> str:
-    """The first three of several values, for a sentence."""
+    """Join the first three of several values for a message."""
     every = [str(each) for each in values]
     return ", ".join(every[:3]) + (", ..." if len(every) > 3 else "")
 
 
 def _all(names: Sequence[str]) -> str:
-    """Class names for a sentence; of very many the first ones."""
+    """Join class names for a message, at most the first 100."""
     most = 100
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,8 +1,8 @@
 """Read COCO annotations, and check images and boxes before anything uses them.
 
-A wrong box is not seen in any picture: it lowers a metric, or moves a saliency into a corner. So
-each is held against its frame, and what contradicts itself is refused with the number of the
-annotation. What COCO's own files have is taken: boxes a fraction of a pixel beyond the frame, and,
+A wrong box shows in no picture: it lowers a metric, or moves a saliency into a corner. So each box
+is checked against its frame, and a contradiction is refused with the number of the annotation.
+Irregularities of COCO's own files are accepted: boxes a fraction of a pixel beyond the frame and,
 up to 1 in 1000, boxes without width or height.
 """
 
@@ -26,29 +26,29 @@ from lzu_export.inputs.coco_boxes import (
 from lzu_export.support.files import read_json
 
 SEQUENCE = ("sid", "video_id", "sequence_id")
-"""Fields of an image that name its sequence; the first is Argoverse-HD's."""
+"""Fields of an image that may name its sequence; `sid` is Argoverse-HD's."""
 ORDER = ("fid", "frame_id")
-"""Fields of an image that count it within its sequence."""
+"""Fields of an image that may give its number within its sequence; `fid` is Argoverse-HD's."""
 ARGOVERSE = "Argoverse-HD/annotations"
-"""Folder of Argoverse-HD's annotations, in the one that the set is unpacked into."""
+"""Folder of Argoverse-HD's annotations, relative to the folder that the set is unpacked into."""
 ARGOVERSE_TREES = ("Argoverse-1.1/tracking", "Argoverse-1.1/images")
-"""Folders of Argoverse-HD's `seq_dirs`, beside its own folder."""
+"""Folders that may hold Argoverse-HD's `seq_dirs`, relative to the parent of its own folder."""
 
 MOST_BYTES = 4 << 30
-"""Size of the largest file that is read; COCO's own are below 500 MB, LVIS' below 1.2 GB."""
+"""Size limit of an annotation file, in bytes; COCO's files are below 500 MB, LVIS' below 1.2 GB."""
 LONGEST_NAME, LONGEST_PATH = 255, 2000
-"""Bytes of a file's or folder's name and characters of a path; what is longer no disk may have."""
+"""Longest file or folder name in bytes, and longest path in characters, that are accepted."""
 
 
 class CocoData(NamedTuple):
-    """Annotations that were checked."""
+    """Images, classes and objects of a COCO file, checked."""
 
     path: Path
     classes: tuple[str, ...]
     images: list[CocoImage]
-    """In the order of the file."""
+    """Images in the order of the file."""
     objects: list[CocoObject]
-    """In the order of the file."""
+    """Annotated objects in the order of the file."""
 
 
 def read_coco(
@@ -57,13 +57,13 @@ def read_coco(
     """Read and check images, categories and boxes.
 
     Args:
-        path: the file.
-        classes: the recipe's, in its order; the file's own by default, in the order of their ids.
-        called: what a sentence on other classes calls the set; by its name by default.
+        path: path of the annotation file.
+        classes: the recipe's classes in its order; by default the file's own, in the order of ids.
+        called: name of the set in error messages about classes; by default made of the file's name.
 
     Raises:
-        LzuError: the file is not a COCO data set; ids are missing, of several types, given twice or
-            point nowhere; the classes are others; or a box contradicts itself or its frame.
+        LzuError: the file is not a COCO data set; ids are missing, of several types, repeated or
+            unknown; the recipe has other classes; or a box contradicts itself or its frame.
     """
     data = _sections(path, ("images", "annotations", "categories"))
     images = _images(path, data)
@@ -91,7 +91,7 @@ def read_coco(
 
 
 def read_coco_images(path: Path) -> list[CocoImage]:
-    """Read what a file says of images alone, such as one without annotations.
+    """Read only the images of a file, which may lack annotations and categories.
 
     Raises:
         LzuError: the file is not a COCO data set, or an image has no name.
@@ -100,10 +100,10 @@ def read_coco_images(path: Path) -> list[CocoImage]:
 
 
 def in_time(data: CocoData) -> list[tuple[CocoImage, str]]:
-    """Images with the names of their sequences, in the order of sequence and time.
+    """List images with the names of their sequences, ordered by sequence and time.
 
-    Sequences come by their first image's id. Where images name none they come by id, and a folder
-    is a sequence.
+    Sequences are ordered by the id of their first image. Images that name no sequence are ordered
+    by id, and their folder is the sequence.
 
     Raises:
         LzuError: numbers within a sequence cannot be ordered.
@@ -129,16 +129,16 @@ def in_time(data: CocoData) -> list[tuple[CocoImage, str]]:
 def check_frame_size(
     path: Path, image: CocoImage, objects: Sequence[CocoObject], size: tuple[int, int]
 ) -> None:
-    """Hold an image's entry against its file; an entry without size leaves that to its boxes.
+    """Check an image's entry against its file; if the entry gives no size, check its boxes instead.
 
     Args:
-        path: of the annotations.
-        image: the entry.
-        objects: all that is annotated in the image.
+        path: path of the annotation file, for messages.
+        image: entry of the image.
+        objects: all objects annotated in the image.
         size: (height, width) of the decoded file.
 
     Raises:
-        LzuError: they contradict each other.
+        LzuError: the entry or a box contradicts the file.
     """
     if image.size is None:
         check_boxes(path, objects, {image.id: image._replace(size=size)})
@@ -198,11 +198,12 @@ def _images(path: Path, data: Mapping[str, Any]) -> list[CocoImage]:
 def _places(
     path: Path, entry: Mapping[str, Any], data: Mapping[str, Any], called: str
 ) -> tuple[str, tuple[Path, ...]]:
-    r"""An image's name, and where it may lie: beside the file, in `images`, or in `seq_dirs`.
+    r"""Return an image's name and the paths at which it may lie.
 
-    Argoverse-HD calls a file `name`, counts the folders by the sequence's number `sid`, and has
-    them in the tree of Argoverse 1.1, which stands beside its own [Li et al. 2020, mtli/sAP].
-    Programs for Windows write `\` between folders.
+    These are beside the annotation file, in `images`, or in `seq_dirs`. Argoverse-HD calls the
+    file `name` and indexes `seq_dirs` by the sequence's number `sid`. Those folders lie in the tree
+    of Argoverse 1.1, which stands beside its own [Li et al. 2020, mtli/sAP]. Programs for Windows
+    write `\` between folders.
     """
     root = path.parent
     name = entry.get("file_name", entry.get("name"))
@@ -259,7 +260,7 @@ def _by_id(path: Path, images: Sequence[CocoImage]) -> dict[Id | None, CocoImage
 
 
 def _check_ids(path: Path, ids: Sequence[Any], kind: str) -> None:
-    """Ids are whole numbers, or all of them texts."""
+    """Check that ids are all whole numbers or all texts."""
     for each in ids:
         if type(each) not in (int, str):
             raise LzuError(
@@ -274,7 +275,7 @@ def _check_ids(path: Path, ids: Sequence[Any], kind: str) -> None:
 
 
 def _by_number(images: Sequence[CocoImage]) -> list[CocoImage]:
-    """Images by id; texts of digits count as their numbers."""
+    """Sort images by id; ids that are texts of digits count as numbers."""
     ids = [str(image.id) for image in images]
     if all(each.isdecimal() for each in ids):
         return [image for _, image in sorted(zip(map(int, ids), images, strict=True))]
@@ -287,7 +288,7 @@ def _categories(
     annotations: Sequence[tuple[str, Mapping[str, Any]]],
     wanted: Sequence[str] | None,
 ) -> dict[Id, str]:
-    """Names by id, in the order of the ids, without the root that Roboflow puts above all."""
+    """Return category names by id, in the order of ids, without the root that Roboflow adds."""
     entries = _entries(path, data, "categories")
     for entry in entries:
         if not isinstance(entry.get("name"), str) or "id" not in entry:
@@ -323,7 +324,7 @@ def _called(entry: Mapping[str, Any], place: int) -> str:
 def _reference(
     path: Path, name: str, entry: Mapping[str, Any], field: str, kind: str, known: Mapping[Any, Any]
 ) -> Any:
-    """An id that an annotation gives, which must be one of those known."""
+    """Return an id that an annotation refers to, after checking that it is known."""
     if field not in entry:
         raise LzuError(f"{path}: {name} has no {field}; give the id of its {kind}")
     value = entry[field]

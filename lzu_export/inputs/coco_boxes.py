@@ -1,4 +1,4 @@
-"""Boxes of COCO annotations, and the checks that hold each against its frame."""
+"""Read boxes of COCO annotations and check each against its frame."""
 
 import logging
 import math
@@ -10,9 +10,9 @@ from lzu_export.errors import LzuError
 
 log = logging.getLogger(__name__)
 OVERHANG = 2.0
-"""Pixels that a box may reach beyond its frame: roundings, and coordinates counted from 1."""
+"""Pixels that a box may reach beyond its frame, for rounding and coordinates counted from 1."""
 RARE = 1000
-"""One box in so many may have no width or no height, or lie within the frame's first pixel."""
+"""Boxes of which one may be odd: without width or height, or within the frame's first pixel."""
 
 Id: TypeAlias = int | str
 
@@ -21,31 +21,31 @@ class CocoImage(NamedTuple):
     """An image that annotations list."""
 
     id: Id | None
-    """None where the entry has none, which only frames without boxes may do."""
+    """Id of the image; None if the entry has none, which is accepted only without boxes."""
     size: tuple[int, int] | None
-    """(height, width) as the entry has it, else None."""
+    """Size (height, width) that the entry gives; None if it gives none."""
     key: str
-    """Its file name, with `/` between folders."""
+    """File name of the image, with `/` between folders."""
     places: tuple[Path, ...]
-    """Paths at which the file may be."""
+    """Paths at which the image's file may be."""
     sequence: Any
-    """Number or name of its sequence; None where the entry does not say."""
+    """Number or name of the image's sequence; None if the entry gives none."""
     order: Any
-    """Number within the sequence, 0 where the entry does not say."""
+    """Number or name of the image within its sequence; 0 if the entry gives none."""
 
 
 class CocoObject(NamedTuple):
     """An annotated object."""
 
     name: str
-    """How sentences call the annotation, such as `annotation 17`."""
+    """Name of the annotation in messages, such as `annotation 17`."""
     image: Id
     label: int
-    """Place of its class among the classes."""
+    """Index of the object's class among the classes."""
     box: tuple[float, float, float, float]
-    """x, y, width, height in pixels of the image."""
+    """Box of the object: x, y, width, height in pixels of the image."""
     area: float
-    """Area in square pixels: the annotated one, else width times height."""
+    """Annotated area in square pixels; width times height if none is annotated."""
     crowd: bool
 
     @property
@@ -57,7 +57,7 @@ class CocoObject(NamedTuple):
 def extent_of(
     path: Path, name: str, entry: Mapping[str, Any]
 ) -> tuple[tuple[float, float, float, float], float, bool]:
-    """Box, area and mark of a crowd, each by itself as it must be."""
+    """Read an annotation's box, area and crowd mark, and check each by itself."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         words = "no bbox" if box is None else f"the bbox {shown(box)}"
@@ -84,7 +84,7 @@ def extent_of(
 
 
 def check_numbers(path: Path, annotations: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Ids of annotations are given once; COCO's own tools drop the others of one id."""
+    """Check that no id of an annotation is repeated; COCO's tools keep only one of those."""
     seen: set[Any] = set()
     for name, entry in annotations:
         number = entry.get("id")
@@ -98,7 +98,7 @@ def check_numbers(path: Path, annotations: Sequence[tuple[str, Mapping[str, Any]
 
 
 def check_boxes(path: Path, objects: Sequence[CocoObject], images: Mapping[Any, CocoImage]) -> None:
-    """Hold boxes against their frames, and against what they would be if they were corners."""
+    """Check boxes against their frames, and that they are not corners x1, y1, x2, y2."""
     for each in objects:
         size = images[each.image].size
         if size is None:
@@ -155,7 +155,7 @@ def _are_corners(objects: Sequence[CocoObject], images: Mapping[Any, CocoImage])
 
 
 def _is_area_of_corners(each: CocoObject) -> bool:
-    """Whether the area is that of the box read as corners, and not of the box."""
+    """Whether the area fits the box read as corners and not the box as it is."""
     x, y, width, height = each.box
     as_corners = (width - x) * (height - y) if width > x and height > y else 0.0
     return math.isclose(each.area, as_corners, rel_tol=0.01) and not math.isclose(
@@ -164,7 +164,7 @@ def _is_area_of_corners(each: CocoObject) -> bool:
 
 
 def _number(value: Any) -> float:
-    """A JSON number as float; NaN for anything else."""
+    """Convert a JSON number to float; NaN for anything else."""
     if type(value) not in (int, float):
         return math.nan
     try:
@@ -174,7 +174,7 @@ def _number(value: Any) -> float:
 
 
 def shown(value: Any) -> str:
-    """A value for a sentence, shortened."""
+    """Format a value for a message, shortened to 60 characters."""
     if isinstance(value, tuple):
         value = [int(each) if each == int(each) else round(each, 3) for each in value]
     text = repr(value)

@@ -1,4 +1,4 @@
-"""What the decoders inside OpenCV write to file descriptor 2 while an image is decoded."""
+"""Collect the warnings that OpenCV's decoders write to file descriptor 2."""
 
 import os
 import re
@@ -13,14 +13,14 @@ _WARNINGS = re.compile(
     r"(.+)$",
     re.MULTILINE,
 )
-"""Sentences of libjpeg and libtiff on data that they had to make up."""
+"""Messages of libjpeg and libtiff about data that they replaced because it was damaged."""
 _DECODERS = ("grfmt_", "loadsave.cpp", "bitstrm.cpp", "libpng ", "FFMPEG", "cap_ffmpeg", "libav")
 _FFMPEG = re.compile(r"^\[\w+ @ 0x[0-9a-f]+\]")
 _stderr = threading.RLock()
 
 
 class _Warnings:
-    """Sentences of the decoder, filled when the block of `decoder_warnings` ends."""
+    """Messages of the decoder, filled in when the block of `decoder_warnings` ends."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -28,13 +28,13 @@ class _Warnings:
 
 @contextmanager
 def decoder_warnings() -> Iterator[_Warnings]:
-    """Collect what the decoders inside of OpenCV write to file descriptor 2.
+    """Collect the warnings that OpenCV's decoders write to file descriptor 2.
 
-    libjpeg reports data that it had to make up in no other way. All other text is passed on, except
-    for OpenCV's own lines on files that are refused anyway.
+    libjpeg reports damaged data in no other way. All other text is passed on to stderr, except
+    for OpenCV's own lines about files that are refused anyway.
     """
     warnings = _Warnings()
-    # In memory: reading an image leaves nothing on the disk, not even where TMPDIR is.
+    # A file in memory, so that reading an image writes nothing to the disk, not even to TMPDIR.
     with _stderr, open(os.memfd_create("stderr"), "w+b") as text:
         try:
             saved = os.dup(2)
@@ -51,7 +51,7 @@ def decoder_warnings() -> Iterator[_Warnings]:
             said = text.read().decode("utf-8", "replace")
             warnings.found = [each.strip() for each in _WARNINGS.findall(said)]
             rest = "".join(line for line in said.splitlines(True) if not _of_decoder(line))
-            if rest.strip("\n"):  # as it is: it may move a progress bar's cursor
+            if rest.strip("\n"):  # passed on unchanged: it may move a progress bar's cursor
                 with suppress(OSError):
                     os.write(2, rest.encode())
 

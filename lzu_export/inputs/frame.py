@@ -1,4 +1,4 @@
-"""The type of a camera's frame, which every reader returns and every pre-processing takes."""
+"""Type of camera frames, as readers return and preprocessing takes them."""
 
 from typing import Any
 
@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 
 Frame = NDArray[np.uint8]
-"""H x W x 3, BGR like OpenCV's."""
+"""Frame of H x W x 3 uint8, in OpenCV's channel order BGR."""
 
 
 def check_frame(frame: Any, source: tuple[int, int] | None, name: str = "frame") -> Frame:
-    """Refuse what is not a BGR image of the source size (of any size for None), naming it.
+    """Return a frame after checking that it is a BGR image of the size `source`.
+
+    Any size is accepted if `source` is None. Messages call the frame `name`.
 
     Raises:
-        LzuError: not an array, not uint8, not three channels, or of another size.
+        LzuError: it is not an array, not uint8, has not three channels, is empty, or has another
+            size.
     """
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
         shape = getattr(frame, "shape", type(frame).__name__)

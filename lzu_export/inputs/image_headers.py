@@ -1,4 +1,4 @@
-"""Structure of image files: size, depth and faults of a file, read without decoding it."""
+"""Read an image file's size, depth and faults from its structure, without decoding it."""
 
 import re
 import struct
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lzu_export.inputs.tiff_parts import check_lzw, check_packbits, reports_damage
 
 MOST_PIXELS = 1 << 28
-"""Largest image that is decoded: 16384 x 16384 pixels."""
+"""Number of pixels of the largest image that is decoded, such as 16384 x 16384."""
 
 
 class Header(NamedTuple):
@@ -20,15 +20,15 @@ class Header(NamedTuple):
     width: int
     height: int
     bits: int = 8
-    """Bits a channel; a palette's index counts as 8."""
+    """Bits per channel; the index of a palette counts as 8."""
     orientation: int = 1
-    """Exif's number, 1 to 8, for the decoder's caller to apply."""
+    """Exif orientation, 1 to 8, which the decoder's caller has to apply."""
     faults: tuple[str, ...] = ()
     """Reasons to refuse the file, each as the end of a sentence that begins with its name."""
 
 
 class CutError(Exception):
-    """The file ends too early."""
+    """Error of a file that ends too early."""
 
 
 def _jpeg(data: bytes) -> Header:
@@ -50,7 +50,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of each segment, up to the image's end; the scans' data is passed over."""
+    """Yield marker and content of each segment up to the image's end, without the scans' data."""
     place = 2
     while True:
         if place + 2 > len(data):
@@ -79,11 +79,14 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""The end of a scan's data: a marker other than a restart, an escaped byte or a fill byte."""
+"""End of a scan's data: a marker that is no restart, escaped byte or fill byte."""
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk of a PNG up to its last; `check_image` says what is wrong."""
+    """Yield kind and content of each chunk of a PNG up to IEND.
+
+    The CutError or ValueError of a damaged file is turned into a message by `check_image`.
+    """
     place = 8
     kind = b""
     while kind != b"IEND":
@@ -190,17 +193,17 @@ _PNM = re.compile(
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
-"""Sizes of TIFF's types, and how its whole numbers are unpacked."""
+"""Sizes in bytes of TIFF's types, and `struct` codes of those that hold whole numbers."""
 _MOST_VALUES = 1 << 22
 _DEFLATE = (8, 32946)
-"""TIFF's numbers of the compression that zlib undoes."""
+"""TIFF's numbers for Deflate compression, which zlib decompresses."""
 _LZW, _PACK_BITS = 5, 32773
-"""TIFF's numbers of the compressions by a table of strings and by runs."""
+"""TIFF's numbers for LZW and PackBits compression."""
 
 
 @dataclass
 class _Tiff:
-    """The directories of a TIFF, as far as they hold whole numbers."""
+    """Reader of a TIFF's directories, limited to tags that hold whole numbers."""
 
     data: bytes
     order: str = field(init=False)
@@ -214,7 +217,7 @@ class _Tiff:
         return struct.unpack_from(self.order + code, self.data, place)
 
     def pages(self) -> Iterator[Mapping[int, tuple[int, ...]]]:
-        """Whole numbers by tag, of each directory."""
+        """Yield the whole numbers by tag of each directory."""
         (place,) = self._unpack("Q", 8) if self.big else self._unpack("I", 4)
         seen: set[int] = set()
         while place:
@@ -275,7 +278,7 @@ def _tiff(data: bytes) -> Header:
 
 
 def _part_bytes(page: Mapping[int, tuple[int, ...]], number: int) -> int:
-    """Size of a strip or tile once unpacked; of shared colour samples that which is sure."""
+    """Size in bytes of a decompressed strip or tile; a lower bound if colour samples are shared."""
     width, height = page[256][0], page[257][0]
     bits = page.get(258, (1,))
     apart = page.get(284, (1,))[0] == 2  # a part holds one channel
@@ -290,7 +293,7 @@ def _part_bytes(page: Mapping[int, tuple[int, ...]], number: int) -> int:
 
 
 def _check_deflate(packed: bytes) -> None:
-    """Refuse a strip whose checksum is wrong, which libtiff does not look at."""
+    """Refuse a strip whose checksum is wrong, since libtiff does not check it."""
     unpack = zlib.decompressobj()
     try:
         unpack.decompress(packed, 4 * MOST_PIXELS)
@@ -301,7 +304,7 @@ def _check_deflate(packed: bytes) -> None:
 
 
 def _exif_orientation(data: bytes) -> int:
-    """Exif's orientation, 1 where none is given or the block is damaged."""
+    """Read Exif's orientation; 1 if none is given or the block is damaged."""
     with suppress(CutError, ValueError, struct.error, IndexError):
         if data[:2] in (b"II", b"MM"):
             found = next(_Tiff(data).pages(), {}).get(274, (1,))

@@ -1,7 +1,7 @@
 """Read image files: whole files only, decoded the same way in every release of OpenCV.
 
-A file is read as bytes and its structure is checked before it is decoded. OpenCV alone takes cut
-files, scales 16 bits down to 8, and its release 5 crashes on file names that are not UTF-8.
+A file is read as bytes and its structure is checked before it is decoded. OpenCV by itself accepts
+truncated files, scales 16 bits down to 8 and, in release 5, crashes on names that are not UTF-8.
 """
 
 import struct
@@ -20,19 +20,19 @@ from lzu_export.inputs.image_headers import MOST_PIXELS, PARSERS, CutError, Head
 from lzu_export.support import files
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-"""Suffixes of the images that are found in folders."""
+"""Suffixes of files that count as images when a folder is listed."""
 MOST_BYTES = 1 << 31
-"""Largest file that is read as an image."""
+"""Size in bytes of the largest file that is read as an image."""
 FORMATS = "JPEG, PNG, BMP, TIFF, WebP and binary PPM or PGM"
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a name begins with a dot, as do the `._*` files that macOS leaves on other disks."""
+    """Whether a name begins with a dot, like the `._*` files that macOS leaves on other disks."""
     return path.name.startswith(".")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """A folder's images by name; hidden files and sub-folders are passed over.
+    """List a folder's images by name; hidden files and sub-folders are skipped.
 
     Raises:
         LzuError: the folder is unreadable.
@@ -55,8 +55,8 @@ def read_image(path: Path) -> Frame:
     Grey becomes three equal channels, opacity is dropped, and Exif's orientation is applied.
 
     Raises:
-        LzuError: the file is missing, is no image of a known format, is cut off or damaged, has
-            more than 8 bits a channel or other colours than grey or RGB, or is too large.
+        LzuError: the file is missing, is no image of a known format, is truncated or damaged, has
+            more than 8 bits per channel or colours other than grey or RGB, or is too large.
     """
     data = read_bytes(path)
     header = check_image(data, path)
@@ -70,19 +70,19 @@ def read_image(path: Path) -> Frame:
 
 
 def encode_image(image: NDArray[Any], path: Path, options: Sequence[int] = ()) -> bytes:
-    """The content of an image file in the format of its name.
+    """Encode an image in the format that a file's name asks for.
 
     Args:
         image: (H, W) or (H, W, 3), BGR.
-        path: of the file, which is not written.
+        path: path of the file, which is not written.
         options: pairs of OpenCV's `IMWRITE_` flags and their values.
 
     Raises:
-        LzuError: the format does not take an image of this size and type.
+        LzuError: the format does not support an image of this size and type.
     """
     try:
         done, content = cv2.imencode(path.suffix, image, options)
-    except cv2.error:  # of what OpenCV 5 refuses by its result, 4.10 raises
+    except cv2.error:  # OpenCV 4.10 raises where OpenCV 5 returns False
         done = False
     if not done:
         raise LzuError(f"{path} cannot be encoded as {path.suffix}; give frames of another format")
@@ -90,7 +90,7 @@ def encode_image(image: NDArray[Any], path: Path, options: Sequence[int] = ()) -
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file.
+    """Read the content of a regular file.
 
     Raises:
         LzuError: the file is missing, unreadable, empty, too large, or no regular file.
@@ -113,10 +113,10 @@ def oriented(image: Frame, orientation: int) -> Frame:
 
 
 def check_image(data: bytes, path: Path) -> Header:
-    """The header of a whole and sound image file.
+    """Check that an image file is complete and undamaged, and return its header.
 
     Raises:
-        LzuError: it is no image of a known format, or is cut off, damaged or too large.
+        LzuError: it is no image of a known format, or is truncated, damaged or too large.
     """
     parse = next((each for magic, each in PARSERS.items() if data.startswith(magic)), None)
     if parse is None:

@@ -1,7 +1,7 @@
-"""Read label maps: PNG files of class numbers, or of colours that stand for classes.
+"""Read label maps: PNG files of class numbers, or of colours that represent classes.
 
-Programs write class numbers as grey values or, as PASCAL VOC, labelme and mmseg's converters, as
-indices of a palette, whose colours are there for the eye. OpenCV hands out the colours. An index
+Programs write class numbers as grey values or, like PASCAL VOC, labelme and mmseg's converters, as
+indices of a palette whose colours are only for viewing. OpenCV would return the colours. An index
 and a grey value are stored alike, so a palette is turned into grey before OpenCV decodes the file.
 """
 
@@ -25,7 +25,7 @@ Labels = NDArray[np.uint8]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
-"""Colour types of PNG."""
+"""PNG's numbers for its colour types."""
 CHANNELS = {GREY: 1, COLOUR: 3, PALETTE: 1, GREY_ALPHA: 2, COLOUR_ALPHA: 4}
 KINDS = {
     GREY: "grey",
@@ -36,23 +36,23 @@ KINDS = {
 }
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
-"""First column and row, and steps across and down, of the passes of an interlaced PNG."""
+"""First column and row, and steps across and down, of each pass of an interlaced PNG."""
 
 
 class LabelMap(NamedTuple):
     """A decoded label map."""
 
     pixels: NDArray[np.uint8]
-    """(H, W) class numbers, or (H, W, 3) colours, blue first."""
+    """Class numbers (H, W), or BGR colours (H, W, 3)."""
     palette: NDArray[np.uint8] | None = None
-    """(n, 3) red, green, blue of the numbers, where the file has a palette."""
+    """Red, green and blue (n, 3) of each number; None if the file has no palette."""
 
 
 class _Header(NamedTuple):
     width: int
     height: int
     depth: int
-    """Bits a channel."""
+    """Bits per channel."""
     kind: int
     interlaced: bool
 
@@ -61,7 +61,7 @@ def read_numbers(path: Path) -> Labels:
     """Read a label map (H, W) of class numbers: 8-bit grey, a palette's indices, or a 1-bit mask.
 
     Raises:
-        LzuError: the file is unreadable, cut, no PNG, or of another kind.
+        LzuError: the file is unreadable, truncated, no PNG, or holds none of these.
     """
     found = read_label_map(path).pixels
     if found.ndim != 2:
@@ -76,8 +76,8 @@ def read_label_map(path: Path) -> LabelMap:
     """Read a label map of class numbers or of colours.
 
     Raises:
-        LzuError: the file is unreadable, cut, no PNG, or has 16 bits a channel, 2 or 4 bits of
-            grey, or grey with opacity.
+        LzuError: the file is unreadable, truncated, no PNG, or has 16 bits per channel, 2 or 4
+            bits of grey, or grey with opacity.
     """
     content = read_bytes(path)
     check_image(content, path)
@@ -101,16 +101,16 @@ def read_label_map(path: Path) -> LabelMap:
         raise LzuError(f"label map {path} cannot be decoded; save it again")
     if colours:
         return LabelMap(np.ascontiguousarray(decoded[..., :3]))
-    # Grey of fewer bits is spread over 0..255.
+    # OpenCV scales grey of fewer bits to 0..255; undo that.
     step = 255 // ((1 << header.depth) - 1)
     return LabelMap(np.asarray(decoded // step, np.uint8), palette)
 
 
 def check_numbers(path: Path, labels: Labels, classes: Sequence[str]) -> Labels:
-    """Return a label map as it is, or refuse numbers that stand for no class.
+    """Return a label map unchanged after checking that its numbers stand for classes.
 
     Raises:
-        LzuError: naming the numbers.
+        LzuError: it holds numbers that are neither a class nor IGNORED; the message lists them.
     """
     unknown = np.unique(labels[(labels >= len(classes)) & (labels != IGNORED)])
     if unknown.size:
@@ -123,7 +123,7 @@ def check_numbers(path: Path, labels: Labels, classes: Sequence[str]) -> Labels:
 
 
 def _parts(content: bytes) -> tuple[_Header, NDArray[np.uint8] | None, bytes]:
-    """Header, palette and compressed pixels of a PNG whose chunks are whole.
+    """Return header, palette and compressed pixels of a PNG whose chunks are complete.
 
     Raises:
         ValueError, struct.error, zlib.error: it is damaged.
@@ -144,7 +144,7 @@ def _parts(content: bytes) -> tuple[_Header, NDArray[np.uint8] | None, bytes]:
     if header.kind == PALETTE and palette is None:
         raise ValueError("it has no palette")
     pixels = b"".join(data)
-    # A decoder would fill up what is missing.
+    # A decoder would make up missing pixels.
     size = len(zlib.decompressobj().decompress(pixels, _size(header) + 1))
     if size != _size(header):
         raise ValueError("it has fewer pixels than it promises, or more")
@@ -152,7 +152,7 @@ def _parts(content: bytes) -> tuple[_Header, NDArray[np.uint8] | None, bytes]:
 
 
 def _size(header: _Header) -> int:
-    """Bytes of the pixels before compression, with a filter's number before every row."""
+    """Size in bytes of the uncompressed pixels, with the byte of the filter before every row."""
     passes = PASSES if header.interlaced else ((0, 0, 1, 1),)
     bits = header.depth * CHANNELS[header.kind]
     total = 0
@@ -164,7 +164,7 @@ def _size(header: _Header) -> int:
 
 
 def _png(header: _Header, data: bytes) -> NDArray[np.uint8]:
-    """A PNG of nothing but header and pixels."""
+    """Build a PNG of nothing but header and pixels."""
     body = struct.pack(
         ">IIBBBBB", header.width, header.height, header.depth, header.kind, 0, 0, header.interlaced
     )

@@ -1,6 +1,6 @@
 """Find label maps in the layouts of data sets: files, classes, and how to read them.
 
-The plain folder is here; Cityscapes and CamVid have modules of their own.
+This module reads the plain folder; Cityscapes and CamVid have modules of their own.
 """
 
 from collections import Counter
@@ -30,24 +30,24 @@ class Pair(NamedTuple):
 
 
 class LabelFiles(NamedTuple):
-    """The files of a set, not read yet."""
+    """Files and classes of a labelled set; the files are not read yet."""
 
     name: str
     classes: tuple[str, ...]
-    """Names of the classes, in the order of the labels."""
+    """Names of the classes, in the order of their places in label maps."""
     pairs: list[Pair]
-    """In the order of time."""
+    """Images with their label maps, in time order."""
     read: Callable[[Path], Labels]
-    """A label map (H, W) of places in `classes`, or IGNORED."""
+    """Reader of a label map (H, W), whose values are places in `classes` or IGNORED."""
 
 
 def label_folder(path: Path, classes: Sequence[str] | None = None) -> LabelFiles:
-    """A folder of `images` and label maps of the same names in `labels` (.png).
+    """List a folder of `images` with label maps of the same names in `labels` (.png).
 
     The classes' names are the lines of `classes.txt`, in the order of their labels.
 
     Raises:
-        LzuError: there are no images, names are missing, or the recipe has others.
+        LzuError: there are no images or no class names, or the recipe has other classes.
     """
     ordered, read = named_numbers(path, f"the evaluation set {path.name}", classes)
     images = images_in(path / IMAGES_FOLDER)
@@ -60,7 +60,7 @@ def label_folder(path: Path, classes: Sequence[str] | None = None) -> LabelFiles
 def named_numbers(
     path: Path, called: str, classes: Sequence[str] | None
 ) -> tuple[tuple[str, ...], Callable[[Path], Labels]]:
-    """Classes of a folder's `classes.txt`, and how to read label maps of their numbers.
+    """Return the classes of a folder's `classes.txt` and a reader of label maps of their numbers.
 
     Raises:
         LzuError: there is no such file, or the recipe has other classes.
@@ -78,10 +78,10 @@ def named_numbers(
 
 
 def names_in(file: Path) -> tuple[str, ...]:
-    """The lines of a file that hold something.
+    """Read the lines of a file that are not blank.
 
     Raises:
-        LzuError: it is unreadable, not in UTF-8, or holds nothing.
+        LzuError: the file is unreadable, is not UTF-8, or has only blank lines.
     """
     found = tuple(line.strip() for line in read_text(file).split("\n") if line.strip())
     if not found:
@@ -90,10 +90,10 @@ def names_in(file: Path) -> tuple[str, ...]:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Refuse images without label maps, and two images that share one.
+    """Check that every image has a label map of its own.
 
     Raises:
-        LzuError: naming the files.
+        LzuError: a label map is missing, or images share one; the message names the files.
     """
     for each in pairs:
         if not each.labels.is_file():
@@ -111,12 +111,12 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
 
 def check_information(name: str, files: Sequence[Path], read: Callable[[Path], Labels],
                       classes: Sequence[str]) -> None:  # fmt: skip
-    """Refuse label maps in which no two classes are: any prediction would do.
+    """Refuse label maps with fewer than two classes, since any prediction would score well.
 
-    Maps are read only until two classes were seen, most often one map.
+    Maps are read only until two classes were seen; mostly that is one map.
 
     Raises:
-        LzuError: one class at most is in all of them.
+        LzuError: all maps together hold one class at most, though `classes` has several, or none.
     """
     seen: set[int] = set()
     for file in files:
@@ -127,7 +127,7 @@ def check_information(name: str, files: Sequence[Path], read: Callable[[Path], L
 
 
 def without_information(seen: set[int], classes: Sequence[str]) -> str:
-    """The end of a sentence on label maps with fewer than two classes."""
+    """End of an error message about label maps with fewer than two classes."""
     named = [classes[each] for each in sorted(seen - {IGNORED})]
     found = f"no class but {named[0]}" if named else "no class at all"
     remedy = "give label maps of several classes"
@@ -137,10 +137,10 @@ def without_information(seen: set[int], classes: Sequence[str]) -> str:
 
 
 def label_table(places: dict[int, int]) -> Labels:
-    """(256,) places of classes by label; all others are IGNORED.
+    """Return the table (256,) of classes' places by label; all other labels are IGNORED.
 
     Raises:
-        LzuError: there are more classes than 8 bits can tell apart beside the ignored label.
+        LzuError: there are more classes than 8 bits can hold beside the ignored label.
     """
     if max(places, default=0) >= IGNORED:
         raise LzuError(
@@ -154,10 +154,10 @@ def label_table(places: dict[int, int]) -> Labels:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """A folder's images, by name; none where there is no such folder. Hidden files are none."""
+    """List a folder's images by name, without hidden files; none if there is no such folder."""
     return image_files.images_in(folder) if folder.is_dir() else []
 
 
 def maps_below(folder: Path, pattern: str = "*.png") -> list[Path]:
-    """Label maps in a folder and below, by path; hidden files are none."""
+    """List label maps in a folder and below by path, without hidden files."""
     return sorted(each for each in folder.rglob(pattern) if not image_files.is_hidden(each))

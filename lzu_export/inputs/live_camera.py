@@ -19,31 +19,31 @@ from lzu_export.inputs.videos import DEFAULT_RATE
 PIPELINE = "gst:"
 ADDRESS = re.compile(r"^(rtsp|rtsps|rtmp|rtmps|http|https|udp|tcp|srt|rtp)://", re.IGNORECASE)
 PATIENCE = 10.0
-"""Seconds without a frame after which a camera counts as gone."""
+"""Seconds without a frame after which a camera counts as disconnected."""
 FAILURES = 20
-"""Reads in a row that may fail: a device drops a frame now and then."""
+"""Number of failed reads in a row that end the reading; a device may drop a frame now and then."""
 PAUSE = 0.02
-"""Seconds between two such reads."""
+"""Seconds to wait after a failed read."""
 MOST_RATE = 240.0
 
 
 class Live(NamedTuple):
-    """A source that is no file."""
+    """Live source: a device, an address or a pipeline."""
 
     kind: str
-    """`device`, `address` or `pipeline`."""
+    """Kind of the source: `device`, `address` or `pipeline`."""
     target: int | str
     shown: str
-    """The source as messages show it, without a password."""
+    """Name of the source in messages, without user name and password."""
     stem: str
-    """Base name of its frames' and its video's files."""
+    """Base name of the files that hold the source's frames or video."""
 
 
 def parse_live(source: str) -> Live | None:
     """Parse the name of a camera; None for the name of a file or a folder.
 
-    `0` is the first camera unless a file has that name; `/dev/video0`, `rtsp://...` and other
-    addresses, and `gst:` before a GStreamer pipeline that ends in an appsink.
+    Known names are `0` for the first camera, unless a file has that name; `/dev/video0`; addresses
+    such as `rtsp://...`; and `gst:` before a GStreamer pipeline that ends in an appsink.
     """
     if source.startswith(PIPELINE):
         return Live("pipeline", source.removeprefix(PIPELINE).strip(), "the pipeline", "pipeline")
@@ -57,25 +57,25 @@ def parse_live(source: str) -> Live | None:
 
 
 class LiveCamera:
-    """Reads a camera in a thread of its own, so that waiting for it can always be ended.
+    """Reader of a camera in a thread of its own, so that waiting for it can always be ended.
 
-    Of devices and addresses only the newest frame is kept, so that predictions do not fall behind;
-    a pipeline decides that itself (`appsink drop=true`).
+    For devices and addresses only the newest frame is kept, so that predictions do not fall behind.
+    A pipeline decides itself whether to drop frames (`appsink drop=true`).
     """
 
     def __init__(self, live: Live, *, patience: float = PATIENCE) -> None:
-        """Open the source; this takes until it answers.
+        """Open the source and wait until it answers.
 
         Raises:
             LzuError: it cannot be opened, or does not answer within `patience` seconds.
         """
         self.live = live
         self.rate = DEFAULT_RATE
-        """Frames a second as the source says, 25 where it does not."""
+        """Frames per second as the source reports; 25 if it reports none."""
         self.received = 0
-        """Number of frames that the source gave, with those that were passed over."""
+        """Number of frames received from the source, including frames that were dropped."""
         self.ended: str | None = None
-        """Why there are no more frames; None while there may be."""
+        """Reason why there are no more frames; None while there may be some."""
         self._patience = patience
         self._state = threading.Condition()
         self._waiting: tuple[Frame, float] | None = None
@@ -94,9 +94,9 @@ class LiveCamera:
                 )
 
     def frames(self) -> Iterator[tuple[Frame, float]]:
-        """Frames with the seconds since the first one, until the source ends or `stop` is called.
+        """Yield frames with seconds since the first one, until the source ends or `stop` is called.
 
-        `ended` says afterwards why there are no more.
+        If the source ended, the attribute `ended` holds the reason afterwards.
         """
         start: float | None = None
         while True:
@@ -119,16 +119,16 @@ class LiveCamera:
             yield frame, at - start
 
     def stop(self) -> None:
-        """Let `frames` end before its next frame; may be called from a signal handler."""
+        """Make `frames` end before its next frame; may be called from a signal handler."""
         self._stop = True  # no lock: the interrupted thread may hold it
 
     def close(self) -> None:
-        """Stop reading and give the source back, as soon as it lets go."""
+        """Stop reading, and wait up to a second for the source to be released."""
         self.stop()
         self._thread.join(timeout=1.0)
 
     def _wait_for(self, what: Any) -> None:
-        """Wait in short turns, which a signal ends, for something to become true."""
+        """Wait for a condition until the patience ends, in short waits that let signals through."""
         until = time.monotonic() + self._patience
         while not what() and (left := until - time.monotonic()) > 0:
             self._state.wait(min(left, 0.1))
@@ -156,7 +156,7 @@ class LiveCamera:
                 self._keep(np.asarray(image, np.uint8), time.monotonic())
         except LzuError as error:
             self._end(str(error))
-        except Exception as error:  # a back end's own; it must not vanish with the thread
+        except Exception as error:  # an error of the back end; it must not vanish with the thread
             self._end(f"{self.live.shown} failed ({error}); check that it is connected")
         finally:
             if capture is not None:
@@ -177,7 +177,7 @@ class LiveCamera:
 
 
 def _open(live: Live, patience: float) -> Any:
-    """The source opened by the back end that it belongs to.
+    """Open the source with OpenCV's back end for its kind.
 
     Raises:
         LzuError: it cannot be opened.

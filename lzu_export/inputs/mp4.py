@@ -1,4 +1,4 @@
-"""Read the edit lists of MP4 and QuickTime files: the part of a video that is to be shown."""
+"""Read the edit lists of MP4 and QuickTime files, which define the part of a video to be shown."""
 
 import struct
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MOST_BYTES = 1 << 26
-"""Largest table of contents that is read."""
+"""Size in bytes of the largest `moov` box that is read."""
 
 
 class _Box(NamedTuple):
@@ -15,10 +15,10 @@ class _Box(NamedTuple):
 
 
 def edited_seconds(path: Path) -> float | None:
-    """How long the edit list of a file's video lets it be; None where it has none.
+    """Duration in seconds that the edit list of a file's video shows; None if it has no such list.
 
-    A phone or an editor that trims without coding anew leaves all frames in the file and says by
-    this list which of them count, so that fewer are decoded than the file has.
+    A phone or an editor that trims without encoding anew leaves all frames in the file. The edit
+    list defines which of them count, so that fewer are decoded than the file has.
     """
     try:
         with path.open("rb") as file:
@@ -29,7 +29,7 @@ def edited_seconds(path: Path) -> float | None:
 
 
 def _movie(file: BinaryIO) -> bytes | None:
-    """The content of the file's `moov`."""
+    """Read the content of the file's `moov` box; None if there is none, or it is too large."""
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
         skipped = 8
@@ -39,7 +39,7 @@ def _movie(file: BinaryIO) -> bytes | None:
         if kind == b"moov":
             return None if size > MOST_BYTES else file.read(size - skipped)
         if size < skipped:
-            return None  # up to the end of the file, or damaged
+            return None  # a box up to the end of the file, or damage
         file.seek(size - skipped, 1)
     return None
 
@@ -69,7 +69,7 @@ def _shown(edits: bytes) -> int:
     total = 0
     for i in range(min(count, (len(edits) - 8) // size)):
         duration, start = struct.unpack_from(entry, edits, 8 + i * size)
-        total += duration if start >= 0 else 0  # else a pause
+        total += duration if start >= 0 else 0  # an entry without media is a pause
     return total
 
 

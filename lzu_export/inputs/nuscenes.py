@@ -1,6 +1,6 @@
-"""Read nuScenes' tables, and boxes as the cameras of its training split see them.
+"""Read nuScenes' tables, and the boxes that the cameras of its training split see.
 
-Read without the devkit, whose splits and categories these are [Caesar et al. 2020].
+The devkit is not needed; its splits and categories are copied here [Caesar et al. 2020].
 """
 
 from collections import defaultdict
@@ -30,10 +30,10 @@ VAL = (
 )
 """Numbers of the scenes of the devkit's split `val`."""
 MINI_VAL = "103 916"
-"""Those of its split `mini_val`."""
+"""Numbers of the scenes of the devkit's split `mini_val`."""
 SPLITS = {"v1.0-trainval": ("val", VAL), "v1.0-mini": ("mini_val", MINI_VAL)}
 SCENES_FILE = "scenes.txt"
-"""Names of other scenes, one a line, beside `samples`."""
+"""File beside `samples` that names other scenes to evaluate on, one a line."""
 
 CAMERAS = (
     "CAM_FRONT",
@@ -61,15 +61,15 @@ CATEGORIES = {
     "vehicle.trailer": "trailer",
     "vehicle.truck": "truck",
 }
-"""The detection class of a category, by nuScenes' definition; others are not evaluated."""
+"""Detection class of each category, by nuScenes' definition; other categories are not evaluated."""
 RACK = "static_object.bicycle_rack"
 LEAST_QUATERNION = 1e-6
-"""Length below which a quaternion is 0 but for roundings."""
+"""Length below which a quaternion counts as 0."""
 
 NEAREST = 0.1
-"""Metres before a camera from which a corner of a box is projected."""
+"""Least depth in metres before a camera at which a corner of a box is projected."""
 SMALLEST = 1.0
-"""Pixels a side; boxes that show less of themselves are none."""
+"""Least visible width and height of a box in pixels; smaller boxes are left out."""
 
 
 def is_nuscenes(path: Path) -> bool:
@@ -78,16 +78,16 @@ def is_nuscenes(path: Path) -> bool:
 
 
 def version_of(path: Path) -> str:
-    """The name of the tables' folder; of several the first of `VERSIONS` counts."""
+    """Return the name of the tables' folder; if there are several, the first in `VERSIONS`."""
     found = {each.parent.name for each in path.glob("v1.0-*/sample_data.json")}
     return next((each for each in VERSIONS if each in found), min(found))
 
 
 def size_of(row: Row) -> Array:
-    """(3,) length, width, height.
+    """Read length, width and height (3,) in metres.
 
     Raises:
-        ValueError: they are not positive.
+        ValueError: they are not three positive numbers.
     """
     size = vector(row, "size", 3)
     if (size <= 0).any():
@@ -96,10 +96,10 @@ def size_of(row: Row) -> Array:
 
 
 def vector(row: Row, field: str, length: int) -> Array:
-    """Check for this many finite numbers.
+    """Read a field of `length` finite numbers.
 
     Raises:
-        ValueError: they are others.
+        ValueError: the field holds anything else.
     """
     try:
         values = np.asarray(row[field], np.float64)
@@ -114,10 +114,10 @@ def vector(row: Row, field: str, length: int) -> Array:
 
 
 def rotation(row: Row) -> Array:
-    """(4,) a quaternion that turns.
+    """Read the quaternion (4,) of a row.
 
     Raises:
-        ValueError: it is none, or 0.
+        ValueError: it is not four finite numbers, or is 0.
     """
     values = vector(row, "rotation", 4)
     if np.linalg.norm(values) < LEAST_QUATERNION:
@@ -126,10 +126,10 @@ def rotation(row: Row) -> Array:
 
 
 def count_of(row: Row, field: str) -> int:
-    """A number of points.
+    """Read a number of points.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is not a whole number of at least 0.
     """
     value = row[field]
     if type(value) is not int or value < 0:
@@ -138,7 +138,7 @@ def count_of(row: Row, field: str) -> int:
 
 
 def pose_of(row: Row) -> Array:
-    """(4, 4) of a row's rotation and translation."""
+    """Build the pose (4, 4) of a row's rotation and translation."""
     pose = np.eye(4)
     pose[:3, :3] = rotation_matrix(rotation(row))
     pose[:3, 3] = vector(row, "translation", 3)
@@ -146,11 +146,11 @@ def pose_of(row: Row) -> Array:
 
 
 def camera_of(row: Row) -> Array | None:
-    """A camera's (3, 3) matrix; other sensors have none.
+    """Read a camera's (3, 3) matrix; None for other sensors.
 
     Raises:
-        LzuError: no pixel would have a ray by it.
-        ValueError: it is none.
+        LzuError: `camera_matrices` refuses the matrix, for instance as singular.
+        ValueError: its shape is not (3, 3).
     """
     if not row["camera_intrinsic"]:
         return None
@@ -163,7 +163,7 @@ def camera_of(row: Row) -> Array | None:
 
 
 def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
-    """(3, 3) of a quaternion w, x, y, z of any length but 0 [Hamilton's convention]."""
+    """Convert a quaternion w, x, y, z of any length but 0 to (3, 3) [Hamilton's convention]."""
     w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
     return np.array(
         [
@@ -175,7 +175,7 @@ def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
 
 
 def spelt_out(numbers: str) -> list[int]:
-    """The numbers of a list such as `3 12-18`."""
+    """Expand a list such as `3 12-18` to its numbers."""
     found: list[int] = []
     for part in numbers.split():
         first, _, last = part.partition("-")
@@ -186,18 +186,18 @@ def spelt_out(numbers: str) -> list[int]:
 def training_boxes(
     path: Path, classes: Sequence[str], called: str
 ) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Boxes that the cameras see in the key frames of the scenes that no split evaluates on.
+    """Yield the boxes that cameras see in key frames of scenes that are not evaluated on.
 
-    A box is the smallest one around the projections of its corners that lie before the camera, cut
-    off at the frame's edges. Those without a lidar or radar point are left out, as in evaluation.
+    A box is the smallest one around the projections of those corners that lie before the camera,
+    clipped to the frame. Boxes without a lidar or radar point are left out, as in evaluation.
 
     Args:
         path: the folder of `samples` and the tables.
-        classes: the recipe's.
-        called: what a sentence on other classes calls the set.
+        classes: the recipe's classes.
+        called: name of the set in error messages about classes.
 
     Yields:
-        For each frame its (height, width), and (n, 4) boxes x1, y1, x2, y2 in its pixels.
+        For each frame its (height, width), and boxes (n, 4) x1, y1, x2, y2 in pixels of the frame.
 
     Raises:
         LzuError: the recipe has other classes, tables are damaged, or there are no such scenes.
@@ -216,7 +216,7 @@ def training_boxes(
 
 
 def _training_views(path: Path, tables: Path) -> list[tuple[str, str, str, tuple[int, int]]]:
-    """Sample, tokens of pose and sensor, and size of the cameras' key frames."""
+    """Return sample, pose token, sensor token and (height, width) of each key frame of a camera."""
     file = path / SCENES_FILE
     _, numbers = SPLITS.get(tables.name, ("", ""))
     evaluated = (
@@ -256,7 +256,7 @@ def _training_views(path: Path, tables: Path) -> list[tuple[str, str, str, tuple
 
 
 def _placed(tables: Path, table: str, tokens: set[str]) -> Mapping[str, tuple[Array, Array | None]]:
-    """Poses, and of cameras their matrices, by token."""
+    """Return poses by token, with the matrices of cameras."""
     found = dict(
         kept_rows(
             tables / f"{table}.json",
@@ -275,7 +275,7 @@ def _placed(tables: Path, table: str, tokens: set[str]) -> Mapping[str, tuple[Ar
 
 
 def _corners(tables: Path, samples: set[str]) -> Mapping[str, Array]:
-    """(n, 8, 3) corners in the world of the boxes of each sample."""
+    """Return corners (n, 8, 3) in world coordinates of the boxes of each sample."""
     kinds = dict(kept_rows(tables / "category.json", lambda row: (row["token"], row["name"])))
     detected = set(
         kept_rows(
@@ -301,7 +301,7 @@ def _corners(tables: Path, samples: set[str]) -> Mapping[str, Array]:
 
 
 def _seen(corners: Array, pose: Array, cam2img: Array, size: tuple[int, int]) -> Array:
-    """(n, 4) boxes in a camera's frame around (m, 8, 3) corners in the world."""
+    """Return boxes (n, 4) in a camera's frame around (m, 8, 3) corners in world coordinates."""
     local = (corners - pose[:3, 3]) @ pose[:3, :3]
     before = local[..., 2] > NEAREST
     pixels = local @ cam2img.T

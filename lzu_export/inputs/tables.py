@@ -1,4 +1,4 @@
-"""Read nuScenes' JSON tables, the largest of which have millions of rows."""
+"""Read nuScenes' JSON tables row by row, since the largest have millions of rows."""
 
 import io
 import json
@@ -10,18 +10,18 @@ from lzu_export.errors import LzuError
 from lzu_export.support.files import open_regular
 
 CHUNK = 1 << 20  # characters read at once
-LONGEST_ROW = 1 << 26  # characters; what is longer is no row, and would be decoded again and again
+LONGEST_ROW = 1 << 26  # characters; longer text is no row, and would be decoded again and again
 BETWEEN = " \t\r\n,"
 
 Kept = TypeVar("Kept")
 
 
 def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iterator[Kept]:
-    """What `keep` makes of a table's rows, but None; only a row at a time is in memory.
+    """Yield the results of `keep` for a table's rows, except None; one row at a time is in memory.
 
     Raises:
-        LzuError: the table is missing, no regular file or damaged, or a row lacks a field that
-            `keep` asks for.
+        LzuError: the table is missing, is no regular file or is damaged, or a row lacks a field
+            that `keep` reads.
     """
     remedy = "unpack the nuScenes metadata there"
     try:
@@ -41,7 +41,7 @@ def kept_rows(path: Path, keep: Callable[[dict[str, Any]], Kept | None]) -> Iter
 
 
 def _rows(stream: IO[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a list, decoded one by one as the text comes."""
+    """Yield the rows of a list, decoded one by one as the text is read."""
     decoder = json.JSONDecoder()
     text = stream.read(CHUNK).lstrip()
     if not text.startswith("["):

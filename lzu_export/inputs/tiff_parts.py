@@ -1,6 +1,6 @@
 """Check the compressed parts of TIFF files for damage that OpenCV ignores.
 
-Up to 4.12 it drops what libtiff reports, and gives the image with whatever stands in its memory.
+OpenCV up to 4.12 drops libtiff's reports and returns an image with arbitrary memory contents.
 """
 
 import cv2
@@ -9,22 +9,22 @@ REPORTED_SINCE = (4, 13)
 """First OpenCV that writes libtiff's reports to stderr."""
 _CLEAR, _END, _FIRST = 256, 257, 258
 _LONGEST = 12
-"""Bits of a code of LZW."""
+"""Largest number of bits of an LZW code."""
 _MOST_CODES = (1 << _LONGEST) + 1024
-"""Entries of libtiff's table, which bears an encoder that begins anew too late."""
+"""Entries of libtiff's table, which tolerates an encoder that clears its table too late."""
 
 
 def reports_damage(release: str = cv2.__version__) -> bool:
-    """Whether this OpenCV reports damage itself."""
+    """Whether this release of OpenCV reports damage itself."""
     numbers = tuple(int(each) for each in release.split(".")[:2])
     return numbers >= REPORTED_SINCE
 
 
 def check_packbits(packed: bytes, wanted: int) -> None:
-    """Refuse runs that do not end where the part does, at `wanted` bytes.
+    """Check that the runs of a part end at exactly `wanted` bytes.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they end before or after.
     """
     place = length = 0
     while length < wanted:
@@ -39,13 +39,13 @@ def check_packbits(packed: bytes, wanted: int) -> None:
 
 
 def check_lzw(packed: bytes, wanted: int) -> None:
-    """Refuse codes that stand for nothing, and a part that ends before `wanted` bytes.
+    """Check that all codes of a part are defined and give `wanted` bytes.
 
     Raises:
-        ValueError: so it is.
+        ValueError: a code is undefined, or the part ends before.
     """
     if packed[:1] == b"\0" and packed[1:2] and packed[1] & 1:
-        return  # bits the other way round, as before TIFF 5
+        return  # bits in reversed order, as before TIFF 5
     lengths = [1] * _FIRST
     bits, bit_count, width, length, before = 0, 0, 9, 0, 0
     for byte in packed:

@@ -1,4 +1,4 @@
-"""Training annotations that a saliency is made from, in every layout."""
+"""Find the training annotations that a saliency is made from, in any known layout."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ from lzu_export.inputs.label_sets import (
 )
 
 SPLITS = camvid.SPLITS[::-1]
-"""Of a root that holds several the first counts: training annotations are what is wanted."""
+"""Splits in order of preference in a root that holds several: training annotations first."""
 
 
 class TrainingMaps(NamedTuple):
-    """Label maps, not read yet."""
+    """Label maps of a training set, not read yet."""
 
     files: list[Path]
     read: Callable[[Path], Labels]
-    """A label map (H, W) of places in the recipe's classes, or IGNORED."""
+    """Reader of a label map (H, W), whose values are places in the recipe's classes or IGNORED."""
 
 
 def training_boxes(path: Path) -> Path | None:
-    """The COCO annotations that a path stands for; None where it stands for none."""
+    """Find a path's COCO annotations: the file itself, or Argoverse-HD's in a folder; else None."""
     if path.is_dir():
         inside = path / ARGOVERSE / "train.json"
         return inside if inside.is_file() else None
@@ -37,18 +37,21 @@ def training_boxes(path: Path) -> Path | None:
 
 
 def training_maps(path: Path, classes: Sequence[str]) -> TrainingMaps:
-    """The label maps of a folder, whichever layout it has.
+    """List the label maps of a folder in any known layout.
 
-    Known are what an evaluation set may be: the root of Cityscapes, of CamVid or of a folder with
-    `classes.txt`, of which the training split counts; and folders of their label maps alone. Else
-    all PNG files in a folder and below are maps whose numbers are places in the recipe's classes.
+    Known layouts are those of evaluation sets: the root of Cityscapes, of CamVid or of a folder
+    with `classes.txt`, where the training split counts; and a folder of their label maps alone. In
+    any other folder all PNG files in it and below are maps whose numbers are places in the recipe's
+    classes.txt`, where the training split counts; and a folder of their label maps alone. In any
+    other folder all PNG files in it and below are maps whose numbers are places in the recipe's
+    classes.
 
     Args:
         path: the folder.
-        classes: the recipe's.
+        classes: the recipe's classes.
 
     Raises:
-        LzuError: there are no label maps, or they are of other classes.
+        LzuError: there are no label maps, or they have other classes.
     """
     found = _layout(path, f"the saliency {path}", classes)
     if not found.files:
@@ -66,7 +69,7 @@ def _layout(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps:
 
 
 def _cityscapes(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps | None:
-    """Its ids or trainIds; trainIds of a conversion to classes of one's own stand for these."""
+    """List Cityscapes' maps of ids or trainIds; trainIds may be converted to other classes."""
     is_root = cityscapes.is_cityscapes(path) or (path / cityscapes.TRUTH).is_dir()
     if is_root or _are(classes, tuple(cityscapes.CLASSES)):
         files = cityscapes.training_maps(path)
@@ -77,7 +80,7 @@ def _cityscapes(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps
 
 
 def _named(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps | None:
-    """A folder whose `classes.txt` names its numbers, or the folder of label maps in it."""
+    """List the maps of a folder with `classes.txt`, or of the folder `labels` in such a folder."""
     for folder in (path, *(path / split for split in SPLITS)):
         if (folder / CLASSES_FILE).is_file():
             read = named_numbers(folder, called, classes)[1]
@@ -88,14 +91,14 @@ def _named(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps | No
 
 
 def _camvid(path: Path, called: str, classes: Sequence[str]) -> TrainingMaps | None:
-    """Images and label maps in one of its layouts, or the folder of its label maps alone."""
+    """List the maps of CamVid in one of its layouts, or of a folder of its label maps alone."""
     place = camvid.find_place(path, SPLITS) if camvid.is_camvid(path) else None
     folder = path if place is None else place.labels
     files = maps_below(folder)
     if not files or not camvid.FILE.match(files[0].name):
         return None
     if place is None and not _are(camvid.as_own(classes), tuple(camvid.GROUPS)):
-        return None  # a conversion to classes of one's own
+        return None  # converted to other classes
     folders = (folder, path, path.parent, folder.parent)
     return TrainingMaps(files, camvid.numbers_or_colours(called, folders, classes)[1])
 
@@ -105,5 +108,5 @@ def _numbers(classes: Sequence[str]) -> Callable[[Path], Labels]:
 
 
 def _are(classes: Sequence[str], own: Sequence[str]) -> bool:
-    """Whether a recipe's classes are those of a set, in any order."""
+    """Whether a recipe has the classes of a set, in any order."""
     return sorted(map(plain, classes)) == sorted(map(plain, own))

@@ -24,39 +24,39 @@ VIDEOS = frozenset(
 )  # fmt: skip
 """Suffixes of files that are read as videos."""
 COUNTED = frozenset({".mp4", ".m4v", ".mov", ".3gp", ".avi"})
-"""Containers that store their number of frames; of others it is estimated from the duration."""
+"""Containers that store their number of frames; for others it is estimated from the duration."""
 EDITED = frozenset({".mp4", ".m4v", ".mov", ".3gp"})
-"""Containers whose edit list may leave frames out."""
+"""Containers that may have an edit list, which leaves frames out."""
 SLACK = 0.1
-"""Seconds by which an estimate may be too high: the longest stream's duration counts, not the
-video's."""
+"""Seconds by which an estimated duration may be too high, since the longest stream counts and not
+the video."""
 DEFAULT_RATE = 25.0
 MOST_RATE = 1000.0
 MOST_TIME = 1e10
-"""Seconds beyond which a time is none: three centuries. OpenCV 4.10 reckons a frame without a time
-from FFmpeg's mark for that, the least 64-bit number of microseconds."""
+"""Seconds (three centuries) beyond which a frame's time is not valid. For a frame without a time,
+OpenCV 4.10 computes one from FFmpeg's mark for that, the least 64-bit number of microseconds."""
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"v=0", b"<")
-"""Beginnings of text files by which a decoder would open other files or addresses."""
+"""First bytes of text files that would make a decoder open other files or addresses."""
 
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-"""Environment variable by which OpenCV hands options to FFmpeg."""
+"""Environment variable whose value OpenCV passes to FFmpeg as options."""
 WHOLE_LOCAL = "fflags;discardcorrupt|protocol_whitelist;file"
-"""No half frame where a file was cut, and no address that a file names."""
+"""FFmpeg options to drop partial frames of truncated files and open no address named in a file."""
 
 
 class VideoFile:
-    """An opened video, read from its first frame to its last; never by seeking.
+    """Opened video, read from its first frame to its last without seeking.
 
-    Seeking goes by time or by key frames, so that frame i of a variable rate, a transport stream or
-    a raw stream would be another one than the i-th that is read.
+    Seeking works by time or by key frames. In a video of variable rate, a transport stream or a raw
+    stream, frame i would then differ from the i-th frame that is read.
     """
 
     def __init__(self, path: Path) -> None:
         """Open a file.
 
         Raises:
-            LzuError: it is missing, is no video, or has a name that OpenCV does not take.
+            LzuError: the file is missing, is no video, or has a name that OpenCV does not accept.
         """
         self.path = path
         self._capture: Any = _open(path)
@@ -65,19 +65,19 @@ class VideoFile:
         self.time = 0.0
         """Seconds from the first frame to the last one passed."""
         self.uneven = False
-        """Whether the times of the frames so far depart from the rate by half a frame or more."""
+        """Whether a frame's time so far differed from the constant rate by half a frame or more."""
         self._start: float | None = None
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.knows_rate = math.isfinite(rate) and 0 < rate <= MOST_RATE
         self.rate = rate if self.knows_rate else DEFAULT_RATE
-        """Frames a second; 25 where the file does not say."""
+        """Frames per second; 25 if the file gives none."""
         number = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.promised = int(number) if math.isfinite(number) and 0 < number < 1e9 else None
-        """Number of frames by the file's header, None where it does not say."""
+        """Number of frames in the file's header; None if it gives none."""
 
     @property
     def least(self) -> int:
-        """Number of frames without which the file is incomplete."""
+        """Least number of frames that a complete file has."""
         if self.promised is None:
             return 1
         if self.path.suffix.lower() in COUNTED:
@@ -94,7 +94,7 @@ class VideoFile:
         self.passed, self.time, self._start = 0, 0.0, None
 
     def read(self) -> Frame | None:
-        """The next frame, None after the last."""
+        """Read the next frame; None after the last."""
         there, image = self._capture.read()
         if not there or image is None:
             return None
@@ -102,7 +102,7 @@ class VideoFile:
         return np.asarray(image, np.uint8)
 
     def skip(self) -> bool:
-        """Pass over the next frame; whether there was one."""
+        """Skip the next frame, and return whether there was one."""
         if not self._capture.grab():
             return False
         self._pass()
@@ -117,14 +117,14 @@ class VideoFile:
         steady = self.passed / self.rate
         time = now - self._start
         if not math.isfinite(time) or (self.passed and time <= self.time):
-            time = self.time + 1 / self.rate if self.passed else 0.0  # the file does not say
+            time = self.time + 1 / self.rate if self.passed else 0.0  # the file gives no valid time
         elif abs(time - steady) >= 0.5 / self.rate:
             self.uneven = True
         self.time = time
         self.passed += 1
 
     def shortfall(self) -> str | None:
-        """The sentence on a file that ended before all its frames were read, None if it is whole.
+        """Error message for a file that ended before all its frames were read; None if complete.
 
         Raises:
             LzuError: not a single frame was read.
@@ -161,7 +161,7 @@ def _open(path: Path) -> Any:
         raise LzuError(f"{path} cannot be read ({error.strerror}); check the file") from error
     if start.startswith(PLAYLISTS):
         raise LzuError(f"{path} is a list or a page, not a video; give the video itself")
-    # Absolute, since a name such as `http:x` would be taken for an address.
+    # An absolute path, since a name such as `http:x` would be taken for an address.
     with _decoder_options():
         capture = cv2.VideoCapture(str(path.absolute()))
     if not capture.isOpened():
@@ -172,7 +172,7 @@ def _open(path: Path) -> Any:
 
 @contextmanager
 def _decoder_options() -> Iterator[None]:
-    """`WHOLE_LOCAL` for captures that are opened in the block, unless the user set options."""
+    """Set `WHOLE_LOCAL` for captures opened in the block, unless the user set options."""
     if OPTIONS in os.environ:
         yield
         return

@@ -1,1 +1,1 @@
-"""PyTorch modules with OpenMMLab's parameter names, and tracing. torch is imported here."""
+"""PyTorch modules with OpenMMLab's parameter names, and their tracing to ONNX. Imports torch."""

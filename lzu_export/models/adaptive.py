@@ -1,13 +1,13 @@
-"""Adaptive warps in models: the zoom follows the previous frame's boxes, or the frame itself.
+"""Models with an adaptive warp, which follows the previous frame's boxes or the frame itself.
 
 boxes or frame -> knots
 frame -> zoom at the knots -> normalise -> pad -> extract -> unzoom at the knots -> head -> decode
 
 Inputs are the frame and, for boxes, `prev_boxes` (B, N, 4) float32 in pixels of the frame and
-`prev_valid` (B, N) float32, 1 or 0; every image of a batch has a warp of its own. With nothing
-valid the adaptive part of the saliency is uniform. The probe points begin with those of the warp,
-among them the knots, `knots_x` and `knots_y`, or `knots` of a non-separable warp, whose parts are
-those of `lzu_export.models.grid_warp`.
+`prev_valid` (B, N) float32, 1 or 0. Every image of a batch has a warp of its own. If no box is
+valid, the adaptive part of the saliency is uniform. The probe points begin with those of the warp.
+They include its knots: `knots_x` and `knots_y`, or `knots` of a non-separable warp. The modules of
+non-separable warps are in `lzu_export.models.grid_warp`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from lzu_export.warp.saliency import BOX_INPUTS, Array, marginals
 
 
 class BoxWarp(AdaptiveWarp):
-    """The previous frame's boxes to the knots of each image: `lzu::BoxKnots`.
+    """Warp from the previous frame's boxes to each image's knots, by `lzu::BoxKnots`.
 
     `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry learned ones.
     """
@@ -55,14 +55,14 @@ class BoxWarp(AdaptiveWarp):
         corner: tuple[int, int] = (0, 0),
         min_side: float = MIN_BOX_SIDE,
     ) -> None:
-        """Keep what is constant.
+        """Store the constants and make the parameters.
 
         Args:
             fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
-            picture: (height, width) in pixels of what the canvas shows.
-            fwhm: of the attraction, in lattice cells.
+            picture: (height, width) in pixels of the part of the frame that the canvas shows.
+            fwhm: full width of the attraction at half maximum, in lattice cells.
             amplitude: mass of a box.
-            bandwidth: in pixels; the variance of a box is bandwidth times its side.
+            bandwidth: bandwidth in pixels; the variance of a box is bandwidth times its side.
             mix: share of the adaptive saliency, 0 to 1.
             corner: (top, left) of the picture in the frame.
             min_side: least side of a box in pixels.
@@ -84,7 +84,7 @@ class BoxWarp(AdaptiveWarp):
         self.fwhm, self.mix, self.min_side = float(fwhm), float(mix), float(min_side)
 
     def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (B, N, 4) and flags (B, N) to knots_x (B, w) and knots_y (B, h)."""
+        """Map boxes (B, N, 4) and flags (B, N) to knots_x (B, w) and knots_y (B, h)."""
         knots: tuple[Tensor, Tensor] = torch.ops.lzu.box_knots(
             boxes - self.corner if self.moved else boxes,
             valid,
@@ -102,10 +102,10 @@ class BoxWarp(AdaptiveWarp):
 
 
 class AdaptiveToCanvas(nn.Module):
-    """Camera bytes to the normalised canvas at each image's own warp.
+    """Module from camera bytes to the normalised canvas, at each image's own warp.
 
-    Normalising comes after the zoom, which touches fewer pixels; since the knots span the picture,
-    the zoom's weights sum to 1, so the order does not matter.
+    It normalises after the zoom, which touches fewer pixels. Since the knots span the picture, the
+    zoom's weights sum to 1, so the order does not matter.
     """
 
     scale: Tensor
@@ -121,15 +121,15 @@ class AdaptiveToCanvas(nn.Module):
         cut: tuple[slice, slice] = (slice(None), slice(None)),
         grid: GridZoom | None = None,
     ) -> None:
-        """Keep what is constant.
+        """Store the constants.
 
         Args:
-            canvas: (height, width).
-            mean: per channel, in the model's order.
-            std: per channel, in the model's order.
-            order: the model's, `bgr` or `rgb`; frames are BGR.
+            canvas: (height, width) of the canvas in pixels.
+            mean: mean per channel, in the model's order.
+            std: standard deviation per channel, in the model's order.
+            order: the model's channel order, `bgr` or `rgb`; frames are BGR.
             cut: rows and columns of the frame that are the picture.
-            grid: zooms at non-separable knots; by default the warp is separable.
+            grid: zoom at non-separable knots; by default the warp is separable.
         """
         super().__init__()
         self.canvas, self.order, self.cut = list(canvas), order, cut
@@ -140,7 +140,7 @@ class AdaptiveToCanvas(nn.Module):
         self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, frame: Tensor, *knots: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 BGR and the warp's knots to (B, 3, canvas), float32."""
+        """Map frames (B, H, W, 3) uint8 BGR and the warp's knots to (B, 3, canvas), float32."""
         # Cast first: TensorRT moves no uint8.
         picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
         x: Tensor
@@ -154,19 +154,19 @@ class AdaptiveToCanvas(nn.Module):
 
 
 class AdaptiveUnzoom(nn.Module):
-    """All levels at the inverse warp, in true pixel coordinates: `lzu::SeparableUnzoom`."""
+    """Unzoom of all levels in true pixel coordinates, by `lzu::SeparableUnzoom`."""
 
     def __init__(
         self, levels: Sequence[Level], canvas: tuple[int, int], *, upscale: int = 1
     ) -> None:
-        """Keep the levels' places on the canvas (height, width), and how much finer to sample."""
+        """Store the levels' places on the canvas (height, width), and the factor `upscale`."""
         super().__init__()
         affine = consistent_affine(levels, canvas)
         self.affine = [affine[name] for name in AFFINE]
         self.upscale = upscale
 
     def forward(self, levels: Sequence[Tensor], knots_x: Tensor, knots_y: Tensor) -> list[Tensor]:
-        """(B, C, H_l, W_l) each to (B, C, upscale H_l, upscale W_l)."""
+        """Map levels (B, C, H_l, W_l) to (B, C, upscale H_l, upscale W_l) each."""
         unzoomed: list[Tensor] = torch.ops.lzu.separable_unzoom(
             list(levels), knots_x, knots_y, *self.affine, self.upscale
         )
@@ -174,10 +174,10 @@ class AdaptiveUnzoom(nn.Module):
 
 
 class Unwarp(nn.Module):
-    """Boxes on the zoomed canvas to boxes on the source, through the forward warp: FOVEA's output.
+    """Module from boxes on the zoomed canvas to boxes on the source, as FOVEA maps its outputs.
 
-    Both corners of a box go through the separable warp; what lies beyond the canvas counts as its
-    border.
+    Both corners of a box go through the separable forward warp; corners beyond the canvas are
+    moved to its border.
     """
 
     def __init__(
@@ -187,19 +187,19 @@ class Unwarp(nn.Module):
         *,
         corner: tuple[int, int] = (0, 0),
     ) -> None:
-        """Keep the coordinates' ranges.
+        """Store the coordinates' ranges.
 
         Args:
-            canvas: (height, width) that lie at 1 on the canvas, where 0 lies at -1: the size less 1
-                where coordinates are centres of pixels; the size in FOVEA's released code.
-            source: likewise of the picture that the canvas shows.
+            canvas: (height, width) that map to 1 on the canvas, where 0 maps to -1: the size less 1
+                if coordinates are centres of pixels, the size itself in FOVEA's released code.
+            source: the same for the picture that the canvas shows.
             corner: (top, left) of the picture in the frame, added to the boxes.
         """
         super().__init__()
         self.canvas, self.source, self.corner = canvas, source, corner
 
     def forward(self, boxes: Tensor, knots_x: Tensor, knots_y: Tensor) -> Tensor:
-        """Boxes (B, K, 4) x1, y1, x2, y2 on the canvas to boxes on the frame, float32."""
+        """Map boxes (B, K, 4) x1, y1, x2, y2 on the canvas to boxes on the frame, float32."""
         ends = []
         for axis, knots in ((0, knots_x), (1, knots_y)):
             canvas, source = self.canvas[1 - axis], self.source[1 - axis]
@@ -212,7 +212,7 @@ class Unwarp(nn.Module):
 
 @dataclass(frozen=True)
 class AdaptiveProbeNames(ProbeNames):
-    """Names of the values between the stages; the warp's come first."""
+    """Names of the values between the stages, beginning with those of the warp."""
 
     warp: tuple[str, ...] = AXIS_KNOTS
 
@@ -241,22 +241,22 @@ class AdaptiveZoomedModel(ZoomedModel):
         margins: Callable[..., Tensor] | None = None,
         unwarp: Unwarp | None = None,
     ) -> None:
-        """Wrap `model` (a LevelModel); what is not told here is as in `ZoomedModel`.
+        """Wrap `model` (a LevelModel) with the modules of an adaptive warp.
 
         Args:
             model: backbone, neck and head.
-            decode: raw outputs, and inputs of the model besides the image and the warp's, to its
-                outputs.
-            warp: gives the knots.
-            to_canvas: frame and knots to the normalised canvas.
+            decode: function from the raw outputs, and the model's inputs besides the image and the
+                warp's, to the values named by `decoded` and `outputs`.
+            warp: module that computes the knots.
+            to_canvas: module from frame and knots to the normalised canvas.
             padding: rows and columns of zeros at the bottom and right of the canvas.
-            unzoom: of all levels; None where the boxes are mapped back instead.
+            unzoom: unzoom of all levels; None if the boxes are mapped back instead.
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
             decoded: names of probe points within the decode.
-            margins: takes what `decode` takes and tells the margins of its choices.
-            unwarp: maps the output `boxes`, which the decode then leaves in canvas pixels.
+            margins: function of the arguments of `decode` that returns the margins of its choices.
+            unwarp: module that maps the output `boxes`, which the decode returns in canvas pixels.
         """
         super().__init__(
             model,
@@ -276,24 +276,24 @@ class AdaptiveZoomedModel(ZoomedModel):
 
     @property
     def engine_outputs(self) -> tuple[str, ...]:
-        """The outputs that engines have: with the knots, where nothing else could tell them."""
+        """Names of the engines' outputs, with the knots if the warp is computed from the frame."""
         return self.outputs if self.warp.inputs else (*self.outputs, *self.warp.knot_names)
 
     def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
-        """As `ZoomedModel.margins`; of the other inputs, the warp's are no matter of the decode."""
+        """Return the margins as `ZoomedModel.margins`, for the decode's inputs among `others`."""
         return super().margins(values, *others[len(self.warp.inputs) :])
 
     def forward(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Every probe point and output of one batch, in the order of `output_names`.
+        """Return every probe point and output of one batch, in the order of `output_names`.
 
         Args:
             x: frames (B, H, W, 3) uint8.
-            others: the warp's inputs, then what the decode takes.
+            others: the warp's inputs, then those of the decode.
         """
         model: Any = self.model
         to_canvas: Any = self.to_canvas
         count = len(self.warp.inputs)
-        looked = self.warp(*(others[:count] or (x,)))  # at the boxes, or at the frame itself
+        looked = self.warp(*(others[:count] or (x,)))  # from the boxes, or from the frame
         rest = others[count:]
         knots = self.warp.knots_of(looked)
         zoomed = to_canvas(x, *knots)

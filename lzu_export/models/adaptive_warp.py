@@ -1,4 +1,4 @@
-"""The base of the modules that give each image's knots."""
+"""Base class of the modules that compute each image's knots."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class AdaptiveWarp(nn.Module, ABC):
-    """Gives the knots of each image of a batch, whatever they are made of.
+    """Module that computes the knots of each image of a batch.
 
     `forward` takes the model's inputs named `inputs`, or the frames (B, H, W, 3) uint8 if there are
     none. It returns the tensors named `probes`, of which the last are the knots. Zoom and unzoom
@@ -15,7 +15,7 @@ class AdaptiveWarp(nn.Module, ABC):
     """
 
     inputs: tuple[str, ...] = ()
-    """Names of the model's inputs, besides the frame, that the warp is made of."""
+    """Names of the model's inputs, besides the frame, that the warp is computed from."""
 
     @property
     @abstractmethod
@@ -24,9 +24,9 @@ class AdaptiveWarp(nn.Module, ABC):
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """Names of what `forward` returns."""
+        """Names of the tensors that `forward` returns."""
         return self.knot_names
 
     def knots_of(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the knots among what `forward` returned."""
+        """Return the knots among the tensors that `forward` returned."""
         return values[-len(self.knot_names) :]

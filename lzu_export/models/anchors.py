@@ -10,7 +10,7 @@ from lzu_export.recipes.networks import AnchorSpec
 
 
 def base_anchors(stride: int, spec: AnchorSpec) -> NDArray[np.float32]:
-    """Anchors of the cell at the origin.
+    """Compute the anchors of the cell at the origin.
 
     Args:
         stride: pixels per cell, also the side of the anchor of scale 1 and ratio 1.
@@ -31,7 +31,7 @@ def base_anchors(stride: int, spec: AnchorSpec) -> NDArray[np.float32]:
 def grid_anchors(
     level_sizes: Sequence[tuple[int, int]], strides: Sequence[int], spec: AnchorSpec
 ) -> list[NDArray[np.float32]]:
-    """Anchors of whole levels; those of cell (i, j) are centred on pixel (stride * i, stride * j).
+    """Compute the anchors of levels; those of cell (i, j) centre on pixel (stride * i, stride * j).
 
     Args:
         level_sizes: (height, width) of every level in cells.
@@ -57,7 +57,7 @@ def grid_anchors(
 
 
 def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> None:
-    """Refuse other numbers of level sizes and strides."""
+    """Check that there are as many level sizes as strides."""
     if len(level_sizes) != len(strides):
         raise LzuError(
             f"{len(level_sizes)} level sizes but {len(strides)} strides; give one stride per level"

@@ -1,7 +1,7 @@
 """Open checkpoint files as data: PyTorch's archives, its older files, and safetensors.
 
-What such a file holds is never imported or called, see `inert_pickle`; sizes are held against the
-file before anything is read.
+Nothing that such a file names is imported or called, see `inert_pickle`. Sizes are checked against
+the file before anything is read.
 """
 
 import json
@@ -33,11 +33,11 @@ from lzu_export.models.inert_pickle import (
 )
 
 MOST_HEADER = 100_000_000
-"""Bytes of a safetensors header, the format's own limit."""
+"""Largest header of a safetensors file in bytes, the format's own limit."""
 MOST_DIRECTORY = 1 << 26
-"""Bytes of an archive's directory: half a million members."""
+"""Largest directory of an archive in bytes, enough for half a million members."""
 MOST_SHARING = 16
-"""Values of all tensors together over those that are stored: shared ones count each time."""
+"""Limit of the values of all tensors per byte of the file; shared values count each time."""
 
 TYPES: dict[str, str] = {
     "float64": "<f8",
@@ -53,13 +53,13 @@ TYPES: dict[str, str] = {
     "complex64": "<c8",
     "complex128": "<c16",
 }
-"""How values are stored, by the name of their type."""
+"""NumPy's codes of stored values, by the name of their type."""
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 """Exceptions that damaged, encrypted or newer zip archives raise."""
 
 _WIDTHS = {"qint8": 1, "quint8": 1, "qint32": 4}
-"""Bytes of a value of the types that no weights have."""
+"""Size in bytes of a value, for types that no weights have."""
 
 _SAFETENSORS: dict[str, str] = {
     "F64": "float64",
@@ -77,21 +77,21 @@ _SAFETENSORS: dict[str, str] = {
 
 
 class Archive:
-    """An open checkpoint file: its content, and the values of its tensors when they are asked for.
+    """Open checkpoint file: its content, and its tensors' values, which are read on demand.
 
-    A context manager.
+    It is a context manager.
     """
 
     content: Any
-    """What it holds, see `inert_pickle.read_pickle`; tensors as `StoredTensor`."""
+    """Content of the file, see `inert_pickle.read_pickle`; tensors are `StoredTensor`."""
     notes: Mapping[str, str]
-    """The texts that safetensors keeps beside the tensors."""
+    """Texts that safetensors keeps beside the tensors."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file and read all but its tensors.
+        """Open the file and read all but the values of its tensors.
 
         Raises:
-            LzuError: it is missing, damaged, no checkpoint, or would run code elsewhere.
+            LzuError: the file is missing, damaged, no checkpoint, or would run code if unpickled.
         """
         self.path, self.notes = path, {}
         kind = checkpoint_kind(path)
@@ -114,7 +114,7 @@ class Archive:
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Archive":
-        """Itself."""
+        """Return the archive itself."""
         return self
 
     def __exit__(
@@ -127,10 +127,10 @@ class Archive:
         self._stack.close()
 
     def values(self, tensor: StoredTensor, name: str) -> NDArray[Any]:
-        """A tensor's values, floating point ones as float32.
+        """Read a tensor's values, floating-point ones as float32.
 
         Raises:
-            LzuError: the type is none that weights have, or the values are not all in the file.
+            LzuError: weights do not have this type, or not all values are in the file.
         """
         if tensor.dtype not in TYPES:
             raise LzuError(
@@ -156,7 +156,7 @@ class Archive:
             wide = np.array(shown, np.uint32, order="C") << 16
             return np.asarray(wide).view(np.float32).reshape(tensor.shape)
         if dtype.kind == "f":
-            with np.errstate(over="ignore"):  # said by name where it is checked
+            with np.errstate(over="ignore"):  # reported by name in `check_finite`
                 return np.array(shown, np.float32, order="C")
         return np.array(shown, order="C")
 
@@ -196,7 +196,7 @@ class Archive:
 
         def member(name: str) -> bytes:
             info = members[folder + name]
-            # Stored as it is, so no member is larger than the file; a bomb would be compressed.
+            # Members are stored uncompressed, so none is larger than the file, as a bomb would be.
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > self._size:
                 raise zipfile.BadZipFile("a member is compressed, which PyTorch's are not")
             return archive.read(info)
@@ -210,7 +210,7 @@ class Archive:
         return read_pickle(BytesIO(member("data.pkl")))
 
     def _open_legacy(self, file: IO[bytes]) -> Any:
-        read_pickle(file)  # the magic number, by which the file was known
+        read_pickle(file)  # the magic number, by which the file was recognised
         read_pickle(file)  # the version of the format
         machine = read_pickle(file)
         if isinstance(machine, dict) and machine.get("little_endian") is False:
@@ -277,7 +277,7 @@ class Archive:
 
 
 def _reader(file: IO[bytes], places: Mapping[str, tuple[int, int]]) -> Callable[[Storage], bytes]:
-    """Read the values of storages whose place in the file, start and size, is known by key."""
+    """Make a reader of storages' values from their places in the file, (start, size) by key."""
 
     def read(storage: Storage) -> bytes:
         start, size = places[storage.key]
@@ -294,7 +294,7 @@ def _whole(value: Any) -> int:
 
 
 def _directory_size(file: IO[bytes], size: int) -> int:
-    """Bytes of a zip archive's directory, 0 where it has none."""
+    """Size of a zip archive's directory in bytes, 0 if it has none."""
     tail = min(size, 65557 + 20)
     file.seek(size - tail)
     data = file.read(tail)
@@ -304,7 +304,7 @@ def _directory_size(file: IO[bytes], size: int) -> int:
     (length,) = struct.unpack("<I", data[at + 12 : at + 16])
     if length != 0xFFFFFFFF:
         return int(length)
-    # The larger form: its record stands in front of the locator, which stands in front of this.
+    # Zip64: its end record precedes the locator, which precedes this record.
     wide = data.rfind(b"PK\x06\x06", 0, at)
     if wide < 0 or wide + 48 > len(data):
         return 0
@@ -319,7 +319,7 @@ def _some_of(members: Mapping[str, Any], most: int = 3) -> str:
 
 
 def meta_of(archive: Archive) -> Mapping[str, Any]:
-    """The record beside an archive's weights under `meta`, or in the texts of safetensors."""
+    """Return the record beside an archive's weights: `meta` and the texts of safetensors."""
     content = archive.content
     meta = content.get("meta") if isinstance(content, Mapping) else None
     if isinstance(meta, Foreign):
@@ -332,7 +332,7 @@ def read_meta(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Read the record beside a file's weights under `meta`, without reading the weights.
 
     Raises:
-        LzuError: the file is missing, damaged or something else.
+        LzuError: the file is missing, damaged or no checkpoint.
     """
     with Archive(Path(path)) as archive:
         return meta_of(archive)

@@ -21,44 +21,44 @@ log = logging.getLogger(__name__)
 State = dict[str, Tensor]
 
 WARP = "warp."
-"""Prefix of a warp's parameters: logits, amplitude, bandwidth."""
+"""Prefix of the names of a warp's parameters: logits, amplitude, bandwidth."""
 NETWORK = "warp.network."
-"""Prefix of a saliency network's tensors."""
+"""Prefix of the names of a saliency network's tensors."""
 LISTED = 3
-"""Names spelled out in an error before the rest is only counted."""
+"""Number of names that an error message lists before it only counts the rest."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file that an export needs."""
+    """Content of a checkpoint file that an export needs."""
 
     state: State
-    """Tensors on the CPU by the names of OpenMMLab's modules, floating point ones as float32."""
+    """Tensors on the CPU by the names of OpenMMLab's modules, floating-point ones as float32."""
     meta: Mapping[str, Any]
-    """The record beside the weights under `meta`, as plain data."""
+    """Record beside the weights under `meta`, as plain data."""
 
 
 def load_state(path: str | os.PathLike[str]) -> State:
-    """The weights in a checkpoint file alone, see `load_checkpoint`."""
+    """Read only the weights in a checkpoint file, see `load_checkpoint`."""
     return load_checkpoint(path).state
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """The weights in a checkpoint file, and what stands beside them.
+    """Read the weights in a checkpoint file, and the record beside them.
 
-    Accepted are PyTorch's files and safetensors', with a bare state dict or one under `state_dict`,
-    `model_state_dict`, `model` and the like. mmengine's `ema_state_dict` is taken where there is no
-    other: both generations of OpenMMLab's EMA hook swap the averaged weights into `state_dict` when
-    they save (what stays under `ema_state_dict`, or in mmdet 2.x under names with the prefix `ema_`
-    and underscores for dots, is the last iterate), so `state_dict` is preferred and its `ema_`
-    twins are dropped. What wrappers put into names is taken out: `module.`, `_orig_mod.`, and
-    `model.` where all names begin with it.
+    PyTorch's files and safetensors are accepted, with a bare state dict or one under `state_dict`,
+    `model_state_dict`, `model` and the like. `state_dict` is preferred to mmengine's
+    `ema_state_dict`, which is taken only if there is no other. Both generations of OpenMMLab's EMA
+    hook swap the averaged weights into `state_dict` when they save, so the last iterate is left
+    under `ema_state_dict`. In mmdet 2.x it is left in `state_dict`, under names with the prefix
+    `ema_` and underscores for dots; these twins are dropped. Parts of names that wrappers add are
+    removed: `module.`, `_orig_mod.`, and `model.` if all names begin with it.
 
     The file is read as data: nothing that it names is imported or called, see `inert_pickle`.
 
     Raises:
-        LzuError: the file is missing, damaged or something else, holds no weights, or ones that are
-            quantised, sparse or otherwise no plain numbers.
+        LzuError: the file is missing, damaged or no checkpoint, holds no weights, or holds weights
+            that are quantised, sparse or otherwise no plain numbers.
     """
     with Archive(Path(path)) as archive:
         named = _plain_names(_find_state(archive.content, str(path)), str(path))
@@ -86,17 +86,17 @@ CONTAINERS = (
     "model_ema",
     "ema",
 )
-"""Keys that a state dict stands under, the preferred first."""
+"""Keys that a state dict may be stored under, in order of preference."""
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
-"""Those of averaged weights whose trainers leave the last iterate under the others."""
+"""Keys of averaged weights whose trainers store the last iterate under the other keys."""
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Parts that torch inserts into the names of modules that it compiles or wraps."""
+"""Parts that torch inserts into names of modules that it compiles or wraps."""
 STUDENTS = ("teacher", "student")
 """Prefixes of two networks in one checkpoint."""
 
 
 def _find_state(content: Any, path: str, depth: int = 3) -> Mapping[Any, Any]:
-    """The state dict in nested content."""
+    """Find the state dict in nested content."""
     where = "a state dict, bare or under the key state_dict"
     if isinstance(content, Foreign):
         raise LzuError(
@@ -147,7 +147,7 @@ def _plain(value: Any, name: str, path: str) -> StoredTensor:
 
 
 def _plain_names(state: Mapping[Any, Any], path: str) -> dict[str, Any]:
-    """Tensors by the names of the network itself, without those of wrappers."""
+    """Rename tensors to the names of the network itself, without the parts added by wrappers."""
     named: dict[str, Any] = {}
     for key, value in state.items():
         parts = [part for part in str(key).split(".") if part not in WRAPPERS]
@@ -180,23 +180,23 @@ def _of_warp(name: str) -> bool:
 def load_into(
     model: nn.Module, state: Mapping[str, Tensor], *, name: str, fields: str = "model"
 ) -> None:
-    """Copy weights into the model; every tensor must be there, and of the right shape.
+    """Copy weights into the model; every tensor must be present and have the right shape.
 
-    Only `num_batches_tracked` may be absent: no inference uses it. A state with nothing but
-    mmdet 2.x's `ema_` names is understood.
+    Only `num_batches_tracked` may be absent, since inference does not use it. A state with only
+    mmdet 2.x's `ema_` names is accepted.
 
     Args:
-        model: receives the weights.
+        model: model that receives the weights.
         state: tensors by name, from `load_state`.
-        name: what errors call the state, such as the file's name.
-        fields: the recipe's section that tells the model's architecture.
+        name: name of the state in error messages, such as the file's name.
+        fields: section of the recipe that defines the model's architecture.
 
     Raises:
-        LzuError: one sentence that lists what is missing, unexpected or of another shape, or that
-            names a tensor whose values are no weights: integers, NaN, infinite, negative variances.
+        LzuError: tensors are missing, unexpected or of another shape, which the message lists; or a
+            tensor's values are no weights: integers, NaN, infinite, negative variances.
     """
     expected = model.state_dict()
-    if all(key.startswith("model.") for key in expected):  # which `load_checkpoint` took away
+    if all(key.startswith("model.") for key in expected):  # `load_checkpoint` removed it
         state = {key if key in expected else f"model.{key}": value for key, value in state.items()}
     plain = {_ema_name(key): key for key in expected}
     found = {
@@ -234,17 +234,17 @@ def save_checkpoint(
     half: bool = True,
     meta: Mapping[str, str] | None = None,
 ) -> None:
-    """Write {meta, state_dict} in one step: readers see the old file or the new one, never a part.
+    """Write {meta, state_dict} by one rename, so that readers see the old file or the new one.
 
     Equal contents give equal bytes, under any file name.
 
     Args:
         path: file to write; its folder must exist.
         state: tensors by name.
-        half: store floating point tensors of two or more dimensions as float16. Biases and
-            normalisation stay float32: they are few and their ranges vary widely. So do a warp's
-            parameters: their rounding would move every place that the network sees.
-        meta: what to remember about the weights.
+        half: store floating-point tensors of two or more dimensions as float16. Biases and
+            normalisation stay float32, since they are few and their ranges vary widely. A warp's
+            parameters also stay float32, since rounding them would shift the whole sampling grid.
+        meta: record to store beside the weights.
 
     Raises:
         LzuError: a weight is too large for float16, or the file cannot be written.
@@ -259,7 +259,7 @@ def save_checkpoint(
                 raise LzuError(f"weights {name} exceed the range of float16; save with half=False")
             tensor = narrow
         stored[name] = tensor
-    # Through memory because torch writes a file's name into the archive.
+    # Saved to memory first, because torch writes a file's name into the archive.
     buffer = io.BytesIO()
     torch.save({"meta": dict(meta or {}), "state_dict": stored}, buffer)
     target = Path(path)
@@ -280,7 +280,7 @@ def save_checkpoint(
 
 
 def _check_values(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str) -> None:
-    """Refuse tensors whose values are no weights, by the tensor's name."""
+    """Refuse tensors whose values are no weights, naming the tensor."""
     for key, value in found.items():
         if not expected[key].is_floating_point():
             continue
@@ -303,7 +303,7 @@ def check_finite(value: Tensor, key: str, name: str) -> None:
     """Refuse a tensor with NaN or infinite values.
 
     Raises:
-        LzuError: naming the tensor and how many of its values are so.
+        LzuError: there are such values; the message has the tensor's name and their number.
     """
     bad = ~torch.isfinite(value)
     if not bool(bad.any()):
@@ -316,14 +316,14 @@ def check_finite(value: Tensor, key: str, name: str) -> None:
 
 
 def _ema_name(name: str) -> str:
-    """The buffer in which mmdet 2.x's EMA hook keeps a parameter's twin."""
+    """Name of the buffer in which mmdet 2.x's EMA hook keeps a parameter's twin."""
     return "ema_" + name.replace(".", "_")
 
 
 def _check_class_count(
     model: nn.Module, found: Mapping[str, Tensor], wrong: Iterable[str], name: str
 ) -> None:
-    """Refuse a state that differs from the model only in the number of classes, in those words."""
+    """Refuse a state that differs from the model only in its number of classes, naming both."""
     wrong = set(wrong)
     for path, module in model.named_modules():
         layer = getattr(module, "class_layer", None)

@@ -1,4 +1,4 @@
-"""Deformable convolution as a layer, named as mmcv's ModulatedDeformConv2dPack."""
+"""Deformable convolution layer with the parameter names of mmcv's ModulatedDeformConv2dPack."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 
 
 class ModulatedDeformConv(nn.Module):
-    """A square convolution that predicts from its input where it samples, and how strongly (DCNv2).
+    """Square convolution that predicts its samples' positions and factors from its input (DCNv2).
 
     `conv_offset`, an ordinary convolution of the same geometry, has 3 * K channels for K taps:
     2 * K offsets, (y, x) per tap in input pixels, and K masks before their sigmoid.
@@ -35,13 +35,13 @@ class ModulatedDeformConv(nn.Module):
         self.centre()
 
     def centre(self) -> None:
-        """Put the taps back where those of an ordinary convolution are."""
+        """Reset the taps to the positions of an ordinary convolution, at half strength."""
         nn.init.zeros_(self.conv_offset.weight)
         assert self.conv_offset.bias is not None
         nn.init.zeros_(self.conv_offset.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H', W'), sized as by the convolution."""
+        """Map (B, in_channels, H, W) to (B, out_channels, H', W'), sized as by a convolution."""
         moves = self.conv_offset(x)
         offset, mask = moves[:, : 2 * self.taps], moves[:, 2 * self.taps :].sigmoid()
         y: Tensor = torch.ops.lzu.deform_conv(

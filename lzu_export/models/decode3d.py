@@ -1,4 +1,4 @@
-"""The exportable decode of FCOS3D: mmdet3d's, but a fixed number of candidates and no threshold."""
+"""Exportable decode of FCOS3D: mmdet3d's, with a fixed number of candidates and no threshold."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from lzu_export.models.shapes import static_shape
 from lzu_export.support.limits import MAX_TOPK
 
 BOX = 9
-"""Values of a box: centre x, y, z, length, height, width, yaw, velocity along x and z."""
+"""Number of values of a box: centre x, y, z, length, height, width, yaw, velocity along x and z."""
 
 
 def level_points(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> list[Tensor]:
-    """Points at which the cells of whole levels predict, as mmdet3d places them.
+    """Compute the points that the cells of levels predict from, as mmdet3d places them.
 
     Args:
         level_sizes: (height, width) of every level in cells.
@@ -49,7 +49,7 @@ def decode_3d(
     direction_offset: float = 0.7854,
     max_k: int = MAX_TOPK,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best cells of every level as boxes in the camera's frame.
+    """Decode the best cells of every level to boxes in the camera's frame.
 
     Per level the k = min(k_per_level, cells) cells with the highest product of best class score and
     centerness are taken, in descending order where there are more than k cells and in the cells'
@@ -60,12 +60,12 @@ def decode_3d(
     lies along x and its width along z; a positive yaw turns its heading from x towards -z.
 
     Args:
-        groups: what the head gives, see `Fcos3dHead.forward`, outside training.
+        groups: outputs of the head in eval mode, see `Fcos3dHead.forward`.
         points: per level (H * W, 2) float32, see `level_points`.
         cam2img: (B, 4, 4) camera matrices in pixels of the network input.
-        img2cam: (B, 4, 4) their inverses; taken in float64 by the caller, since no target inverts.
+        img2cam: (B, 4, 4) inverses of cam2img; the caller inverts in float64, since no target can.
         k_per_level: candidates per level.
-        direction_offset: see `Fcos3dConfig.direction_offset`.
+        direction_offset: offset of the rotation's period, see `Fcos3dConfig.direction_offset`.
         max_k: largest k of one TopK operator that the targets allow.
 
     Returns:
@@ -86,7 +86,7 @@ def decode_3d(
     local = raw[..., 6:7] - direction_offset
     local = local - (local / math.pi).floor() * math.pi + direction_offset + half_turn
     camera = cam2img.float()
-    # The ray's bearing, which turns the angle seen from the ray into one of the camera's frame.
+    # The ray's bearing converts the angle relative to the ray into one in the camera's frame.
     bearing = arctan2(centre[..., :1] - camera[:, 0:1, 2:3], camera[:, 0:1, 0:1])
     boxes = torch.cat([position, raw[..., 3:6], local + bearing, raw[..., 7:9]], dim=-1)
     return boxes, chosen.score.sigmoid() * chosen.centerness.sigmoid(), attributes
@@ -99,10 +99,10 @@ def choice_margins(
     *,
     direction_offset: float = 0.7854,
 ) -> Tensor:
-    """How sure the choices in `decode_3d` are: (B, K, 2) float32, of attribute and heading.
+    """Compute the margins (B, K, 2) float32 of the choices in `decode_3d`: attribute and heading.
 
-    See `margins.choice_margin`. The heading is also chosen by where the rotation falls in its
-    period of pi.
+    See `margins.choice_margin`. The heading also depends on where the rotation falls in its period
+    of pi.
     """
     chosen = _candidates(groups, points, k_per_level, MAX_TOPK)
     _, box, direction, attribute, _ = (magnitude(group) for group in groups)
@@ -113,11 +113,11 @@ def choice_margins(
 
 
 class Candidates(NamedTuple):
-    """The best cells of all levels; channels last, K candidates."""
+    """Values of the best cells of all levels, with channels last and K candidates."""
 
     point: Tensor
     score: Tensor
-    """Logits of the classes."""
+    """Class logits of the candidates."""
     box: Tensor
     direction: Tensor
     attribute: Tensor
@@ -171,15 +171,15 @@ def _candidates(
 
 
 def unproject(pixels: Tensor, depth: Tensor, img2cam: Tensor) -> Tensor:
-    """Pixels (B, N, 2) at depths (B, N, 1) in metres to points (B, N, 3) of the camera's frame."""
+    """Map pixels (B, N, 2) at depths (B, N, 1) in metres to (B, N, 3) in the camera's frame."""
     scaled = torch.cat([pixels * depth, depth, torch.ones_like(depth)], dim=-1)
     return (scaled @ img2cam.transpose(1, 2))[..., :3]
 
 
 def arctan2(y: Tensor, x: Tensor) -> Tensor:
-    """The angle of (x, y) in [-pi, pi] by arc tangent and quadrant: ONNX has no Atan2.
+    """Compute the angle of (x, y) in [-pi, pi] by arc tangent and quadrant, as ONNX has no Atan2.
 
-    x must not be zero; the types are floating.
+    x must not be zero; both tensors are floating-point.
     """
     angle = (y / x).atan()
     turn = torch.where(y < 0, -math.pi, math.pi).to(angle)
@@ -187,7 +187,7 @@ def arctan2(y: Tensor, x: Tensor) -> Tensor:
 
 
 def _check(groups: Sequence[Sequence[Tensor]], points: Sequence[Tensor]) -> tuple[int, int]:
-    """Batch and number of classes, when outputs and points fit."""
+    """Check that outputs and points fit, and return batch size and number of classes."""
     counts = [len(group) for group in groups]
     if len(groups) != 5 or set(counts) != {len(points)}:
         raise LzuError(

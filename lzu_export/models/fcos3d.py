@@ -13,10 +13,11 @@ from lzu_export.models.resnet import ResNet
 from lzu_export.recipes.networks import Fcos3dConfig
 
 GROUPS = (2, 1, 3, 1, 2)
-"""Regressed channels: offset of the projected centre, depth, size, rotation, velocity."""
+"""Channels of the regressed groups: offset of the projected centre, depth, size, rotation and
+velocity."""
 
 BRANCHES = 4
-"""Regressed groups with a convolution of their own; the velocity has none."""
+"""Number of regressed groups with a convolution of their own; the velocity has none."""
 
 PRIOR_PROBABILITY = 0.01
 
@@ -24,7 +25,7 @@ Outputs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Ten
 
 
 class NormedConv(nn.Module):
-    """3 x 3 convolution with bias, group normalisation and ReLU, named as in mmcv's ConvModule."""
+    """Convolution (3 x 3) with bias, group norm and ReLU, named as in mmcv's ConvModule."""
 
     def __init__(
         self, in_channels: int, out_channels: int, groups: int, *, dcn: bool = False
@@ -38,30 +39,30 @@ class NormedConv(nn.Module):
         self.gn = nn.GroupNorm(groups, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H, W)."""
+        """Map (B, in_channels, H, W) to (B, out_channels, H, W)."""
         return self.gn(self.conv(x)).relu()
 
 
 class Scale(nn.Module):
-    """A learned factor, named as in mmcv."""
+    """Learned factor, named as in mmcv."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input times the factor."""
+        """Return the input times the factor."""
         return x * self.scale
 
 
 class Fcos3dHead(nn.Module):
-    """Two towers shared by all levels; behind them a branch for every quantity.
+    """Head of two towers shared by all levels, each followed by a branch for every quantity.
 
-    Class and attribute stand on the one tower, all that describes the box on the other.
+    Class and attribute branch off one tower; the box, direction and centerness off the other.
     """
 
     class_layer = "conv_cls"
-    """The layer whose output channels are num_classes."""
+    """Name of the layer whose output channels are num_classes."""
 
     def __init__(self, config: Fcos3dConfig) -> None:
         """Build with normal weights (deviation 0.01) and class biases for a prior of 0.01."""
@@ -89,22 +90,22 @@ class Fcos3dHead(nn.Module):
         self.conv_attr = nn.Conv2d(feat, config.num_attributes, 1)
         self.conv_centerness_prev = branch(config.centerness_channels)
         self.conv_centerness = nn.Conv2d(config.centerness_channels, 1, 1)
-        # Per level: of the offset, the depth and the size.
+        # Factors per level for the offset, the depth and the size.
         self.scales = nn.ModuleList(
             nn.ModuleList(Scale() for _ in range(3)) for _ in config.strides
         )
         self._initialise()
 
     def forward(self, levels: Sequence[Tensor]) -> Outputs:
-        """Levels (B, C, H, W) to five lists with one entry per level.
+        """Map levels (B, C, H, W) to five lists with one entry per level.
 
         Returns:
             Class logits (B, classes, H, W). Boxes (B, 9, H, W): distance of the cell's point from
             the projected centre (x, y), depth, length, height, width (metres), rotation (radians,
             seen from the object's ray, modulo pi), velocity along x and z (metres per second).
             Direction logits (B, 2, H, W), attribute logits (B, attributes, H, W), centerness
-            logits (B, 1, H, W). The distance is in pixels of the network input, but while training
-            in strides.
+            logits (B, 1, H, W). The distance is in pixels of the network input, but in strides
+            while training.
         """
         outputs: Outputs = ([], [], [], [], [])
         for level, scales, stride in zip(levels, self.scales, self.strides, strict=True):
@@ -151,7 +152,7 @@ class Fcos3dHead(nn.Module):
 
 
 class Fcos3d(nn.Module):
-    """Backbone, neck and head; an unzoom can stand between `extract` and `head`."""
+    """FCOS3D of backbone, neck and head; an unzoom can stand between `extract` and `head`."""
 
     def __init__(self, backbone: ResNet, neck: FPN, bbox_head: Fcos3dHead) -> None:
         super().__init__()
@@ -160,20 +161,20 @@ class Fcos3d(nn.Module):
         self.bbox_head = bbox_head
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to the neck's levels (B, C, H_l, W_l), finest first."""
+        """Map normalised images (B, 3, H, W) to levels (B, C, H_l, W_l), finest first."""
         return self.neck(self.backbone(images))
 
     def head(self, levels: Sequence[Tensor]) -> Outputs:
-        """Levels to the five groups of raw outputs, see `Fcos3dHead.forward`."""
+        """Map levels to the five groups of raw outputs, see `Fcos3dHead.forward`."""
         return self.bbox_head(levels)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Normalised images (B, 3, H, W) to the five groups of raw outputs."""
+        """Map normalised images (B, 3, H, W) to the five groups of raw outputs."""
         return self.head(self.extract(images))
 
 
 def build_fcos3d(config: Fcos3dConfig) -> Fcos3d:
-    """An FCOS3D with random weights, in training mode."""
+    """Build an FCOS3D with random weights, in training mode."""
     backbone = ResNet(
         config.depth,
         base_channels=config.base_channels,

@@ -8,18 +8,18 @@ from pathlib import Path
 from lzu_export.errors import LzuError
 
 MOST_BYTES = 1 << 36
-"""64 GiB; no checkpoint of the built-in networks comes near."""
+"""Size limit of a checkpoint in bytes: 64 GiB, far above those of the built-in networks."""
 HEAD = 512
-"""Number of first bytes that are read."""
+"""Number of bytes that are read from the beginning of a file."""
 
 ZIP, LEGACY, SAFETENSORS = "zip", "legacy", "safetensors"
-"""Kinds that are read: PyTorch's archives, its files before 1.6, and safetensors."""
+"""Kinds of files that are read: PyTorch's archives, its files before 1.6, and safetensors."""
 
 BROKEN = "truncated or not a PyTorch checkpoint"
 COPY_AGAIN = "copy or download it again and compare its size with the original's"
 
 _MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-"""The number that PyTorch's older files begin with, as a pickle has it."""
+"""Magic number of PyTorch's older files, as a pickle encodes it."""
 
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip"),
@@ -48,10 +48,11 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 
 
 def checkpoint_kind(path: Path) -> str:
-    """`ZIP`, `LEGACY` or `SAFETENSORS`, by the first bytes alone; never waits for any.
+    """Return `ZIP`, `LEGACY` or `SAFETENSORS` by a file's first bytes; never blocks.
 
     Raises:
-        LzuError: it is no regular file, cannot be read, or is something else, named as such.
+        LzuError: it is no regular file, cannot be read, or is of another kind, which the message
+            names.
     """
     head, size = _head(path)
     if head.startswith(b"PK\x03\x04"):
@@ -65,7 +66,7 @@ def checkpoint_kind(path: Path) -> str:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Refuse at once what cannot be a checkpoint, before it is hashed or read whole.
+    """Refuse a file that cannot be a checkpoint before it is hashed or read in full.
 
     Raises:
         LzuError: see `checkpoint_kind`.
@@ -74,7 +75,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def _head(path: Path) -> tuple[bytes, int]:
-    """The first bytes of a regular file, and its size."""
+    """Read the first bytes of a regular file, and its size."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -84,7 +85,7 @@ def _head(path: Path) -> tuple[bytes, int]:
                 f"checkpoint {path} is not a file but {kind}; give the path of an existing .pth or "
                 ".safetensors file"
             )
-        # Without waiting: a pipe may have come into the file's place.
+        # Without blocking, since a pipe may have taken the file's place.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(handle, "rb") as file:
             head = file.read(HEAD)
@@ -102,7 +103,7 @@ def _head(path: Path) -> tuple[bytes, int]:
 
 
 def _foreign(head: bytes, size: int) -> tuple[str, str]:
-    """The kind of bytes that are not a checkpoint, and a remedy."""
+    """Return the kind of a file that is not a checkpoint, and a remedy."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     printable = all(each in b"\t\n\r" or 32 <= each < 127 for each in head)
     signed = next((each for each in _SIGNATURES if head.startswith(each[0])), None)

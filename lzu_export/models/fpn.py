@@ -13,7 +13,7 @@ ExtraConvs = Literal["on_input", "on_output"]
 
 
 class ConvModule(nn.Module):
-    """A convolution with bias under the name `conv`, as mmcv's ConvModule without normalisation."""
+    """Convolution with bias under the name `conv`, as mmcv's ConvModule without normalisation."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class ConvModule(nn.Module):
         self.activate = nn.ReLU(inplace=True) if relu else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride), rounded up."""
+        """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride), rounded up."""
         return self.activate(self.conv(x))
 
 
@@ -56,12 +56,12 @@ class FPN(nn.Module):
             out_channels: channels of every output.
             num_outs: number of outputs, at least the number of backbone levels used.
             start_level: first backbone level used.
-            add_extra_convs: the first extra level comes from the last backbone level ("on_input")
-                or from the last output ("on_output").
-            relu_before_extra_convs: a ReLU in front of every extra convolution but the first.
+            add_extra_convs: source of the first extra level, the last backbone level ("on_input")
+                or the last output ("on_output").
+            relu_before_extra_convs: put a ReLU before every extra convolution but the first.
 
         Raises:
-            LzuError: fewer outputs than backbone levels used.
+            LzuError: there are fewer outputs than backbone levels used.
         """
         super().__init__()
         used = list(in_channels)[start_level:]
@@ -90,9 +90,9 @@ class FPN(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Backbone levels (B, C_i, H_i, W_i) to num_outs levels (B, out_channels, H_i, W_i).
+        """Map backbone levels (B, C_i, H_i, W_i) to num_outs levels (B, out_channels, H_i, W_i).
 
-        Both are finest first; all backbone levels are passed, those before start_level are ignored.
+        Both are finest first. All backbone levels are passed; those before start_level are ignored.
         """
         used = list(inputs)[self.start_level :]
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, used, strict=True)]

@@ -1,11 +1,11 @@
-"""Non-separable warps in models: sampling grids that are constants, or computed from a saliency.
+"""Modules of non-separable warps, at sampling grids that are constant or computed from a saliency.
 
 fixed     frame -> zoom at a constant grid -> ... -> unzoom at constant grids -> ...
 adaptive  boxes -> saliency (B, h, w) -> knots (B, h, w, 2) -> zoom, inverse -> ...
 
-What computes an adaptive warp is plain tensor operations, traced to plain ONNX ones, and one
-`lzu::InvertWarp`. All of it is float32. Sums are sums of products and no matrix products, which a
-target may round to TF32.
+An adaptive warp is computed by plain tensor operations, which are traced to plain ONNX operators,
+and one `lzu::InvertWarp`, all in float32. Sums of products are not written as matrix products,
+since a target may round those to TF32.
 """
 
 from collections.abc import Sequence
@@ -26,32 +26,32 @@ from lzu_export.warp.knots import attraction_matrices
 from lzu_export.warp.saliency import BOX_INPUTS, Array
 
 NOWHERE = -1000.0
-"""Position in [-1, 1] units of what lies beyond the outermost knots: far off every level."""
+"""Position, in [-1, 1] units, of cells beyond the outermost knots: far outside every level."""
 
 
 class GridResample(nn.Module):
-    """`lzu::GridResample` at a constant grid."""
+    """Resampling at a constant grid, by `lzu::GridResample`."""
 
     whole: Tensor
     fraction: Tensor
 
     def __init__(self, table: GridTable) -> None:
-        """Keep the positions (see `lzu_export.warp.grids`)."""
+        """Store the positions (see `lzu_export.warp.grids`)."""
         super().__init__()
         # Not persistent: a checkpoint carries the network, the warp comes from the recipe.
         for name, values in table._asdict().items():
             self.register_buffer(name, torch.from_numpy(values)[None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, rows, columns) of the grid."""
+        """Map (B, C, H, W) to (B, C, rows, columns) of the grid."""
         y: Tensor = torch.ops.lzu.grid_resample(x, self.whole, self.fraction)
         return y
 
 
 class BoxSaliency(nn.Module):
-    """The previous frame's boxes to a saliency (B, h, w): their density, mixed with a fixed one.
+    """Saliency (B, h, w) of the previous frame's boxes: their density, mixed with a fixed one.
 
-    The formula is that of `lzu_export.warp.saliency.box_saliency`; what counts as a box is as in
+    The formula is that of `lzu_export.warp.box_saliency.box_saliency`; boxes are valid as in
     `lzu::BoxKnots`. `amplitude` and `bandwidth` are parameters, so that a checkpoint can carry
     learned ones.
     """
@@ -72,13 +72,13 @@ class BoxSaliency(nn.Module):
         corner: tuple[int, int] = (0, 0),
         min_side: float = MIN_BOX_SIDE,
     ) -> None:
-        """Keep what is constant.
+        """Store the constants and make the parameters.
 
         Args:
             fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
-            picture: (height, width) in pixels of what the canvas shows.
+            picture: (height, width) in pixels of the part of the frame that the canvas shows.
             amplitude: mass of a box.
-            bandwidth: in pixels; the variance of a box is bandwidth times its side.
+            bandwidth: bandwidth in pixels; the variance of a box is bandwidth times its side.
             mix: share of the boxes' saliency, 0 to 1.
             corner: (top, left) of the picture in the frame.
             min_side: least side of a box in pixels.
@@ -99,7 +99,7 @@ class BoxSaliency(nn.Module):
             self.register_buffer(name, _float32(values), persistent=False)
 
     def forward(self, boxes: Tensor, valid: Tensor) -> Tensor:
-        """Boxes (B, N, 4) in pixels of the frame and flags (B, N) to (B, h, w), summing to 1."""
+        """Map boxes (B, N, 4) in frame pixels and flags (B, N) to (B, h, w), summing to 1."""
         # A comparison with NaN is false.
         finite = boxes.abs() <= LARGEST
         counts = finite.float().amin(dim=-1) * (valid > 0.5).float()
@@ -115,28 +115,28 @@ class BoxSaliency(nn.Module):
         weight = counts * self.amplitude / mass
         density = ((weight[..., None] * rows)[..., None] * columns[..., None, :]).sum(dim=1)
         number = counts.sum(dim=-1)[:, None, None]
-        # Without a box the density is 0: then every place counts alike.
+        # Without a box the density is 0; make it uniform.
         density = density + number * self.floor + (1 - number).clamp(min=0)
         share = density / density.sum(dim=(1, 2), keepdim=True)
         return share if self.mix == 1 else self.fixed + self.mix * share
 
 
 class SaliencyKnots(nn.Module):
-    """A saliency (B, h, w) to the knots (B, h, w, 2) of its warp, with reflected borders.
+    """Module from a saliency (B, h, w) to the knots (B, h, w, 2) of its warp, borders reflected.
 
-    LZU eqs. (1) and (2), those of `lzu_export.warp.knots.nonseparable_knots`: the Gaussian is a
-    product, so the plane is summed along x, then along y.
+    The formulas are LZU eqs. (1) and (2), as in `lzu_export.warp.knots.nonseparable_knots`. The
+    Gaussian is a product, so the plane is summed along x, then along y.
     """
 
     names: ClassVar[tuple[str, ...]] = PLANE_KNOTS
     even: Tensor
 
     def __init__(self, lattice: tuple[int, int], fwhm: float) -> None:
-        """Keep the sums' matrices.
+        """Store the constant matrices of the sums.
 
         Args:
-            lattice: (h, w).
-            fwhm: of the attraction, in lattice cells.
+            lattice: (h, w) of the saliency.
+            fwhm: full width of the attraction at half maximum, in lattice cells.
         """
         super().__init__()
         for axis, count in zip("yx", lattice, strict=True):
@@ -148,8 +148,8 @@ class SaliencyKnots(nn.Module):
         self.register_buffer("even", _float32(even), persistent=False)
 
     def forward(self, saliency: Tensor) -> tuple[Tensor]:
-        """Positive saliencies, of any sum, to positions in [-1, 1], order x, y, in a tuple."""
-        # Only ratios count; this keeps tiny saliencies off underflow.
+        """Map positive saliencies, of any sum, to positions in [-1, 1], order x, y, in a tuple."""
+        # Only ratios count; this keeps tiny saliencies from underflow.
         plane = saliency / saliency.amax(dim=(1, 2), keepdim=True)
         weighted, moved = (self._along_x(plane, name) for name in ("weight", "moment"))
         total = self._along_y(weighted, "weight")
@@ -167,28 +167,28 @@ class SaliencyKnots(nn.Module):
 
 
 class BoxGridWarp(AdaptiveWarp):
-    """The previous frame's boxes to the knots of each image's non-separable warp."""
+    """Warp from the previous frame's boxes to each image's non-separable knots."""
 
     inputs = BOX_INPUTS
     knot_names = PLANE_KNOTS
 
     def __init__(self, saliency: BoxSaliency, knots: SaliencyKnots) -> None:
-        """One after the other."""
+        """Chain a saliency of boxes and the knots of that saliency."""
         super().__init__()
         self.saliency, self.knots = saliency, knots
 
     def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor]:
-        """Boxes (B, N, 4) and flags (B, N) to knots (B, h, w, 2), alone in a tuple."""
+        """Map boxes (B, N, 4) and flags (B, N) to a tuple of the knots (B, h, w, 2) alone."""
         knots: tuple[Tensor] = self.knots(self.saliency(boxes, valid))
         return knots
 
 
 class GridZoom(nn.Module):
-    """An image at the forward warp of knots: LZU eq. (5), knots upsampled with align_corners.
+    """Zoom of an image at the forward warp of knots, upsampled with align_corners: LZU eq. (5).
 
-    Only how far the warp moves each canvas pixel is computed, in pixels of the image; where the
-    pixel stood is a constant, whole and fraction apart. So positions keep their digits in wide
-    images.
+    Only the displacement of each canvas pixel is computed, in pixels of the image. The pixel's
+    position without a warp is a constant, whole and fraction apart, so that positions keep their
+    precision in wide images.
     """
 
     even: Tensor
@@ -199,7 +199,7 @@ class GridZoom(nn.Module):
     def __init__(
         self, lattice: tuple[int, int], picture: tuple[int, int], canvas: tuple[int, int]
     ) -> None:
-        """Keep what is constant.
+        """Store the constants.
 
         Args:
             lattice: (h, w) of the knots.
@@ -226,7 +226,7 @@ class GridZoom(nn.Module):
         self.register_buffer("fraction", _float32(start - np.floor(start)), persistent=False)
 
     def forward(self, image: Tensor, knots: Tensor) -> Tensor:
-        """(B, C, picture) and knots (B, h, w, 2) to (B, C, canvas)."""
+        """Map images (B, C, picture) and knots (B, h, w, 2) to (B, C, canvas)."""
         moves = (knots - self.even) * self.extent
         moves = self._between(self._between(moves, 1, "y"), 2, "x")
         steps = moves.floor()
@@ -238,7 +238,7 @@ class GridZoom(nn.Module):
         return zoomed
 
     def _between(self, values: Tensor, dim: int, axis: str) -> Tensor:
-        """Values on the lattice at each canvas pixel of an axis."""
+        """Interpolate values on the lattice at each canvas pixel of an axis."""
         piece: Tensor = getattr(self, f"piece_{axis}")
         share: Tensor = getattr(self, f"share_{axis}")
         first, second = (values.index_select(dim, piece + step) for step in (0, 1))
@@ -246,19 +246,19 @@ class GridZoom(nn.Module):
 
 
 class GridUnzoom(nn.Module):
-    """All levels at the inverse warp of knots, in true pixel coordinates.
+    """Unzoom of all levels at the inverse warp of knots, in true pixel coordinates.
 
-    The inverse is computed once, for the cells of the finest level (or `upscale` times as many).
-    The cells of a coarser level stand where every so many of these do, so taking those is as exact
-    as inverting again; nothing is resized. Cells beyond the outermost knots sample zeros.
+    The inverse is computed once, for the cells of the finest level (or `upscale` times as many on
+    each axis). The cells of a coarser level coincide with every n-th of these, so picking them is
+    as exact as inverting again. Cells beyond the outermost knots sample zeros.
     """
 
     def __init__(
         self, levels: Sequence[Level], canvas: tuple[int, int], *, upscale: int = 1
     ) -> None:
-        """Keep the levels' places on the canvas (height, width), and how much finer to sample.
+        """Store the levels' places on the canvas (height, width), and `upscale`, cells per cell.
 
-        The strides are multiples of the finest level's.
+        The strides must be multiples of the finest level's.
         """
         super().__init__()
         self.levels, self.upscale = list(levels), upscale
@@ -274,7 +274,7 @@ class GridUnzoom(nn.Module):
             self.register_buffer(f"factor_{i}", _float32(factor), persistent=False)
 
     def forward(self, levels: Sequence[Tensor], knots: Tensor) -> list[Tensor]:
-        """(B, C, H_l, W_l) each to (B, C, upscale H_l, upscale W_l)."""
+        """Map levels (B, C, H_l, W_l) to (B, C, upscale H_l, upscale W_l) each."""
         grid = torch.ops.lzu.invert_warp(knots, self.size, *self.affine, NOWHERE)
         unzoomed = []
         for i, (x, level) in enumerate(zip(levels, self.levels, strict=True)):

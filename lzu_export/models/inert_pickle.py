@@ -1,7 +1,7 @@
 """Read pickles as data: containers, numbers, text and descriptions of stored tensors.
 
-Nothing that a pickle names is imported, looked up or called. An interpreter of its own walks the
-opcodes; every object of a class becomes a `Foreign`, which only remembers its name and content.
+Nothing that a pickle names is imported, looked up or called. A small interpreter walks the opcodes
+and turns every object of a class into a `Foreign`, which only stores its name and content.
 """
 
 import pickletools
@@ -12,11 +12,11 @@ from typing import IO, Any
 from lzu_export.errors import LzuError
 
 MOST_BYTES = 1 << 28
-"""Of one pickle: those of checkpoints hold descriptions, the tensors' values lie beside them."""
+"""Size limit of one pickle in bytes; a checkpoint's pickle only describes the stored tensors."""
 MOST_STEPS = 5_000_000
-"""Opcodes of one pickle; a minute's reading at most."""
+"""Largest number of opcodes of one pickle; reading them takes a minute at most."""
 LONGEST_LINE = 1 << 16
-"""Bytes of a text opcode's argument."""
+"""Largest size in bytes of a text opcode's argument."""
 
 CALLS = frozenset(
     {
@@ -26,49 +26,49 @@ CALLS = frozenset(
         "dill", "cloudpickle",
     }
 )  # fmt: skip
-"""Modules that no training puts into a checkpoint, and exploits do."""
+"""Modules that occur in exploits, but not in checkpoints written by a training."""
 BUILTIN_CALLS = frozenset({"eval", "exec", "compile", "open", "__import__", "execfile", "input"})
 
 
 class PickleError(Exception):
-    """A fault of a pickle, as the end of a sentence."""
+    """Error of a pickle, whose message is the end of a sentence."""
 
 
 class DangerousCallError(PickleError):
-    """A pickle that would run code if it were unpickled; the message is what it names."""
+    """Error of a pickle that would run code if unpickled; the message is the function's name."""
 
 
 class Name(str):
-    """A reference of a pickle to `module.attribute`; nothing is looked up."""
+    """Reference of a pickle to `module.attribute`, which is never looked up."""
 
     __slots__ = ()
 
 
 @dataclass
 class Foreign:
-    """An object of a class: its name, and what it was made from."""
+    """Object of a class, described by the class's name and the content it is made from."""
 
     name: str
     arguments: Any = ()
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
-    """Items that were set in it as in a dictionary."""
+    """Items that were set in the object as in a dictionary."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The values that tensors share."""
+    """Storage of values that tensors may share."""
 
     dtype: str | None
-    """Type such as `float32`; None if the tensors have it."""
+    """Type such as `float32`; None if only the tensors define it."""
     key: str
     count: int
-    """Values, or bytes where there is no dtype."""
+    """Number of values, or of bytes if there is no dtype."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """The place of a tensor's stored values."""
+    """Tensor described by the place of its values in a storage."""
 
     storage: Storage
     dtype: str
@@ -79,20 +79,20 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class OddTensor:
-    """A tensor that is not stored as plain values."""
+    """Tensor that is not stored as plain values."""
 
     kind: str
     """Kind of the tensor, such as `quantised`."""
 
 
 class Bounded:
-    """A file of which no read goes beyond a number of bytes."""
+    """File that can be read up to a number of bytes."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._left = file, most
 
     def read(self, count: int = -1) -> bytes:
-        """Raises PickleError where the file ends or more is asked for than may be read."""
+        """Read bytes; raises PickleError if more are requested than may be read."""
         if count < 0 or count > self._left:
             raise PickleError("claims to be longer than it is")
         data = self._file.read(count)
@@ -100,7 +100,7 @@ class Bounded:
         return data
 
     def readline(self) -> bytes:
-        """A line; raises PickleError where it is too long."""
+        """Read a line; raises PickleError if it is too long."""
         data = self._file.readline(min(LONGEST_LINE, self._left))
         if len(data) == LONGEST_LINE:
             raise PickleError("holds a line that is too long")
@@ -109,19 +109,19 @@ class Bounded:
 
 
 def read_pickle(file: IO[bytes], storages: dict[str, Storage] | None = None) -> Any:
-    """The content of the pickle that begins here; the file is left behind its end.
+    """Read the content of the pickle at the file's position, and leave the file at its end.
 
     Args:
-        file: where to read.
-        storages: is given all storages that are referred to, by key.
+        file: open file to read from.
+        storages: dictionary that receives all storages that are referred to, by key.
 
     Returns:
         None, bool, int, float, str, bytes, list, tuple and dict; sets as lists; `Name`, `Foreign`,
         `Storage`, `StoredTensor` and `OddTensor`.
 
     Raises:
-        PickleError: it is damaged, or too large.
-        DangerousCallError: it calls what would run code.
+        PickleError: the pickle is damaged or too large.
+        DangerousCallError: the pickle calls a function that would run code.
     """
     machine = _Machine({} if storages is None else storages)
     bounded: Any = Bounded(file, MOST_BYTES)
@@ -161,7 +161,7 @@ _IGNORED = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
 
 
 class _Machine:
-    """The stack and the memory of a pickle that is being read."""
+    """Stack and memo of a pickle that is being read."""
 
     def __init__(self, storages: dict[str, Storage]) -> None:
         self.storages = storages
@@ -169,13 +169,13 @@ class _Machine:
         self.memory: dict[int, Any] = {}
 
     def result(self) -> Any:
-        """The final object."""
+        """Return the final object."""
         if self.stack[-1] is _MARK:
             raise PickleError("is damaged")
         return self.stack[-1]
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Do one opcode."""
+        """Execute one opcode."""
         if opcode in _SAME:
             self.stack.append(argument)
         elif opcode in _CONSTANTS:
@@ -254,7 +254,7 @@ class _Machine:
             raise PickleError(f"holds {opcode}, which no checkpoint does")
 
     def _marked(self) -> list[Any]:
-        """Take what lies above the topmost mark, and the mark."""
+        """Remove the topmost mark and all above it, and return the items above it."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
             at -= 1
@@ -277,7 +277,7 @@ def _set_items(to: Any, items: list[Any]) -> None:
     if not isinstance(target, dict) or len(items) % 2:
         raise PickleError("is damaged")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        # Others, such as tuples within tuples, could not be hashed safely; nobody asks for them.
+        # Other keys, such as tuples within tuples, could not be hashed safely and are not needed.
         if isinstance(key, (str, int, float, bytes)) or key is None:
             target[key] = value
 
@@ -298,11 +298,11 @@ _REBUILT = {
     "_rebuild_device_tensor_from_cpu_tensor": "of another device",
     "_rebuild_wrapper_subclass": "of a class of its own",
 }
-"""By function, what a tensor is that it makes."""
+"""Kind of tensor that each function rebuilds."""
 
 
 def _called(function: Any, arguments: Any) -> Any:
-    """The result of a call: a container, a tensor's description, or a foreign object."""
+    """Return the result of a call: a container, a tensor's description, or a foreign object."""
     if not isinstance(function, Name):
         return Foreign(type(function).__name__, arguments)
     module, _, attribute = function.rpartition(".")
@@ -377,11 +377,11 @@ _STORAGES = {
     "QUInt8Storage": "quint8",
     "QInt32Storage": "qint32",
 }
-"""By class, the type of its values."""
+"""Type of the values of each storage class."""
 
 
 def _storage(described: Any) -> Storage:
-    """The storage that a persistent id describes, in PyTorch's form."""
+    """Return the storage that a persistent id of PyTorch describes."""
     if not isinstance(described, tuple) or len(described) < 5 or described[0] != "storage":
         raise PickleError("refers to something outside of it")
     _, kind, key, _, count = described[:5]
@@ -392,7 +392,7 @@ def _storage(described: Any) -> Storage:
 
 
 def explain(error: PickleError, path: object) -> LzuError:
-    """The sentence that a checkpoint's pickle is refused with."""
+    """Make the error with which a checkpoint's pickle is refused."""
     if isinstance(error, DangerousCallError):
         return LzuError(
             f"checkpoint {path} was refused because it holds {error}, a call that runs code "

@@ -1,4 +1,4 @@
-"""Margins of discrete choices: the logit change that would flip each of them."""
+"""Margins of discrete choices: the relative change of the logits that would flip each of them."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def choice_margin(logits: Tensor, dim: int, largest: Tensor) -> Tensor:
-    """The relative deviation (max|a - b| / max|b|) of logits that would choose another of them.
+    """Compute the relative deviation (max|a - b| / max|b|) of logits that would flip the choice.
 
-    Half the gap between the two best along `dim`, since both can deviate, over the largest
-    magnitude of all the logits; infinite where there is nothing to choose from.
+    It is half the gap between the two best along `dim`, since both can deviate, divided by the
+    largest magnitude of all the logits; infinite if there is only one option.
 
     Args:
-        logits: any shape.
-        dim: the axis of the options.
-        largest: magnitude, a scalar.
+        logits: logits of any shape.
+        dim: axis of the options.
+        largest: largest magnitude of all the logits, a scalar.
 
     Returns:
-        float32 of the logits' shape without `dim`.
+        Margins, float32, of the logits' shape without `dim`.
     """
     if logits.shape[dim] < 2:
         return torch.full_like(logits.select(dim, 0), torch.inf, dtype=torch.float32)
@@ -27,10 +27,10 @@ def choice_margin(logits: Tensor, dim: int, largest: Tensor) -> Tensor:
 
 
 def magnitude(maps: Sequence[Tensor]) -> Tensor:
-    """The largest absolute value of all the maps, a scalar."""
+    """Compute the largest absolute value of all the maps, a scalar."""
     return torch.stack([each.float().abs().amax() for each in maps]).amax()
 
 
 def positive(value: Tensor) -> Tensor:
-    """The value, but never zero, so that it can be divided by."""
+    """Clamp a value above zero, so that it can be divided by."""
     return value.clamp_min(torch.finfo(torch.float32).tiny)

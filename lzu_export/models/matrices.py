@@ -1,8 +1,8 @@
-"""Pooling and resizing of maps as constant matrices: rows @ map @ columns.T.
+"""Pooling and resizing of maps by constant matrices: rows @ map @ columns.T.
 
-Adaptive pooling has no ONNX operator that covers bins of unequal size, and Resize has
-coordinate modes that parsers can misread. A product of matrices has nothing to misread: weights are
-computed once in float64, and every target multiplies with the same numbers.
+No ONNX operator does adaptive pooling with bins of unequal size, and Resize has coordinate modes
+that parsers can misread. A matrix product is unambiguous: weights are computed once in float64, and
+every target multiplies with the same numbers.
 """
 
 from functools import lru_cache
@@ -18,11 +18,11 @@ from lzu_export.models.shapes import static_shape
 
 @lru_cache(maxsize=64)
 def pool_matrix(bins: int, n: int) -> NDArray[np.float64]:
-    """The (bins, n) float64 matrix that averages n cells in bins; rows sum to 1.
+    """Compute the (bins, n) float64 matrix that averages n cells in bins; rows sum to 1.
 
-    Bin i holds the cells floor(i n / bins) up to, without, ceil((i + 1) n / bins): the rule of
-    PyTorch's AdaptiveAvgPool2d. Bins overlap where they do not divide the cells, also where there
-    are more bins than cells.
+    Bin i holds the cells from floor(i n / bins) up to but not including ceil((i + 1) n / bins), the
+    rule of PyTorch's AdaptiveAvgPool2d. Bins overlap if their number does not divide the number of
+    cells, also if there are more bins than cells.
 
     Raises:
         LzuError: there are no bins or no cells.
@@ -35,7 +35,7 @@ def pool_matrix(bins: int, n: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def resize_matrix(n_out: int, n_in: int) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix of bilinear resizing with align_corners=False.
+    """Compute the (n_out, n_in) float64 matrix of bilinear resizing with align_corners=False.
 
     Output cell i samples at (i + 1/2) n_in / n_out - 1/2, clamped to the first and last input
     cell: half-pixel centres, as in PyTorch's `interpolate` without antialiasing.
@@ -44,17 +44,17 @@ def resize_matrix(n_out: int, n_in: int) -> NDArray[np.float64]:
         LzuError: an axis is empty.
     """
     _check(n_out, n_in)
-    # One division of integers: whole and half places come out exactly.
+    # One division of integers gives whole and half places exactly.
     place = ((2 * np.arange(n_out) + 1) * n_in - n_out) / (2 * n_out)
     return hat_matrix(place, n_in)
 
 
 @lru_cache(maxsize=64)
 def restride_matrix(n_out: int, stride_out: int, n_in: int, stride_in: int) -> NDArray[np.float64]:
-    """The (n_out, n_in) float64 matrix that brings features of one stride to another, in phase.
+    """Compute the (n_out, n_in) float64 matrix that converts features between strides, in phase.
 
     Strided convolutions centre cell i on pixel stride * i, so output cell i samples at
-    i * stride_out / stride_in, clamped to the last input cell. A finer map is thereby subsampled.
+    i * stride_out / stride_in, clamped to the last input cell. This subsamples a finer map.
 
     Raises:
         LzuError: an axis is empty.
@@ -64,15 +64,15 @@ def restride_matrix(n_out: int, stride_out: int, n_in: int, stride_in: int) -> N
 
 
 def hat_matrix(place: NDArray[np.float64], n_in: int) -> NDArray[np.float64]:
-    """The (n_out, n_in) matrix of linear interpolation at places in cells, clamped to the input."""
+    """Compute the (n_out, n_in) matrix of linear interpolation at clamped places in input cells."""
     distance = np.abs(place.clip(0, n_in - 1)[:, None] - np.arange(n_in))
     return _frozen(np.maximum(0.0, 1.0 - distance))
 
 
 def apply_matrices(x: Tensor, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Tensor:
-    """`rows` @ x @ `cols`.T: (B, C, H, W) to (B, C, len(rows), len(cols)), in x's type.
+    """Compute `rows` @ x @ `cols`.T: (B, C, H, W) to (B, C, len(rows), len(cols)), in x's type.
 
-    The cheaper of the two orders is taken.
+    The cheaper of the two orders of multiplication is used.
     """
     height, width = static_shape(x)[-2:]
     left = torch.tensor(rows, dtype=x.dtype, device=x.device)
@@ -83,13 +83,13 @@ def apply_matrices(x: Tensor, rows: NDArray[np.float64], cols: NDArray[np.float6
 
 
 def average_pool(x: Tensor, bins: int) -> Tensor:
-    """AdaptiveAvgPool2d(bins): (B, C, H, W) to (B, C, bins, bins)."""
+    """Pool as AdaptiveAvgPool2d(bins): (B, C, H, W) to (B, C, bins, bins)."""
     height, width = static_shape(x)[-2:]
     return apply_matrices(x, pool_matrix(bins, height), pool_matrix(bins, width))
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, align_corners=False: (B, C, H, W) to (B, C, *size)."""
+    """Resize bilinearly with align_corners=False: (B, C, H, W) to (B, C, *size)."""
     height, width = static_shape(x)[-2:]
     if (height, width) == tuple(size):
         return x
@@ -97,7 +97,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def restride(x: Tensor, stride_in: int, stride_out: int, size: tuple[int, int]) -> Tensor:
-    """Features of `stride_in` (B, C, H, W) at the cells (B, C, *size) of a map of `stride_out`."""
+    """Sample features (B, C, H, W) of `stride_in` at the cells (B, C, *size) of `stride_out`."""
     if stride_in == stride_out:
         return x
     rows, cols = (
@@ -113,6 +113,6 @@ def _check(n_out: int, n_in: int) -> None:
 
 
 def _frozen(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Read-only, because it is remembered and shared."""
+    """Make a matrix read-only, because it is cached and shared."""
     matrix.flags.writeable = False
     return matrix

@@ -1,7 +1,7 @@
 """Read class names and normalisation from OpenMMLab checkpoints, as data.
 
-Both generations keep the whole training config as text. No line of it is run: the few values that
-matter are cut out and read as literals.
+Both generations store the whole training config as text. No line of it is run: the few values that
+are needed are cut out and read as literals.
 """
 
 import ast
@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 MOST_TEXT = 1 << 21
-"""Largest number of characters of a config that are searched."""
+"""Number of characters at the beginning of a config that are searched."""
 MOST_MEANS = 100
-"""Largest number of places of a config that are searched."""
+"""Largest number of means in a config that are examined."""
 AROUND = 2000
-"""Characters on either side of a mean in which its dictionary must begin and end."""
+"""Number of characters before and after a mean within which its dictionary must begin and end."""
 
 _MEAN = re.compile(r"""(?:\bmean\s*=|['"]mean['"]\s*:)\s*([\[(][^\[\]()]{1,200}[\])])""")
 _STD = re.compile(r"""(?:\bstd\s*=|['"]std['"]\s*:)\s*([\[(][^\[\]()]{1,200}[\])])""")
@@ -23,7 +23,7 @@ _RGB = re.compile(r"""(?:\b(?:bgr_)?to_rgb\s*=|['"](?:bgr_)?to_rgb['"]\s*:)\s*(T
 
 
 class Normalised(NamedTuple):
-    """A normalisation, channels in the order of the network."""
+    """Normalisation of images, with channels in the order of the network."""
 
     order: str
     mean: tuple[float, ...]
@@ -31,7 +31,7 @@ class Normalised(NamedTuple):
 
 
 def class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names in `CLASSES` (mmdet 2.x) or `dataset_meta.classes` (3.x), in their order."""
+    """Return the names in `CLASSES` (mmdet 2.x) or `dataset_meta.classes` (3.x), in their order."""
     places = [meta]
     if isinstance(inner := meta.get("dataset_meta"), Mapping):
         places.insert(0, inner)
@@ -46,9 +46,9 @@ def class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def normalisation(meta: Mapping[str, Any]) -> Normalised | None:
-    """What the stored config normalises images by; None where it says nothing, or several things.
+    """Return the normalisation of the stored config; None if it has none, or several that differ.
 
-    Of 3.x the data preprocessor, of 2.x the pipelines' `Normalize`.
+    It is that of the data preprocessor in 3.x, and of the pipelines' `Normalize` in 2.x.
     """
     for key in ("cfg", "config"):
         text = meta.get(key)
@@ -68,7 +68,7 @@ def _in_text(text: str) -> set[Normalised]:
         std_values = _numbers(std[1]) if std else None
         if mean_values is None or std_values is None or len(mean_values) != len(std_values):
             continue
-        # Where neither is said, 2.x converts and 3.x does not; only 2.x has these dictionaries.
+        # Without this key, 2.x converts to RGB and 3.x does not; only 2.x has these dictionaries.
         old = (
             "Normalize" in around
             or "img_norm_cfg" in text[max(0, match.start() - 80) : match.start()]
@@ -79,7 +79,7 @@ def _in_text(text: str) -> set[Normalised]:
 
 
 def _enclosing(text: str, at: int) -> str:
-    """The innermost bracket around a place, without what stands in brackets within it."""
+    """Return the text from the innermost bracket before a place to the bracket that closes it."""
     begin, depth = at, 0
     while begin > max(0, at - AROUND):
         begin -= 1

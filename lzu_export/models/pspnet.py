@@ -36,7 +36,7 @@ class ConvNorm(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, out_channels, H, W)."""
+        """Map (B, in_channels, H, W) to (B, out_channels, H, W)."""
         return functional.relu(self.bn(self.conv(x)))
 
 
@@ -48,15 +48,15 @@ class AveragePool(nn.Module):
         self.bins = bins
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, bins, bins)."""
+        """Map (B, C, H, W) to (B, C, bins, bins)."""
         return average_pool(x, self.bins)
 
 
 class PSPHead(nn.Module):
-    """Pyramid pooling: the map beside its means over 1, 2, 3 and 6 bins per axis, then logits."""
+    """Pyramid pooling head: joins the map with its means over 1, 2, 3 and 6 bins per axis."""
 
     class_layer = "conv_seg"
-    """The layer whose output channels are num_classes."""
+    """Name of the layer whose output channels are num_classes."""
 
     def __init__(
         self,
@@ -82,16 +82,16 @@ class PSPHead(nn.Module):
         nn.init.zeros_(self.conv_seg.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map (B, in_channels, H, W) to logits (B, num_classes, H, W)."""
+        """Map features (B, in_channels, H, W) to logits (B, num_classes, H, W)."""
         height, width = static_shape(x)[-2:]
         branches = [resize(module(x), (height, width)) for module in self.psp_modules]
         return self.conv_seg(self.dropout(self.bottleneck(torch.cat([x, *branches], dim=1))))
 
 
 class FusedFPN(FPN):
-    """An FPN over all backbone levels whose outputs are summed at one stride.
+    """Feature pyramid over all backbone levels, whose outputs are summed at one stride.
 
-    Levels are brought there in phase (cell i on pixel stride * i), as the unzoom assumes.
+    Levels are converted to it in phase (cell i on pixel stride * i), as the unzoom assumes.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FusedFPN(FPN):
             in_channels: channels of the backbone's levels, finest first.
             strides: pixels per cell of these levels.
             out_channels: channels of the fused map.
-            stride: pixels per cell of the fused map; one of `strides`.
+            stride: pixels per cell of the fused map, one of `strides`.
 
         Raises:
             LzuError: no level has the stride.
@@ -114,7 +114,7 @@ class FusedFPN(FPN):
         self.strides, self.stride = tuple(strides), stride
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Backbone levels (B, C_i, H_i, W_i) to one map (B, out_channels, H, W), in a list."""
+        """Map backbone levels (B, C_i, H_i, W_i) to a list of one map (B, out_channels, H, W)."""
         levels = super().forward(inputs)
         height, width = static_shape(levels[self.strides.index(self.stride)])[-2:]
         first, *rest = (
@@ -127,7 +127,7 @@ class FusedFPN(FPN):
 
 
 class PSPNet(nn.Module):
-    """Backbone, at most a neck, and head; an unzoom can stand between `extract` and `head`."""
+    """PSPNet of backbone, optional neck and head, with room for an unzoom after `extract`."""
 
     def __init__(self, backbone: ResNet, neck: FusedFPN | None, decode_head: PSPHead) -> None:
         super().__init__()
@@ -136,26 +136,26 @@ class PSPNet(nn.Module):
         self.decode_head = decode_head
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to one level (B, C, H / stride, W / stride), in a list.
+        """Map normalised images (B, 3, H, W) to a list of one level (B, C, H / stride, W / stride).
 
-        It is the spatial map in front of the pooling head: of the backbone, or fused by the neck.
+        The level is the spatial map before the pooling head, of the backbone or fused by the neck.
         """
         levels: list[Tensor] = self.backbone(images)
         return levels[-1:] if self.neck is None else self.neck(levels)
 
     def head(self, levels: Sequence[Tensor]) -> tuple[list[Tensor]]:
-        """One level to one group of one tensor, logits (B, num_classes, H_l, W_l)."""
+        """Map one level to one group of one tensor, logits (B, num_classes, H_l, W_l)."""
         (level,) = levels
         return ([self.decode_head(level)],)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to logits (B, num_classes, H / stride, W / stride)."""
+        """Map normalised images (B, 3, H, W) to logits (B, num_classes, H / stride, W / stride)."""
         ((logits,),) = self.head(self.extract(images))
         return logits
 
 
 def build_pspnet(config: PSPNetConfig) -> PSPNet:
-    """A PSPNet with random weights, in training mode."""
+    """Build a PSPNet with random weights, in training mode."""
     strides, dilations = DILATED[config.output_stride]
     backbone = ResNet(
         config.depth,
@@ -184,23 +184,24 @@ def build_pspnet(config: PSPNetConfig) -> PSPNet:
 
 
 def inference_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An mmseg checkpoint's weights (see `checkpoint.load_state`) without the auxiliary head.
+    """Drop the auxiliary head from an mmseg checkpoint's weights, see `checkpoint.load_state`.
 
-    mmseg stores it because training supervises the third stage through it; no inference does.
+    mmseg stores that head because training supervises the third stage through it; inference does
+    not use it.
     """
     return {name: value for name, value in state.items() if not name.startswith(AUXILIARY)}
 
 
 class ClassMap(nn.Module):
-    """Logits to the most likely class of every pixel; of equal ones any may be taken."""
+    """Module from logits to the most likely class of every pixel; ties may go either way."""
 
     def __init__(self, rows: Table, cols: Table) -> None:
-        """Keep the resample tables of the two axes, see `warp.tables.label_tables`."""
+        """Store the resample tables of the two axes, see `warp.tables.label_tables`."""
         super().__init__()
         self.upsample = Resample(rows, cols)
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, classes, H, W) to resized logits, float32, and class indices (B, rows, cols) int32.
+        """Map (B, classes, H, W) to resized float32 logits and class indices (B, rows, cols) int32.
 
         The logits are resized before they are compared, as in mmseg's whole-image test mode.
         """

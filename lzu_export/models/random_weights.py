@@ -1,11 +1,11 @@
-"""Untrained weights."""
+"""Give models untrained weights."""
 
 import torch
 from torch import nn
 
 
 def randomise(model: nn.Module, seed: int) -> None:
-    """Untrained weights of sane magnitude, for timing: activations neither vanish nor explode."""
+    """Fill a model with random weights, for timing: activations neither vanish nor explode."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):

@@ -12,7 +12,7 @@ Style = Literal["pytorch", "caffe"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions, of which the first strides and dilates whatever the style."""
+    """Block of two 3 x 3 convolutions; the first strides and dilates in either style."""
 
     expansion = 1
 
@@ -39,19 +39,22 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, channels, H / stride, W / stride), rounded up."""
+        """Map (B, in_channels, H, W) to (B, channels, H / stride, W / stride), rounded up."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)) + shortcut)
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The normalisation in front of the residual sum."""
+        """Normalisation of the second convolution, before the residual sum."""
         return self.bn2
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3, 1 x 1 convolutions; "pytorch" strides in the second, "caffe" in the first."""
+    """Block of 1 x 1, 3 x 3 and 1 x 1 convolutions.
+
+    The second strides in the style "pytorch", the first in the style "caffe".
+    """
 
     expansion = 4
 
@@ -83,7 +86,7 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to (B, 4 * channels, H / stride, W / stride), rounded up."""
+        """Map (B, in_channels, H, W) to (B, 4 * channels, H / stride, W / stride), rounded up."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
@@ -91,14 +94,14 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The normalisation in front of the residual sum."""
+        """Normalisation of the third convolution, before the residual sum."""
         return self.bn3
 
 
 Block = type[BasicBlock] | type[Bottleneck]
 
 STEM_STRIDE = 4
-"""Pixels per cell behind the stem and its pooling."""
+"""Pixels per cell after the stem and its pooling."""
 
 ARCHITECTURES: dict[int, tuple[Block, tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -111,8 +114,8 @@ ARCHITECTURES: dict[int, tuple[Block, tuple[int, ...]]] = {
 class ResNet(nn.Module):
     """Deep residual network (He et al. 2016) of four stages, layer1..layer4.
 
-    Their strides are 4, 8, 16 and 32 unless told otherwise; a dilation in place of a stride keeps
-    what the convolutions see, and the size of the map (Yu et al. 2017).
+    The stages' strides are 4, 8, 16 and 32 by default. A dilation in place of a stride keeps the
+    convolutions' receptive field and the size of the map (Yu et al. 2017).
 
     `out_channels` and `out_strides` list the channels and the strides (pixels per cell) of the
     stages in `out_indices`. Frozen normalisation is eval mode.
@@ -136,13 +139,14 @@ class ResNet(nn.Module):
         Args:
             depth: number of layers, one of 18, 34, 50, 101.
             base_channels: channels of the stem and, before expansion, of layer1.
-            style: which convolution of a bottleneck strides.
+            style: whether the second ("pytorch") or first ("caffe") convolution of a bottleneck
+                strides.
             out_indices: stages that are returned.
-            deep_stem: three 3 x 3 convolutions (ResNet v1c, keys `stem.*`) for the 7 x 7 one.
-            strides: of the four stages, on top of the stem's 4.
-            dilations: of the 3 x 3 convolutions of the four stages, instead of strides.
-            contract_dilation: the first block of a dilated stage has half its dilation, as in
-                mmseg: the stride it replaces would act behind that convolution.
+            deep_stem: replace the 7 x 7 convolution by three of 3 x 3 (ResNet v1c, keys `stem.*`).
+            strides: strides of the four stages, on top of the stem's 4.
+            dilations: dilations of the 3 x 3 convolutions of the four stages, instead of strides.
+            contract_dilation: halve the dilation of a dilated stage's first block, as mmseg does:
+                the stride that it replaces would act after that convolution.
             stage_with_dcn: stages whose 3 x 3 convolutions are deformable (DCNv2).
 
         Raises:
@@ -189,7 +193,7 @@ class ResNet(nn.Module):
         self._initialise()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to the stages in `out_indices`, finest first."""
+        """Map normalised images (B, 3, H, W) to the stages in `out_indices`, finest first."""
         x = self.stem(images) if self.deep_stem else self.relu(self.bn1(self.conv1(images)))
         x = self.maxpool(x)
         outputs = []
@@ -211,10 +215,10 @@ class ResNet(nn.Module):
 
 
 def make_deep_stem(channels: int) -> nn.Sequential:
-    """The stem of ResNet v1c: three 3 x 3 convolutions, the first strides; (B, 3, H, W) images.
+    """Build the stem of ResNet v1c: three 3 x 3 convolutions on (B, 3, H, W); the first strides.
 
     Raises:
-        LzuError: the number of channels is odd, though the first two convolutions have half.
+        LzuError: the number of channels is odd, but the first two convolutions have half of it.
     """
     half, rest = divmod(channels, 2)
     if rest or not half:
@@ -241,9 +245,9 @@ def make_stage(
     contract_dilation: bool = False,
     dcn: bool = False,
 ) -> nn.Sequential:
-    """A stage of `count` blocks; the first strides, with a projected shortcut if it must.
+    """Build a stage of `count` blocks; the first strides, with a projected shortcut if needed.
 
-    All dilate alike, but the first by half where `contract_dilation`.
+    All blocks dilate alike, except that the first dilates by half with `contract_dilation`.
     """
     out_channels = channels * block.expansion
     downsample = None

@@ -21,10 +21,10 @@ PRIOR_PROBABILITY = 0.01
 
 
 class RetinaHead(nn.Module):
-    """Two towers of 3 x 3 convolutions shared by all levels, for class logits and box deltas."""
+    """Head of two towers of 3 x 3 convolutions shared by all levels, for classes and boxes."""
 
     class_layer = "retina_cls"
-    """The layer whose output channels are a multiple of num_classes."""
+    """Name of the layer whose output channels are a multiple of num_classes."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class RetinaHead(nn.Module):
                     nn.init.constant_(module.bias, prior if module is self.retina_cls else 0.0)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels (B, C, H, W) to logits (B, A * classes, H, W) and box deltas (B, A * 4, H, W).
+        """Map levels (B, C, H, W) to logits (B, A * classes, H, W) and deltas (B, A * 4, H, W).
 
-        Both are lists with one entry per level. Channels are ordered anchor first, then class or
-        (dx, dy, dw, dh).
+        Both are lists with one entry per level. Channels are ordered by anchor first, then by class
+        or (dx, dy, dw, dh).
         """
         cls_scores, bbox_preds = [], []
         for level in levels:
@@ -70,7 +70,7 @@ class RetinaHead(nn.Module):
 
 
 class RetinaNet(nn.Module):
-    """Backbone, neck and head; an unzoom can stand between `extract` and `head`."""
+    """RetinaNet of backbone, neck and head; an unzoom can stand between `extract` and `head`."""
 
     def __init__(self, backbone: ResNet, neck: FPN, bbox_head: RetinaHead) -> None:
         super().__init__()
@@ -79,20 +79,20 @@ class RetinaNet(nn.Module):
         self.bbox_head = bbox_head
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to the neck's levels (B, C, H_l, W_l), finest first."""
+        """Map normalised images (B, 3, H, W) to levels (B, C, H_l, W_l), finest first."""
         return self.neck(self.backbone(images))
 
     def head(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels to (class logits, box deltas) per level, see `RetinaHead.forward`."""
+        """Map levels to (class logits, box deltas) per level, see `RetinaHead.forward`."""
         return self.bbox_head(levels)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Normalised images (B, 3, H, W) to (class logits, box deltas) per level."""
+        """Map normalised images (B, 3, H, W) to (class logits, box deltas) per level."""
         return self.head(self.extract(images))
 
 
 def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
-    """A RetinaNet with random weights, in training mode."""
+    """Build a RetinaNet with random weights, in training mode."""
     backbone = ResNet(config.depth, base_channels=config.base_channels, style=config.style)
     neck = FPN(
         backbone.out_channels,
@@ -121,12 +121,12 @@ def decode(
     *,
     max_k: int = MAX_TOPK,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best candidates of every level as boxes: mmdet's, but a fixed number and no threshold.
+    """Decode the best candidates of every level, as mmdet, but a fixed number without a threshold.
 
     Per level the k = min(k_per_level, cells * anchors * classes) highest scoring (cell, anchor,
-    class) entries are taken, in descending order; K is the sum of k over levels. Which of exactly
-    equal scores are taken, and their order, is the TopK operator's choice. All arithmetic is
-    float32, whatever the inputs' type.
+    class) entries are taken, in descending order; K is the sum of k over levels. The TopK operator
+    decides which of exactly equal scores are taken, and their order. All arithmetic is float32,
+    whatever the inputs' type.
 
     Args:
         cls_scores: per level logits (B, A * classes, H, W).
@@ -175,7 +175,7 @@ def decode(
 def _best_entries(
     cls_scores: Sequence[Tensor], counts: Sequence[int], k_per_level: int, max_k: int
 ) -> tuple[Tensor, Tensor]:
-    """The best logits of every level (B, K), and their places among the entries of all levels."""
+    """Return the best logits of every level (B, K), and their places among all levels' entries."""
     batch = static_shape(cls_scores[0])[0]
     logits, entries = [], []
     start = 0
@@ -199,7 +199,7 @@ def _best_entries(
 def _count_classes(
     cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], counts: Sequence[int]
 ) -> int:
-    """Classes of the logits, given the number of anchors of every level."""
+    """Return the number of classes of the logits, given every level's number of anchors."""
     found = set()
     for level, (cls_score, bbox_pred, count) in enumerate(
         zip(cls_scores, bbox_preds, counts, strict=True)
@@ -222,15 +222,15 @@ def _count_classes(
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of (N, 4) at (B, k) as (B, k, 4); index_select becomes one plain ONNX Gather."""
+    """Gather rows of (N, 4) at (B, k) as (B, k, 4); index_select becomes one plain ONNX Gather."""
     return table.index_select(0, index.reshape(-1)).reshape(*static_shape(index), 4)
 
 
 def delta_to_box(anchors: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (..., 4) from anchors (..., 4) and deltas (..., 4), parametrised as in Faster R-CNN.
+    """Compute boxes (..., 4) from anchors (..., 4) and deltas (..., 4), as in Faster R-CNN.
 
-    x1, y1, x2, y2 in the anchors' pixels; deltas have deviation 1, log ratios are bounded
-    by |log(16 / 1000)| as in mmdet.
+    Boxes are x1, y1, x2, y2 in the anchors' pixels. Deltas are not scaled (standard deviation 1);
+    log ratios are bounded by |log(16 / 1000)| as in mmdet.
     """
     corner, opposite = anchors[..., :2], anchors[..., 2:]
     size = opposite - corner

@@ -1,11 +1,11 @@
-"""A saliency network: computes each frame's saliency from the frame itself.
+"""Saliency network: computes each frame's saliency from the frame itself.
 
 frame -> downsample -> normalise -> ResNet -> one channel -> resize to the lattice -> softmax
 saliency, mixed with a fixed one -> knots
 
-After "Learning to Zoom" (Recasens et al. 2018), with anti-cropping knots as LZU's, separable or
-not. From the one channel on all is float32 sums of products with constants, never matrix products,
-which TensorRT may compute in TF32.
+It follows "Learning to Zoom" (Recasens et al. 2018), with anti-cropping knots as in LZU, separable
+or not. All that follows the one channel is float32 sums of products with constants, never matrix
+products, which TensorRT may compute in TF32.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, resample_table
 
 LEAST = 1e-12
-"""Saliency counts as at least this: where softmax underflows over a whole Gaussian there would be
-no centre of mass. A cell's mean is some 1e-3."""
+"""Lower bound of the saliency: if softmax underflows over a whole Gaussian, there is no centre of
+mass. The mean of a cell is about 1e-3."""
 
 
 class SaliencyNetwork(nn.Module):
-    """Frames to saliencies: the first stages of a ResNet, one channel, a softmax over all cells."""
+    """Network from frames to saliencies: first stages of a ResNet, one channel, softmax."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class SaliencyNetwork(nn.Module):
         """Build with the ResNet's random weights.
 
         Args:
-            config: its architecture.
+            config: architecture of the network.
             lattice: (h, w) of the warp.
-            picture: (height, width) in pixels of what the canvas shows.
-            mean: per channel, in the network's order.
-            std: per channel, in the network's order.
-            order: the network's, `bgr` or `rgb`; frames are BGR.
+            picture: (height, width) in pixels of the part of the frame that the canvas shows.
+            mean: mean per channel, in the network's order.
+            std: standard deviation per channel, in the network's order.
+            order: the network's channel order, `bgr` or `rgb`; frames are BGR.
             cut: rows and columns of the frame that are the picture.
         """
         super().__init__()
@@ -80,28 +80,28 @@ class SaliencyNetwork(nn.Module):
         self.lattice, self.corners = lattice, corners
 
     def forward(self, frame: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 BGR to (B, h, w) float32, positive and summing to 1."""
+        """Map frames (B, H, W, 3) uint8 BGR to (B, h, w) float32, positive and summing to 1."""
         (features,) = self.backbone(self.to_input(frame))
         logits = self.head(features)[:, 0]
         height, width = self.lattice
         rows, cols = static_shape(logits)[-2:]
-        # Spelled out as sums: see the module's docstring.
+        # Written as sums for the reason in the module's docstring.
         logits = _sums(_resize_matrix(height, rows, self.corners), logits.transpose(1, 2))
         logits = _sums(_resize_matrix(width, cols, self.corners), logits.transpose(1, 2))
         return torch.softmax(logits.flatten(1), dim=1).reshape(-1, height, width)
 
 
 class SeparableKnots(nn.Module):
-    """Saliencies to the knots of each axis: LZU eqs. (3) and (4), with reflected borders."""
+    """Module from saliencies to each axis' knots, borders reflected: LZU eqs. (3) and (4)."""
 
     names: ClassVar[tuple[str, ...]] = AXIS_KNOTS
 
     def __init__(self, lattice: tuple[int, int], fwhm: float) -> None:
-        """Keep the constant matrices of the sums.
+        """Store the constant matrices of the sums.
 
         Args:
-            lattice: (h, w).
-            fwhm: of the attraction, in lattice cells.
+            lattice: (h, w) of the saliency.
+            fwhm: full width of the attraction at half maximum, in lattice cells.
 
         Raises:
             LzuError: fwhm is not above 0, or the lattice has an axis of fewer than 2 points.
@@ -119,7 +119,7 @@ class SeparableKnots(nn.Module):
                 self.register_buffer(f"{name}_{axis}", constant, persistent=False)
 
     def forward(self, saliency: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, h, w) to knots_x (B, w) and knots_y (B, h), in [-1, 1], align_corners."""
+        """Map (B, h, w) to knots_x (B, w) and knots_y (B, h), in [-1, 1], align_corners."""
         return self._axis("x", saliency.sum(dim=1)), self._axis("y", saliency.sum(dim=2))
 
     def _axis(self, axis: str, marginal: Tensor) -> Tensor:
@@ -132,18 +132,18 @@ class SeparableKnots(nn.Module):
 
 
 class FrameWarp(AdaptiveWarp):
-    """Frames to their knots, by the saliency that a network sees in each."""
+    """Warp from frames to their knots, by the saliency that a network computes from each."""
 
     fixed: Tensor
 
     def __init__(
         self, network: nn.Module, knots: SeparableKnots | SaliencyKnots, fixed: Array, mix: float
     ) -> None:
-        """Put the parts together.
+        """Combine a network, its knots and a fixed saliency.
 
         Args:
-            network: frames to saliencies (B, h, w) that sum to 1.
-            knots: saliencies to the knots of `knots.names`.
+            network: module from frames to saliencies (B, h, w) that sum to 1.
+            knots: module from saliencies to the knots named by `knots.names`.
             fixed: (h, w) fixed saliency; its sum does not matter.
             mix: share of the network's saliency, 0 to 1.
         """
@@ -154,16 +154,16 @@ class FrameWarp(AdaptiveWarp):
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """Names of what `forward` returns."""
+        """Names of the tensors that `forward` returns."""
         return ("saliency", *self.knot_names)
 
     @property
     def knot_names(self) -> tuple[str, ...]:
-        """Names of the knots among them."""
+        """Names of the knots among the probes."""
         return self.knots.names
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """(B, H, W, 3) uint8 BGR to the mixed saliency (B, h, w) and the knots."""
+        """Map frames (B, H, W, 3) uint8 BGR to the mixed saliency (B, h, w) and the knots."""
         saliency = self.network(frame)
         if self.mix < 1:
             saliency = saliency * self.mix + self.fixed
@@ -171,14 +171,14 @@ class FrameWarp(AdaptiveWarp):
 
 
 class _Average(nn.Module):
-    """AdaptiveAvgPool2d to a size, as two constant matrices."""
+    """Average pooling to a size as AdaptiveAvgPool2d, by two constant matrices."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """B x C x H x W to B x C x size."""
+        """Map B x C x H x W to B x C x size."""
         rows, cols = (
             pool_matrix(bins, n) for bins, n in zip(self.size, static_shape(x)[-2:], strict=True)
         )
@@ -186,7 +186,7 @@ class _Average(nn.Module):
 
 
 def _downsampler(picture: tuple[int, int], config: SaliencyNetworkConfig) -> nn.Module:
-    """Make the module from the picture (height, width) to the network's input."""
+    """Make the module that shrinks a picture of (height, width) to the network's input."""
     if config.downsampling == "average":
         return _Average(config.input)
     tables: list[Table] = []
@@ -197,20 +197,20 @@ def _downsampler(picture: tuple[int, int], config: SaliencyNetworkConfig) -> nn.
 
 
 def _resize_matrix(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
-    """The (n_out, n_in) matrix of a bilinear resize."""
+    """Compute the (n_out, n_in) matrix of a bilinear resize."""
     if corners:
         return hat_matrix(_places(n_out, n_in, corners), n_in)
     return resize_matrix(n_out, n_in)
 
 
 def _places(n_out: int, n_in: int, corners: bool) -> NDArray[np.float64]:
-    """Input position of each of `n_out` cells, in cells, as PyTorch's `interpolate`."""
+    """Compute each output cell's position in input cells, as PyTorch's `interpolate` does."""
     if corners:
         return np.linspace(0.0, n_in - 1, n_out) if n_out > 1 else np.zeros(1)
     return ((2 * np.arange(n_out) + 1) * n_in - n_out) / (2 * n_out)
 
 
 def _sums(matrix: NDArray[np.float64], x: Tensor) -> Tensor:
-    """(B, m, n) times the transpose of a matrix (k, n), as sums: (B, m, k)."""
+    """Multiply (B, m, n) by the transpose of a matrix (k, n) to (B, m, k), as sums."""
     constant = torch.tensor(matrix, dtype=x.dtype, device=x.device)
     return (x[:, :, None] * constant).sum(dim=3)

@@ -1,4 +1,4 @@
-"""PyTorch behind the engines' Session interface: the reference for all engines."""
+"""PyTorch session with the interface of the engines', as the reference for all of them."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from lzu_export.support.session import Arrays, TensorSpec, check_inputs
 
 
 class TorchSession:
-    """Runs a ZoomedModel on the CPU."""
+    """Session that runs a ZoomedModel on the CPU."""
 
     provider = "PyTorch"
 
     def __init__(self, model: ZoomedModel, inputs: tuple[TensorSpec, ...]) -> None:
-        """`inputs` are those of the engines made from the model."""
+        """Store the model, and the inputs that engines made from it have."""
         self.model, self.inputs = model, inputs
         self.outputs: tuple[TensorSpec, ...] = ()
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """The outputs only; see `support.session.Session`."""
+        """Run the model and return only the engines' outputs; see `support.session.Session`."""
         values = self._values(inputs)
         return {name: values[name].numpy() for name in self.model.engine_outputs}
 
     def close(self) -> None:
-        """Nothing: PyTorch frees the model with its object."""
+        """Do nothing, since PyTorch frees the model with its object."""
 
     def all_values(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Every probe point and output by name, in the chain's order, then margins of choices."""
+        """Return every probe point and output by name, in the chain's order, then the margins."""
         values = self._values(inputs)
         with torch.inference_mode():
             margins = self.model.margins(values, *self._tensors(inputs)[1:])

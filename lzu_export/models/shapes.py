@@ -1,4 +1,4 @@
-"""Sizes as plain integers, so that traced graphs contain constants instead of Shape operators."""
+"""Read sizes as plain integers, so that traced graphs have constants instead of Shape operators."""
 
 import warnings
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def static_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The tensor's shape as Python integers, also while it is traced.
+    """Return the tensor's shape as Python integers, also while it is traced.
 
-    Engines are built for one input size, hence what the tracer warns of (the size becomes a
-    constant) is intended.
+    The tracer warns that the size becomes a constant, which is intended: engines are built for one
+    input size.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)

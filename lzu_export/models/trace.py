@@ -15,8 +15,8 @@ from lzu_export.ops.contract import DOMAIN, VERSION
 from lzu_export.ops.torch_ops import translation_table
 
 OPSET = 18
-"""What torch's exporter emits natively; TensorRT 10.3 reads it, and its GridSample spelling is
-still the one that every TensorRT understands (it changed at opset 20)."""
+"""Opset of traced graphs, which torch's exporter emits natively and TensorRT 10.3 reads. Every
+TensorRT understands its spelling of GridSample's mode, which changed at opset 20."""
 
 
 def trace(
@@ -27,15 +27,15 @@ def trace(
 ) -> onnx.ModelProto:
     """Trace `module` at static shapes into an ONNX model with `lzu` calls and their bodies.
 
-    A module of several inputs takes as many examples and names.
+    A module of several inputs needs as many examples and names.
 
     Raises:
-        LzuError: the exporter met something it cannot express, naming it.
+        LzuError: the exporter cannot express an operation, which the message names.
     """
     examples = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     names = [input_name] if isinstance(input_name, str) else list(input_name)
-    # The exporter reports progress through loggers and warnings of its own; what matters of it
-    # is checked by the lint pass afterwards.
+    # The exporter reports progress through loggers and warnings of its own; the lint pass checks
+    # the graph afterwards.
     with _quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -65,7 +65,7 @@ def trace(
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Loggers without what is below an error, while the block runs."""
+    """Limit loggers to errors while the block runs."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -2,9 +2,9 @@
 
 frame -> zoom -> normalise -> pad -> extract (backbone, neck) -> unzoom each level -> head -> decode
 
-Every stage's value is a named *probe point*: verification compares it with PyTorch on all targets.
-The decode's choices, such as a class or a direction, can change at the slightest difference where
-two options are all but equal. So PyTorch also returns each choice's *margin*: the relative
+Every stage's value is a named *probe point*, which verification compares with PyTorch on all
+targets. If two options are nearly equal, the slightest difference can change a choice of the
+decode, such as a class or a direction. So PyTorch also returns each choice's *margin*: the relative
 deviation of the raw outputs that would change it.
 """
 
@@ -24,53 +24,53 @@ from lzu_export.warp.grids import Sampling
 from lzu_export.warp.tables import Table, TablePair
 
 MARGINS = "margins"
-"""Name under which a reference keeps the margins."""
+"""Name of the margins in a reference."""
 
 
 class LevelModel(Protocol):
-    """A model that an unzoom can be put into: features per level, then a head."""
+    """Model with features per level and then a head, between which an unzoom can be put."""
 
     def extract(self, image: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Feature maps per level from the normalised network input, B x 3 x H x W."""
+        """Compute feature maps per level from the normalised network input, B x 3 x H x W."""
 
     def head(self, levels: Sequence[torch.Tensor]) -> Sequence[Sequence[torch.Tensor]]:
-        """Groups of raw outputs, each with one tensor a level."""
+        """Compute groups of raw outputs, each with one tensor per level."""
 
 
 class Resample(nn.Module):
-    """`lzu::SeparableResample` with its tables as buffers."""
+    """Resampling by `lzu::SeparableResample`, with its tables as buffers."""
 
     rows: torch.Tensor
     cols: torch.Tensor
 
     def __init__(self, rows: Table, cols: Table) -> None:
-        """Keep the resample tables of the two axes (see `lzu_export.warp.tables`)."""
+        """Store the resample tables of the two axes (see `lzu_export.warp.tables`)."""
         super().__init__()
         # Not persistent: a checkpoint carries the network, the warp comes from the recipe.
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
         self.register_buffer("cols", torch.from_numpy(cols), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """B x C x H x W to B x C x rows x cols."""
+        """Map B x C x H x W to B x C x rows x cols."""
         y: torch.Tensor = torch.ops.lzu.separable_resample(x, self.rows, self.cols)
         return y
 
 
 def resample(tables: Sampling) -> Resample | GridResample:
-    """Make the module that samples at these tables, for both kinds of warp."""
+    """Make the module that samples at these tables, for either kind of warp."""
     return Resample(*tables) if isinstance(tables, TablePair) else GridResample(tables)
 
 
 class Unzoom(nn.Module):
-    """The unzoom of one level: a resample, plus one more for each edge that copies a feature."""
+    """Unzoom of one level: a resample, plus one more for each edge that copies a feature."""
 
     def __init__(self, tables: Sequence[Sampling]) -> None:
-        """`tables` are those whose samples add up (see `warp.tables` and `warp.grids`)."""
+        """Store tables whose samples are to be summed (see `warp.tables` and `warp.grids`)."""
         super().__init__()
         self.parts = nn.ModuleList(resample(each) for each in tables)
 
     def forward(self, level: torch.Tensor) -> torch.Tensor:
-        """B x C x H_l x W_l to the same shape."""
+        """Map a level B x C x H_l x W_l to its unzoom."""
         first, *rest = (part(level) for part in self.parts)
         for each in rest:
             first = first + each
@@ -79,11 +79,11 @@ class Unzoom(nn.Module):
 
 
 class SourceToCanvas(nn.Module):
-    """Camera bytes to the normalised canvas: cut the picture out, zoom, then normalise.
+    """Module from camera bytes to the normalised canvas: cut the picture out, zoom, normalise.
 
-    Normalising after the zoom equals normalising before it and touches fewer pixels: the weights of
-    a zoom sum to 1. Where it reaches into zeros that lie around the normalised picture they sum to
-    less, the `coverage`, by which the mean counts there.
+    Normalising after the zoom equals normalising before it and touches fewer pixels, since the
+    weights of a zoom sum to 1. Where the zoom reaches into zeros around the normalised picture,
+    they sum to less: the `coverage`, by which the mean is multiplied there.
     """
 
     scale: torch.Tensor
@@ -99,15 +99,16 @@ class SourceToCanvas(nn.Module):
         cut: tuple[slice, slice] = (slice(None), slice(None)),
         coverage: NDArray[np.floating] | None = None,
     ) -> None:
-        """Keep what is constant.
+        """Store the constants.
 
         Args:
-            zoom: from the picture to the canvas.
-            mean: per channel, in the model's order.
-            std: per channel, in the model's order.
-            order: the model's, `bgr` or `rgb`; frames are BGR.
+            zoom: module from the picture to the canvas.
+            mean: mean per channel, in the model's order.
+            std: standard deviation per channel, in the model's order.
+            order: the model's channel order, `bgr` or `rgb`; frames are BGR.
             cut: rows and columns of the frame that are the picture.
-            coverage: (rows or 1, columns or 1) of the canvas; 1 if not given.
+            coverage: sums of the zoom's weights, (rows or 1, columns or 1) of the canvas; 1 if not
+                given.
         """
         super().__init__()
         self.zoom, self.order, self.cut = zoom, order, cut
@@ -119,7 +120,7 @@ class SourceToCanvas(nn.Module):
         self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
-        """B x H x W x 3 uint8 BGR to B x 3 x canvas, float32."""
+        """Map frames B x H x W x 3 uint8 BGR to B x 3 x canvas, float32."""
         # Cast first: TensorRT moves no uint8.
         picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
         x = self.zoom(picture)
@@ -151,7 +152,7 @@ class ProbeNames:
 
 
 class ZoomedModel(nn.Module):
-    """A level model between its zoom and its unzoom, with its decode."""
+    """Level model with its zoom, unzoom and decode."""
 
     def __init__(
         self,
@@ -167,20 +168,21 @@ class ZoomedModel(nn.Module):
         decoded: tuple[str, ...] = (),
         margins: Callable[..., torch.Tensor] | None = None,
     ) -> None:
-        """Wrap `model` (a LevelModel).
+        """Wrap `model` (a LevelModel) with its zoom, unzoom and decode.
 
         Args:
             model: backbone, neck and head.
-            decode: raw outputs, and inputs of the model besides the image, to the values named
-                by `decoded` and `outputs`.
-            to_canvas: frame to normalised canvas; None: the input is the padded network input.
+            decode: function from the raw outputs, and inputs of the model besides the image, to the
+                values named by `decoded` and `outputs`.
+            to_canvas: module from frame to normalised canvas; None if the input is the padded
+                network input.
             padding: rows and columns of zeros at the bottom and right of the canvas.
-            unzoom: one a level; None for the uniform variant.
+            unzoom: one unzoom per level; None for the uniform variant.
             groups: names of the head's groups of raw outputs.
             outputs: names of the final outputs.
             levels: number of feature levels.
             decoded: names of probe points within the decode.
-            margins: takes what `decode` takes and tells the margins of its choices.
+            margins: function of the arguments of `decode` that returns the margins of its choices.
         """
         super().__init__()
         self.model, self.decode, self.outputs = model, decode, outputs
@@ -191,18 +193,18 @@ class ZoomedModel(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """All probe points, then the outputs: the order in which `forward` returns them."""
+        """Names of all probe points, then of the outputs, in the order of `forward`."""
         return (*self.names.all, *self.outputs)
 
     @property
     def engine_outputs(self) -> tuple[str, ...]:
-        """The outputs that engines have."""
+        """Names of the engines' outputs."""
         return self.outputs
 
     def margins(
         self, values: Mapping[str, torch.Tensor], *others: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """The margins of the decode's choices, of the probe points by name; empty without any."""
+        """Return the margins of the decode's choices from the probe points; empty without any."""
         if self._margins is None:
             return {}
         names = self.names
@@ -210,7 +212,7 @@ class ZoomedModel(nn.Module):
         return {MARGINS: self._margins(groups, *others)}
 
     def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Every probe point and output of one batch, in the order of `output_names`."""
+        """Return every probe point and output of one batch, in the order of `output_names`."""
         model: Any = self.model
         values: list[torch.Tensor] = []
         if self.to_canvas is not None:

@@ -1,4 +1,5 @@
-"""The `lzu` operators: one file an operator, a registry of them, and their PyTorch side.
+"""The `lzu` operators: one file per operator, their registry, and their PyTorch implementation.
 
-Only `torch_ops`, `differentiable` and `linear_weights` import torch: graphs are lowered without it.
+Only `torch_ops`, `differentiable` and `linear_weights` need torch to be imported, since graphs are
+lowered without it.
 """

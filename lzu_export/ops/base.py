@@ -1,4 +1,4 @@
-"""`Operator`: all that the compiler knows of one `lzu` operator. Imports no torch by itself."""
+"""Definition of an `lzu` operator for the compiler. Imports no torch by itself."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _TENSOR_TYPES = {
 
 @dataclass(frozen=True)
 class TorchArguments:
-    """Arguments of a torch operator whose order differs from that of the ONNX operator."""
+    """Arguments of a torch operator that differ from the ONNX operator's inputs and attributes."""
 
     schema: str
-    """PyTorch's schema, such as `(Tensor x, int n) -> Tensor`."""
+    """Schema in PyTorch's notation, such as `(Tensor x, int n) -> Tensor`."""
     tensors: int
     """Number of leading arguments that are tensors."""
     shape: Callable[..., tuple[int, ...]]
-    """Takes the torch arguments and returns the shape of the result."""
+    """Function from the torch arguments to the shape of the result."""
     translate: Callable[..., Any]
-    """Takes the ONNX operator and the torch arguments and returns the call."""
+    """Function from the ONNX operator and the torch arguments to the call."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the `lzu` domain: contract, torch semantics and function body.
+    """Operator of the `lzu` domain: contract, torch semantics and function body.
 
     `lzu_export.ops.registry` lists the operators. Lowerings to targets' operators are registered in
     `lzu_export.graph.lowering`.
@@ -42,21 +42,22 @@ class Operator:
 
     name: str
     torch_name: str
-    """Name below `torch.ops.lzu`."""
+    """Name of the operator in `torch.ops.lzu`."""
     doc: str
     contract: Contract
     definition: Callable[..., Any]
-    """Reference semantics in PyTorch: takes the input tensors in the contract's order (a list for
-    those that repeat), then the attributes, and returns a tensor, a tuple, or a list if it repeats.
+    """Reference semantics in PyTorch. The function takes the input tensors in the contract's order
+    (a list for inputs that repeat), then the attributes. It returns a tensor, a tuple, or a list if
+    the output repeats.
     """
     body: Callable[[onnx.NodeProto, Sequence[Sequence[int]], int], onnx.FunctionProto]
-    """Takes a call, the static shapes of its inputs and the opset; returns the ONNX function."""
+    """Function from a call, the static shapes of its inputs and the opset to the ONNX function."""
     computed_warp: bool
     """Whether the warp is computed in the graph. The function body then holds the sizes of a call.
     """
     differentiable: bool = True
     torch_arguments: TorchArguments | None = None
-    """Set where the torch operator does not take the ONNX operator's inputs and attributes."""
+    """Arguments of the torch operator, if they differ from the ONNX operator's."""
 
     @property
     def arguments(self) -> dict[str, Field]:
@@ -68,8 +69,8 @@ class Operator:
         """Return the ONNX schema.
 
         Args:
-            levels: number of levels. ONNX lets only the last input repeat, so that without a number
-                an operator of levels has one variadic list of inputs.
+            levels: number of levels. ONNX lets only the last input repeat, so without a number an
+                operator of levels has one variadic list of inputs.
         """
         op = onnx.defs.OpSchema
         variadic = self.contract.repeats and levels is None
@@ -108,14 +109,14 @@ class Operator:
         )
 
     def _plugin_attributes(self) -> list[onnx.defs.OpSchema.Attribute]:
-        """Entries of the schema for the attributes that name the plugin."""
+        """Return the schema's entries for the attributes that name the plugin."""
         names = PLUGIN if self.contract.has_plugin else ()
         string = onnx.defs.OpSchema.AttrType.STRING
         return [onnx.defs.OpSchema.Attribute(name, string, required=False) for name in names]
 
 
 def _onnx_type(type_name: str) -> str:
-    """The schema's type of a tensor."""
+    """Return the schema's type of a tensor."""
     return {"": "T", OWN_TYPE: "P"}.get(type_name) or _TENSOR_TYPES[type_name]
 
 

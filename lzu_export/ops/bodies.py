@@ -1,4 +1,4 @@
-"""Gives a model the ONNX functions of the `lzu` operators that it calls. Imports no torch."""
+"""Add the ONNX functions of the `lzu` operators that a model calls. Imports no torch."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from lzu_export.ops.registry import OPERATORS, operator_of
 
 
 def add_bodies(model: onnx.ModelProto, opset: int) -> None:
-    """Give the model, in place, a function for each `lzu` operator that it calls.
+    """Add to the model, in place, a function for each `lzu` operator that it calls.
 
-    Where a warp is computed in the graph, sizes and attributes are constants in its functions:
-    calls of one operator must then have the same ones.
+    If a warp is computed in the graph, sizes and attributes are constants in its functions, so all
+    calls of one operator must have the same ones.
 
     Raises:
         LzuError: an input's shape is not static, or two calls of an operator need two bodies.

@@ -1,8 +1,7 @@
-"""Writes function bodies: nodes of standard operators, with the constants of one graph in them.
+"""Write function bodies: nodes of standard operators, with the constants of one graph in them.
 
-The adaptive operators take their bodies' sizes from the call, so that nothing in them asks for a
-shape while it runs. TensorRT has no plugin on machines that lack the library, and then reads these
-bodies as ONNX Runtime does.
+The adaptive operators take their bodies' sizes from the call, so that no node reads a shape at run
+time. On machines without the plugin library, TensorRT reads these bodies as ONNX Runtime does.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ Value = str | NDArray[Any] | np.float32
 
 
 class Body:
-    """A function body under construction; tensors are known by their names."""
+    """Function body under construction, whose tensors are represented by their names."""
 
     def __init__(self, name: str) -> None:
-        """An empty body of the operator of this name."""
+        """Begin an empty body of the operator of this name."""
         self.name = name
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def constant(self, values: ArrayLike) -> str:
-        """A constant; floating-point numbers are float32. Equal ones are stored once."""
+        """Add a constant; floating-point numbers become float32. Equal ones are stored once."""
         array = np.asarray(values, order="C")
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -44,57 +43,57 @@ class Body:
         return self._constants[key]
 
     def node(self, op: str, *inputs: Value, name: str = "", **attributes: Any) -> str:
-        """A node that makes one tensor, of this name if one is given; arrays become constants."""
+        """Add a node that makes one tensor, named `name` if given; arrays become constants."""
         name = name or f"{op.lower()}_{len(self.nodes)}"
         return self.several(op, *inputs, names=[name], **attributes)[0]
 
     def several(
         self, op: str, *inputs: Value, names: Sequence[str], **attributes: Any
     ) -> list[str]:
-        """A node that makes several tensors of these names."""
+        """Add a node that makes several tensors of these names."""
         read = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         node = helper.make_node(op, read, list(names), f"{self.name}/{names[0]}", **attributes)
         self.nodes.append(node)
         return list(names)
 
     def add(self, first: Value, second: Value) -> str:
-        """The sum."""
+        """Add two values."""
         return self.node("Add", first, second)
 
     def sub(self, first: Value, second: Value) -> str:
-        """The difference."""
+        """Subtract the second value from the first."""
         return self.node("Sub", first, second)
 
     def mul(self, first: Value, second: Value) -> str:
-        """The product."""
+        """Multiply two values."""
         return self.node("Mul", first, second)
 
     def div(self, first: Value, second: Value) -> str:
-        """The quotient."""
+        """Divide the first value by the second."""
         return self.node("Div", first, second)
 
     def total(self, value: str, axis: int, *, keep: bool = False) -> str:
-        """The sum along an axis.
+        """Sum along an axis.
 
-        Coordinates are summed so, never by MatMul, which TensorRT may compute in TF32.
+        Coordinates are summed by this, never by MatMul, which TensorRT may compute in TF32.
         """
         return self.node("ReduceSum", value, np.array([axis]), keepdims=int(keep))
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """The same values in another shape."""
+        """Reshape a tensor."""
         return self.node("Reshape", value, np.array(shape, np.int64))
 
     def cut(self, value: str, axis: int, start: int, stop: int) -> str:
-        """The part from `start` to before `stop` of an axis."""
+        """Cut out the part of an axis from `start` to before `stop`."""
         limits = (np.array([number]) for number in (start, stop, axis))
         return self.node("Slice", value, *limits)
 
     def function(self, contract: Contract, opset: int, levels: int = 1) -> onnx.FunctionProto:
-        """The finished function, with the names of the operator's contract.
+        """Return the finished function, with the names of the operator's contract.
 
         Args:
-            contract: of the operator.
-            opset: the model's; ONNX Runtime ignores a function's own.
+            contract: contract of the operator.
+            opset: opset of the model; ONNX Runtime ignores a function's own.
             levels: number of levels of the call.
         """
         return function_of(self.name, contract, self.nodes, opset, levels)
@@ -116,15 +115,15 @@ def function_of(
 
 
 def attributes_of(call: onnx.NodeProto, contract: Contract) -> dict[str, Any]:
-    """The call's attributes by name, with the contract's defaults."""
+    """Return a call's attributes by name, with the contract's defaults."""
     given = {each.name: helper.get_attribute_value(each) for each in call.attribute}
     return {**contract.defaults, **given}
 
 
 def split_float(values: ArrayLike, bits: int = 12) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Float64 numbers as a float32 of so many significant bits and the rest, both float32.
+    """Split float64 numbers into a float32 of `bits` significant bits and the rest, also float32.
 
-    The first times an integer below 2^(24 - bits) is exact in float32.
+    The product of the first and an integer below 2^(24 - bits) is exact in float32.
     """
     array = np.asarray(values, np.float64)
     mantissa, exponent = np.frexp(array)
@@ -133,10 +132,10 @@ def split_float(values: ArrayLike, bits: int = 12) -> tuple[NDArray[Any], NDArra
 
 
 def check_shape(name: str, tensor: str, got: Sequence[int], wanted: Mapping[str, int]) -> None:
-    """Refuse a tensor of another shape; `wanted` has the axes' names.
+    """Check the shape of a tensor; `wanted` maps the axes' names to their sizes.
 
     Raises:
-        LzuError: naming the operator, the tensor and both shapes.
+        LzuError: the shapes differ; the message names the operator, the tensor and both shapes.
     """
     if tuple(got) != tuple(wanted.values()):
         axes = " x ".join(wanted)

@@ -1,4 +1,4 @@
-"""`lzu::BoxKnots`: from boxes to the knots of a separable warp.
+"""`lzu::BoxKnots`: the knots of a separable warp that follows boxes.
 
 Each valid box i adds to the saliency a Gaussian at its centre c_i, of variance `bandwidth` times
 its side on each axis and of mass `amplitude`, and a constant floor K0 = 1 / (2 p + 1)^2 on every
@@ -8,15 +8,16 @@ lattice point, p = min(h, w) - 1:
     S(q) = sum_i a g_i(q) / (1e-5 + sum_q g_i(q)) + K0
 
 Lattice points stand at 0 .. W and 0 .. H inclusive, in source pixels. Each axis needs only the
-marginal of S, a sum of 1-D Gaussians, divided by its sum; without a valid box it is uniform. It is
-mixed with a fixed marginal, (1 - mix) fixed + mix S, whose LZ sum with reflected borders gives the
-axis' knots, in [-1, 1] with align_corners; the end knots are exactly -1 and 1.
+marginal of S, a sum of 1-D Gaussians, divided by its sum. Without a valid box it is uniform. The
+marginal is mixed with a fixed one, (1 - mix) fixed + mix S. The LZ sum of the mixture with
+reflected borders gives the axis' knots, in [-1, 1] with align_corners; the end knots are exactly -1
+and 1.
 
-The formulas are those of `lzu_export.warp.saliency.box_marginals` and
+The formulas are those of `lzu_export.warp.box_saliency.box_marginals` and
 `lzu_export.warp.knots.separable_knots`, after LZU eqs. (3), (4) and FOVEA's KDE grid generator.
 
 The operator exists as a torch operator, an ONNX schema, a body of standard operators, and a
-TensorRT plugin of this name, with one meaning. Everything is float32.
+TensorRT plugin of this name, all with the same semantics. All inputs and outputs are float32.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ CONTRACT = Contract(
 )
 
 FARTHEST = 1e12
-"""Coordinates beyond this many pixels count as this far, so that no square overflows float32."""
+"""Bound in pixels to which coordinates are clamped, so that no square overflows float32."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -87,14 +88,14 @@ def box_knots(
     Args:
         boxes: (B, N, 4) float32 x1, y1, x2, y2 in source pixels; they may lie outside the frame and
             have no area. A box with a NaN or infinite coordinate is not valid.
-        valid: (B, N) float32, 1 for boxes that count and 0 for the others.
-        amplitude: a, the mass of a box; a scalar of at least 0.
-        bandwidth: b in pixels, a scalar above 0.
-        fixed_x: (w,) float32 marginal of the fixed saliency, summing to 1.
-        fixed_y: (h,) likewise.
-        lattice: (h, w).
-        source: (height, width) of the frame in pixels.
-        fwhm: of the attraction, in lattice cells.
+            valid: (B, N) float32, 1 for boxes that count and 0 for the others.
+            amplitude: a, the mass of a box; a scalar of at least 0.
+            bandwidth: b in pixels, a scalar above 0.
+            fixed_x: (w,) float32 marginal of the fixed saliency along x, summing to 1.
+            fixed_y: (h,) float32 marginal of the fixed saliency along y, summing to 1.
+            lattice: (h, w) of the saliency.
+            source: (height, width) of the frame in pixels.
+            fwhm: full width of the attraction at half maximum, in lattice cells.
         mix: share of the adaptive saliency, 0 to 1.
         min_side: least side of a box in pixels.
     """
@@ -124,19 +125,19 @@ def box_knots(
         marginal = marginal + count * floor + (count == 0) / lattice[1 - axis]
         marginal = marginal / marginal.sum(dim=-1, keepdim=True)
         mixed = (1 - share) * fixed.double() + share * marginal
-        # The ratio of its sums is all that counts; this keeps tiny saliencies off underflow.
+        # Only the ratio of its sums counts; this keeps tiny saliencies from underflow.
         peak = mixed.detach().amax(dim=-1, keepdim=True)
         knots.append(axis_knots(mixed / peak, _float32(fwhm), pad=pad))
     return knots[0], knots[1]
 
 
 def _float32(number: float) -> float:
-    """The number as the ONNX attribute holds it."""
+    """Round a number to float32, as the ONNX attribute stores it."""
     return float(np.float32(number))
 
 
 def _points(size: int, count: int) -> Array:
-    """Positions (count,) of an axis' lattice points in source pixels."""
+    """Return the positions (count,) of an axis' lattice points in source pixels."""
     return np.linspace(0.0, float(size), count)
 
 
@@ -155,7 +156,7 @@ def function_body(
     check_shape(NAME, "fixed_y", shapes[5], {"h": height})
     body = Body(NAME)
     one, half = np.float32(1), np.float32(0.5)
-    # A comparison with NaN is false, so this also tells NaN; TensorRT 10.3 has no IsInf.
+    # A comparison with NaN is false, so this also detects NaN; TensorRT 10.3 has no IsInf.
     finite = body.node("LessOrEqual", body.node("Abs", "boxes"), np.float32(LARGEST))
     whole = body.node(
         "ReduceMin", body.node("Cast", finite, to=onnx.TensorProto.FLOAT), np.array([2])

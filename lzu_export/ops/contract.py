@@ -1,7 +1,7 @@
-"""The contract of an `lzu` operator: tensors, attributes and their limits, written once.
+"""Contract of an `lzu` operator: tensors, attributes and their limits, defined once.
 
 The ONNX schema, PyTorch's schema and shapes, the checks of graphs and the plugins'
-`*_PluginConfig.yaml` all come from it. Imports nothing but the standard library.
+`*_PluginConfig.yaml` are derived from it. Imports nothing but the standard library.
 """
 
 import re
@@ -16,24 +16,24 @@ VERSION = 1
 """Version of the domain and of every plugin."""
 
 PLUGIN: Mapping[str, str] = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
-"""Attributes by which TensorRT's parser finds the plugin of a call, where it is registered."""
+"""Attributes by which TensorRT's parser finds the plugin of a call, if one is registered."""
 
 OWN_TYPE = "own"
-"""Type of a tensor that has one of the feature types, though not that of the features."""
+"""Type of a tensor that has one of the feature types, but not necessarily that of the features."""
 
 Shape = tuple[int | str, ...]
-"""Sides of a tensor. A side is a number, a symbol (the same value wherever it is named), a sum or
-product of symbols and attributes, or two of these with an `or` between them."""
+"""Sides of a tensor. A side is a number, a symbol (with one value in a call), a sum or product of
+symbols and attributes, or two of these with an `or` between them."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of an operator."""
+    """Input or output of an operator."""
 
     name: str
     shape: Shape
     type: str = ""
-    """Name of the type such as `float32`, `OWN_TYPE`, or empty for the type of the features."""
+    """Name of the type, such as `float32`; `OWN_TYPE`; or empty for the type of the features."""
     repeats: bool = False
     """Whether there is one such tensor per feature level, named `NAME_0`, `NAME_1`, ..."""
 
@@ -44,17 +44,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Field:
-    """An attribute of an operator and field of its plugin."""
+    """Attribute of an operator and field of its plugin."""
 
     type: str
-    """`int32` or `float32`."""
+    """Type of the values: `int32` or `float32`."""
     length: int | str = 1
     """Number of values; `n` means one value per level."""
     least: float | None = None
     most: float | None = None
     above: float | None = None
     default: float | str | None = None
-    """Value where the attribute is missing: a number, or the formula the plugin computes."""
+    """Value if the attribute is missing: a number, or the formula that the plugin computes."""
     size_of: str = ""
     """Symbol of an input's shape whose value this attribute repeats for the function body."""
 
@@ -66,7 +66,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything a call of an operator must satisfy."""
+    """Conditions that a call of an operator must satisfy."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -74,9 +74,9 @@ class Contract:
     types: tuple[str, ...] = ("float32",)
     """Feature types of the ONNX schema."""
     formats: tuple[str, ...] = ()
-    """Types and formats of the features that the plugin takes; empty without a plugin."""
+    """Types and formats of the features that the plugin accepts; empty without a plugin."""
     limits: Mapping[str, int] | None = None
-    """Largest value of symbols, where the plugin has a limit."""
+    """Largest values of the symbols for which the plugin has a limit."""
 
     @property
     def has_plugin(self) -> bool:
@@ -85,7 +85,7 @@ class Contract:
 
     @property
     def plugin_types(self) -> tuple[str, ...]:
-        """Feature types that the plugin takes."""
+        """Feature types that the plugin accepts."""
         return tuple(dict.fromkeys(each.partition(" ")[0] for each in self.formats))
 
     @property
@@ -95,7 +95,7 @@ class Contract:
 
     @cached_property
     def defaults(self) -> dict[str, float]:
-        """Values of attributes that a call may leave out, where they are plain numbers."""
+        """Default values of attributes that a call may leave out, if they are plain numbers."""
         fields = self.fields.items()
         return {
             name: field.default for name, field in fields if isinstance(field.default, int | float)
@@ -110,30 +110,30 @@ class Contract:
         return [name for each in self.outputs for name in each.names(levels)]
 
     def levels(self, inputs: int) -> int:
-        """Number of levels of a call with this number of inputs; 1 where nothing repeats."""
+        """Number of levels of a call with this number of inputs; 1 if no input repeats."""
         single = sum(not each.repeats for each in self.inputs)
         return inputs - single if self.repeats else 1
 
     def position_inputs(self, inputs: int) -> frozenset[int]:
-        """Positions of the inputs that tell a warp where to sample: knots, tables, positions."""
+        """Indices of the inputs that define where a warp samples: knots, tables, positions."""
         tensors = each_tensor(self.inputs, self.levels(inputs))
         return frozenset(i for i, (tensor, _) in enumerate(tensors) if tensor.type == "float32")
 
     def float_inputs(self, inputs: int) -> frozenset[int]:
-        """Positions of the inputs that stay float32 in a graph of half-precision features."""
+        """Indices of the inputs that stay float32 in a graph of half-precision features."""
         tensors = each_tensor(self.inputs, self.levels(inputs))
         return frozenset(i for i, (tensor, _) in enumerate(tensors) if tensor.type)
 
 
 def each_tensor(tensors: Sequence[Tensor], levels: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield every tensor with its level number, repeating those that there is one of per level."""
+    """Yield every tensor with its level number, once per level if it repeats."""
     for tensor in tensors:
         for level in range(levels if tensor.repeats else 1):
             yield tensor, level
 
 
 def of_level(side: int | str, level: int) -> int | str:
-    """Return a side with the symbols of any level (`H_l`) as those of one level (`H_0`)."""
+    """Replace the symbols of any level in a side (`H_l`) by those of one level (`H_0`)."""
     return side if isinstance(side, int) else re.sub(r"_l\b", f"_{level}", side)
 
 
@@ -143,10 +143,10 @@ def side_fits(
     """Return whether a side has this size.
 
     Args:
-        side: of a contract's shape.
-        size: found in a graph.
-        known: values of symbols; a symbol that is met for the first time is added.
-        attributes: of the call.
+        side: side of a contract's shape.
+        size: size of that side in a graph.
+        known: values of symbols; a symbol that occurs for the first time is added.
+        attributes: attributes of the call.
     """
     if isinstance(side, int):
         return side == size
@@ -188,9 +188,9 @@ def output_shapes(
     """Return the shapes of a call's outputs.
 
     Args:
-        contract: of the operator.
+        contract: contract of the operator.
         inputs: shapes of the call's inputs.
-        attributes: of the call.
+        attributes: attributes of the call.
     """
     levels = contract.levels(len(inputs))
     known = input_symbols(contract, inputs, attributes)
@@ -204,7 +204,7 @@ def output_shapes(
 def input_symbols(
     contract: Contract, inputs: Sequence[Sequence[int]], attributes: Mapping[str, Any]
 ) -> dict[str, int]:
-    """Return the values of the symbols that the shapes of a call's inputs give."""
+    """Return the values of the symbols in the shapes of a call's inputs."""
     known: dict[str, int] = {}
     tensors = each_tensor(contract.inputs, contract.levels(len(inputs)))
     for (tensor, level), shape in zip(tensors, inputs, strict=True):

@@ -31,13 +31,13 @@ LIMITS = {
     ("SeparableZoom", "pad"): "kMOST_CANVAS",
     ("InvertWarp", "size"): "kMOST_GRID",
 }
-"""C++ constants of the largest value of a symbol or attribute."""
+"""Names of the C++ constants for the largest values of symbols and attributes."""
 
 _TYPES = {"int32": "kINT32", "float32": "kFLOAT32"}
 
 
 def config_path(operator: Operator) -> str:
-    """Return the contract's file below the plugins' folder."""
+    """Return the path of the contract's file within the plugins' folder."""
     return f"{operator.torch_name}/{operator.name}_PluginConfig.yaml"
 
 
@@ -85,14 +85,14 @@ def _mapping(entry: Mapping[str, object]) -> str:
 
 
 def _scalar(value: object) -> str:
-    """A YAML scalar; strings are quoted unless they are words."""
+    """Format a YAML scalar; strings are quoted unless they are words."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w ]*", value):
         return value
     return json.dumps(value)
 
 
 def source_differences(plugins: Path) -> Iterator[str]:
-    """Yield in one sentence each what the C++ sources say differently from the contracts.
+    """Yield one sentence for each difference of the C++ sources from the contracts.
 
     Args:
         plugins: folder of the plugins' sources.
@@ -147,7 +147,7 @@ def _number_constant(source: str, name: str) -> int | None:
 def plugin_fields(source: str) -> dict[str, tuple[str, str]]:
     """Return the fields that a plugin's `names()` lists: type and length by name.
 
-    The length is empty where it depends on the number of levels.
+    The length is empty if it depends on the number of levels.
 
     Args:
         source: text of the plugin's C++ file.
@@ -164,7 +164,7 @@ def _allowed(source: str) -> list[str]:
 
 
 def differences(plugins: Path) -> Iterator[str]:
-    """Yield in one sentence each what differs from the contracts, in files and in sources."""
+    """Yield one sentence for each difference of files or sources from the contracts."""
     for operator in PLUGIN_OPERATORS.values():
         path = plugins / config_path(operator)
         if not path.is_file() or path.read_text() != config_text(operator):
@@ -173,7 +173,7 @@ def differences(plugins: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or check them; returns the exit status."""
+    """Write or check the files, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("plugins", nargs="?", type=Path, default=Path("plugins"))
     parser.add_argument("--check", action="store_true", help="write nothing")

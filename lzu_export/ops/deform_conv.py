@@ -4,14 +4,14 @@
                     * X[b, c](stride * i - pad + dilation * k_y + offset_y[b, k, i, j], x likewise)
 
 X(y, x) is bilinear between pixel centres with zeros outside the map, k = (k_y, k_x) a tap of the
-kernel. These are the semantics of mmcv's ModulatedDeformConv2d and of ONNX DeformConv (opset 19):
-offset channels are ordered offset group, tap, (y, x) in input pixels; mask channels offset group,
-tap. Offset groups share out the input channels, `groups` is that of an ordinary convolution.
+kernel. These are the semantics of mmcv's ModulatedDeformConv2d and of ONNX DeformConv (opset 19).
+Offset channels are ordered by offset group, tap, (y, x) in input pixels; mask channels by offset
+group, tap. Offset groups divide the input channels; `groups` is that of an ordinary convolution.
 
-The operator exists three times with one meaning: the torch operator below, traced and trainable,
-the ONNX schema `DeformConv` in domain `lzu`, whose attributes are those of ONNX DeformConv, and a
-function body of standard operators. A name of its own because ONNX has DeformConv only from opset
-19 on, and because not every target has it: `graph.lower_deform_conv` says which gets what.
+The operator exists in three forms with the same semantics: the torch operator below, traced and
+trainable; the ONNX schema `DeformConv` in domain `lzu`, with the attributes of ONNX DeformConv; and
+a function body of standard operators. It has a name of its own because ONNX has DeformConv only
+since opset 19, and because not every target has it; see `lzu_export.graph.lowering.deform_conv`.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ def deform_conv(
     """Define the operator: sample all taps with one grid_sample, then convolve over them.
 
     Args:
-        x: B x C x H x W, floating point.
-        offset: B x (2 * offset_groups * K) x H' x W' in input pixels, (y, x) per tap.
-        mask: B x (offset_groups * K) x H' x W', factors of the samples.
-        weight: O x (C / groups) x k_h x k_w, where k_h * k_w = K.
-        bias: O, or None.
+        x: B x C x H x W features, floating point.
+        offset: B x (2 * offset_groups * K) x H' x W' displacements in input pixels, (y, x) per tap.
+        mask: B x (offset_groups * K) x H' x W' factors of the samples.
+        weight: O x (C / groups) x k_h x k_w weights, where k_h * k_w = K.
+        bias: O biases, or None.
         stride: rows and columns between output cells, in input pixels.
         padding: rows and columns of zeros before the first pixel.
         dilation: rows and columns between taps.
-        groups: groups of the convolution.
-        offset_groups: groups of input channels with offsets and masks of their own.
+        groups: number of groups of the convolution.
+        offset_groups: number of groups of input channels with offsets and masks of their own.
 
     Returns:
         B x O x H' x W' in the dtype of `x`; half precision is sampled and summed in float32.
@@ -96,8 +96,8 @@ def deform_conv(
     ).to(x.device, working)
     limits = torch.tensor([height, width], dtype=working, device=x.device).reshape(2, 1, 1)
     position = offset.to(working).reshape(batch * offset_groups, taps, 2, rows, cols) + base
-    # One pixel beyond the edge a sample is zero, as it is everywhere farther out; unbounded
-    # numbers would overflow the sampler's integers.
+    # Samples are zero from one pixel beyond the edge on, so positions are clamped there:
+    # unbounded numbers would overflow the sampler's integers.
     position = torch.minimum(position.clamp(min=-1), limits)
     # align_corners=False, since aligned corners cannot address an axis of one cell.
     grid = ((2 * position + 1) / limits - 1).flip(2).permute(0, 1, 3, 4, 2)
@@ -261,9 +261,9 @@ DeformConv <kernel_shape, strides, pads, dilations, group, offset_group>
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, for features of any float type.
+    """Build an ONNX function of standard operators, for features of any float type.
 
-    Positions, samples and factors are float32; their products are cast like the features.
+    Positions, samples and factors are float32; their products are cast to the features' type.
 
     `opset` must be the model's, from 16 to 19: ONNX Runtime ignores a function's own opset import.
     """

@@ -1,7 +1,8 @@
-"""PyTorch mirrors of the separable warp, for training a saliency through it.
+"""Differentiable PyTorch versions of the separable warp, for training a saliency through it.
 
-Same numbers as `lzu_export.warp`, batched over leading axes, differentiable down to the saliency,
-in the dtype and on the device of the input. Positions are in [-1, 1], align_corners.
+The results equal those of `lzu_export.warp`. They are batched over leading axes, differentiable
+with respect to the saliency, and in the dtype and on the device of the input. Positions are in
+[-1, 1], align_corners.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def axis_knots(
         pad: cells of padding on each side; n - 1 by default.
 
     Raises:
-        LzuError: the saliency is not floating point, finite and positive (values are not looked at
+        LzuError: the saliency is not floating point, finite and positive (values are not checked
             while tracing), or a parameter is out of range.
     """
     _check_floating(marginal, "marginal", axes=1)
@@ -50,7 +51,7 @@ def separable_knots(
 ) -> tuple[Tensor, Tensor]:
     """Return knots_x (..., w) and knots_y (..., h) of saliencies (..., h, w): LZU eqs. (3), (4).
 
-    Both axes share one Gaussian that reaches min(h, w) - 1 cells. Errors as in `axis_knots`.
+    Both axes share one Gaussian that reaches min(h, w) - 1 cells. Errors are those of `axis_knots`.
     """
     _check_floating(saliency, "saliency", axes=2)
     _check_positive(saliency, "saliency")
@@ -70,7 +71,7 @@ def forward_axis(knots: Tensor, n: int) -> Tensor:
 def forward_at(knots: Tensor, u: Tensor) -> Tensor:
     """Return source positions (..., n) of canvas positions `u` (..., n): LZU eq. (5) on one axis.
 
-    `u` is clamped to [-1, 1]. A sum over the pieces instead of a search, so that it can be traced.
+    `u` is clamped to [-1, 1]. The pieces are summed instead of searched, so that it can be traced.
 
     Args:
         knots: (..., m) source positions; leading axes broadcast with those of `u`.
@@ -90,7 +91,7 @@ def forward_at(knots: Tensor, u: Tensor) -> Tensor:
 def invert_axis(knots: Tensor, v: Tensor, *, extrapolate: bool = True) -> Tensor:
     """Return canvas positions (..., n) of source positions `v` (..., n): LZU eqs. (6) and (7).
 
-    The closed form of `lzu_export.warp.inverse.invert_axis`, with the same bound on knot gaps.
+    This is the closed form of `lzu_export.warp.inverse.invert_axis`, with its bound on knot gaps.
 
     Args:
         knots: (..., m) increasing source positions; leading axes broadcast with those of `v`.
@@ -122,7 +123,7 @@ def _interpolation(n_in: int, n_out: int) -> Array:
 
 
 def _constant(values: Array, like: Tensor) -> Tensor:
-    # Made anew each time: a cached tensor could be a tracer's stand-in, useless after the trace.
+    # Made anew each time, since a cached tensor could be a tracer's, which is useless afterwards.
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 

@@ -1,11 +1,11 @@
-"""`lzu::GridResample`: sample an image or feature map at a non-separable warp.
+"""`lzu::GridResample`: samples of an image or feature map at a non-separable warp.
 
     Y[b, c, i, j] = X[b, c] at column whole_x + fraction_x and row whole_y + fraction_y of cell i, j
 
-bilinear, with zeros outside the input (`grid_sample`, align_corners=True). Positions are in cells
-of the input, 0 the centre of the first, order x, y, float32. Whole and fraction are apart, which
-keeps the weights exact at any width, where a single float32 coordinate would be off by up to 1e-4
-pixel at 1920. On an axis of one cell every position is that cell.
+Samples are bilinear, with zeros outside the input (`grid_sample`, align_corners=True). Positions
+are float32, order x, y, in cells of the input, where 0 is the centre of the first. Whole and
+fraction are separate, which keeps the weights exact at any width; a single float32 coordinate would
+be off by up to 1e-4 pixel at a width of 1920. On an axis of one cell every position is that cell.
 
 The operator exists as a torch operator (reference semantics, traced), an ONNX schema, and a
 function body of standard operators. It has no plugin: graphs are lowered to GridSample or to
@@ -44,12 +44,12 @@ CONTRACT = Contract(
 
 
 def grid_resample(x: torch.Tensor, whole: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-    """Define the operator: `x` (B, C, H, W) at positions, computed in float64 and rounded once.
+    """Define the operator: sample `x` at positions, computed in float64 and rounded once.
 
     Args:
-        x: floating point.
-        whole: (B or 1, H', W', 2) float32, whole numbers.
-        fraction: (B or 1, H', W', 2) float32, 0 to 1.
+        x: (B, C, H, W) image or features, floating point.
+        whole: (B or 1, H', W', 2) float32, whole parts of the positions.
+        fraction: (B or 1, H', W', 2) float32, rest of the positions, 0 to 1.
 
     Returns:
         (B, C, H', W') in the dtype of `x`.
@@ -66,9 +66,9 @@ def grid_resample(x: torch.Tensor, whole: torch.Tensor, fraction: torch.Tensor) 
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function: GridSample in float32, whatever the features' type.
+    """Build an ONNX function of GridSample in float32, whatever the features' type.
 
-    Its one float32 coordinate is exact to 1e-4 pixel at a width of 1920; the lowerings choose.
+    Its one float32 coordinate is exact to 1e-4 pixel at a width of 1920. Lowerings may replace it.
 
     `opset` must be the model's: ONNX Runtime ignores a function's own opset import.
     """

@@ -1,16 +1,18 @@
-"""`lzu::InvertWarp`: the positions of a level's cells in the zoomed image, non-separable warps.
+"""`lzu::InvertWarp`: the positions of a level's cells in the zoomed image of a non-separable warp.
 
 Cell (i, j) of H x W stands at v = (scale_x j + offset_x, scale_y i + offset_y), order x, y. Each
 tile between four knots is a bilinear map, whose inverse is the root of a quadratic, LZU eqs. (6)
-and (8)-(17); these are the positions that `lzu_export.warp.inverse.invert_tiles` finds by trying
-every tile with every cell. Here a tile is found by counting. Along a row of knots x increases, so
-the row is the graph of a function of x, and a cell belongs to the strip between two such rows;
-likewise for columns of knots. The cells being a lattice, these functions are needed at its H and W
-positions only, which makes the search a hundred times smaller. It wants knots whose x increases
-along rows and y along columns, as those of every saliency do, and tiles that do not fold.
+and (8)-(17). The positions are those that `lzu_export.warp.inverse.invert_tiles` finds by trying
+every tile with every cell. Here a cell's tile is found by counting. Along a row of knots x
+increases, so the row is the graph of a function of x, and a cell belongs to the strip between two
+such rows; the same holds for columns of knots. As the cells form a lattice, these functions are
+needed at its H and W positions only, which makes the search a hundred times smaller. This requires
+knots whose x increases along rows and y along columns, which holds for every saliency, and tiles
+that do not fold.
 
 Positions are in [-1, 1], align_corners, float32. The operator exists as a torch operator, an ONNX
-schema, a body of standard operators, and a TensorRT plugin of this name, with one meaning.
+schema, a body of standard operators, and a TensorRT plugin of this name, all with the same
+semantics.
 """
 
 from __future__ import annotations
@@ -48,14 +50,14 @@ CONTRACT = Contract(
 )
 
 EDGE = 1e-5
-"""How far beyond the outermost knots a cell may stand and still be inside, in all forms alike.
+"""Distance beyond the outermost knots at which a cell still counts as inside, in all forms.
 
-Rounding must not decide it: a polyline through a hundred knots sums as many steps, each rounded by
-half of 2^-23. Of an image 1920 wide it is a hundredth of a pixel. A distance, and no share of a
-tile: tiles at the border differ in size by orders of magnitude.
+It keeps rounding from deciding this: a polyline through a hundred knots sums as many steps, each
+rounded by half of 2^-23. In an image 1920 wide it is a hundredth of a pixel. It is a distance and
+not a share of a tile, since tiles at the border differ in size by orders of magnitude.
 """
 TINY = 1e-30
-"""Divisors are at least this far from zero."""
+"""Least absolute value of a divisor."""
 
 
 def invert_warp(
@@ -73,10 +75,10 @@ def invert_warp(
         knots: (B, h, w, 2) float32 source positions in [-1, 1], order x, y.
         size: (H, W) of the level in cells.
         scale_y: [-1, 1] units per cell along rows, rounded to float32.
-        offset_y: position of the first row, likewise.
+        offset_y: position of the first row, rounded to float32.
         scale_x: as `scale_y`, along columns.
         offset_x: as `offset_y`, along columns.
-        outside: both coordinates where a cell lies beyond the outermost knots.
+        outside: value of both coordinates for cells beyond the outermost knots.
     """
     rows, columns = _places(size, scale_y, offset_y, scale_x, offset_x)
     return _invert(knots.double(), rows, columns, float(np.float32(outside)))
@@ -85,7 +87,7 @@ def invert_warp(
 def _places(
     size: Sequence[int], scale_y: float, offset_y: float, scale_x: float, offset_x: float
 ) -> tuple[Array, Array]:
-    """Label positions of rows (H,) and columns (W,)."""
+    """Compute label positions of rows (H,) and columns (W,)."""
 
     def axis(count: int, scale: float, offset: float) -> Array:
         places = float(np.float32(scale)) * np.arange(count) + float(np.float32(offset))
@@ -95,7 +97,7 @@ def _places(
 
 
 def _invert(knots: torch.Tensor, rows: Array, columns: Array, outside: float) -> torch.Tensor:
-    """The definition, in the dtype of `knots`."""
+    """Invert the warp in the dtype of `knots`."""
     import torch
 
     height, width = knots.shape[1:3]
@@ -146,7 +148,7 @@ def _invert(knots: torch.Tensor, rows: Array, columns: Array, outside: float) ->
 
 
 def _follow(steps: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Polylines (B, m, n) through (steps, values), read at positions (k,): (B, m, k)."""
+    """Evaluate polylines (B, m, n) through (steps, values) at positions (k,): (B, m, k)."""
     gaps = (steps[..., 1:] - steps[..., :-1]).clamp(min=MIN_GAP)
     share = (at[:, None] - steps[:, :, None, :-1]) / gaps[:, :, None]
     rise = values[..., 1:] - values[..., :-1]
@@ -154,7 +156,7 @@ def _follow(steps: torch.Tensor, values: torch.Tensor, at: torch.Tensor) -> torc
 
 
 def _apart(divisor: torch.Tensor) -> torch.Tensor:
-    """The divisor, kept off zero."""
+    """Return the divisor, kept away from zero."""
     import torch
 
     return torch.where(divisor.abs() < TINY, TINY, divisor)
@@ -208,7 +210,7 @@ _NUMBERS = [f"tile_{vector}{axis}" for vector in "abcd" for axis in "xy"]
 
 
 def _polylines(body: Body, steps: str, values: str, at: Array, shape: tuple[int, int, int]) -> str:
-    """`_follow` in the graph."""
+    """Write `_follow` into the graph."""
     batch, lines, count = shape
     pieces = (batch, lines, 1, count - 1)
     starts = body.cut(steps, 2, 0, count - 1)
@@ -223,7 +225,7 @@ def _polylines(body: Body, steps: str, values: str, at: Array, shape: tuple[int,
 
 
 def _count(body: Body, lines: str, at: Array, count: int) -> str:
-    """The last of the lines along axis 1 that a cell lies beyond, 0 to count - 2."""
+    """Write the index, 0 to count - 2, of the last line along axis 1 that a cell lies beyond."""
     beyond = body.node("LessOrEqual", lines, at)
     total = body.total(body.node("Cast", beyond, to=onnx.TensorProto.FLOAT), 1)
     before = body.sub(total, np.float32(1))
@@ -231,7 +233,7 @@ def _count(body: Body, lines: str, at: Array, count: int) -> str:
 
 
 def _tiles(body: Body, shape: tuple[int, int, int]) -> str:
-    """Tiles p = a + b u + c v + d u v as rows of 8 numbers: a, b, c, d, each x then y."""
+    """Write tiles p = a + b u + c v + d u v as rows of 8 numbers: a, b, c, d, each x then y."""
     batch, height, width = shape
 
     def corner(down: int, right: int) -> str:
@@ -248,7 +250,7 @@ def _tiles(body: Body, shape: tuple[int, int, int]) -> str:
 def _solve(
     body: Body, ox: str, oy: str, bx: str, by: str, cx: str, cy: str, dx: str, dy: str
 ) -> tuple[str, str]:
-    """Places u and v (B, H, W) in each cell's tile."""
+    """Write the places u and v (B, H, W) of each cell in its tile."""
 
     def cross(first: tuple[str, str], second: tuple[str, str]) -> str:
         return body.sub(body.mul(first[0], second[1]), body.mul(first[1], second[0]))
@@ -286,14 +288,14 @@ def _solve(
 
 
 def _place(body: Body, whole: str, part: str, count: int) -> str:
-    """The position in [-1, 1] of a place within one of count - 1 pieces."""
+    """Write the position in [-1, 1] of a place within one of count - 1 pieces."""
     return body.sub(body.mul(body.add(whole, part), np.float32(2 / (count - 1))), np.float32(1))
 
 
 def _inside(
     body: Body, lines: str, at: Array, count: int, shape: Sequence[int], *, axis: int
 ) -> str:
-    """Whether cells lie between the first and the last line."""
+    """Write whether cells lie between the first and the last line."""
     first = body.sub(body.cut(lines, axis, 0, 1), np.float32(EDGE))
     last = body.add(body.cut(lines, axis, count - 1, count), np.float32(EDGE))
     both = body.node(

@@ -1,4 +1,4 @@
-"""Bilinear sampling at computed positions, as two products with matrices of tent weights."""
+"""Bilinear sampling at computed positions, by two products with matrices of linear weights."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The operators of the `lzu` domain, one line each. Imports no torch."""
+"""Registry of the operators of the `lzu` domain. Imports no torch."""
 
 from collections.abc import Mapping
 
@@ -26,13 +26,13 @@ OPERATORS: Mapping[str, Operator] = {
         invert_warp.OPERATOR,
     )
 }
-"""Every operator by its ONNX name."""
+"""All operators by ONNX name."""
 
 COMPUTED_WARPS = frozenset(name for name, each in OPERATORS.items() if each.computed_warp)
-"""Operators of warps whose knots a graph computes."""
+"""Names of the operators of warps that are computed in the graph."""
 
 FIXED_WARPS = frozenset({separable_resample.NAME, grid_resample.NAME})
-"""Operators that sample one map at positions they are given."""
+"""Names of the operators that sample one map at positions given as inputs."""
 
 
 def operator_of(domain: str | None, name: str) -> Operator | None:

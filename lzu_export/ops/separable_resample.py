@@ -1,4 +1,4 @@
-"""`lzu::SeparableResample`: sample an image or feature map at a fixed separable warp.
+"""`lzu::SeparableResample`: samples of an image or feature map at a fixed separable warp.
 
     Y[b, c, i, j] = sum_{k, l} A_y[i, k] * A_x[j, l] * X[b, c, k, l]
 
@@ -7,13 +7,13 @@ The axis matrices are hat functions, A[i, k] = gain_i * max(0, 1 - |p_i - k| / s
 and a larger support is the antialiased sampler. `p` is in input pixels; the centre of the first
 pixel is 0.
 
-Every axis comes as a *resample table*: float32, 4 x n, rows `floor(p)`, `p - floor(p)`, `support`,
-`gain`. Splitting p keeps the weights exact to float32's epsilon at any image size, where a single
-float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
+Every axis is given as a *resample table*: float32, 4 x n, rows `floor(p)`, `p - floor(p)`,
+`support`, `gain`. Splitting p keeps the weights exact to float32's epsilon at any image size; a
+single float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
 
-The operator exists three times with one meaning: the torch operator below (reference semantics,
+The operator exists in three forms with the same semantics: the torch operator below (reference,
 traced), the ONNX schema `SeparableResample` in domain `lzu`, and a function body of standard
-operators, by which ONNX Runtime runs the canonical file as it is.
+operators, by which ONNX Runtime runs the canonical file unchanged.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ CONTRACT = Contract(
         "height": Field("int32", size_of="H"),
         "width": Field("int32", size_of="W"),
     },
-    # The body is of the first three; INT8 is for kernels, see `graph.lowering.fuse_warps`.
+    # The body supports the first three; INT8 is for kernels, see `graph.lowering.fuse_warps`.
     types=("float32", "float16", "bfloat16", "int8"),
 )
 
 
 def separable_resample(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
-    """Define the operator: `x` (B x C x H x W) at the tables `rows` (4 x H') and `cols` (4 x W').
+    """Define the operator: sample x (B x C x H x W) at tables rows (4 x H') and cols (4 x W').
 
     Returns:
         B x C x H' x W' in the dtype of `x`. Weights are built in float64 and rounded once.
@@ -71,14 +71,14 @@ def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
 def _cached_matrix(table: bytes, n_in: int) -> torch.Tensor:
     import torch
 
-    # A fixed warp asks for the same few matrices in every frame; they are never written to.
+    # A fixed warp uses the same few matrices in every frame; they are never written to.
     return torch.from_numpy(table_matrix(np.frombuffer(table, np.float32).reshape(4, -1), n_in))
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The operator as an ONNX local function of standard operators, for features of any float type.
+    """Build an ONNX function of standard operators, for features of any float type.
 
-    The matrices are built in float32, then cast like the features.
+    The matrices are built in float32, then cast to the features' type.
 
     `opset` must be the model's: ONNX Runtime ignores a function's own opset import.
     """
@@ -117,7 +117,7 @@ def function_body(opset: int) -> onnx.FunctionProto:
     a_y = node("CastLike", [matrix("rows", "height"), "X"], "a_y")
     transposed = node("Transpose", [matrix("cols", "width")], "cols_transposed", perm=[1, 0])
     a_x = node("CastLike", [transposed, "X"], "a_x")
-    # Columns first: at a zoom out they shrink the larger operand before the batched product.
+    # Columns first: where the warp shrinks, they reduce the larger operand before this product.
     node("MatMul", [a_y, node("MatMul", ["X", a_x], "across")], "Y")
     return function_of(NAME, CONTRACT, nodes, opset)
 

@@ -1,21 +1,20 @@
-"""`lzu::SeparableUnzoom`: feature levels at the inverse warp of knots computed in the graph.
+"""`lzu::SeparableUnzoom`: samples of feature levels at the inverse warp of knots from the graph.
 
 Cell i of an output axis stands at label position v = scale * i / upscale + offset. The warp shows
-that place at u = T^-1(v), LZU eqs. (6), (7) by the closed form of `lzu_export.warp.inverse`, which
-continues the first and last pieces beyond the end knots. There the sample lies, at cell
-p = (u - offset) / scale of the level; it is bilinear, with zeros outside the level.
+that place at u = T^-1(v), LZU eqs. (6), (7), by the closed form of `lzu_export.warp.inverse`, which
+continues the first and last pieces beyond the end knots. The sample is taken there, at cell
+p = (u - offset) / scale of the level. It is bilinear, with zeros outside the level.
 
-`scale` and `offset` belong to a level and an axis. In true pixel coordinates, where cell i of a
+There is one `scale` and `offset` per level and axis. In true pixel coordinates, where cell i of a
 level of stride s sees canvas pixel s * i of n, scale is 2 s / (n - 1) and offset -1. A scale of 0
-stands for an axis that the warp does not move, since it has one cell or one canvas pixel: its
-output cells spread evenly from the first of its m cells to the last, p = i (m - 1) / (m upscale -
-1).
+marks an axis that the warp does not move, since it has one cell or one canvas pixel. Its output
+cells spread evenly from the first of its m cells to the last, p = i (m - 1) / (m upscale - 1).
 
 All levels are one node, so that a plugin needs one launch. The operator exists as a torch
-operator, an ONNX schema, a body of standard operators, and a TensorRT plugin of this name, with one
-meaning. Knots and positions are float32; the features may be float16, and the body's matrices are
-rounded to their type once. It keeps the whole and the fraction of a position apart, so that its
-weights do not lose digits in wide levels.
+operator, an ONNX schema, a body of standard operators, and a TensorRT plugin of this name, all with
+the same semantics. Knots and positions are float32. The features may be float16; the body's
+matrices are rounded to their type once. The body keeps the whole and the fraction of a position
+separate, so that its weights do not lose precision in wide levels.
 """
 
 from __future__ import annotations
@@ -66,16 +65,16 @@ CONTRACT = Contract(
     limits={"n": 8},
 )
 UNBOUNDED = 1e30
-"""Stands for infinity in the bounds of the end pieces."""
+"""Finite number that replaces infinity in the bounds of the end pieces."""
 
 
 def consistent_affine(levels: Sequence[Level], canvas: tuple[int, int]) -> dict[str, list[float]]:
-    """The attributes `scale_y` .. `offset_x` of levels over a canvas, in true pixel coordinates.
+    """Compute the attributes `scale_y` .. `offset_x` of levels in true pixel coordinates.
 
-    Those of the `consistent` geometry of `lzu_export.warp.geometry`.
+    They give the `consistent` geometry of `lzu_export.warp.geometry`.
 
     Args:
-        levels: strides in canvas pixels, sizes in cells.
+        levels: levels with strides in canvas pixels and sizes in cells.
         canvas: (height, width) of the zoomed image without padding.
     """
     affine: dict[str, list[float]] = {name: [] for name in AFFINE}
@@ -102,18 +101,19 @@ def separable_unzoom(
     Positions are computed in float64.
 
     Args:
-        levels: (B, C_l, H_l, W_l) each, floating point.
+        levels: features (B, C_l, H_l, W_l) each, floating point.
         knots_x: (B, w) float32, non-decreasing source positions in [-1, 1]; gaps are bounded below
             by `MIN_GAP`.
-        knots_y: (B, h) likewise.
-        scale_y: [-1, 1] units per cell, one a level, rounded to float32; 0: the axis is not moved.
-        offset_y: position of a level's first cell, likewise.
+        knots_y: (B, h) float32, as `knots_x`, for rows.
+        scale_y: [-1, 1] units per cell, one per level, rounded to float32; 0 if the axis is not
+            moved.
+        offset_y: position of a level's first cell, one per level, rounded to float32.
         scale_x: as `scale_y`, along columns.
         offset_x: as `offset_y`, along columns.
         upscale: output cells per cell of a level on each axis.
 
     Returns:
-        (B, C_l, upscale * H_l, upscale * W_l) each, in the level's dtype.
+        Levels (B, C_l, upscale * H_l, upscale * W_l) each, in the dtype of the input level.
     """
     from lzu_export.ops.linear_weights import resample
 
@@ -128,7 +128,7 @@ def separable_unzoom(
 def _cells(
     knots: torch.Tensor, cells: int, scale: float, offset: float, upscale: int
 ) -> torch.Tensor:
-    """Positions (B, upscale * cells) in cells of the level, float64."""
+    """Compute positions (B, upscale * cells) in cells of the level, float64."""
     import torch
 
     from lzu_export.ops.differentiable import invert_axis
@@ -143,13 +143,13 @@ def _cells(
 
 
 def _evenly(cells: int, upscale: int) -> Array:
-    """Where the output cells of an axis stand that the warp does not move."""
+    """Compute the positions of the output cells of an axis that the warp does not move."""
     return np.linspace(0.0, float(cells - 1), cells * upscale)
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of one level, to be unzoomed."""
+    """Axis of one level that is unzoomed."""
 
     cells: int
     scale: float
@@ -188,7 +188,7 @@ def function_body(
         matrices[axis] = _matrices(body, whole, rest, parts, upscale, batch, axis)
     outputs = CONTRACT.output_names(count)
     for i, name in enumerate(CONTRACT.inputs[0].names(count)):
-        # Columns first: ONNX Runtime makes that one large product, when the matrix has two axes.
+        # Columns first: ONNX Runtime does that as one large product if the matrix has two axes.
         a_x = body.node("CastLike", matrices["x"][i], name)
         a_y = body.node("CastLike", matrices["y"][i], name)
         body.node("MatMul", a_y, body.node("MatMul", name, a_x), name=outputs[i])
@@ -198,21 +198,21 @@ def function_body(
 def _positions(
     body: Body, knots: str, count: int, parts: Sequence[_Axis], upscale: int, batch: int
 ) -> tuple[str, str]:
-    """Positions of all levels' output cells, one after the other: whole and rest, (B, cells)."""
+    """Write positions of all levels' output cells, joined: whole and rest, (B, cells) each."""
     tables = [_table(part, upscale, count) for part in parts]
     joined = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
     starts = body.cut(knots, 1, 0, count - 1)
     gaps = body.node("Max", body.sub(body.cut(knots, 1, 1, count), starts), np.float32(MIN_GAP))
     row = (batch, 1, count - 1)
     high, low = split_float(joined["label"], bits=24)
-    # float32 has no room for all of a label: its last digits are added where they count.
+    # A label exceeds the precision of float32: its rest is added after the subtraction.
     away = body.sub(high[:, None], body.reshape(starts, row))
     share = body.div(body.add(away, low[:, None]), body.reshape(gaps, row))
     least, most = np.zeros(count - 1), np.ones(count - 1)
     least[0], most[-1] = -UNBOUNDED, UNBOUNDED
     share = body.node("Min", body.node("Max", share, least), most)
     floor = body.node("Floor", share)
-    # The sum of the shares in whole pieces, exact in float32, and the part of a piece that is left.
+    # The number of whole pieces, exact in float32, and the sum of the fractions of pieces.
     pieces, part = body.total(floor, 2), body.total(body.sub(share, floor), 2)
     step, step_low = split_float(joined["step"])
     moved = body.mul(pieces, step)
@@ -226,7 +226,7 @@ def _positions(
 
 
 def _table(axis: _Axis, upscale: int, knots: int) -> Mapping[str, Array]:
-    """Per output cell: its label, and its position as start + step * (pieces and part)."""
+    """Compute each output cell's label, start and step; its position is start + step * pieces."""
     index = np.arange(axis.cells * upscale, dtype=np.float64)
     if axis.scale == 0:
         zeros = np.zeros(len(index))
@@ -247,7 +247,7 @@ def _matrices(
     batch: int,
     axis: str,
 ) -> list[str]:
-    """Linear weights of all levels: rows multiply from the left, columns from the right."""
+    """Write linear weights of all levels: rows multiply from the left, columns from the right."""
     sizes = np.array([part.cells * upscale for part in parts])
     halves = []
     for name, value in (("whole", whole), ("rest", rest)):

@@ -1,15 +1,15 @@
-"""`lzu::SeparableZoom`: an image at the forward warp of knots computed in the graph.
+"""`lzu::SeparableZoom`: samples of an image at the forward warp of knots computed in the graph.
 
     Y[b, c, i, j] = X[b, c] at row (T_y(i) + 1) / 2 * (H - 1), column (T_x(j) + 1) / 2 * (W - 1)
 
-T is linear between the knots, LZU eq. (5): canvas pixel j of n stands at -1 + 2 j / (n - 1), the
-pixel of an axis of one at 0. Samples are bilinear with zeros outside the image (`grid_sample`,
+T is linear between the knots, LZU eq. (5). Canvas pixel j of n stands at -1 + 2 j / (n - 1), and
+the pixel of an axis of one at 0. Samples are bilinear with zeros outside the image (`grid_sample`,
 align_corners=True). `pad` adds rows and columns of zeros below and to the right of the canvas.
 
 The operator exists as a torch operator, an ONNX schema, a body of standard operators, and a
-TensorRT plugin of this name, with one meaning. Knots and positions are float32; the features may
-be float16. The body gathers rows, then columns, and keeps the whole and the fraction of a position
-apart: one float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
+TensorRT plugin of this name, all with the same semantics. Knots and positions are float32; the
+image may be float16. The body gathers rows, then columns, and keeps the whole and the fraction of a
+position separate: one float32 coordinate would be off by up to 1e-4 pixel at a width of 1920.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ CONTRACT = Contract(
 )
 
 STEPS = 1024.0
-"""A knot's multiple of 1 / STEPS times the pixels of an axis of up to 8192 is exact in float32."""
+"""Steps per unit to which a knot is rounded down. On an axis of n pixels, up to 8192, the product
+of the result and (n - 1) / 2 is exact in float32."""
 
 
 def separable_zoom(
@@ -58,11 +59,11 @@ def separable_zoom(
     """Define the operator: two products with matrices of linear weights, from positions in float64.
 
     Args:
-        image: (B, C, H, W) floating point.
+        image: (B, C, H, W) image, floating point.
         knots_x: (B, w) float32 in [-1, 1], where each of w lattice columns samples the image.
-        knots_y: (B, h) likewise for rows.
+        knots_y: (B, h) float32 in [-1, 1], where each of h lattice rows samples the image.
         canvas: (height, width) of the result without its padding.
-        pad: rows and columns of zeros at its end.
+        pad: rows and columns of zeros at the bottom and right of the result.
 
     Returns:
         (B, C, canvas height + pad rows, canvas width + pad columns) in the dtype of `image`.
@@ -93,7 +94,7 @@ def function_body(
     rows = _lines(
         body, "image", "knots_y", shapes[2][1], canvas[0], (batch, channels, height, width)
     )
-    # Columns as rows: gathering whole rows of memory is several times faster than single numbers.
+    # Columns are gathered as rows: whole rows of memory are several times faster than numbers.
     turned = body.node("Transpose", rows, perm=[0, 1, 3, 2])
     columns = _lines(
         body, turned, "knots_x", shapes[1][1], canvas[1], (batch, channels, width, canvas[0])
@@ -106,7 +107,7 @@ def function_body(
 
 
 def _lines(body: Body, x: str, knots: str, count: int, pixels: int, shape: Sequence[int]) -> str:
-    """B x C x n x m sampled along its rows at the positions of `pixels` canvas pixels."""
+    """Write the rows of B x C x n x m sampled at the positions of `pixels` canvas pixels."""
     batch, channels, n, m = shape
     whole, fraction = _positions(body, knots, count, pixels, n, batch)
     # One gather for the whole batch: line k of image (b, c) is line (b C + c) n + k of the stack.
@@ -132,15 +133,15 @@ def _lines(body: Body, x: str, knots: str, count: int, pixels: int, shape: Seque
 def _positions(
     body: Body, knots: str, count: int, pixels: int, n: int, batch: int
 ) -> tuple[str, str]:
-    """Floor and fraction (B, pixels) of the positions in an axis of `n` pixels."""
+    """Write floor and fraction (B, pixels) of the positions on an axis of `n` pixels."""
     half = (n - 1) / 2
-    # A knot in pixels, as a whole number and a rest: its leading bits times `half` are exact.
+    # A knot in pixels as a whole number and a rest: its leading bits times `half` are exact.
     lead = body.mul(body.node("Floor", body.mul(knots, np.float32(STEPS))), np.float32(1 / STEPS))
     rest = body.sub(knots, lead)
     place = body.add(body.mul(lead, np.float32(half)), np.float32(half))
     knot_whole = body.node("Floor", place)
     knot_rest = body.add(body.sub(place, knot_whole), body.mul(rest, np.float32(half)))
-    # Between knots as a whole number and a rest, too.
+    # Positions between knots, also as a whole number and a rest.
     lattice = (pixel_centres(pixels) + 1) / 2 * (count - 1)
     piece = np.floor(lattice).clip(0, count - 2).astype(np.int64)
     share, share_low = split_float(lattice - piece)

@@ -13,17 +13,18 @@ def tap_positions(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> NDArray[np.float64]:
-    """Positions that a convolution reads; all arguments are (rows, columns).
+    """Compute the positions that a convolution reads; all arguments are (rows, columns).
 
     Args:
         out: cells of the output.
-        kernel: taps.
+        kernel: taps of the kernel.
         stride: input pixels between output cells.
         padding: zeros before the first pixel.
         dilation: input pixels between taps.
 
     Returns:
-        (taps, 2, rows, columns) float64, (y, x) in input pixels, 0 the centre of the first pixel.
+        Positions (taps, 2, rows, columns) float64, (y, x) in input pixels, where 0 is the centre of
+        the first pixel.
     """
     y, x = (
         np.arange(out[axis]) * stride[axis]

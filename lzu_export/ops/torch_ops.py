@@ -1,4 +1,4 @@
-"""Registers every `lzu` operator as `torch.ops.lzu.NAME` when imported, and traces it to ONNX."""
+"""Register every `lzu` operator as `torch.ops.lzu.NAME` on import, with its translation to ONNX."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def gradients(
 ) -> list[Tensor | None]:
     """Return the gradients of an operator's inputs, by running its definition again.
 
-    What a definition computes in between is larger than its inputs: computing it again costs less
-    than keeping it until the backward pass.
+    A definition's intermediate values are larger than its inputs, so computing them again costs
+    less than keeping them until the backward pass.
 
     Args:
-        definition: takes tensors, then settings; differentiable.
-        tensors: inputs that can have gradients, None where one is left out.
+        definition: differentiable function of the tensors, then the settings.
+        tensors: inputs that can have gradients, None for an input that is left out.
         settings: the other inputs.
         wanted: whether each tensor's gradient is needed.
         outer: gradients of the outputs.
@@ -116,7 +116,7 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
 
     def backward(ctx: Any, *outer: Any) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
-        # A list of levels has one entry for all; the gradients of knots cost next to nothing.
+        # A list of levels has one entry for all; the gradients of knots cost very little.
         wanted = [True] * len(tensors) if repeats else ctx.needs_input_grad[:count]
         outer = tuple(outer[0]) if repeats else outer
         found: list[Any] = gradients(definition, tensors, ctx.settings, wanted, outer)
@@ -139,7 +139,7 @@ def _output_shapes(
 
 
 def _flat(tensors: Sequence[Any]) -> list[Any]:
-    """The tensors with lists of levels unpacked."""
+    """Return the tensors with lists of levels unpacked."""
     return [
         tensor
         for each in tensors
@@ -153,7 +153,7 @@ def _map_outputs(
     tensors: Sequence[Any],
     make: Callable[[Any, Tensor, torch.dtype], Tensor],
 ) -> Any:
-    """Make each output of its result or shape, with the type that the contract gives it."""
+    """Make each output from its result or shape, with the type that the contract defines."""
     contract = operator.contract
     features = _flat(tensors)
     if contract.repeats:
@@ -174,7 +174,7 @@ def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def translation_table() -> dict[Any, Any]:
-    """Return what `torch.onnx.export(custom_translation_table=...)` needs to emit the operators."""
+    """Return the `custom_translation_table` with which `torch.onnx.export` emits the operators."""
     return {
         getattr(torch.ops.lzu, each.torch_name).default: _translation(each)
         for each in OPERATORS.values()
@@ -182,7 +182,7 @@ def translation_table() -> dict[Any, Any]:
 
 
 def _translation(operator: Operator) -> Callable[..., Any]:
-    """A function that emits a call; its signature tells the exporter inputs from attributes."""
+    """Make the function that emits a call; its signature separates inputs and attributes."""
     if operator.torch_arguments:
         emit = operator.torch_arguments.translate
         op = onnxscript.values.Op(_OPSET, operator.name, operator.schema())
@@ -199,7 +199,7 @@ def _translation(operator: Operator) -> Callable[..., Any]:
     def translate(*arguments: Any) -> Any:
         tensors = _flat(arguments[:count])
         levels = contract.levels(len(tensors))
-        # The exporter counts outputs by the schema, hence one of exactly this many levels.
+        # The exporter counts outputs by the schema, so it needs one of exactly this many levels.
         op = onnxscript.values.Op(_OPSET, operator.name, operator.schema(levels))
         settings = zip(operator.arguments.items(), arguments[count:], strict=True)
         attributes = {
@@ -223,7 +223,7 @@ def _translation(operator: Operator) -> Callable[..., Any]:
 
 
 def _signed(function: Callable[..., Any], annotations: dict[str, Any]) -> Callable[..., Any]:
-    """The function of positional arguments under these names and types."""
+    """Wrap a function of positional arguments in a signature of these names and types."""
 
     def named(*arguments: Any) -> Any:
         return function(*arguments)
@@ -238,4 +238,4 @@ def _signed(function: Callable[..., Any], annotations: dict[str, Any]) -> Callab
 
 
 REGISTERED: dict[str, Any] = {name: _register(each) for name, each in OPERATORS.items()}
-"""The torch operators by ONNX name; each is also `torch.ops.lzu.NAME`."""
+"""Torch operators by ONNX name; each is also `torch.ops.lzu.NAME`."""

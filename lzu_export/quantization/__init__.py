@@ -1,1 +1,1 @@
-"""INT8 ranges of a recipe's model, and the layers that cost most in INT8. No torch."""
+"""Measure INT8 ranges of a recipe's model and its layers' sensitivity to INT8. Imports no torch."""

@@ -1,6 +1,6 @@
 """Functions of `lzu_calibration` that raise this package's errors.
 
-They take and return what the originals do; a `CalibrationError` becomes an `LzuError`.
+They have the arguments and results of the originals; a `CalibrationError` becomes an `LzuError`.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ def calibration_errors() -> Iterator[None]:
     """Turn errors of `lzu_calibration` into errors of this package.
 
     Raises:
-        LzuError: in place of any CalibrationError inside, with the same sentence; where a file
-            cannot be written, with the remedy.
+        LzuError: the block raised a CalibrationError, whose message it keeps; if a file cannot be
+            written, the message has the remedy.
     """
     try:
         yield

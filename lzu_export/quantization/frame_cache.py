@@ -1,4 +1,4 @@
-"""Frames of an evaluation set in memory, to measure many graphs on them."""
+"""Cache of an evaluation set's frames, on which many graphs are measured."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from lzu_export.support.progress import Reporter
 
 
 class FrameCache:
-    """The frames of an evaluation set, read or rendered once and kept in memory as PNG."""
+    """Frames of an evaluation set, read or rendered once and kept in memory as PNG."""
 
     def __init__(self, dataset: EvaluationSet, samples: list[tuple[Sample, NDArray[Any]]]) -> None:
-        """`samples` are without their frames, which stand beside them as PNG."""
+        """Store pairs of a sample without its frame and the frame as PNG."""
         self._dataset, self._samples = dataset, samples
         self.name, self.note = dataset.name, dataset.note
         self.classes, self.metric = tuple(dataset.classes), dataset.metric
@@ -28,11 +28,11 @@ class FrameCache:
 
     @classmethod
     def of(cls, dataset: EvaluationSet, opened: Float32Bundle, report: Reporter) -> "FrameCache":
-        """Read a set.
+        """Read all frames of an evaluation set.
 
         Raises:
-            LzuError: a frame is of another size, naming its file, there are fewer than two, or all
-                are black.
+            LzuError: a frame has another size, in which case the message names its file; there are
+                fewer than two frames; or all are black.
         """
         samples, black = [], True
         with report.steps(f"reading {dataset.name}", len(dataset)) as advance:
@@ -63,18 +63,18 @@ class FrameCache:
         return len(self._samples)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
-        """All samples from the one of place `start` on, in order."""
+        """Yield the samples from index `start` on, in order."""
         for each, packed in self._samples[start:]:
             frame = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
             yield each._replace(camera_frame=each.camera_frame._replace(frame=frame))
 
     def scorer(self) -> Scorer:
-        """The task's metrics, with nothing counted."""
+        """Make a scorer of the task's metrics that has counted nothing yet."""
         return self._dataset.scorer()
 
     @property
     def digest(self) -> str:
-        """sha256 of the frames' numbers and pixels."""
+        """SHA-256 of the frames' numbers and pixels."""
         digest = hashlib.sha256()
         for each in self.samples():
             digest.update(f"{each.number} {each.camera_frame.frame.shape} ".encode())

@@ -1,4 +1,4 @@
-"""The task's metric of a bundle whose layers are partly in INT8."""
+"""Measure the task's metric of a bundle with some of its layers in INT8."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from lzu_export.warp.saliency import BOX_INPUTS
 
 
 class Int8Metric:
-    """The task's metric of a bundle with some of its layers in INT8, rounded as on a device."""
+    """Measurement of the task's metric with given layers in INT8, rounded as on a device."""
 
     def __init__(
         self,
@@ -27,12 +27,12 @@ class Int8Metric:
         layers: tuple[str, ...],
         frames: FrameCache,
     ) -> None:
-        """`layers` are all that INT8 can take, `ranges` those of what they read."""
+        """Store the bundle, its frames, all layers that INT8 supports, and their inputs' ranges."""
         self._opened, self._ranges = opened, ranges
         self._layers, self._frames = layers, frames
 
     def __call__(self, int8: frozenset[str]) -> float:
-        """The metric with these layers in INT8 and all else as the lower precisions have it."""
+        """Measure the metric with these layers in INT8 and the others in FP16 or float32."""
         model, fp16 = self._opened.model, self._opened.recipe.keep_high.fp16
         if int8:
             high = tuple(layer for layer in self._layers if layer not in int8)
@@ -44,15 +44,15 @@ class Int8Metric:
 
 
 def float32_metrics(opened: Float32Bundle, frames: FrameCache) -> dict[str, float]:
-    """All metrics of the float32 graph."""
+    """Measure all metrics of the float32 graph."""
     return _metrics(opened, opened.model, frames)
 
 
 def find_boxes(opened: Float32Bundle, frames: FrameCache) -> list[NDArray[np.float32]]:
     """Return, for each cached frame, the boxes that zoom it in an adaptive model.
 
-    They are the float32 network's own in the frame before, from the beginning of each sequence on,
-    so that all sets of layers are measured under one warp.
+    They are the boxes that the float32 network found in the previous frame of the sequence, so that
+    all sets of layers are measured under one warp.
 
     Raises:
         LzuError: the bundle runs several streams side by side.
@@ -75,7 +75,7 @@ def find_boxes(opened: Float32Bundle, frames: FrameCache) -> list[NDArray[np.flo
 
 
 class FixedBoxes:
-    """An adaptive predictor that looks at every frame by the boxes kept beside it."""
+    """Adaptive predictor whose frames are zoomed by fixed boxes, one set per frame."""
 
     is_stateful = True
 
@@ -85,11 +85,11 @@ class FixedBoxes:
 
     @property
     def engine_seconds(self) -> float:
-        """How long the predictor's engine ran."""
+        """Seconds that the predictor's engine ran."""
         return self._predictor.engine_seconds
 
     def reset(self) -> None:
-        """Nothing is remembered but what is kept."""
+        """Do nothing, since the boxes of all frames are fixed."""
 
     def run(self, camera_frames: Sequence[CameraFrame]) -> list[Any]:
         self._predictor.reset()
@@ -98,7 +98,7 @@ class FixedBoxes:
 
 
 def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: FrameCache) -> dict[str, float]:
-    """All metrics of a canonical graph of a bundle."""
+    """Measure all metrics of a canonical graph of a bundle."""
     predictor: Any = _predictor(opened, model)
     if frames.boxes:
         predictor = FixedBoxes(predictor, frames.boxes)

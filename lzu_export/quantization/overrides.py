@@ -29,8 +29,8 @@ def with_overrides(recipe: Recipe, overrides: CalibrationOverrides) -> Recipe:
     """Return a bundle's recipe with other calibration settings.
 
     Raises:
-        LzuError: no frames are named, or only by a path that the bundle does not hold, or there is
-            no such method or percentile.
+        LzuError: no frames are named, or only by a path that the bundle does not hold; the method
+            or percentile is unknown; or the frames cannot be read.
     """
     given = {name: getattr(overrides, name) for name in overrides.options}
     settings = recipe.calibration.model_copy(update={"cache": None, **given})
@@ -51,5 +51,5 @@ def with_overrides(recipe: Recipe, overrides: CalibrationOverrides) -> Recipe:
             "hold; give it (--calibration)"
         )
     changed: Recipe = recipe.model_copy(update={"calibration": settings})
-    recipe_frames(changed)  # refused before any work
+    recipe_frames(changed)  # raises before any work is done
     return changed

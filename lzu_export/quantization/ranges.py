@@ -29,7 +29,7 @@ FILE = "calibration.json"
 
 
 def recipe_frames(recipe: Recipe) -> FrameList:
-    """The frames that a recipe calibrates on.
+    """Open the frames that a recipe calibrates on.
 
     Raises:
         LzuError: none are named, or they cannot be read.
@@ -53,11 +53,11 @@ def measure_ranges(
     """Run the float32 graph over the recipe's calibration frames, zoomed as at inference.
 
     Args:
-        recipe: names frames and method.
-        model: canonical, float32.
-        kinds: lowerings of its warps for ONNX Runtime.
+        recipe: recipe that names frames and method.
+        model: canonical float32 graph.
+        kinds: lowerings of the graph's warps for ONNX Runtime.
         warp: arrays of the warp, by name.
-        report: where progress is shown.
+        report: reporter of the progress.
 
     Raises:
         LzuError: frames are missing, unreadable, black or of another size, or a tensor is not
@@ -88,13 +88,14 @@ def measure_ranges(
 
 
 def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache | None:
-    """Ranges that were measured before: of the recipe's cache, or of an earlier export.
+    """Read ranges that were measured before, from the recipe's cache or an earlier export.
 
     Returns:
-        None where the recipe names no cache and the earlier export's, if any, does not fit.
+        The ranges, or None if the recipe names no cache and that of the earlier export is missing
+        or does not fit.
 
     Raises:
-        LzuError: the cache that the recipe names is of another model, frames or method.
+        LzuError: the recipe's cache has another model, other frames or another method.
     """
     named = recipe.calibration.cache
     path = named or earlier
@@ -120,7 +121,7 @@ def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache 
 
 
 def describe_ranges(cache: Cache) -> dict[str, str | int | float | None]:
-    """The manifest's entry on the ranges."""
+    """Return the manifest's entry about the ranges."""
     return {
         "file": FILE,
         "frames": cache.frames.name,
@@ -132,9 +133,9 @@ def describe_ranges(cache: Cache) -> dict[str, str | int | float | None]:
 
 
 def graph_digest(model: onnx.ModelProto) -> str:
-    """sha256 of what a graph computes: operators, wiring and weights, without its producer's words.
+    """Compute the SHA-256 of a graph's operators, connections and weights.
 
-    Names that an exporter counts up are part of it; documentation and metadata are not.
+    Names that an exporter numbers are included; producer, documentation and metadata are not.
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
@@ -162,7 +163,10 @@ def _feeds(
     warp: Mapping[str, Any],
     frames: FrameList,
 ) -> Iterator[tuple[str, Arrays]]:
-    """Batches of frames as the graph's inputs; the last one fills up a short end."""
+    """Yield the first frame's identity and the graph's inputs for each batch of frames.
+
+    A last batch that is too short is filled with copies of its last frame.
+    """
     predictor = make_predictor(recipe, session, warp)
     finder = make_predictor(recipe, whole, warp) if predictor.is_stateful else None
     reader = frames.frames()
@@ -173,7 +177,7 @@ def _feeds(
         if finder is None:
             yield batch[0][0], image
             continue
-        # Each frame's own detections stand for those of the frame before.
+        # Each frame's own detections replace those of the previous frame.
         finder.reset()
         camera_frames = [CameraFrame(frame) for frame in checked]
         finder.run(camera_frames)

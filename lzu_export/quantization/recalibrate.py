@@ -1,4 +1,4 @@
-"""Measure the INT8 ranges of a bundle again, on chosen frames or by a chosen method. No torch."""
+"""Measure a bundle's INT8 ranges again, on other frames or by another method. Imports no torch."""
 
 from functools import cached_property
 from pathlib import Path
@@ -33,20 +33,20 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 
 
 class Float32Bundle(Bundle):
-    """A bundle and its canonical float32 graph, which it has whatever its precisions."""
+    """Bundle with its canonical float32 graph, which every bundle has whatever its precisions."""
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The graph.
+        """Canonical float32 graph of the bundle.
 
         Raises:
-            LzuError: the file is missing or was changed.
+            LzuError: the graph's file is missing or was changed.
         """
         return load_graph(self.canonical("fp32"))
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """Lowerings of its warps for ONNX Runtime, by place."""
+        """Lowerings of the graph's warps for ONNX Runtime, by place."""
         return _kinds(self.manifest, self.model)
 
 
@@ -57,17 +57,17 @@ def recalibrate(
     out: Path | None = None,
     report: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Measure ranges and write the cache that an export of the same model takes.
+    """Measure ranges and write the cache that an export of the same model can use.
 
-    The file stands beside the bundle, under a name that tells what it is for, unless `out` says
-    otherwise; the bundle itself stays as it was verified.
+    The file is written to `out`, by default beside the bundle under a name of bundle and method.
+    The bundle itself is not changed.
 
     Returns:
-        file, frames, count, seed, method, percentile, tensors, and the options of an export that
-        takes the file.
+        Dictionary of file, frames, count, seed, method, percentile, tensors, and under `export` the
+        options of an export that uses the file.
 
     Raises:
-        LzuError: the bundle is damaged, frames are missing or unfit, or there is no such method.
+        LzuError: the bundle is damaged, frames are missing or unfit, or the method is unknown.
     """
     opened = Float32Bundle(bundle)
     recipe = with_overrides(opened.recipe, overrides)
@@ -91,13 +91,14 @@ def recalibrate(
 def ranges_at_hand(
     opened: Float32Bundle, overrides: CalibrationOverrides, given: Path | None
 ) -> tuple[Cache, Path] | None:
-    """Ranges of a bundle's float32 graph that were measured before, and their file.
+    """Find ranges of a bundle's float32 graph that were measured before, and their file.
 
-    Those of the file `given`; without overrides, those in the bundle; else those that an
-    earlier calibration left there or beside it, if they fit.
+    They are read from the file `given`; else, without overrides, from the bundle; else from an
+    earlier calibration in the bundle or beside it, if it fits.
 
     Raises:
-        LzuError: the file is of another model or has unusable ranges; see `with_overrides`, too.
+        LzuError: the file belongs to another model or has unusable ranges, or `with_overrides`
+            refuses the overrides.
     """
     if given is not None:
         return _fitting(opened, given), given
@@ -115,10 +116,10 @@ def ranges_at_hand(
 def new_ranges(
     opened: Float32Bundle, overrides: CalibrationOverrides, report: Reporter
 ) -> tuple[Cache, Path]:
-    """Measure ranges of all layers, and leave them beside the bundle for another time.
+    """Measure ranges of all layers, and write them beside the bundle for later use.
 
     Raises:
-        LzuError: what `recalibrate` refuses.
+        LzuError: as in `recalibrate`.
     """
     recipe = _of_all_layers(opened, overrides)
     path = _cache_path(opened.folder, recipe)
@@ -128,12 +129,12 @@ def new_ranges(
 
 
 def beside(bundle: Path, ending: str) -> Path:
-    """A file beside a bundle, named after it."""
+    """Return the path of a file beside a bundle, named after it."""
     return bundle.resolve().parent / f"{bundle.resolve().name}.int8.{ending}"
 
 
 def outside(bundle: Path, path: Path) -> Path:
-    """Refuse to write into a verified bundle, or onto a folder."""
+    """Return an output path after checking that it is no folder and not in the bundle."""
     if bundle.resolve() in path.resolve().parents:
         raise LzuError(
             f"{path} lies in the bundle, which stays as it was verified; write it beside"
@@ -146,7 +147,7 @@ def outside(bundle: Path, path: Path) -> Path:
 
 
 def _of_all_layers(opened: Float32Bundle, overrides: CalibrationOverrides) -> Recipe:
-    """The recipe with overrides, without the layers that it keeps: any may become INT8."""
+    """Return the recipe with overrides, with no layers excluded from INT8."""
     recipe = with_overrides(opened.recipe, overrides)
     return recipe.model_copy(update={"keep_high": KeepHigh(fp16=recipe.keep_high.fp16)})
 
@@ -156,7 +157,7 @@ def _cache_path(bundle: Path, recipe: Recipe) -> Path:
 
 
 def _fitting(opened: Float32Bundle, path: Path) -> Cache:
-    """Ranges of this very model and all its layers, whatever frames they were measured on."""
+    """Read ranges of this model and all its layers, measured on any frames."""
     cache = read_cache(path)
     check_cache(
         cache,
@@ -171,7 +172,7 @@ def _fitting(opened: Float32Bundle, path: Path) -> Cache:
 
 
 def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
-    """The bundle's own lowerings for ONNX Runtime, else those that are exact anywhere."""
+    """Return the bundle's lowerings for ONNX Runtime, or, if it has none, exact ones."""
     for engine in manifest.engines:
         if engine.target == DEFAULT_TARGET:
             return kinds_by_place(engine.lowerings)
@@ -179,7 +180,7 @@ def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
 
 
 def _export_options(before: Recipe, now: Recipe, path: Path) -> list[str]:
-    """Options by which an export of the bundle's recipe takes the file."""
+    """Return the options with which an export of the bundle's recipe uses the file."""
     settings, old = now.calibration, before.calibration
     options = ["--ranges", str(path)]
     if settings.frames != old.frames:

@@ -1,4 +1,4 @@
-"""Report a search for sensitive layers: a file, tables, lines for a recipe, a picture."""
+"""Report the result of a search for sensitive layers: file, tables, recipe lines and picture."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from lzu_export.support.tables import Cell, Column, coloured, grid
 
 
 def write_report(outcome: Outcome) -> None:
-    """Write the JSON file and the picture beside it, each in one rename.
+    """Write the JSON file and the picture beside it, each by one rename.
 
     Raises:
         LzuError: they cannot be written.
@@ -31,7 +31,7 @@ def write_report(outcome: Outcome) -> None:
 
 
 def sensitivity_tables(outcome: Outcome) -> list[Text]:
-    """The ranking, and the lengths of the list that were tried; what they keep is bold."""
+    """Make tables of the ranking and of the list lengths that were tried; the result is bold."""
     found, metric = outcome.found, outcome.metric
     layers = ["layers"] if outcome.by == "group" else []
     rows: list[list[Cell]] = []
@@ -58,7 +58,7 @@ def sensitivity_tables(outcome: Outcome) -> list[Text]:
 
 
 def notes(outcome: Outcome) -> list[str]:
-    """Notes on the meaning of the tables' figures."""
+    """Return notes that explain the tables' figures."""
     found, ranges = outcome.found, outcome.ranges
     return [
         f"{outcome.metric}: points on {outcome.frames} frames of {outcome.dataset}, float32 "
@@ -70,7 +70,7 @@ def notes(outcome: Outcome) -> list[str]:
 
 
 def recipe_lines(outcome: Outcome) -> str:
-    """Lines for the recipe, or a sentence that none is needed."""
+    """Return lines for the recipe, or a sentence if no layer may be INT8."""
     found = outcome.found
     if found.kept == 0:
         return "keep_high: {int8: []}  # all layers may be INT8"
@@ -81,7 +81,7 @@ def recipe_lines(outcome: Outcome) -> str:
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """The metric against the number of layers in INT8, as PNG."""
+    """Draw the metric against the number of layers in INT8, as PNG."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -146,4 +146,4 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def _signed(points: float) -> str:
-    return f"{round(points, 2) + 0:+.2f}"  # + 0: no -0.00
+    return f"{round(points, 2) + 0:+.2f}"  # + 0 avoids -0.00

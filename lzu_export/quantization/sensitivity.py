@@ -1,7 +1,7 @@
-"""Rank the layers of a bundle by what they cost its task's metric in INT8. No torch.
+"""Rank a bundle's layers by the loss of its task's metric in INT8. Imports no torch.
 
-Layers that a recipe keeps in higher precision already are measured like all others: the list that
-comes out replaces the recipe's.
+Layers that the recipe already excludes from INT8 are measured like all others, since the resulting
+list replaces the recipe's.
 """
 
 import hashlib
@@ -48,38 +48,38 @@ from lzu_export.support.provenance import PACKAGE, source_digest
 from lzu_export.targets.onnxruntime import version
 
 FRAMES = 64
-"""Default number of frames of the evaluation set."""
+"""Default number of frames of the evaluation set that are measured on."""
 FORMAT = 1
 _DIGITS = 2
-"""Decimals of a metric that float32 gives again, however many threads compute it."""
+"""Decimals of a float32 metric that are reproducible with any number of threads."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a search, and the frames and settings it used."""
+    """Result of a search, with the frames and settings that it used."""
 
     found: Sensitivity
     bundle: str
     by: str
     layers: tuple[str, ...]
-    """All that INT8 can take, in the order of the network."""
+    """All layers that INT8 supports, in the order of the network."""
     metric: str
     dataset: str
     note: str
-    """How the metric is meant."""
+    """Note on the definition of the metric."""
     frames: int
     model: str
-    """Digest of the float32 graph."""
+    """Digest of the float32 graph, see `graph_digest`."""
     ranges: Cache
     evaluations: int
-    """Sets of layers that were measured, now or before."""
+    """Number of sets of layers that were measured, in this run or an earlier one."""
     resumed: int
-    """How many of them an earlier run had left."""
+    """Number of these sets that were read from the state of an earlier run."""
     file: Path
 
     @property
     def picture(self) -> Path:
-        """Path of the curve's picture."""
+        """Path of the picture of the curve."""
         return self.file.with_suffix(".png")
 
     @property
@@ -88,7 +88,7 @@ class Outcome:
         return keep_patterns(self.found.keep, self.layers)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as the file holds it."""
+        """Return plain data, as written to the file."""
         found, frames = self.found, self.ranges.frames
         return {
             "format": FORMAT,
@@ -140,22 +140,22 @@ def measure_sensitivity(
     out: Path | None = None,
     report: Reporter | None = None,
 ) -> Outcome:
-    """Rank a bundle's layers by what INT8 costs the metric, and find the list to keep higher.
+    """Rank a bundle's layers by the metric's loss in INT8, and find the layers to exclude.
 
-    It writes the state of the search, from which an interrupted one resumes, and ranges if it has
-    to measure them; `report.write_report` writes the result.
+    It writes the state of the search, from which an interrupted search resumes, and the ranges if
+    it has to measure them; `report.write_report` writes the result.
 
     Args:
-        bundle: folder that export made.
+        bundle: folder of the bundle that export wrote.
         dataset: name or path of an evaluation set; by default the one that the bundle was measured
             on, if it has a name.
         frames: number of frames of the set, evenly spaced, at most.
         limit: points that may be lost; by default the recipe's tolerances.metric.int8.
-        by: `layer` or `group` (see `group_layers`); by default `group` above `MANY` layers.
+        by: `layer` or `group` (see `group_layers`); by default `group` for more than `MANY` layers.
         overrides: calibration settings that differ from the bundle's recipe.
         ranges: file of ranges to use instead of measuring them.
         out: JSON file of the result; by default beside the bundle, under a name like its own.
-        report: shows the progress.
+        report: reporter of the progress.
 
     Raises:
         LzuError: an input is missing or unfit, or no list of layers meets the limit.
@@ -203,7 +203,7 @@ def measure_sensitivity(
 def _check_options(
     file: Path, ranges: Path | None, overrides: CalibrationOverrides, by: str | None
 ) -> None:
-    """Refuse options that do not fit together."""
+    """Refuse options that contradict each other."""
     if file.suffix != ".json":
         raise LzuError(f"{file} is where results go as JSON, a picture beside; end it in .json")
     if ranges is not None and overrides.options:
@@ -216,7 +216,7 @@ def _check_options(
 
 
 def _layers(opened: Float32Bundle, bundle: Path) -> tuple[str, ...]:
-    """All layers that INT8 can take, in the order of the network."""
+    """Return all layers that INT8 supports, in the order of the network."""
     layers = tuple(place(gs.import_onnx(opened.model)).layers)
     if not layers:
         raise LzuError(f"{bundle} has no layer that INT8 can take; leave int8 out of PRECISION")
@@ -224,7 +224,7 @@ def _layers(opened: Float32Bundle, bundle: Path) -> tuple[str, ...]:
 
 
 def _read_frames(dataset: EvaluationSet, opened: Float32Bundle, report: Reporter) -> FrameCache:
-    """The set's frames and, for a model that follows boxes, the boxes that zoom each."""
+    """Read the set's frames and, for a model that follows boxes, find the boxes that zoom each."""
     kept = FrameCache.of(dataset, opened, report)
     if opened.recipe.follows_boxes:
         with report.working("finding the boxes that frames are zoomed by"):
@@ -240,7 +240,7 @@ def _search(
     frames: FrameCache,
     report: Reporter,
 ) -> Sensitivity:
-    """Search the shortest list, counting each new evaluation as one step of the progress."""
+    """Search for the shortest list, counting each new evaluation as one step of the progress."""
     title = f"{frames.metric} on {len(frames)} frames of {frames.name}"
     with report.steps(title, most_evaluations(len(units))) as advance:
 
@@ -254,7 +254,7 @@ def _search(
 
 
 def check_matplotlib() -> None:
-    """Refuse before any work what could not be drawn after it.
+    """Check, before any work, that the picture can be drawn.
 
     Raises:
         LzuError: matplotlib is missing.
@@ -264,7 +264,7 @@ def check_matplotlib() -> None:
 
 
 def _open(opened: Float32Bundle, name: str | None, frames: int) -> EvaluationSet:
-    """The evaluation set, some of whose frames are measured on."""
+    """Open the evaluation set and the number of its frames that are measured on."""
     recipe = opened.recipe
     own = recipe.evaluation.dataset
     if name is None and own is None:
@@ -293,7 +293,7 @@ def _limit(given: float | None, opened: Float32Bundle) -> float:
 
 
 def _baseline(summary: Mapping[str, float], frames: FrameCache) -> float:
-    """Float32's metric, if there is anything to lose."""
+    """Return float32's metric after checking that it is above 0."""
     baseline = summary[frames.metric]
     if not baseline > 0:
         raise LzuError(
@@ -307,9 +307,9 @@ def _baseline(summary: Mapping[str, float], frames: FrameCache) -> float:
 def _key(
     opened: Float32Bundle, cache: Cache, frames: FrameCache, summary: Mapping[str, float]
 ) -> dict[str, Any]:
-    """All that the metric of a set of layers depends on.
+    """Return everything that the metric of a set of layers depends on.
 
-    Float32's metrics stand for the truth, whose form only the set's scorer knows.
+    Float32's metrics represent the ground truth, whose form depends on the set's scorer.
     """
     ranges = json.dumps(sorted(cache.ranges.items()))
     return {
@@ -339,5 +339,5 @@ def _step(found: Sensitivity, kept: int) -> dict[str, Any]:
 
 
 def _plain(value: float) -> float | str:
-    """A number as JSON has it: one that is not finite is its name."""
+    """Convert a number for JSON: one that is not finite becomes its name."""
     return value if math.isfinite(value) else str(value)

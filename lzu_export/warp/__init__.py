@@ -1,4 +1,4 @@
 """The mathematics of warps in NumPy: arrays in, arrays out.
 
-No torch, no ONNX, no files but saliency maps.
+It uses no torch and no ONNX, and reads no files but saliency maps.
 """

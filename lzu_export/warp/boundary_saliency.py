@@ -1,4 +1,4 @@
-"""Saliency of label maps: the density of semantic boundaries on the lattice."""
+"""Saliency of label maps, by the density of semantic boundaries on the lattice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def boundary_saliency(
         lattice: (h, w).
         boundary: intensity of boundary pixels.
         background: intensity of all others, above 0.
-        ignore: label that makes no boundary, neither itself nor to its neighbours.
+        ignore: label whose pixels make no boundary, neither themselves nor with their neighbours.
 
     Raises:
         LzuError: labels are not integers (H, W), are smaller than the lattice, or an intensity is

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from lzu_export.errors import LzuError
 from lzu_export.warp.saliency import Array, as_real, check_lattice, uniform_saliency
 
-# A box narrower than this (source pixels) spreads like one of this side: a variance of zero would
-# divide by zero, and detections clipped to the frame do have empty sides.
+# Least side of a box in source pixels; a smaller box spreads like one of this side. A variance of
+# zero would divide by zero, and detections clipped to the frame do have empty sides.
 MIN_BOX_SIDE = 1.0
 
-# Keeps the division finite for a box so small that it falls between lattice points; the value is
+# Keeps the division finite for a box so small that it falls between lattice points. The value is
 # part of the published formula (FOVEA's KDE grid), so trained models depend on it.
 KERNEL_SUM_FLOOR = 1e-5
 
@@ -45,7 +45,7 @@ def box_saliency(
         LzuError: boxes are not (N, 4) finite numbers, or a parameter is out of range.
 
     Source: LZU's fixed and adaptive saliency; the constants are those of FOVEA's published KDE grid
-    generator, from which it was made.
+    generator, on which LZU's is based.
     """
     height, width = check_lattice(lattice)
     columns, rows, weights = _box_kernels(boxes, source_size, lattice, amplitude, bandwidth)
@@ -67,7 +67,7 @@ def box_marginals(
     """Return `marginals(box_saliency(...))`, s_x (w,) and s_y (h,), without the 2-D map.
 
     A box's Gaussian is a product of one in x and one in y, so each marginal is a sum of 1-D
-    Gaussians: O(N (h + w)) instead of O(N h w). Arguments and errors as in `box_saliency`.
+    Gaussians: O(N (h + w)) instead of O(N h w). Arguments and errors are those of `box_saliency`.
     """
     height, width = check_lattice(lattice)
     columns, rows, weights = _box_kernels(boxes, source_size, lattice, amplitude, bandwidth)
@@ -118,5 +118,5 @@ def _box_kernels(
 
 
 def _gaussian(points: Array, centre: Array, side: Array, bandwidth: float) -> Array:
-    # Direct differences: the published ||p||^2 - 2 p c + ||c||^2 cancels badly in low precision.
+    # A direct difference: the published ||p||^2 - 2 p c + ||c||^2 cancels badly in low precision.
     return np.asarray(np.exp(-0.5 * (points - centre) ** 2 / (bandwidth * side)))

@@ -1,4 +1,4 @@
-"""The forward warp: the source position of each pixel of the canvas.
+"""Forward warp: the source position of each pixel of the canvas.
 
 Between knots the warp is linear (bilinear in the plane), LZU eq. (5). All positions are in
 [-1, 1] with align_corners: -1 and 1 are the centres of the first and last pixels.
@@ -22,9 +22,9 @@ def pixel_centres(n: int) -> Array:
 
 
 def check_knots(knots: ArrayLike, name: str = "knots") -> Array:
-    """Return one axis' knots as float64 (m,), or refuse them by name.
+    """Return one axis' knots as float64 (m,) after checking them; messages call them `name`.
 
-    Equal neighbours pass (plain LZ clamps at the borders); the inverse bounds their gap.
+    Equal neighbours are accepted (plain LZ clamps at the borders); the inverse bounds their gap.
 
     Raises:
         LzuError: they are no 1-D array of at least 2 finite numbers that never decrease.
@@ -102,7 +102,9 @@ def _piece(u: Array, knots: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def check_knot_plane(knots: ArrayLike, name: str = "knots") -> Array:
-    """Return non-separable knots as float64 (h, w, 2), or refuse them by name.
+    """Return non-separable knots as float64 (h, w, 2) after checking them.
+
+    Messages call them `name`.
 
     Raises:
         LzuError: they are no (h, w, 2) array of finite numbers with h and w at least 2.

@@ -1,13 +1,13 @@
-"""Coordinates: where the zoom samples the source and the unzoom samples each level.
+"""Coordinates at which the zoom samples the source and the unzoom samples each level.
 
 The canvas is the zoomed image before it is padded (bottom and right, with zeros) to a multiple of
 32. Cell i of a level of stride s sees the padded canvas around pixel s * i. Two geometries of the
 unzoom exist:
 
-- `published`, that of the released LZU models: the inverse warp is evaluated as if each level's
-  first and last cells lay on the image's borders. Padding and cell centres are ignored, so zoom and
-  unzoom do not compose to the identity. Checkpoints trained so need it.
-- `consistent`, true pixel coordinates: zoom and unzoom compose to the identity at every level.
+- `published` is the geometry of the released LZU models: the inverse warp is evaluated as if each
+  level's first and last cells lay on the image's borders. Padding and cell centres are ignored, so
+  zoom and unzoom do not compose to the identity. Checkpoints trained with it need it.
+- `consistent` uses true pixel coordinates: zoom and unzoom compose to the identity at every level.
 
 An axis of a single pixel or cell has one position, 0.
 """
@@ -32,7 +32,7 @@ Edge = Literal["top", "bottom", "left", "right"]
 
 @dataclass(frozen=True)
 class Level:
-    """A feature level: its stride in canvas pixels and its size (height, width) in cells."""
+    """Feature level, with its stride in canvas pixels and its size (height, width) in cells."""
 
     stride: int
     size: tuple[int, int]
@@ -62,7 +62,7 @@ def level_sizes(canvas: tuple[int, int], strides: Sequence[int], pad_to: int = 3
 def zoom_positions(
     knots_x: ArrayLike, knots_y: ArrayLike, canvas: tuple[int, int]
 ) -> tuple[Array, Array]:
-    """Return where canvas rows (H_c,) and columns (W_c,) sample the source, in [-1, 1] over it."""
+    """Return the source positions of canvas rows (H_c,) and columns (W_c,), in [-1, 1]."""
     return forward_axis(knots_y, canvas[0]), forward_axis(knots_x, canvas[1])
 
 
@@ -75,20 +75,20 @@ def unzoom_positions(
     geometry: Geometry,
     scale: int = 1,
 ) -> tuple[Array, Array]:
-    """Return where output rows and columns sample a level, in [-1, 1] over its own cells.
+    """Return the positions in a level of output rows and columns, in [-1, 1] over its own cells.
 
     The output has `scale` cells per cell of the level on each axis: (scale H_l,), (scale W_l,).
 
     Positions outside [-1, 1] are to be sampled as zeros. Neither geometry has unfilled edges here;
-    see `published_inverse_grid` for those of the released code.
+    `published_inverse_grid` has those of the released code.
 
     Args:
         knots_x: (w,) knots along x.
         knots_y: (h,) knots along y.
         level: stride and size of the level.
         canvas: (height, width) of the unpadded zoomed image; `published` does not use it.
-        geometry: `published` or `consistent`, see the module.
-        scale: how much finer than the level the output is.
+        geometry: `published` or `consistent`, see the module's docstring.
+        scale: output cells per cell of the level on each axis.
 
     Raises:
         LzuError: the geometry is unknown or the knots are invalid.
@@ -123,11 +123,11 @@ def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int, sca
 
 
 def published_sentinel(size: tuple[int, int], lattice: tuple[int, int]) -> tuple[float, float]:
-    """Return the (x, y) that the released inverter leaves in cells it does not fill.
+    """Return the position (x, y) that the released inverter leaves in cells it does not fill.
 
-    It means "outside", 2 max(H_l, W_l) in lattice cells, but at coarse levels, where max(H_l, W_l)
-    is at most half of h - 1 and of w - 1, it lies inside [-1, 1]: those cells copy one unrelated
-    feature.
+    It is meant to lie outside, at 2 max(H_l, W_l) in lattice cells. But at coarse levels, where
+    max(H_l, W_l) is at most half of h - 1 and of w - 1, it lies inside [-1, 1], so that those cells
+    copy one unrelated feature.
 
     Args:
         size: (H_l, W_l) of the level.
@@ -146,15 +146,15 @@ def published_inverse_grid(
 ) -> Array:
     """Return the sampling grid (H_l, W_l, 2), order x, y, of the released unzoom.
 
-    The released inverter loses an edge where float32 rounding puts its end knot inside the image.
-    For the released nuScenes warp that is the bottom row of every level, on a CPU. Here the lost
-    edges are stated, never the outcome of this machine's rounding; their cells hold the sentinel.
+    The released inverter loses an edge if float32 rounding puts its end knot inside the image. On
+    a CPU, the released nuScenes warp loses the bottom row of every level. Here the lost edges are
+    an argument and never depend on this machine's rounding; their cells hold the sentinel.
 
     Args:
         knots_x: (w,) knots along x.
         knots_y: (h,) knots along y.
         level: stride and size of the level; only the size is used.
-        unfilled: lost edges, of `top`, `bottom`, `left`, `right`.
+        unfilled: lost edges, out of `top`, `bottom`, `left`, `right`.
 
     Raises:
         LzuError: an edge is unknown or the knots are invalid.
@@ -176,7 +176,7 @@ def published_inverse_grid(
 
 
 def canvas_to_source(canvas: tuple[int, int], source: tuple[int, int]) -> tuple[float, float]:
-    """Return (scale_y, scale_x): source pixels per canvas pixel, between centres.
+    """Return source pixels per canvas pixel, between centres, as (scale_y, scale_x).
 
     With align_corners the first and last pixels of canvas and source coincide, so a pixel index is
     multiplied by (N - 1) / (n - 1). An axis of one canvas pixel has scale 0.

@@ -25,33 +25,33 @@ AXIS_KNOTS = ("knots_x", "knots_y")
 PLANE_KNOTS = ("knots",)
 """Names of a non-separable warp's knots: (h, w, 2) in [-1, 1], order x, y."""
 OUTSIDE = -1000.0
-"""Cell, on both axes, where what has no place in the zoomed image samples: it reads zeros."""
+"""Cell, on both axes, that a place outside the zoomed image samples, which reads zeros."""
 
 
 class GridTable(NamedTuple):
-    """A sampling grid in cells of the input, 0 the centre of the first; order x, y.
+    """Sampling grid in cells of the input, where 0 is the centre of the first; order x, y.
 
-    The parts of a position are apart for the sake of its digits: one float32 coordinate would be
-    off by up to 6e-5 pixel at a width of 1920.
+    Whole and fraction of a position are separate for precision: one float32 coordinate would be off
+    by up to 6e-5 pixel at a width of 1920.
     """
 
     whole: Table
-    """(H, W, 2) float32, the positions' floors."""
+    """Floors of the positions, (H, W, 2) float32."""
     fraction: Table
-    """(H, W, 2) float32, 0 up to 1."""
+    """Positions minus their floors, (H, W, 2) float32, 0 up to 1."""
 
 
 Sampling = TablePair | GridTable
-"""Where a warp of either kind samples."""
+"""Sampling positions of a warp of either kind."""
 
 
 def grid_table(cells: ArrayLike, size: tuple[int, int]) -> GridTable:
-    """Positions (H, W, 2) in cells of an input of `size` (height, width) as a table.
+    """Make a table of positions (H, W, 2) in cells of an input of `size` (height, width).
 
     On an axis of one cell every position is that cell, as in `sampling.axis_weights`.
 
     Raises:
-        LzuError: they are not (H, W, 2) finite numbers.
+        LzuError: the positions are not (H, W, 2) finite numbers.
     """
     array = np.asarray(cells, dtype=np.float64)
     if array.ndim != 3 or array.shape[2] != 2 or not np.isfinite(array).all():
@@ -63,10 +63,10 @@ def grid_table(cells: ArrayLike, size: tuple[int, int]) -> GridTable:
 
 
 def zoom_grid(knots: ArrayLike, source: tuple[int, int], canvas: tuple[int, int]) -> GridTable:
-    """The forward warp of knots (h, w, 2) as positions in a source image, for each canvas pixel.
+    """Compute each canvas pixel's position in a source image, by the forward warp of knots.
 
     Args:
-        knots: in [-1, 1] over the source, order x, y.
+        knots: (h, w, 2) in [-1, 1] over the source, order x, y.
         source: (height, width) that the warp spans.
         canvas: (height, width) of the zoomed image.
     """
@@ -81,13 +81,13 @@ def zoom_at(
     *,
     antialias: bool = False,
 ) -> Sampling:
-    """The zoom of a warp of either kind, from its knots by the names above.
+    """Compute the zoom of a warp of either kind.
 
     Args:
-        knots: one image's.
-        source: (height, width) of what is sampled.
+        knots: knots of one image, by the names in `AXIS_KNOTS` or `PLANE_KNOTS`.
+        source: (height, width) of the image that is sampled.
         canvas: (height, width) of the result.
-        antialias: see `tables.zoom_tables`; of separable warps only.
+        antialias: see `tables.zoom_tables`; only for separable warps.
     """
     if PLANE_KNOTS[0] in knots:
         return zoom_grid(knots[PLANE_KNOTS[0]], source, canvas)
@@ -98,14 +98,14 @@ def zoom_at(
 def unzoom_grid(
     knots: ArrayLike, level: Level, canvas: tuple[int, int], *, scale: int = 1
 ) -> GridTable:
-    """The inverse warp as positions in a level, for each of its cells or `scale` times as many.
+    """Compute positions in a level for its cells, or `scale` times as many, by the inverse warp.
 
-    Exact, in float64, for the place of every cell: LZU eqs. (6) and (8)-(17). Cells that lie beyond
-    the outermost knots, as those over the canvas's padding do, sample zeros.
+    The inverse is exact, in float64, for every cell: LZU eqs. (6) and (8)-(17). Cells beyond the
+    outermost knots, such as those over the canvas's padding, sample zeros.
 
     Args:
         knots: (h, w, 2) in [-1, 1], order x, y.
-        level: stride and size.
+        level: stride and size of the level.
         canvas: (height, width) of the unpadded zoomed image.
         scale: output cells per cell of the level on each axis.
     """
@@ -120,14 +120,14 @@ def unzoom_grid(
 def grid_taps(
     table: GridTable, size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The four pixels that each position reads, and their weights, 0 outside the input.
+    """Compute the four pixels that each position reads, and their weights, 0 outside the input.
 
     Args:
-        table: (H, W) positions.
+        table: positions of (H, W) output cells.
         size: (height, width) of the input.
 
     Returns:
-        Numbers (4, H, W) of pixels, counted row by row, and weights (4, H, W).
+        Indices (4, H, W) of pixels, counted row by row, and weights (4, H, W).
     """
     whole = np.stack([table.whole, table.whole + 1]).astype(np.int64)
     weight = np.stack([1 - table.fraction, table.fraction])
@@ -140,9 +140,9 @@ def grid_taps(
 
 
 def coverage(zoom: Sampling, picture: tuple[int, int]) -> Array:
-    """(canvas rows or 1, canvas columns or 1) float64: the sum of each canvas pixel's weights.
+    """Compute the sum of each canvas pixel's weights, float64; see `tables.zoom_coverage`.
 
-    See `tables.zoom_coverage`.
+    The shape is (canvas rows or 1, canvas columns or 1).
     """
     if isinstance(zoom, TablePair):
         return zoom_coverage(zoom, picture)
@@ -151,11 +151,11 @@ def coverage(zoom: Sampling, picture: tuple[int, int]) -> Array:
 
 
 def zoom_arrays(zoom: Sampling) -> dict[str, Any]:
-    """A zoom by name, for `warp.npz`."""
+    """Return a zoom's arrays by name, for `warp.npz`."""
     return {f"zoom_{name}": value for name, value in zoom._asdict().items()}
 
 
 def stored_zoom(arrays: Mapping[str, Any]) -> Sampling:
-    """The zoom that `zoom_arrays` stored, of whichever kind."""
+    """Return the zoom, of either kind, that `zoom_arrays` stored."""
     kind = TablePair if "zoom_rows" in arrays else GridTable
     return kind(*(arrays[f"zoom_{name}"] for name in kind._fields))

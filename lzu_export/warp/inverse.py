@@ -1,4 +1,4 @@
-"""The exact inverse of the piecewise warp: the zoomed-image position of each source position.
+"""Exact inverse of the piecewise warp: the zoomed-image position of each source position.
 
 All positions are in [-1, 1] with align_corners.
 """
@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError
 from lzu_export.warp.forward import check_knot_plane, check_knots
 from lzu_export.warp.saliency import Array
 
-# Knots closer than this count as this far apart, so that nothing divides by zero in float64 or in
+# Least gap of knots: closer ones count as this far apart, to avoid division by zero in float64 and
 # float32. It is 1e-3 pixels of an image 2000 pixels wide; real saliencies leave gaps of 1e-3.
 MIN_GAP = 1e-6
 
@@ -20,7 +20,7 @@ MIN_GAP = 1e-6
 # points on a seam between two tiles could belong to neither.
 TILE_TOLERANCE = 1e-9
 
-# Few points at once have few tiles near them, but each batch of them takes its time.
+# Fewer points at once have fewer tiles near them, but each batch has a cost of its own.
 _POINTS_PER_CHUNK = 256
 _PAIRS_PER_CHUNK = 1 << 18
 
@@ -30,13 +30,13 @@ def invert_axis(knots: ArrayLike, v: ArrayLike, *, extrapolate: bool = True) -> 
 
     LZU eqs. (6) and (7) as a closed form, exact for increasing knots k_0 .. k_{m-1}:
     -1 + 2 / (m - 1) * sum_j clip((v - k_j) / (k_{j+1} - k_j), 0, 1). It needs no search and has no
-    seams. The first piece is not clipped below nor the last above, so that positions outside the
+    seams. The first piece is not clipped below, nor the last above, so that positions outside the
     end knots continue along straight lines; `extrapolate=False` clips them to [-1, 1].
 
     Args:
         knots: (m,) non-decreasing source positions; gaps are bounded below by MIN_GAP.
         v: source positions in [-1, 1] units.
-        extrapolate: continue outside the end knots.
+        extrapolate: continue along straight lines outside the end knots.
 
     Raises:
         LzuError: the knots are not 1-D, finite and non-decreasing.
@@ -56,13 +56,14 @@ def invert_tiles(knots: ArrayLike, points: ArrayLike, *, outside: float = np.nan
 
     Each tile between four knots is a bilinear map; its inverse is the root of a quadratic (LZU
     eqs. (8)-(17)), solved without cancellation so that parallelogram tiles need no case of their
-    own. A point on a seam belongs to the tile it violates least, the first of equals. So does a
-    point that several tiles cover, which takes a saliency of extreme contrast: its tiles may fold.
+    own. A point on a seam belongs to the tile that it violates least, or the first of equals. The
+    same holds for a point that several tiles cover, which occurs only if tiles fold, at a saliency
+    of extreme contrast.
 
     Args:
         knots: (h, w, 2) source positions, order x, y.
         points: (..., 2) source positions.
-        outside: value of both coordinates where a point lies in no tile.
+        outside: value of both coordinates for a point that lies in no tile.
 
     Raises:
         LzuError: knots are not (h, w, 2) and finite, or points are not (..., 2) and finite.
@@ -82,7 +83,7 @@ def invert_tiles(knots: ArrayLike, points: ArrayLike, *, outside: float = np.nan
 
 
 class _Tiles:
-    """The bilinear tiles of a knot plane: p = a + b u + c v + d u v on the unit square.
+    """Bilinear tiles of a knot plane: p = a + b u + c v + d u v on the unit square.
 
     u runs along columns (x), v along rows (y).
     """
@@ -94,12 +95,12 @@ class _Tiles:
         p00, p01, p10, p11 = (corner.reshape(-1, 2) for corner in corners)
         self.a, self.b, self.c, self.d = p00, p01 - p00, p10 - p00, p00 - p01 - p10 + p11
         stacked = np.stack([p00, p01, p10, p11])
-        # A point that the tolerance admits may lie this little outside the four corners.
+        # A point within the tolerance may lie outside the four corners by this margin.
         margin = 8 * TILE_TOLERANCE * np.ptp(stacked, axis=0)
         self.low, self.high = stacked.min(axis=0) - margin, stacked.max(axis=0) + margin
 
     def invert(self, points: Array, outside: float) -> Array:
-        # Only tiles that reach into the points' own rectangle are tried with each of them.
+        # Only tiles that reach into the points' bounding rectangle are tried with each of them.
         within = (self.high >= points.min(axis=0)) & (self.low <= points.max(axis=0))
         near = np.flatnonzero(within.all(axis=1))
         inside = np.ones((len(points), len(near)), dtype=bool)
@@ -127,7 +128,7 @@ class _Tiles:
         # LZU eq. (16), c2 v^2 + c1 v + c0 = 0. Both roots come from q without cancellation, and
         # c0 / q stays exact as c2 goes to zero, where the tile is a parallelogram.
         square, product = c1 * c1, 4.0 * c2 * c0
-        # Below zero by more than rounding: the point lies beyond the fold of a folded tile.
+        # If below zero by more than rounding, the point lies beyond the fold of a folded tile.
         real = square - product >= -1e-12 * (square + np.abs(product))
         root = np.sqrt(np.maximum(square - product, 0.0))
         q = -0.5 * (c1 + np.copysign(root, c1))
@@ -135,7 +136,7 @@ class _Tiles:
         best = np.full(len(tile), np.inf)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for v in (c0 / q, q / c2):
-                # LZU eq. (17), divided by whichever of x and y is the better conditioned.
+                # LZU eq. (17), divided by the better conditioned of x and y.
                 slope = b + d * v[:, None]
                 rest = -(offset + c * v[:, None])
                 steep = np.abs(slope[:, 0]) >= np.abs(slope[:, 1])

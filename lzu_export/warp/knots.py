@@ -1,4 +1,4 @@
-"""Knots: the warp of a saliency map, sampled on its lattice.
+"""Knots of a saliency map: its warp, sampled on its lattice.
 
 Knot j of an axis is the source position, in [-1, 1] (align_corners: the centres of the first and
 last pixels), that lattice point j of the zoomed image shows. Every lattice point is attracted by
@@ -59,7 +59,7 @@ def attraction_matrices(
     np.add.at(weight, (rows, columns), np.tile(kernel, n))
     np.add.at(moment, (rows, columns), np.tile(kernel * offsets * (2.0 / (n - 1)), n))
     if anti_crop:
-        # Odd offsets times an even saliency: zero in exact arithmetic, so make it zero.
+        # Odd offsets times an even saliency give zero in exact arithmetic, so set it to zero.
         moment[[0, -1]] = 0.0
     return weight, moment
 
@@ -74,7 +74,9 @@ def axis_knots(
 
     Args:
         marginal: saliency along the axis, finite and positive.
-        fwhm: see `attraction_matrices`, as are `anti_crop` and `pad`.
+        fwhm: full width of the attraction at half maximum, in lattice cells.
+        anti_crop: see `attraction_matrices`.
+        pad: see `attraction_matrices`.
 
     Raises:
         LzuError: the marginal is not positive and finite, a parameter is out of range, or knots
@@ -83,7 +85,7 @@ def axis_knots(
     saliency = check_marginal(marginal)
     count = len(saliency)
     weight, moment = attraction_matrices(count, fwhm, anti_crop=anti_crop, pad=pad)
-    saliency = saliency / saliency.max()  # only ratios count; keeps tiny saliencies off underflow
+    saliency = saliency / saliency.max()  # only ratios count; avoids underflow of tiny saliencies
     with np.errstate(invalid="ignore", divide="ignore"):
         displacement = (moment @ saliency) / (weight @ saliency)
     knots = np.clip(np.linspace(-1.0, 1.0, count) + displacement, -1.0, 1.0)
@@ -97,7 +99,7 @@ def separable_knots(
     """Return knots_x (w,) and knots_y (h,) of a saliency (h, w): LZU eqs. (3) and (4).
 
     Both axes share one Gaussian that reaches min(h, w) - 1 cells, as in the published code.
-    Errors as in `axis_knots`.
+    Errors are those of `axis_knots`.
     """
     along_x, along_y = marginals(saliency)
     return separable_knots_from_marginals(along_x, along_y, fwhm, anti_crop=anti_crop)

@@ -1,21 +1,21 @@
-"""Misregistration: how far zoom and unzoom together move a feature.
+"""Misregistration: the distance by which zoom and unzoom together move a feature.
 
-A head takes cell i of a level of stride s for what lies at canvas pixel s * i of the label frame,
-the source shrunk without a warp. What the cell really holds was seen elsewhere if zoom and unzoom
-do not undo each other: followed back, the cell samples the level at a position, that lies on a
-pixel of the zoomed canvas, and there the zoom put a pixel of the source. The difference of the two
-source pixels, seen minus stood for, is the misregistration; the axes of a separable warp have one
-each.
+A head assumes that cell i of a level of stride s shows canvas pixel s * i of the label frame, which
+is the source shrunk without a warp. If zoom and unzoom do not undo each other, the cell shows
+another place. To find it, follow the cell back: it samples the level at a position, this lies on a
+pixel of the zoomed canvas, and the zoom put a pixel of the source there. The misregistration is the
+source pixel that was seen minus the source pixel that the cell stands for. Each axis of a separable
+warp has its own.
 
-For the `published` geometry it comes to tens of pixels in y: the zoom spans the frame padded to 928
-rows, the canvas is padded again for the network, and the unzoom takes every level's first and last
-cells for the image's borders. `consistent` has none but these two, each below half a pixel of the
+For the `published` geometry it amounts to tens of pixels in y: the zoom spans the frame padded to
+928 rows, the canvas is padded again for the network, and the unzoom treats every level's first and
+last cells as the image's borders. `consistent` has only these two, each below half a pixel of the
 canvas:
 
-- The zoomed canvas has values at whole pixels only. Between two of them what is seen moves along a
-  straight line, while the warp may bend there, at a knot: at most a quarter of the steepest minus
-  the flattest spacing of canvas pixels in the source.
-- Where the label frame is shrunk edge on edge but the zoom samples with aligned corners, the two
+- The zoomed canvas has values at whole pixels only. Between two of them the place that is seen
+  moves along a straight line, while the warp may bend there, at a knot. The error is at most a
+  quarter of the steepest minus the flattest spacing of canvas pixels in the source.
+- If the label frame is shrunk edge on edge but the zoom samples with aligned corners, the two
   differ by (N / n - 1) / 2 source pixels at the border, for N source and n canvas pixels, and less
   inside: 1.5 pixels at 0.25x, 0.5 at 0.5x, none at 1x.
 """
@@ -31,9 +31,9 @@ from lzu_export.warp.saliency import Array
 from lzu_export.warp.sampling import to_pixels
 
 Frame = Literal["edges", "centres"]
-"""How the label frame lies on the source: edge on edge, pixel x at (x + 1/2) N / n - 1/2, as when
-boxes and intrinsics are multiplied by n / N; or first and last pixel centres on each other, pixel x
-at x (N - 1) / (n - 1), as the zoom samples."""
+"""Alignment of the label frame with the source. `edges`: edge on edge, pixel x at
+(x + 1/2) N / n - 1/2, as when boxes and intrinsics are multiplied by n / N. `centres`: first and
+last pixel centres on each other, pixel x at x (N - 1) / (n - 1), as the zoom samples."""
 
 
 def misregistration(
@@ -47,11 +47,11 @@ def misregistration(
     span: tuple[int, int] | None = None,
     frame: Frame = "edges",
 ) -> tuple[Array, Array]:
-    """Return, per axis, what a level's cells have seen minus what they stand for.
+    """Return, per axis, the places that a level's cells have seen minus those they stand for.
 
-    NaN where there is nothing to compare: the cell stands beyond the last pixel of the canvas, in
-    its padding, or it has seen only what lies beyond it. Edges that the published code lost are not
-    considered.
+    The value is NaN if there is nothing to compare: the cell stands in the padding, beyond the last
+    pixel of the canvas, or it has seen only places beyond it. Edges that the published code lost
+    are not considered.
 
     Args:
         knots_x: (w,) knots along x.
@@ -59,14 +59,14 @@ def misregistration(
         level: stride in canvas pixels and size in cells.
         canvas: (height, width) of the zoomed image before it is padded.
         source: (height, width) of the frame the labels belong to.
-        geometry: of the unzoom, `published` or `consistent`.
-        span: (height, width) of what the warp spans; the source and, at its bottom and right,
-            padding. The source itself if not given.
-        frame: how the label frame lies on the source.
+        geometry: geometry of the unzoom, `published` or `consistent`.
+        span: (height, width) that the warp spans: the source with padding at its bottom and right.
+            By default the source itself.
+        frame: alignment of the label frame with the source, see `Frame`.
 
     Returns:
-        Rows (H_l,) in y and columns (W_l,) in x, source pixels, positive downwards and to the
-        right.
+        Differences of rows (H_l,) in y and columns (W_l,) in x, in source pixels, positive
+        downwards and to the right.
 
     Raises:
         LzuError: the frame or the geometry is unknown, or the knots are invalid.
@@ -97,7 +97,7 @@ def source_places(
 
 
 def _axis(unzoom: Array, zoom: Array, stride: int, source: int, frame: Frame) -> Array:
-    """One axis: where cells sample the level, and the source pixels that canvas pixels sample."""
+    """Compute one axis' misregistration from the positions at which unzoom and zoom sample."""
     last = len(zoom) - 1
     label = stride * np.arange(len(unzoom))
     zoomed = stride * to_pixels(unzoom, len(unzoom))

@@ -1,4 +1,4 @@
-"""Saliency: a positive map on a small lattice that says how densely to sample.
+"""Saliency: a positive map on a small lattice that sets how densely a warp samples.
 
 A saliency is a float64 array of shape (h, w), the lattice. Row 0 is the top of the source and
 column 0 its left edge; the first and last rows and columns lie on the source's borders. Only the
@@ -17,19 +17,19 @@ from lzu_export.errors import LzuError
 Array = NDArray[np.float64]
 
 BOX_INPUTS = ("prev_boxes", "prev_valid")
-"""Inputs of a model whose warp follows boxes, float32: (B, N, 4) in pixels of the source, (B, N) of
-0 or 1."""
+"""Names of the inputs of a model whose warp follows boxes, float32: boxes (B, N, 4) in pixels of
+the source, and flags (B, N) of 0 or 1."""
 
 
 def check_saliency(
     saliency: ArrayLike, *, lattice: tuple[int, int] | None = None, name: str = "saliency"
 ) -> Array:
-    """Return `saliency` as float64 (h, w), or refuse it by name.
+    """Return a saliency as float64 (h, w) after checking it.
 
     Args:
         saliency: real array of shape (h, w); leading axes of length 1 are dropped.
-        lattice: the (h, w) it must have, where known.
-        name: what the user calls it, for the message.
+        lattice: (h, w) that it must have; None for any.
+        name: name of the saliency in error messages.
 
     Raises:
         LzuError: it is no 2-D array of at least 2 x 2 finite numbers above zero, or its shape
@@ -39,7 +39,7 @@ def check_saliency(
 
 
 def check_marginal(marginal: ArrayLike, *, name: str = "marginal") -> Array:
-    """Return a 1-D saliency as float64 (n,), or refuse it by name.
+    """Return a 1-D saliency as float64 (n,) after checking it; messages call it `name`.
 
     Raises:
         LzuError: it is no 1-D array of at least 2 finite numbers above zero.
@@ -97,7 +97,7 @@ def check_lattice(lattice: tuple[int, int]) -> tuple[int, int]:
 
 
 def uniform_saliency(lattice: tuple[int, int]) -> Array:
-    """Return the (h, w) saliency that is the same everywhere and sums to 1: the identity warp."""
+    """Return the (h, w) saliency of the identity warp, which is constant and sums to 1."""
     height, width = check_lattice(lattice)
     return np.full((height, width), 1.0 / (height * width))
 
@@ -112,7 +112,7 @@ def marginals(saliency: ArrayLike) -> tuple[Array, Array]:
 
 
 def mix(fixed: ArrayLike, adaptive: ArrayLike, alpha: float) -> Array:
-    """Return (1 - alpha) fixed + alpha adaptive, LZU's composite saliency.
+    """Return LZU's composite saliency, (1 - alpha) fixed + alpha adaptive.
 
     Both are maps (h, w), or both marginals (n,): mixing and summing commute.
 
@@ -143,15 +143,15 @@ def softmax_saliency(
 
     Args:
         logits: real array of shape (h, w); leading axes of length 1 are dropped.
-        lattice: the (h, w) it must have, where known.
-        name: what the user calls it, for the message.
+        lattice: (h, w) that they must have; None for any.
+        name: name of the logits in error messages.
 
     Raises:
-        LzuError: it is no such array, its shape is not the lattice, values are not finite, or so
+        LzuError: it is no such array, its shape is not the lattice, or values are not finite or so
             far apart that the smallest share is 0 in float64.
 
-    Source: the saliency of "Learning to Zoom" (Recasens et al. 2018), with learned numbers in place
-    of a network's.
+    Source: the saliency of "Learning to Zoom" (Recasens et al. 2018), with learned numbers
+    instead of a network's outputs.
     """
     array = _check_map(as_real(logits, name), lattice, name)
     if not np.isfinite(array).all():

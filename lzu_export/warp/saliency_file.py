@@ -1,4 +1,4 @@
-"""Reads a saliency from a NumPy file, or from the pickled tensor that the LZU authors release."""
+"""Read a saliency from a NumPy file, or from the pickled tensor that the LZU authors release."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _BYTES_OPCODES = {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 _TENSOR_CALLS = "torch._utils _rebuild_tensor_v2 torch.storage _load_from_bytes"
 
 _MOST_OPCODES = 1000
-"""Far more than the format has; without a bound a crafted file could fill the memory."""
+"""Largest number of opcodes, far more than the format has; a crafted file could fill the memory."""
 
 Opcode = tuple[str, Any]
 
 
 def load_saliency(path: str | Path, lattice: tuple[int, int] | None = None) -> Array:
-    """Read a saliency from a file: float64 (h, w), values as stored.
+    """Read a saliency (h, w) from a file as float64, with the values as stored.
 
-    Two formats are known by their content: NumPy's `.npy`, and the pickled tensor that the LZU
-    authors release as `saliency.pkl`. The latter is read as data: its opcodes are listed, never
-    executed, so a malicious file can do nothing.
+    Two formats are recognised by their content: NumPy's `.npy`, and the pickled tensor that the LZU
+    authors release as `saliency.pkl`. The latter is read as data: its opcodes are listed but never
+    executed, so a malicious file cannot run code.
 
     Raises:
         LzuError: the file is missing, of another format, inconsistent, or holds no valid saliency.
@@ -55,7 +55,7 @@ def load_saliency(path: str | Path, lattice: tuple[int, int] | None = None) -> A
 
 
 def _opcodes(stream: io.BytesIO) -> list[Opcode]:
-    """List one pickle's opcodes, leaving the stream after its STOP; nothing is executed."""
+    """List one pickle's opcodes without executing them, leaving the stream after its STOP."""
     listed = list(islice(pickletools.genops(stream), _MOST_OPCODES + 1))
     if len(listed) > _MOST_OPCODES:
         raise ValueError("more opcodes than a saliency has")
@@ -85,7 +85,7 @@ def _decode_pickled_tensor(content: bytes) -> NDArray[Any]:
     """Decode a contiguous tensor pickled with its storage in torch's legacy format.
 
     Raises:
-        ValueError: any part is not as that format has it.
+        ValueError: a part differs from that format.
     """
     outer = _opcodes(io.BytesIO(content))
     places = [i for i, (name, _) in enumerate(outer) if name in _BYTES_OPCODES]
@@ -107,7 +107,7 @@ def _decode_pickled_tensor(content: bytes) -> NDArray[Any]:
 
 
 def _tensor_layout(opcodes: Sequence[Opcode]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Return storage offset, shape and strides: the integers after the storage's REDUCE."""
+    """Return storage offset, shape and strides, the integers after the storage's REDUCE."""
     start = next(i for i, (name, _) in enumerate(opcodes) if name == "REDUCE") + 1
     groups: list[list[int]] = [[]]
     for name, argument in opcodes[start:]:
@@ -117,7 +117,7 @@ def _tensor_layout(opcodes: Sequence[Opcode]) -> tuple[int, tuple[int, ...], tup
             groups.append([])
         elif name != "MARK":
             break
-    # Short tuples are pickled without a MARK: the offset then leads the first group.
+    # Short tuples are pickled without a MARK, so the offset leads the first group.
     numbers = [group for group in groups if group]
     _require(len(numbers) == 2, "its shape cannot be found")
     _require(len(numbers[0]) == len(numbers[1]) + 1 > 1, "its shape and strides differ in length")

@@ -1,4 +1,4 @@
-"""Sampling along one axis as a matrix, so that a separable warp is rows @ image @ columns.T."""
+"""Matrices that sample along one axis, so that a separable warp is rows @ image @ columns.T."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def axis_weights(
 
 
 def antialias_support(positions: ArrayLike, n_in: int) -> Array:
-    """Return hat half widths (n_out,): the local spacing of positions in pixels, at least 1.
+    """Return the half widths of hats (n_out,): the positions' local spacing in pixels, at least 1.
 
-    Where the warp shrinks the image, each output pixel then covers all the input pixels it stands
-    for; where it magnifies, sampling stays bilinear.
+    Where the warp shrinks the image, each output pixel then covers all the input pixels that it
+    represents; where it magnifies, sampling stays bilinear.
     """
     place = to_pixels(positions, n_in)
     if len(place) < 2:
@@ -51,7 +51,11 @@ def antialias_support(positions: ArrayLike, n_in: int) -> Array:
 
 
 def to_pixels(positions: ArrayLike, n_in: int) -> Array:
-    """Return positions (n,) in [-1, 1] (align_corners) as input pixels; errors as above."""
+    """Convert positions (n,) in [-1, 1] (align_corners) to input pixels.
+
+    Raises:
+        LzuError: the positions are not 1-D and finite, or the input has no pixel.
+    """
     array = np.asarray(positions, dtype=np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise LzuError(f"positions have shape {array.shape}; give one axis of finite numbers")
@@ -67,9 +71,9 @@ def hat(pixels: Array, n_in: int, support: Array) -> Array:
 
 
 def hat_factor(pixels: Array, n_in: int, support: Array) -> Array:
-    """Return what makes wide linear weights (n_out,) sum to 1 inside the input and fade outside.
+    """Return the factors (n_out,) by which wide hats sum to 1 inside the input and fade outside.
 
-    It is 1 for a support of 1, whose weights sum to 1 by themselves.
+    The factor is 1 for a support of 1, whose weights sum to 1 by themselves.
     """
     inside = hat(pixels.clip(0, n_in - 1), n_in, support).sum(axis=1)
     return np.where(support > 1.0, 1.0 / inside, 1.0)

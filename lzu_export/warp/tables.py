@@ -1,4 +1,4 @@
-"""Resample tables: the compact form in which a fixed separable warp is baked into a graph."""
+"""Resample tables, the compact form in which a fixed separable warp is stored in a graph."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -21,7 +21,7 @@ Table = NDArray[np.float32]
 
 
 class TablePair(NamedTuple):
-    """The two resample tables of a separable warp."""
+    """Resample tables of a separable warp's two axes."""
 
     rows: Table
     cols: Table
@@ -33,16 +33,16 @@ def resample_table(
     """Pack sampling positions of one axis into a resample table.
 
     Args:
-        positions: (n_out,) where each output cell samples, normalised to [-1, 1] over the input's
-            `n_in` cells (align_corners).
+        positions: (n_out,) positions that the output cells sample, normalised to [-1, 1] over the
+            input's `n_in` cells (align_corners).
         n_in: cells of the input axis.
         antialias: widen the hat to the local spacing of positions; such rows sum to 1 inside the
-            input and fade outside, as those of `sampling.axis_weights`. Plain bilinear otherwise.
+            input and fade outside, as in `sampling.axis_weights`. Plain bilinear otherwise.
         gain: further factor of each output cell.
 
     Returns:
-        float32, 4 x n_out: floor of the position in input pixels, its fraction, the hat's half
-        width in input pixels, the factor.
+        Table 4 x n_out, float32, with rows: floor of the position in input pixels, its fraction,
+        the hat's half width in input pixels, the factor.
     """
     pixels = to_pixels(positions, n_in)
     support = antialias_support(positions, n_in) if antialias else np.ones(len(pixels))
@@ -52,12 +52,12 @@ def resample_table(
 
 
 def table_pixels(table: Table) -> Array:
-    """Sampling positions of a table in input pixels, float64."""
+    """Return the sampling positions of a table in input pixels, float64."""
     return np.asarray(table[0].astype(np.float64) + table[1].astype(np.float64))
 
 
 def table_matrix(table: Table, n_in: int) -> Array:
-    """The n_out x n_in float64 matrix that a resample table stands for."""
+    """Return the n_out x n_in float64 matrix that a resample table represents."""
     support, gain = table[2].astype(np.float64), table[3].astype(np.float64)
     return np.asarray(gain[:, None] * hat(table_pixels(table), n_in, support))
 
@@ -75,10 +75,10 @@ def zoom_tables(
     *,
     antialias: bool = False,
 ) -> TablePair:
-    """Tables that sample a source image (height, width) at the forward warp onto the canvas.
+    """Make the tables that sample a source image (height, width) at the forward warp.
 
-    They also sample an image that ends earlier at the bottom or right: what is not there counts as
-    zeros.
+    They can also sample an image that ends earlier at the bottom or right, whose missing pixels
+    count as zeros.
     """
     rows, cols = zoom_positions(knots_x, knots_y, canvas)
     return TablePair(
@@ -88,10 +88,11 @@ def zoom_tables(
 
 
 def zoom_coverage(zoom: TablePair, picture: tuple[int, int]) -> Array:
-    """(canvas rows or 1, canvas columns or 1) float64: the sum of each canvas pixel's weights.
+    """Compute the sum of each canvas pixel's weights, float64.
 
-    Where the warp spans more than the picture (height, width), what it reaches beyond counts as
-    zeros, and the sum is less than 1. Axes on which that happens nowhere have length 1.
+    If the warp spans more than the picture (height, width), pixels beyond it count as zeros, and
+    the sum is less than 1. The shape is (canvas rows or 1, canvas columns or 1): an axis on which
+    all sums are 1 has length 1.
     """
     axes = []
     for table, n_in in zip(zoom, picture, strict=True):
@@ -110,11 +111,11 @@ def unzoom_tables(
     unfilled: Sequence[Edge],
     scale: int = 1,
 ) -> list[TablePair]:
-    """Tables whose samples add up to the unzoomed level, `scale` times finer than the level.
+    """Make the tables whose samples add up to the unzoomed level, `scale` times finer than it.
 
-    One pair but for the `unfilled` edges of the `published` geometry: there the cells of an edge
-    copy one interior feature where the sentinel lies inside the map (see
-    `geometry.published_sentinel`), which takes a pair of its own; outside the map they are zeros.
+    There is one pair, except for `unfilled` edges of the `published` geometry. If the sentinel lies
+    inside the map (see `geometry.published_sentinel`), the cells of such an edge copy one interior
+    feature, which needs a pair of its own; if it lies outside, they are zeros.
     """
     rows, cols = unzoom_positions(knots_x, knots_y, level, canvas, geometry=geometry, scale=scale)
     height, width = level.size
@@ -148,8 +149,8 @@ def unzoom_tables(
 
     inside = _touches(sentinel_x, width) and _touches(sentinel_y, height)
     if inside:
-        strip(1 - gain_y, np.ones(out_width))  # whole rows, corners included
-        strip(gain_y, 1 - gain_x)  # what is left of the columns
+        strip(1 - gain_y, np.ones(out_width))  # whole rows, with the corners
+        strip(gain_y, 1 - gain_x)  # the rest of the columns
     return pairs
 
 
@@ -162,17 +163,17 @@ def label_tables(
     canvas_step: tuple[float, float],
     upsampling: Literal["half-pixel", "in-phase"],
 ) -> TablePair:
-    """Tables that resize a map over the padded canvas to the pixels of the view.
+    """Make the tables that resize a map over the padded canvas to the pixels of the view.
 
     Args:
         cells: (height, width) of the map.
         step: canvas pixels per cell.
         canvas: (height, width) of the unpadded canvas.
-        view: (height, width) of what the canvas shows, in pixels of the frame.
+        view: (height, width) of the part of the frame that the canvas shows, in frame pixels.
         canvas_step: (y, x) pixels of the frame per canvas pixel, for `in-phase`.
         upsampling: `in-phase` has cell i on canvas pixel step * i, and pixel 0 of view and canvas
             at one place. `half-pixel` has cells, canvas and view edge on edge, as
-            align_corners=False. Beyond the outermost cells' centres their value stays.
+            align_corners=False. Beyond the outermost cells' centres, their values continue.
     """
     tables = []
     for count, pixels, shown, ratio in zip(cells, canvas, view, canvas_step, strict=True):

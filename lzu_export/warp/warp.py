@@ -1,6 +1,6 @@
-"""The warp of one picture: from knots and a geometry to forward and inverse sampling tables.
+"""Warp of one picture: from knots and a geometry to forward and inverse sampling tables.
 
-Where the knots come from (a saliency, boxes, a network) is not known here.
+The knots may come from a saliency, boxes or a network; this module does not depend on that.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class WarpGeometry:
     """The picture, the canvas and the feature maps that a warp samples."""
 
     picture: tuple[int, int]
-    """(height, width) in pixels of what the knots span."""
+    """Size (height, width) in pixels of the part of the frame that the knots span."""
     canvas: tuple[int, int]
-    """(height, width) in pixels of the zoomed image, without padding."""
+    """Size (height, width) in pixels of the zoomed image, without padding."""
     levels: Sequence[Level] = ()
     """Feature maps to unzoom; empty if there is no unzoom."""
     scale: int = 1
     """Output cells of the unzoom per cell of a level, on each axis."""
     geometry: Geometry = "consistent"
-    """How the inverse of a separable warp is computed; see `lzu_export.warp.geometry`."""
+    """Geometry of a separable warp's inverse; see `lzu_export.warp.geometry`."""
     unfilled: Sequence[Edge] = ()
     """Edges that the inverse of a separable warp leaves unfilled."""
     antialias: bool = False
     """Whether the zoom of a separable warp is antialiased."""
 
     def zoom(self, knots: Knots) -> Sampling:
-        """Return where each canvas pixel samples the picture."""
+        """Return the positions at which canvas pixels sample the picture."""
         return zoom_at(knots, self.picture, self.canvas, antialias=self.antialias)
 
     def unzoom(self, knots: Knots) -> list[list[Sampling]]:
@@ -80,18 +80,18 @@ class Warp:
     """Knots and the sampling tables that follow from them, ready to be written into a graph."""
 
     saliency: Array
-    """Saliency (h, w) on the lattice. Checkpoints remember its hash, and adaptive warps mix it in;
+    """Saliency (h, w) on the lattice. Checkpoints store its hash, and adaptive warps mix it in;
     the tables depend on the knots alone."""
     knots: Knots
     zoom: Sampling
-    """Where each canvas pixel samples the picture: the forward warp."""
+    """Positions at which canvas pixels sample the picture: the forward warp."""
     unzoom: Sequence[Sequence[Sampling]] | None
-    """For each level, the tables whose samples add up to its unzoom: the inverse warp. None if the
-    levels are not unzoomed, or at each image's own knots."""
+    """Tables for each level whose samples add up to its unzoom: the inverse warp. None if the
+    levels are not unzoomed, or are unzoomed at each image's own knots."""
 
     @classmethod
     def of(cls, knots: Knots, geometry: WarpGeometry, saliency: Array) -> Warp:
-        """Compute the tables of knots.
+        """Compute the sampling tables of knots.
 
         Raises:
             LzuError: the knots do not increase, or do not fit the geometry.
@@ -143,7 +143,7 @@ def saliency_knots(
     Args:
         saliency: (h, w) on the lattice, positive.
         fwhm: full width of the attraction at half maximum, in lattice cells.
-        separable: warp rows and columns each by themselves.
+        separable: warp rows and columns independently.
         anti_crop: reflect the saliency at the borders, which keeps the picture's edges in place.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Sources of frames (folders, videos, data sets, named ones), and which frames to take.
+"""Choose and read frames of a source: a folder, a video, a data set or an installed source.
 
-Pixels are read, one frame at a time; recipes, models and ranges stay outside.
+Pixels are read one frame at a time. This package imports no recipes, models or ranges.
 """
 
 from lzu_export.inputs.frame_sources.choose import FrameList, named_frames, open_frames

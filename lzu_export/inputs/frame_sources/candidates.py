@@ -1,4 +1,4 @@
-"""Frames to choose from, by sequence, each with an identity; none is read yet."""
+"""Frames that may be chosen, by sequence, each with an identity; none is read yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ class Candidate(Protocol):
 
     @property
     def key(self) -> str:
-        """Readable identity within its source, the same wherever the source lies."""
+        """Readable identity of the frame within its source, wherever the source lies."""
 
     def contents(self) -> str:
-        """What changes with the pixels, found without decoding or rendering them.
+        """Identity of the frame's pixels, found without decoding or rendering them.
 
         Raises:
             LzuError: the file is missing or unreadable.
         """
 
     def read(self) -> Frame:
-        """The frame (H x W x 3 uint8, BGR).
+        """Read the frame (H x W x 3 uint8, BGR).
 
         Raises:
             LzuError: it cannot be decoded.
@@ -38,12 +38,12 @@ class Listing(NamedTuple):
 
     name: str
     sequences: Sequence[Sequence[Candidate]]
-    """Frames of each sequence, in the order of time."""
+    """Frames of each sequence, in time order."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A candidate in a file of its own."""
+    """Candidate frame in an image file of its own."""
 
     key: str
     places: tuple[Path, ...]
@@ -51,10 +51,10 @@ class ImageFile:
 
     @property
     def path(self) -> Path:
-        """The file's path.
+        """Path of the file.
 
         Raises:
-            LzuError: in none of its places.
+            LzuError: the file is at none of its places.
         """
         for place in self.places:
             if place.is_file():
@@ -73,7 +73,7 @@ class ImageFile:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file.
+    """Hash a file by SHA-256.
 
     Raises:
         LzuError: it is unreadable.

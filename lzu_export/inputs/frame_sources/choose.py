@@ -17,20 +17,20 @@ from lzu_export.inputs.videos import VIDEOS
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.frames"
-"""Entry points without arguments that list the frames of a source known by name."""
+"""Group of the entry points that list the frames of an installed source; they take no arguments."""
 
 
 @dataclass(frozen=True)
 class FrameList:
-    """The frames that were chosen; none of them is kept in memory."""
+    """Chosen frames, read from their files on demand."""
 
     name: str
     keys: tuple[str, ...]
-    """A readable identity a frame."""
+    """Readable identity of each frame."""
     sequences: int
-    """How many sequences they were taken from."""
+    """Number of sequences that the frames were taken from."""
     digest: str
-    """sha256 of the identities and contents, in order."""
+    """SHA-256 of the frames' identities and contents, in order."""
     chosen: Sequence[Candidate] = field(repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -38,10 +38,11 @@ class FrameList:
         return len(self.keys)
 
     def frames(self) -> Iterator[tuple[str, Frame]]:
-        """Identity and BGR image (H x W x 3 uint8) of each frame, in order.
+        """Yield identity and BGR image (H x W x 3 uint8) of each frame, in order.
 
         Raises:
-            LzuError: an image is unreadable; or all are black, which is said before the first.
+            LzuError: an image is unreadable; or all are black, which is checked before the first
+                is yielded.
         """
         if not any(each.read().any() for each in self.chosen):
             raise LzuError(
@@ -53,16 +54,17 @@ class FrameList:
 
 
 def open_frames(source: str, *, count: int, seed: int) -> FrameList:
-    """Choose `count` frames of a source, all of them where it has fewer.
+    """Choose `count` frames of a source, or all if it has fewer.
 
     Args:
         source: a folder of images, a video, COCO annotations (.json), the root of a Cityscapes or
             nuScenes data set, or the name of an installed source such as `demo`.
-        count: frames, at least 2.
-        seed: of the choice.
+        count: number of frames, at least 2.
+        seed: random seed of the choice.
 
     Raises:
-        LzuError: nothing there, fewer than two frames, or files missing or unreadable.
+        LzuError: the source does not exist or holds fewer than two frames, or files are missing
+            or unreadable.
     """
     if count < 2:
         raise LzuError(f"{count} calibration frames are asked for; ask for at least 2")
@@ -82,7 +84,7 @@ def open_frames(source: str, *, count: int, seed: int) -> FrameList:
 
 
 def named_frames() -> list[str]:
-    """Names of the installed sources, which stand for no path."""
+    """List the names of the installed sources, which are used in place of a path."""
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
 

@@ -1,6 +1,6 @@
-"""Frames by sequence in each layout: folders, COCO, Cityscapes, nuScenes.
+"""List frames by sequence in each layout: folders, COCO, Cityscapes, nuScenes.
 
-Annotations other than the sequences that frames belong to are not read.
+The only annotations that are read are the sequences of the frames.
 """
 
 import os
@@ -16,13 +16,13 @@ from lzu_export.inputs.tables import kept_rows
 
 CITYSCAPES = "leftImg8bit"
 CITYSCAPES_SPLITS = ("train", "train_extra", "val", "test")
-"""The first one that is there counts: held-out frames only where there are no others."""
+"""Splits in order of preference: held-out frames are used only if there are no others."""
 NUSCENES = "v1.0-*/sample_data.json"
 NUSCENES_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
 
 def directory(path: Path) -> Listing:
-    """The frames of a directory, in whichever layout it is.
+    """List the frames of a directory in any known layout.
 
     Raises:
         LzuError: it holds no frames, or tables of its layout are missing or damaged.
@@ -35,9 +35,9 @@ def directory(path: Path) -> Listing:
 
 
 def folder(path: Path) -> Listing:
-    """Images in a folder; every folder below it that holds some is a sequence, by name.
+    """List images in a folder and below; each folder that holds some is a sequence, by name.
 
-    Of a folder with a sub-folder `images` only what is in there: label maps often lie beside it.
+    If a folder has a sub-folder `images`, only that one is read: label maps often lie beside it.
 
     Raises:
         LzuError: it holds no images, or a folder is unreadable.
@@ -52,9 +52,9 @@ def folder(path: Path) -> Listing:
 
 
 def coco(annotations: Path) -> Listing:
-    """Images of COCO annotations, see `read_coco_images`.
+    """List images of COCO annotations, read by `read_coco_images`.
 
-    Sequences as the images name them, else by folder, in the order of the file.
+    Sequences are those that the images name, else their folders, in the order of the file.
     """
     sequences: dict[Any, dict[str, tuple[Any, ImageFile]]] = {}
     for image in read_coco_images(annotations):
@@ -79,7 +79,7 @@ def coco(annotations: Path) -> Listing:
 
 
 def cityscapes(path: Path) -> Listing:
-    """Left images of one split; a sequence is a city and the number in the files' names."""
+    """List left images of one split; city and first number in the names define a sequence."""
     root = path if path.name == CITYSCAPES else path / CITYSCAPES
     for split in CITYSCAPES_SPLITS:
         images = sorted((root / split).glob(f"*/*_{CITYSCAPES}.*"))
@@ -100,9 +100,9 @@ def cityscapes(path: Path) -> Listing:
 
 
 def nuscenes(path: Path) -> Listing:
-    """Key frames of the cameras; a sequence is a scene through one camera.
+    """List key frames of the cameras; a sequence is a scene seen by one camera.
 
-    Frames whose files are not there are left out: the data set comes in parts.
+    Frames whose files are missing are left out, since the data set comes in parts.
     """
     found = {each.parent.name for each in path.glob(NUSCENES)}
     version = next((each for each in NUSCENES_VERSIONS if each in found), min(found))
@@ -141,7 +141,7 @@ def nuscenes(path: Path) -> Listing:
 
 
 def _key_frame(row: dict[str, Any]) -> tuple[str, str, int] | None:
-    """(sample, file, time) of a camera's key frame."""
+    """Return (sample, file, time) if a row is a camera's key frame, else None."""
     name = str(row["filename"])
     if not row["is_key_frame"] or not name.startswith("samples/CAM_"):
         return None
@@ -149,7 +149,7 @@ def _key_frame(row: dict[str, Any]) -> tuple[str, str, int] | None:
 
 
 def _images_below(path: Path, seen: set[Path]) -> Iterator[list[Path]]:
-    """The images of a folder, then of those in it; links are followed, but not in circles."""
+    """Yield the images of a folder, then of its sub-folders, following links without looping."""
     if path.resolve() in seen:
         return
     seen.add(path.resolve())

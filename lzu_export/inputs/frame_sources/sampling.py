@@ -5,11 +5,11 @@ from random import Random
 
 
 def choose(lengths: Sequence[int], count: int, seed: int) -> list[tuple[int, int]]:
-    """(sequence, frame) of at most `count` frames out of sequences of these lengths.
+    """Choose at most `count` frames of sequences of these lengths, as (sequence, frame) indices.
 
-    Ascending, without repetition, the same for the same arguments on any machine. All frames where
-    there are no more than `count`; where there are more sequences than that, one frame each of
-    sequences spread evenly over the list.
+    Indices are ascending and without repetition; equal arguments give the same on any machine.
+    If there are no more than `count` frames, all are chosen. If there are more than `count`
+    sequences, one frame each is chosen from sequences spread evenly over the list.
     """
     random = Random(seed)
     chosen = []
@@ -19,8 +19,12 @@ def choose(lengths: Sequence[int], count: int, seed: int) -> list[tuple[int, int
 
 
 def _shares(lengths: Sequence[int], count: int, random: Random) -> list[int]:
-    """Frames to take of each sequence: equal but for short sequences and one of a remainder."""
-    level, above = 0, 0  # what all that are long enough give; the next one that short ones cannot
+    """Number of frames to take of each sequence.
+
+    Shares are equal, except that short sequences give all they have, and some others give one more
+    for the remainder.
+    """
+    level, above = 0, 0  # share of sequences that are long enough; number of sequences that are
     left = min(count, sum(lengths))
     for rank, length in enumerate(sorted(lengths)):
         above = len(lengths) - rank
@@ -37,10 +41,10 @@ def _shares(lengths: Sequence[int], count: int, random: Random) -> list[int]:
 
 
 def _spread(length: int, share: int, random: Random) -> list[int]:
-    """`share` indices below `length`, at equal distances from a random phase on.
+    """Return `share` indices below `length`, at equal distances from a random phase on.
 
-    In integers, so that no rounding makes two of them one. Of Python's generator only `random()`
-    is promised to stay the same from release to release.
+    Integers are used, so that no rounding repeats an index. Of Python's generator, only `random()`
+    is guaranteed to stay the same from release to release.
     """
     phase = int(random.random() * length)
     return [(i * length + phase) // share for i in range(share)]

@@ -11,7 +11,7 @@ from lzu_export.inputs.videos import VideoFile
 
 
 def video(path: Path) -> Listing:
-    """A video as one sequence.
+    """List the frames of a video as one sequence.
 
     Raises:
         LzuError: the file is unreadable, holds no frame, or ends early.
@@ -23,7 +23,7 @@ def video(path: Path) -> Listing:
 
 
 class _Reader:
-    """An opened video that knows where it is: it goes on, or begins again."""
+    """Opened video that reads on from its position, or begins again for an earlier frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,11 +31,11 @@ class _Reader:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the file, read once for all its frames."""
+        """Hash of the video file, computed once for all its frames."""
         return file_hash(self.path)
 
     def length(self) -> int:
-        """Number of frames, counted by decoding: a header promises what may not be there."""
+        """Number of frames, counted by decoding, since a header may count missing frames."""
         while self._video.skip():
             pass
         problem = self._video.shortfall()
@@ -44,7 +44,7 @@ class _Reader:
         return self._video.passed
 
     def frame(self, index: int) -> Frame:
-        """Decode one frame; in ascending order it is quickest."""
+        """Decode one frame; ascending order is the fastest."""
         if index < self._video.passed:
             self._video.restart()
         while self._video.passed < index and self._video.skip():
@@ -60,16 +60,16 @@ class _Reader:
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """A candidate in a video."""
+    """Candidate frame in a video."""
 
     key: str
     index: int
     reader: _Reader = field(repr=False)
 
     def contents(self) -> str:
-        """Hash of the file, and the number."""
+        """Hash of the video file, followed by the frame's number."""
         return f"{self.reader.digest} {self.index}"
 
     def read(self) -> Frame:
-        """Decode it."""
+        """Decode the frame."""
         return self.reader.frame(self.index)
