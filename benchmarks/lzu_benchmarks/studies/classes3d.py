@@ -20,7 +20,7 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.train.figures3d import BANDS, COLUMNS, gain_text
 from lzu_export.cli import exits
 from lzu_export.compiler.pipeline import export
-from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation, bootstrap_difference
 from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, camera_objects
 from lzu_export.recipes import load_recipe

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.train.figures import rows_spent
-from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.bootstrap import Interval, intervals
 from lzu_export.evaluation.metrics.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
 from lzu_export.recipes.schema import Variant
 
@@ -82,22 +82,18 @@ def bootstrap_difference(
         An interval for every name of `of`.
     """
     sequences = len(baseline[0])
-    random = np.random.Generator(np.random.PCG64(seed))
-    drawn = random.integers(sequences, size=(resamples, sequences))
-    times = np.stack([np.bincount(row, minlength=sequences) for row in drawn])
-    # The first set is the observed one, with every sequence once.
-    times = np.concatenate([np.ones((1, sequences), times.dtype), times])
-    mean: Values = {}
-    for one, two in zip(baseline, candidate, strict=True):
-        first, second = (of(np.tensordot(times, each, axes=1)) for each in (one, two))
-        for name, value in first.items():
-            mean[name] = mean.get(name, 0.0) + (second[name] - value) / len(baseline)
-    tail = 100 * (1 - level) / 2
-    found = {}
-    for name, value in mean.items():
-        low, high = np.nanpercentile(value[1:], [tail, 100 - tail])
-        found[name] = Interval(float(value[0]), float(low), float(high), resamples, sequences)
-    return found
+
+    def differences(drawn: NDArray[np.int64]) -> dict[str, float]:
+        times = np.bincount(drawn, minlength=sequences)
+        found: dict[str, float] = {}
+        for one, two in zip(baseline, candidate, strict=True):
+            first, second = (of(np.tensordot(times, each, axes=1)) for each in (one, two))
+            for name, value in first.items():
+                gain = float(second[name] - value) / len(baseline)
+                found[name] = found.get(name, 0.0) + gain
+        return found
+
+    return intervals(differences, sequences, resamples=resamples, seed=seed, level=level)
 
 
 def compare(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ penalise.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import faster_coco_eval.faster_eval_api_cpp as library
@@ -18,6 +17,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.metrics.bootstrap import Interval, intervals
 
 COCO_AREAS: dict[str, list[float]] = {
     "small": [0, 32**2],
@@ -36,21 +36,6 @@ NAMES = {
     **{f"AP_{name}": f"AP_{name}" for name in AREAS},
 }
 Detections = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A difference, in AP points (0..100), with the bootstrap's 95 % interval around it."""
-
-    difference: float
-    low: float
-    high: float
-    resamples: int
-    groups: int
-
-    def __str__(self) -> str:
-        """Return the difference and its interval in the form used in reports."""
-        return f"{self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
 class Evaluation:
@@ -251,9 +236,8 @@ def bootstrap_ap_differences(
 ) -> list[dict[str, Interval]]:
     """Return the uncertainty of AP differences due to the choice of sequences.
 
-    Frames of one sequence are alike, so whole sequences (`sequence_id` of the images) are drawn
-    with replacement, the same ones for all models, each of which is evaluated once per draw. The
-    interval is the percentile bootstrap's.
+    Whole sequences (`sequence_id` of the images) are drawn, the same ones for all models, see
+    `bootstrap.intervals`. Each model is evaluated once per draw.
 
     Args:
         truth: COCO data set that the models were evaluated on.
@@ -272,26 +256,16 @@ def bootstrap_ap_differences(
     compared = {name: models[name] for pair in pairs for name in pair}
     sequence_of = {image["id"]: image["sequence_id"] for image in truth["images"]}
     owners = np.array([sequence_of[i] for i in next(iter(compared.values())).image_ids])
-    sequences = np.unique(owners)
-    if len(sequences) < 2:
-        raise LzuError("a bootstrap needs images of at least two sequences; evaluate more frames")
-    members = [np.flatnonzero(owners == s) for s in sequences]
-    count = len(members)
-    random = np.random.Generator(np.random.PCG64(seed))
-    drawn = []
-    for _ in range(resamples):
-        places = np.concatenate([members[i] for i in random.integers(count, size=count)])
-        drawn.append({name: each.resampled(places) for name, each in compared.items()})
-    everything = np.arange(len(owners))
-    whole = {name: each.resampled(everything) for name, each in compared.items()}
-    tail = 100 * (1 - level) / 2
-    found = []
-    for first, second in pairs:
-        intervals = {}
-        for name in whole[first]:
-            differences = [each[second][name] - each[first][name] for each in drawn]
-            low, high = np.nanpercentile(differences, [tail, 100 - tail])
-            difference = whole[second][name] - whole[first][name]
-            intervals[name] = Interval(difference, float(low), float(high), resamples, count)
-        found.append(intervals)
-    return found
+    members = [np.flatnonzero(owners == each) for each in np.unique(owners)]
+
+    def differences(drawn: NDArray[np.int64]) -> dict[tuple[int, str], float]:
+        places = np.concatenate([members[i] for i in drawn])
+        values = {name: each.resampled(places) for name, each in compared.items()}
+        return {
+            (i, name): values[second][name] - value
+            for i, (first, second) in enumerate(pairs)
+            for name, value in values[first].items()
+        }
+
+    found = intervals(differences, len(members), resamples=resamples, seed=seed, level=level)
+    return [{name: found[i, name] for j, name in found if i == j} for i in range(len(pairs))]

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.evaluation.metrics.coco import Interval
+from lzu_export.evaluation.metrics.bootstrap import Interval, intervals
 from lzu_export.evaluation.metrics.nuscenes_matching import (
     DISTANCES,
     ERROR_DISTANCE,
@@ -360,29 +360,18 @@ def bootstrap_difference(
                 "the compared evaluations are not of the same sequences and ground truth; "
                 "evaluate both models on the same samples in the same order"
             )
-    if len(sequences) < 2:
-        raise LzuError("a bootstrap needs samples of at least two sequences; evaluate more frames")
+    count = len(sequences)
 
-    def differences(times: NDArray[np.int64]) -> dict[str, float]:
+    def differences(drawn: NDArray[np.int64]) -> dict[str, float]:
+        times = np.bincount(drawn, minlength=count)
         one, two = ([each.resampled(times, without) for each in runs] for runs in (first, second))
         return {
             name: float(np.mean([r[name] for r in two]) - np.mean([r[name] for r in one]))
             for name in one[0]
         }
 
-    random = np.random.Generator(np.random.PCG64(seed))
-    count = len(sequences)
-    drawn = [
-        differences(np.bincount(random.integers(count, size=count), minlength=count))
-        for _ in range(resamples)
-    ]
-    tail = 100 * (1 - level) / 2
-    found = {}
-    for name, value in differences(np.ones(count, np.int64)).items():
-        if not np.isnan(value):
-            low, high = np.nanpercentile([d[name] for d in drawn], [tail, 100 - tail])
-            found[name] = Interval(value, float(low), float(high), resamples, count)
-    return found
+    found = intervals(differences, count, resamples=resamples, seed=seed, level=level)
+    return {name: each for name, each in found.items() if not np.isnan(each.difference)}
 
 
 def _mean(values: Array) -> float:

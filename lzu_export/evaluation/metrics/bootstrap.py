@@ -1,0 +1,68 @@
+"""Percentile bootstrap over sequences (Efron and Tibshirani, 1993, chapter 13)."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lzu_export.errors import LzuError
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of two models in points (0..100), with its bootstrap interval."""
+
+    difference: float
+    low: float
+    high: float
+    resamples: int
+    groups: int
+    """Number of sequences."""
+
+    def __str__(self) -> str:
+        """Return the difference and its interval in the form used in reports."""
+        return f"{self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def intervals(
+    differences: Callable[[NDArray[np.int64]], Mapping[Name, float]],
+    sequences: int,
+    *,
+    resamples: int,
+    seed: int,
+    level: float,
+) -> dict[Name, Interval]:
+    """Return the uncertainty of differences that is due to the choice of sequences.
+
+    Frames of one sequence resemble each other, so whole sequences are drawn, with replacement.
+
+    Args:
+        differences: values by name, of the sequences with these indices (n,), repeated ones
+            counted as often as they are given. It is called once with all sequences in order.
+        sequences: number of sequences.
+        resamples: number of drawn sets.
+        seed: seed of the draws.
+        level: share of the drawn differences that an interval holds.
+
+    Returns:
+        Intervals by name, in the order of `differences`. Sets without a value, nan, are left out of
+        an interval.
+
+    Raises:
+        LzuError: there are fewer than two sequences.
+    """
+    if sequences < 2:
+        raise LzuError("a bootstrap needs frames of at least two sequences; evaluate more frames")
+    random = np.random.Generator(np.random.PCG64(seed))
+    drawn = [differences(random.integers(sequences, size=sequences)) for _ in range(resamples)]
+    tail = 100 * (1 - level) / 2
+    found = {}
+    for name, value in differences(np.arange(sequences)).items():
+        known = [each[name] for each in drawn if not np.isnan(each[name])]
+        low, high = np.percentile(known, [tail, 100 - tail]) if known else (np.nan, np.nan)
+        found[name] = Interval(float(value), float(low), float(high), resamples, sequences)
+    return found
