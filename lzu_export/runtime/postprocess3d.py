@@ -43,13 +43,6 @@ class RigDetections(NamedTuple):
     cameras: NDArray[np.int64]
 
 
-def bottom_centres(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Camera boxes (N, 9) with the lower face's centre for the gravity centre, as mmdet3d has."""
-    moved = boxes.copy()
-    moved[:, 1] += moved[:, 4] / 2
-    return moved
-
-
 def camera_footprints(boxes: ArrayLike) -> Array:
     """Camera boxes (N, 9) seen from above: (N, 5) centre x, z, length, width, angle, float64."""
     box = np.asarray(boxes, np.float64)

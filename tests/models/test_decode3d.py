@@ -17,13 +17,20 @@ from lzu_export.models.decode3d import arctan2, decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.trace import trace
 from lzu_export.recipes.networks import Fcos3dConfig
-from lzu_export.runtime.postprocess3d import bottom_centres, suppress_3d
+from lzu_export.runtime.postprocess3d import suppress_3d
 from samples import dialect, run_onnx
 
 CAMERA = np.array([[120.0, 0, 76], [0, 125, 43], [0, 0, 1]])
 STRIDES = (8, 16)
 SIZES = [(4, 5), (2, 3)]
 Groups = list[list[Tensor]]
+
+
+def bottom_centres(boxes: np.ndarray) -> np.ndarray:
+    """Camera boxes (N, 9) with the lower face's centre for the gravity centre, as mmdet3d has."""
+    moved = boxes.copy()
+    moved[:, 1] += moved[:, 4] / 2
+    return moved
 
 
 def cameras(batch: int) -> tuple[Tensor, Tensor]:

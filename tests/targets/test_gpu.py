@@ -64,7 +64,8 @@ def test_tensorrt_rtx_engine_equals_pytorch(tiny_recipe: dict[str, Any], tmp_pat
 def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: Path) -> None:
     """What the parsed network requests, the engine inspector sees in the engine."""
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
-    from lzu_export.targets.tensorrt.parsed_network import int8_convolutions, not_in_int8
+    from engine_information import not_in_int8
+    from lzu_export.targets.tensorrt.parsed_network import int8_convolutions
     from lzu_export.targets.tensorrt.rtx import build
 
     model = onnx.load(tiny_bundle / "model.fp32.onnx")

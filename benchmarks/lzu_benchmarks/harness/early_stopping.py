@@ -38,21 +38,6 @@ def slow_allowed(queries: int, percentile: float, confidence: float = CONFIDENCE
     return queries  # never reached: the percentile is below 1
 
 
-def least_queries(percentile: float, confidence: float = CONFIDENCE) -> int:
-    """Return the smallest number of queries that gives an estimate: one of them may be slow."""
-    _check(percentile, confidence)
-    low, high = 1, 2
-    while slow_allowed(high, percentile, confidence) < 1:
-        low, high = high, 2 * high
-    while high - low > 1:  # a t that passes with n queries passes with more
-        middle = (low + high) // 2
-        if slow_allowed(middle, percentile, confidence) < 1:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
 def estimate(
     latencies: Sequence[float], percentile: float, confidence: float = CONFIDENCE
 ) -> float | None:

@@ -89,23 +89,6 @@ class SegmentationEvaluation:
         for region, cells in enumerate(chosen):
             self.counts[region] += np.bincount(cells, minlength=n * (n + 1)).reshape(n, n + 1)
 
-    def merge(self, other: "SegmentationEvaluation") -> None:
-        """Add the counts of another evaluation, on other images of the same kind.
-
-        Raises:
-            LzuError: its classes, ignored label or boundary width differ.
-        """
-        if (self.classes, self.ignore, self.boundary_width) != (
-            other.classes,
-            other.ignore,
-            other.boundary_width,
-        ):
-            raise LzuError(
-                "evaluations of other classes, another ignored label or boundary width do not add "
-                "up; evaluate both alike"
-            )
-        self.counts += other.counts
-
     def summary(self) -> dict[str, float]:
         """Return mean IoU over the image and by region, see `summarise`."""
         return summarise(self.counts)

@@ -130,10 +130,6 @@ def test_parts_of_a_set_add_up() -> None:
     whole, part, rest = evaluated(*pairs), evaluated(*pairs[:1]), evaluated(*pairs[1:])
     np.testing.assert_array_equal(whole.counts, part.counts + rest.counts)
     assert summarise(part.counts + rest.counts) == whole.summary()
-    part.merge(rest)
-    assert part.summary() == whole.summary()
-    with pytest.raises(LzuError, match="boundary width"):
-        part.merge(evaluated(boundary_width=1))
 
 
 def test_scores_of_many_counts_at_once() -> None:
