@@ -38,8 +38,7 @@ class Fitting(NamedTuple):
         return (np.asarray(boxes, np.float64) - [left, top] * 2) * back
 
     def camera(self, cam2img: ArrayLike) -> NDArray[np.float64]:
-        """Convert a camera matrix (3 or 4, 3 or 4) for pixel centres of the frame to the
-        source's."""
+        """Convert a camera matrix (3 or 4, 3 or 4) from the frame's pixels to the source's."""
         matrix = np.array(cam2img, np.float64)
         for row, axis in ((1, 0), (0, 1)):
             scale = self.scale[axis]
