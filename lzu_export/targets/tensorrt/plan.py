@@ -1,4 +1,4 @@
-"""Build a plan from an ONNX file: the part that TensorRT and TensorRT-RTX share.
+"""Build a plan from an ONNX file, for both TensorRT and TensorRT-RTX.
 
 The module, `tensorrt` or `tensorrt_rtx`, is passed in.
 """
@@ -19,22 +19,23 @@ from lzu_export.targets.tensorrt.parsed_network import check_network, parser_err
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a build gave, besides the file."""
+    """Result of a build, besides the file."""
 
     version: str
+    """Release of the library that built the engine."""
     compute_capabilities: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     sampling_layers: int
     notes: tuple[str, ...] = ()
-    """What is known to be wrong with this version and may concern the engine."""
+    """Sentences on known faults of this version that may concern the engine."""
 
 
 def bind_polygraphy(trt: Any) -> None:
-    """Let Polygraphy use this module.
+    """Make Polygraphy use this module.
 
-    Each of its own decides once, when it is imported, which of the two its `trt` is; to build for
-    both in one process it is set anew.
+    Each of Polygraphy's modules decides on import which library its `trt` is. It is set anew here,
+    so that one process can build for both.
     """
     from polygraphy import config
 
@@ -50,7 +51,7 @@ def bind_polygraphy(trt: Any) -> None:
 
 @contextmanager
 def quiet_polygraphy() -> Iterator[None]:
-    """Without its own log; TensorRT's goes to ours."""
+    """Silence Polygraphy's own log while the block runs; TensorRT's goes to this package's."""
     from polygraphy.logger import G_LOGGER
 
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
@@ -68,17 +69,17 @@ def build_plan(
     timing_cache: Path | None = None,
     native_norms: bool = False,
 ) -> BuiltEngine:
-    """Parse, check and build; strongly typed, so that the graph alone says the precision.
+    """Parse, check and build a strongly typed plan, so that the graph alone sets the precision.
 
     Args:
-        trt: the module.
-        logger: of `tensorrt_log.logger_of`.
+        trt: module `tensorrt` or `tensorrt_rtx`.
+        logger: result of `log.logger_of`.
         model: linted ONNX file.
         engine: file to write.
-        configure: makes the builder's configuration of builder and network.
-        compute_capabilities: for the result.
-        timing_cache: file that takes the tactics' timings.
-        native_norms: let TensorRT's own layer normalise instances, as portable plans need it.
+        configure: function from builder and network to the builder's configuration.
+        compute_capabilities: compute capabilities to record in the result.
+        timing_cache: file to write the tactics' timings to.
+        native_norms: let TensorRT's own layer normalise instances, as portable plans need.
 
     Raises:
         LzuError: the file is no model, a node is refused, the graph was misread, or the build
@@ -92,7 +93,7 @@ def build_plan(
     parsed_from = load_graph(model)
     try:
         builder = trt.Builder(logger)
-    except TypeError as error:  # what the bindings make of a null pointer
+    except TypeError as error:  # raised by the bindings for a null pointer
         raise LzuError(f"{name} cannot build on this machine: {reason(logger)}") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -101,7 +102,7 @@ def build_plan(
     if not parser.parse(model.read_bytes()):
         raise LzuError(f"{name} cannot read {model.name}: {parser_errors(parser)}")
     inputs, outputs, sampling = check_network(trt, network, parsed_from)
-    logger.errors.clear()  # the parser reports what it then works around
+    logger.errors.clear()  # the parser reports errors that it then works around
     try:
         with quiet_polygraphy():
             serialised = engine_bytes_from_network(
