@@ -222,7 +222,7 @@ def _values(parity: Parity) -> dict[str, float]:
 
 
 def _camera_frames(opened: OpenEngines, dataset: EvaluationSet | None) -> list[CameraFrame]:
-    """Return one batch to time: from the data set, else the bundle's reference frames."""
+    """Return one batch to time: of the data set, else reference frames with an invented camera."""
     recipe = opened.bundle.recipe
     if dataset is not None:
         first = next(batches(dataset.samples(), recipe.batch))
