@@ -50,7 +50,7 @@ class Cameras:
     """Camera that took all frames, if `by_file` is empty."""
 
     def of(self, frame: str, source: str | Path = "") -> Camera:
-        """Return the camera that took a frame: the one with the longest path that ends the frame's.
+        """Return the camera that took a frame: its path is the longest that ends the frame's path.
 
         Args:
             frame: file name of the frame.

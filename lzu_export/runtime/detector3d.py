@@ -36,8 +36,8 @@ class Detector3d(Predictor):
             cam2img: matrix (3, 3), (3, 4) or (4, 4) from the camera's frame to homogeneous pixels.
 
         Raises:
-            LzuError: the frame is of another size, type or channel count, or the matrix has
-                another shape or is singular.
+            LzuError: the frame has another size, type or channel count, or the matrix has another
+                shape or is singular.
         """
         return self.batch([frame], [cam2img])[0]
 

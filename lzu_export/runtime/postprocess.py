@@ -22,7 +22,7 @@ def suppress(
     class_agnostic: bool = False,
     wanted: NDArray[np.bool_] | None = None,
 ) -> Detections:
-    """Greedy non-maximum suppression within each class, with a defined order of equal scores.
+    """Suppress non-maximum boxes greedily within each class, with a defined order of equal scores.
 
     Candidates with a score above score_threshold are visited in descending order of score, equal
     scores by lower index first. A candidate is kept unless a kept one of the same label overlaps it

@@ -83,7 +83,7 @@ class Predictor(ABC):
         """Return the predictions for as many camera frames as the bundle's batch.
 
         Raises:
-            LzuError: a frame is of another size, type or channel count, there are more or fewer
+            LzuError: a frame has another size, type or channel count, there are more or fewer
                 frames than the batch, or camera matrices are missing or not needed.
         """
         if len(camera_frames) != self.recipe.batch:

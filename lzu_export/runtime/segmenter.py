@@ -34,7 +34,7 @@ class Segmenter(Predictor):
         """Segment one BGR frame (H x W x 3 uint8); for bundles of batch 1.
 
         Raises:
-            LzuError: the frame is of another size, type or channel count.
+            LzuError: the frame has another size, type or channel count.
         """
         return self.batch([frame])[0]
 

@@ -105,12 +105,12 @@ def parse_json(
 
     Args:
         content: bytes, or text.
-        depth: deepest nesting.
-        unique: refuse a key that stands twice in one object.
-        strict: refuse NaN and infinities, which JSON has not, and numbers too large for a float.
+        depth: deepest nesting that is accepted.
+        unique: refuse a key that is given twice in one object.
+        strict: refuse NaN and infinities, which JSON lacks, and numbers too large for a float.
 
     Raises:
-        ValueError: it is no such JSON; says why and where.
+        ValueError: the content is no such JSON; the message names the reason and the place.
     """
     encoding = "" if isinstance(content, str) else json.detect_encoding(content)
     try:
