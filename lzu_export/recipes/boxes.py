@@ -35,5 +35,5 @@ class BoxWarpSettings(WarpSettings):
 
     @property
     def most_fed(self) -> int:
-        """Most boxes of a frame that are fed back."""
+        """Largest number of a frame's boxes that are fed back."""
         return min(self.boxes, self.feedback.most or self.boxes)

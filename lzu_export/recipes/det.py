@@ -36,17 +36,19 @@ class DetRecipe(Recipe):
 
     @property
     def candidates(self) -> list[int]:
-        """Number of candidates that the decode keeps of every level."""
+        """Number of candidates that the decode keeps from each level."""
         most = self.postprocess.candidates_per_level
         return [min(most, entries) for entries in self.entries]
 
     @property
     def entries(self) -> list[int]:
-        """Number of (cell, anchor, class) entries of every level, of which candidates are taken."""
+        """Number of (cell, anchor, class) entries of each level, from which candidates are
+        taken.
+        """
         per_cell = self.model.per_cell * self.model.num_classes
         return [level.size[0] * level.size[1] * per_cell for level in self.levels]
 
     @property
     def most_detections(self) -> int:
-        """Most detections of a frame: a candidate is of one class."""
+        """Largest number of detections per frame: a candidate has one class."""
         return sum(self.candidates)

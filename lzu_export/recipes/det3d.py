@@ -52,16 +52,16 @@ class Det3dRecipe(Recipe):
 
     @property
     def candidates(self) -> list[int]:
-        """Number of candidates that the decode keeps of every level."""
+        """Number of candidates that the decode keeps from each level."""
         most = self.postprocess.candidates_per_level
         return [min(most, entries) for entries in self.entries]
 
     @property
     def entries(self) -> list[int]:
-        """Number of cells of every level, of which candidates are taken."""
+        """Number of cells of each level, from which candidates are taken."""
         return [level.size[0] * level.size[1] for level in self.levels]
 
     @property
     def most_detections(self) -> int:
-        """Most detections of a frame: a candidate has a score for each class."""
+        """Largest number of detections per frame: a candidate has a score for each class."""
         return sum(self.candidates) * len(self.classes)

@@ -8,11 +8,11 @@ FORMER = {
     "tolerances.arrow": "tolerances.probe",
     "tolerances.regression.drift": "tolerances.regression.deviation",
 }
-"""Today's dotted key by former dotted key."""
+"""Current dotted key by former dotted key."""
 
 
 def todays_recipe(data: Any) -> Any:
-    """Plain data of a recipe with today's keys.
+    """Return a recipe's plain data with the current keys.
 
     Raises:
         ValueError: a key is given under both names.

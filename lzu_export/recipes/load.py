@@ -19,9 +19,9 @@ from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 FOLDER = Path(__file__).parent
 MARKS = ("[key]", "[size]", "[window]")
 OF_ANOTHER_MODEL = frozenset({"checkpoint", "model", "custom_model", "random_weights"})
-"""Keys that make other weights than the recipe's own of what is exported."""
+"""Keys whose override means that other weights than the recipe's own are exported."""
 LONGEST_VALUE = 40
-"""Characters of a refused value that are shown."""
+"""Largest number of characters of a refused value that are shown."""
 WORDING = {
     "tuple_type": "a list",
     "dict_type": "keys with values",
@@ -36,11 +36,11 @@ WORDING = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
-"""What pydantic says less plainly, by its type of error."""
+"""Plainer words for pydantic's messages, by its type of error."""
 
 
 def default_recipe(task: str) -> str | Path:
-    """The recipe that a task's name stands for: the name of a shipped one, or a path.
+    """Return the recipe that a task's name stands for: a shipped recipe's name, or a path.
 
     Raises:
         LzuError: there is no such task.
@@ -49,18 +49,18 @@ def default_recipe(task: str) -> str | Path:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that ship with the package."""
+    """Return the names of the recipes that ship with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe by task, shipped name or path, with `overrides` of (dotted) keys on top.
+    """Read a recipe by task, shipped name or path, and override its (dotted) keys.
 
-    Paths inside the file are relative to it and come back absolute.
+    Paths inside the file are relative to it and are returned as absolute paths.
 
     Raises:
-        LzuError: no such recipe, not YAML, an unknown key (with the nearest known one) or a bad
-            value, naming the file and the key.
+        LzuError: there is no such recipe, it is no YAML, a key is unknown (the nearest known one is
+            named) or a value is bad. The message names the file and the key.
     """
     path = _find(name)
     try:
@@ -94,7 +94,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 def _drop_foreign_reference(
     data: dict[str, Any], dataset: Any, overrides: Mapping[str, Any]
 ) -> None:
-    """What the recipe's own weights score says nothing about others, or on other frames."""
+    """Drop the recipe's reference score if overrides set other weights or another data set."""
     evaluation = data.get("evaluation")
     if not isinstance(evaluation, dict) or "evaluation.reference" in overrides:
         return
@@ -104,7 +104,11 @@ def _drop_foreign_reference(
 
 
 def validate(data: Mapping[str, Any], where: str) -> Recipe:
-    """Turn plain data into a recipe, or name the first thing wrong with it."""
+    """Turn plain data into a recipe.
+
+    Raises:
+        LzuError: the data is no valid recipe; the message names the first fault.
+    """
     try:
         of_task = recipe_class(data)
     except ValueError as error:
@@ -116,7 +120,7 @@ def validate(data: Mapping[str, Any], where: str) -> Recipe:
 
 
 def portable(recipe: Recipe) -> Recipe:
-    """The recipe without this machine's paths: file names only."""
+    """Return the recipe without this machine's paths, with file names only."""
     checkpoint = {variant: Path(path.name) for variant, path in recipe.checkpoint.items()}
     saliency = Path(recipe.warp.saliency.name) if recipe.warp.saliency else None
     dataset = recipe.evaluation.dataset
@@ -167,7 +171,7 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
         data["checkpoint"] = {key: absolute(value) for key, value in checkpoint.items()}
     if isinstance(evaluation := data.get("evaluation"), dict):
         dataset = evaluation.get("dataset")
-        if isinstance(dataset, str) and _is_path(dataset):  # else it is the name of a set
+        if isinstance(dataset, str) and _is_path(dataset):  # else it names a data set
             evaluation["dataset"] = absolute(dataset)
     if isinstance(calibration := data.get("calibration"), dict):
         if calibration.get("cache"):
@@ -192,8 +196,8 @@ def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
     problem = error.errors()[0]
-    # Pydantic marks the key of a dictionary, where that is at fault, with a last part, and the
-    # forms of a value that has several by their tags.
+    # Pydantic marks a faulty key of a dictionary with a last part, and the form of a value that has
+    # several forms with its tag. Both are left out.
     location = ".".join(str(part) for part in problem["loc"] if part not in MARKS)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(of_task, tuple(problem["loc"][:-1]))
@@ -203,7 +207,7 @@ def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
     if problem["type"] == "missing":
         return f"the key {location} is missing; add it"
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":  # our own words, which name what they are about
+    if problem["type"] == "value_error":  # this package's message, which names the key
         return message
     given = repr(problem["input"])
     if len(given) > LONGEST_VALUE:

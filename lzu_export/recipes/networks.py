@@ -204,11 +204,11 @@ class Fcos3dConfig(BaseModel):
 
 
 class SaliencyNetworkConfig(BaseModel):
-    """Architecture of a network that says of each frame where to look.
+    """Architecture of a network that computes each frame's saliency.
 
     The defaults are those of "Learning to Zoom" (Recasens et al. 2018): a ResNet-18 up to its third
-    stage on 224 x 224 pixels. Its released code averages down to that (`average`) and, by the rules
-    of the PyTorch of its time, resizes without aligning corners.
+    stage on 224 x 224 pixels. Its released code averages frames down to that size (`average`) and
+    resizes without aligning corners, as PyTorch did by default at the time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -244,5 +244,5 @@ class SaliencyNetworkConfig(BaseModel):
 
 
 def pyramid_strides(start_level: int, num_outs: int) -> tuple[int, ...]:
-    """Strides (pixels per cell) of the neck's outputs, finest first."""
+    """Return the strides (pixels per cell) of the neck's outputs, finest first."""
     return tuple(FIRST_STRIDE << level for level in range(start_level, start_level + num_outs))

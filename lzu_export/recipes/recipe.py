@@ -1,4 +1,4 @@
-"""The base class of all recipes."""
+"""Base class of all recipes."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,7 +28,7 @@ from lzu_export.recipes.sections import (
 from lzu_export.warp.geometry import Level, canvas_to_source, level_sizes, padded_size
 
 PAD_MULTIPLE = 32
-"""The canvas is padded at the bottom and right to this multiple, as the published models are."""
+"""Multiple to which the canvas is padded at the bottom and right, as in the published models."""
 
 
 class Recipe(Section):
@@ -114,24 +114,24 @@ class Recipe(Section):
 
     @property
     def follows_boxes(self) -> bool:
-        """Whether the boxes of the frame before make the warp."""
+        """Whether the previous frame's boxes determine the warp."""
         return self.adapts and self.warp.network is None
 
     def metric_limit(self, precision: str) -> float:
-        """Points of the task's metric that an engine may differ by from PyTorch."""
+        """Return by how many points of the task's metric an engine may differ from PyTorch."""
         limits = self.tolerances.metric
         of_feedback = limits.feedback if self.follows_boxes and precision != "fp32" else 0.0
         return float(getattr(limits, precision)) + of_feedback
 
     def score_limit(self, precision: str) -> float:
-        """How far an engine's mean ratio of matched scores may be from 1."""
+        """Return how far an engine's mean ratio of matched scores may be from 1."""
         return float(getattr(self.tolerances.scores, precision))
 
     def matched_limit(self, precision: str) -> float:
-        """Lowest share of PyTorch's detections that an engine must find.
+        """Return the lowest share of PyTorch's detections that an engine must find.
 
-        None of FP32's, nor of an untrained network's: their scores are all but equal, and which one
-        of two suppresses the other is a matter of rounding.
+        The share is 0 for FP32, and for an untrained network: its scores are nearly equal, so
+        rounding decides which of two detections suppresses the other.
         """
         if self.checkpoint.get(self.variant) is None:
             return 0.0
@@ -139,7 +139,7 @@ class Recipe(Section):
 
     @property
     def view(self) -> Size:
-        """(height, width) of what is looked at, in pixels of the frame."""
+        """(height, width) of the part of the frame that is used, in pixels of the frame."""
         if isinstance(self.crop, Window):
             return self.crop.height, self.crop.width
         return self.crop or self.source
@@ -154,20 +154,20 @@ class Recipe(Section):
 
     @property
     def picture(self) -> Size:
-        """(height, width) of what the zoom samples: the view, reduced."""
+        """(height, width) of the picture that the zoom samples: the view, reduced."""
         height, width = self.view
         return -(-height // self.reduce), -(-width // self.reduce)
 
     @property
     def span(self) -> Size:
-        """(height, width) in pixels of the picture, its padding included, that the warp spans."""
+        """(height, width) of the picture with its padding, in its pixels, that the warp spans."""
         height, width = padded_size(self.view, self.source_multiple)
         return -(-height // self.reduce), -(-width // self.reduce)
 
     @property
     def canvas(self) -> Size:
         """(height, width) of the zoomed image before padding."""
-        # The slack undoes binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
+        # The slack corrects binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
         height, width = self.view
         return int(height * self.scale + 1e-6), int(width * self.scale + 1e-6)
 
@@ -176,8 +176,9 @@ class Recipe(Section):
         """(y, x) pixels of the frame per pixel of the canvas, by the model's own convention.
 
         The sampler maps the first and last pixel centres onto each other. OpenCV's resize, and the
-        code that published the `published` geometry, scale by the ratio of sizes. Pixel 0 of the
-        canvas is the view's first one.
+        released code of the `published` geometry, scale by the ratio of sizes. Pixel 0 of the
+        canvas
+        is the view's first pixel.
         """
         if self.sampler == "opencv" or self.warp.geometry == "published":
             return self.view[0] / self.canvas[0], self.view[1] / self.canvas[1]
@@ -186,7 +187,7 @@ class Recipe(Section):
 
     @property
     def network_input(self) -> Size:
-        """(height, width) of the padded canvas, what the backbone sees."""
+        """(height, width) of the padded canvas, the backbone's input."""
         return padded_size(self.canvas, PAD_MULTIPLE)
 
     @property
@@ -196,17 +197,19 @@ class Recipe(Section):
 
     @property
     def unzoom_scale(self) -> int:
-        """Cells of an unzoomed map per cell of its level."""
+        """Number of cells of an unzoomed map per cell of its level, on each axis."""
         return 1
 
     @property
     def most_detections(self) -> int | None:
-        """Most detections that the graph returns of a frame; None where it returns none at all."""
+        """Largest number of detections that the graph returns per frame; None if it returns
+        none.
+        """
         return None
 
     @property
     def path_of_sizes(self) -> str:
-        """From the source to the canvas in words, by way of crop and reduction."""
+        """Text with the sizes from the source to the canvas, through crop and reduction."""
         sizes = dict.fromkeys((self.source, self.view, self.picture, self.canvas))
         return " -> ".join("x".join(map(str, size)) for size in sizes)
 

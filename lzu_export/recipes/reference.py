@@ -1,4 +1,4 @@
-"""The recipe reference of the documentation, generated from the schema.
+"""Generate the recipe reference of the documentation from the schema.
 
 `python -m lzu_export.recipes.reference > docs/recipes.md` writes it. A test checks that the file is
 current.
@@ -45,14 +45,14 @@ NAMES = {
     types.NoneType: "null",
 }
 OF_TASKS = ("model", "postprocess")
-"""Keys that every recipe has and each task fills in its own way."""
+"""Keys that every recipe has, with sections that depend on the task."""
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 Row: TypeAlias = tuple[str, FieldInfo, str]
-"""Key, field and meaning."""
+"""Key, field and meaning of one row of a table."""
 
 
 def reference() -> str:
-    """The whole page, Markdown."""
+    """Return the whole page in Markdown."""
     shared = [row for row in _rows(Recipe) if row[0] not in OF_TASKS]
     known = {key for key, _, _ in shared}
     lines = [INTRODUCTION, *_table("Keys of every recipe", shared)]
@@ -68,7 +68,7 @@ def _table(title: str, rows: list[Row]) -> list[str]:
 
 
 def _rows(model: type[BaseModel]) -> list[Row]:
-    """Key, field and meaning of a model's fields and of those of its sections, depth first."""
+    """Return the rows of a model's fields and of its sections' fields, depth first."""
     meanings = _meanings(model)
     rows = []
     for name, field in model.model_fields.items():
@@ -89,7 +89,7 @@ def _row(key: str, field: FieldInfo, meaning: str) -> str:
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field's type allows."""
+    """Return the sections that a field's type allows."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is dict:
@@ -98,7 +98,7 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _kind(field: FieldInfo) -> str:
-    """A field's type and bounds in words."""
+    """Describe a field's type and bounds in words."""
     bounds = _bounds(field.metadata)
     return _type(field.annotation) + (f", {bounds}" if bounds else "")
 
@@ -114,7 +114,7 @@ def _bounds(metadata: Any) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """A type in words."""
+    """Describe a type in words."""
     if annotation in NAMES:
         return NAMES[annotation]
     if annotation == Target:
@@ -131,7 +131,7 @@ def _type(annotation: Any) -> str:
 
 
 def _collection(origin: Any, inner: tuple[Any, ...]) -> str:
-    """A list or a mapping in words; empty for other types."""
+    """Describe a list or a mapping in words; return an empty text for other types."""
     if origin is dict:
         return f"keys {_type(inner[0])}, values {_type(inner[1])}"
     if origin is not tuple:
@@ -148,7 +148,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A default as YAML writes it."""
+    """Write a default as YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, tuple):
@@ -158,7 +158,7 @@ def _yaml(value: Any) -> str:
 
 @cache
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """The docstrings behind a model's fields, inherited ones too."""
+    """Return the docstrings below a model's fields, including inherited fields."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if base is BaseModel or not issubclass(base, BaseModel):
@@ -174,7 +174,7 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _summary(model: type[BaseModel]) -> str:
-    """The first sentence of a model's docstring."""
+    """Return the first paragraph of a model's docstring."""
     return re.sub(r"\s+", " ", inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0])
 
 

@@ -1,4 +1,4 @@
-"""Rules between the keys of a recipe, whatever its task."""
+"""Rules between the keys of a recipe, for all tasks."""
 
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def check(recipe: "Recipe") -> None:
-    """Refuse what contradicts itself.
+    """Refuse a recipe that contradicts itself.
 
     Raises:
-        ValueError: naming the keys and what to change.
+        ValueError: keys contradict each other; the message names them and the remedy.
     """
     _check_adaptive(recipe)
     if len(recipe.classes) != recipe.model.num_classes:
@@ -56,7 +56,7 @@ def check(recipe: "Recipe") -> None:
 
 
 def _check_plane(recipe: "Recipe") -> None:
-    """What a non-separable warp cannot have, and what only it can."""
+    """Refuse keys that a non-separable warp cannot have, or that need one."""
     lowerings = {"lowering.zoom": recipe.lowering.zoom, "lowering.unzoom": recipe.lowering.unzoom}
     if recipe.separable:
         for key, kind in lowerings.items():
@@ -159,7 +159,7 @@ def _check_sizes(recipe: "Recipe") -> None:
 
 
 def _check_precision(recipe: "Recipe") -> None:
-    """A recipe has to give an engine at all."""
+    """Refuse a recipe whose precisions suit none of its targets."""
 
     def taken(target: str) -> list[str]:
         return [each for each in recipe.precision if each in TARGETS.find(target).precisions]

@@ -1,4 +1,4 @@
-"""The schema of all recipes: the base class, and a class for each task."""
+"""Schema of all recipes: the base class, and a class for each task."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
@@ -87,10 +87,10 @@ __all__ = [
 
 
 def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
-    """The class that plain data names by its task.
+    """Return the recipe class for the task that plain data names.
 
     Raises:
-        ValueError: it names none.
+        ValueError: the data names no known task.
     """
     if "task" not in data:
         raise ValueError("the key task is missing; add it")
@@ -102,11 +102,11 @@ def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
 
 
 def _of_its_task(data: Any) -> Any:
-    """Plain data as a recipe of the class of its task; anything else stays as it is."""
+    """Turn plain data into a recipe of its task's class; return anything else unchanged."""
     if not isinstance(data, Mapping):
         return data
     return recipe_class(data).model_validate(todays_recipe(data))
 
 
 AnyRecipe: TypeAlias = Annotated[SerializeAsAny[Recipe], BeforeValidator(_of_its_task)]
-"""For what contains a recipe of any task."""
+"""Type of a field that contains a recipe of any task."""

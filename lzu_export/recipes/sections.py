@@ -1,4 +1,4 @@
-"""Sections that the recipes of every task have, and the types of their values."""
+"""Sections in the recipes of every task, and the types of their values."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,16 +24,16 @@ from lzu_export.support.escaping import visible
 from lzu_export.warp.geometry import Edge, Geometry
 
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-"""(height, width)."""
+"""Size (height, width) in pixels or cells."""
 
 Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
-"""`adaptive` zooms and unzooms by the boxes of the frame before, or by what a saliency network sees
-in the frame itself; `fovea` only zooms so, and maps the boxes that it finds back."""
+"""Kind of warp. `adaptive` zooms and unzooms by the previous frame's boxes, or by a saliency
+network's output for the frame itself; `fovea` zooms in the same way but maps the boxes back."""
 
 
 def _exported(name: str) -> str:
-    """A target whose engines an export makes."""
-    if name in TARGETS and TARGETS.find(name).exported:  # the others are not imported for it
+    """Check that a name is a target whose engines an export builds."""
+    if name in TARGETS and TARGETS.find(name).exported:  # other targets are not imported
         return name
     listed = [repr(each) for each in exported_targets()]
     raise PydanticCustomError(
@@ -61,11 +61,12 @@ Method = Literal["max", "entropy", "percentile", "mse"]
 Lowering = Literal["auto", "matmul", "banded", "gridsample", "gather"]
 
 LONGEST_NAME = 150
-"""Bytes of a recipe's name: a folder's has 255 on most disks, those of variant and scale too."""
+"""Largest length of a recipe's name in bytes: on most disks a folder's name has 255, which include
+variant and scale."""
 
 
 def _folder_name(name: str) -> str:
-    """What names the folders of bundles and reports must not lead out of theirs."""
+    """Check a name of a folder for bundles and reports, which must not lead to another folder."""
     if visible(name) != name:
         raise ValueError(f"name {visible(name)} has a character that cannot be seen; remove it")
     if not 0 < len(name.encode()) <= LONGEST_NAME or name.startswith(".") or "/" in name:
@@ -77,7 +78,7 @@ def _folder_name(name: str) -> str:
 
 
 def _label(name: str) -> str:
-    """labels.txt has one a line, in UTF-8."""
+    """Check the name of a class, since labels.txt has one name per line, in UTF-8."""
     if odd := next((c for c in name if c in "\u2028\u2029" or category(c) in ("Cc", "Cs")), None):
         raise ValueError(
             f"classes has the name {visible(name)} with the character {visible(odd)}, but "
@@ -87,10 +88,10 @@ def _label(name: str) -> str:
 
 
 def check_distinct(key: str, names: Sequence[str]) -> None:
-    """Refuse names that are empty, or equal but for what makes no difference between data sets.
+    """Refuse empty names, and names that differ only in ways that vary between data sets.
 
     Raises:
-        ValueError: naming them.
+        ValueError: a name is empty or given twice; the message gives the names.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -113,7 +114,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _numbers(cls, data: Any) -> Any:
-        """YAML's `yes` and `on` are no numbers, though Python counts them as 1."""
+        """Refuse YAML's `yes` and `on` as numbers, though Python counts them as 1."""
         for key, value in data.items() if isinstance(data, Mapping) else ():
             kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else ()
             if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
@@ -122,7 +123,7 @@ class Section(BaseModel):
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """The types that a field may have."""
+    """Return the types that a field may have."""
     return (annotation, *get_args(annotation))
 
 
@@ -147,7 +148,7 @@ Crop: TypeAlias = Annotated[
     Annotated[Size, Tag("[size]")] | Annotated[Window, Tag("[window]")],
     Discriminator(_kind_of_crop),
 ]
-"""(height, width) in the frame's middle, or a window anywhere."""
+"""Part of the frame: (height, width) in its middle, or a window anywhere."""
 
 
 class Normalisation(Section):
@@ -164,7 +165,7 @@ class Normalisation(Section):
 
     @model_validator(mode="after")
     def _of_bytes(self) -> "Normalisation":
-        """Frameworks that divide by 255 first have means and deviations of 0..1."""
+        """Refuse means and deviations on the scale 0..1, of frameworks that divide by 255 first."""
         if any(mean < 0 or mean > 255 for mean in self.mean):
             raise ValueError(
                 f"normalisation.mean is {_numbers(self.mean)}, which is not within 0..255, the "
@@ -201,7 +202,7 @@ class WarpSettings(Section):
     """The origin of the warp, and its geometry."""
 
     made_from: ClassVar[str | None] = None
-    """What a saliency is made from where no map is given; None where it is always a map."""
+    """Data that a saliency can be made from instead of a map; None if it is always a map."""
 
     saliency: Path | None = None
     """A saliency map (`.npy`, or the released `.pkl`, which is read as data), or what it is made

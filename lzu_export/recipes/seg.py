@@ -45,5 +45,5 @@ class SegRecipe(Recipe):
 
     @property
     def unzoom_scale(self) -> int:
-        """See `LabelWarpSettings`."""
+        """Number of cells of the unzoomed map per cell of its level, see `LabelWarpSettings`."""
         return self.warp.unzoom_scale

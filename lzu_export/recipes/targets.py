@@ -1,7 +1,7 @@
-"""The table of targets.
+"""Table of targets.
 
-A line of the table is all that a target needs outside its own module and its extra. The table
-stands here, and not in `targets`, because a recipe names targets: reading a recipe must find them.
+A line of the table is all that a target needs outside its own module and its extra. The table is
+here, and not in `targets`, because a recipe names targets: reading a recipe must find them.
 Places are text and imported when a target is first named, so that no import points upwards.
 `targets.base` defines what a target is, and `targets.registry` returns them.
 """
@@ -17,15 +17,15 @@ class RecipeTarget(Protocol):
 
     @property
     def title(self) -> str:
-        """Its name in sentences."""
+        """Name of the target in sentences."""
 
     @property
     def exported(self) -> bool:
-        """Whether an export builds its engines."""
+        """Whether an export builds the target's engines."""
 
     @property
     def precisions(self) -> Sequence[str]:
-        """Precisions that it takes."""
+        """Precisions that the target takes."""
 
 
 TARGETS: Registry[RecipeTarget] = Registry(
@@ -42,5 +42,5 @@ TARGETS: Registry[RecipeTarget] = Registry(
 
 
 def exported_targets() -> list[str]:
-    """Names of the targets whose engines an export makes."""
+    """Return the names of the targets whose engines an export builds."""
     return [each for each in TARGETS.names() if TARGETS.find(each).exported]

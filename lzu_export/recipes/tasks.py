@@ -1,6 +1,6 @@
-"""The table of tasks.
+"""Table of tasks.
 
-A line of the table is all that a task needs outside its own folder. The table stands here, and not
+A line of the table is all that a task needs outside its own folder. The table is here, and not
 in `tasks`, because a recipe is validated by the class that its task names: reading a recipe must
 find the task. Places are text and imported when a task is first named, so that no import points
 upwards. `tasks.base` defines what a task is, and `tasks.registry` returns them.
@@ -18,11 +18,11 @@ class RecipeTask(Protocol):
 
     @property
     def recipe(self) -> type[Recipe]:
-        """The class of the task's recipes."""
+        """Class of the task's recipes."""
 
     @property
     def default_recipe(self) -> str | Path:
-        """The recipe that the task's name stands for: a shipped one's name, or a path."""
+        """Recipe that the task's name stands for: a shipped recipe's name, or a path."""
 
 
 TASKS: Registry[RecipeTask] = Registry(

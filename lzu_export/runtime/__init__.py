@@ -1,7 +1,6 @@
-"""The runtime of a device, without torch: load, pre-process, run, post-process, draw.
+"""Runtime of bundles on a device: load, pre-process, run, post-process and draw. No torch.
 
-Names are imported when they are asked for: `doctor` looks at driver and plugins also where OpenCV
-is missing.
+Names are imported on first use, so that `doctor` can check driver and plugins without OpenCV.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from lzu_export.runtime.predictor import CameraFrame
     from lzu_export.runtime.segmenter import Segmentation, Segmenter
 
-    load: Any  # of a floor above, see `lzu_export.bundle.load`
+    load: Any  # from a package above this one, see `lzu_export.bundle.load`
 
 __all__ = [
     "CameraFrame",

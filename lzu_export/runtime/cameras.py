@@ -15,7 +15,7 @@ from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.files import parse_json, read_npy, read_text
 
 MOST_BYTES = 16 << 20
-"""Size of the largest calibration that is read."""
+"""Largest size in bytes of a calibration file that is read."""
 FORMAT = (
     'give JSON with "cam2img" (3 x 3) for all frames, or "cameras": a name for each with its '
     '"file", "cam2img" and, for the ego frame, "cam2ego" (4 x 4); or a .npy of 3 x 3'
@@ -26,14 +26,15 @@ class Camera(NamedTuple):
     """A calibrated camera."""
 
     cam2img: NDArray[np.float64]
-    """Points of its frame to homogeneous pixels, whose index is that of their centre."""
+    """Matrix from points of the camera's frame to homogeneous pixels; integers are pixel
+    centres."""
     cam2ego: NDArray[np.float64] | None = None
-    """(4, 4) its pose in the ego frame."""
+    """(4, 4) pose of the camera in the ego frame."""
 
     def in_source(self, place: Fitting) -> "Camera":
-        """The camera of frames that were brought to the source size."""
+        """Return the camera for frames that were fitted to the source size."""
         if self.cam2img.ndim != 2 or len(self.cam2img) < 3:
-            return self  # refused where it is used
+            return self  # code that uses the matrix refuses it
         return Camera(place.camera(self.cam2img), self.cam2ego)
 
 
@@ -43,20 +44,21 @@ class Cameras:
 
     path: Path
     by_file: Mapping[tuple[str, ...], Camera]
-    """By the parts of a file's path, as far as the calibration has it; empty where one camera took
-    all frames."""
+    """Camera by the parts of a file's path, as far as the calibration gives it; empty if one camera
+    took all frames."""
     common: Camera | None = None
+    """Camera that took all frames, if `by_file` is empty."""
 
     def of(self, frame: str, source: str | Path = "") -> Camera:
-        """The camera that took a frame: that of the longest path on which the frame's ends.
+        """Return the camera that took a frame: its path is the longest that ends the frame's path.
 
         Args:
-            frame: file name.
-            source: folder or file that the frame was read from, so that `left/0.png` is told from
+            frame: file name of the frame.
+            source: folder or file that the frame was read from; it distinguishes `left/0.png` from
                 `right/0.png`.
 
         Raises:
-            LzuError: the calibration does not say, or names several.
+            LzuError: the calibration has no camera for the frame, or several.
         """
         if not self.by_file:
             assert self.common is not None, "one or the other is there"
@@ -80,10 +82,10 @@ class Cameras:
         )
 
     def checked(self, frame: str, size: tuple[int, ...], source: str | Path = "") -> Camera:
-        """`of`, whose matrix has to be plausible for frames of (height, width).
+        """Return the frame's camera, after checking its matrix for frames of (height, width).
 
         Raises:
-            LzuError: as `of`, or the matrix is no camera's that took such frames.
+            LzuError: see `of`; or no camera with this matrix took frames of this size.
         """
         camera = self.of(frame, source)
         camera_matrices(
@@ -101,10 +103,10 @@ def _listed(keys: Iterable[tuple[str, ...]]) -> str:
 
 
 def check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
-    """Refuse frames without cameras where the task needs them, and cameras in vain.
+    """Refuse missing cameras for a task that needs them, and cameras for a task that needs none.
 
     Raises:
-        LzuError: either is the case.
+        LzuError: the cameras are missing, or the task needs none.
     """
     if predictor.needs_camera and cameras is None:
         raise LzuError(
@@ -116,10 +118,10 @@ def check_cameras(predictor: Predictor, cameras: Cameras | None) -> None:
 
 
 def read_cameras(path: Path) -> Cameras:
-    """Read a calibration file, see `FORMAT`. Matrices are checked where they are used.
+    """Read a calibration file, see `FORMAT`; `Cameras.checked` checks the matrices.
 
     Raises:
-        LzuError: the file is unreadable, no regular one or too large, or holds no camera.
+        LzuError: the file is unreadable, not a regular file, too large, or holds no camera.
     """
     remedy = "check the calibration of the cameras"
     array = read_npy(path, limit=MOST_BYTES, remedy=FORMAT) if path.suffix == ".npy" else None
@@ -147,7 +149,7 @@ def read_cameras(path: Path) -> Cameras:
 
 
 def _parts(file: str) -> tuple[str, ...]:
-    """A file's path as the parts to compare, with either kind of slash."""
+    """Split a file's path, with either kind of slash, into the parts to compare."""
     return tuple(each for each in PurePosixPath(file.replace("\\", "/")).parts if each != "..")
 
 

@@ -1,4 +1,4 @@
-"""Check the arrays of a bundle against its recipe, before anything indexes by them."""
+"""Check the arrays of a bundle against its recipe, before anything uses them as indices."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from lzu_export.recipes import Recipe
 
 FARTHEST = 1e6
-"""Largest number in a warp: cells and weights are far below it."""
+"""Largest magnitude accepted in a warp's arrays; valid cells and weights are far below it."""
 _NAME = re.compile(r"saliency|knots|knots_[xy]|(zoom|unzoom_\d+_\d+)_(rows|cols|whole|fraction)")
 
 
 def check_warp(arrays: Mapping[str, NDArray[Any]], recipe: Recipe) -> None:
-    """Refuse arrays that are not those of a warp of the recipe's canvas.
+    """Refuse arrays that do not form a warp of the recipe's canvas.
 
     Raises:
-        ValueError: says which array, and what is wrong with it.
+        ValueError: an array is missing or wrong; the message names it and its fault.
     """
     height, width = recipe.canvas
     axes = {"zoom_rows": (4, height), "zoom_cols": (4, width)}
@@ -34,7 +34,7 @@ def check_warp(arrays: Mapping[str, NDArray[Any]], recipe: Recipe) -> None:
             raise ValueError(f"its array {name} is {array.dtype} of shape {array.shape}")
         if name in wanted and array.shape != wanted[name]:
             raise ValueError(f"its array {name} has shape {array.shape}, not {wanted[name]}")
-        if not array.size or not (np.abs(array) <= FARTHEST).all():  # which NaN is not
+        if not array.size or not (np.abs(array) <= FARTHEST).all():  # false for NaN, too
             raise ValueError(f"its array {name} has values that are none of a warp's")
         if name.endswith(("_rows", "_cols")) and not (array[2] > 0).all():
             raise ValueError(f"its array {name} has weights of no width")

@@ -1,4 +1,4 @@
-"""A user's choice of results, made when a bundle is opened, instead of the recipe's."""
+"""Settings of the results that a user chooses on opening a bundle, in place of the recipe's."""
 
 import difflib
 from collections.abc import Collection
@@ -21,18 +21,18 @@ class Choice:
     iou_threshold: float | None = None
     """Highest overlap of two detections, inclusive."""
     max_detections: int | None = None
-    """Most detections of a frame."""
+    """Largest number of detections per frame."""
     class_agnostic: bool = False
-    """Whether a detection suppresses those of other classes, too."""
+    """Whether a detection also suppresses detections of other classes."""
     classes: tuple[str, ...] | None = None
     """Names of the classes that are kept; others neither appear nor suppress."""
 
     def __bool__(self) -> bool:
-        """Whether anything differs."""
+        """Whether any setting differs from the recipe's."""
         return self != Choice()
 
     def settings(self, recipe: Any) -> dict[str, Any]:
-        """Thresholds and number of results: these, else the recipe's."""
+        """Return the thresholds and the number of results: the chosen ones, else the recipe's."""
         names = ("score_threshold", "iou_threshold", "max_detections")
         chosen = {name: getattr(self, name) for name in names}
         return {
@@ -41,7 +41,7 @@ class Choice:
         }
 
     def labels(self, recipe: Recipe) -> NDArray[np.bool_] | None:
-        """(classes,) which classes are kept; None for all."""
+        """Return the mask (classes,) of the classes that are kept; None for all."""
         if self.classes is None:
             return None
         return np.array([name in self.classes for name in recipe.classes])
@@ -56,11 +56,11 @@ def make_choice(
     class_agnostic: bool = False,
     classes: Collection[str] | None = None,
 ) -> Choice:
-    """A choice that a recipe's graph can serve; what equals the recipe's is left out of it.
+    """Make a choice that a recipe's graph can serve, without the values that equal the recipe's.
 
     Raises:
-        LzuError: the task has no such choice, a value is out of range, a class is unknown, or more
-            results are asked for than the graph has candidates.
+        LzuError: the task returns no detections, a value is out of range, a class is unknown, or
+            more results are asked for than the graph has candidates.
     """
     if isinstance(classes, str):
         raise LzuError(f"classes is the text {classes!r}; give a list of names")
@@ -104,7 +104,7 @@ def make_choice(
 
 
 def _check_most(most: int | None, held: int) -> None:
-    """Refuse more results than the graph hands over."""
+    """Refuse a number of results that is invalid or exceeds the graph's candidates."""
     if most is None:
         return
     if isinstance(most, bool) or most != int(most) or most < 1:
@@ -117,11 +117,11 @@ def _check_most(most: int | None, held: int) -> None:
 
 
 def missing_candidates(recipe: Any, scores: NDArray[np.floating], threshold: float) -> str | None:
-    """The sentence on a threshold below what the graph holds of a frame, None where it holds all.
+    """Describe a score threshold that the graph's candidates do not reach; None if they do.
 
     Args:
-        recipe: with `candidates` and `entries` of each level.
-        scores: (K,) of the candidates, level after level.
+        recipe: a recipe with `candidates` and `entries` of each level.
+        scores: (K,) scores of one frame's candidates, level after level.
         threshold: lowest score that is asked for.
     """
     if len(scores) != sum(recipe.candidates):

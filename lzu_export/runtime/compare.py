@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 
 class Scale(NamedTuple):
-    """The usual magnitude of an array, so that a difference is not divided by almost zero."""
+    """Usual magnitude of an array, so that a difference is not divided by almost zero."""
 
     largest: float = 0.0
-    """Magnitude."""
+    """Largest absolute value."""
     root_mean_square: float = 0.0
 
     @classmethod
     def over(cls, arrays: Sequence[NDArray[Any]]) -> "Scale":
-        """The scale over several arrays of one name."""
+        """Compute the scale over several arrays of one name, from their finite values."""
         values = np.concatenate([each.astype(np.float64).reshape(-1) for each in arrays])
         values = values[np.isfinite(values)]
         if not values.size:
@@ -31,9 +31,9 @@ NO_SCALE = Scale()
 def relative_difference(
     value: NDArray[Any], reference: NDArray[Any], usual: Scale = NO_SCALE
 ) -> float:
-    """max|a - b| / max|b|; infinite where a value on either side is not finite.
+    """Compute max|a - b| / max|b|; infinite if shapes differ or any value is not finite.
 
-    A reference that is smaller than `usual`, as of a covered lens, is taken to be as large.
+    A reference that is smaller than `usual`, as from a covered lens, counts as that large.
     """
     a, b = value.astype(np.float64), reference.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -46,10 +46,11 @@ def relative_difference(
 
 
 def signal_to_noise(value: NDArray[Any], reference: NDArray[Any], usual: Scale = NO_SCALE) -> float:
-    """10 log10(sum b^2 / sum (a - b)^2) in dB; infinite where they are equal.
+    """Compute 10 log10(sum b^2 / sum (a - b)^2) in dB; infinite if both are equal.
 
-    A reference that is weaker than `usual`, as of a covered lens, is taken to be as strong. Minus
-    infinity where a value on either side is not finite, or there is noise but no signal.
+    A reference that is weaker than `usual`, as from a covered lens, counts as that strong. The
+    result is minus infinity if shapes differ, a value on either side is not finite, or there is
+    noise but no signal.
     """
     a, b = value.astype(np.float64), reference.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -62,12 +63,12 @@ def signal_to_noise(value: NDArray[Any], reference: NDArray[Any], usual: Scale =
 
 
 def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDArray[Any]) -> float:
-    """How far the logits must have deviated for the choices to differ as they do.
+    """Compute how far the logits must have deviated for the choices to differ as they do.
 
     Args:
-        value: choices, such as classes.
-        reference: PyTorch's, of the same shape.
-        margins: PyTorch's, the relative deviation that changes each choice.
+        value: the engine's choices, such as classes.
+        reference: PyTorch's choices, of the same shape.
+        margins: relative deviation of PyTorch's logits that changes each choice, of that shape.
 
     Returns:
         The largest margin among differing choices; 0 where all are equal, infinite where shapes
@@ -76,6 +77,6 @@ def choice_difference(value: NDArray[Any], reference: NDArray[Any], margins: NDA
     if value.shape != reference.shape or margins.shape != reference.shape:
         return float("inf")
     excuses = margins[value != reference]
-    if np.isnan(excuses).any():  # which a comparison would take for small
+    if np.isnan(excuses).any():  # a comparison with a limit would let NaN pass
         return float("inf")
     return float(excuses.max(initial=0.0))

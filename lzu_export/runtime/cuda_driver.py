@@ -1,6 +1,6 @@
 """Read the version of this machine's CUDA driver. No CUDA package is needed.
 
-Calls of libcuda through ctypes; a machine without it has no driver.
+It calls libcuda through ctypes; a machine without libcuda has no driver.
 """
 
 import ctypes
@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
+"""Values of CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
 
 
 class Driver(NamedTuple):
     """A driver and its devices."""
 
     cuda: tuple[int, int]
-    """Newest CUDA that it runs, major and minor."""
+    """Newest CUDA that the driver runs, (major, minor)."""
     devices: tuple[str, ...]
-    """Names with compute capabilities; empty where none is usable."""
+    """Name of each device with its compute capability; empty if none is usable."""
 
 
 def find_driver() -> Driver | None:
-    """The driver, or None where none is loaded."""
+    """Return this machine's driver; None if none is loaded."""
     try:
         cuda = ctypes.CDLL(LIBRARY)
         number = ctypes.c_int(0)

@@ -27,14 +27,14 @@ CANDIDATES = ("boxes", "scores", "labels")
 
 
 class Kept(NamedTuple):
-    """Detections of one frame that suppression left, best first."""
+    """Detections of one frame after suppression, best first."""
 
     boxes: NDArray[np.float32]
-    """(n, 4) in pixels of the source."""
+    """(n, 4) x1, y1, x2, y2 in pixels of the source."""
     scores: NDArray[np.float32]
     labels: NDArray[Any]
     fed: "Kept | None" = None
-    """Detections by the recipe's own settings, which are fed back where others were chosen."""
+    """Detections under the recipe's own settings, to be fed back if the user chose others."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Detections:
         return len(self.scores)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO results; category ids count the classes from 1."""
+        """Return the detections as COCO results; category ids count the classes from 1."""
         return [
             {
                 "image_id": image_id,
@@ -84,21 +84,21 @@ class Detector(Predictor):
     ) -> None:
         """Use `bundle.load` to make one from a bundle."""
         super().__init__(recipe, session, warp, fit=fit, choice=choice)
-        self._told_missing = False  # that candidates may be missing, once
+        self._told_missing = False  # the warning about missing candidates is logged once
         self._previous: PreviousBoxes | None = None
         if recipe.follows_boxes:
             self._previous = PreviousBoxes(recipe.warp, recipe.batch)
-        self._device: StatefulSession | None = None  # where the boxes stay on the device
+        self._device: StatefulSession | None = None  # set if the boxes stay on the device
         if self._previous is not None and _feeds_itself(session):
             self._device = cast(StatefulSession, session)
         self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
-        self._tell_device()  # whose boxes may be another predictor's of the same session
+        self._tell_device()  # its boxes may be those of another predictor of the session
 
     def __call__(self, frame: Frame) -> Detections:
         """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
 
         Raises:
-            LzuError: the frame is of another size, type or channel count.
+            LzuError: the frame has another size, type or channel count.
         """
         return self.batch([frame])[0]
 
@@ -108,11 +108,11 @@ class Detector(Predictor):
 
     @property
     def is_stateful(self) -> bool:
-        """Whether boxes are fed back."""
+        """Whether detections are fed back to the next frame's warp."""
         return self._previous is not None
 
     def reset(self) -> None:
-        """Forget the boxes of the frame before."""
+        """Forget the previous frame's boxes."""
         if self._previous is not None:
             self._previous.reset()
             self._tell_device()
@@ -144,7 +144,7 @@ class Detector(Predictor):
         self.set_boxes(boxes, stream)
 
     def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """The boxes of the frame before, where the warp depends on them."""
+        """Return the previous frame's boxes as inputs, if the warp depends on them."""
         inputs = super().other_inputs(camera_frames)
         if self._previous is not None:
             self._shown = [self._previous[i] for i in range(self.recipe.batch)]
@@ -159,9 +159,9 @@ class Detector(Predictor):
     def to_predictions(
         self, kept: Sequence[Any], camera_frames: Sequence[CameraFrame]
     ) -> list[Any]:
-        """The detections, which are fed back.
+        """Return the detections of these camera frames, and feed them back.
 
-        Where the device has fed itself, this copy of its boxes only records what zoomed it.
+        If the device feeds itself, the host's copy of the boxes only records them for `tables_of`.
         """
         if self._previous is not None:
             for i, each in enumerate(kept):
@@ -170,7 +170,7 @@ class Detector(Predictor):
         return super().to_predictions(kept, camera_frames)
 
     def tables_of(self, frame: int) -> Sampling:
-        """The zoom's tables of a frame of the last batch, by its index there."""
+        """Return the zoom's tables for the frame of this index in the last batch."""
         if self._previous is None or not self._shown:
             return super().tables_of(frame)
         recipe, saliency = self.recipe, self.warp["saliency"]
@@ -215,9 +215,9 @@ class Detector(Predictor):
         return Kept(clipped.astype(np.float32), scores, labels)
 
     def to_prediction(self, kept: Kept, size: tuple[int, ...]) -> Detections:
-        """One frame's detections; `size` is the frame's, for those that were resized.
+        """Return one frame's detections in pixels of the frame, whose (height, width) is `size`.
 
-        Boxes are clipped to the frame where it has bars around it; those within the bars are none.
+        With fit `pad`, boxes are clipped to the frame, and boxes within the bars are dropped.
         """
         boxes, scores, labels = kept.boxes, kept.scores, kept.labels
         place = self.place_of(size)
@@ -235,6 +235,6 @@ class Detector(Predictor):
 
 
 def _feeds_itself(session: Session) -> bool:
-    """Whether a session of an adaptive engine keeps the boxes: it then takes none."""
+    """Whether a session of an adaptive engine keeps the boxes itself, and so takes none."""
     names = {each.name for each in session.inputs}
     return bool(names) and not names & set(BOX_INPUTS)

@@ -18,11 +18,11 @@ from lzu_export.runtime.predictor import CameraFrame, Predictor
 log = logging.getLogger(__name__)
 
 CAMERA_INPUTS = ("cam2img", "img2cam")
-"""Names of the engine's inputs for the camera: of the canvas, and its inverse."""
+"""Names of the engine's camera inputs: the matrix for pixels of the canvas, and its inverse."""
 
 
 class Detector3d(Predictor):
-    """Finds boxes in space in frames of calibrated cameras."""
+    """Finds boxes in space from frames of calibrated cameras."""
 
     recipe: Det3dRecipe
     needs_camera: ClassVar[bool] = True
@@ -33,11 +33,11 @@ class Detector3d(Predictor):
 
         Args:
             frame: the camera's frame.
-            cam2img: (3, 3), (3, 4) or (4, 4), to homogeneous pixels of the frame.
+            cam2img: matrix (3, 3), (3, 4) or (4, 4) from the camera's frame to homogeneous pixels.
 
         Raises:
-            LzuError: the frame is of another size, type or channel count, or the matrix has
-                another shape or is singular.
+            LzuError: the frame has another size, type or channel count, or the matrix has another
+                shape or is singular.
         """
         return self.batch([frame], [cam2img])[0]
 
@@ -57,15 +57,17 @@ class Detector3d(Predictor):
         cam2img: Sequence[ArrayLike],
         cam2ego: Sequence[ArrayLike],
     ) -> RigDetections:
-        """Detect with all cameras of a rig and merge what several of them see.
+        """Detect with all cameras of a rig and merge the detections that several of them share.
 
         Args:
-            frames: one a camera, in batches of the bundle.
-            cam2img: one a camera.
-            cam2ego: (4, 4), one a camera: its pose in the ego frame.
+            frames: one per camera; their number has to be a multiple of the bundle's batch.
+            cam2img: one matrix per camera.
+            cam2ego: one (4, 4) pose in the ego frame per camera.
 
         Raises:
-            LzuError: frames, matrices and poses differ in number, or the frames in size.
+            LzuError: frames, matrices and poses differ in number, the frames differ in size, or
+                they
+                do not fill the bundle's batches.
         """
         size = self.recipe.batch
         sizes = {np.shape(frame)[:2] for frame in frames}
@@ -93,7 +95,7 @@ class Detector3d(Predictor):
         )
 
     def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """The cameras' matrices for pixels of the canvas, and their inverses."""
+        """Return the cameras' matrices for pixels of the canvas, and their inverses."""
         pairs = []
         for i, camera_frame in enumerate(camera_frames):
             name = f"cam2img of frame {i}" if len(camera_frames) > 1 else "cam2img"
@@ -130,11 +132,11 @@ class Detector3d(Predictor):
         )
 
     def to_prediction(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
-        """Boxes in space know no pixels: they are what was kept."""
+        """Return the kept detections: boxes in space do not depend on the frame's size."""
         return kept
 
     def _canvas_in(self, size: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
-        """(y, x) canvas pixels per pixel of a frame of `size`, and its pixel at canvas 0."""
+        """Return canvas pixels per frame pixel, and the frame pixel at canvas 0, both (y, x)."""
         scales, corners = [], []
         recipe, place = self.recipe, self.place_of(size)
         for fitted, offset, step, first in zip(

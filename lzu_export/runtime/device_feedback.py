@@ -1,10 +1,10 @@
 """Suppress and feed back boxes on the device, so that an adaptive warp's state stays there.
 
-Two launchers of the plugin library follow the engine on its stream: `lzu_suppress` keeps detections
-of its candidates, `lzu_feed_boxes` writes of these `prev_boxes` and `prev_valid`, which the engine
-reads in the next frame. They do to the bit what `postprocess.suppress` and `PreviousBoxes.feed` do.
-The host gets the detections in the place of the candidates; it sends boxes only where a sequence
-begins or somebody else says where to look.
+Two launchers of the plugin library follow the engine on its stream. `lzu_suppress` reduces the
+candidates to detections. `lzu_feed_boxes` writes the detections to `prev_boxes` and `prev_valid`,
+which the engine reads in the next frame. Both give the same bits as `postprocess.suppress` and
+`PreviousBoxes.feed`. The host gets the detections in place of the candidates. It sends boxes only
+at the start of a sequence, or when a caller sets them.
 """
 
 import ctypes
@@ -26,32 +26,34 @@ from lzu_export.runtime.kernels import (
 from lzu_export.support.session import TensorSpec
 
 CANDIDATES = ("boxes", "scores", "labels")
-"""Outputs of an engine that are suppressed."""
+"""Names of the engine's outputs that suppression takes."""
 LAUNCHERS = ("lzu_suppress", "lzu_suppress_workspace", "lzu_feed_boxes")
 
 
 @dataclass(frozen=True)
 class DeviceFeedback:
-    """Kernels that run behind an adaptive engine; see `targets.tensorrt.session.Epilogue`."""
+    """Kernels that run after an adaptive engine; see `targets.tensorrt.session.Epilogue`."""
 
     library: Any
     """The plugin library."""
     recipe: DetRecipe
     candidates: int
-    """Of each frame."""
+    """Number of candidates per frame."""
     label_bytes: int
+    """Size in bytes of one of the engine's labels."""
     others: tuple[TensorSpec, ...]
-    """Outputs of the engine that are passed on."""
+    """Outputs of the engine that are passed on unchanged."""
     state: tuple[str, ...] = BOX_INPUTS
+    """Names of the engine's inputs that stay on the device."""
 
     @property
     def detections(self) -> int:
-        """Most that are kept of a frame."""
+        """Largest number of detections kept per frame."""
         return min(self.recipe.postprocess.max_detections, self.candidates)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The detections, best first, and their number; what lies behind is no detection."""
+        """Specs of the detections, best first, and of their number; later entries are undefined."""
         batch, most = self.recipe.batch, self.detections
         return (
             TensorSpec("kept_boxes", "float32", (batch, most, 4)),
@@ -63,7 +65,7 @@ class DeviceFeedback:
 
     @property
     def workspace(self) -> int:
-        """Bytes that suppression takes."""
+        """Bytes of device memory that suppression works in."""
         size: int = self.library.lzu_suppress_workspace(self.recipe.batch, self.candidates)
         return size
 
@@ -71,9 +73,9 @@ class DeviceFeedback:
         """Launch both kernels.
 
         Args:
-            addresses: on the device, of the engine's tensors and of `outputs`, by name.
-            workspace: address of so many bytes.
-            stream: of the engine.
+            addresses: device addresses of the engine's tensors and of `outputs`, by name.
+            workspace: device address of `self.workspace` bytes.
+            stream: the engine's cudaStream_t.
 
         Raises:
             LzuError: a launcher fails.
@@ -108,15 +110,15 @@ class DeviceFeedback:
 def make_feedback(
     library: ctypes.CDLL, recipe: DetRecipe, outputs: Sequence[TensorSpec]
 ) -> DeviceFeedback:
-    """Make the kernels that run behind an adaptive engine.
+    """Make the kernels that run after an adaptive engine.
 
     Args:
-        library: of plugins.
-        recipe: one that follows boxes.
-        outputs: of the engine.
+        library: the plugin library.
+        recipe: a recipe whose warp follows boxes.
+        outputs: specs of the engine's outputs.
 
     Raises:
-        LzuError: the library is an older one, or the engine has more candidates or boxes than its
+        LzuError: the library is too old, or the engine has more candidates or boxes than its
             kernels take.
     """
     require(library, *LAUNCHERS)

@@ -1,8 +1,8 @@
 """Zoom on the device, for engines whose input is the zoomed image.
 
-A launcher of the plugin library, `lzu_zoom_camera`, goes before the engine on its stream: it makes
-of the camera's bytes what `preprocess.ZoomedInput` makes of them on the host, up to the rounding of
-sums in another order. The host then sends bytes instead of floats and computes nothing.
+A launcher of the plugin library, `lzu_zoom_camera`, precedes the engine on its stream. It turns the
+camera's bytes into the input that `preprocess.ZoomedInput` computes on the host, up to rounding,
+since it sums in another order. The host then sends bytes instead of floats and computes nothing.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from lzu_export.warp.tables import TablePair
 
 LAUNCHER = "lzu_zoom_camera"
 MOST_PIXELS = (1 << 16) - 1
-"""Rows or columns of a picture that the launcher takes."""
+"""Largest number of rows or columns of a picture that the launcher takes."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class DeviceZoom:
     """The plugin library."""
     recipe: Recipe
     image: TensorSpec
-    """The engine's input, B x 3 x network input."""
+    """Spec of the engine's input, B x 3 x network input."""
     constants: Mapping[str, NDArray[Any]] = field(repr=False)
-    """The resample tables of columns and of rows, float32, 4 x cells of the canvas."""
+    """Resample tables of columns and of rows by name, float32, 4 x cells of the canvas."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The frames as the camera gives them, BGR."""
+        """Spec of the host's input: the frames as the camera gives them, B x H x W x 3, BGR."""
         shape = (self.recipe.batch, *self.recipe.source, 3)
         return (TensorSpec(INPUT_NAMES["source"], "uint8", shape),)
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The engine's input."""
+        """Name of the engine's input, which the kernel writes."""
         return (self.image.name,)
 
     def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
         """Launch the kernel for every frame of the batch.
 
         Args:
-            addresses: on the device, of the engine's tensors, of `inputs` and `constants`, by name.
-            stream: of the engine.
+            addresses: device addresses of the engine's tensors, `inputs` and `constants`, by name.
+            stream: the engine's cudaStream_t.
 
         Raises:
             LzuError: the launcher fails.
@@ -87,16 +87,16 @@ class DeviceZoom:
 def make_zoom(
     library: ctypes.CDLL, recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]
 ) -> DeviceZoom:
-    """Make the kernel that runs before an engine which takes the zoomed image.
+    """Make the kernel that runs before an engine that takes the zoomed image.
 
     Args:
-        library: of plugins.
-        recipe: of input `zoomed`, where `zoom_refusal` has nothing to say.
+        library: the plugin library.
+        recipe: a recipe with `input: zoomed` for which `zoom_refusal` returns None.
         zoom: the warp's tables.
-        inputs: of the engine.
+        inputs: specs of the engine's inputs.
 
     Raises:
-        LzuError: the library is an older one.
+        LzuError: the library is too old.
     """
     require(library, LAUNCHER)
     assert isinstance(zoom, TablePair)
@@ -106,7 +106,7 @@ def make_zoom(
 
 
 def zoom_refusal(recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]) -> str | None:
-    """Why the launcher cannot do what the host does for an engine of input `zoomed`, if so."""
+    """Return why the launcher cannot zoom as the host does; None if it can."""
     image = _image(inputs)
     if recipe.sampler == "opencv":
         return "sampler opencv rounds as OpenCV's resize, which the kernel does not"

@@ -12,19 +12,19 @@ from lzu_export.runtime.text import caption, unit_of
 from lzu_export.warp.grids import GridTable, Sampling
 
 GRID_LINES = (18, 32)
-"""Lines along (rows, columns) of the drawn sampling grid, whatever the canvas."""
+"""Number of horizontal and vertical lines of the drawn sampling grid, for any canvas."""
 
 
 def show_warp(predictor: Predictor, frame: Frame, picture: Frame, index: int = 0) -> Frame:
-    """`picture` with the sampling grid, and the zoomed image beside it at the same height.
+    """Draw the sampling grid on `picture`, and the zoomed image beside it at the same height.
 
-    The picture begins with the frame, at its size; what was added at its right or below stays so.
+    The frame fills the picture's upper left corner; additions at its right and below stay there.
 
     Args:
-        predictor: which ran the frame in its last batch.
+        predictor: the predictor that ran the frame in its last batch.
         frame: (H, W, 3) uint8, BGR.
-        picture: the frame with its predictions.
-        index: of the frame in that batch.
+        picture: the frame with its predictions drawn.
+        index: index of the frame in that batch.
     """
     tables, recipe = predictor.tables_of(index), predictor.recipe
     (top, left_edge), height, width = recipe.corner, *frame.shape[:2]
@@ -53,9 +53,9 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame, index: int = 0
 
 
 def zoom(predictor: Predictor, frame: Frame, index: int = 0) -> Frame:
-    """The zoomed image (canvas, BGR) that the network sees, before normalisation.
+    """Compute the zoomed image (canvas, BGR, uint8) that the network sees, before normalisation.
 
-    `index` is the frame's in the predictor's last batch.
+    `index` is the index of the frame in the predictor's last batch.
     """
     picture = fitted(frame, predictor.recipe, predictor.fit)[cut(predictor.recipe)]
     image = predictor.sampler_of(index)(picture)
@@ -63,7 +63,7 @@ def zoom(predictor: Predictor, frame: Frame, index: int = 0) -> Frame:
 
 
 def _positions(tables: Sampling) -> NDArray[np.float64]:
-    """Sampling position of each canvas pixel, in pixels of the picture: (H, W, 2), order x, y."""
+    """Return the sampling position of each canvas pixel: (H, W, 2), x, y in picture pixels."""
     if isinstance(tables, GridTable):
         return np.asarray(tables.whole, np.float64) + tables.fraction
     y, x = (np.asarray(each[0], np.float64) + each[1] for each in tables)
@@ -71,7 +71,7 @@ def _positions(tables: Sampling) -> NDArray[np.float64]:
 
 
 def _between(grid: NDArray[np.float64], place: float, axis: int) -> NDArray[np.float64]:
-    """A row or column of a grid at a place between two."""
+    """Interpolate a row (axis 0) or column (axis 1) of a grid at a fractional index."""
     first = min(int(place), grid.shape[axis] - 2)
     one, other = (grid.take(first + step, axis=axis) for step in (0, 1))
     return np.asarray(one + (place - first) * (other - one))

@@ -1,8 +1,9 @@
 """Feeds this frame's detections to the next frame's warp.
 
-Unfit boxes are refused here or left out, so that every engine gets finite ones, at most as many as
-it takes. Its knots are no outputs and need no check: saliencies are positive, so that the LZ sum
-increases; `BoxKnots` clamps it to [-1, 1], and whoever inverts it keeps gaps of `MIN_GAP` at least.
+Unfit boxes are refused or left out here, so that every engine gets finite boxes, and no more than
+it takes. An engine does not output its knots, and they need no check: saliencies are positive, so
+the LZ sum increases; `BoxKnots` clamps it to [-1, 1], and its inversion keeps gaps of at least
+`MIN_GAP`.
 """
 
 import numpy as np
@@ -18,15 +19,15 @@ from lzu_export.warp.tables import zoom_tables
 
 
 class PreviousBoxes:
-    """The boxes of the frame before, for every stream of a batch; none at a sequence's start."""
+    """Boxes of the previous frame for every stream of a batch; none at a sequence's start."""
 
     def __init__(self, settings: BoxWarpSettings, batch: int) -> None:
-        """Start with no boxes, which is the identity warp where nothing fixed is mixed in."""
+        """Start with no boxes: the identity warp, unless a fixed saliency is mixed in."""
         self.settings = settings
         self._boxes = [np.zeros((0, 4), np.float32)] * batch
 
     def __getitem__(self, stream: int) -> NDArray[np.float32]:
-        """(n, 4) boxes of a stream."""
+        """Return the boxes of a stream, (n, 4) x1, y1, x2, y2 in pixels of the source."""
         return self._boxes[stream]
 
     def reset(self) -> None:
@@ -38,11 +39,11 @@ class PreviousBoxes:
 
         Args:
             boxes: (n, 4) x1, y1, x2, y2 in pixels of the source, the best first.
-            stream: number within the batch.
+            stream: index of the stream in the batch.
 
         Raises:
-            LzuError: they are not (n, 4) finite numbers with x1 <= x2 and y1 <= y2, or more than
-                the engine takes; the stream then goes on from its start.
+            LzuError: the boxes are not (n, 4) finite numbers with x1 <= x2 and y1 <= y2, or more
+                than the engine takes; the stream then has no boxes, as at its start.
         """
         self._boxes[stream] = np.zeros((0, 4), np.float32)
         try:
@@ -76,13 +77,13 @@ class PreviousBoxes:
         self._boxes[stream] = given
 
     def feed(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], stream: int) -> None:
-        """Take a frame's detections, best first, that the recipe's feedback lets through."""
+        """Keep the detections, best first, that pass the recipe's feedback threshold and limit."""
         feedback = self.settings.feedback
         kept = (scores >= feedback.score_threshold) & np.isfinite(boxes).all(axis=1)
         self._boxes[stream] = boxes[kept][: self.settings.most_fed].astype(np.float32)
 
     def inputs(self) -> dict[str, NDArray[np.float32]]:
-        """The engine's inputs of `BOX_INPUTS`."""
+        """Return the engine's inputs named in `BOX_INPUTS`: (B, boxes, 4) and (B, boxes)."""
         batch, most = len(self._boxes), self.settings.boxes
         boxes = np.zeros((batch, most, 4), np.float32)
         valid = np.zeros((batch, most), np.float32)
@@ -99,12 +100,12 @@ def adaptive_tables(
     view: tuple[int, int],
     canvas: tuple[int, int],
 ) -> Sampling:
-    """The zoom's tables that an adaptive engine computes from boxes, for pictures of it.
+    """Compute the zoom's tables as an adaptive engine does from boxes, to draw them.
 
     Args:
-        boxes: (n, 4) in pixels of the frame.
-        saliency: (h, w) fixed part.
-        settings: of the warp.
+        boxes: (n, 4) x1, y1, x2, y2 in pixels of the frame.
+        saliency: (h, w) fixed part of the saliency.
+        settings: settings of the warp.
         corner: (top, left) of the view in the frame.
         view: (height, width) in pixels of the frame.
         canvas: (height, width) of the zoomed image.

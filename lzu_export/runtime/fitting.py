@@ -11,12 +11,12 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 
 Fit = Literal["exact", "stretch", "pad"]
-"""`exact` refuses frames of another size; `stretch` resizes each axis by itself; `pad` keeps the
-aspect, centres the frame and fills bars with the normalisation's mean."""
+"""Way to fit a frame of another size: `exact` refuses it; `stretch` resizes each axis by itself;
+`pad` keeps the aspect, centres the frame and fills bars with the normalisation's mean."""
 
 
 class Fitting(NamedTuple):
-    """A frame's place in the source: pixel edge e of the frame lies at `scale * e + offset`."""
+    """Place of a frame in the source: pixel edge e of the frame lies at `scale * e + offset`."""
 
     frame: tuple[int, int]
     """(height, width) of the frame."""
@@ -31,14 +31,14 @@ class Fitting(NamedTuple):
         return self.size[0] / self.frame[0], self.size[1] / self.frame[1]
 
     def boxes_back(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes (n, 4) x1, y1, x2, y2 in pixels of the source, in those of the frame."""
+        """Convert boxes (n, 4) x1, y1, x2, y2 from pixels of the source to pixels of the frame."""
         top, left = self.offset
-        # By the inverse ratio, so that a source of the frame's own size changes no bit.
+        # The inverse ratio changes no bit if the source has the frame's own size.
         back = [self.frame[1] / self.size[1], self.frame[0] / self.size[0]] * 2
         return (np.asarray(boxes, np.float64) - [left, top] * 2) * back
 
     def camera(self, cam2img: ArrayLike) -> NDArray[np.float64]:
-        """A matrix (3 or 4, 3 or 4) to the frame's pixel centres, for those of the source."""
+        """Convert a camera matrix (3 or 4, 3 or 4) from the frame's pixels to the source's."""
         matrix = np.array(cam2img, np.float64)
         for row, axis in ((1, 0), (0, 1)):
             scale = self.scale[axis]
@@ -48,10 +48,10 @@ class Fitting(NamedTuple):
 
 
 def check_fit(fit: str) -> Fit:
-    """A name of `Fit`.
+    """Return a name of `Fit` after checking it.
 
     Raises:
-        LzuError: there is no such one.
+        LzuError: there is no such fit.
     """
     if fit not in get_args(Fit):
         raise LzuError(f"fit is {fit!r}; choose one of {', '.join(get_args(Fit))}")
@@ -59,7 +59,7 @@ def check_fit(fit: str) -> Fit:
 
 
 def fit_of(fit: str | None, resize: bool) -> Fit:
-    """The fit of both arguments of `load`; `resize` alone means `stretch`.
+    """Return the fit that both arguments of `load` ask for; `resize` alone means `stretch`.
 
     Raises:
         LzuError: there is no such fit, or the two contradict each other.
@@ -72,7 +72,7 @@ def fit_of(fit: str | None, resize: bool) -> Fit:
 
 
 def fitting(frame: tuple[int, ...], source: tuple[int, int], fit: str) -> Fitting:
-    """The place of a frame of (height, width) in a source of another size."""
+    """Compute the place of a frame of (height, width) in a source of (height, width)."""
     size = (frame[0], frame[1])
     if fit != "pad" or size == source:
         return Fitting(size, source, (0, 0))
@@ -84,7 +84,7 @@ def fitting(frame: tuple[int, ...], source: tuple[int, int], fit: str) -> Fittin
 
 
 def fitted(frame: Frame, recipe: Recipe, fit: str) -> Frame:
-    """The frame at the recipe's source size, resized bilinearly if it has another."""
+    """Return the frame at the recipe's source size, resized bilinearly if it has another size."""
     if frame.shape[:2] == recipe.source:
         return frame
     place = fitting(frame.shape, recipe.source, fit)

@@ -1,4 +1,4 @@
-"""Launchers of the plugin library beside an engine: the structures of `lzu_kernels.h`."""
+"""Call the plugin library's launchers outside an engine, with the structs of `lzu_kernels.h`."""
 
 import ctypes as c
 from typing import Any
@@ -6,15 +6,17 @@ from typing import Any
 from lzu_export.errors import LzuError
 
 MOST_CANDIDATES = 3840
+"""Largest number of candidates per frame that the kernels take."""
 MOST_BOXES = 1024
+"""Largest number of fed-back boxes per frame that the kernels take."""
 BGR_BYTES = 0
-"""LZU_BGR."""
+"""Value of the pixel format LZU_BGR."""
 LINEAR_FORMATS = {"float32": 0, "float16": 1}
-"""LZU_F32_LINEAR and LZU_F16_LINEAR, by NumPy's names."""
+"""Values of the formats LZU_F32_LINEAR and LZU_F16_LINEAR by NumPy's names of the types."""
 
 
 class Suppress(c.Structure):
-    """LzuSuppress."""
+    """Arguments of `lzu_suppress`, the struct LzuSuppress."""
 
     _fields_ = (
         ("boxes", c.c_void_p),
@@ -34,7 +36,7 @@ class Suppress(c.Structure):
 
 
 class FeedBoxes(c.Structure):
-    """LzuFeedBoxes."""
+    """Arguments of `lzu_feed_boxes`, the struct LzuFeedBoxes."""
 
     _fields_ = (
         *((name, c.c_void_p) for name in ("boxes", "scores", "count")),
@@ -46,7 +48,7 @@ class FeedBoxes(c.Structure):
 
 
 class ZoomCamera(c.Structure):
-    """LzuCamera."""
+    """Arguments of `lzu_zoom_camera`, the struct LzuCamera."""
 
     _fields_ = (
         ("pixels", c.c_void_p),
@@ -76,7 +78,7 @@ def require(library: Any, *names: str) -> None:
     """Refuse a plugin library without these launchers.
 
     Raises:
-        LzuError: names the first that it lacks.
+        LzuError: the library lacks a launcher; the message names the first.
     """
     for name in names:
         if not hasattr(library, name):
@@ -90,13 +92,13 @@ def launch(library: Any, name: str, call: c.Structure, stream: int) -> None:
     """Put a launcher's work into a stream.
 
     Args:
-        library: of plugins.
-        name: of the launcher.
-        call: its arguments, which it copies.
+        library: the plugin library.
+        name: name of the launcher.
+        call: arguments of the launcher, which copies them.
         stream: a cudaStream_t.
 
     Raises:
-        LzuError: it was not launched.
+        LzuError: the kernel was not launched.
     """
     code = getattr(library, name)(c.byref(call), c.c_void_p(stream))
     if code:

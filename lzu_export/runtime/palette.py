@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
-"""Blue, green, red."""
+"""Blue, green and red, each 0 to 255."""
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too.
 PALETTE: tuple[Colour, ...] = (
     (0, 159, 230),
     (233, 180, 86),
@@ -24,13 +24,13 @@ PALETTE: tuple[Colour, ...] = (
 
 @lru_cache
 def distinct_colours(count: int) -> tuple[Colour, ...]:
-    """`PALETTE`, and after it colours as far as can be from all before."""
+    """Return `count` colours: `PALETTE`, then colours as far as possible from all before."""
     return further_colours(PALETTE, count) if count > len(PALETTE) else PALETTE[:count]
 
 
 @lru_cache
 def further_colours(given: tuple[Colour, ...], count: int) -> tuple[Colour, ...]:
-    """At least one given colour, and after it others up to `count`, each far from all before.
+    """Return the given colours (at least one), then others up to `count`, far from all before.
 
     Distances are Euclidean in CIELAB, in which equal steps look about equal [CIE 1976].
     """
@@ -49,6 +49,6 @@ def further_colours(given: tuple[Colour, ...], count: int) -> tuple[Colour, ...]
 
 
 def _lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """CIELAB (n, 3) of colours (n, 3)."""
+    """Convert colours (n, 3), BGR, to CIELAB (n, 3)."""
     unit = colours.astype(np.float32)[None] / 255
     return np.asarray(cv2.cvtColor(unit, cv2.COLOR_BGR2LAB)[0], np.float32)

@@ -1,7 +1,7 @@
 """Find, check and load this machine's library of TensorRT plugins. No torch.
 
-A library is looked at before it is loaded: a damaged one, one of another machine, one that a bundle
-was not made for, or one of a CUDA that the driver does not run is refused in a sentence.
+A library is checked before it is loaded. It is refused in one sentence if it is damaged, if it is
+for another machine, if the bundle was not made for it, or if the driver does not run its CUDA.
 """
 
 import ctypes
@@ -21,16 +21,16 @@ from lzu_export.support.files.places import was_built_here
 
 NAME = "liblzu_plugins.so"
 VARIABLE = "LZU_PLUGINS"
-"""Environment variable that names the library."""
+"""Environment variable with the path of the library."""
 BUILD = "make plugins"
-"""Builds the library, in a checkout."""
+"""Command that builds the library, in a checkout."""
 
 _MACHINES = {"x86_64": 62, "aarch64": 183}
-"""ELF's numbers of machines."""
+"""ELF machine number by `platform.machine()`."""
 
 
 class _Registered(NamedTuple):
-    """The library whose plugins TensorRT's registry has."""
+    """Library whose plugins are in TensorRT's registry."""
 
     path: Path
     sha256: str
@@ -38,16 +38,16 @@ class _Registered(NamedTuple):
 
 
 _registered: list[_Registered] = []
-"""At most one a process: the registry refuses plugins that it has, so it is asked once."""
+"""Registered library, at most one a process: the registry refuses plugins that it already has."""
 
 
 def library_places(bundle: Path | None = None) -> list[Path]:
-    """Default paths of the library, in order.
+    """Return the default paths of the library, in order.
 
-    The environment variable `LZU_PLUGINS` alone where it is set; else `build/plugins` of a checkout
-    of this package, and that of the working directory for a library that this user built, by the
-    hash that `make plugins` records. A bundle comes from anyone: what lies in its folder is never
-    loaded.
+    If the environment variable `LZU_PLUGINS` is set, it gives the only path. Otherwise the paths
+    are in `build/plugins` of a checkout of this package, and of the working directory if this user
+    built the library there, by the hash that `make plugins` records. A bundle may come from anyone,
+    so a library in its folder is never loaded.
     """
     if os.environ.get(VARIABLE):
         return [Path(os.environ[VARIABLE])]
@@ -59,7 +59,7 @@ def library_places(bundle: Path | None = None) -> list[Path]:
 
 
 def _is_strange(path: Path) -> bool:
-    """Whether there is a library that this user did not build."""
+    """Whether a path has a library that this user did not build."""
     return path.is_file() and not was_built_here(sha256(path))
 
 
@@ -68,15 +68,15 @@ def _is_inside(path: Path, folder: Path | None) -> bool:
 
 
 def library_at(places: Sequence[Path]) -> Path | None:
-    """The library at the first of these places that has one."""
+    """Return the first of these paths that is a file; None if none is."""
     return next((place for place in places if place.is_file()), None)
 
 
 def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
-    """The library that is named, or the first where one is looked for.
+    """Return the path of the given library, or of the first in `library_places`.
 
     Raises:
-        LzuError: there is none; names the places.
+        LzuError: there is no library; the message lists the paths.
     """
     places = [given] if given is not None else library_places(bundle)
     found = library_at(places)
@@ -90,10 +90,10 @@ def find_library(given: Path | None = None, bundle: Path | None = None) -> Path:
 
 
 def describe_library(path: Path) -> PluginLibrary:
-    """Describe a library; of one for another kind of machine only by its hash.
+    """Describe a library; one for another kind of machine by its name and hash only.
 
     Raises:
-        LzuError: it is damaged, or no library of these plugins.
+        LzuError: the file is damaged, or is not a library of these plugins.
     """
     machine = _machine(path)
     digest = sha256(path)
@@ -111,14 +111,14 @@ def describe_library(path: Path) -> PluginLibrary:
 
 
 def check_library(path: Path, wanted: Plugins) -> PluginLibrary:
-    """Hold a library against what a bundle was made for, and against this machine.
+    """Check a library against the bundle's requirements and against this machine.
 
     Args:
-        path: of the library.
-        wanted: of the bundle's manifest.
+        path: path of the library.
+        wanted: section `plugins` of the bundle's manifest.
 
     Raises:
-        LzuError: it is another one, of another version, or for another machine or CUDA.
+        LzuError: the library is another one, of another version, or for another machine or CUDA.
     """
     known = wanted.library
     if known is not None and (digest := sha256(path)) != known.sha256:
@@ -145,10 +145,11 @@ def check_library(path: Path, wanted: Plugins) -> PluginLibrary:
 
 
 def load_kernels(path: Path) -> ctypes.CDLL:
-    """Load a library for its kernels alone, which no plugin registry has to know.
+    """Load a library for its kernels alone, without registering its plugins.
 
     Raises:
-        LzuError: it is damaged, for another machine or CUDA, or for no device at all.
+        LzuError: the library is damaged, is for another machine or CUDA, or has no kernels for a
+            device.
     """
     found = _describe_native(path)
     if not found.cuda_major:
@@ -160,20 +161,21 @@ def load_kernels(path: Path) -> ctypes.CDLL:
 
 
 def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CDLL:
-    """Check a library and load it; its kernels are then at hand through ctypes.
+    """Check a library and load it; its kernels can then be called through ctypes.
 
-    TensorRT has one registry a process and refuses plugins that it has (`loadLibrary` in NVIDIA's
-    API of `IPluginRegistry`). What was registered before is therefore not registered again.
+    TensorRT has one registry per process and refuses plugins that it already has (`loadLibrary` in
+    NVIDIA's API of `IPluginRegistry`). A library is therefore registered only once.
 
     Args:
-        path: of the library.
-        wanted: of the bundle's manifest.
-        registry: TensorRT's plugin registry (`tensorrt.get_plugin_registry()`), in which its
-            plugins are registered before an engine is built or deserialised.
+        path: path of the library.
+        wanted: section `plugins` of the bundle's manifest.
+        registry: TensorRT's plugin registry (`tensorrt.get_plugin_registry()`); the library's
+            plugins are registered in it before an engine is built or deserialised. None registers
+            nothing.
 
     Raises:
-        LzuError: what `check_library` refuses, the process has TensorRT for RTX or the plugins of
-            another library, or the registry refuses the library.
+        LzuError: `check_library` refuses the library, the process has loaded TensorRT for RTX or
+            registered the plugins of another library, or the registry refuses the library.
     """
     found = check_library(path, wanted)
     if registry is None:
@@ -192,7 +194,7 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
         )
     try:
         handle = registry.load_library(str(path.absolute()))
-    except Exception as error:  # its bindings raise what the release chose
+    except Exception as error:  # the exception's type differs between releases
         raise LzuError(f"TensorRT does not load {path}: {_first_line(error)}") from error
     if handle is None:
         raise LzuError(f"TensorRT does not load {path}; its log has the reason")
@@ -221,10 +223,10 @@ def _check_driver(path: Path, found: PluginLibrary) -> None:
 
 
 def _machine(path: Path) -> int:
-    """ELF's number of the machine that a whole 64-bit library is for.
+    """Return the ELF machine number of a complete 64-bit library.
 
-    The table of sections stands at the end of the file, so that one cut short is found out here
-    and not by a fault while it is loaded.
+    The section table is at the end of the file, so a truncated file is detected here instead of
+    crashing the process while it is loaded.
     """
     try:
         with path.open("rb") as stream:

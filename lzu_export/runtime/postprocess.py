@@ -22,14 +22,14 @@ def suppress(
     class_agnostic: bool = False,
     wanted: NDArray[np.bool_] | None = None,
 ) -> Detections:
-    """Greedy non-maximum suppression within each class, with a defined order of equal scores.
+    """Suppress non-maximum boxes greedily within each class, with a defined order of equal scores.
 
     Candidates with a score above score_threshold are visited in descending order of score, equal
-    scores by lower index first. One is kept unless a kept one of the same label overlaps it with an
-    intersection over union strictly above iou_threshold; the visit ends at max_detections kept.
-    Dropped beforehand: candidates with a non-finite coordinate or score (what an overflow in half
-    precision leaves behind must not suppress sound boxes), and boxes without area, which
-    clipping leaves of boxes outside the image (mmdet's min_bbox_size 0).
+    scores by lower index first. A candidate is kept unless a kept one of the same label overlaps it
+    with an intersection over union strictly above iou_threshold; the visit ends at max_detections
+    kept. Two kinds of candidates are dropped beforehand: those with a non-finite coordinate or
+    score, since an overflow in half precision must not suppress sound boxes; and boxes without
+    area, to which clipping reduces boxes outside the image (mmdet's min_bbox_size 0).
 
     The overlap test is `intersection > iou_threshold * (area_a + area_b - intersection)` in
     float32, evaluated in that order with a the kept box, so that other implementations can agree
@@ -37,13 +37,14 @@ def suppress(
 
     Args:
         boxes: (K, 4) x1, y1, x2, y2 in pixels of any one frame of reference; taken as float32.
-        scores: (K,), taken as float32.
-        labels: (K,) integers.
+        scores: (K,) scores, taken as float32.
+        labels: (K,) integer labels.
         score_threshold: lowest score, exclusive.
         iou_threshold: highest overlap of two kept boxes of one label, inclusive.
         max_detections: greatest number of boxes kept over all labels.
-        class_agnostic: let a box suppress those of other labels, too.
-        wanted: (labels,) which labels count; others are dropped beforehand. None for all.
+        class_agnostic: let a box suppress boxes of other labels, too.
+        wanted: mask (labels,) of the labels that count; others are dropped beforehand. None for
+            all.
 
     Returns:
         Kept boxes (N, 4) float32, scores (N,) float32 and labels (N,) int64, best first.
@@ -84,7 +85,7 @@ def _greedy(
     iou_threshold: np.float32,
     max_detections: int,
 ) -> NDArray[np.int64]:
-    """Positions kept among boxes in order of preference, as a chunked pass over the candidates."""
+    """Return the positions kept among boxes in order of preference, in one pass by chunks."""
     edges = np.ascontiguousarray(boxes.T)
     kept = np.empty(0, np.int64)
     for start in range(0, len(boxes), CHUNK):
@@ -108,7 +109,7 @@ def _overlaps(
     second: NDArray[np.int64],
     iou_threshold: np.float32,
 ) -> NDArray[np.bool_]:
-    """(len(first), len(second)): whether boxes of one label overlap by more than the threshold."""
+    """Return (len(first), len(second)) whether boxes of one label overlap above the threshold."""
     left, top, right, bottom = edges[:, first, None]
     left_b, top_b, right_b, bottom_b = edges[:, second]
     with np.errstate(over="ignore", invalid="ignore"):  # areas of absurdly large boxes

@@ -1,4 +1,4 @@
-"""From FCOS3D's fixed-size candidates to 3-D detections, of one camera or of a rig. NumPy only.
+"""Turn FCOS3D's fixed-size candidates into 3-D detections of one camera or a rig. NumPy only.
 
 A box has nine values: gravity centre x, y, z, length, height, width, yaw and the velocity along x
 and z, in metres, radians and metres per second, in a camera's frame (x right, y down, z forward).
@@ -44,20 +44,20 @@ class RigDetections(NamedTuple):
 
 
 def camera_footprints(boxes: ArrayLike) -> Array:
-    """Camera boxes (N, 9) seen from above: (N, 5) centre x, z, length, width, angle, float64."""
+    """Return camera boxes (N, 9) from above: (N, 5) centre x, z, length, width, angle, float64."""
     box = np.asarray(boxes, np.float64)
     return np.stack([box[:, 0], box[:, 2], box[:, 3], box[:, 5], -box[:, 6]], axis=1)
 
 
 def ego_footprints(boxes: ArrayLike) -> Array:
-    """Ego boxes (N, 9) seen from above: (N, 5) centre x, y, length, width, angle, float64."""
+    """Return ego boxes (N, 9) from above: (N, 5) centre x, y, length, width, angle, float64."""
     return np.asarray(boxes, np.float64)[:, [0, 1, 3, 4, 6]]
 
 
 def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Array:
-    """Camera boxes (N, 9) in the ego frame, (N, 9) float64.
+    """Convert camera boxes (N, 9) to the ego frame, (N, 9) float64.
 
-    A box stays upright: what the camera's tilt makes of its heading is laid into the ground plane.
+    A box stays upright: its heading is projected into the ground plane if the camera is tilted.
 
     Raises:
         LzuError: cam2ego is not a 4 x 4 matrix of a rotation and a translation.
@@ -85,7 +85,7 @@ def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Ar
 
 
 def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
-    """Areas that pairs of rotated rectangles share, exact up to rounding in float64.
+    """Compute the shared areas of pairs of rotated rectangles, exact up to rounding in float64.
 
     In the second rectangle's own frame the shared area is the integral, around the first one, of
     its edges' height clamped to the second's sides (Green's theorem; edges outside the second's
@@ -100,7 +100,7 @@ def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
         (...) float64.
     """
     a, b = np.broadcast_arrays(np.asarray(first, np.float64), np.asarray(second, np.float64))
-    # The first one's corners, in order, in the second's frame.
+    # Corners of the first rectangle, in order, in the second one's frame.
     turn = a[..., 4] - b[..., 4]
     cos, sin = np.cos(turn)[..., None], np.sin(turn)[..., None]
     back_cos, back_sin = np.cos(b[..., 4]), np.sin(b[..., 4])
@@ -114,7 +114,7 @@ def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
     run, rise = np.roll(x, -1, axis=-1) - x, np.roll(y, -1, axis=-1) - y
 
     def crossings(start: Array, step: Array, half: Array) -> tuple[Array, Array]:
-        """Parts of the edge at which a coordinate enters and leaves [-half, half], in [0, 1]."""
+        """Return where along the edge, in [0, 1], a coordinate enters and leaves [-half, half]."""
         flat = step == 0
         step = np.where(flat, 1.0, step)
         one, other = (-half - start) / step, (half - start) / step
@@ -135,9 +135,9 @@ def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def rotated_iou(first: ArrayLike, second: ArrayLike) -> Array:
-    """Intersection over union of pairs of rotated rectangles, see `intersection_areas`.
+    """Compute the intersection over union of pairs of rectangles, see `intersection_areas`.
 
-    Rectangles without area overlap nothing.
+    It is 0 for rectangles without area.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     shared = intersection_areas(a, b)
@@ -156,24 +156,25 @@ def suppress_3d(
     class_agnostic: bool = False,
     wanted: NDArray[np.bool_] | None = None,
 ) -> Detections3d:
-    """Per-class greedy suppression of one camera's candidates by their rotated footprints.
+    """Suppress one camera's candidates greedily, per class, by their rotated footprints.
 
     Each candidate enters every class whose score is above score_threshold. Within a class they are
     visited in descending order of score, equal scores by lower index first, and one is kept unless
     a kept one overlaps it, seen from above, with an intersection over union strictly above
-    iou_threshold. Of all classes the best max_detections stay, best first; equal scores by lower
-    class, then by lower index. Candidates with a non-finite value or without area are dropped
-    beforehand: what an overflow leaves behind must not suppress sound boxes.
+    iou_threshold. The best max_detections of all classes stay, best first; equal scores by
+    lower class, then by lower index. Candidates with a non-finite value or without area are dropped
+    beforehand, since an overflow must not suppress sound boxes.
 
     Args:
-        boxes: (K, 9) in the camera's frame.
-        scores: (K, classes).
-        attributes: (K,).
+        boxes: (K, 9) boxes in the camera's frame.
+        scores: (K, classes) scores.
+        attributes: (K,) attributes.
         score_threshold: lowest score, exclusive.
         iou_threshold: highest overlap of two kept boxes of one class, inclusive.
         max_detections: greatest number of boxes kept over all classes.
-        class_agnostic: let a box suppress those of other classes, too.
-        wanted: (classes,) which classes count; others are dropped beforehand. None for all.
+        class_agnostic: let a box suppress boxes of other classes, too.
+        wanted: mask (classes,) of the classes that count; others are dropped beforehand. None for
+            all.
 
     Raises:
         LzuError: the arrays' shapes do not fit together.
@@ -213,20 +214,20 @@ def merge_cameras(
     iou_threshold: float = 0.05,
     max_detections: int = 500,
 ) -> RigDetections:
-    """The detections of a rig's cameras as one set: what two cameras see is kept once.
+    """Merge the detections of a rig's cameras, keeping an object that several see once.
 
-    Suppression is that of `suppress_3d`, on the footprints in the ego frame; equal scores by lower
+    Suppression is as in `suppress_3d`, on the footprints in the ego frame; equal scores by lower
     class, then by earlier camera.
 
     Args:
-        detections: of every camera, in its own frame.
-        cam2ego: of every camera, (4, 4).
+        detections: detections of every camera, in its own frame.
+        cam2ego: (4, 4) pose of every camera in the ego frame.
         score_threshold: lowest score, exclusive.
         iou_threshold: highest overlap of two kept boxes of one class, inclusive.
         max_detections: greatest number of boxes kept over all classes and cameras.
 
     Raises:
-        LzuError: there are not as many poses as cameras, or a pose is none.
+        LzuError: poses and cameras differ in number, there is none, or a pose is invalid.
     """
     if len(detections) != len(cam2ego) or not detections:
         raise LzuError(
@@ -268,7 +269,7 @@ def _keep(
     iou_threshold: float,
     max_detections: int,
 ) -> NDArray[np.int64]:
-    """Indices of the candidates that stay, best first."""
+    """Return the indices of the candidates that stay, best first."""
     sound = sound & np.isfinite(scores) & (footprints[:, 2] > 0) & (footprints[:, 3] > 0)
     found: list[NDArray[np.int64]] = []
     for label in np.unique(labels[sound]):
@@ -281,7 +282,7 @@ def _keep(
 
 
 def _greedy(footprints: Array, iou_threshold: float, limit: int) -> NDArray[np.int64]:
-    """Positions kept among footprints in order of preference, by chunks of candidates."""
+    """Return the positions kept among footprints in order of preference, by chunks."""
     kept = np.empty(0, np.int64)
     for start in range(0, len(footprints), CHUNK):
         if len(kept) >= limit:
@@ -299,8 +300,8 @@ def _greedy(footprints: Array, iou_threshold: float, limit: int) -> NDArray[np.i
 
 
 def _overlaps(first: Array, second: Array, iou_threshold: float) -> NDArray[np.bool_]:
-    """(len(first), len(second)): whether rectangles overlap by more than the threshold."""
-    # Most pairs are far apart: only those whose circumscribed circles meet are clipped.
+    """Return (len(first), len(second)) whether rectangles overlap above the threshold."""
+    # Most pairs are far apart: the overlap is computed only where circumscribed circles meet.
     reach = [np.hypot(each[:, 2], each[:, 3]) / 2 for each in (first, second)]
     apart = np.hypot(first[:, None, 0] - second[None, :, 0], first[:, None, 1] - second[None, :, 1])
     above: NDArray[np.bool_] = apart < reach[0][:, None] + reach[1]

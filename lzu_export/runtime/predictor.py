@@ -20,10 +20,11 @@ from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom
 
 NO_CHOICE = Choice()
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
-"""Name of the engine's image input by the recipe's `input`."""
+"""Name of the engine's image input for each value of the recipe's `input`."""
 
 KNOTS = (*AXIS_KNOTS, *PLANE_KNOTS)
-"""Outputs, of these, of engines that zoom by what they see in the frame: float32, B of each."""
+"""Names of the knots that engines output if they derive the warp from the frame's content:
+float32, first axis B."""
 
 
 class CameraFrame(NamedTuple):
@@ -31,12 +32,12 @@ class CameraFrame(NamedTuple):
 
     frame: Frame
     cam2img: ArrayLike | None = None
-    """(3, 3), (3, 4) or (4, 4): points of the camera's frame to homogeneous pixels, whose index is
-    that of their centre."""
+    """Matrix (3, 3), (3, 4) or (4, 4) from points of the camera's frame to homogeneous pixels;
+    integers are pixel centres."""
 
 
 class Predictor(ABC):
-    """Runs one engine on frames; a subclass for each task makes predictions of its outputs."""
+    """Runs one engine on frames; each task's subclass turns its outputs into predictions."""
 
     needs_camera: ClassVar[bool] = False
     """Whether every frame comes with a camera matrix."""
@@ -54,36 +55,36 @@ class Predictor(ABC):
         self.recipe, self.session = recipe, session
         self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
-        self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, where engines tell them
+        self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, if the engine outputs them
         self.engine_seconds = 0.0
-        """How long the engine ran, all runs together."""
-        self._zoom: ZoomedInput | None = None  # where neither engine nor session zooms
+        """Total time in seconds that the engine ran, over all runs."""
+        self._zoom: ZoomedInput | None = None  # set if neither engine nor session zooms
         if recipe.input == "zoomed" and not _takes_frames(session):
             self._zoom = ZoomedInput(recipe, self._tables)
 
     def close(self) -> None:
-        """Give back what the engine holds; a second call does nothing."""
+        """Release the engine's resources; a second call does nothing."""
         self.session.close()
 
     def __enter__(self) -> "Predictor":
-        """The predictor, closed behind the block."""
+        """Return the predictor, which is closed after the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the predictor."""
         self.close()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that labels count."""
+        """Names of the classes; labels are indices into them."""
         return self.recipe.classes
 
     def run(self, camera_frames: Sequence[CameraFrame]) -> list[Any]:
-        """The predictions for as many camera frames as the bundle's batch.
+        """Return the predictions for as many camera frames as the bundle's batch.
 
         Raises:
-            LzuError: a frame is of another size, type or channel count, there are more or fewer
-                than the batch, or cameras are missing or given in vain.
+            LzuError: a frame has another size, type or channel count, there are more or fewer
+                frames than the batch, or camera matrices are missing or not needed.
         """
         if len(camera_frames) != self.recipe.batch:
             raise LzuError(
@@ -93,7 +94,7 @@ class Predictor(ABC):
         return self.postprocess(self.infer(camera_frames), camera_frames)
 
     def infer(self, camera_frames: Sequence[CameraFrame]) -> Mapping[str, NDArray[Any]]:
-        """The engine's outputs for as many camera frames as the batch."""
+        """Return the engine's outputs for as many camera frames as the batch."""
         inputs = self.preprocess(camera_frames)
         start = time.perf_counter()
         outputs = self.session.run(inputs)
@@ -103,11 +104,11 @@ class Predictor(ABC):
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], camera_frames: Sequence[CameraFrame]
     ) -> list[Any]:
-        """The predictions of the engine's outputs for these camera frames."""
+        """Turn the engine's outputs for these camera frames into predictions."""
         return self.to_predictions(self.suppress_all(outputs, len(camera_frames)), camera_frames)
 
     def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
-        """Suppress candidates: the remaining outputs of each of this many frames."""
+        """Suppress candidates; return the remaining outputs of each of this many frames."""
         self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
             self.suppress({name: value[i] for name, value in outputs.items()})
@@ -117,7 +118,7 @@ class Predictor(ABC):
     def to_predictions(
         self, kept: Sequence[Any], camera_frames: Sequence[CameraFrame]
     ) -> list[Any]:
-        """The predictions of what was kept for these camera frames."""
+        """Turn the kept outputs of these camera frames into predictions."""
         return [
             self.to_prediction(each, camera_frame.frame.shape[:2])
             for each, camera_frame in zip(kept, camera_frames, strict=True)
@@ -125,14 +126,14 @@ class Predictor(ABC):
 
     @property
     def is_stateful(self) -> bool:
-        """Whether a frame's prediction depends on those before it."""
+        """Whether a frame's prediction depends on the frames before it."""
         return False
 
     def reset(self) -> None:  # noqa: B027  most predictors have nothing to forget
         """Forget the frames before, as at the start of a sequence."""
 
     def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """The engine's inputs for these camera frames."""
+        """Return the engine's inputs for these camera frames."""
         source = self.recipe.source
         frames: list[Frame] = []
         for i, camera_frame in enumerate(camera_frames):
@@ -142,7 +143,7 @@ class Predictor(ABC):
         return {**self.preprocess_image(frames), **self.other_inputs(camera_frames)}
 
     def preprocess_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
-        """The engine's image input for frames of the source size."""
+        """Return the engine's image input for frames of the source size."""
         if self._zoom is not None:
             return {INPUT_NAMES["zoomed"]: self._zoom(frames)}
         if len(frames) == 1:  # sessions only read: no copy is needed
@@ -150,7 +151,7 @@ class Predictor(ABC):
         return {INPUT_NAMES["source"]: np.stack(frames)}
 
     def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """The engine's inputs besides the image."""
+        """Return the engine's inputs other than the image."""
         if any(camera_frame.cam2img is not None for camera_frame in camera_frames):
             raise LzuError(
                 f"a model of task {self.recipe.task} takes no camera matrix; leave it out"
@@ -158,22 +159,22 @@ class Predictor(ABC):
         return {}
 
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Any:
-        """Suppress one frame's candidates; the outputs as they are where a task has none."""
+        """Suppress one frame's candidates; return the outputs unchanged if the task has none."""
         return outputs
 
     @abstractmethod
     def to_prediction(self, kept: Any, size: tuple[int, ...]) -> Any:
-        """Make one frame's prediction of what `suppress` left.
+        """Make one frame's prediction from the result of `suppress`.
 
-        `size` is the frame's, for those that were resized.
+        `size` is the frame's (height, width), since the frame may have been resized.
         """
 
     def place_of(self, size: tuple[int, ...]) -> Fitting:
-        """Placement of a frame of (height, width) in the source."""
+        """Return the place of a frame of (height, width) in the source."""
         return fitting(size, self.recipe.source, self.fit)
 
     def tables_of(self, frame: int) -> Sampling:
-        """The zoom's tables of a frame of the last batch, by its index there."""
+        """Return the zoom's tables for the frame of this index in the last batch."""
         if not self._knots:
             return self._tables
         knots = {name: values[frame] for name, values in self._knots.items()}
@@ -181,16 +182,16 @@ class Predictor(ABC):
 
     @property
     def tables(self) -> Sampling:
-        """The zoom's tables of the last batch's first frame."""
+        """Tables of the zoom for the last batch's first frame."""
         return self.tables_of(0)
 
     @property
     def sampler(self) -> Sampler:
-        """The zoom of the last batch's first frame, see `sampler_of`."""
+        """Sampler of the zoom for the last batch's first frame, see `sampler_of`."""
         return self.sampler_of(0)
 
     def sampler_of(self, frame: int) -> Sampler:
-        """The zoom of a frame of the last batch, by its index there, for pictures of it."""
+        """Return the sampler of the zoom for the frame of this index in the last batch."""
         tables = self.tables_of(frame)
         if tables is self._tables:
             return self._fixed_sampler
@@ -198,9 +199,9 @@ class Predictor(ABC):
 
     @cached_property
     def _fixed_sampler(self) -> Sampler:
-        return sampler(self._tables, self.recipe.picture)  # a video asks in every frame
+        return sampler(self._tables, self.recipe.picture)  # drawing a video needs it in every frame
 
 
 def _takes_frames(session: Session) -> bool:
-    """Whether an engine zooms by itself, or its session does on the device."""
+    """Whether the engine zooms by itself, or its session zooms on the device."""
     return any(each.name == INPUT_NAMES["source"] for each in session.inputs)

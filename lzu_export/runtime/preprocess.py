@@ -15,7 +15,7 @@ from lzu_export.warp.tables import Table, table_matrix
 
 
 def cut(recipe: Recipe) -> tuple[slice, slice]:
-    """Rows and columns of the frame that are the picture which the zoom samples."""
+    """Return the rows and columns of the frame that form the picture which the zoom samples."""
     (top, left), (height, width) = recipe.corner, recipe.view
     return slice(top, top + height, recipe.reduce), slice(left, left + width, recipe.reduce)
 
@@ -29,7 +29,7 @@ class ZoomedInput:
     """
 
     def __init__(self, recipe: Recipe, zoom: Sampling) -> None:
-        """`zoom` are the warp's tables; `opencv` recipes resize instead."""
+        """Take the warp's tables as `zoom`; recipes with sampler `opencv` resize instead."""
         self.recipe = recipe
         norm = recipe.normalisation
         self._scale = (1 / np.array(norm.std, np.float64)).astype(np.float32)
@@ -40,7 +40,7 @@ class ZoomedInput:
         self._sample = sampler(zoom, recipe.picture)
 
     def __call__(self, frames: Sequence[Frame] | Frame) -> NDArray[np.float32]:
-        """Frames (H x W x 3, source size) to B x 3 x network input, float32, normalised."""
+        """Convert frames (H x W x 3, source size) to B x 3 x network input, float32, normalised."""
         height, width = self.recipe.network_input
         result = np.zeros((len(frames), 3, height, width), np.float32)
         for image, frame in zip(result, frames, strict=True):
@@ -63,11 +63,11 @@ class ZoomedInput:
 
 
 Sampler = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Takes a picture H x W x 3 and gives it as a warp samples it, in the same units."""
+"""Function from a picture H x W x 3 to the image that a warp samples from it, in the same units."""
 
 
 def sampler(zoom: Sampling, picture: tuple[int, int]) -> Sampler:
-    """Make the sampler of pictures (height, width) at a zoom, for both kinds of warp."""
+    """Make the sampler that zooms pictures of (height, width), for both kinds of warp."""
     if isinstance(zoom, GridTable):
         return partial(_weighted_pixels, *grid_taps(zoom, picture))
     height, width = picture
@@ -75,16 +75,16 @@ def sampler(zoom: Sampling, picture: tuple[int, int]) -> Sampler:
 
 
 class Taps(NamedTuple):
-    """A resample table as gathered and weighted lines."""
+    """Resample table as gathered and weighted lines."""
 
     lines: NDArray[np.intp]
     weights: NDArray[np.float32]
 
 
 def taps(table: Table, n_in: int) -> Taps:
-    """Line numbers (k, n_out) and weights (k, n_out) of the lines that a table sums up.
+    """Return the indices (k, n_out) and weights (k, n_out) of the lines that a table sums up.
 
-    k is the widest row's number of non-zero weights.
+    k is the largest distance between the first and the last non-zero weight of an output, plus 1.
     """
     matrix = table_matrix(table, n_in)
     used = matrix != 0
@@ -93,13 +93,13 @@ def taps(table: Table, n_in: int) -> Taps:
     count = int((last - first).max()) + 1
     index = np.minimum(first + np.arange(count)[:, None], n_in - 1)
     weights = np.take_along_axis(matrix.T, index, axis=0)
-    # Near the end several taps fall on the last line, which must count once.
+    # Near the end several taps fall on the last line, which must count only once.
     weights[1:][index[1:] == index[:-1]] = 0
     return Taps(index.astype(np.intp), weights.astype(np.float32))
 
 
 def resample(image: NDArray[Any], rows: Taps, cols: Taps) -> NDArray[np.float32]:
-    """Sample an image H x W x 3 at a separable warp: its rows first, then its columns."""
+    """Sample an image H x W x 3 at a separable warp: rows first, then columns."""
     return _weighted_lines(_weighted_lines(image, rows, axis=0), cols, axis=1)
 
 

@@ -1,4 +1,7 @@
-"""`reference.npz`: frames and PyTorch's values at every probe point, to verify on a device."""
+"""Read and write `reference.npz`: frames and PyTorch's values at every probe point.
+
+They serve to verify a bundle on a device.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +19,9 @@ from lzu_export.support.files import read_npz
 
 FILE = "reference.npz"
 FORMER = {"arrow": "probe"}
-"""Today's kind of values by former kind."""
+"""Current name of a kind of values by its former name."""
 SAMPLES = 8192
-"""Number of values kept per probe point, evenly spread; outputs are kept whole."""
+"""Largest number of values kept per probe point, evenly spread; outputs are kept whole."""
 
 Values = dict[str, NDArray[Any]]
 
@@ -28,21 +31,21 @@ class Reference:
     """PyTorch's values for one batch of frames."""
 
     frames: NDArray[np.uint8]
-    """B x H x W x 3, BGR."""
+    """Frames B x H x W x 3, BGR."""
     inputs: Values
     """Inputs of the engine other than the image."""
     probes: Values
-    """By probe point, the samples that `subsample` takes of it."""
+    """Samples that `subsample` takes, by probe point."""
     outputs: Values
-    """The final outputs, whole, and the margins of what they choose."""
+    """Final outputs, whole, and the margins of their choices."""
     usual: Mapping[str, Scale] = field(default_factory=dict)
-    """Scales of probe points and outputs on the bundle's own frames, if these are others."""
+    """Scales of probe points and outputs on the bundle's own frames, if `frames` are others."""
 
     def strength(self) -> float:
-        """How large the scores or margins of these frames are beside the usual ones, from 0 to 1.
+        """Return the ratio of these frames' scores or margins to the usual ones, from 0 to 1.
 
-        On a frame of next to nothing, such as of a covered lens, classes are ties, which rounding
-        decides: a difference there counts by this much. 1 where `usual` says nothing.
+        On a nearly empty frame, as from a covered lens, classes are ties that rounding decides, so
+        a difference there is weighted by this ratio. It is 1 if `usual` has no scale.
         """
         for name in ("scores", "margins"):
             if name in self.outputs and name in self.usual:
@@ -53,9 +56,9 @@ class Reference:
 
 
 def subsample(values: NDArray[Any]) -> NDArray[Any]:
-    """At most SAMPLES values of an array, evenly spread over it in memory order.
+    """Return at most SAMPLES values of an array, evenly spread over it in memory order.
 
-    The step shares no factor with any axis, so that it does not lock on to some columns or rows.
+    The step shares no factor with any axis, so that samples do not fall into a few columns or rows.
     """
     step = -(-values.size // SAMPLES)
     while any(gcd(step, length) > 1 for length in values.shape):
@@ -64,7 +67,7 @@ def subsample(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def usual_scales(references: Sequence[Reference]) -> dict[str, Scale]:
-    """Scales of probe points and outputs on these frames, by name."""
+    """Compute the scales of probe points and outputs on these frames, by name."""
     found: dict[str, list[NDArray[Any]]] = {}
     for reference in references:
         for name, values in {**reference.probes, **reference.outputs}.items():
@@ -73,7 +76,7 @@ def usual_scales(references: Sequence[Reference]) -> dict[str, Scale]:
 
 
 def write_reference(path: Path, references: Sequence[Reference]) -> None:
-    """Store references compressed."""
+    """Write references to a compressed file."""
     arrays: dict[str, Any] = {}
     for i, reference in enumerate(references):
         arrays[f"{i}/frames"] = reference.frames
@@ -85,7 +88,7 @@ def write_reference(path: Path, references: Sequence[Reference]) -> None:
 
 
 def read_reference(path: Path) -> list[Reference]:
-    """Read what `write_reference` stored.
+    """Read the references that `write_reference` stored.
 
     Raises:
         LzuError: the file is damaged.
@@ -110,10 +113,11 @@ def read_reference(path: Path) -> list[Reference]:
 
 
 def _check(references: Sequence[Reference]) -> None:
-    """Refuse what `write_reference` does not write.
+    """Refuse references that `write_reference` does not write.
 
     Raises:
-        ValueError: there is no batch, or they differ in their probe points or have none.
+        ValueError: there is no batch, batches differ in probe points or outputs or have none, or
+            an array has an unexpected type or shape.
     """
     if not references:
         raise ValueError("no batch")

@@ -26,7 +26,7 @@ class Segmentation:
 
 
 class Segmenter(Predictor):
-    """Tells the class of every pixel of frames."""
+    """Classifies every pixel of frames."""
 
     recipe: SegRecipe
 
@@ -34,7 +34,7 @@ class Segmenter(Predictor):
         """Segment one BGR frame (H x W x 3 uint8); for bundles of batch 1.
 
         Raises:
-            LzuError: the frame is of another size, type or channel count.
+            LzuError: the frame has another size, type or channel count.
         """
         return self.batch([frame])[0]
 
@@ -43,7 +43,7 @@ class Segmenter(Predictor):
         return self.run([CameraFrame(frame) for frame in frames])
 
     def to_prediction(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
-        """The class map of one frame of `size`; one that was resized gets the nearest labels."""
+        """Return the class map of one frame of `size`; a resized frame gets the nearest labels."""
         (top, left), (height, width) = self.recipe.corner, self.recipe.view
         labels = np.full(self.recipe.source, IGNORED, np.uint8)
         labels[top : top + height, left : left + width] = kept["labels"]

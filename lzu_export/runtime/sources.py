@@ -12,7 +12,7 @@ from lzu_export.inputs.videos import VIDEOS, VideoFile
 
 
 class TimedFrame(NamedTuple):
-    """A frame with its name and, of a video or a camera, its time."""
+    """A frame with its name and, if it is from a video or a camera, its time."""
 
     name: str
     frame: Frame
@@ -25,42 +25,42 @@ class Source:
     """An opened source of frames, to be iterated once."""
 
     stem: str
-    """Name without a suffix, of the video that is written of it."""
+    """Name without suffix, for the video that is written from the source."""
     count: int | None = None
-    """Number of frames, None where it is not known."""
+    """Number of frames; None if it is unknown."""
     rate: float | None = None
-    """Frames a second of a video or a camera, None for images."""
+    """Frames per second of a video or a camera; None for images."""
     live = False
-    """Whether the frames come from a camera, whose end is to be chosen."""
+    """Whether the frames come from a camera, which runs until it is stopped."""
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        """The frames in order."""
+        """Iterate over the frames in order."""
         raise NotImplementedError
 
     def problem(self) -> str | None:
-        """After the last frame: the sentence on frames that are missing, None if none are."""
+        """Describe, after the last frame, which frames are missing; None if none are."""
         return None
 
     def notes(self) -> list[str]:
-        """After the last frame: remarks on what was read."""
+        """Return remarks on the frames that were read, after the last frame."""
         return []
 
     def stop(self) -> None:
-        """End before the next frame."""
+        """Stop the iteration before the next frame."""
 
     def close(self) -> None:
-        """Give the source back; a second call does nothing."""
+        """Release the source; a second call does nothing."""
 
 
 class ImageSource(Source):
-    """An image, or a folder's images by name."""
+    """An image, or a folder's images in order of name."""
 
     def __init__(self, path: Path, images: Sequence[Path]) -> None:
-        """The files are read when it is their turn."""
+        """Take the files; each is read when its turn comes."""
         self.stem, self.images, self.count = path.stem, images, len(images)
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        """Named after their files."""
+        """Iterate over the frames, which are named after their files."""
         return (TimedFrame(each.name, read_image(each)) for each in self.images)
 
 
@@ -82,11 +82,11 @@ class VideoSource(Source):
         self._ended = True
 
     def problem(self) -> str | None:
-        """The sentence on a video that ended early, if all of it was asked for."""
+        """Describe a video that ended early, if it was read to its end; else None."""
         return self._video.shortfall() if self._ended else None
 
     def notes(self) -> list[str]:
-        """Remarks on the rate."""
+        """Return remarks on the frame rate."""
         if not self._video.knows_rate:
             return [
                 f"{self._video.path} does not record its frame rate; {self.rate:g} a second is "
@@ -110,22 +110,22 @@ class CameraSource(Source):
     live = True
 
     def __init__(self, camera: LiveCamera) -> None:
-        """Of an opened camera."""
+        """Take an opened camera."""
         self._camera = camera
         self.stem, self.rate = camera.live.stem, camera.rate
         self._taken = 0
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        """Named after the camera and their number."""
+        """Iterate over the frames, which are named after the camera and their number."""
         for frame, time in self._camera.frames():
             yield TimedFrame(f"{self.stem}_{self._taken:06d}.jpg", frame, time)
             self._taken += 1
 
     def problem(self) -> str | None:
-        """The reason why the camera ended by itself.
+        """Return the reason why the camera ended by itself; None if it did not.
 
         Raises:
-            LzuError: it gave no frame at all.
+            LzuError: the camera gave no frame at all.
         """
         ended = self._camera.ended
         if ended is not None and self._camera.received == 0:
@@ -133,7 +133,7 @@ class CameraSource(Source):
         return ended
 
     def notes(self) -> list[str]:
-        """The number of frames that were passed over."""
+        """Return a remark on the number of frames that were skipped."""
         passed = self._camera.received - self._taken
         if passed <= 1:  # the last one waits when the run is stopped
             return []
@@ -143,11 +143,11 @@ class CameraSource(Source):
         ]
 
     def stop(self) -> None:
-        """End before the next frame."""
+        """Stop the iteration before the next frame."""
         self._camera.stop()
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._camera.close()
 
 
@@ -155,8 +155,8 @@ def open_source(source: str | Path) -> Source:
     """Open an image, a folder of images, a video file or a camera; see `parse_live` for cameras.
 
     Raises:
-        LzuError: nothing there, an empty folder, an unknown or unreadable file, a camera that does
-            not answer.
+        LzuError: the source does not exist, a folder is empty, a file is unknown or unreadable, or
+            a camera does not answer.
     """
     live = parse_live(source) if isinstance(source, str) else None
     if live is not None:
@@ -178,14 +178,14 @@ def open_source(source: str | Path) -> Source:
 
 
 def frames(source: str | Path) -> Iterator[tuple[str, Frame]]:
-    """Yield (file name, BGR frame) of an image, of a folder's images by name, or of a video.
+    """Yield (file name, BGR frame) from an image, a folder's images by name, or a video.
 
     A video's frames are named after the file and their number. The source is checked at once,
     before the first frame is asked for.
 
     Raises:
-        LzuError: nothing there, an empty folder, an unknown or unreadable file; or, after its last
-            frame, a video that ended early.
+        LzuError: the source does not exist, a folder is empty, or a file is unknown or unreadable;
+            or, after its last frame, a video ended early.
     """
     opened = open_source(source)
 

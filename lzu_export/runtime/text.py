@@ -1,4 +1,4 @@
-"""Write text on pictures: sized by the picture, inside it, not over other text. OpenCV only."""
+"""Write text on pictures, sized to the picture, inside it and clear of other text. OpenCV only."""
 
 from collections.abc import Sequence
 
@@ -9,30 +9,30 @@ from lzu_export.runtime.palette import Colour
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SIZE = 0.38
-"""OpenCV's scale of the font where lines are one pixel wide."""
+"""OpenCV's font scale at lines one pixel wide."""
 Area = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in pixels."""
+"""Rectangle x1, y1, x2, y2 in pixels."""
 DARK = 90
-"""Luminance of 255 below which letters are white: black ones would stand out by less than a third
-of 255, since strokes of one pixel are drawn with as little as 95 % of their ink."""
+"""Luminance (0 to 255) below which letters are white: black letters would have a contrast of less
+than a third of 255, since strokes of one pixel are drawn with as little as 95 % of their ink."""
 TALL = "Ag"
-"""Text that sets the height of every text, so that lines are level."""
+"""Sample text that sets the height of every text, so that lines are level."""
 
 
 def unit_of(picture: Frame) -> int:
-    """Line width in pixels, which sizes everything that is drawn."""
+    """Return the line width in pixels, which scales everything that is drawn."""
     return max(1, round(min(picture.shape[:2]) / 400))
 
 
 def text_size(text: str, unit: int) -> tuple[int, int]:
-    """(width, height) in pixels of a text with its margin."""
+    """Return (width, height) in pixels of a text with its margin."""
     (width, _), _ = cv2.getTextSize(text, FONT, FONT_SIZE * unit, unit)
     (_, height), base = cv2.getTextSize(TALL, FONT, FONT_SIZE * unit, unit)
     return width + 2 * unit, height + base
 
 
 def place(picture: Frame, text: str, corner: tuple[int, int], unit: int) -> Area:
-    """Place a text inside the picture, its bottom left corner at `corner` if possible."""
+    """Return the area of a text inside the picture, with its lower left at `corner` if possible."""
     width, height = text_size(text, unit)
     x = min(max(corner[0], 0), max(picture.shape[1] - width, 0))
     y = min(max(corner[1], height), picture.shape[0])
@@ -45,7 +45,7 @@ def overlap(a: Area, b: Area) -> bool:
 
 
 def write(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
-    """Text in its area, on a ground of `colour`: black, or white where that is dark."""
+    """Write text in its area on a background of `colour`: black, or white on a dark colour."""
     x1, y1, x2, y2 = area
     cv2.rectangle(picture, (x1, y1), (x2, y2), colour, cv2.FILLED)
     luminance = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]  # ITU-R BT.601
@@ -54,26 +54,26 @@ def write(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> N
 
 
 def letters(picture: Frame, text: str, area: Area, colour: Colour, unit: int) -> None:
-    """Text of `colour` in its area, on what is there."""
+    """Write text of `colour` in its area, without a background."""
     _, base = cv2.getTextSize(TALL, FONT, FONT_SIZE * unit, unit)
     foot = (area[0] + unit, area[3] - base // 2)
     cv2.putText(picture, text, foot, FONT, FONT_SIZE * unit, colour, unit, cv2.LINE_AA)
 
 
 def caption(picture: Frame, text: str, unit: int) -> None:
-    """Black text on white in the lower left corner: legends stand in the upper one."""
+    """Write black text on white in the lower left corner, since legends are in the upper one."""
     area = place(picture, text, (4 * unit, picture.shape[0] - 4 * unit), unit)
     write(picture, text, area, (255, 255, 255), unit)
 
 
 def legend_places(texts: Sequence[str], width: int, unit: int) -> tuple[list[Area], int]:
-    """Areas of a legend's entries, line by line, and its height in pixels.
+    """Compute the areas of a legend's entries, line by line, and its height in pixels.
 
     An entry is a square patch as high as its text, then the text.
 
     Args:
-        texts: of the entries.
-        width: pixels of the picture; an entry that is wider has its own line.
+        texts: texts of the entries.
+        width: width of the picture in pixels; a wider entry has its own line.
         unit: line width, see `unit_of`.
     """
     areas: list[Area] = []
@@ -86,11 +86,11 @@ def legend_places(texts: Sequence[str], width: int, unit: int) -> tuple[list[Are
             x, y = gap, y + line
         areas.append((x, y, x + across, y + height))
         x += across + 2 * gap
-    return areas, y + line + unit if areas else 0  # what hangs below the last line
+    return areas, y + line + unit if areas else 0  # the margin below the last line
 
 
 def legend(picture: Frame, entries: Sequence[tuple[str, Colour]], top: int, unit: int) -> None:
-    """Draw a legend's patches and texts below row `top`, black on what is there."""
+    """Draw a legend's patches and black texts below row `top`, without a background."""
     areas, _ = legend_places([text for text, _ in entries], picture.shape[1], unit)
     for (text, colour), (x1, y1, x2, y2) in zip(entries, areas, strict=True):
         side = y2 - y1

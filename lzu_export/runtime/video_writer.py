@@ -14,30 +14,30 @@ from lzu_export.inputs.decoder_warnings import quiet_decoders
 from lzu_export.inputs.frame import Frame
 
 CODECS = ("avc1", "mp4v")
-"""H.264, else MPEG-4 part 2, by the names that containers give them."""
+"""Codecs in order of preference, by their FourCC: H.264, else MPEG-4 part 2."""
 
 
 class VideoWriter:
-    """A video of constant rate in a .mp4 file; it is opened by the first picture."""
+    """A video of constant rate in an .mp4 file, which the first picture opens."""
 
     def __init__(self, path: Path, rate: float, *, hold: bool) -> None:
         """Write nothing yet.
 
         Args:
-            path: of the file.
-            rate: frames a second.
+            path: path of the file.
+            rate: frames per second.
             hold: show each picture until the next one's time; else each for one frame.
         """
         self.path, self.rate, self.hold = path, rate, hold
         self.codec: str | None = None
-        """The one that was taken, of `CODECS`."""
+        """Codec of `CODECS` that is used; None before the first picture."""
         self._writer: Any = None
         self._written = 0
         self._size = (0, 0)
         self._held: Frame | None = None
 
     def write(self, picture: Frame, time: float) -> None:
-        """Add a picture, (H, W, 3) uint8 BGR, of `time` in seconds since the first."""
+        """Add a picture, (H, W, 3) uint8 BGR, at `time` in seconds since the first picture."""
         if self._writer is None:
             self._open(picture)
         if not self.hold:
@@ -52,14 +52,14 @@ class VideoWriter:
         """Close the file.
 
         Raises:
-            LzuError: it does not hold what was written.
+            LzuError: the file does not hold every frame that was written.
         """
         if self._held is not None:
             self._put(self._held)
         self.release()
         if not self._written:
             return
-        # OpenCV reports no error of writing, so the file is asked what it holds.
+        # OpenCV reports no write errors, so the frames in the file are counted.
         capture = cv2.VideoCapture(str(self.path))
         there = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
@@ -71,12 +71,12 @@ class VideoWriter:
             )
 
     def release(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Release the file; a second call does nothing."""
         if self._writer is not None:
             self._writer.release()
 
     def note(self) -> str | None:
-        """A remark on a video that browsers do not play."""
+        """Return a remark on a video that browsers do not play; None if they do."""
         if self.codec in (None, CODECS[0]):
             return None
         name = shlex.quote(self.path.name)
@@ -97,7 +97,7 @@ class VideoWriter:
         height, width = picture.shape[:2]
         self._writer = cv2.VideoWriter()
         for codec in CODECS:
-            even = codec == CODECS[0]  # H.264 halves the colours' resolution
+            even = codec == CODECS[0]  # H.264 halves the colour resolution, so its sizes are even
             self._size = (width + width % 2, height + height % 2) if even else (width, height)
             with quiet_decoders():
                 opened = self._writer.open(
@@ -127,7 +127,7 @@ class VideoWriter:
 
 @contextmanager
 def video_writer(path: Path, rate: float, *, hold: bool) -> Iterator[VideoWriter]:
-    """A `VideoWriter` whose file is finished behind the block, or let go after an error."""
+    """Yield a `VideoWriter`; its file is finished after the block, or released after an error."""
     writer = VideoWriter(path, rate, hold=hold)
     try:
         yield writer

@@ -1,1 +1,1 @@
-"""Helpers that every package uses and that import none: files, machine, time, progress."""
+"""Helpers for files, machine, time and progress: every package uses them, they import none."""

@@ -1,6 +1,6 @@
 """Find which extra of this project brings a package, and the command that installs it.
 
-Imports the standard library alone: it is asked where other packages are missing.
+This module imports only the standard library, since it is used when other packages are missing.
 """
 
 import shlex
@@ -20,7 +20,7 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "pycuda": ("pycuda",),
     "tensorrt": ("tensorrt",),
 }
-"""By extra, the names of the modules it installs; small ones first."""
+"""Names of the modules that each extra installs; small extras first."""
 OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("export", "bench"),
     "verify": ("verify", "export"),
@@ -32,7 +32,7 @@ OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "build": ("rtx", "device"),
     "build --target tensorrt": ("device",),
 }
-"""By command, the extras it is meant for, besides `runtime`."""
+"""Extras that are meant for each command, besides `runtime`."""
 ALWAYS: dict[str, str] = {
     "cv2": "opencv-python-headless",
     "numpy": "numpy",
@@ -42,7 +42,7 @@ ALWAYS: dict[str, str] = {
     "typer": "typer",
     "yaml": "pyyaml",
 }
-"""By module, the package of this project's own dependencies that holds it."""
+"""Package that holds each module of this project's own dependencies."""
 
 
 SHARED: dict[str, tuple[str, ...]] = {
@@ -63,13 +63,14 @@ SHARED: dict[str, tuple[str, ...]] = {
         "onnxruntime-training",
     ),
 }
-"""By module, the packages that write the same files: of two, removing one breaks the other."""
+"""Packages that write the same files for each module: if two are installed, removing one breaks
+the other."""
 ENTRY: dict[str, str] = {"cv2": "imread", "onnxruntime": "InferenceSession"}
-"""By such a module, what it has where it is whole."""
+"""Attribute that each module of `SHARED` has if its files are complete."""
 
 
 def owners(module: str) -> dict[str, str]:
-    """Installed packages that hold a module of `SHARED`, with their versions."""
+    """Return the versions of the installed packages that hold a module of `SHARED`, by name."""
     found = {}
     for name in SHARED[module]:
         try:
@@ -80,11 +81,11 @@ def owners(module: str) -> dict[str, str]:
 
 
 def cure(module: str, pip: str = "pip") -> str:
-    """The command that makes a module of `SHARED` whole: one of its packages, written again."""
+    """Return the command that repairs a module of `SHARED`: it writes one package's files again."""
     found = owners(module)
     if not found:
         return install(module)
-    # The one that this project asks for; on a GPU, the one that was installed for that.
+    # Keep the package that this project asks for; on a GPU, the one that was installed for it.
     kept = "onnxruntime-gpu" if "onnxruntime-gpu" in found else next(iter(found))
     others = [name for name in found if name != kept]
     command = reinstall(f"{kept}=={found[kept]}", pip)
@@ -92,16 +93,17 @@ def cure(module: str, pip: str = "pip") -> str:
 
 
 def is_whole(module: ModuleType) -> bool:
-    """Whether a module of `SHARED` is more than what is left of it."""
+    """Whether a module of `SHARED` is complete, not the rest of a removed package."""
     return hasattr(module, ENTRY[module.__name__])
 
 
 def extra_of(module: str, command: str = "") -> str | None:
-    """The smallest extra that brings a module, best one that a command is meant for.
+    """Return the smallest extra that installs a module, preferring the extras of a command.
 
     Args:
-        module: its name, dots and all.
-        command: the one that lacks it, as in `OF_COMMANDS`; any other has no extras of its own.
+        module: name of the module, dots included.
+        command: command that lacks the module, as in `OF_COMMANDS`; others have no extras of their
+            own.
     """
     top = module.partition(".")[0]
     meant = OF_COMMANDS.get(command, ())
@@ -109,7 +111,7 @@ def extra_of(module: str, command: str = "") -> str | None:
 
 
 def install(module: str, command: str = "") -> str:
-    """The line for a shell that gets a module that is missing, for a command of `OF_COMMANDS`."""
+    """Return the shell command that installs a missing module for a command of `OF_COMMANDS`."""
     top = module.partition(".")[0]
     if SHARED.get(top) and owners(top):
         return cure(top)
@@ -117,21 +119,21 @@ def install(module: str, command: str = "") -> str:
     if extra is not None:
         return f"pip install 'lzu-export[{extra}]'"
     if top in ALWAYS:
-        # Its metadata may still be there, so that a plain install would find it satisfied.
+        # If the package's metadata is still there, a plain install would do nothing.
         return reinstall(ALWAYS[top])
     return f"install the package with the module {shlex.quote(top)}"
 
 
 def reinstall(package: str, pip: str = "pip") -> str:
-    """The command that writes a package's files again, where its metadata says they are there."""
+    """Return the command that writes a package's files again, even if it seems installed."""
     return f"{pip} install --force-reinstall --no-deps {package}"
 
 
 def needs(what: str, module: str | None, command: str = "") -> str:
-    """The sentence that something lacks a module, with the remedy."""
+    """Return the sentence that something needs a missing module, with the remedy."""
     return f"{what} needs the package {module}; {install(module or '', command)}"
 
 
 def broken(module: str, why: str = "files of it are missing") -> str:
-    """The sentence that a module is there, but does not work, with the remedy."""
+    """Return the sentence that an installed module does not work, with the remedy."""
     return f"the package {module} is damaged ({why}); {install(module)}"

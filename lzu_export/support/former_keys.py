@@ -1,4 +1,4 @@
-"""Keys of files that had another name in an earlier release."""
+"""Rename keys of files that had another name in an earlier release."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ def with_todays_keys(data: Any, former: Mapping[str, str]) -> Any:
     """Rename former keys, at any depth.
 
     Args:
-        data: nested dictionaries; anything else is returned as it is.
-        former: today's key by former key, both dotted, with the same parents.
+        data: nested dictionaries; anything else is returned unchanged.
+        former: current key by former key, both dotted, with the same parents.
 
     Raises:
-        ValueError: a section has both.
+        ValueError: a section has both the former and the current key.
     """
     for before, now in former.items():
         *parents, last = before.split(".")

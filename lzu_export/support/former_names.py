@@ -1,7 +1,7 @@
 """Import modules by the names that they had before they were sorted into packages.
 
-A script that imports one of them, or runs it by `python -m`, gets the module of today and a
-DeprecationWarning that names it.
+A script that imports a module by a former name, or runs it by `python -m`, gets the current module.
+A DeprecationWarning, or a note for `python -m`, gives its current name.
 """
 
 import sys
@@ -45,7 +45,7 @@ FORMER = {
     "lzu_export.tasks.detection3d": "lzu_export.tasks.det3d.parts",
     "lzu_export.tasks.segmentation": "lzu_export.tasks.seg.parts",
 }
-"""Name of today by former name, of modules that scripts outside of this repository import."""
+"""Current name by former name of modules that scripts outside of this repository import."""
 
 
 class _FormerNames(MetaPathFinder, Loader):
@@ -54,15 +54,15 @@ class _FormerNames(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The description of a module that has another name today; None of any other."""
+        """Return the spec of a module that has another name now; None for any other module."""
         if name not in FORMER:
             return None
         now = find_spec(FORMER[name])
-        origin = None if now is None else now.origin  # what `python -m` calls the program
+        origin = None if now is None else now.origin  # `python -m` shows it as the program
         return ModuleSpec(name, self, origin=origin, is_package=name == "lzu_export.engines")
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module hand on what the one of today has."""
+        """Let the module forward its attributes to the current module."""
         now = FORMER[module.__name__]
         warnings.warn(
             f"{module.__name__} is {now} now; import that", DeprecationWarning, stacklevel=2
@@ -72,7 +72,7 @@ class _FormerNames(MetaPathFinder, Loader):
         module.__getattr__ = lambda name: getattr(found, name)  # type: ignore[method-assign]
 
     def get_code(self, name: str) -> CodeType | None:
-        """The code of the module of today, for `python -m`."""
+        """Return the code of the current module, for `python -m`."""
         print(f"note: {name} is {FORMER[name]} now", file=sys.stderr)
         spec = find_spec(FORMER[name])
         assert spec is not None
@@ -81,6 +81,6 @@ class _FormerNames(MetaPathFinder, Loader):
 
 
 def keep_former_names() -> None:
-    """Let modules be imported by their former names, from now on in this process."""
+    """Make former names of modules importable, from now on in this process."""
     if not any(isinstance(each, _FormerNames) for each in sys.meta_path):
         sys.meta_path.append(_FormerNames())

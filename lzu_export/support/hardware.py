@@ -1,6 +1,6 @@
 """Identify a machine, to decide whether two absolute latencies are comparable. No torch.
 
-What the system's files say is read below a root, so that tests can make up machines.
+Files of the system are read below a root folder, so that tests can simulate machines.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ TEGRA_RELEASE = "etc/nv_tegra_release"
 
 
 def identity(root: Path = ROOT) -> str:
-    """The values of this machine that must agree for two absolute times to be comparable."""
+    """Return the properties of this machine that must agree for absolute times to be comparable."""
     return join(
         processor(),
         device_model(root),
@@ -31,9 +31,9 @@ def identity(root: Path = ROOT) -> str:
 
 
 def key(root: Path = ROOT) -> str | None:
-    """A hash that identifies this machine later; None if nothing identifies it.
+    """Return a hash that identifies this machine later; None if nothing identifies it.
 
-    Of what the system calls itself and of its hardware's own numbers. Many machines share a
+    It covers the system's host name and the ids of system and hardware: many machines share a
     processor, and images of one system are started many times.
     """
     network = root / "sys/class/net"
@@ -63,7 +63,7 @@ def join(
     governor: str | None,
     cards: Sequence[nvidia.Card],
 ) -> str:
-    """The identity of what was read before; what is not known is left out."""
+    """Join properties that were read before to an identity; unknown ones are left out."""
     system = f"Jetson Linux {jetson_linux}" if jetson_linux else None
     drivers = [f"{card.name} (driver {card.driver})" for card in cards]
     parts = [processor, device, system, power_mode, governor, *drivers]
@@ -71,7 +71,7 @@ def join(
 
 
 def processor() -> str:
-    """Processor and number of usable threads."""
+    """Return the processor's name, the number of usable threads, the system and architecture."""
     model = platform.processor() or platform.machine()
     for line in _text(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
@@ -81,32 +81,32 @@ def processor() -> str:
 
 
 def threads() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def device_model(root: Path = ROOT) -> str | None:
-    """Name of the board, from its device tree."""
+    """Return the name of the board, from its device tree."""
     return _text(root / "proc/device-tree/model").strip("\0 ") or None
 
 
 def jetson_linux(root: Path = ROOT) -> str | None:
-    """The release of Jetson Linux, such as `36.4.3`, which comes with JetPack."""
+    """Return the release of Jetson Linux, such as `36.4.3`, which comes with JetPack."""
     text = _text(root / TEGRA_RELEASE)
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else None
 
 
 def governor(root: Path = ROOT) -> str | None:
-    """The frequency governor of the processors."""
+    """Return the frequency governors of the processors."""
     pattern = "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"
     return ", ".join(sorted({text for path in root.glob(pattern) if (text := _text(path))})) or None
 
 
 def power_mode() -> str | None:
-    """The power mode of a Jetson, from nvpmodel."""
+    """Return the power mode of a Jetson, from nvpmodel."""
     if shutil.which("nvpmodel") is None:
         return None
     try:
@@ -119,7 +119,7 @@ def power_mode() -> str | None:
 
 
 def parse_power_mode(text: str) -> str | None:
-    """The mode's name in what `nvpmodel -q` prints."""
+    """Return the name of the power mode in the output of `nvpmodel -q`."""
     for line in text.splitlines():
         _, colon, name = line.partition("Power Mode:")
         if colon:

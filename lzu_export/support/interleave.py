@@ -1,9 +1,10 @@
 """Time several subjects interleaved in one process, so that clock drift affects all alike.
 
-Single stream, as in MLPerf Inference: a query is issued when the one before is done. A subject
-takes a turn of a few queries in a row, the first of which finds cold caches and is not timed; the
-order of the turns is drawn anew in every round. What happens between queries (fetching the next
-frame, looking at the machine) is not timed. Garbage collection is off meanwhile.
+Queries form a single stream, as in MLPerf Inference: a query is issued when the previous one is
+done. A subject takes a turn of a few queries in a row. The first query of a turn finds cold caches
+and is not timed. The order of the turns is drawn anew in every round. Work between queries
+(fetching the next frame, reading the machine's state) is not timed. Garbage collection is off while
+subjects are timed.
 """
 
 import gc
@@ -20,34 +21,36 @@ from lzu_export.errors import LzuError
 
 clock = time.perf_counter_ns
 RESAMPLES = 1000
-"""Draws of the bootstrap behind a ratio's interval."""
+"""Number of bootstrap samples for a ratio's confidence interval."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A timed subject: stages, each of which takes the result of the one before."""
+    """A timed subject: a chain of stages, each of which takes the previous stage's result."""
 
     stages: Mapping[str, Callable[[Any], Any]]
     feed: Callable[[int], Any]
-    """The input of the first stage for the query of this number; not timed."""
+    """Function from a query's number to the input of the first stage; its time does not count."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long is measured."""
+    """Number and duration of the queries to measure."""
 
     queries: int = 64
-    """Least timed queries of every subject."""
+    """Smallest number of timed queries per subject."""
     seconds: float = 0.0
-    """Least timed seconds of every subject; a submission to MLPerf takes 600."""
+    """Smallest total of timed seconds per subject; a submission to MLPerf takes 600."""
     warmup_queries: int = 4
+    """Smallest number of warm-up queries per subject."""
     warmup_seconds: float = 0.5
+    """Smallest duration in seconds of a subject's warm-up."""
     block: int = 8
-    """Timed queries of a turn."""
+    """Number of timed queries per turn."""
     settle: int = 1
-    """Queries at the beginning of a turn that are not timed."""
+    """Number of queries at the beginning of a turn that are not timed."""
     seed: int = 0
-    """Random seed of the order of the turns."""
+    """Random seed for the order of the turns."""
 
     def __post_init__(self) -> None:
         """Refuse a plan that measures nothing.
@@ -65,23 +68,23 @@ class Plan:
 
 @dataclass
 class Timings:
-    """Nanoseconds of one subject's timed queries, in the order of time."""
+    """Times in nanoseconds of one subject's timed queries, in chronological order."""
 
     totals: list[int] = field(default_factory=list)
     stages: dict[str, list[int]] = field(default_factory=dict)
     block: int = 1
-    """Queries of a turn."""
+    """Number of timed queries per turn."""
 
     @property
     def turns(self) -> list[list[int]]:
-        """The totals, turn by turn."""
+        """Totals grouped by turn."""
         return [self.totals[i : i + self.block] for i in range(0, len(self.totals), self.block)]
 
 
 class Ratio(BaseModel):
-    """A subject's time over another's: the median over rounds, with the bootstrap's 95 % interval.
+    """Ratio of two subjects' times: the median over rounds, with the bootstrap's 95 % interval.
 
-    Rounds hold both within moments of each other.
+    Each round times both subjects shortly after each other.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,13 +104,14 @@ def take_turns(
     """Time every subject by a plan, in turns.
 
     Args:
-        subjects: by name.
-        plan: how long.
-        between: called after each turn, not timed.
-        into: where timings are put, so that whoever interrupts this has those of whole rounds.
+        subjects: subjects by name.
+        plan: number and duration of the queries.
+        between: function that is called after each turn, not timed.
+        into: dictionary to fill with the timings, so that they remain after an interrupt: those of
+            complete rounds.
 
     Returns:
-        By name; all have the same number of queries.
+        Timings by name; all subjects have the same number of queries.
     """
     numbers = dict.fromkeys(subjects, 0)
     timings = {} if into is None else into
@@ -143,7 +147,7 @@ def take_turns(
 
 
 def _cut(timings: Iterable[Timings], block: int) -> None:
-    """Leave out what follows the last round that is whole."""
+    """Remove the queries after the last complete round."""
     lists = [each for one in timings for each in (one.totals, *one.stages.values())]
     whole = min(map(len, lists)) // block * block
     for each in lists:
@@ -151,7 +155,7 @@ def _cut(timings: Iterable[Timings], block: int) -> None:
 
 
 def _query(subject: Subject, number: int) -> list[int]:
-    """Run one query; the clock before and after every stage."""
+    """Run one query; return the clock's readings before and after every stage."""
     value = subject.feed(number)
     marks = [clock()]
     for stage in subject.stages.values():
@@ -167,7 +171,7 @@ def _record(marks: Sequence[int], into: Timings) -> None:
 
 
 def _warm_up(subject: Subject, plan: Plan) -> int:
-    """Run until both least numbers are reached; how many queries that took."""
+    """Warm a subject up as the plan asks; return the number of queries that were run."""
     number = 0
     until = clock() + plan.warmup_seconds * 1e9
     while number < plan.warmup_queries or clock() < until:
@@ -181,8 +185,9 @@ def _enough(timings: Timings, plan: Plan) -> bool:
 
 
 def overhead(stages: int, *, queries: int = 2000) -> float:
-    """Nanoseconds that the harness itself adds to a query of so many stages: the median of empty
-    ones.
+    """Measure the nanoseconds that the harness adds to a query of so many stages.
+
+    The result is the median time of queries with empty stages.
     """
     empty = Subject({str(i): lambda value: value for i in range(stages)}, lambda number: None)
     plan = Plan(queries=queries, warmup_queries=200, warmup_seconds=0.0, block=100)
@@ -190,18 +195,18 @@ def overhead(stages: int, *, queries: int = 2000) -> float:
 
 
 def subject(run: Callable[[], Any]) -> Subject:
-    """A subject of one stage that takes nothing."""
+    """Make a subject of one stage that takes no input."""
     return Subject({"run": lambda _: run()}, lambda number: None)
 
 
 def ratio(timings: Timings, base: Timings, *, seed: int = 0) -> Ratio:
-    """How much slower than `base`, which took turns with it."""
+    """Return a subject's time relative to `base`, which took turns with it."""
     mine, theirs = ([median(turn) for turn in each.turns] for each in (timings, base))
     return ratio_of(mine, theirs, seed=seed)
 
 
 def ratio_of(times: Sequence[float], base: Sequence[float], *, seed: int = 0) -> Ratio:
-    """The same of one value a round."""
+    """Return the ratio of times to the base's times, given one value per round."""
     rounds = np.array([mine / theirs for mine, theirs in zip(times, base, strict=True)])
     drawn = np.random.default_rng(seed).choice(rounds, (RESAMPLES, len(rounds)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
@@ -211,6 +216,6 @@ def ratio_of(times: Sequence[float], base: Sequence[float], *, seed: int = 0) ->
 
 
 def drift(timings: Timings) -> float:
-    """The last quarter's median over the first one's, less 1: above 0 it became slower."""
+    """Return the last quarter's median over the first quarter's, minus 1: above 0 means slower."""
     quarter = max(1, len(timings.totals) // 4)
     return median(timings.totals[-quarter:]) / median(timings.totals[:quarter]) - 1

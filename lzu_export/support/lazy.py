@@ -1,4 +1,4 @@
-"""Names of a module that are imported when they are first asked for."""
+"""Import names of a module on first use."""
 
 import sys
 import warnings
@@ -13,9 +13,9 @@ def lazily(
     """Make a module's `__getattr__`.
 
     Args:
-        module: its `__name__`.
-        places: by name, the module that defines it.
-        former: today's name by former name, whose use gives a DeprecationWarning.
+        module: `__name__` of the module.
+        places: module that defines each name.
+        former: current name by former name; use of a former name gives a DeprecationWarning.
     """
     former = former or {}
 
@@ -27,7 +27,7 @@ def lazily(
         if name not in places:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         found = getattr(import_module(places[name]), name)
-        setattr(sys.modules[module], name, found)  # the next time it is there
+        setattr(sys.modules[module], name, found)  # so that the next access finds it
         return found
 
     return get

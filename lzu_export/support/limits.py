@@ -1,11 +1,11 @@
 """Limits shared by several packages."""
 
 MAX_TOPK = 3840
-"""Candidates of one TopK operator in TensorRT."""
+"""Largest number of candidates of one TopK operator in TensorRT."""
 
 IGNORED = 255
-"""The label of pixels that belong to no class, as in Cityscapes' trainIds."""
+"""Label of pixels that belong to no class, as in Cityscapes' trainIds."""
 
 EMULATED = "emulated"
-"""In place of a target: the graph of a lower precision in ONNX Runtime, every half-precision tensor
-rounded as a device would round it. It is what the precision costs; no bundle ships such a file."""
+"""Name in place of a target: a graph of lower precision in ONNX Runtime, with every half-precision
+tensor rounded as on a device. It shows the cost of the precision; no bundle ships such a file."""

@@ -1,4 +1,4 @@
-"""Record the machine and its state during a measurement: read from Linux, changing nothing."""
+"""Record the machine and its state during a measurement, read from Linux without changes."""
 
 import os
 import platform
@@ -17,32 +17,34 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
-"""Environment variables that set the number of threads and how they wait."""
+"""Environment variables that set how many threads there are and how they wait, and the kernels
+and GPUs that are used."""
 
 
 class Section(BaseModel):
-    """A part of a result: immutable, and unknown keys are refused."""
+    """Immutable part of a result, which refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Machine(Section):
-    """The constant properties of a machine; a property that cannot be read is None or empty."""
+    """Constant properties of a machine; an unreadable property is None or empty."""
 
     processor: str
-    """With the number of usable threads and the system."""
+    """Name of the processor, with the number of usable threads and the system."""
     threads: int
+    """Number of processors that the process may use."""
     device: str | None
     """Name of the board, from its device tree."""
     jetson_linux: str | None = None
-    """Its release, which comes with JetPack."""
+    """Release of Jetson Linux, which comes with JetPack."""
     kernel: str
     memory: int | None
-    """Bytes."""
+    """Size of the main memory in bytes."""
     power_mode: str | None
-    """The power mode of a Jetson, from nvpmodel."""
+    """Power mode of a Jetson, from nvpmodel."""
     governor: str | None
-    """The processor's frequency governor."""
+    """Frequency governor of the processors."""
     largest_cpu_mhz: float | None
     cards: tuple[nvidia.Card, ...]
     versions: dict[str, str]
@@ -50,7 +52,7 @@ class Machine(Section):
 
     @property
     def identity(self) -> str:
-        """The values that must agree for two absolute times to be comparable."""
+        """Properties that must agree for two absolute times to be comparable."""
         return hardware.join(
             self.processor,
             self.device,
@@ -62,27 +64,28 @@ class Machine(Section):
 
 
 class Reading(Section):
-    """The changing properties of a machine at one moment; unreadable ones are None or empty."""
+    """Changing properties of a machine at one moment; unreadable ones are None or empty."""
 
     cpu_mhz: float | None = None
-    """Mean over the processors."""
+    """Mean clock of the processors in MHz."""
     gpu_mhz: float | None = None
     """Clock of a Jetson's GPU in MHz."""
     largest_gpu_mhz: float | None = None
+    """Largest clock of a Jetson's GPU in MHz."""
     celsius: dict[str, float] = Field(default_factory=dict)
     """Temperature in degrees Celsius by thermal zone."""
     limits: dict[str, float] = Field(default_factory=dict)
-    """The temperature at which a zone slows its device down."""
+    """Temperature in degrees Celsius at which each zone slows its device down."""
     cooling: tuple[str, ...] = ()
-    """Devices that are slowed down or cooled right now."""
+    """Kinds of the cooling devices, other than fans, that are active."""
     throttles: int | None = None
-    """How often a processor or a board was ever slowed down by its hardware."""
+    """Total number of times that the hardware slowed a processor or the board down."""
     load: float | None = None
-    """Processes that want to run, averaged over a minute."""
+    """Mean number of runnable processes over the last minute."""
     busy: float | None = Field(None, repr=False)
-    """Seconds of all processors spent by all processes since the start."""
+    """Processor seconds that all processes used since the system's start."""
     own: float = Field(0.0, repr=False)
-    """Those of this process."""
+    """Processor seconds that this process used."""
     cards: tuple[nvidia.Card, ...] = ()
 
 
@@ -106,11 +109,11 @@ def describe(root: Path = ROOT) -> Machine:
 
 
 def read(root: Path = ROOT, *, cards: bool = True) -> Reading:
-    """The state right now. Asking for the cards may take a tenth of a second."""
+    """Read the current state. Querying the cards may take a tenth of a second."""
     zones, limits = {}, {}
     for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
         degrees = _number(zone / "temp")
-        if degrees is None or degrees < -100e3:  # how a sensor that is off reads
+        if degrees is None or degrees < -100e3:  # the reading of a sensor that is off
             continue
         name = f"{_text(zone / 'type') or zone.name} ({zone.name.removeprefix('thermal_zone')})"
         zones[name] = degrees / 1e3
@@ -143,7 +146,7 @@ def read(root: Path = ROOT, *, cards: bool = True) -> Reading:
 
 
 def _cooling(root: Path) -> tuple[str, ...]:
-    """Cooling devices that slow a processor down; fans do not count."""
+    """Return the kinds of the active cooling devices other than fans."""
     active = []
     for device in sorted(root.glob("sys/class/thermal/cooling_device*")):
         kind = _text(device / "type") or device.name
@@ -167,7 +170,7 @@ def _load(root: Path) -> float | None:
 
 
 def _busy(root: Path) -> float | None:
-    """User, nice, system, interrupts and what a host took away; not idle nor waiting for disks."""
+    """Return the busy seconds: user, nice, system, interrupts and time that a host took away."""
     text = _text(root / "proc/stat")
     if not text:
         return None
@@ -183,7 +186,7 @@ def _memory(root: Path) -> int | None:
 
 
 def peak_memory(root: Path = ROOT) -> int | None:
-    """Bytes of this process's memory at its largest so far."""
+    """Return the largest size in bytes of this process's memory so far."""
     for line in (_text(root / "proc/self/status") or "").splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
@@ -219,5 +222,5 @@ def _number(path: Path) -> float | None:
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:  # a sensor may be there and refuse to be read
+    except OSError:  # a sensor may exist and still not be readable
         return None

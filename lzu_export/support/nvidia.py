@@ -1,4 +1,4 @@
-"""Query NVIDIA's driver for its cards, by pynvml or else nvidia-smi. On a Jetson neither exists."""
+"""Query NVIDIA's driver for its cards, by pynvml or else nvidia-smi. A Jetson has neither."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ FIELDS = {
     "memory": "memory.used",
     "reasons": "clocks_throttle_reasons.active",
 }
-"""Queries to nvidia-smi; old and new drivers understand the last one's name."""
+"""Query of nvidia-smi for each value; old and new drivers understand the name of the last one."""
 
 LIMITS = {
     0x4: "power limit",
@@ -26,30 +26,33 @@ LIMITS = {
     0x40: "temperature limit of the hardware",
     0x80: "power brake",
 }
-"""Bits of the reasons for low clocks that mean a limit; idle and application clocks do not."""
+"""Names of the reasons for low clocks that are limits, by bit; idle and application clocks are
+not."""
 
 
 class Card(BaseModel):
-    """One card at one moment."""
+    """State of one card at one moment."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     driver: str
     clock: float | None
-    """MHz of the multiprocessors."""
+    """Clock of the multiprocessors in MHz."""
     largest_clock: float | None
+    """Largest clock of the multiprocessors in MHz."""
     memory_clock: float | None
+    """Clock of the memory in MHz."""
     celsius: float | None
     watts: float | None
     memory: float | None
-    """Used, in MiB, by all processes."""
+    """Memory in MiB that all processes use."""
     limits: tuple[str, ...]
     """Reasons that hold the card's clocks down."""
 
 
 def cards(timeout: float = 5.0) -> tuple[Card, ...]:
-    """The cards of this machine; empty if no driver reports any."""
+    """Return the cards of this machine; empty if no driver reports any."""
     try:
         return _by_pynvml()
     except Exception:  # not installed, no driver, a card that lacks a sensor: nvidia-smi may know
@@ -66,7 +69,7 @@ def cards(timeout: float = 5.0) -> tuple[Card, ...]:
 
 
 def parse(text: str) -> tuple[Card, ...]:
-    """Read nvidia-smi's rows of `FIELDS`; values that a card does not report are None."""
+    """Parse nvidia-smi's rows of `FIELDS`; values that a card does not report are None."""
     found = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
@@ -86,7 +89,7 @@ def _card(row: Mapping[str, str]) -> Card:
 
 
 def limits_of(reasons: int) -> tuple[str, ...]:
-    """The names of the limits among the reasons' bits."""
+    """Return the names of the limits among the bits of the reasons for low clocks."""
     return tuple(name for bit, name in LIMITS.items() if reasons & bit)
 
 
@@ -127,7 +130,7 @@ def _text(value: str | bytes) -> str:
 
 
 def power_command(milliseconds: int) -> Sequence[str]:
-    """The command that prints the first card's watts and used memory over and over."""
+    """Return the command that prints the first card's watts and used memory periodically."""
     query = "--query-gpu=power.draw,memory.used"
     shown = ["--format=csv,noheader,nounits", "-i", "0"]
     return ["nvidia-smi", query, *shown, f"-lms={milliseconds}"]

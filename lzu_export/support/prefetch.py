@@ -1,4 +1,4 @@
-"""Prefetch: make the next items while the last one is used."""
+"""Prefetch: make the next items while the current one is used."""
 
 from collections.abc import Generator, Iterable
 from queue import Full, Queue
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-WAIT = 0.1  # seconds after which a full queue's reader looks whether anybody still wants items
+WAIT = 0.1  # seconds after which a producer at a full queue checks whether it shall stop
 
 
 def prefetch(items: Iterable[Item], most: int = 4) -> Generator[Item, None, None]:
-    """The items, at most `most` of them made in a thread before they are asked for.
+    """Yield items, of which a thread makes at most `most` before they are asked for.
 
-    What making them raises is raised where they are asked for, after those before. Whoever stops
-    early stops the thread.
+    An exception in the thread is raised here, after the items before it. The thread ends when the
+    caller stops early.
     """
     queue: Queue[tuple[Item | None, BaseException | None]] = Queue(most)
     stopped = Event()

@@ -21,19 +21,19 @@ CHECK_MARK = "\N{CHECK MARK}"
 
 
 class Reporter:
-    """Shows progress on stderr; silent where `quiet`."""
+    """Shows progress on stderr; silent if `quiet`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        """Write to stderr, which leaves stdout to results."""
+        """Write to stderr, since stdout is for results."""
         self.console = Terminal(stderr=True, quiet=quiet)
 
     def note(self, text: str | Text) -> None:
-        """A line that stays, shown as it is."""
+        """Print a line that stays, without markup."""
         self.console.print(text)
 
     @contextmanager
     def steps(self, title: str, total: int | None) -> Iterator["Counter"]:
-        """A bar of `total` steps while the block runs; a check mark afterwards."""
+        """Show a bar of `total` steps while the block runs, and a check mark afterwards."""
         started = time.monotonic()
         with self._bars() as bar:
             yield Counter(bar, bar.add_task(visible(title), total=total))
@@ -41,7 +41,7 @@ class Reporter:
 
     @contextmanager
     def phases(self) -> Iterator["Phases"]:
-        """Bars for work that names its phases itself while the block runs."""
+        """Show bars for work that names its phases itself while the block runs."""
         with self._bars() as bar:
             yield Phases(bar)
 
@@ -55,14 +55,14 @@ class Reporter:
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
-        """A spinner while the block runs; a check mark with its seconds afterwards."""
+        """Show a spinner while the block runs, and a check mark with its seconds afterwards."""
         started = time.monotonic()
         with self.console.status(Text(visible(title))):
             yield
         self._done(title, started)
 
     def _done(self, title: str, started: float) -> None:
-        """What is left of a spinner or a bar where someone watches."""
+        """Print the line that replaces a spinner or a bar, on terminals only."""
         if not self.console.is_terminal:
             return
         mark = CHECK_MARK if self.console.encoding.startswith("utf") else "done:"
@@ -76,7 +76,7 @@ class Counter:
     """Advances a bar."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
-        """Made by `Reporter.steps`."""
+        """Take the bar and its task from `Reporter.steps`."""
         self._bar, self._task = bar, task
 
     def __call__(self, steps: int = 1) -> None:
@@ -88,18 +88,18 @@ class Phases:
     """Bars of nested work that names its phases itself, such as an engine's build."""
 
     def __init__(self, bar: Progress) -> None:
-        """Made by `Reporter.phases`."""
+        """Take the bars from `Reporter.phases`."""
         self._bar = bar
         self._tasks: dict[str, TaskID] = {}
 
     def start(self, name: str, total: int) -> None:
-        """A phase of so many steps begins."""
+        """Begin a phase of this many steps."""
         self._tasks[name] = self._bar.add_task(visible(name), total=total)
 
     def step(self, name: str, done: int) -> None:
-        """Report this many of the stage's steps as done."""
+        """Report this many of the phase's steps as done."""
         self._bar.update(self._tasks[name], completed=done)
 
     def finish(self, name: str) -> None:
-        """A phase ends; its bar goes."""
+        """End a phase and remove its bar."""
         self._bar.remove_task(self._tasks.pop(name))

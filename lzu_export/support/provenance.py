@@ -1,4 +1,4 @@
-"""Record what ran: releases of packages, source revision, hashes of source."""
+"""Record the software that ran: releases of packages, source revision, hashes of source."""
 
 import hashlib
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 from lzu_export.support.version import VERSION
 
 PACKAGE = Path(__file__).resolve().parents[1]
-"""This package's folder."""
+"""Folder of this package."""
 
 PACKAGES = (
     "torch",
@@ -24,13 +24,13 @@ PACKAGES = (
     "faster-coco-eval",
     "tensorrt-rtx",
 )
-"""Packages whose release can change a bundle."""
+"""Names of packages whose release can change a bundle."""
 ON_DEVICE = ("tensorrt", "cuda-bindings", "pycuda")
-"""Those that build and run engines on a device, after the export."""
+"""Names of packages that build and run engines on a device, after the export."""
 
 
 def versions(packages: Sequence[str] = PACKAGES + ON_DEVICE) -> dict[str, str]:
-    """Releases of this package, Python and everything that shapes a bundle or runs it."""
+    """Return the releases of this package, Python and the installed ones of these packages."""
     found = {"lzu-export": VERSION, "python": platform.python_version()}
     for package in packages:
         try:
@@ -41,7 +41,7 @@ def versions(packages: Sequence[str] = PACKAGES + ON_DEVICE) -> dict[str, str]:
 
 
 def source_digest(root: Path = PACKAGE) -> str:
-    """Hash of a package's source, by default this one's: a change of code makes a bundle stale."""
+    """Hash a package's source, by default this one's: a change of code makes a bundle stale."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode())
@@ -50,7 +50,7 @@ def source_digest(root: Path = PACKAGE) -> str:
 
 
 def source_revision() -> str:
-    """The source tree's git revision, `+changes` if it has uncommitted ones, or `unknown`."""
+    """Return the source's git revision, with `+changes` if uncommitted ones exist, or `unknown`."""
     root = PACKAGE.parent
     if not (root / ".git").exists():
         return "unknown"
@@ -69,7 +69,7 @@ def source_revision() -> str:
 
 
 def low_precision_note() -> str:
-    """A note on the meaning of lower precisions' latencies on this processor."""
+    """Return a note on the meaning of lower precisions' latencies on this processor."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
     integers = "" if "vnni" in flags else " and has no VNNI for INT8"

@@ -1,4 +1,4 @@
-"""A table of named objects, imported when they are asked for, which others may extend."""
+"""Table of named objects that are imported on first use and that others may extend."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,18 +11,18 @@ Found = TypeVar("Found")
 
 
 class Registry(Generic[Found]):
-    """Objects by name: a table of this package, installed packages, and what a program registers.
+    """Objects by name, from a table of this package, installed packages and a program's own calls.
 
-    A registered object comes before one of the table, and that before one of an installed package.
+    A registered object takes precedence over the table, and the table over installed packages.
     """
 
     def __init__(self, what: str, table: Mapping[str, str], group: str) -> None:
-        """Nothing is imported yet.
+        """Take the table without importing anything.
 
         Args:
-            what: an object is called in error messages, such as `task`.
+            what: noun for an object in error messages, such as `task`.
             table: `module:object` by name.
-            group: entry points by which installed packages announce objects.
+            group: group of entry points by which installed packages announce objects.
         """
         self._what, self._table, self._group = what, dict(table), group
         self._registered: dict[str, Found] = {}
@@ -33,15 +33,17 @@ class Registry(Generic[Found]):
         self._registered[name] = found
 
     def forget(self, name: str) -> None:
-        """Take back what `register` added; a name that was not registered changes nothing."""
+        """Remove an object that `register` added; a name that was not registered changes
+        nothing.
+        """
         self._registered.pop(name, None)
 
     def __contains__(self, name: object) -> bool:
-        """Whether an object has this name; imports none."""
+        """Whether an object has this name, without importing it."""
         return name in self._registered or name in self._table or name in self._installed()
 
     def names(self) -> list[str]:
-        """The names of all objects: the table's in its order, then others by name; imports none."""
+        """Return all names, without an import: the table's in its order, then others sorted."""
         others = {*self._registered, *self._installed()} - self._table.keys()
         return [*self._table, *sorted(others)]
 
@@ -49,16 +51,17 @@ class Registry(Generic[Found]):
         """Return all objects: registered and installed ones, then the table's in its order.
 
         Raises:
-            LzuError: a package that announces one does not import.
+            LzuError: an installed package announces an object that does not load.
         """
         names = sorted(self.names(), key=lambda name: name in self._table)
         return [self.find(name) for name in names]
 
     def find(self, name: str) -> Found:
-        """The object of a name, imported if need be.
+        """Return the object of a name, imported on first use.
 
         Raises:
-            LzuError: no object has this name, or the package that announces it does not import.
+            LzuError: no object has this name, or an installed package announces it and it does not
+                load.
         """
         if name in self._registered:
             return self._registered[name]
@@ -88,7 +91,7 @@ class Registry(Generic[Found]):
 
 
 def load_object(place: str) -> object:
-    """The object at `module:object`.
+    """Import the object at `module:object`.
 
     Raises:
         ImportError: the module does not import.

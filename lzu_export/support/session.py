@@ -1,4 +1,4 @@
-"""The interface of every engine: a Session with named, statically shaped inputs and outputs."""
+"""Interface of every engine: a Session with named, statically shaped inputs and outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,31 +22,31 @@ class TensorSpec:
 
 
 class Session(Protocol):
-    """An opened engine."""
+    """Interface of an opened engine."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
     @property
     def provider(self) -> str:
-        """The provider that really executes, such as `CPUExecutionProvider`."""
+        """Name of the provider that actually executes, such as `CPUExecutionProvider`."""
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; arrays by name in, arrays by name out.
+        """Run once on inputs by name and return outputs by name.
 
         Raises:
             LzuError: an input is missing, unknown, or of another dtype or shape.
         """
 
     def close(self) -> None:
-        """Give back what it holds; a second call does nothing."""
+        """Release the engine's resources; a second call does nothing."""
 
 
 class StatefulSession(Session, Protocol):
-    """A session that keeps what it has to remember, and takes only the rest as inputs."""
+    """Session that keeps its state itself, and takes only the other tensors as inputs."""
 
     def set_state(self, values: Arrays) -> None:
-        """Replace what it remembers; all of it, by name.
+        """Replace the whole state, given by name.
 
         Raises:
             LzuError: a value is missing, unknown, or of another dtype or shape.
@@ -54,7 +54,11 @@ class StatefulSession(Session, Protocol):
 
 
 def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
-    """Refuse what the engine would misread, in one sentence."""
+    """Refuse inputs that do not match the engine's specs, in one sentence.
+
+    Raises:
+        LzuError: an input is missing, unknown, or of another dtype or shape.
+    """
     for spec in specs:
         if spec.name not in inputs:
             raise LzuError(

@@ -1,4 +1,4 @@
-"""Tables of text in 80 columns that break no name, and words in the colour of their meaning."""
+"""Lay out text tables in 80 columns that break no name, and colour statuses by their meaning."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ WIDTH = 80
 GAP = " "
 INDENT = "  "
 LEAST_PROSE = 24
-"""Narrowest column that sentences are wrapped into; below, they stand under their row."""
+"""Smallest width in characters that is reserved for wrapped sentences."""
 
 Cell = str | Text
 
@@ -30,7 +30,8 @@ COLOURS = {
     "failed": "red",
     "error": "red",
 }
-"""Colours of statuses: green where all is well, yellow where something could not be checked."""
+"""Colour by status: green for success, yellow if something could not be checked, red for
+failure."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,23 @@ class Column:
 
     heading: str
     group: str = ""
-    """Heading above the headings of neighbours with the same group."""
+    """Common heading above neighbouring columns with the same group."""
     left: bool = False
-    """Left-aligned, as words are; numbers are right-aligned."""
+    """Whether cells are left-aligned, as for words, instead of right-aligned, as for numbers."""
 
 
 def coloured(status: str) -> Text:
-    """A status in its colour."""
+    """Return a status in its colour."""
     return Text(visible(status), COLOURS.get(status, ""))
 
 
 def wrapped(text: str, indent: str = "", hanging: str = INDENT) -> list[str]:
-    """A sentence in lines of `WIDTH` characters, between words alone.
+    """Wrap a sentence into lines of at most `WIDTH` characters, only between words.
 
     Args:
-        text: the sentence.
-        indent: before the first line.
-        hanging: before the others, behind `indent`.
+        text: sentence to wrap.
+        indent: text before the first line.
+        hanging: text before the other lines, after `indent`.
     """
     return textwrap.wrap(
         visible(text),
@@ -68,7 +69,7 @@ def wrapped(text: str, indent: str = "", hanging: str = INDENT) -> list[str]:
 
 
 def notes(sentences: Sequence[str], style: str = "italic") -> Text:
-    """Sentences one below the other; leading blanks of one indent it."""
+    """Wrap sentences below each other; leading blanks of a sentence indent it."""
     lines = []
     for each in sentences:
         bare = each.lstrip(" ")
@@ -77,19 +78,19 @@ def notes(sentences: Sequence[str], style: str = "italic") -> Text:
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Text:
-    """Names and what they stand for, which is wrapped."""
+    """Lay out names with their meanings, which are wrapped."""
     return grid([Column("", left=True)], [[name, value] for name, value in rows], prose=True)
 
 
 def grid(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, prose: bool = False) -> Text:
-    """Rows below their headings, at most `WIDTH` wide; no cell is cut.
+    """Lay out rows below their headings, at most `WIDTH` wide; no cell is cut.
 
-    A first cell that leaves no room for the others stands in a line of its own, above them.
+    A first cell that leaves no room for the others gets a line of its own, above them.
 
     Args:
-        columns: of all cells but a sentence behind them.
-        rows: a cell a column; fewer leave the rest empty. One without cells is an empty line.
-        prose: every row ends in a sentence behind the cells, which is wrapped.
+        columns: columns of all cells except a final sentence.
+        rows: one cell per column; missing cells are empty. A row without cells is an empty line.
+        prose: whether every row ends in a sentence after its cells, which is wrapped.
     """
     count = len(columns)
     cells = [[_text(cell) for cell in row] for row in rows]
@@ -108,12 +109,12 @@ def grid(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, prose: bo
 
 
 def fitting(columns: Sequence[Column], first: int, least: int) -> Iterator[Sequence[Column]]:
-    """Columns in as many parts as do not fit beside one another; none is empty.
+    """Split columns into parts that each fit into `WIDTH`; no part is empty.
 
     Args:
-        columns: all but the first.
-        first: width of the first.
-        least: width of a column, at least.
+        columns: all columns but the first.
+        first: width of the first column in characters.
+        least: smallest width of a column in characters.
     """
     part: list[Column] = []
     for column in columns:
@@ -132,7 +133,7 @@ def _text(cell: Cell) -> Text:
 
 
 def _widen(columns: Sequence[Column], widths: list[int]) -> None:
-    """Make the last column of a group as wide as the group's heading asks for."""
+    """Widen the last column of each group until the group's heading fits."""
     for group, members in _groups(columns):
         whole = sum(widths[i] for i in members) + len(GAP) * (len(members) - 1)
         widths[members[-1]] += max(0, cell_len(group) - whole)

@@ -1,6 +1,6 @@
 """Print to the terminal.
 
-Rich's markup is off: text from elsewhere may have brackets. Styled text is a `rich.text.Text`.
+Rich's markup is off, since text from outside may have brackets. Styled text is a `rich.text.Text`.
 """
 
 import json
@@ -15,32 +15,32 @@ from lzu_export.support.escaping import visible
 
 
 class Terminal(Console):
-    """A console that shows text as it is: no markup, no control sequences of the text's own."""
+    """Console that shows text literally, without markup or the text's own control sequences."""
 
     def __init__(self, **options: Any) -> None:
-        """Take Rich's own options; it writes to stdout, unless `stderr`."""
+        """Take Rich's own options; write to stdout, unless `stderr` is set."""
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A string as a cell or a line shows it."""
+        """Render a string literally, for a cell or a line."""
         return super().render_str(visible(text, lines=True), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Everything else, such as styled text; the console's own control codes stay."""
+        """Render anything else, such as styled text; the console's own control codes stay."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(visible(text, lines=True), style)
 
 
 def say(*lines: str) -> None:
-    """Print lines of results to stdout as they are, unwrapped, so that they can be copied."""
+    """Print lines of results to stdout unwrapped, so that they can be copied."""
     print(*map(visible, lines), sep="\n")
 
 
 def show(*shown: RenderableType) -> None:
-    """Print tables and styled text to stdout, whose lines are laid out already: unwrapped."""
+    """Print tables and styled text to stdout unwrapped, since they are laid out already."""
     terminal = Terminal()
     for each in shown:
         terminal.print(each, soft_wrap=True)
@@ -48,5 +48,5 @@ def show(*shown: RenderableType) -> None:
 
 def print_json(value: Any) -> None:
     """Print a result to stdout as JSON in ASCII."""
-    # DEL is the one character of ASCII that JSON leaves as it is and that is not to be seen.
+    # DEL is the only invisible character of ASCII that JSON does not escape.
     print(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))

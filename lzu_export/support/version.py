@@ -1,4 +1,4 @@
-"""The release of this package."""
+"""Release of this package."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -7,53 +7,56 @@ from pathlib import Path
 from lzu_export.support.machine import ROOT, Reading, Section, read
 
 EVERY = 1.0
-"""Seconds from one look at the machine to the next, between queries."""
+"""Smallest time in seconds between two readings of the machine's state."""
 SLOWER = 0.95
-"""A clock below this part of its highest reading has fallen."""
+"""Fraction of its highest reading below which a clock counts as fallen."""
 NEAR = 1.0
-"""Degrees below its limit at which a zone counts as there."""
+"""Distance from its limit, in degrees Celsius, at which a zone counts as having reached it."""
 BUSY = 0.1
-"""Processors' worth of other processes beside which a figure is doubtful."""
+"""Number of processors busy with other processes above which a figure is doubtful."""
 
 
 class Conditions(Section):
-    """The machine's state while it was measured."""
+    """State of the machine during a measurement."""
 
     seconds: float
+    """Duration of the measurement in seconds."""
     readings: int
+    """Number of readings of the machine's state."""
     cpu_mhz: tuple[float, float] | None
-    """Lowest and highest."""
+    """Lowest and highest mean clock of the processors in MHz."""
     gpu_mhz: tuple[float, float] | None
+    """Lowest and highest clock of the GPUs in MHz."""
     celsius: dict[str, tuple[float, float]]
-    """Lowest and highest of every zone and card."""
+    """Lowest and highest temperature in degrees Celsius of every zone and card."""
     load: float | None
-    """When it began."""
+    """Mean number of runnable processes when the measurement began."""
     others: float | None
-    """Processors that other processes kept busy, on average; includes what a host took away."""
+    """Mean number of processors that other processes kept busy, with time that a host took away."""
     throttled: tuple[str, ...]
-    """Why the machine held back, a sentence each; empty where nothing says so."""
+    """Sentences on why the machine was slowed down; empty if there is no sign of it."""
     doubts: tuple[str, ...]
     """Further reasons that make the times doubtful."""
 
 
 class Watch:
-    """Reads the machine now and then; call it between queries."""
+    """Reads the machine's state from time to time; call it between queries."""
 
     def __init__(self, root: Path = ROOT, *, every: float = EVERY) -> None:
-        """Begin with a reading."""
+        """Take the first reading."""
         self._root, self._every = root, every
         self.readings: list[Reading] = [read(root)]
         self._start = self._last = time.monotonic()
 
     def __call__(self) -> None:
-        """Read, unless that was just done."""
+        """Take a reading, unless the last one is too recent."""
         now = time.monotonic()
         if now - self._last >= self._every:
             self.readings.append(read(self._root))
             self._last = time.monotonic()
 
     def finish(self) -> Conditions:
-        """Read once more, and summarise."""
+        """Take the last reading and summarise all."""
         self.readings.append(read(self._root))
         return conditions(self.readings, time.monotonic() - self._start)
 
@@ -83,7 +86,7 @@ def conditions(readings: Sequence[Reading], seconds: float) -> Conditions:
 
 
 def throttled(readings: Sequence[Reading]) -> list[str]:
-    """Every sign that the machine was slowed down by a limit, a sentence each."""
+    """Return every sign that a limit slowed the machine down, a sentence each."""
     found = []
     first, last = readings[0], readings[-1]
     if first.throttles is not None and last.throttles is not None:

@@ -1,1 +1,1 @@
-"""One module a target: builds an engine of an ONNX file, opens it as a Session. No torch."""
+"""Modules of the targets, which build engines from ONNX files and open them. No torch."""

@@ -1,4 +1,4 @@
-"""What is known of a target: one object that everything else asks. Imports no engine library."""
+"""Base class of the targets: all that other code needs to know of one. No engine library."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
@@ -23,9 +23,10 @@ PRECISIONS: tuple["Precision", ...] = ("fp32", "fp16", "bf16", "int8")
 
 @dataclass(frozen=True)
 class Built:
-    """The result of a build, besides the engine's file."""
+    """Result of a build, besides the engine's file."""
 
     version: str
+    """Release of the library that built the engine."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     compute_capabilities: tuple[str, ...] = ()
@@ -33,19 +34,19 @@ class Built:
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How an engine is opened; a target ignores options that are not for it.
+    """Options for opening an engine; a target ignores options that are not for it.
 
     Attributes:
-        provider: of ONNX Runtime, see `load`.
-        threads: on the CPU; all processors by default.
-        cuda: the opened device, for targets that run on one; by default it is opened.
-        library: plugin library; by default the one that is found.
-        graph: whether runs are captured as a CUDA graph; by default where that works.
-        timed: whether a device's session records the time of each layer.
+        provider: ONNX Runtime's provider, see `load`.
+        threads: number of threads on the CPU; all processors by default.
+        cuda: opened device, for targets that run on one; by default it is opened.
+        library: path of the plugin library; by default the one that is found.
+        graph: whether runs are captured as a CUDA graph; by default if that works.
+        timed: whether a device's session records the time of each run on the device.
         feedback: let the boxes of an engine that follows boxes stay on the device.
-        zoom: the warp's tables, by which a device's session takes the camera's frames.
-        runtime_cache: keep what TensorRT-RTX compiles.
-        host_code: let an engine run the code for the processor that it brings along.
+        zoom: tables of the warp, with which a device's session takes the camera's frames.
+        runtime_cache: keep the kernels that TensorRT-RTX compiles.
+        host_code: let an engine run the processor code that it contains.
     """
 
     provider: str = "cpu"
@@ -61,21 +62,21 @@ class OpenOptions:
 
 
 class Target(ABC):
-    """An inference library that a bundle's engines are for.
+    """Inference library that a bundle's engines are for.
 
     Attributes:
-        name: in recipes, manifests and on the command line.
-        title: its name in sentences.
-        extra: extra of this project that installs it.
-        dialect: the ONNX that it reads.
-        precisions: those that it takes, from the highest to the lowest.
-        on_device: its engines run on an NVIDIA GPU only; others run on any machine.
-        exported: an export builds its engines; else the device does, from a derived file.
-        rounds_on_export: its lower precisions are computed in float32 here, so that a second row
-            shows them with the rounding of a device.
-        compiles_at_start: the first start on a device compiles kernels, which are kept.
+        name: name in recipes, manifests and on the command line.
+        title: name in sentences.
+        extra: extra of this project that installs the library.
+        dialect: ONNX that the library reads.
+        precisions: precisions that it takes, from the highest to the lowest.
+        on_device: whether its engines run on an NVIDIA GPU only; others run on any machine.
+        exported: whether an export builds its engines; else the device does, from a derived file.
+        rounds_on_export: whether its lower precisions are computed in float32 here, so that a
+            second row shows them with the rounding of a device.
+        compiles_at_start: whether the first start on a device compiles kernels, which are kept.
         build_needs: findings of `lzu-export doctor` that building an engine needs.
-        run_needs: findings that running one needs.
+        run_needs: findings of `lzu-export doctor` that running an engine needs.
     """
 
     name: ClassVar[str]
@@ -92,38 +93,38 @@ class Target(ABC):
 
     @abstractmethod
     def version(self) -> str | None:
-        """The installed release, or None."""
+        """Return the installed release, or None."""
 
     @abstractmethod
     def missing(self) -> str:
-        """The sentence for a machine that lacks it, with the remedy."""
+        """Return the sentence for a machine that lacks the library, with the remedy."""
 
     @abstractmethod
     def note(self, precision: str) -> str:
-        """What a comparison of its graph with PyTorch stands for, beside the result."""
+        """Return the note on what a comparison of its graph with PyTorch covers."""
 
     def table_notes(self, precisions: Collection[str]) -> list[str]:
-        """Lines below the table of an export in these precisions."""
+        """Return the lines below the table of an export in these precisions."""
         return []
 
     def graph_file(self, precision: str) -> str:
-        """Name of its executable graph in a bundle."""
+        """Return the file name of the target's executable graph in a bundle."""
         return f"model.{precision}.{self.name}.onnx"
 
     def engine_file(self, precision: str) -> str:
-        """Name of its engine in a bundle; by default the graph itself."""
+        """Return the file name of the target's engine in a bundle; by default the graph itself."""
         return self.graph_file(precision)
 
     def build(self, graph: Path, engine: Path, recipe: "Recipe") -> Built:
-        """Make the engine of an executable graph, or open it where it is the graph itself.
+        """Build the engine of an executable graph, or only open it if the graph is the engine.
 
         Args:
             graph: linted ONNX file.
-            engine: file to write; the same file where the graph is the engine.
-            recipe: what is exported.
+            engine: file to write; the same file if the graph is the engine.
+            recipe: recipe of the export.
 
         Raises:
-            LzuError: the library is missing, or it refuses the graph.
+            LzuError: the library is missing or refuses the graph.
         """
         session = self.session(graph)
         try:
@@ -132,27 +133,27 @@ class Target(ABC):
             session.close()
 
     def building(self, precision: str) -> str:
-        """What is shown while a build takes its time."""
+        """Return the progress text of a build."""
         return f"opening the {self.title} engine in {precision}"
 
     @property
     def timer(self) -> Callable[[Sequence[Any]], Sequence[Sequence[float]]] | None:
-        """What times lowerings on this machine, see `graph.lowering.choose.Timer`; or None."""
+        """Function that times lowerings here, see `graph.lowering.choose.Timer`; or None."""
         return None
 
     def session(
         self, model: "Path | bytes", *, provider: str = "cpu", threads: int | None = None
     ) -> Session:
-        """Open an executable graph, or an engine's file, that need not be in a bundle.
+        """Open an executable graph, or an engine's file, which need not be in a bundle.
 
         Args:
             model: file, or the bytes of an ONNX model.
-            provider: of ONNX Runtime.
-            threads: on the CPU; all processors by default.
+            provider: ONNX Runtime's provider.
+            threads: number of threads on the CPU; all processors by default.
 
         Raises:
-            LzuError: the library is missing or refuses the model, or its engines run on their
-                device only.
+            LzuError: the library is missing or refuses the model, or the target's engines run on
+                their device only.
         """
         raise LzuError(
             f"{self.name} engines run on their device only; load the bundle there with "
@@ -165,7 +166,7 @@ class Target(ABC):
         """Open an engine's file that need not be in a bundle yet, and check its tensors.
 
         Raises:
-            LzuError: see `session`; or the file has other tensors than its entry in the manifest.
+            LzuError: see `session`; or the file's tensors differ from its entry in the manifest.
         """
         session = self.session(path, provider=provider, threads=threads)
         for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
@@ -179,33 +180,33 @@ class Target(ABC):
         """Open an engine of a bundle.
 
         Args:
-            manifest: of the bundle.
-            engine: one that runs here.
-            path: its file, whose hash was checked.
-            options: how.
+            manifest: manifest of the bundle.
+            engine: engine that runs here.
+            path: file of the engine, whose hash was checked.
+            options: options for opening it.
 
         Raises:
-            LzuError: the file is no such engine, or what it needs is missing.
+            LzuError: the file is no such engine, or something that it needs is missing.
         """
         return self.open_file(engine, path, provider=options.provider, threads=options.threads)
 
     def device(self, back_end: str | None = None) -> "Cuda | None":
-        """The device that its engines run on, opened; None where they run on any machine.
+        """Open the device that its engines run on; return None if they run on any machine.
 
         Raises:
-            LzuError: there is none, or no such back end of CUDA.
+            LzuError: there is no device, or no such back end of CUDA.
         """
         return None
 
     def pick(self, engines: Sequence[Engine], device: "Cuda | None") -> Engine:
-        """The first engine that runs here.
+        """Return the first engine that runs here.
 
         Args:
-            engines: of this target, at least one.
-            device: see `device`.
+            engines: engines of this target, at least one.
+            device: opened device, see `device`.
 
         Raises:
-            ElsewhereError: none runs here; names what differs.
+            ElsewhereError: no engine runs here; the message names the difference.
         """
         return engines[0]
 
@@ -213,25 +214,26 @@ class Target(ABC):
         """Refuse an engine that does not run on this machine.
 
         Args:
-            engine: of this target.
-            device: opens the CUDA device, once for all targets.
+            engine: engine of this target.
+            device: function that opens the CUDA device, once for all targets.
 
         Raises:
-            ElsewhereError: names what is missing, or what differs.
+            ElsewhereError: the engine does not run here; the message names the missing library or
+                the difference.
         """
         if self.version() is None:
             raise ElsewhereError(self.missing())
 
     def refuse_beside(self, manifest: Manifest, folder: Path, others: Collection[str]) -> str:
-        """Why its engines do not run in one process with those of other targets; empty if they do.
+        """Return why its engines cannot share a process with other targets'; empty if they can.
 
         Args:
-            manifest: of the bundle.
-            folder: of the bundle.
+            manifest: manifest of the bundle.
+            folder: folder of the bundle.
             others: names of the targets whose engines run here.
         """
         return ""
 
     def unfit(self, device: "Device | None") -> tuple[str, ...]:
-        """What the GPU that is there lacks to run its engines."""
+        """Return what this machine's GPU lacks to run the target's engines."""
         return ()

@@ -15,10 +15,10 @@ from lzu_export.support.extras import broken, is_whole
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
 from lzu_export.support.session import Arrays, TensorSpec, check_inputs
 
-if not is_whole(ort):  # what is left after one of two packages of that module was removed
+if not is_whole(ort):  # the rest of the module after one of its two packages was removed
     raise LzuError(broken("onnxruntime"))
 
-# Whoever imported ONNX Runtime before this package has started its telemetry; this ends it.
+# If ONNX Runtime was imported before this package, its telemetry runs; this stops it.
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     ort.disable_telemetry_events()
 
@@ -35,19 +35,19 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
     "cpu": [("CPUExecutionProvider", {})],
     # Without TF32, which rounds products of float32 to ten bits.
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"})],
-    # What TensorRT leaves over runs on CUDA.
+    # Nodes that TensorRT does not take run on CUDA.
     "tensorrt": [
         ("TensorrtExecutionProvider", {}),
         ("CUDAExecutionProvider", {"use_tf32": "0"}),
     ],
 }
-"""Short names of providers: what is asked of ONNX Runtime, in this order."""
+"""Providers and their options by short name, in order of preference."""
 
 
 class OnnxRuntimeSession:
-    """A session on exactly the provider that was asked for.
+    """Session on exactly the requested provider.
 
-    ONNX Runtime silently falls back to the CPU when a provider fails to load; this one refuses.
+    ONNX Runtime silently falls back to the CPU if a provider fails to load; this class refuses to.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class OnnxRuntimeSession:
         provider: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        """Open a model file or its bytes; `threads` is left to ONNX Runtime if not given.
+        """Open a model file or its bytes.
 
         Args:
-            model: ONNX file, or what is in one.
-            provider: `cpu`, `cuda`, `tensorrt`, or a name of ONNX Runtime's.
-            threads: on the CPU.
+            model: ONNX file, or its bytes.
+            provider: `cpu`, `cuda`, `tensorrt`, or ONNX Runtime's name of a provider.
+            threads: number of threads on the CPU; by default ONNX Runtime chooses.
 
         Raises:
-            LzuError: the file is no model ONNX Runtime runs, or a provider did not load.
+            LzuError: ONNX Runtime does not run the model, or a provider did not load.
         """
         wanted = PROVIDERS.get(provider, [(provider, {})])
         for name, _ in wanted:
@@ -96,15 +96,15 @@ class OnnxRuntimeSession:
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
 
     def close(self) -> None:
-        """Nothing: ONNX Runtime frees a session with its object."""
+        """Do nothing: ONNX Runtime frees a session with its object."""
 
 
 SINCE = {"DeformConv": "1.25 on, which needs Python 3.11"}
-"""First release whose CPU provider has a kernel of an operator, where older ones lack it."""
+"""First release, by operator, whose CPU provider has a kernel that older releases lack."""
 
 
 def _newer(message: str) -> str:
-    """What cures an operator without a kernel, to be appended to ONNX Runtime's own words."""
+    """Return the remedy for an operator without a kernel, to append to ONNX Runtime's message."""
     for operator, release in SINCE.items():
         if f"implementation for {operator}(" in message:
             return (
@@ -115,16 +115,17 @@ def _newer(message: str) -> str:
 
 
 BLOCK = 3
-"""Runs of a model within a round, of which the fastest counts."""
+"""Number of runs of a model in a round, of which the fastest counts."""
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 9, 31, 1.5
-"""A comparison of models takes as many rounds as fit into SECONDS, within these bounds."""
+"""Bounds of the number of rounds in a comparison of models, and the seconds that rounds may take
+between these bounds."""
 
 
 def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
-    """Seconds of one run of each small model on random input: the best of `rounds`, after a warmup.
+    """Time each small model on random input; return the least seconds of `rounds`, after a warmup.
 
-    The models take turns, so that a busy machine slows all alike; the minimum, since whatever else
-    the machine does only ever adds.
+    The models take turns, so that a busy machine slows all alike. The minimum is taken because
+    other load on the machine can only add time.
     """
     plan = Plan(queries=rounds, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
     timings = take_turns(_subjects(models), plan)
@@ -132,7 +133,7 @@ def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
 
 
 def compare_models(models: Sequence[bytes]) -> list[list[float]]:
-    """Seconds of each small model on random input, by round: the fastest of a few runs of it.
+    """Time each small model on random input; return the seconds of its fastest run per round.
 
     The models take turns in every round, in changing order.
     """
@@ -155,7 +156,7 @@ def _subjects(models: Sequence[bytes]) -> dict[str, Subject]:
 
 
 def _seconds_of(model: Subject) -> float:
-    """Seconds of a second run."""
+    """Measure the seconds of a model's second run."""
     plan = Plan(queries=1, block=1, warmup_queries=0, warmup_seconds=0.0)
     return take_turns({"": model}, plan)[""].totals[0] / 1e9
 
@@ -177,5 +178,5 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def version() -> str:
-    """The installed ONNX Runtime."""
+    """Return the release of the installed ONNX Runtime."""
     return str(ort.__version__)

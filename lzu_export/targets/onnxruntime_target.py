@@ -1,4 +1,4 @@
-"""The target ONNX Runtime, without the library itself, which a device may lack."""
+"""Target ONNX Runtime; this module does not import the library, which a device may lack."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 
 NAME = "onnxruntime"
 KERNEL_SINCE = (1, 25)
-"""First ONNX Runtime whose CPU provider has a kernel of DeformConv; it needs Python 3.11."""
+"""First release of ONNX Runtime whose CPU provider has a kernel of DeformConv; it needs Python
+3.11."""
 
 
 def deform_conv(release: str | None = None) -> tuple["DeformKind", str]:
-    """How ONNX Runtime convolves deformably, and why.
+    """Return the lowering of deformable convolutions for ONNX Runtime, and the reason.
 
-    The times are of FCOS3D-R50's layers at 0.25x to 1x; `python -m
+    The times were measured on FCOS3D-R50's layers at 0.25x to 1x; `python -m
     lzu_benchmarks.studies.deform_conv` measures them again. At each of these sizes `gather` was the
     fastest decomposition. It is also the largest: at P3 of 1x it takes 750 MB, gridsample 470, taps
     280.
 
     Args:
-        release: such as `1.23.2`; by default the installed one.
+        release: release such as `1.23.2`; by default the installed one.
     """
     if release is None:
         release = next(iter(owners(NAME).values()), "")
     numbers = tuple(int(each) for each in re.findall(r"\d+", release)[:2])
-    if not numbers or numbers >= KERNEL_SINCE:  # unknown where it is the system's own
+    if not numbers or numbers >= KERNEL_SINCE:  # the system's own build has an unknown release
         return (
             "deformconv",
             "default: its kernel takes half to three quarters of the time of the next best",
@@ -52,17 +53,19 @@ def deform_conv(release: str | None = None) -> tuple["DeformKind", str]:
 DIALECT = Dialect(
     name=NAME,
     deform_conv=deform_conv,
-    lowerings={},  # timed here
+    lowerings={},  # they are timed on this machine
     float64=True,
-    # Releases up to 1.29 cut off where a QuantizeLinear reads float16, see `graph.widen`.
+    # Releases up to 1.29 truncate if a QuantizeLinear reads float16, see `graph.widen`.
     float32_pairs=True,
 )
 ROUNDED = replace(DIALECT, name=EMULATED, float64=True, float32_pairs=False, rounds_half=True)
-"""A graph for ONNX Runtime with the rounding of a device; no bundle ships such a file."""
+"""Dialect of a graph for ONNX Runtime with the rounding of a device; no bundle ships one."""
 
 
 class OnnxRuntime(Target):
-    """The engine is the executable graph; runs on the CPU, and on a GPU where its build can."""
+    """Target whose engine is the executable graph; it runs on the CPU, or a GPU if its build
+    can.
+    """
 
     name = NAME
     title = "ONNX Runtime"
@@ -74,7 +77,7 @@ class OnnxRuntime(Target):
     run_needs = (NAME, "opencv")
 
     def version(self) -> str | None:
-        """The installed release, or None."""
+        """Return the installed release, or None."""
         try:
             from lzu_export.targets.onnxruntime import version
         except ImportError:
@@ -82,20 +85,20 @@ class OnnxRuntime(Target):
         return version()
 
     def missing(self) -> str:
-        """The sentence for a machine that lacks it, with the remedy."""
+        """Return the sentence for a machine that lacks the library, with the remedy."""
         return f"ONNX Runtime is not installed; {install(NAME)}"
 
     def note(self, precision: str) -> str:
-        """What a comparison with PyTorch stands for."""
+        """Return the note on what a comparison of its graph with PyTorch covers."""
         return SHIPPED_NOTE
 
     def table_notes(self, precisions: Collection[str]) -> list[str]:
-        """Lines below the table of an export."""
+        """Return the lines below the table of an export."""
         return [f"{self.name}: {SHIPPED_NOTE}"]
 
     @property
     def timer(self) -> "Callable[[Sequence[onnx.ModelProto]], Sequence[Sequence[float]]]":
-        """What times lowerings on this machine."""
+        """Function that times lowerings on this machine."""
         return _time
 
     def session(

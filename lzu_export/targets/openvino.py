@@ -1,4 +1,4 @@
-"""The target OpenVINO on the CPU: its dialect, the passes of its own, and its session."""
+"""Target OpenVINO on the CPU: its dialect, its own passes and its session."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -27,7 +27,7 @@ NAME = "openvino"
 
 
 def deform_conv() -> tuple["DeformKind", str]:
-    """How OpenVINO convolves deformably, and why."""
+    """Return the lowering of deformable convolutions for OpenVINO, and the reason."""
     return (
         "gather",
         "default: the quickest decomposition of ONNX Runtime on a CPU; not measured in OpenVINO",
@@ -35,7 +35,7 @@ def deform_conv() -> tuple["DeformKind", str]:
 
 
 def passes() -> list["Pass"]:
-    """What OpenVINO 2026.4 needs of a quantised graph; others are left as they are."""
+    """Return the passes that OpenVINO 2026.4 needs on a quantised graph; they keep other graphs."""
     from lzu_export.graph.passes import Pass
 
     return [
@@ -56,11 +56,11 @@ def passes() -> list["Pass"]:
 def _convolve_normalisation(graph: "gs.Graph") -> "gs.Graph":
     """Write a scale and a shift by channel before a QuantizeLinear as a depthwise convolution.
 
-    OpenVINO merges `x * scale + shift` into the FakeQuantize that it makes of the quantisation,
-    whose ranges then differ by channel; moves that before the Concat of the zoom's products; and
-    fuses it into each product as an operation by output column instead of by channel. The network
-    then saw another image: detections of the demonstration model scored 0.80 instead of 0.95. A
-    convolution is neither merged nor moved, and computes the same.
+    OpenVINO turns the quantisation into a FakeQuantize and merges `x * scale + shift` into it, so
+    that its ranges differ by channel. It then moves the FakeQuantize before the Concat of the
+    zoom's products, and fuses it into each product as an operation by output column instead of by
+    channel. The network then saw another image: detections of the demonstration model scored 0.80
+    instead of 0.95. A convolution is neither merged nor moved, and computes the same.
     """
     import onnx_graphsurgeon as gs
 
@@ -89,13 +89,13 @@ def _convolve_normalisation(graph: "gs.Graph") -> "gs.Graph":
 
 
 def _maker(tensor: Any, op: str) -> Any:
-    """The node of this operator that makes a tensor, or None."""
+    """Return the node that makes a tensor if it has this operator, else None."""
     made = tensor.inputs[0] if tensor.inputs else None
     return made if made is not None and made.op == op else None
 
 
 def _by_channel(tensor: Any, shape: Sequence[int] | None) -> NDArray[np.float32] | None:
-    """A constant that differs by channel alone, as a vector; None for any other tensor."""
+    """Return a constant that differs only by channel as a vector; None for any other tensor."""
     values = getattr(tensor, "values", None)
     if values is None or shape is None or values.shape != (1, shape[1], 1, 1):
         return None
@@ -106,8 +106,8 @@ def _halve_weights(graph: "gs.Graph") -> "gs.Graph":
     """Store INT8 weights in 7 bits: half the number, twice the scale.
 
     OpenVINO's INT8 convolutions read activations as unsigned bytes. Without VNNI the processor adds
-    two products of 255 * 127 in 16 bits and cuts off; with weights up to 64 they always fit. On
-    a processor with AVX2 alone the demonstration model's levels are 2 dB closer to PyTorch so.
+    two products of 255 * 127 in 16 bits and saturates; with weights up to 64 they always fit. On a
+    processor with AVX2 only, this brings the demonstration model's levels 2 dB closer to PyTorch.
     """
     for node in graph.nodes:
         weights = node.inputs[0] if node.op == "DequantizeLinear" else None
@@ -123,7 +123,7 @@ def _halve_weights(graph: "gs.Graph") -> "gs.Graph":
 
 
 class OpenVino(Target):
-    """The engine is the executable graph; OpenVINO compiles it when it is opened."""
+    """Target whose engine is the executable graph, which OpenVINO compiles when it is opened."""
 
     name = NAME
     title = "OpenVINO"
@@ -139,44 +139,44 @@ class OpenVino(Target):
         float32_pairs=True,
         finish=passes,
     )
-    # FP16 would be computed in float32, as ONNX Runtime shows it already.
+    # OpenVINO would compute FP16 in float32, which ONNX Runtime already shows.
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     build_needs = ("torch", NAME)
     run_needs = (NAME, "opencv")
 
     def version(self) -> str | None:
-        """The installed release, or None."""
+        """Return the installed release, or None."""
         try:
             return version(NAME)
         except PackageNotFoundError:
             return None
 
     def missing(self) -> str:
-        """The sentence for a machine that lacks it, with the remedy."""
+        """Return the sentence for a machine that lacks the library, with the remedy."""
         return (
             f"{self.title} is not installed; pip install 'lzu-export[{self.extra}]', or leave "
             f"{self.name} out of TARGET"
         )
 
     def note(self, precision: str) -> str:
-        """What a comparison of its graph with PyTorch stands for."""
+        """Return the note on what a comparison of its graph with PyTorch covers."""
         if self.version() is not None:
             return SHIPPED_NOTE
         return "its graph was run in ONNX Runtime; OpenVINO is not installed"
 
     def table_notes(self, precisions: Collection[str]) -> list[str]:
-        """Lines below the table of an export."""
+        """Return the lines below the table of an export."""
         return [f"{self.name}: {SHIPPED_NOTE}"]
 
     def session(
         self, model: Path | bytes, *, provider: str = "cpu", threads: int | None = None
     ) -> Session:
-        """Open an executable graph on the CPU; the provider is ONNX Runtime's, and ignored."""
+        """Open an executable graph on the CPU; `provider` is for ONNX Runtime and ignored."""
         return OpenVinoSession(model, threads=threads)
 
 
 class OpenVinoSession:
-    """A compiled model on the CPU, in float32 where the graph is not quantised."""
+    """Session of a compiled model on the CPU, in float32 except for quantised parts."""
 
     provider = "OpenVINO CPU"
 
@@ -185,13 +185,13 @@ class OpenVinoSession:
 
         Args:
             model: ONNX file, or the bytes of one.
-            threads: on the CPU; all processors by default.
+            threads: number of threads on the CPU; all processors by default.
 
         Raises:
-            LzuError: OpenVINO is missing, or does not take the model.
+            LzuError: OpenVINO is missing or refuses the model.
         """
         core = _core()
-        # Without the hint, processors with BF16 or FP16 round what the graph has in float32.
+        # Without the hint, processors with BF16 or FP16 round the graph's float32 values.
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
@@ -216,7 +216,7 @@ class OpenVinoSession:
         return {name: np.array(value) for name, value in zip(self._names, values, strict=True)}
 
     def close(self) -> None:
-        """Nothing: OpenVINO frees a model with its object."""
+        """Do nothing: OpenVINO frees a model with its object."""
 
 
 @cache
@@ -231,7 +231,7 @@ def _core() -> Any:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Let the import of OpenVINO send nothing, which it does unasked except where CI is set."""
+    """Keep the import of OpenVINO from sending telemetry, which it does unless CI is set."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:
@@ -244,7 +244,7 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def _name_of(output: Any) -> str:
-    """The graph's name of an output; a tensor may have several."""
+    """Return the graph's name of an output, since a tensor may have several names."""
     return str(output.get_node().get_friendly_name()).removesuffix("/sink_port_0")
 
 

@@ -1,7 +1,7 @@
 """Make the canonical graphs of lower precisions from the float32 one. No torch.
 
-FP16 and BF16: the network in that type, see `graph.half`. INT8: convolutions behind
-QuantizeLinear and DequantizeLinear, see `graph.quantize`, and what remains in FP16.
+For FP16 and BF16, the network is in that type, see `graph.half`. For INT8, convolutions follow
+QuantizeLinear and DequantizeLinear, see `graph.quantize`, and the rest is in FP16.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,24 +36,25 @@ class Converted:
 
     model: onnx.ModelProto
     kept: dict[str, list[str]] = field(default_factory=dict)
-    """By reason, the nodes or layers that stay higher than the precision says."""
+    """Names of nodes or layers that stay in a higher precision, by reason."""
     int8_layers: list[str] = field(default_factory=list)
+    """Names of the layers in INT8."""
 
 
 def half_graph(model: onnx.ModelProto, kind: HalfType, keep: KeepHigh) -> Converted:
-    """The network of a canonical graph in half precision."""
+    """Convert the network of a canonical graph to half precision."""
     kept = stay_high(gs.import_onnx(model), keep.fp16)
     converted, _ = run_passes(model, [to_half(kind, kept)])
     return Converted(converted, by_reason(kept))
 
 
 def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHigh) -> Converted:
-    """The network of a canonical graph in INT8 where that pays, the rest of it in FP16.
+    """Convert the network of a canonical graph to INT8 where that pays, and the rest to FP16.
 
     Args:
-        model: canonical, float32.
-        ranges: by tensor, the absolute value that becomes 127.
-        keep: layers that stay higher.
+        model: canonical graph in float32.
+        ranges: absolute value that becomes 127, by tensor.
+        keep: layers that stay in a higher precision.
 
     Raises:
         LzuError: a range is missing or unfit, or a pattern matches no layer.
@@ -72,7 +73,7 @@ def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHi
 
 
 def calibrated_tensors(model: onnx.ModelProto, keep: KeepHigh) -> list[str]:
-    """Tensors whose ranges INT8 needs, whichever layers a recipe keeps."""
+    """Return the tensors whose ranges INT8 needs, with and without the layers a recipe keeps."""
     graph = gs.import_onnx(model)
     names = [*place(graph).calibrated, *place(graph, keep.int8).calibrated]
     return list(dict.fromkeys(names))
@@ -81,7 +82,7 @@ def calibrated_tensors(model: onnx.ModelProto, keep: KeepHigh) -> list[str]:
 def float32_session(
     model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str]
 ) -> OnnxRuntimeSession:
-    """Runs a canonical float32 graph up to some of its tensors; inputs without effect are gone."""
+    """Open a canonical float32 graph up to some of its tensors, without its unused inputs."""
     before = [keep_outputs(outputs), drop_unused_inputs()]
     return _session(lower_for(DIALECT, model, kinds, before=before)[0])
 
@@ -89,22 +90,22 @@ def float32_session(
 def check_range(
     model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
 ) -> dict[str, float]:
-    """Hold every tensor that becomes FP16 against half of its range, as float32 computes it.
+    """Check that the float32 values of all tensors that become FP16 stay within half its range.
 
     Returns:
         The largest absolute value of each such tensor.
 
     Raises:
-        LzuError: one is larger, or not finite; names the first in the order of the graph, and the
-            shortest list of layers whose keeping leaves none that is.
+        LzuError: a tensor is larger or not finite. The message names the first in the order of the
+            graph, and the shortest list of layers that have to stay in float32.
     """
     graph = gs.import_onnx(model)
-    # All that any list of kept layers could leave in FP16, so that an advice can be tried.
+    # All tensors that any list of kept layers could leave in FP16, so that a remedy can be tried.
     names = half_tensors(graph, stay_high(graph))
     largest = _largest(model, kinds, names, inputs)
     limit = LARGEST["fp16"] / HEADROOM
     if found := too_large(graph, keep.fp16, largest, limit):
-        # What is computed says more than weights do, which may be fine in themselves.
+        # Prefer a computed tensor to weights, which may be harmless by themselves.
         name = next((each for each in found if each in largest), next(iter(found)))
         value = found[name]
         raise LzuError(_explain(graph, keep.fp16, largest, name, value))
@@ -114,7 +115,7 @@ def check_range(
 def half_sizes(
     model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
 ) -> dict[str, float]:
-    """The largest absolute value of what becomes FP16: tensors and weights, no biases."""
+    """Return the largest absolute values of tensors and weights that become FP16; no biases."""
     graph = gs.import_onnx(model)
     kept = stay_high(graph, keep.fp16)
     found = {
@@ -133,21 +134,21 @@ def _largest(
     names: Sequence[str],
     inputs: Sequence[Arrays],
 ) -> dict[str, float]:
-    """The largest absolute value of each tensor over all inputs; NaN where it has one."""
+    """Return the largest absolute value of each tensor over all inputs; NaN if it has a NaN."""
     session = _session(lower_for(DIALECT, model, kinds, before=[probe_largest(names)])[0])
     wanted = {spec.name for spec in session.inputs}
     found = dict.fromkeys(names, np.float32(0))
     for each in inputs:
         values = session.run({name: value for name, value in each.items() if name in wanted})
         for name, value in zip(names, values.values(), strict=True):
-            found[name] = np.maximum(found[name], np.float32(value))  # which keeps NaN
+            found[name] = np.maximum(found[name], np.float32(value))  # keeps NaN
     return {name: float(value) for name, value in found.items()}
 
 
 def _explain(
     graph: gs.Graph, keep: Sequence[str], largest: Mapping[str, float], name: str, value: float
 ) -> str:
-    """What is too large for FP16, and what cures it."""
+    """Return the sentence on what is too large for FP16, with the remedy."""
     limit = LARGEST["fp16"] / HEADROOM
     layers = cure(graph, keep, largest, limit)
     if layers is None:
@@ -174,22 +175,22 @@ def _explain(
 def emulated(
     model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str] = ()
 ) -> OnnxRuntimeSession:
-    """Runs a canonical graph of a lower precision as a device would round it.
+    """Open a canonical graph of a lower precision with the rounding of a device.
 
-    ONNX Runtime's CPU computes half precision in float32 and rounds next to nothing; so the
-    rounding is written out. See `graph.emulate`.
+    ONNX Runtime's CPU computes half precision in float32 and hardly rounds, so the graph contains
+    the rounding explicitly. See `graph.emulate`.
 
     Args:
-        model: canonical, in any precision; a float32 graph runs as it is.
-        kinds: by warp, its lowering.
-        outputs: tensors of it to return; by default its outputs.
+        model: canonical graph in any precision; a float32 graph runs unchanged.
+        kinds: lowering of each warp.
+        outputs: names of the tensors to return; by default the graph's outputs.
     """
     before = [keep_outputs(outputs)] if outputs else []
     return _session(lower_for(ROUNDED, model, kinds, before=before)[0])
 
 
 def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
-    """Runs the executable graph of another target likewise; see `emulated`."""
+    """Open an executable graph of another target with the rounding of a device; see `emulated`."""
     return _session(run_passes(model, [emulate_half()])[0])
 
 
@@ -200,10 +201,10 @@ def marked(
     kinds: Mapping[str, Kind],
     outputs: Sequence[str],
 ) -> list[onnx.ModelProto]:
-    """An executable graph with these of its tensors as outputs, and another for what it lacks.
+    """Return an executable graph with these tensors as outputs, and another for missing ones.
 
-    A lowering may merge a tensor with others, such as a warp's result between INT8 pairs: it is
-    then taken from the canonical graph, lowered again up to there.
+    A lowering may merge a tensor with others, such as a warp's result between INT8 pairs. The
+    tensor is then taken from the canonical graph, lowered again up to that tensor.
 
     Raises:
         LzuError: the canonical graph has no such tensor either.
@@ -220,7 +221,7 @@ def marked(
 
 
 def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:
-    """Names grouped by their reason, in order."""
+    """Group names by their reason, in order."""
     grouped: dict[str, list[str]] = {}
     for name, reason in kept.items():
         grouped.setdefault(reason, []).append(name)

@@ -1,6 +1,6 @@
-"""Find a target by its name. A new one is a module, a line of `recipes.targets` and an extra.
+"""Find a target by its name. A new target is a module, a line of `recipes.targets` and an extra.
 
-Packages of their own announce theirs by the entry point group `lzu_export.targets`.
+Other packages announce their targets in the entry point group `lzu_export.targets`.
 """
 
 from typing import cast
@@ -9,28 +9,28 @@ from lzu_export.recipes.targets import TARGETS
 from lzu_export.targets.base import Target
 
 DEFAULT_TARGET = "onnxruntime"
-"""The target that runs on any machine, and by which lowerings are timed."""
+"""Name of the target that runs on any machine and that times lowerings."""
 
 
 def find(name: str) -> Target:
-    """The target of a name.
+    """Return the target of a name.
 
     Raises:
-        LzuError: there is none.
+        LzuError: there is no such target.
     """
     return cast(Target, TARGETS.find(name))
 
 
 def known(name: str) -> bool:
-    """Whether a name is a target's, which `emulated` is not."""
+    """Whether a name is a target's; `emulated` is none."""
     return name in TARGETS
 
 
 def names() -> list[str]:
-    """All targets, in the order in which a bundle lists them."""
+    """Return the names of all targets, in the order in which a bundle lists them."""
     return TARGETS.names()
 
 
 def runs_anywhere(name: str) -> bool:
-    """Whether a name is a target's whose engines run on any machine; `emulated` is no target."""
+    """Whether a name is that of a target whose engines run on any machine; not so `emulated`."""
     return known(name) and not find(name).on_device

@@ -1,1 +1,1 @@
-"""What differs between tasks: assembling the model, its warp, comparing its outputs."""
+"""Code that differs between tasks: their models, warps and the comparison of their outputs."""

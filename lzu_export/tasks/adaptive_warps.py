@@ -1,7 +1,7 @@
 """Sources of knots that change with each frame: the boxes of the previous frame, or a network.
 
-Each builds a module that gives the knots, and takes its own weights from a checkpoint. Sources of
-fixed knots are in `lzu_export.tasks.warps`.
+Each source builds a module that computes the knots, and takes its own weights from a checkpoint.
+Sources of fixed knots are in `lzu_export.tasks.warps`.
 """
 
 from abc import ABC, abstractmethod
@@ -28,14 +28,14 @@ State = Mapping[str, Tensor]
 
 
 class AdaptiveSource(ABC):
-    """Builds the module that gives each image's knots.
+    """Builds the module that computes each image's knots.
 
-    A new source is a subclass and one line in `ADAPTIVE_SOURCES`; a package of your own announces
-    an instance under the entry point `lzu_export.adaptive_knot_sources`.
+    A new source is a subclass and one line in `ADAPTIVE_SOURCES`. A separate package announces an
+    instance under the entry point `lzu_export.adaptive_knot_sources`.
     """
 
     key: ClassVar[str]
-    """The recipe key that chooses this source."""
+    """Recipe key that chooses this source."""
 
     @abstractmethod
     def applies(self, recipe: Recipe) -> bool:
@@ -43,7 +43,7 @@ class AdaptiveSource(ABC):
 
     @abstractmethod
     def build(self, recipe: Recipe, saliency: Array) -> AdaptiveWarp:
-        """Build the module, with random weights if it has some.
+        """Build the module, with random weights if it has weights.
 
         Args:
             recipe: an adaptive recipe that the source applies to.
@@ -63,29 +63,29 @@ class AdaptiveSource(ABC):
         """Load the source's own weights.
 
         Raises:
-            LzuError: they do not fit.
+            LzuError: the weights do not fit the module.
         """
 
     @abstractmethod
     def randomise(self, warp: AdaptiveWarp, seed: int) -> None:
-        """Give the module untrained weights, if it has some."""
+        """Give the module untrained weights, if it has weights."""
 
     @abstractmethod
     def refuse(self, recipe: Recipe, state: State, name: str) -> None:
         """Refuse a checkpoint that carries this source's weights for a recipe without it.
 
         Raises:
-            LzuError: it does.
+            LzuError: the checkpoint carries such weights.
         """
 
 
 class PreviousBoxes(AdaptiveSource):
-    """The boxes of the previous frame."""
+    """Source that zooms by the boxes of the previous frame."""
 
     key = "variant"
 
     def applies(self, recipe: Recipe) -> bool:
-        """Return whether no other source is named."""
+        """Return whether the warp is adaptive and the recipe names no saliency network."""
         return recipe.follows_boxes
 
     def build(self, recipe: Recipe, saliency: Array) -> BoxWarp | BoxGridWarp:
@@ -110,30 +110,30 @@ class PreviousBoxes(AdaptiveSource):
         return rest, {kind: torch.tensor(value) for kind, value in learned.items()}
 
     def load(self, warp: AdaptiveWarp, state: State, name: str) -> None:
-        """Set what was learned; the rest stays as the recipe has it."""
+        """Set the learned values; the others stay as the recipe has them."""
         holder = warp.saliency if isinstance(warp, BoxGridWarp) else warp
         with torch.no_grad():
             for kind, value in state.items():
                 holder.get_parameter(kind).fill_(value)
 
     def randomise(self, warp: AdaptiveWarp, seed: int) -> None:
-        """Do nothing: the recipe has amplitude and bandwidth."""
+        """Do nothing: the recipe gives amplitude and bandwidth."""
 
     def refuse(self, recipe: Recipe, state: State, name: str) -> None:
         """Do nothing: loading the network refuses weights that it does not know."""
 
 
 class Network(AdaptiveSource):
-    """A saliency network that looks at each frame."""
+    """Source that zooms by the saliency that a network computes from each frame."""
 
     key = "warp.network"
 
     def applies(self, recipe: Recipe) -> bool:
-        """Return whether the recipe has such a network."""
+        """Return whether the recipe has an adaptive warp with a saliency network."""
         return recipe.adapts and recipe.warp.network is not None
 
     def build(self, recipe: Recipe, saliency: Array) -> FrameWarp:
-        """Build the network and what makes knots of its saliency."""
+        """Build the network and the module that turns its saliency into knots."""
         settings = recipe.warp
         assert settings.network is not None, "asked by `applies`"
         norm = settings.network.normalisation or recipe.normalisation
@@ -162,7 +162,7 @@ class Network(AdaptiveSource):
 
     def load(self, warp: AdaptiveWarp, state: State, name: str) -> None:
         """Load the network's weights."""
-        whole = nn.ModuleDict({"warp": warp})  # so that errors have the names of the file
+        whole = nn.ModuleDict({"warp": warp})  # so that errors use the file's names
         load_into(whole, state, name=name, fields="warp.network")
 
     def randomise(self, warp: AdaptiveWarp, seed: int) -> None:
@@ -188,8 +188,8 @@ ADAPTIVE_SOURCES: Registry[AdaptiveSource] = Registry(
     },
     group="lzu_export.adaptive_knot_sources",
 )
-"""Sources of knots that change with each frame. The first one that applies to a recipe is taken:
-registered and installed ones, then those of the table in its order."""
+"""Sources of knots that change with each frame. The first one that applies to a recipe is used:
+registered and installed sources are tried first, then the table's in its order."""
 
 
 def adaptive_source(recipe: Recipe) -> AdaptiveSource | None:
@@ -203,8 +203,8 @@ def split_warp(recipe: Recipe, state: State, name: str) -> tuple[State, State]:
     """Split a checkpoint's weights into those of the network and those of its adaptive warp.
 
     Raises:
-        LzuError: weights of the warp are missing or unusable, or of a source that the recipe does
-            not name.
+        LzuError: weights of the warp are missing or unusable, or belong to a source that the recipe
+            does not name.
     """
     source = adaptive_source(recipe)
     for other in ADAPTIVE_SOURCES.others_first():
@@ -216,13 +216,16 @@ def split_warp(recipe: Recipe, state: State, name: str) -> tuple[State, State]:
 def learned_warp(
     state: State, name: str = "of these weights"
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """A checkpoint's weights without the scalars of its warp, and those as amplitude and bandwidth.
+    """Split the learned amplitude and bandwidth of a warp off a checkpoint's weights.
 
-    Ours are `warp.amplitude` and `warp.bandwidth`. FOVEA's learned ones, alpha and beta, stand for
-    a = |1 + alpha| + 0.1 and b = 64 |1 + beta| + 0.1 (its LKDE grid generator).
+    This package's scalars are `warp.amplitude` and `warp.bandwidth`. FOVEA's learned scalars, alpha
+    and beta, mean a = |1 + alpha| + 0.1 and b = 64 |1 + beta| + 0.1 (its LKDE grid generator).
+
+    Returns:
+        The other weights, and the values of `amplitude` and `bandwidth` that were found.
 
     Raises:
-        LzuError: one is no positive, finite number.
+        LzuError: a scalar is no positive, finite number.
     """
     rest, learned = dict(state), {}
     for kind, initial in (("amplitude", 1.0), ("bandwidth", 64.0)):

@@ -1,10 +1,10 @@
 """Measure how far an engine's predictions agree with a reference's, frame by frame. No torch.
 
-A metric by ranks, such as AP, stays where all confidences fall alike; a user's threshold does not.
-So the scores of what both find are held against each other. Detections are partners where they are
-of one class and overlap by half or more, in space where their centres are within two metres on the
-ground; the reference's surest choose first. Segmentation has no scores in its outputs: there it is
-the share of pixels that get the reference's class.
+A metric by ranks, such as AP, does not change if all confidences fall alike, but a user's threshold
+then finds less. So the scores of detections that both find are compared. Two detections of one
+class are partners if they overlap by half or more, or in space if their centres are within two
+metres on the ground. The reference's detections choose partners in the order of their scores.
+Segmentation outputs no scores: its agreement is the share of pixels with the reference's class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Tally:
     """Adds up the agreement of one engine with a reference over frames."""
 
     def __init__(self, task: str) -> None:
-        """Nothing is counted yet.
+        """Start with nothing counted.
 
         Raises:
             LzuError: there is no such task.
@@ -36,19 +36,19 @@ class Tally:
         """Count one frame's predictions.
 
         Args:
-            mine: of the engine, as the task's predictor returns them.
-            theirs: of the reference.
-            weight: how much a difference counts, from 0 to 1, see `Reference.strength`.
+            mine: predictions of the engine, as the task's predictor returns them.
+            theirs: predictions of the reference.
+            weight: weight of a difference, from 0 to 1, see `Reference.strength`.
         """
         own, partnered, everything, count = self._task.agreement(mine, theirs)
         own, everything = (partnered + weight * (each - partnered) for each in (own, everything))
         self._sums += np.array((own, partnered, everything, count))
 
     def result(self) -> Agreement:
-        """What it came to."""
+        """Return the agreement over all counted frames."""
         compared = self._task.compared
         own, partnered, everything, count = self._sums.tolist()
-        if not count:  # the reference finds nothing at all: there is nothing to agree on
+        if not count:  # the reference finds nothing, so there is nothing to compare
             return Agreement(scores=1.0, matched=1.0, count=0, compared=compared)
         return Agreement(
             scores=own / partnered if partnered else 0.0,
@@ -58,19 +58,19 @@ class Tally:
         )
 
     def state(self) -> NDArray[np.float64]:
-        """What was added up, for `restore`."""
+        """Return the sums so far, for `restore`."""
         return self._sums.copy()
 
     def restore(self, state: NDArray[np.float64]) -> None:
-        """Go on from there."""
+        """Continue from the sums that `state` returned."""
         self._sums = np.array(state, np.float64).reshape(len(Sums._fields))
 
 
 class Agreements:
-    """Watches an evaluation: each predictor's agreement with one of them, see `evaluate`."""
+    """Measures each predictor's agreement with one of them during an evaluation, see `evaluate`."""
 
     def __init__(self, recipe: Recipe, reference: str, others: Sequence[str]) -> None:
-        """`reference` and `others` are names of predictors of the recipe's task."""
+        """Take the names of the reference and of the other predictors in the evaluation."""
         self.reference = reference
         self._tallies = {name: Tally(recipe.task) for name in others if name != reference}
         self._theirs: Sequence[Any] | None = None
@@ -79,7 +79,7 @@ class Agreements:
         """Count the frames of a batch; the reference's predictions come before the others'.
 
         Raises:
-            LzuError: they did not.
+            LzuError: the reference's predictions are missing.
         """
         if name == self.reference:
             self._theirs = predictions
@@ -90,21 +90,21 @@ class Agreements:
                 self._tallies[name].add(mine, theirs)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What was added up, by place."""
+        """Return the sums so far of each predictor, by its index."""
         return {str(i): tally.state() for i, tally in enumerate(self._tallies.values())}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from there."""
+        """Continue from the sums that `state` returned."""
         for i, tally in enumerate(self._tallies.values()):
             tally.restore(state[str(i)])
 
     def result(self) -> dict[str, Agreement]:
-        """By name."""
+        """Return the agreement of each predictor by name."""
         return {name: tally.result() for name, tally in self._tallies.items()}
 
 
 def against_fp32(recipe: Recipe, names: Sequence[str]) -> Agreements | None:
-    """Agreement of engines, by `target/precision`, with FP32's if that comes first among them."""
+    """Make the comparison of engines, named `target/precision`, with FP32 if that comes first."""
     if not names or not names[0].endswith("/fp32"):
         return None
     return Agreements(recipe, names[0], names)

@@ -29,16 +29,17 @@ from lzu_export.warp.grids import coverage
 State = Mapping[str, Tensor]
 
 LOGITS = "warp.logits"
-"""What learned logits of a saliency are called unless a recipe says otherwise."""
+"""Default name of a saliency's learned logits in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the models of a task differ in."""
+    """Parts of a model that depend on its task."""
 
     model: nn.Module
-    """A `zoom.LevelModel` with random weights."""
+    """Network, a `zoom.LevelModel`, with random weights."""
     decode: Callable[..., Sequence[Tensor]]
+    """Function from the groups of raw outputs to the final outputs."""
     groups: tuple[str, ...]
     """Names of the head's groups of raw outputs."""
     outputs: tuple[str, ...]
@@ -46,17 +47,19 @@ class Parts:
     decoded: tuple[str, ...] = ()
     """Names of the probe points within the decode."""
     margins: Callable[..., Tensor] | None = None
+    """Function to the margins of the outputs that are choices; None if there are none."""
     prepare_state: Callable[[State], State] = lambda state: state
-    """Leaves out weights of a checkpoint that no inference needs."""
+    """Function that drops weights of a checkpoint that inference does not need."""
 
 
 def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> ZoomedModel:
-    """The recipe's model with its weights, in eval mode, ending in the task's outputs.
+    """Assemble the recipe's model with its weights, in eval mode, up to the task's outputs.
 
-    It begins at the frame, or where not `from_source` at the network's input.
+    It begins at the frame if `from_source`, else at the network's input.
 
     Raises:
-        LzuError: the checkpoint is missing, unreadable, or of another task, warp or architecture.
+        LzuError: the checkpoint is missing, unreadable, or belongs to another task, warp or
+            architecture.
     """
     path = recipe.checkpoint.get(recipe.variant)
     source = adaptive_source(recipe)
@@ -75,7 +78,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(parts.model, recipe.random_weights)
         if source is not None and adaptive is not None:
-            # Another seed: the tracer stores equal weights once, under one layer's name.
+            # Another seed, since the tracer stores equal weights only once, under one layer's name.
             source.randomise(adaptive, recipe.random_weights + 1)
     height, width = recipe.network_input
     common: dict[str, Any] = {
@@ -101,7 +104,7 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
 def _adaptive(
     recipe: Recipe, parts: Parts, warp: AdaptiveWarp, common: dict[str, Any]
 ) -> ZoomedModel:
-    """The model whose warp changes with each frame."""
+    """Assemble the model whose warp changes with each frame."""
     norm, zooms_only = recipe.normalisation, recipe.variant == "fovea"
     grid = None
     kind: type[AdaptiveUnzoom | GridUnzoom] = AdaptiveUnzoom
@@ -124,16 +127,16 @@ def _adaptive(
 
 
 def _unwarp(recipe: Recipe) -> Unwarp:
-    """From canvas pixels to the frame's, between the centres of first and last pixels."""
+    """Make the map from canvas pixels to frame pixels; centres of corner pixels correspond."""
     spans = [(height - 1, width - 1) for height, width in (recipe.canvas, recipe.view)]
     return Unwarp(spans[0], spans[1], corner=recipe.corner)
 
 
 def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]:
-    """A checkpoint's weights without the logits that the recipe names: they are the warp's.
+    """Return a checkpoint's weights without the logits that the recipe names for its warp.
 
     Raises:
-        LzuError: there are logits under our name that the recipe does not know.
+        LzuError: there are logits under the default name that the recipe does not name.
     """
     named = None if recipe.variant == "uniform" else recipe.warp.logits
     if LOGITS in state and named is None:
@@ -145,10 +148,10 @@ def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]
 
 
 def check_task(recipe: Recipe, state: State, name: str) -> None:
-    """Refuse weights of another task in those words: its warp or tensors would mislead.
+    """Refuse weights of another task before errors about its warp or tensors can mislead.
 
     Raises:
-        LzuError: the state has another task's head, and not the recipe's.
+        LzuError: the weights have another task's head, and not the recipe's.
     """
     heads = {task.name: task.head for task in all_tasks() if task.head is not None}
     tasks = [task for task, layer in heads.items() if any(key.startswith(layer) for key in state)]
@@ -161,7 +164,7 @@ def check_task(recipe: Recipe, state: State, name: str) -> None:
 
 
 def to_canvas(recipe: Recipe, warp: Warp) -> SourceToCanvas:
-    """From the camera's frame to the normalised canvas."""
+    """Make the module from the camera's frame to the normalised canvas."""
     norm = recipe.normalisation
     return SourceToCanvas(
         resample(warp.zoom),

@@ -21,72 +21,76 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 class Sums(NamedTuple):
-    """How far one frame's predictions agree with a reference's, in sums over the frame.
+    """Agreement of one frame's predictions with a reference's, in sums over the frame.
 
-    For detections the sums are of scores; for label maps they count pixels.
+    For detections these are sums of scores; for label maps they are numbers of pixels.
     """
 
     mine: float
-    """The engine's scores of detections that the reference has, too; pixels of the same class."""
+    """Sum of the engine's scores of detections that the reference has, too; or number of pixels
+    with
+    the same class."""
     partnered: float
-    """The reference's scores of those detections; its pixels of a class."""
+    """Sum of the reference's scores of those detections; or number of its pixels with a class."""
     everything: float
-    """The scores of all of the reference's detections; its pixels of a class."""
+    """Sum of the scores of all the reference's detections; or number of its pixels with a class."""
     number: float
-    """Number of the reference's detections; its pixels of a class."""
+    """Number of the reference's detections; or number of its pixels with a class."""
 
 
 class Task(ABC):
     """A task: its recipes, model, predictions, and how they are compared, drawn and scored.
 
-    A subclass lives in a folder of its own and is named once, in `recipes.tasks`, or announced by
-    an installed package under the entry point `lzu_export.tasks`. A device imports tasks to run
-    bundles: importing the module of a task loads neither torch nor onnx nor OpenCV, and only
-    `parts` imports torch. Its data sets and metrics are above this package, so the task names them
-    by the text `module:object`, which is imported when it is asked for. The predictors of this
+    A subclass has its own folder. It is named once, in `recipes.tasks`, or announced by an
+    installed package under the entry point `lzu_export.tasks`. A device imports tasks to run
+    bundles, so importing the module of a task loads neither torch nor onnx nor OpenCV; only `parts`
+    imports torch. Data sets and metrics are above this package, so the task names them by the text
+    `module:object`, which is imported on first use. The predictors of this
     package's own tasks are in `runtime`, since users import them and their predictions from there.
     """
 
     name: ClassVar[str]
-    """The task in recipes, manifests and folders, such as `det`."""
+    """Name of the task in recipes, manifests and folders, such as `det`."""
     title: ClassVar[str]
-    """The heading of its report."""
+    """Heading of the task's report."""
     recipe: ClassVar[type[Recipe]]
-    """The class of its recipes."""
+    """Class of the task's recipes."""
     default_recipe: ClassVar[str | Path]
-    """The recipe that its name stands for: a shipped one's name, or a path."""
+    """Recipe that the task's name stands for: a shipped recipe's name, or a path."""
     head: ClassVar[str | None] = None
-    """How the name of a layer begins by which a checkpoint of the task is recognised; None where
-    no layer tells."""
+    """Prefix of the layer names by which a checkpoint of the task is recognised; None if there is
+    no
+    such layer."""
     compared: ClassVar[Literal["scores", "pixels"]] = "scores"
-    """What `agreement` sums up."""
+    """Quantity that `agreement` sums up."""
     layouts: ClassVar[tuple[str, ...]] = ()
-    """Layouts of its data sets on disk, in which they are tried: places of objects
-    `evaluation.layouts.find.Layout`. A set brings the task's metric and its scorer."""
+    """Layouts of the task's data sets on disk, in the order in which they are tried:
+    `module:object`
+    of each `evaluation.layouts.find.Layout`. A data set brings the task's metric and its scorer."""
     demonstration: ClassVar[str | None] = None
-    """What the demonstration scenes are to the task: the place of a `demo.evaluation.DemoTruth` of
-    `lzu_benchmarks`; None where they hold no truth of it."""
+    """Truth of the demonstration scenes for the task: `module:object` of a
+    `demo.evaluation.DemoTruth` of `lzu_benchmarks`; None if the scenes have no truth for it."""
 
     @abstractmethod
     def parts(self, recipe: Any) -> "Parts":
-        """The network with random weights, its decode and the names of its outputs.
+        """Make the network with random weights, its decode and the names of its outputs.
 
-        Imports torch.
+        This imports torch.
         """
 
     @property
     @abstractmethod
     def predictor(self) -> type["Predictor"]:
-        """The class that makes predictions of an engine's outputs."""
+        """Class that turns an engine's outputs into predictions."""
 
     @abstractmethod
     def deviation(self, recipe: Any, value: Outputs, reference: Outputs) -> dict[str, float]:
-        """Relative difference of each final output of one frame from PyTorch's.
+        """Compute the relative difference of each final output of one frame from PyTorch's.
 
         Args:
-            recipe: of the task.
-            value: the engine's outputs, without the axis of the batch.
-            reference: PyTorch's, and its `margins` where outputs are choices.
+            recipe: recipe of the task.
+            value: the engine's outputs, without the batch axis.
+            reference: PyTorch's outputs, with their `margins` if outputs are choices.
 
         Raises:
             KeyError: an output is missing.
@@ -94,36 +98,36 @@ class Task(ABC):
 
     @abstractmethod
     def agreement(self, mine: Any, theirs: Any) -> Sums:
-        """How far one frame's predictions of an engine agree with those of a reference."""
+        """Sum up how far an engine's predictions of one frame agree with a reference's."""
 
     @abstractmethod
     def presenter(self, recipe: Any, folder: Path, lowest: float) -> "Presenter":
-        """What keeps and draws the predictions of one run.
+        """Make the object that keeps and draws the predictions of one run.
 
         Args:
-            recipe: of the task.
-            folder: where it may write files of its own.
-            lowest: the lowest score that is drawn.
+            recipe: recipe of the task.
+            folder: folder into which it may write its own files.
+            lowest: lowest score that is drawn.
         """
 
     def other_inputs(self, recipe: Recipe) -> tuple[TensorSpec, ...]:
-        """The model's inputs besides the image and the boxes of the frame before."""
+        """Return the specs of inputs other than the image and the previous frame's boxes."""
         return ()
 
     def made_up_camera(
         self, source: tuple[int, int], focal: float = 1.0
     ) -> NDArray[np.float64] | None:
-        """A camera for frames that come without one; None where the task needs no camera.
+        """Make a camera for frames that come without one; None if the task needs no camera.
 
         Args:
             source: (height, width) of the frame in pixels.
             focal: focal length over the frame's width.
 
         Returns:
-            (3, 3) to homogeneous pixels.
+            Matrix (3, 3) from the camera's frame to homogeneous pixels.
         """
         return None
 
     def training_notes(self, recipe: Any) -> dict[str, str]:
-        """What a checkpoint should remember of its training besides what all tasks do."""
+        """Return the task's own entries of a checkpoint's training record."""
         return {}

@@ -10,31 +10,32 @@ from lzu_export.recipes.det import DetRecipe
 from lzu_export.recipes.det3d import Det3dRecipe
 
 TIE = 1e-4
-"""Scores this close may swap their places."""
+"""Largest difference of two scores whose order rounding may swap; boxes relative to the largest
+coordinate."""
 
 
 class Cut(NamedTuple):
-    """How many candidates a level gave, and of how many entries they are the best."""
+    """Number of candidates that a level gave, and number of entries of which they are the best."""
 
     taken: int
     entries: int
 
 
 def cuts(recipe: DetRecipe | Det3dRecipe) -> list[Cut]:
-    """How many candidates of how many entries the decode keeps of every level."""
+    """Return the numbers of candidates and entries of every level."""
     return [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)]
 
 
 def floor(recipe: DetRecipe | Det3dRecipe, scores: NDArray[Any]) -> float:
-    """The score from which on PyTorch's candidates are compared.
+    """Return the lowest score of PyTorch's candidates that are compared.
 
-    Where no candidate would become a detection, the best ones are compared all the same.
+    If no candidate would become a detection, the best ones are compared anyway.
     """
     return min(recipe.postprocess.score_threshold, float(np.max(scores)) / 2)
 
 
 class Side(NamedTuple):
-    """What candidates are paired by."""
+    """Values by which one side's candidates are paired."""
 
     boxes: NDArray[Any]
     ranks: NDArray[Any]
@@ -44,8 +45,8 @@ class Side(NamedTuple):
 def pairs_both_ways(
     value: Side, reference: Side, levels: Sequence[Cut], floor: float
 ) -> list[tuple[int, int]] | None:
-    """Pairs (value's index, reference's), or None where one on either side has no partner."""
-    for side in (value, reference):  # comparisons with NaN would let them pass
+    """Return pairs (index in value, index in reference); None if a candidate has no partner."""
+    for side in (value, reference):  # comparisons with NaN would let it pass
         if not (np.isfinite(side.boxes).all() and np.isfinite(side.ranks).all()):
             return None
     there = _partners(reference, value, levels, floor)
@@ -58,14 +59,15 @@ def pairs_both_ways(
 def _partners(
     wanted: Side, given: Side, levels: Sequence[Cut], floor: float
 ) -> list[tuple[int, int]] | None:
-    """Pairs (index in `wanted`, index of its partner in `given`); None where one has none.
+    """Return pairs (index in `wanted`, index of its partner in `given`); None if one lacks one.
 
-    Rounding swaps candidates whose scores are all but equal, and lets another one in at a level's
-    cut. So every candidate of a score of at least `floor` (the others never become detections) is
-    held against the closest box and score of the same label among the other side's candidates of
-    that level whose scores are within TIE of its own. One without such a partner makes the result
-    None, unless its level was cut and its score is below the other side's last there, or within TIE
-    of it. Where that excuses all of them, nothing was compared, and the result is None too.
+    Rounding swaps candidates with nearly equal scores, and may let another candidate in at a
+    level's cut. So every candidate with a score of at least `floor` is compared with the closest
+    box and score among the other side's candidates of the same level and label whose scores are
+    within TIE of its own. (Candidates below `floor` never become detections.) A candidate without
+    such a partner makes the result None, unless its level was cut and its score is below the other
+    side's last score there, or within TIE of it. If that excuses all candidates, nothing was
+    compared, and the result is None, too.
     """
     pairs: list[tuple[int, int]] = []
     kept = wanted.ranks >= floor
@@ -89,13 +91,13 @@ def _partners(
             boxes = given.boxes[level][near].astype(np.float64)
             gaps = np.abs(boxes - wanted.boxes[i]).max(axis=1)
             if gaps.min() / box_size > TIE and score - cut <= TIE:
-                continue  # another one came in at the cut
-            # Boxes clipped at one edge can coincide, so the score tells the partner as well.
+                continue  # another candidate came in at the cut
+            # Boxes clipped at one edge can coincide, so the score also identifies the partner.
             best = int(np.maximum(gaps / box_size, np.abs(ranks[near] - score)).argmin())
             pairs.append((int(i), level.start + int(np.flatnonzero(near)[best])))
     return pairs or None
 
 
 def largest(values: NDArray[Any]) -> float:
-    """The largest magnitude; 0 of no values."""
+    """Return the largest magnitude; 0 if there are no values."""
     return float(np.abs(values.astype(np.float64)).max()) if values.size else 0.0

@@ -1,8 +1,8 @@
-"""Users' own networks instead of a task's: found by name, never by code that a file names.
+"""Find users' own networks, which replace a task's, by name, never by code that a file names.
 
-A recipe, and with it a bundle's manifest, only holds the name. What builds the network is
-registered by the program that exports, or announced by an installed package under the entry point
-`GROUP`.
+A recipe, and so a bundle's manifest, only has the name. The exporting program registers the
+function
+that builds the network, or an installed package announces it under the entry point `GROUP`.
 """
 
 import hashlib
@@ -20,35 +20,36 @@ if TYPE_CHECKING:
     from lzu_export.models.zoom import LevelModel
 
 GROUP = "lzu_export.models"
-"""Entry points of packages that bring networks."""
+"""Group of entry points by which packages announce networks."""
 
 Builder = Callable[[Any], "LevelModel"]
-"""Takes the recipe, gives a torch module with `extract` and `head`, in any mode, of any weights."""
+"""Function from a recipe to a torch module with `extract` and `head`, in any mode, with any
+weights."""
 
 _registered: dict[str, Builder] = {}
 
 
 def register_model(name: str, build: Builder) -> None:
-    """Let recipes say `custom_model: name`.
+    """Make a network available to recipes as `custom_model: name`.
 
-    The network replaces the task's own; its zoom, unzoom, decode and metric stay. `extract` takes
-    the normalised network input, B x 3 x H x W, to one feature map a level, finest first, of the
-    strides that the recipe's `model` says. `head` takes those to the raw outputs that the task's
-    decode expects, see the `decode` in `parts` of `tasks.det`, `tasks.seg` and `tasks.det3d`.
+    The network replaces the task's own; its zoom, unzoom, decode and metric stay. `extract` maps
+    the normalised network input, B x 3 x H x W, to one feature map per level, finest first, with
+    the strides in the recipe's `model`. `head` maps these to the raw outputs that the task's decode
+    expects, see the `decode` in `parts` of `tasks.det`, `tasks.seg` and `tasks.det3d`.
 
     Args:
-        name: for the recipe; a later registration of the same name replaces it.
-        build: makes the network of a recipe.
+        name: name in recipes; a later registration of the same name replaces it.
+        build: function that makes the network for a recipe.
     """
     _registered[name] = build
 
 
 def find_builder(name: str) -> Builder:
-    """What builds the network of a name.
+    """Return the function that builds the network of a name.
 
     Raises:
-        LzuError: nothing of that name is registered or installed, or the package that has it does
-            not import.
+        LzuError: no network of that name is registered or installed, or the package that announces
+            it does not import.
     """
     if name in _registered:
         return _registered[name]
@@ -70,10 +71,10 @@ def find_builder(name: str) -> Builder:
 
 
 def builder_digest(recipe: Recipe) -> str | None:
-    """Hash of the file that builds the recipe's own network, so that a change of it is seen.
+    """Hash the file that builds the recipe's own network, so that a change of it is detected.
 
     Raises:
-        LzuError: what builds it was not read from a file.
+        LzuError: the function that builds it was not read from a file.
     """
     if recipe.custom_model is None:
         return None
@@ -81,10 +82,10 @@ def builder_digest(recipe: Recipe) -> str | None:
     while isinstance(builder, partial):
         builder = builder.func
     if not (inspect.isroutine(builder) or inspect.isclass(builder)):
-        builder = type(builder)  # an object that is called: its class has the source
+        builder = type(builder)  # a callable object, whose class has the source
     try:
         source = Path(inspect.getsourcefile(builder) or "").read_bytes()
-    except (OSError, TypeError) as error:  # of a notebook, of `python -c`, or compiled
+    except (OSError, TypeError) as error:  # from a notebook or `python -c`, or compiled
         raise LzuError(
             f"the source of what builds custom_model {recipe.custom_model} is in no file, so that "
             "a change of it would not be seen; put it into a Python file and import it from there"

@@ -18,17 +18,17 @@ def compare_outputs(
     reference: Outputs,
     usual: Mapping[str, Scale] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Worst relative difference of each of the task's final outputs over a batch.
+    """Compute the worst relative difference of each of the task's final outputs over a batch.
 
-    `reference` holds PyTorch's `margins` besides, where outputs are choices. Scores and logits that
-    are smaller than `usual` are taken to be as large.
+    If outputs are choices, `reference` also holds PyTorch's `margins`. Scores and logits that are
+    smaller than `usual` count as that large.
 
     Raises:
-        LzuError: an output is missing from the reference, or of another number of frames.
+        LzuError: an output is missing from the reference, or has another number of frames there.
     """
     task = find_task(recipe.task)
     for name, array in value.items():
-        # Knots are outputs, too; as probe points they are compared already.
+        # Knots are outputs, too, but they are already compared as probe points.
         if name in reference and reference[name].shape[:1] != array.shape[:1]:
             raise _missing(name, len(array))
     worst: dict[str, float] = {}

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from lzu_export.tasks.base import Sums
 
 OVERLAP = 0.5
-"""Intersection over union from which on two boxes are of one object."""
+"""Lowest intersection over union of two boxes that count as one object."""
 
 
 def sums_of_scores(mine: Any, theirs: Any, nearness: NDArray[np.float64], least: float) -> Sums:
-    """The agreement of two sets of detections with `scores` and `labels`.
+    """Sum up the agreement of two sets of detections with `scores` and `labels`.
 
     Args:
         mine: m detections of the engine.
-        theirs: n detections of the reference, the surest first.
-        nearness: (n, m), the larger the nearer.
-        least: nearness from which on two detections of one class may be one object.
+        theirs: n detections of the reference, highest score first.
+        nearness: (n, m) nearness of each pair, larger for nearer detections.
+        least: lowest nearness at which two detections of one class may be one object.
     """
     equal = np.asarray(theirs.labels)[:, None] == np.asarray(mine.labels)
     partner = partners(np.where(equal & (nearness >= least), nearness, -np.inf))
@@ -29,11 +29,11 @@ def sums_of_scores(mine: Any, theirs: Any, nearness: NDArray[np.float64], least:
 
 
 def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each of n the place of its partner among m, or -1; each of the m has one partner at most.
+    """Return for each of n the index of its partner among m, or -1; no partner is used twice.
 
     Args:
-        nearness: (n, m), the larger the nearer; -inf where two cannot be partners. Of the n, those
-            that come first choose first.
+        nearness: (n, m) nearness of each pair, larger for nearer; -inf if two cannot be partners.
+            The n choose in their order.
     """
     left = np.array(nearness, np.float64)
     found = np.full(len(left), -1, np.intp)
@@ -45,7 +45,7 @@ def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, m) intersections over unions of (n, 4) and (m, 4) boxes x1, y1, x2, y2."""
+    """Compute the (n, m) intersections over unions of (n, 4) and (m, 4) boxes x1, y1, x2, y2."""
     low = np.maximum(first[:, None, :2], second[:, :2])
     high = np.minimum(first[:, None, 2:], second[:, 2:])
     both = (high - low).clip(0).prod(axis=-1)

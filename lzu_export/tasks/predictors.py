@@ -1,4 +1,4 @@
-"""Make the predictor of a bundle's task. Imports no torch."""
+"""Make the predictor of a bundle's task, without torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,5 +21,5 @@ def make_predictor(
     fit: Fit = "exact",
     choice: Choice = NO_CHOICE,
 ) -> Predictor:
-    """The predictor of the recipe's task on an opened engine."""
+    """Make the predictor of the recipe's task on an opened engine."""
     return find_task(recipe.task).predictor(recipe, session, warp, fit=fit, choice=choice)

@@ -10,17 +10,17 @@ class Presenter(Protocol):
     """Takes the predictions of one run, frame by frame."""
 
     what: ClassVar[str]
-    """What is counted, in the plural."""
+    """Noun for the counted predictions, in the plural."""
 
     @property
     def count(self) -> int:
-        """How many of them were added."""
+        """Number of predictions that were added."""
 
     def add(self, number: int, name: str, prediction: Any, camera: Camera | None) -> None:
-        """Keep one frame's results; `number` counts frames from 1."""
+        """Keep one frame's predictions; `number` counts frames from 1."""
 
     def picture(self, frame: Frame, prediction: Any, camera: Camera | None) -> Frame:
-        """The frame with what was found in it."""
+        """Draw the predictions on a copy of the frame."""
 
     def results(self) -> Any:
-        """What goes into results.json."""
+        """Return the content of results.json."""

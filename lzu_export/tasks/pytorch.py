@@ -1,6 +1,6 @@
-"""PyTorch as the reference: a recipe's model, and its values at every probe point.
+"""Run PyTorch as the reference: a recipe's model, and its values at every probe point.
 
-Importing this module imports no torch; calling what needs it does.
+Importing this module does not import torch; functions that need torch import it when called.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
-    """The model of the recipe's task with its weights; imports torch.
+    """Assemble the model of the recipe's task with its weights; imports torch.
 
-    It begins at the frame, or where not `from_source` at the network's input.
+    It begins at the frame if `from_source`, else at the network's input.
 
     Raises:
-        LzuError: the checkpoint is missing, unreadable or of another architecture or warp, or the
-            recipe's own model is not known.
+        LzuError: the checkpoint is missing, unreadable or belongs to another architecture or warp,
+            or the recipe's custom model is unknown.
     """
     from lzu_export.tasks.assemble import assemble as assemble_parts
 
@@ -45,10 +45,10 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
 
 
 def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
-    """PyTorch as a predictor from the frame on; imports torch.
+    """Make a predictor that runs PyTorch from the frame on; imports torch.
 
-    It zooms by itself, whatever the engines do. Only OpenCV's resize has no twin in PyTorch: there
-    it begins at the network's input.
+    It zooms by itself, even if the engines do not. Only OpenCV's resize has no equivalent in
+    PyTorch: with it the model begins at the network's input.
     """
     from lzu_export.models.session import TorchSession
 
@@ -60,9 +60,9 @@ def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:
 
 
 def make_reference(predictor: Predictor, camera_frames: Sequence[CameraFrame]) -> Reference:
-    """A `torch_predictor`'s values at every probe point for one batch.
+    """Record a `torch_predictor`'s values at every probe point for one batch.
 
-    What it finds is fed back, where it remembers.
+    A stateful predictor also feeds its detections back.
     """
     from lzu_export.models.session import TorchSession
     from lzu_export.models.zoom import MARGINS
@@ -85,26 +85,26 @@ def make_reference(predictor: Predictor, camera_frames: Sequence[CameraFrame]) -
 
 
 def whole_batches(camera_frames: list[CameraFrame], size: int) -> list[list[CameraFrame]]:
-    """Group camera frames; the last one fills up a short end, since a static batch has none."""
+    """Group camera frames into batches; the last frame is repeated to fill the last batch."""
     filled = camera_frames + camera_frames[-1:] * (-len(camera_frames) % size)
     return [filled[i : i + size] for i in range(0, len(filled), size)]
 
 
 def noise_frame(source: tuple[int, int], seed: int) -> Frame:
-    """A smooth random picture, for recipes without an evaluation set."""
+    """Make a smooth random picture, for recipes without an evaluation set."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (source[0] // 8 + 2, source[1] // 8 + 2, 3), dtype=np.uint8)
     return np.asarray(cv2.resize(coarse, (source[1], source[0])), np.uint8)
 
 
 def noise_camera_frame(recipe: Recipe, seed: int) -> CameraFrame:
-    """A random picture by a made-up camera, for recipes without an evaluation set."""
+    """Make a random picture with an invented camera, for recipes without an evaluation set."""
     camera = find_task(recipe.task).made_up_camera(recipe.source, focal=0.8)
     return CameraFrame(noise_frame(recipe.source, seed), camera)
 
 
 def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]:
-    """Inputs of a model that begins at the frame, or at the network's input."""
+    """Return the input specs of a model that begins at the frame, or at the network's input."""
     if from_source:
         shape: tuple[int, ...] = (recipe.batch, *recipe.source, 3)
         image = TensorSpec(INPUT_NAMES["source"], "uint8", shape)

@@ -1,4 +1,4 @@
-"""Tasks by name; the table of them is `recipes.tasks`, which says why it stands there."""
+"""Find tasks by name; their table is in `recipes.tasks`, which gives the reason for that."""
 
 from typing import cast
 
@@ -7,28 +7,28 @@ from lzu_export.tasks.base import Task
 
 
 def find_task(name: str) -> Task:
-    """The task of a name.
+    """Return the task of a name.
 
     Raises:
-        LzuError: there is none, or the package that announces it does not import.
+        LzuError: there is no such task, or the package that announces it does not import.
     """
     return cast(Task, TASKS.find(name))
 
 
 def all_tasks() -> list[Task]:
-    """Every task: those of this package first.
+    """Return every task, this package's first.
 
     Raises:
-        LzuError: a package that announces one does not import.
+        LzuError: a package that announces a task does not import.
     """
     return [find_task(name) for name in TASKS.names()]
 
 
 def register_task(task: Task) -> None:
-    """Let recipes say `task: NAME` in this process; a later task of the same name replaces it."""
+    """Make a task known in this process; a later task of the same name replaces it."""
     TASKS.register(task.name, task)
 
 
 def forget_task(name: str) -> None:
-    """Take back what `register_task` added."""
+    """Remove a task that `register_task` added."""
     TASKS.forget(name)

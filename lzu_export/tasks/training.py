@@ -1,8 +1,8 @@
 """Compare an export with the training that its checkpoint records.
 
-LZU adds no weights to a network, and a network runs at every scale: weights that see another
-picture than in training are merely worse. So a checkpoint remembers, and an export compares. What
-is not remembered is believed. No torch.
+LZU adds no weights to a network, and a network runs at every scale. Weights that get other pictures
+than in training cause no error, but are less accurate. So a checkpoint records its training, and an
+export compares. Settings that are not recorded are taken from the recipe. No torch.
 """
 
 import json
@@ -46,30 +46,33 @@ GROUPS: Mapping[str, str] = {
     "unfilled": "warp",
     "unzoom_scale": "warp",
 }
-"""By key of a record, what the recipe's `untrained` calls it."""
+"""Name in the recipe's `untrained` for each key of a record."""
 LONGEST = 40
-"""Characters of a value that are shown."""
+"""Largest number of characters of a value that are shown."""
 SIZES = frozenset({"source", "crop", "lattice"})
 
 
 class Difference(NamedTuple):
-    """What a checkpoint was trained with, and what it is exported with."""
+    """Difference between a setting of a checkpoint's training and of its export."""
 
     key: str
+    """Key of the training record."""
     trained: str
+    """Value in training."""
     exported: str
+    """Value in the export."""
 
     def shown(self) -> dict[str, str]:
-        """Its fields, values short enough to be shown."""
+        """Return the fields, with values that are short enough to be shown."""
         return {**self._asdict(), "trained": short(self.trained), "exported": short(self.exported)}
 
 
 def training_record(recipe: Recipe, saliency: Array) -> dict[str, str]:
-    """What a checkpoint trained by a recipe should remember in its `meta`: see docs/checkpoint.md.
+    """Return the record of a recipe's training for a checkpoint's `meta`, see docs/checkpoint.md.
 
     Args:
-        recipe: that the training followed.
-        saliency: of its warp, (h, w).
+        recipe: recipe of the training.
+        saliency: (h, w) saliency of its warp.
     """
     norm, settings = recipe.normalisation, recipe.warp
     record = {
@@ -95,15 +98,15 @@ def training_record(recipe: Recipe, saliency: Array) -> dict[str, str]:
 
 
 def differences(recipe: Recipe, saliency: Array, meta: Mapping[str, Any]) -> list[Difference]:
-    """Where an export contradicts what stands in a checkpoint's `meta`, in the record's order.
+    """Return where an export contradicts a checkpoint's `meta`, in the record's order.
 
-    Understood are our own record and what OpenMMLab stores: class names, and the normalisation of
-    its config.
+    The function reads this package's record and OpenMMLab's entries: class names, and the
+    normalisation of its config.
     """
     wanted = {"unzoom_scale": str(recipe.unzoom_scale), **training_record(recipe, saliency)}
     found = []
     for key in GROUPS:
-        # OpenMMLab's lists of names are compared by their order alone, below.
+        # OpenMMLab's lists of names are compared below, by their order only.
         own = key in meta and not (key == "classes" and not isinstance(meta[key], str))
         if own and key in wanted:
             trained = _text(key, meta[key])
@@ -127,20 +130,20 @@ def check_training(
 ) -> tuple[Difference, ...]:
     """Refuse an export that contradicts its checkpoint's training, unless the recipe allows it.
 
-    The two warps of one saliency, separable and not, are near each other: weights of the one are
-    taken with the other, with a warning.
+    The separable and the non-separable warp of one saliency are similar: weights trained with one
+    are accepted with the other, with a warning.
 
     Args:
-        recipe: of the export; `untrained` names what may differ.
-        saliency: of its warp, (h, w).
-        meta: what stands beside the weights.
-        name: what errors call the checkpoint.
+        recipe: recipe of the export; `untrained` names the settings that may differ.
+        saliency: (h, w) saliency of its warp.
+        meta: metadata stored beside the weights.
+        name: name of the checkpoint in errors.
 
     Returns:
-        What differs and is allowed to.
+        Differences that are allowed.
 
     Raises:
-        LzuError: naming what differs and what to pass.
+        LzuError: a difference is not allowed; the message names it and the option that allows it.
     """
     found = differences(recipe, saliency, meta)
     refused = [each for each in found if GROUPS[each.key] not in recipe.untrained]
@@ -172,7 +175,7 @@ def check_training(
 
 
 def _other_order(trained: Sequence[str], exported: Sequence[str]) -> bool:
-    """Whether a name of both lists stands at different places. Other names may be translations."""
+    """Whether a name in both lists has different indices. Other names may be translations."""
     before = {_plain(name): i for i, name in enumerate(trained)}
     return any(before.get(_plain(name), i) != i for i, name in enumerate(exported))
 
@@ -182,7 +185,7 @@ def _plain(name: str) -> str:
 
 
 def _text(key: str, value: Any) -> str:
-    """A value of a record as the record has it; users' own loops may write numbers and lists."""
+    """Convert a value to a record's text, since users' own loops may write numbers and lists."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -225,7 +228,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _crop(recipe: Recipe) -> str:
-    """The view, with the place of its corner (x, y) where it is not centred."""
+    """Return the size of the view, with its corner (x, y) if it is not centred."""
     if recipe.crop is None:
         return "none"
     (height, width), (top, left) = recipe.view, recipe.corner
@@ -238,7 +241,7 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def short(text: str) -> str:
-    """A value of a record as it is shown: lists without their quotes, hashes and others cut."""
+    """Shorten a record's value to be shown: lists without quotes, hashes and long texts cut."""
     try:
         names = json.loads(text) if text.startswith("[") else None
     except ValueError:

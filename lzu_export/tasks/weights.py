@@ -5,7 +5,7 @@ from lzu_export.support.files.hashes import file_digest
 
 
 def checkpoint_identity(recipe: Recipe) -> dict[str, str]:
-    """File name and hash of the weights, or the seed that stands for them."""
+    """Return the file name and hash of the weights, or the seed of random ones."""
     path = recipe.checkpoint.get(recipe.variant)
     if path is None:
         return {"random_weights": str(recipe.random_weights)}

@@ -1,4 +1,4 @@
-"""The checks of a verification, and a JUnit file of them for continuous integration."""
+"""Checks of a verification, and a JUnit file of them for continuous integration."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,31 +15,31 @@ from lzu_export.support.files import write_text
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was held against a limit."""
+    """Result of comparing one figure with its limit."""
 
     engine: str
-    """`target/precision`, as `Deviation.engine` has it."""
+    """Name of the engine, `target/precision`, as in `Parity.engine`."""
     name: str
     status: Literal["passed", "failed", "skipped", "error"]
     message: str
-    """The figures in words; why it was skipped, or could not be made."""
+    """Figures in words; or the reason why the check was skipped or could not be made."""
 
 
 TITLES = {"difference": "deviation of {}", "snr": "signal-to-noise ratio of {}"}
-"""Names of checks by `Deviation.figure`; agreements are called by their own names."""
+"""Name of a check by `Deviation.figure`; agreements have names of their own."""
 
 
 def parity_checks(parity: Parity) -> list[Check]:
-    """Every figure of an engine's comparison with PyTorch that has a limit."""
+    """Make a check of every figure in an engine's comparison with PyTorch that has a limit."""
     return deviation_checks(parity.engine, parity.deviations)
 
 
 def deviation_checks(engine: str, deviations: Iterable[Deviation]) -> list[Check]:
-    """A check of each deviation that has a limit.
+    """Make a check of each deviation that has a limit.
 
     Args:
-        engine: as in `Check.engine`.
-        deviations: of that engine.
+        engine: name of the engine, see `Check.engine`.
+        deviations: deviations of that engine.
     """
     return [
         Check(
@@ -54,12 +54,12 @@ def deviation_checks(engine: str, deviations: Iterable[Deviation]) -> list[Check
 
 
 def failed(checks: Iterable[Check]) -> list[Check]:
-    """Those that failed."""
+    """Return the checks that failed."""
     return [check for check in checks if check.status == "failed"]
 
 
 def junit(suite: str, checks: Sequence[Check]) -> str:
-    """The checks as JUnit XML: one suite an engine, as CI systems show it."""
+    """Format checks as JUnit XML, which CI systems show, with one suite per engine."""
     root = ET.Element("testsuites", _counts(checks, suite))
     for engine in dict.fromkeys(check.engine for check in checks):
         mine = [check for check in checks if check.engine == engine]
@@ -80,7 +80,7 @@ def junit(suite: str, checks: Sequence[Check]) -> str:
 
 
 def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
-    """Write `junit` of the checks, making the folder it goes into.
+    """Write the checks as JUnit XML, and make the file's folder if necessary.
 
     Raises:
         LzuError: the file cannot be written.
@@ -92,9 +92,9 @@ def write_junit(path: Path, suite: str, checks: Sequence[Check]) -> None:
 
 @contextmanager
 def reported(path: Path | None, suite: str, checks: list[Check]) -> Iterator[None]:
-    """Write `junit` of the checks that the block adds, however it ends.
+    """Write the checks that the block adds as JUnit XML, even if the block fails.
 
-    What ends it early is a check of its own, of status `error`.
+    An exception that ends the block becomes a check of status `error`.
 
     Raises:
         LzuError: the file cannot be written.
@@ -108,7 +108,7 @@ def reported(path: Path | None, suite: str, checks: list[Check]) -> Iterator[Non
         reason = str(error) or type(error).__name__
         if isinstance(error, KeyboardInterrupt):
             reason = "interrupted"
-        with suppress(LzuError):  # the first error is the one to be said
+        with suppress(LzuError):  # the first error is the one to report
             write_junit(path, suite, [*checks, Check("verify", "could be run", "error", reason)])
         raise
     write_junit(path, suite, checks)

@@ -29,12 +29,13 @@ def live_references(
     fit: str = "exact",
     cameras: Cameras | None = None,
 ) -> list[Reference]:
-    """PyTorch's values at every probe point for up to `limit` batches of frames of `source`.
+    """Compute PyTorch's values at every probe point for up to `limit` batches of frames of
+    `source`.
 
-    The warp is the bundle's own; the weights come from `checkpoint`, or from the shipped recipe of
-    the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are of the
-    frames as they are. Differences are held against what a probe point reaches on the bundle's own
-    frames, where a frame of the source, such as of a covered lens, has next to nothing.
+    The warp is the bundle's own. The weights come from `checkpoint`, or from the shipped recipe of
+    the bundle's name. `fit` is for frames of another size, see `load`; `cameras` are those of the
+    original frames. If a frame has almost no signal, as from a covered lens, differences are
+    relative to the probe point's values on the bundle's own frames.
 
     Raises:
         LzuError: the checkpoint is not the one the bundle was made from, or a frame does not fit.

@@ -1,7 +1,7 @@
 """Compare latency with a stored state: timed interleaved, compared by intervals.
 
-A ratio of engines that took turns hardly depends on what else a machine does, a time does. So times
-are compared on one machine alone, and only where nothing made them doubtful. No torch.
+The ratio of engines that took turns hardly depends on a machine's other load, but a time does. So
+times are compared only on one machine, and only if nothing made them doubtful. No torch.
 """
 
 import math
@@ -23,53 +23,55 @@ from lzu_export.targets.registry import runs_anywhere
 from lzu_export.verification.checks import Check
 
 BLOCK = 4
-"""Timed queries of a turn."""
+"""Number of timed queries per turn."""
 ROUNDS = 16
-"""Turns of every engine that are timed at a stretch: 64 queries, as `bench` takes."""
+"""Number of turns of every engine in a stretch: 64 queries, as in `bench`."""
 STRETCHES, SECONDS = 24, 240.0
-"""Most that is timed until a figure is sure: that many stretches, and no more after so long."""
+"""Largest number of stretches, and the seconds after which none begins, until figures are sure."""
 ALARMS = 3
-"""Stretches in a row after which a regression has to be seen before it is called one."""
+"""Number of consecutive stretches that have to show a regression before it counts."""
 PRECISE = 0.015
-"""Half width of the intervals of a state that is to be stored, relative."""
+"""Largest relative half width of the intervals of a state that is to be stored."""
 SURE = 1.5
-"""How many times an interval's half width a figure is from its limit to be sure: it is looked at
-again and again."""
+"""Distance of a sure figure from its limit, in half widths of its interval; it is above 1 because
+the figure is checked repeatedly."""
 BASELINE = "baseline "
-"""What the names of the baseline's engines begin with."""
+"""Prefix of the names of the baseline's engines."""
 MILLISECOND = 1e6
-"""In nanoseconds."""
+"""One millisecond in nanoseconds."""
 
 
 class LatencyState(Section):
-    """Latency end to end, of whole frames; all engines took turns."""
+    """End-to-end latency of whole frames; all engines took turns."""
 
     machine: str
-    """Processor, board, power mode and card."""
+    """Identity of the machine: processor, board, power mode and card, see `hardware.identity`."""
     key: str | None
-    """Of this very machine; None where it cannot be known again."""
+    """Hash that identifies the machine itself; None if it cannot be identified again."""
     milliseconds: dict[str, Ratio]
-    """A frame, by `target/precision`."""
+    """Milliseconds per frame by `target/precision`."""
     ratios: dict[str, Ratio]
-    """By `target/precision over X`, X being another engine or the baseline bundle."""
+    """Ratios of latencies by `target/precision over X`; X is another engine or the baseline
+    bundle."""
     doubts: tuple[str, ...] = ()
-    """What makes the milliseconds doubtful, a sentence each."""
+    """Sentences on what makes the milliseconds doubtful."""
     silent: dict[str, str] = Field(default_factory=dict)
-    """By engine, why its times say nothing, so that there are none."""
+    """Reason, by engine, why its times mean nothing and were not measured."""
 
 
 @dataclass
 class Turns:
-    """Engines that take turns, and what they took so far."""
+    """Engines that take turns, and their times so far."""
 
     predictors: Mapping[str, Predictor]
     camera_frames: list[CameraFrame]
-    """One batch."""
+    """Camera frames of one batch."""
     timings: dict[str, Timings] = field(default_factory=dict)
     stretches: int = 0
+    """Number of stretches that were timed."""
 
     def stretch(self, between: Callable[[], None] = lambda: None) -> None:
-        """Time ROUNDS turns more of each."""
+        """Time ROUNDS more turns of each engine."""
         subjects = {
             name: subject(partial(each.run, self.camera_frames))
             for name, each in self.predictors.items()
@@ -86,18 +88,18 @@ class Turns:
         self.stretches += 1
 
     def over(self, name: str, base: str) -> Ratio:
-        """How many times as long as `base` a frame takes."""
+        """Return the ratio of an engine's time per frame to that of `base`."""
         return ratio(self._quickest(name), self._quickest(base))
 
     def milliseconds(self, name: str) -> Ratio:
-        """Of a frame."""
+        """Return an engine's milliseconds per frame."""
         mine = self._quickest(name)
         return ratio(
             mine, Timings([round(MILLISECOND * len(self.camera_frames))] * len(mine.totals))
         )
 
     def _quickest(self, name: str) -> Timings:
-        """The quickest query of every turn: the one that other processes interrupted least."""
+        """Return the quickest query of every turn, which other processes interrupted least."""
         return Timings([min(turn) for turn in self.timings[name].turns])
 
 
@@ -110,19 +112,19 @@ def measure_latency(
     then: LatencyState | None = None,
     limits: RegressionLimits | None = None,
 ) -> LatencyState | None:
-    """Time engines in turns, as long as it takes to know.
+    """Time engines in turns until the result is sure.
 
     Args:
-        engines: by `target/precision`.
-        camera_frames: one batch.
-        provider: of ONNX Runtime.
-        baseline: name and engines of the bundle that ratios are taken to, too.
-        then: the state that this one is compared with; without one it is timed until its own
+        engines: predictors by `target/precision`.
+        camera_frames: camera frames of one batch.
+        provider: ONNX Runtime's provider.
+        baseline: name and predictors of a bundle for further ratios.
+        then: state that this one is compared with; without it, engines are timed until the
             intervals are narrow.
-        limits: what `then` is compared by.
+        limits: limits of the comparison with `then`.
 
     Returns:
-        None where no engine's time says anything.
+        The measured state; None if no engine's time means anything.
     """
     silent = {name: low_precision_note() for name in engines if not _tells(name, provider)}
     mine = [name for name in engines if name not in silent]
@@ -132,7 +134,7 @@ def measure_latency(
     timed = {name: engines[name] for name in mine}
     timed |= {f"{BASELINE}{name}": others[name] for name in mine if name in others}
     for predictor in timed.values():
-        predictor.reset()  # of the frames that were scored
+        predictor.reset()  # forget the frames that were scored
     watch, turns = Watch(), Turns(timed, camera_frames)
     pairs = {f"{name} over {mine[0]}": (name, mine[0]) for name in mine[1:]}
     pairs |= {
@@ -166,7 +168,7 @@ def measure_latency(
 
 
 def _tells(engine: str, provider: str) -> bool:
-    """Whether an engine's time says anything: lower precisions of a processor do not."""
+    """Whether an engine's time means anything, unlike that of lower precisions on a processor."""
     target, _, precision = engine.partition("/")
     return precision == "fp32" or not runs_anywhere(target) or provider != "cpu"
 
@@ -176,45 +178,48 @@ def _doubts(conditions: Conditions) -> tuple[str, ...]:
 
 
 def _width(figure: Ratio) -> float:
-    """Half of an interval, relative."""
+    """Return the relative half width of a figure's interval."""
     return math.log(figure.high / figure.low) / 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure against the reference's."""
+    """Comparison of one figure with the reference's."""
 
     what: str
+    """Engine or label of the ratio."""
     now: Ratio
     then: Ratio
     limit: float
+    """Largest `factor` that is allowed."""
     form: str
+    """Format of the figures in the message."""
 
     @property
     def factor(self) -> float:
-        """How many times the reference's."""
+        """Ratio of the figure to the reference's."""
         return self.now.value / self.then.value
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of `factor`, 95 %; both figures are uncertain."""
+        """95 % interval of `factor`, from the intervals of both figures."""
         half = math.hypot(_width(self.now), _width(self.then))
         return self.factor * math.exp(-half), self.factor * math.exp(half)
 
     @property
     def held(self) -> bool:
-        """Not slower by more than the limit, or not surely slower at all."""
+        """Whether the figure is not slower by more than the limit, or not surely slower at all."""
         return self.factor <= self.limit or self.interval[0] <= 1
 
     @property
     def sure(self) -> bool:
-        """Whether more timing could hardly change what is held: three standard errors."""
+        """Whether more timing could hardly change `held`: three standard errors."""
         half = SURE * math.hypot(_width(self.now), _width(self.then))
         return abs(math.log(self.factor / self.limit)) >= half
 
     @property
     def message(self) -> str:
-        """The figures in words."""
+        """Sentence with the figures."""
         low, high = self.interval
         now, then = self.form.format(self.now.value), self.form.format(self.then.value)
         return (
@@ -229,10 +234,10 @@ def same_machine(now: LatencyState, then: LatencyState) -> bool:
 
 
 def judge(now: LatencyState, then: LatencyState, limits: RegressionLimits) -> list[Verdict]:
-    """All figures that can be compared.
+    """Compare all figures that can be compared.
 
-    On one machine ratios have the limit `latency`, elsewhere `latency_elsewhere`: processors do not
-    share the time of a frame alike.
+    Ratios have the limit `latency` on the same machine, and `latency_elsewhere` on another, since
+    the parts of a frame take different shares of the time on different processors.
     """
     here = same_machine(now, then)
     limit = limits.latency if here else limits.latency_elsewhere
@@ -256,7 +261,7 @@ def compare_latency(
     limits: RegressionLimits,
     elsewhere: Mapping[str, str],
 ) -> list[Check]:
-    """Hold latencies against the reference's; `elsewhere` says why engines do not run here."""
+    """Check latencies against the reference's; `elsewhere` has why engines do not run here."""
     if then is None:
         return []
     if now is None:
@@ -296,7 +301,7 @@ def _missing(engine: str, now: LatencyState, elsewhere: Mapping[str, str]) -> st
 
 
 def _incomparable(now: LatencyState, then: LatencyState) -> str:
-    """Why times are not compared."""
+    """Return why times are not compared."""
     if now.machine != then.machine:
         return f"the reference was recorded on another machine ({then.machine})"
     if now.key is None or then.key is None:

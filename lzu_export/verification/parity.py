@@ -41,7 +41,7 @@ RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
 
 
 def probe_order(names: Sequence[str]) -> list[str]:
-    """Probe point names in the order of the chain, levels ascending."""
+    """Sort names of probe points in processing order, with levels ascending."""
     stages = ("saliency", "knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
 
     def key(name: str) -> tuple[int, str, int]:
@@ -56,12 +56,13 @@ def probe_order(names: Sequence[str]) -> list[str]:
 def verify_all(
     bundle: Bundle, references: Sequence[Reference] | None = None, provider: str = "cpu"
 ) -> list[Parity]:
-    """Compare everything of a bundle with `references`, by default the bundle's own.
+    """Compare everything in a bundle with `references`, by default the bundle's own.
 
-    Every graph once, whatever was built from it. ONNX Runtime's files run themselves, in the
-    session that `load` opens; behind each of a lower precision stands the same graph with the
-    rounding of a device. Last come the engines of devices that run here, themselves. `provider` is
-    that of ONNX Runtime's own files, see `load`.
+    Every graph is compared once, even if several engines were built from it. ONNX Runtime's files
+    run in the session that `load` opens. Each one in a lower precision is followed by the same
+    graph
+    with the rounding of a device. Engines of devices that run here come last, and run themselves.
+    `provider` is the provider for ONNX Runtime's own files, see `load`.
 
     Raises:
         LzuError: a file of the bundle was changed, an engine does not run as it should, or the
@@ -96,9 +97,9 @@ def verify_on_device(
 ) -> Parity:
     """Run an engine that `Bundle.here` found on its device, and compare its outputs.
 
-    In FP32 with the limit of outputs. In lower precisions candidates change places: there the
-    scores of matched predictions have a limit, and the signal-to-noise ratio of `ranked` outputs,
-    which has none, is told besides.
+    In FP32 the outputs have a limit. In lower precisions candidates change their order, so the
+    scores of matched predictions have a limit. The signal-to-noise ratio of `ranked` outputs is
+    recorded there, too, without a limit.
 
     Raises:
         LzuError: a file of the bundle was changed, the engine does not open, or an output is not
@@ -153,10 +154,10 @@ def finite_runs(
     name: str,
     remedy: str,
 ) -> Iterator[tuple[Reference, dict[str, NDArray[Any]]]]:
-    """What an engine makes of each reference.
+    """Run an engine on each reference; yield the reference with the engine's outputs.
 
     Raises:
-        LzuError: an output has NaN or infinity; names the engine's file and the remedy.
+        LzuError: an output has NaN or infinity; the message has the engine's file and the remedy.
     """
     for reference in references:
         outputs = session.run(reference_inputs(recipe, reference, zoom))
@@ -169,9 +170,10 @@ def finite_runs(
 
 
 def ranked(outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Of final outputs, those that noise does not make change places.
+    """Return the final outputs whose order does not depend on noise.
 
-    Scores, best first, and logits; boxes and labels belong to candidates, which do.
+    These are the scores, sorted, and logits. Boxes and labels belong to candidates, whose order
+    does depend on it.
     """
     found = {name: outputs[name] for name in ("logits",) if name in outputs}
     if "scores" in outputs:
@@ -217,25 +219,27 @@ def compare(
     emulate: bool = False,
     provider: str = "cpu",
 ) -> Parity:
-    """Hold one engine's graph against `references`.
+    """Compare one engine's graph with `references`.
 
-    An engine that runs on any machine is its file: that very file runs, in the session that `load`
-    opens, and once more with the probe points marked as outputs. Of an engine that needs its
-    device, or a library that is not installed, the ONNX graph it was built from is run in ONNX
-    Runtime instead, half precision rounded as a device would round it; plugins are the operators'
-    functions there. FP32 is compared at probe points and outputs; lower precisions at the probe
-    points, and by the scores of what both find.
+    An engine that runs on any machine is an ONNX file. That file runs in the session that `load`
+    opens, and once more with the probe points marked as outputs. If an engine needs its device, or
+    a
+    library that is not installed, the ONNX graph it was built from runs in ONNX Runtime instead,
+    with half precision rounded as on a device and plugins replaced by the operators' functions.
+    FP32 is compared at probe points and outputs. Lower precisions are compared at the probe points,
+    and by the scores of the detections that both find.
 
     Args:
-        recipe: what was exported.
-        engine: its target, precision and lowerings, of an engine or of a file for one.
-        canonical: the canonical graph.
-        executable: the ONNX file that ONNX Runtime executes as it is or the engine was built from.
+        recipe: recipe of the export.
+        engine: engine, or derived file for one, with its target, precision and lowerings.
+        canonical: file of the canonical graph.
+        executable: ONNX file that ONNX Runtime executes or that the engine was built from.
         references: PyTorch's values.
-        warp: the bundle's `warp.npz`.
-        emulate: of an engine of ONNX Runtime, run its canonical graph with the rounding of a device
+        warp: arrays of the bundle's `warp.npz`.
+        emulate: for an engine of ONNX Runtime, run its canonical graph with the rounding of a
+            device
             instead of its file.
-        provider: of ONNX Runtime for its own file, see `load`.
+        provider: ONNX Runtime's provider for its own file, see `load`.
     """
     exact = engine.precision == "fp32"
     probes: dict[str, float] = {}
@@ -289,25 +293,25 @@ def compare(
 
 
 def _taken(session: Session, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The inputs that a session has: OpenVINO drops those that change nothing up to a probe."""
+    """Select the inputs that a session has, since OpenVINO drops those that no output needs."""
     return {spec.name: inputs[spec.name] for spec in session.inputs}
 
 
 def _runs_here(engine: Engine | Derived) -> bool:
-    """Whether an engine's own file runs here, as those do that need no device."""
+    """Whether an engine's own file runs here: it needs no device, and the library is installed."""
     target = find(engine.target)
     return not target.on_device and target.version() is not None
 
 
 def is_emulated(engine: Engine | Derived) -> bool:
-    """Whether an engine has a row of its own for the rounding of a device."""
+    """Whether an engine has a separate row for the rounding of a device."""
     return find(engine.target).rounds_on_export and engine.precision != "fp32"
 
 
 def reference_inputs(
     recipe: Recipe, reference: Reference, zoom: Sampling
 ) -> dict[str, NDArray[Any]]:
-    """A reference's frames, and what comes with them, as the engines' inputs."""
+    """Return the engine's inputs for a reference's frames and its other inputs."""
     image: NDArray[Any] = reference.frames
     if recipe.input == "zoomed":
         image = ZoomedInput(recipe, zoom)(reference.frames)
@@ -317,7 +321,7 @@ def reference_inputs(
 def emulated_plugins(
     engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
 ) -> onnx.ModelProto | None:
-    """A graph with plugins in standard operators; None for targets that have none."""
+    """Return a graph whose plugins are standard operators; None for targets without plugins."""
     if not find(engine.target).dialect.plugins:
         return None
     return without_plugins(load_graph(executable), load_graph(canonical), before)
@@ -332,12 +336,12 @@ def _sessions(
     emulate: bool,
     provider: str,
 ) -> tuple[Session, list[Session]]:
-    """What gives an engine's outputs, and what gives these probe points of the same graph."""
+    """Open the session for an engine's outputs, and those for these probe points of its graph."""
     kinds = kinds_by_place(engine.lowerings)
     if emulate:
         model = load_graph(canonical)
         return emulated(model, kinds), [emulated(model, kinds, names)]
-    # INT8 warps need the whole flavour: a warp whose result is an output would keep its pair.
+    # INT8 warps need the whole graph: a warp whose result is an output would keep its Q/DQ pair.
     plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
         probes = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
@@ -355,7 +359,7 @@ def _sessions(
 def _count(
     tally: Tally, predictor: Predictor, outputs: Mapping[str, NDArray[Any]], reference: Reference
 ) -> None:
-    """Hold an engine's predictions against those of PyTorch's outputs."""
+    """Count the agreement of an engine's predictions with those from PyTorch's outputs."""
     size, frames = predictor.recipe.source, len(reference.frames)
     pairs = zip(
         predictor.suppress_all(outputs, frames),
@@ -370,12 +374,12 @@ def _count(
 
 
 def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session | None:
-    """The graph of an opened engine with the rounding of a device, to be scored beside it.
+    """Open an engine's graph with the rounding of a device, to be scored beside the engine.
 
-    None where the engine computes in its own precision: in FP32, and not on a processor.
+    Return None if the engine computes in its own precision: in FP32, or not on a processor.
 
     Raises:
-        LzuError: the graph was changed.
+        LzuError: the graph's file was changed.
     """
     if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
         return None

@@ -33,13 +33,13 @@ from lzu_export.verification.pace import LatencyState, compare_latency, measure_
 from lzu_export.verification.parity import is_emulated, open_emulated
 
 LIMIT = 16 << 20
-"""Most bytes of a stored state."""
+"""Largest size in bytes of a stored state."""
 FORMAT = 3
 FORMATS = (2, 3)
-"""Formats that are read. In 2 `parity` was `drift`."""
+"""Formats that can be read. In format 2 the key `parity` was `drift`."""
 NOT_EXPORTED = "the bundle was not exported for"
 ROUNDING = 0.01
-"""Part of the deviation's limit below which differences are of rounding."""
+"""Fraction of the deviation's limit below which differences are rounding."""
 
 
 class _Section(BaseModel):
@@ -47,7 +47,7 @@ class _Section(BaseModel):
 
 
 class AccuracyState(_Section):
-    """The task's metrics of every engine that runs here."""
+    """Metrics of the task for every engine that runs here."""
 
     dataset: str
     frames: int
@@ -55,31 +55,31 @@ class AccuracyState(_Section):
     metric: str
     engines: dict[str, dict[str, Number]]
     agreement: dict[str, Agreement] = {}
-    """With the FP32 engine, where that runs here."""
+    """Agreement of each engine with the FP32 engine, if that runs here."""
 
 
 class State(_Section):
-    """What a bundle does, as it was measured."""
+    """Measured state of a bundle: deviation, accuracy and latency."""
 
     format: int = FORMAT
     bundle: str
-    """Recipe, variant and sizes: a reference is of these."""
+    """Recipe, variant and sizes of the bundle, which have to equal the reference's."""
     fingerprint: str
     created: str
     source_revision: str
     versions: dict[str, str]
     parity: dict[str, dict[str, Number]]
-    """By engine and probe point: max|a - b| / max|b| in FP32, dB in lower precisions."""
+    """Deviation by engine and probe point: max|a - b| / max|b| in FP32, dB in lower precisions."""
     accuracy: AccuracyState | None
     latency: LatencyState | None
     elsewhere: dict[str, str] = Field(default_factory=dict)
-    """By `target/precision`, why an engine was not run."""
+    """Reason, by `target/precision`, why an engine was not run."""
     provider: str = "cpu"
-    """Of ONNX Runtime."""
+    """ONNX Runtime's provider."""
     baseline: str | None = None
-    """Recipe, variant and sizes of the bundle that ratios of latencies were taken to."""
+    """Recipe, variant and sizes of the baseline bundle for ratios of latencies."""
     lowerings: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """By engine and warp."""
+    """Lowering of each warp by engine."""
 
     @model_validator(mode="before")
     @classmethod
@@ -89,17 +89,17 @@ class State(_Section):
 
 @dataclass(frozen=True)
 class OpenEngines:
-    """The engines of a bundle that run here."""
+    """Opened engines of a bundle that run here."""
 
     bundle: Bundle
     as_shipped: dict[str, Predictor]
-    """By `target/precision`, opened as `load` opens them: what is timed and scored."""
+    """Predictors by `target/precision`, opened as by `load`, that are timed and scored."""
     emulated: dict[str, Predictor]
-    """By `emulated/precision`, lower precisions with the rounding of a device: scored besides."""
+    """Predictors by `emulated/precision`, with the rounding of a device, that are only scored."""
     elsewhere: dict[str, str]
-    """By `target/precision`, why an engine does not run here."""
+    """Reason, by `target/precision`, why an engine does not run here."""
     provider: str = "cpu"
-    """Of ONNX Runtime."""
+    """ONNX Runtime's provider."""
 
     def close(self) -> None:
         """Close all engines."""
@@ -108,10 +108,10 @@ class OpenEngines:
 
 
 def open_engines(bundle: Bundle, provider: str = "cpu") -> OpenEngines:
-    """Open all engines of a bundle that run here; `provider` is of ONNX Runtime, see `load`.
+    """Open all engines of a bundle that run here; `provider` is ONNX Runtime's, see `load`.
 
     Raises:
-        LzuError: it is no bundle, a file was changed, nothing in it runs here, or the provider
+        LzuError: the folder is no bundle, a file was changed, no engine runs here, or the provider
             does not load.
     """
     engines, elsewhere = bundle.here()
@@ -133,7 +133,7 @@ def open_predictors(
         LzuError: a file was changed, an engine does not open, or the provider does not load.
     """
     shipped, rounded = {}, {}
-    with ExitStack() as opened:  # what is open when the next one fails
+    with ExitStack() as opened:  # closes the open ones if the next one fails
         for engine in engines:
             session = bundle.open(engine, provider=provider)
             opened.callback(session.close)
@@ -157,13 +157,12 @@ def measure_state(
     """Score and time a bundle's engines.
 
     Args:
-        opened: the bundle.
-        deviates: what its verification came to.
-        dataset: frames and metric; without one there is no accuracy.
-        baseline: another bundle that ratios of latencies are taken to, too.
-        then: the state that this one is to be compared with, by which it is timed until the
-            comparison is sure.
-        report: where progress is shown.
+        opened: opened engines of the bundle.
+        parities: results of its verification.
+        dataset: frames and metric; without it accuracy is not measured.
+        baseline: opened engines of another bundle, for further ratios of latencies.
+        then: state to compare with; the engines are timed until the comparison is sure.
+        report: display of the progress.
     """
     report = report or Reporter(quiet=True)
     manifest = opened.bundle.manifest
@@ -214,7 +213,7 @@ def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
 
 
 def identity(recipe: Recipe) -> str:
-    """What makes two bundles the same subject: not their weights, code or versions."""
+    """Return the text that identifies a bundle's subject, without weights, code or versions."""
     return f"{recipe.name} {recipe.label}, {recipe.path_of_sizes}, batch {recipe.batch}"
 
 
@@ -223,7 +222,7 @@ def _values(parity: Parity) -> dict[str, float]:
 
 
 def _camera_frames(opened: OpenEngines, dataset: EvaluationSet | None) -> list[CameraFrame]:
-    """One batch to time: of the set, else the bundle's reference frames before a made-up camera."""
+    """Return one batch to time: of the data set, else reference frames with an invented camera."""
     recipe = opened.bundle.recipe
     if dataset is not None:
         first = next(batches(dataset.samples(), recipe.batch))
@@ -259,10 +258,10 @@ def _latency(
 
 
 def write_state(path: Path, state: State) -> None:
-    """Store a state as the reference of later ones.
+    """Store a state as the reference for later states.
 
     Raises:
-        LzuError: a metric is no number, or the file cannot be written.
+        LzuError: a metric is not a number, or the file cannot be written.
     """
     accuracy = state.accuracy
     for engine, scores in accuracy.engines.items() if accuracy is not None else ():
@@ -281,7 +280,7 @@ def read_state(path: Path) -> State:
     """Read a stored state.
 
     Raises:
-        LzuError: it is not there, or no such file.
+        LzuError: the file does not exist, or is not a stored state.
     """
     try:
         if not path.exists():
@@ -304,10 +303,11 @@ def read_state(path: Path) -> State:
 
 
 def refuse_others(then: State, *, bundle: str, provider: str, baseline: str | None) -> None:
-    """Refuse a reference of something else, before anything is measured.
+    """Refuse a reference that was recorded for something else, before anything is measured.
 
     Raises:
-        LzuError: it is of another bundle or provider, or was timed against another baseline.
+        LzuError: the reference is for another bundle or provider, or was timed against another
+            baseline.
     """
     if bundle != then.bundle:
         raise LzuError(
@@ -328,10 +328,10 @@ def refuse_others(then: State, *, bundle: str, provider: str, baseline: str | No
 
 
 def compare_states(now: State, then: State, recipe: Recipe) -> list[Check]:
-    """Hold what is measured now against a stored state, by the recipe's tolerances.
+    """Compare a new state with a stored one, by the recipe's tolerances.
 
     Raises:
-        LzuError: they are of different bundles, providers or baselines, or were scored on
+        LzuError: the states are for different bundles, providers or baselines, or were scored on
             different data.
     """
     refuse_others(then, bundle=now.bundle, provider=now.provider, baseline=now.baseline)
@@ -370,7 +370,7 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
         value, wanted = now.engines[engine][name], scores[name]
         limit = recipe.metric_limit(engine.rpartition("/")[2])
         message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
-        held = value >= wanted - limit  # what is no number never passes
+        held = value >= wanted - limit  # NaN never passes
         checks.append(Check(engine, name, "passed" if held else "failed", message))
         if (agreement := now.agreement.get(engine)) is not None:
             checks += _scores_held(engine, agreement, recipe)
@@ -378,7 +378,7 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
 
 
 def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Check]:
-    """Whether an engine is as sure as FP32 now, and finds as much, whatever it was."""
+    """Check whether an engine now scores like FP32 and finds as much; ignore the reference."""
     precision = engine.rpartition("/")[2]
     limit, least = recipe.score_limit(precision), recipe.matched_limit(precision)
     return deviation_checks(engine, agreement.deviations(limit, least, "FP32"))
@@ -418,7 +418,7 @@ def _compare_parity(state: State, reference: State, recipe: Recipe) -> list[Chec
 
 
 def _not_asked_for(engine: str, recipe: Recipe) -> str:
-    """Why a bundle has no such engine, where its recipe asks for none."""
+    """Return why a bundle has no such engine, if its recipe does not ask for one."""
     target, _, precision = engine.removesuffix(ON_DEVICE).partition("/")
     rounds = any(find(each).rounds_on_export for each in recipe.targets)
     targets = {*recipe.targets, *([EMULATED] if rounds else [])}
@@ -428,7 +428,7 @@ def _not_asked_for(engine: str, recipe: Recipe) -> str:
 
 
 def _lowered_otherwise(engine: str, now: State, then: State) -> str:
-    """Why an engine's rounding is not comparable: its warps are computed in another way."""
+    """Return why an engine's rounding is not comparable, if its warps are lowered otherwise."""
     mine, theirs = (each.lowerings.get(engine.removesuffix(ON_DEVICE), {}) for each in (now, then))
     changed = [place for place in mine if place in theirs and mine[place] != theirs[place]]
     if not changed:

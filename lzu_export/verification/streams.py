@@ -1,8 +1,8 @@
 """Compare an adaptive engine with PyTorch over whole sequences, in two ways.
 
-Zoomed by PyTorch's boxes, the engine must find the same in every frame: this judges the engine
-alone. Zoomed by the boxes that it found itself, it may differ from some frame on, because rounding
-moves a box and this moves the next warp. Only the metric then judges the difference.
+Zoomed by PyTorch's boxes, the engine must find the same detections in every frame; this judges the
+engine alone. Zoomed by its own boxes, it may differ from some frame on, because rounding moves a
+box and so the next warp. Only the metric then judges the difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,23 +20,25 @@ from lzu_export.tasks.partners import overlaps
 from lzu_export.warp.saliency import Array
 
 BOXES, SCORES = 0.05, 1e-4
-"""Detections are the same up to so many pixels of the frame, and so much of a score."""
+"""Largest differences of equal detections: in coordinates, in pixels of the frame, and in
+scores."""
 OVERLAPS = 1e-3
 """IoU tolerance: rounding moves a 10-pixel box's IoU by about 1e-3."""
 
 
 class Gap(NamedTuple):
-    """How far the detections of a frame are apart."""
+    """Difference between two sets of detections of a frame."""
 
     boxes: float
-    """Largest difference of a coordinate, in pixels, of detections that have a partner."""
+    """Largest difference of a coordinate in pixels, between partners."""
     scores: float
+    """Largest difference of a score between partners."""
     alone: int
-    """Detections without a partner."""
+    """Number of detections without a partner."""
 
     @property
     def equal(self) -> bool:
-        """Whether they are the same."""
+        """Whether all detections have a partner."""
         return not self.alone
 
 
@@ -46,13 +48,14 @@ def gap_of(
     settings: DetPostprocess,
     unsure: Sequence[Detections] = (),
 ) -> Gap:
-    """Hold the detections of a frame against each other; equal scores may change places.
+    """Compare two sets of detections of a frame; equal scores may change places.
 
-    Rounding decides what scores within `SCORES` of each other become, and that is no difference:
-    which of two boxes that overlap suppresses the other, and whether one is there whose score is
-    the least that is kept. Nor is it one whether an overlap all but at the threshold suppresses:
-    `unsure` are the detections at thresholds a little lower and higher, of which one has what the
-    other has not.
+    Scores within `SCORES` of each other are decided by rounding. So it is no difference which of
+    two
+    overlapping boxes suppresses the other, nor whether a box with the lowest kept score is there.
+    It
+    is no difference either whether an overlap very close to the threshold suppresses: `unsure` are
+    the detections at slightly lower and higher thresholds, and those not in both do not count.
     """
     least = settings.score_threshold
     for each in (mine, theirs):
@@ -74,7 +77,7 @@ def gap_of(
 
 
 def _decided_by_rounding(found: Detections, unsure: Sequence[Detections]) -> NDArray[np.bool_]:
-    """Detections that are not in all of `unsure`."""
+    """Return the mask of the detections that are not in all of `unsure`."""
     decided = np.zeros(len(found), bool)
     for other in unsure:
         same = (
@@ -87,7 +90,7 @@ def _decided_by_rounding(found: Detections, unsure: Sequence[Detections]) -> NDA
 
 
 def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], ...]:
-    """Rows and columns of pairs, the cheapest first, of what is left; finite costs only."""
+    """Pair rows and columns that are left, cheapest first, at finite costs; update `left`."""
     costs = np.where(left[0][:, None] & left[1], costs, np.inf)
     pairs = []
     while costs.size and np.isfinite(costs.min()):
@@ -100,13 +103,15 @@ def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp]
 
 
 class StreamWatch:
-    """Watches an evaluation of PyTorch and an engine, both fed with their own detections.
+    """Compares PyTorch and an engine during an evaluation in which each uses its own detections.
 
     The engine runs once more on every frame, zoomed by PyTorch's boxes.
     """
 
     def __init__(self, reference: tuple[str, Detector], engine: tuple[str, Detector]) -> None:
-        """Both with their names in the evaluation; the engine's predictor is used by no other."""
+        """Take both predictors with their names; the engine's predictor must not be used
+        elsewhere.
+        """
         (self._reference, self._pytorch), (self._engine, self._told) = reference, engine
         recipe = self._told.recipe
         settings = recipe.postprocess
@@ -131,14 +136,14 @@ class StreamWatch:
         self._free: list[bool] = []
 
     def before(self, camera_frames: Sequence[CameraFrame]) -> None:
-        """Run the engine on what PyTorch is about to see."""
+        """Run the engine on the frames that PyTorch is about to get, with PyTorch's boxes."""
         inputs = self._pytorch.preprocess(camera_frames)
         outputs = self._told.session.run(inputs)
         self._same = self._told.postprocess(outputs, camera_frames)
         self._unsure = [each.postprocess(outputs, camera_frames) for each in self._about]
 
     def after(self, found: Mapping[str, Sequence[Any]]) -> None:
-        """Compare what was found in these frames, by predictor."""
+        """Compare the detections in these frames, given by predictor."""
         settings = self._pytorch.recipe.postprocess
         theirs, free = found[self._reference], found[self._engine]
         for mine, own, reference, *unsure in zip(
@@ -148,17 +153,17 @@ class StreamWatch:
             self._free.append(gap_of(own, reference, settings).equal)
 
     def state(self) -> State:
-        """The comparison so far."""
+        """Return the comparison so far, for `restore`."""
         return {"gaps": np.array(self._gaps).reshape(-1, 3), "free": np.array(self._free, bool)}
 
     def restore(self, state: State) -> None:
-        """Go on from what was seen."""
+        """Continue from the comparison that `state` returned."""
         rows = state["gaps"].tolist()
         self._gaps = [Gap(boxes, scores, int(alone)) for boxes, scores, alone in rows]
         self._free = state["free"].tolist()
 
     def result(self) -> Stream:
-        """The result of the comparison."""
+        """Return the result of the comparison."""
         unequal = [i for i, gap in enumerate(self._gaps, start=1) if not gap.equal]
         parted = [i for i, equal in enumerate(self._free, start=1) if not equal]
         return Stream(

@@ -1,4 +1,4 @@
-"""Verify a bundle in one call: the function behind `lzu_export.verify`."""
+"""Verify a bundle in one call, as `lzu_export.verify`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def verify(bundle: str | Path, *, provider: str = "cpu") -> list[Parity]:
     """Compare every engine of a bundle with PyTorch's stored values; imports no torch.
 
     Args:
-        bundle: folder that export made.
+        bundle: folder that an export made.
         provider: execution provider for ONNX Runtime's own files, see `load`.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Read files from elsewhere safely, and write files whole or not at all.
+"""Read files from untrusted sources safely, and write files completely or not at all.
 
-Every other module reads JSON and NumPy archives through here, so that one set of bounds and
-refusals holds everywhere. Nothing of the package is imported but its errors.
+Every other module reads JSON and NumPy archives through this one, so that one set of bounds and
+refusals applies everywhere. It imports nothing of the package but its errors.
 """
 
 from lzu_export.support.files.arrays import read_npy, read_npz

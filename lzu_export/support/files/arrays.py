@@ -1,7 +1,7 @@
 """Read NumPy's files as data: no pickles, bounded memory.
 
 The header of every array is read first. Its type, its shape and the bytes that follow have to agree
-before memory is taken for the values, and an archive tells the sizes of all its members before any
+before memory is allocated for the values. The sizes of an archive's members are checked before any
 is unpacked.
 """
 
@@ -23,11 +23,11 @@ from lzu_export.errors import LzuError
 from lzu_export.support.files.reading import MIB, REMEDY, open_regular
 
 ARRAY_LIMIT = 1024 * MIB
-"""Most bytes of values that are read from one file."""
+"""Largest number of bytes of values that are read from one file."""
 MEMBERS = 4096
-"""Most arrays in an archive."""
+"""Largest number of arrays in an archive."""
 KINDS = "biufU"
-"""NumPy's letters for the types that are read: truth values, integers, floats and text."""
+"""NumPy's letters for the types that are read: booleans, integers, floats and text."""
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -49,16 +49,16 @@ _DAMAGE = (
 
 
 def read_npz(path: Path, *, limit: int = ARRAY_LIMIT, remedy: str = REMEDY) -> dict[str, Any]:
-    """The arrays of a NumPy archive (.npz), by name.
+    """Read the arrays of a NumPy archive (.npz), by name.
 
     Args:
-        path: of the archive.
-        limit: most bytes of all its values together.
-        remedy: what to do where it cannot be read, the end of the sentence.
+        path: path of the archive.
+        limit: largest number of bytes of all its values together.
+        remedy: advice that ends the error's sentence.
 
     Raises:
-        LzuError: it is missing, no regular file, damaged, holds anything but numbers and text, or
-            is larger than `limit` when it is unpacked.
+        LzuError: the archive is missing, not a regular file, damaged, holds anything but numbers
+            and text, or is larger than `limit` when it is unpacked.
     """
     with open_regular(path, remedy=remedy) as stream:
         try:
@@ -70,7 +70,7 @@ def read_npz(path: Path, *, limit: int = ARRAY_LIMIT, remedy: str = REMEDY) -> d
 
 
 def read_npy(path: Path, *, limit: int = ARRAY_LIMIT, remedy: str = REMEDY) -> NDArray[Any]:
-    """The array of a NumPy file (.npy).
+    """Read the array of a NumPy file (.npy).
 
     Raises:
         LzuError: see `read_npz`.
@@ -105,7 +105,7 @@ def _members(archive: zipfile.ZipFile, limit: int) -> dict[str, Any]:
 
 
 def _array(stream: IO[bytes], size: int, limit: int) -> NDArray[Any]:
-    """One array of a stream of so many bytes, whose header is held against them first."""
+    """Read one array from a stream of `size` bytes, after checking its header against them."""
     version = npy.read_magic(stream)
     readers: Mapping[Any, Any] = {
         (1, 0): npy.read_array_header_1_0,
@@ -124,7 +124,7 @@ def _array(stream: IO[bytes], size: int, limit: int) -> NDArray[Any]:
     if wanted != there or wanted > limit:
         raise ValueError(f"an array of shape {shape} needs {wanted} bytes where {there} follow")
     content = stream.read(wanted)
-    if len(content) != wanted or stream.read(1):  # the end of a packed member is where CRCs differ
+    if len(content) != wanted or stream.read(1):  # the CRC is checked at the end of a packed member
         raise ValueError(f"an array of shape {shape} is cut off")
     values = np.frombuffer(content, dtype).copy() if count else np.empty(0, dtype)
     if dtype.kind == "U" and values.size:

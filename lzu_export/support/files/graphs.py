@@ -1,7 +1,7 @@
 """Inspect an ONNX file before it is opened: the external files and operators that it needs.
 
-A reader of the wire format, since a device that runs bundles has no `onnx`. Weights are skipped, so
-that a large file costs no more than a small one of as many nodes.
+This reads the wire format, since a device that runs bundles has no `onnx`. Weights are skipped, so
+that a large file takes no longer than a small one with as many nodes.
 """
 
 import mmap
@@ -13,20 +13,20 @@ from lzu_export.errors import LzuError
 from lzu_export.support.files.reading import REMEDY, open_regular
 
 EXTERNAL = 1
-"""ONNX's number of a tensor whose values are in another file."""
+"""ONNX's `data_location` of a tensor whose values are in another file."""
 FOREIGN = ("EPContext", "PyOp", "PythonOp", "PythonOpGrad")
-"""Operators by which ONNX Runtime opens files or runs Python."""
+"""Operators through which ONNX Runtime opens files or runs Python."""
 REPEATING = (
     "Loop", "Scan", "SequenceMap", "BeamSearch", "WhisperBeamSearch",
     "GreedySearch", "Sampling",
 )  # fmt: skip
-"""Operators that run a graph over and over, maybe without an end; no graph of ours has one."""
+"""Operators that repeat a graph, perhaps without end; this package writes none of them."""
 DEPTH = 32
-"""Deepest nesting of graphs."""
+"""Deepest nesting of messages that is read."""
 _FIELD = 0x7
 _Tree = Mapping[int, Any]
 _Operator = tuple[str, str]
-"""Domain and name."""
+"""Domain and name of an operator."""
 
 _TENSOR: dict[int, Any] = {}
 _SPARSE: dict[int, Any] = {1: _TENSOR, 2: _TENSOR}
@@ -38,23 +38,24 @@ _FUNCTION = {7: _NODE, 11: _ATTRIBUTE}
 _FUNCTIONS = 25
 _TRAINING = {1: _GRAPH, 2: _GRAPH}
 _MODEL = {7: _GRAPH, 20: _TRAINING, _FUNCTIONS: _FUNCTION}
-"""Messages of onnx.proto by the number of the field that holds them, as far as tensors go."""
+"""Messages of onnx.proto by the number of the field that holds them, as far as they lead to
+tensors."""
 
 
 def check_graph(path: Path, *, remedy: str = REMEDY) -> Path:
     """Refuse an ONNX file that needs another file, runs more than operators, or may never end.
 
     Args:
-        path: of the file.
-        remedy: what to do where it is refused, the end of the sentence.
+        path: path of the file.
+        remedy: advice that ends the error's sentence.
 
     Returns:
         `path`.
 
     Raises:
-        LzuError: it cannot be read or is no ONNX file, holds a tensor whose values lie in another
-            file, an operator that opens files by itself or repeats a graph, or functions that call
-            functions, which come to more nodes than any memory holds.
+        LzuError: the file cannot be read or is no ONNX file. Or it holds a tensor whose values are
+            in another file, an operator that opens files by itself or repeats a graph, or functions
+            that call functions, which can expand to more nodes than any memory holds.
     """
     with open_regular(path, remedy=remedy) as stream:
         try:
@@ -69,7 +70,7 @@ def check_graph(path: Path, *, remedy: str = REMEDY) -> Path:
 
 
 class _Refused(Exception):
-    """A fault of the graph."""
+    """Fault of a graph, for which it is refused."""
 
 
 def _walk(content: mmap.mmap, start: int, end: int, tree: _Tree, depth: int) -> None:
@@ -110,7 +111,7 @@ def _check_functions(content: mmap.mmap) -> None:
 
 
 def _operators(content: mmap.mmap, start: int, end: int, depth: int) -> set[_Operator]:
-    """Those of a node and of the nodes in its graphs."""
+    """Return the operators of a node and of the nodes in its graphs."""
     if depth < 0:
         raise ValueError("graphs in graphs")
     found = {_texts(content, start, end, 7, 4)}
@@ -128,7 +129,7 @@ def _messages(content: mmap.mmap, start: int, end: int, *numbers: int) -> Iterat
 
 
 def _texts(content: mmap.mmap, start: int, end: int, domain: int, name: int) -> _Operator:
-    """The domain and the name that are in these fields of a message."""
+    """Return the domain and the name in these fields of a message."""
     found = {domain: "", name: ""}
     for number, kind, first, last in _fields(content, start, end):
         if number in found and kind == 2:
@@ -138,7 +139,7 @@ def _texts(content: mmap.mmap, start: int, end: int, domain: int, name: int) -> 
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, kind, and value or the first and the last byte of every field of a message."""
+    """Yield (number, kind, value or start, end) of every field of a message."""
     place = start
     while place < end:
         key, place = _varint(content, place, end)
@@ -153,7 +154,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
             place = value + length
         elif kind == 5:
             place += 4
-        else:  # groups are not of proto3, the others of no protobuf
+        else:  # proto3 has no groups, and protobuf no other kinds
             raise ValueError("unknown kind of field")
         if place > end or number == 0:
             raise ValueError("a field beyond its message")

@@ -7,10 +7,10 @@ from lzu_export.support.files.reading import open_regular
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a regular file, read in pieces.
+    """Compute the SHA-256 hex digest of a regular file, read in pieces.
 
     Raises:
-        LzuError: it cannot be read, or is no regular file.
+        LzuError: the file cannot be read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with open_regular(path) as stream:
@@ -20,7 +20,7 @@ def sha256(path: Path) -> str:
 
 
 def file_digest(path: Path | None) -> str | None:
-    """Hash of a file, or of the images in a folder."""
+    """Hash a file, or the PNG images in a folder; None if there is neither."""
     if path is None or not path.exists():
         return None
     if path.is_file():

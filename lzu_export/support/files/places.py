@@ -1,4 +1,4 @@
-"""The user's cache folder, and a record of what this user built."""
+"""Find the user's cache folder, and keep a record of the files that this user built."""
 
 import os
 from contextlib import suppress
@@ -9,13 +9,13 @@ from lzu_export.support.files.reading import read_text
 from lzu_export.support.files.writing import write_text
 
 RECORD = "built.sha256"
-"""Lines of `sha256sum`, one for each library and engine that was built by this user."""
+"""Name of the file with lines of `sha256sum`, one per library or engine that this user built."""
 
 
 def user_folder() -> Path | None:
-    """`LZU_CACHE`, else `lzu_export` in the user's folder of caches; None for a user without one.
+    """Return `LZU_CACHE`, else `lzu_export` in the user's cache folder; None without a home.
 
-    Whoever deletes it loses time, and the record of what he built.
+    Deleting the folder costs time, and the record of what the user built.
     """
     if own := os.environ.get("LZU_CACHE"):
         return Path(own)
@@ -27,7 +27,7 @@ def user_folder() -> Path | None:
 
 
 def was_built_here(digest: str) -> bool:
-    """Whether this user built the file of this sha256, as the record in his folder says."""
+    """Whether the user's record lists a file with this SHA-256 as built by this user."""
     folder = user_folder()
     if folder is None:
         return False
@@ -39,7 +39,7 @@ def was_built_here(digest: str) -> bool:
 
 
 def record_built(digest: str, name: str) -> None:
-    """Record that this user built a file; where his folder cannot be written, nothing is."""
+    """Record that this user built a file; do nothing if the folder cannot be written."""
     folder = user_folder()
     if folder is None or was_built_here(digest):
         return

@@ -1,6 +1,6 @@
-"""Read files from elsewhere: bounded, and without waiting for a pipe.
+"""Read files from untrusted sources: bounded, and without waiting for a pipe.
 
-A size is checked before anything is read, so that neither a device without an end nor a sparse file
+The size is checked before anything is read, so that neither an endless device nor a sparse file
 fills the memory.
 """
 
@@ -15,7 +15,7 @@ from lzu_export.errors import LzuError
 
 MIB = 1 << 20
 JSON_LIMIT = 1024 * MIB
-"""Most bytes of a JSON file: annotations of large data sets come to some hundred MiB."""
+"""Largest JSON file in bytes: annotations of large data sets take some hundred MiB."""
 JSON_DEPTH = 64
 """Deepest nesting of JSON that is read."""
 REMEDY = "give another file"
@@ -25,7 +25,7 @@ def open_regular(path: Path, *, remedy: str = REMEDY) -> BinaryIO:
     """Open a regular file for reading; links to one are followed.
 
     Raises:
-        LzuError: it is missing, unreadable, a folder, a pipe, a socket or a device.
+        LzuError: the file is missing, unreadable, a folder, a pipe, a socket or a device.
     """
     try:
         # Without O_NONBLOCK the open itself would wait for the writer of a pipe.
@@ -48,12 +48,12 @@ def read_bytes(path: Path, *, limit: int, remedy: str = REMEDY) -> bytes:
     """Read a regular file.
 
     Args:
-        path: of the file.
-        limit: most bytes that are read.
-        remedy: what to do where it cannot be read, the end of the sentence.
+        path: path of the file.
+        limit: largest number of bytes that are read.
+        remedy: advice that ends the error's sentence.
 
     Raises:
-        LzuError: it cannot be read, is no regular file, or is larger than `limit`.
+        LzuError: the file cannot be read, is not a regular file, or is larger than `limit`.
     """
     with open_regular(path, remedy=remedy) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -61,7 +61,7 @@ def read_bytes(path: Path, *, limit: int, remedy: str = REMEDY) -> bytes:
             raise LzuError(f"{path} has {size} bytes where at most {limit} are read; {remedy}")
         try:
             content = stream.read(size + 1)
-            if len(content) > size:  # it grew, or its size is not told, as in /proc
+            if len(content) > size:  # it grew, or has no known size, as in /proc
                 content += stream.read(limit + 1 - len(content))
         except OSError as error:
             raise LzuError(f"{path} cannot be read ({_reason(error)}); {remedy}") from error
@@ -71,10 +71,10 @@ def read_bytes(path: Path, *, limit: int, remedy: str = REMEDY) -> bytes:
 
 
 def read_text(path: Path, *, limit: int = 16 * MIB, remedy: str = REMEDY) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
+    """Read the text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        LzuError: see `read_bytes`; or it is not UTF-8.
+        LzuError: see `read_bytes`; or the file is not UTF-8.
     """
     content = read_bytes(path, limit=limit, remedy=remedy)
     try:
@@ -89,7 +89,7 @@ def read_json(
     """Read a JSON file, see `parse_json`.
 
     Raises:
-        LzuError: see `read_bytes`; or it is no JSON that `parse_json` takes.
+        LzuError: see `read_bytes`; or `parse_json` refuses the content.
     """
     content = read_bytes(path, limit=limit, remedy=remedy)
     try:
@@ -101,16 +101,16 @@ def read_json(
 def parse_json(
     content: bytes | str, *, depth: int = JSON_DEPTH, unique: bool = False, strict: bool = False
 ) -> Any:
-    """Plain data of JSON in UTF-8, 16 or 32, with or without a byte order mark.
+    """Parse JSON in UTF-8, 16 or 32 to plain data, with or without a byte order mark.
 
     Args:
         content: bytes, or text.
-        depth: deepest nesting.
-        unique: refuse a key that stands twice in one object.
-        strict: refuse NaN and infinities, which JSON has not, and numbers too large for a float.
+        depth: deepest nesting that is accepted.
+        unique: refuse a key that is given twice in one object.
+        strict: refuse NaN and infinities, which JSON lacks, and numbers too large for a float.
 
     Raises:
-        ValueError: it is no such JSON; says why and where.
+        ValueError: the content is no such JSON; the message names the reason and the place.
     """
     encoding = "" if isinstance(content, str) else json.detect_encoding(content)
     try:
@@ -134,7 +134,7 @@ def parse_json(
 
 
 def kind_of(mode: int) -> str:
-    """The kind of a file that is not a regular one, in words."""
+    """Return the kind of a file that is not a regular one, in words."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
@@ -173,7 +173,7 @@ def _finite(digits: str) -> float:
 
 
 def _deeper(data: Any, depth: int) -> bool:
-    """Whether lists and objects are nested deeper than this."""
+    """Whether lists and objects are nested deeper than `depth`."""
     level = [data]
     for _ in range(depth + 1):
         level = [

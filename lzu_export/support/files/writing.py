@@ -1,7 +1,7 @@
-"""Write files whole or not at all, and only where they belong.
+"""Write files completely or not at all, and only in their own folder.
 
-A folder may come from anyone, and a link in it lead anywhere: what is written takes the place of a
-link, never that of what the link points to.
+A folder may come from anyone, and a link in it may lead anywhere. A written file therefore replaces
+a link itself, never the link's target.
 """
 
 import os
@@ -16,25 +16,25 @@ from lzu_export.errors import LzuError
 from lzu_export.support.files.reading import kind_of
 
 _STREAMS = (Path("/dev"), Path("/dev/fd"))
-"""Folders of the system whose entries are written to, links to files among them."""
+"""System folders whose entries are written to directly, even links to files."""
 
 
 @contextmanager
 def replacing(path: Path, *, named: bool = False) -> Iterator[Path]:
-    """A path beside a file to write to; at the end it takes the file's place in one rename.
+    """Yield a temporary path to write to, which replaces the file in one rename afterwards.
 
-    Readers see the old file or the new one, never a part, and of several writers the last one's.
-    After an error the old one stays and nothing remains of the new one. A symbolic link is replaced
-    by the file; what it points to stays as it is. A character device, such as /dev/null or
-    /dev/stdout, is written to itself.
+    Readers see the old file or the new one, never a part. If there are several writers, the last
+    one's file stays. After an error the old file stays, and nothing remains of the new one. A
+    symbolic link is replaced by the file; its target is left unchanged. A character device, such as
+    /dev/null or /dev/stdout, is written to directly.
 
     Args:
-        path: of the file.
-        named: the user named this very path: a pipe there is written to, where otherwise it is
+        path: path of the file.
+        named: whether the user named this path: a pipe there is then written to, otherwise it is
             replaced like a file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
         LzuError: a folder or a disk is in the way.
     """
     if _is_stream(path, named=named):
@@ -49,10 +49,10 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, named: bool = False) -> None:
-    """Write UTF-8 text, see `replacing`.
+    """Write UTF-8 text to a file, see `replacing`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
         LzuError: a folder or a disk is in the way.
     """
     with replacing(path, named=named) as new:
@@ -60,7 +60,7 @@ def write_text(path: Path, text: str, *, named: bool = False) -> None:
 
 
 def _is_stream(path: Path, *, named: bool) -> bool:
-    """Whether a path is written to as it is."""
+    """Whether a path is written to directly, instead of being replaced."""
     place = Path(os.path.abspath(path))
     try:
         mode = place.lstat().st_mode
@@ -74,10 +74,10 @@ def _is_stream(path: Path, *, named: bool) -> bool:
 
 
 def make_folder(path: Path, *, below: Path) -> None:
-    """Make a folder below another one, or find it there.
+    """Make a folder below another one, unless it exists.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
         LzuError: a link or a file is in the way.
     """
     if path != below:
@@ -88,7 +88,7 @@ def make_folder(path: Path, *, below: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove a folder and all in it, or the link that stands there, not what it points to."""
+    """Remove a folder and everything in it; remove only the link if the path is a link."""
     if path.is_symlink():
         path.unlink()
     else:

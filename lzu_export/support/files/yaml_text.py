@@ -1,4 +1,4 @@
-"""Read YAML as plain data, within bounds. A module of its own: devices have no PyYAML."""
+"""Read YAML as plain data, within bounds. The module is separate: devices have no PyYAML."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from yaml.nodes import Node
 from lzu_export.support.escaping import visible
 
 LIMIT = 1 << 20
-"""Most bytes of a YAML file that is read; recipes have some thousand."""
+"""Largest YAML file in bytes that is read; recipes have some thousand."""
 DEPTH = 40
-"""Deepest nesting."""
+"""Deepest nesting of YAML that is read."""
 VALUES = 100_000
-"""Most values, each counted as often as aliases repeat it."""
+"""Largest number of values, each counted as often as aliases repeat it."""
 
 
 class KeyGivenTwice(yaml.YAMLError):
-    """A key stands twice in one mapping, of which YAML would take the last."""
+    """A mapping gives a key twice; YAML itself would take the last value."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data alone, as YAML's own safe loader, and not nested without end."""
+    """Loads only plain data, as YAML's safe loader does, with bounded nesting and unique keys."""
 
     nested = 0
 
@@ -50,15 +50,15 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain data of YAML: no tag makes an object of a class, and no alias a bomb.
+    """Parse YAML to plain data: tags create no objects, and aliases cannot multiply without bound.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has another tag, a key twice, or more values than are read.
+        yaml.YAMLError: the text is no YAML, has another tag, a key twice, or too many values.
     """
     try:
         data = yaml.load(text, Loader=_Loader)
     except (ValueError, OverflowError, RecursionError, AttributeError) as error:
-        raise yaml.YAMLError(str(error)) from error  # of a date or a number that is none
+        raise yaml.YAMLError(str(error)) from error  # an invalid date or number
     _count(data)
     return data
 

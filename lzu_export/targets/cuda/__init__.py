@@ -1,1 +1,1 @@
-"""The part of CUDA that device sessions need, over cuda-python or over PyCUDA."""
+"""Part of CUDA that device sessions need, through cuda-python or PyCUDA."""

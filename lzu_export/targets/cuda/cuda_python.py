@@ -1,4 +1,4 @@
-"""CUDA over cuda-python (`cuda.bindings.runtime`, 12.8 to 13.x)."""
+"""CUDA through cuda-python (`cuda.bindings.runtime`, 12.8 to 13.x)."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -22,56 +22,56 @@ from lzu_export.targets.cuda.interface import (
 
 
 def _call(name: str, *arguments: Any) -> Any:
-    """A function of the runtime; its status is checked, its value returned."""
+    """Call a function of the CUDA runtime, check its status and return its value."""
     status, *values = getattr(runtime, name)(*arguments)
     if int(status) != 0:
-        runtime.cudaGetLastError()  # the next call shall not report this error again
+        runtime.cudaGetLastError()  # so that the next call does not report this error again
         text = runtime.cudaGetErrorString(status)[1].decode()
         raise CudaError(f"CUDA refused {name}: {text} (error {int(status)})")
     return values[0] if values else None
 
 
 class PythonStream(Stream):
-    """A stream that captures graphs."""
+    """Stream that captures graphs."""
 
     def __init__(self) -> None:
-        """Made by `PythonCuda.stream`."""
+        """Create a stream; use `PythonCuda.stream`."""
         self._stream = _call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
         self.handle = int(self._stream)
         self._kinds = runtime.cudaMemcpyKind
         self._events: list[Any] = []
 
     def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
-        """Copy the whole host array."""
+        """Copy the whole host array to the device."""
         place, kind = host.array.ctypes.data, self._kinds.cudaMemcpyHostToDevice
         _call("cudaMemcpyAsync", memory.address, place, host.array.nbytes, kind, self._stream)
 
     def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
-        """Fill the whole host array."""
+        """Fill the whole host array from the device."""
         place, kind = host.array.ctypes.data, self._kinds.cudaMemcpyDeviceToHost
         _call("cudaMemcpyAsync", place, memory.address, host.array.nbytes, kind, self._stream)
 
     def event(self) -> Any:
-        """An event, which lives as long as the stream."""
+        """Create an event, which lives as long as the stream."""
         self._events.append(_call("cudaEventCreate"))
         return self._events[-1]
 
     def record(self, event: Any) -> None:
-        """Let the event mark this place of the queue."""
+        """Let the event mark the current place in the queue."""
         _call("cudaEventRecord", event, self._stream)
 
     def milliseconds(self, start: Any, end: Any) -> float:
-        """Time between two recorded events that have passed."""
+        """Return the milliseconds between two recorded events that have passed."""
         return float(_call("cudaEventElapsedTime", start, end))
 
     def capture(self, enqueue: Callable[[], None]) -> Any:
-        """The graph of what `enqueue` puts into this stream."""
+        """Capture the work that `enqueue` puts into this stream as a graph."""
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         _call("cudaStreamBeginCapture", self._stream, mode)
         try:
             enqueue()
         except BaseException:
-            # Leaves capture mode. Its status would only repeat what went wrong.
+            # This leaves capture mode. Its status would only repeat the error.
             runtime.cudaStreamEndCapture(self._stream)
             runtime.cudaGetLastError()
             raise
@@ -90,7 +90,7 @@ class PythonStream(Stream):
         _call("cudaGraphExecDestroy", graph)
 
     def synchronize(self) -> None:
-        """Wait for all work of this stream."""
+        """Wait until all work of this stream is done."""
         _call("cudaStreamSynchronize", self._stream)
 
     def close(self) -> None:
@@ -102,18 +102,18 @@ class PythonStream(Stream):
 
 
 class PythonCuda(Cuda):
-    """A device through cuda-python."""
+    """Device through cuda-python."""
 
     name: ClassVar[str] = "cuda-python"
     captures: ClassVar[bool] = True
 
     def __init__(self, device: Device) -> None:
-        """Use `open_device`."""
+        """Take a device; use `open_device`."""
         self.device = device
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the device the calling thread's while the block runs."""
+        """Make the device current in the calling thread while the block runs."""
         before = _call("cudaGetDevice")
         _call("cudaSetDevice", self.device.number)
         try:
@@ -122,13 +122,13 @@ class PythonCuda(Cuda):
             _call("cudaSetDevice", before)
 
     def stream(self) -> PythonStream:
-        """A stream that does not wait for the default one."""
+        """Create a stream that does not wait for the default stream."""
         return PythonStream()
 
     def host_array(
         self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
     ) -> HostArray:
-        """Page-locked memory, which the device reads itself where it is `mapped`."""
+        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
         place = int(self._allocated("cudaHostAlloc", size, flags))
@@ -137,11 +137,11 @@ class PythonCuda(Cuda):
         return HostArray(bytes_.view(dtype).reshape(shape), address, place)
 
     def memory(self, size: int) -> DeviceMemory:
-        """So many bytes of the device."""
+        """Allocate this many bytes on the device."""
         return DeviceMemory(int(self._allocated("cudaMalloc", size)), size)
 
     def free(self, memory: HostArray | DeviceMemory) -> None:
-        """Give memory back."""
+        """Free memory."""
         if isinstance(memory, HostArray):
             _call("cudaFreeHost", memory.owner)
         else:
@@ -158,7 +158,7 @@ class PythonCuda(Cuda):
 
 
 def open_device(number: int) -> PythonCuda:
-    """The device of this number; see `targets.cuda.interface.open_cuda`."""
+    """Open the device of this number; see `targets.cuda.interface.open_cuda`."""
     try:
         count = _call("cudaGetDeviceCount")
     except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load

@@ -1,7 +1,7 @@
-"""The part of CUDA that device sessions need, over cuda-python or over PyCUDA.
+"""Part of CUDA that device sessions need, through cuda-python or PyCUDA.
 
-cuda-python is preferred: it has plain wheels and captures graphs. PyCUDA is what JetPack containers
-carry; it captures none. Either uses the device's primary context, as TensorRT does.
+cuda-python is preferred: it has plain wheels and captures graphs. JetPack containers have PyCUDA,
+which captures none. Both use the device's primary context, as TensorRT does.
 """
 
 import importlib
@@ -17,16 +17,17 @@ from numpy.typing import DTypeLike, NDArray
 from lzu_export.errors import ElsewhereError, LzuError
 
 VARIABLE = "LZU_CUDA"
-"""Environment variable that forces a back end."""
+"""Environment variable that selects a back end."""
 BACK_ENDS = {
     "cuda-python": "lzu_export.targets.cuda.cuda_python",
     "pycuda": "lzu_export.targets.cuda.pycuda",
 }
-"""Modules by name, the preferred one first. Each has `open_device(number) -> Cuda`."""
+"""Module by name of the back end, the preferred one first. Each module has
+`open_device(number) -> Cuda`."""
 
 
 class CudaError(LzuError):
-    """A call of CUDA failed."""
+    """Failure of a CUDA call."""
 
 
 @dataclass(frozen=True)
@@ -34,73 +35,76 @@ class Device:
     """A GPU."""
 
     number: int
+    """Index of the device, as CUDA counts them."""
     name: str
     capability: str
-    """Such as `8.7`."""
+    """Compute capability, such as `8.7`."""
     integrated: bool
-    """Whether it shares the host's memory, as on a Jetson."""
+    """Whether the device shares the host's memory, as on a Jetson."""
     multiprocessors: int = 0
-    """0 where they are not known."""
+    """Number of multiprocessors; 0 if it is unknown."""
 
     @property
     def model(self) -> str:
-        """What tells it from other models: CUDA calls every module of a Jetson family the same."""
+        """Name of the model: CUDA names all modules of a Jetson family alike, so this counts,
+        too.
+        """
         counted = f", {self.multiprocessors} multiprocessors" if self.multiprocessors else ""
         return f"{self.name}{counted}"
 
 
 @dataclass(frozen=True)
 class HostArray:
-    """Page-locked host memory."""
+    """Array in page-locked host memory."""
 
     array: NDArray[Any]
     address: int | None
-    """The device's address of it, where it is mapped."""
+    """Device address of the array, if it is mapped."""
     owner: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Memory of the device."""
+    """Memory on the device."""
 
     address: int
     size: int
-    """Bytes."""
+    """Size in bytes."""
     owner: Any = field(default=None, repr=False)
 
 
 class Stream(ABC):
-    """A queue of work on the device; calls return before the work is done."""
+    """Queue of work on the device; calls return before the work is done."""
 
     handle: int
-    """The cudaStream_t, for other libraries."""
+    """Value of the cudaStream_t, for other libraries."""
 
     @abstractmethod
     def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
-        """Copy the whole host array."""
+        """Copy the whole host array to the device."""
 
     @abstractmethod
     def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
-        """Fill the whole host array."""
+        """Fill the whole host array from the device."""
 
     @abstractmethod
     def event(self) -> Any:
-        """An event, which lives as long as the stream."""
+        """Create an event, which lives as long as the stream."""
 
     @abstractmethod
     def record(self, event: Any) -> None:
-        """Let the event mark this place of the queue."""
+        """Let the event mark the current place in the queue."""
 
     @abstractmethod
     def milliseconds(self, start: Any, end: Any) -> float:
-        """Time between two recorded events that have passed."""
+        """Return the milliseconds between two recorded events that have passed."""
 
     @abstractmethod
     def capture(self, enqueue: Callable[[], None]) -> Any:
-        """The graph of what `enqueue` puts into this stream; nothing of it runs.
+        """Capture the work that `enqueue` puts into this stream as a graph, without running it.
 
         Raises:
-            CudaError: the back end captures none, or the work cannot be captured.
+            CudaError: the back end captures no graphs, or the work cannot be captured.
         """
 
     @abstractmethod
@@ -113,7 +117,7 @@ class Stream(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait for all work of this stream."""
+        """Wait until all work of this stream is done."""
 
     @abstractmethod
     def close(self) -> None:
@@ -130,37 +134,37 @@ class Cuda(ABC):
 
     @abstractmethod
     def current(self) -> AbstractContextManager[None]:
-        """Make the device the calling thread's while the block runs."""
+        """Make the device current in the calling thread while the block runs."""
 
     @abstractmethod
     def stream(self) -> Stream:
-        """A stream that does not wait for the default one."""
+        """Create a stream that does not wait for the default stream."""
 
     @abstractmethod
     def host_array(
         self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
     ) -> HostArray:
-        """Page-locked memory, which the device reads itself where it is `mapped`."""
+        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
 
     @abstractmethod
     def memory(self, size: int) -> DeviceMemory:
-        """So many bytes of the device."""
+        """Allocate this many bytes on the device."""
 
     @abstractmethod
     def free(self, memory: HostArray | DeviceMemory) -> None:
-        """Give memory back; nothing may use it any more."""
+        """Free memory; nothing may use it any more."""
 
 
 def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
-    """The device of this number.
+    """Open the device of this number.
 
     Args:
-        back_end: `cuda-python` or `pycuda`; by default what `LZU_CUDA` says, else the first of both
-            that imports.
-        number: of the device, as CUDA counts them.
+        back_end: `cuda-python` or `pycuda`; by default the value of `LZU_CUDA`, else the first of
+            both that imports.
+        number: index of the device, as CUDA counts them.
 
     Raises:
-        LzuError: no such back end or GPU.
+        LzuError: there is no such back end or GPU.
         ElsewhereError: no back end is installed, or there is no driver or GPU at all.
     """
     wanted = back_end or os.environ.get(VARIABLE)
@@ -171,7 +175,7 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
             module = importlib.import_module(BACK_ENDS[name])
         except ModuleNotFoundError:
             continue
-        except ImportError as error:  # of PyCUDA, where its own libraries do not load
+        except ImportError as error:  # PyCUDA raises it if its own libraries do not load
             raise ElsewhereError(
                 f"no NVIDIA GPU can be used: {name} does not load ({error}); install the driver"
             ) from error
@@ -185,7 +189,7 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
 
 
 def out_of_memory(device: Device, size: int) -> CudaError:
-    """The error of an allocation of so many bytes that failed."""
+    """Make the error of a failed allocation of this many bytes."""
     return CudaError(
         f"{device.name} is out of memory: {size / 1e6:.1f} MB were asked for; end other programs "
         "on it, open fewer sessions, or run a smaller engine"

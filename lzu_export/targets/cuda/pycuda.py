@@ -1,4 +1,4 @@
-"""CUDA over PyCUDA (2022 on). It captures no graphs."""
+"""CUDA through PyCUDA (2022 or later), which captures no graphs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from lzu_export.targets.cuda.interface import (
 )
 
 _NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING of cuda.h, which PyCUDA has no name for."""
+"""Value of CU_STREAM_NON_BLOCKING in cuda.h, for which PyCUDA has no name."""
 
 
 @contextmanager
@@ -32,75 +32,75 @@ def _readable() -> Iterator[None]:
 
 
 class PyCudaStream(Stream):
-    """A stream."""
+    """Stream of PyCUDA."""
 
     def __init__(self) -> None:
-        """Made by `PyCuda.stream`."""
+        """Create a stream; use `PyCuda.stream`."""
         with _readable():
             self._stream = driver.Stream(_NON_BLOCKING)
         self.handle = int(self._stream.handle)
 
     def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
-        """Copy the whole host array."""
+        """Copy the whole host array to the device."""
         with _readable():
             driver.memcpy_htod_async(memory.address, host.array, self._stream)
 
     def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
-        """Fill the whole host array."""
+        """Fill the whole host array from the device."""
         with _readable():
             driver.memcpy_dtoh_async(host.array, memory.address, self._stream)
 
     def event(self) -> Any:
-        """An event."""
+        """Create an event."""
         with _readable():
             return driver.Event()
 
     def record(self, event: Any) -> None:
-        """Let the event mark this place of the queue."""
+        """Let the event mark the current place in the queue."""
         with _readable():
             event.record(self._stream)
 
     def milliseconds(self, start: Any, end: Any) -> float:
-        """Time between two recorded events that have passed."""
+        """Return the milliseconds between two recorded events that have passed."""
         with _readable():
             return float(start.time_till(end))
 
     def capture(self, enqueue: Callable[[], None]) -> Any:
-        """PyCUDA cannot."""
+        """Raise CudaError, since PyCUDA captures no graphs."""
         raise CudaError("PyCUDA captures no CUDA graphs; pip install 'lzu-export[cuda]'")
 
     def launch(self, graph: Any) -> None:
-        """There is never one."""
+        """Raise CudaError, since there is never a graph."""
         raise CudaError("PyCUDA launches no CUDA graphs")
 
     def release(self, graph: Any) -> None:
-        """There is never one."""
+        """Do nothing, since there is never a graph."""
 
     def synchronize(self) -> None:
-        """Wait for all work of this stream."""
+        """Wait until all work of this stream is done."""
         with _readable():
             self._stream.synchronize()
 
     def close(self) -> None:
-        """PyCUDA frees the stream with its object."""
+        """Drop the stream's object, with which PyCUDA frees the stream."""
         del self._stream
 
 
 class PyCuda(Cuda):
-    """A device through PyCUDA."""
+    """Device through PyCUDA."""
 
     name: ClassVar[str] = "pycuda"
     captures: ClassVar[bool] = False
 
     def __init__(self, device: Device, context: Any) -> None:
-        """Use `open_device`."""
+        """Take a device and its context; use `open_device`."""
         self.device, self._context = device, context
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the device the calling thread's while the block runs.
+        """Make the device current in the calling thread while the block runs.
 
-        PyCUDA aborts a program that ends with a context pushed, so none stays.
+        The context is popped afterwards: PyCUDA aborts a program that ends with one pushed.
         """
         self._context.push()
         try:
@@ -109,13 +109,13 @@ class PyCuda(Cuda):
             driver.Context.pop()
 
     def stream(self) -> PyCudaStream:
-        """A stream that does not wait for the default one."""
+        """Create a stream that does not wait for the default stream."""
         return PyCudaStream()
 
     def host_array(
         self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
     ) -> HostArray:
-        """Page-locked memory, which the device reads itself where it is `mapped`."""
+        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
         with _readable(), self._fits(size):
@@ -124,13 +124,13 @@ class PyCuda(Cuda):
         return HostArray(array, address, array.base)
 
     def memory(self, size: int) -> DeviceMemory:
-        """So many bytes of the device."""
+        """Allocate this many bytes on the device."""
         with _readable(), self._fits(size):
             owner = driver.mem_alloc(size)
         return DeviceMemory(int(owner), size, owner)
 
     def free(self, memory: HostArray | DeviceMemory) -> None:
-        """Give memory back."""
+        """Free memory."""
         with _readable():
             memory.owner.free()
 
@@ -143,7 +143,7 @@ class PyCuda(Cuda):
 
 
 def open_device(number: int) -> PyCuda:
-    """The device of this number; see `targets.cuda.interface.open_cuda`."""
+    """Open the device of this number; see `targets.cuda.interface.open_cuda`."""
     try:
         driver.init()
         count = driver.Device.count()

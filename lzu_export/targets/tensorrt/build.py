@@ -1,7 +1,7 @@
-"""TensorRT 10.3 to 11.x: build engines on the device that runs them.
+"""Build engines with TensorRT 10.3 to 11.x, on the device that runs them.
 
-Only API that all these releases have is used: networks are strongly typed, so that the graph alone
-says the precision, as TensorRT 11 demands and 10.x offers.
+The code uses only API that all these releases have. Networks are strongly typed, so that the graph
+alone sets the precision, as TensorRT 11 requires and 10.x offers.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 Hardware = Literal["ampere+", "same-capability"]
 
 VERSION_COMPATIBLE = "version"
-"""Word of `portability` besides those of `Hardware`."""
+"""Value of `portability` besides the values of `Hardware`."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How an engine is built; by default as TensorRT does."""
+    """Options for building an engine; the defaults are TensorRT's."""
 
     workspace: int | None = None
-    """MiB that a layer may use besides its tensors."""
+    """Memory in MiB that a layer may use besides its tensors."""
     level: int | None = None
     """Builder optimisation level, 0 to 5: how many tactics are tried."""
     version_compatible: bool = False
-    """Let later releases of the same major version run the plan."""
+    """Whether later releases of the same major version may run the plan."""
     hardware: Hardware | None = None
-    """Let other cards run the plan, at the price of tactics; not on a Jetson."""
+    """Other cards that may run the plan, which excludes some tactics; not on a Jetson."""
     detailed: bool = False
-    """Keep names and types of layers in the plan, for the engine inspector."""
+    """Whether the plan keeps names and types of layers, for the engine inspector."""
 
     @property
     def portability(self) -> tuple[str, ...]:
-        """Words for the manifest."""
+        """Portability of the plan, as the manifest lists it."""
         words = [VERSION_COMPATIBLE] if self.version_compatible else []
         return (*words, self.hardware) if self.hardware else tuple(words)
 
@@ -61,18 +61,18 @@ def build(
     Args:
         model: ONNX file of target `tensorrt`.
         engine: file to write.
-        device: where it is built and will run.
+        device: device on which the engine is built and will run.
         options: workspace, level, portability.
-        precision: of the graph, for what is known of this version.
-        plugins: registers the plugin library in the registry it is given; before anything is
+        precision: precision of the graph, for the notes on this version.
+        plugins: function that registers the plugin library in a given registry, before anything is
             parsed.
         timing_cache: file with tactics' timings of earlier builds on this device, see
             `timing_cache_name`.
-        phases: shows progress, see `progress.Phases`.
+        phases: progress display, see `progress.Phases`.
 
     Raises:
-        LzuError: TensorRT is missing or too old, an option does not exist here, or what
-            `tensorrt_build.build_plan` raises.
+        LzuError: TensorRT is missing or too old, an option does not exist here, or see
+            `plan.build_plan`.
     """
     # Running engines does not need ONNX.
     from lzu_export.targets.tensorrt.plan import build_plan
@@ -108,28 +108,28 @@ def build(
 def register(trt: Any, logger: Any, plugins: Callable[[Any], Any] | None) -> Any:
     """Register TensorRT's own plugins, such as deformable convolution, and this package's.
 
-    Before a graph that calls them is parsed, and before a plan with them is deserialised.
+    This has to precede parsing a graph that calls them, and deserialising a plan with them.
 
     Returns:
-        What `plugins` does: the library, or None without.
+        The result of `plugins`, which is the library; None without `plugins`.
     """
     trt.init_libnvinfer_plugins(logger, "")
     return plugins(trt.get_plugin_registry()) if plugins is not None else None
 
 
 def engine_name(precision: str, version: str, device: Device) -> str:
-    """File name that says what runs it: `model.fp16.trt-10.3.0-sm87.orin-8mp.engine`."""
+    """Return an engine's file name, such as `model.fp16.trt-10.3.0-sm87.orin-8mp.engine`."""
     capability = device.capability.replace(".", "")
     return f"model.{precision}.trt-{version}-sm{capability}.{_slug(device)}.engine"
 
 
 def timing_cache_name(version: str, device: Device) -> str:
-    """File name of the timings of one kind of device and release: neither serves another."""
+    """Return the file name of the timings for one kind of device and release, valid only there."""
     return f"timing.{_slug(device)}.trt-{version}.cache"
 
 
 def runtime_cache_name(engine: str, version: str, device: Device) -> str:
-    """File name of what TensorRT-RTX compiled of an engine for one kind of card."""
+    """Return the file name of the kernels that TensorRT-RTX compiled for one kind of card."""
     return f"{engine}.{_slug(device)}.{version}.cache"
 
 
@@ -145,21 +145,21 @@ def refuse_foreign(
 ) -> None:
     """Refuse a plan that is not for this device and release, before TensorRT sees it.
 
-    Plans are for one release and one model of device, unless they were built to be portable
-    (chapters "Version Compatibility" and "Hardware Compatibility" of NVIDIA's documentation): their
-    kernels were chosen by timing on that model, and may ask for more than another one has.
+    A plan is for one release and one model of device, unless it was built to be portable (chapters
+    "Version Compatibility" and "Hardware Compatibility" of NVIDIA's documentation). Its kernels
+    were chosen by timing on that model, and may need more resources than another model has.
 
     Args:
-        plan: name of the file.
-        built_with: release of TensorRT.
+        plan: name of the plan's file.
+        built_with: release of TensorRT that built the plan.
         capabilities: compute capabilities of the devices it was built for.
-        model: `Device.model` of the one that it was built on; empty where that is not known.
-        portability: words of `BuildOptions.portability`.
-        version: release that is here.
-        device: that is here.
+        model: `Device.model` of the device that it was built on; empty if unknown.
+        portability: values of `BuildOptions.portability`.
+        version: release of TensorRT on this machine.
+        device: device of this machine.
 
     Raises:
-        ElsewhereError: names what differs.
+        ElsewhereError: the plan is not for this machine; the message names the difference.
     """
     remedy = "build it here (lzu-export build BUNDLE --target tensorrt)"
     mine, theirs = numbers(version), numbers(built_with)
@@ -183,10 +183,10 @@ def refuse_foreign(
 
 
 def import_module() -> Any:
-    """The module `tensorrt`.
+    """Import the module `tensorrt`.
 
     Raises:
-        ElsewhereError: it is not installed, or its libraries are not.
+        ElsewhereError: the module or its libraries are not installed.
     """
     try:
         import tensorrt
@@ -200,7 +200,7 @@ def import_module() -> Any:
 
 
 def make_monitor(trt: Any, phases: Any) -> Any:
-    """TensorRT's progress, as it builds, told to `phases` (see `progress.Phases`)."""
+    """Make a monitor that reports TensorRT's build progress to `phases`, see `progress.Phases`."""
 
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:

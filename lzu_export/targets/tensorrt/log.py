@@ -6,14 +6,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _MEMORY = ("out of memory", "OutOfMemory")
-"""Words of CUDA and TensorRT where memory is short."""
+"""Parts of CUDA's and TensorRT's messages if memory is short."""
 PLUGIN = ("getPluginCreator", "Plugin not found")
-"""Words of TensorRT where a plugin is not registered."""
+"""Parts of TensorRT's messages if a plugin is not registered."""
 NAME_LIBRARY = "name the library of plugins (--plugins, or the environment variable LZU_PLUGINS)"
 
 
 def product(trt: Any) -> str:
-    """TensorRT or TensorRT-RTX, by their module."""
+    """Return the product's name, TensorRT or TensorRT-RTX, of a module."""
     return {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[trt.__name__]
 
 
@@ -21,10 +21,10 @@ _LOGGERS: dict[Any, Any] = {}
 
 
 def logger_of(trt: Any) -> Any:
-    """The module's ILogger, which passes all on to `logging` and keeps the errors in `errors`.
+    """Return the module's ILogger, which forwards to `logging` and keeps errors in `errors`.
 
-    One for the process: TensorRT goes on with the first that it is given, whatever comes later, and
-    some of its parts never let go of it.
+    There is one logger per process and module: TensorRT keeps using the first one that it is given,
+    and some of its parts never release it.
     """
     if trt not in _LOGGERS:
         _LOGGERS[trt] = _make_logger(trt)
@@ -40,7 +40,7 @@ def _make_logger(trt: Any) -> Any:
             self.errors: list[str] = []
 
         def log(self, level: Any, message: str) -> None:
-            """Called by TensorRT, from any of its threads."""
+            """Log a message; TensorRT calls this from any of its threads."""
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
                 self.errors.append(message)
             shown = level in (severity.INTERNAL_ERROR, severity.ERROR, severity.WARNING)
@@ -50,7 +50,7 @@ def _make_logger(trt: Any) -> Any:
 
 
 def reason(logger: Any) -> str:
-    """The first error since the last call in one line, with the remedy where it is plain."""
+    """Return the first error since the last call in one line, with the remedy if it is known."""
     errors, logger.errors = logger.errors, []
     if not errors:
         return "it gave no reason; see its log with --verbose"

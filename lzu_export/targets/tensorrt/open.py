@@ -47,31 +47,32 @@ def open_engine(
     runtime_cache: bool = True,
     host_code: bool = False,
 ) -> TensorRtSession:
-    """A session on this device.
+    """Open a session of an engine on this device.
 
     Args:
-        manifest: of the bundle.
-        engine: of the bundle, of target `tensorrt` or `tensorrt-rtx`; one that `refuse_elsewhere`
-            lets through.
-        path: its file.
-        cuda: the device.
-        library: of plugins; by default the one that is found.
+        manifest: manifest of the bundle.
+        engine: engine of the bundle, for target `tensorrt` or `tensorrt-rtx`, that
+            `refuse_elsewhere` accepts.
+        path: file of the engine.
+        cuda: opened device.
+        library: path of the plugin library; by default the one that is found.
         graph: see `TensorRtSession`.
-        timed: likewise.
-        feedback: let the boxes of an engine that follows boxes stay on the device, where the
-            plugin library's kernels are at hand; see `device_feedback`. The session's
-            `feedback_note` says why where they do not.
-        zoom: the warp's tables: of an engine that takes the zoomed image, let the session take the
-            camera's frames, where these kernels are at hand; see `device_zoom`. The session's
-            `zoom_note` says why where it takes the zoomed image.
-        runtime_cache: of TensorRT-RTX, kept in the user's folder; without it every start compiles.
-        host_code: let a version-compatible engine of TensorRT run the code for the processor that
-            it brings along; one that was built here may anyway.
+        timed: see `TensorRtSession`.
+        feedback: let the boxes of an engine that follows boxes stay on the device, if the plugin
+            library's kernels are available; see `device_feedback`. If they do not stay there, the
+            session's `feedback_note` gives the reason.
+        zoom: tables of the warp, with which the session of an engine that takes the zoomed image
+            takes the camera's frames instead, if the kernels are available; see `device_zoom`. If
+            it takes the zoomed image, the session's `zoom_note` gives the reason.
+        runtime_cache: keep TensorRT-RTX's compiled kernels in the user's folder; without it every
+            start compiles.
+        host_code: let a version-compatible engine of TensorRT run the processor code that it
+            contains; an engine that was built here may run it anyway.
 
     Raises:
-        LzuError: no TensorRT, code of an engine that is not allowed, a plugin library that is
-            missing or another one, one that was named and has no kernels that run here, or an
-            engine that is not what the manifest says.
+        LzuError: TensorRT is missing; the engine has processor code that is not allowed; the plugin
+            library is missing or another one, or was named and has no kernels that run here; or
+            the engine does not match the manifest.
     """
     registered: ctypes.CDLL | None = None
     if engine.target == RTX:
@@ -102,11 +103,11 @@ def open_engine(
         feedback_note=feedback_note,
     )
     bare = prologue is None and epilogue is None
-    if bare or named or registered is not None:  # of plugins that the engine needs anyway
+    if bare or named or registered is not None:  # the engine needs that library anyway
         return whole()
     try:
         return whole()
-    except LzuError as error:  # of a library found by chance, such as one for another card
+    except LzuError as error:  # the found library may be for another card, so do without
         why = str(error)
     if prologue is not None:
         zoom_note = _log_zoom(loaded, why)
@@ -116,7 +117,7 @@ def open_engine(
 
 
 def _host_code(engine: Engine, path: Path, allowed: bool) -> bool:
-    """Whether an engine brings code for the processor, which then is allowed to run.
+    """Return whether an engine contains processor code, after checking that it is allowed.
 
     A version-compatible plan holds a library that TensorRT loads into this process.
     """
@@ -132,9 +133,10 @@ def _host_code(engine: Engine, path: Path, allowed: bool) -> bool:
 
 
 def _runtime_cache(path: Path, version: str, cuda: Cuda) -> Path | None:
-    """Where the kernels that TensorRT-RTX compiles of an engine are kept.
+    """Return the path of the kernels that TensorRT-RTX compiles from an engine.
 
-    They are code: not beside the engine, where anyone may have put some, but in the user's folder.
+    They are code, so they are in the user's folder, not beside the engine, where anyone may have
+    put some.
     """
     folder = user_folder()
     name = tensorrt.runtime_cache_name(sha256(path)[:16], version, cuda.device)
@@ -142,14 +144,14 @@ def _runtime_cache(path: Path, version: str, cuda: Cuda) -> Path | None:
 
 
 def pick_for_device(engines: Sequence[Engine], cuda: Cuda) -> Engine:
-    """The first engine that runs on this device.
+    """Return the first engine that runs on this device.
 
     Args:
-        engines: of one target, for whatever device; at least one.
-        cuda: the device.
+        engines: engines of one target, for any device; at least one.
+        cuda: opened device.
 
     Raises:
-        ElsewhereError: none is for this device; tells what differs of the last one.
+        ElsewhereError: no engine is for this device; the message names the difference to the last.
     """
     for engine in engines[:-1]:
         with suppress(ElsewhereError):
@@ -160,10 +162,11 @@ def pick_for_device(engines: Sequence[Engine], cuda: Cuda) -> Engine:
 
 
 def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
-    """Refuse an engine of another device or release, before TensorRT sees it.
+    """Refuse an engine for another device or release, before TensorRT sees it.
 
     Raises:
-        ElsewhereError: names what differs, or what is not installed.
+        ElsewhereError: the engine does not run here; the message names the difference or the
+            missing library.
     """
     if engine.target == NAME:
         tensorrt.refuse_foreign(
@@ -183,16 +186,18 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
             f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
             f"for that (lzu-export build BUNDLE --compute-capability {mine})"
         )
-    tensorrt_rtx.import_module()  # last: beside it this process takes no plugins of TensorRT
+    tensorrt_rtx.import_module()  # last: after this import the process takes no plugins of TensorRT
 
 
 def plugin_loader(
     manifest: Manifest, library: Path | None, folder: Path
 ) -> Callable[[Any], Any] | None:
-    """What registers the bundle's plugins in a registry; None where its graphs call none.
+    """Return the function that registers the bundle's plugins; None if its graphs call none.
+
+    The library is checked when it is loaded.
 
     Raises:
-        LzuError: there is no library. Whether it is the right one is found out when it is loaded.
+        LzuError: there is no library.
     """
     if manifest.plugins is None:
         return None
@@ -207,12 +212,12 @@ def _feedback(
     wanted: bool,
     named: bool,
 ) -> tuple[DeviceFeedback | None, str]:
-    """What keeps an engine's boxes on the device, or why they go through the host.
+    """Make the kernels that keep an engine's boxes on the device, or return why there are none.
 
-    Neither where it follows no boxes.
+    An engine that follows no boxes gets neither kernels nor a reason.
 
     Raises:
-        LzuError: a library was named that cannot.
+        LzuError: a library was named whose kernels cannot do it.
     """
     if not isinstance(recipe, DetRecipe) or not recipe.follows_boxes:
         return None, ""
@@ -239,12 +244,12 @@ def _zoom(
     *,
     named: bool,
 ) -> tuple[DeviceZoom | None, str]:
-    """What zooms on the device before an engine, or why the host has to.
+    """Make the kernel that zooms on the device before an engine, or return why the host zooms.
 
-    Neither where the engine zooms by itself.
+    An engine that zooms by itself gets neither a kernel nor a reason.
 
     Raises:
-        LzuError: a library was named that cannot.
+        LzuError: a library was named whose kernel cannot do it.
     """
     if recipe.input != "zoomed":
         return None, ""
@@ -267,7 +272,7 @@ def _log_zoom(loaded: LoadedEngine, why: str) -> str:
 
 
 def _kernels(registered: ctypes.CDLL | None, library: Path | None, folder: Path) -> ctypes.CDLL:
-    """The library that was loaded for its plugins, or one for its kernels alone."""
+    """Return the library that was loaded for its plugins, or load one for its kernels alone."""
     return load_kernels(find_library(library, folder)) if registered is None else registered
 
 

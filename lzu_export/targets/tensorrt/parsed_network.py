@@ -17,13 +17,16 @@ from lzu_export.targets.tensorrt.log import NAME_LIBRARY, PLUGIN, product
 def check_network(
     trt: Any, network: Any, model: onnx.ModelProto
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int]:
-    """Hold the parsed network against the ONNX graph it was parsed from.
+    """Compare the parsed network with the ONNX graph it was parsed from.
 
-    Parsers have misread sampling modes silently (GridSample of opset 20 became nearest), so each
-    sampling layer is checked, and names, shapes and dtypes of inputs and outputs with it.
+    Parsers have misread sampling modes silently (GridSample of opset 20 became nearest). So each
+    sampling layer is checked, and the names, shapes and dtypes of inputs and outputs.
 
     Returns:
         Inputs, outputs, number of sampling layers.
+
+    Raises:
+        LzuError: the network differs from the graph; the message names the difference.
     """
     inputs = tuple(_spec(trt, network.get_input(i)) for i in range(network.num_inputs))
     outputs = tuple(_spec(trt, network.get_output(i)) for i in range(network.num_outputs))
@@ -56,7 +59,7 @@ def check_network(
 
 
 def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
-    """Each Resize is parsed as what it says: a misread rounding shifts features by a cell."""
+    """Check that each Resize is parsed as written: a misread rounding shifts features by a cell."""
     coordinates = trt.ResizeCoordinateTransformation
     meaning = {
         "nearest": trt.InterpolationMode.NEAREST,
@@ -90,17 +93,18 @@ def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
 
 
 def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
-    """Hold the convolutions meant for INT8 against the parsed network.
+    """Check that the parsed network can run the convolutions meant for INT8 in INT8.
 
-    Meant are those whose weights are stored as INT8. Only where both data and weights come from a
-    dequantisation can TensorRT run one in INT8; if either lost it, it runs in higher precision and
-    nobody is told.
+    Convolutions are meant for INT8 if their weights are stored as INT8. TensorRT can run one in
+    INT8 only if both data and weights come from a dequantisation; otherwise it silently runs the
+    convolution in higher precision.
 
     Returns:
-        Their number.
+        Number of these convolutions.
 
     Raises:
-        LzuError: one is missing from the network, or lacks a dequantisation; names it.
+        LzuError: a convolution is missing from the network, or lacks a dequantisation; the message
+            names it.
     """
     meant = int8_convolutions(model)
     layers = [network.get_layer(i) for i in range(network.num_layers)]
@@ -127,7 +131,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
 
 
 def int8_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions whose weights are stored as INT8."""
+    """Return the names of the convolutions whose weights are stored as INT8."""
     made_by = {output: node for node in model.graph.node for output in node.output}
     stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
     return [
@@ -141,7 +145,7 @@ def int8_convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 def parser_errors(parser: Any) -> str:
-    """The first error of an OnnxParser in one line."""
+    """Return the first error of an OnnxParser in one line."""
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
     if not errors:
         return "it gave no reason"

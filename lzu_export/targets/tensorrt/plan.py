@@ -1,4 +1,4 @@
-"""Build a plan from an ONNX file: the part that TensorRT and TensorRT-RTX share.
+"""Build a plan from an ONNX file, for both TensorRT and TensorRT-RTX.
 
 The module, `tensorrt` or `tensorrt_rtx`, is passed in.
 """
@@ -18,15 +18,16 @@ from lzu_export.targets.tensorrt.parsed_network import check_network, parser_err
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a build gave, besides the file."""
+    """Result of a build, besides the file."""
 
     version: str
+    """Release of the library that built the engine."""
     compute_capabilities: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     sampling_layers: int
     notes: tuple[str, ...] = ()
-    """What is known to be wrong with this version and may concern the engine."""
+    """Sentences on known faults of this version that may concern the engine."""
 
 
 def build_plan(
@@ -40,11 +41,11 @@ def build_plan(
     timing_cache: Path | None = None,
     native_norms: bool = False,
 ) -> BuiltEngine:
-    """Parse, check and build; strongly typed, so that the graph alone says the precision.
+    """Parse, check and build a strongly typed plan, so that the graph alone sets the precision.
 
     Args:
-        trt: the module.
-        logger: of `tensorrt_log.logger_of`.
+        trt: module `tensorrt` or `tensorrt_rtx`.
+        logger: result of `log.logger_of`.
         model: linted ONNX file.
         engine: file to write.
         configure: sets the builder's configuration.
@@ -60,7 +61,7 @@ def build_plan(
     parsed_from = load_graph(model)
     try:
         builder = trt.Builder(logger)
-    except TypeError as error:  # what the bindings make of a null pointer
+    except TypeError as error:  # raised by the bindings for a null pointer
         raise LzuError(f"{name} cannot build on this machine: {reason(logger)}") from error
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)

@@ -1,8 +1,7 @@
-"""TensorRT-RTX: build engines ahead of time, without a GPU, for RTX cards.
+"""Build engines with TensorRT-RTX ahead of time, without a GPU, for RTX cards.
 
 One portable file serves several compute capabilities; on first use the card compiles its kernels
-from it. Nothing here runs on a machine without a GPU but the build and the check of what the
-parser made of the graph.
+from it. A machine without a GPU can only build, and check how the parser read the graph.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from lzu_export.targets.tensorrt.plan import BuiltEngine
 
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
-"""NVIDIA's portable default: Ampere to Blackwell."""
+"""Compute capabilities of NVIDIA's portable default: Ampere to Blackwell."""
 TURING = "7.5"
 MISSING = (
     "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or leave "
@@ -36,12 +35,12 @@ def build(
     Args:
         model: ONNX of standard operators, linted for this target.
         engine: file to write.
-        compute_capabilities: such as `8.9`; empty for the portable default.
+        compute_capabilities: compute capabilities such as `8.9`; empty for the portable default.
         detailed: keep names and types of layers in the file, for the engine inspector.
 
     Raises:
-        LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or parsed
-            the graph into something else than it says.
+        LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or misread
+            the graph.
     """
     # Running engines does not need ONNX.
     from lzu_export.targets.tensorrt.plan import build_plan
@@ -67,7 +66,7 @@ def build(
 
 
 def version() -> str | None:
-    """The installed TensorRT-RTX, or None."""
+    """Return the release of the installed TensorRT-RTX, or None."""
     try:
         import tensorrt_rtx
     except ImportError:
@@ -76,10 +75,10 @@ def version() -> str | None:
 
 
 def import_module() -> Any:
-    """The module `tensorrt_rtx`.
+    """Import the module `tensorrt_rtx`.
 
     Raises:
-        ElsewhereError: it is not installed.
+        ElsewhereError: the module is not installed.
     """
     try:
         import tensorrt_rtx

@@ -1,4 +1,4 @@
-"""The target TensorRT-RTX, without the library itself: engines are built ahead of time."""
+"""Target TensorRT-RTX, whose engines are built ahead of time; does not import the library."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -21,9 +21,9 @@ CARDS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def deform_conv() -> tuple["DeformKind", str]:
-    """How TensorRT-RTX convolves deformably, and why.
+    """Return the lowering of deformable convolutions for TensorRT-RTX, and the reason.
 
-    It has TensorRT's parser without the plugin library: version 1.7 refuses a DeformConv.
+    The library has TensorRT's parser without the plugin library: version 1.7 refuses a DeformConv.
     """
     return (
         "gather",
@@ -33,7 +33,7 @@ def deform_conv() -> tuple["DeformKind", str]:
 
 
 class TensorRtRtx(OnDevice):
-    """One portable engine serves several RTX cards, which compile its kernels on first use."""
+    """Target whose one portable engine serves several RTX cards, which compile it on first use."""
 
     name = RTX
     title = "TensorRT-RTX"
@@ -57,23 +57,23 @@ class TensorRtRtx(OnDevice):
     run_needs = (RTX, "cuda", "gpu")
 
     def version(self) -> str | None:
-        """The installed release, or None."""
+        """Return the installed release, or None."""
         from lzu_export.targets.tensorrt.rtx import version
 
         return version()
 
     def missing(self) -> str:
-        """The sentence for a machine that lacks it, with the remedy."""
+        """Return the sentence for a machine that lacks the library, with the remedy."""
         from lzu_export.targets.tensorrt.rtx import MISSING
 
         return MISSING
 
     def note(self, precision: str) -> str:
-        """What a comparison of its graph with PyTorch stands for."""
+        """Return the note on what a comparison of its graph with PyTorch covers."""
         return GRAPH_NOTE if precision == "fp32" else ROUNDED_GRAPH_NOTE
 
     def table_notes(self, precisions: Collection[str]) -> list[str]:
-        """Lines below the table of an export."""
+        """Return the lines below the table of an export."""
         if "int8" not in precisions:
             return []
         return [
@@ -82,11 +82,11 @@ class TensorRtRtx(OnDevice):
         ]
 
     def engine_file(self, precision: str) -> str:
-        """Name of its engine in a bundle."""
+        """Return the file name of the target's engine in a bundle."""
         return f"model.{precision}.rtx.engine"
 
     def building(self, precision: str) -> str:
-        """What is shown while it builds."""
+        """Return the progress text of a build."""
         return f"building the TensorRT-RTX engine in {precision}"
 
     def build(self, graph: Path, engine: Path, recipe: "Recipe") -> Built:
@@ -97,7 +97,7 @@ class TensorRtRtx(OnDevice):
         return Built(made.version, made.inputs, made.outputs, made.compute_capabilities)
 
     def unfit(self, device: "Device | None") -> tuple[str, ...]:
-        """An RTX card, where the one that is there is none that it knows."""
+        """Return the need for an RTX card, if TensorRT-RTX does not know this machine's."""
         if device and device.capability not in CARDS:
             return (f"an RTX card ({device.name} has {device.capability})",)
         return ()

@@ -1,17 +1,17 @@
 """Sessions on a device, for TensorRT and TensorRT-RTX, whose module is passed in.
 
-A session has one stream and all its memory from the start: a frame is copied into page-locked
-memory, from there to the device, the outputs come back the same way, and nothing is allocated in
-between but the arrays that are returned. Where host and device share their memory (Jetson) the
-engine reads and writes the page-locked memory itself.
+A session has one stream and allocates all its memory at the start. A frame is copied into
+page-locked memory and from there to the device; the outputs come back the same way. A run allocates
+only the arrays that are returned. If host and device share their memory (Jetson), the engine reads
+and writes the page-locked memory itself.
 
-Work that goes before an engine on its stream, a `Prologue`, may make its inputs of what the host
-sends, such as the zoomed image of the camera's bytes. Work that follows it, an `Epilogue`, may
-write inputs of the next frame where they are: what an adaptive warp remembers then never leaves the
-device.
+A `Prologue` is work before an engine on its stream. It may compute the engine's inputs from the
+host's, such as the zoomed image from the camera's bytes. An `Epilogue` is work after the engine. It
+may write inputs of the next frame on the device, so that the state of an adaptive warp never leaves
+the device.
 
 A CUDA graph of copies and kernels is captured after one ordinary run, since TensorRT updates its
-state in the first `enqueueV3` behind a change of addresses ("CUDA Graphs" in NVIDIA's best
+state in the first `enqueueV3` after a change of addresses ("CUDA Graphs" in NVIDIA's best
 practices for TensorRT). TensorRT-RTX captures by itself (IRuntimeConfig.cuda_graph_strategy), and
 keeps the kernels it compiles on first use in a runtime cache.
 """
@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 
 
 class LoadedEngine:
-    """A plan on the device, for any number of sessions."""
+    """Plan on the device, for any number of sessions."""
 
     def __init__(self, trt: Any, plan: Path, cuda: Cuda, *, host_code: bool = False) -> None:
-        """Deserialise a plan; libraries of its plugins are registered before.
+        """Deserialise a plan, whose plugins have to be registered already.
 
         Args:
             trt: module `tensorrt` or `tensorrt_rtx`.
-            plan: file.
-            cuda: the device.
-            host_code: the plan is version compatible and brings code for the host: trust it.
+            plan: file of the plan.
+            cuda: opened device.
+            host_code: trust the processor code that a version-compatible plan contains.
 
         Raises:
             LzuError: TensorRT refuses the plan, with its reason.
@@ -58,7 +58,7 @@ class LoadedEngine:
         with cuda.current():
             try:
                 self.runtime = trt.Runtime(self.logger)
-            except TypeError as error:  # what the bindings make of a null pointer
+            except TypeError as error:  # raised by the bindings for a null pointer
                 raise self.refused("does not start on this machine") from error
             if host_code:
                 self.runtime.engine_host_code_allowed = True
@@ -71,14 +71,14 @@ class LoadedEngine:
         self.inputs = tuple(spec for spec, mode in tensors if mode == inputs)
         self.outputs = tuple(spec for spec, mode in tensors if mode != inputs)
         self.load_seconds = time.perf_counter() - start
-        """From the file to an engine on the device."""
+        """Seconds from opening the file to an engine on the device."""
 
     def refused(self, what: str) -> LzuError:
-        """That TensorRT did not do something, and why."""
+        """Make the error that TensorRT refused to do something, with its reason."""
         return LzuError(f"{product(self.trt)} {what}: {reason(self.logger)}")
 
     def _check_validity(self, serialised: bytes) -> None:
-        """TensorRT-RTX tells from the head of a plan whether this device can run it."""
+        """Let TensorRT-RTX check from the head of a plan whether this device can run it."""
         if not hasattr(self.runtime, "get_engine_validity"):
             return
         validity = self.runtime.get_engine_validity(serialised)[0]
@@ -99,54 +99,56 @@ class LoadedEngine:
 
 
 class Prologue(Protocol):
-    """Work on the device before the engine, on its stream, of every frame.
+    """Work on the device before the engine, on its stream, for every frame.
 
-    It holds no memory: several sessions share it.
+    A prologue holds no memory, so several sessions can share it.
     """
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the host sends in the place of inputs of the engine."""
+        """Specs of the inputs that the host sends in place of inputs of the engine."""
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """These inputs of the engine."""
+        """Names of the engine's inputs that the prologue writes."""
 
     @property
     def constants(self) -> Arrays:
-        """What it reads besides, the same for all frames; by names of its own."""
+        """Other arrays that the prologue reads, the same for all frames, by names of its own."""
 
     def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
-        """Put its work into the stream, given the device's addresses of all tensors by name.
+        """Put the work into the stream, given the device addresses of all tensors by name.
 
         Raises:
-            LzuError: it cannot be launched.
+            LzuError: the work cannot be launched.
         """
 
 
 class Epilogue(Protocol):
-    """Work on the device behind the engine, on its stream, of every frame.
+    """Work on the device after the engine, on its stream, for every frame.
 
-    It holds no memory: several sessions share it.
+    An epilogue holds no memory, so several sessions can share it.
     """
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Inputs of the engine that it writes for the next frame; they stay on the device."""
+        """Names of the engine's inputs that it writes for the next frame; they stay on the
+        device.
+        """
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the host gets in the place of the engine's outputs."""
+        """Specs of the outputs that the host gets in place of the engine's."""
 
     @property
     def workspace(self) -> int:
-        """Bytes that it works in, on the device."""
+        """Bytes of device memory that the epilogue works in."""
 
     def enqueue(self, addresses: Mapping[str, int], workspace: int, stream: int) -> None:
-        """Put its work into the stream, given the device's addresses of all tensors by name.
+        """Put the work into the stream, given the device addresses of all tensors by name.
 
         Raises:
-            LzuError: it cannot be launched.
+            LzuError: the work cannot be launched.
         """
 
 
@@ -169,26 +171,27 @@ class TensorRtSession:
         """Allocate everything and run once, so that the first frame takes no longer than others.
 
         Args:
-            loaded: the engine; further sessions of it run beside this one.
-            graph: run as a CUDA graph. By default where the back end and the engine allow it, and
-                `graph_note` says why where they do not; True refuses to go without.
+            loaded: loaded engine; several sessions of it can run side by side.
+            graph: run as a CUDA graph. The default is to do so if the back end and the engine allow
+                it, otherwise `graph_note` gives the reason; True refuses to run without.
             mapped: let the engine read and write the host's memory; by default on devices that
                 share it.
-            cache: file of TensorRT-RTX's runtime cache, read if it is there, written after the
-                first run.
-            timed: take the time on the device of every run, as `milliseconds`.
-            prologue: what goes before the engine.
-            epilogue: what follows the engine. Its state begins with zeros; see `set_state`.
+            cache: file of TensorRT-RTX's runtime cache, read if it exists, written after the first
+                run.
+            timed: measure the time of every run on the device, as `milliseconds`.
+            prologue: work before the engine.
+            epilogue: work after the engine. Its state begins with zeros; see `set_state`.
             feedback_note: why the boxes of an engine that follows boxes go through the host.
             zoom_note: why the host zooms for an engine that takes the zoomed image.
 
         Raises:
-            LzuError: too little memory, the engine fails, or a graph was demanded in vain.
+            LzuError: there is too little memory, the engine fails, or `graph` is True and a graph
+                cannot be captured.
         """
         self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
         self._prologue, self._epilogue = prologue, epilogue
         self.zoom_note = zoom_note
-        """Why the host zooms, if it does."""
+        """Reason why the host zooms; empty if it does not."""
         state = epilogue.state if epilogue is not None else ()
         made = prologue.writes if prologue is not None else ()
         given = tuple(each for each in loaded.inputs if each.name not in (*state, *made))
@@ -199,12 +202,12 @@ class TensorRtSession:
         self._graph: Any = None
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
-        """Why there is no CUDA graph, if there is none."""
+        """Reason why there is no CUDA graph; empty if there is one."""
         self.feedback_note = feedback_note
-        """Why boxes go through the host from frame to frame, if they do."""
+        """Reason why boxes go through the host from frame to frame; empty if they do not."""
         self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
         self.milliseconds: float | None = None
-        """On the device, of the last run, where it is `timed`."""
+        """Duration of the last run on the device, if the session is `timed`."""
         self._host: dict[str, HostArray] = {}
         self._device: dict[str, DeviceMemory] = {}
         self._stream: Any = None
@@ -230,7 +233,7 @@ class TensorRtSession:
 
     @property
     def provider(self) -> str:
-        """What executes, and how."""
+        """Description of the library, the device and the way that runs are executed."""
         graph = "without CUDA graph" if self.graph_note else "CUDA graph"
         memory = "mapped memory" if self.mapped else "copies"
         name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
@@ -246,15 +249,15 @@ class TensorRtSession:
 
     @property
     def load_seconds(self) -> float:
-        """From the file to an engine on the device."""
+        """Seconds from opening the file to an engine on the device."""
         return self._loaded.load_seconds
 
     def another(self) -> "TensorRtSession":
-        """A session of the same engine on a stream of its own, as for a second camera."""
+        """Open another session of the engine on its own stream, as for a second camera."""
         return TensorRtSession(self._loaded, **self._settings)  # type: ignore[arg-type]
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Run once; see `support.session.Session`. The outputs are the caller's."""
+        """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
         check_inputs(self.inputs, inputs)
         self._check_open()
         for spec in self.inputs:
@@ -264,7 +267,7 @@ class TensorRtSession:
         return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
 
     def set_state(self, values: Arrays) -> None:
-        """Let the next frame begin with this state; see `support.session.StatefulSession`."""
+        """Start the next frame from this state; see `support.session.StatefulSession`."""
         check_inputs(self._state, values)
         self._check_open()
         for spec in self._state:
@@ -274,12 +277,12 @@ class TensorRtSession:
             self._stream.synchronize()
 
     def close(self) -> None:
-        """Give all memory back; a second call does nothing."""
+        """Free all memory; a second call does nothing."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
         with self._cuda.current():
-            with suppress(CudaError):  # of work that failed: told where it was waited for
+            with suppress(CudaError):  # of failed work, already reported by its run
                 stream.synchronize()
             if self._graph is not None:
                 stream.release(self._graph)
@@ -294,11 +297,11 @@ class TensorRtSession:
         self._device, self._host, self._workspace = {}, {}, None
 
     def __enter__(self) -> "TensorRtSession":
-        """The session, closed behind the block."""
+        """Return the session, which is closed after the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the session."""
         self.close()
 
     def _open(self, graph: bool | None, cache: Path | None, timed: bool) -> None:
@@ -317,11 +320,11 @@ class TensorRtSession:
         self._send_state()
         self._run()
         self.warm_up_seconds = time.perf_counter() - start
-        """Memory, context and first run, which with TensorRT-RTX compiles the kernels."""
+        """Seconds for memory, context and the first run, in which TensorRT-RTX compiles kernels."""
         self._save_runtime_cache(cache)
         if graph is not False and not self._own_graphs:
             self._capture(demanded=bool(graph))
-        self._send_state()  # the runs so far have left theirs
+        self._send_state()  # the runs so far have changed it
         self._stream.synchronize()
         if timed:
             self._events = self._stream.event(), self._stream.event()
@@ -363,7 +366,7 @@ class TensorRtSession:
             log.info("the runtime cache %s cannot be written: %s", cache, error.strerror)
 
     def _allocate(self) -> None:
-        """What the host reads or writes has a page-locked array; the rest is the device's."""
+        """Allocate page-locked arrays for the host's tensors, and device memory for the others."""
         for spec in (*self.inputs, *self.outputs):
             self._place_host(spec, mapped=self.mapped)
         for spec in self._state:
@@ -429,7 +432,7 @@ class TensorRtSession:
             self.milliseconds = self._stream.milliseconds(*self._events)
 
     def _enqueue(self) -> None:
-        """Copies in, prologue, engine, epilogue, copies out; mapped memory is not copied."""
+        """Queue input copies, prologue, engine, epilogue and output copies; skip mapped memory."""
         for spec in self.inputs:
             if spec.name in self._device:
                 self._stream.to_device(self._device[spec.name], self._host[spec.name])

@@ -1,4 +1,4 @@
-"""The target TensorRT, without the library itself: engines are built on the device they run on."""
+"""Target TensorRT, whose engines are built on their device; does not import the library."""
 
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -21,11 +21,12 @@ NOT_PARSED = NOT_STATIC | {"NonMaxSuppression"}
 
 
 def deform_conv() -> tuple["DeformKind", str]:
-    """How TensorRT convolves deformably, and why.
+    """Return the lowering of deformable convolutions for TensorRT, and the reason.
 
-    Its ONNX parser knows DeformConv from 10.1 on and makes a ModulatedDeformConv2d of it, a plugin
-    of its standard plugin library, which must be loaded before a graph is parsed. (Version 1 of the
-    plugin; from 10.11 on version 2, which takes and computes the same.) What it asks of the node:
+    TensorRT's ONNX parser knows DeformConv from 10.1 on and turns it into a ModulatedDeformConv2d,
+    a plugin of its standard plugin library, which must be loaded before a graph is parsed. (It is
+    version 1 of the plugin; from 10.11 on version 2, which takes and computes the same.) The plugin
+    has these requirements:
 
     - maps of one or two spatial axes; all inputs float32, or all float16;
     - as many `pads` at the end of an axis as at its beginning;
@@ -39,31 +40,31 @@ def deform_conv() -> tuple["DeformKind", str]:
 
 
 class OnDevice(Target):
-    """What TensorRT and TensorRT-RTX share: engines that run on an NVIDIA GPU."""
+    """Common base of TensorRT and TensorRT-RTX, whose engines run on an NVIDIA GPU."""
 
     on_device = True
 
     def device(self, back_end: str | None = None) -> "Cuda":
-        """The CUDA device, opened."""
+        """Open the CUDA device."""
         from lzu_export.targets.cuda.interface import open_cuda
 
         return open_cuda(back_end)
 
     def pick(self, engines: Sequence[Engine], device: "Cuda | None") -> Engine:
-        """The first engine that is for this device, see `Target.pick`."""
+        """Return the first engine that is for this device, see `Target.pick`."""
         from lzu_export.targets.tensorrt.open import pick_for_device
 
         assert device is not None, "`device` opens it"
         return pick_for_device(engines, device)
 
     def refuse_elsewhere(self, engine: Engine, device: Callable[[], Any]) -> None:
-        """Refuse an engine of another device or release, see `Target.refuse_elsewhere`."""
+        """Refuse an engine for another device or release, see `Target.refuse_elsewhere`."""
         from lzu_export.targets.tensorrt.open import refuse_elsewhere
 
         refuse_elsewhere(engine, device())
 
     def open(self, manifest: Manifest, engine: Engine, path: Path, options: OpenOptions) -> Session:
-        """A session on the device, see `open_engine`."""
+        """Open a session on the device, see `open_engine`."""
         from lzu_export.targets.tensorrt.open import open_engine
 
         return open_engine(
@@ -82,7 +83,7 @@ class OnDevice(Target):
 
 
 class TensorRt(OnDevice):
-    """Built on the device by `lzu-export build`, from the file that `lzu-export derive` writes."""
+    """Target for which `lzu-export build` builds on the device, from a file of `derive`."""
 
     name = NAME
     title = "TensorRT"
@@ -107,7 +108,7 @@ class TensorRt(OnDevice):
     run_needs = (NAME, "cuda", "gpu")
 
     def version(self) -> str | None:
-        """The installed release, or None."""
+        """Return the installed release, or None."""
         from lzu_export.targets.tensorrt.build import import_module
 
         try:
@@ -116,7 +117,7 @@ class TensorRt(OnDevice):
             return None
 
     def missing(self) -> str:
-        """The sentence for a machine that lacks it, with the remedy."""
+        """Return the sentence for a machine that lacks the library, with the remedy."""
         from lzu_export.targets.tensorrt.build import import_module
 
         try:
@@ -126,11 +127,11 @@ class TensorRt(OnDevice):
         return ""
 
     def note(self, precision: str) -> str:
-        """What a comparison of its graph with PyTorch stands for."""
+        """Return the note on what a comparison of its graph with PyTorch covers."""
         return PLUGINS_NOTE
 
     def refuse_beside(self, manifest: Manifest, folder: Path, others: Collection[str]) -> str:
-        """Whether its plugins are kept out, by TensorRT-RTX or by a library that does not fit."""
+        """Return why its plugins cannot be used: TensorRT-RTX, or a library that does not fit."""
         if not manifest.plugins:
             return ""
         if "tensorrt_rtx" in sys.modules or RTX in others:

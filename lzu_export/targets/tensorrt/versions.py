@@ -7,29 +7,35 @@ from lzu_export.errors import LzuError
 from lzu_export.targets.cuda.interface import Device
 
 OLDEST = (10, 3)
-"""On JetPack 6.1. Before it come 8.6, whose plugins have another interface, and 10.0 to 10.2, which
-run GridSample up to four times slower (release notes of 10.3)."""
+"""Oldest release that is supported, that of JetPack 6.1. The plugins of 8.6 have another interface,
+and 10.0 to 10.2 run GridSample up to four times slower (release notes of 10.3)."""
 UNKNOWN = (12,)
-"""The first major version that nothing is known of."""
+"""First major version that this package was not written for."""
 
 
 @dataclass(frozen=True)
 class KnownBad:
-    """A range of releases, and whom it concerns."""
+    """Range of releases with a known fault, and the engines that it concerns."""
 
     first: tuple[int, ...]
+    """First release with the fault."""
     fixed: tuple[int, ...] | None
-    """The first good one after it; None where none is known."""
+    """First release after it without the fault; None if none is known."""
     text: str
+    """Description of the fault, with the remedy."""
     on_jetson: bool = False
+    """Whether only devices that share the host's memory have the fault."""
     capability: str | None = None
+    """Compute capability of the devices with the fault; None for all."""
     precisions: tuple[str, ...] = ()
+    """Precisions with the fault; empty for all."""
     sampling: bool = False
+    """Whether only engines with sampling layers have the fault."""
 
     def concerns(
         self, version: tuple[int, ...], device: Device, precision: str, sampling_layers: int
     ) -> bool:
-        """Whether an engine may show it."""
+        """Whether an engine may have the fault."""
         return (
             self.first <= version
             and (self.fixed is None or version < self.fixed)
@@ -80,10 +86,10 @@ KNOWN_BAD = (
 def check_version(
     version: str, device: Device, precision: str = "fp32", sampling_layers: int = 0
 ) -> list[str]:
-    """What is known of a release, as sentences.
+    """Return sentences on the known faults of a release.
 
     Raises:
-        LzuError: it is too old.
+        LzuError: the release is too old.
     """
     release = numbers(version)
     if release < OLDEST:
@@ -102,5 +108,5 @@ def check_version(
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The parts of a version that are numbers: `10.16.2.10` as (10, 16, 2, 10)."""
+    """Return the numeric parts of a version: `10.16.2.10` as (10, 16, 2, 10)."""
     return tuple(int(part) for part in re.findall(r"\d+", version))

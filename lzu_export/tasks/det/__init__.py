@@ -1,1 +1,1 @@
-"""2-D detection: `task.TASK`, and what it consists of. Only `parts` imports torch."""
+"""The task `det`, 2-D detection: `task.TASK` and its parts. Only `parts` imports torch."""

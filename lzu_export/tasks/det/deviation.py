@@ -1,4 +1,4 @@
-"""How far the candidates of a 2-D detector deviate from PyTorch's. No torch."""
+"""Measure how far the candidates of a 2-D detector deviate from PyTorch's. No torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,16 +20,17 @@ def candidate_difference(
 ) -> dict[str, float]:
     """Compare the fixed-size candidates (boxes K x 4, scores K, labels K) of one frame.
 
-    Candidates are held against their partners, see `tasks.candidates`; only those of one label are.
+    Candidates are compared with their partners of the same label, see `tasks.candidates`.
 
     Args:
-        value: what the engine gave.
-        reference: what PyTorch gave.
-        levels: how many candidates each level gave, of how many; in order, adding up to K.
-        floor: lowest score that matters.
+        value: the engine's candidates.
+        reference: PyTorch's candidates.
+        levels: numbers of candidates and entries of each level, in order; candidates add up to K.
+        floor: lowest score of candidates that are compared.
 
     Returns:
-        For `boxes` and `scores` max|a - b| / max|b|; for `labels` 0, or infinite.
+        For `boxes` and `scores` max|a - b| / max|b|, for `labels` 0; infinite for all if candidates
+        have no partners.
     """
     infinite = dict.fromkeys(OUTPUTS, float("inf"))
     for name in OUTPUTS:

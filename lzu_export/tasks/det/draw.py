@@ -10,10 +10,10 @@ from lzu_export.runtime.text import Area, overlap, place, text_size, unit_of, wr
 
 
 def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:
-    """A copy of the frame with boxes, class names and scores, of scores of at least `lowest`.
+    """Draw boxes, class names and scores of at least `lowest` on a copy of the frame.
 
-    The best detections are named first, above or below their boxes; a name that would hide another
-    is left out, its box keeps the colour of the class.
+    The best detections are named first, above or below their boxes. A name that would hide another
+    is left out; its box still has the colour of the class.
     """
     picture = frame.copy()
     unit = unit_of(frame)

@@ -1,4 +1,4 @@
-"""2-D detection: RetinaNet between its zoom and unzoom, ending in a fixed number of candidates."""
+"""Build the parts of a 2-D detector: RetinaNet, and a decode to a fixed number of candidates."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ OUTPUTS = ("boxes", "scores", "labels")
 
 
 class Decode(nn.Module):
-    """Raw head outputs to candidates in source pixels."""
+    """Decodes raw head outputs to candidates in source pixels."""
 
     scale: Tensor
 
     def __init__(self, recipe: DetRecipe) -> None:
-        """Anchors stand on the recipe's levels; boxes are clipped to its canvas."""
+        """Place anchors on the recipe's levels; boxes are clipped to its canvas."""
         super().__init__()
         levels = recipe.levels
         anchors = grid_anchors([level.size for level in levels], recipe.model.strides, recipe.model)
@@ -29,7 +29,7 @@ class Decode(nn.Module):
         self.levels, self.canvas = len(levels), recipe.canvas
         self.k_per_level = recipe.postprocess.candidates_per_level
         (step_y, step_x), (top, left) = recipe.canvas_step, recipe.corner
-        if recipe.variant == "fovea":  # the forward warp takes boxes to the frame
+        if recipe.variant == "fovea":  # the forward warp maps boxes to the frame
             (step_y, step_x), (top, left) = (1.0, 1.0), (0, 0)
         scale = torch.tensor([step_x, step_y, step_x, step_y])
         self.register_buffer("scale", scale, persistent=False)
@@ -38,7 +38,7 @@ class Decode(nn.Module):
         )
 
     def forward(self, groups: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        """(cls per level, bbox per level) to boxes B x K x 4, scores B x K, labels B x K int32."""
+        """Decode (cls, bbox) per level to boxes B x K x 4, scores B x K, labels B x K int32."""
         cls_scores, bbox_preds = groups
         anchors = [getattr(self, f"anchors_{i}") for i in range(self.levels)]
         boxes, scores, labels = decode(
@@ -51,7 +51,7 @@ class Decode(nn.Module):
 
 
 def parts(recipe: DetRecipe) -> Parts:
-    """What a 2-D detector is made of."""
+    """Make the parts of a 2-D detector."""
     return Parts(
         model=build_retinanet(recipe.model),
         decode=Decode(recipe),

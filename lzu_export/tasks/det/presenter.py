@@ -11,12 +11,12 @@ from lzu_export.tasks.det.draw import draw_detections
 
 
 class BoxPresenter:
-    """Boxes on the frame; a COCO results list."""
+    """Draws boxes on the frame, and collects a COCO results list."""
 
     what: ClassVar[str] = "detections"
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
-        """`lowest` is the lowest score that is drawn; results hold all."""
+        """Take `lowest`, the lowest score that is drawn; results hold all detections."""
         self._lowest = lowest
         self._found: list[dict[str, Any]] = []
 
@@ -30,9 +30,9 @@ class BoxPresenter:
         self._found += prediction.to_coco(number)
 
     def picture(self, frame: Frame, prediction: Detections, camera: Camera | None) -> Frame:
-        """Boxes with names and scores."""
+        """Draw boxes with names and scores on a copy of the frame."""
         return draw_detections(frame, prediction, lowest=self._lowest)
 
     def results(self) -> list[dict[str, Any]]:
-        """COCO results."""
+        """Return the COCO results."""
         return self._found

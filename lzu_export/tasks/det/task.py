@@ -1,4 +1,4 @@
-"""The task `det`: boxes on the frame."""
+"""Define the task `det`: boxes on the frame."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Detection(Task):
-    """2-D detection."""
+    """Task of 2-D detection."""
 
     name: ClassVar[str] = "det"
     title: ClassVar[str] = "2-D detection, as the paper's table 1"
@@ -31,20 +31,22 @@ class Detection(Task):
     demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:BOXES"
 
     def parts(self, recipe: DetRecipe) -> "Parts":
-        """A RetinaNet and its decode."""
+        """Make a RetinaNet and its decode."""
         from lzu_export.tasks.det.parts import parts
 
         return parts(recipe)
 
     @property
     def predictor(self) -> type["Detector"]:
-        """The class of detectors."""
+        """Class of the detectors."""
         from lzu_export.runtime.detector import Detector
 
         return Detector
 
     def deviation(self, recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-        """Of candidates that may become detections, see `det.deviation.candidate_difference`."""
+        """Compare candidates that may become detections, see
+        `det.deviation.candidate_difference`.
+        """
         from lzu_export.tasks.candidates import cuts, floor
         from lzu_export.tasks.det.deviation import candidate_difference
 
@@ -52,14 +54,14 @@ class Detection(Task):
         return candidate_difference(value, reference, cuts(recipe), floor=least)
 
     def agreement(self, mine: "Detections", theirs: "Detections") -> Sums:
-        """Boxes of one class are partners where they overlap by half or more."""
+        """Compare partners: boxes of one class that overlap by half or more."""
         from lzu_export.tasks.partners import OVERLAP, overlaps, sums_of_scores
 
         ours, others = (np.asarray(each.boxes, np.float64) for each in (theirs, mine))
         return sums_of_scores(mine, theirs, overlaps(ours, others), OVERLAP)
 
     def presenter(self, recipe: DetRecipe, folder: Path, lowest: float) -> "BoxPresenter":
-        """Draws boxes; collects a COCO results list."""
+        """Make the presenter that draws boxes and collects a COCO results list."""
         from lzu_export.tasks.det.presenter import BoxPresenter
 
         return BoxPresenter(recipe, folder, lowest)

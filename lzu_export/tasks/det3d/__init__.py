@@ -1,1 +1,1 @@
-"""Monocular 3-D detection: `task.TASK`, and what it consists of. Only `parts` imports torch."""
+"""The task `det3d`, 3-D detection: `task.TASK` and its parts. Only `parts` imports torch."""

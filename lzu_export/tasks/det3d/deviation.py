@@ -1,4 +1,4 @@
-"""How far the candidates of a detector in space deviate from PyTorch's. No torch."""
+"""Measure how far the candidates of a 3-D detector deviate from PyTorch's. No torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,14 +21,15 @@ def difference_3d(
 ) -> dict[str, float]:
     """Compare candidates in space (boxes K x 9, scores K x classes, attributes K) of one frame.
 
-    Candidates rank by their best class; partners are found by position and score. A heading that is
-    half a turn off and another attribute are choices, which count by the margin that PyTorch had
-    (`margins` K x 2 of the reference, of attribute and heading).
+    Candidates rank by their best class, and partners are found by position and score. The
+    attribute, and the heading up to half a turn, are choices. A different choice counts by
+    PyTorch's margin, in the reference's `margins` (K x 2, attribute and heading).
 
     Returns:
-        `boxes`: the worst of positions, sizes and velocities, each relative to the largest of its
-        kind, of the yaw in half turns, and of headings' margins. `scores`: relative to the best.
-        `attributes`: the largest margin among differing ones.
+        `boxes`: the worst of the differences of positions, sizes and velocities, each relative to
+        the largest of its kind, of the yaw in half turns, and of the headings' margins. `scores`:
+        the largest difference relative to the best score. `attributes`: the largest margin among
+        differing attributes.
     """
     infinite = dict.fromkeys(OUTPUTS, float("inf"))
     for name in OUTPUTS:

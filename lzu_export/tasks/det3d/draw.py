@@ -42,15 +42,15 @@ VIEW: Colour = (70, 62, 52)
 TRUTH: Colour = (255, 255, 255)
 DASHED = "dashed: truth"
 GRID = 10
-"""Metres from one line of the plan to the next."""
+"""Distance in metres between lines of the plan's grid."""
 BITS = 4
-"""Binary places of coordinates that OpenCV is given."""
+"""Number of fractional bits in coordinates for OpenCV."""
 FRONT_CROSS = ((0, 2), (1, 3))
-"""Corners that the diagonals of the front face join."""
+"""Pairs of corners that the diagonals of the front face join."""
 
 
 class Plan(NamedTuple):
-    """Which part of the ground a picture from above shows, in metres right and ahead."""
+    """Part of the ground that a picture from above shows, in metres to the right and ahead."""
 
     left: float
     right: float
@@ -59,8 +59,10 @@ class Plan(NamedTuple):
 
 
 class View(NamedTuple):
-    """What one camera sees of the ground: where it stands, and directions of its left and right
-    border, (right, ahead).
+    """Ground that a camera sees: its position and the directions of the view's left and right
+    border.
+
+    All are (right, ahead).
     """
 
     place: Array
@@ -83,7 +85,10 @@ def draw_detections_3d(
     truth: ArrayLike | None = None,
     plan: Plan = AHEAD,
 ) -> Frame:
-    """Boxes on the frame, and beside it from above at the same height; see the two functions."""
+    """Draw boxes on the frame, and beside it from above at the same height.
+
+    See `draw_boxes_3d` and `birds_eye`.
+    """
     picture = draw_boxes_3d(frame, boxes, labels, classes, cam2img, scores=scores, truth=truth)
     height, width = frame.shape[:2]
     seen = birds_eye(
@@ -109,24 +114,24 @@ def draw_boxes_3d(
     scores: ArrayLike | None = None,
     truth: ArrayLike | None = None,
 ) -> Frame:
-    """A copy of the frame with the edges of boxes in the colours of their classes.
+    """Draw the edges of boxes in the colours of their classes on a copy of the frame.
 
-    The face that looks along the heading is crossed. Far boxes are drawn first. The best are named
-    first, above or below; a name that would hide another is left out, and a legend tells the
-    colours. What is nearer than `projection.NEAR` or outside of the image is cut off; boxes with a
-    value that is not finite are not drawn.
+    The face in the direction of the heading is crossed. Far boxes are drawn first. The best boxes
+    are named first, above or below; a name that would hide another is left out. A legend explains
+    the colours. Parts nearer than `projection.NEAR` or outside of the image are cut off; boxes with
+    a value that is not finite are not drawn.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
         boxes: (n, 7 or 9) in the camera's frame, see `lzu_export.runtime.postprocess3d`.
-        labels: (n,) places in `classes`.
-        classes: names.
-        cam2img: (3, 3), (3, 4) or (4, 4), points to homogeneous pixels of the frame.
-        scores: (n,); none are written without, and boxes are named near to far.
-        truth: boxes as above that are drawn below the others, thin and white.
+        labels: (n,) indices into `classes`.
+        classes: names of the classes.
+        cam2img: matrix (3, 3), (3, 4) or (4, 4) from points to homogeneous pixels of the frame.
+        scores: (n,) scores to write; without them boxes are named from near to far.
+        truth: true boxes, in the same form, that are drawn below the others, thin and white.
 
     Raises:
-        LzuError: arrays do not fit together, a label has no class, or the matrix is none.
+        LzuError: arrays do not fit together, a label has no class, or the matrix is invalid.
     """
     check_frame(frame, None, "the frame")
     box, label, score = _checked(boxes, labels, classes, scores)
@@ -165,19 +170,20 @@ def birds_eye(
     height: int = 720,
     plan: Plan = AHEAD,
 ) -> Frame:
-    """Boxes from above, with a line from the centre along the heading to beyond the front.
+    """Draw boxes from above, each with a line from the centre along the heading past the front.
 
-    A grid tells metres from the ego, which is a triangle at 0; what cameras see is lighter.
+    A grid shows the metres from the ego, which is a triangle at 0. Ground that cameras see is
+    lighter.
 
     Args:
         footprints: (n, 5) centre (right, ahead), length, width and angle of the heading from the
             right towards ahead, see `camera_plan` and `ego_plan`.
-        labels: (n,) places in `classes`.
-        classes: names.
-        truth: footprints that are drawn dashed and white.
-        views: of the cameras.
-        height: of the picture in pixels; its width follows from the plan.
-        plan: the part of the ground that is shown.
+        labels: (n,) indices into `classes`.
+        classes: names of the classes.
+        truth: true footprints, drawn dashed and white.
+        views: views of the cameras.
+        height: height of the picture in pixels; its width follows from the plan.
+        plan: part of the ground that is shown.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -193,18 +199,18 @@ def birds_eye(
     unit = unit_of(picture)
 
     def pixels(points: Array) -> Array:
-        """Pixels of points (..., 2), x right and y down."""
+        """Convert points (..., 2) to pixels, x right and y down."""
         found: Array = (points - [plan.left, plan.ahead]) * [scale, -scale] - 0.5
         return found
 
-    reach = 4 * max(map(abs, plan))  # beyond what is shown; OpenCV cuts it off
+    reach = 4 * max(map(abs, plan))  # ends outside the picture; OpenCV cuts it off
     for view in views:
         wedge = view.place + reach * np.stack([np.zeros(2), view.left, view.right])
         cv2.fillConvexPoly(picture, _fixed(pixels(wedge)), VIEW, cv2.LINE_AA, BITS)
     _grid(picture, plan, scale, unit)
     mark = pixels(np.array([[-1.0, -1.5], [0, 1.5], [1, -1.5]]))
     cv2.fillConvexPoly(picture, _fixed(mark), (255, 255, 255), cv2.LINE_AA, BITS)
-    near = (np.abs(shape) < reach).all(axis=1)  # not where a value is nan
+    near = (np.abs(shape) < reach).all(axis=1)  # false for NaN
     outlines, pointers = (pixels(each) for each in _shapes(shape[near]))
     palette = distinct_colours(len(classes))
     colours = [palette[i] for i in label[near].tolist()]
@@ -225,12 +231,12 @@ def birds_eye(
 
 
 def camera_plan(boxes: ArrayLike) -> Array:
-    """Footprints (n, 5) for `birds_eye` of boxes in a camera's frame (n, 7 or more)."""
+    """Return footprints (n, 5) for `birds_eye` of boxes in a camera's frame (n, 7 or more)."""
     return camera_footprints(checked_boxes(boxes))
 
 
 def ego_plan(boxes: ArrayLike) -> Array:
-    """Footprints (n, 5) for `birds_eye` of boxes in the ego frame (n, 7 or more)."""
+    """Return footprints (n, 5) for `birds_eye` of boxes in the ego frame (n, 7 or more)."""
     found = ego_footprints(checked_boxes(boxes))
     # The ego's x points ahead and its y to the left.
     return np.column_stack([-found[:, 1], found[:, 0], found[:, 2:4], found[:, 4] + np.pi / 2])
@@ -239,12 +245,13 @@ def ego_plan(boxes: ArrayLike) -> Array:
 def camera_view(
     cam2img: ArrayLike, size: tuple[int, int], cam2ego: ArrayLike | None = None
 ) -> View:
-    """What a camera sees of the plan, by the rays through the image's left and right border.
+    """Compute the view of a camera from the rays through the image's left and right border.
 
     Args:
         cam2img: see `draw_boxes_3d`.
-        size: (height, width) of its image in pixels.
-        cam2ego: (4, 4) its pose, for a plan around the ego; without, the plan is the camera's.
+        size: (height, width) of the camera's image in pixels.
+        cam2ego: (4, 4) pose of the camera, for a plan around the ego; None for a plan around the
+            camera.
     """
     matrix = camera_matrix(cam2img)
     edge = np.array([[-0.5, 0, 1.0], [size[1] - 0.5, 0, 1.0]])
@@ -262,7 +269,7 @@ def camera_view(
 
 
 def _edges(picture: Frame, box: Array, matrix: Array, colour: Colour, unit: int) -> None:
-    """Draw what is in view of a box (7 or more,); nothing where a value is not finite."""
+    """Draw the visible edges of a box (7 or more,); nothing if a value is not finite."""
     if not np.isfinite(box[:7]).all():
         return
     planes = view_planes(matrix, (picture.shape[0], picture.shape[1]), margin=2 * unit)
@@ -276,7 +283,7 @@ def _edges(picture: Frame, box: Array, matrix: Array, colour: Colour, unit: int)
 
 
 def _legend(picture: Frame, entries: Sequence[tuple[str, Colour]], unit: int) -> list[Area]:
-    """Write which colour is which class in the upper left corner; the area that takes."""
+    """Draw a legend of the classes in the upper left corner; return the areas that it covers."""
     if not entries:
         return []
     texts = [text for text, _ in entries]
@@ -305,7 +312,7 @@ def _grid(picture: Frame, plan: Plan, scale: float, unit: int) -> None:
 
 
 def _shapes(rows: Array) -> tuple[Array, Array]:
-    """Outlines (n, 4, 2) of footprints (n, 5), front first, and lines (n, 2, 2) to their front."""
+    """Return outlines (n, 4, 2) of footprints (n, 5), front first, and heading lines (n, 2, 2)."""
     heading = np.stack([np.cos(rows[:, 4]), np.sin(rows[:, 4])], axis=1)
     side = np.stack([-heading[:, 1], heading[:, 0]], axis=1)
     centre, length, width = rows[:, :2], rows[:, 2:3], rows[:, 3:4]
@@ -319,7 +326,7 @@ def _shapes(rows: Array) -> tuple[Array, Array]:
 def _lines(
     picture: Frame, outline: Array, pointer: Array, colour: Colour, unit: int, dash: float = 0
 ) -> None:
-    """Draw an outline (4, 2) and a pointer (2, 2), dashed by so many pixels if any."""
+    """Draw an outline (4, 2) and a pointer (2, 2), with dashes of `dash` pixels unless it is 0."""
     ends = [np.stack(each) for each in zip(outline, np.roll(outline, -1, axis=0), strict=True)]
     for line in (*ends, pointer):
         for piece in _dashes(line, dash) if dash else [line]:
@@ -328,14 +335,14 @@ def _lines(
 
 
 def _dashes(line: Array, dash: float) -> list[Array]:
-    """Every other piece of a line (2, 2) of about `dash` pixels, the first and last included."""
+    """Return every other piece, of about `dash` pixels, of a line (2, 2), both ends included."""
     pieces = 2 * int(np.linalg.norm(line[1] - line[0]) / (2 * dash)) + 1
     points = line[0] + np.linspace(0, 1, pieces + 1)[:, None] * (line[1] - line[0])
     return [points[i : i + 2] for i in range(0, pieces, 2)]
 
 
 def _fixed(points: Array) -> NDArray[np.int32]:
-    """Pixels as OpenCV takes them, with BITS binary places."""
+    """Convert pixels to OpenCV's fixed-point form with BITS fractional bits."""
     return np.asarray(np.rint(points * 2**BITS), np.int32)
 
 
@@ -351,7 +358,7 @@ def _footprints(rows: ArrayLike, what: str) -> Array:
 def _checked(
     boxes: ArrayLike, labels: ArrayLike, classes: Sequence[str], scores: ArrayLike | None
 ) -> tuple[Array, NDArray[np.int64], Array | None]:
-    """Boxes, labels and scores of the boxes whose values are finite."""
+    """Check boxes, labels and scores, and return those of boxes with finite values."""
     box = checked_boxes(boxes)
     label = _checked_labels(labels, len(box), classes)
     score = None if scores is None else np.asarray(scores, np.float64).reshape(-1)

@@ -1,4 +1,4 @@
-"""Monocular 3-D detection: FCOS3D between its zoom and unzoom, ending in boxes of the camera."""
+"""Build the parts of a monocular 3-D detector: FCOS3D, and a decode to boxes of the camera."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ OUTPUTS = ("boxes", "scores", "attributes")
 
 
 class Decode(nn.Module):
-    """Raw head outputs to candidates in the camera's frame."""
+    """Decodes raw head outputs to candidates in the camera's frame."""
 
     def __init__(self, recipe: Det3dRecipe) -> None:
-        """Points stand on the recipe's levels."""
+        """Place points on the recipe's levels."""
         super().__init__()
         points = level_points([level.size for level in recipe.levels], recipe.model.strides)
         for i, each in enumerate(points):
@@ -29,7 +29,7 @@ class Decode(nn.Module):
     def forward(
         self, groups: Sequence[Sequence[Tensor]], cam2img: Tensor, img2cam: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Five groups and B x 4 x 4 camera matrices of the canvas to candidates.
+        """Decode five groups and B x 4 x 4 camera matrices of the canvas to candidates.
 
         Returns:
             Boxes B x K x 9, scores B x K x classes, attributes B x K int32; see
@@ -46,7 +46,7 @@ class Decode(nn.Module):
         return boxes, scores, attributes.int()
 
     def margins(self, groups: Sequence[Sequence[Tensor]], *_: Tensor) -> Tensor:
-        """B x K x 2 float32: how sure attribute and heading are."""
+        """Compute the margins B x K x 2, float32, of attribute and heading."""
         return choice_margins(
             groups, self._points(), self.k_per_level, direction_offset=self.direction_offset
         )
@@ -56,7 +56,7 @@ class Decode(nn.Module):
 
 
 def parts(recipe: Det3dRecipe) -> Parts:
-    """What a monocular 3-D detector is made of."""
+    """Make the parts of a monocular 3-D detector."""
     decode = Decode(recipe)
     return Parts(
         model=build_fcos3d(recipe.model),

@@ -11,12 +11,12 @@ from lzu_export.tasks.det3d.draw import draw_detections_3d
 
 
 class SpacePresenter:
-    """Boxes projected on the frame, and from above; boxes in the camera's and the ego frame."""
+    """Draws boxes on the frame and from above; collects boxes in the camera's and the ego frame."""
 
     what: ClassVar[str] = "detections"
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
-        """`lowest` is the lowest score that is drawn; results hold all."""
+        """Take `lowest`, the lowest score that is drawn; results hold all detections."""
         self._classes, self._lowest = recipe.classes, lowest
         self._attributes: tuple[str, ...] = getattr(recipe, "attributes", ())
         self._found: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ class SpacePresenter:
             self._found.append(entry)
 
     def picture(self, frame: Frame, prediction: Detections3d, camera: Camera | None) -> Frame:
-        """Boxes on the frame beside a view from above."""
+        """Draw boxes on the frame beside a view from above."""
         assert camera is not None, "asked for before the first frame"
         kept = prediction.scores >= self._lowest
         return draw_detections_3d(
@@ -57,7 +57,7 @@ class SpacePresenter:
         )
 
     def results(self) -> list[dict[str, Any]]:
-        """Boxes by name of value, in metres, radians and metres per second."""
+        """Return the boxes with named values, in metres, radians and metres per second."""
         return self._found
 
 

@@ -13,17 +13,17 @@ from lzu_export.inputs.camera_matrix import camera_matrices
 Array = NDArray[np.float64]
 
 NEAR = 0.1
-"""Metres in front of the camera nearer than which nothing is drawn."""
+"""Smallest distance in metres in front of the camera at which anything is drawn."""
 
 FRONT = (0, 1, 2, 3)
-"""Corners of the face that looks along the heading: around it, from its upper left one."""
+"""Corners of the face in the direction of the heading, in order from the upper left one."""
 
 EDGES = (
     *((0, 1), (1, 2), (2, 3), (3, 0)),
     *((4, 5), (5, 6), (6, 7), (7, 4)),
     *((0, 4), (1, 5), (2, 6), (3, 7)),
 )
-"""Pairs of corners: around the front, around the back, from front to back."""
+"""Pairs of corners that edges join: around the front, around the back, from front to back."""
 
 # Shares of length, height and width from the centre: ahead, down, to the right of the heading.
 _SIGNS = np.array(
@@ -42,10 +42,10 @@ _SIGNS = np.array(
 
 
 def checked_boxes(boxes: ArrayLike, what: str = "boxes") -> Array:
-    """Boxes (n, 7 or more) as float64; an empty list is (0, 7).
+    """Return boxes (n, 7 or more) as float64; an empty list becomes (0, 7).
 
     Raises:
-        LzuError: they are not rows of at least 7 numbers.
+        LzuError: the boxes are not rows of at least 7 numbers.
     """
     try:
         box = np.asarray(boxes, np.float64)
@@ -59,20 +59,22 @@ def checked_boxes(boxes: ArrayLike, what: str = "boxes") -> Array:
 
 
 def camera_matrix(cam2img: ArrayLike, *, name: str = "cam2img") -> Array:
-    """One camera's matrix as (3, 4) float64, points to homogeneous pixels.
+    """Return one camera's matrix as (3, 4) float64, from points to homogeneous pixels.
 
     Raises:
-        LzuError: see `postprocess3d.camera_matrices`, which takes the same forms.
+        LzuError: see `inputs.camera_matrix.camera_matrices`, which takes the same forms.
     """
     return camera_matrices(cam2img, 1, name=name)[0][0, :3].astype(np.float64)
 
 
 def corners(boxes: ArrayLike) -> Array:
-    """Corners (n, 8, 3) of camera boxes (n, 7 or more), in the order of `FRONT` and `EDGES`."""
+    """Return the corners (n, 8, 3) of camera boxes (n, 7 or more), ordered for `FRONT` and
+    `EDGES`.
+    """
     box = checked_boxes(boxes)
     cos, sin = np.cos(box[:, 6]), np.sin(box[:, 6])
     zero, one = np.zeros(len(box)), np.ones(len(box))
-    # Rows: the heading, down, and what is right of the heading.
+    # Rows: the heading, down, and right of the heading.
     axes = np.stack(
         [
             np.stack([cos, zero, -sin], axis=1),
@@ -87,10 +89,10 @@ def corners(boxes: ArrayLike) -> Array:
 
 
 def project(points: ArrayLike, matrix: Array) -> tuple[Array, Array]:
-    """Pixels (..., 2) and depths (...) of points (..., 3) in front of the camera.
+    """Project points (..., 3) to pixels (..., 2) and depths (...).
 
     Args:
-        points: in the camera's frame; behind it, pixels are nan.
+        points: points in the camera's frame; pixels of points behind the camera are NaN.
         matrix: (3, 4), see `camera_matrix`.
     """
     homogeneous = np.asarray(points, np.float64) @ matrix[:, :3].T + matrix[:, 3]
@@ -103,12 +105,12 @@ def project(points: ArrayLike, matrix: Array) -> tuple[Array, Array]:
 def clip_segments(
     starts: Array, ends: Array, planes: Array
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Parts of segments on the positive side of every plane.
+    """Clip segments to their parts on the positive side of every plane.
 
     Args:
-        starts: (n, 3).
-        ends: (n, 3).
-        planes: (p, 4): a point lies on the positive side where plane[:3] @ point + plane[3] >= 0.
+        starts: (n, 3) first points of the segments.
+        ends: (n, 3) last points of the segments.
+        planes: (p, 4); a point is on the positive side if plane[:3] @ point + plane[3] >= 0.
 
     Returns:
         Starts (n, 3), ends (n, 3), and whether anything is left of each.
@@ -124,7 +126,9 @@ def clip_segments(
 
 
 def view_planes(matrix: Array, size: tuple[int, int], margin: float = 0.0) -> Array:
-    """Planes (5, 4) of what a camera sees, see `clip_segments`: near, left, right, top, bottom.
+    """Return the planes (5, 4) around a camera's view: near, left, right, top, bottom.
+
+    The view is on their positive sides, see `clip_segments`.
 
     Args:
         matrix: (3, 4), see `camera_matrix`.
@@ -145,12 +149,12 @@ def view_planes(matrix: Array, size: tuple[int, int], margin: float = 0.0) -> Ar
 
 
 def image_boxes(boxes: ArrayLike, matrix: Array, size: tuple[int, int]) -> Array:
-    """Rectangles (n, 4) x1, y1, x2, y2 in pixels around camera boxes, cut at the image's border.
+    """Return rectangles (n, 4) x1, y1, x2, y2 in pixels around camera boxes, cut at the border.
 
-    Only what lies in front of the camera by more than `NEAR` counts. nan where nothing is left.
+    Only parts in front of the camera by more than `NEAR` count. Rows are NaN if nothing is left.
 
     Args:
-        boxes: (n, 7 or more).
+        boxes: (n, 7 or more) camera boxes.
         matrix: (3, 4), see `camera_matrix`.
         size: (height, width) of the image.
     """

@@ -1,4 +1,4 @@
-"""The task `det3d`: boxes in the camera's space."""
+"""Define the task `det3d`: boxes in the camera's space."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lzu_export.tasks.det3d.presenter import SpacePresenter
 
 NEAR = 2.0
-"""Metres on the ground up to which the centres of two boxes may be apart for one object."""
+"""Largest distance in metres on the ground between the centres of two boxes of one object."""
 
 
 class Detection3d(Task):
-    """Monocular 3-D detection."""
+    """Task of monocular 3-D detection."""
 
     name: ClassVar[str] = "det3d"
     title: ClassVar[str] = "3-D detection, as the paper's table 5"
@@ -33,14 +33,14 @@ class Detection3d(Task):
     demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:SPACE"
 
     def parts(self, recipe: Det3dRecipe) -> "Parts":
-        """An FCOS3D and its decode."""
+        """Make an FCOS3D and its decode."""
         from lzu_export.tasks.det3d.parts import parts
 
         return parts(recipe)
 
     @property
     def predictor(self) -> type["Detector3d"]:
-        """The class of detectors in space."""
+        """Class of the 3-D detectors."""
         from lzu_export.runtime.detector3d import Detector3d
 
         return Detector3d
@@ -48,7 +48,7 @@ class Detection3d(Task):
     def deviation(
         self, recipe: Det3dRecipe, value: Outputs, reference: Outputs
     ) -> dict[str, float]:
-        """Of candidates that may become detections, see `det3d.deviation.difference_3d`."""
+        """Compare candidates that may become detections, see `det3d.deviation.difference_3d`."""
         from lzu_export.tasks.candidates import cuts, floor
         from lzu_export.tasks.det3d.deviation import difference_3d
 
@@ -56,7 +56,7 @@ class Detection3d(Task):
         return difference_3d(value, reference, cuts(recipe), floor=least)
 
     def agreement(self, mine: "Detections3d", theirs: "Detections3d") -> Sums:
-        """Boxes of one class are partners where their centres are near on the ground."""
+        """Compare partners: boxes of one class whose centres are near on the ground."""
         from lzu_export.tasks.partners import sums_of_scores
 
         # x right and z forward span the ground
@@ -65,13 +65,13 @@ class Detection3d(Task):
         return sums_of_scores(mine, theirs, -np.hypot(gaps[..., 0], gaps[..., 1]), -NEAR)
 
     def presenter(self, recipe: Det3dRecipe, folder: Path, lowest: float) -> "SpacePresenter":
-        """Draws boxes on the frame and from above; collects them in metres."""
+        """Make the presenter that draws boxes on the frame and from above, and collects them."""
         from lzu_export.tasks.det3d.presenter import SpacePresenter
 
         return SpacePresenter(recipe, folder, lowest)
 
     def other_inputs(self, recipe: Recipe) -> tuple[TensorSpec, ...]:
-        """The matrices of the camera."""
+        """Return the specs of the camera's matrices."""
         from lzu_export.runtime.detector3d import CAMERA_INPUTS
 
         return tuple(TensorSpec(name, "float32", (recipe.batch, 4, 4)) for name in CAMERA_INPUTS)
@@ -79,7 +79,7 @@ class Detection3d(Task):
     def made_up_camera(
         self, source: tuple[int, int], focal: float = 1.0
     ) -> NDArray[np.float64] | None:
-        """A camera that looks straight on, its axis in the frame's middle."""
+        """Make a camera whose axis goes through the middle of the frame."""
         height, width = source
         length = focal * width
         return np.array([[length, 0, width / 2], [0, length, height / 2], [0, 0, 1]])

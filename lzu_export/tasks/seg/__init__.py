@@ -1,1 +1,1 @@
-"""Semantic segmentation: `task.TASK`, and what it consists of. Only `parts` imports torch."""
+"""The task `seg`, semantic segmentation: `task.TASK` and its parts. Only `parts` imports torch."""

@@ -12,7 +12,7 @@ from lzu_export.runtime.palette import Colour, distinct_colours, further_colours
 from lzu_export.runtime.text import legend, legend_places, unit_of
 from lzu_export.support.limits import IGNORED
 
-# The data set's own colours of its 19 evaluated classes; blue, green, red.
+# Cityscapes' own colours of its 19 evaluated classes; blue, green, red.
 CITYSCAPES: dict[str, Colour] = {
     "road": (128, 64, 128),
     "sidewalk": (232, 35, 244),
@@ -41,7 +41,7 @@ ALIASES = {
     "sign": "traffic sign",
     "tree": "vegetation",
 }
-"""What other data sets call Cityscapes' classes."""
+"""Cityscapes' class by the name that other data sets give it."""
 
 
 def draw_labels(
@@ -53,15 +53,15 @@ def draw_labels(
     outlined: bool = False,
     named: bool = True,
 ) -> Frame:
-    """The frame under the colours of its classes, and below it a legend of those that occur.
+    """Draw class colours over the frame, and below it a legend of the classes that occur.
 
-    The legend's height is that which all classes would need, so that all pictures of a video have
-    one size. Ignored pixels keep the frame's own colours.
+    The legend is high enough for all classes, so that all pictures of a video have one size.
+    Ignored pixels keep the frame's own colours.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
-        labels: (H, W) places in `classes`, or `IGNORED`.
-        classes: names.
+        labels: (H, W) indices into `classes`, or `IGNORED`.
+        classes: names of the classes.
         opacity: share of the class's colour, 0 to 1.
         outlined: draw a white line between classes.
         named: add the legend.
@@ -94,7 +94,7 @@ def draw_labels(
 
 
 def borders(labels: NDArray[np.integer], width: int = 1) -> NDArray[np.bool_]:
-    """Pixels (H, W) of lines between classes, at the left and upper side of each change."""
+    """Return the mask (H, W) of lines between classes, at the left and upper side of changes."""
     line = np.zeros(labels.shape, np.uint8)
     line[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     line[:-1] |= labels[:-1] != labels[1:]
@@ -104,7 +104,7 @@ def borders(labels: NDArray[np.integer], width: int = 1) -> NDArray[np.bool_]:
 
 
 def label_colours(classes: Sequence[str]) -> tuple[Colour, ...]:
-    """A colour for each class: Cityscapes' for its names, for others clearly distinct ones."""
+    """Return a colour for each class: Cityscapes' for its names, distinct ones for others."""
     names = [name.lower().replace("_", " ") for name in classes]
     known = [CITYSCAPES.get(ALIASES.get(name, name)) for name in names]
     given = tuple(dict.fromkeys(colour for colour in known if colour is not None))

@@ -1,4 +1,4 @@
-"""Segmentation: PSPNet between its zoom and unzoom, ending in the class map of the view."""
+"""Build the parts of a segmentation model: PSPNet, and a decode to the class map of the view."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ GROUPS = ("logits",)
 
 
 class Decode(nn.Module):
-    """Logits of the map to a class for each pixel of the view."""
+    """Decodes a map of logits to a class for each pixel of the view."""
 
     def __init__(self, recipe: SegRecipe) -> None:
-        """The map lies on the recipe's padded canvas."""
+        """Place the map of logits on the recipe's padded canvas."""
         super().__init__()
         (level,) = recipe.levels
         height, width = (n * recipe.unzoom_scale for n in level.size)
@@ -33,19 +33,21 @@ class Decode(nn.Module):
         )
 
     def forward(self, groups: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
-        """One map of logits to logits B x classes x view and class indices B x view int32."""
+        """Decode a map of logits to logits B x classes x view and class indices B x view, int32."""
         ((logits,),) = groups
         resized, labels = self.class_map(logits)
         return resized, labels
 
     def margins(self, groups: Sequence[Sequence[Tensor]]) -> Tensor:
-        """B x view float32: how sure each pixel's class is, see `margins.choice_margin`."""
+        """Compute the margin B x view, float32, of each pixel's class; see
+        `margins.choice_margin`.
+        """
         resized, _ = self(groups)
         return choice_margin(resized, 1, magnitude([resized]))
 
 
 def parts(recipe: SegRecipe) -> Parts:
-    """What a segmentation model is made of."""
+    """Make the parts of a segmentation model."""
     decode = Decode(recipe)
     with_logits = recipe.postprocess.logits
     return Parts(

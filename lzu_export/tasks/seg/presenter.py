@@ -16,12 +16,12 @@ LABELS_FOLDER = "labels"
 
 
 class LabelPresenter:
-    """Classes as colours over the frame; label maps as PNG, and the share of each class."""
+    """Draws classes as colours; writes label maps as PNG and collects the share of each class."""
 
     what: ClassVar[str] = "label maps"
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
-        """Label maps go into `folder`/labels."""
+        """Take the folder; label maps are written to `folder`/labels."""
         self._classes, self._folder = recipe.classes, folder / LABELS_FOLDER
         self._shares: list[dict[str, Any]] = []
         self._names: set[str] = set()
@@ -32,7 +32,7 @@ class LabelPresenter:
         return len(self._shares)
 
     def _free_name(self, name: str) -> str:
-        """STEM.png, or NAME.png where another frame has that stem, such as a.png beside a.jpg."""
+        """Return STEM.png, or NAME.png if another frame has that stem, such as a.png and a.jpg."""
         free = f"{Path(name).stem}.png"
         while free.lower() in self._names:
             free = f"{name}.png"
@@ -60,9 +60,9 @@ class LabelPresenter:
         )
 
     def picture(self, frame: Frame, prediction: Segmentation, camera: Camera | None) -> Frame:
-        """The frame under the classes' colours, with a legend."""
+        """Draw the classes' colours over the frame, with a legend."""
         return draw_labels(frame, prediction.labels, prediction.classes)
 
     def results(self) -> list[dict[str, Any]]:
-        """Where the label maps are, and the share of each class."""
+        """Return the paths of the label maps, and the share of each class."""
         return self._shares

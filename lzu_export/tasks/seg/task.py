@@ -1,4 +1,4 @@
-"""The task `seg`: a class for every pixel."""
+"""Define the task `seg`: a class for every pixel."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SemanticSegmentation(Task):
-    """Semantic segmentation."""
+    """Task of semantic segmentation."""
 
     name: ClassVar[str] = "seg"
     title: ClassVar[str] = "Segmentation, as the paper's table 3"
@@ -33,20 +33,20 @@ class SemanticSegmentation(Task):
     demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:LABEL_MAPS"
 
     def parts(self, recipe: SegRecipe) -> "Parts":
-        """A PSPNet and its decode."""
+        """Make a PSPNet and its decode."""
         from lzu_export.tasks.seg.parts import parts
 
         return parts(recipe)
 
     @property
     def predictor(self) -> type["Segmenter"]:
-        """The class of segmenters."""
+        """Class of the segmenters."""
         from lzu_export.runtime.segmenter import Segmenter
 
         return Segmenter
 
     def deviation(self, recipe: SegRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
-        """Of labels the logit change that flips them, see `runtime.compare.choice_difference`."""
+        """Compare labels by the logit change that flips them, see `compare.choice_difference`."""
         from lzu_export.runtime.compare import choice_difference, relative_difference
 
         found = {
@@ -57,20 +57,20 @@ class SemanticSegmentation(Task):
         return found
 
     def agreement(self, mine: "Segmentation", theirs: "Segmentation") -> Sums:
-        """Pixels that get the reference's class; those it ignores are left out."""
+        """Count the pixels with the reference's class; pixels that it ignores are left out."""
         known = theirs.labels != IGNORED
         equal = int(np.count_nonzero((mine.labels == theirs.labels) & known))
         pixels = int(np.count_nonzero(known))
         return Sums(equal, pixels, pixels, pixels)
 
     def presenter(self, recipe: SegRecipe, folder: Path, lowest: float) -> "LabelPresenter":
-        """Draws classes as colours; writes label maps and collects the share of each class."""
+        """Make the presenter that draws classes and writes label maps."""
         from lzu_export.tasks.seg.presenter import LabelPresenter
 
         return LabelPresenter(recipe, folder, lowest)
 
     def training_notes(self, recipe: SegRecipe) -> dict[str, str]:
-        """How logits were resized to the frame."""
+        """Return the way that logits were resized to the frame."""
         return {"upsampling": recipe.postprocess.upsampling}
 
 

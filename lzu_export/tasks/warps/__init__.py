@@ -1,6 +1,6 @@
-"""Warps of recipes: sources of knots, one a file, and the warp that follows from them.
+"""Make the warps of recipes from sources of knots, one source per file.
 
-`SOURCES` lists the sources of fixed knots. No torch, except to read learned logits.
+`SOURCES` lists the sources of fixed knots. Only reading learned logits imports torch.
 """
 
 from lzu_export.tasks.warps.labels import label_saliency

@@ -1,4 +1,4 @@
-"""Knots of the training boxes: their kernel density is the saliency."""
+"""Compute knots from the training boxes, whose kernel density is the saliency."""
 
 import logging
 import math
@@ -21,18 +21,19 @@ from lzu_export.warp.saliency import Array
 log = logging.getLogger(__name__)
 
 MANY_BOXES, QUARTER = 50, 0.52
-"""So many boxes reach beyond this share of a frame somewhere, unless their scale is wrong."""
+"""Number of boxes of which at least one should reach beyond this share of the frame; otherwise
+their scale may be wrong."""
 FRAMES_TRIED = 16
-"""Images of a saliency's annotations whose size is looked at, where the files are there."""
+"""Number of annotated images whose size is checked, if the files exist."""
 
 
 class TrainingBoxes(KnotSource):
-    """The kernel density of COCO annotations' boxes, or of those of Argoverse-HD or nuScenes."""
+    """Source that takes the kernel density of boxes from COCO, Argoverse-HD or nuScenes."""
 
     key = "warp.saliency"
 
     def applies(self, recipe: Recipe) -> bool:
-        """Return whether the path holds annotations, or should, and the task has boxes."""
+        """Return whether the path holds annotations or is a folder, and the task has boxes."""
         path = recipe.warp.saliency
         if not isinstance(recipe.warp, BoxWarpSettings) or path is None:
             return False
@@ -60,10 +61,10 @@ SOURCE = TrainingBoxes()
 
 
 def _training_boxes(path: Path, recipe: Recipe) -> Array:
-    """Boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
+    """Read boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
 
-    Crowds, and boxes outside of the view, are left out: each box has the same mass, so that one
-    outside would draw the zoom to the nearest edge.
+    Crowds and boxes outside of the view are left out. Each box has the same mass, so a box outside
+    would draw the zoom to the nearest edge.
 
     Raises:
         LzuError: annotations cannot be used, or a folder holds none.
@@ -91,7 +92,7 @@ def _training_boxes(path: Path, recipe: Recipe) -> Array:
 
 
 def _coco_boxes(path: Path, recipe: Recipe) -> Array:
-    """Boxes (n, 4) that are no crowds, in pixels of the recipe's source."""
+    """Read boxes (n, 4), without crowds, in pixels of the recipe's source."""
     data = read_coco(path, recipe.classes, f"the saliency {path}")
     steps = {}
     for image in data.images:
@@ -113,7 +114,7 @@ def _coco_boxes(path: Path, recipe: Recipe) -> Array:
 
 
 def _check_frames(data: CocoData, recipe: Recipe) -> None:
-    """Hold the sizes that annotations give against the source, and against files that are there.
+    """Check the sizes in annotations against the source, and against the images that exist.
 
     Raises:
         LzuError: height and width are exchanged, or a file has another size.
@@ -147,7 +148,7 @@ def _check_frames(data: CocoData, recipe: Recipe) -> None:
 
 
 def _check_reach(data: CocoData) -> None:
-    """Warn of boxes that all lie in the upper left quarter, as where the sizes are too large."""
+    """Warn if all boxes lie in the upper left quarter, as they do if the sizes are too large."""
     size_of = {image.id: image.size for image in data.images}
     ends = [
         max((each.box[0] + each.box[2]) / size[1], (each.box[1] + each.box[3]) / size[0])

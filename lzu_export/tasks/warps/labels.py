@@ -1,4 +1,4 @@
-"""Knots of the training label maps: places where classes meet are salient."""
+"""Compute knots from the training label maps, in which places where classes meet are salient."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from lzu_export.warp.saliency import Array
 
 
 class LabelMaps(KnotSource):
-    """The mean boundary saliency of a folder of label maps."""
+    """Source that takes the mean boundary saliency of a folder of label maps."""
 
     key = "warp.saliency"
 
@@ -39,11 +39,11 @@ SOURCE = LabelMaps()
 
 
 def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) -> Array:
-    """The mean boundary saliency (h, w) of the label maps of a folder, see `training_maps`.
+    """Compute the mean boundary saliency (h, w) of a folder's label maps, see `training_maps`.
 
     Raises:
-        LzuError: there are none; one is unreadable, of another size or holds unknown labels; or no
-            two classes meet in any of them.
+        LzuError: there are no label maps; one is unreadable, has another size or unknown labels; or
+            no two classes meet in any of them.
     """
     found = training_maps(folder, recipe.classes)
     top, left = recipe.corner

@@ -1,4 +1,4 @@
-"""Knots of learned logits, which are a tensor of the checkpoint."""
+"""Compute knots from learned logits, which are a tensor of the checkpoint."""
 
 import difflib
 
@@ -9,12 +9,15 @@ from lzu_export.warp.saliency import Array, softmax_saliency
 
 
 class LearnedLogits(KnotSource):
-    """The softmax, over all cells, of a tensor of the checkpoint. Reading it imports torch."""
+    """Source that takes the softmax, over all cells, of a tensor of the checkpoint.
+
+    Reading the tensor imports torch.
+    """
 
     key = "warp.logits"
 
     def applies(self, recipe: Recipe) -> bool:
-        """Return whether the recipe names such a tensor."""
+        """Return whether the recipe names a tensor of logits."""
         return recipe.warp.logits is not None
 
     def describe(self, recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""From a recipe's warp settings to its warp."""
+"""Make a recipe's warp from its settings."""
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
@@ -19,8 +19,8 @@ SOURCES: Registry[KnotSource] = Registry(
     },
     group="lzu_export.knot_sources",
 )
-"""Sources of fixed knots. The first one that applies to a recipe is taken: registered and installed
-ones, then those of the table in its order."""
+"""Sources of fixed knots. The first one that applies to a recipe is used: registered and installed
+sources are tried first, then the table's in its order."""
 
 
 def make_warp(recipe: Recipe) -> Warp:
@@ -71,7 +71,7 @@ def fixed_source(recipe: Recipe) -> KnotSource:
     """Return the source of the recipe's fixed knots.
 
     Raises:
-        LzuError: the recipe names none.
+        LzuError: the recipe names no source.
     """
     for source in SOURCES.others_first():
         if source.applies(recipe):
@@ -85,13 +85,13 @@ def fixed_source(recipe: Recipe) -> KnotSource:
 
 
 def read_saliency(recipe: Recipe) -> Array:
-    """Return the recipe's fixed saliency (h, w): a map, or made of boxes, label maps or logits.
+    """Return the recipe's fixed saliency (h, w): a map, or made from boxes, label maps or logits.
 
-    Logits are in the checkpoint: where the recipe names them this imports torch.
+    Logits are in the checkpoint, and reading them imports torch.
 
     Raises:
-        LzuError: nothing is given, the file or tensor cannot be read, the map is not of the
-            lattice, or it is the same everywhere.
+        LzuError: no source is given, the file or tensor cannot be read, the map does not have the
+            lattice's shape, or it is the same everywhere.
     """
     source = fixed_source(recipe)
     saliency = source.saliency(recipe)
@@ -100,7 +100,7 @@ def read_saliency(recipe: Recipe) -> Array:
 
 
 def warp_source(recipe: Recipe) -> str:
-    """Describe what the warp is made of, for a manifest."""
+    """Describe the source of the warp, for a manifest."""
     settings = recipe.warp
     named = [source for source in SOURCES.others_first() if source.applies(recipe)]
     fixed = (named or [UNIFORM])[0].describe(recipe)

@@ -1,4 +1,4 @@
-"""Knots of a saliency map in a file."""
+"""Compute knots from a saliency map in a file."""
 
 from lzu_export.recipes import Recipe
 from lzu_export.tasks.warps.sources import KnotSource
@@ -7,7 +7,7 @@ from lzu_export.warp.saliency_file import load_saliency
 
 
 class MapFile(KnotSource):
-    """A saliency map: .npy, or the released .pkl read as data."""
+    """Source that reads a saliency map: .npy, or the released .pkl, read as data."""
 
     key = "warp.saliency"
 

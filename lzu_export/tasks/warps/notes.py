@@ -1,4 +1,4 @@
-"""Read what a checkpoint records of the warp that it was trained with."""
+"""Write the notes by which a checkpoint records the warp that it was trained with."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from lzu_export.warp.saliency import Array
 
 
 def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
-    """What a checkpoint trained with a fixed warp should remember of it, in its `meta`."""
+    """Return the note on a fixed warp for the `meta` of a checkpoint trained with it."""
     return {
         "variant": "fixed",
         "geometry": geometry,
@@ -22,7 +22,7 @@ def warp_note(geometry: str, fwhm: float, saliency: Array) -> dict[str, str]:
 def box_warp_note(
     variant: str, lattice: tuple[int, int], fwhm: float, amplitude: float, bandwidth: float
 ) -> dict[str, str]:
-    """What a checkpoint trained with a warp of the boxes before should remember of it."""
+    """Return the note on a warp by previous boxes for the `meta` of a checkpoint."""
     return {
         "variant": variant,
         "geometry": "consistent",
@@ -34,7 +34,7 @@ def box_warp_note(
 
 
 def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
-    """What a checkpoint trained by a recipe should remember of its warp, in its `meta`."""
+    """Return the note on a recipe's warp for the `meta` of a checkpoint trained by it."""
     settings = recipe.warp
     note: dict[str, str] = {"variant": recipe.variant}
     if settings.network is not None and recipe.adapts:

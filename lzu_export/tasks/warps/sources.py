@@ -1,4 +1,4 @@
-"""A source of knots: what the fixed part of a warp is made of. No torch."""
+"""Base class of the sources from which the fixed part of a warp is made. No torch."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -11,20 +11,21 @@ from lzu_export.warp.saliency import Array
 from lzu_export.warp.warp import Knots, saliency_knots
 
 FLAT = 1e-9
-"""Relative spread of a saliency below which it counts as constant: rounding, no more."""
+"""Relative spread of a saliency up to which it is only rounding, and the saliency constant."""
 
 
 class KnotSource(ABC):
-    """Gives the knots of a fixed warp, and the saliency that adaptive warps mix in.
+    """Computes the knots of a fixed warp, and the saliency that adaptive warps mix in.
 
-    A new source is a module with a subclass and one line in `lzu_export.tasks.warps.SOURCES`; a
-    package of your own announces an instance under the entry point `lzu_export.knot_sources`.
-    Forward and inverse tables follow from the knots alone, so nothing else changes. A source that
-    has a saliency implements `saliency`; one that has none, such as a crop, overrides `knots`, too.
+    A new source is a module with a subclass and one line in `lzu_export.tasks.warps.SOURCES`. A
+    separate package announces an instance under the entry point `lzu_export.knot_sources`. Forward
+    and inverse tables follow from the knots alone, so nothing else changes. A source with a
+    saliency
+    implements `saliency`; a source without one, such as a crop, overrides `knots`, too.
     """
 
     key: ClassVar[str]
-    """The recipe key that chooses this source, such as `warp.logits`."""
+    """Recipe key that chooses this source, such as `warp.logits`."""
 
     @abstractmethod
     def applies(self, recipe: Recipe) -> bool:
@@ -35,11 +36,11 @@ class KnotSource(ABC):
         """Return the saliency (h, w) on the recipe's lattice: finite and not negative.
 
         Raises:
-            LzuError: it cannot be read or does not fit the recipe.
+            LzuError: the saliency cannot be read or does not fit the recipe.
         """
 
     def knots(self, recipe: Recipe, saliency: Array) -> Knots:
-        """Return the knots by name; by default those of the saliency.
+        """Return the knots by name; by default they follow from the saliency.
 
         Raises:
             LzuError: the saliency has no warp.
@@ -69,7 +70,7 @@ def refuse_flat(saliency: Array, name: str) -> None:
     """Refuse a constant saliency.
 
     Raises:
-        LzuError: it is constant.
+        LzuError: the saliency is constant.
     """
     if is_flat(saliency):
         raise LzuError(

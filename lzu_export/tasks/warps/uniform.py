@@ -1,4 +1,4 @@
-"""Knots of the uniform variant: the identity warp."""
+"""Compute the knots of the uniform variant, which are the identity warp."""
 
 from lzu_export.recipes import Recipe
 from lzu_export.tasks.warps.sources import KnotSource
@@ -6,7 +6,7 @@ from lzu_export.warp.saliency import Array, uniform_saliency
 
 
 class Uniform(KnotSource):
-    """Samples every place alike."""
+    """Source that samples every place alike."""
 
     key = "variant"
 
@@ -19,5 +19,5 @@ class Uniform(KnotSource):
         return uniform_saliency(recipe.warp.lattice)
 
     def describe(self, recipe: Recipe) -> str:
-        """Return the same words for every recipe."""
+        """Return the description, which is the same for every recipe."""
         return "nothing: every place alike"
