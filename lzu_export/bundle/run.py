@@ -6,12 +6,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from lzu_export.bundle.load import load
 from lzu_export.errors import LzuError, readable_os_errors
@@ -21,7 +22,7 @@ from lzu_export.inputs.live_camera import parse_live
 from lzu_export.inputs.videos import VIDEOS
 from lzu_export.manifest.schema import FILE as MANIFEST_FILE
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
-from lzu_export.runtime.draw import show_warp
+from lzu_export.runtime.draw import show_warp as draw_warp
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.sources import ImageSource, Source, TimedFrame, open_source
@@ -100,51 +101,89 @@ def apply(
         if seconds is not None and opened.rate is None:
             raise LzuError("--seconds is for videos and cameras; limit images by --frames")
         _spare(opened, origin, out)
-        images: list[dict[str, Any]] = []
-        total = 0.0
-        recipe = predictor.recipe
-        ended: list[str] = []
-        taken = _limited(opened, most, seconds)
-        if opened.rate is not None:
-            taken = _of_one_size(opened, taken, ended)
-        remarks: list[str] = []
         with (
             _staged(out) as folder,
-            _writer(folder, opened, remarks) as write,
             _stopped_by_signal(opened),
             report.steps("predicting", _expected(opened, most)) as advance,
         ):
-            presenter: Presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
-            predicted = _predict(predictor, taken, cameras, source)
-            if opened.rate is not None:
-                predicted = _up_to_error(opened, predicted, ended)
-            for each, camera, prediction, spent, index in predicted:
-                number = len(images) + 1
-                images.append(_image(number, each))
-                presenter.add(number, each.name, prediction, camera)
-                picture = presenter.picture(each.frame, prediction, camera)
-                if show_warp:
-                    picture = draw_warp(predictor, each.frame, picture, index)
-                write(each, picture)
-                total += spent
-                advance()
-            problem = ended[0] if ended else opened.problem()
-            about = {
-                "images": images,
-                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(recipe.classes)],
-                "source": origin,
-            }
-            write_json(folder / RESULTS_FILE, presenter.results())
-            write_json(folder / IMAGES_FILE, about)
-        for remark in (*opened.notes(), *remarks):
+            recipe = predictor.recipe
+            presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
+            taken = _limited(opened, most, seconds)
+            predicted = partial(_predict, predictor, cameras=cameras, source=source)
+            warped = predictor if show_warp else None
+            done = _present(opened, taken, predicted, presenter, folder, warped, advance)
+            _write_results(folder, presenter, done.images, origin, recipe.classes)
+        for remark in (*opened.notes(), *done.remarks):
             report.note(remark)
-        counts = {
-            "frames": len(images),
+    return done.counts(presenter, out)
+
+
+class _Done(NamedTuple):
+    """Summary of the frames that were predicted."""
+
+    images: list[dict[str, Any]]
+    seconds: float
+    """Time from frames to predictions, of all frames together."""
+    problem: str | None
+    """Reason why frames are missing."""
+    remarks: list[str]
+
+    def counts(self, presenter: Presenter, out: Path) -> dict[str, Any]:
+        """Return what `apply` returns."""
+        found = {
+            "frames": len(self.images),
             presenter.what: presenter.count,
-            "milliseconds": 1e3 * total / max(len(images), 1),
+            "milliseconds": 1e3 * self.seconds / max(len(self.images), 1),
             "out": str(out),
         }
-        return counts if problem is None else {**counts, "incomplete": problem}
+        return found if self.problem is None else {**found, "incomplete": self.problem}
+
+
+def _present(
+    opened: Source,
+    taken: Iterator[TimedFrame],
+    predict: Callable[[Iterator[TimedFrame]], Iterator[Predicted]],
+    presenter: Presenter,
+    folder: Path,
+    warped: Predictor | None,
+    advance: Callable[[], None],
+) -> _Done:
+    """Predict in every frame and write its picture, beside it the warp of `warped`."""
+    images: list[dict[str, Any]] = []
+    ended: list[str] = []
+    remarks: list[str] = []
+    total = 0.0
+    if opened.rate is None:
+        predicted = predict(taken)
+    else:
+        predicted = _up_to_error(opened, predict(_of_one_size(opened, taken, ended)), ended)
+    with _writer(folder, opened, remarks) as write:
+        for each, camera, prediction, spent, index in predicted:
+            number = len(images) + 1
+            images.append(_image(number, each))
+            presenter.add(number, each.name, prediction, camera)
+            picture = presenter.picture(each.frame, prediction, camera)
+            if warped is not None:
+                picture = draw_warp(warped, each.frame, picture, index)
+            write(each, picture)
+            total += spent
+            advance()
+        problem = ended[0] if ended else opened.problem()
+    return _Done(images, total, problem, remarks)
+
+
+def _write_results(
+    folder: Path,
+    presenter: Presenter,
+    images: list[dict[str, Any]],
+    source: str,
+    classes: Sequence[str],
+) -> None:
+    """Write the results, and what they are about."""
+    categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
+    about = {"images": images, "categories": categories, "source": source}
+    write_json(folder / RESULTS_FILE, presenter.results())
+    write_json(folder / IMAGES_FILE, about)
 
 
 def _image(number: int, each: TimedFrame) -> dict[str, Any]:
@@ -234,9 +273,6 @@ def _stopped_by_signal(opened: Source) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-draw_warp = show_warp  # the argument of `apply` has the name of the option
 
 
 def _predict(

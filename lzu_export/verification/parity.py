@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -223,8 +223,7 @@ def compare(
 
     An engine that runs on any machine is an ONNX file. That file runs in the session that `load`
     opens, and once more with the probe points marked as outputs. If an engine needs its device, or
-    a
-    library that is not installed, the ONNX graph it was built from runs in ONNX Runtime instead,
+    a library that is not installed, the ONNX graph it was built from runs in ONNX Runtime instead,
     with half precision rounded as on a device and plugins replaced by the operators' functions.
     FP32 is compared at probe points and outputs. Lower precisions are compared at the probe points,
     and by the scores of the detections that both find.
@@ -237,40 +236,17 @@ def compare(
         references: PyTorch's values.
         warp: arrays of the bundle's `warp.npz`.
         emulate: for an engine of ONNX Runtime, run its canonical graph with the rounding of a
-            device
-            instead of its file.
+            device instead of its file.
         provider: ONNX Runtime's provider for its own file, see `load`.
     """
     exact = engine.precision == "fp32"
-    probes: dict[str, float] = {}
-    outputs: dict[str, float] = {}
-    snr: dict[str, float] = {}
-    tally, zoom = Tally(recipe.task), stored_zoom(warp)
     names = probe_order(list(references[0].probes))
-    zooms = recipe.input == "source"
-    in_graph = [name for name in names if zooms or name != "zoomed"]
+    if recipe.input != "source":
+        names.remove("zoomed")  # an input of the graph, which none of its nodes makes
     itself, at_probes = _sessions(
-        engine, canonical, executable, in_graph, emulate=emulate, provider=provider
+        engine, canonical, executable, names, emulate=emulate, provider=provider
     )
-    predictor = make_predictor(recipe, itself, warp)
-    for reference in references:
-        inputs = reference_inputs(recipe, reference, zoom)
-        values = {k: v for each in at_probes for k, v in each.run(_taken(each, inputs)).items()}
-        if not zooms:
-            image = inputs[INPUT_NAMES[recipe.input]]
-            values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
-        for name in names:
-            mine, theirs = subsample(values[name]), reference.probes[name]
-            usual = reference.usual.get(name, NO_SCALE)
-            probes[name] = max(probes.get(name, 0.0), relative_difference(mine, theirs, usual))
-            snr[name] = min(snr.get(name, math.inf), signal_to_noise(mine, theirs, usual))
-        result = itself.run(inputs)
-        if exact:
-            differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
-            for name, difference in differences.items():
-                outputs[name] = max(outputs.get(name, 0.0), difference)
-        else:
-            _count(tally, predictor, result, reference)
+    figures = _figures(recipe, itself, at_probes, references, warp, exact=exact)
     target = find(engine.target)
     runs_itself = _runs_here(engine) and not emulate
     note = ROUNDING_NOTE if emulate else target.note(engine.precision)
@@ -281,15 +257,61 @@ def compare(
         precision=engine.precision,
         status="passed" if runs_itself else "graph passed",
         note=note,
-        probes=probes,
-        outputs=outputs,
-        snr=snr,
+        probes=figures.probes,
+        outputs=figures.outputs,
+        snr=figures.snr,
         limit=recipe.tolerances.probe if exact else None,
         snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
-        agreement=None if exact else tally.result(),
+        agreement=None if exact else figures.tally.result(),
         score_limit=None if exact else recipe.score_limit(engine.precision),
         matched_limit=None if exact else recipe.matched_limit(engine.precision),
     ).judged()
+
+
+class _Figures(NamedTuple):
+    """Comparison of a session with PyTorch's values; see `Parity` for the first three."""
+
+    probes: dict[str, float]
+    outputs: dict[str, float]
+    snr: dict[str, float]
+    tally: Tally
+    """Agreement of the predictions, of a lower precision."""
+
+
+def _figures(
+    recipe: Recipe,
+    itself: Session,
+    at_probes: Sequence[Session],
+    references: Sequence[Reference],
+    warp: Mapping[str, NDArray[Any]],
+    *,
+    exact: bool,
+) -> _Figures:
+    """Compare the outputs and probe points of every batch; see `_sessions`."""
+    found = _Figures({}, {}, {}, Tally(recipe.task))
+    zoom = stored_zoom(warp)
+    predictor = make_predictor(recipe, itself, warp)
+    for reference in references:
+        inputs = reference_inputs(recipe, reference, zoom)
+        values = {k: v for each in at_probes for k, v in each.run(_taken(each, inputs)).items()}
+        if recipe.input != "source":
+            image = inputs[INPUT_NAMES[recipe.input]]
+            values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
+        for name in probe_order(list(reference.probes)):
+            mine, theirs = subsample(values[name]), reference.probes[name]
+            usual = reference.usual.get(name, NO_SCALE)
+            difference = relative_difference(mine, theirs, usual)
+            found.probes[name] = max(found.probes.get(name, 0.0), difference)
+            ratio = signal_to_noise(mine, theirs, usual)
+            found.snr[name] = min(found.snr.get(name, math.inf), ratio)
+        result = itself.run(inputs)
+        if exact:
+            differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
+            for name, difference in differences.items():
+                found.outputs[name] = max(found.outputs.get(name, 0.0), difference)
+        else:
+            _count(found.tally, predictor, result, reference)
+    return found
 
 
 def _taken(session: Session, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -217,8 +217,7 @@ def ablate(
     fixed = [bundle for bundle in bundles if bundle.manifest.variant == "fixed"]
     if not fixed:
         raise LzuError("the ablation needs the fixed warp; compare a bundle of variant fixed too")
-    first = fixed[0]
-    recipe = first.manifest.recipe
+    first, recipe = fixed[0], fixed[0].manifest.recipe
     if not recipe.separable:
         raise LzuError(
             "the ablation needs separable warps; compare a bundle with warp.separable true"
@@ -246,7 +245,7 @@ def ablate(
                 )
             )
             advance()
-    stored = first.manifest.accuracy
+    stored = first.manifest.accuracy if scorer else None
     return Ablation(
         recipe=first.manifest.name,
         fwhm=fwhm,
@@ -257,7 +256,7 @@ def ablate(
         },
         forward=tuple(forward_error(saliency, fwhm, each) for each in scaled.values()),
         grid=tuple(points),
-        metric=stored.metric if stored and scorer else None,
+        metric=stored.metric if stored else None,
         frames=frames if scorer else None,
         notes=(UNTRAINED,),
     )

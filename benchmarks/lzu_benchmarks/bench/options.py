@@ -71,101 +71,116 @@ class Options:
     as_json: bool
 
 
+RecipeName = Annotated[str, typer.Argument(help="Task, shipped recipe, or a file.")]
+Bundles = Annotated[
+    list[Path] | None, typer.Option(help="Finished bundles to compare; nothing is exported.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of all bundles.")]
+Provider = Annotated[
+    str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(help="Separated by spaces; default: all with weights.", rich_help_panel=EXPORT),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(help="Separated by spaces; default: the recipe's.", rich_help_panel=EXPORT),
+]
+Some = Annotated[
+    str | None,
+    typer.Option(help="Separated by spaces; of --bundles only these.", rich_help_panel=EXPORT),
+]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="A file, or a pattern such as 'ckpt/{variant}_{scale}.pth'.", rich_help_panel=EXPORT
+    ),
+]
+Saliency = Annotated[
+    str | None,
+    typer.Option(
+        help="Map (.npy, .pkl), COCO boxes (.json), label folder.", rich_help_panel=EXPORT
+    ),
+]
+TrainingFrames = Annotated[
+    str | None, typer.Option(help="Training frames for INT8.", rich_help_panel=EXPORT)
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Seed of untrained weights, for timing only.", rich_help_panel=EXPORT),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any recipe key=value; repeatable.", rich_help_panel=EXPORT),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="demo, COCO annotations, a data set's folder, or none.", rich_help_panel=ACCURACY
+    ),
+]
+Frames = Annotated[
+    int | None, typer.Option(help="Evaluate at most this many frames.", rich_help_panel=ACCURACY)
+]
+Queries = Annotated[
+    int, typer.Option(help="Timed queries of every engine.", rich_help_panel=LATENCY)
+]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        help=f"Timed seconds of every engine; MLPerf: {MLPERF_SECONDS}.", rich_help_panel=LATENCY
+    ),
+]
+Warmup = Annotated[
+    float, typer.Option(help="Untimed seconds of every engine.", rich_help_panel=LATENCY)
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of ONNX Runtime on the CPU.", rich_help_panel=LATENCY)
+]
+Graph = Annotated[
+    CudaGraph,
+    typer.Option(
+        help="Open engines on a device with a CUDA graph, without, or each in turn.",
+        rich_help_panel=LATENCY,
+    ),
+]
+WithAblation = Annotated[
+    bool, typer.Option("--ablation", help="Add the ablation grid.", rich_help_panel=REPORT)
+]
+AblationFrames = Annotated[
+    int,
+    typer.Option(help="Number of frames that score the grid; 0: none.", rich_help_panel=REPORT),
+]
+Again = Annotated[
+    bool, typer.Option("--again", help="Measure everything again.", rich_help_panel=REPORT)
+]
+
+
 def options(
-    recipe: Annotated[str, typer.Argument(help="Task, shipped recipe, or a file.")] = "det",
-    bundles: Annotated[
-        list[Path] | None, typer.Option(help="Finished bundles to compare; nothing is exported.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),
-    provider: Annotated[
-        str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
-    ] = "cpu",
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            help="Separated by spaces; default: all with weights.", rich_help_panel=EXPORT
-        ),
-    ] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="Separated by spaces; default: the recipe's.", rich_help_panel=EXPORT),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Separated by spaces; of --bundles only these.", rich_help_panel=EXPORT),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Separated by spaces; of --bundles only these.", rich_help_panel=EXPORT),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="A file, or a pattern such as 'ckpt/{variant}_{scale}.pth'.",
-            rich_help_panel=EXPORT,
-        ),
-    ] = None,
-    saliency: Annotated[
-        str | None,
-        typer.Option(
-            help="Map (.npy, .pkl), COCO boxes (.json), label folder.", rich_help_panel=EXPORT
-        ),
-    ] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="Training frames for INT8.", rich_help_panel=EXPORT)
-    ] = None,
-    random_weights: Annotated[
-        int | None,
-        typer.Option(help="Seed of untrained weights, for timing only.", rich_help_panel=EXPORT),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any recipe key=value; repeatable.", rich_help_panel=EXPORT),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="demo, COCO annotations, a data set's folder, or none.", rich_help_panel=ACCURACY
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(help="Evaluate at most this many frames.", rich_help_panel=ACCURACY),
-    ] = None,
-    min_queries: Annotated[
-        int, typer.Option(help="Timed queries of every engine.", rich_help_panel=LATENCY)
-    ] = DEFAULT.queries,
-    min_seconds: Annotated[
-        float,
-        typer.Option(
-            help=f"Timed seconds of every engine; MLPerf: {MLPERF_SECONDS}.",
-            rich_help_panel=LATENCY,
-        ),
-    ] = DEFAULT.seconds,
-    warmup_seconds: Annotated[
-        float, typer.Option(help="Untimed seconds of every engine.", rich_help_panel=LATENCY)
-    ] = DEFAULT.warmup_seconds,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="Threads of ONNX Runtime on the CPU.", rich_help_panel=LATENCY),
-    ] = None,
-    cuda_graph: Annotated[
-        CudaGraph,
-        typer.Option(
-            help="Open engines on a device with a CUDA graph, without, or each in turn.",
-            rich_help_panel=LATENCY,
-        ),
-    ] = CudaGraph.both,
-    ablation: Annotated[
-        bool, typer.Option("--ablation", help="Add the ablation grid.", rich_help_panel=REPORT)
-    ] = False,
-    ablation_frames: Annotated[
-        int,
-        typer.Option(help="Number of frames that score the grid; 0: none.", rich_help_panel=REPORT),
-    ] = 64,
-    again: Annotated[
-        bool, typer.Option("--again", help="Measure everything again.", rich_help_panel=REPORT)
-    ] = False,
+    recipe: RecipeName = "det",
+    bundles: Bundles = None,
+    out: Out = Path("build"),
+    provider: Provider = "cpu",
+    variant: Variant = None,
+    scale: Scale = None,
+    precision: Some = None,
+    target: Some = None,
+    checkpoint: Checkpoint = None,
+    saliency: Saliency = None,
+    calibration: TrainingFrames = None,
+    random_weights: Seed = None,
+    set_: Settings = None,
+    dataset: Dataset = None,
+    frames: Frames = None,
+    min_queries: Queries = DEFAULT.queries,
+    min_seconds: Seconds = DEFAULT.seconds,
+    warmup_seconds: Warmup = DEFAULT.warmup_seconds,
+    threads: Threads = None,
+    cuda_graph: Graph = CudaGraph.both,
+    ablation: WithAblation = False,
+    ablation_frames: AblationFrames = 64,
+    again: Again = False,
     as_json: Json = False,
 ) -> Options:
     """Compare accuracy and latency of warped and uniform models, and write a report.

@@ -75,45 +75,52 @@ def open_engine(
             the engine does not match the manifest.
     """
     registered: ctypes.CDLL | None = None
+    cache: Path | None = None
     if engine.target == RTX:
         trt = tensorrt_rtx.import_module()
         loaded = LoadedEngine(trt, path, cuda)
         cache = _runtime_cache(path, trt.__version__, cuda) if runtime_cache else None
     else:
-        trt = tensorrt.import_module()
-        with cuda.current():
-            loader = plugin_loader(manifest, library, path.parent)
-            registered = tensorrt.register(trt, logger_of(trt), loader)
-        host_code = _host_code(engine, path, host_code)
-        loaded, cache = LoadedEngine(trt, path, cuda, host_code=host_code), None
-    kernels = partial(_kernels, registered, library, path.parent)
+        loaded, registered = _load(manifest, engine, path, cuda, library, host_code=host_code)
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
+    kernels = partial(_kernels, registered, library, path.parent)
     named = library is not None
     prologue, zoom_note = _zoom(manifest.recipe, zoom, loaded, kernels, named=named)
     epilogue, feedback_note = _feedback(
         manifest.recipe, loaded, kernels, wanted=feedback, named=named
     )
     make = partial(TensorRtSession, loaded, graph=graph, cache=cache, timed=timed)
-    whole = partial(
-        make,
-        prologue=prologue,
-        epilogue=epilogue,
-        zoom_note=zoom_note,
-        feedback_note=feedback_note,
-    )
-    bare = prologue is None and epilogue is None
-    if bare or named or registered is not None:  # the engine needs that library anyway
-        return whole()
+    whole = partial(make, prologue=prologue, epilogue=epilogue)
+    if named or registered is not None or not (prologue or epilogue):
+        # The engine needs that library anyway, or none is used.
+        return whole(zoom_note=zoom_note, feedback_note=feedback_note)
     try:
-        return whole()
+        return whole(zoom_note=zoom_note, feedback_note=feedback_note)
     except LzuError as error:  # the found library may be for another card, so do without
         why = str(error)
-    if prologue is not None:
-        zoom_note = _log_zoom(loaded, why)
-    if epilogue is not None:
-        feedback_note = _log_feedback(loaded, why)
-    return make(zoom_note=zoom_note, feedback_note=feedback_note)
+    return make(
+        zoom_note=_log_zoom(loaded, why) if prologue else zoom_note,
+        feedback_note=_log_feedback(loaded, why) if epilogue else feedback_note,
+    )
+
+
+def _load(
+    manifest: Manifest,
+    engine: Engine,
+    path: Path,
+    cuda: Cuda,
+    library: Path | None,
+    *,
+    host_code: bool,
+) -> tuple[LoadedEngine, ctypes.CDLL | None]:
+    """Load an engine of TensorRT, after the plugins that it needs; return their library, too."""
+    trt = tensorrt.import_module()
+    with cuda.current():
+        loader = plugin_loader(manifest, library, path.parent)
+        registered = tensorrt.register(trt, logger_of(trt), loader)
+    host_code = _host_code(engine, path, host_code)
+    return LoadedEngine(trt, path, cuda, host_code=host_code), registered
 
 
 def _host_code(engine: Engine, path: Path, allowed: bool) -> bool:

@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -214,16 +215,9 @@ class TensorRtSession:
         self._events: Any = None
         self._addresses: dict[str, int] = {}
         self._workspace: DeviceMemory | None = None
-        self._settings = {
-            "graph": graph,
-            "mapped": mapped,
-            "cache": cache,
-            "timed": timed,
-            "prologue": prologue,
-            "epilogue": epilogue,
-            "feedback_note": feedback_note,
-            "zoom_note": zoom_note,
-        }
+        again = partial(TensorRtSession, loaded, graph=graph, mapped=mapped, cache=cache)
+        again = partial(again, timed=timed, prologue=prologue, epilogue=epilogue)
+        self._again = partial(again, feedback_note=feedback_note, zoom_note=zoom_note)
         try:
             with self._cuda.current():
                 self._open(graph, cache, timed)
@@ -254,7 +248,7 @@ class TensorRtSession:
 
     def another(self) -> "TensorRtSession":
         """Open another session of the engine on its own stream, as for a second camera."""
-        return TensorRtSession(self._loaded, **self._settings)  # type: ignore[arg-type]
+        return self._again()
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
