@@ -84,9 +84,9 @@ def apply(
         engine: further arguments of `load`, such as the target or a score threshold.
 
     Returns:
-        Values under these keys: `frames`; the name of the task's results, such as detections or
-        label maps, for their number; `milliseconds` (mean, frame to prediction); `out`; and
-        `incomplete`, a sentence, where frames are missing.
+        Values by key: the number of `frames`; the number of results, by their name, such as
+        detections; `milliseconds` from frame to prediction, on average; `out`; and, where frames
+        are missing, `incomplete`, a sentence.
 
     Raises:
         LzuError: the bundle, source, a frame or its camera is unfit, or `out` cannot be written.
@@ -110,8 +110,8 @@ def apply(
             presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
             taken = _limited(opened, most, seconds)
             predicted = partial(_predict, predictor, cameras=cameras, source=source)
-            warped = predictor if show_warp else None
-            done = _present(opened, taken, predicted, presenter, folder, warped, advance)
+            shown = predictor if show_warp else None
+            done = _present(opened, taken, predicted, presenter, folder, shown, advance)
             _write_results(folder, presenter, done.images, origin, recipe.classes)
         for remark in (*opened.notes(), *done.remarks):
             report.note(remark)
