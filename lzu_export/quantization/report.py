@@ -11,6 +11,7 @@ from lzu_export.manifest.schema import ROUNDING_NOTE
 from lzu_export.quantization.sensitivity import Outcome
 from lzu_export.support.escaping import visible
 from lzu_export.support.files import replacing
+from lzu_export.support.plots import plotting
 from lzu_export.support.tables import Cell, Column, coloured, grid
 
 
@@ -82,23 +83,12 @@ def recipe_lines(outcome: Outcome) -> str:
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Draw the metric against the number of layers in INT8, as PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
     found, metric = outcome.found, outcome.metric
     steps = sorted(found.steps, key=lambda step: step.int8_layers)
     chosen = found.chosen
-    with mpl.rc_context(
-        {
-            "font.size": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "text.parse_math": False,
-        }
-    ):
+    with plotting() as plt:
+        from matplotlib.ticker import MaxNLocator
+
         figure, panel = plt.subplots(figsize=(8, 4.6), layout="constrained")
         panel.axhline(found.baseline, color="0.35", linewidth=1.2, label="float32")
         panel.axhline(
@@ -132,7 +122,6 @@ def draw(outcome: Outcome, path: Path) -> None:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(y=0.12)
         panel.grid(axis="y", color="0.9", linewidth=0.8)
-        panel.set_axisbelow(True)
         panel.set_xlabel("layers in INT8, the cheapest first")
         panel.set_ylabel(f"{metric} (points)")
         panel.set_title(
@@ -140,9 +129,8 @@ def draw(outcome: Outcome, path: Path) -> None:
             + visible(outcome.dataset),
             loc="left",
         )
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(loc="outside lower center", ncols=2)
         figure.savefig(path, dpi=130, format="png")
-        plt.close(figure)
 
 
 def _signed(points: float) -> str:

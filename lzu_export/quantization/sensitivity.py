@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from lzu_export.quantization.recalibrate import (
     outside,
     ranges_at_hand,
 )
+from lzu_export.support.plots import check_matplotlib
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import PACKAGE, source_digest
 from lzu_export.targets.onnxruntime import version
@@ -251,16 +251,6 @@ def _search(
             return metric
 
         return search(units, counted, baseline=baseline, limit=limit)
-
-
-def check_matplotlib() -> None:
-    """Check, before any work, that the picture can be drawn.
-
-    Raises:
-        LzuError: matplotlib is missing.
-    """
-    if find_spec("matplotlib") is None:
-        raise LzuError("the curve is drawn by matplotlib; pip install 'lzu-export[bench]'")
 
 
 def _open(opened: Float32Bundle, name: str | None, frames: int) -> EvaluationSet:

@@ -405,7 +405,7 @@ def test_a_missing_matplotlib_is_said_before_any_work(made: Path) -> None:
     """With its extra in brackets."""
     done = without("matplotlib", "sensitivity", made / "own", *arguments(made))
     assert done.returncode == 2
-    sentence = "error: the curve is drawn by matplotlib; pip install 'lzu-export[bench]'"
+    sentence = "error: figures are drawn by matplotlib; pip install 'lzu-export[bench]'"
     assert done.stderr.strip() == sentence
     assert list(made.glob("own.*")) == []
 

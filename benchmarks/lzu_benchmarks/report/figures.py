@@ -3,14 +3,14 @@
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from lzu_benchmarks.report.pareto import front
 from lzu_export.support.escaping import visible
+from lzu_export.support.plots import plotting
 
 INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
@@ -43,13 +43,8 @@ STYLE: Any = {
     "ytick.labelcolor": INK,
     "grid.color": RULE,
     "grid.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
-    "legend.frameon": False,
-    "text.parse_math": False,  # a name may have dollar signs
     "legend.fontsize": 9.5,
 }
 
@@ -64,18 +59,6 @@ class Point:
     label: str
 
 
-@contextmanager
-def _drawing() -> Iterator[Any]:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with mpl.rc_context(STYLE):
-        yield plt
-        plt.close("all")
-
-
 def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description: str) -> str:
     """Draw accuracy against a cost: one line per variant through its scales, and the Pareto front.
 
@@ -88,7 +71,7 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
         y: label of the accuracy, with its unit.
         description: text for screen readers.
     """
-    with _drawing() as plt:
+    with plotting(STYLE) as plt:
         figure, panel = plt.subplots(figsize=(5.6, 4.0), layout="constrained")
         best = front([(point.cost, point.gain) for point in points])
         steps = [(points[i].cost, points[i].gain) for i in best]
@@ -146,7 +129,7 @@ def trade_off(points: Sequence[Point], *, name: str, x: str, y: str, description
 
 def stage_bars(rows: Mapping[str, Mapping[str, float]], *, name: str, description: str) -> str:
     """Draw the milliseconds of every stage, one bar per row."""
-    with _drawing() as plt:
+    with plotting(STYLE) as plt:
         height = 1.1 + 0.42 * len(rows)
         figure, panel = plt.subplots(figsize=(7.6, height), layout="constrained")
         names = list(rows)
@@ -188,7 +171,7 @@ def parity_lines(
         name: name of the diagram, unique on the page.
         description: text for screen readers.
     """
-    with _drawing() as plt:
+    with plotting(STYLE) as plt:
         # The longest chain has all probe points in order; a uniform model has none of the unzoom.
         longest = max((values for _, _, values in series), key=len)
         probes = list(dict.fromkeys([*longest, *(a for _, _, v in series for a in v)]))
@@ -236,7 +219,7 @@ def heat(
     """Draw a table of numbers; larger numbers have darker cells."""
     flat = [value for row in values for value in row if _finite(value)]
     low, high = (min(flat), max(flat)) if flat else (0.0, 1.0)
-    with _drawing() as plt:
+    with plotting(STYLE) as plt:
         from matplotlib.patches import Rectangle
 
         size = (2.2 + 0.8 * len(columns), 1.2 + 0.5 * len(rows))

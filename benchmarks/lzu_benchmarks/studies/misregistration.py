@@ -19,6 +19,7 @@ from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import load_recipe
+from lzu_export.support.plots import plotting
 from lzu_export.tasks.warps import read_saliency
 from lzu_export.warp.geometry import Geometry, Level
 from lzu_export.warp.knots import separable_knots
@@ -151,54 +152,47 @@ def table(measured: Sequence[Figures], title: str) -> Table:
 
 def draw(drawn: Sequence[Curve], title: str, path: Path) -> None:
     """Draw a panel for each scale and geometry with common axes, and write a PNG file."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     measured = [figures(curve) for curve in drawn]
     strides = list(dict.fromkeys(curve.level.stride for curve in drawn))
-    mpl.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(
-        len(SCALES), len(SETTINGS), figsize=(10.5, 11), sharex=True, sharey=True
-    )
-    for curve in drawn:
-        panel = axes[SCALES.index(curve.scale), list(SETTINGS).index(curve.geometry)]
-        i = strides.index(curve.level.stride)
-        panel.plot(
-            curve.source_rows,
-            curve.y,
-            label=f"{level_name(curve.level.stride)} (stride {curve.level.stride})",
-            linewidth=1.3,
-            markersize=5,
-            markevery=max(1, len(curve.y) // MARKS),
-            color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
+    with plotting() as plt:
+        figure, axes = plt.subplots(
+            len(SCALES), len(SETTINGS), figsize=(10.5, 11), sharex=True, sharey=True
         )
-    for (i, j), panel in np.ndenumerate(axes):
-        scale, geometry = SCALES[i], list(SETTINGS)[j]
-        here = [m for m in measured if (m.scale, m.geometry) == (scale, geometry)]
-        panel.set_title(_summary(here), loc="left", fontsize=10.5)
-        panel.grid(axis="y", color="0.9", linewidth=0.8)
-        panel.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        panel.set_axisbelow(True)
-    figure.supxlabel("source row that a cell stands for (pixels from the top)", fontsize=11)
-    figure.supylabel(
-        "misregistration in y (source pixels; above 0: the cell has seen a lower row)", fontsize=11
-    )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.suptitle(title, fontsize=13, y=0.99)
-    figure.legend(
-        handles,
-        labels,
-        ncols=len(labels),
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.972),
-        frameon=False,
-    )
-    figure.tight_layout(rect=(0.01, 0, 1, 0.965))
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+        for curve in drawn:
+            panel = axes[SCALES.index(curve.scale), list(SETTINGS).index(curve.geometry)]
+            i = strides.index(curve.level.stride)
+            panel.plot(
+                curve.source_rows,
+                curve.y,
+                label=f"{level_name(curve.level.stride)} (stride {curve.level.stride})",
+                linewidth=1.3,
+                markersize=5,
+                markevery=max(1, len(curve.y) // MARKS),
+                color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)],
+            )
+        for (i, j), panel in np.ndenumerate(axes):
+            scale, geometry = SCALES[i], list(SETTINGS)[j]
+            here = [m for m in measured if (m.scale, m.geometry) == (scale, geometry)]
+            panel.set_title(_summary(here), loc="left", fontsize=10.5)
+            panel.grid(axis="y", color="0.9", linewidth=0.8)
+            panel.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        figure.supxlabel("source row that a cell stands for (pixels from the top)", fontsize=11)
+        figure.supylabel(
+            "misregistration in y (source pixels; above 0: the cell has seen a lower row)",
+            fontsize=11,
+        )
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.suptitle(title, fontsize=13, y=0.99)
+        figure.legend(
+            handles,
+            labels,
+            ncols=len(labels),
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.972),
+        )
+        figure.tight_layout(rect=(0.01, 0, 1, 0.965))
+        figure.savefig(path, dpi=130)
 
 
 def _summary(here: Sequence[Figures]) -> str:
