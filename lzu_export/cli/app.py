@@ -11,13 +11,14 @@ from typer.core import TyperGroup
 
 from lzu_export import __version__
 from lzu_export.cli import exits
-from lzu_export.cli.bench import ALL_WORDS, bench
+from lzu_export.cli.bench import bench
 from lzu_export.cli.build import build
 from lzu_export.cli.calibrate import calibrate
 from lzu_export.cli.derive import derive
 from lzu_export.cli.doctor import doctor
 from lzu_export.cli.export import export
 from lzu_export.cli.inspect import inspect
+from lzu_export.cli.installed import ALL_ARGUMENTS, installed_commands, passed_on
 from lzu_export.cli.recipes import recipes
 from lzu_export.cli.regress import regress
 from lzu_export.cli.run import run
@@ -34,7 +35,7 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (derive, {}),
     (calibrate, {}),
     (sensitivity, {}),
-    (bench, ALL_WORDS),
+    (bench, ALL_ARGUMENTS),
     (inspect, {}),
     (doctor, {}),
     (recipes, {}),
@@ -52,6 +53,17 @@ INTERRUPTED = {
 
 class _Commands(TyperGroup):
     """Group of commands that end in a sentence before Typer ends them with its own status."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        own = super().list_commands(ctx)
+        return [*own, *sorted(installed_commands().keys() - set(own))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        entry = installed_commands().get(cmd_name)
+        return passed_on(cmd_name, entry) if entry is not None else None
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         try:

@@ -3,7 +3,7 @@
 Both live outside this package and are announced as entry points.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,8 +18,6 @@ from lzu_export.support.extras import needs
 GROUP = "lzu_export.datasets"
 """Group of the entry points that open a set. Each is called by keyword with `task`, `frames` and
 `recipe` of `open_dataset`, after the path where it opens one."""
-COMMANDS = "lzu_export.commands"
-"""Group of the entry points of commands that live outside this package."""
 OF_PATHS = {"coco", "folder"}
 """Names of the entry points that open a path."""
 
@@ -132,24 +130,6 @@ def open_dataset(
     except ImportError as error:
         raise LzuError(needs("accuracy", error.name, "bench")) from error
     return opened
-
-
-def find_command(name: str) -> Callable[[Sequence[str]], None]:
-    """Return a command of the benchmark harness, which announces it as an entry point.
-
-    Raises:
-        LzuError: the harness or a package that the command needs is not installed.
-    """
-    found = {entry.name: entry for entry in entry_points(group=COMMANDS)}
-    if name not in found:
-        raise LzuError(
-            f"{name} needs the benchmark harness; pip install -e '.[bench]' in a source checkout"
-        )
-    try:
-        command: Callable[[Sequence[str]], None] = found[name].load()
-    except ImportError as error:
-        raise LzuError(needs(name, error.name, name)) from error
-    return command
 
 
 def named_sets() -> list[str]:

@@ -219,14 +219,14 @@ def test_inspect_needs_what_a_device_has(tiny_bundle: Path) -> None:
 
 def test_bench_is_the_harness_s(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which gets all arguments as they are, and may be absent."""
-    from lzu_export.evaluation import datasets
+    from lzu_export.cli import installed
 
     asked: list[Any] = []
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "find_command", lambda name: asked.append)
+        patch.setattr(installed, "find_command", lambda name: asked.append)
         assert command("bench", "det", "--scale", "0.5 1", "--help").status == 0
     assert asked == [["det", "--scale", "0.5 1", "--help"]]
-    monkeypatch.setattr(datasets, "entry_points", lambda group: [])
+    monkeypatch.setattr(installed, "entry_points", lambda group: [])
     done = command("bench", "det")
     assert done.status == 2
     assert "bench needs the benchmark harness" in done.err
