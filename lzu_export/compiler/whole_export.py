@@ -26,11 +26,13 @@ from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.schema import (
     Accuracy,
+    Calibration,
     Engine,
     Latency,
     Lowering,
     Manifest,
     Parity,
+    WarpRecord,
     canonical_file,
 )
 from lzu_export.quantization.calibration import read_cache
@@ -72,7 +74,8 @@ class Export(Stages):
         if {"fp16", "int8"} & set(self.recipe.precision):
             self.work.run("range of fp16", [], self._check_range)
         if "int8" in self.recipe.precision:
-            calibration = self.work.run("calibrate", [CALIBRATION_FILE], self._calibrate)
+            record = self.work.run("calibrate", [CALIBRATION_FILE], self._calibrate)
+            calibration = Calibration.model_validate(record)
         for precision in self.precisions:
             if precision != "fp32":
                 graphs[precision] = self._converted(precision)
@@ -108,11 +111,11 @@ class Export(Stages):
             fingerprint=self.work.fingerprint,
             checkpoint=checkpoint_identity(self.recipe),
             untrained=self.untrained + (below_reference(self.recipe, accuracy) if accuracy else ()),
-            warp={
-                "sha256": self.work.hashes()[WARP_FILE],
-                "geometry": self.recipe.warp.geometry,
-                "source": warp_source(self.recipe),
-            },
+            warp=WarpRecord(
+                sha256=self.work.hashes()[WARP_FILE],
+                geometry=self.recipe.warp.geometry,
+                source=warp_source(self.recipe),
+            ),
             calibration=calibration,
             engines=tuple(engines),
             parity=tuple(parities),

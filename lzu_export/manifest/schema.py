@@ -267,6 +267,30 @@ class Untrained(Section):
         return f"{self.key} {self.exported}, trained with {self.trained}"
 
 
+class WarpRecord(Section):
+    """Origin of a bundle's warp."""
+
+    sha256: Digest
+    """Hash of warp.npz."""
+    geometry: str
+    source: str = "not recorded"
+    """What the warp was made from, in words."""
+
+
+class Calibration(Section):
+    """Measurement of a bundle's INT8 ranges."""
+
+    file: FileName
+    frames: str
+    """Name of the frames."""
+    count: int
+    """Number of frames."""
+    seed: int
+    method: str
+    percentile: float | None = None
+    """Percentile of the method `percentile`."""
+
+
 class Manifest(Section):
     """The whole manifest of a bundle."""
 
@@ -282,8 +306,8 @@ class Manifest(Section):
     checkpoint: dict[str, str]
     untrained: tuple[Untrained, ...] = ()
     """Differences from the checkpoint's training that the recipe permits."""
-    warp: dict[str, str]
-    calibration: dict[str, str | int | float | None] | None = None
+    warp: WarpRecord
+    calibration: Calibration | None = None
     """Frames that the INT8 ranges were measured on, and the method."""
     plugins: Plugins | None = None
     engines: tuple[Engine, ...]
@@ -373,7 +397,7 @@ def _contradiction(manifest: Manifest) -> str | None:
     for name in wanted:
         if name not in manifest.files:
             return f"it lists no hash of {name}"
-    if manifest.warp.get("sha256") != manifest.files["warp.npz"]:
+    if manifest.warp.sha256 != manifest.files["warp.npz"]:
         return "the warp's hash is not that of warp.npz"
     return None
 

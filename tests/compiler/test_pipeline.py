@@ -104,7 +104,7 @@ def test_the_bundle_is_whole_and_its_hashes_are_right(outcome: Outcome) -> None:
     assert set(there) == FILES
     assert there.pop(FILE)
     assert manifest.files == there
-    assert manifest.warp["sha256"] == there["warp.npz"]
+    assert manifest.warp.sha256 == there["warp.npz"]
     assert (outcome.folder / "labels.txt").read_text().split() == CLASSES
     assert not [path for path in outcome.folder.parent.iterdir() if path.name.startswith(".")]
 

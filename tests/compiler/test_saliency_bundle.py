@@ -74,7 +74,7 @@ def test_it_takes_frames_and_no_boxes(exported: Outcome) -> None:
     manifest = exported.manifest
     inputs = [each.name for each in manifest.engines[0].inputs]
     assert inputs == ["frame", *(["cam2img", "img2cam"] if manifest.task == "det3d" else [])]
-    assert manifest.warp["source"] == "saliency network, ResNet-18, on each frame"
+    assert manifest.warp.source == "saliency network, ResNet-18, on each frame"
     for parity in manifest.parity:
         assert parity.status == ("graph passed" if parity.target == "emulated" else "passed")
         assert list(parity.probes)[:4] == ["saliency", "knots_x", "knots_y", "zoomed"]

@@ -263,7 +263,7 @@ def test_the_cache_is_in_the_bundle_and_says_what_it_is_of(exported: Outcome) ->
     cache = json.loads((exported.folder / "calibration.json").read_text())
     assert cache["frames"]["count"] == 4
     assert exported.manifest.calibration is not None
-    assert exported.manifest.calibration["method"] == "max"
+    assert exported.manifest.calibration.method == "max"
     model = onnx.load(exported.folder / "model.fp32.onnx")
     assert set(cache["ranges"]) == set(calibrated_tensors(model, KeepHigh()))
 

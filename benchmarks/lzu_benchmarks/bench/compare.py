@@ -253,10 +253,10 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     made = manifest.calibration
     facts = {
         "weights": ", ".join(f"{k} {v[:16]}" for k, v in manifest.checkpoint.items()),
-        "warp": f"{manifest.warp['geometry']} geometry, sha256 {manifest.warp['sha256'][:16]}",
+        "warp": f"{manifest.warp.geometry} geometry, sha256 {manifest.warp.sha256[:16]}",
         "calibration": "none"
         if made is None
-        else f"{made['method']} over {made['count']} frames of {made['frames']}",
+        else f"{made.method} over {made.count} frames of {made.frames}",
         "revision": manifest.source_revision,
         "fingerprint": manifest.fingerprint[:16],
         "exported": manifest.created,

@@ -68,7 +68,7 @@ def _about(manifest: Manifest, everything: bool) -> Text:
         ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
         ("source -> canvas", f"{recipe.path_of_sizes}, scale {recipe.scale:g}"),
         ("geometry, sampler", f"{recipe.warp.geometry}{plane}, {recipe.sampler}"),
-        ("warp made of", manifest.warp.get("source", "not recorded")),
+        ("warp made of", manifest.warp.source),
         ("lowered by", ", ".join(dict.fromkeys(kinds.values())) or "nothing"),
         ("classes", ", ".join(classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
@@ -136,5 +136,5 @@ def _calibration(manifest: Manifest) -> str:
     made = manifest.calibration
     if made is None:
         return "none"
-    share = f" {made['percentile']}" if made["percentile"] is not None else ""
-    return f"{made['method']}{share} over {made['count']} frames of {made['frames']}"
+    share = f" {made.percentile:g}" if made.percentile is not None else ""
+    return f"{made.method}{share} over {made.count} frames of {made.frames}"
