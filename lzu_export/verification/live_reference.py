@@ -69,8 +69,8 @@ def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
             shipped = None
         if shipped is None or not shipped.is_file():
             raise LzuError(
-                f"--live needs the weights: give --checkpoint {manifest.checkpoint.get('file', 'FILE')}, the "
-                "file the bundle was made from"
+                "--live needs the weights: give --checkpoint "
+                f"{manifest.checkpoint.get('file', 'FILE')}, the file the bundle was made from"
             )
         checkpoint = shipped
     update = {"checkpoint": {variant: checkpoint} if checkpoint else {}}
