@@ -113,6 +113,23 @@ def test_a_changed_recipe_inside_is_damage(bundle: Path) -> None:
         read_manifest(bundle)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"calibration": {"file": "calibration.json", "frames": "x", "count": 3, "seed": 0}},
+        {"calibration": {"method": "max"}},
+        {"calibration": 3},
+        {"warp": {}},
+        {"warp": {"sha256": "0" * 64}},
+    ],
+    ids=str,
+)
+def test_an_entry_that_lacks_a_field_is_refused(bundle: Path, entry: dict[str, Any]) -> None:
+    edit(bundle, **entry)
+    with pytest.raises(LzuError, match=r"manifest\.json is damaged; export or copy"):
+        read_manifest(bundle)
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, "3", None])
 def test_another_format_is_named(bundle: Path, number: Any) -> None:
     """With the two numbers, whatever else it holds."""
