@@ -1,9 +1,12 @@
 """The demonstration data set: frames with COCO annotations, rendered on demand."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -162,3 +165,28 @@ def coco_dict(images: list[dict[str, Any]], annotations: list[Annotation]) -> di
         "annotations": annotations,
         "categories": categories,
     }
+
+
+def write_coco(folder: str | Path, dataset: DemoDataset, *, suffix: str = ".png") -> Path:
+    """Write a data set as files: images/NUMBER.png (or .jpg) and annotations.json.
+
+    Returns:
+        The path of annotations.json.
+
+    Raises:
+        LzuError: the suffix is unknown or an image cannot be written.
+    """
+    if suffix not in (".png", ".jpg"):
+        raise LzuError(f"image suffix is {suffix!r}; choose .png or .jpg")
+    target = Path(folder)
+    (target / "images").mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for each in dataset:
+        name = f"{each.frame_id:08d}{suffix}"
+        if not cv2.imwrite(str(target / "images" / name), each.image):
+            raise LzuError(f"image {target / 'images' / name} cannot be written; check the folder")
+        images.append(image_entry(each.frame_id, each.sequence_id, name))
+        annotations += each.annotations
+    path = target / "annotations.json"
+    path.write_text(json.dumps(coco_dict(images, annotations)))
+    return path

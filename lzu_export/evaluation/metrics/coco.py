@@ -130,8 +130,17 @@ def _empty(truth: Mapping[str, Any]) -> COCO:
     return COCO({"images": truth["images"], "categories": truth["categories"], "annotations": []})
 
 
+def average_precision(
+    truth: Mapping[str, Any],
+    detections: Detections,
+    areas: Mapping[str, list[float]] = AREAS,
+) -> dict[str, float]:
+    """Return AP, AP50, AP75, AP_small, AP_medium, AP_large in points (0..100), see `Evaluation`."""
+    return Evaluation(truth, detections, areas).summary()
+
+
 class PartedEvaluation:
-    """`Evaluation` of a set whose images are matched part by part, in less memory.
+    """`average_precision` of a set whose images are matched part by part, in less memory.
 
     Only the library's matches are kept, not the boxes that were matched.
     """

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from faster_coco_eval import COCO
 
-from lzu_benchmarks.demo.dataset import SPLITS, open_demo
+from lzu_benchmarks.demo.dataset import SPLITS, open_demo, write_coco
 from lzu_export.errors import LzuError
 
 
@@ -44,10 +46,9 @@ def test_bad_requests_are_refused(options: dict[str, object], named: str) -> Non
         open_demo(**options)  # type: ignore[arg-type]
 
 
-def test_the_ground_truth_is_a_valid_coco_data_set(tmp_path: Path) -> None:
+def test_written_files_are_a_valid_coco_data_set(tmp_path: Path) -> None:
     dataset = open_demo("val", limit=2)
-    path = tmp_path / "annotations.json"
-    path.write_text(json.dumps(dataset.coco_ground_truth()))
+    path = write_coco(tmp_path, dataset)
     coco = COCO(str(path))
     assert len(coco.getImgIds()) == 2
     truth = json.loads(path.read_text())
@@ -62,3 +63,6 @@ def test_the_ground_truth_is_a_valid_coco_data_set(tmp_path: Path) -> None:
         assert width > 0
         assert height > 0
         assert annotation["area"] == pytest.approx(width * height, abs=1e-2)
+    for sample, entry in zip(dataset, truth["images"], strict=True):
+        written = cv2.imread(str(tmp_path / "images" / entry["file_name"]))
+        np.testing.assert_array_equal(written, sample.image)
