@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.support.lazy import lazily
 
 Array = NDArray[np.float64]
 
@@ -164,3 +165,7 @@ def softmax_saliency(
             "again with weight decay"
         )
     return np.asarray(shares / shares.sum())
+
+
+# Training scripts import it from here, where it was before.
+__getattr__ = lazily(__name__, {"box_saliency": "lzu_export.warp.box_saliency"})

@@ -20,6 +20,29 @@ def test_each_former_name_is_of_a_module_of_today(name: str) -> None:
     assert type(found.loader).__name__ == "_FormerNames"
 
 
+SCRIPTS = {
+    "lzu_benchmarks.accuracy": ["Evaluation", "average_precision"],
+    "lzu_benchmarks.datasets": ["SPLITS", "open_demo", "write_coco"],
+    "lzu_benchmarks.scenes": ["LENGTH", "Sequence", "render"],
+    "lzu_benchmarks.train.schedule": ["channels_last", "optimiser", "sampling_order"],
+    "lzu_export.datasets": ["open_dataset"],
+    "lzu_export.evaluate": ["evaluate"],
+    "lzu_export.runtime.postprocess": ["suppress"],
+    "lzu_export.tasks.pytorch": ["assemble"],
+    "lzu_export.tasks.warps": ["make_warp"],
+    "lzu_export.warp.saliency": ["box_saliency", "uniform_saliency"],
+}
+"""What training and test scripts outside of this repository import."""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("module", "name"), [(m, n) for m, names in SCRIPTS.items() for n in names]
+)
+def test_what_scripts_import_is_there(module: str, name: str) -> None:
+    assert callable(getattr(import_module(module), name)) or name.isupper()
+
+
 def test_what_the_module_has_is_imported_by_both_names() -> None:
     sys.modules.pop("lzu_export.files", None)
     with pytest.warns(DeprecationWarning, match=r"lzu_export\.files is lzu_export\.support\.files"):
