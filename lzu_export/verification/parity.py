@@ -241,8 +241,8 @@ def compare(
     """
     exact = engine.precision == "fp32"
     names = probe_order(list(references[0].probes))
-    if recipe.input != "source":
-        names.remove("zoomed")  # an input of the graph, which none of its nodes makes
+    if recipe.input != "source":  # "zoomed" is an input then, which no node of the graph makes
+        names = [name for name in names if name != "zoomed"]
     itself, at_probes = _sessions(
         engine, canonical, executable, names, emulate=emulate, provider=provider
     )

@@ -421,7 +421,7 @@ def test_changed_files(
         (None, "is no bundle: it has no manifest.json; give a folder that export made"),
         ("{", "manifest.json is damaged; export or copy the bundle again"),
         ("[]", "manifest.json is damaged; export or copy the bundle again"),
-        ('{"format": 99}', "manifest.json has format 99 but this version reads 5; export"),
+        ('{"format": 99}', "manifest.json has format 99 but this version reads 5 and 6; export"),
     ],
 )
 def test_bad_manifests(

@@ -717,7 +717,7 @@ def test_no_torch_outside_models_and_operators(modules: str) -> None:
 def test_the_manifest_is_plain_json(finished: Path) -> None:
     data = json.loads((finished / "det" / "tiny-fixed-0.5x" / FILE).read_text())
     assert data["checkpoint"] == {"random_weights": "0"}
-    assert data["format"] == 5
+    assert data["format"] == 6
 
 
 def kinds_of(outcome: Outcome) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Measure the share of an evaluation's time in which its engine runs.
+"""Measure the share of an evaluation that is spent in its engine.
 
 `python -m lzu_benchmarks engine_share BUNDLE`.
 
