@@ -113,5 +113,4 @@ OPERATOR = Operator(
     grid_resample,
     lambda _call, _shapes, opset: function_body(opset),
     computed_warp=False,
-    differentiable=False,
 )

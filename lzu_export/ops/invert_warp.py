@@ -312,5 +312,4 @@ OPERATOR = Operator(
     invert_warp,
     function_body,
     computed_warp=True,
-    differentiable=False,
 )

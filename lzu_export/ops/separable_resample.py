@@ -18,6 +18,7 @@ operators, by which ONNX Runtime runs the canonical file unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from lzu_export.errors import LzuError
 from lzu_export.ops.base import Operator
 from lzu_export.ops.body import function_of
 from lzu_export.ops.contract import Contract, Field, Tensor
@@ -60,6 +62,31 @@ def separable_resample(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) 
     a_y = _matrix(rows, x.shape[2]).to(x)
     a_x = _matrix(cols, x.shape[3]).to(x)
     return a_y @ x @ a_x.T
+
+
+def gradient(
+    tensors: Sequence[torch.Tensor],
+    wanted: Sequence[bool],
+    outer: Sequence[torch.Tensor],
+) -> list[torch.Tensor | None]:
+    """Differentiate: the features' gradient is sampled by the transposed matrices.
+
+    Args:
+        tensors: features, of which the shape is read alone, and the two tables.
+        wanted: whether each tensor's gradient is needed.
+        outer: gradient of the output.
+
+    Raises:
+        LzuError: a table's gradient is needed, which a fixed warp does not have.
+    """
+    if any(wanted[1:]):
+        raise LzuError(
+            f"lzu::{NAME} has no gradient for its tables; learn the knots of an adaptive warp"
+        )
+    x, rows, cols = tensors
+    a_y = _matrix(rows, x.shape[2]).to(outer[0])
+    a_x = _matrix(cols, x.shape[3]).to(outer[0])
+    return [a_y.T @ outer[0] @ a_x, None, None]
 
 
 def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
@@ -131,5 +158,6 @@ OPERATOR = Operator(
     separable_resample,
     lambda _call, _shapes, opset: function_body(opset),
     computed_warp=False,
-    differentiable=False,
+    linear=True,
+    gradient=gradient,
 )

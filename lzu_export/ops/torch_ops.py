@@ -96,16 +96,19 @@ def _register(operator: Operator) -> Any:
         return _map_outputs(operator, results, arguments[:count], _empty)
 
     defined.register_fake(fake)
-    if operator.differentiable:
-        _register_gradient(operator, defined, count)
+    _register_gradient(operator, defined, count)
     return defined
 
 
 def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
     repeats = operator.contract.repeats
+    own = _register_backward(operator, count) if operator.gradient is not None else None
 
     def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*_flat(inputs[:count]))
+        tensors = _flat(inputs[:count])
+        if operator.linear:  # the features' gradient depends on their shape alone
+            tensors[0] = tensors[0].new_empty(1).expand(tensors[0].shape)
+        ctx.save_for_backward(*tensors)
         ctx.settings = inputs[count:]
 
     def definition(*arguments: Any) -> Any:
@@ -117,15 +120,55 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
     def backward(ctx: Any, *outer: Any) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         # A list of levels has one entry for all; the gradients of knots cost very little.
-        wanted = [True] * len(tensors) if repeats else ctx.needs_input_grad[:count]
+        wanted = [True] * len(tensors) if repeats else list(ctx.needs_input_grad[:count])
         outer = tuple(outer[0]) if repeats else outer
-        found: list[Any] = gradients(definition, tensors, ctx.settings, wanted, outer)
+        found: list[Any]
+        if own is not None:
+            computed = own(list(tensors), list(outer), wanted)
+            found = [each if need else None for each, need in zip(computed, wanted, strict=True)]
+        else:
+            found = gradients(definition, tensors, ctx.settings, wanted, outer)
         if repeats:
             levels = len(tensors) - (count - 1)
             found = [found[:levels], *found[levels:]]
         return (*found, *(None,) * len(ctx.settings))
 
     defined.register_autograd(backward, setup_context=keep_inputs)
+
+
+def _register_backward(operator: Operator, count: int) -> Any:
+    """Define an operator's own gradient as `lzu::NAME_backward`, which compilers do not look into.
+
+    It returns a gradient for each tensor, an empty one where none is needed.
+    """
+    differentiate = operator.gradient
+    assert differentiate is not None, "only operators with a gradient of their own have it"
+
+    def compute(
+        tensors: Sequence[Tensor], outer: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> list[Tensor]:
+        found = differentiate(tensors, wanted, outer)
+        return [
+            outer[0].new_empty(0) if each is None else _finish(each, like, like.dtype)
+            for each, like in zip(found, tensors, strict=True)
+        ]
+
+    def fake(
+        tensors: Sequence[Tensor], outer: Sequence[Tensor], wanted: Sequence[bool]
+    ) -> list[Tensor]:
+        return [
+            like.new_empty(like.shape if need else (0,))
+            for like, need in zip(tensors, wanted, strict=True)
+        ]
+
+    made = torch.library.custom_op(
+        f"{DOMAIN}::{operator.torch_name}_backward",
+        compute,
+        mutates_args=(),
+        schema="(Tensor[] tensors, Tensor[] outer, bool[] wanted) -> Tensor[]",
+    )
+    made.register_fake(fake)
+    return made
 
 
 def _output_shapes(
