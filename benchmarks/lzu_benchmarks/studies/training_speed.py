@@ -1,4 +1,4 @@
-"""Time the forward and backward pass of the warp's operators beside grid_sample's.
+"""Time the warp's operators in training, beside grid_sample.
 
 `python -m lzu_benchmarks training_speed` takes the detection demonstration's fixed warp: the zoom
 of frames and the unzoom of all levels, in float32 on this machine's CPU, interleaved.
