@@ -55,14 +55,11 @@ class Operator:
     computed_warp: bool
     """Whether the warp is computed in the graph. The function body then holds the sizes of a call.
     """
-    linear: bool = False
-    """Whether the features' gradient depends on their shape alone, and no other input has one. The
-    features are then not kept for the backward pass.
-    """
     gradient: Callable[..., Sequence[Any]] | None = None
-    """Function from the tensors, whether each one's gradient is needed, and the gradients of the
-    outputs to the tensors' gradients, of an operator without settings. By default `definition` is
-    run again and differentiated.
+    """Gradient of an operator without settings that is linear in its features: function from the
+    tensors, whether each one's gradient is needed, and the gradients of the outputs to the tensors'
+    gradients. Of the features it is given the shape alone, so they are not kept for the backward
+    pass. By default `definition` is run again and differentiated.
     """
     torch_arguments: TorchArguments | None = None
     """Arguments of the torch operator, if they differ from the ONNX operator's."""

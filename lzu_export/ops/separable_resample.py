@@ -158,6 +158,5 @@ OPERATOR = Operator(
     separable_resample,
     lambda _call, _shapes, opset: function_body(opset),
     computed_warp=False,
-    linear=True,
     gradient=gradient,
 )

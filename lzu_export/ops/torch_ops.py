@@ -106,7 +106,7 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
 
     def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = _flat(inputs[:count])
-        if operator.linear:  # the features' gradient depends on their shape alone
+        if own is not None:  # it depends on the features' shape alone
             tensors[0] = tensors[0].new_empty(1).expand(tensors[0].shape)
         ctx.save_for_backward(*tensors)
         ctx.settings = inputs[count:]
