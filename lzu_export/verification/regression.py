@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
@@ -17,7 +17,7 @@ from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Parity
-from lzu_export.manifest.fields import Number
+from lzu_export.manifest.fields import Number, Section
 from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame, Predictor
@@ -42,11 +42,7 @@ ROUNDING = 0.01
 """Fraction of the deviation's limit below which differences are rounding."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AccuracyState(_Section):
+class AccuracyState(Section):
     """Metrics of the task for every engine that runs here."""
 
     dataset: str
@@ -54,11 +50,11 @@ class AccuracyState(_Section):
     content: Content
     metric: str
     engines: dict[str, dict[str, Number]]
-    agreement: dict[str, Agreement] = {}
+    agreement: dict[str, Agreement] = Field({})
     """Agreement of each engine with the FP32 engine, if that runs here."""
 
 
-class State(_Section):
+class State(Section):
     """Measured state of a bundle: deviation, accuracy and latency."""
 
     format: int = FORMAT
