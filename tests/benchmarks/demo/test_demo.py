@@ -9,7 +9,7 @@ from lzu_benchmarks.demo.dataset import DemoDataset  # noqa: E402
 from lzu_benchmarks.train.det import Detector, detect  # noqa: E402
 from lzu_benchmarks.train.figures import rows_spent, thirds_of_rows  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
-from lzu_export.evaluation.metrics.coco import Evaluation  # noqa: E402
+from lzu_export.evaluation.metrics.coco import average_precision  # noqa: E402
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
 from lzu_export.tasks.pytorch import assemble  # noqa: E402
@@ -48,7 +48,7 @@ def test_training_and_deployment_agree(variant: str, least: float) -> None:
                 assert (cls - probes[f"cls_{level}"]).abs().mean() < 0.02
                 assert (bbox - probes[f"bbox_{level}"]).abs().mean() < 0.02
     found = detect(trained, setup, np.stack(canvases), ids)
-    assert Evaluation(dataset.coco_ground_truth(), found).summary()["AP"] > least
+    assert average_precision(dataset.coco_ground_truth(), found)["AP"] > least
 
 
 def test_rows_are_those_of_the_source_s_thirds() -> None:

@@ -9,15 +9,12 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation.metrics.coco import (
     AREAS,
     Evaluation,
+    average_precision,
     bootstrap_ap_difference,
     bootstrap_ap_differences,
 )
 
 SIDES = (10, 30, 80)  # one object of each size
-
-
-def summary(truth: Any, found: Any) -> dict[str, float]:
-    return Evaluation(truth, found).summary()
 
 
 def make_truth(sequences: int = 6, frames: int = 3) -> dict[str, Any]:
@@ -59,18 +56,18 @@ def detections(
 
 def test_perfect_detections_have_ap_100() -> None:
     truth = make_truth()
-    for name, value in summary(truth, detections(truth, 0, 2)).items():
+    for name, value in average_precision(truth, detections(truth, 0, 2)).items():
         assert value == pytest.approx(100), name
 
 
 def test_no_detections_have_ap_0() -> None:
-    assert summary(make_truth(), [])["AP"] == 0
+    assert average_precision(make_truth(), [])["AP"] == 0
 
 
 def test_sizes_are_told_apart_by_the_stated_areas() -> None:
     truth = make_truth()
     small = [d for d in detections(truth, 0, 2) if d["bbox"][2] == SIDES[0]]
-    result = summary(truth, small)
+    result = average_precision(truth, small)
     assert AREAS["small"][1] == 256
     assert result["AP_small"] == pytest.approx(100)
     assert result["AP_medium"] == result["AP_large"] == 0
@@ -81,22 +78,22 @@ def test_a_shifted_box_counts_up_to_its_overlap() -> None:
     found = detections(truth, 0, 2)
     for d in found:  # IoU 0.9 / 1.1 = 0.82: seven of the ten thresholds 0.50:0.95
         d["bbox"][0] += 0.1 * d["bbox"][2]
-    assert summary(truth, found)["AP"] == pytest.approx(70)
+    assert average_precision(truth, found)["AP"] == pytest.approx(70)
 
 
 def test_objects_to_ignore_count_neither_way() -> None:
     truth = make_truth()
     truth["annotations"][0]["iscrowd"] = 1
-    assert summary(truth, detections(truth, 0, 2))["AP"] == pytest.approx(100)
+    assert average_precision(truth, detections(truth, 0, 2))["AP"] == pytest.approx(100)
     without = [d for d in detections(truth, 0, 2)][1:]
-    assert summary(truth, without)["AP"] == pytest.approx(100)
+    assert average_precision(truth, without)["AP"] == pytest.approx(100)
 
 
 def test_evaluation_leaves_its_arguments_alone() -> None:
     truth = make_truth()
     found = detections(truth, 1, 0.8)
     before = repr((truth, found))
-    summary(truth, found)
+    average_precision(truth, found)
     assert repr((truth, found)) == before
 
 
@@ -127,7 +124,7 @@ def test_bootstrap_brackets_a_real_difference_and_not_a_null_one() -> None:
     truth = make_truth(sequences=12)
     good, bad = detections(truth, 0.5, 0.95), detections(truth, 3, 0.6, seed=1)
     found = bootstrap_ap_difference(truth, bad, good, resamples=60)["AP"]
-    exact = summary(truth, good)["AP"] - summary(truth, bad)["AP"]
+    exact = average_precision(truth, good)["AP"] - average_precision(truth, bad)["AP"]
     assert found.difference == pytest.approx(exact, abs=1e-9)
     assert 0 < found.low < found.difference < found.high
     same = bootstrap_ap_difference(truth, good, good, resamples=10)["AP"]
@@ -169,6 +166,6 @@ def test_strangers_are_refused() -> None:
     truth = make_truth()
     stranger = {"image_id": 99999, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}
     with pytest.raises(LzuError, match="99999"):
-        summary(truth, [stranger])
+        average_precision(truth, [stranger])
     with pytest.raises(LzuError, match="two sequences"):
         bootstrap_ap_difference(make_truth(sequences=1), [], [])

@@ -8,7 +8,7 @@ import pytest
 from lzu_benchmarks.demo.evaluation import demo
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.metrics import scorers
-from lzu_export.evaluation.metrics.coco import AREAS, Evaluation
+from lzu_export.evaluation.metrics.coco import AREAS, average_precision
 from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
 from lzu_export.runtime import CameraFrame, Detections, Detections3d, Segmentation
 
@@ -57,7 +57,7 @@ def test_average_precision_in_parts_is_that_of_the_whole(
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
     }
     results = [each for sample, found in shown for each in found.to_coco(sample.number)]
-    whole = Evaluation(truth, results).summary()
+    whole = average_precision(truth, results)
     for part, as_they_come in ((1, 99), (7, 99), (256, 99), (7, 0), (256, 20)):
         monkeypatch.setattr(scorers, "PART", part)
         monkeypatch.setattr(scorers, "AS_THEY_COME", as_they_come)
