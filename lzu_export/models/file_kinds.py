@@ -51,8 +51,8 @@ def checkpoint_kind(path: Path) -> str:
     """Return `ZIP`, `LEGACY` or `SAFETENSORS` by a file's first bytes; never blocks.
 
     Raises:
-        LzuError: it is no regular file, cannot be read, or is of another kind, which the message
-            names.
+        LzuError: the file is not a regular file, cannot be read, or is of another kind. The message
+            names the kind.
     """
     head, size = _head(path)
     if head.startswith(b"PK\x03\x04"):
