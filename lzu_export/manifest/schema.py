@@ -20,7 +20,7 @@ from lzu_export.support.limits import EMULATED
 FILE = "manifest.json"
 FORMAT = 6
 FORMATS = (5, 6)
-"""Manifest formats that are read. In format 5 the keys are `drift` and `arrows`, as before a rename."""
+"""Manifest formats that are read. Format 5 says `drift` for `parity`, and `arrows` for `probes`."""
 LIMIT = 16 << 20
 """Largest size of a manifest in bytes; those of the demonstrations have some 100 kB."""
 LARGE = (".onnx", ".engine", "reference.npz")
