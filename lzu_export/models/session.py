@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from lzu_export.models.zoom import ZoomedModel
-from lzu_export.support.session import Arrays, TensorSpec, check_inputs
+from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
 
 
-class TorchSession:
+class TorchSession(Session):
     """Session that runs a ZoomedModel on the CPU."""
 
     provider = "PyTorch"

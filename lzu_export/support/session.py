@@ -22,10 +22,16 @@ class TensorSpec:
 
 
 class Session(Protocol):
-    """Interface of an opened engine."""
+    """Interface of an opened engine; a target's session inherits from it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    graph_note: str = ""
+    """Reason why a device's session replays no CUDA graph; empty otherwise."""
+    feedback_note: str = ""
+    """Reason why boxes go through the host from frame to frame; empty if they do not."""
+    zoom_note: str = ""
+    """Reason why the host zooms for a device's session; empty if it does not."""
 
     @property
     def provider(self) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.support.extras import broken, is_whole
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
-from lzu_export.support.session import Arrays, TensorSpec, check_inputs
+from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
 
 if not is_whole(ort):  # the rest of the module after one of its two packages was removed
     raise LzuError(broken("onnxruntime"))
@@ -44,7 +44,7 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
 """Providers and their options by short name, in order of preference."""
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Session):
     """Session on exactly the requested provider.
 
     ONNX Runtime silently falls back to the CPU if a provider fails to load; this class refuses to.
@@ -85,9 +85,13 @@ class OnnxRuntimeSession:
         for place, (name, _) in enumerate(wanted):
             if got[place : place + 1] != [name]:
                 raise _not_on(name, f"runs on {' and '.join(got)}")
-        self.provider = got[0]
         self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
         self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the provider that executes."""
+        return str(self._session.get_providers()[0])
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`."""

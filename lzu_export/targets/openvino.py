@@ -175,7 +175,7 @@ class OpenVino(Target):
         return OpenVinoSession(model, threads=threads)
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """Session of a compiled model on the CPU, in float32 except for quantised parts."""
 
     provider = "OpenVINO CPU"

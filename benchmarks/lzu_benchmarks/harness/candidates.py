@@ -6,17 +6,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lzu_benchmarks.harness.latency_results import (
-    StartTimes,
-)
+from lzu_benchmarks.harness.latency_results import StartTimes
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.evaluation.datasets import named_sets, open_dataset
 from lzu_export.inputs.frame import check_frame
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import CameraFrame, Predictor
-from lzu_export.support.interleave import (
-    Subject,
-)
+from lzu_export.support.interleave import Subject
+from lzu_export.support.session import Session
 from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.pytorch import noise_camera_frame, whole_batches
 
@@ -167,7 +164,7 @@ def _enter_precision(
     for graph in modes:
         predictor = open_predictor(precision, None if graph and without is not None else graph)
         session = predictor.session
-        note = getattr(session, "graph_note", "")
+        note = session.graph_note
         if graph and without is not None and note:
             session.close()
             told = f"{without.name} has no CUDA graph to be compared with: {note}"
@@ -192,8 +189,8 @@ def _enter_precision(
     return found
 
 
-def _host_note(bundle: str, session: Any) -> str:
-    boxes, zoom = (getattr(session, name, "") for name in ("feedback_note", "zoom_note"))
+def _host_note(bundle: str, session: Session) -> str:
+    boxes, zoom = session.feedback_note, session.zoom_note
     notes = [f"boxes of {bundle} go through the host: {boxes}"] if boxes else []
     return "; ".join([*notes, f"the host zooms for {bundle}: {zoom}"] if zoom else notes)
 

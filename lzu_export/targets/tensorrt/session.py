@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.support.files import replacing
-from lzu_export.support.session import Arrays, TensorSpec, check_inputs
+from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
 from lzu_export.targets.cuda.interface import Cuda, CudaError, DeviceMemory, HostArray
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
 
@@ -153,7 +153,7 @@ class Epilogue(Protocol):
         """
 
 
-class TensorRtSession:
+class TensorRtSession(StatefulSession):
     """One stream of frames through an engine; see `support.session.Session`."""
 
     def __init__(
@@ -191,8 +191,7 @@ class TensorRtSession:
         """
         self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
         self._prologue, self._epilogue = prologue, epilogue
-        self.zoom_note = zoom_note
-        """Reason why the host zooms; empty if it does not."""
+        self.zoom_note, self.feedback_note = zoom_note, feedback_note
         state = epilogue.state if epilogue is not None else ()
         made = prologue.writes if prologue is not None else ()
         given = tuple(each for each in loaded.inputs if each.name not in (*state, *made))
@@ -203,9 +202,6 @@ class TensorRtSession:
         self._graph: Any = None
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
-        """Reason why there is no CUDA graph; empty if there is one."""
-        self.feedback_note = feedback_note
-        """Reason why boxes go through the host from frame to frame; empty if they do not."""
         self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
         self.milliseconds: float | None = None
         """Duration of the last run on the device, if the session is `timed`."""
