@@ -109,9 +109,9 @@ def source_differences(plugins: Path) -> Iterator[str]:
     for operator in PLUGIN_OPERATORS.values():
         folder = operator.torch_name
         stem = f"{folder}/{folder}_plugin"
-        header, source = ((plugins / f"{stem}.{end}").read_text() for end in ("h", "cpp"))
-        found = _text_constant(header, "kNAME")
-        yield from _different(f"{stem}.h", "kNAME", found, operator.name)
+        source = (plugins / f"{stem}.cpp").read_text()
+        found = _text_constant(source, "kNAME")
+        yield from _different(f"{stem}.cpp", "kNAME", found, operator.name)
         fields = {
             name: (_TYPES[field.type], "" if field.length == "n" else str(field.length))
             for name, field in operator.contract.fields.items()
@@ -152,7 +152,7 @@ def plugin_fields(source: str) -> dict[str, tuple[str, str]]:
     Args:
         source: text of the plugin's C++ file.
     """
-    listed = re.search(r"::names\(\)\n\{\n(.*?)\n\}\n", source, re.DOTALL)
+    listed = re.search(r" names\(\)\n    \{\n(.*?)\n    \}\n", source, re.DOTALL)
     pattern = r'\{"(\w+)", nullptr, PluginFieldType::(\w+)(?:, (\d+))?\}'
     found = re.findall(pattern, listed[1]) if listed else []
     return {name: (kind, length) for name, kind, length in found}

@@ -156,6 +156,14 @@ void FieldStore::add(char const* name, std::vector<int32_t> const& values)
     mFields.emplace_back(name, mInts.back().data(), PluginFieldType::kINT32, static_cast<int32_t>(values.size()));
 }
 
+void FieldStore::addNumbers(std::initializer_list<std::pair<char const*, float>> numbers)
+{
+    for (auto const& [name, number] : numbers)
+    {
+        add(name, std::vector<float>{number});
+    }
+}
+
 nvinfer1::PluginFieldCollection const* FieldStore::collection()
 {
     mCollection = {static_cast<int32_t>(mFields.size()), mFields.data()};

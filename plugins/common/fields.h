@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lzu
@@ -50,6 +51,7 @@ public:
     void clear();
     void add(char const* name, std::vector<float> const& values);
     void add(char const* name, std::vector<int32_t> const& values);
+    void addNumbers(std::initializer_list<std::pair<char const*, float>> numbers);
     nvinfer1::PluginFieldCollection const* collection();
 
 private:

@@ -2,9 +2,10 @@
 //
 // A plugin derives from Plugin<itself> and has
 //   static constexpr char const* kNAME,
-//   explicit Itself(Fields const&), which throws FieldError,
-//   static std::vector<PluginField> names(), its fields' names and types, and
-//   void save(FieldStore&) const, which writes every field.
+//   explicit Itself(Fields const&), which throws FieldError and calls setTensors,
+//   static std::vector<PluginField> names(), its fields' names and types,
+//   void save(FieldStore&) const, which writes every field, and
+//   the virtual functions that Plugin declares last. They are called with the right numbers of inputs and outputs.
 // Only what TensorRT 10.3 declares is used here and in the plugins, and only inline functions of its headers, so that
 // the library has no undefined TensorRT symbol.
 #pragma once
@@ -21,9 +22,30 @@ namespace lzu
 constexpr char const* kNAMESPACE = "lzu";
 constexpr char const* kVERSION = "1";
 
+// Answers what TensorRT asks of a plugin and of its creator alike.
+template <class Interface, class Itself>
+class Named : public Interface
+{
+public:
+    nvinfer1::AsciiChar const* getPluginName() const noexcept override
+    {
+        return Itself::kNAME;
+    }
+
+    nvinfer1::AsciiChar const* getPluginVersion() const noexcept override
+    {
+        return kVERSION;
+    }
+
+    nvinfer1::AsciiChar const* getPluginNamespace() const noexcept override
+    {
+        return kNAMESPACE;
+    }
+};
+
 template <class Itself>
 class Plugin : public nvinfer1::IPluginV3,
-               public nvinfer1::IPluginV3OneCore,
+               public Named<nvinfer1::IPluginV3OneCore, Itself>,
                public nvinfer1::IPluginV3OneBuild,
                public nvinfer1::IPluginV3OneRuntime
 {
@@ -54,24 +76,47 @@ public:
         }
     }
 
-    // Core
-
-    nvinfer1::AsciiChar const* getPluginName() const noexcept override
-    {
-        return Itself::kNAME;
-    }
-
-    nvinfer1::AsciiChar const* getPluginVersion() const noexcept override
-    {
-        return kVERSION;
-    }
-
-    nvinfer1::AsciiChar const* getPluginNamespace() const noexcept override
-    {
-        return kNAMESPACE;
-    }
-
     // Build
+
+    int32_t getNbOutputs() const noexcept override
+    {
+        return mOutputCount;
+    }
+
+    int32_t getOutputDataTypes(nvinfer1::DataType* outputTypes, int32_t nbOutputs, nvinfer1::DataType const* inputTypes,
+        int32_t nbInputs) const noexcept override
+    {
+        if (!checkCounts(nbInputs, nbOutputs))
+        {
+            return -1;
+        }
+        setOutputTypes(outputTypes, inputTypes);
+        return 0;
+    }
+
+    int32_t getOutputShapes(nvinfer1::DimsExprs const* inputs, int32_t nbInputs,
+        nvinfer1::DimsExprs const* /*shapeInputs*/, int32_t /*nbShapeInputs*/, nvinfer1::DimsExprs* outputs,
+        int32_t nbOutputs, nvinfer1::IExprBuilder& exprBuilder) noexcept override
+    {
+        return checkCounts(nbInputs, nbOutputs) && setOutputShapes(inputs, outputs, exprBuilder) ? 0 : -1;
+    }
+
+    bool supportsFormatCombination(int32_t pos, nvinfer1::DynamicPluginTensorDesc const* inOut, int32_t nbInputs,
+        int32_t nbOutputs) noexcept override
+    {
+        return haveCounts(nbInputs, nbOutputs) && pos >= 0 && pos < nbInputs + nbOutputs && supports(pos, inOut);
+    }
+
+    int32_t configurePlugin(nvinfer1::DynamicPluginTensorDesc const* /*in*/, int32_t /*nbInputs*/,
+        nvinfer1::DynamicPluginTensorDesc const* /*out*/, int32_t /*nbOutputs*/) noexcept override
+    {
+        return 0;
+    }
+
+    char const* getTimingCacheID() noexcept override
+    {
+        return mTimingCacheId.empty() ? nullptr : mTimingCacheId.c_str();
+    }
 
     int32_t getNbTactics() noexcept override
     {
@@ -99,7 +144,13 @@ public:
     int32_t onShapeChange(nvinfer1::PluginTensorDesc const* in, int32_t nbInputs, nvinfer1::PluginTensorDesc const* out,
         int32_t nbOutputs) noexcept override
     {
-        return checkShapes(in, nbInputs, out, nbOutputs) ? 0 : -1;
+        return checkCounts(nbInputs, nbOutputs) && checkShapes(in, out) ? 0 : -1;
+    }
+
+    int32_t enqueue(nvinfer1::PluginTensorDesc const* inputDesc, nvinfer1::PluginTensorDesc const* outputDesc,
+        void const* const* inputs, void* const* outputs, void* /*workspace*/, cudaStream_t stream) noexcept override
+    {
+        return checkShapes(inputDesc, outputDesc) ? launchKernel(inputDesc, inputs, outputs, stream) : -1;
     }
 
     nvinfer1::IPluginV3* attachToContext(nvinfer1::IPluginResourceContext* /*context*/) noexcept override
@@ -128,17 +179,25 @@ protected:
     // A copy has its own store, filled when it is asked for.
     Plugin(Plugin const& other)
         : nvinfer1::IPluginV3()
-        , nvinfer1::IPluginV3OneCore()
+        , Named<nvinfer1::IPluginV3OneCore, Itself>()
         , nvinfer1::IPluginV3OneBuild()
         , nvinfer1::IPluginV3OneRuntime()
+        , mInputCount(other.mInputCount)
+        , mOutputCount(other.mOutputCount)
+        , mTensors(other.mTensors)
         , mTactic(other.mTactic)
         , mTacticCount(other.mTacticCount)
+        , mTimingCacheId(other.mTimingCacheId)
     {
     }
 
-    // Whether the shapes fit the plugin's fields; logs a sentence where they do not.
-    virtual bool checkShapes(nvinfer1::PluginTensorDesc const* in, int32_t nbInputs,
-        nvinfer1::PluginTensorDesc const* out, int32_t nbOutputs) const noexcept = 0;
+    // `sentence` is logged for other numbers of inputs or outputs.
+    void setTensors(int32_t inputs, int32_t outputs, char const* sentence)
+    {
+        mInputCount = inputs;
+        mOutputCount = outputs;
+        mTensors = sentence;
+    }
 
     static bool complain(char const* sentence) noexcept
     {
@@ -153,15 +212,46 @@ protected:
         return false;
     }
 
+    int32_t mInputCount{0};
+    int32_t mOutputCount{0};
+    char const* mTensors{""};
     int32_t mTactic{0};
     int32_t mTacticCount{0};
+    std::string mTimingCacheId; // empty: TensorRT's timing cache leaves the plugin out
 
 private:
+    bool haveCounts(int32_t nbInputs, int32_t nbOutputs) const noexcept
+    {
+        return nbInputs == mInputCount && nbOutputs == mOutputCount;
+    }
+
+    bool checkCounts(int32_t nbInputs, int32_t nbOutputs) const noexcept
+    {
+        return haveCounts(nbInputs, nbOutputs) || complain(mTensors);
+    }
+
+    virtual void setOutputTypes(nvinfer1::DataType* outputs, nvinfer1::DataType const* inputs) const noexcept = 0;
+
+    // Sets the outputs' shapes; returns false, and logs a sentence, for inputs of wrong ranks.
+    virtual bool setOutputShapes(nvinfer1::DimsExprs const* inputs, nvinfer1::DimsExprs* outputs,
+        nvinfer1::IExprBuilder& exprBuilder) const noexcept = 0;
+
+    // Whether tensor `pos`, inputs first, may have its type and format, given those of the tensors before it.
+    virtual bool supports(int32_t pos, nvinfer1::DynamicPluginTensorDesc const* inOut) const noexcept = 0;
+
+    // Whether the shapes fit the plugin's fields; logs a sentence where they do not.
+    virtual bool checkShapes(
+        nvinfer1::PluginTensorDesc const* in, nvinfer1::PluginTensorDesc const* out) const noexcept = 0;
+
+    // Enqueues the kernel for checked shapes; returns a launcher's code (see lzu_kernels.h).
+    virtual int32_t launchKernel(nvinfer1::PluginTensorDesc const* in, void const* const* inputs, void* const* outputs,
+        cudaStream_t stream) const noexcept = 0;
+
     FieldStore mStore;
 };
 
 template <class Made>
-class Creator : public nvinfer1::IPluginCreatorV3One
+class Creator : public Named<nvinfer1::IPluginCreatorV3One, Made>
 {
 public:
     Creator()
@@ -189,21 +279,6 @@ public:
         return &mCollection;
     }
 
-    nvinfer1::AsciiChar const* getPluginName() const noexcept override
-    {
-        return Made::kNAME;
-    }
-
-    nvinfer1::AsciiChar const* getPluginVersion() const noexcept override
-    {
-        return kVERSION;
-    }
-
-    nvinfer1::AsciiChar const* getPluginNamespace() const noexcept override
-    {
-        return kNAMESPACE;
-    }
-
 private:
     std::vector<nvinfer1::PluginField> mFields;
     nvinfer1::PluginFieldCollection mCollection;
@@ -222,6 +297,12 @@ inline bool isHalfLinear(nvinfer1::PluginTensorDesc const& tensor)
 inline bool isSame(nvinfer1::PluginTensorDesc const& a, nvinfer1::PluginTensorDesc const& b)
 {
     return a.type == b.type && a.format == b.format;
+}
+
+// A tensor's size along an axis, as the launchers take it.
+inline int32_t sideOf(nvinfer1::PluginTensorDesc const& tensor, int32_t axis)
+{
+    return static_cast<int32_t>(tensor.dims.d[axis]);
 }
 
 // Knots are batch x count, or 1 x count for a whole batch.

@@ -66,7 +66,7 @@ def test_the_file_is_yaml_with_the_contracts_values(name: str) -> None:
         ("kernels/lzu_kernels.h", "LEVELS 8", "LEVELS 9", "LZU_MOST_LEVELS is 9, the contract has"),
         ("kernels/lzu_kernels.h", "BOXES 1024", "BOXES 512", "LZU_MOST_BOXES is 512"),
         ("common/plugin.h", 'kVERSION = "1"', 'kVERSION = "2"', "kVERSION is 2, the"),
-        ("box_knots/box_knots_plugin.h", '"BoxKnots"', '"Boxes"', "kNAME is Boxes"),
+        ("box_knots/box_knots_plugin.cpp", '"BoxKnots"', '"Boxes"', "kNAME is Boxes"),
         ("box_knots/box_knots_plugin.cpp", "{\"lattice\", nullptr, PluginFieldType::kINT32, 2}",
          "{\"lattice\", nullptr, PluginFieldType::kINT32, 3}", "names() is"),
         ("box_knots/box_knots_plugin.cpp", 'Only({"lattice", ', "Only({", "allowOnly() is"),
