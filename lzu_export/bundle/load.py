@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.runtime.choice import make_choice
-from lzu_export.runtime.fitting import fit_of
+from lzu_export.runtime.choice import Choice, make_choice
+from lzu_export.runtime.fitting import Fit, fit_of
+from lzu_export.runtime.predictor import Predictor
 from lzu_export.targets.registry import find
 
 
@@ -31,16 +32,13 @@ def load(
     class_agnostic: bool = False,
     classes: Collection[str] | None = None,
 ) -> Any:
-    """Open a bundle for inference; imports no torch.
+    """Open a bundle as a `Detector`, `Segmenter` or `Detector3d`, by its task; imports no torch.
 
     The choice of results (`score_threshold` and the arguments after it) replaces the recipe's
-    `postprocess` as far as the graph allows: the graph returns at most
-    `postprocess.candidates_per_level` candidates, the best of each level, and only another export
-    changes that number. The boxes that an adaptive bundle feeds back still follow the recipe's
-    settings; with a choice of results they stay on the host.
-
-    Returns:
-        A `Detector`, `Segmenter` or `Detector3d`, depending on the bundle's task.
+    `postprocess` as far as the graph allows: the graph returns the best
+    `postprocess.candidates_per_level` candidates of each level, which only another export changes.
+    The boxes that an adaptive bundle feeds back still follow the recipe's settings; with a choice
+    of results they stay on the host.
 
     Args:
         bundle: folder that export made.
@@ -48,22 +46,20 @@ def load(
         precision: precision of the engine; by default the highest there is.
         resize: True is the same as fit `stretch`.
         threads: threads of ONNX Runtime on the CPU; all processors by default.
-        provider: ONNX Runtime's provider: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name that
-            ONNX Runtime itself uses; one that does not load is refused, never replaced by the CPU.
-        cuda: how the targets `tensorrt` and `tensorrt-rtx` reach the device: `cuda-python` or
-            `pycuda`; by default the first that is installed.
-        plugins: library of plugins for the target `tensorrt`, and of the kernels that keep boxes on
-            the device for `tensorrt` and `tensorrt-rtx`; by default the one that is found. A
-            library that is named must fit.
+        provider: ONNX Runtime's provider: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or its own name
+            of one; one that does not load is refused, never replaced by the CPU.
+        cuda: CUDA library for the targets `tensorrt` and `tensorrt-rtx`: `cuda-python` or `pycuda`;
+            by default the first that is installed.
+        plugins: library of TensorRT's plugins, and of the kernels that keep boxes on the device;
+            by default the one that is found. A library that is named must fit.
         graph: whether those two targets run as a CUDA graph; by default where that is possible.
-        runtime_cache: keep compiled code of TensorRT-RTX in the user's cache folder; otherwise
-            every start compiles it again.
+        runtime_cache: keep TensorRT-RTX's compiled code in a user folder; else each start compiles.
         feedback: keep the boxes that an adaptive engine follows on the device, where possible.
-        host_code: let a version-compatible TensorRT engine run the host code that it contains; an
-            engine that was built on this machine may do so anyway.
-        fit: treatment of frames whose size differs from the source's: `exact` refuses them (the
-            default), `stretch` resizes each axis by itself, `pad` keeps the aspect and fills bars
-            with the normalisation's mean. Results are in pixels of the frame in every case.
+        host_code: let a version-compatible TensorRT engine run the host code that it contains; one
+            that was built on this machine may do so anyway.
+        fit: treatment of frames whose size differs from the source's: `exact` refuses them,
+            `stretch` resizes each axis by itself, `pad` keeps the aspect and fills bars with the
+            normalisation's mean. Results are in pixels of the frame in every case.
         score_threshold: lowest score of a detection, exclusive, in [0, 1).
         iou_threshold: highest overlap of two detections, inclusive, in (0, 1].
         max_detections: largest number of detections in a frame.
@@ -74,29 +70,44 @@ def load(
         LzuError: no such bundle or engine, a file changed after the export, the target's libraries
             are missing, or the graph cannot serve the choice of results.
     """
-    opened = Bundle(bundle)
-    _ = opened.warp  # refused before anything is opened
-    engines = opened.engines(target, precision)
-    wanted = find(engines[0].target)
-    kept_fit = fit_of(fit, resize)
-    choice = make_choice(
-        opened.recipe,
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        max_detections=max_detections,
-        class_agnostic=class_agnostic,
-        classes=classes,
-    )
-    device = wanted.device(cuda)
-    session = opened.open(
-        wanted.pick(engines, device),
-        threads=threads,
-        provider=provider,
-        cuda=device,
-        library=plugins,
-        graph=graph,
-        runtime_cache=runtime_cache,
-        feedback=feedback and not choice,  # its kernels have the recipe's settings
-        host_code=host_code,
-    )
-    return opened.predictor(session, fit=kept_fit, choice=choice)
+    choice = Choice(score_threshold, iou_threshold, max_detections, class_agnostic, classes)
+    options = {
+        "threads": threads,
+        "provider": provider,
+        "library": plugins,
+        "graph": graph,
+        "runtime_cache": runtime_cache,
+        "feedback": feedback,
+        "host_code": host_code,
+    }
+    return _open(Bundle(bundle), target, precision, cuda, fit_of(fit, resize), choice, options)
+
+
+def _open(
+    bundle: Bundle,
+    target: str | None,
+    precision: str | None,
+    back_end: str | None,
+    fit: Fit,
+    asked: Choice,
+    options: dict[str, Any],
+) -> Predictor:
+    """Open the first engine that runs here, after the checks that need no device.
+
+    Args:
+        bundle: opened bundle.
+        target: see `load`.
+        precision: see `load`.
+        back_end: CUDA library, `cuda` of `load`.
+        fit: see `load`.
+        asked: choice of results, before it is checked.
+        options: fields of `targets.base.OpenOptions` except `cuda`.
+    """
+    _ = bundle.warp  # refused before anything is opened
+    engines = bundle.engines(target, precision)
+    wanted, choice = find(engines[0].target), make_choice(bundle.recipe, asked)
+    device = wanted.device(back_end)
+    if choice:
+        options["feedback"] = False  # its kernels have the recipe's settings
+    session = bundle.open(wanted.pick(engines, device), cuda=device, **options)
+    return bundle.predictor(session, fit=fit, choice=choice)

@@ -49,9 +49,7 @@ def apply(
     out: Path,
     *,
     show_warp: bool,
-    fit: str = "exact",
     report: Reporter,
-    precision: str | None = None,
     draw_above: float = DRAW_ABOVE,
     cameras: Cameras | None = None,
     most: int | None = None,
@@ -74,14 +72,12 @@ def apply(
         source: image, folder of images, video, or a camera, see `live_camera.parse_live`.
         out: folder to write into.
         show_warp: draw the sampling grid, and the zoomed image beside it.
-        fit: treatment of frames of another size, see `load`.
         report: receiver of progress and remarks.
-        precision: precision of the engine; by default the highest there is.
         draw_above: lowest score that is drawn.
         cameras: calibration of the cameras, for boxes in space.
         most: number of frames after which the run ends.
         seconds: time after which the run ends, by the frames' own times.
-        engine: further arguments of `load`, such as the target or a score threshold.
+        engine: further arguments of `load`, such as the precision or a score threshold.
 
     Returns:
         Values by key: the number of `frames`; the number of results, by their name, such as
@@ -92,7 +88,7 @@ def apply(
         LzuError: the bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
     with ExitStack() as stack:
-        predictor = stack.enter_context(load(bundle, fit=fit, precision=precision, **engine))
+        predictor = stack.enter_context(load(bundle, **engine))
         check_cameras(predictor, cameras)
         if predictor.is_stateful:
             check_single_stream(predictor.recipe.batch, str(source))

@@ -14,7 +14,10 @@ from lzu_export.recipes import Recipe
 
 @dataclass(frozen=True)
 class Choice:
-    """Changes to the recipe's `postprocess`; None and False change nothing."""
+    """Changes to the recipe's `postprocess`; None and False change nothing.
+
+    `make_choice` checks them; predictors take only checked choices.
+    """
 
     score_threshold: float | None = None
     """Lowest score of a detection, exclusive."""
@@ -24,7 +27,7 @@ class Choice:
     """Largest number of detections per frame."""
     class_agnostic: bool = False
     """Whether a detection also suppresses detections of other classes."""
-    classes: tuple[str, ...] | None = None
+    classes: Collection[str] | None = None
     """Names of the classes that are kept; others neither appear nor suppress."""
 
     def __bool__(self) -> bool:
@@ -47,30 +50,16 @@ class Choice:
         return np.array([name in self.classes for name in recipe.classes])
 
 
-def make_choice(
-    recipe: Recipe,
-    *,
-    score_threshold: float | None = None,
-    iou_threshold: float | None = None,
-    max_detections: int | None = None,
-    class_agnostic: bool = False,
-    classes: Collection[str] | None = None,
-) -> Choice:
-    """Make a choice that a recipe's graph can serve, without the values that equal the recipe's.
+def make_choice(recipe: Recipe, asked: Choice) -> Choice:
+    """Check a choice against a recipe's graph, and drop its values that equal the recipe's.
 
     Raises:
         LzuError: the task returns no detections, a value is out of range, a class is unknown, or
             more results are asked for than the graph has candidates.
     """
-    if isinstance(classes, str):
-        raise LzuError(f"classes is the text {classes!r}; give a list of names")
-    choice = Choice(
-        score_threshold,
-        iou_threshold,
-        max_detections,
-        class_agnostic,
-        None if classes is None else tuple(classes),
-    )
+    if isinstance(asked.classes, str):
+        raise LzuError(f"classes is the text {asked.classes!r}; give a list of names")
+    choice = asked if asked.classes is None else replace(asked, classes=tuple(asked.classes))
     values = {each.name: getattr(choice, each.name) for each in fields(choice)}
     given = [name for name, value in values.items() if value is not None and value is not False]
     if not given:
@@ -80,11 +69,11 @@ def make_choice(
             f"{given[0]} does not apply to task {recipe.task}, whose engine returns no "
             "detections to choose from; leave it out"
         )
-    if score_threshold is not None and not 0 <= score_threshold < 1:
-        raise LzuError(f"score_threshold is {score_threshold}; give a number in [0, 1)")
-    if iou_threshold is not None and not 0 < iou_threshold <= 1:
-        raise LzuError(f"iou_threshold is {iou_threshold}; give a number in (0, 1]")
-    _check_most(max_detections, recipe.most_detections)
+    if (score := choice.score_threshold) is not None and not 0 <= score < 1:
+        raise LzuError(f"score_threshold is {score}; give a number in [0, 1)")
+    if (overlap := choice.iou_threshold) is not None and not 0 < overlap <= 1:
+        raise LzuError(f"iou_threshold is {overlap}; give a number in (0, 1]")
+    _check_most(choice.max_detections, recipe.most_detections)
     for name in choice.classes or ():
         if name not in recipe.classes:
             close = difflib.get_close_matches(name, recipe.classes, n=1)

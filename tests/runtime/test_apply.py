@@ -129,7 +129,7 @@ def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp:
 def test_resized_frames_come_back_in_their_own_pixels(run: Run, tmp_path: Path) -> None:
     """Boxes, picture and size are those of the file."""
     cv2.imwrite(str(tmp_path / "big.png"), noise_frame((192, 480), 0))
-    run(tmp_path / "big.png", fit="stretch")
+    run(tmp_path / "big.png", engine={"fit": "stretch"})
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     corners = np.array([each["bbox"] for each in results])
     ends = corners[:, :2] + corners[:, 2:]
@@ -441,7 +441,7 @@ def test_frames_that_change_their_size_end_a_run_with_its_results(
     monkeypatch.setattr(Camera, "read", read)
     if source.endswith(".avi"):
         source = str(video(tmp_path / source, 1))
-    counts = run(source, fit=fit)
+    counts = run(source, engine={"fit": fit})
     assert counts["frames"] == 3
     assert counts["incomplete"].endswith(
         "_000003.jpg is 64x112 where the frames before it are 96x160, so the run ended there; its "

@@ -12,6 +12,7 @@ from lzu_export.runtime import load
 from lzu_export.runtime.choice import Choice, make_choice, missing_candidates
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.postprocess3d import suppress_3d
+from lzu_export.runtime.predictor import NO_CHOICE
 from lzu_export.tasks.pytorch import noise_frame
 from samples import tiny_recipe
 
@@ -98,31 +99,32 @@ def test_what_the_graph_cannot_serve_is_refused(
     recipe = tiny_recipe(tmp_path)
     words = words.replace("150", str(sum(recipe.candidates)))  # type: ignore[attr-defined]
     with pytest.raises(LzuError, match=words) as caught:
-        make_choice(recipe, **given)
+        make_choice(recipe, Choice(**given))
     assert "\n" not in str(caught.value)
 
 
 def test_class_maps_have_no_choice(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, "seg")
-    assert not make_choice(recipe)
+    assert not make_choice(recipe, NO_CHOICE)
     for given in ({"score_threshold": 0.2}, {"classes": ["near"]}, {"class_agnostic": True}):
         with pytest.raises(LzuError, match="does not apply to task seg, whose engine returns no"):
-            make_choice(recipe, **given)
+            make_choice(recipe, Choice(**given))
 
 
 def test_a_choice_of_the_recipe_s_own_values_is_none(tmp_path: Path) -> None:
     """So that nothing falls back to the host for it."""
     recipe: Any = tiny_recipe(tmp_path)
     own = recipe.postprocess
-    assert not make_choice(
-        recipe,
+    same = Choice(
         score_threshold=own.score_threshold,
         iou_threshold=own.iou_threshold,
         max_detections=own.max_detections,
         classes=recipe.classes,
     )
-    assert make_choice(recipe, score_threshold=0.0) == Choice(score_threshold=0.0)
-    assert make_choice(recipe, class_agnostic=True)
+    assert not make_choice(recipe, same)
+    lower = Choice(score_threshold=0.0)
+    assert make_choice(recipe, lower) == lower
+    assert make_choice(recipe, Choice(class_agnostic=True))
 
 
 def test_a_threshold_below_the_candidates_is_said_once(

@@ -27,7 +27,7 @@ from lzu_export.recipes.load import validate
 from lzu_export.recipes.schema import AnyRecipe, Section
 from lzu_export.recipes.tasks import TASKS
 from lzu_export.runtime.cameras import Camera
-from lzu_export.runtime.choice import make_choice
+from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.compare import relative_difference
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import registry
@@ -269,7 +269,7 @@ def test_what_it_has_not_is_refused_in_its_name(brightness: Path) -> None:
     with pytest.raises(
         LzuError, match="does not apply to task brightness, whose engine returns no"
     ):
-        make_choice(recipe, score_threshold=0.4)
+        make_choice(recipe, Choice(score_threshold=0.4))
     predictor = torch_predictor(recipe, make_warp(recipe))
     camera_frame = CameraFrame(np.zeros((64, 96, 3), np.uint8), np.eye(3))
     with pytest.raises(LzuError, match="task brightness takes no camera matrix"):
