@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
-from lzu_export.support.machine import Section
+from lzu_export.support.section import Section
 
 DIGITS = 4
 """Decimals to which floating-point truth is compared."""

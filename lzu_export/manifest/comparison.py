@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from lzu_export.manifest.fields import Number, Section
-from lzu_export.support.former_keys import with_todays_keys
+from lzu_export.manifest.fields import Number
+from lzu_export.support.section import Section
 
 AGREEMENTS = {"scores": "matched scores", "pixels": "share of pixels that keep their class"}
 """Name of an engine's agreement with PyTorch in checks and messages, by `Agreement.compared`."""
@@ -129,6 +129,8 @@ class Agreement(Section):
 class Parity(Section):
     """Deviation of an engine from PyTorch at each probe point, and in FP32 at each output."""
 
+    former_keys: ClassVar[dict[str, str]] = {"arrows": "probes"}
+
     target: str
     precision: str
     status: str
@@ -153,11 +155,6 @@ class Parity(Section):
     """Largest distance of `agreement.scores` from 1, see `recipes.schema.ScoreLimits`."""
     matched_limit: float | None = None
     """Lowest share of PyTorch's detections that must be found, see `recipes.schema.MatchLimits`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _todays_keys(cls, data: Any) -> Any:
-        return with_todays_keys(data, {"arrows": "probes"})
 
     @property
     def engine(self) -> str:

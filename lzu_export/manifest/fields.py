@@ -3,7 +3,7 @@
 import math
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import PlainSerializer, StringConstraints
 
 
 def _json_number(value: float) -> float | str:
@@ -17,9 +17,3 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+
 """Plain name of a file in the bundle's folder, so that no manifest leads out of the folder."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal digits."""
-
-
-class Section(BaseModel):
-    """A section of the manifest, which allows neither unknown keys nor changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement, Parity
-from lzu_export.manifest.fields import Digest, FileName, Number, Section
+from lzu_export.manifest.fields import Digest, FileName, Number
 from lzu_export.manifest.seal import SEAL, manifest_text, seal
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
-from lzu_export.support.former_keys import with_todays_keys
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.section import Section
 
 FILE = "manifest.json"
 FORMAT = 6
@@ -294,6 +294,8 @@ class Calibration(Section):
 class Manifest(Section):
     """The whole manifest of a bundle."""
 
+    former_keys: ClassVar[dict[str, str]] = {"drift": "parity"}
+
     format: int = FORMAT
     name: FolderName
     task: str
@@ -324,11 +326,6 @@ class Manifest(Section):
     """Seconds that each stage of the export took."""
     files: dict[FileName, Digest]
     """SHA-256 of every file of the bundle except the manifest."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _todays_keys(cls, data: Any) -> Any:
-        return with_todays_keys(data, {"drift": "parity"})
 
     @property
     def made(self) -> tuple[Engine | Derived, ...]:

@@ -15,9 +15,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from lzu_export.errors import LzuError
+from lzu_export.support.section import Section
 
 clock = time.perf_counter_ns
 RESAMPLES = 1000
@@ -81,13 +81,11 @@ class Timings:
         return [self.totals[i : i + self.block] for i in range(0, len(self.totals), self.block)]
 
 
-class Ratio(BaseModel):
+class Ratio(Section):
     """Ratio of two subjects' times: the median over rounds, with the bootstrap's 95 % interval.
 
     Each round times both subjects shortly after each other.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     value: float
     low: float

@@ -4,10 +4,11 @@ import os
 import platform
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lzu_export.support import hardware, nvidia, provenance
 from lzu_export.support.hardware import ROOT
+from lzu_export.support.section import Section
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -19,12 +20,6 @@ THREAD_VARIABLES = (
 )
 """Environment variables that set how many threads there are and how they wait, and the kernels
 and GPUs that are used."""
-
-
-class Section(BaseModel):
-    """Immutable part of a result, which refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Machine(Section):

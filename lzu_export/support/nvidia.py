@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from lzu_export.support.section import Section
 
 FIELDS = {
     "name": "name",
@@ -30,10 +30,8 @@ LIMITS = {
 not."""
 
 
-class Card(BaseModel):
+class Card(Section):
     """State of one card at one moment."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     driver: str

@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lzu_export.support.machine import ROOT, Reading, Section, read
+from lzu_export.support.machine import ROOT, Reading, read
+from lzu_export.support.section import Section
 
 EVERY = 1.0
 """Smallest time in seconds between two readings of the machine's state."""

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
@@ -17,15 +17,15 @@ from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Parity
-from lzu_export.manifest.fields import Number, Section
+from lzu_export.manifest.fields import Number
 from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import provenance
 from lzu_export.support.files import parse_json, read_bytes, write_text
-from lzu_export.support.former_keys import with_todays_keys
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.progress import Reporter
+from lzu_export.support.section import Section
 from lzu_export.targets.registry import find
 from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.checks import Check, deviation_checks
@@ -57,6 +57,8 @@ class AccuracyState(Section):
 class State(Section):
     """Measured state of a bundle: deviation, accuracy and latency."""
 
+    former_keys: ClassVar[dict[str, str]] = {"drift": "parity"}
+
     format: int = FORMAT
     bundle: str
     """Recipe, variant and sizes of the bundle, which have to equal the reference's."""
@@ -76,11 +78,6 @@ class State(Section):
     """Recipe, variant and sizes of the baseline bundle for ratios of latencies."""
     lowerings: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Lowering of each warp by engine."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _todays_keys(cls, data: Any) -> Any:
-        return with_todays_keys(data, {"drift": "parity"})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from lzu_benchmarks.harness.summary import Section
 from lzu_benchmarks.report.schema import (
     ORDER,
 )
@@ -21,6 +20,7 @@ from lzu_export.manifest.schema import (
 from lzu_export.runtime import load
 from lzu_export.support.files import read_text, write_text
 from lzu_export.support.files.hashes import sha256
+from lzu_export.support.section import Section
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """Folder of this package; a change in its source makes stored results stale."""

@@ -11,10 +11,10 @@ from math import prod
 from pathlib import Path
 
 import onnx
-from pydantic import BaseModel, ConfigDict
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.read import load_graph
+from lzu_export.support.section import Section
 
 WARPS = ("zoom", "unzoomed_")
 """Prefixes of the names of nodes that a warp was lowered to."""
@@ -27,10 +27,8 @@ DEFORMED = 11
 Shapes = Mapping[str, Sequence[int]]
 
 
-class Flops(BaseModel):
+class Flops(Section):
     """Floating-point operations of one batch, split into network and warps."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: int
     warps: int

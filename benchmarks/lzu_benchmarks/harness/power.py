@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import IO
 
 from lzu_benchmarks.harness import tegrastats
-from lzu_benchmarks.harness.summary import Section
 from lzu_export.support import nvidia
 from lzu_export.support.interleave import Subject
+from lzu_export.support.section import Section
 
 INTERVAL = 100
 """Milliseconds from one line of a meter to the next."""

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from lzu_benchmarks.harness.early_stopping import CONFIDENCE, estimate, nearest_rank
 from lzu_export.support.interleave import Timings
-from lzu_export.support.machine import Section
+from lzu_export.support.section import Section
 
 MILLISECOND = 1e6
 """One millisecond in nanoseconds."""

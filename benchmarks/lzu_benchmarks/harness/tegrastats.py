@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from lzu_benchmarks.harness.summary import Section
+from lzu_export.support.section import Section
 
 WHOLE_BOARD = ("VDD_IN", "POM_5V_IN", "VIN")
 """Power rails that feed all others; on boards without one, all rails are added up."""

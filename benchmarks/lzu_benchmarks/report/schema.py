@@ -12,10 +12,10 @@ from pydantic import Field
 
 from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
-from lzu_benchmarks.harness.summary import Section
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.schema import Agreement, Number, Parity
 from lzu_export.support.files import write_text
+from lzu_export.support.section import Section
 
 FORMAT = 1
 ORDER = ("uniform", "fixed", "adaptive", "fovea")
