@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
-from lzu_export.models.adaptive_warp import AdaptiveWarp
+from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.models.zoom import ProbeNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
-from lzu_export.warp.box_saliency import MIN_BOX_SIDE
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.saliency import BOX_INPUTS, Array, marginals
@@ -44,44 +43,29 @@ class BoxWarp(AdaptiveWarp):
     knot_names = AXIS_KNOTS
 
     def __init__(
-        self,
-        fixed: Array,
-        picture: tuple[int, int],
-        *,
-        fwhm: float,
-        amplitude: float = 1.0,
-        bandwidth: float = 64.0,
-        mix: float = 1.0,
-        corner: tuple[int, int] = (0, 0),
-        min_side: float = MIN_BOX_SIDE,
+        self, fixed: Array, picture: tuple[int, int], pull: BoxPull, *, fwhm: float
     ) -> None:
         """Store the constants and make the parameters.
 
         Args:
             fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
             picture: (height, width) in pixels of the part of the frame that the canvas shows.
+            pull: attraction of the boxes.
             fwhm: full width of the attraction at half maximum, in lattice cells.
-            amplitude: mass of a box.
-            bandwidth: bandwidth in pixels; the variance of a box is bandwidth times its side.
-            mix: share of the adaptive saliency, 0 to 1.
-            corner: (top, left) of the picture in the frame.
-            min_side: least side of a box in pixels.
 
         Raises:
             LzuError: the fixed saliency is not positive.
         """
         super().__init__()
-        self.amplitude = nn.Parameter(torch.tensor(float(amplitude)))
-        self.bandwidth = nn.Parameter(torch.tensor(float(bandwidth)))
+        self.amplitude = nn.Parameter(torch.tensor(float(pull.amplitude)))
+        self.bandwidth = nn.Parameter(torch.tensor(float(pull.bandwidth)))
         for name, marginal in zip(("fixed_x", "fixed_y"), marginals(fixed), strict=True):
             values = torch.from_numpy((marginal / marginal.sum()).astype(np.float32))
             self.register_buffer(name, values, persistent=False)
-        top, left = corner
-        origin = torch.tensor([left, top, left, top], dtype=torch.float32)
-        self.register_buffer("corner", origin, persistent=False)
-        self.moved = corner != (0, 0)
+        self.register_buffer("corner", torch.from_numpy(pull.origin), persistent=False)
+        self.moved = pull.corner != (0, 0)
         self.lattice, self.picture = list(np.shape(fixed)), list(picture)
-        self.fwhm, self.mix, self.min_side = float(fwhm), float(mix), float(min_side)
+        self.fwhm, self.mix, self.min_side = float(fwhm), float(pull.mix), float(pull.min_side)
 
     def forward(self, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Map boxes (B, N, 4) and flags (B, N) to knots_x (B, w) and knots_y (B, h)."""

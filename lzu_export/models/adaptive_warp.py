@@ -1,9 +1,36 @@
-"""Base class of the modules that compute each image's knots."""
+"""Base class of modules that compute each image's knots, and settings of those by boxes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from lzu_export.warp.box_saliency import MIN_BOX_SIDE
+
+
+@dataclass(frozen=True)
+class BoxPull:
+    """How the previous frame's boxes attract the samples."""
+
+    amplitude: float = 1.0
+    """Mass of a box."""
+    bandwidth: float = 64.0
+    """Bandwidth in pixels; the variance of a box is the bandwidth times its side."""
+    mix: float = 1.0
+    """Share of the boxes' saliency beside the fixed one, 0 to 1."""
+    corner: tuple[int, int] = (0, 0)
+    """(top, left) of the picture in the frame, in pixels."""
+    min_side: float = MIN_BOX_SIDE
+    """Least side of a box in pixels."""
+
+    @property
+    def origin(self) -> NDArray[np.float32]:
+        """Corner in the order of a box's coordinates: (4,) float32 left, top, left, top."""
+        top, left = self.corner
+        return np.array([left, top, left, top], np.float32)
 
 
 class AdaptiveWarp(nn.Module, ABC):

@@ -1,6 +1,5 @@
 """FCOS3D (Wang et al. 2021) with mmdet3d's parameter names, and its exportable decode."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from lzu_export.models.dcn import ModulatedDeformConv
 from lzu_export.models.fpn import FPN
+from lzu_export.models.one_stage import OneStageDetector, initialise_head
 from lzu_export.models.resnet import ResNet
 from lzu_export.recipes.networks import Fcos3dConfig
 
@@ -19,9 +19,8 @@ velocity."""
 BRANCHES = 4
 """Number of regressed groups with a convolution of their own; the velocity has none."""
 
-PRIOR_PROBABILITY = 0.01
-
 Outputs = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+"""Raw outputs by group and level, see `Fcos3dHead.forward`."""
 
 
 class NormedConv(nn.Module):
@@ -140,37 +139,14 @@ class Fcos3dHead(nn.Module):
         )
 
     def _initialise(self) -> None:
-        prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | ModulatedDeformConv):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.constant_(module.bias, prior if module is self.conv_cls else 0.0)
+        initialise_head(self, self.conv_cls)
         for module in self.modules():
             if isinstance(module, ModulatedDeformConv):
                 module.centre()
 
 
-class Fcos3d(nn.Module):
-    """FCOS3D of backbone, neck and head; an unzoom can stand between `extract` and `head`."""
-
-    def __init__(self, backbone: ResNet, neck: FPN, bbox_head: Fcos3dHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.neck = neck
-        self.bbox_head = bbox_head
-
-    def extract(self, images: Tensor) -> list[Tensor]:
-        """Map normalised images (B, 3, H, W) to levels (B, C, H_l, W_l), finest first."""
-        return self.neck(self.backbone(images))
-
-    def head(self, levels: Sequence[Tensor]) -> Outputs:
-        """Map levels to the five groups of raw outputs, see `Fcos3dHead.forward`."""
-        return self.bbox_head(levels)
-
-    def forward(self, images: Tensor) -> Outputs:
-        """Map normalised images (B, 3, H, W) to the five groups of raw outputs."""
-        return self.head(self.extract(images))
+class Fcos3d(OneStageDetector[Outputs]):
+    """FCOS3D: a one-stage detector with an `Fcos3dHead`."""
 
 
 def build_fcos3d(config: Fcos3dConfig) -> Fcos3d:

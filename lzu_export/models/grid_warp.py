@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
-from lzu_export.models.adaptive_warp import AdaptiveWarp
+from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
-from lzu_export.warp.box_saliency import KERNEL_SUM_FLOOR, MIN_BOX_SIDE
+from lzu_export.warp.box_saliency import KERNEL_SUM_FLOOR
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import PLANE_KNOTS, GridTable
@@ -61,38 +61,23 @@ class BoxSaliency(nn.Module):
     points_x: Tensor
     points_y: Tensor
 
-    def __init__(
-        self,
-        fixed: Array,
-        picture: tuple[int, int],
-        *,
-        amplitude: float = 1.0,
-        bandwidth: float = 64.0,
-        mix: float = 1.0,
-        corner: tuple[int, int] = (0, 0),
-        min_side: float = MIN_BOX_SIDE,
-    ) -> None:
+    def __init__(self, fixed: Array, picture: tuple[int, int], pull: BoxPull) -> None:
         """Store the constants and make the parameters.
 
         Args:
             fixed: (h, w) fixed saliency on the lattice of the warp; its sum does not matter.
             picture: (height, width) in pixels of the part of the frame that the canvas shows.
-            amplitude: mass of a box.
-            bandwidth: bandwidth in pixels; the variance of a box is bandwidth times its side.
-            mix: share of the boxes' saliency, 0 to 1.
-            corner: (top, left) of the picture in the frame.
-            min_side: least side of a box in pixels.
+            pull: attraction of the boxes.
         """
         super().__init__()
-        self.amplitude = nn.Parameter(torch.tensor(float(amplitude)))
-        self.bandwidth = nn.Parameter(torch.tensor(float(bandwidth)))
-        top, left = corner
+        self.amplitude = nn.Parameter(torch.tensor(float(pull.amplitude)))
+        self.bandwidth = nn.Parameter(torch.tensor(float(pull.bandwidth)))
         height, width = np.shape(fixed)
         self.floor = 1.0 / (2 * (min(height, width) - 1) + 1) ** 2
-        self.mix, self.min_side = float(mix), float(min_side)
+        self.mix, self.min_side = float(pull.mix), float(pull.min_side)
         for name, values in (
             ("fixed", fixed / np.sum(fixed) * (1 - self.mix)),
-            ("corner", np.array([left, top, left, top])),
+            ("corner", pull.origin),
             ("points_x", np.linspace(0, picture[1], width)),
             ("points_y", np.linspace(0, picture[0], height)),
         ):

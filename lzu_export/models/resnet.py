@@ -1,6 +1,7 @@
 """ResNet with the parameter names of OpenMMLab's ResNet (mmdet; with a deep stem mmseg's v1c)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -11,27 +12,36 @@ from lzu_export.models.dcn import ModulatedDeformConv
 Style = Literal["pytorch", "caffe"]
 
 
+@dataclass(frozen=True)
+class BlockShape:
+    """Channels and geometry of a residual block's convolutions."""
+
+    in_channels: int
+    channels: int
+    """Number of channels of the 3 x 3 convolutions."""
+    stride: int
+    style: Style
+    dilation: int = 1
+    """Dilation of the 3 x 3 convolution that strides in the style "pytorch"."""
+    dcn: bool = False
+    """Whether that convolution is deformable, which only a bottleneck's can be."""
+
+
 class BasicBlock(nn.Module):
     """Block of two 3 x 3 convolutions; the first strides and dilates in either style."""
 
     expansion = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        style: Style,
-        downsample: nn.Module | None,
-        dilation: int = 1,
-        dcn: bool = False,
-    ) -> None:
+    def __init__(self, shape: BlockShape, downsample: nn.Module | None) -> None:
         super().__init__()
-        if dcn:
+        if shape.dcn:
             raise LzuError(
                 "only bottlenecks convolve deformably; choose depth 50 or 101, or no stage_with_dcn"
             )
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, bias=False)
+        channels, dilation = shape.channels, shape.dilation
+        self.conv1 = nn.Conv2d(
+            shape.in_channels, channels, 3, shape.stride, dilation, dilation, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -58,22 +68,14 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        style: Style,
-        downsample: nn.Module | None,
-        dilation: int = 1,
-        dcn: bool = False,
-    ) -> None:
+    def __init__(self, shape: BlockShape, downsample: nn.Module | None) -> None:
         super().__init__()
-        first, second = (1, stride) if style == "pytorch" else (stride, 1)
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=False)
+        channels, dilation = shape.channels, shape.dilation
+        first, second = (1, shape.stride) if shape.style == "pytorch" else (shape.stride, 1)
+        self.conv1 = nn.Conv2d(shape.in_channels, channels, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2: nn.Module
-        if dcn:
+        if shape.dcn:
             self.conv2 = ModulatedDeformConv(
                 channels, channels, stride=second, padding=dilation, dilation=dilation
             )
@@ -256,9 +258,7 @@ def make_stage(
             nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
             nn.BatchNorm2d(out_channels),
         )
-    first = dilation // 2 if contract_dilation and dilation > 1 else dilation
-    blocks = [block(in_channels, channels, stride, style, downsample, first, dcn)]
-    blocks += [
-        block(out_channels, channels, 1, style, None, dilation, dcn) for _ in range(count - 1)
-    ]
-    return nn.Sequential(*blocks)
+    contracted = dilation // 2 if contract_dilation and dilation > 1 else dilation
+    first = BlockShape(in_channels, channels, stride, style, contracted, dcn)
+    others = BlockShape(out_channels, channels, 1, style, dilation, dcn)
+    return nn.Sequential(block(first, downsample), *(block(others, None) for _ in range(count - 1)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
 from lzu_export.models.fpn import FPN, ConvModule
+from lzu_export.models.one_stage import OneStageDetector, initialise_head
 from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
 from lzu_export.recipes.networks import AnchorSpec, RetinaNetConfig
@@ -17,7 +18,8 @@ from lzu_export.support.limits import MAX_TOPK
 MAX_LOG_RATIO = abs(math.log(16 / 1000))
 """Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""
 
-PRIOR_PROBABILITY = 0.01
+RawOutputs = tuple[list[Tensor], list[Tensor]]
+"""Class logits and box deltas, by level; see `RetinaHead.forward`."""
 
 
 class RetinaHead(nn.Module):
@@ -26,32 +28,20 @@ class RetinaHead(nn.Module):
     class_layer = "retina_cls"
     """Name of the layer whose output channels are a multiple of num_classes."""
 
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        *,
-        feat_channels: int = 256,
-        stacked_convs: int = 4,
-        anchors: AnchorSpec,
-    ) -> None:
+    def __init__(self, config: RetinaNetConfig) -> None:
         """Build with normal weights (deviation 0.01) and class biases for a prior of 0.01."""
         super().__init__()
-        self.num_classes = num_classes
-        self.anchors = anchors
-        widths = [in_channels] + [feat_channels] * stacked_convs
+        self.num_classes = config.num_classes
+        self.anchors: AnchorSpec = config
+        widths = [config.fpn_channels] + [config.feat_channels] * config.stacked_convs
         self.cls_convs = nn.ModuleList(ConvModule(a, b, 3, relu=True) for a, b in pairwise(widths))
         self.reg_convs = nn.ModuleList(ConvModule(a, b, 3, relu=True) for a, b in pairwise(widths))
-        self.retina_cls = nn.Conv2d(widths[-1], anchors.per_cell * num_classes, 3, padding=1)
-        self.retina_reg = nn.Conv2d(widths[-1], anchors.per_cell * 4, 3, padding=1)
-        prior = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.01)
-                if module.bias is not None:
-                    nn.init.constant_(module.bias, prior if module is self.retina_cls else 0.0)
+        logits = config.per_cell * config.num_classes
+        self.retina_cls = nn.Conv2d(widths[-1], logits, 3, padding=1)
+        self.retina_reg = nn.Conv2d(widths[-1], config.per_cell * 4, 3, padding=1)
+        initialise_head(self, self.retina_cls)
 
-    def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, levels: Sequence[Tensor]) -> RawOutputs:
         """Map levels (B, C, H, W) to logits (B, A * classes, H, W) and deltas (B, A * 4, H, W).
 
         Both are lists with one entry per level. Channels are ordered by anchor first, then by class
@@ -69,26 +59,8 @@ class RetinaHead(nn.Module):
         return cls_scores, bbox_preds
 
 
-class RetinaNet(nn.Module):
-    """RetinaNet of backbone, neck and head; an unzoom can stand between `extract` and `head`."""
-
-    def __init__(self, backbone: ResNet, neck: FPN, bbox_head: RetinaHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.neck = neck
-        self.bbox_head = bbox_head
-
-    def extract(self, images: Tensor) -> list[Tensor]:
-        """Map normalised images (B, 3, H, W) to levels (B, C, H_l, W_l), finest first."""
-        return self.neck(self.backbone(images))
-
-    def head(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Map levels to (class logits, box deltas) per level, see `RetinaHead.forward`."""
-        return self.bbox_head(levels)
-
-    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Map normalised images (B, 3, H, W) to (class logits, box deltas) per level."""
-        return self.head(self.extract(images))
+class RetinaNet(OneStageDetector[RawOutputs]):
+    """RetinaNet: a one-stage detector with a `RetinaHead`."""
 
 
 def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
@@ -102,14 +74,7 @@ def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
         add_extra_convs=config.extra_convs,
         relu_before_extra_convs=config.relu_before_extra_convs,
     )
-    head = RetinaHead(
-        config.num_classes,
-        config.fpn_channels,
-        feat_channels=config.feat_channels,
-        stacked_convs=config.stacked_convs,
-        anchors=config,
-    )
-    return RetinaNet(backbone, neck, head)
+    return RetinaNet(backbone, neck, RetinaHead(config))
 
 
 def decode(

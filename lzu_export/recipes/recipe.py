@@ -5,45 +5,27 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from lzu_export.recipes import rules
+from lzu_export.recipes import rules, sections
 from lzu_export.recipes.limits import Tolerances
-from lzu_export.recipes.sections import (
-    Calibration,
-    Crop,
-    Evaluation,
-    FolderName,
-    KeepHigh,
-    Label,
-    LoweringSettings,
-    Normalisation,
-    Precision,
-    Section,
-    Size,
-    Target,
-    Untrained,
-    Variant,
-    WarpSettings,
-    Window,
-)
 from lzu_export.warp.geometry import Level, canvas_to_source, level_sizes, padded_size
 
 PAD_MULTIPLE = 32
 """Multiple to which the canvas is padded at the bottom and right, as in the published models."""
 
 
-class Recipe(Section):
+class Recipe(sections.Section):
     """Everything about one export that does not depend on the task; see its subclasses."""
 
     zooms_by_boxes: ClassVar[bool] = False
     """Whether predictions are boxes in the frame's pixels, which can set the next frame's zoom."""
 
-    name: FolderName
+    name: sections.FolderName
     """Name of the recipe; the bundle's folder carries it unless it is the task's own recipe."""
     task: str
     """Task: `det` (2-D detection), `seg` (segmentation) or `det3d` (3-D detection)."""
-    source: Size
+    source: sections.Size
     """Size (height, width) of the camera's frame in pixels."""
-    crop: Crop | None = None
+    crop: sections.Crop | None = None
     """Part of the frame that is used: (height, width) of its middle, or a window. The whole frame
     by default."""
     source_multiple: int = Field(1, gt=0)
@@ -54,7 +36,7 @@ class Recipe(Section):
     canvas may be larger than what it is sampled from (regime of upsampling)."""
     scale: float = Field(0.5, gt=0, le=8)
     """Canvas size over source size, or over the crop's size."""
-    variant: Variant = "fixed"
+    variant: sections.Variant = "fixed"
     """Kind of warp: `adaptive` zooms and unzooms by the previous frame's boxes or by a saliency
     network, `fovea` zooms only and maps the boxes back."""
     input: Literal["source", "zoomed"] = "source"
@@ -65,36 +47,36 @@ class Recipe(Section):
     OpenCV's resize."""
     batch: int = Field(1, gt=0)
     """Number of frames that an engine takes at once; static."""
-    warp: WarpSettings = WarpSettings()
-    normalisation: Normalisation = Normalisation()
+    warp: sections.WarpSettings = sections.WarpSettings()
+    normalisation: sections.Normalisation = sections.Normalisation()
     model: Any
     """The task's network, which has `num_classes` and `strides` (pixels per cell, finest first)."""
     custom_model: str | None = Field(None, min_length=1)
     """Name of a network of your own that replaces the task's, see `tasks.custom`. Of `model` only
     the number of classes, the strides and, for detection, the anchors then count."""
-    classes: tuple[Label, ...] = Field(min_length=1)
+    classes: tuple[sections.Label, ...] = Field(min_length=1)
     """Names of the classes in the order of the model's outputs."""
-    checkpoint: dict[Variant, Path] = Field({})
+    checkpoint: dict[sections.Variant, Path] = Field({})
     """By variant, the checkpoint file (`.pth`, `.pt` or `.safetensors`)."""
-    untrained: tuple[Untrained, ...] = ()
+    untrained: tuple[sections.Untrained, ...] = ()
     """Settings in which the export may contradict what the checkpoint records of its training.
     Other contradictions are refused. The bundle is marked wherever it is shown. `metric` allows
     PyTorch to score less than `evaluation.reference`."""
     random_weights: int | None = Field(None, ge=0)
     """Seed of untrained weights, for timing only. Used if no checkpoint is given."""
-    postprocess: SerializeAsAny[Section]
+    postprocess: SerializeAsAny[sections.Section]
     """Settings of the task's post-processing."""
-    precision: tuple[Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
+    precision: tuple[sections.Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
     """Precisions to export."""
-    calibration: Calibration = Calibration()
-    keep_high: KeepHigh = KeepHigh()
-    targets: tuple[Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
+    calibration: sections.Calibration = sections.Calibration()
+    keep_high: sections.KeepHigh = sections.KeepHigh()
+    targets: tuple[sections.Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     """Targets to build engines for. ONNX files for TensorRT are written by `derive`."""
     compute_capabilities: tuple[str, ...] = ()
     """Compute capabilities of a TensorRT-RTX engine, such as `8.9`. Empty: NVIDIA's portable
     default."""
-    lowering: LoweringSettings = LoweringSettings()
-    evaluation: Evaluation = Evaluation()
+    lowering: sections.LoweringSettings = sections.LoweringSettings()
+    evaluation: sections.Evaluation = sections.Evaluation()
     tolerances: Tolerances = Tolerances()
 
     @model_validator(mode="after")
@@ -138,34 +120,34 @@ class Recipe(Section):
         return float(getattr(self.tolerances.matched, precision, 0.0))
 
     @property
-    def view(self) -> Size:
+    def view(self) -> sections.Size:
         """(height, width) of the part of the frame that is used, in pixels of the frame."""
-        if isinstance(self.crop, Window):
+        if isinstance(self.crop, sections.Window):
             return self.crop.height, self.crop.width
         return self.crop or self.source
 
     @property
     def corner(self) -> tuple[int, int]:
         """(row, column) of the view's first pixel in the frame."""
-        if isinstance(self.crop, Window):
+        if isinstance(self.crop, sections.Window):
             return self.crop.y, self.crop.x
         height, width = self.view
         return (self.source[0] - height) // 2, (self.source[1] - width) // 2
 
     @property
-    def picture(self) -> Size:
+    def picture(self) -> sections.Size:
         """(height, width) of the picture that the zoom samples: the view, reduced."""
         height, width = self.view
         return -(-height // self.reduce), -(-width // self.reduce)
 
     @property
-    def span(self) -> Size:
+    def span(self) -> sections.Size:
         """(height, width) of the picture with its padding, in its pixels, that the warp spans."""
         height, width = padded_size(self.view, self.source_multiple)
         return -(-height // self.reduce), -(-width // self.reduce)
 
     @property
-    def canvas(self) -> Size:
+    def canvas(self) -> sections.Size:
         """(height, width) of the zoomed image before padding."""
         # The slack corrects binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
         height, width = self.view
@@ -186,7 +168,7 @@ class Recipe(Section):
         return step_y * self.reduce, step_x * self.reduce
 
     @property
-    def network_input(self) -> Size:
+    def network_input(self) -> sections.Size:
         """(height, width) of the padded canvas, the backbone's input."""
         return padded_size(self.canvas, PAD_MULTIPLE)
 

@@ -6,14 +6,14 @@ Sources of fixed knots are in `lzu_export.tasks.warps`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
 from lzu_export.models.adaptive import BoxWarp
-from lzu_export.models.adaptive_warp import AdaptiveWarp
+from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.models.checkpoint import NETWORK, check_finite, load_into
 from lzu_export.models.grid_warp import BoxGridWarp, BoxSaliency, SaliencyKnots
 from lzu_export.models.random_weights import randomise
@@ -92,16 +92,16 @@ class PreviousBoxes(AdaptiveSource):
         """Build the module with the recipe's amplitude and bandwidth."""
         settings = recipe.warp
         assert isinstance(settings, BoxWarpSettings), "warps by boxes are of detection"
-        shape: dict[str, Any] = {
-            "amplitude": settings.amplitude,
-            "bandwidth": settings.bandwidth,
-            "mix": settings.mix,
-            "corner": recipe.corner,
-            "min_side": settings.min_side,
-        }
+        pull = BoxPull(
+            amplitude=settings.amplitude,
+            bandwidth=settings.bandwidth,
+            mix=settings.mix,
+            corner=recipe.corner,
+            min_side=settings.min_side,
+        )
         if recipe.separable:
-            return BoxWarp(saliency, recipe.view, fwhm=settings.fwhm, **shape)
-        boxes = BoxSaliency(saliency, recipe.view, **shape)
+            return BoxWarp(saliency, recipe.view, pull, fwhm=settings.fwhm)
+        boxes = BoxSaliency(saliency, recipe.view, pull)
         return BoxGridWarp(boxes, SaliencyKnots(settings.lattice, settings.fwhm))
 
     def split(self, recipe: Recipe, state: State, name: str) -> tuple[State, State]:

@@ -19,6 +19,7 @@ from lzu_export.models.adaptive import (
     BoxWarp,
     Unwarp,
 )
+from lzu_export.models.adaptive_warp import BoxPull
 from lzu_export.models.random_weights import randomise
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.models.trace import trace
@@ -68,7 +69,9 @@ def adaptive(recipe: DetRecipe, *, mix: float = 0.7, fovea: bool = False) -> Ada
         network(recipe),
         CanvasDecode(recipe) if fovea else Decode(recipe),
         unwarp=Unwarp(*sizes) if fovea else None,
-        warp=BoxWarp(uniform_saliency(LATTICE), recipe.source, fwhm=FWHM, mix=mix, bandwidth=20.0),
+        warp=BoxWarp(
+            uniform_saliency(LATTICE), recipe.source, BoxPull(mix=mix, bandwidth=20.0), fwhm=FWHM
+        ),
         to_canvas=AdaptiveToCanvas(recipe.canvas, norm.mean, norm.std, norm.order),
         padding=padding(recipe),
         unzoom=None if fovea else AdaptiveUnzoom(recipe.levels, recipe.canvas),
@@ -193,8 +196,8 @@ def test_the_parameters_of_the_saliency_are_in_the_checkpoint(recipe: DetRecipe)
 def test_boxes_are_in_pixels_of_the_frame_and_the_warp_in_those_of_the_picture() -> None:
     boxes = torch.tensor([[[30.0, 40.0, 50.0, 60.0]]])
     valid = torch.ones(1, 1)
-    whole = BoxWarp(uniform_saliency(LATTICE), (100, 100), fwhm=FWHM)
-    part = BoxWarp(uniform_saliency(LATTICE), (100, 100), fwhm=FWHM, corner=(7, 9))
+    whole = BoxWarp(uniform_saliency(LATTICE), (100, 100), BoxPull(), fwhm=FWHM)
+    part = BoxWarp(uniform_saliency(LATTICE), (100, 100), BoxPull(corner=(7, 9)), fwhm=FWHM)
     moved = boxes + torch.tensor([9.0, 7.0, 9.0, 7.0])
     for got, wanted in zip(part(moved, valid), whole(boxes, valid), strict=True):
         assert torch.equal(got, wanted)

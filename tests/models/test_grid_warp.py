@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lzu_export.models.adaptive_warp import BoxPull
 from lzu_export.models.grid_warp import (
     BoxGridWarp,
     BoxSaliency,
@@ -34,7 +35,7 @@ def random_boxes(seed: int, count: int = 12) -> np.ndarray:
 
 def saliency_of(boxes: np.ndarray, valid: np.ndarray, **settings: Any) -> np.ndarray:
     fixed = settings.pop("fixed", uniform_saliency(LATTICE))
-    module = BoxSaliency(fixed, SOURCE, bandwidth=20.0, **settings)
+    module = BoxSaliency(fixed, SOURCE, BoxPull(bandwidth=20.0, **settings))
     given = (torch.from_numpy(np.asarray(each, np.float32))[None] for each in (boxes, valid))
     return np.asarray(module(*given)[0].detach())
 
@@ -69,7 +70,9 @@ def test_boxes_that_are_none_do_not_count() -> None:
 
 @pytest.mark.parametrize("valid", [0.0, 1.0])
 def test_without_a_valid_box_the_warp_is_the_identity(valid: float) -> None:
-    warp = BoxGridWarp(BoxSaliency(uniform_saliency(LATTICE), SOURCE), SaliencyKnots(LATTICE, FWHM))
+    warp = BoxGridWarp(
+        BoxSaliency(uniform_saliency(LATTICE), SOURCE, BoxPull()), SaliencyKnots(LATTICE, FWHM)
+    )
     boxes = torch.full((1, 5, 4), torch.nan if valid else 30.0)
     (knots,) = warp(boxes, torch.full((1, 5), valid))
     x, y = np.linspace(-1, 1, LATTICE[1]), np.linspace(-1, 1, LATTICE[0])
@@ -159,7 +162,7 @@ def test_the_whole_warp_traces_to_onnx_with_the_same_numbers() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.warp = BoxGridWarp(
-                BoxSaliency(uniform_saliency(LATTICE), SOURCE, bandwidth=20.0),
+                BoxSaliency(uniform_saliency(LATTICE), SOURCE, BoxPull(bandwidth=20.0)),
                 SaliencyKnots(LATTICE, FWHM),
             )
             self.zoom = GridZoom(LATTICE, SOURCE, CANVAS)

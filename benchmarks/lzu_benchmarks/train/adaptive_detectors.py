@@ -20,6 +20,7 @@ from lzu_benchmarks.train.drawn_boxes import padded
 from lzu_benchmarks.train.film import Film
 from lzu_benchmarks.train.setup import Setup
 from lzu_export.models.adaptive import AdaptiveUnzoom, BoxWarp, Unwarp
+from lzu_export.models.adaptive_warp import BoxPull
 from lzu_export.models.checkpoint import load_into, load_state
 from lzu_export.runtime.preprocess import Taps, resample
 from lzu_export.warp.geometry import zoom_positions
@@ -140,9 +141,8 @@ class Zoomer:
         self._warp = BoxWarp(
             uniform_saliency(setup.lattice),
             setup.source,
+            BoxPull(setup.amplitude, setup.bandwidth),
             fwhm=setup.fwhm,
-            amplitude=setup.amplitude,
-            bandwidth=setup.bandwidth,
         )
 
     def __call__(self, images: Sequence[NDArray[np.uint8]], boxes: Sequence[Boxes]) -> Zoomed:
