@@ -62,7 +62,8 @@ class BoxWarp(AdaptiveWarp):
         for name, marginal in zip(("fixed_x", "fixed_y"), marginals(fixed), strict=True):
             values = torch.from_numpy((marginal / marginal.sum()).astype(np.float32))
             self.register_buffer(name, values, persistent=False)
-        self.register_buffer("corner", torch.from_numpy(pull.origin), persistent=False)
+        origin = torch.from_numpy(pull.origin.astype(np.float32))
+        self.register_buffer("corner", origin, persistent=False)
         self.moved = pull.corner != (0, 0)
         self.lattice, self.picture = list(np.shape(fixed)), list(picture)
         self.fwhm, self.mix, self.min_side = float(fwhm), float(pull.mix), float(pull.min_side)

@@ -27,10 +27,10 @@ class BoxPull:
     """Least side of a box in pixels."""
 
     @property
-    def origin(self) -> NDArray[np.float32]:
-        """Corner in the order of a box's coordinates: (4,) float32 left, top, left, top."""
+    def origin(self) -> NDArray[np.float64]:
+        """Corner in the order of a box's coordinates: (4,) left, top, left, top."""
         top, left = self.corner
-        return np.array([left, top, left, top], np.float32)
+        return np.array([left, top, left, top], np.float64)
 
 
 class AdaptiveWarp(nn.Module, ABC):

@@ -148,6 +148,8 @@ class Fcos3dHead(nn.Module):
 class Fcos3d(OneStageDetector[Outputs]):
     """FCOS3D: a one-stage detector with an `Fcos3dHead`."""
 
+    bbox_head: Fcos3dHead
+
 
 def build_fcos3d(config: Fcos3dConfig) -> Fcos3d:
     """Build an FCOS3D with random weights, in training mode."""

@@ -62,6 +62,8 @@ class RetinaHead(nn.Module):
 class RetinaNet(OneStageDetector[RawOutputs]):
     """RetinaNet: a one-stage detector with a `RetinaHead`."""
 
+    bbox_head: RetinaHead
+
 
 def build_retinanet(config: RetinaNetConfig) -> RetinaNet:
     """Build a RetinaNet with random weights, in training mode."""

@@ -1,10 +1,13 @@
-"""Recipe keys of warps by boxes, for detection."""
+"""What the recipes of detection share: candidates, and warps by boxes."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
+from lzu_export.recipes.recipe import Recipe
 from lzu_export.recipes.sections import Section, WarpSettings
+from lzu_export.support.limits import MAX_TOPK
 
 
 class Feedback(Section):
@@ -37,3 +40,30 @@ class BoxWarpSettings(WarpSettings):
     def most_fed(self) -> int:
         """Largest number of a frame's boxes that are fed back."""
         return min(self.boxes, self.feedback.most or self.boxes)
+
+
+class CandidateSettings(Section):
+    """From raw head outputs to candidates of detections."""
+
+    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
+    """Largest number of candidates that the graph takes from each level."""
+    score_threshold: float = Field(0.05, ge=0, lt=1)
+    """Lowest score of a detection, exclusive."""
+
+
+class BoxRecipe(Recipe):
+    """Detection of boxes: the graph takes the best entries of each level as candidates."""
+
+    warp: BoxWarpSettings = BoxWarpSettings()
+    postprocess: SerializeAsAny[CandidateSettings]
+
+    @property
+    @abstractmethod
+    def entries(self) -> list[int]:
+        """Number of entries of each level, from which candidates are taken."""
+
+    @property
+    def candidates(self) -> list[int]:
+        """Number of candidates that the decode keeps from each level."""
+        most = self.postprocess.candidates_per_level
+        return [min(most, entries) for entries in self.entries]

@@ -4,20 +4,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lzu_export.recipes.boxes import BoxWarpSettings
+from lzu_export.recipes.boxes import BoxRecipe, CandidateSettings
 from lzu_export.recipes.networks import Fcos3dConfig
-from lzu_export.recipes.recipe import Recipe
-from lzu_export.recipes.sections import Section, check_distinct
-from lzu_export.support.limits import MAX_TOPK
+from lzu_export.recipes.sections import check_distinct
 
 
-class Det3dPostprocess(Section):
+class Det3dPostprocess(CandidateSettings):
     """From raw head outputs to boxes in the camera's frame, and the merge of a rig's cameras."""
 
-    candidates_per_level: int = Field(1000, gt=0, le=MAX_TOPK)
-    """Largest number of candidates that the graph takes from each level."""
-    score_threshold: float = Field(0.05, ge=0, lt=1)
-    """Lowest score of a detection, exclusive."""
     iou_threshold: float = Field(0.8, gt=0, le=1)
     """Highest overlap (IoU seen from above) of two detections of a class, inclusive."""
     max_detections: int = Field(200, gt=0)
@@ -30,11 +24,10 @@ class Det3dPostprocess(Section):
     """Largest number of detections of a rig."""
 
 
-class Det3dRecipe(Recipe):
+class Det3dRecipe(BoxRecipe):
     """Monocular 3-D detection: FCOS3D."""
 
     task: Literal["det3d"]
-    warp: BoxWarpSettings = BoxWarpSettings()
     model: Fcos3dConfig
     postprocess: Det3dPostprocess = Det3dPostprocess()
     attributes: tuple[str, ...] = ()
@@ -49,12 +42,6 @@ class Det3dRecipe(Recipe):
                 f"{self.model.num_attributes}; make them equal, or leave the names out"
             )
         return self
-
-    @property
-    def candidates(self) -> list[int]:
-        """Number of candidates that the decode keeps from each level."""
-        most = self.postprocess.candidates_per_level
-        return [min(most, entries) for entries in self.entries]
 
     @property
     def entries(self) -> list[int]:

@@ -60,6 +60,28 @@ def letters(picture: Frame, text: str, area: Area, colour: Colour, unit: int) ->
     cv2.putText(picture, text, foot, FONT, FONT_SIZE * unit, colour, unit, cv2.LINE_AA)
 
 
+def name_box(
+    picture: Frame, text: str, box: Sequence[int], taken: list[Area], colour: Colour, unit: int
+) -> None:
+    """Write a name above a box, or below it where another name is in the way; else nowhere.
+
+    Args:
+        picture: (H, W, 3) uint8 BGR, which is drawn on.
+        text: name to write.
+        box: x1, y1, x2, y2 in pixels.
+        taken: areas of the names so far, to which this one's is added.
+        colour: colour of the background.
+        unit: line width, see `unit_of`.
+    """
+    x1, y1, _, y2 = box
+    for bottom in (y1, y2 + text_size(text, unit)[1]):
+        area = place(picture, text, (x1, bottom), unit)
+        if not any(overlap(area, other) for other in taken):
+            taken.append(area)
+            write(picture, text, area, colour, unit)
+            return
+
+
 def caption(picture: Frame, text: str, unit: int) -> None:
     """Write black text on white in the lower left corner, since legends are in the upper one."""
     area = place(picture, text, (4 * unit, picture.shape[0] - 4 * unit), unit)

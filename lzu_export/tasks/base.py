@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.recipes import Recipe
+from lzu_export.support.registry import load_object
 from lzu_export.support.session import TensorSpec
 
 if TYPE_CHECKING:
@@ -131,3 +132,30 @@ class Task(ABC):
     def training_notes(self, recipe: Any) -> dict[str, str]:
         """Return the task's own entries of a checkpoint's training record."""
         return {}
+
+
+class ShippedTask(Task):
+    """A task of this package: `parts` is a function of the same name in its folder's `parts.py`.
+
+    What it names by the text `module:object` is imported on first use.
+    """
+
+    predictor_class: ClassVar[str]
+    """Class of the task's predictors."""
+    presenter_class: ClassVar[str]
+    """Class of the task's presenters; its module imports OpenCV."""
+
+    def parts(self, recipe: Any) -> "Parts":
+        """Call the function `parts` of the task's folder."""
+        make: Any = load_object(f"lzu_export.tasks.{self.name}.parts:parts")
+        return cast("Parts", make(recipe))
+
+    @property
+    def predictor(self) -> type["Predictor"]:
+        """Class that `predictor_class` names."""
+        return cast("type[Predictor]", load_object(self.predictor_class))
+
+    def presenter(self, recipe: Any, folder: Path, lowest: float) -> "Presenter":
+        """Make an object of the class that `presenter_class` names."""
+        make: Any = load_object(self.presenter_class)
+        return cast("Presenter", make(recipe, folder, lowest))

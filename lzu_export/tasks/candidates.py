@@ -1,13 +1,13 @@
 """Pair the candidates of a detector with PyTorch's. No torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.recipes.det import DetRecipe
-from lzu_export.recipes.det3d import Det3dRecipe
+from lzu_export.recipes.boxes import BoxRecipe
+from lzu_export.tasks.base import Outputs
 
 TIE = 1e-4
 """Largest difference of two scores whose order rounding may swap; boxes relative to the largest
@@ -21,17 +21,22 @@ class Cut(NamedTuple):
     entries: int
 
 
-def cuts(recipe: DetRecipe | Det3dRecipe) -> list[Cut]:
+def cuts(recipe: BoxRecipe) -> list[Cut]:
     """Return the numbers of candidates and entries of every level."""
     return [Cut(*pair) for pair in zip(recipe.candidates, recipe.entries, strict=True)]
 
 
-def floor(recipe: DetRecipe | Det3dRecipe, scores: NDArray[Any]) -> float:
+def floor(recipe: BoxRecipe, scores: NDArray[Any]) -> float:
     """Return the lowest score of PyTorch's candidates that are compared.
 
     If no candidate would become a detection, the best ones are compared anyway.
     """
     return min(recipe.postprocess.score_threshold, float(np.max(scores)) / 2)
+
+
+def alike(value: Outputs, reference: Outputs, names: Iterable[str]) -> bool:
+    """Return whether the outputs of these names have the same shapes on both sides."""
+    return all(value[name].shape == reference[name].shape for name in names)
 
 
 class Side(NamedTuple):

@@ -23,9 +23,9 @@ from lzu_benchmarks.train.series import Series, command
 from lzu_export.evaluation.metrics.segmentation import Counts, SegmentationEvaluation
 from lzu_export.models.pspnet import PSPNet, build_pspnet
 from lzu_export.recipes.schema import SegRecipe
-from lzu_export.tasks.seg.parts import Decode
+from lzu_export.tasks.seg.parts import Decode, class_map_tables
 from lzu_export.tasks.warps import make_warp
-from lzu_export.warp.tables import TablePair, label_tables, table_matrix
+from lzu_export.warp.tables import TablePair, table_matrix
 
 GRID = 4
 """Step of the pixels of the source that the loss samples on each axis. The grid's offset is drawn
@@ -74,17 +74,7 @@ def matrices(pair: TablePair, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def upsampling(recipe: SegRecipe) -> tuple[Tensor, Tensor]:
     """Return rows and columns that resample logits to the source, as in the deployed class map."""
-    (level,) = recipe.levels
-    height, width = (n * recipe.unzoom_scale for n in level.size)
-    pair = label_tables(
-        (height, width),
-        level.stride / recipe.unzoom_scale,
-        recipe.canvas,
-        recipe.view,
-        canvas_step=recipe.canvas_step,
-        upsampling=recipe.postprocess.upsampling,
-    )
-    return matrices(pair, (height, width))
+    return matrices(*class_map_tables(recipe))
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:

@@ -1,22 +1,17 @@
 """Measure how far the candidates of a 2-D detector deviate from PyTorch's. No torch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lzu_export.tasks.candidates import Cut, Side, largest, pairs_both_ways
+from lzu_export.tasks.base import Outputs
+from lzu_export.tasks.candidates import Cut, Side, alike, largest, pairs_both_ways
 
 OUTPUTS = ("boxes", "scores", "labels")
 
 
 def candidate_difference(
-    value: Mapping[str, NDArray[Any]],
-    reference: Mapping[str, NDArray[Any]],
-    levels: Sequence[Cut],
-    *,
-    floor: float,
+    value: Outputs, reference: Outputs, levels: Sequence[Cut], *, floor: float
 ) -> dict[str, float]:
     """Compare the fixed-size candidates (boxes K x 4, scores K, labels K) of one frame.
 
@@ -33,9 +28,8 @@ def candidate_difference(
         have no partners.
     """
     infinite = dict.fromkeys(OUTPUTS, float("inf"))
-    for name in OUTPUTS:
-        if value[name].shape != reference[name].shape:
-            return infinite
+    if not alike(value, reference, OUTPUTS):
+        return infinite
     mine, theirs = (
         Side(each["boxes"], each["scores"], each["labels"]) for each in (value, reference)
     )

@@ -6,7 +6,7 @@ import numpy as np
 from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.palette import distinct_colours
-from lzu_export.runtime.text import Area, overlap, place, text_size, unit_of, write
+from lzu_export.runtime.text import Area, name_box, unit_of
 
 
 def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0) -> Frame:
@@ -25,13 +25,7 @@ def draw_detections(frame: Frame, detections: Detections, *, lowest: float = 0.0
     for (x1, y1, x2, y2), colour in zip(reversed(corners), reversed(colours), strict=True):
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
     taken: list[Area] = []
-    for i, (x1, y1, _, y2) in enumerate(corners):
+    for i, box in enumerate(corners):
         text = f"{detections.classes[int(labels[i])]} {scores[i]:.2f}"
-        height = text_size(text, unit)[1]
-        for bottom in (y1, y2 + height):
-            area = place(picture, text, (x1, bottom), unit)
-            if not any(overlap(area, other) for other in taken):
-                taken.append(area)
-                write(picture, text, area, colours[i], unit)
-                break
+        name_box(picture, text, box, taken, colours[i], unit)
     return picture

@@ -1,47 +1,32 @@
 """Define the task `det`: boxes on the frame."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lzu_export.recipes import Recipe
 from lzu_export.recipes.det import DetRecipe
-from lzu_export.tasks.base import Outputs, Sums, Task
+from lzu_export.tasks.base import Outputs, ShippedTask, Sums
 
 if TYPE_CHECKING:
-    from lzu_export.runtime.detector import Detections, Detector
-    from lzu_export.tasks.assemble import Parts
-    from lzu_export.tasks.det.presenter import BoxPresenter
+    from lzu_export.runtime.detector import Detections
 
 
-class Detection(Task):
+class Detection(ShippedTask):
     """Task of 2-D detection."""
 
-    name: ClassVar[str] = "det"
-    title: ClassVar[str] = "2-D detection, as the paper's table 1"
-    recipe: ClassVar[type[Recipe]] = DetRecipe
-    default_recipe: ClassVar[str | Path] = "det-demo"
-    head: ClassVar[str | None] = "bbox_head.retina_cls."
-    layouts: ClassVar[tuple[str, ...]] = (
+    name = "det"
+    title = "2-D detection, as the paper's table 1"
+    recipe = DetRecipe
+    default_recipe = "det-demo"
+    head = "bbox_head.retina_cls."
+    layouts = (
         "lzu_export.evaluation.layouts.boxes:COCO_FILE",
         "lzu_export.evaluation.layouts.boxes:ARGOVERSE_HD",
         "lzu_export.evaluation.layouts.boxes:COCO_FOLDER",
     )
-    demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:BOXES"
-
-    def parts(self, recipe: DetRecipe) -> "Parts":
-        """Make a RetinaNet and its decode."""
-        from lzu_export.tasks.det.parts import parts
-
-        return parts(recipe)
-
-    @property
-    def predictor(self) -> type["Detector"]:
-        """Class of the detectors."""
-        from lzu_export.runtime.detector import Detector
-
-        return Detector
+    demonstration = "lzu_benchmarks.demo.evaluation:BOXES"
+    predictor_class = "lzu_export.runtime.detector:Detector"
+    presenter_class = "lzu_export.tasks.det.presenter:BoxPresenter"
 
     def deviation(self, recipe: DetRecipe, value: Outputs, reference: Outputs) -> dict[str, float]:
         """Compare candidates that may become detections, see
@@ -59,12 +44,6 @@ class Detection(Task):
 
         ours, others = (np.asarray(each.boxes, np.float64) for each in (theirs, mine))
         return sums_of_scores(mine, theirs, overlaps(ours, others), OVERLAP)
-
-    def presenter(self, recipe: DetRecipe, folder: Path, lowest: float) -> "BoxPresenter":
-        """Make the presenter that draws boxes and collects a COCO results list."""
-        from lzu_export.tasks.det.presenter import BoxPresenter
-
-        return BoxPresenter(recipe, folder, lowest)
 
 
 TASK = Detection()

@@ -1,23 +1,18 @@
 """Measure how far the candidates of a 3-D detector deviate from PyTorch's. No torch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lzu_export.runtime.compare import choice_difference
-from lzu_export.tasks.candidates import Cut, Side, largest, pairs_both_ways
+from lzu_export.tasks.base import Outputs
+from lzu_export.tasks.candidates import Cut, Side, alike, largest, pairs_both_ways
 
 OUTPUTS = ("boxes", "scores", "attributes")
 
 
 def difference_3d(
-    value: Mapping[str, NDArray[Any]],
-    reference: Mapping[str, NDArray[Any]],
-    levels: Sequence[Cut],
-    *,
-    floor: float,
+    value: Outputs, reference: Outputs, levels: Sequence[Cut], *, floor: float
 ) -> dict[str, float]:
     """Compare candidates in space (boxes K x 9, scores K x classes, attributes K) of one frame.
 
@@ -32,9 +27,8 @@ def difference_3d(
         differing attributes.
     """
     infinite = dict.fromkeys(OUTPUTS, float("inf"))
-    for name in OUTPUTS:
-        if value[name].shape != reference[name].shape:
-            return infinite
+    if not alike(value, reference, OUTPUTS):
+        return infinite
     none = np.zeros(len(reference["scores"]), np.int64)
     mine, theirs = (
         Side(each["boxes"][:, :3], each["scores"].max(axis=1), none) for each in (value, reference)

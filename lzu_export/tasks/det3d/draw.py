@@ -16,22 +16,13 @@ from lzu_export.runtime.text import (
     legend,
     legend_places,
     letters,
-    overlap,
+    name_box,
     place,
     text_size,
     unit_of,
-    write,
 )
-from lzu_export.tasks.det3d.projection import (
-    EDGES,
-    camera_matrix,
-    checked_boxes,
-    clip_segments,
-    corners,
-    image_boxes,
-    project,
-    view_planes,
-)
+from lzu_export.tasks.det3d import projection
+from lzu_export.tasks.det3d.projection import EDGES, camera_matrix, checked_boxes
 
 Array = NDArray[np.float64]
 
@@ -147,16 +138,10 @@ def draw_boxes_3d(
     present = [(classes[i], palette[i]) for i in sorted(set(label.tolist()))]
     taken = _legend(picture, present, unit)
     order = np.argsort(box[:, 2] if score is None else -score, kind="stable")
-    areas = image_boxes(box, matrix, (frame.shape[0], frame.shape[1]))
+    areas = projection.image_boxes(box, matrix, (frame.shape[0], frame.shape[1]))
     for i in order[np.isfinite(areas[order, 0])].tolist():
         text = classes[label[i]] + ("" if score is None else f" {score[i]:.2f}")
-        x1, y1, _, y2 = np.rint(areas[i]).astype(int).tolist()
-        for bottom in (y1, y2 + text_size(text, unit)[1]):
-            area = place(picture, text, (x1, bottom), unit)
-            if not any(overlap(area, other) for other in taken):
-                taken.append(area)
-                write(picture, text, area, colours[i], unit)
-                break
+        name_box(picture, text, np.rint(areas[i]).astype(int).tolist(), taken, colours[i], unit)
     return picture
 
 
@@ -272,11 +257,11 @@ def _edges(picture: Frame, box: Array, matrix: Array, colour: Colour, unit: int)
     """Draw the visible edges of a box (7 or more,); nothing if a value is not finite."""
     if not np.isfinite(box[:7]).all():
         return
-    planes = view_planes(matrix, (picture.shape[0], picture.shape[1]), margin=2 * unit)
-    points = corners(box[None])[0]
+    planes = projection.view_planes(matrix, (picture.shape[0], picture.shape[1]), margin=2 * unit)
+    points = projection.corners(box[None])[0]
     pairs = np.array([*EDGES, *FRONT_CROSS])
-    starts, ends, left = clip_segments(points[pairs[:, 0]], points[pairs[:, 1]], planes)
-    lines = _fixed(project(np.stack([starts, ends], axis=1), matrix)[0][left])
+    starts, ends, left = projection.clip_segments(points[pairs[:, 0]], points[pairs[:, 1]], planes)
+    lines = _fixed(projection.project(np.stack([starts, ends], axis=1), matrix)[0][left])
     widths = np.where(np.arange(len(pairs)) < len(EDGES), unit, max(1, unit // 2))[left]
     for (start, end), thick in zip(lines.tolist(), widths.tolist(), strict=True):
         cv2.line(picture, start, end, colour, thick, cv2.LINE_AA, BITS)

@@ -1,7 +1,6 @@
 """Define the task `det3d`: boxes in the camera's space."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,41 +8,27 @@ from numpy.typing import NDArray
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.det3d import Det3dRecipe
 from lzu_export.support.session import TensorSpec
-from lzu_export.tasks.base import Outputs, Sums, Task
+from lzu_export.tasks.base import Outputs, ShippedTask, Sums
 
 if TYPE_CHECKING:
-    from lzu_export.runtime.detector3d import Detector3d
     from lzu_export.runtime.postprocess3d import Detections3d
-    from lzu_export.tasks.assemble import Parts
-    from lzu_export.tasks.det3d.presenter import SpacePresenter
 
 NEAR = 2.0
 """Largest distance in metres on the ground between the centres of two boxes of one object."""
 
 
-class Detection3d(Task):
+class Detection3d(ShippedTask):
     """Task of monocular 3-D detection."""
 
-    name: ClassVar[str] = "det3d"
-    title: ClassVar[str] = "3-D detection, as the paper's table 5"
-    recipe: ClassVar[type[Recipe]] = Det3dRecipe
-    default_recipe: ClassVar[str | Path] = "det3d-demo"
-    head: ClassVar[str | None] = "bbox_head.conv_dir_cls."
-    layouts: ClassVar[tuple[str, ...]] = ("lzu_export.evaluation.layouts.nuscenes:NUSCENES_FOLDER",)
-    demonstration: ClassVar[str | None] = "lzu_benchmarks.demo.evaluation:SPACE"
-
-    def parts(self, recipe: Det3dRecipe) -> "Parts":
-        """Make an FCOS3D and its decode."""
-        from lzu_export.tasks.det3d.parts import parts
-
-        return parts(recipe)
-
-    @property
-    def predictor(self) -> type["Detector3d"]:
-        """Class of the 3-D detectors."""
-        from lzu_export.runtime.detector3d import Detector3d
-
-        return Detector3d
+    name = "det3d"
+    title = "3-D detection, as the paper's table 5"
+    recipe = Det3dRecipe
+    default_recipe = "det3d-demo"
+    head = "bbox_head.conv_dir_cls."
+    layouts = ("lzu_export.evaluation.layouts.nuscenes:NUSCENES_FOLDER",)
+    demonstration = "lzu_benchmarks.demo.evaluation:SPACE"
+    predictor_class = "lzu_export.runtime.detector3d:Detector3d"
+    presenter_class = "lzu_export.tasks.det3d.presenter:SpacePresenter"
 
     def deviation(
         self, recipe: Det3dRecipe, value: Outputs, reference: Outputs
@@ -63,12 +48,6 @@ class Detection3d(Task):
         ours, others = (np.asarray(each.boxes, np.float64)[:, [0, 2]] for each in (theirs, mine))
         gaps = ours[:, None] - others[None]
         return sums_of_scores(mine, theirs, -np.hypot(gaps[..., 0], gaps[..., 1]), -NEAR)
-
-    def presenter(self, recipe: Det3dRecipe, folder: Path, lowest: float) -> "SpacePresenter":
-        """Make the presenter that draws boxes on the frame and from above, and collects them."""
-        from lzu_export.tasks.det3d.presenter import SpacePresenter
-
-        return SpacePresenter(recipe, folder, lowest)
 
     def other_inputs(self, recipe: Recipe) -> tuple[TensorSpec, ...]:
         """Return the specs of the camera's matrices."""

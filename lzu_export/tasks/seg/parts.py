@@ -7,10 +7,26 @@ from torch import Tensor, nn
 from lzu_export.models.margins import choice_margin, magnitude
 from lzu_export.models.pspnet import ClassMap, build_pspnet, inference_state
 from lzu_export.recipes.schema import SegRecipe
+from lzu_export.recipes.sections import Size
 from lzu_export.tasks.assemble import Parts
-from lzu_export.warp.tables import label_tables
+from lzu_export.warp.tables import TablePair, label_tables
 
 GROUPS = ("logits",)
+
+
+def class_map_tables(recipe: SegRecipe) -> tuple[TablePair, Size]:
+    """Return the tables that resample the map of logits to the view, and that map's size."""
+    (level,) = recipe.levels
+    height, width = (n * recipe.unzoom_scale for n in level.size)
+    tables = label_tables(
+        (height, width),
+        level.stride / recipe.unzoom_scale,
+        recipe.canvas,
+        recipe.view,
+        canvas_step=recipe.canvas_step,
+        upsampling=recipe.postprocess.upsampling,
+    )
+    return tables, (height, width)
 
 
 class Decode(nn.Module):
@@ -19,18 +35,8 @@ class Decode(nn.Module):
     def __init__(self, recipe: SegRecipe) -> None:
         """Place the map of logits on the recipe's padded canvas."""
         super().__init__()
-        (level,) = recipe.levels
-        height, width = (n * recipe.unzoom_scale for n in level.size)
-        self.class_map = ClassMap(
-            *label_tables(
-                (height, width),
-                level.stride / recipe.unzoom_scale,
-                recipe.canvas,
-                recipe.view,
-                canvas_step=recipe.canvas_step,
-                upsampling=recipe.postprocess.upsampling,
-            )
-        )
+        tables, _ = class_map_tables(recipe)
+        self.class_map = ClassMap(*tables)
 
     def forward(self, groups: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         """Decode a map of logits to logits B x classes x view and class indices B x view, int32."""
