@@ -17,7 +17,7 @@ import pytest
 import typer
 import yaml
 
-from lzu_benchmarks.bench.options import options as bench_options
+from lzu_benchmarks.bench.options import Options as BenchOptions
 from lzu_benchmarks.bench.options import parse as parse_bench
 from lzu_benchmarks.harness.latency import main as latency
 from lzu_export.cli.app import app
@@ -182,7 +182,7 @@ def test_options_in_the_text_exist() -> None:
     for command in group.commands.values():
         known |= {option for each in command.params for option in each.opts}
     bench = typer.Typer()
-    bench.command()(bench_options)
+    bench.command()(BenchOptions)
     known |= {option for each in typer.main.get_command(bench).params for option in each.opts}
     known |= {option for each in group.params for option in each.opts}
     for page in GUIDES:

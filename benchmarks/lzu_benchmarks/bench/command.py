@@ -116,7 +116,7 @@ def _shown(given: Options) -> str | None:
     """Return the data set whose frames are timed and drawn: the given one, or the recipe's own."""
     if given.dataset is not None or given.bundles:
         return str(given.dataset) if given.dataset is not None else None
-    overrides = dict(pair.split("=", 1) for pair in given.settings if "=" in pair)
+    overrides = dict(pair.split("=", 1) for pair in given.settings or () if "=" in pair)
     own = overrides.get("evaluation.dataset") or load_recipe(given.recipe).evaluation.dataset
     return None if own in (None, "null") else str(own)
 
@@ -144,7 +144,7 @@ def lowering_notes(bundles: Sequence[Contender]) -> list[str]:
 
 def _refuse_exports(given: Options) -> None:
     """Reject options of an export, which finished bundles cannot follow."""
-    there = [EXPORT_ONLY[name] for name in EXPORT_ONLY if getattr(given, name) not in (None, ())]
+    there = [EXPORT_ONLY[name] for name in EXPORT_ONLY if getattr(given, name) not in (None, [])]
     if there:
         names = ", ".join(there)
         raise LzuError(
@@ -210,7 +210,7 @@ def _export(given: Options) -> list[Path]:
             command += [f"--{name}", str(value)]
     if given.random_weights is not None:
         command += ["--random-weights", str(given.random_weights)]
-    command += [part for pair in given.settings for part in ("--set", pair)]
+    command += [part for pair in given.settings or () for part in ("--set", pair)]
     scales = given.scale.split() if given.scale else [None]
     variants = given.variant.split() if given.variant else _weighted(given)
     if given.checkpoint and not given.variant:

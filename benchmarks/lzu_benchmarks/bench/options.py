@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,10 @@ from lzu_export.support.interleave import Plan
 
 PROGRAM = "lzu-export bench"
 DEFAULT = Plan()
-EXPORT = "Export"
-ACCURACY = "Accuracy"
-LATENCY = "Latency"
-REPORT = "Report"
-"""Panels of the help."""
+_export_option = partial(typer.Option, rich_help_panel="Export")
+_accuracy_option = partial(typer.Option, rich_help_panel="Accuracy")
+_latency_option = partial(typer.Option, rich_help_panel="Latency")
+_report_option = partial(typer.Option, rich_help_panel="Report")
 EXPORT_ONLY = {
     "variant": "--variant",
     "scale": "--scale",
@@ -42,147 +41,11 @@ class CudaGraph(str, Enum):
     both = "both"
 
 
+_Words = Annotated[str | None, _export_option(help="Separated by spaces; of --bundles only these.")]
+
+
 @dataclass(frozen=True)
 class Options:
-    """The options that were given, and the defaults of the others; see `options`."""
-
-    recipe: str
-    bundles: tuple[Path, ...]
-    out: Path
-    provider: str
-    variant: str | None
-    scale: str | None
-    precision: str | None
-    target: str | None
-    checkpoint: str | None
-    saliency: str | None
-    calibration: str | None
-    random_weights: int | None
-    settings: tuple[str, ...]
-    dataset: str | None
-    frames: int | None
-    plan: Plan
-    threads: int | None
-    graphs: tuple[bool, ...]
-    """Whether each session that is opened on a device replays a CUDA graph."""
-    ablation: bool
-    ablation_frames: int
-    again: bool
-    as_json: bool
-
-
-RecipeName = Annotated[str, typer.Argument(help="Task, shipped recipe, or a file.")]
-Bundles = Annotated[
-    list[Path] | None, typer.Option(help="Finished bundles to compare; nothing is exported.")
-]
-Out = Annotated[Path, typer.Option(help="Folder of all bundles.")]
-Provider = Annotated[
-    str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
-]
-Variant = Annotated[
-    str | None,
-    typer.Option(help="Separated by spaces; default: all with weights.", rich_help_panel=EXPORT),
-]
-Scale = Annotated[
-    str | None,
-    typer.Option(help="Separated by spaces; default: the recipe's.", rich_help_panel=EXPORT),
-]
-Some = Annotated[
-    str | None,
-    typer.Option(help="Separated by spaces; of --bundles only these.", rich_help_panel=EXPORT),
-]
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(
-        help="A file, or a pattern such as 'ckpt/{variant}_{scale}.pth'.", rich_help_panel=EXPORT
-    ),
-]
-Saliency = Annotated[
-    str | None,
-    typer.Option(
-        help="Map (.npy, .pkl), COCO boxes (.json), label folder.", rich_help_panel=EXPORT
-    ),
-]
-TrainingFrames = Annotated[
-    str | None, typer.Option(help="Training frames for INT8.", rich_help_panel=EXPORT)
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Seed of untrained weights, for timing only.", rich_help_panel=EXPORT),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Any recipe key=value; repeatable.", rich_help_panel=EXPORT),
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        help="demo, COCO annotations, a data set's folder, or none.", rich_help_panel=ACCURACY
-    ),
-]
-Frames = Annotated[
-    int | None, typer.Option(help="Evaluate at most this many frames.", rich_help_panel=ACCURACY)
-]
-Queries = Annotated[
-    int, typer.Option(help="Timed queries of every engine.", rich_help_panel=LATENCY)
-]
-Seconds = Annotated[
-    float,
-    typer.Option(
-        help=f"Timed seconds of every engine; MLPerf: {MLPERF_SECONDS}.", rich_help_panel=LATENCY
-    ),
-]
-Warmup = Annotated[
-    float, typer.Option(help="Untimed seconds of every engine.", rich_help_panel=LATENCY)
-]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads of ONNX Runtime on the CPU.", rich_help_panel=LATENCY)
-]
-Graph = Annotated[
-    CudaGraph,
-    typer.Option(
-        help="Open engines on a device with a CUDA graph, without, or each in turn.",
-        rich_help_panel=LATENCY,
-    ),
-]
-WithAblation = Annotated[
-    bool, typer.Option("--ablation", help="Add the ablation grid.", rich_help_panel=REPORT)
-]
-AblationFrames = Annotated[
-    int,
-    typer.Option(help="Number of frames that score the grid; 0: none.", rich_help_panel=REPORT),
-]
-Again = Annotated[
-    bool, typer.Option("--again", help="Measure everything again.", rich_help_panel=REPORT)
-]
-
-
-def options(
-    recipe: RecipeName = "det",
-    bundles: Bundles = None,
-    out: Out = Path("build"),
-    provider: Provider = "cpu",
-    variant: Variant = None,
-    scale: Scale = None,
-    precision: Some = None,
-    target: Some = None,
-    checkpoint: Checkpoint = None,
-    saliency: Saliency = None,
-    calibration: TrainingFrames = None,
-    random_weights: Seed = None,
-    set_: Settings = None,
-    dataset: Dataset = None,
-    frames: Frames = None,
-    min_queries: Queries = DEFAULT.queries,
-    min_seconds: Seconds = DEFAULT.seconds,
-    warmup_seconds: Warmup = DEFAULT.warmup_seconds,
-    threads: Threads = None,
-    cuda_graph: Graph = CudaGraph.both,
-    ablation: WithAblation = False,
-    ablation_frames: AblationFrames = 64,
-    again: Again = False,
-    as_json: Json = False,
-) -> Options:
     """Compare accuracy and latency of warped and uniform models, and write a report.
 
     Exports what is not exported yet (variants, scales, precisions). With
@@ -191,30 +54,81 @@ def options(
     schema into OUT/bench/NAME. Results are kept in its folder `results`: an
     interrupted run continues, and unchanged parts are not measured again.
     """
-    return Options(
-        recipe=recipe,
-        bundles=tuple(bundles or ()),
-        out=out,
-        provider=provider,
-        variant=variant,
-        scale=scale,
-        precision=precision,
-        target=target,
-        checkpoint=checkpoint,
-        saliency=saliency,
-        calibration=calibration,
-        random_weights=random_weights,
-        settings=tuple(set_ or ()),
-        dataset=dataset,
-        frames=frames,
-        plan=Plan(queries=min_queries, seconds=min_seconds, warmup_seconds=warmup_seconds),
-        threads=threads,
-        graphs=GRAPHS[cuda_graph.value],
-        ablation=ablation,
-        ablation_frames=ablation_frames,
-        again=again,
-        as_json=as_json,
+
+    # Every field is an option of the command line; the docstring is the help's first part.
+    recipe: Annotated[str, typer.Argument(help="Task, shipped recipe, or a file.")] = "det"
+    bundles: Annotated[
+        list[Path] | None, typer.Option(help="Finished bundles to compare; nothing is exported.")
+    ] = None
+    out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build")
+    provider: Annotated[
+        str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
+    ] = "cpu"
+    variant: Annotated[
+        str | None, _export_option(help="Separated by spaces; default: all with weights.")
+    ] = None
+    scale: Annotated[
+        str | None, _export_option(help="Separated by spaces; default: the recipe's.")
+    ] = None
+    precision: _Words = None
+    target: _Words = None
+    checkpoint: Annotated[
+        str | None,
+        _export_option(help="A file, or a pattern such as 'ckpt/{variant}_{scale}.pth'."),
+    ] = None
+    saliency: Annotated[
+        str | None, _export_option(help="Map (.npy, .pkl), COCO boxes (.json), label folder.")
+    ] = None
+    calibration: Annotated[str | None, _export_option(help="Training frames for INT8.")] = None
+    random_weights: Annotated[
+        int | None, _export_option(help="Seed of untrained weights, for timing only.")
+    ] = None
+    settings: Annotated[
+        list[str] | None, _export_option("--set", help="Any recipe key=value; repeatable.")
+    ] = None
+    dataset: Annotated[
+        str | None, _accuracy_option(help="demo, COCO annotations, a data set's folder, or none.")
+    ] = None
+    frames: Annotated[int | None, _accuracy_option(help="Evaluate at most this many frames.")] = (
+        None
     )
+    min_queries: Annotated[int, _latency_option(help="Timed queries of every engine.")] = (
+        DEFAULT.queries
+    )
+    min_seconds: Annotated[
+        float,
+        _latency_option(help=f"Timed seconds of every engine; MLPerf: {MLPERF_SECONDS}."),
+    ] = DEFAULT.seconds
+    warmup_seconds: Annotated[float, _latency_option(help="Untimed seconds of every engine.")] = (
+        DEFAULT.warmup_seconds
+    )
+    threads: Annotated[int | None, _latency_option(help="Threads of ONNX Runtime on the CPU.")] = (
+        None
+    )
+    cuda_graph: Annotated[
+        CudaGraph,
+        _latency_option(
+            help="Open engines on a device with a CUDA graph, without, or each in turn."
+        ),
+    ] = CudaGraph.both
+    ablation: Annotated[bool, _report_option("--ablation", help="Add the ablation grid.")] = False
+    ablation_frames: Annotated[
+        int, _report_option(help="Number of frames that score the grid; 0: none.")
+    ] = 64
+    again: Annotated[bool, _report_option("--again", help="Measure everything again.")] = False
+    as_json: Json = False
+
+    @property
+    def plan(self) -> Plan:
+        """Plan of the timing of every engine."""
+        return Plan(
+            queries=self.min_queries, seconds=self.min_seconds, warmup_seconds=self.warmup_seconds
+        )
+
+    @property
+    def graphs(self) -> tuple[bool, ...]:
+        """Whether each session that is opened on a device replays a CUDA graph."""
+        return GRAPHS[self.cuda_graph.value]
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -225,9 +139,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     """
     given: list[Options] = []
 
-    @wraps(options)
+    @wraps(Options, updated=())
     def take(**values: Any) -> None:
-        given.append(options(**values))
+        given.append(Options(**values))
 
     command = typer.Typer(
         context_settings={"help_option_names": ["-h", "--help"]},
