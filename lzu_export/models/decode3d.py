@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lzu_export.errors import LzuError
-from lzu_export.models.anchors import check_levels
 from lzu_export.models.margins import choice_margin, magnitude, positive
 from lzu_export.models.shapes import static_shape
 from lzu_export.support.limits import MAX_TOPK
+from lzu_export.warp.anchors import check_levels
 
 BOX = 9
 """Number of values of a box: centre x, y, z, length, height, width, yaw, velocity along x and z."""

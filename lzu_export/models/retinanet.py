@@ -1,6 +1,5 @@
 """RetinaNet (Lin et al. 2017) with mmdet's parameter names, and its exportable decode."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,9 +13,7 @@ from lzu_export.models.resnet import ResNet
 from lzu_export.models.shapes import static_shape
 from lzu_export.recipes.networks import AnchorSpec, RetinaNetConfig
 from lzu_export.support.limits import MAX_TOPK
-
-MAX_LOG_RATIO = abs(math.log(16 / 1000))
-"""Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""
+from lzu_export.warp.anchors import MAX_LOG_RATIO
 
 RawOutputs = tuple[list[Tensor], list[Tensor]]
 """Class logits and box deltas, by level; see `RetinaHead.forward`."""

@@ -11,13 +11,19 @@ from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.former_keys import FORMER, todays_recipe
+from lzu_export.recipes.postprocessing import KINDS
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
 from lzu_export.recipes.tasks import TASKS
 from lzu_export.support.files import read_bytes
 from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 
 FOLDER = Path(__file__).parent
-MARKS = ("[key]", "[size]", "[window]")
+TAGGED: dict[str, type[BaseModel]] = {
+    "[window]": Window,
+    **{f"[{kind}]": section for kind, section in KINDS.items()},
+}
+"""Section of a value that has several forms, by its tag."""
+MARKS = ("[key]", "[size]", *TAGGED)
 OF_ANOTHER_MODEL = frozenset({"checkpoint", "model", "custom_model", "random_weights"})
 """Keys whose override means that other weights than the recipe's own are exported."""
 LONGEST_VALUE = 40
@@ -219,8 +225,9 @@ def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
 
 def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
     model: Any = of_task
-    if "[window]" in location:
-        return sorted(Window.model_fields)
+    for part in location:
+        if part in TAGGED:
+            return sorted(TAGGED[part].model_fields)
     for part in location:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         model = field.annotation if field is not None else None

@@ -11,7 +11,7 @@ from lzu_export.recipes.networks import Fcos3dConfig, PSPNetConfig, RetinaNetCon
 
 def test_configuration_and_anchors_import_no_torch() -> None:
     code = (
-        "import sys, lzu_export.recipes.networks, lzu_export.models.anchors, "
+        "import sys, lzu_export.recipes.networks, lzu_export.warp.anchors, "
         "lzu_export.runtime.postprocess; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

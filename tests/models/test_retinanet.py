@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from golden_weights import load_golden
 from lzu_export.errors import LzuError
-from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode, delta_to_box
 from lzu_export.recipes.networks import AnchorSpec, RetinaNetConfig
 from lzu_export.runtime.postprocess import suppress
+from lzu_export.warp.anchors import grid_anchors
 
 SLIM = RetinaNetConfig(
     num_classes=3, depth=18, base_channels=4, fpn_channels=8, feat_channels=8, stacked_convs=1

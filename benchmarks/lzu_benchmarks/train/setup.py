@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
-from lzu_export.models.anchors import grid_anchors
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.networks import RetinaNetConfig
 from lzu_export.tasks.training import training_record
+from lzu_export.warp.anchors import grid_anchors
 from lzu_export.warp.geometry import (
     Level,
     canvas_to_source,

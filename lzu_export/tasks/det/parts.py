@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lzu_export.models.anchors import grid_anchors
 from lzu_export.models.retinanet import build_retinanet, decode
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.tasks.assemble import Parts
+from lzu_export.warp.anchors import grid_anchors
 
 GROUPS = ("cls", "bbox")
 OUTPUTS = ("boxes", "scores", "labels")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.models.anchors import base_anchors, grid_anchors
 from lzu_export.recipes.networks import AnchorSpec
+from lzu_export.warp.anchors import base_anchors, grid_anchors
 
 
 def test_base_anchors_have_the_stated_areas_and_ratios_scales_fastest() -> None:

@@ -1,12 +1,35 @@
-"""Anchor boxes as mmdet's AnchorGenerator places them (centre offset 0). NumPy only."""
+"""Anchor boxes as mmdet's AnchorGenerator places them (centre offset 0). NumPy only.
 
+PyTorch's decode and the runtime's post-processing of a network's own outputs both place them.
+"""
+
+import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.networks import AnchorSpec
+
+MAX_LOG_RATIO = abs(math.log(16 / 1000))
+"""Bound on predicted log width and height ratios (mmdet's wh_ratio_clip)."""
+
+
+class AnchorSpec(Protocol):
+    """Scales and ratios of a cell's anchors, see `recipes.networks.AnchorSpec`."""
+
+    @property
+    def octave_base_scale(self) -> float:
+        """Side of the smallest anchor over the stride."""
+
+    @property
+    def scales_per_octave(self) -> int:
+        """Number of anchor sizes between one level and the next."""
+
+    @property
+    def ratios(self) -> Sequence[float]:
+        """Aspect ratios (height / width) of the anchors."""
 
 
 def base_anchors(stride: int, spec: AnchorSpec) -> NDArray[np.float32]:
