@@ -34,7 +34,7 @@ struct CarefulSum
     }
 };
 
-struct BoxKnots
+struct BoxKnots : Phases<4>
 {
     static constexpr int kTHREADS = 256;
 
@@ -65,11 +65,6 @@ struct BoxKnots
     float mix;
     float minSide;
 
-    LZU_HD bool more(Shared const& /*shared*/, int phase) const
-    {
-        return phase < 4;
-    }
-
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {
         switch (phase)
@@ -87,6 +82,19 @@ private:
         Pair centre;
         float side;
     };
+
+    // A point of the lattice's axes, which are shared out among threads as one list, columns first.
+    struct AxisPoint
+    {
+        bool alongX;
+        int index;
+        int count; // of the axis's points
+    };
+
+    LZU_HD AxisPoint axisPoint(int i) const
+    {
+        return i < width ? AxisPoint{true, i, width} : AxisPoint{false, i - width, height};
+    }
 
     LZU_HD Box boxAlong(Place place, int box, int axis) const
     {
@@ -145,9 +153,7 @@ private:
     {
         for (int i = place.thread; i < width + height; i += kTHREADS)
         {
-            bool const alongX = i < width;
-            int const q = alongX ? i : i - width;
-            int const points = alongX ? width : height;
+            auto const [alongX, q, points] = axisPoint(i);
             float const size = alongX ? sourceWidth : sourceHeight;
             float const* const mass = alongX ? shared.massX : shared.massY;
             CarefulSum sum;
@@ -190,9 +196,7 @@ private:
     {
         for (int i = place.thread; i < width + height; i += kTHREADS)
         {
-            bool const alongX = i < width;
-            int const j = alongX ? i : i - width;
-            int const points = alongX ? width : height;
+            auto const [alongX, j, points] = axisPoint(i);
             float const* const adaptive = alongX ? shared.marginalX : shared.marginalY;
             (alongX ? shared.knotsX : shared.knotsY)[j]
                 = knot(adaptive, alongX ? fixedX : fixedY, total(adaptive, points), j, points);
@@ -236,9 +240,7 @@ private:
     {
         for (int i = place.thread; i < width + height; i += kTHREADS)
         {
-            bool const alongX = i < width;
-            int const j = alongX ? i : i - width;
-            int const points = alongX ? width : height;
+            auto const [alongX, j, points] = axisPoint(i);
             float const* const knots = alongX ? shared.knotsX : shared.knotsY;
             float value = knots[j];
             for (int below = 0; below < j; ++below)

@@ -76,7 +76,7 @@ LZU_HD Colour colourOfYuv(int luma, int blueness, int redness)
 }
 
 template <class Out>
-struct CameraZoom
+struct CameraZoom : Phases<2>
 {
     static constexpr int kTHREADS = 256;
     static constexpr int kTILE_X = 64;
@@ -103,11 +103,6 @@ struct CameraZoom
     float scale[3]; // of the output's channels
     float shift[3];
     Out* output;
-
-    LZU_HD bool more(Shared const& /*shared*/, int phase) const
-    {
-        return phase < 2;
-    }
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {

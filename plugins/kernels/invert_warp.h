@@ -332,21 +332,14 @@ private:
         return plane + row * (columns + 1) + column;
     }
 
-    LZU_HD Range rangeX(Point const* corner) const
+    // Range of one coordinate of a tile's four corners.
+    template <float Point::*COORDINATE>
+    LZU_HD Range rangeOf(Point const* corner) const
     {
-        Range range{corner[0].x, corner[0].x};
-        range.add(corner[1].x);
-        range.add(corner[columns + 1].x);
-        range.add(corner[columns + 2].x);
-        return range.withSlack();
-    }
-
-    LZU_HD Range rangeY(Point const* corner) const
-    {
-        Range range{corner[0].y, corner[0].y};
-        range.add(corner[1].y);
-        range.add(corner[columns + 1].y);
-        range.add(corner[columns + 2].y);
+        Range range{corner[0].*COORDINATE, corner[0].*COORDINATE};
+        range.add(corner[1].*COORDINATE);
+        range.add(corner[columns + 1].*COORDINATE);
+        range.add(corner[columns + 2].*COORDINATE);
         return range.withSlack();
     }
 
@@ -366,7 +359,8 @@ private:
                 if (shared.rowMeets[row] != 0)
                 {
                     Point const* const corner = cornerOf(plane, row, column);
-                    bool const meets = rangeX(corner).meets(blockX) && rangeY(corner).meets(blockY);
+                    bool const meets
+                        = rangeOf<&Point::x>(corner).meets(blockX) && rangeOf<&Point::y>(corner).meets(blockY);
                     bits |= meets ? 1U << static_cast<uint32_t>(bit) : 0U;
                 }
                 ++column;
@@ -419,8 +413,8 @@ private:
         {
             uint64_t const bit = uint64_t{1} << i;
             Point const* const corner = cornerOf(plane, shared.tileRows[i], shared.tileColumns[i]);
-            turnBetween(shared.rowTurns, rangeY(corner), shared.rowPlaces[0].high, scaleY, bit);
-            turnBetween(shared.columnTurns, rangeX(corner), shared.columnPlaces[0].high, scaleX, bit);
+            turnBetween(shared.rowTurns, rangeOf<&Point::y>(corner), shared.rowPlaces[0].high, scaleY, bit);
+            turnBetween(shared.columnTurns, rangeOf<&Point::x>(corner), shared.columnPlaces[0].high, scaleX, bit);
         }
     }
 

@@ -3,7 +3,7 @@
 // A kernel is a trivially copyable struct with
 //   kTHREADS                                   threads of a block,
 //   Shared                                     what the threads of a block share,
-//   bool more(Shared const&, int phase) const  whether there is a phase of this number,
+//   bool more(Shared const&, int phase) const  whether there is a phase of this number (see Phases),
 //   void run(Shared&, Place, int phase) const  one thread's part of a phase.
 // Between two phases all threads of a block meet, so a phase may read what earlier ones wrote to Shared. `more` may
 // read only what the phase asked about does not write. Phases keep the host's side down to two loops.
@@ -26,6 +26,17 @@ struct Place
 {
     int block;
     int thread;
+};
+
+// The base of a kernel that always has this many phases.
+template <int COUNT>
+struct Phases
+{
+    template <class Shared>
+    LZU_HD bool more(Shared const& /*shared*/, int phase) const
+    {
+        return phase < COUNT;
+    }
 };
 
 // Threads of a block. The host takes them one after the other, so that each costs time and a few are enough to show

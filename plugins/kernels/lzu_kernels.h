@@ -8,8 +8,10 @@
 #ifndef LZU_KERNELS_H
 #define LZU_KERNELS_H
 
+#if !defined(__CUDACC_RTC__) /* NVRTC lacks these headers; portable.h defines the types for it */
 #include <stddef.h>
 #include <stdint.h>
+#endif
 
 #if defined(__GNUC__)
 #define LZU_API __attribute__((visibility("default")))
@@ -70,10 +72,6 @@ struct LzuUnzoom
     int32_t shared_knots; /* 1: one warp for the whole batch */
 };
 
-/* Samples every level at the inverse of the warp; zeros outside. */
-LZU_API int32_t lzu_unzoom(struct LzuUnzoom const* call, void* stream);
-LZU_API int32_t lzu_unzoom_tactics(int32_t format);
-
 struct LzuZoom
 {
     void const* input; /* batch x channels x height x width */
@@ -94,10 +92,6 @@ struct LzuZoom
     int32_t knot_count_y;
     int32_t shared_knots;
 };
-
-/* Samples images at the forward warp. */
-LZU_API int32_t lzu_zoom(struct LzuZoom const* call, void* stream);
-LZU_API int32_t lzu_zoom_tactics(int32_t format);
 
 enum LzuPixels
 {
@@ -134,8 +128,6 @@ struct LzuCamera
     void* output;       /* 3 x (canvas_height + pad_y) x (canvas_width + pad_x) */
 };
 
-LZU_API int32_t lzu_zoom_camera(struct LzuCamera const* call, void* stream);
-
 struct LzuBoxKnots
 {
     float const* boxes;     /* batch x box_count x 4: x1, y1, x2, y2 in source pixels */
@@ -157,8 +149,6 @@ struct LzuBoxKnots
     float min_side; /* pixels */
 };
 
-LZU_API int32_t lzu_box_knots(struct LzuBoxKnots const* call, void* stream);
-
 struct LzuInvertWarp
 {
     float const* knots; /* batch x lattice_height x lattice_width x 2, order x, y */
@@ -175,9 +165,6 @@ struct LzuInvertWarp
     float outside;  /* both coordinates where no tile holds a point */
     int32_t tactic; /* 0 .. lzu_invert_warp_tactics() - 1 */
 };
-
-LZU_API int32_t lzu_invert_warp(struct LzuInvertWarp const* call, void* stream);
-LZU_API int32_t lzu_invert_warp_tactics(void);
 
 /* Suppression as lzu_export.runtime.postprocess.suppress defines it, batch images at once. */
 struct LzuSuppress
@@ -197,9 +184,6 @@ struct LzuSuppress
     int32_t* kept_labels; /* batch x max_detections, -1 after the last */
     int32_t* kept_count;  /* batch */
 };
-
-LZU_API int32_t lzu_suppress(struct LzuSuppress const* call, void* stream);
-LZU_API size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
 
 /* The boxes that the next frame is looked at by, as lzu_export.runtime.feedback.PreviousBoxes takes them: clipped to
  * the view, those of a score, in order. Inputs are what lzu_suppress keeps, outputs what lzu_box_knots takes. */
@@ -221,6 +205,26 @@ struct LzuFeedBoxes
     float* prev_valid; /* batch x box_count: 1 for a box, 0 for none */
 };
 
+#if !defined(__CUDACC_RTC__) /* the launchers, which kernels that NVRTC compiles do not call */
+
+/* Samples every level at the inverse of the warp; zeros outside. */
+LZU_API int32_t lzu_unzoom(struct LzuUnzoom const* call, void* stream);
+LZU_API int32_t lzu_unzoom_tactics(int32_t format);
+
+/* Samples images at the forward warp. */
+LZU_API int32_t lzu_zoom(struct LzuZoom const* call, void* stream);
+LZU_API int32_t lzu_zoom_tactics(int32_t format);
+
+LZU_API int32_t lzu_zoom_camera(struct LzuCamera const* call, void* stream);
+
+LZU_API int32_t lzu_box_knots(struct LzuBoxKnots const* call, void* stream);
+
+LZU_API int32_t lzu_invert_warp(struct LzuInvertWarp const* call, void* stream);
+LZU_API int32_t lzu_invert_warp_tactics(void);
+
+LZU_API int32_t lzu_suppress(struct LzuSuppress const* call, void* stream);
+LZU_API size_t lzu_suppress_workspace(int32_t batch, int32_t candidates);
+
 LZU_API int32_t lzu_feed_boxes(struct LzuFeedBoxes const* call, void* stream);
 
 /* Major version of the CUDA runtime the library was compiled for, 0 for a host build. */
@@ -228,6 +232,8 @@ LZU_API int32_t lzu_cuda_major(void);
 
 /* Version of the library's plugins, all of which have the same: what a graph's `plugin_version` says. */
 LZU_API int32_t lzu_plugins_version(void);
+
+#endif
 
 #if defined(__cplusplus)
 }

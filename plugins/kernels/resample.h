@@ -36,7 +36,7 @@ struct LevelPlan
 // UNIT: see units.h. SPAN: neighbouring output cells of a thread. More than 1, where inner is 1, makes one 16-byte
 // store of them.
 template <class Unit, int SPAN>
-struct Resample
+struct Resample : Phases<2>
 {
     static constexpr int kTHREADS = 256;
     static constexpr int kLANES = Unit::kLANES;
@@ -54,11 +54,6 @@ struct Resample
     int tileX;
     int tileY;
     int runLength;
-
-    LZU_HD bool more(Shared const& /*shared*/, int phase) const
-    {
-        return phase < 2;
-    }
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {

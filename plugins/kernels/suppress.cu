@@ -18,7 +18,6 @@ extern "C" size_t lzu_suppress_workspace(int32_t batch, int32_t candidates)
 
 extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
 {
-    static_assert(lzu::kMAX_CANDIDATES == LZU_MOST_CANDIDATES, "the limit is stated twice");
     if (call == nullptr || call->batch < 1 || call->candidates < 1 || call->candidates > LZU_MOST_CANDIDATES
         || call->max_detections < 1 || (call->label_bytes != 4 && call->label_bytes != 8) || call->workspace == nullptr)
     {
@@ -32,14 +31,9 @@ extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
     sorted.sound = sorted.labels + total;
 
     lzu::RankCandidates rank{};
-    rank.boxes = call->boxes;
-    rank.scores = call->scores;
-    rank.labels = call->labels;
-    rank.labelBytes = call->label_bytes;
-    rank.candidates = call->candidates;
-    rank.blocksPerImage = lzu::ceilDiv(call->candidates, lzu::RankCandidates::kTHREADS);
-    rank.scoreThreshold = call->score_threshold;
+    rank.call = *call;
     rank.sorted = sorted;
+    rank.blocksPerImage = lzu::ceilDiv(call->candidates, lzu::RankCandidates::kTHREADS);
     int const failed = lzu::launch(rank, rank.blocksPerImage * call->batch, stream);
     if (failed != 0)
     {
@@ -47,13 +41,7 @@ extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
     }
 
     lzu::KeepBoxes keep{};
+    keep.call = *call;
     keep.sorted = sorted;
-    keep.candidates = call->candidates;
-    keep.maxDetections = call->max_detections;
-    keep.iouThreshold = call->iou_threshold;
-    keep.keptBoxes = call->kept_boxes;
-    keep.keptScores = call->kept_scores;
-    keep.keptLabels = call->kept_labels;
-    keep.keptCount = call->kept_count;
     return lzu::launch(keep, call->batch, stream);
 }

@@ -3,11 +3,10 @@
 #pragma once
 
 #include "launch.h"
+#include "lzu_kernels.h"
 
 namespace lzu
 {
-
-constexpr int kMAX_CANDIDATES = 3840;
 
 struct alignas(16) BoxEdges
 {
@@ -28,44 +27,34 @@ struct Sorted
 
 // The rank of a candidate is the number of those before it: equal scores keep their order, and no two threads write to
 // one place, so the order is the same in every run. Every block lays all scores out in shared memory first.
-struct RankCandidates
+struct RankCandidates : Phases<2>
 {
     static constexpr int kTHREADS = 128;
 
     struct Shared
     {
-        float scores[kMAX_CANDIDATES]; // kUNSOUND for those that can neither be kept nor suppress
+        float scores[LZU_MOST_CANDIDATES]; // kUNSOUND for those that can neither be kept nor suppress
     };
 
     static constexpr float kUNSOUND = -3.402823466e38F;
 
-    float const* boxes;
-    float const* scores;
-    void const* labels;
-    int labelBytes;
-    int candidates;
-    int blocksPerImage;
-    float scoreThreshold;
+    LzuSuppress call;
     Sorted sorted;
-
-    LZU_HD bool more(Shared const& /*shared*/, int phase) const
-    {
-        return phase < 2;
-    }
+    int blocksPerImage;
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {
-        int64_t const base = static_cast<int64_t>(place.block / blocksPerImage) * candidates;
+        int64_t const base = static_cast<int64_t>(place.block / blocksPerImage) * call.candidates;
         if (phase == 0)
         {
-            for (int i = place.thread; i < candidates; i += kTHREADS)
+            for (int i = place.thread; i < call.candidates; i += kTHREADS)
             {
-                shared.scores[i] = isSound(boxAt(base + i), scores[base + i]) ? scores[base + i] : kUNSOUND;
+                shared.scores[i] = isSound(boxAt(base + i), call.scores[base + i]) ? call.scores[base + i] : kUNSOUND;
             }
             return;
         }
         int const own = place.block % blocksPerImage * kTHREADS + place.thread;
-        if (own < candidates)
+        if (own < call.candidates)
         {
             store(base, own, rankOf(shared, own), shared.scores[own] != kUNSOUND);
         }
@@ -75,13 +64,14 @@ private:
     // A score of kUNSOUND itself is never above a threshold, so no sound candidate has it.
     LZU_HD bool isSound(BoxEdges const& box, float score) const
     {
-        return score > scoreThreshold && score > kUNSOUND && isFinite(score) && isFinite(box.left) && isFinite(box.top)
-               && isFinite(box.right) && isFinite(box.bottom) && box.right > box.left && box.bottom > box.top;
+        return score > call.score_threshold && score > kUNSOUND && isFinite(score) && isFinite(box.left)
+               && isFinite(box.top) && isFinite(box.right) && isFinite(box.bottom) && box.right > box.left
+               && box.bottom > box.top;
     }
 
     LZU_HD BoxEdges boxAt(int64_t at) const
     {
-        float const* const edges = boxes + at * 4;
+        float const* const edges = call.boxes + at * 4;
         return {edges[0], edges[1], edges[2], edges[3]};
     }
 
@@ -89,7 +79,7 @@ private:
     {
         float const score = shared.scores[own];
         int rank = 0;
-        for (int other = 0; other < candidates; ++other)
+        for (int other = 0; other < call.candidates; ++other)
         {
             float const otherScore = shared.scores[other];
             rank += otherScore > score || (otherScore == score && other < own) ? 1 : 0;
@@ -100,9 +90,10 @@ private:
     LZU_HD void store(int64_t base, int own, int rank, bool sound) const
     {
         sorted.boxes[base + rank] = boxAt(base + own);
-        sorted.scores[base + rank] = scores[base + own];
-        sorted.labels[base + rank] = labelBytes == 8 ? static_cast<int>(static_cast<int64_t const*>(labels)[base + own])
-                                                     : static_cast<int32_t const*>(labels)[base + own];
+        sorted.scores[base + rank] = call.scores[base + own];
+        sorted.labels[base + rank] = call.label_bytes == 8
+                                         ? static_cast<int>(static_cast<int64_t const*>(call.labels)[base + own])
+                                         : static_cast<int32_t const*>(call.labels)[base + own];
         sorted.sound[base + rank] = sound ? 1 : 0;
     }
 };
@@ -115,19 +106,13 @@ struct KeepBoxes
 
     struct Shared
     {
-        uint64_t alive[kMAX_CANDIDATES / 8]; // a byte a candidate, eight of them looked at together
-        int next;                            // -1: none
-        int cursor;                          // in words of `alive`
+        uint64_t alive[LZU_MOST_CANDIDATES / 8]; // a byte a candidate, eight of them looked at together
+        int next;                                // -1: none
+        int cursor;                              // in words of `alive`
     };
 
+    LzuSuppress call;
     Sorted sorted;
-    int candidates;
-    int maxDetections;
-    float iouThreshold;
-    float* keptBoxes;
-    float* keptScores;
-    int* keptLabels;
-    int* keptCount;
 
     // Phase 0 marks who is alive, 2 k + 1 finds candidate number k, 2 k + 2 keeps it. `next` is written in odd phases
     // only and asked for in even ones.
@@ -137,12 +122,12 @@ struct KeepBoxes
         {
             return true;
         }
-        return phase % 2 != 0 ? phase / 2 < maxDetections : shared.next >= 0;
+        return phase % 2 != 0 ? phase / 2 < call.max_detections : shared.next >= 0;
     }
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {
-        int64_t const base = static_cast<int64_t>(place.block) * candidates;
+        int64_t const base = static_cast<int64_t>(place.block) * call.candidates;
         if (phase == 0)
         {
             clear(shared, place, base);
@@ -168,30 +153,30 @@ private:
 
     LZU_HD void clear(Shared& shared, Place place, int64_t base) const
     {
-        for (int i = place.thread; i < kMAX_CANDIDATES; i += kTHREADS)
+        for (int i = place.thread; i < LZU_MOST_CANDIDATES; i += kTHREADS)
         {
-            flags(shared)[i] = i < candidates && sorted.sound[base + i] != 0 ? 1 : 0;
+            flags(shared)[i] = i < call.candidates && sorted.sound[base + i] != 0 ? 1 : 0;
         }
-        int64_t const first = static_cast<int64_t>(place.block) * maxDetections;
-        for (int i = place.thread; i < maxDetections; i += kTHREADS)
+        int64_t const first = static_cast<int64_t>(place.block) * call.max_detections;
+        for (int i = place.thread; i < call.max_detections; i += kTHREADS)
         {
             for (int edge = 0; edge < 4; ++edge)
             {
-                keptBoxes[(first + i) * 4 + edge] = 0.0F;
+                call.kept_boxes[(first + i) * 4 + edge] = 0.0F;
             }
-            keptScores[first + i] = 0.0F;
-            keptLabels[first + i] = -1;
+            call.kept_scores[first + i] = 0.0F;
+            call.kept_labels[first + i] = -1;
         }
         if (place.thread == 0)
         {
             shared.cursor = 0;
-            keptCount[place.block] = 0;
+            call.kept_count[place.block] = 0;
         }
     }
 
     LZU_HD static void find(Shared& shared)
     {
-        constexpr int kWORDS = kMAX_CANDIDATES / 8;
+        constexpr int kWORDS = LZU_MOST_CANDIDATES / 8;
         int cursor = shared.cursor;
         while (cursor < kWORDS && shared.alive[cursor] == 0)
         {
@@ -220,25 +205,25 @@ private:
         int const kept = shared.next;
         BoxEdges const box = sorted.boxes[base + kept];
         int const label = sorted.labels[base + kept];
-        for (int i = place.thread; i < candidates; i += kTHREADS)
+        for (int i = place.thread; i < call.candidates; i += kTHREADS)
         {
             if (i == kept
                 || (i > kept && flags(shared)[i] != 0 && sorted.labels[base + i] == label
-                    && overlaps(box, sorted.boxes[base + i], iouThreshold)))
+                    && overlaps(box, sorted.boxes[base + i], call.iou_threshold)))
             {
                 flags(shared)[i] = 0;
             }
         }
         if (place.thread == 0)
         {
-            int64_t const at = static_cast<int64_t>(place.block) * maxDetections + count;
-            keptBoxes[at * 4] = box.left;
-            keptBoxes[at * 4 + 1] = box.top;
-            keptBoxes[at * 4 + 2] = box.right;
-            keptBoxes[at * 4 + 3] = box.bottom;
-            keptScores[at] = sorted.scores[base + kept];
-            keptLabels[at] = label;
-            keptCount[place.block] = count + 1;
+            int64_t const at = static_cast<int64_t>(place.block) * call.max_detections + count;
+            call.kept_boxes[at * 4] = box.left;
+            call.kept_boxes[at * 4 + 1] = box.top;
+            call.kept_boxes[at * 4 + 2] = box.right;
+            call.kept_boxes[at * 4 + 3] = box.bottom;
+            call.kept_scores[at] = sorted.scores[base + kept];
+            call.kept_labels[at] = label;
+            call.kept_count[place.block] = count + 1;
         }
     }
 };

@@ -63,7 +63,6 @@ class Buffer
 public:
     explicit Buffer(size_t bytes)
         : mData(static_cast<unsigned char*>(std::malloc(bytes)))
-        , mBytes(bytes)
     {
         for (size_t i = 0; i < bytes; ++i)
         {
@@ -71,17 +70,27 @@ public:
         }
     }
 
-    void* data()
+    // Memory for an output, to which the pointer then points.
+    template <class Element>
+    Buffer(Element*& pointer, size_t bytes)
+        : Buffer(bytes)
     {
-        return mData.get();
+        pointer = static_cast<Element*>(data());
     }
 
-    void fill(float low, float high)
+    // An input of numbers from this range, and some extreme ones.
+    Buffer(float const*& pointer, size_t bytes, float low, float high)
+        : Buffer(pointer, bytes)
     {
-        for (size_t i = 0; i < mBytes / 4; ++i)
+        for (size_t i = 0; i < bytes / 4; ++i)
         {
             static_cast<float*>(data())[i] = number(low, high);
         }
+    }
+
+    void* data()
+    {
+        return mData.get();
     }
 
 private:
@@ -94,7 +103,6 @@ private:
     };
 
     std::unique_ptr<unsigned char, Free> mData;
-    size_t mBytes;
 };
 
 void expect(int code, char const* what)
@@ -124,7 +132,7 @@ size_t levelBytes(int format, int batch, int channels, int cells)
 void fuzzUnzoom()
 {
     LzuUnzoom call{};
-    std::vector<std::unique_ptr<Buffer>> buffers;
+    std::vector<Buffer> buffers;
     call.level_count = pick(1, LZU_MOST_LEVELS);
     call.batch = pick(1, 3);
     call.format = pick(LZU_F32_LINEAR, LZU_I8_LINEAR);
@@ -149,11 +157,9 @@ void fuzzUnzoom()
             *value = chance(0.1) ? 0.0F : number(-1.5F, 1.5F);
         }
         int const cells = level.height * level.width;
-        buffers.push_back(std::make_unique<Buffer>(levelBytes(call.format, call.batch, level.channels, cells)));
-        level.input = buffers.back()->data();
-        buffers.push_back(std::make_unique<Buffer>(
-            levelBytes(call.format, call.batch, level.channels, cells * level.upscale * level.upscale)));
-        level.output = buffers.back()->data();
+        buffers.emplace_back(level.input, levelBytes(call.format, call.batch, level.channels, cells));
+        buffers.emplace_back(level.output,
+            levelBytes(call.format, call.batch, level.channels, cells * level.upscale * level.upscale));
     }
     expect(lzu_unzoom(&call, nullptr), "lzu_unzoom");
 }
@@ -177,11 +183,9 @@ void fuzzZoom()
     auto const y = knots(call.batch, call.knot_count_y);
     call.knots_x = x.data();
     call.knots_y = y.data();
-    Buffer input(levelBytes(call.format, call.batch, call.channels, call.height * call.width));
-    Buffer output(levelBytes(
-        call.format, call.batch, call.channels, (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
-    call.input = input.data();
-    call.output = output.data();
+    int const cells = (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x);
+    Buffer const input(call.input, levelBytes(call.format, call.batch, call.channels, call.height * call.width));
+    Buffer const output(call.output, levelBytes(call.format, call.batch, call.channels, cells));
     expect(lzu_zoom(&call, nullptr), "lzu_zoom");
 }
 
@@ -197,10 +201,10 @@ void fuzzCamera()
     bool const planar = call.pixel_format == LZU_NV12;
     call.pitch = planar ? (columns + 1) / 2 * 2 + pick(0, 5) : 3 * columns + pick(0, 5);
     // The last row ends with its last pixel: what follows belongs to nobody.
-    Buffer pixels(static_cast<size_t>(call.pitch * (rows - 1) + (planar ? columns : 3 * columns)));
-    Buffer chroma(static_cast<size_t>(call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
-    call.pixels = static_cast<uint8_t const*>(pixels.data());
-    call.chroma = planar ? static_cast<uint8_t const*>(chroma.data()) : nullptr;
+    Buffer const pixels(call.pixels, static_cast<size_t>(call.pitch * (rows - 1) + (planar ? columns : 3 * columns)));
+    Buffer const chroma(
+        call.chroma, static_cast<size_t>(call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
+    call.chroma = planar ? call.chroma : nullptr;
     call.canvas_height = pick(1, 40);
     call.canvas_width = pick(1, 80);
     call.pad_y = pick(0, 5);
@@ -209,19 +213,14 @@ void fuzzCamera()
     call.knot_count_y = pick(2, 60);
     auto const x = knots(1, call.knot_count_x);
     auto const y = knots(1, call.knot_count_y);
-    Buffer tableX(static_cast<size_t>(16 * call.canvas_width));
-    Buffer tableY(static_cast<size_t>(16 * call.canvas_height));
-    tableX.fill(-5.0F, 45.0F);
-    tableY.fill(-5.0F, 45.0F);
-    if (chance(0.5))
+    Buffer const tableX(call.table_x, static_cast<size_t>(16 * call.canvas_width), -5.0F, 45.0F);
+    Buffer const tableY(call.table_y, static_cast<size_t>(16 * call.canvas_height), -5.0F, 45.0F);
+    if (chance(0.5)) // tables take precedence over knots
     {
         call.knots_x = x.data();
         call.knots_y = y.data();
-    }
-    else
-    {
-        call.table_x = static_cast<float const*>(tableX.data());
-        call.table_y = static_cast<float const*>(tableY.data());
+        call.table_x = nullptr;
+        call.table_y = nullptr;
     }
     for (int c = 0; c < 3; ++c)
     {
@@ -230,8 +229,8 @@ void fuzzCamera()
     }
     call.rgb_output = pick(0, 1);
     call.format = pick(LZU_F32_LINEAR, LZU_F16_LINEAR);
-    Buffer output(levelBytes(call.format, 1, 3, (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x)));
-    call.output = output.data();
+    int const cells = (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x);
+    Buffer const output(call.output, levelBytes(call.format, 1, 3, cells));
     expect(lzu_zoom_camera(&call, nullptr), "lzu_zoom_camera");
 }
 
@@ -251,26 +250,16 @@ void fuzzBoxKnots()
     auto const columns = static_cast<size_t>(call.lattice_width);
     auto const rows = static_cast<size_t>(call.lattice_height);
     auto const batch = static_cast<size_t>(call.batch);
-    Buffer edges(16 * boxes);
-    Buffer valid(4 * boxes);
-    Buffer fixedX(4 * columns);
-    Buffer fixedY(4 * rows);
-    Buffer knotsX(4 * columns * batch);
-    Buffer knotsY(4 * rows * batch);
-    edges.fill(-100.0F, 2000.0F);
-    valid.fill(0.0F, 1.5F);
-    fixedX.fill(0.0F, 0.1F);
-    fixedY.fill(0.0F, 0.1F);
     float const amplitude = number(0.0F, 4.0F);
     float const bandwidth = number(0.0F, 100.0F);
-    call.boxes = static_cast<float const*>(edges.data());
-    call.valid = static_cast<float const*>(valid.data());
     call.amplitude = &amplitude;
     call.bandwidth = &bandwidth;
-    call.fixed_x = static_cast<float const*>(fixedX.data());
-    call.fixed_y = static_cast<float const*>(fixedY.data());
-    call.knots_x = static_cast<float*>(knotsX.data());
-    call.knots_y = static_cast<float*>(knotsY.data());
+    Buffer const edges(call.boxes, 16 * boxes, -100.0F, 2000.0F);
+    Buffer const valid(call.valid, 4 * boxes, 0.0F, 1.5F);
+    Buffer const fixedX(call.fixed_x, 4 * columns, 0.0F, 0.1F);
+    Buffer const fixedY(call.fixed_y, 4 * rows, 0.0F, 0.1F);
+    Buffer const knotsX(call.knots_x, 4 * columns * batch);
+    Buffer const knotsY(call.knots_y, 4 * rows * batch);
     expect(lzu_box_knots(&call, nullptr), "lzu_box_knots");
     for (size_t i = 0; i < columns * batch; ++i)
     {
@@ -296,9 +285,9 @@ void fuzzInvertWarp()
     call.offset_x = number(-1.2F, 1.0F);
     call.outside = 4.0F;
     call.tactic = pick(0, lzu_invert_warp_tactics() - 1);
-    Buffer plane(static_cast<size_t>(8 * call.batch * call.lattice_height * call.lattice_width));
-    Buffer grid(static_cast<size_t>(8 * call.batch * call.height * call.width));
-    auto* const values = static_cast<float*>(plane.data());
+    float* values = nullptr;
+    Buffer const plane(values, static_cast<size_t>(8 * call.batch * call.lattice_height * call.lattice_width));
+    Buffer const grid(call.grid, static_cast<size_t>(8 * call.batch * call.height * call.width));
     float const jitter = number(0.0F, chance(0.5) ? 0.05F : 1.0F);
     for (int i = 0; i < call.batch * call.lattice_height * call.lattice_width; ++i)
     {
@@ -310,7 +299,6 @@ void fuzzInvertWarp()
                             + number(-1.0F, 1.0F) * jitter;
     }
     call.knots = values;
-    call.grid = static_cast<float*>(grid.data());
     expect(lzu_invert_warp(&call, nullptr), "lzu_invert_warp");
 }
 
@@ -325,24 +313,14 @@ void fuzzSuppress()
     call.iou_threshold = number(0.0F, 1.0F);
     auto const total = static_cast<size_t>(call.batch * call.candidates);
     auto const kept = static_cast<size_t>(call.batch * call.max_detections);
-    Buffer boxes(16 * total);
-    Buffer scores(4 * total);
-    Buffer labels(static_cast<size_t>(call.label_bytes) * total);
-    Buffer workspace(lzu_suppress_workspace(call.batch, call.candidates));
-    Buffer keptBoxes(16 * kept);
-    Buffer keptScores(4 * kept);
-    Buffer keptLabels(4 * kept);
-    Buffer keptCount(4 * static_cast<size_t>(call.batch));
-    boxes.fill(0.0F, 100.0F);
-    scores.fill(0.0F, 1.0F);
-    call.boxes = static_cast<float const*>(boxes.data());
-    call.scores = static_cast<float const*>(scores.data());
-    call.labels = labels.data();
-    call.workspace = workspace.data();
-    call.kept_boxes = static_cast<float*>(keptBoxes.data());
-    call.kept_scores = static_cast<float*>(keptScores.data());
-    call.kept_labels = static_cast<int32_t*>(keptLabels.data());
-    call.kept_count = static_cast<int32_t*>(keptCount.data());
+    Buffer const boxes(call.boxes, 16 * total, 0.0F, 100.0F);
+    Buffer const scores(call.scores, 4 * total, 0.0F, 1.0F);
+    Buffer const labels(call.labels, static_cast<size_t>(call.label_bytes) * total);
+    Buffer const workspace(call.workspace, lzu_suppress_workspace(call.batch, call.candidates));
+    Buffer const keptBoxes(call.kept_boxes, 16 * kept);
+    Buffer const keptScores(call.kept_scores, 4 * kept);
+    Buffer const keptLabels(call.kept_labels, 4 * kept);
+    Buffer const keptCount(call.kept_count, 4 * static_cast<size_t>(call.batch));
     expect(lzu_suppress(&call, nullptr), "lzu_suppress");
 }
 
@@ -360,22 +338,17 @@ void fuzzFeedBoxes()
     call.bottom = call.top + static_cast<float>(pick(0, 2000));
     auto const total = static_cast<size_t>(call.batch * call.detections);
     auto const fed = static_cast<size_t>(call.batch * call.box_count);
-    Buffer boxes(16 * total);
-    Buffer scores(4 * total);
-    Buffer count(4 * static_cast<size_t>(call.batch));
-    Buffer prevBoxes(16 * fed);
-    Buffer prevValid(4 * fed);
-    boxes.fill(-100.0F, 2000.0F);
-    scores.fill(0.0F, 1.0F);
+    int32_t* counts = nullptr;
+    Buffer const boxes(call.boxes, 16 * total, -100.0F, 2000.0F);
+    Buffer const scores(call.scores, 4 * total, 0.0F, 1.0F);
+    Buffer const count(counts, 4 * static_cast<size_t>(call.batch));
+    Buffer const prevBoxes(call.prev_boxes, 16 * fed);
+    Buffer const prevValid(call.prev_valid, 4 * fed);
     for (int b = 0; b < call.batch; ++b)
     {
-        static_cast<int32_t*>(count.data())[b] = chance(0.1) ? pick(-2000000000, 2000000000) : pick(0, call.detections);
+        counts[b] = chance(0.1) ? pick(-2000000000, 2000000000) : pick(0, call.detections);
     }
-    call.boxes = static_cast<float const*>(boxes.data());
-    call.scores = static_cast<float const*>(scores.data());
-    call.count = static_cast<int32_t const*>(count.data());
-    call.prev_boxes = static_cast<float*>(prevBoxes.data());
-    call.prev_valid = static_cast<float*>(prevValid.data());
+    call.count = counts;
     expect(lzu_feed_boxes(&call, nullptr), "lzu_feed_boxes");
     for (size_t i = 0; i < fed; ++i)
     {
