@@ -10,18 +10,6 @@ using namespace nvinfer1;
 namespace
 {
 
-// Inputs in their order.
-enum : int32_t
-{
-    kBOXES,
-    kVALID,
-    kAMPLITUDE,
-    kBANDWIDTH,
-    kFIXED_X,
-    kFIXED_Y,
-    kINPUTS
-};
-
 int64_t volumeOf(Dims const& dims)
 {
     int64_t volume = 1;
@@ -37,6 +25,18 @@ class BoxKnotsPlugin final : public Plugin<BoxKnotsPlugin>
 {
 public:
     static constexpr char const* kNAME = "BoxKnots";
+
+    // Inputs in their order.
+    enum : int32_t
+    {
+        kBOXES,
+        kVALID,
+        kAMPLITUDE,
+        kBANDWIDTH,
+        kFIXED_X,
+        kFIXED_Y,
+        kINPUTS
+    };
 
     explicit BoxKnotsPlugin(Fields const& fields)
         : mLattice(fields.ints("lattice", 2))

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <random>
@@ -20,6 +21,22 @@ std::mt19937 gRandom;
 int pick(int low, int high)
 {
     return std::uniform_int_distribution<int>(low, high)(gRandom);
+}
+
+struct Field
+{
+    int32_t& value;
+    int low;
+    int high;
+};
+
+// Gives each field a random value from its lowest to its highest.
+void pickEach(std::initializer_list<Field> fields)
+{
+    for (Field const& field : fields)
+    {
+        field.value = pick(field.low, field.high);
+    }
 }
 
 bool chance(double share)
@@ -41,7 +58,7 @@ float number(float low, float high)
 }
 
 // Sorted, mostly: the kernels must survive knots of any kind.
-std::vector<float> knots(int batch, int count)
+std::vector<float> randomKnots(int batch, int count)
 {
     std::vector<float> all;
     bool const wild = chance(0.2);
@@ -56,6 +73,23 @@ std::vector<float> knots(int batch, int count)
     }
     return all;
 }
+
+// The knots of a call's warps, to which the call then points.
+struct Knots
+{
+    template <class Call>
+    Knots(Call& call, int batch)
+    {
+        pickEach({{call.knot_count_x, 2, 60}, {call.knot_count_y, 2, 60}});
+        x = randomKnots(batch, call.knot_count_x);
+        y = randomKnots(batch, call.knot_count_y);
+        call.knots_x = x.data();
+        call.knots_y = y.data();
+    }
+
+    std::vector<float> x;
+    std::vector<float> y;
+};
 
 // Heap memory of exactly so many bytes; malloc aligns it to 16, as much as the kernels need.
 class Buffer
@@ -133,24 +167,14 @@ void fuzzUnzoom()
 {
     LzuUnzoom call{};
     std::vector<Buffer> buffers;
-    call.level_count = pick(1, LZU_MOST_LEVELS);
-    call.batch = pick(1, 3);
-    call.format = pick(LZU_F32_LINEAR, LZU_I8_LINEAR);
+    pickEach({{call.level_count, 1, LZU_MOST_LEVELS}, {call.batch, 1, 3}, {call.format, LZU_F32_LINEAR, LZU_I8_LINEAR},
+        {call.shared_knots, 0, 1}});
     call.tactic = pick(0, lzu_unzoom_tactics(call.format) - 1);
-    call.knot_count_x = pick(2, 60);
-    call.knot_count_y = pick(2, 60);
-    call.shared_knots = pick(0, 1);
-    auto const x = knots(call.batch, call.knot_count_x);
-    auto const y = knots(call.batch, call.knot_count_y);
-    call.knots_x = x.data();
-    call.knots_y = y.data();
+    Knots const knots(call, call.batch);
     for (int i = 0; i < call.level_count; ++i)
     {
         LzuLevel& level = call.levels[i];
-        level.channels = pick(1, 40);
-        level.height = pick(1, 40);
-        level.width = pick(1, 70);
-        level.upscale = pick(1, 3);
+        pickEach({{level.channels, 1, 40}, {level.height, 1, 40}, {level.width, 1, 70}, {level.upscale, 1, 3}});
         float* const numbers[] = {&level.scale_y, &level.offset_y, &level.scale_x, &level.offset_x};
         for (float* const value : numbers)
         {
@@ -167,22 +191,11 @@ void fuzzUnzoom()
 void fuzzZoom()
 {
     LzuZoom call{};
-    call.batch = pick(1, 2);
-    call.channels = pick(1, 4);
-    call.height = pick(1, 60);
-    call.width = pick(1, 60);
-    call.canvas_height = pick(1, 40);
-    call.canvas_width = pick(1, 70);
-    call.pad_y = pick(0, 9);
-    call.pad_x = pick(0, 9);
-    call.format = pick(LZU_F32_LINEAR, LZU_F16_LINEAR);
+    pickEach({{call.batch, 1, 2}, {call.channels, 1, 4}, {call.height, 1, 60}, {call.width, 1, 60},
+        {call.canvas_height, 1, 40}, {call.canvas_width, 1, 70}, {call.pad_y, 0, 9}, {call.pad_x, 0, 9},
+        {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
     call.tactic = pick(0, lzu_zoom_tactics(call.format) - 1);
-    call.knot_count_x = pick(2, 60);
-    call.knot_count_y = pick(2, 60);
-    auto const x = knots(call.batch, call.knot_count_x);
-    auto const y = knots(call.batch, call.knot_count_y);
-    call.knots_x = x.data();
-    call.knots_y = y.data();
+    Knots const knots(call, call.batch);
     int const cells = (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x);
     Buffer const input(call.input, levelBytes(call.format, call.batch, call.channels, call.height * call.width));
     Buffer const output(call.output, levelBytes(call.format, call.batch, call.channels, cells));
@@ -192,10 +205,9 @@ void fuzzZoom()
 void fuzzCamera()
 {
     LzuCamera call{};
-    call.pixel_format = pick(LZU_BGR, LZU_NV12);
-    call.reduce = pick(1, 3);
-    call.height = pick(1, 40);
-    call.width = pick(1, 40);
+    pickEach({{call.pixel_format, LZU_BGR, LZU_NV12}, {call.reduce, 1, 3}, {call.height, 1, 40}, {call.width, 1, 40},
+        {call.canvas_height, 1, 40}, {call.canvas_width, 1, 80}, {call.pad_y, 0, 5}, {call.pad_x, 0, 5},
+        {call.rgb_output, 0, 1}, {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
     int const rows = (call.height - 1) * call.reduce + 1;
     int const columns = (call.width - 1) * call.reduce + 1;
     bool const planar = call.pixel_format == LZU_NV12;
@@ -205,20 +217,16 @@ void fuzzCamera()
     Buffer const chroma(
         call.chroma, static_cast<size_t>(call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
     call.chroma = planar ? call.chroma : nullptr;
-    call.canvas_height = pick(1, 40);
-    call.canvas_width = pick(1, 80);
-    call.pad_y = pick(0, 5);
-    call.pad_x = pick(0, 5);
-    call.knot_count_x = pick(2, 60);
-    call.knot_count_y = pick(2, 60);
-    auto const x = knots(1, call.knot_count_x);
-    auto const y = knots(1, call.knot_count_y);
+    Knots const knots(call, 1);
     Buffer const tableX(call.table_x, static_cast<size_t>(16 * call.canvas_width), -5.0F, 45.0F);
     Buffer const tableY(call.table_y, static_cast<size_t>(16 * call.canvas_height), -5.0F, 45.0F);
-    if (chance(0.5)) // tables take precedence over knots
+    if (chance(0.5))
     {
-        call.knots_x = x.data();
-        call.knots_y = y.data();
+        call.knots_x = nullptr;
+        call.knots_y = nullptr;
+    }
+    else
+    {
         call.table_x = nullptr;
         call.table_y = nullptr;
     }
@@ -227,8 +235,6 @@ void fuzzCamera()
         call.mean[c] = 110.0F;
         call.std[c] = 58.0F;
     }
-    call.rgb_output = pick(0, 1);
-    call.format = pick(LZU_F32_LINEAR, LZU_F16_LINEAR);
     int const cells = (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x);
     Buffer const output(call.output, levelBytes(call.format, 1, 3, cells));
     expect(lzu_zoom_camera(&call, nullptr), "lzu_zoom_camera");
@@ -237,12 +243,10 @@ void fuzzCamera()
 void fuzzBoxKnots()
 {
     LzuBoxKnots call{};
-    call.batch = pick(1, 3);
+    pickEach({{call.batch, 1, 3}, {call.lattice_width, 2, 60}, {call.source_height, 1, 4000},
+        {call.source_width, 1, 4000}});
     call.box_count = chance(0.1) ? LZU_MOST_BOXES : pick(0, 60);
     call.lattice_height = chance(0.1) ? LZU_MOST_LATTICE : pick(2, 40);
-    call.lattice_width = pick(2, 60);
-    call.source_height = pick(1, 4000);
-    call.source_width = pick(1, 4000);
     call.fwhm = std::fabs(std::uniform_real_distribution<float>(0.1F, 40.0F)(gRandom));
     call.mix = static_cast<float>(pick(0, 4)) / 4.0F;
     call.min_side = 1.0F;
@@ -274,17 +278,13 @@ void fuzzBoxKnots()
 void fuzzInvertWarp()
 {
     LzuInvertWarp call{};
-    call.batch = pick(1, 2);
-    call.lattice_height = pick(2, 40);
-    call.lattice_width = pick(2, 60);
-    call.height = pick(1, 50);
-    call.width = pick(1, 70);
+    pickEach({{call.batch, 1, 2}, {call.lattice_height, 2, 40}, {call.lattice_width, 2, 60}, {call.height, 1, 50},
+        {call.width, 1, 70}, {call.tactic, 0, lzu_invert_warp_tactics() - 1}});
     call.scale_y = number(-0.2F, 0.2F);
     call.offset_y = number(-1.2F, 1.0F);
     call.scale_x = number(-0.2F, 0.2F);
     call.offset_x = number(-1.2F, 1.0F);
     call.outside = 4.0F;
-    call.tactic = pick(0, lzu_invert_warp_tactics() - 1);
     float* values = nullptr;
     Buffer const plane(values, static_cast<size_t>(8 * call.batch * call.lattice_height * call.lattice_width));
     Buffer const grid(call.grid, static_cast<size_t>(8 * call.batch * call.height * call.width));
@@ -305,9 +305,8 @@ void fuzzInvertWarp()
 void fuzzSuppress()
 {
     LzuSuppress call{};
-    call.batch = pick(1, 2);
+    pickEach({{call.batch, 1, 2}, {call.max_detections, 1, 120}});
     call.candidates = chance(0.05) ? LZU_MOST_CANDIDATES : pick(1, 300);
-    call.max_detections = pick(1, 120);
     call.label_bytes = pick(1, 2) * 4;
     call.score_threshold = number(-0.5F, 1.0F);
     call.iou_threshold = number(0.0F, 1.0F);
