@@ -3,6 +3,7 @@
 import copy
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -381,6 +382,18 @@ def sentence(call: Callable[[], object]) -> str | None:
         assert "\n" not in text
         return text
     return None
+
+
+def loaded_by(modules: str, names: Sequence[str]) -> list[str]:
+    """Return those of some modules that a new process has loaded once it has imported `modules`.
+
+    Args:
+        modules: operand of an import statement.
+        names: names of the modules that may have been loaded.
+    """
+    code = f"import sys, {modules}; print(*[name for name in {list(names)} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
 
 
 def stub_library(folder: Path, version: int = 1, cuda: int = 13, *, told: bool = True) -> Path:

@@ -93,19 +93,19 @@ def write_text(path: Path, text: str, what: str) -> None:
 
 
 def _open(path: Path, remedy: str) -> BinaryIO:
-    try:
+    def opener(name: str, flags: int) -> int:
         # Without O_NONBLOCK, opening a pipe waits for its writer.
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        number = os.open(name, flags | os.O_NONBLOCK)
+        mode = os.fstat(number).st_mode
+        if stat.S_ISREG(mode):
+            return number
+        os.close(number)
+        raise CalibrationError(f"{path} is {_kind(mode)}, not a file; {remedy}")
+
+    try:
+        return open(path, "rb", opener=opener)
     except ValueError as error:  # a NUL in the path
         raise CalibrationError(f"{str(path)!r} is no path ({error}); {remedy}") from error
-    try:
-        mode = os.fstat(number).st_mode
-        if not stat.S_ISREG(mode):
-            raise CalibrationError(f"{path} is {_kind(mode)}, not a file; {remedy}")
-        return os.fdopen(number, "rb")
-    except BaseException:
-        os.close(number)
-        raise
 
 
 def _is_stream(path: Path) -> bool:

@@ -23,8 +23,10 @@ from typing import Any
 from lzu_calibration.errors import CalibrationError
 from lzu_calibration.files import parse_json, read_bytes, write_text
 
-Units = Mapping[str, tuple[str, ...]]
-"""Names of the layers of each unit; the layers of a unit are quantised together."""
+Layers = tuple[str, ...]
+"""Names of the layers of a unit, which are quantised together."""
+Units = Mapping[str, Layers]
+"""Layers of each unit by its name."""
 Measure = Callable[[frozenset[str]], float]
 """Function that returns the metric in points, more is better, with exactly these layers in INT8."""
 
@@ -44,7 +46,8 @@ class Cost:
     """The metric and its loss with one unit alone in INT8."""
 
     name: str
-    layers: tuple[str, ...]
+    """Name of the unit: of its group, or of its only layer."""
+    layers: Layers
     metric: float
     cost: float
     """Points below the baseline; infinite if the metric is NaN."""
@@ -154,7 +157,7 @@ def most_evaluations(units: int) -> int:
     return units + len(_spaced(units)) + max(0, gap - 1).bit_length()
 
 
-def group_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def group_layers(layers: Iterable[str]) -> dict[str, Layers]:
     """Group layers by their module, in the order of each group's first layer.
 
     A number in a name is the index of a member in a list of modules. If several layers share a
@@ -167,7 +170,7 @@ def group_layers(layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
     for name in names:
         member = _member(name)
         members[member] = members.get(member, 0) + 1
-    groups: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, Layers] = {}
     for name in names:
         member = _member(name)
         alone = members[member] == 1 and member.rpartition(".")[2].isdigit()

@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lzu_calibration import (
-    Cache,
-    CachedFrames,
-    check_cache,
-    make_cache,
-    read_cache,
-    write_cache,
-)
+from lzu_calibration import Cache, CachedFrames, check_cache, make_cache, read_cache, write_cache
 from lzu_calibration.cache import FORMAT
 from lzu_calibration.errors import CalibrationError
 
