@@ -55,6 +55,12 @@ class World:
         """Return the names of all recorded calls."""
         return [call[0] for call in self.calls]
 
+    def captured(self) -> list[str]:
+        """Return the names of the calls that the first CUDA graph recorded."""
+        names = self.names()
+        first = names.index("cudaStreamBeginCapture") + 1
+        return names[first : names.index("cudaStreamEndCapture")]
+
     def allocate(self, size: int) -> int | None:
         """Allocate `size` bytes and return their address, or None if too few are free."""
         if size > self.memory:

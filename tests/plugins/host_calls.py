@@ -8,7 +8,7 @@ from host_kernels import (
     F32,
     Array,
     BoxKnots,
-    Level,
+    InvertWarp,
     Unzoom,
     Zoom,
     address,
@@ -18,7 +18,8 @@ from host_kernels import (
     unpacked,
 )
 
-from lzu_benchmarks.studies.adaptive_speed import InvertWarp
+Size = tuple[int, int]
+"""Height and width."""
 
 LATTICE = (31, 51)
 SOURCE = (1200, 1920)
@@ -30,8 +31,8 @@ def box_knots(
     *,
     mixed: float = 1.0,
     fixed: Any = None,
-    lattice: tuple[int, int] = LATTICE,
-    source: tuple[int, int] = SOURCE,
+    lattice: Size = LATTICE,
+    source: Size = SOURCE,
     a: float = 1.0,
     b: float = 64.0,
     fwhm: float = 10,
@@ -64,7 +65,7 @@ def spacing(n: int) -> tuple[float, float]:
 
 def invert(
     knots: Array,
-    size: tuple[int, int],
+    size: Size,
     outside: float = 9.0,
     tactic: int = 0,
     affine: tuple[float, ...] | None = None,
@@ -85,13 +86,16 @@ def unzoom(
     levels: Sequence[Array],
     knots_x: Any,
     knots_y: Any,
+    axes: Any,
     layout: int = F32,
     tactic: int = 0,
     upscale: int = 1,
-    axes: Any = None,
-    shared: bool = False,
 ) -> list[tuple[Array, Array]]:
-    """Run the kernel on B x C x H x W tensors; return tensors and padded lanes per level."""
+    """Run the kernel on B x C x H x W tensors; return tensors and padded lanes per level.
+
+    Knots are B x n, or n values for one warp of the whole batch. `axes` has scale and offset of y
+    and of x for each level.
+    """
     call = Unzoom()
     kept = []
     for i, tensor in enumerate(levels):
@@ -101,15 +105,15 @@ def unzoom(
         out = packed(big, layout)
         out[...] = 77  # every lane must be written
         (sy, oy), (sx, ox) = axes[i]
-        call.levels[i] = Level(
-            address(memory), address(out), channels, height, width, upscale, sy, oy, sx, ox
-        )
+        call.levels[i] = (
+            address(memory), address(out), channels, height, width, upscale, sy, oy, sx, ox,
+        )  # fmt: skip
         kept.append((memory, out))
     x, y = (np.ascontiguousarray(knots, np.float32) for knots in (knots_x, knots_y))
     call.level_count, call.batch, call.format, call.tactic = len(levels), batch, layout, tactic
     call.knots_x, call.knots_y = x.ctypes.data, y.ctypes.data
     call.knot_count_x, call.knot_count_y = x.shape[-1], y.shape[-1]
-    call.shared_knots = int(shared)
+    call.shared_knots = int(x.ndim == 1)
     assert run("lzu_unzoom", call) == 0
     return [
         unpacked(out, layout, tensor.shape[1])
@@ -121,8 +125,8 @@ def zoom(
     image: Array,
     knots_x: Any,
     knots_y: Any,
-    canvas: tuple[int, int],
-    pad: tuple[int, int],
+    canvas: Size,
+    pad: Size,
     layout: int = F32,
     tactic: int = 0,
 ) -> Array:

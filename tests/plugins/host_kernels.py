@@ -4,6 +4,7 @@ import ctypes as c
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -64,68 +65,28 @@ def library() -> c.CDLL:
     return loaded
 
 
-class Level(c.Structure):
-    """LzuLevel."""
-
-    _fields_ = (
-        ("input", c.c_void_p),
-        ("output", c.c_void_p),
-        *((name, c.c_int32) for name in ("channels", "height", "width", "upscale")),
-        *((name, c.c_float) for name in ("scale_y", "offset_y", "scale_x", "offset_x")),
-    )
-
-
-class Unzoom(c.Structure):
-    """LzuUnzoom."""
-
-    _fields_ = (
-        ("levels", Level * 8),
-        *((name, c.c_int32) for name in ("level_count", "batch", "format", "tactic")),
-        ("knots_x", c.c_void_p),
-        ("knots_y", c.c_void_p),
-        *((name, c.c_int32) for name in ("knot_count_x", "knot_count_y", "shared_knots")),
-    )
+def structure(name: str) -> Any:
+    """Return a struct of lzu_kernels.h as a class of ctypes."""
+    (text,) = re.findall(rf"^struct {name}\n{{\n(.*?)^}};", HEADER, re.M | re.S)
+    fields = []
+    for kind, pointer, field, count in re.findall(MEMBER, text, re.M):
+        member: Any = c.c_void_p if pointer else TYPES.get(kind) or structure(kind)
+        if count:
+            (length,) = re.findall(rf"^#define {count} (\d+)$", HEADER, re.M) or [count]
+            member *= int(length)
+        fields.append((field, member))
+    return type(name, (c.Structure,), {"_fields_": fields})
 
 
-class Zoom(c.Structure):
-    """LzuZoom."""
+HEADER = (KERNELS / "lzu_kernels.h").read_text()
+MEMBER = r"^    (?:struct )?(\w+)(?: const)?(\*?) (\w+)(?:\[(\w+)\])?;"
+"""A struct's member in the header: its type, whether it is a pointer, its name, and its length."""
+TYPES = {"int32_t": c.c_int32, "float": c.c_float}
 
-    _fields_ = (
-        ("input", c.c_void_p),
-        ("output", c.c_void_p),
-        *(
-            (name, c.c_int32)
-            for name in (
-                *("batch", "channels", "height", "width", "canvas_height", "canvas_width"),
-                *("pad_y", "pad_x", "format", "tactic"),
-            )
-        ),
-        ("knots_x", c.c_void_p),
-        ("knots_y", c.c_void_p),
-        *((name, c.c_int32) for name in ("knot_count_x", "knot_count_y", "shared_knots")),
-    )
-
-
-class BoxKnots(c.Structure):
-    """LzuBoxKnots."""
-
-    _fields_ = (
-        *(
-            (name, c.c_void_p)
-            for name in (
-                *("boxes", "valid", "amplitude", "bandwidth"),
-                *("fixed_x", "fixed_y", "knots_x", "knots_y"),
-            )
-        ),
-        *(
-            (name, c.c_int32)
-            for name in (
-                *("batch", "box_count", "lattice_height", "lattice_width"),
-                *("source_height", "source_width"),
-            )
-        ),
-        *((name, c.c_float) for name in ("fwhm", "mix", "min_side")),
-    )
+Unzoom = structure("LzuUnzoom")
+Zoom = structure("LzuZoom")
+BoxKnots = structure("LzuBoxKnots")
+InvertWarp = structure("LzuInvertWarp")
 
 
 def address(array: Array | None) -> int | None:

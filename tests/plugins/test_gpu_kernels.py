@@ -147,7 +147,7 @@ def test_boxes_to_knots(device: Device) -> None:
     ]
     found = [zeros(device, 2, 51), zeros(device, 2, 31)]
 
-    def box_knots(place: Place) -> BoxKnots:
+    def box_knots(place: Place) -> ctypes.Structure:
         places = (place(each) for each in (*given, *found))
         return BoxKnots(*places, 2, 100, 31, 51, 400, 640, 10.0, 0.5, 1.0)
 

@@ -60,7 +60,7 @@ def compare(seed: int, layout: int, scales: tuple[float, ...], upscale: int) -> 
     values = run_whole(standing_in, inputs(canonical, seed, scales))
     knots = [values[name] for name in KNOTS]
     levels = [values[name] for name in LEVELS]
-    results = unzoom(levels, *knots, layout, upscale=said["upscale"], axes=axes)
+    results = unzoom(levels, *knots, axes, layout, upscale=said["upscale"])
     return [
         np.abs(tensor.astype(int) - values[name])
         for (tensor, _), name in zip(results, UNZOOMED, strict=True)

@@ -14,7 +14,6 @@ from host_kernels import (
     I8,
     INVALID,
     Array,
-    Level,
     Unzoom,
     address,
     aligned,
@@ -76,7 +75,7 @@ def test_every_float_format_and_tactic_equals_the_mathematics(layout):
     if layout != F32:
         levels = [level.astype(np.float16) for level in levels]
     for tactic in range(library().lzu_unzoom_tactics(layout)):
-        outputs = unzoom(levels, x, y, layout, tactic, axes=axes)
+        outputs = unzoom(levels, x, y, axes, layout, tactic)
         for (tensor, padding), level, axis in zip(outputs, levels, axes, strict=True):
             truth = expected(level, x, y, axis)
             np.testing.assert_allclose(tensor, truth, rtol=0, atol=STEPS[layout] * 4)
@@ -101,7 +100,7 @@ def test_int8_rounds_once_and_saturates(layout, channels):
     axes = [(axis_of(18, 16, 280), axis_of(32, 16, 500))]
     x, y = ([smooth_knots(rng, n) for _ in range(2)] for n in (13, 9))
     for tactic in range(library().lzu_unzoom_tactics(layout)):
-        ((tensor, padding),) = unzoom([level], x, y, layout, tactic, axes=axes)
+        ((tensor, padding),) = unzoom([level], x, y, axes, layout, tactic)
         truth = expected(level, x, y, axes[0])
         rounded = np.clip(np.rint(truth), -127, 127)
         tie = np.abs(truth - np.floor(truth) - 0.5) < 1e-4
@@ -115,7 +114,7 @@ def test_int8_ties_go_to_even():
     level[0, :, 0] = [[0, 1], [1, 2], [-1, 0], [127, 126]]
     knots = [np.array([-1, 1], np.float32)]
     # Upscaled by two, the second cell lies half-way between the first two.
-    ((tensor, _),) = unzoom([level], knots, knots, CHW4, 0, 2, [((2.0, -1.0), (2.0, -1.0))])
+    ((tensor, _),) = unzoom([level], knots, knots, [((2.0, -1.0), (2.0, -1.0))], CHW4, 0, 2)
     assert tensor[0, :, 0, 1].tolist() == [0, 2, 0, 126]
 
 
@@ -125,7 +124,7 @@ def test_upscale(layout, upscale):
     rng = np.random.default_rng(upscale)
     levels, axes = pyramid(rng, channels=4, batch=1)
     x, y = [smooth_knots(rng, 13)], [smooth_knots(rng, 9)]
-    outputs = unzoom(levels, x, y, layout, 0, upscale, axes)
+    outputs = unzoom(levels, x, y, axes, layout, 0, upscale)
     for (tensor, _), level, axis in zip(outputs, levels, axes, strict=True):
         truth = expected(level, x, y, axis, upscale)
         np.testing.assert_allclose(tensor, truth, rtol=0, atol=STEPS[layout] * 4)
@@ -145,7 +144,7 @@ def test_one_warp_for_a_batch():
     rng = np.random.default_rng(0)
     levels, axes = pyramid(rng, batch=3)
     x, y = smooth_knots(rng, 13), smooth_knots(rng, 9)
-    outputs = unzoom(levels, x, y, axes=axes, shared=True)
+    outputs = unzoom(levels, x, y, axes)
     for (tensor, _), level, axis in zip(outputs, levels, axes, strict=True):
         truth = expected(level, [x] * 3, [y] * 3, axis)
         np.testing.assert_allclose(tensor, truth, rtol=0, atol=2e-5)
@@ -270,6 +269,6 @@ def test_invalid_calls_launch_nothing():
         call = Unzoom(**(good | {name: value}), knot_count_y=2)
         if name in ("knot_count_x", "batch") and value == 99:
             continue  # sound, with that many
-        call.levels[0] = Level(address(level), address(level), 1, 4, 4, 1, 1, -1, 1, -1)
+        call.levels[0] = (address(level), address(level), 1, 4, 4, 1, 1, -1, 1, -1)
         call.knots_x = call.knots_y = knots.ctypes.data
         assert run("lzu_unzoom", call) == INVALID, (name, value)
