@@ -48,7 +48,7 @@ CONTRACT = Contract(
         "height": Field("int32", size_of="H"),
         "width": Field("int32", size_of="W"),
     },
-    # The body supports the first three; INT8 is for kernels, see `graph.lowering.fuse_warps`.
+    # The body supports the first three; INT8 is for kernels.
     types=("float32", "float16", "bfloat16", "int8"),
 )
 

@@ -58,12 +58,6 @@ def forward_axis(knots: ArrayLike, n: int) -> Array:
     return forward_at(knots, pixel_centres(n))
 
 
-def forward_grid(knots_x: ArrayLike, knots_y: ArrayLike, size: tuple[int, int]) -> Array:
-    """Return the separable sampling grid (H, W, 2), order x, y, for a canvas of `size` (H, W)."""
-    columns, rows = forward_axis(knots_x, size[1]), forward_axis(knots_y, size[0])
-    return np.stack(np.meshgrid(columns, rows), axis=-1)
-
-
 def nonseparable_forward_grid(knots: ArrayLike, size: tuple[int, int]) -> Array:
     """Return the sampling grid (H, W, 2), order x, y, of knots (h, w, 2) for a canvas of `size`.
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lzu_export.errors import LzuError
-from lzu_export.warp.forward import check_knots, forward_axis, pixel_centres
+from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.inverse import invert_axis
 from lzu_export.warp.saliency import Array
 
@@ -80,7 +80,7 @@ def unzoom_positions(
     The output has `scale` cells per cell of the level on each axis: (scale H_l,), (scale W_l,).
 
     Positions outside [-1, 1] are to be sampled as zeros. Neither geometry has unfilled edges here;
-    `published_inverse_grid` has those of the released code.
+    `tables.unzoom_tables` adds those of the released code.
 
     Args:
         knots_x: (w,) knots along x.
@@ -135,44 +135,6 @@ def published_sentinel(size: tuple[int, int], lattice: tuple[int, int]) -> tuple
     """
     outside = 2.0 * max(size)
     return outside / (lattice[1] - 1) * 2.0 - 1.0, outside / (lattice[0] - 1) * 2.0 - 1.0
-
-
-def published_inverse_grid(
-    knots_x: ArrayLike,
-    knots_y: ArrayLike,
-    level: Level,
-    *,
-    unfilled: Sequence[Edge],
-) -> Array:
-    """Return the sampling grid (H_l, W_l, 2), order x, y, of the released unzoom.
-
-    The released inverter loses an edge if float32 rounding puts its end knot inside the image. On
-    a CPU, the released nuScenes warp loses the bottom row of every level. Here the lost edges are
-    an argument and never depend on this machine's rounding; their cells hold the sentinel.
-
-    Args:
-        knots_x: (w,) knots along x.
-        knots_y: (h,) knots along y.
-        level: stride and size of the level; only the size is used.
-        unfilled: lost edges, out of `top`, `bottom`, `left`, `right`.
-
-    Raises:
-        LzuError: an edge is unknown or the knots are invalid.
-    """
-    unknown = [edge for edge in unfilled if edge not in get_args(Edge)]
-    if isinstance(unfilled, str) or unknown:
-        raise LzuError(
-            f"unfilled is {unfilled!r}; give a list of edges out of {', '.join(get_args(Edge))}"
-        )
-    lattice = (len(check_knots(knots_y, "knots_y")), len(check_knots(knots_x, "knots_x")))
-    rows, columns = unzoom_positions(knots_x, knots_y, level, (1, 1), geometry="published")
-    grid = np.stack(np.meshgrid(columns, rows), axis=-1)
-    sentinel = published_sentinel(level.size, lattice)
-    row, column = {"top": 0, "bottom": -1}, {"left": 0, "right": -1}
-    for edge in unfilled:
-        cells = grid[row[edge], :] if edge in row else grid[:, column[edge]]
-        cells[:] = sentinel
-    return grid
 
 
 def canvas_to_source(canvas: tuple[int, int], source: tuple[int, int]) -> tuple[float, float]:

@@ -24,12 +24,12 @@ from lzu_export.recipes.load import load_recipe
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.tasks.assemble import to_canvas
 from lzu_export.tasks.warps import make_warp
-from lzu_export.warp.forward import forward_grid
-from lzu_export.warp.geometry import Edge, Level, level_sizes, published_inverse_grid
+from lzu_export.warp.geometry import Edge, Level, level_sizes
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency_file import load_saliency
 from lzu_export.warp.tables import unzoom_tables
 from samples import dialect, relative, run_onnx
+from warp_oracles import forward_grid, published_inverse_grid
 
 STRIDES = (8, 16, 32, 64, 128)
 LATTICE = (27, 48)

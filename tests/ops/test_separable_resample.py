@@ -13,10 +13,11 @@ from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
 from lzu_export.graph.passes import fold_constants, run_passes
 from lzu_export.ops.separable_resample import OPERATOR, function_body
 from lzu_export.ops.torch_ops import REGISTERED
-from lzu_export.warp.geometry import Level, published_inverse_grid, published_sentinel
+from lzu_export.warp.geometry import Level, published_sentinel
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.tables import Table, table_matrix, unzoom_tables
 from samples import OPSET, random_tables, relative, run_onnx, warp_model
+from warp_oracles import published_inverse_grid
 
 separable_resample = REGISTERED["SeparableResample"]
 

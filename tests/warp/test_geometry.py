@@ -12,7 +12,6 @@ from lzu_export.warp.geometry import (
     canvas_to_source,
     level_sizes,
     padded_size,
-    published_inverse_grid,
     published_sentinel,
     unzoom_positions,
     zoom_positions,
@@ -20,6 +19,7 @@ from lzu_export.warp.geometry import (
 from lzu_export.warp.inverse import invert_axis
 from lzu_export.warp.knots import axis_knots, separable_knots
 from lzu_export.warp.sampling import axis_weights
+from warp_oracles import published_inverse_grid
 
 STRIDES = (8, 16, 32, 64, 128)
 CANVASES = [(225, 400), (450, 800), (675, 1200), (900, 1600), (300, 480), (600, 960)]
@@ -163,10 +163,6 @@ def test_unfilled_edges_are_stated(knots: tuple[np.ndarray, np.ndarray]) -> None
 
 def test_bad_input_is_refused_by_name(knots: tuple[np.ndarray, np.ndarray]) -> None:
     level = Level(8, (10, 15))
-    with pytest.raises(LzuError, match=r"unfilled is .*bottom"):
-        published_inverse_grid(*knots, level, unfilled=("below",))  # type: ignore[arg-type]
-    with pytest.raises(LzuError, match="unfilled is 'bottom'; give a list"):
-        published_inverse_grid(*knots, level, unfilled="bottom")  # type: ignore[arg-type]
     with pytest.raises(LzuError, match="geometry is 'exact'; choose one of published, consistent"):
         unzoom_positions(*knots, level, (80, 120), geometry="exact")  # type: ignore[arg-type]
 

@@ -9,7 +9,6 @@ import pytest
 
 from lzu_export.warp.box_saliency import box_marginals, box_saliency
 from lzu_export.warp.forward import (
-    forward_grid,
     forward_points,
     nonseparable_forward_grid,
     pixel_centres,
@@ -18,7 +17,6 @@ from lzu_export.warp.geometry import (
     Level,
     level_sizes,
     padded_size,
-    published_inverse_grid,
     unzoom_positions,
     zoom_positions,
 )
@@ -26,6 +24,7 @@ from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from lzu_export.warp.saliency import marginals
 from lzu_export.warp.saliency_file import load_saliency
+from warp_oracles import forward_grid, published_inverse_grid
 
 SCALES = ("0.25", "0.5", "0.75", "1.0")
 STRIDES = (8, 16, 32, 64, 128)

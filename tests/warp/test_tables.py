@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_export.models.matrices import resize_matrix
-from lzu_export.warp.geometry import Level, published_inverse_grid, unzoom_positions
+from lzu_export.warp.geometry import Level, unzoom_positions
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.sampling import antialias_support, axis_weights
 from lzu_export.warp.tables import (
@@ -21,6 +21,7 @@ from lzu_export.warp.tables import (
     zoom_coverage,
     zoom_tables,
 )
+from warp_oracles import published_inverse_grid
 
 LATTICE = (9, 14)
 

@@ -19,38 +19,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from lzu_export.graph.lowering.adaptive import adaptive_nodes
-from lzu_export.graph.lowering.resample import OP, is_grid, resample_nodes
 from lzu_export.graph.passes import Pass
 from lzu_export.ops import separable_unzoom
 
 log = logging.getLogger(__name__)
-
-
-def fuse_unzoom_pairs() -> Pass:
-    """Make a warp between a pair of one scale an INT8 warp; log the other warps and the reasons.
-
-    The function body is removed where a warp is fused, since it takes floating-point maps.
-    """
-
-    def apply(graph: gs.Graph) -> gs.Graph:
-        fused = 0
-        for node in resample_nodes(graph):
-            obstacle = (
-                "no kernel takes its grid"
-                if is_grid(node)
-                else _obstacle(graph, node.inputs[0], node.outputs[0])
-            )
-            if obstacle:
-                log.info("the warp at %s is not INT8: %s", node.outputs[0].name, obstacle)
-                continue
-            _fuse(node, 0)
-            fused += 1
-        if fused:
-            bodies = graph.functions
-            graph.functions = [f for f in bodies if (f.domain, f.name) != ("lzu", OP)]
-        return graph.cleanup().toposort()
-
-    return Pass("fuse-unzoom-pairs", "one scale before and behind a warp cancels out", apply)
 
 
 def fuse_level_pairs() -> Pass:

@@ -1,28 +1,28 @@
 """INT8 warps: which pairs cancel out, and that a kernel's numbers are the pair's."""
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from adaptive_samples import quantised_chain
+from adaptive_samples import chain, quantised_chain
 from lzu_export.graph.emulate.half import emulate_half
-from lzu_export.graph.half import stay_high, to_half
-from lzu_export.graph.lowering.fuse_warps import fuse_level_pairs, fuse_unzoom_pairs
+from lzu_export.graph.half import to_half
+from lzu_export.graph.lowering.fuse_warps import fuse_level_pairs
 from lzu_export.graph.lowering.resample import lower_resample
 from lzu_export.graph.passes import Pass, raise_opset, run_passes
-from lzu_export.graph.quantize import OPSET, place, quantise
+from lzu_export.graph.quantize import OPSET
 from lzu_export.warp.tables import Table, table_matrix
 from samples import Network, made_by, node_named, random_tables, run_onnx
 
-MAP = (1, 4, 12, 16)
-SHAPE = (4, 4, 3, 3)
+DROPPED = ("DequantizeLinear/level", "QuantizeLinear/unzoomed")
+"""Names of the nodes of a level that a fusion removes, without the level's number."""
 
 
 def kernel(x: np.ndarray, rows: Table, cols: Table) -> np.ndarray:
@@ -33,128 +33,86 @@ def kernel(x: np.ndarray, rows: Table, cols: Table) -> np.ndarray:
     return np.rint(sums).clip(-128, 127).astype(np.int8)
 
 
-def network() -> Network:
-    net = Network(x=MAP)
-    net.conv("x", SHAPE, to="first")
-    net.op("Relu", "first", to="stem")
-    return net
-
-
-def unzoomed() -> Network:
-    """The stem is warped for `after`, and read by `side` as it is."""
-    net = network()
-    net.warp("stem", MAP, random_tables(0, MAP[2:], (9, 7)), to="warped")
-    net.conv("warped", SHAPE, to="after")
-    net.conv("after", (4, 4, 1, 1), to="last")
-    return net
-
-
-def int8(model: onnx.ModelProto, *, half: bool = False) -> onnx.ModelProto:
-    placement = place(gs.import_onnx(model).toposort())
-    ranges = {name: 2.0 + i for i, name in enumerate(placement.calibrated)}
-    made, _ = run_passes(model, [quantise(placement, ranges)])
-    if half:
-        kept = stay_high(gs.import_onnx(made).toposort())
-        made, _ = run_passes(made, [to_half("fp16", kept)])
-    return made
-
-
 def fused(model: onnx.ModelProto) -> onnx.ModelProto:
-    return run_passes(model, [fuse_unzoom_pairs()])[0]
+    return run_passes(model, [fuse_level_pairs()])[0]
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
     return {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_a_warp_between_one_scale_reads_and_writes_int8(half: bool) -> None:
-    before = int8(unzoomed().model("last"), half=half)
+def read_by_a_sigmoid(name: str) -> onnx.ModelProto:
+    """The chain, one of whose tensors a Sigmoid named `gate` reads, too."""
+    model = quantised_chain()
+    model.graph.node.append(helper.make_node("Sigmoid", [name], ["gate"], name="gate"))
+    model.graph.output.append(helper.make_tensor_value_info("gate", TensorProto.FLOAT, None))
+    return model
+
+
+def test_levels_between_pairs_of_one_scale_each_are_int8() -> None:
+    """The scales of different levels are their own."""
+    before = quantised_chain((0.01, 0.02, 0.013))
     after = fused(before)
-    warp = node_named(after, "warped")
-    assert warp.input[0] == "stem/int8"
-    assert list(warp.output) == ["warped/int8"]
-    assert types(after)["stem/int8"] == types(after)["warped/int8"] == TensorProto.INT8
-    assert made_by(after, "stem/int8") == "QuantizeLinear"
-    (back,) = [node for node in after.graph.node if "warped/int8" in node.input]
-    assert back.op_type == "DequantizeLinear"
-    assert back.output[0] == node_named(after, "after").input[0]
-    gone = {"stem/dequantize", "warped/quantize"}
+    unzoom = node_named(after, "SeparableUnzoom")
+    levels = [f"level_{i}/int8" for i in range(3)]
+    assert list(unzoom.input) == [*levels, "knots_x", "knots_y"]
+    assert list(unzoom.output) == [f"unzoomed_{i}/int8" for i in range(3)]
+    found = types(after)
+    assert {found[name] for name in (*levels, *unzoom.output)} == {TensorProto.INT8}
+    assert {made_by(after, name) for name in levels} == {"QuantizeLinear"}
+    gone = {f"{pair}_{i}" for i in range(3) for pair in DROPPED}
     assert {n.name for n in before.graph.node} - {n.name for n in after.graph.node} == gone
-    assert not after.functions
-    assert before.functions
 
 
 def test_others_that_read_the_dequantised_map_keep_it() -> None:
-    net = unzoomed()
-    net.conv("stem", SHAPE, to="side")
-    net.conv("side", (4, 4, 1, 1), to="side_last")
-    after = fused(int8(net.model("last", "side_last")))
-    assert node_named(after, "warped").input[0] == "stem/int8"
-    assert node_named(after, "side").input[0] == "stem/dequantised"
+    after = fused(read_by_a_sigmoid("level_0/dequantised"))
+    assert node_named(after, "SeparableUnzoom").input[0] == "level_0/int8"
+    assert node_named(after, "gate").input[0] == "level_0/dequantised"
 
 
-def left_alone(
-    model: onnx.ModelProto, caplog: pytest.LogCaptureFixture, *reasons: str
-) -> onnx.ModelProto:
+READERS = "QuantizeLinear/unzoomed_1, gate, not by one QuantizeLinear alone"
+
+
+def output_unquantised() -> onnx.ModelProto:
+    """The chain, one of whose unzoomed levels is an output as it is, too."""
+    model = quantised_chain()
+    shape = helper.make_tensor_value_info("unzoomed_2", TensorProto.FLOAT, None)
+    model.graph.output.append(shape)
+    return model
+
+
+def with_zero_points() -> onnx.ModelProto:
+    model = quantised_chain()
+    (zero,) = [each for each in model.graph.initializer if each.name == "zero"]
+    zero.CopyFrom(numpy_helper.from_array(np.int8(3), zero.name))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "level", "why"),
+    [
+        (lambda: read_by_a_sigmoid("unzoomed_1"), 1, f"its result is read by {READERS}"),
+        (output_unquantised, 2, "its result is an output of the graph"),
+        (
+            lambda: quantised_chain((0.01, 0.02, 0.013), behind=(0.01, 0.04, 0.013)),
+            1,
+            "its scale is 0.02 before and 0.04 behind",
+        ),
+        (with_zero_points, 0, "a scale is computed, is one of many, or has a zero point"),
+        (chain, 0, "what it samples is not dequantised"),
+    ],
+)
+def test_one_level_that_cannot_leaves_all(
+    make: Callable[[], onnx.ModelProto], level: int, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call has one type; the log names the first such level and the reason."""
+    model = make()
     with caplog.at_level(logging.INFO, logger="lzu_export.graph.lowering.fuse_warps"):
         after = fused(model)
-    lines = [
-        r.getMessage() for r in caplog.records if r.name == "lzu_export.graph.lowering.fuse_warps"
-    ]
-    assert lines == list(reasons)
+    assert sorted(n.name for n in after.graph.node) == sorted(n.name for n in model.graph.node)
     assert len(after.functions) == len(model.functions)
-    for name in ("stem", "warped"):
-        assert f"{name}/int8" not in node_named(after, "warped").input
-    return after
-
-
-def test_a_result_that_others_read_in_float_is_left(caplog: pytest.LogCaptureFixture) -> None:
-    net = unzoomed()
-    net.op("Sigmoid", "warped", to="gate")
-    readers = "gate, warped/quantize, not by one QuantizeLinear alone"
-    reason = f"the warp at warped is not INT8: its result is read by {readers}"
-    left_alone(int8(net.model("last", "gate")), caplog, reason)
-    caplog.clear()
-    reason = "the warp at warped is not INT8: its result is an output of the graph"
-    left_alone(int8(unzoomed().model("last", "warped")), caplog, reason)
-
-
-def test_unequal_scales_are_left(caplog: pytest.LogCaptureFixture) -> None:
-    model = int8(unzoomed().model("last"))
-    (scale,) = [each for each in model.graph.initializer if each.name == "warped/scale"]
-    scale.CopyFrom(numpy_helper.from_array(np.float32(0.5), scale.name))
-    reason = "the warp at warped is not INT8: its scale is 0.0236359 before and 0.5 behind"
-    left_alone(model, caplog, reason)
-
-
-def test_zero_points_are_left(caplog: pytest.LogCaptureFixture) -> None:
-    model = int8(unzoomed().model("last"))
-    (zero,) = [each for each in model.graph.initializer if each.name == "warped/zero"]
-    zero.CopyFrom(numpy_helper.from_array(np.int8(3), zero.name))
-    reason = "a scale is computed, is one of many, or has a zero point"
-    left_alone(model, caplog, f"the warp at warped is not INT8: {reason}")
-
-
-def test_partial_warps_and_the_zoom_are_left(caplog: pytest.LogCaptureFixture) -> None:
-    net = Network(x=MAP)
-    net.warp("x", MAP, random_tables(5, MAP[2:], MAP[2:]), to="zoom")
-    net.conv("zoom", SHAPE, to="stem")
-    for seed, name in enumerate(("warped", "edge")):
-        net.warp("stem", MAP, random_tables(seed, MAP[2:], (9, 7)), to=name)
-    net.op("Add", "warped", "edge", to="sum")
-    net.conv("sum", SHAPE, to="after")
-    net.conv("after", (4, 4, 1, 1), to="last")
-    model = int8(net.model("last"))
-    why = "is not INT8: its result is read by sum, not by one QuantizeLinear alone"
-    after = left_alone(
-        model,
-        caplog,
-        "the warp at zoom is not INT8: what it samples is not dequantised",
-        f"the warp at warped {why}",
-        f"the warp at edge {why}",
-    )
-    assert [node.name for node in after.graph.node] == [node.name for node in model.graph.node]
+    (line,) = (r.getMessage() for r in caplog.records if r.name.endswith("fuse_warps"))
+    assert line == f"the warp at unzoomed_{level} is not INT8: {why}"
 
 
 class Difference(NamedTuple):
@@ -184,12 +142,6 @@ def difference(
     net.op("QuantizeLinear", "warped", *map(np.asarray, pair), to="again")
     net.op("DequantizeLinear", "again", *map(np.asarray, pair), to="y")
     model = net.model("y")
-    after = fused(model)
-    assert [node.op_type for node in after.graph.node] == [
-        "QuantizeLinear",
-        "SeparableResample",
-        "DequantizeLinear",
-    ]
     if half:
         opset = Pass("opset", "scales in float16", lambda graph: raise_opset(graph, OPSET) or graph)
         passes = [opset, to_half("fp16", {}), lower_resample({"warped": "matmul"}), emulate_half()]
@@ -239,26 +191,3 @@ def test_the_pair_in_half_precision_is_within_a_step_of_the_kernel() -> None:
     found = [difference(seed, (1, 8, 60, 100), tables, half=True) for seed in range(4)]
     assert max(each.largest for each in found) <= 1
     assert 0 < np.mean([each.share for each in found]) < 0.05
-
-
-def test_levels_between_pairs_of_one_scale_each_are_int8() -> None:
-    """The scales of different levels are their own."""
-    after, _ = run_passes(quantised_chain((0.01, 0.02, 0.013)), [fuse_level_pairs()])
-    unzoom = next(node for node in after.graph.node if node.op_type == "SeparableUnzoom")
-    levels = [f"level_{i}/int8" for i in range(3)]
-    assert list(unzoom.input) == [*levels, "knots_x", "knots_y"]
-    assert list(unzoom.output) == [f"unzoomed_{i}/int8" for i in range(3)]
-    found = types(after)
-    assert {found[name] for name in (*levels, *unzoom.output)} == {TensorProto.INT8}
-    kinds = [node.op_type for node in after.graph.node]
-    assert kinds.count("QuantizeLinear") == kinds.count("DequantizeLinear") == 3
-
-
-def test_one_level_that_cannot_leaves_all(caplog: pytest.LogCaptureFixture) -> None:
-    """A call has one type; the log names the level and the reason."""
-    model = quantised_chain((0.01, 0.02, 0.013), behind=(0.01, 0.04, 0.013))
-    with caplog.at_level(logging.INFO, logger="lzu_export.graph.lowering.fuse_warps"):
-        after, _ = run_passes(model, [fuse_level_pairs()])
-    assert sorted(n.name for n in after.graph.node) == sorted(n.name for n in model.graph.node)
-    (line,) = (r.getMessage() for r in caplog.records if r.name.endswith("fuse_warps"))
-    assert line == "the warp at unzoomed_1 is not INT8: its scale is 0.02 before and 0.04 behind"
