@@ -15,11 +15,11 @@ from lzu_export.manifest.schema import (
     Engine,
     Manifest,
     canonical_file,
-    check_bundle,
     check_file,
     read_manifest,
     rewrite_manifest,
 )
+from lzu_export.manifest.schema import FILE as MANIFEST_FILE
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.check_arrays import check_warp
 from lzu_export.runtime.choice import Choice
@@ -152,7 +152,7 @@ class Bundle:
         return [[CameraFrame(frame, camera) for frame in each.frames] for each in self.references]
 
     def check(self) -> tuple[str, ...]:
-        """Check every file against its hash.
+        """Check every file against its hash; a later `file` does not check it again.
 
         Returns:
             Names in the folder that the manifest does not list. Nothing ever opens them.
@@ -160,7 +160,10 @@ class Bundle:
         Raises:
             LzuError: a file is missing or was changed after the export.
         """
-        return check_bundle(self.folder, self.manifest)
+        for name in self.manifest.files:
+            self.file(name)
+        there = {each.name for each in self.folder.iterdir()}
+        return tuple(sorted(there - {MANIFEST_FILE, *self.manifest.files}))
 
     def engine(self, target: str | None = None, precision: str | None = None) -> Engine:
         """Return the engine of a target, by default `onnxruntime`, which runs on any machine.

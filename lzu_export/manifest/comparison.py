@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from lzu_export.manifest.fields import Number
 from lzu_export.support.section import Section
@@ -129,8 +129,6 @@ class Agreement(Section):
 class Parity(Section):
     """Deviation of an engine from PyTorch at each probe point, and in FP32 at each output."""
 
-    former_keys: ClassVar[dict[str, str]] = {"arrows": "probes"}
-
     target: str
     precision: str
     status: str
@@ -139,7 +137,7 @@ class Parity(Section):
     on_device: bool = False
     """Whether the engine itself ran on its device; then it was compared at its outputs alone."""
     note: str = ""
-    probes: dict[str, Number] = Field({})
+    probes: dict[str, Number] = Field({}, validation_alias=AliasChoices("probes", "arrows"))
     """Differences max|a - b| / max|b| by probe point."""
     outputs: dict[str, Number] = Field({})
     snr: dict[str, Number] = Field({})

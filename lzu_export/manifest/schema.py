@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement, Parity
@@ -294,8 +294,6 @@ class Calibration(Section):
 class Manifest(Section):
     """The whole manifest of a bundle."""
 
-    former_keys: ClassVar[dict[str, str]] = {"drift": "parity"}
-
     format: int = FORMAT
     name: FolderName
     task: str
@@ -314,7 +312,7 @@ class Manifest(Section):
     plugins: Plugins | None = None
     engines: tuple[Engine, ...]
     derived: tuple[Derived, ...] = ()
-    parity: tuple[Parity, ...]
+    parity: tuple[Parity, ...] = Field(validation_alias=AliasChoices("parity", "drift"))
     accuracy: Accuracy | None
     latency: Latency | None
     comparison: Comparison | None = None
@@ -349,7 +347,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a bundle's manifest, and check it and the small files beside it against their hashes.
 
     Graphs, engines and the reference are checked by `check_file` when they are opened, so that a
-    start on a device stays short; `check_bundle` checks all files.
+    start on a device stays short; `Bundle.check` checks all files.
 
     Raises:
         LzuError: the folder is no bundle, its manifest is damaged, changed or of another format, or
@@ -446,17 +444,3 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
             f"{path} was changed after the export: its hash differs from {FILE}; {AGAIN}"
         )
     return check_graph(path, remedy=AGAIN) if name.endswith(".onnx") else path
-
-
-def check_bundle(folder: Path, manifest: Manifest) -> tuple[str, ...]:
-    """Check every file of a bundle against its hash.
-
-    Returns:
-        Names in the folder that the manifest does not list. Nothing ever opens them.
-
-    Raises:
-        LzuError: a file is missing or was changed after the export.
-    """
-    for name in manifest.files:
-        check_file(folder, name, manifest)
-    return tuple(sorted({each.name for each in folder.iterdir()} - {FILE, *manifest.files}))

@@ -6,9 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
@@ -57,8 +56,6 @@ class AccuracyState(Section):
 class State(Section):
     """Measured state of a bundle: deviation, accuracy and latency."""
 
-    former_keys: ClassVar[dict[str, str]] = {"drift": "parity"}
-
     format: int = FORMAT
     bundle: str
     """Recipe, variant and sizes of the bundle, which have to equal the reference's."""
@@ -66,7 +63,7 @@ class State(Section):
     created: str
     source_revision: str
     versions: dict[str, str]
-    parity: dict[str, dict[str, Number]]
+    parity: dict[str, dict[str, Number]] = Field(validation_alias=AliasChoices("parity", "drift"))
     """Deviation by engine and probe point: max|a - b| / max|b| in FP32, dB in lower precisions."""
     accuracy: AccuracyState | None
     latency: LatencyState | None

@@ -137,14 +137,12 @@ def mix(fixed: ArrayLike, adaptive: ArrayLike, alpha: float) -> Array:
     return (1.0 - alpha) * first + alpha * second
 
 
-def softmax_saliency(
-    logits: ArrayLike, *, lattice: tuple[int, int] | None = None, name: str = "logits"
-) -> Array:
+def softmax_saliency(logits: ArrayLike, lattice: tuple[int, int], name: str = "logits") -> Array:
     """Return the softmax of logits (h, w) over all cells, float64: positive, summing to 1.
 
     Args:
         logits: real array of shape (h, w); leading axes of length 1 are dropped.
-        lattice: (h, w) that they must have; None for any.
+        lattice: (h, w) that they must have.
         name: name of the logits in error messages.
 
     Raises:

@@ -25,7 +25,7 @@ from lzu_export.bundle.workspace import STATE_FILE, Workspace
 from lzu_export.cli.tables.inspect import inspect_tables
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.read import load_graph
-from lzu_export.manifest.schema import FILE, Manifest, check_bundle, read_manifest
+from lzu_export.manifest.schema import FILE, Manifest, read_manifest
 from lzu_export.quantization.calibration import check_cache, read_cache, write_cache
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.files import check_graph, read_npz
@@ -106,7 +106,7 @@ def test_edits_of_any_byte_are_refused(bundle: Path) -> None:
         whole = (bundle / name).read_bytes()
         changed = edit_bytes(whole, generator)
         (bundle / name).write_bytes(changed)
-        message = sentence(lambda: check_bundle(bundle, read_manifest(bundle)))
+        message = sentence(lambda: Bundle(bundle).check())
         assert message is not None or changed == whole, name
         (bundle / name).write_bytes(whole)
 

@@ -13,7 +13,8 @@ import yaml
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
-from lzu_export.manifest.schema import FILE, check_bundle, read_manifest
+from lzu_export.bundle.bundle import Bundle
+from lzu_export.manifest.schema import FILE
 from samples import tiny_settings
 
 MOMENTS = 20
@@ -55,11 +56,11 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             killed.send_signal(signal.SIGKILL)
             killed.wait()
         for bundle in (out / str(moment % 4)).glob(f"det/{clean.name}"):
-            check_bundle(bundle, read_manifest(bundle))  # whole, or not there
+            Bundle(bundle).check()  # whole, or not there
     for folder in sorted(out.iterdir()):
         again = start(folder)
         assert again.wait() == 0, again.communicate()[1]
         assert [path.name for path in (folder / "det").iterdir()] == [clean.name]
         bundle = folder / "det" / clean.name
-        assert check_bundle(bundle, read_manifest(bundle)) == ()
+        assert Bundle(bundle).check() == ()
         assert content(bundle) == content(clean)

@@ -18,7 +18,6 @@ from lzu_export.manifest.schema import (
     Accuracy,
     Manifest,
     Parity,
-    check_bundle,
     check_file,
     read_manifest,
     write_manifest,
@@ -243,15 +242,15 @@ def test_small_files_are_checked_with_the_manifest(bundle: Path) -> None:
             stream.write(b" ")
         manifest = read_manifest(bundle)
         with pytest.raises(LzuError, match=f"{name} was changed after the export"):
-            check_bundle(bundle, manifest)
+            Bundle(bundle, manifest).check()
 
 
 def test_files_that_the_manifest_does_not_know_are_listed(bundle: Path) -> None:
     manifest = read_manifest(bundle)
-    assert check_bundle(bundle, manifest) == ()
+    assert Bundle(bundle, manifest).check() == ()
     (bundle / "liblzu_plugins.so").write_bytes(b"x")
     (bundle / ".hidden").mkdir()
-    assert check_bundle(bundle, manifest) == (".hidden", "liblzu_plugins.so")
+    assert Bundle(bundle, manifest).check() == (".hidden", "liblzu_plugins.so")
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".", "..", "a/b", "", "a\nb", "x" * 300])

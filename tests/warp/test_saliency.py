@@ -136,7 +136,8 @@ def test_logits_become_their_softmax_over_all_cells(logits: np.ndarray) -> None:
     np.testing.assert_allclose(saliency, expected, atol=1e-6)
     assert (saliency > 0).all()
     assert saliency.sum() == pytest.approx(1)
-    np.testing.assert_allclose(softmax_saliency(logits.astype(float) + 1e3), saliency, rtol=1e-9)
+    moved = softmax_saliency(logits.astype(float) + 1e3, logits.shape)
+    np.testing.assert_allclose(moved, saliency, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
