@@ -36,6 +36,8 @@ from lzu_export.warp.tables import table_matrix
 if TYPE_CHECKING:
     import torch
 
+    from lzu_export.ops.axis_products import Products
+
 NAME = "SeparableResample"
 CONTRACT = Contract(
     inputs=(
@@ -59,9 +61,7 @@ def separable_resample(x: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) 
     Returns:
         B x C x H' x W' in the dtype of `x`. Weights are built in float64 and rounded once.
     """
-    a_y = _matrix(rows, x.shape[2]).to(x)
-    a_x = _matrix(cols, x.shape[3]).to(x)
-    return a_y @ x @ a_x.T
+    return _apply(x, x.shape, rows, cols, transposed=False)
 
 
 def gradient(
@@ -84,22 +84,69 @@ def gradient(
             f"lzu::{NAME} has no gradient for its tables; learn the knots of an adaptive warp"
         )
     x, rows, cols = tensors
-    a_y = _matrix(rows, x.shape[2]).to(outer[0])
-    a_x = _matrix(cols, x.shape[3]).to(outer[0])
-    return [a_y.T @ outer[0] @ a_x, None, None]
+    return [_apply(outer[0], x.shape, rows, cols, transposed=True), None, None]
 
 
-def _matrix(table: torch.Tensor, n_in: int) -> torch.Tensor:
-    values = table.detach().cpu().numpy().astype(np.float32)
-    return _cached_matrix(values.tobytes(), n_in)
+def _apply(
+    x: torch.Tensor,
+    shape: Sequence[int],
+    rows: torch.Tensor,
+    cols: torch.Tensor,
+    *,
+    transposed: bool,
+) -> torch.Tensor:
+    """Multiply the planes of `x` by the matrices of two tables, which sample maps of `shape`."""
+    if x.device.type != "cpu":
+        # Dense products cost a GPU little. Reading the tables here would make the host wait for it.
+        a_y = _weights(rows, shape[2]).to(x)
+        a_x = _weights(cols, shape[3]).to(x)
+        return a_y.T @ x @ a_x if transposed else a_y @ x @ a_x.T
+    import torch
+
+    from lzu_export.ops.axis_products import group_size
+
+    planes, size = x.shape[0] * x.shape[1], (rows.shape[1], cols.shape[1])
+    # Rows are made first, so the cache holds as many of them as the result has.
+    cells = shape[2] * size[1] if transposed else size[0] * shape[3]
+    tables = (_bytes(rows), _bytes(cols))
+    working = torch.promote_types(x.dtype, torch.float32)
+    products = _products(*tables, tuple(shape[2:]), transposed, group_size(planes, cells), working)
+    return products(x)
+
+
+def _weights(table: torch.Tensor, n_in: int) -> torch.Tensor:
+    """Return `table_matrix` (n_out, n_in) of a table on its device, float64."""
+    import torch
+
+    whole, fraction, support, gain = table.detach().double()
+    pixels = torch.arange(n_in, dtype=torch.float64, device=table.device)
+    distance = (whole + fraction)[:, None] - pixels
+    return gain[:, None] * (1 - distance.abs() / support[:, None]).clamp(min=0)
+
+
+def _bytes(table: torch.Tensor) -> bytes:
+    values: NDArray[np.float32] = table.detach().float().cpu().numpy()
+    return values.tobytes()
 
 
 @lru_cache(maxsize=64)
-def _cached_matrix(table: bytes, n_in: int) -> torch.Tensor:
-    import torch
+def _products(
+    rows: bytes,
+    cols: bytes,
+    size: tuple[int, int],
+    transposed: bool,
+    planes: int,
+    working: torch.dtype,
+) -> Products:
+    """Prepare products with the matrices of two tables; a fixed warp uses the same ones always."""
+    from lzu_export.ops.axis_products import plan
 
-    # A fixed warp uses the same few matrices in every frame; they are never written to.
-    return torch.from_numpy(table_matrix(np.frombuffer(table, np.float32).reshape(4, -1), n_in))
+    matrices = [
+        table_matrix(np.frombuffer(each, np.float32).reshape(4, -1), n_in)
+        for each, n_in in zip((rows, cols), size, strict=True)
+    ]
+    a_y, a_x = (each.T for each in matrices) if transposed else matrices
+    return plan(a_y, a_x, planes, working)
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
