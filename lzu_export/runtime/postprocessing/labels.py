@@ -1,6 +1,7 @@
 """Post-processing `labels`: the class of every pixel, from one output of logits or of labels."""
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,24 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.postprocessing import LabelPostprocess
 from lzu_export.runtime.postprocessing.context import Context, Outputs
 from lzu_export.runtime.postprocessing.outputs import check_classes, numbers, take
-from lzu_export.runtime.preprocess import resample, taps
 from lzu_export.support.limits import IGNORED
-from lzu_export.warp.tables import TablePair, label_tables, table_pixels
+from lzu_export.warp.tables import Table, TablePair, label_tables, table_pixels
 
 REMEDY = "name as many classes as the network has, or another output in postprocess.output"
 
+FARTHEST = np.float32(1e30)
+"""Magnitude to which logits are clipped, since infinite ones have no mean."""
+
 LabelMap = NDArray[np.uint8]
+
+
+class Between(NamedTuple):
+    """Cells of one axis between which output pixels lie."""
+
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    share: NDArray[np.float32]
+    """Share of the last cell."""
 
 
 class Labels:
@@ -49,15 +61,26 @@ class Labels:
         return self._most_likely(name, logits)
 
     def _most_likely(self, name: str, logits: NDArray[np.float32]) -> LabelMap:
-        """Return the first class with the highest resized logit, for every pixel of the view."""
+        """Return the first class with the highest resized logit, for every pixel of the view.
+
+        Logits are resized along rows first. Between two of these rows, a pixel whose class is the
+        same in both has that class, because its logits are a weighted mean; only others are
+        computed.
+        """
         tables = self._places(name, logits.shape[1:])
-        rows, cols = (taps(each, n) for each, n in zip(tables, logits.shape[1:], strict=True))
-        highest, *others = (resample(plane[..., None], rows, cols)[..., 0] for plane in logits)
-        labels = np.zeros(highest.shape, np.uint8)
-        for label, plane in enumerate(others, 1):
-            higher = plane > highest
-            labels[higher] = label
-            np.copyto(highest, plane, where=higher)
+        rows, columns = (_between(*each) for each in zip(tables, logits.shape[1:], strict=True))
+        by_row = np.ascontiguousarray(logits.transpose(1, 0, 2)).clip(-FARTHEST, FARTHEST)
+        wide = by_row.take(columns.first, axis=2)
+        wide += (by_row.take(columns.last, axis=2) - wide) * columns.share
+        classes = wide.argmax(axis=1).astype(np.uint8)
+        labels = classes[rows.first]
+        starts = np.flatnonzero(np.diff(rows.first, prepend=-1))
+        for start, end in pairwise((*starts, len(labels))):
+            upper, lower = rows.first[start], rows.last[start]
+            mixed = np.flatnonzero(classes[upper] != classes[lower])
+            step = wide[lower][:, mixed] - wide[upper][:, mixed]
+            values = wide[upper][:, mixed] + step * rows.share[start:end, None, None]
+            labels[start:end, mixed] = values.argmax(axis=1)
         return labels
 
     def _nearest(self, name: str, labels: NDArray[Any]) -> LabelMap:
@@ -109,3 +132,9 @@ class Labels:
             f"{whole[0]}x{whole[1]} evenly nor are a multiple of an unzoomed level; name another "
             "output in postprocess.output"
         )
+
+
+def _between(table: Table, count: int) -> Between:
+    """Return the cells, out of `count`, between which a table of `label_tables` places pixels."""
+    first = table[0].astype(np.intp)
+    return Between(first, np.minimum(first + 1, count - 1), table[1])

@@ -18,12 +18,17 @@ SIZES = [((8, 16), 8.0), ((4, 8), 16.0), ((16, 32), 4.0), ((64, 128), 1.0), ((24
     st.integers(0, 2**32),
     st.sampled_from(SIZES),
     st.sampled_from(["half-pixel", "in-phase"]),
+    st.booleans(),
 )
 def test_logits_are_resized_before_they_are_compared(
-    seed: int, case: tuple[tuple[int, int], float], upsampling: Any
+    seed: int, case: tuple[tuple[int, int], float], upsampling: Any, in_regions: bool
 ) -> None:
     size, stride = case
-    logits = np.random.default_rng(seed).normal(0, 1, (3, *size)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1, (3, *size)).astype(np.float32)
+    if in_regions:
+        logits[rng.integers(3), : size[0] // 2] += 4
+        logits[rng.integers(3), :, : size[1] // 2] += 8
     found = process({"kind": "labels", "upsampling": upsampling}, {"out": logits})
     recipe = setup({"kind": "raw"})
     rows, cols = label_tables(
@@ -100,3 +105,11 @@ def test_unfit_maps_of_labels_are_refused(outputs: dict[str, Any], message: str)
 def test_one_channel_has_no_most_likely_class() -> None:
     with pytest.raises(LzuError, match="has 1 classes, but a label map has 2 to 255; return"):
         process({"kind": "labels"}, {"out": LOGITS[:1]}, classes=())
+
+
+def test_a_class_that_is_ruled_out_by_an_infinite_logit_nowhere_wins() -> None:
+    logits = np.random.default_rng(2).normal(0, 1, (3, 8, 16)).astype(np.float32)
+    logits[1] = -np.inf
+    with np.errstate(all="raise"):
+        found = process({"kind": "labels"}, {"out": logits})
+    assert set(np.unique(found)) == {0, 2}
