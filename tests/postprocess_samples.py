@@ -1,17 +1,39 @@
-"""A stand-in for recipes with a named post-processing."""
+"""Stand-ins for recipes with a named post-processing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from lzu_export.recipes.postprocessing import Postprocess
+from lzu_export.recipes.det import DetRecipe
+from lzu_export.recipes.postprocessing import Postprocess, RawPostprocess
+from lzu_export.recipes.tasks import TASKS
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.postprocessing.make import make_postprocess
 from lzu_export.warp.geometry import Level, canvas_to_source, level_sizes, padded_size
+
+
+class OwnRecipe(DetRecipe):
+    """A recipe that takes every kind of post-processing."""
+
+    task: Literal["own"]  # type: ignore[assignment]
+    postprocess: Postprocess = RawPostprocess()  # type: ignore[assignment]
+
+
+@contextmanager
+def own_task() -> Iterator[None]:
+    """Register a task `own`, whose recipes take every kind of post-processing."""
+    task: Any = SimpleNamespace(recipe=OwnRecipe, default_recipe="own")
+    TASKS.register("own", task)
+    try:
+        yield
+    finally:
+        TASKS.forget("own")
 
 
 @dataclass(frozen=True)

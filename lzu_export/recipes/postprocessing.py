@@ -3,6 +3,7 @@
 `runtime.postprocessing` has a module for each kind.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -46,6 +47,11 @@ class BoxPostprocess(Section):
     """Score that every detection exceeds."""
     iou_threshold: float | None = Field(0.5, gt=0, le=1)
     """Overlap (IoU) that no two detections of one class exceed. `null`: nothing is suppressed."""
+
+    @property
+    def most_detections(self) -> int:
+        """Largest number of detections that a user may ask for on opening a bundle."""
+        return sys.maxsize
 
 
 class YoloPostprocess(BoxPostprocess):
@@ -96,6 +102,11 @@ class DetrPostprocess(BoxPostprocess):
     iou_threshold: float | None = Field(None, gt=0, le=1)
     """Overlap (IoU) that no two detections of one class exceed. `null`: nothing is suppressed."""
 
+    @property
+    def most_detections(self) -> int:
+        """Largest number of detections that a user may ask for: all candidates."""
+        return self.candidates
+
 
 class AnchorPostprocess(BoxPostprocess):
     """Boxes from maps of class logits and of box deltas, one each per level, as RetinaNet's heads.
@@ -127,6 +138,11 @@ class AnchorPostprocess(BoxPostprocess):
     """Function that makes scores of the class outputs; `none` if they are scores already."""
     candidates_per_level: int = Field(1000, gt=0)
     """Largest number of candidates of each level, the best ones, before suppression."""
+
+    @property
+    def most_detections(self) -> int:
+        """Largest number of detections that a user may ask for: all candidates."""
+        return self.candidates_per_level * len(self.scores)
 
     @model_validator(mode="after")
     def _levels(self) -> "AnchorPostprocess":

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -36,13 +36,14 @@ them. An unknown key is refused with the nearest known one. `SET="KEY=VALUE ..."
 A shipped recipe is the best example: `det-demo.yaml` is a whole detector, `nuscenes.yaml` has the
 `published` geometry.
 """
-NAMES = {
+NAMES: dict[Any, str] = {
     str: "text",
     int: "integer",
     float: "number",
     bool: "true or false",
     Path: "path",
     types.NoneType: "null",
+    JsonValue: "any value",
 }
 OF_TASKS = ("model", "postprocess")
 """Keys that every recipe has, with sections that depend on the task."""
@@ -59,12 +60,26 @@ def reference() -> str:
     for task in TASKS.names():
         own = [row for row in _rows(TASKS.find(task).recipe) if row[0] not in known]
         lines += _table(f"Further keys of task `{task}`", own)
+        lines += _kinds(task)
     return "\n".join(lines) + "\n"
 
 
-def _table(title: str, rows: list[Row]) -> list[str]:
+def _kinds(task: str) -> list[str]:
+    """Return a table for each kind of a task's sections that come in several kinds."""
+    lines = []
+    for name, field in TASKS.find(task).recipe.model_fields.items():
+        sections = _sections(field.annotation)
+        for section in sections if len(sections) > 1 else ():
+            (kind,) = get_args(section.model_fields["kind"].annotation)
+            rows = [(f"{name}.{key}", inner, text) for key, inner, text in _rows(section)]
+            title = f"Task `{task}`: `{name}` of kind `{kind}`"
+            lines += _table(title, rows, f"{_description(section)}\n")
+    return lines
+
+
+def _table(title: str, rows: list[Row], *text: str) -> list[str]:
     head = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    return [f"\n## {title}\n", *head, *(_row(*row) for row in rows)]
+    return [f"\n## {title}\n", *text, *head, *(_row(*row) for row in rows)]
 
 
 def _rows(model: type[BaseModel]) -> list[Row]:
@@ -175,7 +190,13 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
 
 def _summary(model: type[BaseModel]) -> str:
     """Return the first paragraph of a model's docstring."""
-    return re.sub(r"\s+", " ", inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0])
+    return _description(model).partition("\n\n")[0]
+
+
+def _description(model: type[BaseModel]) -> str:
+    """Return a model's docstring, each paragraph as one line."""
+    paragraphs = inspect.cleandoc(model.__doc__ or "").split("\n\n")
+    return "\n\n".join(re.sub(r"\s+", " ", each) for each in paragraphs)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,10 @@ def make_choice(recipe: Recipe, asked: Choice) -> Choice:
         raise LzuError(f"iou_threshold is {overlap}; give a number in (0, 1]")
     _check_most(choice.max_detections, recipe.most_detections)
     for name in choice.classes or ():
-        if name not in recipe.classes:
+        if name not in recipe.classes and (recipe.classes or not name.isdecimal()):
             close = difflib.get_close_matches(name, recipe.classes, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(recipe.classes)}"
+            listed = ", ".join(recipe.classes) or "numbers instead of names, such as '0'"
+            hint = f"did you mean {close[0]}?" if close else f"it has {listed}"
             raise LzuError(f"the bundle has no class {name!r}; {hint}")
     if choice.classes is not None and not choice.classes:
         raise LzuError("classes is empty, so nothing could be found; name at least one")

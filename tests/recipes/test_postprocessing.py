@@ -1,14 +1,12 @@
 """Recipe keys of named post-processings."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.det import DetRecipe
 from lzu_export.recipes.load import validate
 from lzu_export.recipes.postprocessing import (
     AnchorPostprocess,
@@ -17,24 +15,15 @@ from lzu_export.recipes.postprocessing import (
     RawPostprocess,
     YoloPostprocess,
 )
-from lzu_export.recipes.tasks import TASKS
+from postprocess_samples import OwnRecipe, own_task
 
 SECTIONS: TypeAdapter[Any] = TypeAdapter(Postprocess)
 
 
-class OwnRecipe(DetRecipe):
-    """A recipe that takes every kind of post-processing."""
-
-    task: Literal["own"]  # type: ignore[assignment]
-    postprocess: Postprocess = RawPostprocess()  # type: ignore[assignment]
-
-
 @pytest.fixture(autouse=True)
-def own() -> Iterator[None]:
-    task: Any = SimpleNamespace(recipe=OwnRecipe, default_recipe="own")
-    TASKS.register("own", task)
-    yield
-    TASKS.forget("own")
+def _own() -> Iterator[None]:
+    with own_task():
+        yield
 
 
 def recipe(**postprocess: Any) -> OwnRecipe:
@@ -59,8 +48,15 @@ def test_the_kind_chooses_the_section() -> None:
     assert isinstance(yolo, YoloPostprocess)
     assert (yolo.iou_threshold, yolo.returns) == (0.65, "boxes")
     assert isinstance(recipe(kind="detr").postprocess, DetrPostprocess)
-    anchors = recipe(kind="anchors", scores=["a"], boxes=["b"]).postprocess
+    anchors = recipe(kind="anchors", scores=["a", "b"], boxes=["c", "d"]).postprocess
     assert isinstance(anchors, AnchorPostprocess)
+    assert anchors.most_detections == 2000
+
+
+def test_a_user_may_ask_for_as_many_detections_as_there_are_candidates() -> None:
+    for section, most in (({"kind": "detr"}, 300), ({"kind": "yolo"}, 10**9)):
+        assert SECTIONS.validate_python(section).most_detections >= most
+    assert SECTIONS.validate_python({"kind": "detr", "candidates": 9}).most_detections == 9
 
 
 def test_a_section_is_the_same_after_it_was_written() -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from lzu_export.recipes.postprocessing import KINDS
 from lzu_export.recipes.reference import reference
 from lzu_export.recipes.tasks import TASKS
+from postprocess_samples import own_task
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/recipes.md"
 
@@ -30,3 +32,17 @@ def test_every_key_of_a_recipe_is_listed(task: str) -> None:
     for section in ("model", "postprocess"):
         for name in fields[section].annotation.model_fields:  # type: ignore[union-attr]
             assert f"| `{section}.{name}` |" in page, name
+
+
+def test_a_section_of_several_kinds_has_a_table_for_each() -> None:
+    with own_task():
+        tables = reference().split("\n## Task `own`: `postprocess` of kind ")
+    assert len(tables) == 1 + len(KINDS)
+    for (kind, section), table in zip(KINDS.items(), tables[1:], strict=True):
+        title, _, text, *rows = table.splitlines()
+        assert title == f"`{kind}`"
+        assert section.__doc__ is not None
+        assert text.split()[:5] == section.__doc__.split()[:5]
+        keys = [row for row in rows if row.startswith("| `")]
+        assert len(keys) == len(section.model_fields)
+        assert not [key for key in keys if key.endswith("|  |")]

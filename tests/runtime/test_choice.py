@@ -2,12 +2,14 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.recipes.postprocessing import YoloPostprocess
 from lzu_export.runtime import load
 from lzu_export.runtime.choice import Choice, make_choice, missing_candidates
 from lzu_export.runtime.postprocess import suppress
@@ -49,6 +51,14 @@ def test_classes_are_chosen_by_name(tiny_bundle: Path) -> None:
         load(tiny_bundle, classes="sign")
     with pytest.raises(LzuError, match="classes is empty, so nothing could be found"):
         load(tiny_bundle, classes=[])
+
+
+def test_classes_without_names_are_chosen_by_number() -> None:
+    settings = YoloPostprocess(kind="yolo")
+    recipe: Any = SimpleNamespace(classes=(), most_detections=9, postprocess=settings)
+    assert make_choice(recipe, Choice(classes=["3"])).classes == ("3",)
+    with pytest.raises(LzuError, match="no class 'car'; it has numbers instead of names, such as"):
+        make_choice(recipe, Choice(classes=["car"]))
 
 
 def test_classes_left_out_suppress_nothing_and_take_no_place() -> None:
