@@ -17,6 +17,7 @@ from lzu_export.cli.calibrate import calibrate
 from lzu_export.cli.derive import derive
 from lzu_export.cli.doctor import doctor
 from lzu_export.cli.export import export
+from lzu_export.cli.groups import with_groups
 from lzu_export.cli.inspect import inspect
 from lzu_export.cli.installed import ALL_ARGUMENTS, installed_commands, passed_on
 from lzu_export.cli.recipes import recipes
@@ -111,7 +112,7 @@ def _main(
 
 
 for _command, _settings in COMMANDS:
-    app.command(**_settings)(_command)
+    app.command(**_settings)(with_groups(_command))
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`lzu-export build`: build an engine for RTX cards, or for this device."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +19,37 @@ ON_DEVICE = "build --target tensorrt"
 """Name under which `support.extras` lists the packages that TensorRT's builder needs."""
 
 
+@dataclass(frozen=True)
+class Builder:
+    """Options of TensorRT's builder, see `BuildOptions`."""
+
+    workspace: Annotated[
+        int | None, typer.Option(min=1, help="tensorrt: MiB that a layer may use.")
+    ] = None
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="tensorrt: builder optimisation level.")
+    ] = None
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="tensorrt: run in later releases, too.")
+    ] = False
+    hardware: Annotated[
+        str | None, typer.Option(help="tensorrt: ampere+ or same-capability; run on others, too.")
+    ] = None
+
+    def options(self) -> "BuildOptions":
+        """Check the options and return them for the builder."""
+        from lzu_export.targets.tensorrt.build import BuildOptions
+
+        if self.hardware not in (None, "ampere+", "same-capability"):
+            raise LzuError(
+                f"--hardware {self.hardware} is not known; use ampere+ or same-capability"
+            )
+        return BuildOptions(**vars(self))
+
+
 def build(
     bundle: Bundle,
+    *,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="Such as 8.9; repeatable. Default: portable.")
     ] = None,
@@ -28,18 +58,7 @@ def build(
     target: Annotated[
         str, typer.Option(help="tensorrt-rtx, or on the device that will run it tensorrt.")
     ] = "tensorrt-rtx",
-    workspace: Annotated[
-        int | None, typer.Option(min=1, help="tensorrt: MiB that a layer may use.")
-    ] = None,
-    level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="tensorrt: builder optimisation level.")
-    ] = None,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="tensorrt: run in later releases, too.")
-    ] = False,
-    hardware: Annotated[
-        str | None, typer.Option(help="tensorrt: ampere+ or same-capability; run on others, too.")
-    ] = None,
+    builder: Builder,
     plugins: Plugins = None,
     cuda: Annotated[
         str | None, typer.Option(help="tensorrt: cuda-python or pycuda; default: what there is.")
@@ -57,12 +76,11 @@ def build(
                 "for this device, into the bundle; leave them out"
             )
         with exits.needing(ON_DEVICE):
-            options = _build_options(workspace, level, version_compatible, hardware)
-            _build_on_device(bundle, precision, options, plugins, cuda, as_json)
+            _build_on_device(bundle, precision, builder.options(), plugins, cuda, as_json)
         return
     if wanted is None or not wanted.on_device:
         raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
-    if workspace or level is not None or version_compatible or hardware or plugins or cuda:
+    if builder != Builder() or plugins or cuda:
         raise LzuError(
             "--workspace, --level, --version-compatible, --hardware, --plugins and --cuda belong "
             "to --target tensorrt; add that, or leave them out"
@@ -75,21 +93,6 @@ def build(
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
         say(f"{built['file']}: {made}, for {built['for']}")
-
-
-def _build_options(
-    workspace: int | None, level: int | None, version_compatible: bool, hardware: str | None
-) -> "BuildOptions":
-    from lzu_export.targets.tensorrt.build import BuildOptions
-
-    if hardware not in (None, "ampere+", "same-capability"):
-        raise LzuError(f"--hardware {hardware} is not known; use ampere+ or same-capability")
-    return BuildOptions(
-        workspace=workspace,
-        level=level,
-        version_compatible=version_compatible,
-        hardware=hardware,  # type: ignore[arg-type]
-    )
 
 
 def _build_on_device(

@@ -1,24 +1,23 @@
 """`lzu-export calibrate`: measure the INT8 ranges of a bundle's model again."""
 
 import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lzu_export.cli.options import (
+    HIDDEN,
+    BesideBundle,
     Bundle,
-    Count,
     Json,
-    Method,
-    Percentile,
-    Seed,
+    RangeSettings,
     TrainingFrames,
-    frames_name,
     note_moved,
     renamed,
 )
-from lzu_export.cli.sensitivity import rank
+from lzu_export.cli.sensitivity import Search, rank
 from lzu_export.errors import LzuError
 from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import print_json, say
@@ -29,50 +28,46 @@ def _count_or_frames(text: str) -> int | str:
     return int(text) if text.lstrip("+-").isdecimal() else text
 
 
-_Moved = typer.Option(hidden=True)
+@dataclass(frozen=True)
+class MovedSearch(Search):
+    """Options that `lzu-export sensitivity` has now; `frames` may name training frames."""
+
+    dataset: Annotated[str | None, HIDDEN] = None
+    frames: Annotated[Any, typer.Option(parser=_count_or_frames, hidden=True)] = None
+    limit: Annotated[float | None, HIDDEN] = None
+    by: Annotated[str | None, HIDDEN] = None
+    ranges: Annotated[Path | None, HIDDEN] = None
 
 
 def calibrate(
     bundle: Bundle,
+    *,
     frames_of: TrainingFrames = None,
-    count: Count = None,
-    seed: Seed = None,
-    method: Method = None,
-    percentile: Percentile = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; default: beside the bundle.")
-    ] = None,
+    settings: RangeSettings,
+    out: BesideBundle = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", hidden=True)] = False,
-    dataset: Annotated[str | None, _Moved] = None,
-    frames: Annotated[Any, typer.Option(parser=_count_or_frames, hidden=True)] = None,
-    limit: Annotated[float | None, _Moved] = None,
-    by: Annotated[str | None, _Moved] = None,
-    ranges: Annotated[Path | None, _Moved] = None,
+    search: MovedSearch,
     eval_frames: Annotated[str | None, renamed("--eval-frames", "--frames")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the INT8 ranges of a bundle's model again."""
-    from lzu_export.quantization.overrides import CalibrationOverrides
     from lzu_export.quantization.recalibrate import recalibrate
 
-    if isinstance(frames, str):
+    named = search.frames
+    if isinstance(named, str):
         if frames_of is not None:
             raise LzuError(
-                f"--frames {frames} is not a number of frames, and --calibration names the "
+                f"--frames {named} is not a number of frames, and --calibration names the "
                 "training frames already; leave --frames out"
             )
-        Reporter().note(f"--frames {frames} is read as --calibration {frames}, its name now")
-        frames, frames_of = None, frames
-    source = frames_name(frames_of) if frames_of else None
-    overrides = CalibrationOverrides(source, count, seed, method, percentile)
-    moved: dict[str, Any] = {
-        "dataset": dataset, "frames": frames, "limit": limit, "by": by, "ranges": ranges,
-    }  # fmt: skip
+        Reporter().note(f"--frames {named} is read as --calibration {named}, its name now")
+        search, frames_of = replace(search, frames=None), named
+    overrides = settings.of(frames_of)
     if sensitivity:
         note_moved("calibrate --sensitivity", "lzu-export sensitivity")
-        rank(bundle, overrides, out=out, as_json=as_json, **moved)
+        rank(bundle, overrides, search, out=out, as_json=as_json)
         return
-    for name, value in moved.items():
+    for name, value in vars(search).items():
         if value is not None:
             raise LzuError(f"--{name} belongs to lzu-export sensitivity; use that, or leave it out")
     made = recalibrate(bundle, overrides, out=out, report=Reporter(quiet=as_json))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from lzu_export.cli import exits
-from lzu_export.cli.options import dataset_name
+from lzu_export.cli.options import Cameras, Dataset, Fit, Frames, Resize, dataset_name
 from lzu_export.support.escaping import visible
 from lzu_export.support.terminal import Terminal, print_json, say, show
 
@@ -24,22 +24,32 @@ if TYPE_CHECKING:
 class Live:
     """A user's own frames, on which PyTorch runs during the command."""
 
-    source: Path
-    checkpoint: Path | None
-    batches: int
-    fit: str | None
-    resize: bool
-    cameras: Path | None
+    live: Annotated[
+        Path | None,
+        typer.Option(help="Run PyTorch on frames of your own: image, folder or video."),
+    ] = None
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint the bundle was made from, for --live.")
+    ] = None
+    batches: Annotated[int, typer.Option(min=1, help="Number of batches to take of --live.")] = 2
+    resize: Resize = False
+    fit: Fit = None
+    cameras: Cameras = None
 
     def references(self, bundle: "bundles.Bundle") -> Any:
-        """Compute PyTorch's values on these frames, which replace the bundle's stored ones."""
+        """Compute PyTorch's values on these frames, which replace the bundle's stored ones.
+
+        Without frames the result is None, and the stored ones stay.
+        """
+        if self.live is None:
+            return None
         from lzu_export.runtime.cameras import read_cameras
         from lzu_export.runtime.fitting import fit_of
         from lzu_export.verification.live_reference import live_references
 
         return live_references(
             bundle,
-            self.source,
+            self.live,
             self.checkpoint,
             self.batches,
             fit=fit_of(self.fit, self.resize),
@@ -51,11 +61,16 @@ class Live:
 class Against:
     """A stored state to compare a bundle with, or to write."""
 
-    reference: Path
-    update: bool
-    baseline: Path | None
-    dataset: str | None
-    frames: int | None
+    reference: Annotated[Path, typer.Option(help="File of the stored state.")]
+    update: Annotated[
+        bool, typer.Option("--update", help="Store the state in --reference instead.")
+    ] = False
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="A bundle to time against, such as the uniform one."),
+    ] = None
+    dataset: Dataset = None
+    frames: Frames = None
 
     def checks(
         self, bundle: "bundles.Bundle", parities: "list[Parity]", provider: str, quiet: bool

@@ -1,11 +1,21 @@
 """`lzu-export export`: export a recipe into verified bundles."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lzu_export.cli.options import Json, absolute, dataset_name, frames_name, key_values
+from lzu_export.cli.options import (
+    Dataset,
+    Frames,
+    Json,
+    Ranges,
+    absolute,
+    dataset_name,
+    frames_name,
+    key_values,
+)
 from lzu_export.errors import LzuError
 from lzu_export.support.terminal import print_json, say, show
 
@@ -17,85 +27,81 @@ VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 COMPARED = ("fixed", "uniform")
 
 
-def export(
-    recipe: Annotated[
-        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
-    ],
-    variant: Annotated[
-        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
-    ] = None,
-    scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None,
+@dataclass(frozen=True)
+class Changes:
+    """Recipe keys that are set on the command line."""
+
+    scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None
     target: Annotated[
         str | None, typer.Option(help="Targets separated by spaces: onnxruntime tensorrt-rtx.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="Precisions separated by spaces.")] = None,
+    ] = None
+    precision: Annotated[str | None, typer.Option(help="Precisions separated by spaces.")] = None
     checkpoint: Annotated[
         Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
-    ] = None,
+    ] = None
     saliency: Annotated[
         Path | None,
         typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="demo, COCO annotations, a data set's folder, or none.")
-    ] = None,
-    frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
+    ] = None
+    dataset: Dataset = None
+    frames: Frames = None
     frames_of: Annotated[
         str | None,
         typer.Option(
             "--calibration",
             help="Training frames for INT8: folder, video, COCO, Cityscapes or nuScenes, or demo.",
         ),
-    ] = None,
-    ranges: Annotated[
-        Path | None, typer.Option(help="INT8 ranges measured before (calibration.json).")
-    ] = None,
+    ] = None
+    ranges: Ranges = None
     random_weights: Annotated[
         int | None, typer.Option(help="Seed of untrained weights, for timing only.")
-    ] = None,
+    ] = None
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any recipe key, such as lowering.zoom=banded; repeatable."),
+    ] = None
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the values by recipe key, without the checkpoint of a variant."""
+        overrides = key_values(self.set_ or [])
+        given = {
+            "scale": self.scale,
+            "targets": self.target.split() if self.target else None,
+            "precision": self.precision.split() if self.precision else None,
+            "warp.saliency": absolute(self.saliency),
+            "evaluation.frames": self.frames,
+            "calibration.frames": frames_name(self.frames_of) if self.frames_of else None,
+            "calibration.cache": absolute(self.ranges),
+            "random_weights": self.random_weights,
+        }
+        overrides |= {key: value for key, value in given.items() if value is not None}
+        if self.dataset is not None:
+            overrides["evaluation.dataset"] = dataset_name(self.dataset)
+        if self.random_weights is not None:
+            overrides["checkpoint"] = {}
+        return overrides
+
+
+def export(
+    recipe: Annotated[
+        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
+    ],
+    *,
+    variant: Annotated[
+        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
     ] = None,
+    changes: Changes,
     out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),
     force: Annotated[bool, typer.Option(help="Export again even if nothing changed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Export a recipe into verified bundles, one for each variant, and print their results."""
-    overrides = key_values(set_ or [])
-    given = {
-        "scale": scale,
-        "targets": target.split() if target else None,
-        "precision": precision.split() if precision else None,
-        "warp.saliency": absolute(saliency),
-        "evaluation.frames": frames,
-        "calibration.frames": frames_name(frames_of) if frames_of else None,
-        "calibration.cache": absolute(ranges),
-        "random_weights": random_weights,
-    }
-    overrides |= {key: value for key, value in given.items() if value is not None}
-    if dataset is not None:
-        overrides["evaluation.dataset"] = dataset_name(dataset)
-    if random_weights is not None:
-        overrides["checkpoint"] = {}
-    _export(recipe, overrides, variant, checkpoint, out, force=force, as_json=as_json)
-
-
-def _export(
-    recipe: str,
-    overrides: dict[str, Any],
-    variant: str | None,
-    checkpoint: Path | None,
-    out: Path,
-    *,
-    force: bool,
-    as_json: bool,
-) -> None:
     from lzu_export.cli.tables.export import export_table, next_commands
     from lzu_export.compiler.pipeline import export_all
     from lzu_export.recipes import load_recipe
     from lzu_export.support.progress import Reporter
 
+    overrides, checkpoint = changes.overrides(), changes.checkpoint
     recipes = []
     for each in _variants(recipe, overrides, variant, checkpoint):
         mine = {**overrides, "variant": each}

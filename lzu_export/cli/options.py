@@ -1,13 +1,17 @@
 """Options and arguments that several commands share, and functions that read their values."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from lzu_export.errors import LzuError
 from lzu_export.support.terminal import Terminal
+
+if TYPE_CHECKING:
+    from lzu_export.quantization.overrides import CalibrationOverrides
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Bundle: a folder that export wrote.")]
@@ -32,6 +36,18 @@ Provider = Annotated[
 Junit = Annotated[
     Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")
 ]
+Dataset = Annotated[
+    str | None, typer.Option(help="demo, COCO annotations, a data set's folder, or none.")
+]
+Frames = Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")]
+Ranges = Annotated[
+    Path | None, typer.Option(help="INT8 ranges measured before (calibration.json).")
+]
+BesideBundle = Annotated[
+    Path | None, typer.Option(help="File to write; default: beside the bundle.")
+]
+HIDDEN: Any = typer.Option(hidden=True)
+"""Option that has moved to another command and still works."""
 
 TrainingFrames = Annotated[
     str | None,
@@ -41,10 +57,25 @@ TrainingFrames = Annotated[
         "the recipe's.",
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="Number of frames to calibrate on.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Random seed for choosing frames.")]
-Method = Annotated[str | None, typer.Option(help="max, entropy, percentile or mse.")]
-Percentile = Annotated[float | None, typer.Option(help="Percentile (for --method percentile).")]
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """How INT8 ranges are measured."""
+
+    count: Annotated[int | None, typer.Option(help="Number of frames to calibrate on.")] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed for choosing frames.")] = None
+    method: Annotated[str | None, typer.Option(help="max, entropy, percentile or mse.")] = None
+    percentile: Annotated[
+        float | None, typer.Option(help="Percentile (for --method percentile).")
+    ] = None
+
+    def of(self, frames: str | None) -> "CalibrationOverrides":
+        """Return the overrides of a bundle's recipe with these settings and training frames."""
+        from lzu_export.quantization.overrides import CalibrationOverrides
+
+        source = frames_name(frames) if frames else None
+        return CalibrationOverrides(source, **vars(self))
 
 
 def renamed(old: str, new: str) -> Any:

@@ -1,29 +1,12 @@
 """`lzu-export regress`: compare a bundle with an earlier state."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from lzu_export.cli.checking import Against, check_bundle
 from lzu_export.cli.options import Bundle, Json, Junit, Provider
 
 
 def regress(
     bundle: Bundle,
-    reference: Annotated[Path, typer.Option(help="File of the stored state.")],
-    update: Annotated[
-        bool, typer.Option("--update", help="Store the state in --reference instead.")
-    ] = False,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(help="A bundle to time against, such as the uniform one."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="demo, COCO annotations, a data set's folder, or none."),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(help="Evaluate at most this many frames.")] = None,
+    against: Against,
     provider: Provider = None,
     junit: Junit = None,
     as_json: Json = False,
@@ -36,7 +19,7 @@ def regress(
     check_bundle(
         bundle,
         None,
-        Against(reference, update, baseline, dataset, frames),
+        against,
         provider=provider or "cpu",
         junit=junit,
         as_json=as_json,

@@ -1,5 +1,6 @@
 """`lzu-export run`: run a bundle on images, a video or a camera."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,39 +10,49 @@ from lzu_export.cli import exits
 from lzu_export.cli.options import Bundle, Cameras, Fit, Json, Plugins, Precision, Resize
 from lzu_export.support.terminal import print_json, say
 
-Source = Annotated[
-    str, typer.Argument(help="Image, folder, video; or a camera: 0, rtsp://..., gst:PIPELINE.")
-]
-DrawAbove = Annotated[
-    float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
-]
-Target = Annotated[
-    str | None, typer.Option(help="onnxruntime by default; on a device tensorrt(-rtx).")
-]
-OwnProvider = Annotated[
-    str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, or the full name of a provider.")
-]
-ScoreThreshold = Annotated[
-    float | None, typer.Option(help="Lowest score of a detection; default: the recipe's.")
-]
-IouThreshold = Annotated[
-    float | None, typer.Option(help="Highest overlap of two detections; default: the recipe's.")
-]
-MaxDetections = Annotated[
-    int | None, typer.Option(help="Most detections of a frame; default: the recipe's.")
-]
-Classes = Annotated[
-    list[str] | None, typer.Option("--class", help="A class to find; repeatable; default: all.")
-]
-Most = Annotated[int | None, typer.Option("--frames", min=1, help="End after this many frames.")]
-Seconds = Annotated[
-    float | None, typer.Option(min=0.001, help="End a video or a camera after this many seconds.")
-]
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """Changes to the recipe's choice of detections."""
+
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Lowest score of a detection; default: the recipe's.")
+    ] = None
+    iou_threshold: Annotated[
+        float | None, typer.Option(help="Highest overlap of two detections; default: the recipe's.")
+    ] = None
+    max_detections: Annotated[
+        int | None, typer.Option(help="Most detections of a frame; default: the recipe's.")
+    ] = None
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Also suppress across classes.")
+    ] = False
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="A class to find; repeatable; default: all."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Choice of the engine's target, and of what runs it."""
+
+    target: Annotated[
+        str | None, typer.Option(help="onnxruntime by default; on a device tensorrt(-rtx).")
+    ] = None
+    provider: Annotated[
+        str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, or the full name of a provider.")
+    ] = "cpu"
+    plugins: Plugins = None
 
 
 def run(
     bundle: Bundle,
-    source: Source,
+    source: Annotated[
+        str,
+        typer.Argument(help="Image, folder, video; or a camera: 0, rtsp://..., gst:PIPELINE."),
+    ],
+    *,
     out: Annotated[Path, typer.Option(help="Folder for pictures and results.")] = Path("run"),
     show_warp: Annotated[
         bool, typer.Option("--show-warp", help="Draw the sampling grid and the zoomed image.")
@@ -49,20 +60,19 @@ def run(
     resize: Resize = False,
     cameras: Cameras = None,
     precision: Precision = None,
-    draw_above: DrawAbove = 0.3,
-    target: Target = None,
-    provider: OwnProvider = "cpu",
-    plugins: Plugins = None,
+    draw_above: Annotated[
+        float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
+    ] = 0.3,
+    engine: EngineOptions,
     fit: Fit = None,
-    score_threshold: ScoreThreshold = None,
-    iou_threshold: IouThreshold = None,
-    max_detections: MaxDetections = None,
-    class_agnostic: Annotated[
-        bool, typer.Option("--class-agnostic", help="Also suppress across classes.")
-    ] = False,
-    classes: Classes = None,
-    most: Most = None,
-    seconds: Seconds = None,
+    results: ResultOptions,
+    most: Annotated[
+        int | None, typer.Option("--frames", min=1, help="End after this many frames.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="End a video or a camera after this many seconds."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict in frames: pictures of what is found, and results in results.json.
@@ -87,16 +97,10 @@ def run(
         most=most,
         seconds=seconds,
         engine={
-            "target": target,
             "precision": precision,
             "fit": fit_of(fit, resize),
-            "provider": provider,
-            "plugins": plugins,
-            "score_threshold": score_threshold,
-            "iou_threshold": iou_threshold,
-            "max_detections": max_detections,
-            "class_agnostic": class_agnostic,
-            "classes": classes,
+            **vars(engine),
+            **vars(results),
         },
     )
     if as_json:

@@ -1,20 +1,19 @@
 """`lzu-export sensitivity`: rank the layers by their loss in INT8."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lzu_export.cli.options import (
+    BesideBundle,
     Bundle,
-    Count,
     Json,
-    Method,
-    Percentile,
-    Seed,
+    Ranges,
+    RangeSettings,
     TrainingFrames,
     dataset_name,
-    frames_name,
 )
 from lzu_export.support.terminal import print_json, say, show
 
@@ -22,62 +21,46 @@ if TYPE_CHECKING:
     from lzu_export.quantization.overrides import CalibrationOverrides
 
 
-def sensitivity(
-    bundle: Bundle,
-    frames_of: TrainingFrames = None,
+@dataclass(frozen=True)
+class Search:
+    """What the layers' ranking is measured on, and where it ends."""
+
     dataset: Annotated[
         str | None, typer.Option(help="demo, COCO annotations, a data set's folder.")
-    ] = None,
+    ] = None
     frames: Annotated[
         int | None, typer.Option(help="Evaluate at most this many frames; default: 64.")
-    ] = None,
+    ] = None
     limit: Annotated[
         float | None, typer.Option(help="Points that may be lost; default: the recipe's.")
-    ] = None,
+    ] = None
     by: Annotated[
         str | None, typer.Option(help="layer or group; default: group above 40 layers.")
-    ] = None,
-    ranges: Annotated[
-        Path | None, typer.Option(help="INT8 ranges measured before (calibration.json).")
-    ] = None,
-    count: Count = None,
-    seed: Seed = None,
-    method: Method = None,
-    percentile: Percentile = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write; default: beside the bundle.")
-    ] = None,
+    ] = None
+    ranges: Ranges = None
+
+
+def sensitivity(
+    bundle: Bundle,
+    *,
+    frames_of: TrainingFrames = None,
+    search: Search,
+    settings: RangeSettings,
+    out: BesideBundle = None,
     as_json: Json = False,
 ) -> None:
     """Rank a bundle's layers by what INT8 costs the task's metric.
 
     Proposes the fewest layers to keep in FP16 so that the loss stays within the limit.
     """
-    from lzu_export.quantization.overrides import CalibrationOverrides
-
-    source = frames_name(frames_of) if frames_of else None
-    rank(
-        bundle,
-        CalibrationOverrides(source, count, seed, method, percentile),
-        dataset=dataset,
-        frames=frames,
-        limit=limit,
-        by=by,
-        ranges=ranges,
-        out=out,
-        as_json=as_json,
-    )
+    rank(bundle, settings.of(frames_of), search, out=out, as_json=as_json)
 
 
 def rank(
     bundle: Path,
     overrides: "CalibrationOverrides",
+    search: Search,
     *,
-    dataset: str | None,
-    frames: int | None,
-    limit: float | None,
-    by: str | None,
-    ranges: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -88,12 +71,12 @@ def rank(
 
     outcome = measure_sensitivity(
         bundle,
-        dataset=dataset_name(dataset) if dataset else None,
-        frames=FRAMES if frames is None else frames,
-        limit=limit,
-        by=by,
+        dataset=dataset_name(search.dataset) if search.dataset else None,
+        frames=FRAMES if search.frames is None else search.frames,
+        limit=search.limit,
+        by=search.by,
         overrides=overrides,
-        ranges=ranges,
+        ranges=search.ranges,
         out=out,
         report=Reporter(quiet=as_json),
     )
