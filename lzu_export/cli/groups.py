@@ -18,7 +18,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
         Function for Typer. It calls the command with the dataclasses made of the options' values.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     options: list[Parameter] = []
     for each in signature(command).parameters.values():
         group = groups.get(each.name)

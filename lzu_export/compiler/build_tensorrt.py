@@ -21,7 +21,8 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built, user_folder
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.base import PRECISIONS
-from lzu_export.targets.cuda.interface import Cuda, Device, open_cuda
+from lzu_export.targets.cuda.interface import Cuda, open_cuda
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt import NAME
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt.open import open_engine, plugin_loader

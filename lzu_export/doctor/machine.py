@@ -17,7 +17,7 @@ from pathlib import Path
 from lzu_export.doctor.finding import Finding
 from lzu_export.runtime.cuda_driver import LIBRARY, Driver, find_driver
 from lzu_export.support.hardware import TEGRA_RELEASE, jetson_linux
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt.versions import OLDEST, numbers
 
 KERNEL_DRIVER = "proc/driver/nvidia/version"

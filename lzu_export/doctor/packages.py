@@ -14,7 +14,7 @@ from lzu_export.support.extras import cure, owners
 from lzu_export.support.extras import install as install_of
 from lzu_export.support.interpreter import run_program
 from lzu_export.targets.base import Target
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.registry import find, names
 from lzu_export.targets.tensorrt.versions import check_version
 

@@ -114,18 +114,28 @@ def drop_unused_domain(graph: gs.Graph, domain: str) -> None:
         graph.import_domains = [d for d in graph.import_domains or [] if d.domain != domain]
 
 
+def tensors_named(graph: gs.Graph, names: Sequence[str]) -> list[gs.Tensor]:
+    """Return the graph's tensors of these names.
+
+    Raises:
+        LzuError: the graph has no tensor of a name.
+    """
+    tensors = graph.tensors()
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise LzuError(f"the graph has no tensor named {missing[0]}; export it again")
+    return [tensors[name] for name in names]
+
+
 def keep_outputs(names: Sequence[str]) -> Pass:
     """Make exactly these tensors the graph's outputs and drop nodes that no output needs."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        tensors = graph.tensors()
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            raise LzuError(f"the graph has no tensor named {missing[0]}; export it again")
-        untyped = [name for name in names if tensors[name].dtype is None]
+        outputs = tensors_named(graph, names)
+        untyped = [each.name for each in outputs if each.dtype is None]
         if untyped:
             raise LzuError(f"the tensor {untyped[0]} has no type in the graph; export it again")
-        graph.outputs = [tensors[name] for name in names]
+        graph.outputs = outputs
         return graph.cleanup().toposort()
 
     return Pass("keep-outputs", f"outputs are {', '.join(names)}", apply)

@@ -5,24 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder
-from lzu_export.graph.passes import Pass
+from lzu_export.graph.passes import Pass, tensors_named
 
 
 def probe_largest(names: Sequence[str]) -> Pass:
     """Make max|tensor| of each named tensor the graph's outputs, in that order, and no others."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
-        tensors = graph.tensors()
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            raise LzuError(f"the graph has no tensor named {missing[0]}; export it again")
+        tensors = tensors_named(graph, names)
         graph.outputs = []
-        for name in names:
+        for name, tensor in zip(names, tensors, strict=True):
             build = Builder(graph, f"{name}/probe")
             largest = gs.Variable(f"{name}/largest", dtype=np.float32, shape=())
-            build.into(largest, "ReduceMax", build.node("Abs", tensors[name]), keepdims=0)
+            build.into(largest, "ReduceMax", build.node("Abs", tensor), keepdims=0)
             graph.outputs.append(largest)
         return graph.cleanup(remove_unused_graph_inputs=True).toposort()
 

@@ -21,6 +21,16 @@ COPY_AGAIN = "copy or download it again and compare its size with the original's
 _MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 """Magic number of PyTorch's older files, as a pickle encodes it."""
 
+_OTHERS = {
+    b"\x89HDF": "an HDF5 file, such as Keras writes",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x7fELF": "a program or library",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"%PDF": "a PDF",
+}
+"""Files that are no archive of anything, by their first bytes."""
+
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "compressed with gzip", "unpack it first: gunzip"),
     (b"BZh", "compressed with bzip2", "unpack it first: bunzip2"),
@@ -28,12 +38,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it first: zstd -d"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
-    (b"\x89HDF", "an HDF5 file, such as Keras writes", "give a checkpoint of PyTorch"),
-    (b"\x93NUMPY", "an array of NumPy", "give a checkpoint of PyTorch"),
-    (b"\x7fELF", "a program or library", "give a checkpoint of PyTorch"),
-    (b"\x89PNG", "a picture", "give a checkpoint of PyTorch"),
-    (b"\xff\xd8\xff", "a picture", "give a checkpoint of PyTorch"),
-    (b"%PDF", "a PDF", "give a checkpoint of PyTorch"),
+    *((first, what, "give a checkpoint of PyTorch") for first, what in _OTHERS.items()),
     (
         b"version https://git-lfs.github.com/spec/",
         "a pointer of Git LFS, not the file itself",

@@ -18,6 +18,15 @@ _TENSOR_TYPES = {
 }
 
 
+Body = Callable[[onnx.NodeProto, Sequence[Sequence[int]], int], onnx.FunctionProto]
+"""Function from a call, the static shapes of its inputs and the opset to the ONNX function."""
+
+
+def for_every_call(function: Callable[[int], onnx.FunctionProto]) -> Body:
+    """Make the body of an operator whose ONNX function depends on the opset alone."""
+    return lambda _call, _shapes, opset: function(opset)
+
+
 @dataclass(frozen=True)
 class TorchArguments:
     """Arguments of a torch operator that differ from the ONNX operator's inputs and attributes."""
@@ -50,8 +59,7 @@ class Operator:
     (a list for inputs that repeat), then the attributes. It returns a tensor, a tuple, or a list if
     the output repeats.
     """
-    body: Callable[[onnx.NodeProto, Sequence[Sequence[int]], int], onnx.FunctionProto]
-    """Function from a call, the static shapes of its inputs and the opset to the ONNX function."""
+    body: Body
     computed_warp: bool
     """Whether the warp is computed in the graph. The function body then holds the sizes of a call.
     """

@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lzu_export.ops.base import Operator, TorchArguments
+from lzu_export.ops.base import Operator, TorchArguments, for_every_call
 from lzu_export.ops.contract import OWN_TYPE, Contract, Field, Tensor
 from lzu_export.ops.taps import tap_positions
 
@@ -277,7 +277,7 @@ OPERATOR = Operator(
     "Modulated deformable convolution, as ONNX DeformConv of opset 19.",
     CONTRACT,
     deform_conv,
-    lambda _call, _shapes, opset: function_body(opset),
+    for_every_call(function_body),
     computed_warp=False,
     torch_arguments=TorchArguments(
         schema=(

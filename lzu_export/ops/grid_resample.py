@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from lzu_export.ops.base import Operator
+from lzu_export.ops.base import Operator, for_every_call
 from lzu_export.ops.body import function_of
 from lzu_export.ops.contract import Contract, Field, Tensor
 
@@ -111,6 +111,6 @@ OPERATOR = Operator(
     "Samples X at a non-separable warp, given by positions in its cells.",
     CONTRACT,
     grid_resample,
-    lambda _call, _shapes, opset: function_body(opset),
+    for_every_call(function_body),
     computed_warp=False,
 )

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from lzu_export.errors import LzuError
-from lzu_export.ops.base import Operator
+from lzu_export.ops.base import Operator, for_every_call
 from lzu_export.ops.body import function_of
 from lzu_export.ops.contract import Contract, Field, Tensor
 from lzu_export.warp.tables import table_matrix
@@ -203,7 +203,7 @@ OPERATOR = Operator(
     "one scale before and behind: sums in float32, rounded once, half to even.",
     CONTRACT,
     separable_resample,
-    lambda _call, _shapes, opset: function_body(opset),
+    for_every_call(function_body),
     computed_warp=False,
     gradient=gradient,
 )

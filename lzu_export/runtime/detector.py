@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
-from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.postprocess import suppress
-from lzu_export.runtime.predictor import NO_CHOICE, CameraFrame, Predictor
+from lzu_export.runtime.predictor import NO_CHOICE, CameraFrame, FramePredictor
 from lzu_export.support.session import Session, StatefulSession
 from lzu_export.warp.grids import Sampling
 
@@ -68,22 +66,13 @@ class Detections:
         ]
 
 
-class Detector(Predictor):
+class Detector(FramePredictor[Detections]):
     """Finds boxes in frames."""
 
     recipe: DetRecipe
 
-    def __init__(
-        self,
-        recipe: DetRecipe,
-        session: Session,
-        warp: Mapping[str, NDArray[Any]],
-        *,
-        fit: Fit = "exact",
-        choice: Choice = NO_CHOICE,
-    ) -> None:
-        """Use `bundle.load` to make one from a bundle."""
-        super().__init__(recipe, session, warp, fit=fit, choice=choice)
+    def _begin(self) -> None:
+        recipe, session = self.recipe, self.session
         self._told_missing = False  # the warning about missing candidates is logged once
         self._previous: PreviousBoxes | None = None
         if recipe.follows_boxes:
@@ -93,18 +82,6 @@ class Detector(Predictor):
             self._device = cast(StatefulSession, session)
         self._shown: list[NDArray[np.float32]] = []  # boxes that the last frames were zoomed by
         self._tell_device()  # its boxes may be those of another predictor of the session
-
-    def __call__(self, frame: Frame) -> Detections:
-        """Detect in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
-
-        Raises:
-            LzuError: the frame has another size, type or channel count.
-        """
-        return self.batch([frame])[0]
-
-    def batch(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Detect in as many frames as the bundle's batch."""
-        return self.run([CameraFrame(frame) for frame in frames])
 
     @property
     def is_stateful(self) -> bool:

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,9 @@ from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom
 NO_CHOICE = Choice()
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
 """Name of the engine's image input for each value of the recipe's `input`."""
+
+Prediction = TypeVar("Prediction")
+"""A task's prediction for one frame."""
 
 KNOTS = (*AXIS_KNOTS, *PLANE_KNOTS)
 """Names of the knots that engines output if they derive the warp from the frame's content:
@@ -61,6 +64,10 @@ class Predictor(ABC):
         self._zoom: ZoomedInput | None = None  # set if neither engine nor session zooms
         if recipe.input == "zoomed" and not _takes_frames(session):
             self._zoom = ZoomedInput(recipe, self._tables)
+        self._begin()
+
+    def _begin(self) -> None:  # noqa: B027  most predictors have nothing to set up
+        """Set up what a subclass needs besides; called once, at the end of the constructor."""
 
     def close(self) -> None:
         """Release the engine's resources; a second call does nothing."""
@@ -200,6 +207,22 @@ class Predictor(ABC):
     @cached_property
     def _fixed_sampler(self) -> Sampler:
         return sampler(self._tables, self.recipe.picture)  # drawing a video needs it in every frame
+
+
+class FramePredictor(Predictor, Generic[Prediction]):
+    """Predictor of a task that needs frames alone."""
+
+    def __call__(self, frame: Frame) -> Prediction:
+        """Predict in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
+
+        Raises:
+            LzuError: the frame has another size, type or channel count.
+        """
+        return self.batch([frame])[0]
+
+    def batch(self, frames: Sequence[Frame]) -> list[Prediction]:
+        """Predict in as many frames as the bundle's batch."""
+        return self.run([CameraFrame(frame) for frame in frames])
 
 
 def _takes_frames(session: Session) -> bool:

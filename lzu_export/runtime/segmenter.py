@@ -1,6 +1,5 @@
 """Segmentation: frames in, class maps out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import SegRecipe
-from lzu_export.runtime.predictor import CameraFrame, Predictor
+from lzu_export.runtime.predictor import FramePredictor
 from lzu_export.support.limits import IGNORED
 
 
@@ -25,22 +23,10 @@ class Segmentation:
     """(classes, height, width) of the recipe's view, where the bundle was exported with them."""
 
 
-class Segmenter(Predictor):
+class Segmenter(FramePredictor[Segmentation]):
     """Classifies every pixel of frames."""
 
     recipe: SegRecipe
-
-    def __call__(self, frame: Frame) -> Segmentation:
-        """Segment one BGR frame (H x W x 3 uint8); for bundles of batch 1.
-
-        Raises:
-            LzuError: the frame has another size, type or channel count.
-        """
-        return self.batch([frame])[0]
-
-    def batch(self, frames: Sequence[Frame]) -> list[Segmentation]:
-        """Segment as many frames as the bundle's batch."""
-        return self.run([CameraFrame(frame) for frame in frames])
 
     def to_prediction(self, kept: dict[str, NDArray[Any]], size: tuple[int, ...]) -> Segmentation:
         """Return the class map of one frame of `size`; a resized frame gets the nearest labels."""

@@ -14,7 +14,8 @@ from lzu_export.support.session import Session, TensorSpec
 if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
     from lzu_export.recipes.schema import Precision
-    from lzu_export.targets.cuda.interface import Cuda, Device
+    from lzu_export.targets.cuda.interface import Cuda
+    from lzu_export.targets.cuda.memory import Device
     from lzu_export.warp.grids import Sampling
 
 PRECISIONS: tuple["Precision", ...] = ("fp32", "fp16", "bf16", "int8")

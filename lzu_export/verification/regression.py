@@ -274,7 +274,10 @@ def read_state(path: Path) -> State:
     """
     try:
         if not path.exists():
-            raise FileNotFoundError(path)
+            raise LzuError(
+                f"the reference {path} does not exist; make it with --update, once you trust the "
+                "bundle"
+            )
         content = read_bytes(path, limit=LIMIT, remedy="make it again with --update")
         data = parse_json(content, unique=True)
         found = data.get("format")
@@ -284,10 +287,6 @@ def read_state(path: Path) -> State:
                 f"{' and '.join(map(str, FORMATS))}; make it again with --update"
             )
         return State.model_validate(data)
-    except FileNotFoundError as error:
-        raise LzuError(
-            f"the reference {path} does not exist; make it with --update, once you trust the bundle"
-        ) from error
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise LzuError(f"the reference {path} is damaged; make it again with --update") from error
 

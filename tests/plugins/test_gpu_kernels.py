@@ -11,7 +11,8 @@ from host_kernels import BGR, F32, Array, BoxKnots, library, run
 from lzu_export.errors import LzuError
 from lzu_export.runtime.kernels import FeedBoxes, Suppress, ZoomCamera
 from lzu_export.runtime.plugin_library import find_library, load_kernels
-from lzu_export.targets.cuda.interface import Cuda, HostArray, open_cuda
+from lzu_export.targets.cuda.interface import Cuda, open_cuda
+from lzu_export.targets.cuda.memory import HostArray
 from lzu_export.warp.knots import axis_knots
 
 pytestmark = pytest.mark.gpu

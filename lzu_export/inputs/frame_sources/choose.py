@@ -25,8 +25,6 @@ class FrameList:
     """Chosen frames, read from their files on demand."""
 
     name: str
-    keys: tuple[str, ...]
-    """Readable identity of each frame."""
     sequences: int
     """Number of sequences that the frames were taken from."""
     digest: str
@@ -35,7 +33,12 @@ class FrameList:
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self.keys)
+        return len(self.chosen)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Readable identity of each frame."""
+        return tuple(each.key for each in self.chosen)
 
     def frames(self) -> Iterator[tuple[str, Frame]]:
         """Yield identity and BGR image (H x W x 3 uint8) of each frame, in order.
@@ -49,8 +52,8 @@ class FrameList:
                 f"all {len(self)} frames chosen from {self.name} are black; give frames that show "
                 "something"
             )
-        for key, each in zip(self.keys, self.chosen, strict=True):
-            yield key, each.read()
+        for each in self.chosen:
+            yield each.key, each.read()
 
 
 def open_frames(source: str, *, count: int, seed: int) -> FrameList:
@@ -76,7 +79,6 @@ def open_frames(source: str, *, count: int, seed: int) -> FrameList:
     chosen = [listing.sequences[sequence][index] for sequence, index in picks]
     return FrameList(
         name=listing.name,
-        keys=tuple(each.key for each in chosen),
         sequences=len({sequence for sequence, _ in picks}),
         digest=_digest(chosen),
         chosen=chosen,

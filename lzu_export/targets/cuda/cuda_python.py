@@ -7,18 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from cuda.bindings import runtime
-from numpy.typing import DTypeLike
 
 from lzu_export.errors import ElsewhereError, LzuError
-from lzu_export.targets.cuda.interface import (
-    Cuda,
-    CudaError,
-    Device,
-    DeviceMemory,
-    HostArray,
-    Stream,
-    out_of_memory,
-)
+from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
 
 def _call(name: str, *arguments: Any) -> Any:
@@ -125,11 +117,7 @@ class PythonCuda(Cuda):
         """Create a stream that does not wait for the default stream."""
         return PythonStream()
 
-    def host_array(
-        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
-    ) -> HostArray:
-        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
         flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
         place = int(self._allocated("cudaHostAlloc", size, flags))
         address = int(_call("cudaHostGetDevicePointer", place, 0)) if mapped else None
@@ -151,7 +139,7 @@ class PythonCuda(Cuda):
         status, place = getattr(runtime, name)(size, *flags)
         if status == runtime.cudaError_t.cudaErrorMemoryAllocation:
             runtime.cudaGetLastError()
-            raise out_of_memory(self.device, size)
+            raise self.out_of_memory(size)
         if int(status) != 0:
             raise CudaError(f"CUDA refused {name} of {size} bytes (error {int(status)})")
         return place

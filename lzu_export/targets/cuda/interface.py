@@ -9,12 +9,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from numpy.typing import DTypeLike, NDArray
+import numpy as np
+from numpy.typing import DTypeLike
 
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
 VARIABLE = "LZU_CUDA"
 """Environment variable that selects a back end."""
@@ -28,49 +29,6 @@ BACK_ENDS = {
 
 class CudaError(LzuError):
     """Failure of a CUDA call."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """A GPU."""
-
-    number: int
-    """Index of the device, as CUDA counts them."""
-    name: str
-    capability: str
-    """Compute capability, such as `8.7`."""
-    integrated: bool
-    """Whether the device shares the host's memory, as on a Jetson."""
-    multiprocessors: int = 0
-    """Number of multiprocessors; 0 if it is unknown."""
-
-    @property
-    def model(self) -> str:
-        """Name of the model: CUDA names all modules of a Jetson family alike, so this counts,
-        too.
-        """
-        counted = f", {self.multiprocessors} multiprocessors" if self.multiprocessors else ""
-        return f"{self.name}{counted}"
-
-
-@dataclass(frozen=True)
-class HostArray:
-    """Array in page-locked host memory."""
-
-    array: NDArray[Any]
-    address: int | None
-    """Device address of the array, if it is mapped."""
-    owner: Any = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class DeviceMemory:
-    """Memory on the device."""
-
-    address: int
-    size: int
-    """Size in bytes."""
-    owner: Any = field(default=None, repr=False)
 
 
 class Stream(ABC):
@@ -140,11 +98,14 @@ class Cuda(ABC):
     def stream(self) -> Stream:
         """Create a stream that does not wait for the default stream."""
 
-    @abstractmethod
-    def host_array(
-        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
-    ) -> HostArray:
+    def host_array(self, shape: Shape, dtype: DTypeLike, *, mapped: bool = False) -> HostArray:
         """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
+        kind = np.dtype(dtype)
+        return self._pinned(shape, kind, int(np.prod(shape)) * kind.itemsize, mapped)
+
+    @abstractmethod
+    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
+        """Allocate an array of `size` bytes, see `host_array`."""
 
     @abstractmethod
     def memory(self, size: int) -> DeviceMemory:
@@ -153,6 +114,13 @@ class Cuda(ABC):
     @abstractmethod
     def free(self, memory: HostArray | DeviceMemory) -> None:
         """Free memory; nothing may use it any more."""
+
+    def out_of_memory(self, size: int) -> CudaError:
+        """Make the error of a failed allocation of this many bytes."""
+        return CudaError(
+            f"{self.device.name} is out of memory: {size / 1e6:.1f} MB were asked for; end other "
+            "programs on it, open fewer sessions, or run a smaller engine"
+        )
 
 
 def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
@@ -185,12 +153,4 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
     raise ElsewhereError(
         f"{missing} installed, and device sessions need it; pip install 'lzu-export[cuda]', or "
         "'lzu-export[pycuda]' where the container has no other"
-    )
-
-
-def out_of_memory(device: Device, size: int) -> CudaError:
-    """Make the error of a failed allocation of this many bytes."""
-    return CudaError(
-        f"{device.name} is out of memory: {size / 1e6:.1f} MB were asked for; end other programs "
-        "on it, open fewer sessions, or run a smaller engine"
     )

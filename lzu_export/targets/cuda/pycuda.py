@@ -5,19 +5,11 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import DTypeLike
 from pycuda import driver
 
 from lzu_export.errors import ElsewhereError, LzuError
-from lzu_export.targets.cuda.interface import (
-    Cuda,
-    CudaError,
-    Device,
-    DeviceMemory,
-    HostArray,
-    Stream,
-    out_of_memory,
-)
+from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
 _NON_BLOCKING = 1
 """Value of CU_STREAM_NON_BLOCKING in cuda.h, for which PyCUDA has no name."""
@@ -112,11 +104,7 @@ class PyCuda(Cuda):
         """Create a stream that does not wait for the default stream."""
         return PyCudaStream()
 
-    def host_array(
-        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
-    ) -> HostArray:
-        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
         flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
         with _readable(), self._fits(size):
             array = driver.pagelocked_empty(shape, dtype, mem_flags=flags)
@@ -139,7 +127,7 @@ class PyCuda(Cuda):
         try:
             yield
         except driver.MemoryError as error:
-            raise out_of_memory(self.device, size) from error
+            raise self.out_of_memory(size) from error
 
 
 def open_device(number: int) -> PyCuda:

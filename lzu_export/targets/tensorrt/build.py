@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lzu_export.errors import ElsewhereError, LzuError
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt.log import logger_of
 from lzu_export.targets.tensorrt.versions import check_version, numbers
 

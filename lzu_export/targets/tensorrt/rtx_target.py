@@ -14,7 +14,7 @@ from lzu_export.targets.tensorrt.target import NOT_PARSED, OnDevice
 if TYPE_CHECKING:
     from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
     from lzu_export.recipes import Recipe
-    from lzu_export.targets.cuda.interface import Device
+    from lzu_export.targets.cuda.memory import Device
 
 CARDS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """Compute capabilities that TensorRT-RTX 1.7 knows."""

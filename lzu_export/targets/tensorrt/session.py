@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.support.files import replacing
 from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
-from lzu_export.targets.cuda.interface import Cuda, CudaError, DeviceMemory, HostArray
+from lzu_export.targets.cuda.interface import Cuda, CudaError
+from lzu_export.targets.cuda.memory import DeviceMemory, HostArray
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
 
 log = logging.getLogger(__name__)
@@ -248,23 +249,24 @@ class TensorRtSession(StatefulSession):
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
-        check_inputs(self.inputs, inputs)
-        self._check_open()
-        for spec in self.inputs:
-            np.copyto(self._host[spec.name].array, inputs[spec.name])
+        self._take(self.inputs, inputs)
         with self._cuda.current():
             self._run()
         return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
 
     def set_state(self, values: Arrays) -> None:
         """Start the next frame from this state; see `support.session.StatefulSession`."""
-        check_inputs(self._state, values)
-        self._check_open()
-        for spec in self._state:
-            np.copyto(self._host[spec.name].array, values[spec.name])
+        self._take(self._state, values)
         with self._cuda.current():
             self._send_state()
             self._stream.synchronize()
+
+    def _take(self, specs: tuple[TensorSpec, ...], values: Arrays) -> None:
+        """Check arrays and copy them into the host's memory."""
+        check_inputs(specs, values)
+        self._check_open()
+        for spec in specs:
+            np.copyto(self._host[spec.name].array, values[spec.name])
 
     def close(self) -> None:
         """Free all memory; a second call does nothing."""

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 
 OLDEST = (10, 3)
 """Oldest release that is supported, that of JetPack 6.1. The plugins of 8.6 have another interface,

@@ -9,7 +9,8 @@ from fakes.install import install_cuda
 from fakes.signatures import describe
 from fakes.world import World, table
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import Cuda, CudaError, Device, open_cuda
+from lzu_export.targets.cuda.interface import Cuda, CudaError, open_cuda
+from lzu_export.targets.cuda.memory import Device
 
 BOTH = ("cuda-python", "pycuda")
 

@@ -14,7 +14,7 @@ from onnx import helper
 from fakes.install import install_tensorrt
 from fakes.world import World
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt.build import (
     BuildOptions,
     build,

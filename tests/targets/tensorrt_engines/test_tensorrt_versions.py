@@ -3,7 +3,7 @@
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import Device
+from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt.versions import check_version, numbers
 
 ORIN = Device(0, "Orin", "8.7", integrated=True)
