@@ -120,7 +120,7 @@ def search(units: Units, measure: Measure, *, baseline: float, limit: float) -> 
             f"no list of layers meets the limit: with none in INT8 the metric is "
             f"{high.metric:.2f}, {baseline - high.metric:.2f} points below float32's "
             f"{baseline:.2f} where {limit:g} are allowed; raise the limit, or keep more in float32 "
-            "(keep_high.fp16)"
+            "(higher_precision.fp16)"
         )
     ranking = rank(units, measure, baseline)
     steps = {kept: step(kept, ranking) for kept in _spaced(len(ranking))}

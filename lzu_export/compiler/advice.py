@@ -37,14 +37,14 @@ def parity_advice(
         known.append(f"{_named(found.costliest)} most of all")
     cause = f"it is due to {', and to '.join(known)}; " if known else ""
     if found.keep is not None:
-        keep = f"keep_high.{trials.key}=[{', '.join(found.keep)}]"
+        keep = f"higher_precision.{trials.key}=[{', '.join(found.keep)}]"
         return f"{cause}with {keep} the reference frames pass"
     alone = ""
     if trials.precision == "int8" and not trials.parity(refused, trials.layers).passed:
         alone = ", since what is not INT8 is FP16, which fails alone"
     return (
-        f"{cause}no list of layers in keep_high.{trials.key} was found to cure it{alone}: leave "
-        f"{trials.precision} out of PRECISION{_other_methods(trials)}"
+        f"{cause}no list of layers in higher_precision.{trials.key} was found to cure it{alone}: "
+        f"leave {trials.precision} out of PRECISION{_other_methods(trials)}"
     )
 
 
@@ -98,16 +98,17 @@ def accuracy_advice(
             return (
                 f"{which} pass, so that no list of layers could be tried on them: export with "
                 "PRECISION=fp32 and let `lzu-export sensitivity BUNDLE --frames "
-                f"{accuracy.frames}` find those to keep higher (keep_high.{trials.key})"
+                f"{accuracy.frames}` find those to keep higher (higher_precision.{trials.key})"
             )
     costliest = f"{_named(ranking[0])} costs most on the reference frames; " if ranking else ""
     for i, high in enumerate(tries):
         if high and passes(i):
             listed = ", ".join(trials.listed(high))
-            return f"{costliest}with keep_high.{trials.key}=[{listed}] {which} pass"
+            return f"{costliest}with higher_precision.{trials.key}=[{listed}] {which} pass"
     return (
-        f"{costliest}keeping up to {len(tries[-1])} layers higher (keep_high.{trials.key}) did not "
-        f"cure {which}: leave {precision} out of PRECISION{_other_methods(trials)}"
+        f"{costliest}keeping up to {len(tries[-1])} layers higher "
+        f"(higher_precision.{trials.key}) did not cure {which}: "
+        f"leave {precision} out of PRECISION{_other_methods(trials)}"
     )
 
 

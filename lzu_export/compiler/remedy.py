@@ -27,7 +27,7 @@ from lzu_export.graph.quantize import place
 from lzu_export.graph.regions import layer_name
 from lzu_export.manifest.schema import Derived, Engine, Parity
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime.reference import Reference
 from lzu_export.support.session import Session
 from lzu_export.targets.precision import (
@@ -88,26 +88,26 @@ class Trials:
         self.recipe, self.precision, self.model, self.ranges = recipe, precision, model, ranges
         self.references, self.warp = references, warp
         graph = gs.import_onnx(model)
-        self.layers = _layers(graph, precision, recipe.keep_high)
+        self.layers = _layers(graph, precision, recipe.higher_precision)
         """Names of the layers in this precision, in the order of the network."""
         self._parities: dict[tuple[str, bool, frozenset[str]], Parity] = {}
 
     @property
     def key(self) -> str:
-        """Name of the list in `keep_high` that applies to the precision."""
+        """Name of the list in `higher_precision` that applies to the precision."""
         return keep_key(self.precision)
 
     def listed(self, high: Sequence[str]) -> tuple[str, ...]:
         """Return the recipe's list with these layers added."""
-        return (*getattr(self.recipe.keep_high, self.key), *high)
+        return (*getattr(self.recipe.higher_precision, self.key), *high)
 
     def graph(self, high: Sequence[str]) -> onnx.ModelProto:
         """Return the canonical graph of the precision with these layers kept higher."""
-        keep = self.recipe.keep_high.model_copy(update={self.key: self.listed(high)})
+        keep = self.recipe.higher_precision.model_copy(update={self.key: self.listed(high)})
         if self.precision != "int8":
             return half_graph(self.model, _half(self.precision), keep).model
         if set(high) >= set(self.layers):
-            return half_graph(self.model, "fp16", self.recipe.keep_high).model
+            return half_graph(self.model, "fp16", self.recipe.higher_precision).model
         return int8_graph(self.model, self.ranges, keep).model
 
     def parity(self, row: Row, high: Sequence[str]) -> Parity:
@@ -132,7 +132,7 @@ class Trials:
             return ""  # its exponent range is float32's
         zoom = stored_zoom(self.warp)
         inputs = [reference_inputs(self.recipe, each, zoom) for each in self.references]
-        sizes = half_sizes(self.model, kinds, self.recipe.keep_high, inputs)
+        sizes = half_sizes(self.model, kinds, self.recipe.higher_precision, inputs)
         name, size = min(
             ((name, size) for name, size in sizes.items() if size > 0),
             key=lambda each: each[1],
@@ -236,7 +236,7 @@ def heads(
 
 
 def keep_key(precision: str) -> str:
-    """Return the name of the list in `keep_high` that applies to a precision."""
+    """Return the name of the list in `higher_precision` that applies to a precision."""
     return "int8" if precision == "int8" else "fp16"
 
 
@@ -261,7 +261,7 @@ def _passes(
     return held
 
 
-def _layers(graph: gs.Graph, precision: str, keep: KeepHigh) -> tuple[str, ...]:
+def _layers(graph: gs.Graph, precision: str, keep: HigherPrecision) -> tuple[str, ...]:
     if precision == "int8":
         return tuple(place(graph, keep.int8).layers)
     kept = stay_high(graph, keep.fp16)

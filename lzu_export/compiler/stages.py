@@ -211,7 +211,7 @@ class Stages:
         with self.report.working("holding tensors against the range of FP16"):
             inputs = [reference_inputs(self.recipe, each, self.warp.zoom) for each in references]
             largest = check_range(
-                self._load("fp32"), self.float32_kinds, self.recipe.keep_high, inputs
+                self._load("fp32"), self.float32_kinds, self.recipe.higher_precision, inputs
             )
         worst = max(largest, key=lambda name: largest[name])
         log.info("fp16: the largest tensor is %s, %.4g", worst, largest[worst])
@@ -232,7 +232,7 @@ class Stages:
         return Graph(file=file, **record)
 
     def _convert(self, precision: Precision) -> Record:
-        model, keep = self._load("fp32"), self.recipe.keep_high
+        model, keep = self._load("fp32"), self.recipe.higher_precision
         with self.report.working(f"writing {precision} into the graph"):
             if precision == "int8":
                 ranges = read_cache(self.work.path(CALIBRATION_FILE)).ranges

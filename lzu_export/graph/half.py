@@ -92,7 +92,7 @@ def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
                 kept[node.name] = reason
                 break
     names = {node.name: (layer_name(node), node.name) for node in graph.nodes}
-    named = matching(keep, names, "keep_high.fp16")
+    named = matching(keep, names, "higher_precision.fp16")
     for node_name in named:
         kept.setdefault(node_name, "the recipe keeps it")
     for node_name in _fed_by(graph, set(named)):
@@ -238,7 +238,7 @@ class _Crossing:
         if too_large.any():
             raise LzuError(
                 f"the constant {tensor.name} holds {tensor.values[too_large][0]:.3g}, more than "
-                "half precision can; keep its layer in float32 (keep_high.fp16)"
+                "half precision can; keep its layer in float32 (higher_precision.fp16)"
             )
         if id(tensor) in self.shared or wanted == np.float32:
             return gs.Constant(f"{tensor.name}/{np.dtype(wanted).name}", values)

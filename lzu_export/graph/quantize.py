@@ -149,7 +149,7 @@ def _kept(graph: gs.Graph, parts: Regions, keep: Sequence[str]) -> dict[str, str
     """Return the reason for each layer that stays in higher precision."""
     convolutions = [node for node in graph.nodes if is_convolution(node)]
     names = {name: (name,) for name in map(layer_name, convolutions)}
-    kept = dict.fromkeys(matching(keep, names, "keep_high.int8"), "the recipe keeps it")
+    kept = dict.fromkeys(matching(keep, names, "higher_precision.int8"), "the recipe keeps it")
     for node in convolutions:
         name = layer_name(node)
         if is_deformable(node):
@@ -269,7 +269,7 @@ def _activation_scale(name: str, ranges: Mapping[str, float]) -> NDArray[np.floa
     if not 0 < limit <= LEVELS * LARGEST_SCALE:
         raise LzuError(
             f"the range of the tensor {name} is {limit}; calibrate again on frames that are not "
-            "empty, or keep what reads it in higher precision (keep_high.int8)"
+            "empty, or keep what reads it in higher precision (higher_precision.int8)"
         )
     return _float16_above(np.maximum(np.float32(limit / LEVELS), np.float32(SMALLEST_SCALE)))
 

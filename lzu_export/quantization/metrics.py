@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.quantization.frame_cache import FrameCache
 from lzu_export.quantization.recalibrate import Float32Bundle
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.targets.precision import emulated, half_graph, int8_graph
@@ -33,12 +33,12 @@ class Int8Metric:
 
     def __call__(self, int8: frozenset[str]) -> float:
         """Measure the metric with these layers in INT8 and the others in FP16 or float32."""
-        model, fp16 = self._opened.model, self._opened.recipe.keep_high.fp16
+        model, fp16 = self._opened.model, self._opened.recipe.higher_precision.fp16
         if int8:
             high = tuple(layer for layer in self._layers if layer not in int8)
-            converted = int8_graph(model, self._ranges, KeepHigh(fp16=fp16, int8=high))
+            converted = int8_graph(model, self._ranges, HigherPrecision(fp16=fp16, int8=high))
         else:
-            converted = half_graph(model, "fp16", KeepHigh(fp16=fp16))
+            converted = half_graph(model, "fp16", HigherPrecision(fp16=fp16))
         summary = _metrics(self._opened, converted.model, self._frames)
         return summary[self._frames.metric]
 

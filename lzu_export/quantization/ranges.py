@@ -65,7 +65,7 @@ def measure_ranges(
     """
     frames = recipe_frames(recipe)
     settings = recipe.calibration
-    session = float32_session(model, kinds, calibrated_tensors(model, recipe.keep_high))
+    session = float32_session(model, kinds, calibrated_tensors(model, recipe.higher_precision))
     whole = session
     if recipe.follows_boxes:
         whole = float32_session(model, kinds, [value.name for value in model.graph.output])
@@ -110,7 +110,7 @@ def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache 
             frames=_cached(recipe, recipe_frames(recipe)),
             method=recipe.calibration.method,
             percentile=recipe.calibration.percentile,
-            tensors=calibrated_tensors(model, recipe.keep_high),
+            tensors=calibrated_tensors(model, recipe.higher_precision),
         )
     except LzuError as error:
         if named is not None:

@@ -26,7 +26,7 @@ from lzu_export.quantization.ranges import (
     measure_ranges,
 )
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors
 from lzu_export.targets.registry import DEFAULT_TARGET
@@ -149,7 +149,9 @@ def outside(bundle: Path, path: Path) -> Path:
 def _of_all_layers(opened: Float32Bundle, overrides: CalibrationOverrides) -> Recipe:
     """Return the recipe with overrides, with no layers excluded from INT8."""
     recipe = with_overrides(opened.recipe, overrides)
-    return recipe.model_copy(update={"keep_high": KeepHigh(fp16=recipe.keep_high.fp16)})
+    return recipe.model_copy(
+        update={"higher_precision": HigherPrecision(fp16=recipe.higher_precision.fp16)}
+    )
 
 
 def _cache_path(bundle: Path, recipe: Recipe) -> Path:
@@ -166,7 +168,7 @@ def _fitting(opened: Float32Bundle, path: Path) -> Cache:
         frames=cache.frames,
         method=cache.method,
         percentile=cache.percentile,
-        tensors=calibrated_tensors(opened.model, KeepHigh()),
+        tensors=calibrated_tensors(opened.model, HigherPrecision()),
     )
     return cache
 

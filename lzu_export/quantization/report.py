@@ -74,10 +74,10 @@ def recipe_lines(outcome: Outcome) -> str:
     """Return lines for the recipe, or a sentence if no layer may be INT8."""
     found = outcome.found
     if found.kept == 0:
-        return "keep_high: {int8: []}  # all layers may be INT8"
+        return "higher_precision: {int8: []}  # all layers may be INT8"
     if found.kept == len(found.ranking):
         return "no layer may be INT8 within the limit: leave int8 out of the recipe's precision"
-    data = {"keep_high": {"int8": outcome.keep_high}}
+    data = {"higher_precision": {"int8": outcome.higher_precision}}
     return yaml.safe_dump(data, default_flow_style=None, width=96).rstrip()
 
 

@@ -83,8 +83,8 @@ class Outcome:
         return self.file.with_suffix(".png")
 
     @property
-    def keep_high(self) -> list[str]:
-        """Names and patterns for the recipe's keep_high.int8."""
+    def higher_precision(self) -> list[str]:
+        """Names and patterns for the recipe's higher_precision.int8."""
         return keep_patterns(self.found.keep, self.layers)
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Outcome:
             "baseline": found.baseline,
             "all_int8": _plain(found.steps[0].metric),
             "no_int8": _plain(found.steps[-1].metric),
-            "keep_high": self.keep_high,
+            "higher_precision": self.higher_precision,
             "chosen": _step(found, found.kept),
             "by": self.by,
             "ranking": [
@@ -305,7 +305,7 @@ def _key(
     return {
         "model": graph_digest(opened.model),
         "ranges": hashlib.sha256(ranges.encode()).hexdigest(),
-        "keep_high.fp16": list(opened.recipe.keep_high.fp16),
+        "higher_precision.fp16": list(opened.recipe.higher_precision.fp16),
         "lowerings": opened.kinds,
         "postprocess": opened.recipe.postprocess.model_dump(mode="json"),
         "dataset": frames.name,

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.former_keys import FORMER, todays_recipe
+from lzu_export.recipes.former_keys import todays_key, todays_recipe
 from lzu_export.recipes.postprocessing import KINDS
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
 from lzu_export.recipes.tasks import TASKS
@@ -192,7 +192,7 @@ def _is_path(dataset: str) -> bool:
 
 
 def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, leaf = FORMER.get(dotted, dotted).split(".")
+    *parents, leaf = todays_key(dotted).split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):

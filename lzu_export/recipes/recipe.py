@@ -69,7 +69,7 @@ class Recipe(sections.Section):
     precision: tuple[sections.Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
     """Precisions to export."""
     calibration: sections.Calibration = sections.Calibration()
-    keep_high: sections.KeepHigh = sections.KeepHigh()
+    higher_precision: sections.HigherPrecision = sections.HigherPrecision()
     targets: tuple[sections.Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     """Targets to build engines for. ONNX files for TensorRT are written by `derive`."""
     compute_capabilities: tuple[str, ...] = ()

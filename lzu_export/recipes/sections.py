@@ -281,7 +281,7 @@ class Calibration(Section):
     weights or settings."""
 
 
-class KeepHigh(Section):
+class HigherPrecision(Section):
     """Names or patterns (`backbone.layer1.*`) of layers that a precision leaves in a higher one."""
 
     fp16: tuple[str, ...] = ()

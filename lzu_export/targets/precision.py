@@ -21,7 +21,7 @@ from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.support.session import Arrays
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.onnxruntime_target import DIALECT, ROUNDED
@@ -41,14 +41,16 @@ class Converted:
     """Names of the layers in INT8."""
 
 
-def half_graph(model: onnx.ModelProto, kind: HalfType, keep: KeepHigh) -> Converted:
+def half_graph(model: onnx.ModelProto, kind: HalfType, keep: HigherPrecision) -> Converted:
     """Convert the network of a canonical graph to half precision."""
     kept = stay_high(gs.import_onnx(model), keep.fp16)
     converted, _ = run_passes(model, [to_half(kind, kept)])
     return Converted(converted, by_reason(kept))
 
 
-def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHigh) -> Converted:
+def int8_graph(
+    model: onnx.ModelProto, ranges: Mapping[str, float], keep: HigherPrecision
+) -> Converted:
     """Convert the network of a canonical graph to INT8 where that pays, and the rest to FP16.
 
     Args:
@@ -63,7 +65,7 @@ def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHi
     if not placement.layers:
         raise LzuError(
             "no layer is left for INT8: all are predictions, deformable or kept by "
-            "keep_high.int8; leave int8 out of PRECISION"
+            "higher_precision.int8; leave int8 out of PRECISION"
         )
     quantised, _ = run_passes(model, [quantise(placement, ranges)])
     kept = stay_high(gs.import_onnx(quantised), keep.fp16)
@@ -72,7 +74,7 @@ def int8_graph(model: onnx.ModelProto, ranges: Mapping[str, float], keep: KeepHi
     return Converted(converted, reasons, list(placement.layers))
 
 
-def calibrated_tensors(model: onnx.ModelProto, keep: KeepHigh) -> list[str]:
+def calibrated_tensors(model: onnx.ModelProto, keep: HigherPrecision) -> list[str]:
     """Return the tensors whose ranges INT8 needs, with and without the layers a recipe keeps."""
     graph = gs.import_onnx(model)
     names = [*place(graph).calibrated, *place(graph, keep.int8).calibrated]
@@ -88,7 +90,10 @@ def float32_session(
 
 
 def check_range(
-    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    keep: HigherPrecision,
+    inputs: Sequence[Arrays],
 ) -> dict[str, float]:
     """Check that the float32 values of all tensors that become FP16 stay within half its range.
 
@@ -113,7 +118,10 @@ def check_range(
 
 
 def half_sizes(
-    model: onnx.ModelProto, kinds: Mapping[str, Kind], keep: KeepHigh, inputs: Sequence[Arrays]
+    model: onnx.ModelProto,
+    kinds: Mapping[str, Kind],
+    keep: HigherPrecision,
+    inputs: Sequence[Arrays],
 ) -> dict[str, float]:
     """Return the largest absolute values of tensors and weights that become FP16; no biases."""
     graph = gs.import_onnx(model)
@@ -157,7 +165,7 @@ def _explain(
             f"the tensor {bad} is not finite on the reference frames, in float32 already; no "
             "precision mends that: check the weights, the normalisation and the frames"
         )
-    remedy = f"keep_high.fp16=[{', '.join((*keep, *layers))}]"
+    remedy = f"higher_precision.fp16=[{', '.join((*keep, *layers))}]"
     if name in largest:
         what = f"tensor {name} reaches {value:.4g} on the reference frames, over half of"
         shown = f"FP16's range ({limit:g})"

@@ -263,7 +263,7 @@ def test_groups_part_the_layers(names: list[str]) -> None:
     assert sorted(name for layers in groups.values() for name in layers) == sorted(names)
     for group, layers in groups.items():
         patterns = keep_patterns([Cost(group, layers, 0, 0)], names)
-        kept = matching(patterns, {name: (name,) for name in names}, "keep_high.int8")
+        kept = matching(patterns, {name: (name,) for name in names}, "higher_precision.int8")
         assert sorted(kept) == sorted(layers)
 
 

@@ -15,7 +15,7 @@ from lzu_export.compiler.remedy import Row, Trials, find_remedy, heads
 from lzu_export.graph.lowering.choose import kinds_by_place
 from lzu_export.manifest.schema import Agreement, Parity
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime.reference import read_reference
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors, float32_session
@@ -65,7 +65,7 @@ def trials(
     if precision == "bf16":
         engine = engine.model_copy(update={"target": "tensorrt-rtx"})
     references = read_reference(folder / "reference.npz")
-    names = calibrated_tensors(model, KeepHigh())
+    names = calibrated_tensors(model, HigherPrecision())
     session = float32_session(model, kinds_by_place(engine.lowerings), names)
     found = session.run({"frame": references[0].frames})
     ranges = {name: float(np.abs(found[name]).max()) for name in names}
@@ -105,7 +105,9 @@ def test_the_layer_that_int8_costs_most_is_named_and_its_keeping_was_tried(
     assert found.costliest == (READER,)
     assert found.keep == (READER,)
     said = parity_advice(tried, row, [row], QUIET)
-    assert f"due to {READER} most of all; with keep_high.int8=[{READER}] the reference" in said
+    assert (
+        f"due to {READER} most of all; with higher_precision.int8=[{READER}] the reference" in said
+    )
 
 
 def test_what_fp16_rounds_away_is_named_with_what_was_tried(exported: Outcome) -> None:
@@ -122,7 +124,7 @@ def test_what_fp16_rounds_away_is_named_with_what_was_tried(exported: Outcome) -
     assert said.startswith("it is due to ")
     assert ", which is at most" in said
     assert "FP16 has steps of 6e-08" in said
-    keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
+    keep = said.partition("higher_precision.fp16=[")[2].partition("]")[0].split(", ")
     assert HIDDEN in keep
     assert tried.parity(emulated, keep).passed
     assert tried.listed(keep) == tuple(keep)
@@ -145,7 +147,7 @@ def test_bfloat16_is_advised_by_the_list_of_half_precision(exported: Outcome) ->
         tried, row, [row], QUIET, tried.vanishing(kinds_by_place(row[0].lowerings))
     )
     assert "steps of" not in said
-    keep = said.partition("keep_high.fp16=[")[2].partition("]")[0].split(", ")
+    keep = said.partition("higher_precision.fp16=[")[2].partition("]")[0].split(", ")
     assert tried.parity(row, keep).passed
 
 
@@ -153,9 +155,9 @@ def test_where_no_list_cures_that_is_said(exported: Outcome) -> None:
     model = rescaled(exported, np.ones(1, np.float32))
     tried, row = trials(exported, model, "int8", snr=150.0)
     said = parity_advice(tried, row, [row], QUIET)
-    assert "no list of layers in keep_high.int8 was found to cure it, since what" in said
+    assert "no list of layers in higher_precision.int8 was found to cure it, since what" in said
     assert "leave int8 out of PRECISION, try another calibration.method than max" in said
-    assert "with keep_high" not in said
+    assert "with higher_precision" not in said
 
 
 def parity(**changes: Any) -> Parity:

@@ -237,7 +237,7 @@ def test_layers_are_ranked_without_boxes(
         out=tmp_path / "found.json",
     )
     assert outcome.found.baseline == 2
-    assert outcome.keep_high == []
+    assert outcome.higher_precision == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

@@ -151,7 +151,9 @@ def test_the_recipe_keeps_layers_nodes_and_patterns() -> None:
     assert types(half)["model.neck.lateral.weight"] == TensorProto.FLOAT
     assert types(half)["model.first.weight"] == TensorProto.FLOAT16
     assert reasons(model, "scores")["scores"] == "it decodes: scores, places, sizes"
-    message = r"keep_high\.fp16 names neck\.latral, which matches no layer; did you mean neck\.lat"
+    message = (
+        r"higher_precision\.fp16 names neck\.latral, which matches no layer; did you mean neck\.lat"
+    )
     with pytest.raises(LzuError, match=message):
         reasons(model, "neck.latral")
 

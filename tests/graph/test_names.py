@@ -36,18 +36,20 @@ def test_patterns_match_any_name_in_the_order_of_nodes(
 )
 def test_a_mistake_is_told_the_nearest_name(pattern: str, nearest: str) -> None:
     with pytest.raises(LzuError) as caught:
-        matching(["head.*", pattern], NAMES, "keep_high.int8")
-    wanted = f"keep_high.int8 names {pattern}, which matches no layer; did you mean {nearest}?"
+        matching(["head.*", pattern], NAMES, "higher_precision.int8")
+    wanted = (
+        f"higher_precision.int8 names {pattern}, which matches no layer; did you mean {nearest}?"
+    )
     assert str(caught.value) == wanted
 
 
 def test_what_resembles_nothing_is_sent_to_the_list() -> None:
     with pytest.raises(LzuError, match="matches no layer; see `lzu-export inspect` for layers"):
-        matching(["qqqq"], NAMES, "keep_high.int8")
+        matching(["qqqq"], NAMES, "higher_precision.int8")
     with pytest.raises(LzuError, match="matches no layer; see"):
-        matching(["anything"], {}, "keep_high.int8")
+        matching(["anything"], {}, "higher_precision.int8")
 
 
 def test_names_are_case_sensitive() -> None:
     with pytest.raises(LzuError, match=r"names HEAD\.TOWER, which matches no layer"):
-        matching(["HEAD.TOWER"], NAMES, "keep_high.fp16")
+        matching(["HEAD.TOWER"], NAMES, "higher_precision.fp16")

@@ -375,7 +375,9 @@ def test_the_recipe_keeps_layers_by_pattern_and_mistakes_are_told_the_nearest() 
     assert set(placement.layers) == {"first"}
     assert placement.kept["layer1.0.conv1"] == "the recipe keeps it"
     assert pairs(quantised(model, "layer1.*")) == {"x"}
-    message = r"keep_high\.int8 names layer1\.0\.conv, which matches no layer; did you mean layer1"
+    message = (
+        r"higher_precision\.int8 names layer1\.0\.conv, which matches no layer; did you mean layer1"
+    )
     with pytest.raises(LzuError, match=message):
         placed(model, "layer1.0.conv")
     with pytest.raises(LzuError, match="matches no layer"):
@@ -424,7 +426,10 @@ def test_weights_that_a_float_convolution_reads_too_are_stored_twice() -> None:
         (None, "there is no range for the tensor stem; calibrate the model again"),
         (float("nan"), "the range of the tensor stem is nan; calibrate again on frames that"),
         (float("inf"), "the range of the tensor stem is inf; calibrate again"),
-        (0.0, r"the range of the tensor stem is 0\.0; .*keep what reads it .*keep_high\.int8"),
+        (
+            0.0,
+            r"the range of the tensor stem is 0\.0; .*keep what reads it .*higher_precision\.int8",
+        ),
         (1e9, r"the range of the tensor stem is 1000000000\.0"),
         (-1.0, r"the range of the tensor stem is -1\.0"),
     ],

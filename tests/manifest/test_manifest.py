@@ -145,6 +145,7 @@ def test_a_bundle_of_format_5_is_read_and_verified(bundle: Path) -> None:
     data = json.loads((bundle / FILE).read_text())
     (comparison,) = data.pop("parity")
     comparison["arrows"] = comparison.pop("probes")
+    data["recipe"]["keep_high"] = data["recipe"].pop("higher_precision")
     tolerances = data["recipe"]["tolerances"]
     tolerances["arrow"] = tolerances.pop("probe")
     tolerances["regression"]["drift"] = tolerances["regression"].pop("deviation")

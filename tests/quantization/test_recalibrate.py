@@ -21,7 +21,7 @@ from lzu_export.graph.quantize import place
 from lzu_export.manifest.schema import FILE
 from lzu_export.quantization.calibration import read_cache
 from lzu_export.quantization.recalibrate import Float32Bundle
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.targets.precision import calibrated_tensors
 from lzu_export.tasks.pytorch import noise_frame
 from samples import status_of, tiny_settings
@@ -148,7 +148,7 @@ def test_ranges_of_all_layers_hold_those_of_any_choice(
 ) -> None:
     """Whichever layers stay high, no other tensor is asked for."""
     model = Float32Bundle(own if task == "det" else float32_bundle(tmp_path, task)).model
-    every = set(calibrated_tensors(model, KeepHigh()))
+    every = set(calibrated_tensors(model, HigherPrecision()))
     layers = list(place(gs.import_onnx(model)).layers)
     generator = np.random.default_rng(0)
     for _ in range(20):
@@ -201,9 +201,11 @@ def test_bad_options(refused: Callable[..., str], frames: Path, own: Path, tmp_p
         )
 
 
-def test_a_keep_high_name_of_no_layer(refused: Callable[..., str], own: Path, frames: Path) -> None:
+def test_a_higher_precision_name_of_no_layer(
+    refused: Callable[..., str], own: Path, frames: Path
+) -> None:
     """Of the recipe, with the nearest match."""
-    change_recipe(own, keep_high={"int8": ["backbone.layer1.0.conv9"]})
+    change_recipe(own, higher_precision={"int8": ["backbone.layer1.0.conv9"]})
     text = refused("--calibration", frames)
     assert "names backbone.layer1.0.conv9, which matches no layer; did you mean backbone." in text
 

@@ -140,7 +140,7 @@ def test_everything_is_written_and_said(area: Path) -> None:
     data = json.loads((area / "own.int8.sensitivity.json").read_text())
     assert 90 < data["baseline"] <= 100
     assert (data["metric"], data["dataset"], data["frames"]) == ("AP", "truth.json", FRAMES)
-    assert (data["limit"], data["by"], data["keep_high"]) == (100, "group", [])
+    assert (data["limit"], data["by"], data["higher_precision"]) == (100, "group", [])
     costs = [each["cost"] for each in data["ranking"]]
     assert costs == sorted(costs, reverse=True)
     assert any(costs)
@@ -162,7 +162,7 @@ def test_everything_is_written_and_said(area: Path) -> None:
         "own.int8.sensitivity.state.json",
         "own.int8.max.calibration.json",
     }
-    assert "keep_high: {int8: []}  # all layers may be INT8" in out
+    assert "higher_precision: {int8: []}  # all layers may be INT8" in out
     assert [path.name for path in area.glob(".*")] == []
 
 
@@ -181,17 +181,17 @@ def test_a_list_is_found_and_fits_a_recipe(
     status, out, err = calibrate(*call)
     assert (status, err) == (0, "")
     data = json.loads(out)
-    assert data["keep_high"] == list(costly)
+    assert data["higher_precision"] == list(costly)
     assert data["chosen"]["kept"] == 2
     assert data["picture"] == str(area / "own.int8.sensitivity.png")
     monkeypatch.setattr(sensitivity.Int8Metric, "__call__", None)
     assert json.loads(calibrate(*call)[1])["ranking"] == data["ranking"]
     status, out, err = calibrate(*call[:-1])
     assert "going on from" in err
-    lines = out[out.index("keep_high:") : out.index(str(area))]
-    assert yaml.safe_load(lines) == {"keep_high": {"int8": list(costly)}}
-    keep_high = {"keep_high": {"int8": [*costly]}}
-    change_recipe(area / "own", **keep_high)
+    lines = out[out.index("higher_precision:") : out.index(str(area))]
+    assert yaml.safe_load(lines) == {"higher_precision": {"int8": list(costly)}}
+    higher_precision = {"higher_precision": {"int8": [*costly]}}
+    change_recipe(area / "own", **higher_precision)
     assert json.loads(calibrate(*call)[1])["ranking"] == data["ranking"]
 
 

@@ -164,6 +164,10 @@ def test_former_keys_are_still_read(settings: dict[str, Any], tmp_path: Path) ->
     assert (read.probe, read.regression.deviation) == (2e-3, 7.0)
     for key in ("tolerances.arrow", "tolerances.probe"):
         assert load_recipe(path, {key: 3e-3}).tolerances.probe == 3e-3
+    for key in ("keep_high.fp16", "higher_precision.fp16"):
+        assert load_recipe(path, {key: ["neck.*"]}).higher_precision.fp16 == ("neck.*",)
+    path = str(write(tmp_path, {**settings, "keep_high": {"int8": ["head.*"]}}, "keep.yaml"))
+    assert load_recipe(path).higher_precision.int8 == ("head.*",)
     both = {**limits, "probe": 1e-3}
     path = str(write(tmp_path, {**settings, "tolerances": both}, "both.yaml"))
     with pytest.raises(LzuError, match=r"both\.yaml: arrow is the former name of probe, and both"):

@@ -13,7 +13,7 @@ from lzu_export.compiler.pipeline import export
 from lzu_export.graph.derivation import lower_for
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes.load import validate
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime import load
 from lzu_export.runtime.reference import FILE, read_reference
 from lzu_export.support.files.places import user_folder
@@ -69,10 +69,10 @@ def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: P
     from lzu_export.targets.tensorrt.rtx import build
 
     model = onnx.load(tiny_bundle / "model.fp32.onnx")
-    ranges = dict.fromkeys(calibrated_tensors(model, KeepHigh()), 8.0)
+    ranges = dict.fromkeys(calibrated_tensors(model, HigherPrecision()), 8.0)
     kinds: Any = {each.place: "matmul" for each in read_manifest(tiny_bundle).engines[0].lowerings}
     lowered, _ = lower_for(
-        dialect("tensorrt-rtx"), int8_graph(model, ranges, KeepHigh()).model, kinds
+        dialect("tensorrt-rtx"), int8_graph(model, ranges, HigherPrecision()).model, kinds
     )
     path = tmp_path / "int8.onnx"
     onnx.save(lowered, path)

@@ -21,7 +21,7 @@ from lzu_export.manifest.schema import (
     read_manifest,
     rewrite_manifest,
 )
-from lzu_export.recipes.schema import KeepHigh
+from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime import load
 from lzu_export.runtime.reference import read_reference
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
@@ -265,7 +265,7 @@ def test_the_cache_is_in_the_bundle_and_says_what_it_is_of(exported: Outcome) ->
     assert exported.manifest.calibration is not None
     assert exported.manifest.calibration.method == "max"
     model = onnx.load(exported.folder / "model.fp32.onnx")
-    assert set(cache["ranges"]) == set(calibrated_tensors(model, KeepHigh()))
+    assert set(cache["ranges"]) == set(calibrated_tensors(model, HigherPrecision()))
 
 
 def test_ranges_are_those_of_the_frames(detector: Outcome, frames: Path) -> None:
@@ -355,15 +355,19 @@ def test_unusable_frames_are_refused(frames: Path, tmp_path: Path) -> None:
 
 def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> None:
     keep = {"int8": ["backbone.layer1.*"], "fp16": ["neck.fpn_convs.0.conv"]}
-    outcome = _export("det", tmp_path, frames, keep_high=keep)
+    outcome = _export("det", tmp_path, frames, higher_precision=keep)
     graphs = outcome.manifest.graphs
     assert "backbone.layer1.0.conv1" in graphs["int8"].kept["the recipe keeps it"]
     assert not [each for each in graphs["int8"].int8_layers if "layer1" in each]
     assert len(graphs["fp16"].kept["the recipe keeps it"]) == 1
     assert len(graphs["fp16"].kept["it passes on what a layer that the recipe keeps gives"]) == 1
     for key, names in (("int8", ["backbone.layer1.0.conv9"]), ("fp16", ["neck.fpn_conv.0"])):
-        said = refused(lambda k=key, n=names: _export("det", tmp_path, frames, keep_high={k: n}))
-        assert f"keep_high.{key} names {names[0]}, which matches no layer; did you mean" in said
+        said = refused(
+            lambda k=key, n=names: _export("det", tmp_path, frames, higher_precision={k: n})
+        )
+        assert (
+            f"higher_precision.{key} names {names[0]}, which matches no layer; did you mean" in said
+        )
 
 
 def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
@@ -371,21 +375,23 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
     model = onnx.load(detector.folder / "model.fp32.onnx")
     kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
     inputs = [{"frame": each.frames} for each in read_reference(detector.folder / "reference.npz")]
-    largest = check_range(model, kinds, KeepHigh(), inputs)
+    largest = check_range(model, kinds, HigherPrecision(), inputs)
     assert 0 < max(largest.values()) < 32752
     for tensor in model.graph.initializer:
         if tensor.name == "model.neck.lateral_convs.1.conv.weight":
             huge = onnx.numpy_helper.to_array(tensor) * 1e5
             tensor.CopyFrom(onnx.numpy_helper.from_array(huge, tensor.name))
-    said = refused(lambda: check_range(model, kinds, KeepHigh(), inputs))
+    said = refused(lambda: check_range(model, kinds, HigherPrecision(), inputs))
     assert "over half of FP16's range (32752)" in said
-    remedy = said.partition("keep_high.fp16=[")[2].removesuffix("]").split(", ")
+    remedy = said.partition("higher_precision.fp16=[")[2].removesuffix("]").split(", ")
     assert "neck.lateral_convs.1.conv" in remedy
-    assert max(check_range(model, kinds, KeepHigh(fp16=tuple(remedy)), inputs).values()) < 32752
+    assert (
+        max(check_range(model, kinds, HigherPrecision(fp16=tuple(remedy)), inputs).values()) < 32752
+    )
     for needed in remedy:
         rest = tuple(name for name in remedy if name != needed)
-        refused(lambda keep=rest: check_range(model, kinds, KeepHigh(fp16=keep), inputs))
-    half = half_graph(model, "fp16", KeepHigh(fp16=tuple(remedy))).model
+        refused(lambda keep=rest: check_range(model, kinds, HigherPrecision(fp16=keep), inputs))
+    half = half_graph(model, "fp16", HigherPrecision(fp16=tuple(remedy))).model
     session = emulated(half, kinds)
     assert all(np.isfinite(value).all() for value in session.run(inputs[0]).values())
 
@@ -398,20 +404,20 @@ def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Pat
         "the onnxruntime engine in int8 deviates from PyTorch: the first difference is at" in said
     )
     assert "level_0, which has a signal-to-noise ratio of" in said
-    assert "keep_high.int8" in said
+    assert "higher_precision.int8" in said
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
 
 
 def test_nothing_left_for_int8_is_said(detector: Outcome) -> None:
     model = onnx.load(detector.folder / "model.fp32.onnx")
-    said = refused(lambda: int8_graph(model, {}, KeepHigh(int8=("*",))))
+    said = refused(lambda: int8_graph(model, {}, HigherPrecision(int8=("*",))))
     assert "no layer is left for INT8" in said
 
 
 def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
     """The same operators between the same probe points, casts aside."""
     model = onnx.load(detector.folder / "model.fp32.onnx")
-    half = half_graph(model, "fp16", KeepHigh()).model
+    half = half_graph(model, "fp16", HigherPrecision()).model
 
     def operators(graph: onnx.GraphProto) -> list[str]:
         return sorted(node.op_type for node in graph.node if node.op_type != "Cast")

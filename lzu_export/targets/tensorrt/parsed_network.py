@@ -125,7 +125,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
                 raise LzuError(
                     f"the {what} of the convolution {name} come from no dequantisation in the "
                     f"network that {product(trt)} parsed: it would not run in INT8; leave int8 out "
-                    "of PRECISION, or keep its layer higher (keep_high.int8)"
+                    "of PRECISION, or keep its layer higher (higher_precision.int8)"
                 )
     return len(meant)
 
