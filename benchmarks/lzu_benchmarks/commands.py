@@ -1,7 +1,8 @@
 """Helpers of this package's commands: `--json`, and the refusal of renamed options."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,11 @@ def add_json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write plain data as JSON."""
+    path.write_text(json.dumps(data, indent=1))
+
+
 def print_result(as_json: bool, result: Mapping[str, Any], *shown: Any) -> None:
     """Print a result on stdout: as JSON, or as the texts and tables given in `shown`."""
     if as_json:
@@ -39,6 +45,20 @@ def print_result(as_json: bool, result: Mapping[str, Any], *shown: Any) -> None:
             say(*each.splitlines())
         else:
             console.print(each)
+
+
+def finish_study(
+    given: argparse.Namespace,
+    name: str,
+    result: Mapping[str, Any],
+    show: Callable[[Any, Terminal], None],
+) -> None:
+    """Write a study's result to OUT/NAME.json, and print it: as JSON, or by `show`."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print_result(given.json, result)
+    if not given.json:
+        show(result, Terminal())
 
 
 class Renamed(argparse.Action):

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -29,3 +30,11 @@ def workers(processes: int) -> Iterator[Pool]:
         sys.path[:] = search
     with pool:
         yield pool
+
+
+def run_jobs(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], processes: int
+) -> list[Any]:
+    """Call a module-level function with each tuple of arguments, on a pool; return its results."""
+    with workers(processes) as pool:
+        return pool.starmap(function, jobs, chunksize=1)

@@ -7,7 +7,6 @@ machine's CPU. The forms are timed interleaved, so that other programs slow all 
 has no DeformConv and needs one of the decompositions; the last layer tests whether they build.
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result, study_parser
+from lzu_benchmarks.commands import add_json, finish_study, study_parser
 from lzu_benchmarks.harness.workers import workers
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -231,11 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_json(parser)
     given = parser.parse_args(arguments)
     result = measure(given.scale, given.rounds, build=not given.no_build)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "deform_conv.json").write_text(json.dumps(result, indent=2) + "\n")
-    print_result(given.json, result)
-    if not given.json:
-        show(result, Terminal())
+    finish_study(given, "deform_conv", result, show)
 
 
 if __name__ == "__main__":

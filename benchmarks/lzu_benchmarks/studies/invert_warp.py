@@ -4,7 +4,6 @@
 machine's CPU, with 31 x 51 knots, at the finest level of each canvas size.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import onnx
 from onnx import helper
 from rich.table import Table
 
-from lzu_benchmarks.commands import add_json, print_result, study_parser
+from lzu_benchmarks.commands import add_json, finish_study, study_parser
 from lzu_benchmarks.studies.deform_conv import peak_memory
 from lzu_export.cli import exits
 from lzu_export.models.trace import OPSET
@@ -132,11 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_json(parser)
     given = parser.parse_args(arguments)
     result = measure(given.rounds)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "invert_warp.json").write_text(json.dumps(result, indent=2) + "\n")
-    print_result(given.json, result)
-    if not given.json:
-        show(result, Terminal())
+    finish_study(given, "invert_warp", result, show)
 
 
 if __name__ == "__main__":

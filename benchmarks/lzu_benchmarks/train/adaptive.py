@@ -13,10 +13,6 @@ source has only twice the canvas' pixels.
 """
 
 import argparse
-import json
-import shlex
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.commands import print_result, write_json
 from lzu_benchmarks.demo.dataset import open_demo
-from lzu_benchmarks.harness.workers import workers
+from lzu_benchmarks.harness.workers import run_jobs
 from lzu_benchmarks.train.adaptive_detectors import (
     AdaptiveDetector,
     Boxes,
@@ -47,20 +43,20 @@ from lzu_benchmarks.train.adaptive_figures import (
     section,
     with_section,
 )
-from lzu_benchmarks.train.cache import describe, mirror
+from lzu_benchmarks.train.cache import mirror
+from lzu_benchmarks.train.command import Stopwatch, parse, rendering, schedule_of
 from lzu_benchmarks.train.det import (
     Detector,
     Found,
-    add_training,
+    detector_parser,
+    detector_record,
     learn_boxes,
     predict_split,
     stack_targets,
-    step_count,
 )
 from lzu_benchmarks.train.drawn_boxes import Noise, jitter, like_detections
-from lzu_benchmarks.train.figures import machine
 from lzu_benchmarks.train.film import Film
-from lzu_benchmarks.train.schedule import sampling_order
+from lzu_benchmarks.train.schedule import Picks, Schedule
 from lzu_benchmarks.train.setup import Setup
 from lzu_export.cli import exits
 from lzu_export.models.checkpoint import save_checkpoint
@@ -124,57 +120,40 @@ class BoxSource:
         return float(np.mean([len(each) for each in self._found.values()]))
 
 
-def train(
-    detector: AdaptiveDetector,
-    film: Film,
-    *,
-    epochs: float,
-    seed: int = 0,
-    batch: int = 8,
-    rate: float = 2e-3,
-    log: Path | None = None,
-) -> list[float]:
+def train(detector: AdaptiveDetector, film: Film, schedule: Schedule) -> list[float]:
     """Train a detector on one thread, starting from its current weights.
 
-    Args:
-        detector: detector to train.
-        film: frames to train on.
-        epochs: number of times that each frame is shown.
-        seed: random seed of order, flips and boxes.
-        batch: number of frames per step.
-        rate: highest learning rate.
-        log: file to append to.
+    The schedule's seed is also that of the boxes.
 
     Returns:
         The loss of every step.
     """
-    setup = detector.setup
+    setup, log = detector.setup, schedule.log
     zoomer = Zoomer(setup)
-    source = BoxSource(film, Noise(), seed)
-    order, flips = sampling_order(film.count, epochs, seed)
-    steps = step_count(film.count, epochs, batch)
+    source = BoxSource(film, Noise(), schedule.seed)
+    first = round(CASCADE * schedule.steps(film.count))
 
-    def batch_of(step: int) -> tuple[Zoomed, dict[str, Any]]:
-        if step == round(CASCADE * steps):
+    def batch_of(step: int, picks: Picks) -> tuple[Zoomed, dict[str, Any]]:
+        if step == first:
             count = source.cascade(detector, zoomer)
             if log is not None:
                 with log.open("a") as file:
                     file.write(f"own detections from step {step}: {count:.1f} boxes a frame\n")
         images, boxes = [], []
-        window = slice(step * batch, (step + 1) * batch)
-        shown = list(zip(order[window].tolist(), flips[window].tolist(), strict=True))
-        for index, flipped in shown:
+        for index, flipped in picks.pairs:
             image, before = film.frames[film.place(index)], source.before(index)
             images.append(image[:, ::-1] if flipped else image)
             boxes.append(mirror(before, setup.source[1]) if flipped else before)
         zoomed = zoomer(images, boxes)
         targets = [
             detector.targets(film, *each, knots_x, knots_y)
-            for each, knots_x, knots_y in zip(shown, zoomed.knots_x, zoomed.knots_y, strict=True)
+            for each, knots_x, knots_y in zip(
+                picks.pairs, zoomed.knots_x, zoomed.knots_y, strict=True
+            )
         ]
         return zoomed, stack_targets(targets)
 
-    return learn_boxes(detector, setup, batch_of, steps=steps, rate=rate, log=log)
+    return learn_boxes(detector, setup, batch_of, film.count, schedule)
 
 
 @dataclass(frozen=True)
@@ -262,77 +241,41 @@ def predictions(setup: Setup, out: Path, limit: int | None) -> dict[str, list[di
     return found
 
 
-def run_variant(
-    variant: str,
-    setup: Setup,
-    cache: Path,
-    sequences: int,
-    epochs: float,
-    seed: int,
-    rate: float,
-    out: Path,
-    work: Path,
-) -> dict[str, Any]:
+def run_variant(variant: str, setup: Setup, options: argparse.Namespace) -> dict[str, Any]:
     """Train and save one variant on one thread."""
     torch.set_num_threads(1)
-    film = Film(cache, setup, sequences=sequences)
-    log = work / f"{variant}.log"
-    log.unlink(missing_ok=True)
-    torch.manual_seed(seed)
+    film = Film(options.cache, setup, sequences=options.sequences)
+    schedule = schedule_of(options, variant, seed=options.seed, rate=options.rate)
+    torch.manual_seed(options.seed)
     detector = DETECTORS[variant](setup)
-    began, spent = time.time(), time.process_time()
-    losses = train(detector, film, epochs=epochs, seed=seed, rate=rate, log=log)
-    record = setup.record(variant)
-    save_checkpoint(out / f"{variant}.pth", detector.network.state_dict(), meta=record)
-    return {
-        "variant": variant,
-        "steps": len(losses),
-        "loss": float(np.mean(losses[-100:])),
-        "seconds": time.time() - began,
-        "cpu_seconds": time.process_time() - spent,
-    }
+    watch = Stopwatch()
+    losses = train(detector, film, schedule)
+    path = options.out / f"{variant}.pth"
+    save_checkpoint(path, detector.network.state_dict(), meta=setup.record(variant))
+    return {"variant": variant, **watch.figures(losses)}
 
 
 @exits.ending()
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of uniform.pth, fixed.pth and saliency.npy"
+    parser = detector_parser(
+        __doc__,
+        "adaptive",
+        out="folder of uniform.pth, fixed.pth and saliency.npy",
+        work="logs and figures",
     )
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/train-adaptive"), help="logs and figures"
-    )
-    add_training(parser)
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--amplitude", type=float, default=Setup.amplitude)
-    add_json(parser)
-    options = parser.parse_args()
-    out: Path = options.out
-    work: Path = options.work
-    work.mkdir(parents=True, exist_ok=True)
+    options = parse(parser)
     setup = Setup(fwhm=options.fwhm, amplitude=options.amplitude, bandwidth=options.bandwidth)
-    cache = options.cache or work / "frames"
-    began = time.time()
-    film = Film(cache, setup, sequences=options.sequences)
-    print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
-    with workers(len(DETECTORS)) as pool:
-        jobs = [
-            (variant, setup, cache, options.sequences, options.epochs, options.seed, options.rate,
-             out, work)
-            for variant in DETECTORS
-        ]  # fmt: skip
-        runs = pool.starmap(run_variant, jobs, chunksize=1)
-    record = {
-        "command": "python -m lzu_benchmarks.train.adaptive " + shlex.join(sys.argv[1:]),
-        "machine": machine(),
-        "seed": options.seed,
-        "setup": describe(setup),
-        "frames": film.count,
-        "runs": runs,
-    }
-    (work / "training.json").write_text(json.dumps(record, indent=1))
-    figures, shown = report(setup, out, work, record, options.frames)
+    with rendering():
+        film = Film(options.cache, setup, sequences=options.sequences)
+    jobs = [(variant, setup, options) for variant in DETECTORS]
+    record = detector_record("lzu_benchmarks.train.adaptive", setup, options)
+    record["frames"] = film.count
+    record["runs"] = run_jobs(run_variant, jobs, len(jobs))
+    write_json(options.work / "training.json", record)
+    figures, shown = report(setup, options.out, options.work, record, options.frames)
     print_result(options.json, {**record, "figures": figures}, shown)
 
 
@@ -341,7 +284,7 @@ def report(
 ) -> tuple[Mapping[str, Any], str]:
     """Evaluate the detectors in OUT; write and return the figures and the README's section."""
     figures = compare(predictions(setup, out, limit), limit)
-    (work / "figures.json").write_text(json.dumps(figures, indent=1))
+    write_json(work / "figures.json", figures)
     readme = out / "README.md"
     text = readme.read_text() if readme.is_file() else ""
     made = section(figures, record)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lzu_benchmarks.demo.dataset import open_demo
-from lzu_benchmarks.train.figures import COLUMNS
+from lzu_benchmarks.train.figures import COLUMNS, gain_text
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
@@ -68,9 +68,7 @@ def section(figures: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     for each in figures["differences"]:
         first, second = each["over"], each["of"]
         cells = [
-            f"{each[c]['difference']:+.2f} [{each[c]['low']:+.2f}, {each[c]['high']:+.2f}]"
-            if c in each
-            else f"{accuracy[second][c] - accuracy[first][c]:+.2f}"
+            gain_text(each[c]) if c in each else f"{accuracy[second][c] - accuracy[first][c]:+.2f}"
             for c in COLUMNS
         ]
         rows.append(f"| {ROWS[second]} - {ROWS[first]} | " + " | ".join(cells) + " |")

@@ -1,11 +1,12 @@
 """Cache of rendered, zoomed frames and their targets on disk, made once before training."""
 
 import os
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,16 +14,20 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks import scenes
 from lzu_benchmarks.demo.dataset import SPLITS
-from lzu_benchmarks.harness.workers import workers
-from lzu_benchmarks.scenes import LENGTH, Frame, Sequence, render
+from lzu_benchmarks.harness.workers import run_jobs, workers
+from lzu_benchmarks.scenes import LENGTH, Frame, render
+from lzu_benchmarks.scenes import Sequence as FrameSequence
 from lzu_benchmarks.train.assign import assign
 from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.preprocess import sampler
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.box_saliency import box_saliency
 
 VARIANTS = ("uniform", "fixed")
 EVERY = 10  # training frames are a second apart
 CHUNK = 8  # sequences rendered by one job
+JOB = 32  # frames rendered by one job
 SALIENCY_SEQUENCES = 300  # enough for a smooth density
 
 Key = tuple[int, int]
@@ -50,20 +55,38 @@ def keyed_folder(folder: str | Path, *key: bytes) -> Path:
     return Path(folder) / sha256(b"".join([*key, *sources])).hexdigest()[:12]
 
 
-class ZoomedFrames:
+class ZoomedFrames(ABC):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
         folder: folder of all caches.
         recipes: recipe of each variant; they may differ in their warp only.
         keys: keys of the frames.
+        processes: number of rendering processes.
     """
 
-    def __init__(self, folder: str | Path, recipes: Mapping[str, Any], keys: list[Key]) -> None:
-        self._zooms = {variant: make_warp(recipe).zoom for variant, recipe in recipes.items()}
-        tables = [table.tobytes() for zoom in self._zooms.values() for table in zoom]
-        self.folder = keyed_folder(folder, repr((list(self._zooms), keys)).encode(), *tables)
+    DONE: ClassVar[str]
+    """Name of the file that is written last and so marks a folder as complete."""
+    MAPS: ClassVar[tuple[str, ...]] = ()
+    """Attributes of a frame, (H, W) uint8 each, that are stored for every frame."""
+    COLLECTED: ClassVar[tuple[str, ...]] = ()
+    """Attributes of a frame that `_finish` receives."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        recipes: Mapping[str, Recipe],
+        keys: list[Key],
+        *,
+        processes: int = 2,
+    ) -> None:
+        zooms: dict[str, Any] = {v: make_warp(recipe).zoom for v, recipe in recipes.items()}
+        tables = [table.tobytes() for zoom in zooms.values() for table in zoom]
+        self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
         self.keys = keys
+        self.recipe = next(iter(recipes.values()))  # of which only the warp differs
+        if not (self.folder / self.DONE).exists():
+            self._make(zooms, processes)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -77,14 +100,58 @@ class ZoomedFrames:
         loaded: NDArray[np.uint8] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
         return loaded
 
+    def _make(self, zooms: Mapping[str, Any], processes: int) -> None:
+        recipe = self.recipe
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shapes = {variant: (*recipe.canvas, 3) for variant in zooms}
+        for name, shape in (shapes | dict.fromkeys(self.MAPS, recipe.source)).items():
+            np.lib.format.open_memmap(
+                self.folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(self), *shape)
+            )
+        samplers = {variant: sampler(zoom, recipe.picture) for variant, zoom in zooms.items()}
+        jobs = [
+            (self.folder, samplers, self.MAPS, self.COLLECTED, start, keys)
+            for start, keys in parts(self.keys)
+        ]
+        self._finish([each for part in run_jobs(_store, jobs, processes) for each in part])
+
+    @abstractmethod
+    def _finish(self, frames: list[dict[str, NDArray[Any]]]) -> None:
+        """Write the file `DONE`, given the `COLLECTED` attributes of every frame."""
+
+
+def parts(keys: list[Key]) -> list[tuple[int, list[Key]]]:
+    """Split keys into those of each job, with the index of its first."""
+    return [(start, keys[start : start + JOB]) for start in range(0, len(keys), JOB)]
+
+
+def _store(
+    folder: Path,
+    samplers: Mapping[str, Any],
+    maps: Sequence[str],
+    collected: Sequence[str],
+    start: int,
+    keys: list[Key],
+) -> list[dict[str, NDArray[Any]]]:
+    """Render frames into the files from index `start` on; return their collected attributes."""
+    files = {n: np.load(folder / f"{n}.npy", mmap_mode="r+") for n in (*samplers, *maps)}
+    found = []
+    for place, frame in enumerate(rendered(keys), start):
+        for name in maps:
+            files[name][place] = getattr(frame, name)
+        for variant, sample in samplers.items():
+            files[variant][place] = np.rint(sample(frame.image)).clip(0, 255).astype(np.uint8)
+        found.append({name: getattr(frame, name) for name in collected})
+    return found
+
 
 def rendered(keys: list[Key]) -> Iterator[Frame]:
     """Draw the frames on one thread; consecutive keys of a sequence share its construction."""
     cv2.setNumThreads(1)
-    current: Sequence | None = None
+    current: FrameSequence | None = None
     for seed, index in keys:
         if current is None or current.seed != seed:
-            current = Sequence(seed)
+            current = FrameSequence(seed)
         yield render(current, index)
 
 
@@ -97,7 +164,7 @@ def training_boxes(sequences: int, processes: int) -> NDArray[np.float64]:
 
 def _boxes(seed: int) -> NDArray[np.float64]:
     cv2.setNumThreads(1)
-    sequence = Sequence(seed)
+    sequence = FrameSequence(seed)
     frames = [render(sequence, index) for index in (0, LENGTH // 2)]
     return np.concatenate([frame.boxes[~frame.ignore] for frame in frames])
 
@@ -221,8 +288,7 @@ class Cache:
             (setup, saliency, paths, first, start, min(start + CHUNK, sequences))
             for start in range(0, sequences, CHUNK)
         ]
-        with workers(processes) as pool:
-            made = [t for part in pool.starmap(_fill, jobs, chunksize=1) for t in part]
+        made = [t for part in run_jobs(_fill, jobs, processes) for t in part]
         TargetFile.write(self.folder / "targets.npz", made)
 
 
@@ -242,7 +308,7 @@ def _fill(
     frames = range(0, LENGTH, EVERY)
     targets: list[Targets] = []
     for number in range(start, stop):
-        sequence = Sequence(first + number)
+        sequence = FrameSequence(first + number)
         for place, index in enumerate(frames):
             frame = render(sequence, index)
             for variant, file in files.items():

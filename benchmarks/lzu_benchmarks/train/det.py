@@ -7,9 +7,6 @@ only the sampling of the image and the unzoom of the features differ.
 
 import argparse
 import json
-import shlex
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lzu_benchmarks.commands import Renamed, add_json, print_result
+from lzu_benchmarks.commands import Renamed, print_result, write_json
 from lzu_benchmarks.demo.dataset import open_demo
-from lzu_benchmarks.harness.workers import workers
+from lzu_benchmarks.harness.workers import run_jobs
 from lzu_benchmarks.train.cache import (
     SALIENCY_SEQUENCES,
     Cache,
@@ -31,12 +28,20 @@ from lzu_benchmarks.train.cache import (
     fixed_saliency,
     training_boxes,
 )
-from lzu_benchmarks.train.figures import compare, machine, readme
+from lzu_benchmarks.train.command import (
+    OUT,
+    Stopwatch,
+    parse,
+    rendering,
+    schedule_of,
+    training_parser,
+)
+from lzu_benchmarks.train.figures import compare, origin, readme
 from lzu_benchmarks.train.loss import detection_loss
-from lzu_benchmarks.train.schedule import learn, sampling_order
+from lzu_benchmarks.train.network import ZoomedNetwork, outputs_of
+from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_benchmarks.train.setup import Setup, zoom
 from lzu_export.cli import exits
-from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
 from lzu_export.runtime.postprocess import suppress
 
@@ -46,51 +51,28 @@ MAX_DETECTIONS = 100
 CANDIDATES = 300  # per level
 
 
-class Detector(torch.nn.Module):
-    """The network from zoomed uint8 canvases to raw outputs in the frame of the labels."""
+class Detector(ZoomedNetwork):
+    """RetinaNet from zoomed uint8 canvases to raw outputs in the frame of the labels."""
+
+    network: RetinaNet
 
     def __init__(self, setup: Setup, saliency: NDArray[np.float64] | None) -> None:
         """Build with random weights; without saliency the variant is uniform and has no unzoom."""
-        super().__init__()
-        self.network: RetinaNet = build_retinanet(setup.config)
-        self.pad = [n - m for n, m in zip(setup.network_input, setup.canvas, strict=True)]
-        self.mean = torch.tensor(setup.mean).view(1, 3, 1, 1)
-        self.std = torch.tensor(setup.std).view(1, 3, 1, 1)
-        matrices = setup.unzoom_matrices(saliency)
-        self.unzoom = (
-            None
-            if matrices is None
-            else [(torch.from_numpy(rows), torch.from_numpy(columns)) for rows, columns in matrices]
-        )
-
-    def forward(self, canvases: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Map canvases (B, H_c, W_c, 3) BGR to class logits and box deltas per level."""
-        levels = self.extract(canvases)
-        if self.unzoom is not None:
-            levels = [
-                torch.matmul(torch.matmul(rows, level.contiguous()), columns.T).contiguous(
-                    memory_format=torch.channels_last
-                )
-                for level, (rows, columns) in zip(levels, self.unzoom, strict=True)
+        found = setup.unzoom_matrices(saliency)
+        unzoom = None
+        if found is not None:
+            unzoom = [
+                (torch.from_numpy(rows), torch.from_numpy(columns)) for rows, columns in found
             ]
-        return self.network.head(levels)
-
-    def extract(self, canvases: Tensor) -> list[Tensor]:
-        """Map canvases (B, H_c, W_c, 3) BGR to feature levels in the frame of the canvas."""
-        image = (canvases.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        image = torch.nn.functional.pad(image, (0, self.pad[1], 0, self.pad[0]))
-        return list(self.network.extract(image.contiguous(memory_format=torch.channels_last)))
+        super().__init__(build_retinanet(setup.config), setup, unzoom)
 
 
 def make_batch(
-    cache: Cache, images: NDArray[np.uint8], picks: NDArray[np.int64], flips: NDArray[np.bool_]
+    cache: Cache, images: NDArray[np.uint8], picks: Picks
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return canvases (B, H_c, W_c, 3) uint8 and the arguments of the loss."""
-    canvases = np.stack(
-        [images[i][:, ::-1] if f else images[i] for i, f in zip(picks, flips, strict=True)]
-    )
-    found = [cache.targets(int(i), bool(f)) for i, f in zip(picks, flips, strict=True)]
-    return torch.from_numpy(canvases), stack_targets(found)
+    canvases = np.stack(picks.of(images))
+    return torch.from_numpy(canvases), stack_targets([cache.targets(*each) for each in picks.pairs])
 
 
 def stack_targets(found: Sequence[Targets]) -> dict[str, Any]:
@@ -111,63 +93,46 @@ def stack_targets(found: Sequence[Targets]) -> dict[str, Any]:
 
 
 def train(
-    setup: Setup,
-    saliency: NDArray[np.float64] | None,
-    cache: Cache,
-    *,
-    epochs: float,
-    seed: int = 0,
-    batch: int = 8,
-    rate: float = 2e-3,
-    log: Path | None = None,
+    setup: Setup, saliency: NDArray[np.float64] | None, cache: Cache, schedule: Schedule
 ) -> tuple[Detector, list[float]]:
     """Train one variant on one thread.
 
     Returns:
         The detector and the loss of every step.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(schedule.seed)
     detector = Detector(setup, saliency)
     images = cache.images("uniform" if saliency is None else "fixed")
-    order, flips = sampling_order(cache.count, epochs, seed)
 
-    def batch_of(step: int) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        window = slice(step * batch, (step + 1) * batch)
-        canvases, targets = make_batch(cache, images, order[window], flips[window])
+    def batch_of(_step: int, picks: Picks) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        canvases, targets = make_batch(cache, images, picks)
         return (canvases,), targets
 
-    steps = step_count(cache.count, epochs, batch)
-    return detector, learn_boxes(detector, setup, batch_of, steps=steps, rate=rate, log=log)
-
-
-def step_count(frames: int, epochs: float, batch: int) -> int:
-    """Return the number of steps that show `frames` frames `epochs` times, at least 2."""
-    return max(2, round(epochs * frames / batch))
+    return detector, learn_boxes(detector, setup, batch_of, cache.count, schedule)
 
 
 def learn_boxes(
     detector: Detector,
     setup: Setup,
-    batch_of: Callable[[int], tuple[tuple[Tensor, ...], dict[str, Any]]],
-    *,
-    steps: int,
-    rate: float = 2e-3,
-    log: Path | None = None,
+    batch_of: Callable[[int, Picks], tuple[tuple[Tensor, ...], dict[str, Any]]],
+    frames: int,
+    schedule: Schedule,
 ) -> list[float]:
-    """Train a detector on one thread, whatever its warp; return the loss of every step.
+    """Train a detector as `learn` does, whatever its warp; return the loss of every step.
 
-    `batch_of` makes the detector's inputs and the arguments of the loss for a step.
+    `batch_of` makes the detector's inputs and the arguments of the loss from the number of a step
+    and its frames.
     """
     anchors = torch.from_numpy(np.concatenate(setup.anchors()))
 
-    def losses_of(step: int) -> Tensor:
-        inputs, targets = batch_of(step)
+    def losses_of(step: int, picks: Picks) -> Tensor:
+        inputs, targets = batch_of(step, picks)
         classes, boxes = detection_loss(
             detector(*inputs), anchors, num_classes=setup.config.num_classes, **targets
         )
         return torch.stack([classes, boxes])
 
-    return learn(detector, losses_of, steps=steps, rate=rate, log=log)
+    return learn(detector, losses_of, frames, schedule)
 
 
 class Found(NamedTuple):
@@ -226,11 +191,10 @@ def detect(
 ) -> list[dict[str, Any]]:
     """Return COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
     results = []
-    with torch.inference_mode():
-        for start in range(0, len(canvases), 8):
-            found = found_in(detector(torch.from_numpy(canvases[start : start + 8])), setup)
-            for frame_id, each in zip(frame_ids[start : start + 8], found, strict=True):
-                results += each.to_coco(frame_id)
+    for start, outputs in outputs_of(detector, canvases):
+        found = found_in(outputs, setup)
+        for frame_id, each in zip(frame_ids[start : start + len(found)], found, strict=True):
+            results += each.to_coco(frame_id)
     return results
 
 
@@ -251,40 +215,25 @@ def predict_split(
 
 
 def run_variant(
-    variant: str,
-    setup: Setup,
-    saliency: NDArray[np.float64],
-    cache_folder: str,
-    sequences: int,
-    epochs: float,
-    seed: int,
-    out: Path,
-    work: Path,
-    limit: int | None,
+    variant: str, setup: Setup, saliency: NDArray[np.float64], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Train and save one variant, then detect with the saved file on the validation split."""
     chosen = saliency if variant == "fixed" else None
-    cache = Cache(cache_folder, setup, saliency, sequences=sequences)
-    began = time.time()
-    log = work / f"{variant}.log"
-    log.unlink(missing_ok=True)
-    detector, losses = train(setup, chosen, cache, epochs=epochs, seed=seed, log=log)
-    seconds = time.time() - began
-    path = out / f"{variant}.pth"
-    save_checkpoint(path, detector.network.state_dict(), meta=setup.record(variant, chosen))
-    load_into(
-        detector.network, load_state(path), name=str(path)
-    )  # evaluate the shipped weights, which are in half precision
-    detections = predict_split(detector.eval(), setup, chosen, limit)
-    (work / f"{variant}.detections.json").write_text(json.dumps(detections))
+    cache = Cache(options.cache, setup, saliency, sequences=options.sequences)
+    watch = Stopwatch()
+    detector, losses = train(setup, chosen, cache, schedule_of(options, variant, seed=options.seed))
+    seconds = watch.seconds
+    detector.save_and_load(options.out / f"{variant}.pth", setup.record(variant, chosen))
+    detections = predict_split(detector.eval(), setup, chosen, options.frames)
+    (options.work / f"{variant}.detections.json").write_text(json.dumps(detections))
     return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add the options that the trainings of detectors share."""
-    parser.add_argument("--cache", type=Path, help="folder for rendered frames; default: WORK")
-    parser.add_argument("--sequences", type=int, default=1000)
-    parser.add_argument("--epochs", type=float, default=9.0)
+def detector_parser(
+    description: str | None, name: str, *, out: str = OUT, work: str
+) -> argparse.ArgumentParser:
+    """Make the parser of a training of detectors, see `training_parser`."""
+    parser = training_parser(description, name, out=out, work=work, sequences=1000, epochs=9.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--frames", type=int, default=None, help="evaluate on at most this many frames"
@@ -292,55 +241,38 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", action=Renamed, const="--frames", help=argparse.SUPPRESS)
     parser.add_argument("--fwhm", type=float, default=Setup.fwhm)
     parser.add_argument("--bandwidth", type=float, default=Setup.bandwidth)
+    return parser
+
+
+def detector_record(module: str, setup: Setup, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the parts of a record, as plain data, that the trainings of detectors share."""
+    return {**origin(module), "seed": options.seed, "setup": describe(setup)}
 
 
 @exits.ending()
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for checkpoints and saliency"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/train-det"), help="logs, detections and figures"
-    )
-    add_training(parser)
+    parser = detector_parser(__doc__, "det", work="logs, detections and figures")
     parser.add_argument(
         "--antialias", action="store_true", help="sample both variants without aliasing"
     )
     parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
-    add_json(parser)
-    options = parser.parse_args()
+    options = parse(parser)
     out: Path = options.out
-    work: Path = options.work
-    cache = str(options.cache or work / "frames")
-    for folder in (out, work):
-        folder.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth, antialias=options.antialias)
     saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
     np.save(out / "saliency.npy", saliency.astype(np.float32))
     saliency = np.load(out / "saliency.npy").astype(np.float64)
-    began = time.time()
-    Cache(cache, setup, saliency, sequences=options.sequences)
-    print(f"frames ready after {time.time() - began:.0f} s", file=sys.stderr, flush=True)
-    with workers(len(options.variants)) as pool:
-        jobs = [
-            (v, setup, saliency, cache, options.sequences, options.epochs, options.seed,
-             out, work, options.frames)
-            for v in options.variants
-        ]  # fmt: skip
-        results = pool.starmap(run_variant, jobs, chunksize=1)
-    record = {
-        "command": "python -m lzu_benchmarks.train.det " + shlex.join(sys.argv[1:]),
-        "machine": machine(),
-        "seed": options.seed,
-        "setup": describe(setup),
-        "results": results,
-    }
-    (work / "training.json").write_text(json.dumps(record, indent=1))
+    with rendering():
+        Cache(options.cache, setup, saliency, sequences=options.sequences)
+    jobs = [(variant, setup, saliency, options) for variant in options.variants]
+    results = run_jobs(run_variant, jobs, len(jobs))
+    record = {**detector_record("lzu_benchmarks.train.det", setup, options), "results": results}
+    write_json(options.work / "training.json", record)
     if set(options.variants) == {"uniform", "fixed"}:
-        figures = compare(work, options.frames)
-        (work / "figures.json").write_text(json.dumps(figures, indent=1))
+        figures = compare(options.work, options.frames)
+        write_json(options.work / "figures.json", figures)
         (out / "README.md").write_text(readme(figures, record))
         print_result(options.json, {**record, "figures": figures}, readme(figures, record))
     else:

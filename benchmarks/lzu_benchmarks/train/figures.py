@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         rows.append(f"| {variant} | " + " | ".join(f"{accuracy[c]:.2f}" for c in COLUMNS) + " |")
     gain = figures["gain"]
     cells = [
-        f"{gain[c]['difference']:+.2f} [{gain[c]['low']:+.2f}, {gain[c]['high']:+.2f}]"
+        gain_text(gain[c])
         if c in gain
         else f"{figures['accuracy']['fixed'][c] - figures['accuracy']['uniform'][c]:+.2f}"
         for c in COLUMNS
@@ -96,6 +98,68 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     )
 
 
+def made_by(record: Mapping[str, Any]) -> list[str]:
+    """Return Markdown lines on the command, duration and machine of a series of trainings."""
+    runs = record["runs"]
+    each = [run["cpu_seconds"] for run in runs]
+    return [
+        "Made by",
+        "",
+        f"    {record['command']}",
+        "",
+        f"in {record['seconds'] / 60:.0f} minutes, rendering and evaluation included "
+        f"({record['cpu_seconds'] / 60:.0f} minutes of processor time),",
+        f"by two processes of one thread on {record['machine']}.",
+        f"One training is {runs[0]['steps']} steps, {min(each):.0f} to {max(each):.0f} s of "
+        "processor time.",
+    ]
+
+
+def seed_table(record: Mapping[str, Any], columns: Mapping[str, int]) -> list[str]:
+    """Return Markdown lines with the figures of every run, the means, and the gain of fixed.
+
+    Args:
+        record: plain data with `runs`, and the `gain` of every column.
+        columns: number of decimals of each column.
+    """
+    rows = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    means = []
+    for variant in ("uniform", "fixed"):
+        found = [run for run in record["runs"] if run["variant"] == variant]
+        for run in found:
+            cells = [f"{run['summary'][name]:.{digits}f}" for name, digits in columns.items()]
+            rows.append(f"| {variant}, seed {run['seed']} | " + " | ".join(cells) + " |")
+        cells = [
+            mean_text([run["summary"][name] for run in found], digits)
+            for name, digits in columns.items()
+        ]
+        means.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
+    cells = [gain_text(record["gain"][name], digits) for name, digits in columns.items()]
+    return [*rows, *means, "| fixed - uniform | " + " | ".join(cells) + " |"]
+
+
+def mean_text(values: Sequence[float] | NDArray[np.floating], digits: int = 2) -> str:
+    """Format the mean of values with their standard deviation."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return f"{np.mean(values):.{digits}f} +- {spread:.{digits}f}"
+
+
+def gain_text(gain: Mapping[str, float], digits: int = 2) -> str:
+    """Format a difference with its interval."""
+    value, low, high = (f"{gain[key]:+.{digits}f}" for key in ("difference", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def verdict(better: Sequence[str], worse: Sequence[str], still_open: Sequence[str]) -> list[str]:
+    """Return lines on the figures in which fixed is better, worse, or not shown to differ."""
+    said = {
+        "Beyond the interval, fixed is better in": better,
+        "Beyond the interval, fixed is worse in": worse,
+        "Not beyond the interval, so not shown either way, is the difference in": still_open,
+    }
+    return [f"- {words}: {', '.join(names) or 'nothing'}." for words, names in said.items()]
+
+
 def thirds_of_rows(knots_y: NDArray[np.float64]) -> list[float]:
     """Return the shares of canvas rows for the upper, middle and lower third of the source.
 
@@ -113,6 +177,11 @@ def rows_spent(shares: Sequence[float]) -> str:
         f"- The warp gives the upper, middle and lower third of the frame {upper}, {middle} and "
         f"{lower} % of the canvas's rows: what it adds in one it takes from the others."
     )
+
+
+def origin(module: str) -> dict[str, str]:
+    """Return the command line, of a module that `python -m` runs, and the machine's processor."""
+    return {"command": f"python -m {module} {shlex.join(sys.argv[1:])}", "machine": machine()}
 
 
 def machine() -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from lzu_benchmarks.train.figures import rows_spent
+from lzu_benchmarks.train.figures import gain_text as in_digits
+from lzu_benchmarks.train.figures import made_by, mean_text, rows_spent, seed_table, verdict
 from lzu_export.evaluation.metrics.nuscenes import (
     NDS_STAR_FORMULA,
     NuScenesEvaluation,
@@ -63,11 +64,8 @@ def compare(runs: Runs, resamples: int = 1000) -> dict[str, Any]:
 
 def readme(record: Mapping[str, Any]) -> str:
     """Return Markdown on the training of the checkpoints and on their accuracy."""
-    runs = record["runs"]
-    seeds = list(dict.fromkeys(run["seed"] for run in runs))
     first = record["gain"]["NDS*"]
-    minutes = record["seconds"] / 60
-    each = [run["cpu_seconds"] for run in runs]
+    seed = record["runs"][0]["seed"]
     return "\n".join(
         [
             "# Demonstration models of monocular 3-D detection",
@@ -76,18 +74,10 @@ def readme(record: Mapping[str, Any]) -> str:
             "the recipe `det3d-demo` describes them: the same frames, network input, architecture,",
             "schedule, flips and seeds; only the warp differs. `saliency.npy` is the density of",
             "the training boxes up to 60 m, made symmetric in x. Velocity and attribute are not",
-            f"trained. The checkpoints are of seed {seeds[0]}, in half precision; all figures are",
+            f"trained. The checkpoints are of seed {seed}, in half precision; all figures are",
             "of stored files.",
             "",
-            "Made by",
-            "",
-            f"    {record['command']}",
-            "",
-            f"in {minutes:.0f} minutes, rendering and evaluation included "
-            f"({record['cpu_seconds'] / 60:.0f} minutes of processor time),",
-            f"by two processes of one thread on {record['machine']}.",
-            f"One training is {runs[0]['steps']} steps, {min(each):.0f} to {max(each):.0f} s of "
-            "processor time.",
+            *made_by(record),
             "",
             f"nuScenes' metrics on {record['frames']} frames of {record['sequences']} held-out "
             f"sequences ({record['objects']} objects);",
@@ -101,7 +91,7 @@ def readme(record: Mapping[str, Any]) -> str:
             "figure moves from one seed to the next is not in the interval but in the table: +-",
             "is the standard deviation over seeds.",
             "",
-            *_seed_table(record),
+            *seed_table(record, {name: _digits(name) for name in COLUMNS}),
             "",
             "NDS* and mAP are in points, mATE in metres, mASE is 1 - IoU, mAOE in radians; of the",
             "errors, less is better.",
@@ -116,20 +106,6 @@ def readme(record: Mapping[str, Any]) -> str:
             "",
         ]
     )
-
-
-def _seed_table(record: Mapping[str, Any]) -> list[str]:
-    rows = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    means = []
-    for variant in ("uniform", "fixed"):
-        found = [run for run in record["runs"] if run["variant"] == variant]
-        for run in found:
-            cells = [_value(name, run["summary"][name]) for name in COLUMNS]
-            rows.append(f"| {variant}, seed {run['seed']} | " + " | ".join(cells) + " |")
-        cells = [_mean(name, [run["summary"][name] for run in found]) for name in COLUMNS]
-        means.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
-    cells = [gain_text(name, record["gain"][name]) for name in COLUMNS]
-    return [*rows, *means, "| fixed - uniform | " + " | ".join(cells) + " |"]
 
 
 def _band_table(record: Mapping[str, Any]) -> list[str]:
@@ -175,12 +151,7 @@ def _verdict(record: Mapping[str, Any]) -> list[str]:
     for place, gains in places.items():
         for name, gain in gains.items():
             kinds[_kind(name, gain)].append(f"{name} {place}")
-    said = {
-        "Better": "Beyond the interval, fixed is better in",
-        "Worse": "Beyond the interval, fixed is worse in",
-        "Open": "Not beyond the interval, so not shown either way, is the difference in",
-    }
-    return [f"- {said[kind]}: {', '.join(found) or 'nothing'}." for kind, found in kinds.items()]
+    return verdict(*kinds.values())
 
 
 def _kind(name: str, gain: Mapping[str, float]) -> str:
@@ -193,16 +164,10 @@ def _digits(name: str) -> int:
     return 3 if name in ERRORS else 2
 
 
-def _value(name: str, value: float) -> str:
-    return f"{value:.{_digits(name)}f}"
-
-
 def _mean(name: str, values: Sequence[float] | np.ndarray) -> str:
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return f"{_value(name, float(np.mean(values)))} +- {_value(name, spread)}"
+    return mean_text(values, _digits(name))
 
 
 def gain_text(name: str, gain: Mapping[str, float]) -> str:
     """Format a difference with its interval, in the digits of its column."""
-    value, low, high = (f"{gain[key]:+.{_digits(name)}f}" for key in ("difference", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    return in_digits(gain, _digits(name))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.demo import dataset as datasets
 from lzu_benchmarks.demo.dataset import SPLITS
-from lzu_benchmarks.harness.workers import workers
+from lzu_benchmarks.harness.workers import run_jobs
 from lzu_benchmarks.scenes import LENGTH, Sequence, render
 from lzu_benchmarks.train.cache import (
     CHUNK,
@@ -98,8 +98,7 @@ class Film:
             (setup, path, start, min(start + CHUNK, self.sequences))
             for start in range(0, self.sequences, CHUNK)
         ]
-        with workers(processes) as pool:
-            parts = pool.starmap(_fill, jobs, chunksize=1)
+        parts = run_jobs(_fill, jobs, processes)
         objects = [each for found, _ in parts for each in found]
         np.savez(
             self.folder / "objects.npz",

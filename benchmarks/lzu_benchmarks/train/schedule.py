@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +15,50 @@ CLIP = 10.0
 """Largest norm of the gradient."""
 LOG_EVERY = 50
 """Number of steps between two lines of a log; each line has the mean loss over them."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length, order and rate of a training.
+
+    Attributes:
+        epochs: number of times that each frame is shown.
+        seed: random seed of the first weights, and of the order and flips of the frames.
+        batch: number of frames per step.
+        rate: highest learning rate.
+        log: file to append to.
+    """
+
+    epochs: float
+    seed: int = 0
+    batch: int = 8
+    rate: float = 2e-3
+    log: Path | None = None
+
+    def steps(self, frames: int) -> int:
+        """Return the number of steps that show `frames` frames `epochs` times, at least 2."""
+        return max(2, round(self.epochs * frames / self.batch))
+
+
+class Picks(NamedTuple):
+    """Frames of one step.
+
+    Attributes:
+        places: (B,) indices of the frames.
+        flips: (B,) whether each frame is mirrored.
+    """
+
+    places: NDArray[np.int64]
+    flips: NDArray[np.bool_]
+
+    @property
+    def pairs(self) -> list[tuple[int, bool]]:
+        """Index of each frame, and whether it is mirrored."""
+        return list(zip(self.places.tolist(), self.flips.tolist(), strict=True))
+
+    def of(self, images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Return these frames of images (N, H, W, ...), mirrored where `flips` is set."""
+        return [images[i][:, ::-1] if flip else images[i] for i, flip in self.pairs]
 
 
 def channels_last(model: torch.nn.Module) -> None:
@@ -52,20 +98,18 @@ def sampling_order(
 
 def learn(
     model: torch.nn.Module,
-    losses_of: Callable[[int], Tensor],
-    *,
-    steps: int,
-    rate: float,
-    log: Path | None = None,
+    losses_of: Callable[[int, Picks], Tensor],
+    frames: int,
+    schedule: Schedule,
 ) -> list[float]:
-    """Train a model on one thread, and set it to evaluation mode.
+    """Train a model on one thread from its current weights, and set it to evaluation mode.
 
     Args:
         model: model to train.
-        losses_of: function that computes the losses (k,) of a step; their sum is minimised.
-        steps: number of steps.
-        rate: highest learning rate.
-        log: file to append to.
+        losses_of: function that computes the losses (k,) of a step from its number and its frames;
+            their sum is minimised.
+        frames: number of frames to train on.
+        schedule: length, order and rate of the training.
 
     Returns:
         The sum of the losses of every step.
@@ -73,16 +117,19 @@ def learn(
     torch.set_num_threads(1)
     model.train()
     channels_last(model)
-    optimizer, schedule = optimiser(model, rate, steps)
+    steps, batch, log = schedule.steps(frames), schedule.batch, schedule.log
+    order, flips = sampling_order(frames, schedule.epochs, schedule.seed)
+    optimizer, rates = optimiser(model, schedule.rate, steps)
     history: list[NDArray[np.float32]] = []
     began = time.time()
     for step in range(steps):
-        losses = losses_of(step)
+        window = slice(step * batch, (step + 1) * batch)
+        losses = losses_of(step, Picks(order[window], flips[window]))
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
-        schedule.step()
+        rates.step()
         history.append(losses.detach().numpy())
         if log is not None and (step % LOG_EVERY == 0 or step == steps - 1):
             recent = " ".join(f"{each:.4f}" for each in np.mean(history[-LOG_EVERY:], axis=0))

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.scenes import LABELS
-from lzu_benchmarks.train.figures import rows_spent
+from lzu_benchmarks.train.figures import (
+    gain_text,
+    made_by,
+    mean_text,
+    rows_spent,
+    seed_table,
+    verdict,
+)
 from lzu_export.evaluation.metrics.bootstrap import Interval, intervals
 from lzu_export.evaluation.metrics.segmentation import BANDS, REGIONS, Counts, class_iou, summarise
 from lzu_export.recipes.schema import Variant
@@ -143,8 +150,7 @@ def _thirds(counts: Mapping[Variant, Sequence[Counts]]) -> dict[str, Any]:
 
 def readme(record: Mapping[str, Any]) -> str:
     """Return Markdown on the training of the checkpoints and on their accuracy."""
-    runs = record["runs"]
-    each = [run["cpu_seconds"] for run in runs]
+    seed = record["runs"][0]["seed"]
     return "\n".join(
         [
             "# Demonstration models of segmentation",
@@ -153,18 +159,10 @@ def readme(record: Mapping[str, Any]) -> str:
             "recipe `seg-demo` describes them: the same frames, network input, architecture, head",
             "resolution, schedule, flips and seeds; only the warp differs. `saliency.npy` is the",
             "mean density of label boundaries in training frames, made symmetric in x. The",
-            f"checkpoints are of seed {runs[0]['seed']}, in half precision; all figures are of",
+            f"checkpoints are of seed {seed}, in half precision; all figures are of",
             "stored files.",
             "",
-            "Made by",
-            "",
-            f"    {record['command']}",
-            "",
-            f"in {record['seconds'] / 60:.0f} minutes, rendering and evaluation included "
-            f"({record['cpu_seconds'] / 60:.0f} minutes of processor time),",
-            f"by two processes of one thread on {record['machine']}.",
-            f"One training is {runs[0]['steps']} steps, {min(each):.0f} to {max(each):.0f} s of "
-            "processor time.",
+            *made_by(record),
             "",
             "Mean intersection over union, in points, of class maps at the source's resolution on",
             f"{record['frames']} frames of {record['sequences']} held-out sequences: over the whole"
@@ -176,7 +174,7 @@ def readme(record: Mapping[str, Any]) -> str:
             "seed to the next is not in the interval but in the table: +- is the standard",
             "deviation over seeds.",
             "",
-            *_seed_table(record),
+            *seed_table(record, dict.fromkeys(COLUMNS, 2)),
             "",
             *_class_table(record),
             "",
@@ -188,26 +186,12 @@ def readme(record: Mapping[str, Any]) -> str:
     )
 
 
-def _seed_table(record: Mapping[str, Any]) -> list[str]:
-    rows = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    means = []
-    for variant in ("uniform", "fixed"):
-        found = [run for run in record["runs"] if run["variant"] == variant]
-        for run in found:
-            cells = [f"{run['summary'][name]:.2f}" for name in COLUMNS]
-            rows.append(f"| {variant}, seed {run['seed']} | " + " | ".join(cells) + " |")
-        cells = [_mean([run["summary"][name] for run in found]) for name in COLUMNS]
-        means.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
-    cells = [_gain(record["gain"][name]) for name in COLUMNS]
-    return [*rows, *means, "| fixed - uniform | " + " | ".join(cells) + " |"]
-
-
 def _class_table(record: Mapping[str, Any]) -> list[str]:
     classes, gain = record["classes"], record["gain"]
     rows = ["| class: mean IoU | uniform | fixed | fixed - uniform |", "|---|---|---|---|"]
     for name in classes["uniform"][0]:
-        means = [_mean([run[name] for run in classes[v]]) for v in ("uniform", "fixed")]
-        rows.append(f"| {name} | " + " | ".join([*means, _gain(gain[name])]) + " |")
+        means = [mean_text([run[name] for run in classes[v]]) for v in ("uniform", "fixed")]
+        rows.append(f"| {name} | " + " | ".join([*means, gain_text(gain[name])]) + " |")
     return rows
 
 
@@ -216,18 +200,15 @@ def _verdict(gain: Mapping[str, Mapping[str, float]]) -> list[str]:
     better = [name for name, each in gain.items() if each["low"] > 0]
     worse = [name for name, each in gain.items() if each["high"] < 0]
     still_open = [name for name in gain if name not in {*better, *worse}]
-    said = {
-        "Beyond the interval, fixed is better in": better,
-        "Beyond the interval, fixed is worse in": worse,
-        "Not beyond the interval, so not shown either way, is the difference in": still_open,
-    }
-    return [f"- {words}: {', '.join(names) or 'nothing'}." for words, names in said.items()]
+    return verdict(better, worse, still_open)
 
 
 def _thirds_verdict(record: Mapping[str, Any]) -> list[str]:
     """Return lines on the classes that lose within a third, and on rare classes of the thirds."""
     worse = [
-        f"{name} {_gain(each)}" for name, each in record["third_gain"].items() if each["high"] < 0
+        f"{name} {gain_text(each)}"
+        for name, each in record["third_gain"].items()
+        if each["high"] < 0
     ]
     rare = [f"{band}: {', '.join(names)}" for band, names in record["rare"].items() if names]
     return [
@@ -237,12 +218,3 @@ def _thirds_verdict(record: Mapping[str, Any]) -> list[str]:
         f"({'; '.join(rare) or 'none'}). They move the mean of a third as much as "
         "any other class and make its interval wide.",
     ]
-
-
-def _mean(found: Sequence[float]) -> str:
-    spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
-    return f"{np.mean(found):.2f} +- {spread:.2f}"
-
-
-def _gain(gain: Mapping[str, float]) -> str:
-    return f"{gain['difference']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]"

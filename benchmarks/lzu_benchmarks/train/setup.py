@@ -9,6 +9,7 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.networks import RetinaNetConfig
+from lzu_export.recipes.sections import Normalisation
 from lzu_export.tasks.training import training_record
 from lzu_export.warp.anchors import grid_anchors
 from lzu_export.warp.geometry import (
@@ -74,6 +75,11 @@ class Setup:
         return padded_size(self.canvas)
 
     @property
+    def normalisation(self) -> Normalisation:
+        """Order, mean and standard deviation of the channels."""
+        return Normalisation(order="bgr", mean=self.mean, std=self.std)
+
+    @property
     def levels(self) -> list[Level]:
         """Strides and sizes of the feature levels."""
         return level_sizes(self.canvas, self.config.strides)
@@ -102,7 +108,7 @@ class Setup:
                 "warp.fwhm": self.fwhm,
                 "warp.amplitude": self.amplitude,
                 "warp.bandwidth": self.bandwidth,
-                "normalisation": {"order": "bgr", "mean": self.mean, "std": self.std},
+                "normalisation": self.normalisation.model_dump(),
                 "classes": list(CLASSES),
             },
         )

@@ -13,6 +13,7 @@ from lzu_benchmarks.train.cache import Cache, fixed_saliency  # noqa: E402
 from lzu_benchmarks.train.det import Detector, detect, make_batch, train  # noqa: E402
 from lzu_benchmarks.train.loss import focal_loss, giou_loss  # noqa: E402
 from lzu_benchmarks.train.record import add_record  # noqa: E402
+from lzu_benchmarks.train.schedule import Picks, Schedule  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
 from lzu_export.models.checkpoint import save_checkpoint  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
@@ -109,7 +110,7 @@ def test_loss_decreases_in_twenty_steps(
     setup: Setup, saliency: np.ndarray, cache: Cache, variant: str, tmp_path: Path
 ) -> None:
     chosen = saliency if variant == "fixed" else None
-    detector, losses = train(setup, chosen, cache, epochs=10, batch=4, rate=2e-3)
+    detector, losses = train(setup, chosen, cache, Schedule(epochs=10, batch=4, rate=2e-3))
     assert len(losses) == 20
     assert np.isfinite(losses).all()
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
@@ -120,8 +121,8 @@ def test_loss_decreases_in_twenty_steps(
 def test_fixed_detector_unzooms_every_level(
     setup: Setup, saliency: np.ndarray, cache: Cache
 ) -> None:
-    picks, flips = np.array([0, 1]), np.array([False, True])
-    canvases, targets = make_batch(cache, cache.images("fixed"), picks, flips)
+    picks = Picks(np.array([0, 1]), np.array([False, True]))
+    canvases, targets = make_batch(cache, cache.images("fixed"), picks)
     assert len(targets["labels"]) == len(targets["boxes"]) == len(targets["positive"][0])
     detector = Detector(setup, saliency).eval()
     logits, deltas = detector(canvases)

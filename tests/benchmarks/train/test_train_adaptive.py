@@ -35,6 +35,7 @@ from lzu_benchmarks.train.drawn_boxes import (  # noqa: E402
     padded,
 )
 from lzu_benchmarks.train.film import KEPT, TRAINED, Film  # noqa: E402
+from lzu_benchmarks.train.schedule import Schedule  # noqa: E402
 from lzu_benchmarks.train.setup import Setup, zoom  # noqa: E402
 from lzu_export.evaluation.metrics.coco import AREAS  # noqa: E402
 from lzu_export.models.checkpoint import save_checkpoint  # noqa: E402
@@ -199,7 +200,7 @@ def test_loss_decreases_through_the_cascade(setup: Setup, film: Film, tmp_path: 
     log = tmp_path / "log"
     torch.manual_seed(0)
     trained = AdaptiveDetector(setup)
-    losses = train(trained, film, epochs=8, batch=4, log=log)
+    losses = train(trained, film, Schedule(epochs=8, batch=4, log=log))
     assert len(losses) == 16
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])

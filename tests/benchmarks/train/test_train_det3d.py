@@ -12,7 +12,8 @@ from lzu_benchmarks.train import det3d  # noqa: E402
 from lzu_benchmarks.train.cache3d import FrameCache  # noqa: E402
 from lzu_benchmarks.train.figures3d import BAND_COLUMNS, COLUMNS, compare, readme  # noqa: E402
 from lzu_benchmarks.train.loss3d import WEIGHTS, collate, loss_3d  # noqa: E402
-from lzu_benchmarks.train.series import recipes_in  # noqa: E402
+from lzu_benchmarks.train.schedule import Schedule  # noqa: E402
+from lzu_benchmarks.train.series import recipes_in, train  # noqa: E402
 from lzu_benchmarks.train.targets3d import (  # noqa: E402
     LEARNT_DEPTH,
     RADIUS,
@@ -205,11 +206,13 @@ def test_loss_decreases_in_a_few_steps(
     recipes: dict[str, Det3dRecipe], cache: FrameCache, variant: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    detector, losses = det3d.train(recipes[variant], cache, epochs=16, batch=4, log=log)
+    schedule = Schedule(epochs=16, batch=4, log=log)
+    detector, losses = train(det3d.SERIES, recipes[variant], cache, schedule)
     assert len(losses) == 16
     assert np.isfinite(losses).all()
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     assert log.read_text().startswith("step 0/16")
+    assert isinstance(detector, det3d.Detector)
     assert (detector.unzoom is None) == (variant == "uniform")
     evaluation = det3d.evaluate(detector, recipes[variant], cache)
     assert 0 <= evaluation.summary()["NDS*"] <= 100

@@ -1,5 +1,6 @@
 """Training of the demonstration models of segmentation: targets, steps, figures, what ships."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ torch = pytest.importorskip("torch")
 
 from lzu_benchmarks.scenes import LABELS, Sequence, render  # noqa: E402
 from lzu_benchmarks.train.label_cache import LabelCache, mean_saliency  # noqa: E402
+from lzu_benchmarks.train.schedule import Picks  # noqa: E402
 from lzu_benchmarks.train.seg import (  # noqa: E402
     SERIES,
     Segmenter,
     class_weights,
     evaluate,
     make_batch,
-    train,
     upsampling,
 )
 from lzu_benchmarks.train.seg_figures import (  # noqa: E402
@@ -27,7 +28,7 @@ from lzu_benchmarks.train.seg_figures import (  # noqa: E402
     values,
     whole,
 )
-from lzu_benchmarks.train.series import recipes_in  # noqa: E402
+from lzu_benchmarks.train.series import recipes_in, train  # noqa: E402
 from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation, class_iou, summarise  # noqa: E402
 from lzu_export.models.checkpoint import load_into, load_state  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
@@ -76,13 +77,13 @@ def test_both_heads_work_at_one_resolution(
 def test_mirrored_batch_is_the_mirror_image(cache: LabelCache) -> None:
     images, labels = cache.images("fixed"), cache.labels()
     every = (slice(None), slice(None))
-    picks = np.array([1, 1])
-    canvases, targets = make_batch(images, labels, picks, np.array([False, True]), every)
+    picks = Picks(np.array([1, 1]), np.array([False, True]))
+    canvases, targets = make_batch(images, labels, picks, every)
     assert torch.equal(canvases[0].flip(1), canvases[1])
     assert torch.equal(targets[0].flip(1), targets[1])
     assert tuple(targets.shape) == (2, 360, 640)
     np.testing.assert_array_equal(targets[0], render(Sequence(10_000), 20).labels)
-    coarse = make_batch(images, labels, picks, np.array([False, True]), (slice(3, None, 4),) * 2)
+    coarse = make_batch(images, labels, picks, (slice(3, None, 4),) * 2)
     assert torch.equal(coarse[1], targets[:, 3::4, 3::4])
 
 
@@ -112,7 +113,9 @@ def test_rare_classes_weigh_more() -> None:
 def test_loss_decreases_in_twelve_steps(
     recipes: dict[str, SegRecipe], cache: LabelCache, variant: str
 ) -> None:
-    segmenter, losses = train(recipes[variant], cache, epochs=12, batch=4)
+    schedule = replace(SERIES.schedule, epochs=12, batch=4)
+    segmenter, losses = train(SERIES, recipes[variant], cache, schedule)
+    assert isinstance(segmenter, Segmenter)
     assert len(losses) == 12
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
     counts = evaluate(segmenter, recipes[variant], cache)
