@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from fakes.engines import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
@@ -419,31 +420,9 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On a card that the file was built for; what it compiled stays in the user's folder."""
-    from lzu_export.manifest.schema import Tensor
-    from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
-
     machine("1.7.1")
     world.gpu, world.capability = "RTX 4090", (8, 9)
-    path = bundle / "model.fp32.rtx.engine"
-    built = tensorrt_rtx.build(bundle / "model.fp32.tensorrt.onnx", path)
-    manifest = read_manifest(bundle)
-    entry = manifest.engines[0].model_copy(
-        update={
-            "target": "tensorrt-rtx",
-            "file": path.name,
-            "version": built.version,
-            "compute_capabilities": built.compute_capabilities,
-            "inputs": tuple(Tensor(**vars(each)) for each in built.inputs),
-            "outputs": tuple(Tensor(**vars(each)) for each in built.outputs),
-        }
-    )
-    changed = manifest.model_copy(
-        update={
-            "engines": (*manifest.engines, entry),
-            "files": {**manifest.files, path.name: sha256(path)},
-        }
-    )
-    write_manifest(bundle, changed)
+    path = add_rtx_engine(bundle)
     frame = noise_frame((96, 160), 3)
     monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     detector = load(bundle, target="tensorrt-rtx")

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs torch")
 
+from fakes.engines import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_benchmarks.harness.candidates import GRAPHS, open_candidates, pair
@@ -16,12 +17,9 @@ from lzu_benchmarks.harness.latency_table import latency_tables
 from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
 from lzu_export.errors import LzuError
-from lzu_export.manifest.schema import Tensor, read_manifest, write_manifest
-from lzu_export.support.files.hashes import sha256
 from lzu_export.support.interleave import Plan
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.tensorrt import open as device
-from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 
 QUICK = Plan(queries=2, warmup_queries=1, warmup_seconds=0.0, block=1, settle=0)
 
@@ -39,22 +37,7 @@ def built(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         install_tensorrt(patch, world, "10.3.0")
         build_on_device(bundle)
         install_tensorrt(patch, world, "1.7.1")
-        path = bundle / "model.fp32.rtx.engine"
-        made = tensorrt_rtx.build(bundle / "model.fp32.tensorrt.onnx", path)
-    manifest = read_manifest(bundle)
-    entry = manifest.engines[0].model_copy(
-        update={
-            "target": "tensorrt-rtx",
-            "file": path.name,
-            "version": made.version,
-            "compute_capabilities": made.compute_capabilities,
-            "inputs": tuple(Tensor(**vars(each)) for each in made.inputs),
-            "outputs": tuple(Tensor(**vars(each)) for each in made.outputs),
-        }
-    )
-    files = {**manifest.files, path.name: sha256(path)}
-    changed = manifest.model_copy(update={"engines": (*manifest.engines, entry), "files": files})
-    write_manifest(bundle, changed)
+        add_rtx_engine(bundle)
     return bundle, world
 
 
