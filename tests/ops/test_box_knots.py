@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_checks import check_model
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
@@ -19,7 +20,7 @@ from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import uniform_saliency
-from samples import OPSET, adaptive_model, run_onnx
+from samples import adaptive_model, run_onnx
 
 box_knots = REGISTERED["BoxKnots"]
 INPUTS, OUTPUTS = CONTRACT.input_names(), CONTRACT.output_names()
@@ -238,13 +239,7 @@ def test_gradients_reach_amplitude_and_bandwidth() -> None:
 
 def test_the_body_fits_its_schema_and_checks_shapes() -> None:
     model = model_of(CASES["batch"], attributes())
-    (body,), operator = model.functions, OPERATOR.schema()
-    assert (body.domain, body.name) == (operator.domain, operator.name)
-    assert list(body.input) == [each.name for each in operator.inputs]
-    assert list(body.output) == [each.name for each in operator.outputs]
-    assert set(body.attribute) == set(operator.attributes)
-    assert {opset.version for opset in body.opset_import} == {OPSET}
-    onnx.checker.check_model(model, full_check=True)
+    check_model(model, OPERATOR.schema())
     wrong = {**CASES["batch"], "fixed_x": np.ones(9, np.float32)}
     with pytest.raises(
         LzuError, match=r"BoxKnots got fixed_x of shape \(9,\); give w, here \(51,\)"

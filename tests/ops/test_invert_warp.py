@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_checks import check_model, on_random_examples, sizes
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
@@ -20,7 +20,7 @@ from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.forward import forward_points
 from lzu_export.warp.inverse import invert_axis, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
-from samples import OPSET, adaptive_model, run_onnx
+from samples import adaptive_model, run_onnx
 
 invert_warp = REGISTERED["InvertWarp"]
 ATTRIBUTES = tuple(CONTRACT.fields)
@@ -131,11 +131,10 @@ def test_knots_that_touch_give_finite_numbers() -> None:
         assert np.abs(forward_points(knots[0], inside) - cells(said)[1:-1, 1:-1]).max() < 1e-4
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    lattice=st.tuples(st.integers(2, 12), st.integers(2, 12)),
-    size=st.tuples(st.integers(1, 25), st.integers(1, 25)),
+@on_random_examples(
+    20,
+    lattice=sizes(2, 12),
+    size=sizes(1, 25),
     fwhm=st.floats(2, 12),
     reach=st.floats(0.5, 1.4),
 )
@@ -180,13 +179,7 @@ def test_full_scale_is_fast_and_small() -> None:
 def test_the_body_fits_its_schema_and_checks_shapes() -> None:
     knots, said = random_knots(6), attributes((9, 14))
     model = model_of(knots, said)
-    (body,), operator = model.functions, OPERATOR.schema()
-    assert (body.domain, body.name) == (operator.domain, operator.name)
-    assert list(body.input) == [each.name for each in operator.inputs]
-    assert list(body.output) == [each.name for each in operator.outputs]
-    assert set(body.attribute) == set(operator.attributes)
-    assert {opset.version for opset in body.opset_import} == {OPSET}
-    onnx.checker.check_model(model, full_check=True)
+    check_model(model, OPERATOR.schema())
     with pytest.raises(LzuError, match=r"InvertWarp got knots of shape \(1, 7, 11\)"):
         model_of(knots[..., 0], said)
     with pytest.raises(LzuError, match=r"InvertWarp got knots of shape \(1, 7, 11, 1\)"):

@@ -5,8 +5,8 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_checks import check_body, on_random_examples, sizes
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.resample import KINDS, Kind, lower_resample
@@ -22,6 +22,7 @@ from warp_oracles import published_inverse_grid
 separable_resample = REGISTERED["SeparableResample"]
 
 TOLERANCE = 1e-5
+Pair = tuple[int, int]
 
 
 def image(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -103,22 +104,16 @@ def test_a_warp_that_reads_nothing_is_zeros_in_every_lowering() -> None:
         assert not by_lowering(x, rows, cols, kind).any(), kind
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
-    out=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+@on_random_examples(
+    25,
+    size=sizes(1, 30),
+    out=sizes(1, 30),
     batch=st.integers(1, 2),
     reach=st.floats(0.2, 1.6),
     antialias=st.booleans(),
 )
 def test_agreement_on_random_warps(
-    seed: int,
-    size: tuple[int, int],
-    out: tuple[int, int],
-    batch: int,
-    reach: float,
-    antialias: bool,
+    seed: int, size: Pair, out: Pair, batch: int, reach: float, antialias: bool
 ) -> None:
     rows, cols = random_tables(seed, size, out, reach=reach, antialias=antialias)
     x = image(seed, (batch, 2, *size))
@@ -182,18 +177,9 @@ def test_half_features_are_sampled_in_their_own_type() -> None:
 
 
 def test_the_function_body_fits_its_schema() -> None:
-    body, operator = function_body(OPSET), OPERATOR.schema()
-    assert (
-        (body.domain, body.name)
-        == (operator.domain, operator.name)
-        == (
-            "lzu",
-            "SeparableResample",
-        )
-    )
-    assert list(body.input) == [each.name for each in operator.inputs]
-    assert set(body.attribute) == set(operator.attributes)
-    assert {opset.version for opset in body.opset_import} == {OPSET}
+    body = function_body(OPSET)
+    assert (body.domain, body.name) == ("lzu", "SeparableResample")
+    check_body(body, OPERATOR.schema())
     rows, cols = random_tables(1, (9, 14), (5, 6))
     onnx.checker.check_model(warp_model((1, 2, 9, 14), rows, cols), full_check=True)
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_checks import check_model, on_random_examples, sizes
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.adaptive import lower_adaptive
@@ -16,7 +16,7 @@ from lzu_export.ops.separable_zoom import OPERATOR
 from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.geometry import zoom_positions
 from lzu_export.warp.sampling import axis_weights
-from samples import OPSET, adaptive_model, random_positions, relative, run_onnx
+from samples import adaptive_model, random_positions, relative, run_onnx
 
 separable_zoom = REGISTERED["SeparableZoom"]
 
@@ -134,14 +134,13 @@ def test_the_body_keeps_fractions_at_wide_images(width: int) -> None:
         assert np.abs(by_onnx(inputs, (2, 700), lowered=lowered) - exact).max() < 2e-6
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
+@on_random_examples(
+    25,
     batch=st.integers(1, 3),
-    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    canvas=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    pad=st.tuples(st.integers(0, 9), st.integers(0, 9)),
-    lattice=st.tuples(st.integers(2, 30), st.integers(2, 30)),
+    size=sizes(1, 40),
+    canvas=sizes(1, 40),
+    pad=sizes(0, 9),
+    lattice=sizes(2, 30),
     reach=st.floats(0.1, 1.5),
 )
 def test_agreement_on_random_warps(
@@ -174,13 +173,7 @@ def test_gradients_are_those_of_the_definition() -> None:
 def test_the_body_fits_its_schema_and_checks_shapes() -> None:
     inputs = feeds(7, (1, 3, 24, 40))
     model = model_of(inputs, (12, 20), (4, 0))
-    (body,), operator = model.functions, OPERATOR.schema()
-    assert (body.domain, body.name) == (operator.domain, operator.name)
-    assert list(body.input) == [each.name for each in operator.inputs]
-    assert list(body.output) == [each.name for each in operator.outputs]
-    assert set(body.attribute) == set(operator.attributes)
-    assert {opset.version for opset in body.opset_import} == {OPSET}
-    onnx.checker.check_model(model, full_check=True)
+    check_model(model, OPERATOR.schema())
     with pytest.raises(LzuError, match=r"SeparableZoom got knots_x of shape \(11,\)"):
         model_of({**inputs, "knots_x": inputs["knots_x"][0]}, (12, 20))
 
