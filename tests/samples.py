@@ -132,6 +132,21 @@ def warp_model(
     return model
 
 
+def append_again(model: onnx.ModelProto, again: onnx.NodeProto, shape: tuple[int, ...]) -> None:
+    """Put `again` behind a model's only node: node -> relu -> `positive` -> again -> neg -> `z`.
+
+    `again` reads `positive` and writes `again`. All added values have `shape`.
+    """
+    (first,) = model.graph.node[0].output
+    model.graph.node.append(helper.make_node("Relu", [first], ["positive"], name="rectify"))
+    model.graph.node.append(again)
+    model.graph.node.append(helper.make_node("Neg", ["again"], ["z"], name="negate"))
+    value = helper.make_tensor_value_info
+    model.graph.value_info.append(value("positive", onnx.TensorProto.FLOAT, shape))
+    model.graph.value_info.append(value("again", onnx.TensorProto.FLOAT, shape))
+    model.graph.output.append(value("z", onnx.TensorProto.FLOAT, shape))
+
+
 def deform_model(
     x: tuple[int, ...],
     weight: NDArray[Any],
@@ -257,6 +272,29 @@ class Network:
         attributes = {"strides": pair, "pads": [*pair, *pair], "dilations": pair, "group": 1}
         attributes |= {"kernel_shape": [3, 3], "offset_group": 1, "domain": "lzu"}
         return self.op("DeformConv", x, names[0], offset, names[1], mask, to=to, **attributes)
+
+    def predicted_deform(self, x: str, shape: tuple[int, ...]) -> str:
+        """Add `deform`, an `lzu::DeformConv` of a map of `shape` (1, 4, h, w).
+
+        Its offsets and mask are predicted from the map: `conv_offset` -> `offset`, `logit` -> `mask`.
+        """
+        self.conv(x, (27, 4, 3, 3), to="conv_offset")
+        for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
+            limits = (np.array([each]) for each in (start, stop, 1))
+            self.op("Slice", "conv_offset", *limits, to=name)
+        self.op("Sigmoid", "logit", to="mask")
+        return self.deform(x, "offset", "mask", shape, to="deform")
+
+    def residual_block(self, x: str, shape: tuple[int, ...]) -> str:
+        """Add a block of two convolutions with weights of `shape` and an identity shortcut.
+
+        The nodes are `a`, `a_relu`, `b`, `sum` and `out`, which is the block's output.
+        """
+        self.conv(x, shape, to="a")
+        self.op("Relu", "a", to="a_relu")
+        self.conv("a_relu", shape, to="b")
+        self.op("Add", "b", x, to="sum")
+        return self.op("Relu", "sum", to="out")
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """Make the model with these outputs, with all types, shapes and lzu bodies."""

@@ -31,12 +31,7 @@ def network(*, deform: bool = False) -> onnx.ModelProto:
     net.conv("zoom", (4, 4, 3, 3), to="first")
     features = net.warp("first", MAP, random_tables(1, MAP[2:], MAP[2:]), to="warped")
     if deform:
-        net.conv("warped", (27, 4, 3, 3), to="conv_offset")
-        for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
-            limits = (np.array([each]) for each in (start, stop, 1))
-            net.op("Slice", "conv_offset", *limits, to=name)
-        net.op("Sigmoid", "logit", to="mask")
-        features = net.deform("warped", "offset", "mask", MAP, to="deform")
+        features = net.predicted_deform("warped", MAP)
     net.conv(features, (4, 4, 1, 1), to="last")
     net.op("Sigmoid", "last", to="scores")
     return net.model("scores", "last")

@@ -121,12 +121,7 @@ def test_long_sums_stay(length: int, stays: bool) -> None:
 
 def test_what_says_where_to_sample_stays_and_what_is_sampled_does_not() -> None:
     net = trunk()
-    net.conv("first", (27, 4, 3, 3), to="conv_offset")
-    for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
-        limits = (np.array([each]) for each in (start, stop, 1))
-        net.op("Slice", "conv_offset", *limits, to=name)
-    net.op("Sigmoid", "logit", to="mask")
-    model = finished(net, net.deform("first", "offset", "mask", MAP, to="deform"))
+    model = finished(net, net.predicted_deform("first", MAP))
     kept = reasons(model)
     for name in ("conv_offset", "offset", "logit", "mask"):
         assert kept[name] == "it computes where a deformable convolution samples"

@@ -141,11 +141,7 @@ def test_a_tensor_that_several_read_has_one_pair_and_float_readers_read_in_front
 
 def test_an_identity_shortcut_is_quantised_and_the_convolution_added_to_it_is_not() -> None:
     net = network()
-    net.conv("stem", SHAPE, to="a")
-    net.op("Relu", "a", to="a_relu")
-    net.conv("a_relu", SHAPE, to="b")
-    net.op("Add", "b", "stem", to="sum")
-    net.op("Relu", "sum", to="out")
+    net.residual_block("stem", SHAPE)
     net.conv("out", SHAPE, to="c")
     net.op("Add", "out", "c", to="next")  # the next block's, written the other way round
     net.op("Relu", "next", to="next_out")
@@ -340,12 +336,7 @@ def test_there_is_no_pair_around_what_only_changes_the_shape() -> None:
 
 def test_predictions_deformable_convolutions_and_their_offsets_stay() -> None:
     net = network()
-    net.conv("stem", (27, 4, 3, 3), to="conv_offset")
-    for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
-        part = (np.array([each]) for each in (start, stop, 1))
-        net.op("Slice", "conv_offset", *part, to=name)
-    net.op("Sigmoid", "logit", to="mask")
-    net.deform("stem", "offset", "mask", MAP, to="deform")
+    net.predicted_deform("stem", MAP)
     net.conv("deform", SHAPE, to="after")
     net.op("MatMul", np.full((3, 12), 1 / 12, np.float32), "after", to="means")
     net.conv("means", (4, 4, 1, 1), to="pooled")

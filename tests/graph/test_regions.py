@@ -71,12 +71,7 @@ def test_a_side_branch_is_a_prediction_only_where_no_convolution_follows() -> No
 def test_positions_reach_back_to_the_convolution_they_are_of() -> None:
     net = Network(x=MAP)
     net.conv("x", (4, 4, 3, 3), to="before")
-    net.conv("before", (27, 4, 3, 3), to="conv_offset")
-    for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
-        limits = (np.array([each]) for each in (start, stop, 1))
-        net.op("Slice", "conv_offset", *limits, to=name)
-    net.op("Sigmoid", "logit", to="mask")
-    net.deform("before", "offset", "mask", MAP, to="deform")
+    net.predicted_deform("before", MAP)
     net.conv("deform", (4, 4, 1, 1), to="last")
     parts = parts_of(net, "last")
     assert parts.positions == {"conv_offset", "offset", "logit", "mask"}

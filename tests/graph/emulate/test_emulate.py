@@ -140,11 +140,7 @@ def int8_model(*, side: bool = False) -> tuple[onnx.ModelProto, onnx.ModelProto]
     weight = (4, 4, 3, 3)
     net.conv("x", weight, to="first")
     net.op("Relu", "first", to="stem")
-    net.conv("stem", weight, to="a")
-    net.op("Relu", "a", to="a_relu")
-    net.conv("a_relu", weight, to="b")
-    net.op("Add", "b", "stem", to="sum")
-    net.op("Relu", "sum", to="out")
+    net.residual_block("stem", weight)
     net.conv("out", weight, to="c")
     net.conv("c", (4, 4, 1, 1), to="last")
     outputs = ["last"]

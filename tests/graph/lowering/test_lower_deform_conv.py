@@ -24,7 +24,7 @@ from lzu_export.support.limits import EMULATED
 from lzu_export.targets.onnxruntime_target import deform_conv
 from lzu_export.targets.registry import names
 from samples import OPSET as CANONICAL_OPSET
-from samples import deform_model, dialect, random_tables, run_onnx, warp_model
+from samples import append_again, deform_model, dialect, random_tables, run_onnx, warp_model
 
 SHAPE = (1, 4, 6, 9)
 DECOMPOSITIONS = [kind for kind in KINDS if kind != "deformconv"]
@@ -41,13 +41,7 @@ def two_convolutions() -> onnx.ModelProto:
     model = deform_model(SHAPE, *weights())
     again = onnx.NodeProto.FromString(model.graph.node[0].SerializeToString())
     again.name, again.input[0], again.output[0] = "deform_again", "positive", "again"
-    model.graph.node.append(helper.make_node("Relu", ["y"], ["positive"], name="rectify"))
-    model.graph.node.append(again)
-    model.graph.node.append(helper.make_node("Neg", ["again"], ["z"], name="negate"))
-    value = helper.make_tensor_value_info
-    model.graph.value_info.append(value("positive", onnx.TensorProto.FLOAT, SHAPE))
-    model.graph.value_info.append(value("again", onnx.TensorProto.FLOAT, SHAPE))
-    model.graph.output.append(value("z", onnx.TensorProto.FLOAT, SHAPE))
+    append_again(model, again, SHAPE)
     return model
 
 

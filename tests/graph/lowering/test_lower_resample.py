@@ -20,23 +20,17 @@ from lzu_export.graph.lowering.resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
-from samples import random_tables, run_onnx, warp_model, warp_node
+from samples import append_again, random_tables, run_onnx, warp_model, warp_node
 
 SHAPE = (1, 4, 40, 100)
 
 
 def two_warps() -> onnx.ModelProto:
-    """x -> warped -> relu -> `again` (a second warp) -> neg -> y."""
+    """x -> warped -> relu -> `again` (a second warp) -> neg -> z."""
     rows, cols = random_tables(0, SHAPE[2:], SHAPE[2:])
     model = warp_model(SHAPE, rows, cols)
     again = warp_node("positive", "again", SHAPE, name="warp_again")
-    model.graph.node.append(helper.make_node("Relu", ["warped"], ["positive"], name="rectify"))
-    model.graph.node.append(again)
-    model.graph.node.append(helper.make_node("Neg", ["again"], ["y"], name="negate"))
-    value = helper.make_tensor_value_info
-    model.graph.value_info.append(value("positive", onnx.TensorProto.FLOAT, SHAPE))
-    model.graph.value_info.append(value("again", onnx.TensorProto.FLOAT, SHAPE))
-    model.graph.output.append(value("y", onnx.TensorProto.FLOAT, SHAPE))
+    append_again(model, again, SHAPE)
     return model
 
 
@@ -48,12 +42,12 @@ def test_nothing_of_the_domain_is_left_and_names_stay(kind: Kind) -> None:
     assert not lowered.functions
     assert [opset.domain for opset in lowered.opset_import] == [""]
     made = {name for node in lowered.graph.node for name in node.output}
-    assert {"warped", "again", "positive", "y"} <= made
-    assert [value.name for value in lowered.graph.output] == ["warped", "y"]
+    assert {"warped", "again", "positive", "z"} <= made
+    assert [value.name for value in lowered.graph.output] == ["warped", "z"]
     onnx.checker.check_model(lowered, full_check=True)
     x = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     expected, got = run_onnx(model, x=x), run_onnx(lowered, x=x)
-    for name in ("warped", "y"):
+    for name in ("warped", "z"):
         np.testing.assert_allclose(got[name], expected[name], atol=1e-4)
 
 
