@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 
 from lzu_export.manifest.schema import FILE
@@ -19,16 +18,6 @@ def float32_bundle(folder: Path, task: str = "det", **changes: Any) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "SECONDS", 0.0)  # no test uses its latency
         return export(tiny_recipe(folder, task, precision=["fp32"], **changes), folder).folder
-
-
-def write_frames(folder: Path, count: int, size: tuple[int, int] = (96, 160)) -> Path:
-    """Write noise frames `drive_0.png` and so on into a new folder, and return the folder."""
-    from lzu_export.tasks.pytorch import noise_frame
-
-    folder.mkdir(parents=True)
-    for i in range(count):
-        cv2.imwrite(str(folder / f"drive_{i}.png"), noise_frame(size, i))
-    return folder
 
 
 def change_recipe(bundle: Path, **changes: dict[str, Any]) -> None:

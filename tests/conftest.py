@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers already use all processor
 import ctypes
 import fcntl
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,17 @@ def golden(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"golden vectors are absent from LZU_SHARED ({shared})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published_warps(golden: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Warps computed with the published code: arrays by name, and the settings of their cases.
+
+    The settings are lists under `kde` (warps from boxes) and `warps` (warps from a saliency map).
+    """
+    with np.load(golden / "published_warps.npz") as archive:
+        arrays = dict(archive)
+    return arrays, json.loads(str(arrays.pop("meta")))
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +177,14 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "frame.png"
     cv2.imwrite(str(path), noise_frame((96, 160), 5))
     return path
+
+
+@pytest.fixture(
+    scope="module", params=["det", "seg", pytest.param("det3d", marks=pytest.mark.slow)]
+)
+def each_task(request: pytest.FixtureRequest) -> str:
+    """Name of a task: every test that takes it, or a fixture made of it, runs once for each."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

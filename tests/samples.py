@@ -4,10 +4,12 @@ import copy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -18,12 +20,17 @@ from lzu_export.errors import LzuError
 from lzu_export.graph.dialect import Dialect
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import validate
+from lzu_export.recipes.networks import Fcos3dConfig
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.registry import Registry
+from lzu_export.support.session import TensorSpec
 from lzu_export.targets.onnxruntime_target import ROUNDED
 from lzu_export.targets.registry import find
 from lzu_export.warp.tables import Table, resample_table
 
 OPSET = 18
+PublishedWarps = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+"""What the fixture `published_warps` gives."""
 CLASSES = ["near", "far"]
 TINY_MODEL = {
     "num_classes": 2,
@@ -46,15 +53,16 @@ def dialect(name: str) -> Dialect:
     return ROUNDED if name == EMULATED else find(name).dialect
 
 
-def status_of(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+def status_of(*words: Any) -> int:
     """Run `lzu-export WORDS` in this process and return its exit status."""
     from lzu_export.cli import app as cli
 
-    monkeypatch.setattr("sys.argv", ["lzu-export", *map(str, words)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["lzu-export", *map(str, words)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return int(end.code or 0)
     return 0
 
 
@@ -132,21 +140,6 @@ def warp_model(
     return model
 
 
-def append_again(model: onnx.ModelProto, again: onnx.NodeProto, shape: tuple[int, ...]) -> None:
-    """Put `again` behind a model's only node: node -> relu -> `positive` -> again -> neg -> `z`.
-
-    `again` reads `positive` and writes `again`. All added values have `shape`.
-    """
-    (first,) = model.graph.node[0].output
-    model.graph.node.append(helper.make_node("Relu", [first], ["positive"], name="rectify"))
-    model.graph.node.append(again)
-    model.graph.node.append(helper.make_node("Neg", ["again"], ["z"], name="negate"))
-    value = helper.make_tensor_value_info
-    model.graph.value_info.append(value("positive", onnx.TensorProto.FLOAT, shape))
-    model.graph.value_info.append(value("again", onnx.TensorProto.FLOAT, shape))
-    model.graph.output.append(value("z", onnx.TensorProto.FLOAT, shape))
-
-
 def deform_model(
     x: tuple[int, ...],
     weight: NDArray[Any],
@@ -221,6 +214,14 @@ def adaptive_model(
     return model
 
 
+class FakeSession:
+    """What an engine's session has besides `run`: the name of a provider, and no tensors."""
+
+    provider = "fake"
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
 class Network:
     """Builds a graph node by node; every node has the name of its output."""
 
@@ -276,7 +277,7 @@ class Network:
     def predicted_deform(self, x: str, shape: tuple[int, ...]) -> str:
         """Add `deform`, an `lzu::DeformConv` of a map of `shape` (1, 4, h, w).
 
-        Its offsets and mask are predicted from the map: `conv_offset` -> `offset`, `logit` -> `mask`.
+        A convolution `conv_offset` of the map predicts its `offset` and, as `logit`, its `mask`.
         """
         self.conv(x, (27, 4, 3, 3), to="conv_offset")
         for name, start, stop in (("offset", 0, 18), ("logit", 18, 27)):
@@ -375,6 +376,8 @@ TINY_TASKS: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of each task's tiny recipe that differ from the common ones."""
+SLIM_FCOS3D = Fcos3dConfig(**TINY_TASKS["det3d"]["model"] | {"num_classes": 3, "num_outs": 5})
+"""A small FCOS3D of three classes and five levels."""
 
 
 def tiny_settings(folder: Path, task: str = "det", **changes: Any) -> dict[str, Any]:
@@ -410,6 +413,26 @@ def write_sealed(bundle: Path, data: Mapping[str, Any]) -> None:
     (bundle / FILE).write_text(manifest_text(data), encoding="utf-8")
 
 
+def noise_frames(
+    folder: Path,
+    count: int,
+    size: tuple[int, int] = (96, 160),
+    *,
+    seed: int = 0,
+    name: str = "{}.png",
+) -> Path:
+    """Write `count` frames of noise into a folder, which is made if need be, and return it.
+
+    Frame i is of seed `seed` + i and of `size` (height, width); its file is `name` with i in it.
+    """
+    from lzu_export.tasks.pytorch import noise_frame
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        assert cv2.imwrite(str(folder / name.format(i)), noise_frame(size, seed + i))
+    return folder
+
+
 def sentence(call: Callable[[], object]) -> str | None:
     """Return the one-line message of a call's `LzuError`; None if the call succeeds."""
     try:
@@ -422,6 +445,13 @@ def sentence(call: Callable[[], object]) -> str | None:
     return None
 
 
+def refusal(call: Callable[[], object]) -> str:
+    """Return the one-line message of the `LzuError` that a call must raise."""
+    said = sentence(call)
+    assert said is not None, "the call succeeds"
+    return said
+
+
 def loaded_by(modules: str, names: Sequence[str]) -> list[str]:
     """Return those of some modules that a new process has loaded once it has imported `modules`.
 
@@ -432,6 +462,16 @@ def loaded_by(modules: str, names: Sequence[str]) -> list[str]:
     code = f"import sys, {modules}; print(*[name for name in {list(names)} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
+
+
+@contextmanager
+def registered(registry: Registry[Any], name: str, value: Any) -> Iterator[None]:
+    """Hold `value` in a registry under `name` for the length of a block or a decorated test."""
+    registry.register(name, value)
+    try:
+        yield
+    finally:
+        registry.forget(name)
 
 
 def stub_library(folder: Path, version: int = 1, cuda: int = 13, *, told: bool = True) -> Path:

@@ -193,19 +193,20 @@ def test_tools_of_plugins_are_text(name: str, checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "meant"),
+    ("given", "meant"),
     [
-        ("VARINT=fixed", "VARINT", "VARIANT"),
-        ("variant=fixed", "variant", "VARIANT"),
-        ("PRECISON=fp16", "PRECISON", "PRECISION"),
-        ("DATASETS=demo", "DATASETS", "DATASET"),
-        ("MINSECONDS=3", "MINSECONDS", "MIN_SECONDS"),
-        ("BUNDEL:=x", "BUNDEL", "BUNDLE"),
+        ("VARINT=fixed", "VARIANT"),
+        ("variant=fixed", "VARIANT"),
+        ("PRECISON=fp16", "PRECISION"),
+        ("DATASETS=demo", "DATASET"),
+        ("MINSECONDS=3", "MIN_SECONDS"),
+        ("BUNDEL:=x", "BUNDLE"),
     ],
 )
 @pytest.mark.parametrize("target", ["help", "export"])
-def test_a_misspelt_variable_is_refused(given: str, name: str, meant: str, target: str) -> None:
+def test_a_misspelt_variable_is_refused(given: str, meant: str, target: str) -> None:
     """A misspelt variable is rejected before anything runs, with the nearest name."""
+    name = given.partition("=")[0].rstrip(":")
     command = ["make", target, "TASK=seg", given]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -44,12 +44,12 @@ main()
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
     """`lzu-export` in this process."""
 
     def run(*arguments: Any) -> Done:
         capfd.readouterr()
-        status = status_of(monkeypatch, *arguments)
+        status = status_of(*arguments)
         captured = capfd.readouterr()
         return Done(status, captured.out, captured.err)
 

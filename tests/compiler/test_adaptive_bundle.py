@@ -33,7 +33,7 @@ from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verification.parity import verify_engine
-from samples import saliency_file, stub_library, tiny_recipe
+from samples import noise_frames, refusal, saliency_file, stub_library, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -48,10 +48,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("frames")
-    for i in range(4):
-        cv2.imwrite(str(folder / f"{i}.png"), noise_frame(SOURCE, seed=i))
-    return folder
+    return noise_frames(tmp_path_factory.mktemp("frames"), 4, SOURCE)
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +68,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: Non
 def detector(exported: Outcome) -> Detector:
     made: Detector = load(exported.folder)
     return made
-
-
-def refused(call: Any) -> str:
-    with pytest.raises(LzuError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_the_engine_takes_the_boxes_of_the_frame_before(exported: Outcome) -> None:
@@ -209,9 +199,9 @@ def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:
     steps = np.diff(places)
     inside = (places[:-1] > 100) & (places[:-1] < 140)
     assert steps[inside].mean() < 0.8 * steps[~inside].mean()
-    assert "NaN" in refused(lambda: detector.set_boxes([[0, 0, np.nan, 1]]))
+    assert "NaN" in refusal(lambda: detector.set_boxes([[0, 0, np.nan, 1]]))
     np.testing.assert_array_equal(detector(frame).boxes, start.boxes)
-    assert "takes 20" in refused(lambda: detector.set_boxes(np.zeros((21, 4))))
+    assert "takes 20" in refusal(lambda: detector.set_boxes(np.zeros((21, 4))))
 
 
 def test_a_resized_frame_feeds_back_in_pixels_of_the_source(exported: Outcome) -> None:
@@ -317,11 +307,11 @@ def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(
         ({"task": "seg"}, "needs task det"),
     ],
 )
-def test_recipes_that_cannot_adapt_are_refused(
+def test_recipes_that_cannot_adapt_are_refusal(
     changes: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     task = changes.pop("task", "det")
-    assert expected in refused(lambda: tiny_recipe(tmp_path, task, variant="adaptive", **changes))
+    assert expected in refusal(lambda: tiny_recipe(tmp_path, task, variant="adaptive", **changes))
 
 
 def test_fixed_and_adaptive_saliency_are_mixed(tmp_path: Path) -> None:

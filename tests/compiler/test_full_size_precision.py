@@ -3,7 +3,6 @@
 import os
 import time
 
-import cv2
 import onnx
 import pytest
 
@@ -11,8 +10,8 @@ from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.quantization.ranges import find_ranges, measure_ranges
 from lzu_export.recipes import load_recipe
 from lzu_export.support.progress import Reporter
-from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
+from samples import noise_frames
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +22,7 @@ FRAMES = 8
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The recipe of the paper's detector at half scale, untrained."""
     folder = tmp_path_factory.mktemp("full-size")
-    frames = folder / "frames"
-    frames.mkdir()
-    for i in range(FRAMES):
-        cv2.imwrite(str(frames / f"{i}.jpg"), noise_frame((1200, 1920), seed=i))
+    frames = noise_frames(folder / "frames", FRAMES, (1200, 1920), name="{}.jpg")
     recipe = load_recipe(
         "argoverse-hd",
         {

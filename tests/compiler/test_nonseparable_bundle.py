@@ -25,7 +25,7 @@ from lzu_export.tasks.training import check_training
 from lzu_export.tasks.warps import make_warp, stored_warp, trained_note
 from lzu_export.verification.parity import verify_engine
 from lzu_export.warp.grids import GridTable
-from samples import SLOW_DET3D, saliency_file, tiny_recipe
+from samples import SLOW_DET3D, noise_frames, saliency_file, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -54,10 +54,7 @@ def made(folder: Path, task: str, frames: Path | None = None, **changes: Any) ->
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("frames")
-    for i in range(3):
-        cv2.imwrite(str(folder / f"{i}.png"), noise_frame(SOURCE, seed=i))
-    return folder
+    return noise_frames(tmp_path_factory.mktemp("frames"), 3, SOURCE)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export.compiler import pipeline, stages, whole_export
 from lzu_export.compiler.pipeline import Outcome, export
-from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.graph.lowering import resample as lower_resample
 from lzu_export.manifest.schema import FILE, read_manifest
@@ -26,7 +25,7 @@ from lzu_export.runtime import CameraFrame, load
 from lzu_export.targets.onnxruntime_target import OnnxRuntime
 from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
-from samples import CLASSES, SLOW_DET3D, loaded_by, saliency_file, tiny_recipe
+from samples import CLASSES, SLOW_DET3D, loaded_by, refusal, saliency_file, tiny_recipe
 
 STAGES = ["trace", "reference", "derive", "build", "verify", "latency"]
 FILES = {
@@ -84,14 +83,6 @@ def digest(path: Path) -> str:
 
 def contents(folder: Path) -> dict[str, str]:
     return {path.name: digest(path) for path in folder.iterdir()}
-
-
-def refused(call: Callable[[], Any]) -> str:
-    with pytest.raises(LzuError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_the_bundle_is_whole_and_its_hashes_are_right(outcome: Outcome) -> None:
@@ -300,7 +291,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
     model = assemble(made, make_warp(made), from_source=False).model
     save_checkpoint(tmp_path / "other.pth", model.state_dict())
     recipe = tiny_recipe(tmp_path, task, checkpoint={"fixed": str(tmp_path / "other.pth")})
-    message = refused(lambda: export(recipe, tmp_path))
+    message = refusal(lambda: export(recipe, tmp_path))
     assert f"other.pth belongs to task {other}, but the recipe to {task}; give one" in message
     assert list((tmp_path / task).iterdir()) == []
 
@@ -324,7 +315,7 @@ def test_a_deviationing_output_of_any_task_becomes_no_bundle(
 
     monkeypatch.setattr(onnxruntime, "OnnxRuntimeSession", Wrong)  # what load() opens files with
     recipe = tiny_recipe(tmp_path, task, lowering={"zoom": "matmul", "unzoom": "matmul"})
-    message = refused(lambda: export(recipe, tmp_path))
+    message = refusal(lambda: export(recipe, tmp_path))
     assert "the onnxruntime engine in fp32 deviates from PyTorch: the first" in message
     assert not (tmp_path / task / f"tiny-{recipe.label}").exists()
 
@@ -501,11 +492,11 @@ def test_an_engine_that_deviates_becomes_no_bundle(
     variant: str, inputs: Path, tmp_path: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
     recipe = quick(inputs, variant=variant)
-    message = refused(lambda: export(recipe, tmp_path))
+    message = refusal(lambda: export(recipe, tmp_path))
     assert "deviates from PyTorch: the first difference is at zoomed, which differs" in message
     assert "no bundle was written" in message
     assert not (tmp_path / "det" / f"tiny-{variant}-0.5x").exists()
-    assert "at zoomed" in refused(lambda: export(recipe, tmp_path))  # nor on another try
+    assert "at zoomed" in refusal(lambda: export(recipe, tmp_path))  # nor on another try
     wrong_lowering.undo()
     assert export(recipe, tmp_path, force=True).manifest.parity[0].status == "passed"
 
@@ -513,7 +504,7 @@ def test_an_engine_that_deviates_becomes_no_bundle(
 def test_deviation_behind_the_zoom_is_named_where_it_begins(
     inputs: Path, tmp_path: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
-    message = refused(lambda: export(quick(inputs, input="zoomed"), tmp_path))
+    message = refusal(lambda: export(quick(inputs, input="zoomed"), tmp_path))
     assert "the first difference is at unzoomed_0" in message
 
 
@@ -521,7 +512,7 @@ def test_deviation_leaves_the_old_bundle(
     inputs: Path, bundle: Path, out: Path, wrong_lowering: pytest.MonkeyPatch
 ) -> None:
     before = contents(bundle)
-    refused(lambda: export(quick(inputs), out, force=True))
+    refusal(lambda: export(quick(inputs), out, force=True))
     assert contents(bundle) == before
 
 
@@ -548,7 +539,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_bundle(
             patch.setattr(*target, full)
         else:
             patch.setattr(f"lzu_export.compiler.stages.{writer}", full)
-        message = refused(lambda: export(quick(inputs), out, force=True))
+        message = refusal(lambda: export(quick(inputs), out, force=True))
     assert "the disk is full; free space and run again" in message
     assert str(bundle) in message
     assert contents(bundle) == before
@@ -563,7 +554,7 @@ def test_a_full_disk_at_the_first_export_leaves_nothing_in_place(
 
     with monkeypatch.context() as patch:
         patch.setattr("lzu_export.compiler.stages.write_reference", full)
-        assert "disk is full" in refused(lambda: export(quick(inputs), tmp_path))
+        assert "disk is full" in refusal(lambda: export(quick(inputs), tmp_path))
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
     assert export(quick(inputs), tmp_path).status == "resumed"
 
@@ -572,14 +563,14 @@ def test_an_output_that_cannot_be_written(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    message = refused(lambda: export(quick(inputs), tmp_path / "file"))
+    message = refusal(lambda: export(quick(inputs), tmp_path / "file"))
     assert "part of the path is a file; choose another folder (OUT)" in message
 
     def denied(*_: Any, **__: Any) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", denied)
-    message = refused(lambda: export(quick(inputs), tmp_path / "other"))
+    message = refusal(lambda: export(quick(inputs), tmp_path / "other"))
     assert "permission is denied; make the folder writable or choose another" in message
 
 
@@ -591,10 +582,10 @@ def test_inputs_are_refused_before_any_work(inputs: Path, tmp_path: Path) -> Non
     ]
     for changes, words in cases:
         recipe = quick(inputs, **changes)
-        assert words in refused(lambda recipe=recipe: export(recipe, tmp_path))
+        assert words in refusal(lambda recipe=recipe: export(recipe, tmp_path))
     assert not list(tmp_path.iterdir())
     no_saliency = quick(inputs, warp={"saliency": None})
-    assert "needs a saliency" in refused(lambda: export(no_saliency, tmp_path))
+    assert "needs a saliency" in refusal(lambda: export(no_saliency, tmp_path))
 
 
 class FakeSet:
@@ -657,7 +648,7 @@ def test_an_engine_that_loses_accuracy_becomes_no_bundle(
     for module in (stages, whole_export):
         monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([40.0, 39.8]))
     recipe = quick(inputs, evaluation={"dataset": "fake"})
-    message = refused(lambda: export(recipe, tmp_path))
+    message = refusal(lambda: export(recipe, tmp_path))
     assert "AP of onnxruntime/fp32 differs from PyTorch's by 0.20 points" in message
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
     for module in (stages, whole_export):
@@ -665,16 +656,16 @@ def test_an_engine_that_loses_accuracy_becomes_no_bundle(
     assert export(recipe, tmp_path).status == "resumed"
 
 
-def test_an_evaluation_set_that_does_not_fit_is_refused(
+def test_an_evaluation_set_that_does_not_fit_is_refusal(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = quick(inputs, evaluation={"dataset": "fake"})
     for module in (stages, whole_export):
         monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([], frames=0))
-    assert "fake holds no frames" in refused(lambda: export(recipe, tmp_path))
+    assert "fake holds no frames" in refusal(lambda: export(recipe, tmp_path))
     for module in (stages, whole_export):
         monkeypatch.setattr(module, "open_dataset", lambda *_: FakeSet([], size=(90, 160)))
-    assert "frame 0 of fake is 90x160" in refused(lambda: export(recipe, tmp_path))
+    assert "frame 0 of fake is 90x160" in refusal(lambda: export(recipe, tmp_path))
 
 
 def test_frames_are_padded_to_whole_batches(

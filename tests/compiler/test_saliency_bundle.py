@@ -22,7 +22,7 @@ from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verification.parity import verify_engine
 from lzu_export.warp.tables import zoom_tables
-from samples import CLASSES, SLOW_DET3D, TINY_NETWORK, tiny_recipe
+from samples import CLASSES, SLOW_DET3D, TINY_NETWORK, noise_frames, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -41,10 +41,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("frames")
-    for i in range(3):
-        cv2.imwrite(str(folder / f"{i}.png"), noise_frame(SOURCE, seed=i))
-    return folder
+    return noise_frames(tmp_path_factory.mktemp("frames"), 3, SOURCE)
 
 
 def settings(task: str, frames: Path) -> dict[str, Any]:
@@ -57,16 +54,13 @@ def settings(task: str, frames: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=["det", "seg", SLOW_DET3D])
+@pytest.fixture(scope="module")
 def exported(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    frames: Path,
-    sooner: None,
+    each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None
 ) -> Outcome:
     """A bundle of each task; not to be changed."""
     folder = tmp_path_factory.mktemp("network")
-    return export(tiny_recipe(folder, request.param, **settings(request.param, frames)), folder)
+    return export(tiny_recipe(folder, each_task, **settings(each_task, frames)), folder)
 
 
 def test_it_takes_frames_and_no_boxes(exported: Outcome) -> None:

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,7 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str]]:
     nothing = (1, "ModuleNotFoundError: No module named 'nothing'")
 
     def run(program: str, module: str = "onnxruntime") -> tuple[int, str]:
-        return said.get(module, nothing)
+        return said.get("cv2" if "cv2" in program else module, nothing)
 
     monkeypatch.setattr(packages, "_run", run)
     monkeypatch.setattr(packages, "owners", lambda module: {})
@@ -179,95 +179,93 @@ def owned_by(monkeypatch: pytest.MonkeyPatch, module: str, there: dict[str, str]
         monkeypatch.setattr(place, "owners", lambda name: there if name == module else {})
 
 
+WHOLE_ORT = json.dumps(["1.32.0", {"CPUExecutionProvider": True}])
+OLDER_ORT = json.dumps(["1.23.2", {"CPUExecutionProvider": True}])
+
+
+class Case(NamedTuple):
+    """What is installed of a module's packages, and what the doctor answers."""
+
+    module: str
+    there: dict[str, str]
+    """Installed packages that hold the module, with their versions."""
+    said: tuple[int, str]
+    """Exit status and output of importing the module."""
+    words: str = ""
+    """Part of the finding's detail."""
+    command: str = ""
+    """End of the command that mends it; empty where nothing is wrong."""
+
+
 @pytest.mark.parametrize(
-    ("there", "said", "words", "command"),
+    "case",
     [
-        ({"opencv-python-headless": "5.0.0.93"}, (0, "5.0.0"), "", ""),
-        ({}, (0, "4.8.0"), "", ""),  # the system's own
-        (
+        Case("cv2", {"opencv-python-headless": "5.0.0.93"}, (0, "5.0.0")),
+        Case("cv2", {}, (0, "4.8.0")),  # the system's own
+        Case(
+            "cv2",
             {"opencv-python-headless": "5.0.0.93", "opencv-python": "4.10.0.84"},
             (0, "5.0.0"),
             "write the same files, they are those of 5.0.0 now; removing one breaks the other",
-            "uninstall -y opencv-python && {pip} install --force-reinstall --no-deps "
-            "opencv-python-headless==5.0.0.93",
+            "uninstall -y opencv-python && {pip} {again} opencv-python-headless==5.0.0.93",
         ),
-        (
+        Case(
+            "cv2",
             {"opencv-python": "4.10.0.84"},
             (1, "AttributeError: module 'cv2' has no attribute 'imread'"),
             "opencv-python 4.10.0.84 is damaged: AttributeError",
-            "install --force-reinstall --no-deps opencv-python==4.10.0.84",
+            "{again} opencv-python==4.10.0.84",
         ),
-        (
+        Case(
+            "cv2",
             {"opencv-python": "4.10.0.84"},
             (0, "5.0.0"),
             "opencv-python 4.10.0.84 is installed, but its files are those of 5.0.0",
-            "install --force-reinstall --no-deps opencv-python==4.10.0.84",
+            "{again} opencv-python==4.10.0.84",
         ),
-        (
+        Case(
+            "cv2",
             {},
             (1, "ModuleNotFoundError: No module named 'cv2'"),
             "No module named 'cv2'",
-            "install --force-reinstall --no-deps opencv-python-headless",
+            "{again} opencv-python-headless",
         ),
-    ],
-)
-def test_opencv_is_one_package_and_whole(
-    there: dict[str, str],
-    said: tuple[int, str],
-    words: str,
-    command: str,
-    told: dict[str, tuple[int, str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whichever packages were installed and removed."""
-    monkeypatch.setattr(
-        packages, "_run", lambda program, module="": said if "cv2" in program else (1, "no")
-    )
-    owned_by(monkeypatch, "cv2", there)
-    finding = found("opencv", Machine(tmp_path, "x86_64"))
-    assert finding.found == (not command)
-    assert words in finding.detail
-    assert finding.install.endswith(command.format(pip=install.PIP))
-
-
-@pytest.mark.parametrize(
-    ("there", "said", "words", "kept"),
-    [
-        (
+        Case(
+            "onnxruntime",
             {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.32.0"},
-            (0, json.dumps(["1.32.0", {"CPUExecutionProvider": True}])),
+            (0, WHOLE_ORT),
             "onnxruntime 1.32.0 and onnxruntime-gpu 1.32.0 write the same files",
-            "onnxruntime-gpu==1.32.0",
+            "uninstall -y onnxruntime && {pip} {again} onnxruntime-gpu==1.32.0",
         ),
-        (
+        Case(
+            "onnxruntime",
             {"onnxruntime": "1.32.0"},
             (1, "AttributeError: module 'onnxruntime' has no attribute 'SessionOptions'"),
             "onnxruntime 1.32.0 is damaged: AttributeError",
-            "onnxruntime==1.32.0",
+            "{again} onnxruntime==1.32.0",
         ),
-        (
+        Case(
+            "onnxruntime",
             {"onnxruntime": "1.32.0"},
-            (0, json.dumps(["1.23.2", {"CPUExecutionProvider": True}])),
+            (0, OLDER_ORT),
             "onnxruntime 1.32.0 is installed, but its files are those of 1.23.2",
-            "onnxruntime==1.32.0",
+            "{again} onnxruntime==1.32.0",
         ),
     ],
 )
-def test_onnxruntime_is_one_package_and_whole(
-    there: dict[str, str],
-    said: tuple[int, str],
-    words: str,
-    kept: str,
+def test_a_module_is_of_one_package_and_whole(
+    case: Case,
     told: dict[str, tuple[int, str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The CPU's and the GPU's hold one module."""
-    told["onnxruntime"] = said
-    owned_by(monkeypatch, "onnxruntime", there)
-    finding = found("onnxruntime", Machine(tmp_path, "x86_64"))
-    assert not finding.found
-    assert words in finding.detail
-    assert finding.install.endswith(f"install --force-reinstall --no-deps {kept}")
-    assert ("uninstall -y onnxruntime &&" in finding.install) == (len(there) > 1)
+    """Packages that share a module's files are found, with the command that mends them."""
+    told[case.module] = case.said
+    owned_by(monkeypatch, case.module, case.there)
+    name = {"cv2": "opencv"}.get(case.module, case.module)
+    finding = found(name, Machine(tmp_path, "x86_64"))
+    assert finding.found == (not case.command)
+    assert case.words in finding.detail
+    again = "install --force-reinstall --no-deps"
+    assert finding.install.endswith(case.command.format(pip=install.PIP, again=again))
+    assert ("uninstall" in finding.install) == (len(case.there) > 1)

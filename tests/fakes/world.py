@@ -55,6 +55,11 @@ class World:
         """Return the names of all recorded calls."""
         return [call[0] for call in self.calls]
 
+    def check_order(self, *names: str) -> None:
+        """Check that calls of these names were made, the first call of each in this order."""
+        first = [self.names().index(name) for name in names]
+        assert first == sorted(first)
+
     def captured(self) -> list[str]:
         """Return the names of the calls that the first CUDA graph recorded."""
         names = self.names()

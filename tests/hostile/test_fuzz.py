@@ -17,7 +17,6 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from edits import edit_arrays, edit_bytes, edit_json
-
 from lzu_calibration.cache import CachedFrames, make_cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.load import load

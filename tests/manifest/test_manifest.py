@@ -65,13 +65,14 @@ def test_undefined_metrics_and_infinite_deviation_are_read_back() -> None:
     def refuse(constant: str) -> float:
         raise AssertionError(f"{constant} is not JSON")
 
+    metrics = {"AP": 50.0, "AP_large": math.nan}
     accuracy = Accuracy(
         dataset="x",
         note="",
         metric="AP",
         frames=1,
-        pytorch={"AP": 50.0, "AP_large": math.nan},
-        engines={"onnxruntime/fp32": {"AP": 50.0, "AP_large": math.nan}},
+        pytorch=metrics,
+        engines={"onnxruntime/fp32": metrics},
         limits={"fp32": 0.1},
     )
     text = accuracy.model_dump_json()

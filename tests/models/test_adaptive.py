@@ -1,6 +1,5 @@
 """The adaptive wrapper: traced, lowered and held to the fixed warp of the same knots."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from lzu_export.tasks.det.parts import GROUPS, OUTPUTS, Decode
 from lzu_export.warp.forward import forward_at
 from lzu_export.warp.saliency import BOX_INPUTS, uniform_saliency
 from lzu_export.warp.tables import unzoom_tables, zoom_tables
-from samples import dialect, relative, run_onnx
+from samples import PublishedWarps, dialect, relative, run_onnx
 from samples import tiny_recipe as make_recipe
 
 BOXES, LATTICE, FWHM = 5, (7, 11), 4.0
@@ -281,10 +280,9 @@ def test_without_an_unzoom_boxes_go_through_the_forward_warp(recipe: DetRecipe) 
             assert np.abs(got["boxes"][i, :, axis::2] - expected).max() < 1e-4
 
 
-def test_boxes_are_unwarped_as_by_the_published_code(golden: Path) -> None:
-    with np.load(golden / "published_warps.npz") as archive:
-        arrays = dict(archive)
-    cases = json.loads(str(arrays["meta"]))["kde"]
+def test_boxes_are_unwarped_as_by_the_published_code(published_warps: PublishedWarps) -> None:
+    arrays, settings = published_warps
+    cases = settings["kde"]
     assert cases
     for case in cases:
         knots = arrays[f"{case['name']}/knots"].astype(np.float32)

@@ -16,9 +16,8 @@ from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.models.decode3d import arctan2, decode_3d, level_points
 from lzu_export.models.fcos3d import Fcos3d, build_fcos3d
 from lzu_export.models.trace import trace
-from lzu_export.recipes.networks import Fcos3dConfig
 from lzu_export.runtime.postprocess3d import suppress_3d
-from samples import dialect, run_onnx
+from samples import SLIM_FCOS3D, dialect, run_onnx
 
 CAMERA = np.array([[120.0, 0, 76], [0, 125, 43], [0, 0, 1]])
 STRIDES = (8, 16)
@@ -187,15 +186,7 @@ INPUTS, OUTPUTS = ("image", "cam2img", "img2cam"), ("boxes", "scores", "attribut
 def exported() -> tuple[Decoded, tuple[Tensor, ...], onnx.ModelProto]:
     """A slim network whose scores are far apart, with inputs, and its canonical graph."""
     torch.manual_seed(0)
-    config = Fcos3dConfig(
-        num_classes=3,
-        base_channels=4,
-        fpn_channels=8,
-        feat_channels=8,
-        centerness_channels=4,
-        norm_groups=2,
-    )
-    net = build_fcos3d(config)
+    net = build_fcos3d(SLIM_FCOS3D)
     with torch.no_grad():  # offsets of several pixels, and scores that rounding does not reorder
         for name, each in net.named_parameters():
             if "conv_offset" in name:

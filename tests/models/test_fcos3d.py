@@ -17,18 +17,9 @@ from lzu_export.models.resnet import Bottleneck, ResNet
 from lzu_export.models.retinanet import build_retinanet
 from lzu_export.ops.taps import tap_positions
 from lzu_export.recipes.networks import Fcos3dConfig, RetinaNetConfig
-from samples import relative
+from samples import SLIM_FCOS3D, relative
 
-SLIM = Fcos3dConfig(
-    num_classes=3,
-    depth=50,
-    base_channels=4,
-    fpn_channels=8,
-    feat_channels=8,
-    centerness_channels=4,
-    norm_groups=2,
-    num_attributes=4,
-)
+SLIM = SLIM_FCOS3D.model_copy(update={"num_attributes": 4})
 
 
 @pytest.fixture(scope="module")

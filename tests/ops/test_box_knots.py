@@ -1,7 +1,5 @@
 """Boxes to knots: torch, body, lowered graph and the float64 mathematics agree."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.saliency import uniform_saliency
-from samples import adaptive_model, run_onnx
+from samples import PublishedWarps, adaptive_model, run_onnx
 
 box_knots = REGISTERED["BoxKnots"]
 INPUTS, OUTPUTS = CONTRACT.input_names(), CONTRACT.output_names()
@@ -194,10 +192,11 @@ def test_agreement_on_random_boxes(
     check_all(inputs, attributes(lattice=(9, 14), fwhm=fwhm, mix=mix))
 
 
-def test_the_knots_are_those_of_the_published_grid_generator(golden: Path) -> None:
-    with np.load(golden / "published_warps.npz") as archive:
-        arrays = dict(archive)
-    cases = json.loads(str(arrays["meta"]))["kde"]
+def test_the_knots_are_the_published_grid_generator_s(
+    published_warps: PublishedWarps,
+) -> None:
+    arrays, settings = published_warps
+    cases = settings["kde"]
     assert cases
     for case in cases:
         boxes = np.asarray(arrays[f"{case['name']}/boxes"], np.float32).reshape(-1, 4)

@@ -1,6 +1,5 @@
 """The non-separable inverse: torch, body, lowered graph and the float64 mathematics agree."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.forward import forward_points
 from lzu_export.warp.inverse import invert_axis, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
-from samples import adaptive_model, run_onnx
+from samples import PublishedWarps, adaptive_model, run_onnx
 
 invert_warp = REGISTERED["InvertWarp"]
 ATTRIBUTES = tuple(CONTRACT.fields)
@@ -132,11 +131,7 @@ def test_knots_that_touch_give_finite_numbers() -> None:
 
 
 @on_random_examples(
-    20,
-    lattice=sizes(2, 12),
-    size=sizes(1, 25),
-    fwhm=st.floats(2, 12),
-    reach=st.floats(0.5, 1.4),
+    20, lattice=sizes(2, 12), size=sizes(1, 25), fwhm=st.floats(2, 12), reach=st.floats(0.5, 1.4)
 )
 def test_agreement_on_random_warps(
     seed: int, lattice: Pair, size: Pair, fwhm: float, reach: float
@@ -147,10 +142,9 @@ def test_agreement_on_random_warps(
     check_all(random_knots(seed, lattice, fwhm=fwhm), said)
 
 
-def test_the_published_warps(golden: Path) -> None:
-    with np.load(golden / "published_warps.npz") as archive:
-        arrays = dict(archive)
-    cases = [c for c in json.loads(str(arrays["meta"]))["warps"] if not c["separable"]]
+def test_the_published_warps(published_warps: PublishedWarps) -> None:
+    arrays, settings = published_warps
+    cases = [c for c in settings["warps"] if not c["separable"]]
     assert any(not case["anti_crop"] for case in cases)
     for case in cases:
         saliency = arrays[f"{case['name']}/saliency"]

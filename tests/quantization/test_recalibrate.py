@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 import pytest
 import yaml
 
-from calibration_samples import change_recipe, float32_bundle, write_frames
+from calibration_samples import change_recipe, float32_bundle
 from lzu_export.cli import app as cli
 from lzu_export.evaluation import evaluate
 from lzu_export.graph.quantize import place
@@ -24,7 +24,7 @@ from lzu_export.quantization.recalibrate import Float32Bundle
 from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.targets.precision import calibrated_tensors
 from lzu_export.tasks.pytorch import noise_frame
-from samples import status_of, tiny_settings
+from samples import noise_frames, status_of, tiny_settings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -44,16 +44,16 @@ def own(float_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
     """Four frames that fit."""
-    return write_frames(tmp_path / "frames", 4)
+    return noise_frames(tmp_path / "frames", 4, name="drive_{}.png")
 
 
 @pytest.fixture
-def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def calibrate(capfd: pytest.CaptureFixture[str]) -> Run:
     """The command in this process: status, stdout, stderr."""
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         capfd.readouterr()
-        status = status_of(monkeypatch, "calibrate", *arguments)
+        status = status_of("calibrate", *arguments)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -165,11 +165,11 @@ def test_a_recipes_frames_are_a_name(refused: Callable[..., str], own: Path) -> 
 
 def test_bad_frames(refused: Callable[..., str], tmp_path: Path, frames: Path) -> None:
     """None, one, black ones, of another size."""
-    empty = write_frames(tmp_path / "empty", 0)
+    empty = noise_frames(tmp_path / "empty", 0)
     assert "empty holds no images" in refused("--calibration", empty)
-    assert "holds one frame only" in refused("--calibration", write_frames(tmp_path / "one", 1))
+    assert "holds one frame only" in refused("--calibration", noise_frames(tmp_path / "one", 1))
     assert "1 calibration frames are asked for" in refused("--calibration", frames, "--count", 1)
-    black = write_frames(tmp_path / "black", 0)
+    black = noise_frames(tmp_path / "black", 0)
     for i in range(2):
         cv2.imwrite(str(black / f"{i}.png"), np.zeros((96, 160, 3), np.uint8))
     assert "all 2 frames chosen from black are black" in refused("--calibration", black)

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from calibration_samples import change_recipe, float32_bundle, write_frames
+from calibration_samples import change_recipe, float32_bundle
 from lzu_calibration.sensitivity import Evaluations, most_evaluations
 from lzu_export.errors import LzuError
 from lzu_export.quantization import sensitivity
 from lzu_export.quantization.sensitivity import measure_sensitivity
 from lzu_export.runtime import load
-from samples import CLASSES, status_of
+from samples import CLASSES, noise_frames, status_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -36,7 +36,7 @@ def made(sooner: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "export", postprocess={"score_threshold": 0.0, "max_detections": 10}
     )
     shutil.copytree(bundle, folder / "own")
-    frames = write_frames(folder / "images", FRAMES)
+    frames = noise_frames(folder / "images", FRAMES, name="drive_{}.png")
     shutil.copytree(frames, folder / "frames")
     write_truth(folder / "truth.json", folder / "own", CLASSES)
     return folder
@@ -49,12 +49,12 @@ def area(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def calibrate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def calibrate(capfd: pytest.CaptureFixture[str]) -> Run:
     """The command in this process: status, stdout, stderr."""
 
     def run(*arguments: Any, command: str = "sensitivity") -> tuple[int, str, str]:
         capfd.readouterr()
-        status = status_of(monkeypatch, command, *arguments)
+        status = status_of(command, *arguments)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -390,9 +390,9 @@ def test_the_former_spelling_is_still_taken(
     monkeypatch.setattr(sensitivity, "measure_sensitivity", stop)
     words = ["--dataset", "demo", "--frames", 3, "--limit", 0.5, "--by", "layer", "--seed", 2]
     words += ["--calibration", "demo", "--count", 4, "--ranges", "r.json", "--out", "o.json"]
-    assert status_of(monkeypatch, "sensitivity", "own", *words) == 2
+    assert status_of("sensitivity", "own", *words) == 2
     assert capsys.readouterr().err == "error: reached\n"
-    assert status_of(monkeypatch, "calibrate", "own", "--sensitivity", *words) == 2
+    assert status_of("calibrate", "own", "--sensitivity", *words) == 2
     note, error = capsys.readouterr().err.splitlines()
     assert note == (
         "note: calibrate --sensitivity is lzu-export sensitivity now; the old way still works"

@@ -13,17 +13,13 @@ from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.predictor import NO_CHOICE
-from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
+from samples import FakeSession
 
 
-class FakeSession:
+class Candidates(FakeSession):
     """Returns the candidates it was given, and keeps the inputs."""
-
-    provider = "fake"
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
 
     def __init__(self, boxes: Any, scores: Any, labels: Any) -> None:
         self.values = {
@@ -37,14 +33,14 @@ class FakeSession:
         return self.values
 
 
-def detector(tiny_recipe: dict[str, Any], session: FakeSession, **changes: Any) -> Detector:
+def detector(tiny_recipe: dict[str, Any], session: Candidates, **changes: Any) -> Detector:
     fit: Any = "stretch" if changes.pop("resize", False) else changes.pop("fit", "exact")
     recipe = validate({**tiny_recipe, **changes}, "tiny")
     return Detector(recipe, session, make_warp(recipe).arrays(), fit=fit)
 
 
-def one(boxes: Any, scores: Any, labels: Any) -> FakeSession:
-    return FakeSession([boxes], [scores], [labels])
+def one(boxes: Any, scores: Any, labels: Any) -> Candidates:
+    return Candidates([boxes], [scores], [labels])
 
 
 def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[str, Any]) -> None:
@@ -136,7 +132,7 @@ def test_coco_results_match_the_detections() -> None:
 
 def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
     """Each frame gets its own candidates and its own size."""
-    session = FakeSession([[[0, 0, 16, 16]], [[16, 16, 32, 32]]], [[0.9], [0.8]], [[0], [1]])
+    session = Candidates([[[0, 0, 16, 16]], [[16, 16, 32, 32]]], [[0.9], [0.8]], [[0], [1]])
     two = detector(tiny_recipe, session, batch=2, resize=True)
     first, second = two.batch([noise_frame((96, 160), 0), noise_frame((48, 320), 1)])
     np.testing.assert_array_equal(first.boxes, [[0, 0, 16, 16]])
@@ -152,7 +148,7 @@ def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
 ) -> None:
     """Two streams, zoomed by one box each; before any frame it is the identity."""
     settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
-    session = FakeSession(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)))
+    session = Candidates(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)))
     two = detector(tiny_recipe, session, batch=2, variant="adaptive", warp=settings)
     frame = noise_frame((96, 160), 0)
     identity = two.sampler(frame)
@@ -210,7 +206,7 @@ def test_a_choice_of_results_does_not_move_the_warp(tiny_recipe: dict[str, Any])
 
 def test_the_former_name_of_set_boxes_still_works(tiny_recipe: dict[str, Any]) -> None:
     settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
-    session = FakeSession(np.zeros((1, 0, 4)), np.zeros((1, 0)), np.zeros((1, 0)))
+    session = Candidates(np.zeros((1, 0, 4)), np.zeros((1, 0)), np.zeros((1, 0)))
     mine, former = (
         detector(tiny_recipe, session, variant="adaptive", warp=settings) for _ in range(2)
     )

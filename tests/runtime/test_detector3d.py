@@ -14,17 +14,13 @@ from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime import CameraFrame, Detector3d, load
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
-from samples import tiny_recipe
+from samples import FakeSession, noise_frames, tiny_recipe
 
 K = np.array([[120.0, 0, 79.5], [0, 120, 47.5], [0, 0, 1]])
 
 
-class Nothing:
+class Nothing(FakeSession):
     """A session that keeps its inputs and finds nothing."""
-
-    provider = "fake"
-    inputs: tuple[Any, ...] = ()
-    outputs: tuple[Any, ...] = ()
 
     def run(self, inputs: Any) -> dict[str, Any]:
         self.given = dict(inputs)
@@ -141,10 +137,7 @@ def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> 
     from lzu_export.runtime.cameras import read_cameras
     from lzu_export.support.progress import Reporter
 
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    for i in range(3):
-        cv2.imwrite(str(frames / f"{i}.png"), noise_frame((96, 160), i))
+    frames = noise_frames(tmp_path / "frames", 3)
     pose = np.eye(4)
     pose[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # ahead, left, up
     camera = {"cam2img": K.tolist(), "cam2ego": pose.tolist()}

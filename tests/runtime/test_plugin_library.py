@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Operator, Plugins
 from lzu_export.runtime import cuda_driver, plugin_library
 from lzu_export.runtime.cuda_driver import Driver
@@ -21,7 +20,7 @@ from lzu_export.runtime.plugin_library import (
 )
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built
-from samples import stub_library
+from samples import refusal, stub_library
 
 
 def wanted(library: Path | None = None, **changes: Any) -> Plugins:
@@ -44,13 +43,6 @@ def library(tmp_path: Path) -> Path:
     return stub_library(tmp_path, cuda=12)
 
 
-def refused(call: Any) -> str:
-    with pytest.raises(LzuError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_the_bundle_s_own_library_is_loaded(library: Path) -> None:
     found = check_library(library, wanted(library))
     assert (found.file, found.version, found.cuda_major) == (NAME, 1, 12)
@@ -67,15 +59,15 @@ def test_where_it_is_looked_for(
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    message = refused(lambda: find_library(bundle=tmp_path / "bundle"))
+    message = refusal(lambda: find_library(bundle=tmp_path / "bundle"))
     places = [each / "build/plugins" / NAME for each in (tmp_path.parent, empty)]
     assert f"there is no plugin library at {places[0]}, {places[1]}; build one" in message
     assert "make plugins" in message
-    assert str(tmp_path / "none.so") in refused(lambda: find_library(tmp_path / "none.so"))
+    assert str(tmp_path / "none.so") in refusal(lambda: find_library(tmp_path / "none.so"))
     monkeypatch.setenv("LZU_PLUGINS", str(library))
     assert find_library(bundle=tmp_path) == library  # who names it has looked
     monkeypatch.setenv("LZU_PLUGINS", str(empty / NAME))
-    assert "LZU_PLUGINS" in refused(lambda: find_library(bundle=tmp_path))
+    assert "LZU_PLUGINS" in refusal(lambda: find_library(bundle=tmp_path))
 
 
 def test_one_that_was_built_is_found(
@@ -89,43 +81,43 @@ def test_one_that_was_built_is_found(
         (folder / "build/plugins").mkdir(parents=True)
     monkeypatch.chdir(work)
     mine = Path(shutil.copy(library, work / "build/plugins"))
-    refused(find_library)  # nothing says who built it
+    refusal(find_library)  # nothing says who built it
     record_built("0" * 64, "another")
-    refused(find_library)
+    refusal(find_library)
     record_built(sha256(mine), NAME)
     assert find_library() == mine
     for bundle in (work, work / "build", work / "build/plugins"):
-        refused(lambda bundle=bundle: find_library(bundle=bundle))
+        refusal(lambda bundle=bundle: find_library(bundle=bundle))
     assert find_library(bundle=work / "build/det/fixed-0.5x") == mine
     beside = Path(shutil.copy(library, checkout / "build/plugins"))
     assert find_library() == beside
     with mine.open("ab") as stream:
         stream.write(b" ")
     beside.unlink()
-    refused(find_library)  # it is not what was built any more
+    refusal(find_library)  # it is not what was built any more
 
 
 def test_another_library_than_the_bundle_s(library: Path, tmp_path: Path) -> None:
     plugins = wanted(library, sha256="0" * 64)
-    message = refused(lambda: check_library(library, plugins))
+    message = refusal(lambda: check_library(library, plugins))
     assert "is not the liblzu_plugins.so that the bundle was made for: its sha256" in message
     assert "not 000000000000; use that one, or derive" in message
 
 
 def test_another_version(tmp_path: Path) -> None:
     library = stub_library(tmp_path, version=2)
-    assert "has plugins of version 2 but the bundle calls version 1" in refused(
+    assert "has plugins of version 2 but the bundle calls version 1" in refusal(
         lambda: check_library(library, wanted())
     )
 
 
 def test_another_cuda(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugins = wanted(library, cuda_major=13)
-    assert "was built with CUDA 12 but the bundle is for CUDA 13" in refused(
+    assert "was built with CUDA 12 but the bundle is for CUDA 13" in refusal(
         lambda: check_library(library, plugins)
     )
     monkeypatch.setattr(plugin_library, "find_driver", lambda: Driver((11, 8), ()))
-    assert "with CUDA 12 but this machine's driver runs CUDA 11.8 at most" in refused(
+    assert "with CUDA 12 but this machine's driver runs CUDA 11.8 at most" in refusal(
         lambda: check_library(library, wanted())
     )
     monkeypatch.setattr(plugin_library, "find_driver", lambda: Driver((13, 0), ()))
@@ -135,17 +127,17 @@ def test_another_cuda(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_that_are_no_library(library: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.so"
     text.write_text("no library, but long enough for the head of one, as many a text is\n" * 3)
-    assert "text.so is not a 64-bit shared library" in refused(lambda: describe_library(text))
-    assert "cannot be read" in refused(lambda: describe_library(tmp_path / "none.so"))
+    assert "text.so is not a 64-bit shared library" in refusal(lambda: describe_library(text))
+    assert "cannot be read" in refusal(lambda: describe_library(tmp_path / "none.so"))
     whole = library.read_bytes()
     for length in (0, 63, 64, 4000, len(whole) - 1):
         library.write_bytes(whole[:length])
-        assert str(library) in refused(lambda: describe_library(library))
+        assert str(library) in refusal(lambda: describe_library(library))
 
 
 def test_a_library_without_a_version(tmp_path: Path) -> None:
     library = stub_library(tmp_path, told=False)
-    assert "reports no version; build it again" in refused(lambda: describe_library(library))
+    assert "reports no version; build it again" in refusal(lambda: describe_library(library))
 
 
 def test_a_library_for_another_machine(library: Path) -> None:
@@ -155,9 +147,9 @@ def test_a_library_for_another_machine(library: Path) -> None:
     library.write_bytes(changed)
     found = describe_library(library)
     assert (found.version, found.cuda_major) == (None, None)
-    assert "for another kind of machine" in refused(lambda: check_library(library, wanted()))
+    assert "for another kind of machine" in refusal(lambda: check_library(library, wanted()))
     plugins = Plugins(operators=(), library=found)
-    assert "for another kind of machine" in refused(lambda: load_library(library, plugins))
+    assert "for another kind of machine" in refusal(lambda: load_library(library, plugins))
 
 
 class Registry:
@@ -176,14 +168,14 @@ class Registry:
 def test_tensorrt_gets_the_library(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     monkeypatch.setattr(plugin_library, "_registered", [])
-    assert "does not load" in refused(lambda: load_library(library, wanted(), Registry(None)))
+    assert "does not load" in refusal(lambda: load_library(library, wanted(), Registry(None)))
     failing = Registry(RuntimeError("bad\nworse"))
-    assert refused(lambda: load_library(library, wanted(), failing)).endswith(": bad")
+    assert refusal(lambda: load_library(library, wanted(), failing)).endswith(": bad")
     registry = Registry(object())
     assert load_library(library, wanted(library), registry).lzu_cuda_major() == 12
     assert registry.asked == str(library)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())
-    assert "a process of their own" in refused(lambda: load_library(library, wanted(), registry))
+    assert "a process of their own" in refusal(lambda: load_library(library, wanted(), registry))
 
 
 def test_a_library_is_registered_once_a_process(
@@ -200,7 +192,7 @@ def test_a_library_is_registered_once_a_process(
     assert again.asked == ""
     (tmp_path / "other").mkdir()
     other = stub_library(tmp_path / "other", cuda=11)
-    message = refused(lambda: load_library(other, wanted(), again))
+    message = refusal(lambda: load_library(other, wanted(), again))
     assert f"has registered the plugins of {library} and TensorRT takes no others" in message
     assert f"use {other} in a process of its own" in message
 

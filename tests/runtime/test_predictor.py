@@ -10,18 +10,13 @@ import pytest
 from lzu_export.errors import LzuError
 from lzu_export.runtime import CameraFrame, Detections, load
 from lzu_export.runtime.predictor import Predictor
-from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
-from samples import tiny_recipe
+from samples import FakeSession, tiny_recipe
 
 
-class Numbers:
+class Numbers(FakeSession):
     """A session that numbers the images of a batch, and keeps its inputs."""
-
-    provider = "fake"
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
 
     def run(self, inputs: Any) -> dict[str, Any]:
         self.given = dict(inputs)

@@ -13,15 +13,11 @@ from lzu_export.recipes.schema import SegRecipe
 from lzu_export.runtime import CameraFrame, Segmenter, load
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
-from samples import tiny_recipe
+from samples import FakeSession, noise_frames, tiny_recipe
 
 
-class Labels:
+class Labels(FakeSession):
     """A session that returns the class map it was given."""
-
-    provider = "fake"
-    inputs: tuple[Any, ...] = ()
-    outputs: tuple[Any, ...] = ()
 
     def __init__(self, labels: np.ndarray) -> None:
         self.labels = labels
@@ -97,10 +93,7 @@ def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Pat
     from lzu_export.bundle.run import apply
     from lzu_export.support.progress import Reporter
 
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    for i in range(2):
-        cv2.imwrite(str(frames / f"{i}.jpg"), noise_frame((96, 160), i))
+    frames = noise_frames(tmp_path / "frames", 2, name="{}.jpg")
     out = tmp_path / "out"
     counts = apply(tiny_seg_bundle, frames, out, show_warp=True, report=Reporter(quiet=True))
     assert (counts["frames"], counts["label maps"]) == (2, 2)

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -25,7 +24,7 @@ from lzu_export.targets.registry import find
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification import parity
 from lzu_export.verification.parity import verify_all
-from samples import Network, dialect, run_onnx, tiny_recipe
+from samples import Network, dialect, noise_frames, run_onnx, tiny_recipe
 
 SHAPE = (1, 3, 24, 32)
 INSTALLED = find("openvino").version() is not None
@@ -141,10 +140,7 @@ def test_a_session_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("sooner")
 def test_a_bundle_is_exported_verified_and_loaded(tmp_path: Path) -> None:
     """FP32 and INT8, scored and timed beside ONNX Runtime's; FP16 is left to that."""
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    for i in range(4):
-        cv2.imwrite(str(frames / f"{i}.png"), noise_frame((96, 160), seed=100 + i))
+    frames = noise_frames(tmp_path / "frames", 4, seed=100)
     recipe = tiny_recipe(
         tmp_path,
         targets=["onnxruntime", "openvino"],

@@ -14,7 +14,6 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.cli import app as cli
 from lzu_export.cli.exits import MISMATCH
 from lzu_export.compiler.pipeline import Outcome, export
-from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
     SHIPPED_NOTE,
@@ -35,7 +34,7 @@ from lzu_export.targets.precision import (
 )
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification.parity import verify_all
-from samples import SLOW_DET3D, tiny_recipe
+from samples import noise_frames, refusal, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -46,21 +45,15 @@ FRAMES = 6
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of pictures of the tiny recipes' source size."""
-    folder = tmp_path_factory.mktemp("frames")
-    for i in range(FRAMES):
-        cv2.imwrite(str(folder / f"{i}.png"), noise_frame(SOURCE, seed=100 + i))
-    return folder
+    return noise_frames(tmp_path_factory.mktemp("frames"), FRAMES, SOURCE, seed=100)
 
 
-@pytest.fixture(scope="module", params=["det", "seg", SLOW_DET3D])
+@pytest.fixture(scope="module")
 def exported(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    frames: Path,
-    sooner: None,
+    each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None
 ) -> Outcome:
     """A tiny model of each task in all three precisions."""
-    return _export(request.param, tmp_path_factory.mktemp(request.param), frames)
+    return _export(each_task, tmp_path_factory.mktemp(each_task), frames)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +69,6 @@ def _export(task: str, folder: Path, frames: Path, **changes: Any) -> Outcome:
         "lowering": {"zoom": "banded", "unzoom": "matmul"},
     }
     return export(tiny_recipe(folder, task, **{**settings, **changes}), folder)
-
-
-def refused(call: Any) -> str:
-    with pytest.raises(LzuError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_every_precision_is_in_the_bundle_from_the_highest_on(exported: Outcome) -> None:
@@ -319,22 +305,22 @@ def test_another_export_takes_the_ranges_that_it_finds(
         ({"calibration": {"method": "mse"}}, "was made by method max, not mse"),
     ],
 )
-def test_a_foreign_cache_is_refused(
+def test_a_foreign_cache_is_refusal(
     change: dict[str, Any], expected: str, detector: Outcome, frames: Path, tmp_path: Path
 ) -> None:
     named = {"frames": str(frames), "count": 4, "cache": str(detector.folder / "calibration.json")}
     calibration = {**named, **change.pop("calibration", {})}
-    message = refused(lambda: _export("det", tmp_path, frames, calibration=calibration, **change))
+    message = refusal(lambda: _export("det", tmp_path, frames, calibration=calibration, **change))
     assert expected in message
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
 
 
-def test_unusable_frames_are_refused(frames: Path, tmp_path: Path) -> None:
+def test_unusable_frames_are_refusal(frames: Path, tmp_path: Path) -> None:
     """None named, none there, one, black ones, and ones of another size: with what to do."""
 
     def message(source: str | None) -> str:
         calibration = {"frames": source, "count": 4}
-        return refused(lambda: _export("det", tmp_path, frames, calibration=calibration))
+        return refusal(lambda: _export("det", tmp_path, frames, calibration=calibration))
 
     assert "INT8 needs frames" in message(None)
     assert "does not exist" in message(str(tmp_path / "nowhere"))
@@ -362,7 +348,7 @@ def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> Non
     assert len(graphs["fp16"].kept["the recipe keeps it"]) == 1
     assert len(graphs["fp16"].kept["it passes on what a layer that the recipe keeps gives"]) == 1
     for key, names in (("int8", ["backbone.layer1.0.conv9"]), ("fp16", ["neck.fpn_conv.0"])):
-        said = refused(
+        said = refusal(
             lambda k=key, n=names: _export("det", tmp_path, frames, higher_precision={k: n})
         )
         assert (
@@ -381,7 +367,7 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
         if tensor.name == "model.neck.lateral_convs.1.conv.weight":
             huge = onnx.numpy_helper.to_array(tensor) * 1e5
             tensor.CopyFrom(onnx.numpy_helper.from_array(huge, tensor.name))
-    said = refused(lambda: check_range(model, kinds, HigherPrecision(), inputs))
+    said = refusal(lambda: check_range(model, kinds, HigherPrecision(), inputs))
     assert "over half of FP16's range (32752)" in said
     remedy = said.partition("higher_precision.fp16=[")[2].removesuffix("]").split(", ")
     assert "neck.lateral_convs.1.conv" in remedy
@@ -390,7 +376,7 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
     )
     for needed in remedy:
         rest = tuple(name for name in remedy if name != needed)
-        refused(lambda keep=rest: check_range(model, kinds, HigherPrecision(fp16=keep), inputs))
+        refusal(lambda keep=rest: check_range(model, kinds, HigherPrecision(fp16=keep), inputs))
     half = half_graph(model, "fp16", HigherPrecision(fp16=tuple(remedy))).model
     session = emulated(half, kinds)
     assert all(np.isfinite(value).all() for value in session.run(inputs[0]).values())
@@ -399,7 +385,7 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
 def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Path) -> None:
     """The probe point where it begins is named, with what to do."""
     tolerances = {"snr": {"int8": 60.0}}
-    said = refused(lambda: _export("det", tmp_path, frames, tolerances=tolerances))
+    said = refusal(lambda: _export("det", tmp_path, frames, tolerances=tolerances))
     assert (
         "the onnxruntime engine in int8 deviates from PyTorch: the first difference is at" in said
     )
@@ -410,7 +396,7 @@ def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Pat
 
 def test_nothing_left_for_int8_is_said(detector: Outcome) -> None:
     model = onnx.load(detector.folder / "model.fp32.onnx")
-    said = refused(lambda: int8_graph(model, {}, HigherPrecision(int8=("*",))))
+    said = refusal(lambda: int8_graph(model, {}, HigherPrecision(int8=("*",))))
     assert "no layer is left for INT8" in said
 
 
@@ -440,7 +426,7 @@ def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
     low = outcome.manifest.parity[-1]
     assert low.status == "graph passed"
     assert 25 < min(low.snr[f"level_{i}"] for i in range(3)) < 60
-    message = refused(
+    message = refusal(
         lambda: _export("det", tmp_path, frames, precision=["bf16"], targets=["onnxruntime"])
     )
     assert "bf16 is for tensorrt-rtx" in message

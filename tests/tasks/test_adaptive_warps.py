@@ -1,6 +1,5 @@
 """Sources of knots that change with each frame: what a new one takes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from lzu_export.tasks.adaptive_warps import (
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.grids import AXIS_KNOTS
-from samples import TINY_NETWORK, relative, tiny_recipe
+from samples import TINY_NETWORK, registered, relative, tiny_recipe
 
 
 class BrighterHalf(AdaptiveWarp):
@@ -62,15 +61,7 @@ class Halves(AdaptiveSource):
     def refuse(self, recipe: Recipe, state: State, name: str) -> None: ...
 
 
-@pytest.fixture
-def halves() -> Iterator[None]:
-    """A source of this process's own."""
-    ADAPTIVE_SOURCES.register("halves", Halves())
-    yield
-    ADAPTIVE_SOURCES.forget("halves")
-
-
-@pytest.mark.usefixtures("halves")
+@registered(ADAPTIVE_SOURCES, "halves", Halves())
 def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
     """Zoom and unzoom follow its knots."""
     recipe = tiny_recipe(tmp_path, variant="adaptive", scale=0.5, batch=2)

@@ -1,7 +1,6 @@
 """From a recipe's warp settings to its tables."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from lzu_export.warp.warp import Knots
-from samples import TINY_NETWORK, tiny_recipe
+from samples import TINY_NETWORK, registered, tiny_recipe
 
 
 def annotation(*bbox: float, **changes: Any) -> dict[str, Any]:
@@ -484,15 +483,7 @@ class Crop(KnotSource):
         return "crop"
 
 
-@pytest.fixture
-def crop() -> Iterator[None]:
-    """A source of this process's own."""
-    SOURCES.register("crop", Crop())
-    yield
-    SOURCES.forget("crop")
-
-
-@pytest.mark.usefixtures("crop")
+@registered(SOURCES, "crop", Crop())
 def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
     """Tables of the zoom and the unzoom follow from whatever knots it gives."""
     recipe = tiny_recipe(tmp_path, scale=0.5)

@@ -1,6 +1,7 @@
 """PyTorch on frames of one's own, with the very weights of the bundle."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,15 @@ from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.weights import checkpoint_identity
 from lzu_export.verification.live_reference import live_references
 from lzu_export.verification.parity import verify_engine
+from samples import noise_frames
+
+Weights = Callable[[str, int], Path]
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Three frames that the bundle has not seen."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(3):
-        cv2.imwrite(str(folder / f"{i}.png"), noise_frame((96, 160), 20 + i))
-    return folder
+    return noise_frames(tmp_path / "images", 3, seed=20)
 
 
 @pytest.fixture
@@ -47,14 +47,19 @@ def from_checkpoint(manifest: Manifest, path: Path) -> Manifest:
     )
 
 
-def weights(tiny_recipe: dict[str, Any], path: Path, seed: int) -> Path:
+@pytest.fixture
+def weights(tiny_recipe: dict[str, Any], tmp_path: Path) -> Weights:
+    """Write a checkpoint of random weights into `tmp_path`, by file name and seed."""
     from lzu_export.models.random_weights import randomise
     from lzu_export.recipes.load import validate
 
-    model = build_retinanet(validate(tiny_recipe, "tiny").model)
-    randomise(model, seed)
-    save_checkpoint(path, model.state_dict(), half=False)
-    return path
+    def write(name: str, seed: int) -> Path:
+        model = build_retinanet(validate(tiny_recipe, "tiny").model)
+        randomise(model, seed)
+        save_checkpoint(tmp_path / name, model.state_dict(), half=False)
+        return tmp_path / name
+
+    return write
 
 
 def test_untrained_weights_are_made_again(
@@ -89,16 +94,12 @@ def test_all_frames_where_there_are_fewer(
 
 
 def test_the_checkpoint_is_the_bundles(
-    tiny_recipe: dict[str, Any],
-    tiny_bundle: Path,
-    manifest: Manifest,
-    images: Path,
-    tmp_path: Path,
+    tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
     """Found by its contents, whatever its name; its weights are those that run."""
-    path = weights(tiny_recipe, tmp_path / "mine.pth", seed=0)
+    path = weights("mine.pth", 0)
     made = from_checkpoint(manifest, path)
-    moved = Path(shutil.copy(path, tmp_path / "renamed.pth"))
+    moved = Path(shutil.copy(path, path.with_name("renamed.pth")))
     (reference,) = live_references(Bundle(tiny_bundle, made), images, moved, 1)
     (wanted,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
     for name, value in wanted.probes.items():
@@ -106,15 +107,11 @@ def test_the_checkpoint_is_the_bundles(
 
 
 def test_another_checkpoint_is_refused(
-    tiny_recipe: dict[str, Any],
-    tiny_bundle: Path,
-    manifest: Manifest,
-    images: Path,
-    tmp_path: Path,
+    tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
     """Naming the right one; also where the bundle has untrained weights."""
-    made = from_checkpoint(manifest, weights(tiny_recipe, tmp_path / "mine.pth", seed=0))
-    other = weights(tiny_recipe, tmp_path / "other.pth", seed=1)
+    made = from_checkpoint(manifest, weights("mine.pth", 0))
+    other = weights("other.pth", 1)
     with pytest.raises(LzuError, match=r"other\.pth is not the one .* give mine\.pth"):
         live_references(Bundle(tiny_bundle, made), images, other, 1)
     with pytest.raises(LzuError, match=r"other\.pth is not the one .* untrained weights"):
@@ -122,16 +119,12 @@ def test_another_checkpoint_is_refused(
 
 
 def test_a_missing_checkpoint_is_named(
-    tiny_recipe: dict[str, Any],
-    tiny_bundle: Path,
-    manifest: Manifest,
-    images: Path,
-    tmp_path: Path,
+    tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
     """Given and not there, or not given at all."""
-    made = from_checkpoint(manifest, weights(tiny_recipe, tmp_path / "mine.pth", seed=0))
+    made = from_checkpoint(manifest, weights("mine.pth", 0))
     with pytest.raises(LzuError, match=r"gone\.pth does not exist"):
-        live_references(Bundle(tiny_bundle, made), images, tmp_path / "gone.pth", 1)
+        live_references(Bundle(tiny_bundle, made), images, images / "gone.pth", 1)
     with pytest.raises(LzuError, match=r"--live needs the weights: give --checkpoint mine\.pth"):
         live_references(Bundle(tiny_bundle, made), images, None, 1)
 

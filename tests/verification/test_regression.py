@@ -355,9 +355,9 @@ def test_frames_of_three_dimensions_get_a_camera(tiny_det3d_bundle: Path) -> Non
     assert found.milliseconds[FP32].value > 0
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
+def run(*arguments: Any) -> int:
     command = "regress" if "--reference" in arguments else "verify"
-    return status_of(monkeypatch, command, *arguments)
+    return status_of(command, *arguments)
 
 
 def test_the_command_and_its_exit_statuses(
@@ -376,10 +376,10 @@ def test_the_command_and_its_exit_statuses(
         return figures[0]
 
     monkeypatch.setattr(regression, "measure_latency", the_first)
-    assert run(monkeypatch, *options) == 2  # there is none yet
+    assert run(*options) == 2  # there is none yet
     assert "make it with --update" in capsys.readouterr().err.replace("\n", " ")
-    assert run(monkeypatch, *options, "--update") == 0
-    assert run(monkeypatch, *options, "--junit", report) == 0
+    assert run(*options, "--update") == 0
+    assert run(*options, "--junit", report) == 0
     assert "latency on one machine" in report.read_text()
     strict = json.loads(reference.read_text())
     strict["accuracy"] = None
@@ -387,36 +387,33 @@ def test_the_command_and_its_exit_statuses(
     probes["missing"] = probes["zoomed"]
     reference.write_text(json.dumps(strict))
     capsys.readouterr()
-    assert run(monkeypatch, *options, "--json") == 3
+    assert run(*options, "--json") == 3
     found = capsys.readouterr()
     assert [c["status"] for c in json.loads(found.out)["checks"]].count("failed") == 1
     assert "lost against" in found.err
-    assert run(monkeypatch, tiny_bundle, "--junit", report) == 0
+    assert run(tiny_bundle, "--junit", report) == 0
     assert "latency" not in report.read_text()
-    assert run(monkeypatch, *options, "--provider", "NoSuchProvider") == 2
+    assert run(*options, "--provider", "NoSuchProvider") == 2
     assert "does not run on NoSuchProvider" in capsys.readouterr().err.replace("\n", " ")
-    assert run(monkeypatch, tiny_bundle, "--update") == 2
+    assert run(tiny_bundle, "--update") == 2
     assert "--update belongs to lzu-export regress BUNDLE" in capsys.readouterr().err
     assert len(figures) == 3  # stored, held, and held against what was made strict
 
 
 def test_the_former_spelling_is_still_taken(
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Scripts of earlier releases give `verify` the stored state."""
     reference = tmp_path / "reference.json"
     options = ("--reference", reference, "--update", "--frames", 1, "--dataset", "none")
-    assert status_of(monkeypatch, "verify", tiny_bundle, *options, "--json") == 0
+    assert status_of("verify", tiny_bundle, *options, "--json") == 0
     found = capsys.readouterr()
     assert found.err.splitlines()[0] == (
         "note: verify --reference is lzu-export regress --reference now; the old way still works"
     )
     old = json.loads(reference.read_text())
     assert set(json.loads(found.out)) == {"parity", "checks"}
-    assert status_of(monkeypatch, "regress", tiny_bundle, *options) == 0
+    assert status_of("regress", tiny_bundle, *options) == 0
     assert "note:" not in capsys.readouterr().err
     assert json.loads(reference.read_text())["parity"] == old["parity"]
 
@@ -429,7 +426,7 @@ def test_junit_is_written_whatever_the_status(
 
     def errors(*arguments: Any) -> tuple[int, list[str], int]:
         report.unlink(missing_ok=True)
-        status = run(monkeypatch, *arguments, "--junit", report)
+        status = run(*arguments, "--junit", report)
         root = ET.parse(report).getroot()
         said = [str(case.get("message")) for case in root.iter("error")]
         assert root.get("errors") == str(len(said))
@@ -469,11 +466,11 @@ def test_another_baseline_is_refused_before_anything_is_measured(
 ) -> None:
     reference = tmp_path / "reference.json"
     options = (tiny_bundle, "--reference", reference)
-    assert run(monkeypatch, *options, "--update", "--baseline", tiny_bundle) == 0
-    assert run(monkeypatch, *options, "--baseline", tiny_bundle) in (0, 3)
+    assert run(*options, "--update", "--baseline", tiny_bundle) == 0
+    assert run(*options, "--baseline", tiny_bundle) in (0, 3)
     capsys.readouterr()
     monkeypatch.setattr("lzu_export.verification.regression.measure_state", None)
-    assert run(monkeypatch, *options) == 2
+    assert run(*options) == 2
     assert "but none was given; give --baseline BUNDLE" in capsys.readouterr().err
 
 
@@ -491,7 +488,7 @@ def test_deviation_goes_before_regression(
 
     monkeypatch.setattr(verify, "verify_engine", failing)
     reference = tmp_path / "reference.json"
-    assert run(monkeypatch, tiny_bundle, "--reference", reference, "--update") == 1
+    assert run(tiny_bundle, "--reference", reference, "--update") == 1
     assert not reference.exists()
 
 

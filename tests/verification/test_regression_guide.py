@@ -38,11 +38,11 @@ def make(folder: Path, **changes: Any) -> None:
         export(recipe, folder / "build", force=True)
 
 
-def follow(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
+def follow(line: str) -> int:
     """A line of the guide, in this process."""
     program, *arguments = shlex.split(line)
     assert Path(program).name == "lzu-export"
-    return status_of(monkeypatch, *arguments)
+    return status_of(*arguments)
 
 
 def test_the_guide_holds_what_it_says(
@@ -57,12 +57,12 @@ def test_the_guide_holds_what_it_says(
 
     both = {"precision": ["fp32", "fp16"], "tolerances": {"scores": {"fp16": 0.1}}}
     make(tmp_path, targets=["onnxruntime", *RTX], **both)
-    assert follow(store, monkeypatch) == 0
+    assert follow(store) == 0
     # The same bundle, and no machine is quick enough for a figure of two stretches to be sure.
     reference = tmp_path / "references/det-fixed.json"
     stored = json.loads(reference.read_text())
     assert stored["baseline"].startswith("det-demo uniform")
-    assert follow(compare, monkeypatch) in (0, 3)
+    assert follow(compare) in (0, 3)
     told = capsys.readouterr().err
     assert "lost against" not in told or "latency" in told
     (tmp_path / "lzu.xml").unlink()
@@ -72,7 +72,7 @@ def test_the_guide_holds_what_it_says(
     make(tmp_path, targets=["onnxruntime"])
     stored["latency"]["key"] = "of the machine that stored it"
     reference.write_text(json.dumps(stored))
-    assert follow(verified, monkeypatch) == 0, capsys.readouterr().err
+    assert follow(verified) == 0, capsys.readouterr().err
     root = ET.parse(tmp_path / "lzu.xml").getroot()
     assert (root.get("failures"), root.get("errors")) == ("0", "0")
     skipped = [str(case[0].get("message")) for case in root.iter("testcase") if len(case)]

@@ -244,17 +244,25 @@ def test_bundles_of_all_tasks_pass_again(
     assert max({**parity.probes, **parity.outputs}.values()) < 5e-5
 
 
+FIRST = {
+    "seg": {
+        "neck.fpn_convs.0.conv.weight": "level_0",
+        "decode_head.conv_seg.weight": "logits_0",
+    },
+    "det3d": {
+        "neck.fpn_convs.2.conv.weight": "level_2",
+        "bbox_head.conv_attr.weight": "attr_0",
+        "bbox_head.conv_regs.3.weight": "bbox_0",
+        "bbox_head.conv_centerness.weight": "centerness_0",
+        "bbox_head.conv_dir_cls.weight": "dir_0",
+    },
+}
+"""First probe point that differs when a weight changes, by task and name of the weight."""
+
+
 @pytest.mark.parametrize(
     ("task", "weight", "first"),
-    [
-        ("seg", "neck.fpn_convs.0.conv.weight", "level_0"),
-        ("seg", "decode_head.conv_seg.weight", "logits_0"),
-        ("det3d", "neck.fpn_convs.2.conv.weight", "level_2"),
-        ("det3d", "bbox_head.conv_attr.weight", "attr_0"),
-        ("det3d", "bbox_head.conv_regs.3.weight", "bbox_0"),
-        ("det3d", "bbox_head.conv_centerness.weight", "centerness_0"),
-        ("det3d", "bbox_head.conv_dir_cls.weight", "dir_0"),
-    ],
+    [(task, *row) for task, rows in FIRST.items() for row in rows.items()],
 )
 def test_the_first_probe_point_of_any_task_that_differs_is_named(
     task: str, weight: str, first: str, request: pytest.FixtureRequest, tmp_path: Path

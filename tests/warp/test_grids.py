@@ -1,8 +1,5 @@
 """Non-separable warps as grids: zoom and unzoom undo each other, in true pixel coordinates."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -24,6 +21,7 @@ from lzu_export.warp.grids import (
 )
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from lzu_export.warp.tables import table_pixels, zoom_tables
+from samples import PublishedWarps
 
 CANVAS = (48, 80)
 Pair = tuple[int, int]
@@ -155,11 +153,10 @@ def test_unfit_positions_are_refused() -> None:
             grid_table(cells, (9, 9))
 
 
-def test_the_published_zooms(golden: Path) -> None:
+def test_the_published_zooms(published_warps: PublishedWarps) -> None:
     """Every seventh row and column of the released code's grids."""
-    with np.load(golden / "published_warps.npz") as archive:
-        arrays = dict(archive)
-    cases = [each for each in json.loads(str(arrays["meta"]))["warps"] if not each["separable"]]
+    arrays, settings = published_warps
+    cases = [each for each in settings["warps"] if not each["separable"]]
     assert cases
     for case in cases:
         knots = nonseparable_knots(

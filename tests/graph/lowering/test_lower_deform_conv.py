@@ -7,6 +7,7 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 from onnx import helper
+from two_operators import append_again
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.derivation import target_passes
@@ -24,7 +25,7 @@ from lzu_export.support.limits import EMULATED
 from lzu_export.targets.onnxruntime_target import deform_conv
 from lzu_export.targets.registry import names
 from samples import OPSET as CANONICAL_OPSET
-from samples import append_again, deform_model, dialect, random_tables, run_onnx, warp_model
+from samples import deform_model, dialect, random_tables, run_onnx, warp_model
 
 SHAPE = (1, 4, 6, 9)
 DECOMPOSITIONS = [kind for kind in KINDS if kind != "deformconv"]

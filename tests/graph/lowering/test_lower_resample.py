@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from two_operators import append_again
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.resample import (
@@ -20,7 +21,7 @@ from lzu_export.graph.lowering.resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
-from samples import append_again, random_tables, run_onnx, warp_model, warp_node
+from samples import random_tables, run_onnx, warp_model, warp_node
 
 SHAPE = (1, 4, 40, 100)
 

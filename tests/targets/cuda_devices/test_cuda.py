@@ -25,6 +25,12 @@ def opened(world: World, monkeypatch: pytest.MonkeyPatch, back_end: str) -> Cuda
     return open_cuda()
 
 
+@pytest.fixture(params=BOTH)
+def cuda(request: pytest.FixtureRequest, world: World, monkeypatch: pytest.MonkeyPatch) -> Cuda:
+    """The device as each of the two back ends opens it."""
+    return opened(world, monkeypatch, request.param)
+
+
 @pytest.mark.parametrize("back_end", BOTH)
 def test_the_device_is_described(
     back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
@@ -97,11 +103,7 @@ def test_a_machine_without_driver_is_refused_in_one_sentence(
         open_cuda("pycuda")
 
 
-@pytest.mark.parametrize("back_end", BOTH)
-def test_bytes_go_to_the_device_and_back(
-    back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cuda = opened(world, monkeypatch, back_end)
+def test_bytes_go_to_the_device_and_back(cuda: Cuda, world: World) -> None:
     with cuda.current():
         stream = cuda.stream()
         source, target = (cuda.host_array((3, 5), "float16") for _ in range(2))
@@ -121,11 +123,7 @@ def test_bytes_go_to_the_device_and_back(
     assert not world.streams
 
 
-@pytest.mark.parametrize("back_end", BOTH)
-def test_mapped_memory_has_an_address_on_the_device(
-    back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cuda = opened(world, monkeypatch, back_end)
+def test_mapped_memory_has_an_address_on_the_device(cuda: Cuda, world: World) -> None:
     with cuda.current():
         mapped = cuda.host_array((4,), np.float32, mapped=True)
         mapped.array[...] = [1, 2, 3, 4]
@@ -135,22 +133,14 @@ def test_mapped_memory_has_an_address_on_the_device(
     assert not world.blocks
 
 
-@pytest.mark.parametrize("back_end", BOTH)
-def test_too_little_memory_is_told_with_its_size(
-    back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_is_told_with_its_size(cuda: Cuda, world: World) -> None:
     world.memory = 1000
-    cuda = opened(world, monkeypatch, back_end)
     for allocate in (lambda: cuda.memory(2_000_000), lambda: cuda.host_array((500_000,), "f4")):
         with cuda.current(), pytest.raises(CudaError, match=r"Orin is out of memory: 2\.0 MB"):
             allocate()
 
 
-@pytest.mark.parametrize("back_end", BOTH)
-def test_events_time_the_device(
-    back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cuda = opened(world, monkeypatch, back_end)
+def test_events_time_the_device(cuda: Cuda) -> None:
     with cuda.current():
         stream = cuda.stream()
         events = stream.event(), stream.event()

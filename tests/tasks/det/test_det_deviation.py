@@ -98,13 +98,18 @@ def test_nothing_above_the_floor_on_either_side() -> None:
     assert got == {"boxes": 0, "scores": 0, "labels": 0}
 
 
-def test_another_one_may_come_in_at_the_cut() -> None:
-    """The last of a level, all but tied with one that did not make it."""
-    reference = candidates()
+def tied_at_the_cut() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Candidates and their reference whose last entries are other boxes of nearly equal scores."""
+    reference, value = candidates(), candidates()
     reference["scores"][4] = 0.6
-    value = {name: array.copy() for name, array in reference.items()}
     value["scores"][4] = 0.60005
     value["boxes"][4] = [30, 30, 60, 60]
+    return value, reference
+
+
+def test_another_one_may_come_in_at_the_cut() -> None:
+    """The last of a level, all but tied with one that did not make it."""
+    value, reference = tied_at_the_cut()
     got = difference(value, reference)
     assert got["boxes"] == 0
     value["scores"][4] = 0.61  # not tied any more
@@ -113,11 +118,7 @@ def test_another_one_may_come_in_at_the_cut() -> None:
 
 def test_a_level_that_was_not_cut_excuses_nobody() -> None:
     """All its entries are there on both sides, so another one cannot have come in."""
-    reference = candidates()
-    reference["scores"][4] = 0.6
-    value = {name: array.copy() for name, array in reference.items()}
-    value["scores"][4] = 0.60005
-    value["boxes"][4] = [30, 30, 60, 60]
+    value, reference = tied_at_the_cut()
     whole = (Cut(3, 3), Cut(2, 2))
     assert difference(value, reference, levels=whole)["boxes"] > 0.1
 

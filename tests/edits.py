@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,13 @@ def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield (*at, key)
 
 
-def edit_json(data: Any, generator: random.Random) -> tuple[Any, str]:
-    """A copy with one value removed, doubled, renamed or replaced, and what was done."""
+def edit_json(
+    data: Any, generator: random.Random, values: Sequence[Any] = VALUES
+) -> tuple[Any, str]:
+    """Return a copy of plain data with one value changed, and a note of what was done.
+
+    The value is removed, doubled, renamed, or replaced by one of `values`.
+    """
     changed = copy.deepcopy(data)
     kinds: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for each in places(data):  # lists of a thousand tensors are no more than one kind
@@ -72,7 +77,7 @@ def edit_json(data: Any, generator: random.Random) -> tuple[Any, str]:
     elif how == 2 and isinstance(parent, dict):
         parent[f"{key}x"] = parent.pop(key)
     else:
-        parent[key] = copy.deepcopy(generator.choice(VALUES))
+        parent[key] = copy.deepcopy(generator.choice(values))
     return changed, f"{'.'.join(map(str, [*outside, key]))} by {how}"
 
 
