@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from fakes.engines import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
-from fakes.rtx_engine import add_rtx_engine
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.build_tensorrt import build_on_device
@@ -110,7 +109,6 @@ def test_the_command_needs_no_torch(bundle: Path) -> None:
 import sys
 sys.modules["torch"] = None
 import pytest
-from fakes.rtx_engine import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.load import load
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.inputs.coco import read_coco
 from lzu_export.inputs.images import read_image
 from lzu_export.inputs.tables import kept_rows
 from lzu_export.inputs.videos import VideoFile
-from lzu_export.manifest.schema import FILE, check_bundle, read_manifest
+from lzu_export.manifest.schema import FILE, read_manifest
 from lzu_export.quantization.calibration import read_cache
 from lzu_export.recipes import load_recipe
 from lzu_export.runtime.cameras import read_cameras
@@ -102,7 +103,7 @@ def test_hostile_files_in_a_bundle(make: Callable[[Path], None], bundle: Path) -
         path, aside = bundle / name, bundle.parent / "aside"
         path.rename(aside)
         make(path)
-        assert str(bundle) in str(sentence(lambda: check_bundle(bundle, read_manifest(bundle))))
+        assert str(bundle) in str(sentence(lambda: Bundle(bundle).check()))
         if name.endswith("onnxruntime.onnx") or name == "warp.npz":
             assert str(path) in str(sentence(lambda: load(bundle)))
         path.rmdir() if path.is_dir() else path.unlink()

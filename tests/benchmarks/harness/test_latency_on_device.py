@@ -9,7 +9,6 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from fakes.engines import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
-from fakes.rtx_engine import add_rtx_engine
 from fakes.world import World
 from lzu_benchmarks.harness.candidates import GRAPHS, open_candidates, pair
 from lzu_benchmarks.harness.latency import main, measure
