@@ -20,7 +20,7 @@ from lzu_export.support.files import replacing
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built, user_folder
 from lzu_export.support.progress import Reporter
-from lzu_export.targets.base import PRECISIONS
+from lzu_export.targets.base import PRECISIONS, OpenOptions
 from lzu_export.targets.cuda.interface import Cuda, open_cuda
 from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt import NAME
@@ -154,9 +154,8 @@ def _run(
     """
     recipe, exact = bundle.recipe, entry.precision == "fp32"
     worst: dict[str, float] = {}
-    with open_engine(
-        bundle.manifest, entry, path, cuda, library=library, feedback=False, host_code=True
-    ) as session:
+    options = OpenOptions(library=library, feedback=False, host_code=True)
+    with open_engine(bundle.manifest, entry, path, cuda, options) as session:
         remedy = "the bundle was left as it was: build a higher precision, or another TensorRT"
         runs = finite_runs(
             session, recipe, bundle.references, bundle.zoom, name=entry.file, remedy=remedy

@@ -1,5 +1,8 @@
 """Suppression: from fixed-size candidates to detections. NumPy only."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +10,9 @@ from lzu_export.errors import LzuError
 
 CHUNK = 128
 """Candidates compared at once; bounds memory to CHUNK times the number of candidates kept."""
+
+Overlap = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+"""Function from m and n positions to (m, n) whether one candidate suppresses the other."""
 
 Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
@@ -74,40 +80,41 @@ def suppress(
     candidates = np.flatnonzero(sound)
     order = candidates[np.argsort(-score[candidates], kind="stable")]
     group = np.zeros_like(label) if class_agnostic else label
-    kept = _greedy(box[order], group[order], np.float32(iou_threshold), max_detections)
-    order = order[kept]
+    edges, group = np.ascontiguousarray(box[order].T), group[order]
+    above = partial(_overlaps, edges, group, np.float32(iou_threshold))
+    order = order[keep_greedily(len(order), max_detections, above)]
     return box[order], score[order], label[order]
 
 
-def _greedy(
-    boxes: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    iou_threshold: np.float32,
-    max_detections: int,
-) -> NDArray[np.int64]:
-    """Return the positions kept among boxes in order of preference, in one pass by chunks."""
-    edges = np.ascontiguousarray(boxes.T)
+def keep_greedily(count: int, limit: int, overlap: Overlap) -> NDArray[np.int64]:
+    """Return the positions kept among candidates in order of preference, in one pass by chunks.
+
+    Args:
+        count: number of candidates, the best first.
+        limit: greatest number that is kept.
+        overlap: test of two lists of positions, see `Overlap`.
+    """
     kept = np.empty(0, np.int64)
-    for start in range(0, len(boxes), CHUNK):
-        if len(kept) >= max_detections:
+    for start in range(0, count, CHUNK):
+        if len(kept) >= limit:
             break
-        chunk = np.arange(start, min(start + CHUNK, len(boxes)))
-        chunk = chunk[~_overlaps(edges, labels, kept, chunk, iou_threshold).any(axis=0)]
-        within = np.triu(_overlaps(edges, labels, chunk, chunk, iou_threshold), k=1)
+        chunk = np.arange(start, min(start + CHUNK, count))
+        chunk = chunk[~overlap(kept, chunk).any(axis=0)]
+        within = np.triu(overlap(chunk, chunk), k=1)
         alive = np.ones(len(chunk), bool)
         for row in np.flatnonzero(within.any(axis=1)):
             if alive[row]:
                 alive &= ~within[row]
         kept = np.concatenate([kept, chunk[alive]])
-    return kept[:max_detections]
+    return kept[:limit]
 
 
 def _overlaps(
     edges: NDArray[np.float32],
     labels: NDArray[np.int64],
+    iou_threshold: np.float32,
     first: NDArray[np.int64],
     second: NDArray[np.int64],
-    iou_threshold: np.float32,
 ) -> NDArray[np.bool_]:
     """Return (len(first), len(second)) whether boxes of one label overlap above the threshold."""
     left, top, right, bottom = edges[:, first, None]

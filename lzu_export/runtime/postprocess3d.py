@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.postprocess import keep_greedily
 
 BOX = 9
-CHUNK = 128
-"""Candidates compared at once; bounds memory to CHUNK times the number of candidates kept."""
-
 
 Array = NDArray[np.float64]
 
@@ -282,21 +280,12 @@ def _keep(
 
 
 def _greedy(footprints: Array, iou_threshold: float, limit: int) -> NDArray[np.int64]:
-    """Return the positions kept among footprints in order of preference, by chunks."""
-    kept = np.empty(0, np.int64)
-    for start in range(0, len(footprints), CHUNK):
-        if len(kept) >= limit:
-            break
-        chunk = np.arange(start, min(start + CHUNK, len(footprints)))
-        before = _overlaps(footprints[kept], footprints[chunk], iou_threshold)
-        chunk = chunk[~before.any(axis=0)]
-        within = np.triu(_overlaps(footprints[chunk], footprints[chunk], iou_threshold), k=1)
-        alive = np.ones(len(chunk), bool)
-        for row in np.flatnonzero(within.any(axis=1)):
-            if alive[row]:
-                alive &= ~within[row]
-        kept = np.concatenate([kept, chunk[alive]])
-    return kept[:limit]
+    """Return the positions kept among footprints in order of preference."""
+
+    def above(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return _overlaps(footprints[first], footprints[second], iou_threshold)
+
+    return keep_greedily(len(footprints), limit, above)
 
 
 def _overlaps(first: Array, second: Array, iou_threshold: float) -> NDArray[np.bool_]:

@@ -46,8 +46,10 @@ class OpenOptions:
         timed: whether a device's session records the time of each run on the device.
         feedback: let the boxes of an engine that follows boxes stay on the device.
         zoom: tables of the warp, with which a device's session takes the camera's frames.
-        runtime_cache: keep the kernels that TensorRT-RTX compiles.
-        host_code: let an engine run the processor code that it contains.
+        runtime_cache: keep the kernels that TensorRT-RTX compiles in the user's folder; without it
+            every start compiles.
+        host_code: let a version-compatible engine of TensorRT run the processor code that it
+            contains; an engine that was built here may run it anyway.
     """
 
     provider: str = "cpu"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.camera_matrix import camera_matrices
-from lzu_export.runtime import postprocess3d
+from lzu_export.runtime import postprocess
 from lzu_export.runtime.postprocess3d import (
     Detections3d,
     camera_footprints,
@@ -183,7 +183,7 @@ def naive(
 def test_suppression_equals_the_naive_loop(
     iou: float, limit: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postprocess3d, "CHUNK", chunk)
+    monkeypatch.setattr(postprocess, "CHUNK", chunk)
     boxes, scores, attributes = crowd(120)
     kept = suppress_3d(
         boxes, scores, attributes, score_threshold=0.1, iou_threshold=iou, max_detections=limit

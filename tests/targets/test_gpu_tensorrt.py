@@ -20,6 +20,7 @@ from lzu_export.recipes.load import load_recipe
 from lzu_export.runtime import CameraFrame, load
 from lzu_export.runtime.plugin_library import find_library
 from lzu_export.runtime.reference import FILE, read_reference
+from lzu_export.targets.base import OpenOptions
 from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt.open import open_engine
 from lzu_export.tasks.predictors import make_predictor
@@ -104,7 +105,8 @@ def test_plugins_equal_the_operators_bodies_and_boxes_stay_on_the_device(
     assert "stay there" in mine.session.provider
     manifest = read_manifest(bundle)
     path = bundle / engine.file
-    session = open_engine(manifest, engine, path, open_cuda(), library=library, feedback=False)
+    options = OpenOptions(library=library, feedback=False)
+    session = open_engine(manifest, engine, path, open_cuda(), options)
     with np.load(bundle / "warp.npz") as arrays:
         by_host = make_predictor(manifest.recipe, session, dict(arrays))
     for frame in frames:

@@ -19,6 +19,7 @@ from lzu_export.runtime.plugin_library import find_library, load_kernels, load_l
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import user_folder, was_built_here
 from lzu_export.support.session import TensorSpec
+from lzu_export.targets.base import OpenOptions
 from lzu_export.targets.cuda.interface import Cuda
 from lzu_export.targets.tensorrt import NAME, RTX
 from lzu_export.targets.tensorrt import build as tensorrt
@@ -34,18 +35,7 @@ HOST_CODE = "LZU_HOST_CODE"
 
 
 def open_engine(
-    manifest: Manifest,
-    engine: Engine,
-    path: Path,
-    cuda: Cuda,
-    *,
-    library: Path | None = None,
-    graph: bool | None = None,
-    timed: bool = False,
-    feedback: bool = True,
-    zoom: Sampling | None = None,
-    runtime_cache: bool = True,
-    host_code: bool = False,
+    manifest: Manifest, engine: Engine, path: Path, cuda: Cuda, options: OpenOptions
 ) -> TensorRtSession:
     """Open a session of an engine on this device.
 
@@ -55,42 +45,34 @@ def open_engine(
             `refuse_elsewhere` accepts.
         path: file of the engine.
         cuda: opened device.
-        library: path of the plugin library; by default the one that is found.
-        graph: see `TensorRtSession`.
-        timed: see `TensorRtSession`.
-        feedback: let the boxes of an engine that follows boxes stay on the device, if the plugin
-            library's kernels are available; see `device_feedback`. If they do not stay there, the
-            session's `feedback_note` gives the reason.
-        zoom: tables of the warp, with which the session of an engine that takes the zoomed image
-            takes the camera's frames instead, if the kernels are available; see `device_zoom`. If
-            it takes the zoomed image, the session's `zoom_note` gives the reason.
-        runtime_cache: keep TensorRT-RTX's compiled kernels in the user's folder; without it every
-            start compiles.
-        host_code: let a version-compatible engine of TensorRT run the processor code that it
-            contains; an engine that was built here may run it anyway.
+        options: options for opening it, except `cuda`. Boxes stay on the device (`feedback`), and
+            frames are taken in place of the zoomed image (`zoom`), if the plugin library's kernels
+            are available; see `device_feedback` and `device_zoom`. If not, the session's
+            `feedback_note` or `zoom_note` gives the reason.
 
     Raises:
         LzuError: TensorRT is missing; the engine has processor code that is not allowed; the plugin
             library is missing or another one, or was named and has no kernels that run here; or
             the engine does not match the manifest.
     """
+    library = options.library
     registered: ctypes.CDLL | None = None
     cache: Path | None = None
     if engine.target == RTX:
         trt = tensorrt_rtx.import_module()
         loaded = LoadedEngine(trt, path, cuda)
-        cache = _runtime_cache(path, trt.__version__, cuda) if runtime_cache else None
+        cache = _runtime_cache(path, trt.__version__, cuda) if options.runtime_cache else None
     else:
-        loaded, registered = _load(manifest, engine, path, cuda, library, host_code=host_code)
+        loaded, registered = _load(manifest, engine, path, cuda, options)
     _check(engine.inputs, loaded.inputs, path)
     _check(engine.outputs, loaded.outputs, path)
     kernels = partial(_kernels, registered, library, path.parent)
     named = library is not None
-    prologue, zoom_note = _zoom(manifest.recipe, zoom, loaded, kernels, named=named)
+    prologue, zoom_note = _zoom(manifest.recipe, options.zoom, loaded, kernels, named=named)
     epilogue, feedback_note = _feedback(
-        manifest.recipe, loaded, kernels, wanted=feedback, named=named
+        manifest.recipe, loaded, kernels, wanted=options.feedback, named=named
     )
-    make = partial(TensorRtSession, loaded, graph=graph, cache=cache, timed=timed)
+    make = partial(TensorRtSession, loaded, graph=options.graph, cache=cache, timed=options.timed)
     whole = partial(make, prologue=prologue, epilogue=epilogue)
     if named or registered is not None or not (prologue or epilogue):
         # The engine needs that library anyway, or none is used.
@@ -110,16 +92,14 @@ def _load(
     engine: Engine,
     path: Path,
     cuda: Cuda,
-    library: Path | None,
-    *,
-    host_code: bool,
+    options: OpenOptions,
 ) -> tuple[LoadedEngine, ctypes.CDLL | None]:
     """Load an engine of TensorRT, after the plugins that it needs; return their library, too."""
     trt = tensorrt.import_module()
     with cuda.current():
-        loader = plugin_loader(manifest, library, path.parent)
+        loader = plugin_loader(manifest, options.library, path.parent)
         registered = tensorrt.register(trt, logger_of(trt), loader)
-    host_code = _host_code(engine, path, host_code)
+    host_code = _host_code(engine, path, options.host_code)
     return LoadedEngine(trt, path, cuda, host_code=host_code), registered
 
 

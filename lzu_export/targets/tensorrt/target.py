@@ -67,19 +67,7 @@ class OnDevice(Target):
         """Open a session on the device, see `open_engine`."""
         from lzu_export.targets.tensorrt.open import open_engine
 
-        return open_engine(
-            manifest,
-            engine,
-            path,
-            options.cuda or self.device(),
-            library=options.library,
-            graph=options.graph,
-            timed=options.timed,
-            feedback=options.feedback,
-            zoom=options.zoom,
-            runtime_cache=options.runtime_cache,
-            host_code=options.host_code,
-        )
+        return open_engine(manifest, engine, path, options.cuda or self.device(), options)
 
 
 class TensorRt(OnDevice):
