@@ -27,7 +27,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(tiny_bundle: Path, tmp_path: Path) -> Run:
-    """`apply` with the tiny bundle into tmp_path/out."""
+    """Run `apply` with the tiny bundle; results go to tmp_path/out."""
 
     def call(source: Path, **changes: Any) -> dict[str, Any]:
         options = {"show_warp": False, "out": tmp_path / "out", **changes}
@@ -40,7 +40,7 @@ def run(tiny_bundle: Path, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A folder of three fitting frames."""
+    """A folder of three frames of the tiny bundle's size, 96 x 160."""
     return noise_frames(tmp_path / "images", 3)
 
 
@@ -60,7 +60,7 @@ def listing(folder: Path) -> list[str]:
 def test_a_folder_gives_pictures_and_results(
     run: Run, images: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    """Results are those of the detector, under the ids that images.json explains."""
+    """The results are the detector's, under the image ids that images.json lists."""
     out = tmp_path / "out"
     counts = run(images)
     assert listing(out) == ["0.png", "1.png", "2.png", "images.json", "results.json"]
@@ -84,7 +84,7 @@ def test_a_folder_gives_pictures_and_results(
 
 
 def test_results_are_valid_coco_results(run: Run, images: Path, tmp_path: Path) -> None:
-    """COCO's own reader takes them, and finds each with itself as the truth."""
+    """The COCO library reads the results; scored against themselves they are perfect."""
     coco = pytest.importorskip("faster_coco_eval").COCO
     run(images)
     about = json.loads((tmp_path / "out" / "images.json").read_text())
@@ -94,7 +94,7 @@ def test_results_are_valid_coco_results(run: Run, images: Path, tmp_path: Path) 
 
 
 def test_an_image_with_the_warp_beside(run: Run, images: Path, tmp_path: Path) -> None:
-    """Another picture than the plain one, with room for the zoomed image."""
+    """The picture differs from the plain one and is wider, with room for the zoomed image."""
     run(images / "1.png")
     plain = cv2.imread(str(tmp_path / "out" / "1.png"))
     run(images / "1.png", show_warp=True)
@@ -107,7 +107,7 @@ def test_an_image_with_the_warp_beside(run: Run, images: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("suffix", "show_warp"), [(".mp4", False), (".avi", True)])
 def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp: bool) -> None:
-    """Of as many frames at the same rate, with results for each."""
+    """The written video has as many frames at the same rate, and every frame has results."""
     counts = run(video(tmp_path / f"drive{suffix}", 5), show_warp=show_warp)
     out = tmp_path / "out"
     assert listing(out) == ["drive.mp4", "images.json", "results.json"]
@@ -124,7 +124,7 @@ def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp:
 
 
 def test_resized_frames_come_back_in_their_own_pixels(run: Run, tmp_path: Path) -> None:
-    """Boxes, picture and size are those of the file."""
+    """Boxes, picture and recorded size are in pixels of the original file."""
     cv2.imwrite(str(tmp_path / "big.png"), noise_frame((192, 480), 0))
     run(tmp_path / "big.png", engine={"fit": "stretch"})
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -140,7 +140,7 @@ def test_resized_frames_come_back_in_their_own_pixels(run: Run, tmp_path: Path) 
 
 
 def test_a_frame_of_another_size_stops_it_all(run: Run, images: Path, tmp_path: Path) -> None:
-    """By its name; the folder that was made for the results is gone again."""
+    """The error names the frame, and the output folder that was made is removed again."""
     cv2.imwrite(str(images / "9.png"), noise_frame((97, 160), 0))
     assert refusal(lambda: run(images)).startswith("9.png is 97x160 but this bundle takes 96x160")
     assert not (tmp_path / "out").exists()
@@ -149,7 +149,7 @@ def test_a_frame_of_another_size_stops_it_all(run: Run, images: Path, tmp_path: 
 def test_the_engine_is_closed_at_the_end(
     run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an error too: a device's memory is for others."""
+    """It is closed after an error, too, to free the device's memory."""
     closed: list[Predictor] = []
 
     def close(predictor: Predictor) -> None:
@@ -165,7 +165,7 @@ def test_the_engine_is_closed_at_the_end(
 
 
 def test_a_damaged_frame_leaves_older_results_alone(run: Run, images: Path, tmp_path: Path) -> None:
-    """Nothing of the failed run shows."""
+    """The output folder keeps the earlier run's files, and none of the failed run."""
     run(images)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     cv2.imwrite(str(images / "0.png"), noise_frame((96, 160), 9))
@@ -176,7 +176,7 @@ def test_a_damaged_frame_leaves_older_results_alone(run: Run, images: Path, tmp_
 
 
 def test_what_a_killed_run_left_is_cleared(run: Run, images: Path, tmp_path: Path) -> None:
-    """The next one does not take it for its own."""
+    """The next run removes the unfinished files and writes its own."""
     (tmp_path / "out" / ".partial").mkdir(parents=True)
     (tmp_path / "out" / ".partial" / "old.png").write_text("x")
     run(images / "0.png")
@@ -184,7 +184,7 @@ def test_what_a_killed_run_left_is_cleared(run: Run, images: Path, tmp_path: Pat
 
 
 def test_the_frames_are_never_replaced(run: Run, images: Path) -> None:
-    """By pictures of the same name in the same folder."""
+    """A run is refused if its pictures would overwrite frames of the same name."""
     before = (images / "0.png").read_bytes()
     for source in (images, images / "0.png"):
         with pytest.raises(LzuError, match="holds the frames themselves; give --out another"):
@@ -197,7 +197,7 @@ def test_the_frames_are_never_replaced(run: Run, images: Path) -> None:
 def test_a_file_in_the_folders_place_is_named(
     run: Run, images: Path, tmp_path: Path, below: bool
 ) -> None:
-    """Or in the place of its parent."""
+    """The error names a file that stands where the output folder or its parent goes."""
     (tmp_path / "taken").write_text("x")
     out = tmp_path / "taken" / "deeper" if below else tmp_path / "taken"
     with pytest.raises(
@@ -208,7 +208,7 @@ def test_a_file_in_the_folders_place_is_named(
 
 
 def test_pictures_of_other_formats_become_png(run: Run, images: Path, tmp_path: Path) -> None:
-    """Under a name that says so."""
+    """A .ppm frame gives a PNG whose name ends in .ppm.png."""
     image = cv2.imread(str(images / "0.png"))
     cv2.imwrite(str(tmp_path / "frame.ppm"), image)
     run(tmp_path / "frame.ppm")
@@ -248,7 +248,7 @@ def test_batches_are_filled_and_cut(tiny_recipe: dict[str, Any]) -> None:
 def test_a_full_disk_is_named(
     run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing remains."""
+    """The error names the file and the cause, and no output folder remains."""
 
     def full(self: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
@@ -262,7 +262,7 @@ def test_a_full_disk_is_named(
 def test_a_video_cut_short_is_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenCV drops frames it cannot write without a word."""
+    """OpenCV silently drops frames that it cannot write; the run reports it."""
     real = cv2.VideoWriter
 
     class Lossy:  # OpenCV's own class does not bear a Python subclass: it corrupts memory
@@ -285,7 +285,7 @@ def test_a_video_cut_short_is_named(
 
 
 def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
-    """JPEG ends at 65535 pixels."""
+    """JPEG allows at most 65535 pixels a side."""
     with pytest.raises(LzuError, match=r"wide\.jpg cannot be encoded as \.jpg"):
         write_picture(tmp_path / "wide.jpg", np.zeros((1, 70000, 3), np.uint8))
 
@@ -294,7 +294,7 @@ def test_a_picture_that_cannot_be_encoded_is_named(tmp_path: Path) -> None:
 def test_an_encoder_s_refusal_is_a_sentence_in_every_release(
     raised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenCV 4.10 raises where 5 returns False."""
+    """OpenCV 4.10 raises an error where OpenCV 5 returns False."""
 
     def refuse(*_: Any) -> tuple[bool, None]:
         if raised:
@@ -322,7 +322,7 @@ def frames_of_zeros(path: Path, first: int) -> Path:
 
 
 def test_a_video_that_ends_early_keeps_its_results(run: Run, tmp_path: Path) -> None:
-    """With the sentence on what is missing; the written video has the frames that were read."""
+    """The error says what is missing; the written video has the frames that could be read."""
     counts = run(frames_of_zeros(video(tmp_path / "drive.avi", 6), 4))
     assert counts["frames"] == 4
     assert "drive.avi ends early or is damaged: 4 of 6 frames could be read" in counts["incomplete"]
@@ -335,7 +335,7 @@ def test_a_video_that_ends_early_keeps_its_results(run: Run, tmp_path: Path) -> 
 
 
 def test_a_run_may_be_limited(run: Run, images: Path, tmp_path: Path) -> None:
-    """By frames, or by a video's time; that is no damage."""
+    """The limit is a number of frames or a time in the video; neither counts as damage."""
     path = frames_of_zeros(video(tmp_path / "drive.avi", 6), 4)
     for limit in ({"most": 3}, {"seconds": 0.2}):
         counts = run(path, **limit)
@@ -347,7 +347,7 @@ def test_a_run_may_be_limited(run: Run, images: Path, tmp_path: Path) -> None:
 
 
 def test_another_source_does_not_replace_pictures(run: Run, images: Path, tmp_path: Path) -> None:
-    """Of the same name; the same source may, whole or in part."""
+    """Only the source that pictures were made of may replace them, whole or in part."""
     run(images / "0.png")
     run(images)
     other = tmp_path / "right"
@@ -385,7 +385,7 @@ class Camera:
 
 @pytest.fixture
 def camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every capture that is not a file's is a `Camera`."""
+    """Let OpenCV open a simulated `Camera` for every source that is not a file."""
     real: Any = cv2.VideoCapture
 
     def capture(source: Any, *more: Any) -> Any:
@@ -397,7 +397,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("camera")
 def test_a_camera_is_a_source(run: Run, tmp_path: Path) -> None:
-    """Its frames have times, its video plays as it was."""
+    """Its frames have times, and the written video plays at the camera's speed."""
     counts = run("gst:videotestsrc ! appsink", most=4)
     assert counts["frames"] == 4
     assert "incomplete" not in counts
@@ -427,7 +427,7 @@ def test_a_camera_that_goes_keeps_its_results(run: Run, tmp_path: Path) -> None:
 def test_frames_that_change_their_size_end_a_run_with_its_results(
     source: str, fit: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing that was found is lost, the video is closed, and the command says where it ended."""
+    """Earlier results are kept, the video is closed, and the error says at which frame it ended."""
 
     def read(self: Camera) -> tuple[bool, Any]:
         self.given += 1
@@ -456,7 +456,7 @@ def test_frames_that_change_their_size_end_a_run_with_its_results(
 def test_the_first_frame_of_a_camera_is_refused_as_any(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is written."""
+    """A first frame of a wrong size is refused before anything is written."""
     monkeypatch.setattr(Camera, "read", lambda _self: (True, noise_frame((64, 112), 1)))
     with pytest.raises(LzuError, match="is 64x112 but this bundle takes 96x160"):
         run("gst:videotestsrc ! appsink")
@@ -489,7 +489,7 @@ def test_an_engine_that_fails_ends_a_camera_with_its_results(
 def test_an_interrupt_ends_a_camera_with_its_results(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Ctrl-C does; a second one interrupts."""
+    """One Ctrl-C ends the run and keeps its results; a second one interrupts at once."""
     before = signal.getsignal(signal.SIGINT)
     sent: list[bool] = []
 

@@ -66,7 +66,7 @@ def test_a_missing_file_and_a_pickle_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_camera_is_scaled_with_its_frames() -> None:
-    """Edge on edge: the middle of the picture stays in the middle."""
+    """Edges map to edges, so the centre of the picture stays at the centre."""
     camera = Camera(np.array([[500.0, 0, 79.5], [0, 510, 47.5], [0, 0, 1]]))
     half = camera.in_source(fitting((96, 160), (48, 80), "stretch")).cam2img
     np.testing.assert_allclose(half, [[250, 0, 39.5], [0, 255, 23.5], [0, 0, 1]])
@@ -75,7 +75,7 @@ def test_a_camera_is_scaled_with_its_frames() -> None:
 
 
 def test_files_of_one_name_are_told_by_their_folders(tmp_path: Path) -> None:
-    """`left/0.png` and `right/0.png` are two cameras', wherever the folders lie."""
+    """`left/0.png` and `right/0.png` have a camera each, whatever the parent folder."""
     other = [[400.0, 0, 80], [0, 400, 48], [0, 0, 1]]
     data = {
         "cameras": {
@@ -97,7 +97,7 @@ def test_files_of_one_name_are_told_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_two_cameras_of_one_file_are_refused(tmp_path: Path) -> None:
-    """The last of them would win."""
+    """Otherwise the last of them would silently win."""
     two = {"cameras": {"a": {"file": "0.png", "cam2img": K}, "0.png": {"cam2img": K}}}
     with pytest.raises(LzuError, match=r"cameras\.json name two for 0\.png; give the file of each"):
         read_cameras(written(tmp_path, two))

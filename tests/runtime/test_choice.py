@@ -22,7 +22,7 @@ FRAME = noise_frame((96, 160), 7)
 
 
 def test_the_choice_is_that_of_a_recipe(tiny_bundle: Path, tiny_recipe: dict[str, Any]) -> None:
-    """Opened with other thresholds, a bundle finds what suppression by these finds."""
+    """A bundle opened with other thresholds detects as suppression with those thresholds does."""
     plain = load(tiny_bundle)
     outputs = plain.session.run({"frame": FRAME[None]})
     candidates = [outputs[name][0] for name in ("boxes", "scores", "labels")]
@@ -37,7 +37,7 @@ def test_the_choice_is_that_of_a_recipe(tiny_bundle: Path, tiny_recipe: dict[str
 
 
 def test_classes_are_chosen_by_name(tiny_bundle: Path) -> None:
-    """Numbers of the classes stay what they are."""
+    """Choosing some of the classes does not change the class numbers."""
     every = load(tiny_bundle, max_detections=100)(FRAME)
     signs = load(tiny_bundle, classes=["sign"], max_detections=100)(FRAME)
     assert set(every.labels.tolist()) == {0, 1}
@@ -71,7 +71,7 @@ def test_classes_left_out_suppress_nothing_and_take_no_place() -> None:
 
 
 def test_suppression_across_classes() -> None:
-    """The best of those that overlap stays, of whatever class."""
+    """Of overlapping boxes only the best stays, whatever their classes."""
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [40, 0, 50, 9]], np.float32)
     scores, labels = np.array([0.8, 0.9, 0.7], np.float32), np.array([0, 1, 0])
     settings = {"score_threshold": 0.1, "iou_threshold": 0.5, "max_detections": 9}
@@ -80,7 +80,7 @@ def test_suppression_across_classes() -> None:
 
 
 def test_suppression_across_classes_in_space() -> None:
-    """A candidate may be of two classes; across them it is kept once."""
+    """A candidate that scores in two classes is kept once when suppression is across classes."""
     boxes = np.zeros((2, 9), np.float32)
     boxes[:, 3:6], boxes[1, 2] = 4, 30
     scores = np.array([[0.9, 0.8], [0.2, 0.6]], np.float32)
@@ -122,7 +122,7 @@ def test_class_maps_have_no_choice(tmp_path: Path) -> None:
 
 
 def test_a_choice_of_the_recipe_s_own_values_is_none(tmp_path: Path) -> None:
-    """So that nothing falls back to the host for it."""
+    """It counts as no choice, so that suppression stays on the device."""
     recipe: Any = tiny_recipe(tmp_path)
     own = recipe.postprocess
     same = Choice(
@@ -140,7 +140,7 @@ def test_a_choice_of_the_recipe_s_own_values_is_none(tmp_path: Path) -> None:
 def test_a_threshold_below_the_candidates_is_said_once(
     tiny_bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The results are right above the lowest score that the graph hands over."""
+    """One warning says that no result is below the lowest score that the graph outputs."""
     with caplog.at_level(logging.WARNING, logger="lzu_export.runtime.detector"):
         load(tiny_bundle)(FRAME)
         assert caplog.messages == []
@@ -153,7 +153,7 @@ def test_a_threshold_below_the_candidates_is_said_once(
 
 
 def test_missing_candidates_are_those_of_full_levels(tmp_path: Path) -> None:
-    """A level that hands over all its entries misses none."""
+    """A level that outputs all of its entries cannot lack a candidate."""
     recipe: Any = tiny_recipe(tmp_path)
     held, entries = recipe.candidates, recipe.entries
     assert held[0] < entries[0]

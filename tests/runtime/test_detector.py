@@ -19,7 +19,7 @@ from samples import FakeSession
 
 
 class Candidates(FakeSession):
-    """Returns the candidates it was given, and keeps the inputs."""
+    """A session that returns given candidates and keeps the inputs of its last run."""
 
     def __init__(self, boxes: Any, scores: Any, labels: Any) -> None:
         self.values = {
@@ -44,7 +44,7 @@ def one(boxes: Any, scores: Any, labels: Any) -> Candidates:
 
 
 def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[str, Any]) -> None:
-    """The same boxes, scores and labels from the frame on."""
+    """From the same frame both find the same boxes, scores and labels."""
     recipe = validate(tiny_recipe, "tiny")
     frame = noise_frame(recipe.source, seed=7)
     wanted = torch_predictor(recipe, make_warp(recipe))(frame)
@@ -57,7 +57,7 @@ def test_a_bundle_detects_as_pytorch_does(tiny_bundle: Path, tiny_recipe: dict[s
 
 
 def test_candidates_are_suppressed_by_the_recipe(tiny_recipe: dict[str, Any]) -> None:
-    """Threshold, overlap and number come from its postprocess section."""
+    """Score threshold, IoU threshold and maximum number come from its `postprocess` section."""
     boxes = [[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [100, 5, 120, 15]]
     session = one(boxes, [0.9, 0.8, 0.7, 0.3], [1, 1, 1, 0])
     settings = {"score_threshold": 0.4, "iou_threshold": 0.5, "max_detections": 5}
@@ -70,7 +70,7 @@ def test_candidates_are_suppressed_by_the_recipe(tiny_recipe: dict[str, Any]) ->
 
 
 def test_no_candidate_no_detection(tiny_recipe: dict[str, Any]) -> None:
-    """Empty arrays of the right shapes, and an empty COCO list."""
+    """The arrays are empty but of the right shapes, and the COCO list is empty."""
     found = detector(tiny_recipe, one([[0, 0, 9, 9]], [0.01], [0]))(noise_frame((96, 160), 0))
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
@@ -78,7 +78,7 @@ def test_no_candidate_no_detection(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_the_engine_gets_the_frame(tiny_recipe: dict[str, Any]) -> None:
-    """Untouched bytes where it zooms itself, else the zoomed image."""
+    """An engine that zooms gets the frame's bytes unchanged; any other gets the zoomed image."""
     frame = noise_frame((96, 160), 0)
     session = one([[0, 0, 9, 9]], [0.9], [0])
     detector(tiny_recipe, session)(frame)
@@ -89,7 +89,7 @@ def test_the_engine_gets_the_frame(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_resized_frames_give_boxes_in_their_own_pixels(tiny_recipe: dict[str, Any]) -> None:
-    """By the ratio of sizes of each axis."""
+    """Boxes are scaled along each axis by the ratio of the sizes."""
     session = one([[16, 24, 80, 96]], [0.9], [0])
     frame = noise_frame((192, 480), 0)
     found = detector(tiny_recipe, session, resize=True)(frame)
@@ -98,7 +98,7 @@ def test_resized_frames_give_boxes_in_their_own_pixels(tiny_recipe: dict[str, An
 
 
 def test_boxes_end_at_the_frame(tiny_recipe: dict[str, Any]) -> None:
-    """The canvas's far edge lies a little beyond the source's."""
+    """Boxes are clipped to the frame, as the canvas reaches slightly beyond it."""
     session = one([[-1, 2, 161.01, 97.9]], [0.9], [0])
     found = detector(tiny_recipe, session)(noise_frame((96, 160), 0))
     np.testing.assert_array_equal(found.boxes, np.array([[0, 2, 160, 96]], np.float32))
@@ -107,7 +107,7 @@ def test_boxes_end_at_the_frame(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_boxes_end_at_the_crop(tiny_recipe: dict[str, Any]) -> None:
-    """Which lies around the frame's centre."""
+    """Boxes are clipped to a crop around the frame's centre."""
     session = one([[20, 10, 150, 90], [40, 20, 60, 40]], [0.9, 0.8], [0, 1])
     cropped = {"crop": [64, 96], "postprocess": {"candidates_per_level": 10}}
     found = detector(tiny_recipe, session, **cropped)(noise_frame((96, 160), 0))
@@ -117,7 +117,7 @@ def test_boxes_end_at_the_crop(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_coco_results_match_the_detections() -> None:
-    """x, y, width, height; categories counted from 1; plain numbers."""
+    """A box is x, y, width and height in plain numbers; categories are counted from 1."""
     found = Detections(
         np.array([[1, 2, 4, 10], [5, 5, 6, 7]], np.float32),
         np.array([0.75, 0.5], np.float32),
@@ -131,7 +131,7 @@ def test_coco_results_match_the_detections() -> None:
 
 
 def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
-    """Each frame gets its own candidates and its own size."""
+    """Each frame of the batch gets its own candidates and its own size."""
     session = Candidates([[[0, 0, 16, 16]], [[16, 16, 32, 32]]], [[0.9], [0.8]], [[0], [1]])
     two = detector(tiny_recipe, session, batch=2, resize=True)
     first, second = two.batch([noise_frame((96, 160), 0), noise_frame((48, 320), 1)])
@@ -146,7 +146,7 @@ def test_a_batch_is_of_the_bundles_size(tiny_recipe: dict[str, Any]) -> None:
 def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
     tiny_recipe: dict[str, Any],
 ) -> None:
-    """Two streams, zoomed by one box each; before any frame it is the identity."""
+    """Two streams, each zoomed by one box; before the first frame the warp is the identity."""
     settings = {**tiny_recipe["warp"], "bandwidth": 20.0}
     session = Candidates(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)))
     two = detector(tiny_recipe, session, batch=2, variant="adaptive", warp=settings)
@@ -167,7 +167,7 @@ def test_every_frame_of_a_batch_is_shown_with_the_zoom_of_its_boxes(
 
 
 def test_frames_between_bars_give_boxes_in_their_own_pixels(tiny_recipe: dict[str, Any]) -> None:
-    """Clipped to the frame; what lies in the bars alone is no detection."""
+    """Boxes are clipped to the frame; a box that lies only in the bars is dropped."""
     boxes = [[50, 24, 70, 48], [20, 0, 60, 96], [0, 0, 39, 90], [125, 3, 150, 9]]
     session = one(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 0, 1])
     made = detector(tiny_recipe, session, fit="pad")
@@ -178,7 +178,7 @@ def test_frames_between_bars_give_boxes_in_their_own_pixels(tiny_recipe: dict[st
 
 
 def test_boxes_end_at_the_window(tiny_recipe: dict[str, Any]) -> None:
-    """Which need not lie around the frame's centre."""
+    """Boxes are clipped to a window that is not centred in the frame."""
     session = one([[20, 10, 150, 95], [80, 40, 100, 60]], [0.9, 0.8], [0, 1])
     window = {"x": 60, "y": 31, "width": 80, "height": 64}
     found = detector(tiny_recipe, session, crop=window)(noise_frame((96, 160), 0))
@@ -186,7 +186,7 @@ def test_boxes_end_at_the_window(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_a_choice_of_results_does_not_move_the_warp(tiny_recipe: dict[str, Any]) -> None:
-    """The boxes that are fed back stay those of the recipe."""
+    """The boxes that set the next frame's zoom are still chosen by the recipe's thresholds."""
     boxes = [[10, 10, 40, 40], [110, 50, 150, 80]]
     session = one(boxes, [0.9, 0.4], [0, 1])
     recipe = validate({**tiny_recipe, "variant": "adaptive"}, "tiny")

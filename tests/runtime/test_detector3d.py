@@ -167,7 +167,7 @@ def test_run_writes_boxes_in_metres(tiny_det3d_bundle: Path, tmp_path: Path) -> 
 def test_live_verification_takes_the_cameras_of_its_frames(
     tiny_det3d_bundle: Path, tmp_path: Path
 ) -> None:
-    """Of another size, too: the camera is scaled with the frame."""
+    """For a frame of another size the camera matrix is scaled with the frame."""
     from lzu_export.manifest.schema import read_manifest
     from lzu_export.runtime.cameras import read_cameras
     from lzu_export.verification.live_reference import live_references
@@ -226,7 +226,7 @@ def test_a_frame_between_bars_brings_its_camera_along(tmp_path: Path) -> None:
 
 
 RIGHT = np.array([[130.0, 0, 82], [0, 128, 45], [0, 0, 1]])
-"""Of frames of 96 x 160."""
+"""Camera matrix for frames of 96 x 160 pixels."""
 
 
 def centred(focal: float) -> Any:
@@ -261,7 +261,7 @@ def off(row: int, column: int, by: float) -> Any:
 def test_a_camera_that_did_not_take_the_frame_is_refused(
     matrix: Any, words: str, tmp_path: Path
 ) -> None:
-    """By the predictor, whose frames' size says so; boxes would be metres off."""
+    """The matrix must fit the frame's size; a wrong one would move boxes by metres."""
     made, _ = detector(tmp_path)
     with pytest.raises(LzuError, match=f"cam2img .*{words}") as caught:
         made(noise_frame((96, 160), 0), matrix)
@@ -291,7 +291,7 @@ def test_cameras_that_may_have_taken_the_frame_are_taken(matrix: Any, tmp_path: 
 def test_live_verification_fits_frames_as_the_runtime_does(
     fit: Any, tiny_det3d_bundle: Path, tmp_path: Path
 ) -> None:
-    """The same canvas and the same camera's matrix."""
+    """Both use the same canvas and the same camera matrix."""
     from lzu_export.runtime.cameras import read_cameras
     from lzu_export.verification.live_reference import live_references
 

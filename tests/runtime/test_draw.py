@@ -32,7 +32,7 @@ def grey(size: tuple[int, int] = (200, 300)) -> np.ndarray:
 
 
 def test_no_detection_no_paint() -> None:
-    """An equal copy."""
+    """Without detections the picture is an equal copy of the frame."""
     frame = grey()
     picture = draw_detections(frame, detections())
     np.testing.assert_array_equal(picture, frame)
@@ -40,7 +40,7 @@ def test_no_detection_no_paint() -> None:
 
 
 def test_a_box_is_drawn_on_a_copy() -> None:
-    """In its class's colour on its border; the frame and the box's inside stay."""
+    """The border has the class's colour; the given frame and the box's inside stay unchanged."""
     frame = grey()
     picture = draw_detections(frame, detections((50, 60, 120, 150), labels=(1,)))
     assert (frame == 128).all()
@@ -54,7 +54,7 @@ def test_a_box_is_drawn_on_a_copy() -> None:
 
 @pytest.mark.parametrize("box", [(-20, -20, 400, 300), (290, 190, 310, 210), (0, 0, 5, 5)])
 def test_boxes_at_the_edge_keep_their_label_inside(box: tuple[float, ...]) -> None:
-    """As a filled patch of some size."""
+    """The label is a filled patch inside the picture."""
     picture = draw_detections(grey(), detections(box))
     patch = (picture == PALETTE[0]).all(axis=2)
     filled = cv2.erode(patch.astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -62,7 +62,7 @@ def test_boxes_at_the_edge_keep_their_label_inside(box: tuple[float, ...]) -> No
 
 
 def test_labels_do_not_hide_each_other() -> None:
-    """The best is drawn as if alone; the second goes below its box; a third is left out."""
+    """The best label is in its usual place, the second below its box, and a third is left out."""
     box = (100.0, 80.0, 160.0, 120.0)
     alone = draw_detections(grey(), detections(box))
     three = draw_detections(grey(), detections(box, box, box))
@@ -75,7 +75,7 @@ def test_labels_do_not_hide_each_other() -> None:
 
 
 def test_unlikely_detections_may_be_left_out() -> None:
-    """Those below the lowest score asked for."""
+    """Detections below the lowest score to draw are left out."""
     found = detections((50, 60, 120, 150), (200, 60, 250, 150))  # scores 0.9 and 0.5
     first = detections((50, 60, 120, 150))
     some = draw_detections(grey(), found, lowest=0.6)
@@ -84,7 +84,7 @@ def test_unlikely_detections_may_be_left_out() -> None:
 
 
 def test_colours_are_distinguishable() -> None:
-    """Any two differ by a clear step in some channel."""
+    """Any two colours differ clearly in at least one channel."""
     for i, a in enumerate(PALETTE):
         for b in PALETTE[i + 1 :]:
             assert np.abs(np.subtract(a, b)).max() >= 40
@@ -92,7 +92,7 @@ def test_colours_are_distinguishable() -> None:
 
 @pytest.mark.parametrize("size", [(96, 160), (192, 320)])
 def test_the_warp_is_shown_beside(tiny_bundle: Path, size: tuple[int, int]) -> None:
-    """Grid over the picture, a white gap, and the zoomed image at the same height."""
+    """Right of the picture with its grid come a white gap and the zoomed image, equally high."""
     detector = load(tiny_bundle, resize=True)
     frame = noise_frame(size, 0)
     picture = draw_detections(frame, detector(frame))
@@ -109,7 +109,7 @@ def test_the_warp_is_shown_beside(tiny_bundle: Path, size: tuple[int, int]) -> N
 def test_grid_lines_crowd_where_the_warp_magnifies(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Around a peak of saliency at the right, half way down."""
+    """The saliency peaks at the right, half way down, and grid lines are densest there."""
     saliency = np.ones((9, 13))
     saliency[4, 9] = 40
     np.save(tmp_path / "peak.npy", saliency)
@@ -128,7 +128,7 @@ def test_grid_lines_crowd_where_the_warp_magnifies(
 
 
 def test_the_zoomed_image_is_what_the_network_sees(tiny_bundle: Path) -> None:
-    """The canvas before normalisation, rounded to bytes."""
+    """The zoomed image is the canvas before normalisation, rounded to bytes."""
     detector = load(tiny_bundle)
     flat = np.full((96, 160, 3), (10, 120, 250), np.uint8)
     image = zoom(detector, flat)
@@ -138,7 +138,7 @@ def test_the_zoomed_image_is_what_the_network_sees(tiny_bundle: Path) -> None:
 
 
 def test_the_warp_is_shown_on_the_frame_only(tiny_bundle: Path) -> None:
-    """What a picture adds at the right stays beside the zoomed image, and what it adds below."""
+    """Panels that a picture adds right of and below the frame get no grid lines."""
     detector = load(tiny_bundle)
     frame = noise_frame((96, 160), 0)
     alone = show_warp(detector, frame, frame)

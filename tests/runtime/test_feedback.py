@@ -47,7 +47,7 @@ def test_detections_fill_the_first_places_of_their_stream() -> None:
     ],
 )
 def test_feedback_lets_the_best_through(feedback: dict[str, float], boxes: int, kept: int) -> None:
-    """As the recipe says, and no more than the engine takes."""
+    """The boxes fed back obey the recipe's limits and fit the engine's input."""
     previous = PreviousBoxes(settings(boxes=boxes, feedback=Feedback(**feedback)), 1)  # type: ignore[arg-type]
     previous.feed(BOXES, SCORES, 0)
     np.testing.assert_array_equal(previous[0], BOXES[:kept])
@@ -85,7 +85,7 @@ def test_unfit_boxes_are_refused_and_the_stream_begins_again(boxes: object, expe
 
 
 def test_tables_are_those_of_the_boxes_warp() -> None:
-    """For pictures; the fixed part has the share that the recipe says."""
+    """Pictures show the warp by boxes, with the recipe's share of the fixed warp in it."""
     boxes, view, canvas = np.add(BOXES, [8, 4, 8, 4]), (60, 80), (30, 40)
     fixed = uniform_saliency((7, 11))
     found = adaptive_tables(boxes, fixed, settings(bandwidth=9.0), (4, 8), view, canvas)

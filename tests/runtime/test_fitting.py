@@ -12,7 +12,7 @@ from lzu_export.tasks.pytorch import noise_frame
 from samples import tiny_recipe
 
 BGR_OF_THE_MEAN = [104, 116, 124]
-"""Rounded from the recipe's 123.675, 116.28, 103.53 in RGB."""
+"""Colour of the bars: the recipe's mean of 123.675, 116.28, 103.53 in RGB, rounded."""
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,14 @@ BGR_OF_THE_MEAN = [104, 116, 124]
 def test_the_aspect_is_kept_between_bars(
     frame: tuple[int, int], size: tuple[int, int], offset: tuple[int, int]
 ) -> None:
-    """In the middle of the source."""
+    """The scaled frame lies in the middle of the source, between equal bars."""
     place = fitting(frame, (96, 160), "pad")
     assert (place.size, place.offset) == (size, offset)
     assert fitting(frame, (96, 160), "stretch") == (frame, (96, 160), (0, 0))
 
 
 def test_bars_have_the_mean_s_colour(tmp_path: Path) -> None:
-    """So that they are zeros for the network, nearly."""
+    """After normalisation the bars are nearly zero."""
     recipe = tiny_recipe(tmp_path)
     frame = noise_frame((192, 160), 3)
     canvas = fitted(frame, recipe, "pad")
@@ -54,7 +54,7 @@ def test_a_frame_that_fits_is_not_copied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_boxes_come_back(fit: str) -> None:
-    """Those of marks in the frame, wherever they fall in the source."""
+    """Boxes around marks return to the marks' places in the original frame."""
     boxes = np.array([[30.0, 60, 90, 120], [0, 0, 160, 192]])
     place = fitting((192, 160), (96, 160), fit)
     (scale_y, scale_x), (top, left) = place.scale, place.offset
@@ -64,7 +64,7 @@ def test_boxes_come_back(fit: str) -> None:
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
 def test_cameras_see_the_same_ray(fit: str) -> None:
-    """Through the source pixel on which OpenCV's resize puts a frame's pixel."""
+    """The scaled camera maps a pixel's ray to where OpenCV's resize moves that pixel."""
     camera = np.array([[300.0, 0, 81.5], [0, 310, 90.25], [0, 0, 1]])
     frame = np.zeros((192, 160, 3), np.uint8)
     frame[100:104, 60:64] = 255  # centre at pixel 61.5, 101.5

@@ -1,4 +1,4 @@
-"""The plugin library on a device: found, held against the bundle, loaded, or refused."""
+"""The plugin library on a device: found, compared with the bundle's record, loaded, or refused."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ def wanted(library: Path | None = None, **changes: Any) -> Plugins:
 
 @pytest.fixture(autouse=True)
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever machine runs the tests."""
+    """Hide the machine's NVIDIA driver and the variable LZU_PLUGINS."""
     monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
     monkeypatch.delenv("LZU_PLUGINS", raising=False)
 
@@ -73,7 +73,7 @@ def test_where_it_is_looked_for(
 def test_one_that_was_built_is_found(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the package; in the working directory by its recorded hash; in a bundle never."""
+    """It is found beside the package or, if its hash is recorded, in the working directory."""
     monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     checkout, work = tmp_path / "checkout", tmp_path / "work"
     monkeypatch.setattr(plugin_library, "__file__", str(checkout / "lzu_export/runtime/x.py"))
@@ -141,7 +141,7 @@ def test_a_library_without_a_version(tmp_path: Path) -> None:
 
 
 def test_a_library_for_another_machine(library: Path) -> None:
-    """Its hash can be recorded, but it is not loaded."""
+    """Its hash can be recorded, but the library is not loaded."""
     changed = bytearray(library.read_bytes())
     changed[18] = 183 if changed[18] == 62 else 62
     library.write_bytes(changed)
@@ -153,7 +153,7 @@ def test_a_library_for_another_machine(library: Path) -> None:
 
 
 class Registry:
-    """Stands for TensorRT's."""
+    """A stand-in of TensorRT's plugin registry."""
 
     def __init__(self, answer: Any) -> None:
         self.answer, self.asked = answer, ""
@@ -181,7 +181,7 @@ def test_tensorrt_gets_the_library(library: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_library_is_registered_once_a_process(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sessions after the first find it, in another bundle's folder too; another one is refused."""
+    """Later sessions reuse it, also for other bundles; a different library is refused."""
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     monkeypatch.setattr(plugin_library, "_registered", [])
     first = load_library(library, wanted(), Registry(object()))

@@ -74,7 +74,7 @@ rectangles = st.tuples(
 
 
 def clipped_area(first: Rectangle, second: Rectangle) -> float:
-    """Sutherland and Hodgman's clipping, one half plane after the other."""
+    """Clip a polygon by one half plane after the other, as Sutherland and Hodgman do."""
 
     def corners(box: Rectangle) -> list[NDArray[np.float64]]:
         x, y, length, width, angle = box
@@ -164,7 +164,7 @@ def crowd(count: int, classes: int = 3, seed: int = 0) -> tuple[NDArray, NDArray
 def naive(
     boxes: NDArray, scores: NDArray, score: float, iou: float, limit: int
 ) -> list[tuple[int, int]]:
-    """(candidate, class) of what is kept, pair by pair."""
+    """Return (candidate, class) of the boxes that a loop over all pairs keeps."""
     found = []
     for label in range(scores.shape[1]):
         kept: list[int] = []
@@ -247,7 +247,7 @@ FORWARD = np.array([[0.0, 0, 1, 1.5], [-1, 0, 0, 0.2], [0, -1, 0, 1.6], [0, 0, 0
 
 
 def turned(angle: float) -> NDArray[np.float64]:
-    """That camera, turned to the left with its mount."""
+    """Return `FORWARD` turned to the left with its mount by `angle` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     return np.asarray(turn @ FORWARD)

@@ -25,14 +25,14 @@ class Numbers(FakeSession):
 
 
 class Probe(Predictor):
-    """Tells what it was given to finish."""
+    """A predictor whose predictions are its engine's outputs and the frame's size."""
 
     def to_prediction(self, outputs: dict[str, Any], size: tuple[int, ...]) -> Any:
         return {name: value.tolist() for name, value in outputs.items()}, size
 
 
 class WithCamera(Probe):
-    """Takes a camera as it is."""
+    """A predictor whose engine takes camera matrices unchanged."""
 
     needs_camera: ClassVar[bool] = True
 
@@ -84,7 +84,7 @@ def test_no_more_and_no_fewer_frames_than_the_batch(number: int, tmp_path: Path)
     ],
 )
 def test_unfit_frames_are_refused(resize: bool, frame: Any, tmp_path: Path) -> None:
-    """Also where sizes do not matter: a resize must not convert what it gets in silence."""
+    """Type and channels are checked even where any size is allowed."""
     with pytest.raises(LzuError, match=r"^frame is "):
         probe(tmp_path, resize=resize).run([CameraFrame(frame)])
 
@@ -95,14 +95,14 @@ def test_the_unfit_frame_of_a_batch_is_named(tmp_path: Path) -> None:
 
 
 def test_another_size_is_refused_with_both(tiny_bundle: Path) -> None:
-    """And the remedy."""
+    """The error gives both sizes and the remedy."""
     with pytest.raises(LzuError, match=r"frame is 97x160 but this bundle takes 96x160; bring"):
         load(tiny_bundle)(np.zeros((97, 160, 3), np.uint8))
     assert isinstance(load(tiny_bundle, resize=True)(np.zeros((97, 160, 3), np.uint8)), Detections)
 
 
 def test_the_host_zooms_where_the_engine_does_not(tmp_path: Path) -> None:
-    """To the padded canvas, from the crop alone."""
+    """The host samples only the crop and fills the padded canvas."""
     made = probe(tmp_path, input="zoomed", crop=[64, 96])
     (camera_frame,) = camera_frames(0)
     made.run([camera_frame])

@@ -36,7 +36,7 @@ def frames(count: int, size: tuple[int, int] = (96, 160)) -> list[Any]:
 def test_equals_the_torch_zoom(
     tiny_recipe: dict[str, Any], sampler: str, variant: str, order: str
 ) -> None:
-    """Each image of a batch, within 1e-5 of the largest value; zeros beyond the canvas."""
+    """Each image of a batch is within 1e-5 of the largest value, and zero beyond the canvas."""
     mine = recipe(tiny_recipe, sampler=sampler, variant=variant, order=order, batch=2)
     warp = make_warp(mine)
     batch = frames(2)
@@ -56,7 +56,7 @@ def test_equals_the_torch_zoom(
 
 
 def test_samplers_and_variants_differ(tiny_recipe: dict[str, Any]) -> None:
-    """So that the comparison above is one of different things."""
+    """This makes sure that the comparison with PyTorch covers different results."""
     results = []
     for sampler, variant in (
         ("bilinear", "fixed"),
@@ -71,7 +71,7 @@ def test_samplers_and_variants_differ(tiny_recipe: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 def test_opencv_sampler_is_opencvs_resize(tiny_recipe: dict[str, Any], order: str) -> None:
-    """Resized as bytes, then normalised in the model's channel order."""
+    """The frame is resized as bytes and then normalised in the model's channel order."""
     mine = recipe(tiny_recipe, sampler="opencv", variant="uniform", order=order)
     (frame,) = frames(1)
     got = ZoomedInput(mine, make_warp(mine).zoom)([frame])
@@ -83,7 +83,7 @@ def test_opencv_sampler_is_opencvs_resize(tiny_recipe: dict[str, Any], order: st
 
 
 def test_a_blue_frame_lands_in_the_right_channel(tiny_recipe: dict[str, Any]) -> None:
-    """Frames are BGR: blue is the model's last channel in RGB order, its first in BGR."""
+    """In BGR frames blue comes first; it is the model's last channel in RGB order."""
     blue = np.zeros((96, 160, 3), np.uint8)
     blue[:, :, 0] = 255
     for order, channel in (("rgb", 2), ("bgr", 0)):
@@ -96,7 +96,7 @@ def test_a_blue_frame_lands_in_the_right_channel(tiny_recipe: dict[str, Any]) ->
 
 @pytest.mark.parametrize("antialias", [False, True])
 def test_taps_are_the_tables_matrix(antialias: bool) -> None:
-    """Also at the last line, which several taps share, and outside the image."""
+    """This holds at the last line, which several taps share, and outside the image, too."""
     positions = np.array([-1.5, -1.02, -1.0, -0.3, 0.0, 0.01, 0.6, 0.999, 1.0, 1.01, 1.7])
     table = resample_table(positions, 13, antialias=antialias)
     lines, weights = taps(table, 13)
@@ -108,7 +108,7 @@ def test_taps_are_the_tables_matrix(antialias: bool) -> None:
 
 
 def test_resample_at_the_pixels_is_the_identity() -> None:
-    """Sampling every pixel where it is changes nothing; reversed positions mirror the image."""
+    """Sampling each pixel at its own place changes nothing; reversed positions mirror the image."""
     image = frames(1, (7, 9))[0]
     rows = taps(resample_table(np.linspace(-1, 1, 7), 7), 7)
     cols = taps(resample_table(np.linspace(1, -1, 9), 9), 9)
@@ -128,7 +128,7 @@ def test_resample_at_the_pixels_is_the_identity() -> None:
     ],
 )
 def test_unfit_frames_are_refused_by_name(frame: Any, problem: str) -> None:
-    """With what it is and the remedy."""
+    """The error names the frame, describes it and gives a remedy."""
     with pytest.raises(LzuError, match=r"^camera 3 is ") as caught:
         check_frame(frame, (96, 160), "camera 3")
     assert problem in str(caught.value)
@@ -136,7 +136,7 @@ def test_unfit_frames_are_refused_by_name(frame: Any, problem: str) -> None:
 
 
 def test_any_size_may_be_allowed() -> None:
-    """Where frames are resized afterwards; type and channels are still checked."""
+    """Type and channels are checked even where frames are resized afterwards."""
     frame = np.zeros((5, 7, 3), np.uint8)
     assert check_frame(frame, None) is frame
     with pytest.raises(LzuError, match="uint8"):

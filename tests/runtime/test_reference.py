@@ -27,7 +27,7 @@ def reference(seed: int) -> Reference:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """In order, also beyond nine batches, with dtypes."""
+    """Batches come back in order, also more than nine of them, with their dtypes."""
     written = [reference(i) for i in range(11)]
     write_reference(tmp_path / "r.npz", written)
     read = read_reference(tmp_path / "r.npz")
@@ -42,14 +42,14 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_small_arrays_are_kept_whole() -> None:
-    """Flattened, in memory order."""
+    """A small array is stored flat, in memory order."""
     values = np.arange(24).reshape(2, 3, 4)
     np.testing.assert_array_equal(subsample(values), np.arange(24))
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 48, 80), (3, 100, 100), (SAMPLES + 1,)])
 def test_large_arrays_are_thinned_evenly(shape: tuple[int, ...]) -> None:
-    """At most SAMPLES, over the whole array, and over all columns of even row lengths."""
+    """At most SAMPLES values are kept, from all of the array and from all columns of its rows."""
     values = np.arange(np.prod(shape)).reshape(shape)
     kept = subsample(values)
     assert SAMPLES / 3 <= len(kept) <= SAMPLES
@@ -61,7 +61,7 @@ def test_large_arrays_are_thinned_evenly(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "missing", "foreign", "flipped"])
 def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
-    """However it is damaged."""
+    """The error names the file, whatever the damage."""
     path = tmp_path / "reference.npz"
     write_reference(path, [reference(0)])
     content = path.read_bytes()
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     ],
 )
 def test_a_frame_of_next_to_nothing_is_faint(output: str, usual: Scale, strength: float) -> None:
-    """Beside what the bundle's own frames reach."""
+    """A frame is faint if its values are tiny beside those of the bundle's own frames."""
     values = np.full((1, 4), 0.04, np.float32)
     frames = np.zeros((1, 2, 2, 3), np.uint8)
     known = Reference(frames, {}, {}, {output: values}, {output: usual})

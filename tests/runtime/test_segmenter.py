@@ -69,7 +69,7 @@ def test_a_frame_of_another_size_gets_the_nearest_labels(tmp_path: Path) -> None
 def test_the_nearest_labels_are_those_of_nearest_centres(
     size: tuple[int, int], tmp_path: Path
 ) -> None:
-    """Edge on edge: a label map of a smaller frame is not shifted by half its pixel."""
+    """Edges map to edges, so a smaller frame's label map is not shifted by half a pixel."""
     labels = np.random.default_rng(1).integers(0, 2, (96, 160))
     found = segmenter(tmp_path, labels, resize=True)(noise_frame(size, 0))
     rows, cols = (
@@ -109,7 +109,7 @@ def test_run_writes_label_maps_and_overlays(tiny_seg_bundle: Path, tmp_path: Pat
 
 
 def test_a_frame_between_bars_gets_the_labels_of_its_part(tmp_path: Path) -> None:
-    """Each at the frame's own resolution."""
+    """Every label map has its frame's own resolution."""
     labels = np.zeros((96, 160), np.int64)
     labels[:, 80:] = 1
     labels[:, :40] = labels[:, 120:] = 1 - labels[:, :40]  # what the bars show
@@ -120,7 +120,7 @@ def test_a_frame_between_bars_gets_the_labels_of_its_part(tmp_path: Path) -> Non
 
 
 def test_the_map_is_void_outside_a_window(tmp_path: Path) -> None:
-    """Anywhere in the frame."""
+    """The window may lie anywhere in the frame."""
     labels = np.random.default_rng(1).integers(0, 2, (64, 96))
     window = {"x": 60, "y": 31, "width": 96, "height": 64}
     found = segmenter(tmp_path, labels, crop=window)(noise_frame((96, 160), 0))
@@ -133,7 +133,7 @@ def test_the_map_is_void_outside_a_window(tmp_path: Path) -> None:
 def test_frames_of_one_stem_have_label_maps_of_their_own(
     tiny_seg_bundle: Path, tmp_path: Path
 ) -> None:
-    """a.jpg, a.png and A.bmp are three frames."""
+    """a.jpg, a.png and A.bmp are three frames with a label map each."""
     from lzu_export.bundle.run import apply
     from lzu_export.support.progress import Reporter
 

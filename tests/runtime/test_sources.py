@@ -25,7 +25,7 @@ def video(path: Path, values: list[int], rate: float = 10) -> Path:
 
 
 def test_an_image_is_one_frame(tmp_path: Path) -> None:
-    """Named after its file, as BGR."""
+    """The frame has the file's name and is in BGR order."""
     blue = np.zeros((24, 32, 3), np.uint8)
     blue[:, :, 0] = 255
     cv2.imwrite(str(tmp_path / "a.png"), blue)
@@ -37,7 +37,7 @@ def test_an_image_is_one_frame(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_its_images_by_name(tmp_path: Path) -> None:
-    """Whatever else lies there."""
+    """Other files in the folder are ignored."""
     for i, name in enumerate(("b.png", "a.PNG", "c.jpg")):
         cv2.imwrite(str(tmp_path / name), picture(50 * i))
     (tmp_path / "notes.txt").write_text("x")
@@ -50,7 +50,7 @@ def test_a_folder_is_its_images_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_a_video_is_its_frames_in_order(tmp_path: Path, suffix: str) -> None:
-    """Numbered from 0, with the file's rate."""
+    """Frames are numbered from 0, and the rate is the file's."""
     path = video(tmp_path / f"drive{suffix}", [10, 90, 170, 250], rate=12.5)
     found = list(frames(path))
     assert [name for name, _ in found] == [f"drive_{i:06d}.jpg" for i in range(4)]
@@ -65,7 +65,7 @@ def test_a_video_is_its_frames_in_order(tmp_path: Path, suffix: str) -> None:
 
 
 def test_grey_and_translucent_images_become_bgr(tmp_path: Path) -> None:
-    """As OpenCV reads them."""
+    """The result is as OpenCV's colour mode reads the files."""
     cv2.imwrite(str(tmp_path / "grey.png"), picture(77)[:, :, 0])
     cv2.imwrite(str(tmp_path / "rgba.png"), np.dstack([picture(77), picture(9)[:, :, :1]]))
     for name in ("grey.png", "rgba.png"):
@@ -73,7 +73,7 @@ def test_grey_and_translucent_images_become_bgr(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
-    """Before the first frame is asked for."""
+    """The error comes before the first frame is requested."""
     with pytest.raises(LzuError, match="does not exist; give an image, a folder"):
         frames(tmp_path / "nothing.png")
     with pytest.raises(LzuError, match="holds no images"):
@@ -92,7 +92,7 @@ def test_what_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
-    """By name, alone and in a folder."""
+    """The error names the file, whether it is given alone or found in a folder."""
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     for source in (path, tmp_path):
@@ -103,7 +103,7 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, words: str)
 def test_a_video_without_a_frame_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that opens and then gives nothing."""
+    """The video opens, but reading it gives no frame."""
 
     class Empty:
         def __init__(self, _path: str) -> None: ...

@@ -9,7 +9,7 @@ from lzu_export.runtime.text import legend_places, overlap, place, text_size, un
 
 @pytest.mark.parametrize("colour", distinct_colours(24))
 def test_letters_stand_out_from_their_ground(colour: tuple[int, int, int]) -> None:
-    """By a third of the luminance at least."""
+    """The luminance differs by at least a third."""
     picture = np.full((20, 60, 3), colour, np.uint8)
     write(picture, "car", (0, 0, 60, 16), colour, 1)
     luminance = picture @ np.array([0.114, 0.587, 0.299])

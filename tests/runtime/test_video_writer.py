@@ -16,7 +16,7 @@ def picture(value: int, size: tuple[int, int] = (97, 161)) -> Any:
 
 
 def means(path: Path) -> list[int]:
-    """Grey of each frame, in steps of 40."""
+    """Return the grey level of each frame, divided by 40 and rounded."""
     capture = cv2.VideoCapture(str(path))
     found = []
     while True:
@@ -27,7 +27,7 @@ def means(path: Path) -> list[int]:
 
 
 def test_every_picture_is_a_frame(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Of odd sizes, too; trying for an encoder makes no noise."""
+    """Odd sizes work, too, and searching for an encoder prints nothing."""
     path = tmp_path / "a.mp4"
     with video_writer(path, 10, hold=False) as writer:
         for i in range(5):
@@ -39,7 +39,7 @@ def test_every_picture_is_a_frame(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_pictures_of_a_camera_are_held_until_the_next(tmp_path: Path) -> None:
-    """And those that come within one frame's time give way to the last of them."""
+    """Of several pictures within one frame's time the last one is written."""
     path = tmp_path / "a.mp4"
     with video_writer(path, 10, hold=True) as writer:
         for value, time in ((0, 0.0), (1, 0.3), (2, 0.31), (3, 0.5)):
@@ -50,7 +50,7 @@ def test_pictures_of_a_camera_are_held_until_the_next(tmp_path: Path) -> None:
 def test_without_an_encoder_of_h264_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the command that makes a video which browsers play; with one nothing is to be said."""
+    """The warning has the command that converts the video for browsers."""
     asked: list[str] = []
     sizes: list[tuple[int, int]] = []
     known = "mp4v"
@@ -96,7 +96,7 @@ def test_without_an_encoder_of_h264_it_is_said(
 
 
 def test_frames_that_change_their_size_are_refused(tmp_path: Path) -> None:
-    """OpenCV would leave them out without a word."""
+    """OpenCV would silently leave such frames out."""
     with video_writer(tmp_path / "a.mp4", 10, hold=False) as writer:
         writer.write(picture(0, (96, 160)), 0)
         with pytest.raises(LzuError, match="change their size from 96x160 to 48x160, which a"):
@@ -104,7 +104,7 @@ def test_frames_that_change_their_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_utf_8_is_a_sentence(tmp_path: Path) -> None:
-    """OpenCV 5 ends the process at one."""
+    """OpenCV 5 would abort the process at such a path."""
     with (
         pytest.raises(LzuError, match="is not UTF-8, which OpenCV does not take for a video"),
         video_writer(tmp_path / "a\udcff.mp4", 10, hold=False) as writer,
