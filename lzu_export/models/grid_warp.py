@@ -234,8 +234,9 @@ class GridUnzoom(nn.Module):
     """Unzoom of all levels at the inverse warp of knots, in true pixel coordinates.
 
     The inverse is computed once, for the cells of the finest level (or `upscale` times as many on
-    each axis). The cells of a coarser level coincide with every n-th of these, so picking them is
-    as exact as inverting again. Cells beyond the outermost knots sample zeros.
+    each axis). The cells of a coarser level of the same phase coincide with every n-th of these, so
+    picking them is as exact as inverting again. A level of another phase has its own inverse. Cells
+    beyond the outermost knots sample zeros.
     """
 
     def __init__(
@@ -246,30 +247,47 @@ class GridUnzoom(nn.Module):
         The strides must be multiples of the finest level's.
         """
         super().__init__()
-        self.levels, self.upscale = list(levels), upscale
-        finest = min(levels, key=lambda level: level.stride)
-        self.stride = finest.stride
-        self.size = [count * upscale for count in finest.size]
-        scale_y, scale_x = (2 * finest.stride / upscale / max(n - 1, 1) for n in canvas)
-        self.affine = (scale_y, -1.0, scale_x, -1.0)
+        self.levels, self.canvas, self.upscale = list(levels), canvas, upscale
+        self.finest = min(levels, key=lambda level: level.stride)
         for i, level in enumerate(levels):
             # From [-1, 1] over the canvas to cells; an axis of one cell is not moved.
             last = np.array([n - 1 for n in canvas[::-1]]) / level.stride
-            factor = np.where(np.array(level.size[::-1]) > 1, last / 2, 0.0)
-            self.register_buffer(f"factor_{i}", _float32(factor), persistent=False)
+            moves = np.array(level.size[::-1]) > 1
+            start = np.array(level.phase[::-1]) / level.stride
+            self.register_buffer(
+                f"factor_{i}", _float32(np.where(moves, last / 2, 0.0)), persistent=False
+            )
+            self.register_buffer(
+                f"start_{i}", _float32(np.where(moves, start, 0.0)), persistent=False
+            )
 
     def forward(self, levels: Sequence[Tensor], knots: Tensor) -> list[Tensor]:
         """Map levels (B, C, H_l, W_l) to (B, C, upscale H_l, upscale W_l) each."""
-        grid = torch.ops.lzu.invert_warp(knots, self.size, *self.affine, NOWHERE)
+        shared = self._inverse(knots, self.finest)
         unzoomed = []
         for i, (x, level) in enumerate(zip(levels, self.levels, strict=True)):
-            step = level.stride // self.stride
+            step = level.stride // self.finest.stride
+            grid = shared
+            if level.phase != self.finest.phase:
+                step, grid = 1, self._inverse(knots, level)
             factor: Tensor = getattr(self, f"factor_{i}")
             rows, columns = (n * self.upscale for n in level.size)
             cells = (grid[:, ::step, ::step][:, :rows, :columns] + 1) * factor
+            if any(level.phase):
+                cells = cells - getattr(self, f"start_{i}")
             whole = cells.floor()
             unzoomed.append(torch.ops.lzu.grid_resample(x, whole, cells - whole))
         return unzoomed
+
+    def _inverse(self, knots: Tensor, level: Level) -> Tensor:
+        """Return the inverse warp at the cells of a level, (B, rows, columns, 2) in [-1, 1]."""
+        affine = []
+        for pixels, phase in zip(self.canvas, level.phase, strict=True):
+            span = max(pixels - 1, 1)
+            affine += [2 * level.stride / self.upscale / span, -1.0 + 2 * phase / span]
+        size = [count * self.upscale for count in level.size]
+        grid: Tensor = torch.ops.lzu.invert_warp(knots, size, *affine, NOWHERE)
+        return grid
 
 
 def _float32(values: Array) -> Tensor:

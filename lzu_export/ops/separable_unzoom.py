@@ -79,10 +79,10 @@ def consistent_affine(levels: Sequence[Level], canvas: tuple[int, int]) -> dict[
     """
     affine: dict[str, list[float]] = {name: [] for name in AFFINE}
     for level in levels:
-        for axis, cells, pixels in zip("yx", level.size, canvas, strict=True):
+        for axis, cells, pixels, phase in zip("yx", level.size, canvas, level.phase, strict=True):
             moves = cells > 1 and pixels > 1
             affine[f"scale_{axis}"].append(2 * level.stride / (pixels - 1) if moves else 0.0)
-            affine[f"offset_{axis}"].append(-1.0)
+            affine[f"offset_{axis}"].append(-1.0 + 2 * phase / (pixels - 1) if moves else -1.0)
     return affine
 
 

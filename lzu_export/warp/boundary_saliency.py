@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,37 @@ def boundary_saliency(
         @ _average_pool_matrix(classes.shape[1], width).T
     )
     return np.asarray(pooled / pooled.sum())
+
+
+def mean_boundary_saliency(
+    maps: Iterable[ArrayLike],
+    lattice: tuple[int, int],
+    *,
+    boundary: float = 1.0,
+    background: float = 0.1,
+    ignore: int | None = None,
+) -> Array:
+    """Return the mean of `boundary_saliency` over label maps, float64 (h, w), summing to 1.
+
+    Args:
+        maps: label maps, integers (H, W) each; they are read one after the other.
+        lattice: (h, w).
+        boundary: intensity of boundary pixels.
+        background: intensity of all others, above 0.
+        ignore: label whose pixels make no boundary.
+
+    Raises:
+        LzuError: there are no maps, or one is unfit, see `boundary_saliency`.
+    """
+    total, count = np.zeros(lattice), 0
+    for labels in maps:
+        total += boundary_saliency(
+            labels, lattice, boundary=boundary, background=background, ignore=ignore
+        )
+        count += 1
+    if not count:
+        raise LzuError("there are no label maps to make a saliency from; give at least one")
+    return np.asarray(total / count)
 
 
 def _boundary_mask(classes: NDArray[Any], ignore: int | None) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """Coordinates at which the zoom samples the source and the unzoom samples each level.
 
 The canvas is the zoomed image before it is padded (bottom and right, with zeros) to a multiple of
-32. Cell i of a level of stride s sees the padded canvas around pixel s * i. Two geometries of the
-unzoom exist:
+32. Cell i of a level of stride s sees the padded canvas around pixel s * i + phase; the phase of
+the built-in networks is 0. Two geometries of the unzoom exist:
 
 - `published` is the geometry of the released LZU models: the inverse warp is evaluated as if each
   level's first and last cells lay on the image's borders. Padding and cell centres are ignored, so
@@ -36,6 +36,10 @@ class Level:
 
     stride: int
     size: tuple[int, int]
+    phase: tuple[float, float] = (0.0, 0.0)
+    """Canvas pixel (y, x) on which the receptive field of cell (0, 0) is centred; integers are
+    centres of pixels. 0 for a ResNet, (stride - 1) / 2 for a network that cuts patches. The
+    geometry `published` does not use it."""
 
 
 def padded_size(canvas: tuple[int, int], multiple: int = 32) -> tuple[int, int]:
@@ -97,13 +101,13 @@ def unzoom_positions(
     """
     if geometry not in get_args(Geometry):
         raise LzuError(f"geometry is {geometry!r}; choose one of {', '.join(get_args(Geometry))}")
-    axes = ((knots_y, level.size[0], canvas[0]), (knots_x, level.size[1], canvas[1]))
+    axes = zip((knots_y, knots_x), level.size, canvas, level.phase, strict=True)
     if geometry == "published":
-        rows, columns = (_published_axis(knots, cells * scale) for knots, cells, _ in axes)
+        rows, columns = (_published_axis(knots, cells * scale) for knots, cells, *_ in axes)
     else:
         rows, columns = (
-            _consistent_axis(knots, cells, level.stride, pixels, scale)
-            for knots, cells, pixels in axes
+            _consistent_axis(knots, cells, level.stride, phase, pixels, scale)
+            for knots, cells, pixels, phase in axes
         )
     return rows, columns
 
@@ -112,14 +116,18 @@ def _published_axis(knots: ArrayLike, cells: int) -> Array:
     return invert_axis(knots, pixel_centres(cells)) if cells > 1 else np.zeros(1)
 
 
-def _consistent_axis(knots: ArrayLike, cells: int, stride: int, pixels: int, scale: int) -> Array:
+def _consistent_axis(
+    knots: ArrayLike, cells: int, stride: int, phase: float, pixels: int, scale: int
+) -> Array:
     if cells == 1:
         return np.zeros(scale)
     if pixels == 1:
         return np.linspace(-1.0, 1.0, cells * scale)
-    label = -1.0 + 2.0 * stride * np.arange(cells * scale) / scale / (pixels - 1)
-    zoomed_pixel = (invert_axis(knots, label) + 1.0) / 2.0 * (pixels - 1)
-    return np.asarray(-1.0 + 2.0 * zoomed_pixel / stride / (cells - 1))
+    pixel = stride * np.arange(cells * scale) / scale + phase
+    zoomed_pixel = (
+        (invert_axis(knots, -1.0 + 2.0 * pixel / (pixels - 1)) + 1.0) / 2.0 * (pixels - 1)
+    )
+    return np.asarray(-1.0 + 2.0 * (zoomed_pixel - phase) / stride / (cells - 1))
 
 
 def published_sentinel(size: tuple[int, int], lattice: tuple[int, int]) -> tuple[float, float]:

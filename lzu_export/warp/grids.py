@@ -1,7 +1,7 @@
 """Non-separable warps as sampling grids: the input position of every output cell.
 
 The geometry is the `consistent` one of `lzu_export.warp.geometry`: cell i of a level of stride s
-sees canvas pixel s * i, and the inverse is exact at each level. The released inverter of
+sees canvas pixel s * i + phase, and the inverse is exact at each level. The released inverter of
 non-separable warps has a sign error in its linear branch, so there is no `published` one.
 """
 
@@ -110,10 +110,13 @@ def unzoom_grid(
         scale: output cells per cell of the level on each axis.
     """
     span = np.maximum(np.array(canvas[::-1]) - 1, 1)
-    rows, columns = (level.stride / scale * np.arange(n * scale) for n in level.size)
+    rows, columns = (
+        level.stride / scale * np.arange(n * scale) + phase
+        for n, phase in zip(level.size, level.phase, strict=True)
+    )
     labels = -1 + 2 * np.stack(np.meshgrid(columns, rows), axis=-1) / span
     positions = invert_tiles(knots, labels)
-    cells = (positions + 1) / 2 * span / level.stride
+    cells = ((positions + 1) / 2 * span - np.array(level.phase[::-1])) / level.stride
     return grid_table(np.where(np.isnan(positions), OUTSIDE, cells), level.size)
 
 

@@ -1,11 +1,11 @@
 """Misregistration: the distance by which zoom and unzoom together move a feature.
 
-A head assumes that cell i of a level of stride s shows canvas pixel s * i of the label frame, which
-is the source shrunk without a warp. If zoom and unzoom do not undo each other, the cell shows
-another place. To find it, follow the cell back: it samples the level at a position, this lies on a
-pixel of the zoomed canvas, and the zoom put a pixel of the source there. The misregistration is the
-source pixel that was seen minus the source pixel that the cell stands for. Each axis of a separable
-warp has its own.
+A head assumes that cell i of a level of stride s shows canvas pixel s * i + phase of the label
+frame, which is the source shrunk without a warp. If zoom and unzoom do not undo each other, the
+cell shows another place. To find it, follow the cell back: it samples the level at a position, this
+lies on a pixel of the zoomed canvas, and the zoom put a pixel of the source there. The
+misregistration is the source pixel that was seen minus the source pixel that the cell stands for.
+Each axis of a separable warp has its own.
 
 For the `published` geometry it amounts to tens of pixels in y: the zoom spans the frame padded to
 928 rows, the canvas is padded again for the network, and the unzoom treats every level's first and
@@ -20,7 +20,7 @@ canvas:
   inside: 1.5 pixels at 0.25x, 0.5 at 0.5x, none at 1x.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,8 +76,10 @@ def misregistration(
     unzooms = unzoom_positions(knots_x, knots_y, level, canvas, geometry=geometry)
     zooms = zoom_positions(knots_x, knots_y, canvas)
     rows, columns = (
-        _axis(unzoom, to_pixels(zoom, whole), level.stride, pixels, frame)
-        for unzoom, zoom, whole, pixels in zip(unzooms, zooms, span or source, source, strict=True)
+        _axis(unzoom, to_pixels(zoom, whole), level.stride, phase, pixels, frame)
+        for unzoom, zoom, whole, phase, pixels in zip(
+            unzooms, zooms, span or source, level.phase, source, strict=True
+        )
     )
     return rows, columns
 
@@ -90,24 +92,26 @@ def source_places(
     Cells in the canvas' padding stand for places beyond the source.
     """
     rows, columns = (
-        _stood_for(level.stride * np.arange(cells), few, many, frame)
-        for cells, few, many in zip(level.size, canvas, source, strict=True)
+        _stood_for(level.stride * np.arange(cells) + phase, few, many, frame)
+        for cells, phase, few, many in zip(level.size, level.phase, canvas, source, strict=True)
     )
     return rows, columns
 
 
-def _axis(unzoom: Array, zoom: Array, stride: int, source: int, frame: Frame) -> Array:
+def _axis(
+    unzoom: Array, zoom: Array, stride: int, phase: float, source: int, frame: Frame
+) -> Array:
     """Compute one axis' misregistration from the positions at which unzoom and zoom sample."""
     last = len(zoom) - 1
-    label = stride * np.arange(len(unzoom))
-    zoomed = stride * to_pixels(unzoom, len(unzoom))
+    label = stride * np.arange(len(unzoom)) + phase
+    zoomed = stride * to_pixels(unzoom, len(unzoom)) + phase
     # Rounding must not push the border's own cells out of the canvas.
     inside = (label <= last) & (zoomed >= -1e-9) & (zoomed <= last + 1e-9)
     seen = np.interp(zoomed, np.arange(last + 1), zoom)
     return np.where(inside, seen - _stood_for(label, last + 1, source, frame), np.nan)
 
 
-def _stood_for(pixels: NDArray[np.integer], canvas: int, source: int, frame: Frame) -> Array:
+def _stood_for(pixels: NDArray[Any], canvas: int, source: int, frame: Frame) -> Array:
     if frame == "centres" and canvas > 1:
         return np.asarray(pixels * (source - 1) / (canvas - 1))
     return np.asarray((pixels + 0.5) * source / canvas - 0.5)

@@ -103,6 +103,12 @@ def uniform_saliency(lattice: tuple[int, int]) -> Array:
     return np.full((height, width), 1.0 / (height * width))
 
 
+def mirrored(saliency: ArrayLike) -> Array:
+    """Return the mean (h, w) of a saliency and its mirror image, so that flipped frames fit it."""
+    array = check_saliency(saliency)
+    return np.asarray((array + array[:, ::-1]) / 2)
+
+
 def marginals(saliency: ArrayLike) -> tuple[Array, Array]:
     """Return the saliency of each column, s_x (w,), and of each row, s_y (h,).
 

@@ -1,8 +1,11 @@
 """Compute knots from the training label maps, in which places where classes meet are salient."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.label_sets import without_information
@@ -11,7 +14,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import LabelWarpSettings
 from lzu_export.support.limits import IGNORED
 from lzu_export.tasks.warps.sources import KnotSource, is_flat
-from lzu_export.warp.boundary_saliency import boundary_saliency
+from lzu_export.warp.boundary_saliency import mean_boundary_saliency
 from lzu_export.warp.saliency import Array
 
 
@@ -48,29 +51,32 @@ def label_saliency(folder: Path, recipe: Recipe, settings: LabelWarpSettings) ->
     found = training_maps(folder, recipe.classes)
     top, left = recipe.corner
     height, width = recipe.view
-    total = np.zeros(settings.lattice)
     seen: set[int] = set()
-    for path in found.files:
-        labels = found.read(path)
-        if labels.shape != recipe.source:
-            raise LzuError(
-                f"label map {path} is {labels.shape[0]}x{labels.shape[1]} but the recipe's source "
-                f"{recipe.source[0]}x{recipe.source[1]}; make them equal"
-            )
-        view = labels[top : top + height, left : left + width]
-        seen |= set(np.unique(view).tolist())
-        total += boundary_saliency(
-            view,
-            settings.lattice,
-            boundary=settings.boundary,
-            background=settings.background,
-            ignore=IGNORED,
-        )
-    if is_flat(total) and settings.boundary != settings.background:
+
+    def views() -> Iterator[NDArray[Any]]:
+        for path in found.files:
+            labels = found.read(path)
+            if labels.shape != recipe.source:
+                raise LzuError(
+                    f"label map {path} is {labels.shape[0]}x{labels.shape[1]} but the recipe's "
+                    f"source {recipe.source[0]}x{recipe.source[1]}; make them equal"
+                )
+            view = labels[top : top + height, left : left + width]
+            seen.update(np.unique(view).tolist())
+            yield view
+
+    mean = mean_boundary_saliency(
+        views(),
+        settings.lattice,
+        boundary=settings.boundary,
+        background=settings.background,
+        ignore=IGNORED,
+    )
+    if is_flat(mean) and settings.boundary != settings.background:
         if len(seen - {IGNORED}) < 2:
             raise LzuError(f"saliency {folder} {without_information(seen, recipe.classes)}")
         raise LzuError(
             f"saliency {folder} holds one class in each of its label maps, so that no two meet; "
             "give maps with boundaries between classes"
         )
-    return np.asarray(total / len(found.files))
+    return mean

@@ -1,0 +1,230 @@
+"""Cut points: sets of submodules through which everything flows from the image to the outputs.
+
+An unzoom at a cut undoes the warp for all that follows. If part of the image reaches the outputs
+around the named submodules, that part stays warped, and features of two geometries are mixed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lzu_export.errors import LzuError
+from lzu_export.wrapping.calls import Call, evaluating, first_run
+from lzu_export.wrapping.hooks import is_map
+from lzu_export.wrapping.nested import map_tensors, named_tensors
+
+LONGEST_PATH = 12
+"""Largest number of submodules of a path that a message names."""
+
+
+def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """Return submodules by name.
+
+    Raises:
+        LzuError: a name is unknown (the message has the nearest one), given twice, empty, or inside
+            another one.
+    """
+    if isinstance(names, str):
+        raise LzuError(f"unzoom is the text {names!r}; give a list of names of submodules")
+    known = dict(network.named_modules())
+    known.pop("", None)
+    found: dict[str, nn.Module] = {}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "lzu_export.suggest lists them"
+            raise LzuError(f"{type(network).__name__} has no submodule {name!r}; {hint}")
+        if name in found:
+            raise LzuError(f"unzoom names {name} twice; give each submodule once")
+        found[name] = known[name]
+    for name in found:
+        outer = [each for each in found if name.startswith(f"{each}.")]
+        if outer:
+            raise LzuError(
+                f"unzoom names {outer[0]} and {name} inside it, which would unzoom twice; keep one"
+            )
+    return found
+
+
+@contextmanager
+def hooked(modules: Mapping[str, nn.Module], function: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Call a function with the name and output of each module; it may return another output."""
+    handles = []
+    for name, module in modules.items():
+
+        def hook(_module: nn.Module, _args: Any, output: Any, name: str = name) -> Any:
+            return function(name, output)
+
+        handles.append(module.register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def outputs_at(
+    network: nn.Module, call: Call, image: Tensor, modules: Mapping[str, nn.Module]
+) -> tuple[dict[str, Any], Any]:
+    """Run the network; return the output of each named module, and the network's own.
+
+    Raises:
+        LzuError: a module does not run, or runs more than once.
+    """
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, output: Any) -> None:
+        if name in seen:
+            raise LzuError(
+                f"submodule {name} runs more than once in a forward pass, so that its outputs "
+                "cannot be told apart; name a submodule that runs once"
+            )
+        seen[name] = output
+
+    with hooked(modules, keep):
+        result = first_run(network, call, image)
+    for name in modules:
+        if name not in seen:
+            raise LzuError(
+                f"submodule {name} does not run in a forward pass in eval mode; name one that does"
+            )
+    return seen, result
+
+
+def outputs_until(
+    network: nn.Module, call: Call, image: Tensor, modules: Mapping[str, nn.Module]
+) -> dict[str, Any]:
+    """Run the network only until each named module has run; return their outputs.
+
+    What follows the modules may be impossible to run, or slow.
+    """
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, output: Any) -> None:
+        seen.setdefault(name, output)
+        if len(seen) == len(modules):
+            raise _AllSeen
+
+    with hooked(modules, keep), suppress(_AllSeen):
+        call.run(network, image)
+    return {name: seen[name] for name in modules}
+
+
+class _AllSeen(Exception):
+    """Raised to leave a forward pass."""
+
+
+def maps_of(name: str, output: Any) -> list[Tensor]:
+    """Return the 2-D feature maps among a submodule's outputs, in order.
+
+    Raises:
+        LzuError: there are none.
+    """
+    tensors = [each for _, each in named_tensors(output)]
+    found = [each for each in tensors if is_map(each)]
+    if not found:
+        shapes = ", ".join(str(tuple(each.shape)) for each in tensors) or "no tensor"
+        raise LzuError(
+            f"submodule {name} returns {shapes}, which is no 2-D feature map (B, C, H, W); name "
+            "one whose output is"
+        )
+    return found
+
+
+def check_cut(
+    network: nn.Module, call: Call, images: tuple[Tensor, Tensor], modules: Mapping[str, nn.Module]
+) -> None:
+    """Refuse submodules around which the outputs still depend on the image.
+
+    The submodules' outputs for one image are put in place of those for another one. If the network
+    then returns what it returned for the first, all that it knows of an image comes through them.
+
+    Args:
+        network: network in eval mode, without hooks of a wrapping.
+        call: how it is called.
+        images: two different images (B, C, H, W) as the network receives them.
+        modules: submodules by name.
+
+    Raises:
+        LzuError: the submodules are no cut; the message names a path around them.
+    """
+    with evaluating(network):
+        kept, first = outputs_at(network, call, images[0], modules)
+        # A network may work in place on what a submodule returned.
+        kept = {name: map_tensors(torch.clone, each) for name, each in kept.items()}
+        first = map_tensors(torch.clone, first)
+        with hooked(modules, lambda name, _output: map_tensors(torch.clone, kept[name])):
+            second = call.run(network, images[1])
+    changed = [
+        name or "the output"
+        for (name, mine), (_, theirs) in zip(
+            named_tensors(first), named_tensors(second), strict=True
+        )
+        if mine.shape != theirs.shape or not torch.equal(mine, theirs)
+    ]
+    if not changed:
+        return
+    path = path_around(network, call, images[0], modules)
+    way = f": {' -> '.join(['image', *path, changed[0]])}" if path else ""
+    raise LzuError(
+        f"{', '.join(modules)} is no cut: {changed[0]} still depends on the image around "
+        f"{'it' if len(modules) == 1 else 'them'}{way}; name the submodules of that path, too, or "
+        "later ones (lzu_export.suggest lists cuts)"
+    )
+
+
+def path_around(
+    network: nn.Module, call: Call, image: Tensor, modules: Mapping[str, nn.Module]
+) -> list[str]:
+    """Return the submodules on a path from the image to an output around the named ones.
+
+    The path is found in the graph of gradients; it is empty where the network keeps none.
+    """
+    inner = {name: each for name, each in network.named_modules() if name}
+    owner: dict[Any, str] = {}
+
+    def note(name: str, output: Any) -> Any:
+        cut = name in modules
+        for _, tensor in named_tensors(output):
+            if tensor.grad_fn is not None and not cut:
+                owner.setdefault(tensor.grad_fn, name)
+        return map_tensors(torch.detach, output) if cut else None
+
+    with evaluating(network), torch.enable_grad(), hooked(inner, note):
+        start = image.detach().clone().requires_grad_()
+        outputs = call.run(network, start)
+    roots = [each.grad_fn for _, each in named_tensors(outputs) if each.grad_fn is not None]
+    depth = max(name.count(".") for name in modules) + 1
+    for root in roots:
+        nodes = _path_to(root, start)
+        if nodes:
+            names = [owner[node].split(".") for node in nodes if node in owner]
+            # As deep as the named submodules: those around them are what the user has to name.
+            shown = list(dict.fromkeys(".".join(each[:depth]) for each in reversed(names)))
+            return shown if len(shown) <= LONGEST_PATH else [*shown[: LONGEST_PATH - 1], "..."]
+    return []
+
+
+def _path_to(root: Any, leaf: Tensor) -> list[Any]:
+    """Return the nodes of the graph of gradients from a root to a leaf's node; empty for none."""
+    before: dict[Any, Any] = {root: None}
+    queue = [root]
+    while queue:
+        node = queue.pop()
+        if getattr(node, "variable", None) is leaf:
+            path = []
+            while node is not None:
+                path.append(node)
+                node = before[node]
+            return path[::-1]
+        for each, _ in node.next_functions:
+            if each is not None and each not in before:
+                before[each] = node
+                queue.append(each)
+    return []

@@ -1,0 +1,213 @@
+"""Hooks that zoom a network's image and unzoom the feature maps of named submodules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+from lzu_export.errors import LzuError
+from lzu_export.models.zoom import Unzoom, resample
+from lzu_export.warp.fixed_warp import FixedWarp
+from lzu_export.warp.geometry import Level
+from lzu_export.wrapping.calls import Call, find_image
+from lzu_export.wrapping.nested import map_tensors
+
+ATTRIBUTE = "_lzu_wrapping"
+"""Attribute under which a wrapped network keeps its `Wrapping`."""
+
+Observer = Callable[[int, Tensor, Tensor], None]
+"""Function that is called with a level's number, its map, and its unzoomed map."""
+
+
+class PerDevice:
+    """Module of constant tables with one copy per device, made on first use.
+
+    The copies belong to no module of the network, so state_dict keeps its keys and replicas of
+    DataParallel share no tensor across devices.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        """Take the module on the CPU."""
+        self._module = module
+        self._copies: dict[Any, nn.Module] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run the copy on the tensor's device."""
+        if x.device.type in ("cpu", "meta"):
+            found = self._module
+        else:
+            if x.device not in self._copies:
+                self._copies[x.device] = deepcopy(self._module).to(x.device)
+            found = self._copies[x.device]
+        y: Tensor = found(x)
+        return y
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the module on the CPU, without copies on devices."""
+        return {"_module": self._module, "_copies": {}}
+
+
+class ZoomHook:
+    """Pre-hook of the network: replaces its image (B, C, source) by the padded canvas."""
+
+    def __init__(self, warp: FixedWarp, image: str | int, multiple: int) -> None:
+        """Take the warp, the image's argument, and the multiple to which the canvas is padded."""
+        self.warp, self.image, self.multiple = warp, image, multiple
+        self.zoom = PerDevice(resample(warp.tables().zoom))
+
+    def __call__(
+        self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with the zoomed image.
+
+        Raises:
+            LzuError: the image is missing, or has another size than the warp's source.
+        """
+        place = find_image(network, self.image, args, kwargs)
+        if isinstance(place, str):
+            return args, {**kwargs, place: self.canvas(kwargs[place])}
+        return (*args[:place], self.canvas(args[place]), *args[place + 1 :]), kwargs
+
+    def canvas(self, image: Tensor) -> Tensor:
+        """Zoom an image (B, C, source) and pad it with zeros at the bottom and right."""
+        size = tuple(image.shape[2:])
+        if size != self.warp.source:
+            raise LzuError(
+                f"the image is {size[0]}x{size[1]}, but the warp was made for frames of "
+                f"{self.warp.source[0]}x{self.warp.source[1]}; resize it, or make a warp of its "
+                "size"
+            )
+        bottom, right = (-count % self.multiple for count in self.warp.canvas)
+        return functional.pad(self.zoom(image), (0, right, 0, bottom))
+
+
+class UnzoomHook:
+    """Hook of a submodule: unzooms the 2-D feature maps among its outputs."""
+
+    def __init__(self, name: str, levels: Mapping[int, Level], unzooms: Sequence[Unzoom]) -> None:
+        """Take the submodule's name, its levels by number, and an unzoom for each of them."""
+        self.name, self.levels = name, dict(levels)
+        self.unzooms = [PerDevice(each) for each in unzooms]
+        self.observer: Observer | None = None
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """Return the output with its feature maps unzoomed, in the order in which they come.
+
+        Raises:
+            LzuError: a map has another size than at the time of wrapping, or there are more or
+                fewer maps.
+        """
+        numbers, place = list(self.levels), 0
+
+        def unzoom(x: Tensor) -> Tensor:
+            nonlocal place
+            if not is_map(x):
+                return x
+            if place == len(numbers):
+                raise self._changed(f"more than {len(numbers)} feature maps")
+            number = numbers[place]
+            expected = self.levels[number].size
+            if tuple(x.shape[2:]) != expected:
+                raise self._changed(
+                    f"a map of {x.shape[2]}x{x.shape[3]} cells where it was "
+                    f"{expected[0]}x{expected[1]}"
+                )
+            y = self.unzooms[place](x)
+            if self.observer is not None:
+                self.observer(number, x, y)
+            place += 1
+            return y
+
+        mapped = map_tensors(unzoom, output)
+        if place < len(numbers):
+            raise self._changed(f"{place} feature maps in place of {len(numbers)}")
+        return mapped
+
+    def _changed(self, what: str) -> LzuError:
+        return LzuError(
+            f"submodule {self.name} returns {what}; its output must keep the sizes that it had "
+            "when the network was wrapped: wrap the network again for another input size"
+        )
+
+
+class Wrapping:
+    """The hooks around one network, and what they were made from."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        warp: FixedWarp,
+        levels: Mapping[str, Sequence[Level]],
+        *,
+        call: Call,
+        multiple: int,
+        channels: int,
+        identity_too: bool = False,
+    ) -> None:
+        """Register the hooks.
+
+        Args:
+            network: network to which they are added.
+            warp: warp of its images.
+            levels: by name of a submodule, the levels of its feature maps, in order.
+            call: how the network is called.
+            multiple: multiple to which the canvas is padded.
+            channels: number of channels of the image.
+            identity_too: unzoom even if the warp is the identity, which changes nothing.
+        """
+        self.warp, self.call, self.multiple, self.channels = warp, call, multiple, channels
+        self.levels = {name: tuple(each) for name, each in levels.items()}
+        self.zoom = ZoomHook(warp, call.image, multiple)
+        self.unzooms: list[UnzoomHook] = []
+        self._handles: list[RemovableHandle] = [
+            network.register_forward_pre_hook(self.zoom, with_kwargs=True)
+        ]
+        object.__setattr__(network, ATTRIBUTE, self)
+        if identity_too or not warp.is_identity:
+            self._register_unzooms(network)
+
+    def _register_unzooms(self, network: nn.Module) -> None:
+        modules = [Unzoom(each) for each in self.warp.tables(self.all_levels).unzoom or ()]
+        first = 0
+        for name, each in self.levels.items():
+            numbers = range(first, first + len(each))
+            hook = UnzoomHook(
+                name, dict(zip(numbers, each, strict=True)), modules[first : first + len(each)]
+            )
+            self._handles.append(network.get_submodule(name).register_forward_hook(hook))
+            self.unzooms.append(hook)
+            first += len(each)
+
+    @property
+    def all_levels(self) -> tuple[Level, ...]:
+        """Levels of all submodules, in the order of their numbers."""
+        return tuple(level for each in self.levels.values() for level in each)
+
+    @property
+    def network_input(self) -> tuple[int, int]:
+        """(height, width) of the padded canvas that the network receives."""
+        height, width = (count + -count % self.multiple for count in self.warp.canvas)
+        return height, width
+
+    def remove(self, network: nn.Module) -> None:
+        """Remove the hooks from the network that they were registered on."""
+        for handle in self._handles:
+            handle.remove()
+        if getattr(network, ATTRIBUTE, None) is self:
+            object.__delattr__(network, ATTRIBUTE)
+
+
+def is_map(x: Tensor) -> bool:
+    """Return whether a tensor is a 2-D feature map (B, C, H, W) of floats, of more than a cell."""
+    return x.ndim == 4 and x.is_floating_point() and x.shape[2] * x.shape[3] > 1
+
+
+def wrapping_of(network: nn.Module) -> Wrapping | None:
+    """Return the wrapping of a network; None if it is not wrapped."""
+    found: Wrapping | None = getattr(network, ATTRIBUTE, None)
+    return found

@@ -1,0 +1,203 @@
+"""Wrap a network in a warp: its image is zoomed, named submodules' feature maps are unzoomed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.fixed_warp import FixedWarp
+from lzu_export.warp.geometry import Level
+from lzu_export.wrapping.calls import Call, evaluating, image_argument, image_of
+from lzu_export.wrapping.cuts import check_cut, find_modules, maps_of, outputs_at
+from lzu_export.wrapping.hooks import Wrapping, wrapping_of
+from lzu_export.wrapping.nested import named_tensors
+from lzu_export.wrapping.receptive import Measured, measure_levels
+
+log = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+MULTIPLE = 32
+"""Default multiple to which the canvas is padded with zeros at the bottom and right."""
+EQUAL = 1e-4
+"""Largest relative difference of outputs with the identity warp from those without a warp."""
+
+
+def wrap(
+    network: Network,
+    warp: FixedWarp,
+    unzoom: Sequence[str] = (),
+    *,
+    image: str | int | None = None,
+    example: Call | None = None,
+    phase: Mapping[str, Sequence[float | tuple[float, float]]] | None = None,
+    multiple: int = MULTIPLE,
+    channels: int = 3,
+    check: bool = True,
+) -> Network:
+    """Add hooks to a network that zoom its image and unzoom feature maps, and return the network.
+
+    Nothing else of the network changes: its class, methods, parameters and `state_dict` keys stay,
+    so checkpoints go both ways. From then on it takes images (B, C, H, W) of the warp's source
+    size, normalised as before. Its outputs refer to the uniform canvas, padded to the network
+    input: see `FixedWarp.boxes_to_canvas` for targets. With the identity warp
+    (`FixedWarp.uniform`) the image is only resized, which is the baseline at equal cost.
+
+    Args:
+        network: any module; it is changed in place. `unwrap` removes the hooks.
+        warp: warp of the frames.
+        unzoom: names of submodules whose 2-D outputs (B, C, h, w) are unzoomed. They may return a
+            tensor, list, tuple, mapping or data class. Together they must be a cut: everything
+            flows through them. Empty: the network only zooms, and outputs stay on the zoomed
+            canvas.
+        image: name or position of the image among the arguments of `forward`; by default the
+            first.
+        example: other arguments that `forward` needs, for the checks; none by default.
+        phase: by submodule, the canvas pixel on which the cell (0, 0) of each of its maps is
+            centred, one number or (y, x) per map, in place of the measured one.
+        multiple: multiple to which the canvas is padded with zeros at the bottom and right.
+        channels: number of channels of the image.
+        check: refuse submodules that are no cut, and compare the outputs with the identity warp.
+            The checks run the network a few times in eval mode.
+
+    Raises:
+        LzuError: the network is wrapped already, a name is unknown, the submodules are no cut or
+            return no 2-D map, cells are not evenly spaced, or the image is not found.
+    """
+    if wrapping_of(network) is not None:
+        raise LzuError(
+            f"{type(network).__name__} is wrapped already; call lzu_export.unwrap before, or build "
+            "another one"
+        )
+    call = example or Call()
+    place = image_argument(network, image if image is not None else call.image)
+    call = replace(call, image=place)
+    size = tuple(count + -count % multiple for count in warp.canvas)
+    modules = find_modules(network, unzoom)
+    canvases = _noise(network, (2, channels, size[0], size[1]))
+    levels: dict[str, list[Level]] = {}
+    if modules:
+        with evaluating(network):
+            for name, output in outputs_at(network, call, canvases[:1], modules)[0].items():
+                maps_of(name, output)
+        if check:
+            check_cut(network, call, (canvases[:1], canvases[1:]), modules)
+        measured = measure_levels(network, call, modules, (size[0], size[1]), channels)
+        levels = _with_phases(measured.levels, phase or {})
+        _tell(measured, levels)
+        if check:
+            _check_identity(network, call, warp, levels, multiple, channels)
+    Wrapping(network, warp, levels, call=call, multiple=multiple, channels=channels)
+    return network
+
+
+def unwrap(network: Network) -> Network:
+    """Remove the hooks that `wrap` added, and return the network.
+
+    Raises:
+        LzuError: the network is not wrapped.
+    """
+    wrapping = wrapping_of(network)
+    if wrapping is None:
+        raise LzuError(f"{type(network).__name__} is not wrapped; there is nothing to remove")
+    wrapping.remove(network)
+    return network
+
+
+def _noise(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Return images of noise on the network's device, the same every time."""
+    return image_of(network, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+
+def _with_phases(
+    levels: Mapping[str, Sequence[Level]],
+    given: Mapping[str, Sequence[float | tuple[float, float]]],
+) -> dict[str, list[Level]]:
+    """Return levels with the phases that were given by hand.
+
+    Raises:
+        LzuError: a submodule is unknown, or has another number of maps.
+    """
+    unknown = [name for name in given if name not in levels]
+    if unknown:
+        raise LzuError(
+            f"phase names {unknown[0]}, which is not among the unzoomed {', '.join(levels)}"
+        )
+    changed: dict[str, list[Level]] = {}
+    for name, found in levels.items():
+        values = list(given.get(name, [level.phase for level in found]))
+        if len(values) != len(found):
+            raise LzuError(
+                f"phase of {name} has {len(values)} entries, but the submodule returns "
+                f"{len(found)} maps; give one for each"
+            )
+        changed[name] = [
+            replace(level, phase=each if isinstance(each, tuple) else (float(each), float(each)))
+            for level, each in zip(found, values, strict=True)
+        ]
+    return changed
+
+
+def _tell(measured: Measured, levels: Mapping[str, Sequence[Level]]) -> None:
+    """Log where cells lie, and what makes a network sensitive to a warp."""
+    for name, found in levels.items():
+        for level in found:
+            y, x = level.phase
+            log.info(
+                "%s: stride %d, %d x %d cells, cell (0, 0) centred on canvas pixel (%g, %g)",
+                name, level.stride, *level.size, y, x,
+            )  # fmt: skip
+    for noticed, what in ((measured.attends, "attention"), (measured.positional, "position codes")):
+        if noticed:
+            log.warning(
+                "%s lies between the image and %s: it sees distances on the zoomed canvas, which "
+                "differ from those it was trained with; fine-tune the network with the warp",
+                what, ", ".join(levels),
+            )  # fmt: skip
+
+
+def _check_identity(
+    network: nn.Module,
+    call: Call,
+    warp: FixedWarp,
+    levels: Mapping[str, Sequence[Level]],
+    multiple: int,
+    channels: int,
+) -> None:
+    """Compare the network with the identity warp's unzoom to the network without hooks.
+
+    Raises:
+        LzuError: the outputs differ, so the unzoomed maps do not get back into the network.
+    """
+    frame = _noise(network, (1, channels, *warp.source))
+    uniform = Wrapping(
+        network,
+        warp.as_uniform(),
+        levels,
+        call=call,
+        multiple=multiple,
+        channels=channels,
+        identity_too=True,
+    )
+    with evaluating(network):
+        try:
+            mine = list(named_tensors(call.run(network, frame)))
+        finally:
+            uniform.remove(network)
+        theirs = list(named_tensors(call.run(network, uniform.zoom.canvas(frame))))
+    for (name, value), (_, wanted) in zip(mine, theirs, strict=True):
+        if not wanted.is_floating_point():
+            continue
+        largest = float(wanted.abs().max()) if wanted.numel() else 0.0
+        same = value.shape == wanted.shape
+        if not same or float((value - wanted).abs().max()) > EQUAL * max(largest, 1e-12):
+            raise LzuError(
+                f"with the identity warp {name or 'the output'} differs from the network's own; "
+                f"unzoom at another submodule than {', '.join(levels)} (lzu_export.suggest)"
+            )
