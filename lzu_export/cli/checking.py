@@ -96,7 +96,7 @@ class Against:
             recipe = opened.bundle.recipe
             name = dataset_name(self.dataset) if self.dataset else recipe.evaluation.dataset
             count = self.frames or recipe.evaluation.frames
-            found = open_dataset(name, count, recipe.task, recipe) if name else None
+            found = open_dataset(name, count, recipe.scored_as, recipe) if name else None
             other = None
             if self.baseline is not None:
                 base = open_engines(bundles.Bundle(self.baseline), provider)

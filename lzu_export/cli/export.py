@@ -20,8 +20,7 @@ from lzu_export.errors import LzuError
 from lzu_export.support.terminal import print_json, say, show
 
 if TYPE_CHECKING:
-    from lzu_export.recipes import Recipe
-    from lzu_export.support.progress import Reporter
+    pass
 
 VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
 COMPARED = ("fixed", "uniform")
@@ -97,6 +96,7 @@ def export(
 ) -> None:
     """Export a recipe into verified bundles, one for each variant, and print their results."""
     from lzu_export.cli.tables.export import export_table, next_commands
+    from lzu_export.compiler.defaults import for_this_machine, with_frames
     from lzu_export.compiler.pipeline import export_all
     from lzu_export.recipes import load_recipe
     from lzu_export.support.progress import Reporter
@@ -111,9 +111,9 @@ def export(
     report = Reporter()
     # Targets and precisions that the user names are kept; of the default ones, those possible here.
     if "targets" not in overrides:
-        recipes = [_for_this_machine(each, report) for each in recipes]
+        recipes = [for_this_machine(each, report) for each in recipes]
     if "precision" not in overrides:
-        recipes = [_with_frames(each, report) for each in recipes]
+        recipes = [with_frames(each, report) for each in recipes]
     outcomes = export_all(recipes, out, force=force, report=report)
     if as_json:
         print_json(
@@ -150,26 +150,3 @@ def _variants(
         return [base.variant]
     there: list[str] = [each for each in VARIANTS if each in base.checkpoint]
     return [each for each in there if each in COMPARED] or there or list(COMPARED)
-
-
-def _for_this_machine(recipe: "Recipe", report: "Reporter") -> "Recipe":
-    """Return the recipe without targets that are not installed, unless no target would be left."""
-    from lzu_export.targets.registry import DEFAULT_TARGET, find
-
-    others = [each for each in recipe.targets if each != DEFAULT_TARGET]
-    missing = [each for each in others if find(each).version() is None]
-    kept = tuple(each for each in recipe.targets if each not in missing)
-    if not missing or not kept:
-        return recipe
-    for each in missing:
-        report.note(f"  {each} is not installed and left out (extra {find(each).extra})")
-    return recipe.model_copy(update={"targets": kept})
-
-
-def _with_frames(recipe: "Recipe", report: "Reporter") -> "Recipe":
-    """Return the recipe without INT8 if it has no calibration frames and other precisions."""
-    kept = tuple(each for each in recipe.precision if each != "int8")
-    if recipe.calibration.frames is not None or not kept or kept == recipe.precision:
-        return recipe
-    report.note("  int8 is left out: it needs frames of the training set (FRAMES=folder)")
-    return recipe.model_copy(update={"precision": kept})

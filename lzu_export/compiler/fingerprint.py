@@ -27,11 +27,12 @@ def fingerprint(recipe: Recipe) -> str:
     inputs = {
         "evaluation": _evaluation_digest(dataset) if dataset else None,
         "recipe": json.loads(
-            recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency": True}})
+            recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency", "knots"}})
         ),
         "checkpoint": checkpoint_identity(recipe),
         "calibration": _calibration_digest(recipe),
         "saliency": file_digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
+        "knots": file_digest(recipe.warp.knots) if recipe.variant != "uniform" else None,
         "source": source_digest(),
         "custom_model": builder_digest(recipe),
         "versions": versions(PACKAGES),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,12 @@ from lzu_export.manifest.schema import (
 from lzu_export.models.archive import read_meta
 from lzu_export.quantization.calibration import read_cache, write_cache
 from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
-from lzu_export.quantization.ranges import describe_ranges, find_ranges, measure_ranges
+from lzu_export.quantization.ranges import (
+    describe_ranges,
+    find_ranges,
+    measure_ranges,
+    recipe_frames,
+)
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import portable
 from lzu_export.recipes.schema import Precision
@@ -106,7 +112,7 @@ class Stages:
     def dataset(self) -> EvaluationSet | None:
         name = self.recipe.evaluation.dataset
         frames = self.recipe.evaluation.frames
-        return open_dataset(name, frames, self.recipe.task, self.recipe) if name else None
+        return open_dataset(name, frames, self.recipe.scored_as, self.recipe) if name else None
 
     def open(self) -> None:
         """Refuse an unfit data set or checkpoint, then trace the model unless that is done."""
@@ -280,12 +286,18 @@ class Stages:
 
     def _reference_shots(self) -> list[list[CameraFrame]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
+        if name is None and self.recipe.calibration.frames is not None:
+            found = recipe_frames(self.recipe).frames()
+            frames = [frame for _, frame in islice(found, REFERENCE_BATCHES * size)]
+            if all(frame.shape[:2] == self.recipe.source for frame in frames):
+                camera = noise_camera_frame(self.recipe, seed=0).cam2img
+                return whole_batches([CameraFrame(frame, camera) for frame in frames], size)
         if name is None:
             # Where boxes are fed back, the second batch is zoomed by the first one's.
             batches = REFERENCE_BATCHES if self.pytorch.is_stateful else 1
             seeds = range(batches * size)
             return whole_batches([noise_camera_frame(self.recipe, seed=i) for i in seeds], size)
-        few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.task, self.recipe)
+        few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.scored_as, self.recipe)
         chosen = []
         for sample in few.samples():
             what = f"frame {sample.number} of {few.name}"

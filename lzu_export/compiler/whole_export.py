@@ -208,7 +208,7 @@ class Export(Stages):
         rows = [row for each in engines if each.precision == precision for row in _rows(each)]
         name, frames = self.recipe.evaluation.dataset, min(TRIED_FRAMES, accuracy.frames)
         assert name is not None, "it was scored on one"
-        few = open_dataset(name, frames, self.recipe.task, self.recipe)
+        few = open_dataset(name, frames, self.recipe.scored_as, self.recipe)
         trials = self._trials(precision)
         return accuracy_advice(trials, rows, few, self.pytorch, accuracy, self.report)
 

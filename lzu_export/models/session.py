@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lzu_export.models.zoom import ZoomedModel
+from lzu_export.models.traced_model import TracedModel
 from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
 
 
 class TorchSession(Session):
-    """Session that runs a ZoomedModel on the CPU."""
+    """Session that runs a TracedModel on the CPU."""
 
     provider = "PyTorch"
 
-    def __init__(self, model: ZoomedModel, inputs: tuple[TensorSpec, ...]) -> None:
+    def __init__(self, model: TracedModel, inputs: tuple[TensorSpec, ...]) -> None:
         """Store the model, and the inputs that engines made from it have."""
         self.model, self.inputs = model, inputs
         self.outputs: tuple[TensorSpec, ...] = ()

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.grid_warp import GridResample
+from lzu_export.models.traced_model import TracedModel
 from lzu_export.warp.grids import Sampling
 from lzu_export.warp.tables import Table, TablePair
 
@@ -151,7 +152,7 @@ class ProbeNames:
         return (*names, *self.decoded)
 
 
-class ZoomedModel(nn.Module):
+class ZoomedModel(TracedModel):
     """Level model with its zoom, unzoom and decode."""
 
     def __init__(
@@ -195,11 +196,6 @@ class ZoomedModel(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         """Names of all probe points, then of the outputs, in the order of `forward`."""
         return (*self.names.all, *self.outputs)
-
-    @property
-    def engine_outputs(self) -> tuple[str, ...]:
-        """Names of the engines' outputs."""
-        return self.outputs
 
     def margins(
         self, values: Mapping[str, torch.Tensor], *others: torch.Tensor

@@ -269,7 +269,7 @@ def _open(opened: Float32Bundle, name: str | None, frames: int) -> EvaluationSet
         )
     if frames < 2:
         raise LzuError(f"--frames is {frames}; ask for at least 2, better {FRAMES}")
-    opened_set = open_dataset(name or str(own), frames, recipe.task, recipe)
+    opened_set = open_dataset(name or str(own), frames, recipe.scored_as, recipe)
     check_classes(opened_set, recipe)
     return opened_set
 

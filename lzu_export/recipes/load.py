@@ -128,12 +128,15 @@ def validate(data: Mapping[str, Any], where: str) -> Recipe:
 def portable(recipe: Recipe) -> Recipe:
     """Return the recipe without this machine's paths, with file names only."""
     checkpoint = {variant: Path(path.name) for variant, path in recipe.checkpoint.items()}
-    saliency = Path(recipe.warp.saliency.name) if recipe.warp.saliency else None
+    files = {
+        key: Path(path.name) if (path := getattr(recipe.warp, key)) else None
+        for key in ("saliency", "knots")
+    }
     dataset = recipe.evaluation.dataset
     evaluation = recipe.evaluation.model_copy(
         update={"dataset": Path(dataset).name if dataset else None}
     )
-    warp = recipe.warp.model_copy(update={"saliency": saliency})
+    warp = recipe.warp.model_copy(update=files)
     frames, cache = recipe.calibration.frames, recipe.calibration.cache
     calibration = recipe.calibration.model_copy(
         update={
@@ -171,8 +174,9 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
     def absolute(value: Any) -> Any:
         return os.path.normpath(folder / value) if isinstance(value, str) else value
 
-    if isinstance(warp := data.get("warp"), dict) and warp.get("saliency"):
-        warp["saliency"] = absolute(warp["saliency"])
+    for key in ("saliency", "knots"):
+        if isinstance(warp := data.get("warp"), dict) and warp.get(key):
+            warp[key] = absolute(warp[key])
     if isinstance(checkpoint := data.get("checkpoint"), dict):
         data["checkpoint"] = {key: absolute(value) for key, value in checkpoint.items()}
     if isinstance(evaluation := data.get("evaluation"), dict):

@@ -196,6 +196,11 @@ class Recipe(sections.Section):
         return " -> ".join("x".join(map(str, size)) for size in sizes)
 
     @property
+    def scored_as(self) -> str:
+        """Name of the task whose predictions, metric and data sets are this recipe's."""
+        return self.task
+
+    @property
     def label(self) -> str:
         """Name of the bundle's folder, such as `fixed-0.5x`."""
         reduced = f"-reduced{self.reduce}" if self.reduce > 1 else ""

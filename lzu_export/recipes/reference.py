@@ -68,7 +68,7 @@ def _kinds(task: str) -> list[str]:
     """Return a table for each kind of a task's sections that come in several kinds."""
     lines = []
     for name, field in TASKS.find(task).recipe.model_fields.items():
-        sections = _sections(field.annotation)
+        sections = sections_of(field.annotation)
         for section in sections if len(sections) > 1 else ():
             (kind,) = get_args(section.model_fields["kind"].annotation)
             rows = [(f"{name}.{key}", inner, text) for key, inner, text in _rows(section)]
@@ -87,7 +87,7 @@ def _rows(model: type[BaseModel]) -> list[Row]:
     meanings = _meanings(model)
     rows = []
     for name, field in model.model_fields.items():
-        sections = _sections(field.annotation)
+        sections = sections_of(field.annotation)
         meaning = meanings.get(name, "")
         if len(sections) != 1:
             rows.append((name, field, meaning))
@@ -103,13 +103,13 @@ def _row(key: str, field: FieldInfo, meaning: str) -> str:
     return f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
     """Return the sections that a field's type allows."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is dict:
         return []
-    return [found for each in get_args(annotation) for found in _sections(each)]
+    return [found for each in get_args(annotation) for found in sections_of(each)]
 
 
 def _kind(field: FieldInfo) -> str:
@@ -142,7 +142,7 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{each}`" if isinstance(each, str) else str(each) for each in inner)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_type(each) for each in inner))
-    return _collection(origin, inner) or ("keys below" if _sections(annotation) else "text")
+    return _collection(origin, inner) or ("keys below" if sections_of(annotation) else "text")
 
 
 def _collection(origin: Any, inner: tuple[Any, ...]) -> str:

@@ -16,7 +16,7 @@ def check(recipe: "Recipe") -> None:
         ValueError: keys contradict each other; the message names them and the remedy.
     """
     _check_adaptive(recipe)
-    if len(recipe.classes) != recipe.model.num_classes:
+    if recipe.model.num_classes not in (None, len(recipe.classes)):
         raise ValueError(
             f"classes lists {len(recipe.classes)} names but model.num_classes is "
             f"{recipe.model.num_classes}; make them equal"
@@ -40,6 +40,13 @@ def check(recipe: "Recipe") -> None:
         raise ValueError(
             f"warp.saliency {recipe.warp.saliency.name} and warp.logits {recipe.warp.logits} are "
             "both given; keep the one that the model was trained with and set the other to null"
+        )
+    if recipe.warp.knots is not None and (
+        recipe.warp.saliency is not None or recipe.warp.logits is not None
+    ):
+        raise ValueError(
+            f"warp.knots {recipe.warp.knots.name} and a saliency are both given; keep the one that "
+            "the model was trained with and set the other to null"
         )
     if recipe.warp.geometry == "published" and recipe.warp.unfilled is None:
         raise ValueError(

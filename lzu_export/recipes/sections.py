@@ -211,6 +211,9 @@ class WarpSettings(Section):
     logits: str | None = Field(None, min_length=1)
     """Name of a tensor in the checkpoint, such as `warp.logits`. Its softmax over all cells is the
     saliency, instead of a file."""
+    knots: Path | None = None
+    """A file of knots (`.npz`) instead of a saliency: `knots_x` (w,) and `knots_y` (h,) of a
+    separable warp, or `knots` (h, w, 2) of one on the plane, in [-1, 1] with align_corners."""
     network: SaliencyNetworkSettings | None = None
     """A saliency network for adaptive warps: it sets each frame's zoom, instead of the previous
     frame's boxes."""

@@ -31,6 +31,7 @@ TASKS: Registry[RecipeTask] = Registry(
         "det": "lzu_export.tasks.det.task:TASK",
         "seg": "lzu_export.tasks.seg.task:TASK",
         "det3d": "lzu_export.tasks.det3d.task:TASK",
+        "generic": "lzu_export.tasks.generic.task:TASK",
     },
     group="lzu_export.tasks",
 )

@@ -13,6 +13,7 @@ from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
+from lzu_export.runtime.fitting import Fitting
 from lzu_export.runtime.postprocess import suppress
 from lzu_export.runtime.predictor import NO_CHOICE, CameraFrame, FramePredictor
 from lzu_export.support.session import Session, StatefulSession
@@ -196,19 +197,29 @@ class Detector(FramePredictor[Detections]):
 
         With fit `pad`, boxes are clipped to the frame, and boxes within the bars are dropped.
         """
-        boxes, scores, labels = kept.boxes, kept.scores, kept.labels
         place = self.place_of(size)
-        boxes = place.boxes_back(boxes).astype(np.float32)
-        if self.fit == "pad":
-            boxes = boxes.clip(0, np.array([size[1], size[0]] * 2, np.float32))
-            inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-            boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
-        return Detections(
-            boxes,
-            scores.astype(np.float32),
-            labels.astype(np.int32),
-            self.recipe.classes,
-        )
+        return placed_detections(kept, place, size, self.recipe.classes, clip=self.fit == "pad")
+
+
+def placed_detections(
+    kept: Kept, place: Fitting, size: tuple[int, ...], classes: tuple[str, ...], *, clip: bool
+) -> Detections:
+    """Return detections in pixels of the frame, from boxes in pixels of the source.
+
+    Args:
+        kept: boxes of one frame after suppression.
+        place: place of the frame in the source.
+        size: (height, width) of the frame.
+        classes: names of the classes.
+        clip: clip boxes to the frame, and drop those outside of it, within bars.
+    """
+    boxes, scores, labels = kept.boxes, kept.scores, kept.labels
+    boxes = place.boxes_back(boxes).astype(np.float32)
+    if clip:
+        boxes = boxes.clip(0, np.array([size[1], size[0]] * 2, np.float32))
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes, scores, labels = boxes[inside], scores[inside], labels[inside]
+    return Detections(boxes, scores.astype(np.float32), labels.astype(np.int32), classes)
 
 
 def _feeds_itself(session: Session) -> bool:

@@ -72,7 +72,7 @@ class Agreements:
     def __init__(self, recipe: Recipe, reference: str, others: Sequence[str]) -> None:
         """Take the names of the reference and of the other predictors in the evaluation."""
         self.reference = reference
-        self._tallies = {name: Tally(recipe.task) for name in others if name != reference}
+        self._tallies = {name: Tally(recipe.scored_as) for name in others if name != reference}
         self._theirs: Sequence[Any] | None = None
 
     def add(self, name: str, predictions: Sequence[Any]) -> None:

@@ -61,20 +61,12 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         LzuError: the checkpoint is missing, unreadable, or belongs to another task, warp or
             architecture.
     """
-    path = recipe.checkpoint.get(recipe.variant)
     source = adaptive_source(recipe)
     adaptive = None if source is None else source.build(recipe, warp.saliency)
-    if path is not None:
-        loaded = load_checkpoint(path)
-        state: State = loaded.state
-        check_task(recipe, state, str(path))
-        check_training(recipe, warp.saliency, loaded.meta, str(path))
-        state = without_logits(recipe, state, str(path))
-        state, of_warp = split_warp(recipe, state, str(path))
-        load_into(parts.model, parts.prepare_state(state), name=str(path))
-        if source is not None and adaptive is not None:
-            source.load(adaptive, of_warp, str(path))
-    else:
+    of_warp = load_weights(recipe, parts.model, warp, parts.prepare_state)
+    if source is not None and adaptive is not None and of_warp is not None:
+        source.load(adaptive, of_warp, str(recipe.checkpoint[recipe.variant]))
+    elif of_warp is None:
         assert recipe.random_weights is not None, "checked by the pipeline"
         randomise(parts.model, recipe.random_weights)
         if source is not None and adaptive is not None:
@@ -99,6 +91,39 @@ def assemble(recipe: Recipe, parts: Parts, warp: Warp, *, from_source: bool) -> 
         **common,
     )
     return zoomed.eval()
+
+
+def load_weights(
+    recipe: Recipe,
+    model: nn.Module,
+    warp: Warp,
+    prepare: Callable[[State], State] = lambda state: state,
+) -> State | None:
+    """Load the weights of the recipe's checkpoint into a network.
+
+    Args:
+        recipe: recipe that names the checkpoint.
+        model: network with the checkpoint's architecture.
+        warp: warp of the recipe, with which the training is compared.
+        prepare: function that drops weights which inference does not need.
+
+    Returns:
+        The checkpoint's tensors of the warp; None if the recipe has no checkpoint.
+
+    Raises:
+        LzuError: the checkpoint is missing, unreadable, or belongs to another task, warp or
+            architecture.
+    """
+    path = recipe.checkpoint.get(recipe.variant)
+    if path is None:
+        return None
+    loaded = load_checkpoint(path)
+    check_task(recipe, loaded.state, str(path))
+    check_training(recipe, warp.saliency, loaded.meta, str(path))
+    state: State = without_logits(recipe, loaded.state, str(path))
+    state, of_warp = split_warp(recipe, state, str(path))
+    load_into(model, prepare(state), name=str(path))
+    return of_warp
 
 
 def _adaptive(

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from lzu_export.recipes import Recipe
 from lzu_export.support.registry import load_object
 from lzu_export.support.session import TensorSpec
+from lzu_export.tasks.custom import find_builder
+from lzu_export.warp.warp import Warp
 
 if TYPE_CHECKING:
+    from lzu_export.models.traced_model import TracedModel
     from lzu_export.runtime.predictor import Predictor
     from lzu_export.tasks.assemble import Parts
     from lzu_export.tasks.present import Presenter
@@ -78,6 +82,24 @@ class Task(ABC):
 
         This imports torch.
         """
+
+    def assemble(self, recipe: Any, warp: Warp, *, from_source: bool) -> "TracedModel":
+        """Assemble the recipe's model with its weights, up to the task's outputs; imports torch.
+
+        It begins at the frame if `from_source`, else at the network's input. A network of the
+        user's own, `custom_model`, takes the place of the one in `parts`.
+
+        Raises:
+            LzuError: the checkpoint is missing, unreadable or belongs to another architecture or
+                warp, or the custom model is unknown.
+        """
+        from lzu_export.tasks.assemble import assemble
+
+        parts = self.parts(recipe)
+        if recipe.custom_model is not None:
+            model: Any = find_builder(recipe.custom_model)(recipe)
+            parts = replace(parts, model=model)
+        return assemble(recipe, parts, warp, from_source=from_source)
 
     @property
     @abstractmethod

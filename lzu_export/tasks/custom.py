@@ -8,6 +8,7 @@ that builds the network, or an installed package announces it under the entry po
 import hashlib
 import inspect
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,6 +28,33 @@ Builder = Callable[[Any], "LevelModel"]
 weights."""
 
 _registered: dict[str, Builder] = {}
+
+
+class BuiltNetwork:
+    """Builder of a network that the program has already built: it returns copies."""
+
+    def __init__(self, network: Any) -> None:
+        """Take the network, a torch module."""
+        self._network = network
+
+    def __call__(self, recipe: Any) -> Any:
+        """Return a copy of the network."""
+        return deepcopy(self._network)
+
+    def digest(self) -> str:
+        """Hash the network's structure, and the files of its modules' classes."""
+        content = hashlib.sha256(str(self._network).encode())
+        for each in sorted({str(_source(type(m))) for m in self._network.modules()}):
+            content.update(Path(each).read_bytes() if Path(each).is_file() else each.encode())
+        return content.hexdigest()
+
+
+def _source(kind: type) -> str | None:
+    """Return the file that defines a class; None for a class that is defined in no file."""
+    try:
+        return inspect.getsourcefile(kind)
+    except (OSError, TypeError):
+        return None
 
 
 def register_model(name: str, build: Builder) -> None:
@@ -79,6 +107,8 @@ def builder_digest(recipe: Recipe) -> str | None:
     if recipe.custom_model is None:
         return None
     builder: Any = find_builder(recipe.custom_model)
+    if isinstance(builder, BuiltNetwork):
+        return builder.digest()
     while isinstance(builder, partial):
         builder = builder.func
     if not (inspect.isroutine(builder) or inspect.isclass(builder)):

@@ -4,8 +4,7 @@ Importing this module does not import torch; functions that need torch import it
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,17 +15,16 @@ from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.runtime.predictor import INPUT_NAMES, CameraFrame, Predictor
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.session import TensorSpec
-from lzu_export.tasks.custom import find_builder
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.registry import find_task
 from lzu_export.tasks.warps import Warp
 from lzu_export.warp.saliency import BOX_INPUTS
 
 if TYPE_CHECKING:
-    from lzu_export.models.zoom import ZoomedModel
+    from lzu_export.models.traced_model import TracedModel
 
 
-def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
+def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "TracedModel":
     """Assemble the model of the recipe's task with its weights; imports torch.
 
     It begins at the frame if `from_source`, else at the network's input.
@@ -35,13 +33,7 @@ def assemble(recipe: Recipe, warp: Warp, *, from_source: bool) -> "ZoomedModel":
         LzuError: the checkpoint is missing, unreadable or belongs to another architecture or warp,
             or the recipe's custom model is unknown.
     """
-    from lzu_export.tasks.assemble import assemble as assemble_parts
-
-    parts = find_task(recipe.task).parts(recipe)
-    if recipe.custom_model is not None:
-        model: Any = find_builder(recipe.custom_model)(recipe)
-        parts = replace(parts, model=model)
-    return assemble_parts(recipe, parts, warp, from_source=from_source)
+    return find_task(recipe.task).assemble(recipe, warp, from_source=from_source)
 
 
 def torch_predictor(recipe: Recipe, warp: Warp) -> Predictor:

@@ -111,7 +111,7 @@ def verify_on_device(
         references = bundle.references
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
-    tally = Tally(recipe.task)
+    tally = Tally(recipe.scored_as)
     with closing(bundle.open(engine, feedback=False, zoom=None)) as session:
         provider = session.provider
         predictor = bundle.predictor(session)
@@ -288,7 +288,7 @@ def _figures(
     exact: bool,
 ) -> _Figures:
     """Compare the outputs and probe points of every batch; see `_sessions`."""
-    found = _Figures({}, {}, {}, Tally(recipe.task))
+    found = _Figures({}, {}, {}, Tally(recipe.scored_as))
     zoom = stored_zoom(warp)
     predictor = make_predictor(recipe, itself, warp)
     for reference in references:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from lzu_export.errors import LzuError
 from lzu_export.inputs.training_boxes import read_training_boxes
 from lzu_export.warp.boundary_saliency import mean_boundary_saliency
 from lzu_export.warp.box_saliency import box_saliency
-from lzu_export.warp.forward import check_knot_plane, check_knots, pixel_centres
+from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level, canvas_to_source
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
 from lzu_export.warp.saliency import Array, check_saliency, mirrored, uniform_saliency
 from lzu_export.warp.saliency_file import load_saliency
-from lzu_export.warp.warp import Knots, Warp, WarpGeometry, saliency_knots
+from lzu_export.warp.warp import Knots, Warp, WarpGeometry, check_named_knots, saliency_knots
 
 LATTICE = (31, 51)
 """Default size (rows, columns) of a saliency and of its knots."""
@@ -59,7 +59,7 @@ class FixedWarp:
         """
         for name in ("source", "canvas"):
             object.__setattr__(self, name, _size(getattr(self, name), name))
-        object.__setattr__(self, "knots", _checked(self.knots))
+        object.__setattr__(self, "knots", check_named_knots(self.knots))
 
     @classmethod
     def uniform(
@@ -304,18 +304,6 @@ class FixedWarp:
             for count, step, whole in zip(self.canvas, self.canvas_step, self.source, strict=True)
         )
         return np.asarray(labels[np.ix_(rows, columns)])
-
-
-def _checked(knots: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """Return knots as float64 after checking them."""
-    if set(knots) == set(AXIS_KNOTS):
-        return {name: check_knots(knots[name], name) for name in AXIS_KNOTS}
-    if set(knots) == set(PLANE_KNOTS):
-        return {name: check_knot_plane(knots[name], name) for name in PLANE_KNOTS}
-    raise LzuError(
-        f"knots are named {', '.join(knots) or 'nothing'}; give knots_x and knots_y of a separable "
-        "warp, or knots of one on the plane"
-    )
 
 
 def _size(size: Sequence[int], name: str) -> tuple[int, int]:

@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import ArrayLike
+
+from lzu_export.errors import LzuError
+from lzu_export.warp.forward import check_knot_plane, check_knots
 from lzu_export.warp.geometry import Edge, Geometry, Level
 from lzu_export.warp.grids import (
     AXIS_KNOTS,
@@ -153,3 +157,23 @@ def saliency_knots(
         found = separable_knots(saliency, fwhm, anti_crop=anti_crop)
         return dict(zip(AXIS_KNOTS, found, strict=True))
     return {PLANE_KNOTS[0]: nonseparable_knots(saliency, fwhm, anti_crop=anti_crop)}
+
+
+def check_named_knots(knots: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """Return knots by name, as float64, after checking them.
+
+    Args:
+        knots: `knots_x` (w,) and `knots_y` (h,) of a separable warp, or `knots` (h, w, 2) of one on
+            the plane, in [-1, 1] with align_corners.
+
+    Raises:
+        LzuError: names or shapes are others, values are not finite, or an axis decreases.
+    """
+    if set(knots) == set(AXIS_KNOTS):
+        return {name: check_knots(knots[name], name) for name in AXIS_KNOTS}
+    if set(knots) == set(PLANE_KNOTS):
+        return {name: check_knot_plane(knots[name], name) for name in PLANE_KNOTS}
+    raise LzuError(
+        f"knots are named {', '.join(knots) or 'nothing'}; give knots_x and knots_y of a separable "
+        "warp, or knots of one on the plane"
+    )

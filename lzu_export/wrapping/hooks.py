@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -58,6 +59,7 @@ class ZoomHook:
     def __init__(self, warp: FixedWarp, image: str | int, multiple: int) -> None:
         """Take the warp, the image's argument, and the multiple to which the canvas is padded."""
         self.warp, self.image, self.multiple = warp, image, multiple
+        self.active = True
         self.zoom = PerDevice(resample(warp.tables().zoom))
 
     def __call__(
@@ -68,6 +70,8 @@ class ZoomHook:
         Raises:
             LzuError: the image is missing, or has another size than the warp's source.
         """
+        if not self.active:
+            return args, kwargs
         place = find_image(network, self.image, args, kwargs)
         if isinstance(place, str):
             return args, {**kwargs, place: self.canvas(kwargs[place])}
@@ -182,6 +186,22 @@ class Wrapping:
             self._handles.append(network.get_submodule(name).register_forward_hook(hook))
             self.unzooms.append(hook)
             first += len(each)
+
+    @contextmanager
+    def observed(self, observer: Observer) -> Iterator[None]:
+        """Within the block, leave out the zoom and show each level to an observer.
+
+        The network is then called on its padded input.
+        """
+        self.zoom.active = False
+        for hook in self.unzooms:
+            hook.observer = observer
+        try:
+            yield
+        finally:
+            self.zoom.active = True
+            for hook in self.unzooms:
+                hook.observer = None
 
     @property
     def all_levels(self) -> tuple[Level, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lzu_export.recipes.postprocessing import KINDS
-from lzu_export.recipes.reference import reference
+from lzu_export.recipes.reference import reference, sections_of
 from lzu_export.recipes.tasks import TASKS
 from postprocess_samples import own_task
 
@@ -30,8 +30,9 @@ def test_every_key_of_a_recipe_is_listed(task: str) -> None:
     for name in set(fields) - {"model", "postprocess"}:
         assert f"| `{name}` |" in page, name
     for section in ("model", "postprocess"):
-        for name in fields[section].annotation.model_fields:  # type: ignore[union-attr]
-            assert f"| `{section}.{name}` |" in page, name
+        for kind in sections_of(fields[section].annotation):
+            for name in kind.model_fields:
+                assert f"| `{section}.{name}` |" in page, name
 
 
 def test_a_section_of_several_kinds_has_a_table_for_each() -> None:

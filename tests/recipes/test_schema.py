@@ -257,7 +257,8 @@ def test_contradictions_of_the_tasks_are_told(
 
 @pytest.mark.parametrize("task", ["pose", 3, None, ["det"]])
 def test_an_unknown_task_is_refused(task: Any, tmp_path: Path) -> None:
-    with pytest.raises(LzuError, match=r"task is .* but must be one of det, seg, det3d; change it"):
+    refusal = r"task is .* but must be one of det, seg, det3d, generic; change it"
+    with pytest.raises(LzuError, match=refusal):
         validate({**tiny_settings(tmp_path), "task": task}, "tiny.yaml")
 
 

@@ -210,7 +210,7 @@ def test_its_own_keys_are_checked(brightness: Path) -> None:
 
 
 def test_it_is_no_task_before_it_is_registered(tmp_path: Path) -> None:
-    with pytest.raises(LzuError, match=r"task is 'brightness' but must be one of det, seg, det3d"):
+    with pytest.raises(LzuError, match=r"task is 'brightness' but must be one of det, seg, det"):
         validate(SETTINGS, "own.yaml")
     with pytest.raises(LzuError, match=r"there is no task brightness; choose one of det, seg, det"):
         find_task("brightness")
@@ -293,4 +293,4 @@ def test_tasks_are_listed_on_a_device_without_what_makes_or_draws_models() -> No
         "[name for name in ('torch', 'onnx', 'onnxruntime', 'cv2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['det', 'seg', 'det3d'] []"
+    assert done.stdout.strip() == "['det', 'seg', 'det3d', 'generic'] []"

@@ -12,6 +12,7 @@ UNIFORM = Uniform()
 SOURCES: Registry[KnotSource] = Registry(
     "source of knots",
     {
+        "knots": "lzu_export.tasks.warps.knots_file:SOURCE",
         "logits": "lzu_export.tasks.warps.logits:SOURCE",
         "boxes": "lzu_export.tasks.warps.boxes:SOURCE",
         "labels": "lzu_export.tasks.warps.labels:SOURCE",
@@ -95,7 +96,8 @@ def read_saliency(recipe: Recipe) -> Array:
     """
     source = fixed_source(recipe)
     saliency = source.saliency(recipe)
-    refuse_flat(saliency, source.describe(recipe))
+    if source.has_saliency:
+        refuse_flat(saliency, source.describe(recipe))
     return saliency
 
 

@@ -26,6 +26,8 @@ class KnotSource(ABC):
 
     key: ClassVar[str]
     """Recipe key that chooses this source, such as `warp.logits`."""
+    has_saliency: ClassVar[bool] = True
+    """Whether the knots follow from a saliency; otherwise `saliency` returns a constant one."""
 
     @abstractmethod
     def applies(self, recipe: Recipe) -> bool:

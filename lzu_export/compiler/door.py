@@ -1,0 +1,32 @@
+"""The function `lzu_export.export`: recipes and wrapped networks alike."""
+
+from pathlib import Path
+from typing import Any
+
+from lzu_export.compiler.pipeline import Outcome
+from lzu_export.compiler.pipeline import export as export_recipe
+from lzu_export.recipes import Recipe
+
+
+def export(what: Any, out: str | Path = "build", **options: Any) -> Outcome:
+    """Export a recipe, or a network that `lzu_export.wrap` wrapped, into a verified bundle.
+
+    Args:
+        what: a `Recipe`, or a wrapped `torch.nn.Module`.
+        out: folder of all bundles.
+        options: for a recipe those of `compiler.pipeline.export` (`force`, `report`); for a
+            network also `normalisation`, `frames`, `targets`, `precision`, `postprocess` and the
+            others of `compiler.wrapped.export_model`.
+
+    Returns:
+        Folder, manifest and status of the bundle.
+
+    Raises:
+        LzuError: an input is missing or unfit, a target refuses the graph, or an engine deviates
+            from PyTorch.
+    """
+    if isinstance(what, Recipe):
+        return export_recipe(what, Path(out), **options)
+    from lzu_export.compiler.wrapped import export_model
+
+    return export_model(what, out, **options)

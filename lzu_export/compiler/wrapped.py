@@ -1,0 +1,223 @@
+"""Export networks of users' own: what `lzu_export.export` and the command line have in common.
+
+The weights and knots of a network that was built in a program are written as files first, so that
+an export of it depends on files alone, as every other does, and can be repeated from its recipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lzu_export.compiler.defaults import for_this_machine, with_frames
+from lzu_export.compiler.pipeline import Outcome, bundle_name
+from lzu_export.compiler.pipeline import export as export_recipe
+from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.recipes import Recipe
+from lzu_export.recipes.generic import GenericRecipe
+from lzu_export.recipes.load import validate
+from lzu_export.recipes.sections import Normalisation
+from lzu_export.support.progress import Reporter
+from lzu_export.tasks.custom import BuiltNetwork, register_model
+from lzu_export.tasks.warps import make_warp
+from lzu_export.warp.fixed_warp import FixedWarp
+from lzu_export.warp.geometry import Level
+from lzu_export.wrapping.hooks import Wrapping, wrapping_of
+from lzu_export.wrapping.wrap import wrap
+
+log = logging.getLogger(__name__)
+
+INPUTS = "inputs"
+"""Folder below that of all bundles, with the weights and knots that networks were exported from."""
+WEIGHTS, KNOTS = "weights.pth", "knots.npz"
+
+
+def export_model(
+    model: nn.Module,
+    out: str | Path = "build",
+    *,
+    normalisation: Normalisation | Mapping[str, Any],
+    frames: str | Path | None = None,
+    name: str | None = None,
+    targets: Sequence[str] | None = None,
+    precision: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+    postprocess: str | Mapping[str, Any] = "raw",
+    dataset: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    force: bool = False,
+    report: Reporter | None = None,
+) -> Outcome:
+    """Export a network that `lzu_export.wrap` wrapped, into the bundle `out`/generic/NAME-...
+
+    Args:
+        model: wrapped network with its trained weights, in eval mode.
+        out: folder of all bundles.
+        normalisation: `order` of the channels (`rgb` or `bgr`), and `mean` and `std` per channel,
+            on the scale 0..255, by which the training loop normalises frames before the network.
+        frames: training frames on which INT8 ranges are measured: a folder, a video, COCO
+            annotations. Without them INT8 is left out.
+        name: name of the recipe, by default that of the network's class.
+        targets: targets to build for; by default those of a recipe that are installed.
+        precision: precisions to export; by default all that are possible.
+        classes: names of the classes in the order of the network's outputs.
+        postprocess: what `load` makes of the outputs: a kind such as `raw`, `yolo`, `detr`,
+            `anchors` or `labels`, or its settings with `kind`, see the recipe key `postprocess`.
+        dataset: evaluation set on which accuracy is measured, for `boxes` and `labels`.
+        settings: further recipe keys, dotted, such as `{"tolerances.metric.int8": 2}`.
+        force: export again from the first stage, even if nothing changed.
+        report: receiver of progress.
+
+    Raises:
+        LzuError: the network is not wrapped or in training mode, a setting is wrong, or the export
+            is refused, see `pipeline.export`.
+    """
+    wrapping = wrapping_of(model)
+    if wrapping is None:
+        raise LzuError(
+            f"{type(model).__name__} is not wrapped in a warp; call lzu_export.wrap before "
+            "(FixedWarp.uniform is the warp that zooms nothing)"
+        )
+    if model.training:
+        raise LzuError(
+            f"{type(model).__name__} is in training mode; call model.eval() before the export"
+        )
+    given = normalisation
+    if isinstance(given, Normalisation):
+        given = given.model_dump()
+    kind = {"kind": postprocess} if isinstance(postprocess, str) else dict(postprocess)
+    data: dict[str, Any] = {
+        "name": name or _folder_name(type(model).__name__),
+        "classes": list(classes),
+        "normalisation": dict(given),
+        "postprocess": kind,
+        "evaluation": {"dataset": None if dataset is None else _path(dataset)},
+        "calibration": {"frames": None if frames is None else _path(frames)},
+    }
+    data |= {"targets": list(targets)} if targets is not None else {}
+    data |= {"precision": list(precision)} if precision is not None else {}
+    for key, value in (settings or {}).items():
+        _set(data, key, value)
+    recipe: Recipe = built_recipe(model, wrapping, data, Path(out))
+    report = report or Reporter()
+    recipe = recipe if targets is not None else for_this_machine(recipe, report)
+    recipe = recipe if precision is not None else with_frames(recipe, report)
+    return export_recipe(recipe, Path(out), force=force, report=report)
+
+
+def built_recipe(
+    model: nn.Module, wrapping: Wrapping, data: Mapping[str, Any], out: Path
+) -> GenericRecipe:
+    """Return the recipe of a wrapped network, whose weights and knots it writes as files.
+
+    Args:
+        model: the network.
+        wrapping: its wrapping.
+        data: further keys of the recipe as plain data.
+        out: folder of all bundles.
+
+    Raises:
+        LzuError: the network needs arguments besides the image, or a key is wrong.
+    """
+    if wrapping.call.args or wrapping.call.kwargs:
+        raise LzuError(
+            f"{type(model).__name__} takes other arguments besides its image; export a module "
+            "that takes the image alone and fills in the others"
+        )
+    warp = wrapping.warp
+    variant = "uniform" if warp.is_identity else "fixed"
+    merged: dict[str, Any] = {
+        "task": "generic",
+        "source": list(warp.source),
+        "scale": round(warp.canvas[0] / warp.source[0], 3),
+        "size": list(warp.canvas),
+        "variant": variant,
+        **data,
+        "custom_model": f"{type(model).__module__}:{type(model).__qualname__}",
+        "model": network_section(wrapping),
+    }
+    described = f"of {type(model).__name__}"
+    recipe = validate(merged, described)
+    folder = out / INPUTS / bundle_name(recipe)
+    with readable_os_errors(f"the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if variant == "fixed":
+            arrays: dict[str, Any] = dict(warp.knots)
+            np.savez(folder / KNOTS, **arrays)
+            knots = {"knots": str((folder / KNOTS).resolve()), "separable": warp.is_separable}
+            merged["warp"] = {**dict(merged.get("warp", {})), **knots}
+    save_checkpoint(folder / WEIGHTS, model.state_dict(), half=False)
+    merged["checkpoint"] = {variant: str((folder / WEIGHTS).resolve())}
+    register_model(merged["custom_model"], BuiltNetwork(model))
+    found = validate(merged, described)
+    assert isinstance(found, GenericRecipe), "its task is generic"
+    return found
+
+
+def wrapped_by_recipe(recipe: GenericRecipe, network: nn.Module) -> GenericRecipe:
+    """Wrap a network as a recipe says, and return the recipe with the measured places of cells.
+
+    Raises:
+        LzuError: the recipe's submodules are unknown or no cut, or its warp cannot be made.
+    """
+    bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"unzoom": {}})})
+    warp = FixedWarp(make_warp(bare).knots, recipe.span, recipe.canvas)
+    phases = {
+        name: [each.phase for each in found] for name, found in recipe.model.unzoom.items() if found
+    }
+    wrap(
+        network,
+        warp,
+        list(recipe.model.unzoom),
+        image=recipe.model.image,
+        multiple=recipe.model.multiple,
+        channels=recipe.model.channels,
+        phase=phases,
+    )
+    wrapping = wrapping_of(network)
+    assert wrapping is not None, "it was wrapped just now"
+    data = recipe.model_dump(mode="json")
+    data["model"] = network_section(wrapping)
+    found = validate(data, recipe.name)
+    assert isinstance(found, GenericRecipe), "its task is generic"
+    return found
+
+
+def network_section(wrapping: Wrapping) -> dict[str, Any]:
+    """Return the recipe's section `model` of a wrapping, as plain data."""
+    return {
+        "image": wrapping.call.image,
+        "channels": wrapping.channels,
+        "multiple": wrapping.multiple,
+        "unzoom": {
+            name: [_places(each) for each in found] for name, found in wrapping.levels.items()
+        },
+    }
+
+
+def _places(level: Level) -> dict[str, Any]:
+    return {"stride": level.stride, "size": list(level.size), "phase": list(level.phase)}
+
+
+def _folder_name(name: str) -> str:
+    """Return a class's name as a folder's: `YoloxModule` becomes `yolox-module`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def _path(name: str | Path) -> str:
+    return str(Path(name).resolve()) if Path(name).exists() else str(name)
+
+
+def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key of nested data."""
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+    data[leaf] = value

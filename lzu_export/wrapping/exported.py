@@ -1,0 +1,104 @@
+"""Model that is traced from a wrapped network: from the frame to its outputs, with probe points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lzu_export.errors import LzuError
+from lzu_export.models.traced_model import TracedModel
+from lzu_export.wrapping.hooks import Wrapping
+from lzu_export.wrapping.nested import named_tensors
+
+SINGLE = "output"
+"""Name of the output of a network that returns one tensor."""
+
+
+class HookedModel(TracedModel):
+    """Network with the unzooms of its wrapping, after a zoom that knows the camera's bytes.
+
+    The wrapping's own zoom is left out: the frame's pixels are cut, sampled and normalised by
+    `to_canvas`, as the engines do.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        wrapping: Wrapping,
+        *,
+        to_canvas: nn.Module | None,
+    ) -> None:
+        """Take the network, whose hooks of the wrapping are in place.
+
+        Args:
+            network: network in eval mode, with its weights.
+            wrapping: its wrapping.
+            to_canvas: module from frames (B, H, W, 3) uint8 to the normalised canvas; None if the
+                input is the padded network input.
+        """
+        super().__init__()
+        self.model, self.wrapping, self.to_canvas = network, wrapping, to_canvas
+        size, canvas = wrapping.network_input, wrapping.warp.canvas
+        self.padding = (size[0] - canvas[0], size[1] - canvas[1])
+        self.levels = len(wrapping.all_levels)
+        example = torch.zeros(1, wrapping.channels, *size)
+        with torch.no_grad():
+            found = named_outputs(self._run(example)[2])
+        self.outputs = tuple(found)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of all probe points, then of the outputs, in the order of `forward`."""
+        names = ["zoomed"] if self.to_canvas is not None else []
+        if self.wrapping.unzooms:
+            names += [f"level_{i}" for i in range(self.levels)]
+            names += [f"unzoomed_{i}" for i in range(self.levels)]
+        return (*names, *self.outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return every probe point and output of one batch, in the order of `output_names`."""
+        values = []
+        if self.to_canvas is not None:
+            zoomed = self.to_canvas(x)
+            values.append(zoomed)
+            x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
+        levels, unzoomed, result = self._run(x)
+        found = named_outputs(result)
+        # An exporter gives two outputs that are one tensor one name.
+        return (*values, *levels, *unzoomed, *(each.clone() for each in found.values()))
+
+    def _run(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Any]:
+        """Run the network on its padded input; return levels, unzoomed levels and its result."""
+        before: dict[int, Tensor] = {}
+        after: dict[int, Tensor] = {}
+
+        def observe(number: int, level: Tensor, unzoomed: Tensor) -> None:
+            before[number], after[number] = level, unzoomed
+
+        with self.wrapping.observed(observe):
+            result = self.wrapping.call.run(self.model, x)
+        numbers = sorted(before)
+        return [before[i] for i in numbers], [after[i] for i in numbers], result
+
+
+def named_outputs(result: Any) -> dict[str, Tensor]:
+    """Return a network's output tensors by the names under which a bundle returns them.
+
+    Raises:
+        LzuError: there are none, or two of them would have one name.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in named_tensors(result):
+        plain = name.replace(".", "_") or SINGLE
+        plain = f"{SINGLE}_{plain}" if plain[0].isdigit() else plain
+        if plain in found:
+            raise LzuError(
+                f"the network returns two outputs named {plain}; return a dict with distinct names"
+            )
+        found[plain] = tensor
+    if not found:
+        raise LzuError("the network returns no tensor in eval mode; return its raw outputs")
+    return found
