@@ -307,7 +307,7 @@ def test_a_folder_is_run_as_a_sequence_with_its_warp_shown(
         ({"task": "seg"}, "needs task det"),
     ],
 )
-def test_recipes_that_cannot_adapt_are_refusal(
+def test_recipes_that_cannot_adapt_are_refused(
     changes: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     task = changes.pop("task", "det")

@@ -656,7 +656,7 @@ def test_an_engine_that_loses_accuracy_becomes_no_bundle(
     assert export(recipe, tmp_path).status == "resumed"
 
 
-def test_an_evaluation_set_that_does_not_fit_is_refusal(
+def test_an_evaluation_set_that_does_not_fit_is_refused(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = quick(inputs, evaluation={"dataset": "fake"})

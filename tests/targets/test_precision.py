@@ -305,7 +305,7 @@ def test_another_export_takes_the_ranges_that_it_finds(
         ({"calibration": {"method": "mse"}}, "was made by method max, not mse"),
     ],
 )
-def test_a_foreign_cache_is_refusal(
+def test_a_foreign_cache_is_refused(
     change: dict[str, Any], expected: str, detector: Outcome, frames: Path, tmp_path: Path
 ) -> None:
     named = {"frames": str(frames), "count": 4, "cache": str(detector.folder / "calibration.json")}
@@ -315,7 +315,7 @@ def test_a_foreign_cache_is_refusal(
     assert not (tmp_path / "det" / "tiny-fixed-0.5x").exists()
 
 
-def test_unusable_frames_are_refusal(frames: Path, tmp_path: Path) -> None:
+def test_unusable_frames_are_refused(frames: Path, tmp_path: Path) -> None:
     """None named, none there, one, black ones, and ones of another size: with what to do."""
 
     def message(source: str | None) -> str:
