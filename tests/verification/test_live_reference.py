@@ -1,4 +1,4 @@
-"""PyTorch on frames of one's own, with the very weights of the bundle."""
+"""Reference values that PyTorch computes on the user's own frames with the bundle's weights."""
 
 import shutil
 from collections.abc import Callable
@@ -34,12 +34,12 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def manifest(tiny_bundle: Path) -> Manifest:
-    """The tiny bundle's."""
+    """Manifest of the tiny bundle."""
     return read_manifest(tiny_bundle)
 
 
 def from_checkpoint(manifest: Manifest, path: Path) -> Manifest:
-    """As if the bundle had been made from a checkpoint."""
+    """Return the manifest that a bundle made from the checkpoint at `path` would have."""
     recipe = manifest.recipe.model_copy(update={"checkpoint": {"fixed": path}})
     portable = recipe.model_copy(update={"checkpoint": {"fixed": Path(path.name)}})
     return manifest.model_copy(
@@ -65,7 +65,7 @@ def weights(tiny_recipe: dict[str, Any], tmp_path: Path) -> Weights:
 def test_untrained_weights_are_made_again(
     tiny_bundle: Path, manifest: Manifest, images: Path
 ) -> None:
-    """From their seed: the engines of the bundle agree with them at every probe point."""
+    """Made from their seed, they agree with the bundle's engines at every probe point."""
     references = live_references(Bundle(tiny_bundle, manifest), images, None, 2)
     assert len(references) == 2
     np.testing.assert_array_equal(references[1].frames[0], noise_frame((96, 160), 21))
@@ -75,7 +75,7 @@ def test_untrained_weights_are_made_again(
 
 
 def test_other_weights_are_told_apart(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
-    """So that the test above does not pass whatever the weights."""
+    """This makes sure that the test above cannot pass with any weights."""
     recipe = manifest.recipe.model_copy(update={"random_weights": 1})
     other = manifest.model_copy(update={"recipe": recipe})
     references = live_references(Bundle(tiny_bundle, other), images, None, 1)
@@ -88,7 +88,7 @@ def test_other_weights_are_told_apart(tiny_bundle: Path, manifest: Manifest, ima
 def test_all_frames_where_there_are_fewer(
     tiny_bundle: Path, manifest: Manifest, images: Path
 ) -> None:
-    """Than the limit."""
+    """If there are fewer frames than the limit, all are used."""
     assert len(live_references(Bundle(tiny_bundle, manifest), images, None, 10)) == 3
     assert len(live_references(Bundle(tiny_bundle, manifest), images / "0.png", None, 10)) == 1
 
@@ -96,7 +96,7 @@ def test_all_frames_where_there_are_fewer(
 def test_the_checkpoint_is_the_bundles(
     tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
-    """Found by its contents, whatever its name; its weights are those that run."""
+    """It is recognised by its contents, not its name, and its weights are the ones that run."""
     path = weights("mine.pth", 0)
     made = from_checkpoint(manifest, path)
     moved = Path(shutil.copy(path, path.with_name("renamed.pth")))
@@ -109,7 +109,7 @@ def test_the_checkpoint_is_the_bundles(
 def test_another_checkpoint_is_refused(
     tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
-    """Naming the right one; also where the bundle has untrained weights."""
+    """The error names the right one, or says that the bundle has untrained weights."""
     made = from_checkpoint(manifest, weights("mine.pth", 0))
     other = weights("other.pth", 1)
     with pytest.raises(LzuError, match=r"other\.pth is not the one .* give mine\.pth"):
@@ -121,7 +121,7 @@ def test_another_checkpoint_is_refused(
 def test_a_missing_checkpoint_is_named(
     tiny_bundle: Path, manifest: Manifest, images: Path, weights: Weights
 ) -> None:
-    """Given and not there, or not given at all."""
+    """The checkpoint is given but does not exist, or is not given at all."""
     made = from_checkpoint(manifest, weights("mine.pth", 0))
     with pytest.raises(LzuError, match=r"gone\.pth does not exist"):
         live_references(Bundle(tiny_bundle, made), images, images / "gone.pth", 1)
@@ -132,14 +132,14 @@ def test_a_missing_checkpoint_is_named(
 def test_frames_that_do_not_fit_are_named(
     tiny_bundle: Path, manifest: Manifest, images: Path
 ) -> None:
-    """By file."""
+    """The error names the file."""
     cv2.imwrite(str(images / "1.png"), noise_frame((96, 161), 0))
     with pytest.raises(LzuError, match=r"1\.png is 96x161 but this bundle takes 96x160"):
         live_references(Bundle(tiny_bundle, manifest), images, None, 2)
 
 
 def test_reference_values_are_pytorchs(tiny_bundle: Path, manifest: Manifest, images: Path) -> None:
-    """Every probe point is there, finite, and the zoomed one is the normalised zoom."""
+    """Every probe point is present and finite, and `zoomed` is the normalised zoomed image."""
     (reference,) = live_references(Bundle(tiny_bundle, manifest), images, None, 1)
     names = [f"{stem}_{i}" for stem in ("level", "unzoomed", "cls", "bbox") for i in range(3)]
     assert set(reference.probes) == {"zoomed", *names}
@@ -152,7 +152,7 @@ def test_reference_values_are_pytorchs(tiny_bundle: Path, manifest: Manifest, im
 def test_a_covered_lens_is_no_deviation(
     tiny_bundle: Path, manifest: Manifest, tmp_path: Path, grey: int
 ) -> None:
-    """The normalised frame is all but nothing, and a difference of its rounding is none of ours."""
+    """The normalised frame is nearly zero, so rounding relative to it must not fail."""
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((96, 160, 3), grey, np.uint8))
     (reference,) = live_references(Bundle(tiny_bundle, manifest), tmp_path, None, 1)
     own = read_reference(tiny_bundle / "reference.npz")[0].probes["zoomed"]

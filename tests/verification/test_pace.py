@@ -17,7 +17,7 @@ LIMITS = RegressionLimits()
 
 
 class Machine:
-    """A clock, and a load that comes in bursts, deviates and hits all who run at that moment.
+    """A simulated clock, and a load that comes in bursts and slows every engine that runs then.
 
     Beside two busy processes on two processors a query takes two to three times as long, its time
     scatters by a fifth, and now and then a burst of seconds doubles it.
@@ -47,7 +47,7 @@ class Machine:
 
 
 class Engine:
-    """Takes so many milliseconds where nothing else runs."""
+    """An engine that takes `milliseconds` a frame on an idle machine."""
 
     def __init__(self, machine: Machine, milliseconds: float) -> None:
         self.machine, self.milliseconds = machine, milliseconds
@@ -56,16 +56,16 @@ class Engine:
         self.machine.run(self.milliseconds * len(camera_frames))
 
     def reset(self) -> None:
-        """It remembers nothing."""
+        """Do nothing: the engine is stateless."""
 
 
 class Quiet:
-    """Watches a machine that does nothing else."""
+    """A watch that reports an idle machine."""
 
     doubts: tuple[str, ...] = ()
 
     def __call__(self) -> None:
-        """Look."""
+        """Take a reading, of which nothing is kept."""
 
     def finish(self) -> Conditions:
         nothing: dict[str, Any] = dict.fromkeys(("cpu_mhz", "gpu_mhz", "load", "others"))
@@ -75,14 +75,14 @@ class Quiet:
 
 
 class Busy(Quiet):
-    """Watches one that does."""
+    """A watch that reports a busy machine."""
 
     doubts = ("other processes kept 1.9 processors busy",)
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A maker of machines, the last of which has the clock."""
+    """Return a function that makes simulated machines; the last one made gives the time."""
     monkeypatch.setattr(pace, "Watch", Busy)
     monkeypatch.setattr(interleave, "RESAMPLES", 200)
     monkeypatch.setattr(interleave.gc, "collect", lambda: 0)
@@ -98,7 +98,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def measured(machine: Machine, slower: float = 1.0, **options: Any) -> LatencyState:
-    """A bundle of an engine that takes 21 ms, beside one that takes 20."""
+    """Measure an engine of 21 ms times `slower` beside a baseline of 20 ms."""
     found = measure_latency(
         {FP32: Engine(machine, 21.0 * slower)},  # type: ignore[dict-item]
         [None],  # type: ignore[list-item]
@@ -118,7 +118,7 @@ def failed(now: LatencyState, then: LatencyState) -> list[str]:
 def test_beside_a_load_there_is_no_false_alarm_and_a_tenth_is_found(
     slower: float, machine: Any
 ) -> None:
-    """Twenty runs against a state that was stored beside the same load."""
+    """Twenty runs are compared with a state that was stored under the same load."""
     then = measured(machine(1000))
     alarms = []
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""A bundle against an earlier state of itself."""
+"""Comparing a bundle with a stored earlier state of it."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -41,7 +41,7 @@ FP32, INT8 = "onnxruntime/fp32", "onnxruntime/int8"
 
 
 class Few:
-    """A set whose metric is the number of detections."""
+    """A data set of three frames whose metric AP is the number of detections."""
 
     name, note, metric = "few", "", "AP"
     classes = ("car", "sign")
@@ -70,7 +70,7 @@ CONTENT = Content(truth="t", frames="f", mean=100.0, deviation=50.0)
 
 
 def surely(value: float) -> Ratio:
-    """A figure whose interval is narrow."""
+    """Return a ratio whose interval reaches only 0.5 % to either side of `value`."""
     return Ratio(value=value, low=value / 1.005, high=value * 1.005, rounds=16)
 
 
@@ -115,7 +115,7 @@ def state(recipe: Recipe, **changes: Any) -> State:
 
 
 def statuses(now: State, then: State, recipe: Recipe) -> dict[str, str]:
-    """What did not pass."""
+    """Return the status of every check that did not pass, by engine and name."""
     checks = compare_states(now, then, recipe)
     return {f"{c.engine} {c.name}": c.status for c in checks if c.status != "passed"}
 
@@ -144,7 +144,7 @@ def test_accuracy_may_be_lost_within_the_precision_s_limit(
 
 
 def test_an_engine_on_its_device_is_held_where_it_runs(recipe: Recipe) -> None:
-    """Differences in FP32, ratios below; on a machine without the device it is left out."""
+    """FP32 is checked by differences, INT8 by ratios; without the device both are skipped."""
     there = {f"{FP32}{ON_DEVICE}": {"boxes": 1e-6}, f"{INT8}{ON_DEVICE}": {"scores": 30.0}}
     then = state(recipe, parity=there)
     assert statuses(then, then, recipe) == {}
@@ -207,7 +207,7 @@ def test_the_recipe_s_limits_count(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_is_no_number_is_no_state(recipe: Recipe, tmp_path: Path) -> None:
-    """Neither to be stored nor to be passed, whatever the reference has."""
+    """NaN is neither stored nor passed, whatever the reference holds."""
     nothing = {FP32: {"AP": float("nan")}, INT8: {"AP": 39.5}}
     accuracy = state(recipe).accuracy
     assert accuracy is not None
@@ -253,7 +253,7 @@ def test_a_baseline_is_not_dropped(recipe: Recipe) -> None:
 
 
 def test_engines_that_the_bundle_was_not_exported_for_are_left_out(recipe: Recipe) -> None:
-    """One check an engine, not one a probe point; what it was exported for has to be there."""
+    """There is one check an engine; engines that the bundle was exported for must be present."""
     rtx = {"tensorrt-rtx/fp32": {"zoomed": 1e-7, "level_0": 1e-7}}
     then = state(recipe, parity={**state(recipe).parity, **rtx})
     assert statuses(state(recipe), then, recipe) == {"tensorrt-rtx/fp32 deviation, kept": "skipped"}
@@ -266,7 +266,7 @@ def test_engines_that_the_bundle_was_not_exported_for_are_left_out(recipe: Recip
 
 
 def test_another_lowering_rounds_otherwise(recipe: Recipe) -> None:
-    """A GridSample has a hundred times the deviation of a product, and both are right."""
+    """GridSample deviates a hundred times as much as a matrix product, and both are right."""
     then = state(recipe, lowerings={FP32: {"zoom": "banded", "unzoomed_0": "matmul"}})
     lowered = {FP32: {"zoom": "gridsample", "unzoomed_0": "matmul"}}
     parity = {**state(recipe).parity, FP32: {"zoomed": 1.3e-5, "level_0": 5e-6}}
@@ -284,7 +284,7 @@ def test_another_bundle_s_reference_is_refused(recipe: Recipe) -> None:
 
 
 def test_another_provider_s_reference_is_refused(recipe: Recipe, tiny_bundle: Path) -> None:
-    """Its times are of another device, and its deviation of other kernels."""
+    """Another provider means another device's times and another implementation's deviations."""
     with pytest.raises(LzuError, match="provider cuda, not cpu; give --provider cuda"):
         compare_states(state(recipe), state(recipe, provider="cuda"), recipe)
     with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
@@ -334,7 +334,7 @@ def test_a_bundle_is_measured(tiny_bundle: Path) -> None:
 def test_an_engine_is_one_predictor_and_is_closed(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scored and timed alike: two predictors would disturb what a session remembers."""
+    """One predictor is scored and timed; a second one would disturb a stateful session."""
     opened = open_engines(Bundle(tiny_bundle))
     assert list(opened.as_shipped) == [FP32]
     assert opened.emulated == {}
@@ -403,7 +403,7 @@ def test_the_command_and_its_exit_statuses(
 def test_the_former_spelling_is_still_taken(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Scripts of earlier releases give `verify` the stored state."""
+    """Scripts of earlier releases give the stored state to `verify`."""
     reference = tmp_path / "reference.json"
     options = ("--reference", reference, "--update", "--frames", 1, "--dataset", "none")
     assert status_of("verify", tiny_bundle, *options, "--json") == 0
@@ -421,7 +421,7 @@ def test_the_former_spelling_is_still_taken(
 def test_junit_is_written_whatever_the_status(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be run is an error in it; the checks that were made stand beside."""
+    """What could not be run is an error in the file, beside the checks that were made."""
     report, reference = tmp_path / "new" / "lzu.xml", tmp_path / "reference.json"
 
     def errors(*arguments: Any) -> tuple[int, list[str], int]:
@@ -477,7 +477,7 @@ def test_another_baseline_is_refused_before_anything_is_measured(
 def test_deviation_goes_before_regression(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bundle that is not PyTorch's model any more is not worth timing, and is no reference."""
+    """A bundle that deviates from PyTorch is not timed and not stored as a reference."""
     from lzu_export.verification import parity as verify
 
     right = verify.verify_engine
@@ -493,7 +493,7 @@ def test_deviation_goes_before_regression(
 
 
 def test_the_manifest_s_recipe_has_the_limits(tiny_bundle: Path) -> None:
-    """Those of bundles that were made before are the default ones."""
+    """Bundles from before these limits existed get the default ones."""
     limits = read_manifest(tiny_bundle).recipe.tolerances.regression
     assert (limits.deviation, limits.snr) == (10, 3)
     assert (limits.latency, limits.latency_elsewhere) == (1.05, 1.2)

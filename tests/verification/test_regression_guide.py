@@ -25,21 +25,21 @@ pytestmark = pytest.mark.usefixtures("sooner")
 
 
 def lines(language: str) -> list[str]:
-    """The first fenced block of a language."""
+    """Return the guide's first fenced block of a language."""
     found = re.search(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1].splitlines()
 
 
 def make(folder: Path, **changes: Any) -> None:
-    """The bundles that the guide speaks of."""
+    """Export the bundles that the guide's commands name."""
     for variant in ("fixed", "uniform"):
         recipe = tiny_recipe(folder, name="det-demo", variant=variant, **changes)
         export(recipe, folder / "build", force=True)
 
 
 def follow(line: str) -> int:
-    """A line of the guide, in this process."""
+    """Run a command line of the guide in this process and return its exit status."""
     program, *arguments = shlex.split(line)
     assert Path(program).name == "lzu-export"
     return status_of(*arguments)
@@ -48,7 +48,7 @@ def follow(line: str) -> int:
 def test_the_guide_holds_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A state of the default bundle, held by its own lines and by the job, which exports less."""
+    """The default bundle's state is compared by the guide's own commands and by its CI job."""
     monkeypatch.setattr(pace, "STRETCHES", 2)
     monkeypatch.chdir(tmp_path)
     store, compare = (line for line in lines("sh") if line.startswith("lzu-export"))

@@ -1,4 +1,4 @@
-"""An engine and PyTorch over sequences: equal by the same boxes, and where they part otherwise."""
+"""An engine and PyTorch over sequences: zoomed by the same boxes, and each by its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ class Shrunk(DemoSet):
 
 
 class Disturbed:
-    """A session whose scores are off from some run on."""
+    """A session whose scores are wrong from a given run on."""
 
     def __init__(self, session: Any, start: int) -> None:
         self.inputs, self.outputs = session.inputs, session.outputs
@@ -111,7 +111,7 @@ def test_forty_frames_are_equal_zoomed_by_the_same_boxes(tiny: Any) -> None:
 
 
 def test_an_engine_that_errs_is_told_from_boxes_that_differ(tiny: Any) -> None:
-    """Frames are counted from 1; by its own boxes it parts where it errs first."""
+    """Frames count from 1; zoomed by its own boxes, an engine first differs where it first errs."""
     pytorch, engine, told = tiny()
     engine.session, told.session = (Disturbed(each.session, 3) for each in (engine, told))
     stream = follow(pytorch, engine, told, Shrunk(DemoDataset(range(1), range(5)))).stream
@@ -178,7 +178,7 @@ def test_other_detections_have_no_partner(other: tuple[float, float, int] | None
 
 
 def test_an_overlap_all_but_at_the_threshold_is_decided_by_rounding() -> None:
-    """A box is there at one of two thresholds beside the recipe's; more is a difference."""
+    """A box may be there at one of two thresholds around the recipe's; more is a difference."""
     one, other = detections((0, 0.9, 0), (40, 0.8, 0)), detections((0, 0.9, 0))
     assert not gap_of(one, other, SETTINGS).equal
     assert gap_of(one, other, SETTINGS, [other, one]).equal
@@ -187,7 +187,7 @@ def test_an_overlap_all_but_at_the_threshold_is_decided_by_rounding() -> None:
 
 @pytest.mark.slow
 def test_two_hundred_frames_of_the_demonstration(tmp_path: Path) -> None:
-    """Trained weights, five whole sequences at ten frames a second."""
+    """Trained weights run five whole sequences at ten frames a second."""
     from lzu_export.models.checkpoint import load_state, save_checkpoint
 
     plain = load_recipe("det-demo")
@@ -214,7 +214,7 @@ def test_two_hundred_frames_of_the_demonstration(tmp_path: Path) -> None:
 def test_an_interrupted_stream_goes_on_between_sequences(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To what one that was not interrupted sees, what the watch saw included."""
+    """It ends with the same result, observations included, as a stream without an interruption."""
 
     class Broken(Shrunk):
         def samples(self, start: int = 0) -> Iterator[Sample]:

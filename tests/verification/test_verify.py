@@ -105,7 +105,7 @@ def test_the_first_probe_point_that_differs_is_named(bundle: Path, weight: str, 
 
 
 def test_the_shipped_file_is_what_runs(bundle: Path) -> None:
-    """Whatever the canonical graph says: `load` never opens it."""
+    """The canonical graph does not matter, since `load` never opens it."""
     scale_weight(bundle, CANONICAL, "neck.fpn_convs.0.conv.weight", 1.01)
     assert verify(bundle) == read_manifest(bundle).parity[0]
 
@@ -186,7 +186,7 @@ def test_other_references_can_be_given(bundle: Path) -> None:
 
 
 def test_of_an_engine_for_another_machine_the_graph_is_run(bundle: Path) -> None:
-    """And its own file is checked all the same."""
+    """The engine's own file is still checked against its hash."""
     manifest = read_manifest(bundle)
     engine = manifest.engines[0].model_copy(update={"target": "tensorrt-rtx"})
     parity = verify_engine(Bundle(bundle, manifest), engine)
@@ -212,7 +212,7 @@ def test_probe_points_come_in_the_order_of_the_chain() -> None:
 
 
 def test_coinciding_boxes_are_told_by_their_scores() -> None:
-    """Boxes clipped at the same corner: a partner of another score would be a false deviation."""
+    """Clipped boxes coincide; matching one of another score would give a false deviation."""
     boxes = np.zeros((6, 4), np.float32)
     boxes[:, 2:] = 5
     scores = np.float32([0.30009, 0.30005, 0.3, 0.2, 0.1, 0.06])
@@ -293,7 +293,7 @@ def test_the_shipped_engine_of_any_task_is_held_at_its_outputs(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """Also where it only chooses otherwise: its class, attribute or heading."""
+    """This includes engines that only choose another class, attribute or heading."""
     bundle = copy_of(task, request, tmp_path)
     model = onnx.load(bundle / SHIPPED)
     (tensor,) = (each for each in model.graph.initializer if each.name.endswith(bias))
@@ -311,7 +311,7 @@ def test_the_shipped_engine_of_any_task_is_held_at_its_outputs(
 def test_only_choices_without_a_margin_are_excused(
     task: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """The same other choice passes as a tie, fails beyond the limit and where nothing is known."""
+    """A changed choice passes as a tie, and fails beyond the limit or where no margin is known."""
     bundle = copy_of(task, request, tmp_path)
     manifest = read_manifest(bundle)
     references = read_reference(bundle / "reference.npz")
@@ -330,7 +330,7 @@ def test_only_choices_without_a_margin_are_excused(
 def test_a_provider_runs_the_shipped_file_and_its_probe_points(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also without a stored state. It is refused where it does not load or has no file."""
+    """It needs no stored state, and is refused if it does not load or the engine has no file."""
     from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
     asked: list[str] = []
