@@ -62,7 +62,7 @@ def test_tensorrt_rtx_engine_equals_pytorch(tiny_recipe: dict[str, Any], tmp_pat
 
 @pytest.mark.usefixtures("gpu_driver")
 def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: Path) -> None:
-    """What the parsed network requests, the engine inspector sees in the engine."""
+    """The engine inspector lists in INT8 what the parsed network requests in INT8."""
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra rtx)")
     from engine_information import not_in_int8
     from lzu_export.targets.tensorrt.parsed_network import int8_convolutions

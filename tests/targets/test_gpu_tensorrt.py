@@ -42,7 +42,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("gpu_device")
 @pytest.mark.parametrize("back_end", ["cuda-python", "pycuda"])
 def test_tensorrt_engine_of_the_demonstration_equals_pytorch(demo: Path, back_end: str) -> None:
-    """Built on this device, run on the reference, and again through the runtime."""
+    """It is built on this device, run on the reference, and run again through the runtime."""
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     module = {"cuda-python": "cuda.bindings.runtime", "pycuda": "pycuda.driver"}[back_end]
     pytest.importorskip(module, reason=f"{back_end} is not installed", exc_type=ImportError)
@@ -67,7 +67,7 @@ def test_tensorrt_engine_of_the_demonstration_equals_pytorch(demo: Path, back_en
 
 @pytest.mark.usefixtures("gpu_device")
 def test_a_cuda_graph_changes_no_value(demo: Path) -> None:
-    """Of one engine: what is replayed computes what is launched one by one."""
+    """Replaying the captured graph of an engine gives the values of single launches."""
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     if not open_cuda().captures:
         pytest.skip("PyCUDA captures no CUDA graphs; pip install 'lzu-export[cuda]'")
@@ -86,7 +86,7 @@ def test_a_cuda_graph_changes_no_value(demo: Path) -> None:
 def test_plugins_equal_the_operators_bodies_and_boxes_stay_on_the_device(
     tmp_path: Path,
 ) -> None:
-    """The adaptive demonstration detector over a sequence, with the library of `make plugins`."""
+    """The adaptive demonstration detector runs a sequence with the library of `make plugins`."""
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     try:
         library = find_library()
@@ -122,7 +122,7 @@ def test_plugins_equal_the_operators_bodies_and_boxes_stay_on_the_device(
 
 @pytest.mark.usefixtures("gpu_device")
 def test_tensorrt_engine_in_fp16_finds_what_pytorch_finds(demo: Path) -> None:
-    """Its best score is PyTorch's within what half precision costs."""
+    """Its best score equals PyTorch's within FP16's precision."""
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     build_on_device(demo, precision="fp16")
     session = load(demo, target="tensorrt", precision="fp16").session

@@ -103,7 +103,7 @@ def test_a_silent_fallback_is_refused(
     model: onnx.ModelProto,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A provider is in the build, but its libraries are missing: ONNX Runtime takes the next."""
+    """The provider's libraries are missing, so ONNX Runtime silently takes the next provider."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     original = onnxruntime.InferenceSession
 

@@ -60,7 +60,7 @@ def noise(value: Any, reference: Any) -> float:
 
 
 def test_the_normalisation_becomes_a_convolution_of_the_same_values() -> None:
-    """Before a quantisation alone; weights lose their lowest bit at double the scale."""
+    """Only a normalisation before a quantisation is; weights lose a bit at double the scale."""
     model = quantised()
     lowered, records = lower_for(dialect("openvino"), model, {})
     lint(lowered, dialect("openvino"))
@@ -84,7 +84,7 @@ def test_the_normalisation_becomes_a_convolution_of_the_same_values() -> None:
 def test_without_the_library_an_engine_is_for_elsewhere(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the extra that brings it."""
+    """The message names the extra that installs the library."""
 
     def absent(_: str) -> str:
         raise PackageNotFoundError
@@ -102,7 +102,7 @@ def test_without_the_library_an_engine_is_for_elsewhere(
 
 
 def test_a_session_is_fed_what_it_takes() -> None:
-    """OpenVINO drops inputs that change nothing up to a probe, such as a camera's matrix."""
+    """OpenVINO drops unused inputs of a probe's graph, such as a camera matrix."""
     session: Any = SimpleNamespace(inputs=(TensorSpec("x", "float32", SHAPE),))
     found = parity._taken(session, {"x": values(), "cam2img": np.eye(3)})
     assert list(found) == ["x"]
@@ -111,7 +111,7 @@ def test_a_session_is_fed_what_it_takes() -> None:
 
 @needs_openvino
 def test_quantised_products_are_those_of_onnx_runtime() -> None:
-    """Without its passes OpenVINO computes another image."""
+    """Without its own passes OpenVINO would compute another image."""
     lowered, _ = lower_for(dialect("openvino"), quantised(), {})
     expected = run_onnx(lowered, x=values())["y"]
     session = find("openvino").session(lowered.SerializeToString())
@@ -120,7 +120,7 @@ def test_quantised_products_are_those_of_onnx_runtime() -> None:
 
 @needs_openvino
 def test_a_session_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names, types and shapes are the graph's; what is no model is refused in a sentence."""
+    """Names, types and shapes are the graph's; a file that is no model is refused."""
     monkeypatch.delenv("CI", raising=False)
     session = find("openvino").session(quantised().SerializeToString(), threads=1)
     assert [(s.name, s.dtype, s.shape) for s in session.inputs] == [("x", "float32", SHAPE)]
@@ -139,7 +139,7 @@ def test_a_session_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_openvino
 @pytest.mark.usefixtures("sooner")
 def test_a_bundle_is_exported_verified_and_loaded(tmp_path: Path) -> None:
-    """FP32 and INT8, scored and timed beside ONNX Runtime's; FP16 is left to that."""
+    """FP32 and INT8 are scored and timed beside ONNX Runtime's; FP16 has no OpenVINO engine."""
     frames = noise_frames(tmp_path / "frames", 4, seed=100)
     recipe = tiny_recipe(
         tmp_path,

@@ -87,7 +87,7 @@ def test_every_precision_is_in_the_bundle_from_the_highest_on(exported: Outcome)
 
 
 def test_every_probe_point_has_a_ratio_within_its_limit(exported: Outcome) -> None:
-    """Features before and after the unzoom among them; FP16 is nearer than INT8."""
+    """Features before and after the unzoom are included; FP16 is nearer than INT8."""
     parities = {each.engine: each for each in exported.manifest.parity}
     assert list(parities) == [
         "onnxruntime/fp32",
@@ -127,7 +127,7 @@ def test_lower_precisions_are_held_by_their_scores(exported: Outcome) -> None:
 
 
 def test_the_int8_file_of_onnx_runtime_holds_no_half_precision(exported: Outcome) -> None:
-    """Its releases up to 1.29 cut off what a QuantizeLinear reads as float16."""
+    """Releases up to 1.29 truncate the float16 input of a QuantizeLinear instead of rounding."""
     file = next(each.onnx for each in exported.manifest.engines if each.precision == "int8")
     model = onnx.load(exported.folder / file)
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
@@ -174,7 +174,7 @@ def test_a_file_that_this_onnx_runtime_computes_wrongly_fails_verify(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The shipped file runs, not one like it: its hash is right, its canonical graph as well."""
+    """The shipped file itself runs: its hash and its canonical graph are right."""
     folder = Path(shutil.copytree(detector.folder, tmp_path / "bundle"))
     manifest = read_manifest(folder)
     file = next(each.onnx for each in manifest.engines if each.precision == "int8")
@@ -204,7 +204,7 @@ def test_inputs_and_outputs_keep_their_types(exported: Outcome) -> None:
 
 
 def test_the_graphs_hold_what_they_say(exported: Outcome) -> None:
-    """Weights in half a half, weights of INT8 layers in bytes, what stays named with a reason."""
+    """FP16 weights take half the bytes, INT8 weights one; every excluded layer has its reason."""
     manifest, folder = exported.manifest, exported.folder
     half = onnx.load(folder / manifest.graphs["fp16"].file)
     convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
@@ -236,7 +236,7 @@ def test_each_precision_predicts(exported: Outcome) -> None:
 
 
 def test_the_canonical_files_run_as_they_are(detector: Outcome) -> None:
-    """By their function bodies, near the executable file of the same precision."""
+    """Run by their function bodies, they are near the executable file of the same precision."""
     frame = noise_frame(SOURCE, seed=3)[None]
     for precision in ("fp16", "int8"):
         canonical = OnnxRuntimeSession(detector.folder / f"model.{precision}.onnx")
@@ -255,7 +255,7 @@ def test_the_cache_is_in_the_bundle_and_says_what_it_is_of(exported: Outcome) ->
 
 
 def test_ranges_are_those_of_the_frames(detector: Outcome, frames: Path) -> None:
-    """By the method max, the largest value that the float32 graph gives over the chosen ones."""
+    """By the method max a range is the largest value that the float32 graph gives on the frames."""
     recipe = detector.manifest.recipe
     model = onnx.load(detector.folder / "model.fp32.onnx")
     kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
@@ -274,7 +274,7 @@ def test_ranges_are_those_of_the_frames(detector: Outcome, frames: Path) -> None
 def test_another_export_takes_the_ranges_that_it_finds(
     detector: Outcome, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exact re-run: the same INT8 file, without a frame having been run."""
+    """A re-run gives the same INT8 file without running a frame."""
     from lzu_export.quantization import ranges
 
     def forbidden(*_: Any, **__: Any) -> Any:
@@ -316,7 +316,7 @@ def test_a_foreign_cache_is_refused(
 
 
 def test_unusable_frames_are_refused(frames: Path, tmp_path: Path) -> None:
-    """None named, none there, one, black ones, and ones of another size: with what to do."""
+    """No frames, missing ones, only one, black ones and ones of another size get a remedy each."""
 
     def message(source: str | None) -> str:
         calibration = {"frames": source, "count": 4}
@@ -357,7 +357,7 @@ def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> Non
 
 
 def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
-    """A layer whose weights were made huge: FP16 would overflow behind it."""
+    """A layer with huge weights is named, since FP16 would overflow behind it."""
     model = onnx.load(detector.folder / "model.fp32.onnx")
     kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
     inputs = [{"frame": each.frames} for each in read_reference(detector.folder / "reference.npz")]
@@ -383,7 +383,7 @@ def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
 
 
 def test_an_engine_below_its_ratio_becomes_no_bundle(frames: Path, tmp_path: Path) -> None:
-    """The probe point where it begins is named, with what to do."""
+    """The error names the probe point where the deviation begins, and a remedy."""
     tolerances = {"snr": {"int8": 60.0}}
     said = refusal(lambda: _export("det", tmp_path, frames, tolerances=tolerances))
     assert (
@@ -401,7 +401,7 @@ def test_nothing_left_for_int8_is_said(detector: Outcome) -> None:
 
 
 def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
-    """The same operators between the same probe points, casts aside."""
+    """Between the same probe points they have the same operators, apart from casts."""
     model = onnx.load(detector.folder / "model.fp32.onnx")
     half = half_graph(model, "fp16", HigherPrecision()).model
 
@@ -412,7 +412,7 @@ def test_half_graphs_differ_by_type_only(detector: Outcome) -> None:
 
 
 def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
-    """Built and verified there, at the opset it needs; ONNX Runtime's engine stays out."""
+    """It is built and verified there, at the opset it needs; ONNX Runtime gets no BF16 engine."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     settings = {"precision": ["fp32", "bf16"], "targets": ["onnxruntime", "tensorrt-rtx"]}
     outcome = _export("det", tmp_path, frames, lowering={"zoom": "gridsample"}, **settings)
@@ -442,7 +442,7 @@ def test_bfloat16_is_for_tensorrt_rtx(frames: Path, tmp_path: Path) -> None:
 def test_tensorrt_rtx_builds_every_precision_of_every_task(
     task: str, variant: str, frames: Path, tmp_path: Path
 ) -> None:
-    """Uniform ones, too; what is meant for INT8 has both dequantisations in the parsed network."""
+    """Uniform models, too; INT8 layers keep both dequantisations in the parsed network."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     settings = {"targets": ["tensorrt-rtx"], "variant": variant}
     outcome = _export(task, tmp_path, frames, compute_capabilities=["8.6"], **settings)

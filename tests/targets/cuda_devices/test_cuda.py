@@ -79,7 +79,7 @@ def test_a_gpu_that_is_not_there_is_refused(
 def test_a_machine_without_driver_is_refused_in_one_sentence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As cuda-bindings 13.x, 12.x and PyCUDA say it."""
+    """Three messages are covered: those of cuda-bindings 13.x, of 12.x, and of PyCUDA."""
     import sys
 
     install_cuda(monkeypatch, world, *BOTH)
@@ -184,7 +184,7 @@ def test_a_graph_holds_what_was_enqueued_and_runs_it_when_launched(
 def test_a_failed_capture_leaves_capture_mode(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether the work fails or CUDA refuses it; the first error is the one that is told."""
+    """The captured work fails, or CUDA rejects it; the first error is the one that is raised."""
     cuda = opened(world, monkeypatch, "cuda-python")
     stream = cuda.stream()
 
@@ -207,7 +207,7 @@ def test_pycuda_says_that_it_captures_none(world: World, monkeypatch: pytest.Mon
 
 
 def test_pycuda_leaves_no_context_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyCUDA aborts a program that ends with one pushed."""
+    """PyCUDA aborts a program that ends while a context is pushed."""
     cuda = opened(world, monkeypatch, "pycuda")
     with pytest.raises(LzuError), cuda.current():
         raise LzuError("inside")
@@ -215,7 +215,7 @@ def test_pycuda_leaves_no_context_behind(world: World, monkeypatch: pytest.Monke
 
 
 def test_the_table_is_that_of_the_installed_cuda_bindings() -> None:
-    """So that the stand-in refuses what the real module refuses; it imports without a driver."""
+    """The stand-in must reject what the real module rejects, which imports without a driver."""
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
     known = table("cuda-13.5.0")
     real = describe(runtime, known)

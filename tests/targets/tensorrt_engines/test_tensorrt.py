@@ -65,7 +65,7 @@ class Shown:
 def test_an_engine_is_built(
     release: str, model: Path, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Plugins first, then the parser, then the build, without TF32; in any of the releases."""
+    """In every release plugins are registered first, and the engine is built without TF32."""
     trt = install_tensorrt(monkeypatch, world, release)
     engine = tmp_path / "model.engine"
     seen: list[int] = []
@@ -145,7 +145,7 @@ def test_timings_are_kept_for_the_next_build(
 def test_progress_is_shown_and_can_be_broken_off(
     model: Path, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Ctrl-C in a callback becomes TensorRT's own way to stop, and the engine is not written."""
+    """Ctrl-C in a callback stops TensorRT by its own means, and no engine is written."""
     install_tensorrt(monkeypatch, world, "11.4.0")
     shown = Shown()
     build(model, tmp_path / "model.engine", ADA, phases=shown)
@@ -209,7 +209,7 @@ def test_a_machine_without_tensorrt_is_told_what_to_do(
 def test_both_tensorrts_build_in_one_process(
     model: Path, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither module changes anything of the other."""
+    """Neither module changes anything in the other."""
     from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 
     install_tensorrt(monkeypatch, world, "1.7.1")
@@ -252,7 +252,7 @@ def test_plans_of_elsewhere_are_refused_before_tensorrt_sees_them() -> None:
 
 
 def test_a_plan_is_of_one_model_of_device() -> None:
-    """Modules of a Jetson family share name and capability, cards of a generation the latter."""
+    """Jetsons of a family share name and capability; cards of a generation share the capability."""
     larger = replace(ORIN, multiprocessors=16)
     message = refused(device=larger) or ""
     assert "was built on Orin, 8 multiprocessors but this is Orin, 16 multiprocessors" in message

@@ -187,13 +187,13 @@ def test_a_nearest_resize_is_read_as_it_says() -> None:
     ],
 )
 def test_a_resize_read_otherwise_is_refused(attributes: dict[str, str]) -> None:
-    """As if the parser had made of the file what another file says."""
+    """The parser is made to read another file than the one that is built."""
     with pytest.raises(LzuError, match="reads the graph's Resize nodes as"):
         check_network(trt, parsed(resizer(**attributes)).network, resizer())
 
 
 def test_opset_20_is_misread_or_refused() -> None:
-    """Why lint refuses it: the newer spelling, `linear`, must never get through as nearest."""
+    """Lint refuses opset 20, whose mode `linear` some parsers read as nearest."""
     model = sampler(mode="linear")
     model.opset_import[0].version = 20
     read = parsed(model)
@@ -274,7 +274,7 @@ class Builder:
 def test_the_configuration_is_the_one_asked_for(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Products are not rounded to TF32; there is one compute capability for each asked for."""
+    """TF32 is off, and there is one compute capability for each that was asked for."""
     seen: list[Any] = []
 
     def spy(config: Any) -> bytes:
@@ -339,7 +339,7 @@ def int8_model(tmp_path: Path, *, without: str = "") -> onnx.ModelProto:
 
 
 def test_int8_convolutions_are_held_to_their_dequantisations(tmp_path: Path) -> None:
-    """Those whose weights are stored as INT8; one without a pair on its data is refused by name."""
+    """A convolution with INT8 weights but no Q/DQ pair on its data is refused by name."""
     pytest.importorskip("tensorrt_rtx")
     model = int8_model(tmp_path)
     assert int8_convolutions(model) == ["conv0", "conv1"]
@@ -357,7 +357,7 @@ def test_int8_convolutions_are_held_to_their_dequantisations(tmp_path: Path) -> 
 
 
 def test_the_inspector_s_words_tell_what_runs_in_int8() -> None:
-    """Of plain and fused layers; an engine without details is refused."""
+    """Plain and fused layers are recognised; an engine without layer details is refused."""
     layers = [
         {"Name": "conv0 + relu0", "Inputs": [{"Format/Datatype": "Row major Int8 format"}]},
         {"Name": "conv1", "Inputs": [{"Format/Datatype": "Row major linear FP16 format"}]},
@@ -374,7 +374,7 @@ def test_the_inspector_s_words_tell_what_runs_in_int8() -> None:
 def test_the_runtime_refuses_an_engine_that_nothing_here_can_run(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real runtime, asked by a session: without a card it says so, and does not abort."""
+    """Without a card the real runtime raises an error and does not abort."""
     build(small, tmp_path / "small.engine")
     install_cuda(monkeypatch, World(gpu="no card"), "cuda-python")
     with pytest.raises(LzuError) as caught:

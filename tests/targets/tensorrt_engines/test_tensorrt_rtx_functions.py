@@ -71,7 +71,7 @@ def test_functions_are_read_where_nothing_is_registered(dtype: int, tmp_path: Pa
 
 
 def test_without_functions_nothing_is_found(tmp_path: Path) -> None:
-    """So that the test above sees functions, and no plugin of that name."""
+    """This makes sure that the test above reads the functions, not a plugin of the same name."""
     model = chain()
     del model.functions[:]
     assert not parsed(model, tmp_path)["parsed"]

@@ -46,7 +46,7 @@ def load(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
 def test_frames_go_through(
     version: str, back_end: str, integrated: bool, world: World, load: Open
 ) -> None:
-    """And the outputs are the caller's: a later frame does not change them."""
+    """The outputs belong to the caller: a later frame does not change them."""
     world.integrated = integrated
     with TensorRtSession(load(version, back_end)) as session:
         assert [each.name for each in session.inputs] == ["x"]
@@ -64,7 +64,7 @@ def test_frames_go_through(
 
 @pytest.mark.parametrize("version", ["10.3.0", "11.4.0"])
 def test_calls_come_in_order(version: str, world: World, load: Open) -> None:
-    """Deserialise, bind, warm run, capture; then only replays; all is given back at the end."""
+    """It deserialises, binds, warms up and captures once, then only replays, and frees all."""
     session = TensorRtSession(load(version))
     world.check_order(
         "Runtime",
@@ -101,7 +101,7 @@ def test_calls_come_in_order(version: str, world: World, load: Open) -> None:
 
 
 def test_on_a_jetson_nothing_is_copied(world: World, load: Open) -> None:
-    """The engine reads and writes the page-locked memory itself."""
+    """The engine reads and writes the page-locked memory directly."""
     world.integrated = True
     session = TensorRtSession(load("10.3.0"))
     session.run({"x": X})
@@ -116,7 +116,7 @@ def test_on_a_jetson_nothing_is_copied(world: World, load: Open) -> None:
 def test_tensorrt_rtx_captures_by_its_own_strategy(
     world: World, load: Open, tmp_path: Path
 ) -> None:
-    """And keeps the kernels that it compiled: the second start reads them."""
+    """Compiled kernels are cached, and the second start reads them."""
     cache = tmp_path / "kernels"
     loaded = load("1.7.1")
     session = TensorRtSession(loaded, cache=cache)
@@ -142,7 +142,7 @@ def test_tensorrt_rtx_captures_by_its_own_strategy(
 def test_a_runtime_cache_that_cannot_be_kept_is_no_error(
     load: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is foreign or unreadable is begun again, or the next start is slow."""
+    """A foreign or unreadable cache is replaced; without a cache the next start is only slower."""
     (tmp_path / "foreign").write_bytes(b"of another card")
     TensorRtSession(load("1.7.1"), cache=tmp_path / "foreign")
     assert (tmp_path / "foreign").read_bytes() == b"kernels"
@@ -176,7 +176,7 @@ def test_without_graphs_the_session_runs_and_says_why(world: World, load: Open) 
 
 
 def test_a_graph_that_does_not_run_is_dropped(world: World, load: Open) -> None:
-    """The session then runs without, as where none can be captured."""
+    """The session then runs without a CUDA graph, as where none can be captured."""
     vars(world)["graph_error"] = True
     session = TensorRtSession(load("10.3.0"))
     assert "without CUDA graph" in session.provider
@@ -190,7 +190,7 @@ def test_a_graph_that_does_not_run_is_dropped(world: World, load: Open) -> None:
 
 
 def test_sessions_of_one_engine_do_not_disturb_each_other(world: World, load: Open) -> None:
-    """Each has its stream, its memory and its context; the plan is read once."""
+    """Each session has its own stream, memory and context; the plan is read once."""
     left = TensorRtSession(load("11.4.0"))
     right = left.another()
     assert len(world.streams) == 2
@@ -275,7 +275,7 @@ def test_wrong_inputs_never_reach_the_device(inputs: Any, world: World, load: Op
 
 
 def test_the_table_is_that_of_the_installed_tensorrt_rtx() -> None:
-    """How the tables are read is right for the one module that can be had here."""
+    """The real module, which can be installed here, shows that the tables are read rightly."""
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     if not str(trt.__version__).startswith("1.7.1"):
         pytest.skip(f"the table is of 1.7.1, installed is {trt.__version__}")
@@ -284,7 +284,7 @@ def test_the_table_is_that_of_the_installed_tensorrt_rtx() -> None:
 
 
 def test_the_table_is_that_of_the_installed_tensorrt() -> None:
-    """Where there is one of the releases that have a table."""
+    """This runs only where a release with a table is installed."""
     trt = pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     tables = {v: name for v, (module, name) in RELEASES.items() if module == "tensorrt"}
     known = [name for v, name in tables.items() if str(trt.__version__).startswith(v)]
