@@ -76,7 +76,7 @@ def test_confidences_may_not_fall_though_the_metric_stays(
 
 @pytest.mark.parametrize(("share", "refused"), [(0.93, True), (0.971, False)])
 def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> None:
-    """Segmentation has no scores, so no sentence speaks of them."""
+    """Segmentation has no scores, so the message mentions none."""
     figure = Agreement(scores=share, matched=1.0, count=400, compared="pixels")
     parity = Parity(
         target="onnxruntime",
@@ -118,7 +118,7 @@ def test_of_segmentation_the_pixels_are_named(share: float, refused: bool) -> No
 def test_detections_may_not_vanish_though_scores_and_metric_stay(
     share: float, count: int, refused: bool
 ) -> None:
-    """Below so few detections a single one is a large share."""
+    """With so few detections a single one is a large share."""
     found = accuracy("int8", 40.0).model_copy(
         update={
             "agreement": {"emulated/int8": Agreement(scores=1.0, matched=share, count=count)},

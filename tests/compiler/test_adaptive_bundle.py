@@ -88,7 +88,7 @@ def test_the_engine_takes_the_boxes_of_the_frame_before(exported: Outcome) -> No
 
 
 def test_int8_unzooms_at_the_scale_of_what_they_read(exported: Outcome) -> None:
-    """Each level has a pair of one scale before and behind the operator of all levels."""
+    """Each level has a Q/DQ pair of one scale before and after the unzoom of all levels."""
     import onnx
     from onnx import numpy_helper
 
@@ -108,7 +108,7 @@ def test_int8_unzooms_at_the_scale_of_what_they_read(exported: Outcome) -> None:
 
 
 def test_the_flavour_for_tensorrt_calls_the_plugins(exported: Outcome, tmp_path: Path) -> None:
-    """In every precision; INT8 goes through the unzoom. Its graph is verified like the others."""
+    """It does so in every precision, in INT8 through the unzoom, and its graph is verified, too."""
     import onnx
 
     bundle = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
@@ -140,7 +140,7 @@ def test_the_flavour_for_tensorrt_calls_the_plugins(exported: Outcome, tmp_path:
 
 
 def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:
-    """A second look at the same frame differs from the first, until the sequence begins again."""
+    """A frame gives other results when repeated, until the sequence begins again."""
     frame = noise_frame(SOURCE, seed=9)
     first, second = detector(frame), detector(frame)
     assert len(first) > 0
@@ -156,7 +156,7 @@ def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:
 def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
     old_library: bool, exported: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over stand-ins of the vendors; either way frame after frame finds what the host finds."""
+    """With stand-ins for NVIDIA's libraries, either way gives the host's results in every frame."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "plugins"))
     from host_kernels import library
 
@@ -190,7 +190,7 @@ def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
 
 
 def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:
-    """Where they are the zoom is denser; unfit ones are refused, and the stream goes on."""
+    """The zoom is denser at the given boxes; unfit boxes are refused, and the stream goes on."""
     frame = noise_frame(SOURCE, seed=9)
     start = detector(frame)
     detector.set_boxes([[100, 40, 140, 60]])
@@ -216,7 +216,7 @@ def test_a_resized_frame_feeds_back_in_pixels_of_the_source(exported: Outcome) -
 
 
 def test_onnx_runtime_equals_pytorch_over_a_stream(exported: Outcome, tmp_path: Path) -> None:
-    """Frame by frame, when both are zoomed by the same boxes."""
+    """They agree in every frame when both are zoomed by the same boxes."""
     recipe = tiny_recipe(tmp_path, **SETTINGS)
     reference = torch_predictor(recipe, make_warp(recipe))
     engine = load(exported.folder)
@@ -271,7 +271,7 @@ def test_evaluations_begin_every_sequence_afresh(detector: Detector) -> None:
 def test_layers_are_ranked_on_frames_that_are_zoomed_by_their_boxes(
     exported: Outcome, detector: Detector
 ) -> None:
-    """Whole sequences: each frame by float32's detections in the one before, the first by none."""
+    """In each sequence the float32 detections of a frame zoom the next; the first has none."""
     opened, stream = Float32Bundle(exported.folder), Stream()
     kept = FrameCache.of(stream, opened, Reporter(quiet=True))
     kept.boxes = find_boxes(opened, kept)
@@ -315,7 +315,7 @@ def test_recipes_that_cannot_adapt_are_refused(
 
 
 def test_fixed_and_adaptive_saliency_are_mixed(tmp_path: Path) -> None:
-    """A mixed warp without boxes is between the fixed one and the identity."""
+    """Without boxes a mixed warp lies between the fixed one and the identity."""
     warp = {"mix": 0.5, "saliency": str(saliency_file(tmp_path))}
     knots = [
         make_warp(tiny_recipe(tmp_path, variant=variant, warp={**warp, "mix": share})).knots_x
@@ -326,7 +326,7 @@ def test_fixed_and_adaptive_saliency_are_mixed(tmp_path: Path) -> None:
 
 
 def test_learned_scalars_of_a_checkpoint_make_the_warp(tmp_path: Path) -> None:
-    """Ours by name; FOVEA's by its formula."""
+    """Our checkpoints store amplitude and bandwidth by name; FOVEA's give them by its formula."""
     import torch
 
     from lzu_export.tasks.adaptive_warps import learned_warp
@@ -348,7 +348,7 @@ def test_learned_scalars_of_a_checkpoint_make_the_warp(tmp_path: Path) -> None:
 
 
 def test_fovea_only_zooms_and_maps_its_boxes_back(tmp_path: Path) -> None:
-    """No unzoom in the graph; without boxes it finds what the uniform model does."""
+    """The graph has no unzoom; without boxes it detects what the uniform model does."""
     settings = {**SETTINGS, "precision": ["fp32"]}
     fovea = export(tiny_recipe(tmp_path, **{**settings, "variant": "fovea"}), tmp_path)
     uniform = export(tiny_recipe(tmp_path, **{**settings, "variant": "uniform"}), tmp_path)

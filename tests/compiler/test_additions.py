@@ -60,7 +60,7 @@ def out(made: Outcome, tmp_path: Path) -> Path:
 
 
 def test_a_precision_less_takes_nothing_away(inputs: Path, out: Path) -> None:
-    """Not a file: the bundle has what is asked for, and stays as it is."""
+    """The bundle already has what is asked for, so no file of it changes."""
     folder = next((out / "det").iterdir())
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     outcome = export(quick(inputs, precision=["fp16"]), out)
@@ -69,7 +69,7 @@ def test_a_precision_less_takes_nothing_away(inputs: Path, out: Path) -> None:
 
 
 def test_another_target_is_added(inputs: Path, out: Path) -> None:
-    """And what `derive` and `build` had added stays, down to the timings of the build."""
+    """What `derive` and `build` had added stays, with the timings of the build."""
     pytest.importorskip("tensorrt_rtx", reason="builds an engine")
     before = read_manifest(out / "det" / "tiny-fixed-0.5x")
     outcome = export(quick(inputs, precision=["fp32"], targets=["tensorrt-rtx"]), out)

@@ -67,7 +67,7 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> None:
-    """Under a name that tells what it is for; the verified bundle stays as it was."""
+    """Its name says what it is for, and the verified bundle does not change."""
     before = names(bundle)
     manifest = manifest_of(bundle)
     built = build_rtx(bundle, ["8.9", "12.0"], None)
@@ -81,14 +81,14 @@ def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> 
 
 
 def test_portable_by_default(bundle: Path, builder: Builder) -> None:
-    """And not in the place of the bundle's own engine."""
+    """The new engine does not replace the bundle's own."""
     built = build_rtx(bundle, [], None)
     assert Path(built["file"]).name == "bundle.fp32.rtx.portable.engine"
     assert Path(built["file"]).read_bytes() == b"engine"
 
 
 def test_another_place_may_be_given(bundle: Path, builder: Builder, tmp_path: Path) -> None:
-    """Inside an existing folder."""
+    """The engine may go into any existing folder."""
     out = tmp_path / "my.engine"
     assert build_rtx(bundle, [], out)["file"] == str(out)
     assert out.read_bytes() == b"engine"
@@ -100,7 +100,7 @@ def test_another_place_may_be_given(bundle: Path, builder: Builder, tmp_path: Pa
     "error", [LzuError("it failed"), OSError(28, "No space left on device"), KeyboardInterrupt()]
 )
 def test_a_failed_build_leaves_nothing(bundle: Path, builder: Builder, error: Any) -> None:
-    """And keeps an engine of an earlier run."""
+    """An engine of an earlier run is kept."""
     before = names(bundle)
     builder.error = error
     wanted = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else LzuError
@@ -110,14 +110,14 @@ def test_a_failed_build_leaves_nothing(bundle: Path, builder: Builder, error: An
 
 
 def test_a_bundle_without_such_a_graph_is_refused(tiny_bundle: Path, builder: Builder) -> None:
-    """With the remedy."""
+    """The error says how to get the graph."""
     with pytest.raises(LzuError, match="has no tensorrt-rtx graph; export it with that target"):
         build_rtx(tiny_bundle, [], None)
     assert builder.calls == []
 
 
 def test_a_changed_graph_is_refused(bundle: Path, builder: Builder) -> None:
-    """Before the build."""
+    """It is refused before anything is built."""
     (bundle / "model.fp32.tensorrt-rtx.onnx").write_bytes(b"other")
     with pytest.raises(LzuError, match=r"tensorrt-rtx\.onnx was changed after the export"):
         build_rtx(bundle, [], None)

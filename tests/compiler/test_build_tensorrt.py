@@ -80,7 +80,7 @@ def test_a_bundle_is_built_and_runs_here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The detections are ONNX Runtime's; the manifest says for what it is and how it ran."""
+    """Detections equal ONNX Runtime's; the manifest records the device and how the engine ran."""
     machine(version, back_end)
     monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     engine, notes = build_on_device(bundle)
@@ -104,7 +104,7 @@ def test_a_bundle_is_built_and_runs_here(
 
 
 def test_the_command_needs_no_torch(bundle: Path) -> None:
-    """As on a device: from the bundle's file to the engine in the manifest."""
+    """As on a device, the command makes an engine of the bundle's file and records it."""
     code = f"""
 import sys
 sys.modules["torch"] = None
@@ -135,7 +135,7 @@ main()
 def test_what_runs_here_is_opened_by_every_command(
     bundle: Path, machine: Machine, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A device's engine beside the processor's; elsewhere it is left out with the reason."""
+    """A device's engine is opened beside the CPU's; where it cannot run, the reason is given."""
     machine()
     build_on_device(bundle)
     manifest = read_manifest(bundle)
@@ -163,7 +163,7 @@ def test_what_runs_here_is_opened_by_every_command(
 def test_frames_are_predicted_in_on_the_device(
     bundle: Path, machine: Machine, world: World, tmp_path: Path
 ) -> None:
-    """`run --target tensorrt` writes what the processor's engine finds."""
+    """`run --target tensorrt` writes the same results as the CPU's engine."""
     from lzu_export.cli.app import app
 
     machine()
@@ -214,7 +214,7 @@ def test_a_second_build_replaces_the_first(bundle: Path, machine: Machine) -> No
 def test_boards_of_one_name_have_engines_of_their_own(
     bundle: Path, machine: Machine, world: World
 ) -> None:
-    """An Orin Nano and an AGX Orin, say: both are Orin of capability 8.7."""
+    """Orin Nano and AGX Orin, for example, are both called Orin and have capability 8.7."""
     machine()
     small, _ = build_on_device(bundle)
     world.multiprocessors = 16
@@ -229,7 +229,7 @@ def test_boards_of_one_name_have_engines_of_their_own(
 def test_engines_of_another_device_or_release_are_refused(
     bundle: Path, machine: Machine, world: World
 ) -> None:
-    """Before TensorRT sees them."""
+    """They are refused before TensorRT reads them."""
     machine()
     build_on_device(bundle)
     world.capability, world.gpu = (8, 9), "RTX 4090"
@@ -290,7 +290,7 @@ def test_the_command_tells_deviation_by_its_status(
 def test_verify_runs_the_engine_itself(
     bundle: Path, machine: Machine, world: World, tmp_path: Path
 ) -> None:
-    """Beside its graph, which has one row; status 1 where it deviates, 2 where it gives NaN."""
+    """Engine and graph have a row each; exit status 1 means a deviation, 2 means NaN."""
     from lzu_export.cli.app import app
 
     machine()
@@ -326,7 +326,7 @@ def test_verify_runs_the_engine_itself(
 def test_of_lower_precisions_scores_are_compared_by_rank(
     bundle: Path, machine: Machine, world: World
 ) -> None:
-    """Candidates that change places are no noise; scores of matched predictions have a limit."""
+    """Reordered candidates are no noise; scores of matched predictions have a limit."""
     machine()
     built, _ = build_on_device(bundle)
     manifest, whole = read_manifest(bundle), world.compute
@@ -368,7 +368,7 @@ def test_the_command_says_what_was_compared(
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In lower precisions nothing but that the outputs are numbers."""
+    """In lower precisions it compares nothing but checks that outputs are finite."""
     from lzu_export.cli.app import app
     from lzu_export.compiler import build_tensorrt
 
@@ -419,7 +419,7 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a card that the file was built for; what it compiled stays in the user's folder."""
+    """It runs on a card it was built for; compiled kernels stay in the user's cache."""
     machine("1.7.1")
     world.gpu, world.capability = "RTX 4090", (8, 9)
     path = add_rtx_engine(bundle)
@@ -440,7 +440,7 @@ def test_tensorrt_rtx_runs_the_bundle_s_engine(
 def test_plugins_are_registered_before_anything_that_calls_them(
     bundle: Path, machine: Machine, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the graph is parsed and before a plan is deserialised, from the library named."""
+    """The named library is registered before a graph is parsed or a plan is deserialised."""
     from lzu_export.manifest.schema import Operator, Plugins
 
     machine()

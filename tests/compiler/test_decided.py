@@ -57,7 +57,7 @@ def test_of_bundles_that_differ_the_oldest_one_counts(bundle: Path, step: Step) 
 
 @pytest.mark.parametrize("first", ["2026-05-01T10:00:00.099+00:00", "2026-05-01T10:00:00+00:00"])
 def test_bundles_of_one_second_are_told_apart(bundle: Path, step: Step, first: str) -> None:
-    """Also where the older one's stamp is of a release that wrote whole seconds."""
+    """This also holds where an older release wrote its time in whole seconds."""
     assert re.fullmatch(r".*T\d\d:\d\d:\d\d\.\d{3}\+00:00", read_manifest(bundle).created)
     other = Path(shutil.copytree(bundle, bundle.with_name("another")))
     assert other.name < bundle.name, "which would win a tie"

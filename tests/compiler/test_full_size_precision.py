@@ -39,7 +39,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def test_files_shrink_with_the_precision(exported: Outcome) -> None:
-    """To just over a half and a quarter: what decodes keeps its constants in float32."""
+    """FP16 and INT8 take just over half and a quarter, as decoding constants stay float32."""
     full, half, int8 = (
         (exported.folder / graph.file).stat().st_size for graph in exported.manifest.graphs.values()
     )
@@ -48,7 +48,7 @@ def test_files_shrink_with_the_precision(exported: Outcome) -> None:
 
 
 def test_int8_weights_are_stored_once_in_bytes(exported: Outcome) -> None:
-    """Behind a dequantisation only: nothing quantises weights at run time."""
+    """They are read through a DequantizeLinear only: no weight is quantised at run time."""
     model = onnx.load(exported.folder / "model.int8.onnx")
     quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert not quantised & {tensor.name for tensor in model.graph.initializer}
@@ -56,7 +56,7 @@ def test_int8_weights_are_stored_once_in_bytes(exported: Outcome) -> None:
 
 
 def test_a_cache_is_exact_and_saves_nine_tenths(exported: Outcome) -> None:
-    """Of the time that ranges take; the ranges are the same to the last bit."""
+    """Cached ranges are equal to the last bit and save nine tenths of the measuring time."""
     recipe, folder = exported.manifest.recipe, exported.folder
     frames = folder.parents[2] / "frames"
     calibration = recipe.calibration.model_copy(update={"frames": str(frames)})

@@ -145,7 +145,7 @@ def test_int8_warps_at_the_scale_of_what_they_read(
 @pytest.mark.skipif(not RTX, reason="bf16 is for TensorRT-RTX, which is not installed")
 @pytest.mark.parametrize("changes", [{}, {"lowering": {"zoom": "gridsample"}}])
 def test_bf16_is_derived_for_tensorrt(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Without a GridSample, whichever the recipe asks for; nobody has to set a key for it."""
+    """It never has a GridSample, whichever lowering the recipe asks for."""
     warp = {"separable": False}
     whole = {"precision": ["fp32", "bf16"], "targets": ["onnxruntime", *RTX]}
     bundle = export(tiny_recipe(tmp_path, "det", warp=warp, **whole, **changes), tmp_path).folder
@@ -183,7 +183,7 @@ def test_other_tasks_in_every_precision_for_every_target(
 
 
 def test_the_zoom_may_be_the_runtime_s(tmp_path: Path) -> None:
-    """Also where the warp spans zeros beyond the frame; here the unzoom is behind the backbone."""
+    """This includes warps that span zeros beyond the frame, with the unzoom after the backbone."""
     changes: dict[str, Any] = {"input": "zoomed", "source_multiple": 64}
     (parity,) = made(tmp_path, "seg", model={"cut": "backbone"}, **changes).manifest.parity
     assert parity.status == "passed"
@@ -218,7 +218,7 @@ def test_its_warp_is_drawn_and_it_verifies(
 
 
 def test_the_picture_of_a_warp_shows_the_zoom_of_the_engine(adaptive: Outcome) -> None:
-    """What is drawn of an adaptive warp is computed apart from the graph, in float64."""
+    """The drawn adaptive warp is computed in float64, apart from the graph."""
     detector = load(adaptive.folder)
     frame = noise_frame(SOURCE, seed=9)
     detector(frame)
@@ -241,7 +241,7 @@ def test_the_picture_of_a_warp_shows_the_zoom_of_the_engine(adaptive: Outcome) -
 
 
 def test_without_boxes_it_finds_what_the_uniform_model_does(tmp_path: Path) -> None:
-    """On a canvas without padding, beyond which unzoomed cells are zeros."""
+    """The canvas has no padding, beyond which unzoomed cells are zero."""
     settings: dict[str, Any] = {"source": [128, 192], **ADAPTIVE}
     settings["warp"] = {**settings["warp"], "separable": False}
     recipes = [
@@ -287,7 +287,7 @@ def test_recipes_that_no_plane_can_be_warped_by_are_refused(
 
 
 def test_no_shipped_recipe_warps_the_plane() -> None:
-    """Inverting it takes a plugin to be fast on a Jetson: it is to be asked for."""
+    """On a Jetson its inverse is fast only with the plugin, so users must ask for it."""
     assert all(load_recipe(name).warp.separable for name in list_recipes())
 
 

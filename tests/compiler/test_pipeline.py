@@ -163,7 +163,7 @@ def test_the_bundle_detects(outcome: Outcome) -> None:
 
 
 def test_the_canonical_file_runs_as_it_is(outcome: Outcome) -> None:
-    """By the function bodies: equal to the engine made from it."""
+    """Run by its function bodies, it equals the engine made from it."""
     from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
     engine = OnnxRuntimeSession(outcome.folder / "model.fp32.onnxruntime.onnx")
@@ -231,7 +231,7 @@ FAST_CASES = ("seg", "det3d")
     ],
 )
 def test_every_task_is_exported_verified_and_run(case: str, tmp_path: Path) -> None:
-    """On both targets; what the bundle predicts is what PyTorch does."""
+    """On both targets the bundle predicts what PyTorch predicts."""
     from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 
     task, changes = TASK_CASES[case]
@@ -300,7 +300,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
 def test_a_deviationing_output_of_any_task_becomes_no_bundle(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One wrong pixel, one wrong metre."""
+    """One wrong pixel or one box off by a metre stops the export."""
     from lzu_export.targets import onnxruntime
     from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
@@ -727,7 +727,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_variants_take_the_same_lowering_of_the_same_step(
     together: bool, inputs: Path, tmp_path: Path, timed: list[Any]
 ) -> None:
-    """Of one command, which times both, as of two; a forced export changes nothing either."""
+    """This holds for one export command or two, and a forced export keeps the choice."""
     recipes = [tiny_recipe(inputs, variant=each) for each in ("uniform", "fixed")]
     if together:
         uniform, fixed = pipeline.export_all(recipes, tmp_path)
@@ -756,7 +756,7 @@ def test_variants_take_the_same_lowering_of_the_same_step(
 def test_a_bundle_that_lowers_a_shared_step_otherwise_is_made_again(
     inputs: Path, tmp_path: Path, timed: list[Any]
 ) -> None:
-    """The older bundle's lowering holds."""
+    """The older bundle's choice of lowering is the one that counts."""
     recipes = [tiny_recipe(inputs, variant=each) for each in ("uniform", "fixed")]
     first, second = (
         export(each, tmp_path / name) for each, name in zip(recipes, "ab", strict=True)
@@ -769,7 +769,7 @@ def test_a_bundle_that_lowers_a_shared_step_otherwise_is_made_again(
 
 
 def test_two_exports_give_the_same_graphs(inputs: Path, tmp_path: Path) -> None:
-    """Byte for byte, although the lowerings of both were measured."""
+    """The graphs are equal byte for byte, although both exports timed the lowerings."""
     recipe = tiny_recipe(inputs, precision=["fp32", "fp16"])
     one, other = (export(recipe, tmp_path / name) for name in "ab")
     graphs = [name for name in one.manifest.files if name.endswith(".onnx")]

@@ -11,7 +11,7 @@ from samples import tiny_recipe
 
 
 def test_the_fingerprint_knows_the_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipe, packages, code of the compiler and of the harness."""
+    """It covers recipe, packages, and the code of the compiler and of the harness."""
     recipe = tiny_recipe(tmp_path)
     base = fingerprint(recipe)
     assert fingerprint(tiny_recipe(tmp_path)) == base
@@ -35,7 +35,7 @@ def test_the_fingerprint_knows_the_inputs(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_runs_engines_is_recorded_and_changes_no_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT and what reaches CUDA: a bundle need not be exported again when they come."""
+    """Installing TensorRT or a CUDA package requires no new export."""
     recipe = tiny_recipe(tmp_path)
     base, real = fingerprint(recipe), provenance.version
     there = {"tensorrt": "10.3.0", "cuda-bindings": "13.0.1", "pycuda": "2025.1"}
@@ -47,7 +47,7 @@ def test_what_runs_engines_is_recorded_and_changes_no_export(
 
 
 def test_the_machine_and_the_revision_are_said() -> None:
-    """One line each."""
+    """Machine and source revision take one line each."""
     assert f"{hardware.threads()} threads" in hardware.processor()
     revision = provenance.source_revision().removesuffix("+changes")
     assert revision == "unknown" or len(revision) == 40

@@ -91,7 +91,7 @@ def worst(tried: Trials, row: Row, *high: str) -> float:
 def test_the_layer_that_int8_costs_most_is_named_and_its_keeping_was_tried(
     exported: Outcome,
 ) -> None:
-    """One channel 3000 times the others, whose range is that of all."""
+    """One channel is 3000 times the others, which all share its range."""
     factors = np.ones(4, np.float32)
     factors[0] = 3000
     model = rescaled(exported, factors)

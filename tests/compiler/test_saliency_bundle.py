@@ -104,7 +104,7 @@ def test_the_runtime_equals_pytorch_and_remembers_nothing(
 
 
 def test_the_warp_of_each_frame_is_shown(exported: Outcome, frames: Path, tmp_path: Path) -> None:
-    """Pictures are zoomed at the knots that the engine has found."""
+    """Pictures show the zoom by the knots that the engine computed."""
     engine = load(exported.folder)
     camera = [CAMERA] if exported.manifest.task == "det3d" else []
     tables = []
@@ -198,7 +198,7 @@ class Count:
 def test_accuracy_is_measured_without_a_stream(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No boxes are fed back: frames are evaluated each by itself, whatever the task."""
+    """No boxes are fed back, so frames are evaluated one by one, whatever the task."""
     data = Count(CAMERA if task == "det3d" else None)
     for module in (stages, whole_export):
         monkeypatch.setattr(module, "open_dataset", lambda *_: data)
@@ -219,7 +219,7 @@ def test_accuracy_is_measured_without_a_stream(
 def test_layers_are_ranked_without_boxes(
     exported: Outcome, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frames need nothing from the frame before."""
+    """No frame needs the frame before it."""
     monkeypatch.setattr(sensitivity, "open_dataset", lambda *_: Count())
     monkeypatch.setattr(sensitivity.Int8Metric, "__call__", lambda *_: 2.0)
     outcome = sensitivity.measure_sensitivity(
