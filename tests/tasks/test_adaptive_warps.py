@@ -63,7 +63,7 @@ class Halves(AdaptiveSource):
 
 @registered(ADAPTIVE_SOURCES, "halves", Halves())
 def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
-    """Zoom and unzoom follow its knots."""
+    """The zoom and the unzoom follow the new source's knots."""
     recipe = tiny_recipe(tmp_path, variant="adaptive", scale=0.5, batch=2)
     model = assemble(recipe, make_warp(recipe), from_source=True)
     frames = np.stack([noise_frame(recipe.source, seed=i) // 2 for i in range(2)])

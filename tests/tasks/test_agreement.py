@@ -52,7 +52,7 @@ def test_the_sure_ones_weigh_most() -> None:
 
 
 def test_what_has_no_partner_counts_as_unmatched_only() -> None:
-    """Of another class, or elsewhere; two cannot share one."""
+    """Predictions of another class or place are unmatched; two cannot share a partner."""
     other = found(labels=(1, 1, 1))
     got = agreement(other, found())
     assert got.scores == pytest.approx(1.0)
@@ -87,7 +87,7 @@ def test_not_a_number_never_passes() -> None:
 
 
 def test_partners_in_space_are_near_on_the_ground() -> None:
-    """Two metres away or less, of one class; heights do not count."""
+    """Partners are of one class and at most two metres apart on the ground, at any height."""
     boxes = np.zeros((3, 9), np.float32)
     boxes[:, 0] = [0, 10, 20]
     labels, attributes = np.array([0, 1, 1]), np.zeros(3, np.int64)

@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
 def test_the_canvas_is_sampled_from_the_normalised_padded_picture(
     changes: dict[str, Any], order: str, tmp_path: Path
 ) -> None:
-    """Step by step: normalise, cut, pad with zeros, reduce, sample bilinearly."""
+    """The steps are: normalise, crop, pad with zeros, downsample, sample bilinearly."""
     norm = {"order": order, "mean": [90.0, 100.0, 110.0], "std": [20.0, 30.0, 40.0]}
     recipe = tiny_recipe(tmp_path, normalisation=norm, **changes)
     warp = make_warp(recipe)
@@ -122,7 +122,7 @@ def test_a_checkpoint_s_weights_are_the_model_s(task: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("task", "other"), [(a, b) for a in TASKS for b in TASKS if a != b])
 def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path: Path) -> None:
-    """Named by its task, whatever warp it remembers."""
+    """The error names the checkpoint's task, whatever warp it records."""
     path = trained(tmp_path, other)
     for meta in ({}, {"variant": "fixed", "fwhm": "40", "saliency": "0" * 64}):
         save_checkpoint(path, torch.load(path)["state_dict"], half=False, meta=meta)
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path
 
 
 def test_a_checkpoint_of_another_head_is_refused_by_its_tensors(tmp_path: Path) -> None:
-    """Such as mmseg's other decode heads, whose last layer has the same name."""
+    """An example are mmseg's other decode heads, whose last layer has the same name."""
     path = trained(tmp_path, "seg")
     state = torch.load(path)["state_dict"]
     renamed = {name.replace("psp_modules", "aspp_modules"): v for name, v in state.items()}
@@ -155,7 +155,7 @@ def test_a_head_of_other_attributes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_trained_with_another_warp_is_refused(tmp_path: Path) -> None:
-    """By what it remembers, before its weights are looked at."""
+    """The recorded warp is checked before the weights."""
     recipe = tiny_recipe(tmp_path)
     warp = make_warp(recipe)
     note = trained_note(recipe, warp.saliency)
@@ -171,7 +171,7 @@ def test_a_checkpoint_trained_with_another_warp_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("task", TASKS)
 def test_logits_are_the_warp_s_and_no_weights(task: str, tmp_path: Path) -> None:
-    """The network is loaded without them; a recipe that does not know them is told of them."""
+    """The network loads without them; a recipe that does not name them is refused."""
     path = trained(tmp_path, task)
     logits = torch.linspace(-1, 1, 77).reshape(7, 11)
     save_checkpoint(path, {**torch.load(path)["state_dict"], "warp.logits": logits}, half=False)

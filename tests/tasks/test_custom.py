@@ -55,7 +55,7 @@ def own_recipe(folder: Path, **changes: Any) -> Recipe:
 
 @pytest.mark.parametrize("variant", ["fixed", "uniform"])
 def test_a_detector_of_ones_own(variant: str, tmp_path: Path) -> None:
-    """It stands where RetinaNet stood: every probe point is there, and boxes come out."""
+    """It takes RetinaNet's place: every probe point is present, and boxes come out."""
     register_model("own", OwnDetector)
     recipe = own_recipe(tmp_path, variant=variant)
     model = assemble(recipe, make_warp(recipe), from_source=True)
@@ -108,7 +108,7 @@ def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_builder_has_to_be_in_a_file(tmp_path: Path) -> None:
-    """Of a partial it is the function's file that counts."""
+    """For a functools.partial the file of its function counts."""
     recipe = own_recipe(tmp_path)
     register_model("own", OwnDetector)
     plain = builder_digest(recipe)

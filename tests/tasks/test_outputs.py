@@ -58,7 +58,7 @@ def test_equal_candidates_do_not_differ_in_any_order() -> None:
 
 @pytest.mark.parametrize(("column", "part"), [(0, slice(0, 3)), (4, slice(3, 6)), (7, slice(7, 9))])
 def test_each_kind_of_value_is_relative_to_its_own(column: int, part: slice) -> None:
-    """A metre of position is not measured by the size of a velocity."""
+    """A position in metres is not measured by the size of a velocity."""
     reference = candidates()
     largest = np.abs(reference["boxes"][:, part]).max()
     moved = changed("boxes", (2, column), reference["boxes"][2, column] + 1e-4 * largest)
@@ -121,7 +121,7 @@ def test_a_choice_counts_by_the_largest_margin_that_was_passed(seed: int) -> Non
 
 
 def test_a_class_map_is_compared_by_its_margins(tmp_path: Path) -> None:
-    """Over the whole batch."""
+    """The comparison covers the whole batch."""
     recipe = tiny_recipe(tmp_path, "seg", batch=2)
     generator = np.random.default_rng(0)
     reference = {
@@ -150,7 +150,7 @@ def test_logits_are_compared_where_they_are_an_output(tmp_path: Path) -> None:
 
 @given(st.integers(0, 10_000))
 def test_ties_are_excused_and_nothing_else(seed: int) -> None:
-    """Attributes and headings that fall otherwise cost the worst of their own margins."""
+    """A changed attribute or heading counts as the largest of the changed margins."""
     generator = np.random.default_rng(seed)
     reference = candidates(seed)
     reference["margins"] = np.float32(generator.choice([1e-7, 1e-5, 0.3], (7, 2)))
@@ -166,7 +166,7 @@ def test_ties_are_excused_and_nothing_else(seed: int) -> None:
 
 
 def test_margins_that_are_not_numbers_excuse_nothing(tmp_path: Path) -> None:
-    """They come of outputs that are not."""
+    """Such margins come from outputs that are not finite."""
     assert choice_difference(np.array([1]), np.array([0]), np.array([np.nan])) == np.inf
     recipe = tiny_recipe(tmp_path, "seg")
     reference = {

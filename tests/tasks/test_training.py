@@ -174,7 +174,7 @@ def test_consents_have_names_that_the_recipe_knows() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_shipped_checkpoints_remember_how_they_were_trained(task: str) -> None:
-    """All that a training of today would write, and nothing that contradicts their recipe."""
+    """They record all that training writes today, and nothing that contradicts their recipe."""
     from lzu_export.models.archive import read_meta
 
     for variant, path in load_recipe(task).checkpoint.items():

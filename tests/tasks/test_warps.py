@@ -77,7 +77,7 @@ def test_fixed_has_an_unzoom_for_every_level(tmp_path: Path) -> None:
 
 
 def test_zoom_and_unzoom_of_the_consistent_geometry_undo_each_other(tmp_path: Path) -> None:
-    """Cell i of a level, stride * i canvas pixels in, comes from where the zoom put it."""
+    """Cell i of a level stands at canvas pixel stride * i and returns to where it came from."""
     recipe = tiny_recipe(tmp_path, source=[480, 800])
     warp = make_warp(recipe)
     assert warp.unzoom is not None
@@ -134,7 +134,7 @@ def test_a_saliency_of_boxes_scales_them_to_the_source(tmp_path: Path) -> None:
 
 
 def test_a_saliency_of_boxes_is_of_the_crop(tmp_path: Path) -> None:
-    """Boxes are counted from its corner, in its pixels."""
+    """Boxes are in the crop's pixels, from its corner."""
     warp = {"saliency": str(annotations(tmp_path)), "bandwidth": 30}
     recipe = tiny_recipe(tmp_path, warp=warp, crop=[64, 128])
     assert recipe.corner == (16, 16)
@@ -144,7 +144,7 @@ def test_a_saliency_of_boxes_is_of_the_crop(tmp_path: Path) -> None:
 
 
 def test_a_saliency_of_boxes_is_of_a_window(tmp_path: Path) -> None:
-    """Which need not be in the middle."""
+    """The window need not be in the middle of the frame."""
     warp = {"saliency": str(annotations(tmp_path)), "bandwidth": 30}
     window = {"x": 3, "y": 20, "width": 128, "height": 64}
     recipe = tiny_recipe(tmp_path, warp=warp, crop=window)
@@ -209,7 +209,7 @@ LEARNED = {"saliency": None, "logits": "warp.logits"}
 
 @pytest.mark.parametrize(("variant", "share"), [("fixed", 1.0), ("adaptive", 0.5)])
 def test_learned_logits_are_a_saliency(variant: str, share: float, tmp_path: Path) -> None:
-    """Of a fixed warp, and of the fixed part that boxes are mixed with."""
+    """They serve a fixed warp and the fixed part of a warp by boxes."""
     logits = np.random.default_rng(0).normal(0, 1, (7, 11))
     path = logits_file(tmp_path, logits)
     recipe = tiny_recipe(
@@ -282,7 +282,7 @@ def test_boxes_are_scaled_by_the_convention_of_the_sampler(tmp_path: Path) -> No
 
 
 def test_weights_that_remember_another_warp_are_refused(tmp_path: Path) -> None:
-    """What is not remembered is believed."""
+    """What a checkpoint does not record is not checked."""
     recipe = tiny_recipe(tmp_path)
     saliency = make_warp(recipe).saliency
     right = warp_note("consistent", recipe.warp.fwhm, saliency)
@@ -326,7 +326,7 @@ WINDOW = {"x": 5, "y": 30, "width": 96, "height": 64}
 
 @pytest.mark.parametrize("changes", [{}, {"crop": [64, 96]}, {"crop": WINDOW}])
 def test_a_folder_of_label_maps_is_a_saliency(changes: dict[str, Any], tmp_path: Path) -> None:
-    """The mean of their boundaries, within what is looked at."""
+    """The saliency is the mean of the maps' boundaries within the crop."""
     maps = label_maps(tmp_path / "labels")
     warp = {"saliency": str(tmp_path / "labels"), "boundary": 2.0, "background": 0.3}
     recipe = tiny_recipe(tmp_path, "seg", warp=warp, **changes)
@@ -391,7 +391,7 @@ def test_label_maps_that_cannot_be_used_are_refused(image: Any, words: str, tmp_
 
 
 def test_boxes_of_one_quarter_are_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Their frames are perhaps half as large; where the files are at hand their size decides."""
+    """The frames may be half as large; where their files exist, the files' size decides."""
     boxes = [annotation(3 * i, 1 + i, 5, 6) for i in range(50)]
     path = annotations(tmp_path, annotations=boxes)
     recipe = tiny_recipe(tmp_path, warp={"saliency": str(path)})
@@ -409,7 +409,7 @@ def test_boxes_of_one_quarter_are_doubted(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_a_saliency_that_is_the_same_everywhere_is_refused(tmp_path: Path) -> None:
-    """It would be exported as a zoom, and zoom nowhere."""
+    """It would be exported as a zoom but zoom nowhere."""
     np.save(tmp_path / "flat.npy", np.full((7, 11), 0.3))
     recipe = tiny_recipe(tmp_path, warp={"saliency": str(tmp_path / "flat.npy")})
     with pytest.raises(LzuError, match=r"saliency flat\.npy is the same everywhere, so that noth"):
@@ -428,7 +428,7 @@ def test_what_is_missing_is_said_in_the_task_s_words(tmp_path: Path) -> None:
 
 
 def test_nothing_is_lost_where_nothing_is_warped(tmp_path: Path) -> None:
-    """The edges that the training code left unfilled are the fixed warp's."""
+    """Only the fixed warp has the edges that the training code left unfilled."""
     warp = {"geometry": "published", "unfilled": ["bottom"]}
     filled = {}
     for variant in ("uniform", "fixed"):
@@ -485,7 +485,7 @@ class Crop(KnotSource):
 
 @registered(SOURCES, "crop", Crop())
 def test_a_new_source_is_a_class_and_one_line(tmp_path: Path) -> None:
-    """Tables of the zoom and the unzoom follow from whatever knots it gives."""
+    """The tables of the zoom and the unzoom follow from the new source's knots."""
     recipe = tiny_recipe(tmp_path, scale=0.5)
     warp = make_warp(recipe)
     assert warp_source(recipe) == "crop"

@@ -29,12 +29,12 @@ def difference(
 
 
 def test_equal_candidates_do_not_differ() -> None:
-    """Zeros all over."""
+    """All differences are zero."""
     assert difference(candidates(), candidates()) == {"boxes": 0, "scores": 0, "labels": 0}
 
 
 def test_differences_are_relative_to_the_largest_that_matters() -> None:
-    """Box sides to the largest coordinate, scores to the highest score."""
+    """Box sides are relative to the largest coordinate, scores to the highest score."""
     value = candidates()
     value["boxes"][1, 3] += 0.5
     value["scores"][0] -= 9e-5
@@ -45,7 +45,7 @@ def test_differences_are_relative_to_the_largest_that_matters() -> None:
 
 
 def test_swapped_ties_are_no_difference() -> None:
-    """Two of a level whose scores are within the tie may change places."""
+    """Two candidates of a level with nearly equal scores may change places."""
     reference = candidates()
     reference["scores"][1] = reference["scores"][0] - 5e-5
     value = {name: array.copy() for name, array in reference.items()}
@@ -57,7 +57,7 @@ def test_swapped_ties_are_no_difference() -> None:
 
 
 def test_candidates_of_another_level_are_no_partners() -> None:
-    """A candidate that moved to another level is lost."""
+    """A candidate that moved to another level counts as missing."""
     value = candidates()
     for array in value.values():
         array[[1, 3]] = array[[3, 1]]
@@ -65,7 +65,7 @@ def test_candidates_of_another_level_are_no_partners() -> None:
 
 
 def test_another_label_or_score_is_an_infinite_difference() -> None:
-    """Of candidates that matter."""
+    """This holds for candidates above the floor."""
     value = candidates()
     value["labels"][0] = 1
     assert difference(value, candidates()) == INFINITE
@@ -75,7 +75,7 @@ def test_another_label_or_score_is_an_infinite_difference() -> None:
 
 
 def test_an_invented_candidate_is_an_infinite_difference() -> None:
-    """One that PyTorch has not, in the place of one that does not matter."""
+    """A candidate that PyTorch lacks has replaced one below the floor."""
     value = candidates()
     value["scores"][4] = 0.7
     value["boxes"][4] = [30, 30, 60, 60]
@@ -83,7 +83,7 @@ def test_an_invented_candidate_is_an_infinite_difference() -> None:
 
 
 def test_candidates_below_the_floor_do_not_matter() -> None:
-    """They never become detections."""
+    """Their scores are too low to become detections."""
     value = candidates()
     value["boxes"][2] += 3
     value["labels"][2] = 1
@@ -93,7 +93,7 @@ def test_candidates_below_the_floor_do_not_matter() -> None:
 
 
 def test_nothing_above_the_floor_on_either_side() -> None:
-    """No candidates, no difference."""
+    """Without candidates there is no difference."""
     got = difference(candidates(), candidates(), floor=0.95)
     assert got == {"boxes": 0, "scores": 0, "labels": 0}
 
@@ -108,7 +108,7 @@ def tied_at_the_cut() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_another_one_may_come_in_at_the_cut() -> None:
-    """The last of a level, all but tied with one that did not make it."""
+    """The last entry of a level may be replaced by one of nearly the same score."""
     value, reference = tied_at_the_cut()
     got = difference(value, reference)
     assert got["boxes"] == 0
@@ -117,14 +117,14 @@ def test_another_one_may_come_in_at_the_cut() -> None:
 
 
 def test_a_level_that_was_not_cut_excuses_nobody() -> None:
-    """All its entries are there on both sides, so another one cannot have come in."""
+    """Both sides list all entries of the level, so none can have come in from below the cut."""
     value, reference = tied_at_the_cut()
     whole = (Cut(3, 3), Cut(2, 2))
     assert difference(value, reference, levels=whole)["boxes"] > 0.1
 
 
 def test_flat_scores_do_not_excuse_a_wrong_engine() -> None:
-    """Where every candidate could be one that came in at the cut, nothing was compared."""
+    """If any candidate could have come in at the cut, nothing was compared, and that fails."""
     boxes = np.tile(np.float32([10, 10, 20, 20]), (5, 1))
     scores = np.full(5, 0.3, np.float32)
     reference = {"boxes": boxes, "scores": scores, "labels": np.zeros(5, np.int32)}
@@ -135,13 +135,13 @@ def test_flat_scores_do_not_excuse_a_wrong_engine() -> None:
 @pytest.mark.parametrize("name", ["boxes", "scores"])
 @pytest.mark.parametrize("side", ["value", "reference"])
 def test_nan_candidates_never_pass(name: str, side: str) -> None:
-    """A NaN box beside a sound score, and the other way round."""
+    """A NaN in boxes or scores of either side is an infinite difference."""
     sides = {"value": candidates(), "reference": candidates()}
     sides[side][name][0] = np.nan
     assert difference(**sides) == INFINITE
 
 
 def test_another_number_of_candidates_never_passes() -> None:
-    """An engine that gives fewer."""
+    """The engine gives fewer candidates than PyTorch."""
     value = {name: array[:4] for name, array in candidates().items()}
     assert difference(value, candidates()) == INFINITE

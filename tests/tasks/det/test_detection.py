@@ -30,7 +30,7 @@ SQUARE = 3
 def test_boxes_lie_where_the_canvas_shows_the_frame(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    """An anchor that is left as it is, and seen in the frame."""
+    """An unchanged anchor comes back in the frame's pixels."""
     recipe: Any = tiny_recipe(tmp_path, **changes)
     per_cell, classes = recipe.model.per_cell, recipe.model.num_classes
     sizes = [(recipe.batch, *level.size) for level in recipe.levels]
@@ -50,7 +50,7 @@ def test_boxes_lie_where_the_canvas_shows_the_frame(
 
 
 def test_the_network_sees_the_canvas_padded_on_its_own_sides(tmp_path: Path) -> None:
-    """Rows at the bottom, columns on the right, not as many of each."""
+    """Rows are added at the bottom and columns on the right, in different numbers."""
     recipe: Any = tiny_recipe(tmp_path, crop=[64, 96])
     assert (recipe.canvas, recipe.network_input) == ((32, 48), (32, 64))
     made = parts(recipe)

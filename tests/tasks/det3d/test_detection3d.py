@@ -56,7 +56,7 @@ def camera_of(recipe: Any, matrix: np.ndarray = K) -> tuple[torch.Tensor, ...]:
     ],
 )
 def test_an_object_is_found_where_it_stands(changes: dict[str, Any], tmp_path: Path) -> None:
-    """What the camera saw at its pixel of the canvas comes back at its place in space."""
+    """An object seen at a canvas pixel comes back at its place in space."""
     recipe: Any = tiny_recipe(tmp_path, "det3d", **changes)
     position, size, alpha, velocity = (1.5, -0.4, 12.0), (4.0, 1.5, 1.8), 1.1, (2.0, -3.0)
     x, y, depth = K @ position
@@ -137,7 +137,7 @@ def turned(before: tuple[np.ndarray, ...], after: tuple[np.ndarray, ...]) -> np.
 def test_a_deviation_changes_no_choice_of_a_larger_margin(
     whole: Any, seed: int, parity: float
 ) -> None:
-    """Of the attribute and of the heading, whatever deviates."""
+    """Deviations below the margin leave attribute and heading unchanged."""
     groups = raw_outputs(whole, seed)
     margins = Decode(whole).margins(groups)[0].numpy()
     noise = np.random.default_rng(seed)
@@ -156,7 +156,7 @@ def test_a_deviation_changes_no_choice_of_a_larger_margin(
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(1, 10_000))
 def test_a_deviation_over_the_margin_can_change_the_choice(whole: Any, seed: int) -> None:
-    """Attribute logits towards the second best; directions, or rotations, to the other heading."""
+    """Logits move to the second-best attribute; directions or rotations to the other heading."""
     groups = raw_outputs(whole, seed)
     margins = Decode(whole).margins(groups)[0]
     before = choices(whole, groups)

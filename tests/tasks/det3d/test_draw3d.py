@@ -55,7 +55,7 @@ def test_edges_are_where_they_project() -> None:
 
 
 def test_only_the_front_is_crossed() -> None:
-    """A box that comes nearer shows the cross on its near face, one that goes away beyond it."""
+    """The cross is on the near face of an oncoming box and on the far face of a leaving one."""
     ahead = draw_boxes_3d(grey(), [[4, 0, 12, 4, 2, 2, -np.pi / 2]], [0], CLASSES, CAMERA)
     coming = draw_boxes_3d(grey(), [[4, 0, 12, 4, 2, 2, np.pi / 2]], [0], CLASSES, CAMERA)
     x, y = 295, 115  # on a diagonal of the near face, right of all of the far one
@@ -91,7 +91,7 @@ def test_a_legend_names_classes_and_truth_lies_below() -> None:
 
 
 def test_names_do_not_hide_each_other() -> None:
-    """The best is named as if alone, the second below, the third not at all."""
+    """The best name is in its usual place, the second below it, and the third is left out."""
     frame = np.full((400, 320, 3), 128, np.uint8)
     camera = CAMERA + np.array([[0, 0, 0], [0, 0, 100], [0, 0, 0]])
     alone = draw_boxes_3d(frame, [BOX], [0], CLASSES, camera, scores=[0.9])
@@ -109,7 +109,7 @@ def test_more_classes_than_the_palette_have_their_own_colours() -> None:
 
 
 def test_from_above_boxes_stand_where_they_are() -> None:
-    """400 pixels for 40 m: 10 a metre; a car at (5, 20) looks right."""
+    """At 10 pixels a metre (400 for 40 m) a car at (5, 20) faces right."""
     rows = camera_plan([[5, 0, 20, 4, 1.5, 2, 0]])
     picture = birds_eye(rows, [0], CLASSES, height=400, plan=PLAN)
     assert picture.shape == (400, 400, 3)
@@ -123,7 +123,7 @@ def test_from_above_boxes_stand_where_they_are() -> None:
 
 
 def test_headings_point_the_same_way_in_camera_and_ego_plans() -> None:
-    """A camera that looks ahead from the ego's origin."""
+    """The camera stands at the ego frame's origin and looks ahead."""
     pose = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     boxes = np.array([[3.0, 1, 20, 4, 1.5, 2, 0.7, 0, 0], [-3, 1, 9, 4, 1.5, 2, -2.0, 0, 0]])
     one, two = camera_plan(boxes), ego_plan(to_ego(boxes, pose))
@@ -143,7 +143,7 @@ def test_the_view_is_as_wide_as_the_image() -> None:
 
 
 def test_a_camera_of_a_rig_looks_where_it_is_mounted() -> None:
-    """One that looks to the left, 1 m ahead of the ego's origin."""
+    """The camera looks to the left, 1 m ahead of the ego frame's origin."""
     pose = np.array([[1.0, 0, 0, 1], [0, 0, 1, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
     view = camera_view(CAMERA, (200, 320), pose)
     assert view.place.tolist() == [0, 1]

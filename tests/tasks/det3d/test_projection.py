@@ -33,7 +33,7 @@ def test_it_imports_no_torch() -> None:
 
 
 def test_corners_of_a_box_that_looks_ahead() -> None:
-    """Its front is the far face, its right is the camera's right."""
+    """The box's front is its far face, and its right is the camera's right."""
     box = [1, 2, 10, 4, 1.5, 2, -np.pi / 2]
     points = corners([box])[0]
     front = [[0, 1.25, 12], [2, 1.25, 12], [2, 2.75, 12], [0, 2.75, 12]]
@@ -42,7 +42,7 @@ def test_corners_of_a_box_that_looks_ahead() -> None:
 
 
 def test_corners_of_a_box_that_looks_right() -> None:
-    """Its upper left front corner is at the far side."""
+    """The box's upper left front corner is at the far side."""
     points = corners([[0, 0, 10, 4, 2, 1, 0]])[0]
     np.testing.assert_allclose(points[0], [2, -1, 10.5])
     np.testing.assert_allclose(points[1], [2, -1, 9.5])
@@ -51,7 +51,7 @@ def test_corners_of_a_box_that_looks_right() -> None:
 @given(st.integers(0, 10**6))
 @settings(max_examples=30, deadline=None)
 def test_edges_are_as_long_as_the_box(seed: int) -> None:
-    """Also from above the corners are those of the footprint."""
+    """Seen from above, the corners are those of the footprint."""
     random = np.random.default_rng(seed)
     box = np.concatenate(
         [random.normal(0, 9, 3), random.uniform(0.1, 9, 3), random.uniform(-9, 9, 1)]

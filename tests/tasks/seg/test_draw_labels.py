@@ -41,7 +41,7 @@ def test_classes_have_their_colour_and_void_has_none(opacity: float) -> None:
 
 
 def test_the_legend_tells_the_classes_that_occur() -> None:
-    """Patches in their colours below the frame; of one size whatever occurs."""
+    """Colour patches below the frame name them; the picture's size does not depend on them."""
     picture = draw_labels(frame(), bands(), CLASSES)
     strip = picture[60:]
     for name, there in (("road", True), ("sky", False), ("car", True)):
@@ -56,7 +56,7 @@ def test_the_legend_tells_the_classes_that_occur() -> None:
 
 @pytest.mark.parametrize("size", [(180, 320), (1024, 2048)])
 def test_all_names_of_cityscapes_fit(size: tuple[int, int]) -> None:
-    """Nothing is cut off at the right or below, and letters grow with the picture."""
+    """No name is cut off at the right or below, and letters grow with the picture."""
     labels = np.zeros(size, np.int64)
     labels[0, :19] = np.arange(19)
     strip = draw_labels(np.zeros((*size, 3), np.uint8), labels, list(CITYSCAPES))[size[0] :]
@@ -91,7 +91,7 @@ def test_colours_are_cityscapes_for_its_names() -> None:
 
 @pytest.mark.parametrize("count", [1, 8, 10, 24])
 def test_distinct_colours_are_distinct(count: int) -> None:
-    """The two nearest of 24 are two of the palette, 26 apart in CIELAB; 2 is just told."""
+    """The two nearest of 24 colours differ by 26 in CIELAB, where 2 is barely visible."""
     colours = distinct_colours(count)
     assert len(colours) == count
     assert colours[:8] == PALETTE[:count]

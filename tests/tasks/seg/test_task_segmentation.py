@@ -40,7 +40,7 @@ def test_half_pixel_is_torch_s_resize_where_nothing_is_padded(tmp_path: Path) ->
 def test_in_phase_puts_cells_on_their_canvas_pixels(
     scale: int, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A map that tells where it stands on the canvas tells the view's pixels their places."""
+    """A map of each cell's canvas position gives every pixel of the view its own place."""
     recipe: Any = tiny_recipe(tmp_path, "seg", warp={"unzoom_scale": scale}, **changes)
     (level,) = recipe.levels
     height, width = (n * scale for n in level.size)
