@@ -122,7 +122,7 @@ def test_int8_goes_with_float16_only() -> None:
 
 
 def test_bodies_mean_the_same_at_the_newer_opset() -> None:
-    """A sample's mode has another name there."""
+    """GridSample's mode has another name at the newer opset."""
     model = network(deform=True)
     newer, _ = run_passes(
         model, [Pass("opset", "", lambda graph: raise_opset(graph, BF16_OPSET) or graph)]

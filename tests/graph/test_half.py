@@ -154,7 +154,7 @@ def test_the_recipe_keeps_layers_nodes_and_patterns() -> None:
 
 
 def test_a_kept_layer_keeps_what_it_feeds_up_to_the_next_ones() -> None:
-    """Activation, warp, sum and pooling behind it; its neighbours stay in half precision."""
+    """Activation, warp, sum and pooling behind it stay float32; its neighbours become half."""
     net = trunk()
     net.op("Relu", "first", to="before")
     net.conv("before", (4, 4, 3, 3), to="kept")
@@ -180,7 +180,7 @@ def test_a_kept_layer_keeps_what_it_feeds_up_to_the_next_ones() -> None:
 
 
 def test_a_tensor_beyond_the_range_survives_between_kept_layers() -> None:
-    """What one layer enlarges the next takes back: in FP16 it would be infinite between them."""
+    """One layer enlarges it and the next shrinks it; in FP16 it would be infinite between them."""
     net = trunk()
     net.conv("first", (4, 4, 3, 3), to="large")
     net.op("Relu", "large", to="active")
@@ -201,7 +201,7 @@ def test_a_tensor_beyond_the_range_survives_between_kept_layers() -> None:
 
 
 def test_kept_layers_in_int8_have_no_casts_behind_their_dequantisations() -> None:
-    """The pair between two kept layers stays too; one that others read is theirs."""
+    """The pair between two kept layers stays, too, unless other layers read it."""
     net = trunk()
     net.op("Relu", "first", to="active")
     net.conv("active", (4, 4, 3, 3), to="second")
@@ -326,7 +326,7 @@ def test_a_graph_without_types_is_refused() -> None:
 
 
 def test_tensors_to_be_half_are_told_beforehand() -> None:
-    """Those that are cast to it, too, but no tables, and nothing twice."""
+    """The list includes tensors cast to half, but no tables, and each tensor once."""
     net = trunk()
     net.op("Exp", "first", to="wide")
     net.op("Add", "wide", "first", to="sum")
@@ -342,7 +342,7 @@ def test_tensors_to_be_half_are_told_beforehand() -> None:
 
 
 def test_the_data_of_an_int8_convolution_come_from_its_dequantisation() -> None:
-    """Also those of the first, although what stands before it stays in float32."""
+    """This holds for the first convolution, too, although its input stays in float32."""
     net = trunk()
     net.op("Relu", "first", to="rectified")
     net.conv("rectified", (4, 4, 3, 3), to="second")

@@ -276,7 +276,7 @@ def test_warps_of_different_maps_have_a_range_of_their_own_where_they_are_summed
 def test_partial_warps_have_weights_that_add_up_to_one_at_most(
     size: tuple[int, int], unfilled: tuple[Any, ...]
 ) -> None:
-    """Which is why the range of what they read holds what they give."""
+    """Therefore the range of a warp's input covers its output."""
     saliency = np.random.default_rng(0).uniform(0.1, 1, (9, 13))
     knots_x, knots_y = separable_knots(saliency, 4.0)
     level, canvas = Level(8, size), (size[0] * 8, size[1] * 8)
@@ -319,7 +319,7 @@ def test_the_image_keeps_its_resolution_up_to_the_zoom() -> None:
 
 
 def test_there_is_no_pair_around_what_only_changes_the_shape() -> None:
-    """Group normalisation, as it is exported."""
+    """The graph is a group normalisation as it is exported."""
     net = network()
     net.op("Reshape", "stem", np.array([1, 2, -1]), to="groups")
     ones = (np.ones(2, np.float32), np.zeros(2, np.float32))
@@ -496,7 +496,7 @@ def test_a_channel_of_zeros_has_a_scale_and_stays_zero() -> None:
 
 @pytest.mark.parametrize("limit", [2.0, 0.05, 0.001])
 def test_a_bias_of_a_dead_channel_survives_where_it_is_made_int32(limit: float) -> None:
-    """ONNX Runtime divides it by both scales; a dead channel has next to none."""
+    """ONNX Runtime divides it by both scales, and a dead channel's scale is nearly zero."""
     net = Network(x=MAP)
     weight = np.random.default_rng(0).normal(0, 0.3, SHAPE).astype(np.float32)
     weight[1], weight[2] = 0, 1e-7
@@ -544,7 +544,7 @@ def test_values_within_the_range_are_off_by_half_a_step_at_most(
 
 
 def test_weights_too_small_for_a_scale_stay_high_and_single_channels_do_not() -> None:
-    """Where a neighbour takes a large factor back, all would become a few steps, or zero."""
+    """In INT8 such weights would become a few steps or zero, which a later layer enlarges."""
     net = network()
     net.conv("stem", SHAPE, to="small")
     net.conv("small", SHAPE, to="mixed")

@@ -28,7 +28,7 @@ def test_targets_that_are_not_here_have_defaults_with_reasons() -> None:
 
 
 def test_tensorrt_samples_no_separable_warp_by_default() -> None:
-    """Some of its releases are said to do it wrong inside an FP16 network."""
+    """Some of its releases are reported to sample wrongly inside an FP16 network."""
     assert {place: kind for place, (kind, _) in dialect("tensorrt").lowerings.items()} == {
         "zoom": "banded",
         "unzoom": "matmul",

@@ -72,7 +72,7 @@ def test_other_targets_and_fp16_keep_their_halves() -> None:
 
 
 def test_the_flavour_computes_the_float32_graph_of_rounded_constants() -> None:
-    """Weights are INT8 and scales exact in float16: biases alone were rounded."""
+    """Weights are INT8 and scales exact in float16, so only biases were rounded."""
     wide, half = residual_block()
     widened, _ = run_passes(half, [widen_half()])
     biases = {each.name: each for each in widened.graph.initializer}

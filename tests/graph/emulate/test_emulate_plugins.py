@@ -23,7 +23,7 @@ def test_it_is_the_graph_that_other_targets_run(dtype: int) -> None:
 
 
 def test_int8_levels_are_sampled_between_their_pairs() -> None:
-    """The same numbers as the canonical graph's, whose pairs and types are these."""
+    """The values are the canonical graph's, whose Q/DQ pairs and types are used."""
     canonical = quantised_chain()
     flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     again = emulated(flavour, canonical)
@@ -34,7 +34,7 @@ def test_int8_levels_are_sampled_between_their_pairs() -> None:
 
 
 def test_tensors_have_the_canonical_names_again() -> None:
-    """What a graph calls `unzoomed_1` is sampled and not yet rounded; probe points go by names."""
+    """A plugin graph's `unzoomed_1` is not rounded yet, but probe points are found by name."""
     canonical = quantised_chain()
     flavour, _ = lower_for(dialect("tensorrt"), canonical, {})
     assert made_by(flavour, "unzoomed_0/int8") == "SeparableUnzoom"

@@ -120,7 +120,7 @@ def test_antialiased_falls_back_and_says_why() -> None:
 
 
 def test_wide_images_get_no_grid_sample_by_itself() -> None:
-    """One float32 coordinate is not exact there; who names it in the recipe gets it."""
+    """One float32 coordinate is not exact there; a recipe may still ask for GridSample."""
     rows, cols = random_tables(0, (30, 1400), (12, 20))
     model = warp_model((1, 3, 30, 1400), rows, cols)
     choice = choose(model)
@@ -160,7 +160,7 @@ def noisy(
 
 @pytest.mark.parametrize("order", list(permutations(("matmul", "banded", "gridsample"))))
 def test_noise_never_changes_a_choice(order: tuple[Kind, ...]) -> None:
-    """Of kinds within a few percent the first one is taken, in every one of many measurements."""
+    """Of lowerings within a few percent the first one is taken, in each of many measurements."""
     seconds = dict(zip(order, (1.03e-3, 1.0e-3, 1.05e-3), strict=True))
     chosen = [decide_by_times(noisy(seed, seconds)) for seed in range(100)]
     assert {kind for kind, _ in chosen} == {order[0]}
@@ -175,7 +175,7 @@ def test_half_the_time_is_always_found(place: int) -> None:
 
 
 def test_a_small_gain_is_a_tie_however_sure() -> None:
-    """It would be a percent of a frame, and another one tomorrow."""
+    """It would be a percent of a frame's time, and differ from day to day."""
     kind, reason = decide_by_times({"banded": [1.1] * 9, "matmul": [1.0] * 9})
     assert kind == "banded"
     assert "matmul 1000.00 ms, 0.91 times [0.91, 0.91] (a tie)" in reason
@@ -185,14 +185,14 @@ def test_a_small_gain_is_a_tie_however_sure() -> None:
 def test_a_few_microseconds_are_a_tie_however_many_times_as_long(
     seconds: float, chosen: Kind
 ) -> None:
-    """What a call costs is no property of a lowering, and differs between two measurements."""
+    """A call's overhead is no property of a lowering and differs between measurements."""
     kind, reason = decide_by_times({"banded": [2 * seconds] * 9, "matmul": [seconds] * 9})
     assert kind == chosen
     assert ("(a tie)" in reason) is (kind == "banded")
 
 
 def test_the_preferred_lowering_goes_by_shapes_alone() -> None:
-    """So that it is the same for warps of any support: banded ones, unless they are small."""
+    """It is the same for warps of any support: banded, unless the matrices are small."""
     for out, first in (((12, 20), "matmul"), ((12, 128), "matmul"), ((12, 130), "banded")):
         keys = set()
         for seed in range(2):
@@ -205,7 +205,7 @@ def test_the_preferred_lowering_goes_by_shapes_alone() -> None:
 
 
 def test_a_step_of_two_graphs_is_decided_on_by_its_time_in_both() -> None:
-    """What is fastest in one of them alone may be slow in the other."""
+    """The fastest lowering in one graph may be slow in the other."""
     steps = {}
     for seed, name in enumerate(("uniform", "fixed")):
         rows, cols = random_tables(seed, (30, 140), (12, 130))

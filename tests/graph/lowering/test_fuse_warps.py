@@ -50,7 +50,7 @@ def read_by_a_sigmoid(name: str) -> onnx.ModelProto:
 
 
 def test_levels_between_pairs_of_one_scale_each_are_int8() -> None:
-    """The scales of different levels are their own."""
+    """Each level has a scale of its own."""
     before = quantised_chain((0.01, 0.02, 0.013))
     after = fused(before)
     unzoom = node_named(after, "SeparableUnzoom")
@@ -105,7 +105,7 @@ def with_zero_points() -> onnx.ModelProto:
 def test_one_level_that_cannot_leaves_all(
     make: Callable[[], onnx.ModelProto], level: int, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A call has one type; the log names the first such level and the reason."""
+    """A call has one type; the log names the first level that cannot be INT8, and the reason."""
     model = make()
     with caplog.at_level(logging.INFO, logger="lzu_export.graph.lowering.fuse_warps"):
         after = fused(model)
@@ -163,13 +163,13 @@ def difference(
 def test_a_kernel_gives_the_pair_s_steps(
     seed: int, size: tuple[int, int], out: tuple[int, int], reach: float, antialias: bool
 ) -> None:
-    """Random warps, samples outside the map, single rows, columns and cells."""
+    """Random warps are covered, samples outside the map, and single rows, columns and cells."""
     tables = random_tables(seed, size, out, reach=reach, antialias=antialias)
     assert difference(seed, (2, 3, *size), tables).largest <= 1
 
 
 def test_a_kernel_and_the_float32_pair_differ_at_ties_only() -> None:
-    """Of 400 000 random values on random warps none or a few differ."""
+    """Of 400 000 random values on random warps hardly any differ."""
     tables = random_tables(0, (60, 100), (70, 90), reach=1.1)
     found = [difference(seed, (1, 8, 60, 100), tables) for seed in range(8)]
     assert max(each.largest for each in found) <= 1
@@ -186,7 +186,7 @@ def test_a_warp_of_halves_is_all_ties_and_still_within_a_step() -> None:
 
 
 def test_the_pair_in_half_precision_is_within_a_step_of_the_kernel() -> None:
-    """The kernel is the finer of the two: float16 rounds weights and sums to 2**-11."""
+    """The kernel is more exact, as float16 rounds weights and sums to 2**-11."""
     tables = random_tables(0, (60, 100), (70, 90), reach=1.1)
     found = [difference(seed, (1, 8, 60, 100), tables, half=True) for seed in range(4)]
     assert max(each.largest for each in found) <= 1

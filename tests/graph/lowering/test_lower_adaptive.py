@@ -97,7 +97,7 @@ def test_without_bodies_the_calls_are_left_for_the_plugins() -> None:
 
 
 def test_calls_get_the_names_of_their_plugins() -> None:
-    """Also where a graph of another making lacks them."""
+    """This includes graphs from elsewhere that lack the names."""
     model = chain()
     for node in model.graph.node:
         kept = [each for each in node.attribute if each.name not in PLUGIN]
@@ -108,7 +108,7 @@ def test_calls_get_the_names_of_their_plugins() -> None:
 
 
 def test_what_no_plugin_takes_is_lowered_to_operators() -> None:
-    """The plugins know no bfloat16; the knots, which are float32, stay a plugin."""
+    """The plugins take no bfloat16; the knots are float32 and stay a plugin call."""
     model = chain(onnx.TensorProto.BFLOAT16)
     lowered, _ = lower_for(dialect("tensorrt"), model, {})
     lint(lowered, dialect("tensorrt"))
@@ -171,7 +171,7 @@ def test_tensorrt_rtx_builds_every_operator(
 
 @pytest.mark.slow
 def test_knots_and_inverse_tables_take_less_than_two_milliseconds() -> None:
-    """At 600 x 960 with 100 boxes; levels of one channel, so that little but the tables is left."""
+    """At 600 x 960 with 100 boxes; levels have one channel, so that the tables dominate."""
     levels = level_sizes((600, 960), (8, 16, 32, 64, 128))
     names = [f"level_{i}" for i in range(len(levels))]
     outputs = [f"unzoomed_{i}" for i in range(len(levels))]

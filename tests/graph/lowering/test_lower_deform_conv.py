@@ -147,7 +147,7 @@ def test_every_target_has_a_default_with_a_reason() -> None:
 def test_onnx_runtime_does_without_a_kernel_that_it_lacks(
     release: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The emulated graph runs there, too; what TensorRT has is its own."""
+    """The emulated graph runs there, too; TensorRT's graph keeps its own operator."""
     there = {"onnxruntime": release} if release else {}
     monkeypatch.setattr("lzu_export.targets.onnxruntime_target.owners", lambda module: there)
     model = two_convolutions()
@@ -183,7 +183,7 @@ def test_what_tensorrt_rtx_lacks_is_refused_before_it_is_asked() -> None:
 
 
 def test_tensorrt_rtx_still_lacks_the_plugin_of_a_deform_conv(tmp_path: Path) -> None:
-    """Once it has it, the decomposition should be measured against it."""
+    """Once it has the plugin, the decomposition should be timed against it."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     from lzu_export.targets.tensorrt.rtx import build
 

@@ -99,7 +99,7 @@ def test_an_antialiased_warp_cannot_be_a_grid_sample() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cells_without_a_sample_are_zeros(kind: Kind) -> None:
-    """A lost edge does not keep a warp from being a GridSample."""
+    """A warp with unfilled edges can still be lowered to GridSample."""
     rows, cols = random_tables(0, SHAPE[2:], SHAPE[2:])
     rows[3, -1] = cols[3, 0] = 0
     model = warp_model(SHAPE, rows, cols)
