@@ -110,7 +110,7 @@ def test_calls_that_run_code_are_refused(call: bytes) -> None:
 
 
 def test_calls_hidden_in_lookups_give_inert_objects() -> None:
-    """getattr of a module's name and the like: nothing is looked up, so nothing is called."""
+    """Calls such as getattr of a module's name are not run, since nothing is looked up."""
     call = b"cbuiltins\ngetattr\n(c__main__\nx\nS'system'\ntR(S'touch x'\ntR."
     found = read_pickle(io.BytesIO(call))
     assert isinstance(found, Foreign)
@@ -146,7 +146,7 @@ def test_broken_pickles_are_refused(data: bytes) -> None:
 
 
 def test_a_number_of_a_place_in_memory_costs_no_memory() -> None:
-    """The last that a pickle may name would make CPython's reader take 64 GB."""
+    """The largest memo index of a pickle would make CPython's reader take 64 GB."""
     tracemalloc.start()
     found = read_pickle(io.BytesIO(b"\x80\x02]r\xff\xff\xff\xff."))
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
@@ -155,7 +155,7 @@ def test_a_number_of_a_place_in_memory_costs_no_memory() -> None:
 
 
 def test_deep_nesting_neither_recurses_nor_hashes(tmp_path: Path) -> None:
-    """Tuples in tuples overflow the stack where they are hashed, lists where they are walked."""
+    """Nested tuples overflow the stack when hashed, nested lists when walked."""
     deep = b"\x80\x02)" + b"\x85" * 200_000
     found = read_pickle(io.BytesIO(b"\x80\x02}(" + deep[2:] + b"K\x01u."))
     assert found == {}
@@ -243,7 +243,7 @@ def test_many_names_of_one_storage_do_not_fill_the_memory(tmp_path: Path) -> Non
 
 
 def test_bombs_are_refused_unpacked(tmp_path: Path) -> None:
-    """A member that unpacks to a thousand times the file's size."""
+    """The archive's member would unpack to a thousand times the file's size."""
     path = tmp_path / "a.pth"
     for name in ("a/data.pkl", "a/data/0"):
         with zipfile.ZipFile(path, "w") as made:
@@ -273,7 +273,7 @@ def saved(form: str, path: Path) -> bytes:
 def test_changed_bytes_are_refused_or_read_and_never_raise_otherwise(
     form: str, tmp_path: Path
 ) -> None:
-    """Of archives no changed value passes: they have checksums."""
+    """An archive has checksums, so a changed value of it is never accepted."""
     path = tmp_path / "a.pth"
     data = saved(form, path)
     right = load_state(path)

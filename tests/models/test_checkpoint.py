@@ -126,7 +126,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
 
 
 def test_a_warp_s_parameters_keep_their_digits(tmp_path: Path) -> None:
-    """Its saliency network is a network like any other."""
+    """The weights of its saliency network are stored like those of any network."""
     values = torch.rand(7, 11, generator=torch.Generator().manual_seed(0))
     state = {
         "warp.logits": values,
@@ -245,7 +245,7 @@ def test_a_bare_pickle_does_not_run(tmp_path: Path) -> None:
 def test_objects_beside_the_weights_are_left_alone(
     tmp_path: Path, extra: object, zipped: bool
 ) -> None:
-    """As in mmengine's training checkpoints, whose message_hub holds objects of its classes."""
+    """An example are mmengine's training checkpoints, whose message_hub holds objects."""
     state = slim().state_dict()
     content = {"meta": {"hub": extra}, "message_hub": extra, "state_dict": state, "last": extra}
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
@@ -412,7 +412,7 @@ def test_doubles_beyond_float32_and_negative_variances_are_named(tmp_path: Path)
 
 
 def test_meta_is_plain_data(tmp_path: Path) -> None:
-    """Texts, numbers and lists as they are; objects are no data, but hinder nothing."""
+    """Texts, numbers and lists are kept; other objects are dropped without an error."""
     meta = {"CLASSES": ("a", "b"), "scale": 0.5, "hub": HistoryBuffer(), "config": "x = 1"}
     torch.save({"meta": meta, "state_dict": {"a": torch.ones(1)}}, tmp_path / "a.pth")
     found = read_meta(tmp_path / "a.pth")

@@ -50,7 +50,7 @@ def test_resnet50_has_mmdet3ds_names_and_outputs(
 def test_the_golden_level_of_one_row_was_sampled_with_aligned_corners(
     published: tuple[Fcos3d, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With them a single row answers at any height, where mmcv and ONNX read zeros above it."""
+    """With aligned corners a single row answers at any height; mmcv and ONNX read zeros."""
 
     def aligned(self: ModulatedDeformConv, x: Tensor) -> Tensor:
         moves = self.conv_offset(x)

@@ -74,7 +74,7 @@ def test_other_files_are_named_for_what_they_are(
 
 
 def test_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
-    """A pipe that nobody writes into, a folder, a link to nowhere and one to itself."""
+    """Tried are a pipe without a writer, a folder, a dangling link and a link to itself."""
     pipe, loop, broken = (tmp_path / name for name in ("pipe", "loop", "broken"))
     os.mkfifo(pipe)
     loop.symlink_to(loop)

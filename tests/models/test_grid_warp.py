@@ -56,7 +56,7 @@ def test_the_saliency_is_that_of_the_boxes(share: float) -> None:
 
 
 def test_boxes_that_are_none_do_not_count() -> None:
-    """NaN and infinite ones, as in the separable operator; and such as are far away do no harm."""
+    """NaN and infinite boxes are ignored, as in the separable operator; distant ones do no harm."""
     boxes, valid = random_boxes(2), np.ones(12)
     boxes[3, 1], boxes[5, 2], boxes[6, 0] = np.nan, np.inf, -np.inf
     valid[7] = 0
@@ -124,7 +124,7 @@ def test_the_zoom_is_the_forward_warp(source: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("upscale", [1, 2])
 def test_the_unzoom_is_the_exact_inverse_at_every_level(upscale: int) -> None:
-    """Within 1e-4 cell of the float64 inverse at each level's own true coordinates."""
+    """It is within 1e-4 cell of the float64 inverse at each level's own coordinates."""
     knots = random_knots(5).astype(np.float32)
     levels = level_sizes(CANVAS, (4, 8, 16, 32))
     # Maps that say where they are sampled, 1 higher so that zeros tell what is outside.
@@ -144,7 +144,7 @@ def test_the_unzoom_is_the_exact_inverse_at_every_level(upscale: int) -> None:
 
 
 def test_coordinates_go_there_and_back() -> None:
-    """A map of source coordinates, zoomed and unzoomed, holds each cell's own place."""
+    """A map of source coordinates, zoomed and unzoomed, returns each cell's own place."""
     knots = random_knots(6)[:1]
     y, x = np.mgrid[: CANVAS[0], : CANVAS[1]]
     image = torch.from_numpy(np.stack([x, y])[None].astype(np.float32))

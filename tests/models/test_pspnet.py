@@ -96,7 +96,7 @@ def test_forward_is_extract_then_head(changes: dict[str, Any]) -> None:
 def test_levels_have_the_sizes_that_the_geometry_expects(
     size: tuple[int, int], changes: dict[str, Any]
 ) -> None:
-    """Ceiling division, also of sizes that no stride divides."""
+    """Sizes are divided by the stride and rounded up."""
     with torch.no_grad():
         (level,) = slim(**changes).extract(torch.randn(1, 3, *size))
     strides = SLIM.model_copy(update=changes).strides
@@ -104,7 +104,7 @@ def test_levels_have_the_sizes_that_the_geometry_expects(
 
 
 def test_the_head_is_mmsegs_formula() -> None:
-    """Pooling branches by PyTorch's own pooling and interpolation, beside the map itself."""
+    """It concatenates the map with pooling branches by PyTorch's own pooling and interpolation."""
     head = slim().decode_head
     x = torch.randn(2, 64, 7, 11)
     parts = [x]

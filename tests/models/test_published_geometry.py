@@ -263,7 +263,7 @@ def inverse(knots: np.ndarray, cells: int) -> np.ndarray:
 
 @pytest.mark.parametrize("unfilled", [(), ("bottom",), ("bottom", "right")])
 def test_any_saliency_without_golden_vectors(unfilled: tuple[Edge, ...]) -> None:
-    """Finer levels lose the edges, coarser ones copy a feature into them."""
+    """Finer levels lose their edges; coarser ones copy a feature into them."""
     knots_x, knots_y = separable_knots(np.random.default_rng(1).uniform(0.05, 1, LATTICE), 6)
     case = unzoomed((knots_x, knots_y), (90, 150), strides=STRIDES[:4], unfilled=unfilled)
     assert [level.size for level in case.levels] == [(12, 20), (6, 10), (3, 5), (2, 3)]
@@ -394,7 +394,7 @@ def test_the_zoom_of_a_smooth_frame(scale: str, golden: Path, published: Publish
 
 
 def test_a_padded_source_without_golden_vectors(tmp_path: Path) -> None:
-    """A frame of 90 x 150 in a span of 96 x 160: rows of zeros, columns, and a corner of both."""
+    """A frame of 90 x 150 lies in 96 x 160, with zero rows, zero columns and a zero corner."""
     saliency = np.random.default_rng(4).uniform(0.05, 1, (9, 13))
     np.save(tmp_path / "saliency.npy", saliency)
     recipe = load_recipe(

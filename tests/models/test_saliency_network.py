@@ -47,7 +47,7 @@ def network(**changes: Any) -> SaliencyNetwork:
 def test_it_is_what_pytorch_says_step_by_step(
     downsampling: str, align_corners: bool, stages: int
 ) -> None:
-    """Normalise, downsample, ResNet, one channel, resize, softmax over all cells."""
+    """The steps are: normalise, downsample, ResNet, one channel, resize, softmax over all cells."""
     made = network(downsampling=downsampling, align_corners=align_corners, stages=stages)
     frames = np.stack([noise_frame((70, 100), seed=i) for i in range(2)])
     picture = torch.from_numpy(frames[:, 4:64, 2:92, ::-1].copy()).double().permute(0, 3, 1, 2)
@@ -86,7 +86,7 @@ def test_knots_are_those_of_the_mathematics(saliency: np.ndarray) -> None:
 
 @pytest.mark.parametrize("separable", [True, False])
 def test_a_saliency_on_one_cell_has_finite_knots(separable: bool) -> None:
-    """Where softmax underflows everywhere else."""
+    """Softmax underflows to zero in every other cell."""
     logits = torch.zeros(1, 31, 51)
     logits[0, 3, 2] = 500.0
     saliency = torch.softmax(logits.flatten(1), dim=1).reshape(1, 31, 51)
@@ -103,7 +103,7 @@ def test_a_saliency_on_one_cell_has_finite_knots(separable: bool) -> None:
 
 
 def test_a_fixed_saliency_is_mixed_in() -> None:
-    """Their shares add up; without a share of the network all frames are zoomed alike."""
+    """The two shares sum to one; with no share of the network all frames are zoomed alike."""
     fixed = np.arange(1.0, 78.0).reshape(LATTICE)
     frames = torch.from_numpy(np.stack([noise_frame((70, 100), seed=i) for i in range(2)]))
     seen, made = network(), SeparableKnots(LATTICE, FWHM)
@@ -169,7 +169,7 @@ def test_every_frame_is_zoomed_by_the_fixed_warp_of_its_knots(
 
 @pytest.mark.parametrize("separable", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_what_makes_the_warp_stays_high(separable: bool, tmp_path: Path) -> None:
-    """The network itself is as low as any other; its last convolution and what follows are not."""
+    """The last convolution and what follows stay float32; the rest of the network does not."""
     settings = {"network": TINY_NETWORK, "separable": separable}
     recipe = tiny_recipe(tmp_path, variant="adaptive", warp=settings)
     model = assemble(recipe, make_warp(recipe), from_source=True)

@@ -161,5 +161,5 @@ def test_normalising_after_the_zoom_equals_normalising_before() -> None:
 
 
 def test_tables_are_not_weights() -> None:
-    """A checkpoint carries the network; the warp comes from the recipe."""
+    """A checkpoint holds the network; the warp's tables come from the recipe."""
     assert not wrapped(pairs()).state_dict()
