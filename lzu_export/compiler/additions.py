@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import (
     Derived,
     Engine,
     Manifest,
     canonical_file,
-    check_file,
     read_manifest,
 )
 from lzu_export.recipes import Recipe
@@ -154,7 +154,7 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
 def _copy(name: str, before: Manifest, final: Path, folder: Path) -> bool:
     """Copy a file unless it was changed, and return whether it was copied."""
     try:
-        path = check_file(final, name, before)
+        path = Bundle(final, before).file(name)
     except LzuError:
         return False
     shutil.copy2(path, folder / name)

@@ -21,7 +21,7 @@ from lzu_export.graph.lint import lint
 from lzu_export.graph.lowering.choose import (
     NO_BF16_GRID,
     choose_lowerings,
-    kinds_by_place,
+    lowerings_by_place,
     without_grid_sample,
 )
 from lzu_export.graph.read import load_graph
@@ -110,7 +110,7 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
     )
     if precision == "bf16":
         choices = without_grid_sample(model, choices, NO_BF16_GRID)
-    flavour, records = lower_for(TARGET.dialect, model, kinds_by_place(choices))
+    flavour, records = lower_for(TARGET.dialect, model, lowerings_by_place(choices))
     lint(flavour, TARGET.dialect)
     for record in records:
         log.info("%s: %s", record.name, record.why)

@@ -68,7 +68,7 @@ class Decided:
                 bundle: each for bundle, mine in steps.items() for each in mine if each.key == key
             }
             known = self._decisions.get(key)
-            if known is None or known[0] not in next(iter(found.values())).kinds:
+            if known is None or known[0] not in next(iter(found.values())).lowerings:
                 self._decisions[key] = (*measure_step(found, timer), self._here)
 
 

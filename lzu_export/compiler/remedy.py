@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from lzu_calibration.sensitivity import MANY, group_layers
 from lzu_export.graph.derivation import lower_for
 from lzu_export.graph.half import is_layer, stay_high
-from lzu_export.graph.lowering.choose import kinds_by_place
-from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.lowering.choose import lowerings_by_place
+from lzu_export.graph.lowering.resample import LoweringMap
 from lzu_export.graph.quantize import place
 from lzu_export.graph.regions import layer_name
 from lzu_export.manifest.schema import Derived, Engine, Parity
@@ -119,11 +119,11 @@ class Trials:
                 self._parities[key] = self._compared(engine, Path(folder), high, emulate=emulate)
         return self._parities[key]
 
-    def vanishing(self, kinds: Mapping[str, Kind]) -> str:
+    def vanishing(self, lowerings: LoweringMap) -> str:
         """Return what FP16 rounds away: the smallest of all nonzero tensors and weights.
 
         Args:
-            kinds: lowerings of the warps for ONNX Runtime.
+            lowerings: lowerings of the warps for ONNX Runtime.
 
         Returns:
             The tensor and its size in words; empty where the smallest is a normal number.
@@ -132,7 +132,7 @@ class Trials:
             return ""  # its exponent range is float32's
         zoom = stored_zoom(self.warp)
         inputs = [reference_inputs(self.recipe, each, zoom) for each in self.references]
-        sizes = half_sizes(self.model, kinds, self.recipe.higher_precision, inputs)
+        sizes = half_sizes(self.model, lowerings, self.recipe.higher_precision, inputs)
         name, size = min(
             ((name, size) for name, size in sizes.items() if size > 0),
             key=lambda each: each[1],
@@ -145,11 +145,11 @@ class Trials:
     def session(self, row: Row, high: Sequence[str]) -> Session:
         """Return a session that runs an engine's graph with these layers kept higher."""
         engine, emulate = row
-        model, kinds = self.graph(high), kinds_by_place(engine.lowerings)
+        model, lowerings = self.graph(high), lowerings_by_place(engine.lowerings)
         if emulate:
-            return emulated(model, kinds)
+            return emulated(model, lowerings)
         target = find(engine.target)
-        lowered = lower_for(target.dialect, model, kinds)[0]
+        lowered = lower_for(target.dialect, model, lowerings)[0]
         if target.on_device:
             return emulated_lowered(lowered)
         return target.session(lowered.SerializeToString())
@@ -161,7 +161,7 @@ class Trials:
         model = self.graph(high)
         onnx.save(model, canonical)
         onnx.save(
-            lower_for(find(engine.target).dialect, model, kinds_by_place(engine.lowerings))[0],
+            lower_for(find(engine.target).dialect, model, lowerings_by_place(engine.lowerings))[0],
             executable,
         )
         return compare(

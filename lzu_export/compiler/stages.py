@@ -25,7 +25,7 @@ from lzu_export.graph.lowering.choose import (
     Step,
     choose_lowerings,
     exact_lowerings,
-    kinds_by_place,
+    lowerings_by_place,
     steps_to_measure,
     without_grid_sample,
 )
@@ -206,18 +206,18 @@ class Stages:
         )
 
     @cached_property
-    def float32_kinds(self) -> dict[str, Kind]:
+    def float32_lowerings(self) -> dict[str, Kind]:
         """Lowerings for running the float32 graph here, even if ONNX Runtime is not a target."""
         if DEFAULT_TARGET in self.lowerings:
-            return kinds_by_place(self.lowerings[DEFAULT_TARGET])
-        return kinds_by_place(exact_lowerings(self._load("fp32")))
+            return lowerings_by_place(self.lowerings[DEFAULT_TARGET])
+        return lowerings_by_place(exact_lowerings(self._load("fp32")))
 
     def _check_range(self) -> Record:
         references = read_reference(self.work.path(REFERENCE_FILE))
         with self.report.working("holding tensors against the range of FP16"):
             inputs = [reference_inputs(self.recipe, each, self.warp.zoom) for each in references]
             largest = check_range(
-                self._load("fp32"), self.float32_kinds, self.recipe.higher_precision, inputs
+                self._load("fp32"), self.float32_lowerings, self.recipe.higher_precision, inputs
             )
         worst = max(largest, key=lambda name: largest[name])
         log.info("fp16: the largest tensor is %s, %.4g", worst, largest[worst])
@@ -228,7 +228,7 @@ class Stages:
         cache = find_ranges(recipe, model, self.work.final / CALIBRATION_FILE)
         if cache is None:
             warp = self.warp.arrays()
-            cache = measure_ranges(recipe, model, self.float32_kinds, warp, self.report)
+            cache = measure_ranges(recipe, model, self.float32_lowerings, warp, self.report)
         write_cache(self.work.path(CALIBRATION_FILE), cache)
         return describe_ranges(cache)
 
@@ -270,9 +270,9 @@ class Stages:
         )
 
     def _derive(self, target: str, precision: Precision, file: str) -> Record:
-        kinds = kinds_by_place(self._choices(target, precision))
+        lowerings = lowerings_by_place(self._choices(target, precision))
         with self.report.working(f"lowering {precision} for {target}"):
-            derived, records = lower_for(find(target).dialect, self._load(precision), kinds)
+            derived, records = lower_for(find(target).dialect, self._load(precision), lowerings)
         lint(derived, find(target).dialect)
         onnx.save(derived, self.work.path(file))
         return {"passes": [asdict(record) for record in records]}

@@ -23,7 +23,7 @@ from lzu_export.compiler.stages import Stages
 from lzu_export.evaluation.datasets import open_dataset, sequences_of, told_frames
 from lzu_export.evaluation.evaluate import Timing, evaluate, latencies
 from lzu_export.evaluation.resume import Unfinished
-from lzu_export.graph.lowering.choose import kinds_by_place
+from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.schema import (
     Accuracy,
     Calibration,
@@ -198,7 +198,7 @@ class Export(Stages):
             if engine.precision in find(target).precisions:
                 rows += _rows(other)
         trials = self._trials(engine.precision)
-        vanishing = trials.vanishing(self.float32_kinds)
+        vanishing = trials.vanishing(self.float32_lowerings)
         return parity_advice(trials, (engine, emulate), rows, self.report, vanishing)
 
     def _accuracy_advice(
@@ -258,8 +258,8 @@ class Export(Stages):
         for engine in engines:
             name = engine.emulated_name
             if is_emulated(engine):
-                kinds = kinds_by_place(self._choices(engine.target, engine.precision))
-                session = emulated(self._load(engine.precision), kinds)
+                lowerings = lowerings_by_place(self._choices(engine.target, engine.precision))
+                session = emulated(self._load(engine.precision), lowerings)
                 predictors[name] = self._predictor(session)
             elif engine not in here:  # bfloat16 graphs, which ONNX Runtime cannot run on the CPU
                 session = emulated_lowered(onnx.load(self.work.path(engine.onnx)))

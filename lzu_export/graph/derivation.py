@@ -1,6 +1,6 @@
 """Choose and run the passes that convert a canonical graph to a target's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx
 
@@ -14,7 +14,7 @@ from lzu_export.graph.lowering.adaptive import (
 )
 from lzu_export.graph.lowering.deform_conv import deforms, lower_deform_conv
 from lzu_export.graph.lowering.fuse_warps import fuse_level_pairs
-from lzu_export.graph.lowering.resample import Kind, lower_resample
+from lzu_export.graph.lowering.resample import LoweringMap, lower_resample
 from lzu_export.graph.passes import Pass, PassRecord, fold_constants, run_passes
 from lzu_export.graph.widen import has_pairs, widen_half
 
@@ -22,7 +22,7 @@ from lzu_export.graph.widen import has_pairs, widen_half
 def lower_for(
     dialect: Dialect,
     model: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
+    lowerings: LoweringMap,
     *,
     before: Sequence[Pass] = (),
     after: Sequence[Pass] = (),
@@ -32,12 +32,12 @@ def lower_for(
     Args:
         dialect: the ONNX that the target reads.
         model: canonical graph in any precision.
-        kinds: lowering of each warp.
+        lowerings: lowering of each warp.
         before: passes over the canonical graph, which run first.
         after: passes over the lowered graph.
     """
     warps = adaptive_passes(dialect) if adapts(model) else []
-    passes = target_passes(dialect, kinds, deforms=deforms(model), pairs=has_pairs(model))
+    passes = target_passes(dialect, lowerings, deforms=deforms(model), pairs=has_pairs(model))
     return run_passes(model, [*before, *warps, *passes, *after])
 
 
@@ -51,7 +51,7 @@ def adaptive_passes(dialect: Dialect) -> list[Pass]:
 
 
 def target_passes(
-    dialect: Dialect, choices: Mapping[str, Kind], *, deforms: bool = False, pairs: bool = False
+    dialect: Dialect, choices: LoweringMap, *, deforms: bool = False, pairs: bool = False
 ) -> list[Pass]:
     """Return the passes from the canonical graph to the target's, in order.
 

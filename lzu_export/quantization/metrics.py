@@ -107,5 +107,5 @@ def _metrics(opened: Float32Bundle, model: onnx.ModelProto, frames: FrameCache) 
 
 def _predictor(opened: Float32Bundle, model: onnx.ModelProto) -> Predictor:
     """Make a predictor of a canonical graph, rounded as on a device."""
-    session = emulated(model, opened.kinds)
+    session = emulated(model, opened.lowerings)
     return opened.predictor(session)

@@ -12,7 +12,7 @@ import onnx
 from lzu_calibration.cache import Cache, CachedFrames, make_cache
 from lzu_export import __version__
 from lzu_export.errors import LzuError
-from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.lowering.resample import LoweringMap
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.frame_sources import FrameList, open_frames
 from lzu_export.quantization.calibration import calibrate, check_cache, read_cache
@@ -46,7 +46,7 @@ def recipe_frames(recipe: Recipe) -> FrameList:
 def measure_ranges(
     recipe: Recipe,
     model: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
+    lowerings: LoweringMap,
     warp: Mapping[str, Any],
     report: Reporter,
 ) -> Cache:
@@ -55,7 +55,7 @@ def measure_ranges(
     Args:
         recipe: recipe that names frames and method.
         model: canonical float32 graph.
-        kinds: lowerings of the graph's warps for ONNX Runtime.
+        lowerings: lowerings of the graph's warps for ONNX Runtime.
         warp: arrays of the warp, by name.
         report: reporter of the progress.
 
@@ -65,10 +65,10 @@ def measure_ranges(
     """
     frames = recipe_frames(recipe)
     settings = recipe.calibration
-    session = float32_session(model, kinds, calibrated_tensors(model, recipe.higher_precision))
+    session = float32_session(model, lowerings, calibrated_tensors(model, recipe.higher_precision))
     whole = session
     if recipe.follows_boxes:
-        whole = float32_session(model, kinds, [value.name for value in model.graph.output])
+        whole = float32_session(model, lowerings, [value.name for value in model.graph.output])
     with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
         ranges = calibrate(
             session.run,

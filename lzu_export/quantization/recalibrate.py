@@ -9,7 +9,7 @@ import onnx
 from lzu_calibration.cache import Cache
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
-from lzu_export.graph.lowering.choose import exact_lowerings, kinds_by_place
+from lzu_export.graph.lowering.choose import exact_lowerings, lowerings_by_place
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import Manifest
@@ -45,9 +45,9 @@ class Float32Bundle(Bundle):
         return load_graph(self.canonical("fp32"))
 
     @cached_property
-    def kinds(self) -> dict[str, Kind]:
+    def lowerings(self) -> dict[str, Kind]:
         """Lowerings of the graph's warps for ONNX Runtime, by place."""
-        return _kinds(self.manifest, self.model)
+        return _lowerings(self.manifest, self.model)
 
 
 def recalibrate(
@@ -73,7 +73,7 @@ def recalibrate(
     recipe = with_overrides(opened.recipe, overrides)
     path = outside(bundle, out or _cache_path(bundle, recipe))
     cache = measure_ranges(
-        recipe, opened.model, opened.kinds, opened.warp, report or Reporter(quiet=True)
+        recipe, opened.model, opened.lowerings, opened.warp, report or Reporter(quiet=True)
     )
     write_cache(path, cache)
     return {
@@ -123,7 +123,7 @@ def new_ranges(
     """
     recipe = _of_all_layers(opened, overrides)
     path = _cache_path(opened.folder, recipe)
-    cache = measure_ranges(recipe, opened.model, opened.kinds, opened.warp, report)
+    cache = measure_ranges(recipe, opened.model, opened.lowerings, opened.warp, report)
     write_cache(path, cache)
     return cache, path
 
@@ -173,12 +173,12 @@ def _fitting(opened: Float32Bundle, path: Path) -> Cache:
     return cache
 
 
-def _kinds(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
+def _lowerings(manifest: Manifest, model: onnx.ModelProto) -> dict[str, Kind]:
     """Return the bundle's lowerings for ONNX Runtime, or, if it has none, exact ones."""
     for engine in manifest.engines:
         if engine.target == DEFAULT_TARGET:
-            return kinds_by_place(engine.lowerings)
-    return kinds_by_place(exact_lowerings(model))
+            return lowerings_by_place(engine.lowerings)
+    return lowerings_by_place(exact_lowerings(model))
 
 
 def _export_options(before: Recipe, now: Recipe, path: Path) -> list[str]:

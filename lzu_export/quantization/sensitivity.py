@@ -306,7 +306,7 @@ def _key(
         "model": graph_digest(opened.model),
         "ranges": hashlib.sha256(ranges.encode()).hexdigest(),
         "higher_precision.fp16": list(opened.recipe.higher_precision.fp16),
-        "lowerings": opened.kinds,
+        "lowerings": opened.lowerings,
         "postprocess": opened.recipe.postprocess.model_dump(mode="json"),
         "dataset": frames.name,
         "frames": len(frames),

@@ -17,7 +17,7 @@ from lzu_export.graph.dialect import Dialect
 from lzu_export.graph.emulate.half import emulate_half
 from lzu_export.graph.fit_half import cure, too_large
 from lzu_export.graph.half import LARGEST, HalfType, half_tensors, stay_high, to_half, touched
-from lzu_export.graph.lowering.resample import Kind
+from lzu_export.graph.lowering.resample import LoweringMap
 from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
@@ -82,18 +82,15 @@ def calibrated_tensors(model: onnx.ModelProto, keep: HigherPrecision) -> list[st
 
 
 def float32_session(
-    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str]
+    model: onnx.ModelProto, lowerings: LoweringMap, outputs: Sequence[str]
 ) -> OnnxRuntimeSession:
     """Open a canonical float32 graph up to some of its tensors, without its unused inputs."""
     before = [keep_outputs(outputs), drop_unused_inputs()]
-    return _session(lower_for(DIALECT, model, kinds, before=before)[0])
+    return _session(lower_for(DIALECT, model, lowerings, before=before)[0])
 
 
 def check_range(
-    model: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
-    keep: HigherPrecision,
-    inputs: Sequence[Arrays],
+    model: onnx.ModelProto, lowerings: LoweringMap, keep: HigherPrecision, inputs: Sequence[Arrays]
 ) -> dict[str, float]:
     """Check that the float32 values of all tensors that become FP16 stay within half its range.
 
@@ -107,7 +104,7 @@ def check_range(
     graph = gs.import_onnx(model)
     # All tensors that any list of kept layers could leave in FP16, so that a remedy can be tried.
     names = half_tensors(graph, stay_high(graph))
-    largest = _largest(model, kinds, names, inputs)
+    largest = _largest(model, lowerings, names, inputs)
     limit = LARGEST["fp16"] / HEADROOM
     if found := too_large(graph, keep.fp16, largest, limit):
         # Prefer a computed tensor to weights, which may be harmless by themselves.
@@ -118,10 +115,7 @@ def check_range(
 
 
 def half_sizes(
-    model: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
-    keep: HigherPrecision,
-    inputs: Sequence[Arrays],
+    model: onnx.ModelProto, lowerings: LoweringMap, keep: HigherPrecision, inputs: Sequence[Arrays]
 ) -> dict[str, float]:
     """Return the largest absolute values of tensors and weights that become FP16; no biases."""
     graph = gs.import_onnx(model)
@@ -133,17 +127,17 @@ def half_sizes(
         for tensor in touched(node)
         if isinstance(tensor, gs.Constant) and tensor.dtype == np.float32 and tensor.values.ndim > 1
     }
-    return {**found, **_largest(model, kinds, half_tensors(graph, kept), inputs)}
+    return {**found, **_largest(model, lowerings, half_tensors(graph, kept), inputs)}
 
 
 def _largest(
     model: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
+    lowerings: LoweringMap,
     names: Sequence[str],
     inputs: Sequence[Arrays],
 ) -> dict[str, float]:
     """Return the largest absolute value of each tensor over all inputs; NaN if it has a NaN."""
-    session = _session(lower_for(DIALECT, model, kinds, before=[probe_largest(names)])[0])
+    session = _session(lower_for(DIALECT, model, lowerings, before=[probe_largest(names)])[0])
     wanted = {spec.name for spec in session.inputs}
     found = dict.fromkeys(names, np.float32(0))
     for each in inputs:
@@ -181,7 +175,7 @@ def _explain(
 
 
 def emulated(
-    model: onnx.ModelProto, kinds: Mapping[str, Kind], outputs: Sequence[str] = ()
+    model: onnx.ModelProto, lowerings: LoweringMap, outputs: Sequence[str] = ()
 ) -> OnnxRuntimeSession:
     """Open a canonical graph of a lower precision with the rounding of a device.
 
@@ -190,11 +184,11 @@ def emulated(
 
     Args:
         model: canonical graph in any precision; a float32 graph runs unchanged.
-        kinds: lowering of each warp.
+        lowerings: lowering of each warp.
         outputs: names of the tensors to return; by default the graph's outputs.
     """
     before = [keep_outputs(outputs)] if outputs else []
-    return _session(lower_for(ROUNDED, model, kinds, before=before)[0])
+    return _session(lower_for(ROUNDED, model, lowerings, before=before)[0])
 
 
 def emulated_lowered(model: onnx.ModelProto) -> OnnxRuntimeSession:
@@ -206,7 +200,7 @@ def marked(
     dialect: Dialect,
     executable: onnx.ModelProto,
     canonical: onnx.ModelProto,
-    kinds: Mapping[str, Kind],
+    lowerings: LoweringMap,
     outputs: Sequence[str],
 ) -> list[onnx.ModelProto]:
     """Return an executable graph with these tensors as outputs, and another for missing ones.
@@ -224,7 +218,7 @@ def marked(
     if there:
         found.append(run_passes(executable, [keep_outputs(there)])[0])
     if merged:
-        found.append(lower_for(dialect, canonical, kinds, before=[keep_outputs(merged)])[0])
+        found.append(lower_for(dialect, canonical, lowerings, before=[keep_outputs(merged)])[0])
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.graph.emulate.plugins import emulated as without_plugins
-from lzu_export.graph.lowering.choose import kinds_by_place
+from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.graph.passes import Pass, keep_outputs
 from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import (
@@ -359,10 +359,10 @@ def _sessions(
     provider: str,
 ) -> tuple[Session, list[Session]]:
     """Open the session for an engine's outputs, and those for these probe points of its graph."""
-    kinds = kinds_by_place(engine.lowerings)
+    lowerings = lowerings_by_place(engine.lowerings)
     if emulate:
         model = load_graph(canonical)
-        return emulated(model, kinds), [emulated(model, kinds, names)]
+        return emulated(model, lowerings), [emulated(model, lowerings, names)]
     # INT8 warps need the whole graph: a warp whose result is an output would keep its Q/DQ pair.
     plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
@@ -370,7 +370,7 @@ def _sessions(
         assert probes is not None, "of the same engine"
         return emulated_lowered(plugins), [emulated_lowered(probes)]
     model, target = load_graph(executable), find(engine.target)
-    graphs = marked(target.dialect, model, load_graph(canonical), kinds, names)
+    graphs = marked(target.dialect, model, load_graph(canonical), lowerings, names)
     if isinstance(engine, Engine) and _runs_here(engine):
         opened = target.open_file(engine, executable, provider=provider)
         sessions = [target.session(each.SerializeToString(), provider=provider) for each in graphs]
@@ -406,5 +406,5 @@ def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session |
     if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
         return None
     return emulated(
-        load_graph(bundle.canonical(engine.precision)), kinds_by_place(engine.lowerings)
+        load_graph(bundle.canonical(engine.precision)), lowerings_by_place(engine.lowerings)
     )

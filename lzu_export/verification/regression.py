@@ -14,7 +14,7 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.content import Content, Watched
 from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import batches, evaluate
-from lzu_export.graph.lowering.choose import kinds_by_place
+from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Parity
 from lzu_export.manifest.fields import Number
 from lzu_export.manifest.schema import Engine, Manifest
@@ -194,7 +194,7 @@ def measure_state(
 
 def _lowerings(manifest: Manifest) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {
-        each.name: {**kinds_by_place(each.lowerings)} for each in manifest.made
+        each.name: {**lowerings_by_place(each.lowerings)} for each in manifest.made
     }
     emulated = {
         each.emulated_name: found[each.name] for each in manifest.engines if is_emulated(each)

@@ -62,7 +62,7 @@ def test_a_cache_is_exact_and_saves_nine_tenths(exported: Outcome) -> None:
     calibration = recipe.calibration.model_copy(update={"frames": str(frames)})
     recipe = recipe.model_copy(update={"calibration": calibration})
     model = onnx.load(folder / "model.fp32.onnx")
-    kinds = {each.place: each.kind for each in exported.manifest.engines[0].lowerings}
+    lowerings = {each.place: each.kind for each in exported.manifest.engines[0].lowerings}
     saliency = load_recipe("det").warp.saliency
     warp = make_warp(
         recipe.model_copy(update={"warp": recipe.warp.model_copy(update={"saliency": saliency})})
@@ -70,7 +70,7 @@ def test_a_cache_is_exact_and_saves_nine_tenths(exported: Outcome) -> None:
     cpu = []
     found = []
     for get in (
-        lambda: measure_ranges(recipe, model, kinds, warp, Reporter(quiet=True)),  # type: ignore[arg-type]
+        lambda: measure_ranges(recipe, model, lowerings, warp, Reporter(quiet=True)),  # type: ignore[arg-type]
         lambda: find_ranges(recipe, model, folder / "calibration.json"),
     ):
         before, start = os.times(), time.perf_counter()

@@ -107,8 +107,8 @@ def test_a_fixed_detector_in_every_precision_for_every_target(fixed: Outcome) ->
     check_whole(fixed)
     assert fixed.folder.name == "tiny-fixed-0.5x-nonseparable"
     assert fixed.manifest.recipe.warp.separable is False
-    kinds = {each.kind for engine in fixed.manifest.engines for each in engine.lowerings}
-    assert kinds <= {"gridsample", "gather"}
+    lowerings = {each.kind for engine in fixed.manifest.engines for each in engine.lowerings}
+    assert lowerings <= {"gridsample", "gather"}
 
 
 def test_an_adaptive_detector_in_every_precision_for_every_target(adaptive: Outcome) -> None:

@@ -12,7 +12,7 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.compiler.advice import parity_advice
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.compiler.remedy import Row, Trials, find_remedy, heads
-from lzu_export.graph.lowering.choose import kinds_by_place
+from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.schema import Agreement, Parity
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import HigherPrecision
@@ -66,7 +66,7 @@ def trials(
         engine = engine.model_copy(update={"target": "tensorrt-rtx"})
     references = read_reference(folder / "reference.npz")
     names = calibrated_tensors(model, HigherPrecision())
-    session = float32_session(model, kinds_by_place(engine.lowerings), names)
+    session = float32_session(model, lowerings_by_place(engine.lowerings), names)
     found = session.run({"frame": references[0].frames})
     ranges = {name: float(np.abs(found[name]).max()) for name in names}
     # An untrained network's scores say nothing: the probe points alone are held.
@@ -119,7 +119,11 @@ def test_what_fp16_rounds_away_is_named_with_what_was_tried(exported: Outcome) -
     tried, _ = trials(exported, model, "fp16", snr=(before + cured) / 2)
     assert not tried.parity(emulated, ()).passed
     said = parity_advice(
-        tried, emulated, [row, emulated], QUIET, tried.vanishing(kinds_by_place(row[0].lowerings))
+        tried,
+        emulated,
+        [row, emulated],
+        QUIET,
+        tried.vanishing(lowerings_by_place(row[0].lowerings)),
     )
     assert said.startswith("it is due to ")
     assert ", which is at most" in said
@@ -144,7 +148,7 @@ def test_bfloat16_is_advised_by_the_list_of_half_precision(exported: Outcome) ->
     tried, row = trials(exported, model, "bf16", snr=(before + found[best]) / 2)
     tried.layers = layers
     said = parity_advice(
-        tried, row, [row], QUIET, tried.vanishing(kinds_by_place(row[0].lowerings))
+        tried, row, [row], QUIET, tried.vanishing(lowerings_by_place(row[0].lowerings))
     )
     assert "steps of" not in said
     keep = said.partition("higher_precision.fp16=[")[2].partition("]")[0].split(", ")

@@ -18,11 +18,11 @@ from lzu_export.graph.lowering.choose import (
     one_node_model,
     without_grid_sample,
 )
+from lzu_export.graph.lowering.grid import KINDS
 from lzu_export.graph.lowering.resample import (
-    GRID_KINDS,
     Kind,
     lower_resample,
-    possible_kinds,
+    possible_lowerings,
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
@@ -87,7 +87,7 @@ def test_all_forms_agree(size: tuple[int, int], computed: bool) -> None:
         feeds |= table._asdict()
     model = model_of(table, shape, computed=computed)
     onnx.checker.check_model(model, full_check=True)
-    for each in (model, *(lowered(model, kind) for kind in GRID_KINDS)):
+    for each in (model, *(lowered(model, kind) for kind in KINDS)):
         got = run_onnx(each, **feeds)["warped"]
         np.testing.assert_allclose(got, expected, atol=2e-5)
 
@@ -118,7 +118,7 @@ def test_gathers_are_exact_in_wide_images() -> None:
     assert errors[1] < 1e-6
 
 
-@pytest.mark.parametrize("kind", GRID_KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_keeps_its_positions(kind: Kind) -> None:
     """Tables and grids are float32 in a half-precision graph; what is sampled need not be."""
     table, x = random_table(3), random_image()
@@ -146,7 +146,7 @@ def test_half_precision_keeps_its_positions(kind: Kind) -> None:
 def test_lowerings_are_chosen_as_those_of_separable_warps() -> None:
     model = model_of(random_table(4))
     (node,) = resample_nodes(gs.import_onnx(model))
-    assert possible_kinds(node) == ["gridsample", "gather"]
+    assert possible_lowerings(node) == ["gridsample", "gather"]
     (choice,) = choose_lowerings(
         model, zoom="auto", unzoom="auto", defaults=dialect("tensorrt-rtx").lowerings
     )
@@ -168,7 +168,7 @@ def test_computed_positions_are_timed_with_others() -> None:
     for value in model.graph.input[1:]:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     (node,) = resample_nodes(gs.import_onnx(model))
-    for kind in possible_kinds(node):
+    for kind in possible_lowerings(node):
         small = one_node_model(node, kind)
         assert run_onnx(small, x=random_image())["y"].shape == (*SHAPE[:2], *OUT)
 

@@ -70,9 +70,11 @@ def test_int8_convolutions_read_int8_on_this_card(tiny_bundle: Path, tmp_path: P
 
     model = onnx.load(tiny_bundle / "model.fp32.onnx")
     ranges = dict.fromkeys(calibrated_tensors(model, HigherPrecision()), 8.0)
-    kinds: Any = {each.place: "matmul" for each in read_manifest(tiny_bundle).engines[0].lowerings}
+    lowerings: Any = {
+        each.place: "matmul" for each in read_manifest(tiny_bundle).engines[0].lowerings
+    }
     lowered, _ = lower_for(
-        dialect("tensorrt-rtx"), int8_graph(model, ranges, HigherPrecision()).model, kinds
+        dialect("tensorrt-rtx"), int8_graph(model, ranges, HigherPrecision()).model, lowerings
     )
     path = tmp_path / "int8.onnx"
     onnx.save(lowered, path)

@@ -258,8 +258,8 @@ def test_ranges_are_those_of_the_frames(detector: Outcome, frames: Path) -> None
     """By the method max a range is the largest value that the float32 graph gives on the frames."""
     recipe = detector.manifest.recipe
     model = onnx.load(detector.folder / "model.fp32.onnx")
-    kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
-    session = float32_session(model, kinds, ["relu_1", "level_0"])
+    lowerings: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
+    session = float32_session(model, lowerings, ["relu_1", "level_0"])
     ranges = json.loads((detector.folder / "calibration.json").read_text())["ranges"]
     every = [cv2.imread(str(path)) for path in sorted(frames.iterdir())]
     largest = {
@@ -359,26 +359,27 @@ def test_layers_are_kept_as_the_recipe_asks(frames: Path, tmp_path: Path) -> Non
 def test_what_leaves_half_of_the_range_is_named(detector: Outcome) -> None:
     """A layer with huge weights is named, since FP16 would overflow behind it."""
     model = onnx.load(detector.folder / "model.fp32.onnx")
-    kinds: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
+    lowerings: Any = {each.place: each.kind for each in detector.manifest.engines[0].lowerings}
     inputs = [{"frame": each.frames} for each in read_reference(detector.folder / "reference.npz")]
-    largest = check_range(model, kinds, HigherPrecision(), inputs)
+    largest = check_range(model, lowerings, HigherPrecision(), inputs)
     assert 0 < max(largest.values()) < 32752
     for tensor in model.graph.initializer:
         if tensor.name == "model.neck.lateral_convs.1.conv.weight":
             huge = onnx.numpy_helper.to_array(tensor) * 1e5
             tensor.CopyFrom(onnx.numpy_helper.from_array(huge, tensor.name))
-    said = refusal(lambda: check_range(model, kinds, HigherPrecision(), inputs))
+    said = refusal(lambda: check_range(model, lowerings, HigherPrecision(), inputs))
     assert "over half of FP16's range (32752)" in said
     remedy = said.partition("higher_precision.fp16=[")[2].removesuffix("]").split(", ")
     assert "neck.lateral_convs.1.conv" in remedy
     assert (
-        max(check_range(model, kinds, HigherPrecision(fp16=tuple(remedy)), inputs).values()) < 32752
+        max(check_range(model, lowerings, HigherPrecision(fp16=tuple(remedy)), inputs).values())
+        < 32752
     )
     for needed in remedy:
         rest = tuple(name for name in remedy if name != needed)
-        refusal(lambda keep=rest: check_range(model, kinds, HigherPrecision(fp16=keep), inputs))
+        refusal(lambda keep=rest: check_range(model, lowerings, HigherPrecision(fp16=keep), inputs))
     half = half_graph(model, "fp16", HigherPrecision(fp16=tuple(remedy))).model
-    session = emulated(half, kinds)
+    session = emulated(half, lowerings)
     assert all(np.isfinite(value).all() for value in session.run(inputs[0]).values())
 
 

@@ -165,10 +165,12 @@ def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
         for node in resample_nodes(graph)
         if not is_zoom(node) and node.outputs[0].name != "logits"
     ]
-    kinds: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
-    models = [one_node_model(node, kind).SerializeToString() for node in nodes for kind in kinds]
+    lowerings: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
+    models = [
+        one_node_model(node, kind).SerializeToString() for node in nodes for kind in lowerings
+    ]
     seconds = time_models(models, rounds=rounds)
-    return {kind: 1e3 * sum(seconds[i :: len(kinds)]) for i, kind in enumerate(kinds)}
+    return {kind: 1e3 * sum(seconds[i :: len(lowerings)]) for i, kind in enumerate(lowerings)}
 
 
 def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:

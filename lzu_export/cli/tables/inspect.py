@@ -63,13 +63,13 @@ def _about(manifest: Manifest, everything: bool) -> Text:
     recipe = manifest.recipe
     plane = "" if recipe.separable else ", non-separable"
     classes = list(recipe.classes) if everything else _some(recipe.classes)
-    kinds = {each.place: each.kind for engine in manifest.engines for each in engine.lowerings}
+    lowerings = {each.place: each.kind for engine in manifest.engines for each in engine.lowerings}
     rows = [
         ("recipe", f"{manifest.name}, {manifest.task}, {manifest.variant}"),
         ("source -> canvas", f"{recipe.path_of_sizes}, scale {recipe.scale:g}"),
         ("geometry, sampler", f"{recipe.warp.geometry}{plane}, {recipe.sampler}"),
         ("warp made of", manifest.warp.source),
-        ("lowered by", ", ".join(dict.fromkeys(kinds.values())) or "nothing"),
+        ("lowered by", ", ".join(dict.fromkeys(lowerings.values())) or "nothing"),
         ("classes", ", ".join(classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
         ("calibration", _calibration(manifest)),

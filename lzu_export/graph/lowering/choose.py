@@ -22,7 +22,7 @@ from lzu_export.graph.lowering.resample import (
     Kind,
     is_grid,
     lower_node,
-    possible_kinds,
+    possible_lowerings,
     resample_nodes,
 )
 from lzu_export.graph.passes import is_zoom
@@ -68,9 +68,9 @@ class Step:
     place: str
     """Name of the warp's output tensor."""
     key: str
-    """Place, operator, shapes and kinds: warps with the same key are the same step, whatever their
-    tables."""
-    kinds: tuple[Kind, ...]
+    """Place, operator, shapes and lowerings: warps with the same key are the same step, whatever
+    their tables."""
+    lowerings: tuple[Kind, ...]
     """Possible lowerings of the warp, in the order in which they win ties."""
     node: gs.Node
 
@@ -106,7 +106,7 @@ def choose_lowerings(
     choices = []
     for place, node, wanted in _wanted(model, zoom, unzoom):
         name = node.outputs[0].name
-        possible = possible_kinds(node)
+        possible = possible_lowerings(node)
         if wanted != "auto":
             if wanted not in possible:
                 raise LzuError(
@@ -148,11 +148,11 @@ def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
     Returns:
         The lowering, and the reason for it.
     """
-    kinds = next(iter(steps.values())).kinds
-    pairs = [(kind, step) for kind in kinds for step in steps.values()]
+    lowerings = next(iter(steps.values())).lowerings
+    pairs = [(kind, step) for kind in lowerings for step in steps.values()]
     rounds = timer([step.model(kind) for kind, step in pairs])
     seconds: dict[Kind, list[float]] = {}
-    for place, kind in enumerate(kinds):
+    for place, kind in enumerate(lowerings):
         mine = rounds[place * len(steps) : (place + 1) * len(steps)]
         seconds[kind] = [sum(each) for each in zip(*mine, strict=True)]
     kind, reason = decide_by_times(seconds)
@@ -168,12 +168,12 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
         seconds: one value per round for each lowering, in the order in which they win ties; the
             values of a round were measured within moments of each other.
     """
-    kinds = list(seconds)
-    typical = {kind: median(seconds[kind]) for kind in kinds}
+    lowerings = list(seconds)
+    typical = {kind: median(seconds[kind]) for kind in lowerings}
     against = {
         (slow, fast): ratio_of(seconds[slow], seconds[fast])
-        for slow in kinds
-        for fast in kinds
+        for slow in lowerings
+        for fast in lowerings
         if slow != fast
     }
 
@@ -182,11 +182,15 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
         return against[slow, fast].low > MARGIN and saved > LEAST_LOSS
 
     chosen = next(
-        (kind for kind in kinds if not any(beats(other, kind) for other in kinds if other != kind)),
-        min(kinds, key=lambda kind: typical[kind]),
+        (
+            kind
+            for kind in lowerings
+            if not any(beats(other, kind) for other in lowerings if other != kind)
+        ),
+        min(lowerings, key=lambda kind: typical[kind]),
     )
     told = [f"{chosen} {1e3 * typical[chosen]:.2f} ms"]
-    for kind in kinds:
+    for kind in lowerings:
         if kind == chosen:
             continue
         found = against[kind, chosen]
@@ -212,7 +216,7 @@ def _wanted(model: onnx.ModelProto, zoom: str, unzoom: str) -> list[tuple[str, g
 
 def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
     """Return the possible lowerings that `auto` considers, and why others are left out."""
-    possible = possible_kinds(node)
+    possible = possible_lowerings(node)
     if max(int(node.attrs["height"]), int(node.attrs["width"])) > EXACT_GRID:
         kept: list[Kind] = [kind for kind in possible if kind != "gridsample"]
         return kept, f"one is not exact beyond {EXACT_GRID} pixels"
@@ -222,9 +226,9 @@ def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
 def _step(node: gs.Node, possible: Sequence[Kind]) -> Step:
     shapes = ("x".join(map(str, each.shape)) for each in (node.inputs[0], node.outputs[0]))
     name = node.outputs[0].name
-    kinds = tuple(sorted(possible, key=_preferred(node).index))
-    key = f"{name}: {node.op} {' -> '.join(shapes)} by {', '.join(kinds)}"
-    return Step(name, key, kinds, node)
+    lowerings = tuple(sorted(possible, key=_preferred(node).index))
+    key = f"{name}: {node.op} {' -> '.join(shapes)} by {', '.join(lowerings)}"
+    return Step(name, key, lowerings, node)
 
 
 def _preferred(node: gs.Node) -> list[Kind]:
@@ -250,7 +254,7 @@ class Lowered(Protocol):
         """Lowering of the warp: one of `KINDS`."""
 
 
-def kinds_by_place(lowerings: Iterable[Lowered]) -> dict[str, Kind]:
+def lowerings_by_place(lowerings: Iterable[Lowered]) -> dict[str, Kind]:
     """Return the lowering of each warp, by place."""
     return {each.place: cast(Kind, each.kind) for each in lowerings}
 

@@ -16,11 +16,11 @@ class Lowerings:
     """The lowerings of one operator."""
 
     operator: str
-    kinds: tuple[Any, ...]
+    names: tuple[Any, ...]
     lower: Callable[[gs.Graph, gs.Node, Any], None]
     """Replaces a call by the nodes of one kind; the call's output tensors keep their names."""
     possible: Callable[[gs.Node], list[Any]]
-    """Returns the kinds that express a call exactly."""
+    """Returns the names of the lowerings that express a call exactly."""
 
 
 LOWERINGS: dict[str, Lowerings] = {}
@@ -29,7 +29,7 @@ LOWERINGS: dict[str, Lowerings] = {}
 
 def register(
     operator: str,
-    kinds: tuple[Any, ...],
+    names: tuple[Any, ...],
     lower: Callable[[gs.Graph, gs.Node, Any], None],
     possible: Callable[[gs.Node], list[Any]] | None = None,
 ) -> None:
@@ -37,9 +37,9 @@ def register(
 
     Args:
         operator: name of a registered operator.
-        kinds: names of the lowerings.
+        names: names of the lowerings.
         lower: replaces a call by the nodes of one kind.
-        possible: returns the kinds that express a call exactly; all of them by default.
+        possible: returns the names of those that express a call exactly; all of them by default.
 
     Raises:
         LzuError: there is no such operator.
@@ -48,7 +48,7 @@ def register(
         raise LzuError(
             f"there is no operator lzu::{operator} to lower; add it to lzu_export.ops.registry"
         )
-    LOWERINGS[operator] = Lowerings(operator, kinds, lower, possible or (lambda _: list(kinds)))
+    LOWERINGS[operator] = Lowerings(operator, names, lower, possible or (lambda _: list(names)))
 
 
 def lowerings_of(node: gs.Node) -> Lowerings:

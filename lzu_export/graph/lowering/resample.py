@@ -36,10 +36,10 @@ from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import Table, is_bilinear, table_matrix, table_pixels
 
 Kind = Literal["matmul", "banded", "gridsample", "gather"]
+LoweringMap = Mapping[str, Kind]
+"""Lowering of each warp, by the name of the warp's output."""
 KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
-"""Lowerings of separable warps."""
-GRID_KINDS: tuple[Kind, ...] = lower_grid.KINDS
-"""Lowerings of non-separable warps."""
+"""Lowerings of separable warps; those of non-separable ones are `grid.KINDS`."""
 
 OP = separable_resample.NAME
 BLOCK = 64
@@ -59,7 +59,7 @@ def is_grid(node: gs.Node) -> bool:
     return bool(node.op == lower_grid.OP)
 
 
-def possible_kinds(node: gs.Node) -> list[Kind]:
+def possible_lowerings(node: gs.Node) -> list[Kind]:
     """Return the lowerings that express the node exactly."""
     return lowerings_of(node).possible(node)
 
@@ -70,7 +70,7 @@ def _possible_products(node: gs.Node) -> list[Kind]:
     return [kind for kind in KINDS if kind != "gridsample" or plain]
 
 
-def lower_resample(choices: Mapping[str, Kind]) -> Pass:
+def lower_resample(choices: LoweringMap) -> Pass:
     """Replace each resample node by the kind chosen for its output tensor's name."""
 
     def apply(graph: gs.Graph) -> gs.Graph:
@@ -96,7 +96,7 @@ def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
 def _lower_separable(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
     rows, cols = _tables(node)
     x, y = node.inputs[0], node.outputs[0]
-    if kind not in possible_kinds(node):
+    if kind not in possible_lowerings(node):
         raise LzuError(
             f"the warp at {y.name} is antialiased, or loses an edge of an axis of one cell, and "
             "cannot be a GridSample; choose matmul or banded"

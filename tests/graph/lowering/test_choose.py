@@ -199,7 +199,7 @@ def test_the_preferred_lowering_goes_by_shapes_alone() -> None:
             rows, cols = random_tables(seed, (30, 140), out)
             model = warp_model((1, 8, 30, 140), rows, cols)
             (step,) = steps_to_measure(model, zoom="auto", unzoom="auto")
-            assert step.kinds[0] == first
+            assert step.lowerings[0] == first
             keys.add(step.key)
         assert len(keys) == 1
 

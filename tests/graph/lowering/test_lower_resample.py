@@ -17,7 +17,7 @@ from lzu_export.graph.lowering.resample import (
     bands,
     lower_node,
     lower_resample,
-    possible_kinds,
+    possible_lowerings,
     resample_nodes,
 )
 from lzu_export.graph.passes import fold_constants, run_passes
@@ -92,7 +92,7 @@ def test_an_antialiased_warp_cannot_be_a_grid_sample() -> None:
     rows, cols = random_tables(0, SHAPE[2:], (10, 20), antialias=True)
     graph = gs.import_onnx(warp_model(SHAPE, rows, cols))
     (node,) = resample_nodes(graph)
-    assert possible_kinds(node) == ["matmul", "banded"]
+    assert possible_lowerings(node) == ["matmul", "banded"]
     with pytest.raises(LzuError, match=r"warp at warped is antialiased.* cannot be a GridSample"):
         lower_node(graph, node, "gridsample")
 
@@ -114,10 +114,10 @@ def test_cells_without_a_sample_are_zeros(kind: Kind) -> None:
 
 def test_an_axis_of_one_cell_has_no_outside() -> None:
     rows, cols = random_tables(0, (1, 8), (1, 8))
-    for lost, kinds in ((False, list(KINDS)), (True, ["matmul", "banded"])):
+    for lost, lowerings in ((False, list(KINDS)), (True, ["matmul", "banded"])):
         rows[3] = not lost
         (node,) = resample_nodes(gs.import_onnx(warp_model((1, 4, 1, 8), rows, cols)))
-        assert possible_kinds(node) == kinds
+        assert possible_lowerings(node) == lowerings
 
 
 def test_banded_needs_fewer_multiplications_than_dense() -> None:
