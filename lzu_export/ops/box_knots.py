@@ -13,7 +13,7 @@ marginal is mixed with a fixed one, (1 - mix) fixed + mix S. The LZ sum of the m
 reflected borders gives the axis' knots, in [-1, 1] with align_corners; the end knots are exactly -1
 and 1.
 
-The formulas are those of `lzu_export.warp.box_saliency.box_marginals` and
+The formulas are those of `lzu_export.warp.box_saliency.box_saliency` and
 `lzu_export.warp.knots.separable_knots`, after LZU eqs. (3), (4) and FOVEA's KDE grid generator.
 
 The operator exists as a torch operator, an ONNX schema, a body of standard operators, and a

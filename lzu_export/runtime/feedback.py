@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.warp.box_saliency import box_marginals, box_saliency
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.grids import Sampling, zoom_grid
-from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
-from lzu_export.warp.saliency import BOX_INPUTS, marginals, mix
+from lzu_export.warp.knots import nonseparable_knots, separable_knots
+from lzu_export.warp.saliency import BOX_INPUTS, mix
 from lzu_export.warp.tables import zoom_tables
 
 
@@ -113,16 +113,11 @@ def adaptive_tables(
     top, left = corner
     moved = boxes.astype(np.float64) - [left, top, left, top]
     shape = {"amplitude": settings.amplitude, "bandwidth": settings.bandwidth}
-    fixed_map = saliency / saliency.sum()
+    density = box_saliency(moved, view, settings.lattice, **shape)
+    mixed = mix(saliency / saliency.sum(), density, settings.mix)
     if not settings.separable:
-        density = box_saliency(moved, view, settings.lattice, **shape)
-        plane = nonseparable_knots(mix(fixed_map, density, settings.mix), settings.fwhm)
-        return zoom_grid(plane, view, canvas)
-    found = box_marginals(moved, view, settings.lattice, **shape)
-    fixed = marginals(fixed_map)
-    mixed = [mix(f, a, settings.mix) for f, a in zip(fixed, found, strict=True)]
-    knots = separable_knots_from_marginals(mixed[0], mixed[1], settings.fwhm)
-    return zoom_tables(*knots, view, canvas)
+        return zoom_grid(nonseparable_knots(mixed, settings.fwhm), view, canvas)
+    return zoom_tables(*separable_knots(mixed, settings.fwhm), view, canvas)
 
 
 def check_single_stream(batch: int, what: str) -> None:

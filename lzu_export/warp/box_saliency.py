@@ -1,4 +1,4 @@
-"""Saliency of boxes: a kernel density estimate on the lattice, as a map or as its marginals."""
+"""Saliency of boxes: a kernel density estimate on the lattice."""
 
 from __future__ import annotations
 
@@ -48,55 +48,30 @@ def box_saliency(
     generator, on which LZU's is based.
     """
     height, width = check_lattice(lattice)
-    columns, rows, weights = _box_kernels(boxes, source_size, lattice, amplitude, bandwidth)
-    if not len(weights):
-        return uniform_saliency(lattice)
-    density = np.einsum("i,ih,iw->hw", weights, rows, columns, optimize=True)
-    density += len(weights) * _box_floor(height, width)
-    return density / density.sum()
-
-
-def box_marginals(
-    boxes: ArrayLike,
-    source_size: tuple[int, int],
-    lattice: tuple[int, int],
-    *,
-    amplitude: float = 1.0,
-    bandwidth: float = 64.0,
-) -> tuple[Array, Array]:
-    """Return `marginals(box_saliency(...))`, s_x (w,) and s_y (h,), without the 2-D map.
-
-    A box's Gaussian is a product of one in x and one in y, so each marginal is a sum of 1-D
-    Gaussians: O(N (h + w)) instead of O(N h w). Arguments and errors are those of `box_saliency`.
-    """
-    height, width = check_lattice(lattice)
-    columns, rows, weights = _box_kernels(boxes, source_size, lattice, amplitude, bandwidth)
-    if not len(weights):
-        return np.full(width, 1.0 / width), np.full(height, 1.0 / height)
-    floor = len(weights) * _box_floor(height, width)
-    along_x = (weights * rows.sum(axis=1)) @ columns + floor * height
-    along_y = (weights * columns.sum(axis=1)) @ rows + floor * width
-    return along_x / along_x.sum(), along_y / along_y.sum()
-
-
-def _box_floor(height: int, width: int) -> float:
-    return 1.0 / (2 * (min(height, width) - 1) + 1) ** 2
-
-
-def _box_kernels(
-    boxes: ArrayLike,
-    source_size: tuple[int, int],
-    lattice: tuple[int, int],
-    amplitude: float,
-    bandwidth: float,
-) -> tuple[Array, Array, Array]:
-    """Return the boxes' Gaussians along x (N, w) and y (N, h), and their weights (N,)."""
     if not (math.isfinite(amplitude) and amplitude >= 0):
         raise LzuError(f"amplitude is {amplitude}; give a number of at least 0")
     if not (math.isfinite(bandwidth) and bandwidth > 0):
         raise LzuError(f"bandwidth is {bandwidth}; give a number of pixels above 0")
     if min(source_size) <= 0:
         raise LzuError(f"source_size is {tuple(source_size)}; give (height, width) in pixels")
+    array = _checked_boxes(boxes)
+    if not len(array):
+        return uniform_saliency(lattice)
+    sides = np.maximum(array[:, 2:] - array[:, :2], MIN_BOX_SIDE)
+    centres = (array[:, 2:] + array[:, :2]) / 2
+    points_x = np.linspace(0, source_size[1], width)
+    points_y = np.linspace(0, source_size[0], height)
+    columns = _gaussian(points_x, centres[:, :1], sides[:, :1], bandwidth)
+    rows = _gaussian(points_y, centres[:, 1:], sides[:, 1:], bandwidth)
+    mass = columns.sum(axis=1) * rows.sum(axis=1)
+    weights = amplitude / (KERNEL_SUM_FLOOR + mass)
+    density = np.einsum("i,ih,iw->hw", weights, rows, columns, optimize=True)
+    density += len(weights) * (1.0 / (2 * (min(height, width) - 1) + 1) ** 2)
+    return density / density.sum()
+
+
+def _checked_boxes(boxes: ArrayLike) -> Array:
+    """Return boxes as float64 (N, 4) after checking them."""
     array = as_real(boxes, "boxes")
     if array.size == 0:
         array = array.reshape(0, 4)
@@ -104,17 +79,7 @@ def _box_kernels(
         raise LzuError(f"boxes have shape {array.shape}; give (N, 4) as x1, y1, x2, y2")
     if not np.isfinite(array).all():
         raise LzuError("boxes hold NaN or infinite values; drop those boxes")
-    sides = np.maximum(array[:, 2:] - array[:, :2], MIN_BOX_SIDE)
-    centres = (array[:, 2:] + array[:, :2]) / 2
-    height, width = lattice
-    columns = _gaussian(
-        np.linspace(0, source_size[1], width), centres[:, :1], sides[:, :1], bandwidth
-    )
-    rows = _gaussian(
-        np.linspace(0, source_size[0], height), centres[:, 1:], sides[:, 1:], bandwidth
-    )
-    mass = columns.sum(axis=1) * rows.sum(axis=1)
-    return columns, rows, amplitude / (KERNEL_SUM_FLOOR + mass)
+    return array
 
 
 def _gaussian(points: Array, centre: Array, side: Array, bandwidth: float) -> Array:

@@ -1,4 +1,4 @@
-// From boxes to the knots of a separable warp: lzu_export.warp.saliency.box_marginals, mix, and knots.axis_knots.
+// From boxes to the knots of a separable warp: lzu_export.warp.box_saliency, saliency.mix and knots.axis_knots.
 //
 // One block serves one image. The Gaussian of a box is a product of one in x and one in y, so marginals are sums of 1-D
 // Gaussians, and no map of the lattice is needed.

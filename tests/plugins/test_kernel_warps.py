@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_benchmarks.studies.adaptive_speed import InvertWarp, time_inversion
-from lzu_export.warp.box_saliency import box_marginals
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.forward import forward_points, pixel_centres
 from lzu_export.warp.inverse import MIN_GAP, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots_from_marginals
-from lzu_export.warp.saliency import mix
+from lzu_export.warp.saliency import marginals, mix
 
 
 def expected_knots(boxes, *, mixed=1.0, fixed=None, lattice=LATTICE, a=1.0, b=64.0, fwhm=10):
-    adaptive = box_marginals(boxes, SOURCE, lattice, amplitude=a, bandwidth=b)
+    adaptive = marginals(box_saliency(boxes, SOURCE, lattice, amplitude=a, bandwidth=b))
     if fixed is not None:
         adaptive = [mix(f, s, mixed) for f, s in zip(fixed, adaptive, strict=True)]
     return separable_knots_from_marginals(*adaptive, fwhm)

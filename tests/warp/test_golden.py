@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lzu_export.warp.box_saliency import box_marginals, box_saliency
+from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.forward import (
     forward_points,
     nonseparable_forward_grid,
@@ -22,7 +22,6 @@ from lzu_export.warp.geometry import (
 )
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
-from lzu_export.warp.saliency import marginals
 from lzu_export.warp.saliency_file import load_saliency
 from warp_oracles import forward_grid, published_inverse_grid
 
@@ -163,10 +162,6 @@ def test_box_saliency(warps: Vectors) -> None:
             deviation(plane(*separable_knots(saliency, case["fwhm"])), warps[f"{name}/knots"])
             < 2e-6
         )
-        along_x, along_y = box_marginals(boxes, case["image"], lattice, **parameters)
-        expected_x, expected_y = marginals(saliency)
-        np.testing.assert_allclose(along_x, expected_x, rtol=1e-12)
-        np.testing.assert_allclose(along_y, expected_y, rtol=1e-12)
 
 
 def test_released_nuscenes_knots(
