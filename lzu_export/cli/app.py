@@ -25,6 +25,7 @@ from lzu_export.cli.regress import regress
 from lzu_export.cli.run import run
 from lzu_export.cli.sensitivity import sensitivity
 from lzu_export.cli.verify import verify
+from lzu_export.cli.warp import warp
 from lzu_export.support.terminal import Terminal
 
 COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
@@ -38,6 +39,7 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (sensitivity, {}),
     (bench, ALL_ARGUMENTS),
     (inspect, {}),
+    (warp, {}),
     (doctor, {}),
     (recipes, {}),
 )

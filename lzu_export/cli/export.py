@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lzu_export.cli.options import (
+    Checkpoint,
     Dataset,
     Frames,
     Json,
     Ranges,
+    Saliency,
+    Scale,
+    Settings,
     absolute,
     dataset_name,
     frames_name,
@@ -30,18 +34,13 @@ COMPARED = ("fixed", "uniform")
 class Changes:
     """Recipe keys that are set on the command line."""
 
-    scale: Annotated[float | None, typer.Option(help="Canvas size over source size.")] = None
+    scale: Scale = None
     target: Annotated[
         str | None, typer.Option(help="Targets separated by spaces: onnxruntime tensorrt-rtx.")
     ] = None
     precision: Annotated[str | None, typer.Option(help="Precisions separated by spaces.")] = None
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
-    ] = None
-    saliency: Annotated[
-        Path | None,
-        typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder."),
-    ] = None
+    checkpoint: Checkpoint = None
+    saliency: Saliency = None
     dataset: Dataset = None
     frames: Frames = None
     frames_of: Annotated[
@@ -55,10 +54,7 @@ class Changes:
     random_weights: Annotated[
         int | None, typer.Option(help="Seed of untrained weights, for timing only.")
     ] = None
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any recipe key, such as lowering.zoom=banded; repeatable."),
-    ] = None
+    set_: Settings = None
 
     def overrides(self) -> dict[str, Any]:
         """Return the values by recipe key, without the checkpoint of a variant."""

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Bundle: a folder that export wrote.")]
+Scale = Annotated[float | None, typer.Option(help="Canvas size over source size.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="OpenMMLab checkpoint of the exported variant.")
+]
+Saliency = Annotated[
+    Path | None, typer.Option(help="Map (.npy, .pkl), COCO boxes (.json), label folder.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any recipe key, such as lowering.zoom=banded; repeatable."),
+]
 Precision = Annotated[
     str | None, typer.Option(help="fp32, fp16, bf16 or int8; default: the highest in the bundle.")
 ]

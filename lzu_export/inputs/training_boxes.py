@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,12 @@ FRAMES_TRIED = 16
 
 
 def read_training_boxes(
-    path: Path, source: tuple[int, int], classes: Sequence[str] | None = None
+    path: Path,
+    source: tuple[int, int],
+    classes: Sequence[str] | None = None,
+    *,
+    called: str = "saliency",
+    image: str | None = None,
 ) -> NDArray[np.float64]:
     """Read boxes (n, 4) x1, y1, x2, y2, without crowds, in pixels of frames of the source's size.
 
@@ -33,50 +38,61 @@ def read_training_boxes(
         path: COCO annotations (.json), or the folder of Argoverse-HD or nuScenes.
         source: (height, width) to which the boxes of other frame sizes are scaled.
         classes: names of the classes that count; all by default. nuScenes needs them.
+        called: option or use of the path, which names it in messages.
+        image: file name of the only image whose boxes are read; all images by default.
 
     Raises:
-        LzuError: annotations cannot be used, the classes differ, or a folder holds no annotations.
+        LzuError: annotations cannot be used, the classes differ, a folder holds no annotations, or
+            there is no such image.
     """
+    name = f"{called} {path}"
     annotations = training_boxes(path)
     if annotations is not None:
-        return _coco_boxes(annotations, source, classes)
+        data = read_coco(annotations, classes, f"the {name}")
+        return _coco_boxes(data, source, name, image)
+    if image is not None:
+        raise LzuError(f"{name} does not list boxes by image; give COCO annotations (.json)")
     if is_nuscenes(path) and classes is not None:
-        found = nuscenes_boxes(path, classes, f"the saliency {path}")
+        found = nuscenes_boxes(path, classes, f"the {name}")
         steps = ((source[0] / size[0], source[1] / size[1], b) for size, b in found)
         return np.concatenate([b * [across, down, across, down] for down, across, b in steps])
     if is_nuscenes(path):
-        raise LzuError(f"saliency {path} is nuScenes, whose boxes need the names of the classes")
+        raise LzuError(f"{name} is nuScenes, whose boxes need the names of the classes")
+    what = "is a folder without training boxes" if path.is_dir() else "is no file of boxes"
     raise LzuError(
-        f"saliency {path} is a folder without training boxes; give COCO annotations (.json), "
-        "the folder of Argoverse-HD or nuScenes, or a map (.npy)"
+        f"{name} {what}; give COCO annotations (.json), the folder of Argoverse-HD or nuScenes, or "
+        "a map (.npy)"
     )
 
 
 def _coco_boxes(
-    path: Path, source: tuple[int, int], classes: Sequence[str] | None
+    data: CocoData, source: tuple[int, int], called: str, only: str | None
 ) -> NDArray[np.float64]:
-    """Read boxes (n, 4), without crowds, in pixels of the source."""
-    data = read_coco(path, classes, f"the saliency {path}")
+    """Scale boxes (n, 4), without crowds, to pixels of the source."""
     steps = {}
     for image in data.images:
+        if only is not None and PurePosixPath(image.key).name != only:
+            continue
         if image.size is None:
             raise LzuError(
-                f"saliency {path} has no height and width for {image.key}; give them, so that its "
+                f"{called} has no height and width for {image.key}; give them, so that its "
                 "boxes can be scaled to the recipe's source"
             )
         steps[image.id] = source[1] / image.size[1], source[0] / image.size[0]
-    _check_frames(data, source)
+    if only is not None and not steps:
+        raise LzuError(f"{called} lists no image {only}; give annotations of the frames")
+    _check_frames(data, source, called)
     rows = [
         (x * across, y * down, (x + width) * across, (y + height) * down)
         for each in data.objects
-        if not each.crowd and not each.is_empty
+        if each.image in steps and not each.crowd and not each.is_empty
         for x, y, width, height in [each.box]
         for across, down in [steps[each.image]]
     ]
     return np.array(rows, np.float64).reshape(-1, 4)
 
 
-def _check_frames(data: CocoData, source: tuple[int, int]) -> None:
+def _check_frames(data: CocoData, source: tuple[int, int], called: str) -> None:
     """Check the sizes in annotations against the source, and against the images that exist.
 
     Raises:
@@ -85,16 +101,16 @@ def _check_frames(data: CocoData, source: tuple[int, int]) -> None:
     sizes = {image.size for image in data.images if image.size is not None}
     if sizes == {source[::-1]} and source[0] != source[1]:
         raise LzuError(
-            f"saliency {data.path} says that its images are {source[0]} wide and "
+            f"{called} says that its images are {source[0]} wide and "
             f"{source[1]} high, where the recipe's source is {source[1]} wide and "
             f"{source[0]} high; exchange them where they are wrong"
         )
     for height, width in sorted(sizes):
         if not math.isclose(height * source[1], width * source[0], rel_tol=0.02):
             log.warning(
-                "saliency %s has images %d wide and %d high, of another shape than the recipe's "
+                "%s has images %d wide and %d high, of another shape than the recipe's "
                 "source, %d wide and %d high: their boxes are stretched to it",
-                data.path, width, height, source[1], source[0],
+                called, width, height, source[1], source[0],
             )  # fmt: skip
             break
     there = [
@@ -107,10 +123,10 @@ def _check_frames(data: CocoData, source: tuple[int, int]) -> None:
         height, width = read_image(place).shape[:2]
         check_frame_size(data.path, image, (), (height, width))
     if not there:
-        _check_reach(data)
+        _check_reach(data, called)
 
 
-def _check_reach(data: CocoData) -> None:
+def _check_reach(data: CocoData, called: str) -> None:
     """Warn if all boxes lie in the upper left quarter, as they do if the sizes are too large."""
     size_of = {image.id: image.size for image in data.images}
     ends = [
@@ -121,7 +137,7 @@ def _check_reach(data: CocoData) -> None:
     ]
     if len(ends) >= MANY_BOXES and max(ends) <= QUARTER:
         log.warning(
-            "saliency %s: none of its %d boxes reaches the right or the lower half of the images; "
+            "%s: none of its %d boxes reaches the right or the lower half of the images; "
             "check that their height and width are those of the images that were annotated",
-            data.path, len(ends),
+            called, len(ends),
         )  # fmt: skip

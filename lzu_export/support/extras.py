@@ -29,6 +29,7 @@ OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "sensitivity": ("verify", "bench"),
     "bench": ("bench", "export"),
     "derive": ("device",),
+    "warp": ("bench",),
     "build": ("rtx", "device"),
     "build --target tensorrt": ("device",),
 }

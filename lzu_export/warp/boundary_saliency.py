@@ -40,27 +40,8 @@ def boundary_saliency(
 
     Source: LZU's saliency for semantic segmentation.
     """
-    height, width = check_lattice(lattice)
-    classes = np.asarray(labels)
-    if classes.ndim != 2 or classes.dtype.kind not in "iu":
-        raise LzuError(
-            f"labels are {classes.dtype} of shape {classes.shape}; give whole numbers (H, W)"
-        )
-    if classes.shape[0] < height or classes.shape[1] < width:
-        raise LzuError(
-            f"labels have shape {classes.shape}, less than the lattice {(height, width)}; give a "
-            "smaller lattice"
-        )
-    for name, value in (("boundary", boundary), ("background", background)):
-        if not (math.isfinite(value) and value > 0):
-            raise LzuError(f"{name} is {value}; give an intensity above 0")
-    intensity = np.where(_boundary_mask(classes, ignore), boundary, background)
-    pooled = (
-        _average_pool_matrix(classes.shape[0], height)
-        @ intensity
-        @ _average_pool_matrix(classes.shape[1], width).T
-    )
-    return np.asarray(pooled / pooled.sum())
+    density = boundary_density(labels, lattice, ignore=ignore)
+    return density_saliency([density], boundary=boundary, background=background)
 
 
 def mean_boundary_saliency(
@@ -83,12 +64,58 @@ def mean_boundary_saliency(
     Raises:
         LzuError: there are no maps, or one is unfit, see `boundary_saliency`.
     """
-    total, count = np.zeros(lattice), 0
-    for labels in maps:
-        total += boundary_saliency(
-            labels, lattice, boundary=boundary, background=background, ignore=ignore
+    densities = (boundary_density(labels, lattice, ignore=ignore) for labels in maps)
+    return density_saliency(densities, boundary=boundary, background=background)
+
+
+def boundary_density(
+    labels: ArrayLike, lattice: tuple[int, int], *, ignore: int | None = None
+) -> Array:
+    """Return the share (h, w), 0 to 1, of boundary pixels in each cell of the lattice.
+
+    Arguments and errors are those of `boundary_saliency`.
+    """
+    height, width = check_lattice(lattice)
+    classes = np.asarray(labels)
+    if classes.ndim != 2 or classes.dtype.kind not in "iu":
+        raise LzuError(
+            f"labels are {classes.dtype} of shape {classes.shape}; give whole numbers (H, W)"
         )
-        count += 1
+    if classes.shape[0] < height or classes.shape[1] < width:
+        raise LzuError(
+            f"labels have shape {classes.shape}, less than the lattice {(height, width)}; give a "
+            "smaller lattice"
+        )
+    pooled = (
+        _average_pool_matrix(classes.shape[0], height)
+        @ _boundary_mask(classes, ignore).astype(np.float64)
+        @ _average_pool_matrix(classes.shape[1], width).T
+    )
+    return np.asarray(pooled)
+
+
+def density_saliency(
+    densities: Iterable[Array], *, boundary: float = 1.0, background: float = 0.1
+) -> Array:
+    """Return the mean boundary saliency (h, w) of label maps with these densities, summing to 1.
+
+    Each map has the same mass, however many boundaries it has.
+
+    Args:
+        densities: shares (h, w) of boundary pixels, at least one; see `boundary_density`.
+        boundary: intensity of boundary pixels.
+        background: intensity of all others, above 0.
+
+    Raises:
+        LzuError: an intensity is not above 0, or there are no label maps.
+    """
+    for name, value in (("boundary", boundary), ("background", background)):
+        if not (math.isfinite(value) and value > 0):
+            raise LzuError(f"{name} is {value}; give an intensity above 0")
+    maps = (background + (boundary - background) * density for density in densities)
+    total, count = np.zeros(()), 0
+    for each in maps:
+        total, count = total + each / each.sum(), count + 1
     if not count:
         raise LzuError("there are no label maps to make a saliency from; give at least one")
     return np.asarray(total / count)

@@ -22,6 +22,7 @@ HINT = re.compile(r"pip install 'lzu-export\[(\w+)\]'")
 COMMANDS = {
     "inspect {bundle}": {"base"},
     "recipes": {"base"},
+    "warp {bundle} --frames {image} --out warp.png": {"base", "bench"},
     "run {bundle} {image} --out out": {"base", "runtime"},
     "verify {bundle}": {"base", "runtime", "verify"},
     "derive {bundle}": {"base", "runtime", "device"},

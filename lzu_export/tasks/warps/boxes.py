@@ -9,7 +9,7 @@ from lzu_export.inputs.training import training_boxes
 from lzu_export.inputs.training_boxes import read_training_boxes
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.tasks.warps.sources import KnotSource
+from lzu_export.tasks.warps.sources import KnotSource, Prepared
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.saliency import Array
 
@@ -18,6 +18,7 @@ class TrainingBoxes(KnotSource):
     """Source that takes the kernel density of boxes from COCO, Argoverse-HD or nuScenes."""
 
     key = "warp.saliency"
+    tuned = ("bandwidth",)
 
     def applies(self, recipe: Recipe) -> bool:
         """Return whether the path holds annotations or is a folder, and the task has boxes."""
@@ -32,22 +33,32 @@ class TrainingBoxes(KnotSource):
         Raises:
             LzuError: annotations cannot be used, or hold no box.
         """
-        settings = recipe.warp
-        assert isinstance(settings, BoxWarpSettings), "asked by `applies`"
-        assert settings.saliency is not None, "asked by `applies`"
-        return box_saliency(
-            _training_boxes(settings.saliency, recipe),
-            recipe.view,
-            settings.lattice,
-            amplitude=settings.amplitude,
-            bandwidth=settings.bandwidth,
-        )
+        return self.prepared(recipe).saliency(recipe)
+
+    def prepared(self, recipe: Recipe) -> Prepared:
+        """Read the boxes, see `training_boxes_of`."""
+        assert recipe.warp.saliency is not None, "asked by `applies`"
+        boxes = training_boxes_of(recipe.warp.saliency, recipe)
+        return Prepared(lambda changed: recipe_box_saliency(changed, boxes), boxes)
 
 
 SOURCE = TrainingBoxes()
 
 
-def _training_boxes(path: Path, recipe: Recipe) -> Array:
+def recipe_box_saliency(recipe: Recipe, boxes: Array) -> Array:
+    """Return the density (h, w) of boxes (n, 4) in pixels of the view, by the recipe's settings."""
+    settings = recipe.warp
+    assert isinstance(settings, BoxWarpSettings), "the task has boxes"
+    return box_saliency(
+        boxes,
+        recipe.view,
+        settings.lattice,
+        amplitude=settings.amplitude,
+        bandwidth=settings.bandwidth,
+    )
+
+
+def training_boxes_of(path: Path, recipe: Recipe) -> Array:
     """Read boxes (n, 4) of the recipe's classes, x1, y1, x2, y2 in pixels of its view.
 
     Crowds and boxes outside of the view are left out. Each box has the same mass, so a box outside
@@ -57,11 +68,23 @@ def _training_boxes(path: Path, recipe: Recipe) -> Array:
         LzuError: annotations cannot be used, or a folder holds none.
     """
     boxes = read_training_boxes(path, recipe.source, recipe.classes)
-    top, left = recipe.corner
-    height, width = recipe.view
-    boxes = boxes - [left, top, left, top]
-    boxes = boxes[((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)]
+    boxes = boxes_in_view(boxes, recipe.corner, recipe.view)
     if not len(boxes):
         seen = "" if recipe.crop is None else " within the recipe's crop"
         raise LzuError(f"saliency {path} holds no boxes{seen}; give the training annotations")
-    return np.asarray(boxes)
+    return boxes
+
+
+def boxes_in_view(boxes: Array, corner: tuple[int, int], view: tuple[int, int]) -> Array:
+    """Return the boxes (n, 4) that reach into a view, in its pixels.
+
+    Args:
+        boxes: (n, 4) as x1, y1, x2, y2 in pixels of the source.
+        corner: (row, column) of the view's first pixel in the source.
+        view: (height, width) of the view in pixels.
+    """
+    top, left = corner
+    height, width = view
+    boxes = boxes - [left, top, left, top]
+    inside = ((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)
+    return np.asarray(boxes[inside])

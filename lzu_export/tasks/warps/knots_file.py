@@ -1,5 +1,7 @@
 """Read knots from a file, where they were computed elsewhere."""
 
+from pathlib import Path
+
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.support.files.arrays import read_npz
@@ -32,12 +34,7 @@ class KnotsFile(KnotSource):
         """
         path = recipe.warp.knots
         assert path is not None, "asked by `applies`"
-        arrays = read_npz(path, remedy="give a .npz file of knots")
-        named = {name: each for name, each in arrays.items() if name.startswith("knots")}
-        try:
-            found = check_named_knots(named)
-        except LzuError as error:
-            raise LzuError(f"{path}: {error}") from error
+        found = read_knots(path)
         if (PLANE_KNOTS[0] in found) == recipe.separable:
             kind = "of one on the plane" if recipe.separable else "of a separable warp"
             wanted = "false" if recipe.separable else "true"
@@ -51,3 +48,20 @@ class KnotsFile(KnotSource):
 
 
 SOURCE = KnotsFile()
+
+
+def read_knots(path: Path) -> dict[str, Array]:
+    """Read the knots of a `.npz` file by name; its other arrays are left alone.
+
+    Raises:
+        LzuError: the file cannot be read, or its knots are no numbers, not finite, or decrease.
+    """
+    arrays = read_npz(path, remedy="give a .npz file of knots")
+    named = {name: each for name, each in arrays.items() if name.startswith("knots")}
+    for name, each in named.items():
+        if each.dtype.kind not in "fiu":
+            raise LzuError(f"{path} holds {name} of type {each.dtype}; give numbers")
+    try:
+        return check_named_knots(named)
+    except LzuError as error:
+        raise LzuError(f"{path}: {error}") from error

@@ -1,0 +1,117 @@
+"""Look at a warp: open it, measure it, propose settings, and draw it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame
+from lzu_export.preview.frames import board, first_frame, fitted_frame
+from lzu_export.preview.measure import Measured, as_json, measure
+from lzu_export.preview.openers import (
+    from_bundle,
+    from_file,
+    from_frame_boxes,
+    from_recipe,
+    measured_boxes,
+    opened_recipe,
+)
+from lzu_export.preview.picture import draw
+from lzu_export.preview.propose import Proposal, propose
+from lzu_export.preview.subject import Subject
+from lzu_export.recipes import Recipe
+from lzu_export.support.files import replacing
+from lzu_export.support.plots import check_matplotlib
+
+SMALL = 16.0
+"""Default size in canvas pixels below which a box counts as small."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
+"""Formats of the picture."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A warp with its figures and, if a magnification is wanted, settings that reach it."""
+
+    subject: Subject
+    measured: Measured
+    proposals: list[Proposal]
+    picture: Path
+    """Path of the picture that was written."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            **as_json(self.subject, self.measured),
+            "proposals": [each._asdict() for each in self.proposals],
+            "picture": str(self.picture),
+        }
+
+
+def preview(
+    name: str,
+    overrides: Mapping[str, Any],
+    out: Path,
+    *,
+    frames: str | None = None,
+    boxes: Path | None = None,
+    magnification: float | None = None,
+    small: float = SMALL,
+    fit: str = "exact",
+) -> Preview:
+    """Measure a warp and draw it.
+
+    Args:
+        name: a recipe file, shipped recipe or task; a bundle's folder; a file of knots (.npz) or of
+            a saliency (.npy, .pkl).
+        overrides: recipe keys and values.
+        out: file of the picture, in one of the formats in `SUFFIXES`.
+        frames: source whose first frame is shown; by default a board of squares.
+        boxes: annotations whose boxes are measured; by default the recipe's training boxes.
+        magnification: wanted largest magnification along an axis, for which settings are proposed.
+        small: size in canvas pixels, the root of the area, below which a box counts as small.
+        fit: how a frame of another size is fitted to a recipe's source.
+
+    Raises:
+        LzuError: an input is missing or unfit, or matplotlib is not installed.
+        OSError: the picture cannot be written.
+    """
+    check_matplotlib()
+    if out.suffix.lower() not in SUFFIXES:
+        raise LzuError(f"--out {out} is no picture; give a name in {', '.join(SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise LzuError(f"--out {out} is in a folder that does not exist; make it")
+    recipe = opened_recipe(name, overrides)
+    image, frame = (None, None) if frames is None else first_frame(frames)
+    if frame is not None and recipe is not None:
+        frame = fitted_frame(image or "the frame", frame, recipe, fit)
+    subject = _opened(name, overrides, recipe, image, frame, boxes)
+    measured = measure(subject, small)
+    proposals = [] if magnification is None else propose(subject, magnification, small)
+    with replacing(out, named=True) as new:
+        shown = board(subject.sizes.source) if frame is None else frame
+        draw(subject, measured, shown, new, out.suffix.lower().removeprefix("."))
+    return Preview(subject, measured, proposals, out)
+
+
+def _opened(
+    name: str,
+    overrides: Mapping[str, Any],
+    recipe: Recipe | None,
+    image: str | None,
+    frame: Frame | None,
+    boxes: Path | None,
+) -> Subject:
+    if recipe is None:
+        size = None if frame is None else (frame.shape[0], frame.shape[1])
+        subject = from_file(Path(name), size, overrides)
+    elif Path(name).is_dir():
+        subject = from_bundle(Path(name))
+    elif recipe.adapts:
+        return from_frame_boxes(recipe, boxes, image)
+    else:
+        subject = from_recipe(recipe)
+    if boxes is None:
+        return subject
+    return subject.with_boxes(measured_boxes(boxes, subject, recipe))
