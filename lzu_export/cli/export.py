@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lzu_export.cli.network import is_import_path, with_network
 from lzu_export.cli.options import (
     Checkpoint,
     Dataset,
@@ -79,9 +80,16 @@ class Changes:
 
 def export(
     recipe: Annotated[
-        str, typer.Argument(help="Task (det, seg, det3d), shipped recipe, or a file.")
+        str,
+        typer.Argument(
+            help="Task (det, seg, det3d), shipped recipe, a file; or MODULE:FUNCTION that builds "
+            "a network, with --recipe."
+        ),
     ],
     *,
+    of_network: Annotated[
+        str | None, typer.Option("--recipe", help="Recipe of the network MODULE:FUNCTION.")
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
     ] = None,
@@ -98,6 +106,8 @@ def export(
     from lzu_export.support.progress import Reporter
 
     overrides, checkpoint = changes.overrides(), changes.checkpoint
+    network = recipe if is_import_path(recipe) else None
+    recipe = _recipe_of(recipe, of_network)
     recipes = []
     for each in _variants(recipe, overrides, variant, checkpoint):
         mine = {**overrides, "variant": each}
@@ -105,6 +115,8 @@ def export(
             mine["checkpoint"] = {each: absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
+    if network is not None:
+        recipes = [with_network(each, network, out) for each in recipes]
     # Targets and precisions that the user names are kept; of the default ones, those possible here.
     if "targets" not in overrides:
         recipes = [for_this_machine(each, report) for each in recipes]
@@ -121,6 +133,22 @@ def export(
     else:
         show(export_table(outcomes))
         say("", "next:", *(f"  {line}" for line in next_commands(outcomes)))
+
+
+def _recipe_of(what: str, of_network: str | None) -> str:
+    """Return the recipe: the argument, or that of a network.
+
+    Raises:
+        LzuError: a network has no recipe, or two recipes are given.
+    """
+    if is_import_path(what) and of_network is None:
+        raise LzuError(f"{what} is a network, which needs its recipe: add --recipe FILE")
+    if not is_import_path(what) and of_network is not None:
+        raise LzuError(
+            f"--recipe {of_network} is the recipe of a network, but {what} is not MODULE:FUNCTION; "
+            "give one of the two"
+        )
+    return of_network or what
 
 
 def _variants(
@@ -142,7 +170,7 @@ def _variants(
             )
         return wanted
     base = load_recipe(recipe, overrides)
-    if checkpoint is not None or "variant" in overrides:
+    if checkpoint is not None or "variant" in overrides or base.task == "generic":
         return [base.variant]
     there: list[str] = [each for each in VARIANTS if each in base.checkpoint]
     return [each for each in there if each in COMPARED] or there or list(COMPARED)

@@ -26,6 +26,7 @@ from lzu_export.recipes.load import validate
 from lzu_export.recipes.sections import Normalisation
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.custom import BuiltNetwork, register_model
+from lzu_export.tasks.generic.parts import build_network
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
@@ -49,6 +50,7 @@ def export_model(
     targets: Sequence[str] | None = None,
     precision: Sequence[str] | None = None,
     classes: Sequence[str] = (),
+    outputs: Sequence[str] = (),
     postprocess: str | Mapping[str, Any] = "raw",
     dataset: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -68,6 +70,8 @@ def export_model(
         targets: targets to build for; by default those of a recipe that are installed.
         precision: precisions to export; by default all that are possible.
         classes: names of the classes in the order of the network's outputs.
+        outputs: names of the outputs that engines return; all by default. Names are made of the
+            keys, fields and positions in what the network returns.
         postprocess: what `load` makes of the outputs: a kind such as `raw`, `yolo`, `detr`,
             `anchors` or `labels`, or its settings with `kind`, see the recipe key `postprocess`.
         dataset: evaluation set on which accuracy is measured, for `boxes` and `labels`.
@@ -98,6 +102,7 @@ def export_model(
         "classes": list(classes),
         "normalisation": dict(given),
         "postprocess": kind,
+        "model": {"outputs": list(outputs)},
         "evaluation": {"dataset": None if dataset is None else _path(dataset)},
         "calibration": {"frames": None if frames is None else _path(frames)},
     }
@@ -131,42 +136,86 @@ def built_recipe(
             f"{type(model).__name__} takes other arguments besides its image; export a module "
             "that takes the image alone and fills in the others"
         )
+    named = {**data, "custom_model": f"{type(model).__module__}:{type(model).__qualname__}"}
+    described = f"of {type(model).__name__}"
+    sizes = {"task": "generic", "source": list(wrapping.warp.source)}
+    bare = _validated({**named, **sizes, **_canvas(wrapping)}, described)
+    sections = _sections(wrapping, bare, out)
+    path = _inputs(bare, out) / WEIGHTS
+    save_checkpoint(path, model.state_dict(), half=False)
+    sections["checkpoint"] = {sections["variant"]: str(path.resolve())}
+    register_model(named["custom_model"], BuiltNetwork(model))
+    return _validated({**bare.model_dump(mode="json"), **sections}, described)
+
+
+def _validated(data: Mapping[str, Any], described: str) -> GenericRecipe:
+    recipe = validate(data, described)
+    assert isinstance(recipe, GenericRecipe), "its task is generic"
+    return recipe
+
+
+def _canvas(wrapping: Wrapping) -> dict[str, Any]:
+    """Return the recipe's keys of variant and canvas, as plain data."""
     warp = wrapping.warp
-    variant = "uniform" if warp.is_identity else "fixed"
-    merged: dict[str, Any] = {
-        "task": "generic",
-        "source": list(warp.source),
+    return {
+        "variant": "uniform" if warp.is_identity else "fixed",
         "scale": round(warp.canvas[0] / warp.source[0], 3),
         "size": list(warp.canvas),
-        "variant": variant,
-        **data,
-        "custom_model": f"{type(model).__module__}:{type(model).__qualname__}",
-        "model": network_section(wrapping),
     }
-    described = f"of {type(model).__name__}"
-    recipe = validate(merged, described)
+
+
+def _inputs(recipe: GenericRecipe, out: Path) -> Path:
+    """Make the folder of a recipe's weights and knots."""
     folder = out / INPUTS / bundle_name(recipe)
     with readable_os_errors(f"the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        if variant == "fixed":
-            arrays: dict[str, Any] = dict(warp.knots)
-            np.savez(folder / KNOTS, **arrays)
-            knots = {"knots": str((folder / KNOTS).resolve()), "separable": warp.is_separable}
-            merged["warp"] = {**dict(merged.get("warp", {})), **knots}
-    save_checkpoint(folder / WEIGHTS, model.state_dict(), half=False)
-    merged["checkpoint"] = {variant: str((folder / WEIGHTS).resolve())}
-    register_model(merged["custom_model"], BuiltNetwork(model))
-    found = validate(merged, described)
-    assert isinstance(found, GenericRecipe), "its task is generic"
-    return found
+    return folder
 
 
-def wrapped_by_recipe(recipe: GenericRecipe, network: nn.Module) -> GenericRecipe:
-    """Wrap a network as a recipe says, and return the recipe with the measured places of cells.
+def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str, Any]:
+    """Return the recipe's keys that follow from a wrapping, whose knots are written to a file."""
+    warp = wrapping.warp
+    keys = {**_canvas(wrapping), "model": network_section(wrapping, recipe)}
+    if not warp.is_identity:
+        path = _inputs(recipe, out) / KNOTS
+        arrays: dict[str, Any] = dict(warp.knots)
+        with readable_os_errors(f"the file {path}"):
+            np.savez(path, **arrays)
+        knots = {"knots": str(path.resolve()), "separable": warp.is_separable, "saliency": None}
+        keys["warp"] = {**recipe.warp.model_dump(mode="json"), **knots}
+    return keys
+
+
+def measured_recipe(recipe: GenericRecipe, out: Path) -> GenericRecipe:
+    """Return a recipe with the measured places of its network's cells, and with weights.
+
+    The network is built by the function that the recipe names. If that has not wrapped it, it is
+    wrapped as the recipe says. Without a checkpoint or a seed, its own weights are stored.
+
+    Args:
+        recipe: recipe whose `custom_model` is registered.
+        out: folder of all bundles.
 
     Raises:
-        LzuError: the recipe's submodules are unknown or no cut, or its warp cannot be made.
+        LzuError: the network cannot be built, the recipe's submodules are unknown or no cut, or the
+            warp cannot be made.
     """
+    network = build_network(recipe)
+    wrapping = wrapping_of(network)
+    if wrapping is None:
+        wrapping = _wrapped_by(recipe, network)
+        update: dict[str, Any] = {"model": network_section(wrapping, recipe)}
+    else:
+        update = _sections(wrapping, recipe, out)
+    if recipe.variant not in recipe.checkpoint and recipe.random_weights is None:
+        variant = update.get("variant", recipe.variant)
+        path = _inputs(recipe, out) / WEIGHTS
+        save_checkpoint(path, network.state_dict(), half=False)
+        update["checkpoint"] = {variant: str(path.resolve())}
+    return _validated({**recipe.model_dump(mode="json"), **update}, recipe.name)
+
+
+def _wrapped_by(recipe: GenericRecipe, network: nn.Module) -> Wrapping:
     bare = recipe.model_copy(update={"model": recipe.model.model_copy(update={"unzoom": {}})})
     warp = FixedWarp(make_warp(bare).knots, recipe.span, recipe.canvas)
     phases = {
@@ -183,22 +232,18 @@ def wrapped_by_recipe(recipe: GenericRecipe, network: nn.Module) -> GenericRecip
     )
     wrapping = wrapping_of(network)
     assert wrapping is not None, "it was wrapped just now"
-    data = recipe.model_dump(mode="json")
-    data["model"] = network_section(wrapping)
-    found = validate(data, recipe.name)
-    assert isinstance(found, GenericRecipe), "its task is generic"
-    return found
+    return wrapping
 
 
-def network_section(wrapping: Wrapping) -> dict[str, Any]:
-    """Return the recipe's section `model` of a wrapping, as plain data."""
+def network_section(wrapping: Wrapping, recipe: GenericRecipe) -> dict[str, Any]:
+    """Return the recipe's section `model` with the places of a wrapping, as plain data."""
+    levels = wrapping.levels
     return {
+        **recipe.model.model_dump(mode="json"),
         "image": wrapping.call.image,
         "channels": wrapping.channels,
         "multiple": wrapping.multiple,
-        "unzoom": {
-            name: [_places(each) for each in found] for name, found in wrapping.levels.items()
-        },
+        "unzoom": {name: [_places(each) for each in found] for name, found in levels.items()},
     }
 
 

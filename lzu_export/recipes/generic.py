@@ -40,6 +40,8 @@ class WrappedNetwork(Section):
     unzoom: dict[str, tuple[CellPlaces, ...]] = Field({})
     """By name of a submodule, the places of the cells of its feature maps. An export fills in the
     empty ones by measurement."""
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs that engines return; all by default."""
     multiple: int = Field(32, gt=0)
     """Multiple to which the canvas is padded with zeros at the bottom and right."""
     num_classes: ClassVar[None] = None

@@ -109,6 +109,7 @@ def builder_digest(recipe: Recipe) -> str | None:
     builder: Any = find_builder(recipe.custom_model)
     if isinstance(builder, BuiltNetwork):
         return builder.digest()
+    builder = inspect.unwrap(builder)
     while isinstance(builder, partial):
         builder = builder.func
     if not (inspect.isroutine(builder) or inspect.isclass(builder)):

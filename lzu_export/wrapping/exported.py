@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class HookedModel(TracedModel):
         wrapping: Wrapping,
         *,
         to_canvas: nn.Module | None,
+        outputs: Sequence[str] = (),
     ) -> None:
         """Take the network, whose hooks of the wrapping are in place.
 
@@ -38,6 +40,10 @@ class HookedModel(TracedModel):
             wrapping: its wrapping.
             to_canvas: module from frames (B, H, W, 3) uint8 to the normalised canvas; None if the
                 input is the padded network input.
+            outputs: names of the network's outputs that engines return; all if empty.
+
+        Raises:
+            LzuError: the network returns no tensor, or none of a name.
         """
         super().__init__()
         self.model, self.wrapping, self.to_canvas = network, wrapping, to_canvas
@@ -47,7 +53,12 @@ class HookedModel(TracedModel):
         example = torch.zeros(1, wrapping.channels, *size)
         with torch.no_grad():
             found = named_outputs(self._run(example)[2])
-        self.outputs = tuple(found)
+        unknown = [name for name in outputs if name not in found]
+        if unknown:
+            raise LzuError(
+                f"{type(network).__name__} returns no {unknown[0]}; it returns {', '.join(found)}"
+            )
+        self.outputs = tuple(outputs) or tuple(found)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -68,7 +79,7 @@ class HookedModel(TracedModel):
         levels, unzoomed, result = self._run(x)
         found = named_outputs(result)
         # An exporter gives two outputs that are one tensor one name.
-        return (*values, *levels, *unzoomed, *(each.clone() for each in found.values()))
+        return (*values, *levels, *unzoomed, *(found[name].clone() for name in self.outputs))
 
     def _run(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Any]:
         """Run the network on its padded input; return levels, unzoomed levels and its result."""

@@ -45,17 +45,38 @@ def check_network(
             f"{product(trt)} parsed {len(sampling)} sampling layers where the ONNX file has "
             f"{in_graph}; lower the unzoom to matmul"
         )
-    for layer in sampling:
+    nodes = [node for node in model.graph.node if node.op_type == "GridSample"]
+    for layer, node in zip(sampling, nodes, strict=True):
         layer.__class__ = trt.IGridSampleLayer  # the bindings hand out the base class
         read = (layer.interpolation_mode, layer.sample_mode, layer.align_corners)
-        if read != (trt.InterpolationMode.LINEAR, trt.SampleMode.FILL, True):
+        if read != _sampling(trt, node):
+            said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             raise LzuError(
-                f"{product(trt)} reads the GridSample {layer.name} as {read}, not as bilinear with "
-                "zeros outside and aligned corners; lower it to matmul"
+                f"{product(trt)} reads the GridSample {layer.name} as {read}, not as {said} of the "
+                "ONNX file; lower it to matmul if it is a warp's"
             )
     _check_resizes(trt, network, model)
     check_quantised(trt, network, model)
     return inputs, outputs, len(sampling)
+
+
+def _sampling(trt: Any, node: onnx.NodeProto) -> tuple[Any, Any, bool]:
+    """Return how a GridSample is to be read: mode, padding, align_corners."""
+    said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    modes = {
+        b"bilinear": trt.InterpolationMode.LINEAR,
+        b"nearest": trt.InterpolationMode.NEAREST,
+        b"bicubic": trt.InterpolationMode.CUBIC,
+        b"linear": trt.InterpolationMode.LINEAR,  # the spelling of opset 20
+        b"cubic": trt.InterpolationMode.CUBIC,
+    }
+    paddings = {
+        b"zeros": trt.SampleMode.FILL,
+        b"border": trt.SampleMode.CLAMP,
+        b"reflection": trt.SampleMode.REFLECT,
+    }
+    mode = modes[said.get("mode", b"bilinear")]
+    return mode, paddings[said.get("padding_mode", b"zeros")], bool(said.get("align_corners", 0))
 
 
 def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:

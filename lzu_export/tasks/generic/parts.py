@@ -65,4 +65,5 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
         channels=recipe.model.channels,
     )
     zoom = to_canvas(recipe, warp) if from_source else None
-    return HookedModel(network, wrapping, to_canvas=zoom).eval()
+    outputs = recipe.model.outputs
+    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
