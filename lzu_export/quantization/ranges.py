@@ -10,7 +10,6 @@ from typing import Any
 import onnx
 
 from lzu_calibration.cache import Cache, CachedFrames, make_cache
-from lzu_export import __version__
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.resample import LoweringMap
 from lzu_export.inputs.frame import Frame, check_frame
@@ -20,6 +19,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import Arrays, Session
+from lzu_export.support.version import VERSION
 from lzu_export.targets.precision import calibrated_tensors, float32_session
 from lzu_export.tasks.predictors import make_predictor
 
@@ -83,7 +83,7 @@ def measure_ranges(
         method=settings.method,
         percentile=settings.percentile,
         ranges=ranges,
-        version=__version__,
+        version=VERSION,
     )
 
 

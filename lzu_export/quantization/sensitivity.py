@@ -25,7 +25,6 @@ from lzu_calibration.sensitivity import (
     keep_patterns,
     most_evaluations,
 )
-from lzu_export import __version__
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, named_sets, open_dataset
 from lzu_export.evaluation.evaluate import check_classes
@@ -45,6 +44,7 @@ from lzu_export.quantization.recalibrate import (
 from lzu_export.support.plots import check_matplotlib
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import PACKAGE, source_digest
+from lzu_export.support.version import VERSION
 from lzu_export.targets.onnxruntime import version
 
 FRAMES = 64
@@ -124,7 +124,7 @@ class Outcome:
                 "percentile": self.ranges.percentile,
             },
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "lzu_export": __version__,
+            "lzu_export": VERSION,
         }
 
 
