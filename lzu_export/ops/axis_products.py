@@ -142,7 +142,10 @@ def plan(rows: Array, columns: Array, planes: int, working: torch.dtype) -> Prod
         working: type to compute in, float32 or float64.
     """
     return Products(
-        (len(rows), len(columns)), planes, _rows(rows, planes, working), _columns(columns, working)
+        (len(rows), len(columns)),
+        planes,
+        _rows(rows, planes, working),
+        column_products(columns, working),
     )
 
 
@@ -161,7 +164,8 @@ def _rows(matrix: Array, planes: int, working: torch.dtype) -> _Rows:
     )
 
 
-def _columns(matrix: Array, working: torch.dtype) -> _Gather | _Blocks:
+def column_products(matrix: Array, working: torch.dtype) -> _Gather | _Blocks:
+    """Prepare products of rows (n, W) with the transposed matrix (w, W), into `out` (n, w)."""
     count, width = matrix.shape
     taps = (matrix != 0).sum(axis=1)
     # Gathers read single numbers: measured, they pay only where columns are left out.

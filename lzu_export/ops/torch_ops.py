@@ -70,8 +70,11 @@ def gradients(
         results = definition(*inner, *settings)
     listed = [results] if isinstance(results, Tensor) else list(results)
     sources = [each for each, need in zip(inner, wanted, strict=True) if need and each is not None]
-    weights = [each.to(result.dtype) for each, result in zip(outer, listed, strict=True)]
-    found = iter(torch.autograd.grad(listed, sources, weights, allow_unused=True))
+    # A level whose gradient is not wanted has no graph.
+    pairs = [pair for pair in zip(listed, outer, strict=True) if pair[0].requires_grad]
+    weights = [each.to(result.dtype) for result, each in pairs]
+    ends = [result for result, _ in pairs]
+    found = iter(torch.autograd.grad(ends, sources, weights, allow_unused=True))
     return [next(found) if need else None for need in wanted]
 
 
@@ -119,8 +122,7 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
 
     def backward(ctx: Any, *outer: Any) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
-        # A list of levels has one entry for all; the gradients of knots cost very little.
-        wanted = [True] * len(tensors) if repeats else list(ctx.needs_input_grad[:count])
+        wanted = _flat(ctx.needs_input_grad[:count])
         outer = tuple(outer[0]) if repeats else outer
         found: list[Any]
         if own is not None:

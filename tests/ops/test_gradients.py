@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lzu_export.errors import LzuError
+from lzu_export.ops import linear_weights
+from lzu_export.ops.linear_weights import hat_matrix
 from lzu_export.ops.registry import OPERATORS
 from lzu_export.ops.torch_ops import REGISTERED
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
@@ -158,6 +160,43 @@ def test_under_autocast_features_keep_their_type(name: str) -> None:
     exact.load_state_dict(layer.state_dict())
     function(exact(x), *others).square().sum().backward()
     torch.testing.assert_close(layer.weight.grad, exact.weight.grad, rtol=0.05, atol=0.05)
+
+
+def test_wide_maps_have_the_gradients_of_dense_matrices() -> None:
+    """Columns of wide maps are gathered on a CPU; some positions lie outside, some are NaN."""
+    generator = torch.Generator().manual_seed(0)
+    for width in (40, 150):
+        x = torch.randn(2, 3, 20, width, dtype=torch.float64, generator=generator)
+        rows = torch.rand(2, 30, dtype=torch.float64, generator=generator) * 24 - 2.1
+        columns = torch.rand(2, 50, dtype=torch.float64, generator=generator) * (width + 4) - 2.1
+        found = []
+        for dense in (False, True):
+            inputs = [each.clone().requires_grad_() for each in (x, rows, columns)]
+            if dense:
+                a_y, a_x = hat_matrix(inputs[1], 20), hat_matrix(inputs[2], width)
+                result = torch.einsum("bik,bckl,bjl->bcij", a_y, inputs[0], a_x)
+            else:
+                result = linear_weights.resample(*inputs)
+            (result * result.detach().cos()).sum().backward()
+            found.append([result.detach(), *(each.grad for each in inputs)])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+        rows[0, 4], columns[1, 5], columns[0, 0] = float("nan"), float("nan"), 1e30
+        result = linear_weights.resample(x, rows, columns)
+        assert result.isnan().any(dim=3)[0, :, 4].all()
+        assert result.isnan().any(dim=2)[1, :, 5].all()
+        assert not result[0, :, :4, 0].any()
+        assert int(result.isnan().sum()) <= 3 * (50 + 30)
+
+
+def test_only_the_wanted_gradients_of_levels_are_computed() -> None:
+    x, (across, down) = torch.randn(1, 2, 6, 7), knots()
+    first, second = x.clone().requires_grad_(), x.clone()
+    results = unzoom([first, second], across, down, *([value] * 2 for value in AFFINE), 1)
+    (results[0].sum() + results[1].sum()).backward()
+    assert first.grad is not None
+    assert second.grad is None
+    assert across.grad is None
 
 
 class Net(nn.Module):
