@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lzu_export.bundle.bundle import Bundle
+from lzu_export.errors import LzuError
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.fitting import Fit, fit_of
-from lzu_export.runtime.predictor import Predictor
+from lzu_export.runtime.postprocessing.custom import Function
 from lzu_export.targets.registry import find
 
 
@@ -31,8 +32,9 @@ def load(
     max_detections: int | None = None,
     class_agnostic: bool = False,
     classes: Collection[str] | None = None,
+    postprocess: Function | None = None,
 ) -> Any:
-    """Open a bundle as a `Detector`, `Segmenter` or `Detector3d`, by its task; imports no torch.
+    """Open a bundle as its task's predictor, such as a `Detector`; imports no torch.
 
     The choice of results (`score_threshold` and the arguments after it) replaces the recipe's
     `postprocess` as far as the graph allows: the graph returns the best
@@ -46,8 +48,8 @@ def load(
         precision: precision of the engine; by default the highest there is.
         resize: True is the same as fit `stretch`.
         threads: threads of ONNX Runtime on the CPU; all processors by default.
-        provider: ONNX Runtime's provider: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or its own name
-            of one; one that does not load is refused, never replaced by the CPU.
+        provider: ONNX Runtime's: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name of its own; one
+            that does not load is refused.
         cuda: CUDA library for the targets `tensorrt` and `tensorrt-rtx`: `cuda-python` or `pycuda`;
             by default the first that is installed.
         plugins: library of TensorRT's plugins, and of the kernels that keep boxes on the device;
@@ -65,22 +67,17 @@ def load(
         max_detections: largest number of detections in a frame.
         class_agnostic: let a detection suppress detections of other classes, too.
         classes: names of the classes to find; detections of others neither appear nor suppress.
+        postprocess: function of a frame's raw outputs and a `Context`, for task `generic`.
 
     Raises:
-        LzuError: no such bundle or engine, a file changed after the export, the target's libraries
-            are missing, or the graph cannot serve the choice of results.
+        LzuError: no such bundle or engine, a file changed after the export, libraries are missing,
+            or the graph cannot serve the choice of results.
     """
     choice = Choice(score_threshold, iou_threshold, max_detections, class_agnostic, classes)
-    options = {
-        "threads": threads,
-        "provider": provider,
-        "library": plugins,
-        "graph": graph,
-        "runtime_cache": runtime_cache,
-        "feedback": feedback,
-        "host_code": host_code,
-    }
-    return _open(Bundle(bundle), target, precision, cuda, fit_of(fit, resize), choice, options)
+    options = {"threads": threads, "provider": provider, "library": plugins, "graph": graph}
+    options |= {"runtime_cache": runtime_cache, "feedback": feedback, "host_code": host_code}
+    fit = fit_of(fit, resize)
+    return _open(Bundle(bundle), target, precision, cuda, fit, choice, options, postprocess)
 
 
 def _open(
@@ -91,7 +88,8 @@ def _open(
     fit: Fit,
     asked: Choice,
     options: dict[str, Any],
-) -> Predictor:
+    postprocess: Function | None,
+) -> Any:
     """Open the first engine that runs here, after the checks that need no device.
 
     Args:
@@ -102,7 +100,13 @@ def _open(
         fit: see `load`.
         asked: choice of results, before it is checked.
         options: fields of `targets.base.OpenOptions` except `cuda`.
+        postprocess: see `load`.
     """
+    if postprocess is not None and bundle.recipe.task != "generic":
+        raise LzuError(
+            f"postprocess does not apply to task {bundle.recipe.task}, whose engine decodes its "
+            "outputs; leave it out"
+        )
     _ = bundle.warp  # refused before anything is opened
     engines = bundle.engines(target, precision)
     wanted, choice = find(engines[0].target), make_choice(bundle.recipe, asked)
@@ -110,4 +114,7 @@ def _open(
     if choice:
         options["feedback"] = False  # its kernels have the recipe's settings
     session = bundle.open(wanted.pick(engines, device), cuda=device, **options)
-    return bundle.predictor(session, fit=fit, choice=choice)
+    predictor: Any = bundle.predictor(session, fit=fit, choice=choice)
+    if postprocess is not None:
+        predictor.use(postprocess)
+    return predictor

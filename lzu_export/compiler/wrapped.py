@@ -19,6 +19,8 @@ from lzu_export.compiler.defaults import for_this_machine, with_frames
 from lzu_export.compiler.pipeline import Outcome, bundle_name
 from lzu_export.compiler.pipeline import export as export_recipe
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.evaluation.datasets import REGISTERED
+from lzu_export.evaluation.own_metric import Metric, OwnMetricSet
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.generic import GenericRecipe
@@ -53,6 +55,7 @@ def export_model(
     outputs: Sequence[str] = (),
     postprocess: str | Mapping[str, Any] = "raw",
     dataset: str | Path | None = None,
+    metric: Metric | None = None,
     settings: Mapping[str, Any] | None = None,
     force: bool = False,
     report: Reporter | None = None,
@@ -74,7 +77,10 @@ def export_model(
             keys, fields and positions in what the network returns.
         postprocess: what `load` makes of the outputs: a kind such as `raw`, `yolo`, `detr`,
             `anchors` or `labels`, or its settings with `kind`, see the recipe key `postprocess`.
-        dataset: evaluation set on which accuracy is measured, for `boxes` and `labels`.
+        dataset: evaluation set on which accuracy is measured: for boxes and label maps a data set
+            with its truth; with `metric` a folder of frames.
+        metric: function from predictions by frame's name to a number, or numbers by name, more
+            being better; in points where they are shares.
         settings: further recipe keys, dotted, such as `{"tolerances.metric.int8": 2}`.
         force: export again from the first stage, even if nothing changed.
         report: receiver of progress.
@@ -82,6 +88,33 @@ def export_model(
     Raises:
         LzuError: the network is not wrapped or in training mode, a setting is wrong, or the export
             is refused, see `pipeline.export`.
+    """
+    wrapping = _ready(model)
+    data = _recipe_data(
+        name=name or _folder_name(type(model).__name__),
+        normalisation=normalisation,
+        classes=classes,
+        postprocess=postprocess,
+        outputs=outputs,
+    )
+    data["evaluation"] = {"dataset": _dataset(dataset, metric)}
+    data["calibration"] = {"frames": None if frames is None else _path(frames)}
+    data |= {"targets": list(targets)} if targets is not None else {}
+    data |= {"precision": list(precision)} if precision is not None else {}
+    for key, value in (settings or {}).items():
+        _set(data, key, value)
+    recipe: Recipe = built_recipe(model, wrapping, data, Path(out))
+    report = report or Reporter()
+    recipe = recipe if targets is not None else for_this_machine(recipe, report)
+    recipe = recipe if precision is not None else with_frames(recipe, report)
+    return export_recipe(recipe, Path(out), force=force, report=report)
+
+
+def _ready(model: nn.Module) -> Wrapping:
+    """Return the wrapping of a network in eval mode.
+
+    Raises:
+        LzuError: the network is not wrapped, or in training mode.
     """
     wrapping = wrapping_of(model)
     if wrapping is None:
@@ -93,28 +126,43 @@ def export_model(
         raise LzuError(
             f"{type(model).__name__} is in training mode; call model.eval() before the export"
         )
+    return wrapping
+
+
+def _recipe_data(
+    *,
+    name: str,
+    normalisation: Normalisation | Mapping[str, Any],
+    classes: Sequence[str],
+    postprocess: str | Mapping[str, Any],
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    """Return the keys of a recipe that describe a network, as plain data."""
     given = normalisation
     if isinstance(given, Normalisation):
         given = given.model_dump()
-    kind = {"kind": postprocess} if isinstance(postprocess, str) else dict(postprocess)
-    data: dict[str, Any] = {
-        "name": name or _folder_name(type(model).__name__),
+    return {
+        "name": name,
         "classes": list(classes),
         "normalisation": dict(given),
-        "postprocess": kind,
+        "postprocess": {"kind": postprocess} if isinstance(postprocess, str) else dict(postprocess),
         "model": {"outputs": list(outputs)},
-        "evaluation": {"dataset": None if dataset is None else _path(dataset)},
-        "calibration": {"frames": None if frames is None else _path(frames)},
     }
-    data |= {"targets": list(targets)} if targets is not None else {}
-    data |= {"precision": list(precision)} if precision is not None else {}
-    for key, value in (settings or {}).items():
-        _set(data, key, value)
-    recipe: Recipe = built_recipe(model, wrapping, data, Path(out))
-    report = report or Reporter()
-    recipe = recipe if targets is not None else for_this_machine(recipe, report)
-    recipe = recipe if precision is not None else with_frames(recipe, report)
-    return export_recipe(recipe, Path(out), force=force, report=report)
+
+
+def _dataset(dataset: str | Path | None, metric: Metric | None) -> str | None:
+    """Return the name of the evaluation set, which is registered for a metric of the user's own.
+
+    Raises:
+        LzuError: a metric has no frames.
+    """
+    if metric is None:
+        return None if dataset is None else _path(dataset)
+    if dataset is None:
+        raise LzuError("metric needs frames to be computed on; give dataset, a folder of frames")
+    name = f"{_path(dataset)}:{getattr(metric, '__name__', 'metric')}"
+    REGISTERED[name] = lambda frames, recipe: OwnMetricSet(dataset, metric, frames, recipe)
+    return name
 
 
 def built_recipe(

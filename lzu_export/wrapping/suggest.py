@@ -79,31 +79,7 @@ def suggest(
     )
     picture = example if isinstance(example, Tensor) else torch.randn(1, 3, *example)
     picture = image_of(network, picture.detach().clone()).requires_grad_()
-    seen: dict[str, list[Tensor]] = {}
-    repeated: set[str] = set()
-
-    def note(name: str, output: Any) -> None:
-        if name in seen:
-            repeated.add(name)
-        seen[name] = [each for _, each in named_tensors(output) if is_map(each)]
-
-    inner = {name: module for name, module in network.named_modules() if name}
-    with evaluating(network), torch.enable_grad(), hooked(inner, note):
-        outputs = first_run(network, called, picture)
-    roots = [each.grad_fn for _, each in named_tensors(outputs) if each.grad_fn is not None]
-    if not any(_reaches(root, picture, frozenset()) for root in roots):
-        raise LzuError(
-            f"the outputs of {type(network).__name__} have no gradient to the image, so that cuts "
-            "cannot be found; name submodules and let wrap check them"
-        )
-    size = tuple(picture.shape[2:])
-    maps = {
-        name: each
-        for name, each in seen.items()
-        if name not in repeated
-        and each
-        and all(x.grad_fn is not None and _is_smaller(x, size) for x in each)
-    }
+    maps, roots = _maps_and_roots(network, called, picture)
     found: dict[tuple[int, ...], Candidate] = {}
     alone: set[tuple[str, ...]] = set()
     for names in _groups(maps):
@@ -120,6 +96,42 @@ def suggest(
             alone.add(names)
     order = {name: place for place, name in enumerate(maps)}
     return Candidates(sorted(found.values(), key=lambda each: order[each.names[-1]]))
+
+
+def _maps_and_roots(
+    network: nn.Module, call: Call, picture: Tensor
+) -> tuple[dict[str, list[Tensor]], list[Any]]:
+    """Run the network; return maps smaller than the image by submodule, and the outputs' nodes.
+
+    Raises:
+        LzuError: the network does not run on the image, or keeps no gradients.
+    """
+    seen: dict[str, list[Tensor]] = {}
+    repeated: set[str] = set()
+
+    def note(name: str, output: Any) -> None:
+        if name in seen:
+            repeated.add(name)
+        seen[name] = [each for _, each in named_tensors(output) if is_map(each)]
+
+    inner = {name: module for name, module in network.named_modules() if name}
+    with evaluating(network), torch.enable_grad(), hooked(inner, note):
+        outputs = first_run(network, call, picture)
+    roots = [each.grad_fn for _, each in named_tensors(outputs) if each.grad_fn is not None]
+    if not any(_reaches(root, picture, frozenset()) for root in roots):
+        raise LzuError(
+            f"the outputs of {type(network).__name__} have no gradient to the image, so that cuts "
+            "cannot be found; name submodules and let wrap check them"
+        )
+    size = tuple(picture.shape[2:])
+    maps = {
+        name: each
+        for name, each in seen.items()
+        if name not in repeated
+        and each
+        and all(x.grad_fn is not None and _is_smaller(x, size) for x in each)
+    }
+    return maps, roots
 
 
 def _groups(maps: Mapping[str, Any]) -> list[tuple[str, ...]]:

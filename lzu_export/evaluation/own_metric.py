@@ -1,0 +1,95 @@
+"""Score a network by a function of a user's own over the frames of a folder."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import Sample, State
+from lzu_export.evaluation.layouts.choose import evenly
+from lzu_export.inputs.frame_sources import open_frames
+from lzu_export.recipes import Recipe
+from lzu_export.runtime.predictor import CameraFrame
+
+Metric = Callable[[Mapping[str, Any]], float | Mapping[str, float]]
+"""Function from the predictions by frame, a file's name each, to one metric or several by name,
+in points (0 to 100) where they are shares; more is better."""
+
+MANY = 1_000_000
+"""Number of frames that no folder exceeds."""
+
+
+class OwnMetricSet:
+    """Frames of a folder, scored by a function of the user's own."""
+
+    note = "a function of the user's own"
+
+    def __init__(
+        self, folder: str | Path, metric: Metric, frames: int | None, recipe: Recipe
+    ) -> None:
+        """Take at most `frames` frames of a source of frames, evenly spread.
+
+        Raises:
+            LzuError: the source does not exist, or holds fewer than two frames.
+        """
+        listed = open_frames(str(folder), count=MANY, seed=0)
+        self.name, self.classes = Path(folder).name, recipe.classes
+        self.metric = getattr(metric, "__name__", "metric")
+        self._function = metric
+        self._keys = evenly(list(listed.keys), frames)
+        self._listed = listed
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._keys)
+
+    def samples(self, start: int = 0) -> Iterator[Sample]:
+        """Yield the frames from position `start` on; their truth is their own name."""
+        wanted = set(self._keys[start:])
+        number = start
+        for key, frame in self._listed.frames():
+            if key in wanted:
+                number += 1
+                yield Sample(number, CameraFrame(frame), key, key)
+
+    def scorer(self) -> "OwnScorer":
+        """Return a scorer with nothing counted."""
+        return OwnScorer(self._function, self.metric)
+
+
+class OwnScorer:
+    """Collects predictions and calls the user's function at the end."""
+
+    def __init__(self, function: Metric, name: str) -> None:
+        """Take the function, and the name of its result if that is one number."""
+        self._function, self._name = function, name
+        self._predictions: dict[str, Any] = {}
+
+    def add(self, sample: Sample, prediction: Any) -> None:
+        """Keep one frame's prediction."""
+        self._predictions[sample.name] = prediction
+
+    def summary(self) -> dict[str, float]:
+        """Call the function.
+
+        Raises:
+            LzuError: it fails, or returns anything but numbers.
+        """
+        try:
+            found = self._function(dict(self._predictions))
+            values = dict(found) if isinstance(found, Mapping) else {self._name: found}
+            return {str(name): float(value) for name, value in values.items()}
+        except Exception as error:  # a function of a user may raise anything
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise LzuError(
+                f"the metric {self._name} failed ({type(error).__name__}: {reason}); it must "
+                "return a number, or numbers by name, for the predictions by frame"
+            ) from error
+
+    def state(self) -> State | None:
+        """Return None: predictions of any kind cannot be stored."""
+        return None
+
+    def restore(self, state: State) -> None:
+        """Refuse: nothing was stored."""
+        raise LzuError("a metric of your own cannot be resumed; export again with --force")
