@@ -82,7 +82,6 @@ def warp(
 ) -> None:
     """See a warp before training: its magnification, and how large it makes boxes."""
     from lzu_export.cli.tables.warp import warp_tables
-    from lzu_export.preview.measure import warnings
     from lzu_export.preview.preview import preview
     from lzu_export.runtime.fitting import fit_of
 
@@ -101,7 +100,7 @@ def warp(
     if as_json:
         print_json(seen.as_json())
         return
-    for sentence in warnings(seen.subject, seen.measured):
+    for sentence in seen.warnings:
         report.note(Text.assemble(("warning:", "yellow"), f" {sentence}"))
     show(*warp_tables(seen))
     say(f"picture: {out}")

@@ -24,6 +24,8 @@ from lzu_export.warp.inverse import MIN_GAP, invert_axis, invert_tiles
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.warp import Knots
 
+CHUNK = 1 << 15
+"""Number of boxes that are mapped at once, since the inverse holds a value per box and knot."""
 EDGE_POINTS = 8
 """Points per side by which the outline of a box is followed through a non-separable warp."""
 
@@ -137,7 +139,8 @@ def canvas_sizes(
         return np.sqrt(np.abs(_polygon_area(found)))
     area = np.ones(len(places))
     for axis, name in enumerate(AXIS_KNOTS):
-        ends = invert_axis(knots[name], places[..., axis])
+        parts = (places[i : i + CHUNK, :, axis] for i in range(0, len(places), CHUNK))
+        ends = np.concatenate([np.empty((0, 2)), *(invert_axis(knots[name], p) for p in parts)])
         pixel = 2.0 / np.maximum(frame[axis], 1.0)  # a box's edge may be one beyond the last centre
         low, high = knots[name][0] - pixel, knots[name][-1] + pixel
         shown = (places[:, 0, axis] >= low) & (places[:, 1, axis] <= high)

@@ -73,6 +73,16 @@ def test_settings_are_tried_on_data_that_are_read_once(
         np.testing.assert_allclose(found[name], knots, rtol=1e-12)
 
 
+def test_knots_of_a_recipe_s_file_are_shown_without_settings_to_tune(tmp_path: Path) -> None:
+    knots = {"knots_x": np.array([-1, 0.3, 1]), "knots_y": np.array([-1, -0.5, 0, 1])}
+    np.savez(tmp_path / "mine.npz", **knots)
+    warp = {"saliency": None, "knots": str(tmp_path / "mine.npz")}
+    subject = from_recipe(tiny_recipe(tmp_path, warp=warp))
+    for name, values in knots.items():
+        np.testing.assert_array_equal(subject.knots[name], values)
+    assert (subject.tunable, subject.retuned) == ({}, None)
+
+
 def test_a_bundle_s_warp_is_the_one_it_was_exported_with(tiny_bundle: Path) -> None:
     recipe = opened_recipe(str(tiny_bundle), {})
     assert isinstance(recipe, Recipe)

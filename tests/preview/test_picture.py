@@ -13,8 +13,9 @@ pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from lzu_export.errors import LzuError
 from lzu_export.preview.frames import SHADES, board, first_frame, fitted_frame
 from lzu_export.preview.picture import DPI, WIDTH
-from lzu_export.preview.preview import preview
+from lzu_export.preview.preview import preview, preview_warp
 from lzu_export.tasks.pytorch import noise_frame
+from lzu_export.warp.fixed_warp import FixedWarp
 from preview_samples import coco
 from samples import tiny_recipe, tiny_settings
 
@@ -101,6 +102,24 @@ def test_frames_of_another_size_are_fitted_if_that_is_asked_for(fit: str, tmp_pa
             fitted_frame("a.png", frame, recipe, fit)
         return
     assert fitted_frame("a.png", frame, recipe, fit).shape == (96, 160, 3)
+
+
+def test_a_warp_made_in_python_is_shown_like_a_recipe_s(recipe: str, tmp_path: Path) -> None:
+    saliency = np.load(tmp_path / "middle.npy")
+    warp = FixedWarp.from_saliency(saliency, source=(96, 160), scale=0.5, fwhm=8)
+    boxes = np.array([*BOXES, [200.0, 10, 210, 20]])  # the last is beside the frame
+    seen = preview_warp(warp, tmp_path / "seen.png", frame=noise_frame((96, 160), 0), boxes=boxes)
+    other = preview(recipe, {}, tmp_path / "other.png", boxes=coco(tmp_path, BOXES))
+    assert cv2.imread(str(seen.picture)) is not None
+    assert seen.measured.extremes == other.measured.extremes
+    assert seen.measured.boxes is not None
+    assert other.measured.boxes is not None
+    np.testing.assert_allclose(seen.measured.boxes.zoomed, other.measured.boxes.zoomed)
+    with pytest.raises(LzuError, match="the frame is 48x48 but the warp's source 96x160; give"):
+        preview_warp(warp, tmp_path / "new.png", frame=noise_frame((48, 48), 0))
+    with pytest.raises(LzuError, match=r"boxes have shape \(4,\); give \(n, 4\)"):
+        preview_warp(warp, tmp_path / "new.png", boxes=BOXES[0])
+    assert not (tmp_path / "new.png").exists()
 
 
 def refusals(folder: Path) -> list[tuple[dict[str, Any], str]]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lzu_export.errors import LzuError
+from lzu_export.warp import magnification
 from lzu_export.warp.forward import forward_at, forward_points, pixel_centres
 from lzu_export.warp.inverse import invert_axis, invert_tiles
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
@@ -198,3 +199,13 @@ def test_merged_knots_are_magnified_finitely() -> None:
     assert found[1] > 1e5
     with pytest.raises(LzuError, match="knots decrease somewhere"):
         axis_magnification([-1.0, 0.5, 0.0, 1.0])
+
+
+def test_many_boxes_are_mapped_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    knots = saliency_knots(np.random.default_rng(0).uniform(0.5, 2, (5, 7)), 3)
+    corners = np.random.default_rng(1).uniform(0, 40, (11, 2))
+    boxes = np.hstack([corners, corners + 20])
+    whole = canvas_sizes(knots, boxes, SPAN, CANVAS)
+    monkeypatch.setattr(magnification, "CHUNK", 4)
+    np.testing.assert_array_equal(canvas_sizes(knots, boxes, SPAN, CANVAS), whole)
+    assert canvas_sizes(knots, np.empty((0, 4)), SPAN, CANVAS).shape == (0,)
