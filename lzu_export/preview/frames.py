@@ -14,8 +14,8 @@ from lzu_export.runtime.sources import open_source
 
 SQUARES = 24
 """Number of squares along the longer side of a board."""
-SHADES = (96, 176)
-"""Grey values of a board's squares."""
+SHADES = (72, 112)
+"""Grey values of a board's squares, dark enough for white lines."""
 
 
 def first_frame(source: str) -> tuple[str, Frame]:

@@ -158,6 +158,7 @@ def warnings(subject: Subject, measured: Measured) -> list[str]:
     if measured.shown < WHOLE:
         found.append(f"the warp crops: it shows {100 * measured.shown:.0f} % of the frame")
     if measured.squeezed > 0:
+        crop = "" if subject.sizes.view == subject.sizes.source else " of the crop"
         where = " and ".join(
             f"{'columns' if axis == 'x' else 'rows'} "
             + ", ".join(f"{start:.0f} to {end:.0f}" for start, end in runs)
@@ -167,7 +168,7 @@ def warnings(subject: Subject, measured: Measured) -> list[str]:
         found.append(
             f"the warp squeezes {100 * measured.squeezed:.0f} % of the frame below half of its "
             f"size on the uniform canvas, to {measured.smallest:.2f} at most"
-            + (f": {where}" if where else "")
+            + (f": {where}{crop}" if where else "")
         )
     return found
 

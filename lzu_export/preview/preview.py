@@ -10,16 +10,9 @@ from numpy.typing import ArrayLike
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.preview import openers
 from lzu_export.preview.frames import board, first_frame, fitted_frame
 from lzu_export.preview.measure import Measured, as_json, measure, warnings
-from lzu_export.preview.openers import (
-    from_bundle,
-    from_file,
-    from_frame_boxes,
-    from_recipe,
-    measured_boxes,
-    opened_recipe,
-)
 from lzu_export.preview.picture import draw
 from lzu_export.preview.propose import Proposal, propose
 from lzu_export.preview.subject import Sizes, Subject
@@ -88,7 +81,7 @@ def preview(
         OSError: the picture cannot be written.
     """
     _check_place(out)
-    recipe = opened_recipe(name, overrides)
+    recipe = openers.opened_recipe(name, overrides)
     image, frame = (None, None) if frames is None else first_frame(frames)
     if frame is not None and recipe is not None:
         frame = fitted_frame(image or "the frame", frame, recipe, fit)
@@ -169,13 +162,13 @@ def _opened(
 ) -> Subject:
     if recipe is None:
         size = None if frame is None else (frame.shape[0], frame.shape[1])
-        subject = from_file(Path(name), size, overrides)
+        subject = openers.from_file(Path(name), size, overrides)
     elif Path(name).is_dir():
-        subject = from_bundle(Path(name))
+        subject = openers.from_bundle(Path(name))
     elif recipe.adapts:
-        return from_frame_boxes(recipe, boxes, image)
+        return openers.from_frame_boxes(recipe, boxes, image)
     else:
-        subject = from_recipe(recipe)
+        subject = openers.from_recipe(recipe)
     if boxes is None:
         return subject
-    return subject.with_boxes(measured_boxes(boxes, subject, recipe))
+    return subject.with_boxes(openers.measured_boxes(boxes, subject, recipe))

@@ -31,6 +31,13 @@ def test_extremes_and_squeezed_rows_are_those_of_the_knots() -> None:
     ]
 
 
+def test_squeezed_rows_of_a_crop_are_said_to_be_its() -> None:
+    sizes = SIZES._replace(source=(121, 301), corner=(10, 50))
+    subject = Subject("mine", sizes, SQUEEZED)
+    (told,) = warnings(subject, measure(subject, 16))
+    assert told.endswith(": rows 40 to 100 of the crop")
+
+
 def test_neighbouring_pieces_join_and_others_stay_apart() -> None:
     knots = {"knots_x": np.array([-1.0, -0.5, 0.0, 0.1, 0.2, 1.0]), "knots_y": pixel_centres(2)}
     gaps = np.diff(np.sort(np.concatenate([[-1, 1], np.linspace(-0.02, 0.02, 9)])))
