@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lzu_export.errors import LzuError
-from lzu_export.warp.boundary_saliency import boundary_saliency
+from lzu_export.warp.boundary_saliency import (
+    boundary_density,
+    boundary_saliency,
+    density_saliency,
+    mean_boundary_saliency,
+)
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.saliency import (
     check_saliency,
@@ -377,3 +382,33 @@ def test_a_pickle_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x04" + b"N" * 1_000_000 + b".")
     with pytest.raises(LzuError, match="more opcodes than a saliency has"):
         load_saliency(path)
+
+
+label_maps = arrays.arrays(np.int64, st.tuples(st.just(3), st.just(7), st.just(9)),
+                           elements=st.integers(0, 3))  # fmt: skip
+
+
+@given(maps=label_maps, boundary=st.floats(0.01, 5), background=st.floats(0.01, 5))
+@settings(max_examples=40, deadline=None)
+def test_a_saliency_of_several_maps_is_the_mean_of_theirs(
+    maps: np.ndarray, boundary: float, background: float
+) -> None:
+    """Densities that are read once give it for any intensities."""
+    given_ = {"boundary": boundary, "background": background}
+    expected = np.mean(
+        [
+            np.where(boundary_by_hand(each, 3), boundary, background)
+            / np.where(boundary_by_hand(each, 3), boundary, background).sum()
+            for each in maps
+        ],
+        axis=0,
+    )
+    densities = [boundary_density(each, (7, 9), ignore=3) for each in maps]
+    np.testing.assert_allclose(density_saliency(densities, **given_), expected, rtol=1e-12)
+    mean = mean_boundary_saliency(maps, (7, 9), ignore=3, **given_)
+    np.testing.assert_allclose(mean, expected, rtol=1e-12)
+
+
+def test_no_label_maps_make_no_saliency() -> None:
+    with pytest.raises(LzuError, match="there are no label maps to make a saliency from"):
+        density_saliency([])
