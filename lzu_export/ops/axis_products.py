@@ -10,6 +10,7 @@ Planes are taken in groups whose rows stay in the processor's cache between the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,12 @@ from torch import Tensor
 
 from lzu_export.warp.saliency import Array
 
-GROUP = 1 << 19
-"""Number of cells per thread in a group of planes: two megabytes of float32."""
+GROUP = 1 << 18
+"""Number of cells per thread in a group of planes: a megabyte of float32.
+
+Groups several times larger are up to five times slower: the system then clears fresh memory for
+each of them.
+"""
 BLOCK = 32
 """Number of rows and columns together in a block of the columns' matrix."""
 
@@ -59,9 +64,9 @@ class _Gather:
 
     def __call__(self, rows: Tensor, out: Tensor) -> None:
         """Map rows (n, W) to `out` (n, w)."""
-        first, second = (rows.index_select(1, each) for each in self.indices)
-        torch.mul(first, self.weights[0], out=out)
-        out.addcmul_(second, self.weights[1])
+        first, second = self.indices
+        torch.index_select(rows, 1, first, out=out)
+        out.mul_(self.weights[0]).addcmul_(rows.index_select(1, second), self.weights[1])
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,15 @@ class Products:
         return made
 
     def _group(self, planes: Tensor, number: int, out: Tensor) -> None:
-        """Compute a group's result in `out` (p * h, w) from its rows (p * H, W)."""
+        """Compute a group's result in `out` (p * h, w) from its rows (p * H, W).
+
+        The smaller number of rows has its columns made.
+        """
+        if self.size[0] * number > planes.shape[0]:  # the columns of fewer rows, so first
+            across = planes.new_empty(planes.shape[0], self.size[1])
+            self.columns(planes, across)
+            out.copy_(self.rows(across, number))
+            return
         rows = self.rows(planes, number)
         if out.dtype == rows.dtype:
             self.columns(rows, out)
@@ -129,7 +142,9 @@ class Products:
 
 def group_size(planes: int, cells: int) -> int:
     """Return the number of planes in a group, given the cells of a plane in the cache."""
-    return max(1, min(planes, GROUP * torch.get_num_threads() // max(cells, 1)))
+    most = max(1, min(planes, GROUP * torch.get_num_threads() // max(cells, 1)))
+    groups = max(1, math.ceil(planes / most))
+    return max(1, math.ceil(planes / groups))
 
 
 def plan(rows: Array, columns: Array, planes: int, working: torch.dtype) -> Products:

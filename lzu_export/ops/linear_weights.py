@@ -176,8 +176,8 @@ def _columns(x: Tensor, taps: _Taps) -> Tensor:
         torch.bmm(lines, _matrix(taps).mT, out=made)
     else:
         for image, out, cells, weights in zip(lines, made, taps.cells, taps.weights, strict=True):
-            torch.mul(image.index_select(1, cells[:, 0]), weights[:, 0], out=out)
-            out.addcmul_(image.index_select(1, cells[:, 1]), weights[:, 1])
+            torch.index_select(image, 1, cells[:, 0], out=out)
+            out.mul_(weights[:, 0]).addcmul_(image.index_select(1, cells[:, 1]), weights[:, 1])
     return made.view(batch, channels, height, -1)
 
 

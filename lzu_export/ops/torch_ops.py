@@ -83,8 +83,13 @@ def _register(operator: Operator) -> Any:
     contract, repeats = operator.contract, operator.contract.repeats
     count = operator.torch_arguments.tensors if operator.torch_arguments else len(contract.inputs)
 
+    plain = not repeats and len(contract.outputs) == 1 and not contract.outputs[0].type
+
     def compute(*arguments: Any) -> Any:
-        return _map_outputs(operator, operator.definition(*arguments), arguments[:count], _finish)
+        result = operator.definition(*arguments)
+        if plain:  # small maps take as long as the general case
+            return _finish(result, arguments[0], arguments[0].dtype)
+        return _map_outputs(operator, result, arguments[:count], _finish)
 
     defined = torch.library.custom_op(
         f"{DOMAIN}::{operator.torch_name}",
