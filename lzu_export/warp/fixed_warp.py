@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ class FixedWarp:
         knots_x: ArrayLike | None = None,
         knots_y: ArrayLike | None = None,
         *,
-        knots: ArrayLike | None = None,
+        knots: ArrayLike | Mapping[str, ArrayLike] | None = None,
         source: Sequence[int],
         scale: float | None = None,
         canvas: Sequence[int] | None = None,
@@ -237,7 +237,8 @@ class FixedWarp:
         Args:
             knots_x: (w,) source positions of evenly spaced canvas columns, in [-1, 1].
             knots_y: (h,) the same for rows.
-            knots: (h, w, 2) positions, order x, y, of a non-separable warp, in place of the two.
+            knots: (h, w, 2) positions, order x, y, of a non-separable warp, in place of the two; or
+                all knots by name, as the functions of `lzu_export.warp.families` return them.
             source: (height, width) of the frames.
             scale: canvas size over source size; give this or `canvas`.
             canvas: (height, width) of the canvas.
@@ -246,7 +247,8 @@ class FixedWarp:
         Raises:
             LzuError: knots are missing, not finite, or do not increase; or a size is wrong.
         """
-        given = {"knots_x": knots_x, "knots_y": knots_y, "knots": knots}
+        given = {"knots_x": knots_x, "knots_y": knots_y}
+        given |= knots if isinstance(knots, Mapping) else {PLANE_KNOTS[0]: knots}
         named = {name: np.asarray(each) for name, each in given.items() if each is not None}
         return cls(named, _size(source, "source"), _canvas(source, scale, canvas), origin)
 
@@ -261,7 +263,7 @@ class FixedWarp:
         if self.is_separable:
             even = {name: pixel_centres(len(self.knots[name])) for name in AXIS_KNOTS}
             gaps = [np.abs(self.knots[name] - each).max() for name, each in even.items()]
-            return max(gaps) <= IDENTITY
+            return bool(max(gaps) <= IDENTITY)
         plane = self.knots[PLANE_KNOTS[0]]
         y, x = (pixel_centres(count) for count in plane.shape[:2])
         return bool(np.abs(plane - np.stack(np.meshgrid(x, y), axis=-1)).max() <= IDENTITY)
