@@ -51,7 +51,8 @@ def image_argument(network: nn.Module, image: str | int | None) -> str | int:
     names = [each.name for each in parameters]
     if image is None:
         return names[0] if names and parameters[0].kind is inspect.Parameter.KEYWORD_ONLY else 0
-    if isinstance(image, str) and image not in names and not free:
+    known = image in names if isinstance(image, str) else 0 <= image < len(names)
+    if not known and not free:
         raise LzuError(
             f"forward of {type(network).__name__} has no argument {image}; it has "
             f"{', '.join(names) or 'none'}: name the one that is the image"
@@ -101,6 +102,8 @@ def first_run(network: nn.Module, call: Call, image: Tensor) -> Any:
     """
     try:
         return call.run(network, image)
+    except LzuError:
+        raise
     except Exception as error:  # a network of a user may raise anything
         reason = (str(error).strip().splitlines() or [""])[0]
         raise LzuError(

@@ -7,6 +7,7 @@ around the named submodules, that part stays warped, and features of two geometr
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +19,8 @@ from lzu_export.errors import LzuError
 from lzu_export.wrapping.calls import Call, evaluating, first_run
 from lzu_export.wrapping.hooks import is_map
 from lzu_export.wrapping.nested import map_tensors, named_tensors
+
+log = logging.getLogger(__name__)
 
 LONGEST_PATH = 12
 """Largest number of submodules of a path that a message names."""
@@ -37,7 +40,7 @@ def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
     found: dict[str, nn.Module] = {}
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {close[0]}?" if close else "lzu_export.suggest lists them"
             raise LzuError(f"{type(network).__name__} has no submodule {name!r}; {hint}")
         if name in found:
@@ -85,7 +88,8 @@ def outputs_at(
                 f"submodule {name} runs more than once in a forward pass, so that its outputs "
                 "cannot be told apart; name a submodule that runs once"
             )
-        seen[name] = output
+        # A network may work in place on what a submodule returned.
+        seen[name] = map_tensors(torch.clone, output)
 
     with hooked(modules, keep):
         result = first_run(network, call, image)
@@ -144,6 +148,8 @@ def check_cut(
 
     The submodules' outputs for one image are put in place of those for another one. If the network
     then returns what it returned for the first, all that it knows of an image comes through them.
+    A submodule whose own output is changed by that is computed from another one of them; it is
+    refused, too, since what is unzoomed already would be unzoomed again.
 
     Args:
         network: network in eval mode, without hooks of a wrapping.
@@ -152,22 +158,41 @@ def check_cut(
         modules: submodules by name.
 
     Raises:
-        LzuError: the submodules are no cut; the message names a path around them.
+        LzuError: the submodules are no cut, with a path around them; one feeds another; or the
+            network returns other outputs for the same image.
     """
+    fed: list[str] = []
     with evaluating(network):
         kept, first = outputs_at(network, call, images[0], modules)
-        # A network may work in place on what a submodule returned.
-        kept = {name: map_tensors(torch.clone, each) for name, each in kept.items()}
         first = map_tensors(torch.clone, first)
-        with hooked(modules, lambda name, _output: map_tensors(torch.clone, kept[name])):
-            second = call.run(network, images[1])
-    changed = [
-        name or "the output"
-        for (name, mine), (_, theirs) in zip(
-            named_tensors(first), named_tensors(second), strict=True
+        own, other = outputs_at(network, call, images[1], modules)
+        other = map_tensors(torch.clone, other)
+
+        def exchange(name: str, output: Any) -> Any:
+            if changed_names(output, own[name]):
+                fed.append(name)
+            return map_tensors(torch.clone, kept[name])
+
+        with hooked(modules, exchange):
+            changed = changed_names(first, call.run(network, images[1]))
+        if not changed_names(first, other):
+            log.warning(
+                "%s returns the same for two images of noise, so that its cut cannot be checked",
+                type(network).__name__,
+            )
+        if (fed or changed) and changed_names(other, call.run(network, images[1])):
+            raise LzuError(
+                f"{type(network).__name__} returns other outputs for the same image in eval mode, "
+                "so that its cut cannot be checked; take what is random out of it, or pass "
+                "check=False"
+            )
+    if fed:
+        others = [name for name in kept if name not in fed]
+        raise LzuError(
+            f"{fed[0]} is computed from what is unzoomed at {' or '.join(others)}, so that it "
+            "would be unzoomed twice; name submodules of which none feeds another "
+            "(lzu_export.suggest)"
         )
-        if mine.shape != theirs.shape or not torch.equal(mine, theirs)
-    ]
     if not changed:
         return
     path = path_around(network, call, images[0], modules)
@@ -177,6 +202,20 @@ def check_cut(
         f"{'it' if len(modules) == 1 else 'them'}{way}; name the submodules of that path, too, or "
         "later ones (lzu_export.suggest lists cuts)"
     )
+
+
+def changed_names(first: Any, second: Any) -> list[str]:
+    """Return the names of the tensors that two nested outputs do not have in common."""
+    mine, theirs = dict(named_tensors(first)), dict(named_tensors(second))
+    changed = [name for name in mine if name not in theirs or not _equal(mine[name], theirs[name])]
+    return [name or "the output" for name in [*changed, *(theirs.keys() - mine.keys())]]
+
+
+def _equal(mine: Tensor, theirs: Tensor) -> bool:
+    """Return whether two tensors are equal, where NaN equals NaN."""
+    if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+        return False
+    return bool(((mine == theirs) | (mine.isnan() & theirs.isnan())).all())
 
 
 def path_around(

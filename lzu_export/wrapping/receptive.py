@@ -55,8 +55,9 @@ BORDER, BORDER_MASS = 0.02, 1e-3
 """Share of the input's sides that is its border, and mass of a receptive field allowed there."""
 MOST_CELLS = 8
 """Largest number of cells whose places are averaged."""
-SLOPE = 0.1
-"""Largest distance of a measured stride from a whole number, as a share of it."""
+EXACT, SLOPE = 1e-3, 0.1
+"""Largest distances of a measured stride from a whole number, as shares of it: up to the first it
+is that number, up to the second it is where lengths are no multiples of each other."""
 
 
 class Measured(NamedTuple):
@@ -138,8 +139,7 @@ class PathCounting(TorchFunctionMode):
         """Leave out weights of channels, whose sign and size say nothing about places."""
         result = func(*args, **named)
         for mine, other in (args, args[::-1]) if len(args) == 2 else ():
-            tensors = isinstance(mine, nn.Parameter) and isinstance(other, Tensor)
-            if tensors and result.shape == other.shape:
+            if _is_weight(mine) and isinstance(other, Tensor) and result.shape == other.shape:
                 spread = sum(length > 1 for length in mine.shape) > 1
                 self.positional |= func.__name__ in SUMS and spread and _is_traced(other)
                 return other
@@ -259,7 +259,7 @@ def _probes(size: tuple[int, int], channels: int) -> Tensor:
 
 
 def _axes(sums: Tensor, size: tuple[int, int]) -> tuple[tuple[_Axis, _Axis], float]:
-    """Return the centroids of middle cells along y and x, and the mass at the border.
+    """Return the centroids of middle cells along y and x, and the mass at or over the border.
 
     Args:
         sums: (4, H, W) derivatives of a map along the images of `_probes`.
@@ -283,7 +283,10 @@ def _axes(sums: Tensor, size: tuple[int, int]) -> tuple[tuple[_Axis, _Axis], flo
         )
         for axis in (0, 1)
     )
-    return (y, x), float((block[3] / mass).abs().max().nan_to_num(0.0))
+    # A field that reaches over the border has lost a part of its mass to the padding.
+    lost = 1 - mass.abs().amin() / mass.abs().amax()
+    at_border = (block[3] / mass).abs().max()
+    return (y, x), float(torch.stack([lost, at_border]).nan_to_num(0.0).amax())
 
 
 def _middle(count: int) -> float:
@@ -319,16 +322,21 @@ def _level(called: str, size: tuple[int, int], axes: tuple[_Axis, _Axis]) -> Lev
 
 
 def _stride(called: str, axis: _Axis) -> int:
-    """Return the pixels per cell of an axis: by its lengths, or by its cells' places.
+    """Return the pixels per cell of an axis: by its cells' places, or by its lengths.
+
+    Places are exact unless fields reach over the border or maps are upsampled; lengths are exact
+    unless convolutions lack padding.
 
     Raises:
         LzuError: neither is a whole number.
     """
-    if axis.pixels % axis.length == 0:
-        return axis.pixels // axis.length
     span = axis.cells[-1] - axis.cells[0]
     spacing = (axis.centres[-1] - axis.centres[0]) / span if span else axis.pixels / axis.length
     stride = round(spacing)
+    if stride >= 1 and abs(spacing - stride) <= EXACT * stride:
+        return stride
+    if axis.pixels % axis.length == 0:
+        return axis.pixels // axis.length
     if stride < 1 or abs(spacing - stride) > SLOPE * stride:
         raise LzuError(
             f"{called} has cells {spacing:.2f} pixels apart, which is no whole stride; name a "
@@ -390,6 +398,13 @@ def _is_global(name: str, first: Any, result: Any) -> bool:
         return result.shape[-1] * result.shape[-2] < first.shape[-1] * first.shape[-2]
     return name in ("mean", "amax", "amin", "max", "sum") and result.numel() <= (
         first.shape[0] * first.shape[1]
+    )
+
+
+def _is_weight(x: Any) -> bool:
+    """Return whether a value is a parameter, or a view of one such as `gamma.view(1, -1, 1, 1)`."""
+    return isinstance(x, nn.Parameter) or (
+        isinstance(x, Tensor) and isinstance(x._base, nn.Parameter)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -70,11 +71,13 @@ def wrap(
         LzuError: the network is wrapped already, a name is unknown, the submodules are no cut or
             return no 2-D map, cells are not evenly spaced, or the image is not found.
     """
-    if wrapping_of(network) is not None:
-        raise LzuError(
-            f"{type(network).__name__} is wrapped already; call lzu_export.unwrap before, or build "
-            "another one"
-        )
+    for name, module in network.named_modules():
+        if wrapping_of(module) is not None:
+            called = f"submodule {name}" if name else type(network).__name__
+            raise LzuError(
+                f"{called} is wrapped already; call lzu_export.unwrap on it before, or build "
+                "another one"
+            )
     call = example or Call()
     place = image_argument(network, image if image is not None else call.image)
     call = replace(call, image=place)
@@ -122,7 +125,7 @@ def _with_phases(
     """Return levels with the phases that were given by hand.
 
     Raises:
-        LzuError: a submodule is unknown, or has another number of maps.
+        LzuError: a submodule is unknown, has another number of maps, or a phase is no number.
     """
     unknown = [name for name in given if name not in levels]
     if unknown:
@@ -131,17 +134,35 @@ def _with_phases(
         )
     changed: dict[str, list[Level]] = {}
     for name, found in levels.items():
-        values = list(given.get(name, [level.phase for level in found]))
+        values = given.get(name, [level.phase for level in found])
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise LzuError(f"phase of {name} is {values}; give a list with one entry per map")
         if len(values) != len(found):
             raise LzuError(
                 f"phase of {name} has {len(values)} entries, but the submodule returns "
                 f"{len(found)} maps; give one for each"
             )
         changed[name] = [
-            replace(level, phase=each if isinstance(each, tuple) else (float(each), float(each)))
+            replace(level, phase=_phase(name, each))
             for level, each in zip(found, values, strict=True)
         ]
     return changed
+
+
+def _phase(name: str, given: float | Sequence[float]) -> tuple[float, float]:
+    """Return a phase (y, x) that was given by hand.
+
+    Raises:
+        LzuError: it is neither a finite number nor two.
+    """
+    try:
+        y, x = given if isinstance(given, Sequence) else (given, given)
+        found = float(y), float(x)
+    except (TypeError, ValueError):
+        found = (math.nan, math.nan)
+    if not all(map(math.isfinite, found)):
+        raise LzuError(f"phase of {name} is {given}; give a finite number, or two (y, x)")
+    return found
 
 
 def _tell(measured: Measured, levels: Mapping[str, Sequence[Level]]) -> None:
@@ -153,11 +174,14 @@ def _tell(measured: Measured, levels: Mapping[str, Sequence[Level]]) -> None:
                 "%s: stride %d, %d x %d cells, cell (0, 0) centred on canvas pixel (%g, %g)",
                 name, level.stride, *level.size, y, x,
             )  # fmt: skip
-    for noticed, what in ((measured.attends, "attention"), (measured.positional, "position codes")):
+    for noticed, what in (
+        (measured.attends, "attention lies"),
+        (measured.positional, "position codes lie"),
+    ):
         if noticed:
             log.warning(
-                "%s lies between the image and %s: it sees distances on the zoomed canvas, which "
-                "differ from those it was trained with; fine-tune the network with the warp",
+                "%s between the image and %s: distances on the zoomed canvas differ "
+                "from those that the network was trained with; fine-tune the network with the warp",
                 what, ", ".join(levels),
             )  # fmt: skip
 
@@ -187,17 +211,24 @@ def _check_identity(
     )
     with evaluating(network):
         try:
-            mine = list(named_tensors(call.run(network, frame)))
+            mine = dict(named_tensors(call.run(network, frame)))
         finally:
             uniform.remove(network)
-        theirs = list(named_tensors(call.run(network, uniform.zoom.canvas(frame))))
-    for (name, value), (_, wanted) in zip(mine, theirs, strict=True):
-        if not wanted.is_floating_point():
-            continue
-        largest = float(wanted.abs().max()) if wanted.numel() else 0.0
-        same = value.shape == wanted.shape
-        if not same or float((value - wanted).abs().max()) > EQUAL * max(largest, 1e-12):
-            raise LzuError(
-                f"with the identity warp {name or 'the output'} differs from the network's own; "
-                f"unzoom at another submodule than {', '.join(levels)} (lzu_export.suggest)"
-            )
+        theirs = dict(named_tensors(call.run(network, uniform.zoom.canvas(frame))))
+    changed = [name for name in theirs if name not in mine or not _close(mine[name], theirs[name])]
+    if changed or mine.keys() != theirs.keys():
+        called = (changed or sorted(mine.keys() - theirs.keys()))[0] or "the output"
+        raise LzuError(
+            f"with the identity warp {called} differs from the network's own; unzoom at another "
+            f"submodule than {', '.join(levels)} (lzu_export.suggest)"
+        )
+
+
+def _close(value: Tensor, wanted: Tensor) -> bool:
+    """Return whether an output equals the wanted one; those that are no floats may differ."""
+    if not wanted.is_floating_point():
+        return True
+    if value.shape != wanted.shape:
+        return False
+    largest = max(float(wanted.abs().nan_to_num(0.0, 0.0).max()) if wanted.numel() else 0.0, 1e-12)
+    return torch.allclose(value, wanted, rtol=0.0, atol=EQUAL * largest, equal_nan=True)
