@@ -206,10 +206,22 @@ def _canvas(wrapping: Wrapping) -> dict[str, Any]:
     """Return the recipe's keys of variant and canvas, as plain data."""
     warp = wrapping.warp
     return {
-        "variant": "uniform" if warp.is_identity else "fixed",
-        "scale": round(warp.canvas[0] / warp.source[0], 3),
+        "variant": "uniform" if _is_even(warp) else "fixed",
+        "scale": round(warp.canvas[0] / warp.shown[3], 3),
         "size": list(warp.canvas),
+        "views": [_window(each) for each in wrapping.views[1:]],
+        "crop": None if warp.window is None else _window(warp),
     }
+
+
+def _is_even(warp: FixedWarp) -> bool:
+    """Return whether a warp samples all that it shows evenly, as a window does."""
+    return warp.is_identity or warp.window is not None
+
+
+def _window(warp: FixedWarp) -> dict[str, int]:
+    """Return the window of a view as a recipe's."""
+    return dict(zip(("x", "y", "width", "height"), warp.shown, strict=True))
 
 
 def _inputs(recipe: GenericRecipe, out: Path) -> Path:
@@ -224,7 +236,7 @@ def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str,
     """Return the recipe's keys that follow from a wrapping, whose knots are written to a file."""
     warp = wrapping.warp
     keys = {**_canvas(wrapping), "model": network_section(wrapping, recipe)}
-    if not warp.is_identity:
+    if not _is_even(warp):
         path = _inputs(recipe, out) / KNOTS
         arrays: dict[str, Any] = dict(warp.knots)
         with readable_os_errors(f"the file {path}"):

@@ -175,16 +175,21 @@ def name_zoom() -> Pass:
     """Name the zoom's output `zoom`, so that logs and choices refer to it by that name.
 
     In a graph that computes its zoom, a fixed warp of the image makes the saliency network's input
-    instead, and its output is named `saliency_input`.
+    instead, and its output is named `saliency_input`. Further views of the image are `zoom_1`,
+    `zoom_2` and so on.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
         zooms = [n for n in graph.nodes if n.op in FIXED_WARPS]
         computed = [n for n in zooms if not isinstance(n.inputs[1], gs.Constant)]
         elsewhere = computed or any(node.op == separable_zoom.NAME for node in graph.nodes)
+        views = 0
         for node in filter(is_zoom, zooms):
-            fixed = node not in computed
-            node.outputs[0].name = "saliency_input" if fixed and elsewhere else "zoom"
+            if node not in computed and elsewhere:
+                node.outputs[0].name = "saliency_input"
+                continue
+            node.outputs[0].name = f"zoom_{views}" if views else "zoom"
+            views += 1
         return graph
 
     return Pass("name-zoom", "the warp of the image has a name of its own", apply)

@@ -2,12 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lzu_export.recipes.boxes import BoxWarpSettings
 from lzu_export.recipes.postprocessing import Postprocess, RawPostprocess
 from lzu_export.recipes.recipe import Recipe
-from lzu_export.recipes.sections import Label, Section, Size
+from lzu_export.recipes.sections import Label, Section, Size, Window
 from lzu_export.warp.geometry import Level, padded_size
 
 SCORED_AS = {"boxes": "det", "labels": "seg"}
@@ -65,6 +65,9 @@ class GenericRecipe(Recipe):
     model: WrappedNetwork = WrappedNetwork()
     size: Size | None = None
     """Size (height, width) of the canvas in pixels, in place of `scale` times the source."""
+    views: tuple[Window, ...] = ()
+    """Windows of the frame that the network sees besides the warp's view, at the canvas' size. All
+    views of a frame are one batch; boxes and label maps are merged."""
     classes: tuple[Label, ...] = ()
     """Names of the classes in the order of the model's outputs; empty if it has none."""
     postprocess: Postprocess = RawPostprocess()
@@ -83,6 +86,33 @@ class GenericRecipe(Recipe):
     def levels(self) -> list[Level]:
         """Stride, size and phase of every feature map that is unzoomed."""
         return self.model.levels
+
+    @property
+    def images(self) -> int:
+        """Number of images that the network takes at once: all views of a batch of frames."""
+        return self.batch * (1 + len(self.views))
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> "GenericRecipe":
+        """Refuse windows that no engine or post-processing could take."""
+        if not self.views:
+            return self
+        (top, left), (height, width) = self.corner, self.view
+        for each in self.views:
+            within = left <= each.x and each.x + each.width <= left + width
+            if not (within and top <= each.y and each.y + each.height <= top + height):
+                raise ValueError(
+                    f"views has a window at x {each.x}, y {each.y} of {each.height}x{each.width}, "
+                    f"which is not within the frame's view of {height}x{width}; move it"
+                )
+        if self.input != "source":
+            raise ValueError("views are sampled in the engine: set input to source")
+        if self.postprocess.returns == "anything":
+            raise ValueError(
+                "views are merged as boxes or label maps, or returned raw: choose such a "
+                "postprocess.kind in place of custom"
+            )
+        return self
 
     @property
     def scored_as(self) -> str:

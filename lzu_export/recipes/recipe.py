@@ -196,6 +196,11 @@ class Recipe(sections.Section):
         return " -> ".join("x".join(map(str, size)) for size in sizes)
 
     @property
+    def images(self) -> int:
+        """Number of images that the network takes at once."""
+        return self.batch
+
+    @property
     def scored_as(self) -> str:
         """Name of the task whose predictions, metric and data sets are this recipe's."""
         return self.task

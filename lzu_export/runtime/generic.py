@@ -13,7 +13,8 @@ from lzu_export.runtime.fitting import Fit
 from lzu_export.runtime.postprocessing.context import class_names
 from lzu_export.runtime.postprocessing.custom import Function
 from lzu_export.runtime.postprocessing.make import make_postprocess
-from lzu_export.runtime.predictor import NO_CHOICE, FramePredictor
+from lzu_export.runtime.postprocessing.views import Views, split_views
+from lzu_export.runtime.predictor import KNOTS, NO_CHOICE, FramePredictor
 from lzu_export.runtime.segmenter import Segmentation, placed_labels
 from lzu_export.support.session import Session
 
@@ -39,6 +40,10 @@ class GenericPredictor(FramePredictor[Any]):
         """Use `bundle.load` to make one from a bundle."""
         super().__init__(recipe, session, warp, fit=fit, choice=choice)
         self._postprocess = make_postprocess(recipe, choice)
+        self._views: Views | None = None
+        if recipe.views:
+            knots = {name: warp[name] for name in KNOTS if name in warp}
+            self._views = Views(recipe, choice, knots)
 
     def use(self, function: Function) -> None:
         """Replace the recipe's post-processing by a function of one frame's outputs and a context.
@@ -47,6 +52,25 @@ class GenericPredictor(FramePredictor[Any]):
             LzuError: it cannot be called.
         """
         self._postprocess = make_postprocess(self.recipe, self.choice, function)
+        self._views = None
+
+    def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
+        """Apply the post-processing to each frame's outputs, of all its views together.
+
+        A function of the user's own takes the outputs of several views with an axis in front.
+        """
+        views = 1 + len(self.recipe.views)
+        if views == 1:
+            return super().suppress_all(outputs, frames)
+        found = []
+        for frame in range(frames):
+            each = split_views(outputs, frame, self.recipe.batch, views)
+            if self._views is not None:
+                found.append(self._views(each))
+            else:
+                stacked = {name: np.stack([one[name] for one in each]) for name in each[0]}
+                found.append(self._postprocess(stacked))
+        return found
 
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Any:
         """Apply the post-processing to one frame's outputs."""

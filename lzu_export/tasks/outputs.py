@@ -32,13 +32,13 @@ def compare_outputs(
         if name in reference and reference[name].shape[:1] != array.shape[:1]:
             raise _missing(name, len(array))
     worst: dict[str, float] = {}
-    for i in range(recipe.batch):
+    for i in range(recipe.images):
         mine = {name: array[i] for name, array in value.items()}
         theirs = {name: array[i] for name, array in reference.items()}
         try:
             differences = task.deviation(recipe, mine, theirs)
         except KeyError as error:
-            raise _missing(str(error.args[0]), recipe.batch) from error
+            raise _missing(str(error.args[0]), recipe.images) from error
         for name, found in differences.items():
             difference = found
             if name in ("scores", "logits") and np.isfinite(found):

@@ -49,6 +49,9 @@ class FixedWarp:
     """Description of what the knots were made from, for the bundle's manifest."""
     saliency: Array | None = None
     """Saliency (h, w) that the knots were made from; None if there is none."""
+    window: tuple[int, int, int, int] | None = None
+    """Window x, y, width, height in pixels of the frame that the canvas shows evenly; None if it
+    shows the whole frame."""
 
     def __post_init__(self) -> None:
         """Check sizes and knots.
@@ -252,6 +255,51 @@ class FixedWarp:
         named = {name: np.asarray(each) for name, each in given.items() if each is not None}
         return cls(named, _size(source, "source"), _canvas(source, scale, canvas), origin)
 
+    @classmethod
+    def from_window(
+        cls,
+        source: Sequence[int],
+        window: Sequence[int],
+        *,
+        scale: float | None = None,
+        canvas: Sequence[int] | None = None,
+    ) -> FixedWarp:
+        """Make the warp that shows a window of the frame evenly: a crop.
+
+        Its features are not unzoomed: boxes and labels are on the window's own canvas, see
+        `boxes_to_canvas`.
+
+        Args:
+            source: (height, width) of the frames.
+            window: x, y, width, height in pixels of the frame.
+            scale: canvas size over the window's size; give this or `canvas`.
+            canvas: (height, width) of the canvas.
+
+        Raises:
+            LzuError: the window is not within the frame, or smaller than 2 x 2 pixels.
+        """
+        height, width = _size(source, "source")
+        x, y, across, down = (int(each) for each in window)
+        inside = x >= 0 and y >= 0 and x + across <= width and y + down <= height
+        if not inside or min(across, down) < 2:
+            raise LzuError(
+                f"window is {list(window)}; give x, y, width, height of at least 2 pixels within "
+                f"the frame of {height}x{width}"
+            )
+        knots = {
+            name: -1 + 2 * np.array([first, first + many - 1]) / (whole - 1)
+            for name, first, many, whole in zip(
+                AXIS_KNOTS, (x, y), (across, down), (width, height), strict=True
+            )
+        }
+        size = _canvas((down, across), scale, canvas)
+        return cls(knots, (height, width), size, "a window", window=(x, y, across, down))
+
+    @property
+    def shown(self) -> tuple[int, int, int, int]:
+        """Window x, y, width, height in pixels of the frame that the canvas shows."""
+        return self.window or (0, 0, self.source[1], self.source[0])
+
     @property
     def is_separable(self) -> bool:
         """Whether rows and columns are warped independently."""
@@ -270,8 +318,9 @@ class FixedWarp:
 
     @property
     def canvas_step(self) -> tuple[float, float]:
-        """Frame pixels (y, x) per pixel of the uniform canvas, (source - 1) / (canvas - 1)."""
-        return canvas_to_source(self.canvas, self.source)
+        """Frame pixels (y, x) per pixel of the uniform canvas, (shown - 1) / (canvas - 1)."""
+        _, _, width, height = self.shown
+        return canvas_to_source(self.canvas, (height, width))
 
     def tables(self, levels: Sequence[Level] = ()) -> Warp:
         """Compute the sampling tables of the zoom, and of the unzoom of feature levels."""
@@ -289,21 +338,28 @@ class FixedWarp:
         The features of a wrapped network are unzoomed, so targets and predictions are on the
         uniform canvas, whatever the warp.
         """
-        step_y, step_x = self.canvas_step
-        step = np.array([step_x, step_y] * 2)
-        return np.asarray((np.asarray(boxes, np.float64) - 0.5) / step + 0.5)
+        step, corner = self._steps
+        return np.asarray((np.asarray(boxes, np.float64) - corner - 0.5) / step + 0.5)
 
     def boxes_to_source(self, boxes: ArrayLike) -> Array:
         """Map boxes (n, 4) of the uniform canvas to the frame; the inverse of `boxes_to_canvas`."""
+        step, corner = self._steps
+        return np.asarray((np.asarray(boxes, np.float64) - 0.5) * step + 0.5 + corner)
+
+    @property
+    def _steps(self) -> tuple[Array, Array]:
+        """Frame pixels per canvas pixel, and the window's corner, each (4,) in a box's order."""
         step_y, step_x = self.canvas_step
-        step = np.array([step_x, step_y] * 2)
-        return np.asarray((np.asarray(boxes, np.float64) - 0.5) * step + 0.5)
+        return np.array([step_x, step_y] * 2), np.array([*self.shown[:2]] * 2, np.float64)
 
     def labels_to_canvas(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Sample a label map (H, W) of the frame at the uniform canvas, by the nearest pixel."""
+        x, y, _, _ = self.shown
         rows, columns = (
-            np.rint(np.arange(count) * step).astype(int).clip(0, whole - 1)
-            for count, step, whole in zip(self.canvas, self.canvas_step, self.source, strict=True)
+            np.rint(np.arange(count) * step + first).astype(int).clip(0, whole - 1)
+            for count, step, first, whole in zip(
+                self.canvas, self.canvas_step, (y, x), self.source, strict=True
+            )
         )
         return np.asarray(labels[np.ix_(rows, columns)])
 

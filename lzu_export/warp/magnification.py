@@ -195,3 +195,31 @@ def _polygon_area(points: Array) -> Array:
     following = np.roll(points, -1, axis=1)
     cross = points[..., 0] * following[..., 1] - points[..., 1] * following[..., 0]
     return np.asarray(cross.sum(axis=1) / 2.0)
+
+
+def density(knots: Knots, view: tuple[int, int], canvas: tuple[int, int]) -> Array:
+    """Return the canvas pixels per pixel of the view, float64 (height, width), at each pixel.
+
+    Args:
+        knots: knots of the warp by name.
+        view: (height, width) of the part of the frame that the knots span, in pixels.
+        canvas: (height, width) of the canvas.
+    """
+    tiles = tile_magnification(knots, view).area
+    uniform = canvas[0] * canvas[1] / (view[0] * view[1])
+    if PLANE_KNOTS[0] in knots:
+        y, x = (np.linspace(-1, 1, count) for count in view)
+        places = invert_tiles(knots[PLANE_KNOTS[0]], np.stack(np.meshgrid(x, y), axis=-1))
+        rows, columns = (_tile_of(places[..., axis], tiles.shape[1 - axis]) for axis in (1, 0))
+        return np.asarray(tiles[rows, columns] * uniform)
+    rows, columns = (
+        _tile_of(invert_axis(knots[name], np.linspace(-1, 1, count)), tiles.shape[axis])
+        for axis, (name, count) in enumerate(zip(AXIS_KNOTS[::-1], view, strict=True))
+    )
+    return np.asarray(tiles[np.ix_(rows, columns)] * uniform)
+
+
+def _tile_of(places: Array, tiles: int) -> NDArray[np.intp]:
+    """Return the tiles in which positions on the canvas, in [-1, 1], lie; the nearest for NaN."""
+    pieces = np.floor((np.nan_to_num(places) + 1) / 2 * tiles)
+    return pieces.clip(0, tiles - 1).astype(np.intp)

@@ -30,7 +30,7 @@ class HookedModel(TracedModel):
         network: nn.Module,
         wrapping: Wrapping,
         *,
-        to_canvas: nn.Module | None,
+        to_canvas: Sequence[nn.Module],
         outputs: Sequence[str] = (),
     ) -> None:
         """Take the network, whose hooks of the wrapping are in place.
@@ -38,19 +38,20 @@ class HookedModel(TracedModel):
         Args:
             network: network in eval mode, with its weights.
             wrapping: its wrapping.
-            to_canvas: module from frames (B, H, W, 3) uint8 to the normalised canvas; None if the
-                input is the padded network input.
+            to_canvas: for each view a module from frames (B, H, W, 3) uint8 to the normalised
+                canvas; empty if the input is the padded network input.
             outputs: names of the network's outputs that engines return; all if empty.
 
         Raises:
             LzuError: the network returns no tensor, or none of a name.
         """
         super().__init__()
-        self.model, self.wrapping, self.to_canvas = network, wrapping, to_canvas
+        self.model, self.wrapping = network, wrapping
+        self.to_canvas = nn.ModuleList(to_canvas)
         size, canvas = wrapping.network_input, wrapping.warp.canvas
         self.padding = (size[0] - canvas[0], size[1] - canvas[1])
         self.levels = len(wrapping.all_levels)
-        example = torch.zeros(1, wrapping.channels, *size)
+        example = torch.zeros(len(wrapping.views), wrapping.channels, *size)
         with torch.no_grad():
             found = named_outputs(self._run(example)[2])
         unknown = [name for name in outputs if name not in found]
@@ -63,7 +64,7 @@ class HookedModel(TracedModel):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of all probe points, then of the outputs, in the order of `forward`."""
-        names = ["zoomed"] if self.to_canvas is not None else []
+        names = ["zoomed"] if len(self.to_canvas) else []
         if self.wrapping.unzooms:
             names += [f"level_{i}" for i in range(self.levels)]
             names += [f"unzoomed_{i}" for i in range(self.levels)]
@@ -72,8 +73,9 @@ class HookedModel(TracedModel):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return every probe point and output of one batch, in the order of `output_names`."""
         values = []
-        if self.to_canvas is not None:
-            zoomed = self.to_canvas(x)
+        if len(self.to_canvas):
+            canvases = [each(x) for each in self.to_canvas]
+            zoomed = canvases[0] if len(canvases) == 1 else torch.cat(canvases)
             values.append(zoomed)
             x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
         levels, unzoomed, result = self._run(x)

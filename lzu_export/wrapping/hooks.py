@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
@@ -54,13 +55,17 @@ class PerDevice:
 
 
 class ZoomHook:
-    """Pre-hook of the network: replaces its image (B, C, source) by the padded canvas."""
+    """Pre-hook of the network: replaces its image (B, C, source) by the padded canvas.
 
-    def __init__(self, warp: FixedWarp, image: str | int, multiple: int) -> None:
-        """Take the warp, the image's argument, and the multiple to which the canvas is padded."""
-        self.warp, self.image, self.multiple = warp, image, multiple
+    Of several views, the canvases follow each other in the batch: the first view of all images,
+    then the second view of all, and so on.
+    """
+
+    def __init__(self, views: Sequence[FixedWarp], image: str | int, multiple: int) -> None:
+        """Take the views, the image's argument, and the multiple to which the canvas is padded."""
+        self.warp, self.image, self.multiple = views[0], image, multiple
         self.active = True
-        self.zoom = PerDevice(resample(warp.tables().zoom))
+        self.zooms = [PerDevice(resample(each.tables().zoom)) for each in views]
 
     def __call__(
         self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -78,7 +83,7 @@ class ZoomHook:
         return (*args[:place], self.canvas(args[place]), *args[place + 1 :]), kwargs
 
     def canvas(self, image: Tensor) -> Tensor:
-        """Zoom an image (B, C, source) and pad it with zeros at the bottom and right."""
+        """Zoom an image (B, C, source) in all views and pad with zeros at bottom and right."""
         size = tuple(image.shape[2:])
         if size != self.warp.source:
             raise LzuError(
@@ -87,15 +92,22 @@ class ZoomHook:
                 "size"
             )
         bottom, right = (-count % self.multiple for count in self.warp.canvas)
-        return functional.pad(self.zoom(image), (0, right, 0, bottom))
+        canvases = [zoom(image) for zoom in self.zooms]
+        together = canvases[0] if len(canvases) == 1 else torch.cat(canvases)
+        return functional.pad(together, (0, right, 0, bottom))
 
 
 class UnzoomHook:
     """Hook of a submodule: unzooms the 2-D feature maps among its outputs."""
 
-    def __init__(self, name: str, levels: Mapping[int, Level], unzooms: Sequence[Unzoom]) -> None:
-        """Take the submodule's name, its levels by number, and an unzoom for each of them."""
-        self.name, self.levels = name, dict(levels)
+    def __init__(
+        self, name: str, levels: Mapping[int, Level], unzooms: Sequence[Unzoom], views: int = 1
+    ) -> None:
+        """Take the submodule's name, its levels by number, and an unzoom for each of them.
+
+        Only the first of the views in a batch is unzoomed.
+        """
+        self.name, self.levels, self.views = name, dict(levels), views
         self.unzooms = [PerDevice(each) for each in unzooms]
         self.observer: Observer | None = None
 
@@ -121,7 +133,9 @@ class UnzoomHook:
                     f"a map of {x.shape[2]}x{x.shape[3]} cells where it was "
                     f"{expected[0]}x{expected[1]}"
                 )
-            y = self.unzooms[place](x)
+            first, *others = x.chunk(self.views)
+            y = self.unzooms[place](first)
+            y = torch.cat([y, *others]) if others else y
             if self.observer is not None:
                 self.observer(number, x, y)
             place += 1
@@ -145,7 +159,7 @@ class Wrapping:
     def __init__(
         self,
         network: nn.Module,
-        warp: FixedWarp,
+        views: Sequence[FixedWarp],
         levels: Mapping[str, Sequence[Level]],
         *,
         call: Call,
@@ -157,22 +171,22 @@ class Wrapping:
 
         Args:
             network: network to which they are added.
-            warp: warp of its images.
+            views: warps of its images, which the network sees as one batch.
             levels: by name of a submodule, the levels of its feature maps, in order.
             call: how the network is called.
             multiple: multiple to which the canvas is padded.
             channels: number of channels of the image.
             identity_too: unzoom even if the warp is the identity, which changes nothing.
         """
-        self.warp, self.call, self.multiple, self.channels = warp, call, multiple, channels
+        self.views, self.call, self.multiple, self.channels = tuple(views), call, multiple, channels
         self.levels = {name: tuple(each) for name, each in levels.items()}
-        self.zoom = ZoomHook(warp, call.image, multiple)
+        self.zoom = ZoomHook(views, call.image, multiple)
         self.unzooms: list[UnzoomHook] = []
         self._handles: list[RemovableHandle] = [
             network.register_forward_pre_hook(self.zoom, with_kwargs=True)
         ]
         object.__setattr__(network, ATTRIBUTE, self)
-        if identity_too or not warp.is_identity:
+        if identity_too or not (self.warp.is_identity or self.warp.window):
             self._register_unzooms(network)
 
     def _register_unzooms(self, network: nn.Module) -> None:
@@ -181,11 +195,19 @@ class Wrapping:
         for name, each in self.levels.items():
             numbers = range(first, first + len(each))
             hook = UnzoomHook(
-                name, dict(zip(numbers, each, strict=True)), modules[first : first + len(each)]
+                name,
+                dict(zip(numbers, each, strict=True)),
+                modules[first : first + len(each)],
+                len(self.views),
             )
             self._handles.append(network.get_submodule(name).register_forward_hook(hook))
             self.unzooms.append(hook)
             first += len(each)
+
+    @property
+    def warp(self) -> FixedWarp:
+        """Warp of the first view, whose features are unzoomed."""
+        return self.views[0]
 
     @contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:

@@ -32,7 +32,7 @@ EQUAL = 1e-4
 
 def wrap(
     network: Network,
-    warp: FixedWarp,
+    warp: FixedWarp | Sequence[FixedWarp],
     unzoom: Sequence[str] = (),
     *,
     image: str | int | None = None,
@@ -52,7 +52,9 @@ def wrap(
 
     Args:
         network: any module; it is changed in place. `unwrap` removes the hooks.
-        warp: warp of the frames.
+        warp: warp of the frames; or several views of each frame with one canvas size: the first
+            is unzoomed, the others are windows (`FixedWarp.from_window`). The network then sees
+            the views of B images as one batch: the first view of all, then the second of all.
         unzoom: names of submodules whose 2-D outputs (B, C, h, w) are unzoomed. They may return a
             tensor, list, tuple, mapping or data class. Together they must be a cut: everything
             flows through them. Empty: the network only zooms, and outputs stay on the zoomed
@@ -81,8 +83,14 @@ def wrap(
     call = example or Call()
     place = image_argument(network, image if image is not None else call.image)
     call = replace(call, image=place)
-    size = tuple(count + -count % multiple for count in warp.canvas)
+    views = _views(warp)
+    size = tuple(count + -count % multiple for count in views[0].canvas)
     modules = find_modules(network, unzoom)
+    if modules and views[0].window is not None:
+        raise LzuError(
+            "the features of a window need no unzoom; leave unzoom empty, or give the warp of the "
+            "whole frame as the first view"
+        )
     canvases = _noise(network, (2, channels, size[0], size[1]))
     levels: dict[str, list[Level]] = {}
     if modules:
@@ -95,9 +103,33 @@ def wrap(
         levels = _with_phases(measured.levels, phase or {})
         _tell(measured, levels)
         if check:
-            _check_identity(network, call, warp, levels, multiple, channels)
-    Wrapping(network, warp, levels, call=call, multiple=multiple, channels=channels)
+            _check_identity(network, call, views[0], levels, multiple, channels)
+    Wrapping(network, views, levels, call=call, multiple=multiple, channels=channels)
     return network
+
+
+def _views(warp: FixedWarp | Sequence[FixedWarp]) -> tuple[FixedWarp, ...]:
+    """Return the views of a frame.
+
+    Raises:
+        LzuError: there are none, they differ in source or canvas, or a later one is no window.
+    """
+    views = (warp,) if isinstance(warp, FixedWarp) else tuple(warp)
+    if not views or not all(isinstance(each, FixedWarp) for each in views):
+        raise LzuError("warp is no FixedWarp; make one, such as FixedWarp.from_boxes(...)")
+    first = views[0]
+    for each in views[1:]:
+        if each.window is None:
+            raise LzuError(
+                "a view after the first is no window; make it by FixedWarp.from_window, since only "
+                "the first view is unzoomed"
+            )
+        if (each.source, each.canvas) != (first.source, first.canvas):
+            raise LzuError(
+                f"views have canvases {first.canvas} and {each.canvas} of frames {first.source} "
+                f"and {each.source}; make them equal, so that they are one batch"
+            )
+    return views
 
 
 def unwrap(network: Network) -> Network:
@@ -202,7 +234,7 @@ def _check_identity(
     frame = _noise(network, (1, channels, *warp.source))
     uniform = Wrapping(
         network,
-        warp.as_uniform(),
+        [warp.as_uniform()],
         levels,
         call=call,
         multiple=multiple,

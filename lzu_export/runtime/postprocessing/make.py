@@ -42,5 +42,14 @@ def make_postprocess(
     context = Context.of(recipe, choice)
     if function is not None:
         return Custom(context, function)
-    maker = cast(Callable[[Context], Postprocessing], load_object(MAKERS[recipe.postprocess.kind]))
+    return make_view(context, recipe.postprocess.kind)
+
+
+def make_view(context: Context, kind: str) -> Postprocessing:
+    """Make the post-processing of a kind for one view of the frame.
+
+    Raises:
+        LzuError: the settings do not fit the context's levels, or name no known function.
+    """
+    maker = cast(Callable[[Context], Postprocessing], load_object(MAKERS[kind]))
     return maker(context)

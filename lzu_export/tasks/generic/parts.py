@@ -56,14 +56,21 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
         parameter.requires_grad_(False)
     levels = {name: [each.level for each in found] for name, found in recipe.model.unzoom.items()}
     of_frames = FixedWarp(warp.knots, recipe.span, recipe.canvas)
+    canvas = recipe.canvas
+    windows = [
+        FixedWarp.from_window(recipe.span, (w.x, w.y, w.width, w.height), canvas=canvas)
+        for w in recipe.views
+    ]
     wrapping = Wrapping(
         network,
-        of_frames,
+        [of_frames, *windows],
         levels,
         call=Call(recipe.model.image),
         multiple=recipe.model.multiple,
         channels=recipe.model.channels,
     )
-    zoom = to_canvas(recipe, warp) if from_source else None
+    zoom = [to_canvas(recipe, warp)] if from_source else []
+    for each in windows if from_source else ():
+        zoom.append(to_canvas(recipe, each.tables()))
     outputs = recipe.model.outputs
     return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
