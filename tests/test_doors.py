@@ -72,9 +72,15 @@ def test_public_names_stay(module: str) -> None:
 
 def test_the_doors_are_those_behind_them() -> None:
     from lzu_export.bundle.load import load
-    from lzu_export.compiler.pipeline import export
+    from lzu_export.compiler.door import export
     from lzu_export.verification.verify import verify
+    from lzu_export.warp.fixed_warp import FixedWarp
+    from lzu_export.wrapping.calls import Call
+    from lzu_export.wrapping.suggest import suggest
+    from lzu_export.wrapping.wrap import unwrap, wrap
 
+    assert (lzu_export.wrap, lzu_export.unwrap, lzu_export.suggest) == (wrap, unwrap, suggest)
+    assert (lzu_export.FixedWarp, lzu_export.Call) == (FixedWarp, Call)
     assert lzu_export.load is load
     assert lzu_export.export is export
     assert lzu_export.verify is verify
