@@ -240,9 +240,9 @@ def test_links_resolve(page: Path) -> None:
 def test_every_guide_is_listed() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     pages = {page.name for page in GUIDES}
-    assert pages <= set(re.findall(r"docs/(\w+\.md)", text))
+    assert pages <= set(re.findall(r"docs/([\w-]+\.md)", text))
     index = (REPOSITORY / "docs/index.md").read_text(encoding="utf-8")
-    assert pages - {"index.md"} <= set(re.findall(r"\]\((\w+\.md)\)", index))
+    assert pages - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
 
 
 def test_recipes_are_valid() -> None:
