@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.classes import listed, plain
 from lzu_export.inputs.coco import CocoData, check_frame_size, read_coco
 from lzu_export.inputs.images import read_image
 from lzu_export.inputs.nuscenes import is_nuscenes
@@ -31,6 +32,7 @@ def read_training_boxes(
     *,
     called: str = "saliency",
     image: str | None = None,
+    others: bool = False,
 ) -> NDArray[np.float64]:
     """Read boxes (n, 4) x1, y1, x2, y2, without crowds, in pixels of frames of the source's size.
 
@@ -40,6 +42,7 @@ def read_training_boxes(
         classes: names of the classes that count; all by default. nuScenes needs them.
         called: option or use of the path, which names it in messages.
         image: file name of the only image whose boxes are read; all images by default.
+        others: whether COCO annotations may have other classes besides, whose boxes are left out.
 
     Raises:
         LzuError: annotations cannot be used, the classes differ, a folder holds no annotations, or
@@ -47,6 +50,9 @@ def read_training_boxes(
     """
     name = f"{called} {path}"
     annotations = training_boxes(path)
+    if annotations is not None and others and classes is not None:
+        data = _only(read_coco(annotations, None, f"the {name}"), classes, f"the {name}")
+        return _coco_boxes(data, source, name, image)
     if annotations is not None:
         data = read_coco(annotations, classes, f"the {name}")
         return _coco_boxes(data, source, name, image)
@@ -63,6 +69,21 @@ def read_training_boxes(
         f"{name} {what}; give COCO annotations (.json), the folder of Argoverse-HD or nuScenes, or "
         "a map (.npy)"
     )
+
+
+def _only(data: CocoData, classes: Sequence[str], called: str) -> CocoData:
+    """Return annotations with the objects of some classes alone.
+
+    Raises:
+        LzuError: there is no such class.
+    """
+    own = [plain(each) for each in data.classes]
+    unknown = [each for each in classes if plain(each) not in own]
+    if unknown:
+        its = listed(data.classes)
+        raise LzuError(f"{called} has no class {unknown[0]}; its classes are {its}")
+    wanted = {plain(each) for each in classes}
+    return data._replace(objects=[each for each in data.objects if own[each.label] in wanted])
 
 
 def _coco_boxes(

@@ -165,7 +165,7 @@ def from_file(path: Path, frame: tuple[int, int] | None, overrides: Mapping[str,
         raise LzuError(f"scale is {scale}; give a number above 0, at most 8")
     sizes = Sizes.whole(frame, scale)
     if is_knots:
-        return Subject(path.name, sizes, _stored_knots(path))
+        return Subject(path.name, sizes, read_knots(path))
     saliency = load_saliency(path)
     refuse_flat(saliency, str(path))
 
@@ -222,17 +222,6 @@ def _at_least(boxes: Array, side: float) -> Array:
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     half = np.maximum(half, side / 2)
     return np.hstack([centre - half, centre + half])
-
-
-def _stored_knots(path: Path) -> Knots:
-    knots = read_knots(path)
-    for name, values in knots.items():
-        if np.abs(values).max() > 1 + 1e-6:
-            raise LzuError(
-                f"{path} holds {name} up to {np.abs(values).max():g}, beyond the frame, which is "
-                "[-1, 1]; divide pixels by half of its size and subtract 1"
-            )
-    return knots
 
 
 def _setting(overrides: Mapping[str, Any], key: str) -> Any:

@@ -62,7 +62,9 @@ class FixedWarp:
         """
         for name in ("source", "canvas"):
             object.__setattr__(self, name, _size(getattr(self, name), name))
-        object.__setattr__(self, "knots", check_named_knots(self.knots))
+        # Copies, since a caller may go on to work in its arrays.
+        knots = {name: each.copy() for name, each in check_named_knots(self.knots).items()}
+        object.__setattr__(self, "knots", knots)
 
     @classmethod
     def uniform(
@@ -162,13 +164,15 @@ class FixedWarp:
         origin = "boxes"
         if isinstance(boxes, str | Path):
             origin = f"boxes {Path(boxes).name}"
-            found = read_training_boxes(Path(boxes), size, classes)
+            found = read_training_boxes(Path(boxes), size, classes, called="boxes", others=True)
         else:
-            found = np.asarray(boxes, np.float64)
-        if found.ndim != 2 or found.shape[1:] != (4,) or not len(found):
+            found = _boxes(boxes)
+        if not len(found):
+            raise LzuError("there are no boxes to make a warp from; give at least one")
+        if (found[:, 2:] < found[:, :2]).any():
             raise LzuError(
-                f"boxes have shape {found.shape}; give (n, 4) x1, y1, x2, y2 in pixels of the "
-                "source, at least one"
+                "boxes have x2 below x1 or y2 below y1; give x1, y1, x2, y2 in pixels of the "
+                "source, not widths and heights"
             )
         map_ = box_saliency(found, size, lattice, amplitude=amplitude, bandwidth=bandwidth)
         return cls.from_saliency(
@@ -252,7 +256,7 @@ class FixedWarp:
         """
         given = {"knots_x": knots_x, "knots_y": knots_y}
         given |= knots if isinstance(knots, Mapping) else {PLANE_KNOTS[0]: knots}
-        named = {name: np.asarray(each) for name, each in given.items() if each is not None}
+        named = {name: _floats(each, name) for name, each in given.items() if each is not None}
         return cls(named, _size(source, "source"), _canvas(source, scale, canvas), origin)
 
     @classmethod
@@ -279,11 +283,13 @@ class FixedWarp:
             LzuError: the window is not within the frame, or smaller than 2 x 2 pixels.
         """
         height, width = _size(source, "source")
-        x, y, across, down = (int(each) for each in window)
+        values = list(window) if isinstance(window, Sequence) else []
+        whole = len(values) == 4 and all(_is_whole(each) for each in values)
+        x, y, across, down = (int(each) for each in values) if whole else (0, 0, 0, 0)
         inside = x >= 0 and y >= 0 and x + across <= width and y + down <= height
         if not inside or min(across, down) < 2:
             raise LzuError(
-                f"window is {list(window)}; give x, y, width, height of at least 2 pixels within "
+                f"window is {window}; give x, y, width, height of at least 2 pixels within "
                 f"the frame of {height}x{width}"
             )
         knots = {
@@ -339,12 +345,13 @@ class FixedWarp:
         uniform canvas, whatever the warp.
         """
         step, corner = self._steps
-        return np.asarray((np.asarray(boxes, np.float64) - corner - 0.5) / step + 0.5)
+        offsets = _boxes(boxes) - corner - 0.5
+        return np.divide(offsets, step, out=np.zeros_like(offsets), where=step > 0) + 0.5
 
     def boxes_to_source(self, boxes: ArrayLike) -> Array:
         """Map boxes (n, 4) of the uniform canvas to the frame; the inverse of `boxes_to_canvas`."""
         step, corner = self._steps
-        return np.asarray((np.asarray(boxes, np.float64) - 0.5) * step + 0.5 + corner)
+        return np.asarray((_boxes(boxes) - 0.5) * step + 0.5 + corner)
 
     @property
     def _steps(self) -> tuple[Array, Array]:
@@ -353,7 +360,16 @@ class FixedWarp:
         return np.array([step_x, step_y] * 2), np.array([*self.shown[:2]] * 2, np.float64)
 
     def labels_to_canvas(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Sample a label map (H, W) of the frame at the uniform canvas, by the nearest pixel."""
+        """Sample a label map (H, W) of the frame at the uniform canvas, by the nearest pixel.
+
+        Raises:
+            LzuError: the map is not of the source's size.
+        """
+        if np.shape(labels)[:2] != self.source:
+            raise LzuError(
+                f"labels have shape {np.shape(labels)}; give a map of the warp's source, "
+                f"{self.source[0]}x{self.source[1]}"
+            )
         x, y, _, _ = self.shown
         rows, columns = (
             np.rint(np.arange(count) * step + first).astype(int).clip(0, whole - 1)
@@ -361,14 +377,45 @@ class FixedWarp:
                 self.canvas, self.canvas_step, (y, x), self.source, strict=True
             )
         )
-        return np.asarray(labels[np.ix_(rows, columns)])
+        return np.asarray(np.asarray(labels)[np.ix_(rows, columns)])
 
 
 def _size(size: Sequence[int], name: str) -> tuple[int, int]:
     values = list(size) if isinstance(size, Sequence) else [size]
-    if len(values) != 2 or any(int(each) != each or each < 1 for each in values):
+    if len(values) != 2 or not all(map(_is_whole, values)) or min(values) < 1:
         raise LzuError(f"{name} is {size}; give (height, width) in pixels")
     return int(values[0]), int(values[1])
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | float | np.integer) and value % 1 == 0
+
+
+def _floats(values: ArrayLike, name: str) -> Array:
+    """Return values as float64.
+
+    Raises:
+        LzuError: they are no numbers, or their rows differ in length.
+    """
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise LzuError(f"{name} are no array of real numbers; give them as floats") from error
+
+
+def _boxes(boxes: ArrayLike) -> Array:
+    """Return boxes as (n, 4) float64.
+
+    Raises:
+        LzuError: they are no numbers, or of another shape.
+    """
+    found = _floats(boxes, "boxes")
+    found = found.reshape(0, 4) if found.shape == (0,) else found
+    if found.ndim != 2 or found.shape[1] != 4:
+        raise LzuError(
+            f"boxes have shape {found.shape}; give (n, 4) x1, y1, x2, y2 in pixels of the source"
+        )
+    return found
 
 
 def _canvas(
@@ -380,7 +427,7 @@ def _canvas(
     if canvas is not None:
         return _size(canvas, "canvas")
     assert scale is not None
-    if not 0 < scale <= 8:
+    if not isinstance(scale, int | float | np.number) or not 0 < scale <= 8:
         raise LzuError(f"scale is {scale}; give a number above 0 and at most 8, such as 0.5")
     # The slack corrects binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
     height, width = (int(each * scale + 1e-6) for each in _size(source, "source"))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from lzu_export.errors import LzuError
@@ -26,6 +27,9 @@ from lzu_export.warp.grids import (
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import unzoom_tables
+
+SLACK = 1e-6
+"""Rounding of knots that were computed in float32."""
 
 Knots = Mapping[str, Array]
 """Knots by name, in [-1, 1] with align_corners: `knots_x` (w,) and `knots_y` (h,) of a separable
@@ -167,13 +171,29 @@ def check_named_knots(knots: Mapping[str, ArrayLike]) -> dict[str, Array]:
             the plane, in [-1, 1] with align_corners.
 
     Raises:
-        LzuError: names or shapes are others, values are not finite, or an axis decreases.
+        LzuError: names or shapes are others, values are not finite or outside [-1, 1], or an axis
+            decreases.
     """
+    found: dict[str, Array]
     if set(knots) == set(AXIS_KNOTS):
-        return {name: check_knots(knots[name], name) for name in AXIS_KNOTS}
-    if set(knots) == set(PLANE_KNOTS):
-        return {name: check_knot_plane(knots[name], name) for name in PLANE_KNOTS}
-    raise LzuError(
-        f"knots are named {', '.join(knots) or 'nothing'}; give knots_x and knots_y of a separable "
-        "warp, or knots of one on the plane"
-    )
+        found = {name: check_knots(knots[name], name) for name in AXIS_KNOTS}
+    elif set(knots) == set(PLANE_KNOTS):
+        found = {name: check_knot_plane(knots[name], name) for name in PLANE_KNOTS}
+        plane = found[PLANE_KNOTS[0]]
+        steps = np.diff(plane[..., 0], axis=1), np.diff(plane[..., 1], axis=0)
+        if min(each.min() for each in steps) < -SLACK:
+            raise LzuError(
+                "knots decrease somewhere: x must not decrease along a row, nor y along a column"
+            )
+    else:
+        raise LzuError(
+            f"knots are named {', '.join(knots) or 'nothing'}; give knots_x and knots_y of a "
+            "separable warp, or knots of one on the plane"
+        )
+    for name, each in found.items():
+        if np.abs(each).max() > 1 + SLACK:
+            raise LzuError(
+                f"{name} reach from {each.min():g} to {each.max():g}; give positions in [-1, 1], "
+                "that is pixels divided by half of the frame's size minus 1"
+            )
+    return found

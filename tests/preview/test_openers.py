@@ -172,7 +172,7 @@ FLAT = np.ones((3, 4))
         (
             lambda f: knots_file(f, knots_x=[0, 320], knots_y=GOOD),
             {},
-            "up to 320, beyond the frame",
+            "knots_x reach from 0 to 320; give positions",
         ),
         (lambda f: knots_file(f, knots=[[1, 2]]), {}, r"knots have shape \(1, 2\)"),
         (lambda f: knots_file(f, knots_x=["a"], knots_y=GOOD), {}, "knots_x of type <U1"),
