@@ -32,7 +32,7 @@ def train(scenes, warp, steps, seed=0):
 
     def losses(_step, picks):
         labels = make_labels(objects_of(scenes, picks, warp))
-        return model(pixel_values=images_of(scenes, picks), labels=labels).loss
+        return model(pixel_values=images_of(scenes, picks), labels=labels).loss[None]
 
     learn(model, losses, len(scenes), Schedule(steps * 8 / len(scenes), seed, rate=1e-3))
     return model

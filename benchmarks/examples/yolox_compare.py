@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from streets import make_warp, read_scenes
+from torch import nn
 from yolox_network import STRIDES, yolox
 from yolox_tutorial import save, train
 
@@ -33,20 +34,30 @@ FORMULA = "fixed-formula"
 COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 
 
+def trained(variant: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module, float]:
+    """Return a trained network, from OUT/VARIANT-SEED.pth if it is there, and its CPU seconds."""
+    path = options.out / f"{variant}-{seed}.pth"
+    scenes = read_scenes(options.sequences)
+    warp = make_warp(scenes, variant.partition("-")[0])
+    phase = {"backbone": [(s - 1) / 2 for s in STRIDES]} if variant == FORMULA else None
+    if not path.exists():
+        watch = Stopwatch()
+        model = train(scenes, warp, options.steps, seed, phase=phase)
+        torch.save({"state_dict": model.state_dict(), "cpu_seconds": watch.cpu_seconds}, path)
+        return model, watch.cpu_seconds
+    model = lzu.wrap(yolox(len(CLASSES)), warp, ["backbone"], phase=phase).eval()
+    stored = torch.load(path, weights_only=True)
+    model.load_state_dict(stored["state_dict"])
+    return model, stored["cpu_seconds"]
+
+
 def run(variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train, export and apply one network; its files are OUT/VARIANT-SEED.{pth,json}."""
     name = f"{variant}-{seed}"
     result = options.out / f"{name}.json"
     if result.exists():
         return dict(json.loads(result.read_text()))
-    scenes = read_scenes(options.sequences)
-    phase = {"backbone": [(s - 1) / 2 for s in STRIDES]} if variant == FORMULA else None
-    watch = Stopwatch()
-    warp = make_warp(scenes, variant.partition("-")[0])
-    model = train(scenes, warp, options.steps, seed, phase=phase)
-    figures = {"variant": variant, "seed": seed, "steps": options.steps}
-    figures |= {"seconds": watch.seconds, "cpu_seconds": watch.cpu_seconds}
-    torch.save(model.state_dict(), options.out / f"{name}.pth")
+    model, seconds = trained(variant, seed, options)
     done = save(model, options.out, name, precision=["fp32"], targets=["onnxruntime"])
     detector = lzu.load(done.folder, threads=1)
     found = [
@@ -54,6 +65,7 @@ def run(variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         for each in open_demo("val", options.frames)
         for box in detector(each.image).to_coco(each.frame_id)
     ]
+    figures = {"variant": variant, "seed": seed, "steps": options.steps, "cpu_seconds": seconds}
     figures |= {"bundle": str(done.folder), "detections": found}
     write_json(result, figures)
     return figures
@@ -61,11 +73,9 @@ def run(variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def export(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     """Export the first seed's network in all precisions for all targets, and score its engines."""
-    scenes = read_scenes(options.sequences)
-    model = lzu.wrap(yolox(len(CLASSES)), make_warp(scenes, variant), ["backbone"])
-    model.load_state_dict(torch.load(options.out / f"{variant}-{options.seeds[0]}.pth"))
+    model, _ = trained(variant, options.seeds[0], options)
     settings = {"evaluation.frames": options.export_frames}
-    done = save(model.eval(), options.out, dataset="demo", settings=settings)
+    done = save(model, options.out, dataset="demo", settings=settings)
     return {"bundle": str(done.folder), "accuracy": done.manifest.model_dump()["accuracy"]}
 
 

@@ -29,7 +29,7 @@ def train(scenes, warp, steps, seed=0, phase=None):
 
     def losses(_step, picks):
         targets = make_targets(list(objects_of(scenes, picks, warp)))
-        return model(images_of(scenes, picks), targets)["total_loss"]
+        return model(images_of(scenes, picks), targets)["total_loss"][None]
 
     learn(model, losses, len(scenes), Schedule(steps * 8 / len(scenes), seed))
     return model
