@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from lzu_export.verification.verify import verify
     from lzu_export.warp.fixed_warp import FixedWarp
     from lzu_export.wrapping.calls import Call
+    from lzu_export.wrapping.learned import LearnedWarp
     from lzu_export.wrapping.suggest import suggest
     from lzu_export.wrapping.wrap import unwrap, wrap
 
 __all__ = [
     "Call",
     "FixedWarp",
+    "LearnedWarp",
     "__version__",
     "export",
     "load",
@@ -50,6 +52,7 @@ __getattr__ = lazily(
     {
         "Call": "lzu_export.wrapping.calls",
         "FixedWarp": "lzu_export.warp.fixed_warp",
+        "LearnedWarp": "lzu_export.wrapping.learned",
         "export": "lzu_export.compiler.door",
         "load": "lzu_export.bundle.load",
         "suggest": "lzu_export.wrapping.suggest",

@@ -76,11 +76,13 @@ def test_the_doors_are_those_behind_them() -> None:
     from lzu_export.verification.verify import verify
     from lzu_export.warp.fixed_warp import FixedWarp
     from lzu_export.wrapping.calls import Call
+    from lzu_export.wrapping.learned import LearnedWarp
     from lzu_export.wrapping.suggest import suggest
     from lzu_export.wrapping.wrap import unwrap, wrap
 
     assert (lzu_export.wrap, lzu_export.unwrap, lzu_export.suggest) == (wrap, unwrap, suggest)
     assert (lzu_export.FixedWarp, lzu_export.Call) == (FixedWarp, Call)
+    assert lzu_export.LearnedWarp is LearnedWarp
     assert lzu_export.load is load
     assert lzu_export.export is export
     assert lzu_export.verify is verify

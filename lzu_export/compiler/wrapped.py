@@ -32,7 +32,9 @@ from lzu_export.tasks.generic.parts import build_network
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
-from lzu_export.wrapping.hooks import Wrapping, wrapping_of
+from lzu_export.warp.grids import AXIS_KNOTS
+from lzu_export.wrapping.hooks import View, Wrapping, wrapping_of
+from lzu_export.wrapping.learned import LearnedWarp
 from lzu_export.wrapping.wrap import wrap
 
 log = logging.getLogger(__name__)
@@ -206,7 +208,7 @@ def _canvas(wrapping: Wrapping) -> dict[str, Any]:
     """Return the recipe's keys of variant and canvas, as plain data."""
     warp = wrapping.warp
     return {
-        "variant": "uniform" if _is_even(warp) else "fixed",
+        "variant": _variant(warp),
         "scale": round(warp.canvas[0] / warp.shown[3], 3),
         "size": list(warp.canvas),
         "views": [_window(each) for each in wrapping.views[1:]],
@@ -214,12 +216,14 @@ def _canvas(wrapping: Wrapping) -> dict[str, Any]:
     }
 
 
-def _is_even(warp: FixedWarp) -> bool:
-    """Return whether a warp samples all that it shows evenly, as a window does."""
-    return warp.is_identity or warp.window is not None
+def _variant(warp: View) -> str:
+    """Return the recipe's variant of a warp; a window is sampled evenly, as a uniform frame is."""
+    if isinstance(warp, LearnedWarp):
+        return "adaptive"
+    return "uniform" if warp.is_identity or warp.window is not None else "fixed"
 
 
-def _window(warp: FixedWarp) -> dict[str, int]:
+def _window(warp: View) -> dict[str, int]:
     """Return the window of a view as a recipe's."""
     return dict(zip(("x", "y", "width", "height"), warp.shown, strict=True))
 
@@ -236,7 +240,10 @@ def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str,
     """Return the recipe's keys that follow from a wrapping, whose knots are written to a file."""
     warp = wrapping.warp
     keys = {**_canvas(wrapping), "model": network_section(wrapping, recipe)}
-    if not _is_even(warp):
+    if isinstance(warp, LearnedWarp):
+        separable = len(warp.example_knots(wrapping.channels)) == len(AXIS_KNOTS)
+        keys["warp"] = {**recipe.warp.model_dump(mode="json"), "separable": separable}
+    elif keys["variant"] == "fixed":
         path = _inputs(recipe, out) / KNOTS
         arrays: dict[str, Any] = dict(warp.knots)
         with readable_os_errors(f"the file {path}"):

@@ -88,6 +88,11 @@ class GenericRecipe(Recipe):
         return self.model.levels
 
     @property
+    def follows_boxes(self) -> bool:
+        """Whether the previous frame's boxes set the warp: an adaptive one is the network's own."""
+        return False
+
+    @property
     def images(self) -> int:
         """Number of images that the network takes at once: all views of a batch of frames."""
         return self.batch * (1 + len(self.views))

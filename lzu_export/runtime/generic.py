@@ -62,9 +62,11 @@ class GenericPredictor(FramePredictor[Any]):
         views = 1 + len(self.recipe.views)
         if views == 1:
             return super().suppress_all(outputs, frames)
+        self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         found = []
         for frame in range(frames):
-            each = split_views(outputs, frame, self.recipe.batch, views)
+            own = {name: value for name, value in outputs.items() if name not in KNOTS}
+            each = split_views(own, frame, self.recipe.batch, views)
             if self._views is not None:
                 found.append(self._views(each))
             else:
@@ -73,8 +75,8 @@ class GenericPredictor(FramePredictor[Any]):
         return found
 
     def suppress(self, outputs: dict[str, NDArray[Any]]) -> Any:
-        """Apply the post-processing to one frame's outputs."""
-        return self._postprocess(outputs)
+        """Apply the post-processing to one frame's outputs, without a learned warp's knots."""
+        return self._postprocess({k: each for k, each in outputs.items() if k not in KNOTS})
 
     def to_prediction(self, kept: Any, size: tuple[int, ...]) -> Any:
         """Return detections and label maps in pixels of the frame of (height, width) `size`."""

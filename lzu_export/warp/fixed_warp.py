@@ -61,7 +61,7 @@ class FixedWarp:
                 increase, or have the wrong shape or names.
         """
         for name in ("source", "canvas"):
-            object.__setattr__(self, name, _size(getattr(self, name), name))
+            object.__setattr__(self, name, checked_size(getattr(self, name), name))
         # Copies, since a caller may go on to work in its arrays.
         knots = {name: each.copy() for name, each in check_named_knots(self.knots).items()}
         object.__setattr__(self, "knots", knots)
@@ -122,8 +122,8 @@ class FixedWarp:
             found = check_saliency(saliency)
         found = mirrored(found) if symmetric else found
         knots = saliency_knots(found, fwhm, separable=separable)
-        size = _canvas(source, scale, canvas)
-        return cls(knots, _size(source, "source"), size, origin or "a saliency", found)
+        size = canvas_size(source, scale, canvas)
+        return cls(knots, checked_size(source, "source"), size, origin or "a saliency", found)
 
     @classmethod
     def from_boxes(
@@ -160,7 +160,7 @@ class FixedWarp:
 
         Source: FOVEA's kernel density, as LZU uses it.
         """
-        size = _size(source, "source")
+        size = checked_size(source, "source")
         origin = "boxes"
         if isinstance(boxes, str | Path):
             origin = f"boxes {Path(boxes).name}"
@@ -257,7 +257,9 @@ class FixedWarp:
         given = {"knots_x": knots_x, "knots_y": knots_y}
         given |= knots if isinstance(knots, Mapping) else {PLANE_KNOTS[0]: knots}
         named = {name: _floats(each, name) for name, each in given.items() if each is not None}
-        return cls(named, _size(source, "source"), _canvas(source, scale, canvas), origin)
+        return cls(
+            named, checked_size(source, "source"), canvas_size(source, scale, canvas), origin
+        )
 
     @classmethod
     def from_window(
@@ -282,7 +284,7 @@ class FixedWarp:
         Raises:
             LzuError: the window is not within the frame, or smaller than 2 x 2 pixels.
         """
-        height, width = _size(source, "source")
+        height, width = checked_size(source, "source")
         values = list(window) if isinstance(window, Sequence) else []
         whole = len(values) == 4 and all(_is_whole(each) for each in values)
         x, y, across, down = (int(each) for each in values) if whole else (0, 0, 0, 0)
@@ -298,7 +300,7 @@ class FixedWarp:
                 AXIS_KNOTS, (x, y), (across, down), (width, height), strict=True
             )
         }
-        size = _canvas((down, across), scale, canvas)
+        size = canvas_size((down, across), scale, canvas)
         return cls(knots, (height, width), size, "a window", window=(x, y, across, down))
 
     @property
@@ -380,7 +382,12 @@ class FixedWarp:
         return np.asarray(np.asarray(labels)[np.ix_(rows, columns)])
 
 
-def _size(size: Sequence[int], name: str) -> tuple[int, int]:
+def checked_size(size: Sequence[int], name: str) -> tuple[int, int]:
+    """Return (height, width) in pixels as integers; messages call the size `name`.
+
+    Raises:
+        LzuError: it is not two whole numbers above zero.
+    """
     values = list(size) if isinstance(size, Sequence) else [size]
     if len(values) != 2 or not all(map(_is_whole, values)) or min(values) < 1:
         raise LzuError(f"{name} is {size}; give (height, width) in pixels")
@@ -418,17 +425,21 @@ def _boxes(boxes: ArrayLike) -> Array:
     return found
 
 
-def _canvas(
+def canvas_size(
     source: Sequence[int], scale: float | None, canvas: Sequence[int] | None
 ) -> tuple[int, int]:
-    """Return the canvas: the one that is given, or the source times the scale, rounded down."""
+    """Return the canvas (height, width): the given one, or source times scale, rounded down.
+
+    Raises:
+        LzuError: both are given or none, or a size is wrong.
+    """
     if (scale is None) == (canvas is None):
         raise LzuError("the warp needs the size of its canvas; give scale or canvas, one of them")
     if canvas is not None:
-        return _size(canvas, "canvas")
+        return checked_size(canvas, "canvas")
     assert scale is not None
     if not isinstance(scale, int | float | np.number) or not 0 < scale <= 8:
         raise LzuError(f"scale is {scale}; give a number above 0 and at most 8, such as 0.5")
     # The slack corrects binary fractions: 0.7 of 720 pixels are 504, not int(503.99999).
-    height, width = (int(each * scale + 1e-6) for each in _size(source, "source"))
-    return _size((height, width), f"the canvas of scale {scale:g}")
+    height, width = (int(each * scale + 1e-6) for each in checked_size(source, "source"))
+    return checked_size((height, width), f"the canvas of scale {scale:g}")

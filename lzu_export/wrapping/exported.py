@@ -11,11 +11,69 @@ from torch.nn import functional
 
 from lzu_export.errors import LzuError
 from lzu_export.models.traced_model import TracedModel
-from lzu_export.wrapping.hooks import Wrapping
+from lzu_export.wrapping.hooks import Wrapping, hand_over
+from lzu_export.wrapping.learned import (
+    Knots,
+    LearnedWarp,
+    checked_knots,
+    knot_names,
+    zoom_at_knots,
+)
 from lzu_export.wrapping.nested import named_tensors
 
 SINGLE = "output"
 """Name of the output of a network that returns one tensor."""
+
+
+class FrameNorm(nn.Module):
+    """Module from camera bytes to the normalised picture."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        order: str,
+        cut: tuple[slice, slice],
+    ) -> None:
+        """Store the constants.
+
+        Args:
+            mean: mean per channel, in the model's order.
+            std: standard deviation per channel, in the model's order.
+            order: the model's channel order, `bgr` or `rgb`; frames are BGR.
+            cut: rows and columns of the frame that are the picture.
+        """
+        super().__init__()
+        self.order, self.cut = order, cut
+        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, -1, 1, 1)
+        shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
+        self.register_buffer("scale", scale.float(), persistent=False)
+        self.register_buffer("shift", shift.float(), persistent=False)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Map frames (B, H, W, 3) uint8 BGR to (B, 3, picture) float32."""
+        # Cast first: TensorRT moves no uint8.
+        picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
+        picture = picture.flip(1) if self.order == "rgb" else picture
+        return picture * self.scale + self.shift
+
+
+class LearnedToCanvas(nn.Module):
+    """Module from camera bytes to the knots of a learned warp and the canvas that they give."""
+
+    def __init__(self, warp: nn.Module, canvas: tuple[int, int], norm: FrameNorm) -> None:
+        """Take the module of the knots, the canvas (height, width), and the normalisation."""
+        super().__init__()
+        self.warp, self.canvas, self.norm = warp, canvas, norm
+
+    def forward(self, frame: Tensor) -> tuple[Knots, Tensor]:
+        """Map frames (B, H, W, 3) uint8 BGR to knots and the canvas (B, 3, canvas)."""
+        picture = self.norm(frame)
+        knots = checked_knots(self.warp(picture), len(picture))
+        return knots, zoom_at_knots(picture, knots, self.canvas)
 
 
 class HookedModel(TracedModel):
@@ -51,9 +109,14 @@ class HookedModel(TracedModel):
         size, canvas = wrapping.network_input, wrapping.warp.canvas
         self.padding = (size[0] - canvas[0], size[1] - canvas[1])
         self.levels = len(wrapping.all_levels)
+        self.knots: tuple[str, ...] = ()
+        knots: Knots = ()
+        if isinstance(wrapping.warp, LearnedWarp):
+            knots = wrapping.warp.example_knots(wrapping.channels)
+            self.knots = knot_names(knots)
         example = torch.zeros(len(wrapping.views), wrapping.channels, *size)
         with torch.no_grad():
-            found = named_outputs(self._run(example)[2])
+            found = named_outputs(self._run(example, knots)[2])
         unknown = [name for name in outputs if name not in found]
         if unknown:
             raise LzuError(
@@ -64,27 +127,38 @@ class HookedModel(TracedModel):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of all probe points, then of the outputs, in the order of `forward`."""
-        names = ["zoomed"] if len(self.to_canvas) else []
+        names = [*self.knots, *(["zoomed"] if len(self.to_canvas) else [])]
         if self.wrapping.unzooms:
             names += [f"level_{i}" for i in range(self.levels)]
             names += [f"unzoomed_{i}" for i in range(self.levels)]
         return (*names, *self.outputs)
 
+    @property
+    def engine_outputs(self) -> tuple[str, ...]:
+        """Names of the engines' outputs, with the knots of a learned warp."""
+        return (*self.outputs, *self.knots)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return every probe point and output of one batch, in the order of `output_names`."""
-        values = []
+        values: list[Tensor] = []
+        knots: Knots = ()
         if len(self.to_canvas):
             canvases = [each(x) for each in self.to_canvas]
+            if self.knots:
+                knots, canvases[0] = canvases[0]
+                values += knots
             zoomed = canvases[0] if len(canvases) == 1 else torch.cat(canvases)
             values.append(zoomed)
             x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
-        levels, unzoomed, result = self._run(x)
+        levels, unzoomed, result = self._run(x, knots)
         found = named_outputs(result)
         # An exporter gives two outputs that are one tensor one name.
         return (*values, *levels, *unzoomed, *(found[name].clone() for name in self.outputs))
 
-    def _run(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Any]:
+    def _run(self, x: Tensor, knots: Knots) -> tuple[list[Tensor], list[Tensor], Any]:
         """Run the network on its padded input; return levels, unzoomed levels and its result."""
+        if knots:
+            hand_over(self.model, list(self.wrapping.levels), knots)
         before: dict[int, Tensor] = {}
         after: dict[int, Tensor] = {}
 

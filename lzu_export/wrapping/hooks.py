@@ -17,10 +17,24 @@ from lzu_export.models.zoom import Unzoom, resample
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
 from lzu_export.wrapping.calls import Call, find_image
+from lzu_export.wrapping.learned import (
+    SUBMODULE,
+    Knots,
+    LearnedWarp,
+    checked_knots,
+    unzoom_at_knots,
+    zoom_at_knots,
+)
 from lzu_export.wrapping.nested import map_tensors
 
 ATTRIBUTE = "_lzu_wrapping"
 """Attribute under which a wrapped network keeps its `Wrapping`."""
+KNOTS = "_lzu_knots"
+"""Attribute by which the zoom of a learned warp hands its knots to the submodules that unzoom. They
+are kept there, and not in a hook, since replicas of a network share its hooks."""
+
+View = FixedWarp | LearnedWarp
+"""Warp of one view."""
 
 Observer = Callable[[int, Tensor, Tensor], None]
 """Function that is called with a level's number, its map, and its unzoomed map."""
@@ -61,11 +75,19 @@ class ZoomHook:
     then the second view of all, and so on.
     """
 
-    def __init__(self, views: Sequence[FixedWarp], image: str | int, multiple: int) -> None:
-        """Take the views, the image's argument, and the multiple to which the canvas is padded."""
+    def __init__(
+        self, views: Sequence[View], image: str | int, multiple: int, submodules: Sequence[str]
+    ) -> None:
+        """Take the views, the image's argument, and the multiple to which the canvas is padded.
+
+        A learned warp hands its knots to the submodules of these names.
+        """
         self.warp, self.image, self.multiple = views[0], image, multiple
+        self.submodules = tuple(submodules)
         self.active = True
-        self.zooms = [PerDevice(resample(each.tables().zoom)) for each in views]
+        self.zooms = [
+            PerDevice(resample(each.tables().zoom)) for each in views if isinstance(each, FixedWarp)
+        ]
 
     def __call__(
         self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -79,10 +101,10 @@ class ZoomHook:
             return args, kwargs
         place = find_image(network, self.image, args, kwargs)
         if isinstance(place, str):
-            return args, {**kwargs, place: self.canvas(kwargs[place])}
-        return (*args[:place], self.canvas(args[place]), *args[place + 1 :]), kwargs
+            return args, {**kwargs, place: self.canvas(network, kwargs[place])}
+        return (*args[:place], self.canvas(network, args[place]), *args[place + 1 :]), kwargs
 
-    def canvas(self, image: Tensor) -> Tensor:
+    def canvas(self, network: nn.Module, image: Tensor) -> Tensor:
         """Zoom an image (B, C, source) in all views and pad with zeros at bottom and right."""
         size = tuple(image.shape[2:])
         if size != self.warp.source:
@@ -93,6 +115,10 @@ class ZoomHook:
             )
         bottom, right = (-count % self.multiple for count in self.warp.canvas)
         canvases = [zoom(image) for zoom in self.zooms]
+        if isinstance(self.warp, LearnedWarp):
+            knots = checked_knots(network.get_submodule(SUBMODULE)(image), len(image))
+            hand_over(network, self.submodules, knots)
+            canvases.insert(0, zoom_at_knots(image, knots, self.warp.canvas))
         together = canvases[0] if len(canvases) == 1 else torch.cat(canvases)
         return functional.pad(together, (0, right, 0, bottom))
 
@@ -101,13 +127,20 @@ class UnzoomHook:
     """Hook of a submodule: unzooms the 2-D feature maps among its outputs."""
 
     def __init__(
-        self, name: str, levels: Mapping[int, Level], unzooms: Sequence[Unzoom], views: int = 1
+        self,
+        name: str,
+        levels: Mapping[int, Level],
+        unzooms: Sequence[Unzoom],
+        canvas: tuple[int, int],
+        views: int = 1,
     ) -> None:
         """Take the submodule's name, its levels by number, and an unzoom for each of them.
 
-        Only the first of the views in a batch is unzoomed.
+        Without unzooms the levels are unzoomed at the knots that the zoom hands over. Only the
+        first of the views in a batch is unzoomed.
         """
         self.name, self.levels, self.views = name, dict(levels), views
+        self.canvas = canvas
         self.unzooms = [PerDevice(each) for each in unzooms]
         self.observer: Observer | None = None
 
@@ -134,7 +167,7 @@ class UnzoomHook:
                     f"{expected[0]}x{expected[1]}"
                 )
             first, *others = x.chunk(self.views)
-            y = self.unzooms[place](first)
+            y = self._unzoomed(module, place, first)
             y = torch.cat([y, *others]) if others else y
             if self.observer is not None:
                 self.observer(number, x, y)
@@ -142,9 +175,19 @@ class UnzoomHook:
             return y
 
         mapped = map_tensors(unzoom, output)
+        if not self.unzooms:
+            object.__setattr__(module, KNOTS, None)  # they hold the graph of their gradients
         if place < len(numbers):
             raise self._changed(f"{place} feature maps in place of {len(numbers)}")
         return mapped
+
+    def _unzoomed(self, module: nn.Module, place: int, x: Tensor) -> Tensor:
+        """Unzoom the map of a place among the output's maps."""
+        if self.unzooms:
+            return self.unzooms[place](x)
+        knots: Knots = getattr(module, KNOTS)
+        level = list(self.levels.values())[place]
+        return unzoom_at_knots([x], [level], knots, self.canvas)[0]
 
     def _changed(self, what: str) -> LzuError:
         return LzuError(
@@ -159,7 +202,7 @@ class Wrapping:
     def __init__(
         self,
         network: nn.Module,
-        views: Sequence[FixedWarp],
+        views: Sequence[View],
         levels: Mapping[str, Sequence[Level]],
         *,
         call: Call,
@@ -180,17 +223,20 @@ class Wrapping:
         """
         self.views, self.call, self.multiple, self.channels = tuple(views), call, multiple, channels
         self.levels = {name: tuple(each) for name, each in levels.items()}
-        self.zoom = ZoomHook(views, call.image, multiple)
+        self.zoom = ZoomHook(views, call.image, multiple, list(self.levels))
         self.unzooms: list[UnzoomHook] = []
         self._handles: list[RemovableHandle] = [
             network.register_forward_pre_hook(self.zoom, with_kwargs=True)
         ]
         object.__setattr__(network, ATTRIBUTE, self)
-        if identity_too or not (self.warp.is_identity or self.warp.window):
-            self._register_unzooms(network)
+        if isinstance(self.warp, LearnedWarp):
+            network.add_module(SUBMODULE, self.warp.module)
+            self._register_unzooms(network, [])
+        elif identity_too or not (self.warp.is_identity or self.warp.window):
+            tables = self.warp.tables(self.all_levels).unzoom or ()
+            self._register_unzooms(network, [Unzoom(each) for each in tables])
 
-    def _register_unzooms(self, network: nn.Module) -> None:
-        modules = [Unzoom(each) for each in self.warp.tables(self.all_levels).unzoom or ()]
+    def _register_unzooms(self, network: nn.Module, modules: Sequence[Unzoom]) -> None:
         first = 0
         for name, each in self.levels.items():
             numbers = range(first, first + len(each))
@@ -198,6 +244,7 @@ class Wrapping:
                 name,
                 dict(zip(numbers, each, strict=True)),
                 modules[first : first + len(each)],
+                self.warp.canvas,
                 len(self.views),
             )
             self._handles.append(network.get_submodule(name).register_forward_hook(hook))
@@ -205,7 +252,7 @@ class Wrapping:
             first += len(each)
 
     @property
-    def warp(self) -> FixedWarp:
+    def warp(self) -> View:
         """Warp of the first view, whose features are unzoomed."""
         return self.views[0]
 
@@ -240,8 +287,16 @@ class Wrapping:
         """Remove the hooks from the network that they were registered on."""
         for handle in self._handles:
             handle.remove()
+        if isinstance(self.warp, LearnedWarp):
+            network._modules.pop(SUBMODULE, None)
         if getattr(network, ATTRIBUTE, None) is self:
             object.__delattr__(network, ATTRIBUTE)
+
+
+def hand_over(network: nn.Module, submodules: Sequence[str], knots: Knots) -> None:
+    """Give knots to the submodules whose maps are unzoomed at them."""
+    for name in submodules:
+        object.__setattr__(network.get_submodule(name), KNOTS, knots)
 
 
 def is_map(x: Tensor) -> bool:

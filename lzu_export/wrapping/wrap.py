@@ -16,7 +16,8 @@ from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
 from lzu_export.wrapping.calls import Call, evaluating, image_argument, image_of
 from lzu_export.wrapping.cuts import check_cut, find_modules, maps_of, outputs_at
-from lzu_export.wrapping.hooks import Wrapping, wrapping_of
+from lzu_export.wrapping.hooks import View, Wrapping, wrapping_of
+from lzu_export.wrapping.learned import LearnedWarp
 from lzu_export.wrapping.nested import named_tensors
 from lzu_export.wrapping.receptive import Measured, measure_levels
 
@@ -32,7 +33,7 @@ EQUAL = 1e-4
 
 def wrap(
     network: Network,
-    warp: FixedWarp | Sequence[FixedWarp],
+    warp: View | Sequence[View],
     unzoom: Sequence[str] = (),
     *,
     image: str | int | None = None,
@@ -52,9 +53,10 @@ def wrap(
 
     Args:
         network: any module; it is changed in place. `unwrap` removes the hooks.
-        warp: warp of the frames; or several views of each frame with one canvas size: the first
-            is unzoomed, the others are windows (`FixedWarp.from_window`). The network then sees
-            the views of B images as one batch: the first view of all, then the second of all.
+        warp: warp of the frames, fixed or learned (`LearnedWarp`); or several views of each frame
+            with one canvas size: the first is unzoomed, the others are windows
+            (`FixedWarp.from_window`). The network then sees the views of B images as one batch: the
+            first view of all, then the second of all.
         unzoom: names of submodules whose 2-D outputs (B, C, h, w) are unzoomed. They may return a
             tensor, list, tuple, mapping or data class. Together they must be a cut: everything
             flows through them. Empty: the network only zooms, and outputs stay on the zoomed
@@ -80,6 +82,8 @@ def wrap(
                 f"{called} is wrapped already; call lzu_export.unwrap on it before, or build "
                 "another one"
             )
+    if isinstance(network, nn.Sequential) and not isinstance(warp, FixedWarp):
+        _refuse_sequential(network, _views(warp)[0])
     call = example or Call()
     place = image_argument(network, image if image is not None else call.image)
     call = replace(call, image=place)
@@ -108,14 +112,23 @@ def wrap(
     return network
 
 
-def _views(warp: FixedWarp | Sequence[FixedWarp]) -> tuple[FixedWarp, ...]:
+def _refuse_sequential(network: nn.Module, warp: View) -> None:
+    """Refuse a learned warp of a chain, which would run the warp's module as its last link."""
+    if isinstance(warp, LearnedWarp):
+        raise LzuError(
+            f"a learned warp becomes a submodule, which {type(network).__name__} would run as a "
+            "part of its chain; put the chain into a module of your own"
+        )
+
+
+def _views(warp: View | Sequence[View]) -> tuple[View, ...]:
     """Return the views of a frame.
 
     Raises:
         LzuError: there are none, they differ in source or canvas, or a later one is no window.
     """
-    views = (warp,) if isinstance(warp, FixedWarp) else tuple(warp)
-    if not views or not all(isinstance(each, FixedWarp) for each in views):
+    views = (warp,) if isinstance(warp, View) else tuple(warp)
+    if not views or not all(isinstance(each, View) for each in views):
         raise LzuError("warp is no FixedWarp; make one, such as FixedWarp.from_boxes(...)")
     first = views[0]
     for each in views[1:]:
@@ -221,7 +234,7 @@ def _tell(measured: Measured, levels: Mapping[str, Sequence[Level]]) -> None:
 def _check_identity(
     network: nn.Module,
     call: Call,
-    warp: FixedWarp,
+    warp: View,
     levels: Mapping[str, Sequence[Level]],
     multiple: int,
     channels: int,
@@ -246,7 +259,7 @@ def _check_identity(
             mine = dict(named_tensors(call.run(network, frame)))
         finally:
             uniform.remove(network)
-        theirs = dict(named_tensors(call.run(network, uniform.zoom.canvas(frame))))
+        theirs = dict(named_tensors(call.run(network, uniform.zoom.canvas(network, frame))))
     changed = [name for name in theirs if name not in mine or not _close(mine[name], theirs[name])]
     if changed or mine.keys() != theirs.keys():
         called = (changed or sorted(mine.keys() - theirs.keys()))[0] or "the output"

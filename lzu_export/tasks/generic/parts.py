@@ -7,13 +7,15 @@ from torch import nn
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.generic import GenericRecipe
+from lzu_export.runtime.preprocess import cut
 from lzu_export.tasks.assemble import load_weights, to_canvas
 from lzu_export.tasks.custom import find_builder
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.warp import Warp
 from lzu_export.wrapping.calls import Call
-from lzu_export.wrapping.exported import HookedModel
+from lzu_export.wrapping.exported import FrameNorm, HookedModel, LearnedToCanvas
 from lzu_export.wrapping.hooks import Wrapping, wrapping_of
+from lzu_export.wrapping.learned import SUBMODULE, LearnedWarp
 
 
 def build_network(recipe: GenericRecipe) -> nn.Module:
@@ -48,19 +50,14 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
     """
     network = build_network(recipe)
     wrapping = wrapping_of(network)
+    if recipe.adapts:
+        return _learned(recipe, network, warp)
     if wrapping is not None:  # a function may wrap its network for training
         wrapping.remove(network)
-    load_weights(recipe, network, warp)
-    network.eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
+    _set_weights(recipe, network, warp)
     levels = {name: [each.level for each in found] for name, found in recipe.model.unzoom.items()}
     of_frames = FixedWarp(warp.knots, recipe.span, recipe.canvas)
-    canvas = recipe.canvas
-    windows = [
-        FixedWarp.from_window(recipe.span, (w.x, w.y, w.width, w.height), canvas=canvas)
-        for w in recipe.views
-    ]
+    windows = _windows(recipe)
     wrapping = Wrapping(
         network,
         [of_frames, *windows],
@@ -74,3 +71,45 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
         zoom.append(to_canvas(recipe, each.tables()))
     outputs = recipe.model.outputs
     return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+
+
+def _learned(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> HookedModel:
+    """Assemble a network with the warp that its own module computes.
+
+    Raises:
+        LzuError: the network is not wrapped in a learned warp.
+    """
+    wrapping = wrapping_of(network)
+    if wrapping is None or not isinstance(wrapping.warp, LearnedWarp):
+        raise LzuError(
+            f"variant {recipe.variant} needs a network that is wrapped in a LearnedWarp by "
+            f"{recipe.custom_model}; choose fixed or uniform otherwise"
+        )
+    _set_weights(recipe, network, warp)
+    norm = recipe.normalisation
+    zoom: list[nn.Module] = [
+        LearnedToCanvas(
+            network.get_submodule(SUBMODULE),
+            recipe.canvas,
+            FrameNorm(norm.mean, norm.std, norm.order, cut(recipe)),
+        )
+    ]
+    zoom += [to_canvas(recipe, each.tables()) for each in _windows(recipe)]
+    outputs = recipe.model.outputs
+    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+
+
+def _windows(recipe: GenericRecipe) -> list[FixedWarp]:
+    """Return the views besides the warp's."""
+    return [
+        FixedWarp.from_window(recipe.span, (w.x, w.y, w.width, w.height), canvas=recipe.canvas)
+        for w in recipe.views
+    ]
+
+
+def _set_weights(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> None:
+    """Load the checkpoint's weights if there is one; put the network into eval mode for good."""
+    load_weights(recipe, network, warp)
+    network.eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)

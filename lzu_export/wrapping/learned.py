@@ -1,0 +1,142 @@
+"""Warp that a module computes from each image, trained together with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
+from lzu_export.errors import LzuError
+from lzu_export.models.adaptive import AdaptiveUnzoom
+from lzu_export.models.grid_warp import GridUnzoom, GridZoom
+from lzu_export.warp.fixed_warp import FixedWarp, canvas_size, checked_size
+from lzu_export.warp.geometry import Level
+from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
+from lzu_export.wrapping.calls import image_of
+
+SUBMODULE = "lzu_warp"
+"""Name under which a wrapped network holds the module that computes its warp."""
+
+Knots = tuple[Tensor, ...]
+"""Knots of each image: (B, w) along x and (B, h) along y, or (B, h, w, 2) on the plane."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedWarp:
+    """Warp whose knots a module of the user's own computes from each image.
+
+    The module takes images (B, C, source), normalised as the network's, and returns the knots in
+    [-1, 1] (align_corners): a tuple of `knots_x` (B, w) and `knots_y` (B, h) of a separable warp,
+    or one tensor (B, h, w, 2), order x, y, of a warp on the plane. Knots should increase along
+    their axis. Their gradients reach the module's parameters, which `wrap` makes part of the
+    network, as `lzu_warp`.
+    """
+
+    module: nn.Module
+    """Module from images to knots."""
+    source: tuple[int, int]
+    """Size (height, width) in pixels of the frames."""
+    canvas: tuple[int, int]
+    """Size (height, width) in pixels of the zoomed image, before it is padded."""
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        source: Sequence[int],
+        *,
+        scale: float | None = None,
+        canvas: Sequence[int] | None = None,
+    ) -> LearnedWarp:
+        """Make the warp of a module.
+
+        Args:
+            module: module from images (B, C, source) to knots.
+            source: (height, width) of the frames.
+            scale: canvas size over source size; give this or `canvas`.
+            canvas: (height, width) of the canvas.
+
+        Raises:
+            LzuError: the module is none, or a size is wrong.
+        """
+        if not isinstance(module, nn.Module):
+            raise LzuError(
+                f"the module of a learned warp is {type(module).__name__}; give a torch.nn.Module "
+                "from images to knots"
+            )
+        return cls(module, checked_size(source, "source"), canvas_size(source, scale, canvas))
+
+    window: ClassVar[None] = None
+    is_identity: ClassVar[bool] = False
+
+    @property
+    def shown(self) -> tuple[int, int, int, int]:
+        """Window x, y, width, height in pixels of the frame that the canvas shows: all of it."""
+        return 0, 0, self.source[1], self.source[0]
+
+    def example_knots(self, channels: int) -> Knots:
+        """Return the knots of an image of zeros."""
+        training = self.module.training
+        image = image_of(self.module, torch.zeros(1, channels, *self.source))
+        try:
+            with torch.no_grad():
+                return checked_knots(self.module.eval()(image), 1)
+        finally:
+            self.module.train(training)
+
+    def as_uniform(self) -> FixedWarp:
+        """Return the identity warp of the same sizes."""
+        return FixedWarp.uniform(self.source, canvas=self.canvas)
+
+    def boxes_to_canvas(self, boxes: Any) -> Any:
+        """Map boxes (n, 4) of the frame to the uniform canvas, see `FixedWarp.boxes_to_canvas`."""
+        return self.as_uniform().boxes_to_canvas(boxes)
+
+
+def checked_knots(found: Any, images: int) -> Knots:
+    """Return the knots that a module computed, after checking their number and shapes.
+
+    Raises:
+        LzuError: they are neither two tensors (B, n) nor one (B, h, w, 2).
+    """
+    knots = (found,) if isinstance(found, Tensor) else tuple(found)
+    shapes = [tuple(each.shape) for each in knots if isinstance(each, Tensor)]
+    lines = len(shapes) == 2 and all(len(shape) == 2 and shape[1] > 1 for shape in shapes)
+    plane = len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 2
+    if not (lines or plane) or any(shape[0] != images for shape in shapes):
+        raise LzuError(
+            f"the warp's module returns {shapes or type(found).__name__} for {images} images; "
+            "return knots_x (B, w) and knots_y (B, h), or knots (B, h, w, 2)"
+        )
+    return tuple(each.float() for each in knots)
+
+
+def knot_names(knots: Knots) -> tuple[str, ...]:
+    """Return the names of knots, of a separable warp or of one on the plane."""
+    return AXIS_KNOTS if len(knots) == 2 else PLANE_KNOTS
+
+
+def zoom_at_knots(image: Tensor, knots: Knots, canvas: tuple[int, int]) -> Tensor:
+    """Sample images (B, C, H, W) at the forward warp of their knots: (B, C, canvas)."""
+    zoomed: Tensor
+    if len(knots) == 2:
+        zoomed = torch.ops.lzu.separable_zoom(image, *knots, list(canvas), [0, 0])
+        return zoomed
+    lattice = (int(knots[0].shape[1]), int(knots[0].shape[2]))
+    size = (int(image.shape[2]), int(image.shape[3]))
+    zoomed = GridZoom(lattice, size, canvas).to(image.device)(image, *knots)
+    return zoomed
+
+
+def unzoom_at_knots(
+    maps: Sequence[Tensor], levels: Sequence[Level], knots: Knots, canvas: tuple[int, int]
+) -> list[Tensor]:
+    """Sample feature maps (B, C, h, w) at the inverse warp of their images' knots."""
+    kind: type[AdaptiveUnzoom | GridUnzoom] = AdaptiveUnzoom if len(knots) == 2 else GridUnzoom
+    unzoom = kind(levels, canvas).to(maps[0].device)
+    unzoomed: list[Tensor] = unzoom(list(maps), *knots)
+    return unzoomed
