@@ -26,7 +26,7 @@ SINGLE = "output"
 
 
 class FrameNorm(nn.Module):
-    """Module from camera bytes to the normalised picture."""
+    """Cutting of the picture out of camera bytes, and its normalisation."""
 
     scale: Tensor
     shift: Tensor
@@ -53,11 +53,14 @@ class FrameNorm(nn.Module):
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("shift", shift.float(), persistent=False)
 
-    def forward(self, frame: Tensor) -> Tensor:
-        """Map frames (B, H, W, 3) uint8 BGR to (B, 3, picture) float32."""
+    def picture(self, frame: Tensor) -> Tensor:
+        """Cut the picture (B, 3, picture) float32, in the model's order, out of frames."""
         # Cast first: TensorRT moves no uint8.
         picture = frame.float().permute(0, 3, 1, 2)[:, :, self.cut[0], self.cut[1]]
-        picture = picture.flip(1) if self.order == "rgb" else picture
+        return picture.flip(1) if self.order == "rgb" else picture
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Normalise a picture or canvas (B, 3, H, W)."""
         return picture * self.scale + self.shift
 
 
@@ -71,9 +74,10 @@ class LearnedToCanvas(nn.Module):
 
     def forward(self, frame: Tensor) -> tuple[Knots, Tensor]:
         """Map frames (B, H, W, 3) uint8 BGR to knots and the canvas (B, 3, canvas)."""
-        picture = self.norm(frame)
-        knots = checked_knots(self.warp(picture), len(picture))
-        return knots, zoom_at_knots(picture, knots, self.canvas)
+        picture = self.norm.picture(frame)
+        knots = checked_knots(self.warp(self.norm(picture)), len(picture))
+        # The weights of a zoom sum to 1, so it is normalised afterwards, where pixels are fewer.
+        return knots, self.norm(zoom_at_knots(picture, knots, self.canvas))
 
 
 class HookedModel(TracedModel):
