@@ -27,7 +27,7 @@ from lzu_export.support.terminal import print_json, say, show
 if TYPE_CHECKING:
     pass
 
-VARIANTS = ("fixed", "uniform", "adaptive", "fovea")
+VARIANTS = ("fixed", "uniform", "adaptive", "fovea", "external")
 COMPARED = ("fixed", "uniform")
 
 
@@ -91,7 +91,7 @@ def export(
         str | None, typer.Option("--recipe", help="Recipe of the network MODULE:FUNCTION.")
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea.")
+        str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea external.")
     ] = None,
     changes: Changes,
     out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),

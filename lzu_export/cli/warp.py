@@ -43,7 +43,9 @@ Magnification = Annotated[
 class WarpChanges:
     """Recipe keys of a warp that are set on the command line."""
 
-    variant: Annotated[str | None, typer.Option(help="fixed, adaptive, fovea, uniform.")] = None
+    variant: Annotated[
+        str | None, typer.Option(help="fixed, adaptive, fovea, external, uniform.")
+    ] = None
     scale: Scale = None
     saliency: Saliency = None
     checkpoint: Checkpoint = None

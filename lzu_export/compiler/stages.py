@@ -66,7 +66,7 @@ from lzu_export.targets.precision import (
 from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.pytorch import (
     assemble,
-    make_reference,
+    make_references,
     model_inputs,
     noise_camera_frame,
     torch_predictor,
@@ -165,7 +165,7 @@ class Stages:
     def _reference(self) -> Record:
         with self.report.working("running PyTorch for the reference"):
             batches = self._reference_shots()
-            references = [make_reference(self.pytorch, batch) for batch in batches]
+            references = make_references(self.pytorch, batches)
         write_reference(self.work.path(REFERENCE_FILE), references)
         return {}
 
@@ -293,8 +293,9 @@ class Stages:
                 camera = noise_camera_frame(self.recipe, seed=0).cam2img
                 return whole_batches([CameraFrame(frame, camera) for frame in frames], size)
         if name is None:
-            # Where boxes are fed back, the second batch is zoomed by the first one's.
-            batches = REFERENCE_BATCHES if self.pytorch.is_stateful else 1
+            # Where the warp changes, the second batch has another: by boxes of the first, or knots.
+            changes = self.pytorch.is_stateful or self.recipe.takes_knots
+            batches = REFERENCE_BATCHES if changes else 1
             seeds = range(batches * size)
             return whole_batches([noise_camera_frame(self.recipe, seed=i) for i in seeds], size)
         few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.scored_as, self.recipe)

@@ -15,7 +15,7 @@ from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.tasks.warps import fixed_source, read_saliency
 from lzu_export.tasks.warps.boxes import boxes_in_view, recipe_box_saliency
 from lzu_export.tasks.warps.knots_file import read_knots
-from lzu_export.tasks.warps.make import UNIFORM
+from lzu_export.tasks.warps.make import UNIFORM, constant_knots
 from lzu_export.tasks.warps.sources import Prepared, recipe_knots, refuse_flat
 from lzu_export.warp.saliency import Array, mix, uniform_saliency
 from lzu_export.warp.saliency_file import load_saliency
@@ -65,7 +65,7 @@ def from_bundle(folder: Path) -> Subject:
     """
     bundle = Bundle(folder)
     recipe = bundle.recipe
-    if recipe.adapts:
+    if recipe.adapts and not recipe.takes_knots:
         raise LzuError(
             f"{folder} makes its warp from each frame; lzu-export run {folder} FRAMES --show-warp "
             "draws it"
@@ -77,11 +77,15 @@ def from_bundle(folder: Path) -> Subject:
 def from_recipe(recipe: Recipe) -> Subject:
     """Make the warp of a recipe, uniform or fixed, with the boxes that it is made from.
 
+    The warp of a recipe of the variant `external` is the one that holds until the host gives knots.
+
     Raises:
         LzuError: the recipe has no saliency, or it cannot be read.
     """
     name = f"{recipe.name}, {recipe.variant}"
     sizes, antialias = Sizes.of(recipe), recipe.sampler == "antialiased"
+    if recipe.takes_knots:
+        return Subject(name, sizes, constant_knots(recipe), antialias)
     if recipe.variant == "uniform":
         knots = UNIFORM.knots(recipe, UNIFORM.saliency(recipe))
         return Subject(name, sizes, knots, antialias)

@@ -165,7 +165,7 @@ def _opened(
         subject = openers.from_file(Path(name), size, overrides)
     elif Path(name).is_dir():
         subject = openers.from_bundle(Path(name))
-    elif recipe.adapts:
+    elif recipe.adapts and not recipe.takes_knots:
         return openers.from_frame_boxes(recipe, boxes, image)
     else:
         subject = openers.from_recipe(recipe)

@@ -173,7 +173,7 @@ def _feeds(
     while batch := list(islice(reader, recipe.batch)):
         checked: list[Frame] = [check_frame(f, recipe.source, name) for name, f in batch]
         checked += checked[-1:] * (recipe.batch - len(checked))
-        image = predictor.preprocess_image(checked)
+        image = {**predictor.preprocess_image(checked), **predictor.knot_inputs()}
         if finder is None:
             yield batch[0][0], image
             continue

@@ -38,7 +38,7 @@ class Recipe(sections.Section):
     """Canvas size over source size, or over the crop's size."""
     variant: sections.Variant = "fixed"
     """Kind of warp: `adaptive` zooms and unzooms by the previous frame's boxes or by a saliency
-    network, `fovea` zooms only and maps the boxes back."""
+    network, `fovea` zooms only and maps the boxes back, `external` takes knots from the host."""
     input: Literal["source", "zoomed"] = "source"
     """Where the engine begins: at the camera's bytes (`source`), or at the zoomed image (`zoomed`),
     which the runtime then computes."""
@@ -92,12 +92,17 @@ class Recipe(sections.Section):
     @property
     def adapts(self) -> bool:
         """Whether the warp changes with each frame."""
-        return self.variant in ("adaptive", "fovea")
+        return self.variant in ("adaptive", "fovea", "external")
+
+    @property
+    def takes_knots(self) -> bool:
+        """Whether the host gives the warp's knots."""
+        return self.variant == "external"
 
     @property
     def follows_boxes(self) -> bool:
         """Whether the previous frame's boxes determine the warp."""
-        return self.adapts and self.warp.network is None
+        return self.adapts and not self.takes_knots and self.warp.network is None
 
     def metric_limit(self, precision: str) -> float:
         """Return by how many points of the task's metric an engine may differ from PyTorch."""

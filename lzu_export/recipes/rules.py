@@ -41,9 +41,8 @@ def check(recipe: "Recipe") -> None:
             f"warp.saliency {recipe.warp.saliency.name} and warp.logits {recipe.warp.logits} are "
             "both given; keep the one that the model was trained with and set the other to null"
         )
-    if recipe.warp.knots is not None and (
-        recipe.warp.saliency is not None or recipe.warp.logits is not None
-    ):
+    saliency = recipe.warp.saliency is not None or recipe.warp.logits is not None
+    if recipe.warp.knots is not None and saliency and not recipe.takes_knots:
         raise ValueError(
             f"warp.knots {recipe.warp.knots.name} and a saliency are both given; keep the one that "
             "the model was trained with and set the other to null"
@@ -104,6 +103,16 @@ def _check_adaptive(recipe: "Recipe") -> None:
         )
     if not recipe.adapts:
         return
+    if recipe.takes_knots and recipe.warp.network is not None:
+        raise ValueError(
+            "variant external takes its knots from the host, not from warp.network; choose "
+            "adaptive, or remove warp.network"
+        )
+    if recipe.takes_knots and recipe.task == "generic":
+        raise ValueError(
+            "variant external needs task det, seg or det3d: a network of task generic is wrapped "
+            "in a fixed warp; choose fixed with warp.knots"
+        )
     if recipe.variant == "fovea" and not recipe.zooms_by_boxes:
         raise ValueError(
             f"variant fovea maps boxes back, so it needs task det, not {recipe.task}; choose "
@@ -127,6 +136,8 @@ def _check_adaptive(recipe: "Recipe") -> None:
                 f"variant {recipe.variant} computes its warp in the graph, which needs "
                 f"{key} {wanted}, not {value}; change it"
             )
+    if recipe.takes_knots:
+        return  # no saliency is mixed in
     if recipe.warp.mix < 1 and recipe.warp.saliency is None and recipe.warp.logits is None:
         mixed = "boxes" if recipe.follows_boxes else "what the network sees"
         raise ValueError(

@@ -26,9 +26,10 @@ from lzu_export.warp.geometry import Edge, Geometry
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 """Size (height, width) in pixels or cells."""
 
-Variant = Literal["uniform", "fixed", "adaptive", "fovea"]
+Variant = Literal["uniform", "fixed", "adaptive", "fovea", "external"]
 """Kind of warp. `adaptive` zooms and unzooms by the previous frame's boxes, or by a saliency
-network's output for the frame itself; `fovea` zooms in the same way but maps the boxes back."""
+network's output for the frame itself; `fovea` zooms in the same way but maps the boxes back;
+`external` zooms and unzooms at knots that are inputs of the engine."""
 
 
 def _exported(name: str) -> str:
@@ -213,7 +214,9 @@ class WarpSettings(Section):
     saliency, instead of a file."""
     knots: Path | None = None
     """A file of knots (`.npz`) instead of a saliency: `knots_x` (w,) and `knots_y` (h,) of a
-    separable warp, or `knots` (h, w, 2) of one on the plane, in [-1, 1] with align_corners."""
+    separable warp, or `knots` (h, w, 2) of one on the plane, in [-1, 1] with align_corners. The
+    variant `external` zooms at them until the host gives others; without a file it begins with the
+    identity."""
     network: SaliencyNetworkSettings | None = None
     """A saliency network for adaptive warps: it sets each frame's zoom, instead of the previous
     frame's boxes."""

@@ -90,7 +90,8 @@ class Detector(FramePredictor[Detections]):
         return self._previous is not None
 
     def reset(self) -> None:
-        """Forget the previous frame's boxes."""
+        """Forget the previous frame's boxes, and knots that were set."""
+        super().reset()
         if self._previous is not None:
             self._previous.reset()
             self._tell_device()

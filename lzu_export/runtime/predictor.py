@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,9 +14,13 @@ from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.fitting import Fit, Fitting, fitted, fitting
+from lzu_export.runtime.host_knots import HostKnots
 from lzu_export.runtime.preprocess import Sampler, ZoomedInput, sampler
 from lzu_export.support.session import Session
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
+
+if TYPE_CHECKING:
+    from lzu_export.warp.fixed_warp import FixedWarp
 
 NO_CHOICE = Choice()
 INPUT_NAMES = {"source": "frame", "zoomed": "image"}
@@ -26,8 +30,8 @@ Prediction = TypeVar("Prediction")
 """A task's prediction for one frame."""
 
 KNOTS = (*AXIS_KNOTS, *PLANE_KNOTS)
-"""Names of the knots that engines output if they derive the warp from the frame's content:
-float32, first axis B."""
+"""Names of the knots that engines output if they derive the warp from the frame's content, or take
+from the host: float32, first axis B."""
 
 
 class CameraFrame(NamedTuple):
@@ -58,7 +62,8 @@ class Predictor(ABC):
         self.recipe, self.session = recipe, session
         self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
-        self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, if the engine outputs them
+        self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, if they are known
+        self._host = HostKnots(recipe, warp) if recipe.takes_knots else None
         self.engine_seconds = 0.0
         """Total time in seconds that the engine ran, over all runs."""
         self._zoom: ZoomedInput | None = None  # set if neither engine nor session zooms
@@ -116,7 +121,8 @@ class Predictor(ABC):
 
     def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
         """Suppress candidates; return the remaining outputs of each of this many frames."""
-        self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
+        if self._host is None:
+            self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
         return [
             self.suppress({name: value[i] for name, value in outputs.items()})
             for i in range(frames)
@@ -136,8 +142,29 @@ class Predictor(ABC):
         """Whether a frame's prediction depends on the frames before it."""
         return False
 
-    def reset(self) -> None:  # noqa: B027  most predictors have nothing to forget
-        """Forget the frames before, as at the start of a sequence."""
+    def reset(self) -> None:
+        """Forget the frames before, as at the start of a sequence, and knots that were set."""
+        if self._host is not None:
+            self._host.reset()
+
+    def set_knots(
+        self, knots: "FixedWarp | Mapping[str, ArrayLike]", stream: int | None = None
+    ) -> None:
+        """Zoom all following frames at these knots; for bundles of the variant `external`.
+
+        Args:
+            knots: `knots_x` (w,) and `knots_y` (h,), or `knots` (h, w, 2), by name, in [-1, 1] over
+                the view; the functions of `lzu_export.warp.families` return them. Or a warp.
+            stream: index of the image in the batch; by default all images.
+
+        Raises:
+            LzuError: the bundle takes no knots, or these do not fit it; the former are then kept.
+        """
+        if self._host is None:
+            raise LzuError(
+                f"a bundle of variant {self.recipe.variant} takes no knots; export it as external"
+            )
+        self._host.set_knots(knots if isinstance(knots, Mapping) else knots.knots, stream)
 
     def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
         """Return the engine's inputs for these camera frames."""
@@ -147,7 +174,8 @@ class Predictor(ABC):
             name = f"frame {i} of the batch" if len(camera_frames) > 1 else "frame"
             frame = check_frame(camera_frame.frame, source if self.fit == "exact" else None, name)
             frames.append(fitted(frame, self.recipe, self.fit))
-        return {**self.preprocess_image(frames), **self.other_inputs(camera_frames)}
+        others = {**self.knot_inputs(), **self.other_inputs(camera_frames)}
+        return {**self.preprocess_image(frames), **others}
 
     def preprocess_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """Return the engine's image input for frames of the source size."""
@@ -157,8 +185,15 @@ class Predictor(ABC):
             return {INPUT_NAMES["source"]: np.ascontiguousarray(frames[0])[None]}
         return {INPUT_NAMES["source"]: np.stack(frames)}
 
+    def knot_inputs(self) -> dict[str, NDArray[Any]]:
+        """Return the host's knots as the engine's inputs; none for other variants."""
+        if self._host is None:
+            return {}
+        self._knots = dict(self._host.inputs())
+        return dict(self._knots)
+
     def other_inputs(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """Return the engine's inputs other than the image."""
+        """Return the engine's inputs other than the image and the host's knots."""
         if any(camera_frame.cam2img is not None for camera_frame in camera_frames):
             raise LzuError(
                 f"a model of task {self.recipe.task} takes no camera matrix; leave it out"

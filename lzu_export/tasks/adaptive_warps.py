@@ -1,4 +1,4 @@
-"""Sources of knots that change with each frame: the boxes of the previous frame, or a network.
+"""Sources of knots that change with each frame: the previous frame's boxes, a network, the host.
 
 Each source builds a module that computes the knots, and takes its own weights from a checkpoint.
 Sources of fixed knots are in `lzu_export.tasks.warps`.
@@ -15,6 +15,7 @@ from lzu_export.errors import LzuError
 from lzu_export.models.adaptive import BoxWarp
 from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.models.checkpoint import NETWORK, check_finite, load_into
+from lzu_export.models.external_warp import ExternalWarp
 from lzu_export.models.grid_warp import BoxGridWarp, BoxSaliency, SaliencyKnots
 from lzu_export.models.random_weights import randomise
 from lzu_export.models.saliency_network import FrameWarp, SaliencyNetwork, SeparableKnots
@@ -179,10 +180,38 @@ class Network(AdaptiveSource):
             )
 
 
-NETWORK_SOURCE, BOXES_SOURCE = Network(), PreviousBoxes()
+class Host(AdaptiveSource):
+    """Source that takes the knots as inputs of the model."""
+
+    key = "variant"
+
+    def applies(self, recipe: Recipe) -> bool:
+        """Return whether the host gives the knots."""
+        return recipe.takes_knots
+
+    def build(self, recipe: Recipe, saliency: Array) -> ExternalWarp:
+        """Build the module for the recipe's kind of warp."""
+        return ExternalWarp(separable=recipe.separable)
+
+    def split(self, recipe: Recipe, state: State, name: str) -> tuple[State, State]:
+        """Leave out the amplitude and bandwidth of a detector that was trained with boxes."""
+        return learned_warp(state, name)[0], {}
+
+    def load(self, warp: AdaptiveWarp, state: State, name: str) -> None:
+        """Do nothing: the module has no weights."""
+
+    def randomise(self, warp: AdaptiveWarp, seed: int) -> None:
+        """Do nothing: the module has no weights."""
+
+    def refuse(self, recipe: Recipe, state: State, name: str) -> None:
+        """Do nothing: no checkpoint carries weights of this source."""
+
+
+HOST_SOURCE, NETWORK_SOURCE, BOXES_SOURCE = Host(), Network(), PreviousBoxes()
 ADAPTIVE_SOURCES: Registry[AdaptiveSource] = Registry(
     "source of adaptive knots",
     {
+        "host": "lzu_export.tasks.adaptive_warps:HOST_SOURCE",
         "network": "lzu_export.tasks.adaptive_warps:NETWORK_SOURCE",
         "boxes": "lzu_export.tasks.adaptive_warps:BOXES_SOURCE",
     },

@@ -18,7 +18,9 @@ from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.registry import find_task
 from lzu_export.tasks.warps import Warp
+from lzu_export.warp.families import gaze_knots, radial_knots
 from lzu_export.warp.saliency import BOX_INPUTS
+from lzu_export.warp.warp import Knots
 
 if TYPE_CHECKING:
     from lzu_export.models.traced_model import TracedModel
@@ -76,6 +78,32 @@ def make_reference(predictor: Predictor, camera_frames: Sequence[CameraFrame]) -
     )
 
 
+def make_references(
+    predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]
+) -> list[Reference]:
+    """Record a `torch_predictor`'s values for each batch, see `make_reference`.
+
+    If the host gives the knots, the first batch has the constant ones and each other batch has
+    knots of its own, so that engines are compared at several warps.
+    """
+    references = []
+    for i, batch in enumerate(batches):
+        if predictor.recipe.takes_knots and i:
+            predictor.set_knots(example_knots(predictor.recipe, seed=i))
+        references.append(make_reference(predictor, batch))
+    if predictor.recipe.takes_knots:
+        predictor.reset()
+    return references
+
+
+def example_knots(recipe: Recipe, seed: int) -> Knots:
+    """Make knots that fit a recipe of the variant `external`, denser at a random place."""
+    last = np.array(recipe.view[::-1]) - 1
+    place = np.random.default_rng(seed).uniform(0.3, 0.7, 2) * last
+    family = gaze_knots if recipe.separable else radial_knots
+    return family(place, recipe.view, lattice=recipe.warp.lattice)
+
+
 def whole_batches(camera_frames: list[CameraFrame], size: int) -> list[list[CameraFrame]]:
     """Group camera frames into batches; the last frame is repeated to fill the last batch."""
     filled = camera_frames + camera_frames[-1:] * (-len(camera_frames) % size)
@@ -104,6 +132,13 @@ def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]
         shape = (recipe.batch, 3, *recipe.network_input)
         image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
     others = find_task(recipe.task).other_inputs(recipe)
+    if recipe.takes_knots:
+        height, width = recipe.warp.lattice
+        knots: dict[str, tuple[int, ...]] = {"knots_x": (width,), "knots_y": (height,)}
+        if not recipe.separable:
+            knots = {"knots": (height, width, 2)}
+        given = (TensorSpec(n, "float32", (recipe.batch, *s)) for n, s in knots.items())
+        return (image, *given, *others)
     if recipe.follows_boxes:
         assert isinstance(recipe.warp, BoxWarpSettings), "warps by boxes are of detection"
         count = (recipe.batch, recipe.warp.boxes)

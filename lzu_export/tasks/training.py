@@ -92,7 +92,7 @@ def training_record(recipe: Recipe, saliency: Array) -> dict[str, str]:
     if recipe.variant != "uniform":
         record |= {"anti_crop": "true" if settings.anti_crop else "false"}
         record |= {"unfilled": ",".join(settings.unfilled or ())}
-    if recipe.adapts:
+    if recipe.adapts and not recipe.takes_knots:
         record |= {"mix": f"{settings.mix:g}"}
     return record | find_task(recipe.task).training_notes(recipe)
 
@@ -104,6 +104,8 @@ def differences(recipe: Recipe, saliency: Array, meta: Mapping[str, Any]) -> lis
     normalisation of its config.
     """
     wanted = {"unzoom_scale": str(recipe.unzoom_scale), **training_record(recipe, saliency)}
+    if recipe.takes_knots:
+        del wanted["variant"]  # the host's knots may be those of any training
     found = []
     for key in GROUPS:
         # OpenMMLab's lists of names are compared below, by their order only.
@@ -131,7 +133,8 @@ def check_training(
     """Refuse an export that contradicts its checkpoint's training, unless the recipe allows it.
 
     The separable and the non-separable warp of one saliency are similar: weights trained with one
-    are accepted with the other, with a warning.
+    are accepted with the other, with a warning. So are weights of any warp if the host gives the
+    knots.
 
     Args:
         recipe: recipe of the export; `untrained` names the settings that may differ.
@@ -159,6 +162,13 @@ def check_training(
             f"checkpoint {name} was trained with {first.key} {short(first.trained)}{besides} but "
             f"the recipe has {short(first.exported)}{instead}; export it with what it was trained "
             f"with ({consent})"
+        )
+    if recipe.takes_knots and meta.get("variant", "external") != "external":
+        log.warning(
+            "checkpoint %s was trained with variant %s: give its knots, or train with knots like "
+            "those that the host will give",
+            name,
+            short(_text("variant", meta["variant"])),
         )
     separable = _text("separable", meta.get("separable", "true"))
     if "variant" in meta and (separable != "false") != recipe.separable:

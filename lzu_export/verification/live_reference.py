@@ -15,7 +15,7 @@ from lzu_export.runtime.fitting import fitted, fitting
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.runtime.reference import Reference, usual_scales
 from lzu_export.runtime.sources import frames
-from lzu_export.tasks.pytorch import make_reference, torch_predictor, whole_batches
+from lzu_export.tasks.pytorch import make_references, torch_predictor, whole_batches
 from lzu_export.tasks.warps import stored_warp
 from lzu_export.tasks.weights import checkpoint_identity
 
@@ -55,8 +55,8 @@ def live_references(
         taken.append(CameraFrame(fitted(frame, recipe, fit), camera))
     usual = usual_scales(bundle.references)
     return [
-        replace(make_reference(predictor, batch), usual=usual)
-        for batch in whole_batches(taken, recipe.batch)
+        replace(each, usual=usual)
+        for each in make_references(predictor, whole_batches(taken, recipe.batch))
     ]
 
 

@@ -25,7 +25,7 @@ from lzu_export.manifest.schema import (
 )
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
-from lzu_export.runtime.predictor import INPUT_NAMES, Predictor
+from lzu_export.runtime.predictor import INPUT_NAMES, KNOTS, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.limits import EMULATED
@@ -37,12 +37,14 @@ from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.warp.grids import Sampling, stored_zoom
 
+CLAMPED = tuple(f"clamped_{name}" for name in KNOTS)
+"""Names of the probes with the knots that the host gave."""
 RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
 
 
 def probe_order(names: Sequence[str]) -> list[str]:
     """Sort names of probe points in processing order, with levels ascending."""
-    stages = ("saliency", "knots", "knots_x", "knots_y", "zoomed", "level", "unzoomed")
+    stages = ("saliency", *KNOTS, *CLAMPED, "zoomed", "level", "unzoomed")
 
     def key(name: str) -> tuple[int, str, int]:
         stem, _, number = name.rpartition("_")

@@ -163,6 +163,15 @@ def saliency_knots(
     return {PLANE_KNOTS[0]: nonseparable_knots(saliency, fwhm, anti_crop=anti_crop)}
 
 
+def knot_lattice(knots: Knots) -> tuple[int, int]:
+    """Return the number of knots along (y, x)."""
+    if PLANE_KNOTS[0] in knots:
+        rows, columns = knots[PLANE_KNOTS[0]].shape[:2]
+        return rows, columns
+    across, down = (knots[name] for name in AXIS_KNOTS)
+    return len(down), len(across)
+
+
 def check_named_knots(knots: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """Return knots by name, as float64, after checking them.
 

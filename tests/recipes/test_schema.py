@@ -63,6 +63,8 @@ def refusal(folder: Path, **changes: Any) -> str:
         ({"warp": {"unfilled": ["top"]}}, "warp.unfilled belongs to the geometry published"),
         ({"warp": {"network": {"deptth": 18}}}, "key warp.network.deptth; did you mean depth?"),
         ({"warp": {"network": {}}}, "looks at every frame, which variant fixed does not; choose"),
+        ({"variant": "external", "warp": {"network": {}}}, "from the host, not from warp.network"),
+        ({"variant": "external", "input": "zoomed"}, "needs input source, not zoomed; change it"),
         ({"variant": "fovea", "task": "seg"}, "fovea maps boxes back, so it needs task det, not"),
         ({"variant": "adaptive", "task": "det3d"}, "set warp.network, or choose fixed or uniform"),
         (

@@ -33,7 +33,7 @@ def accepted(recipe: Recipe, meta: dict[str, Any]) -> dict[str, tuple[str, str]]
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("variant", ["uniform", "fixed", "adaptive", "fovea"])
+@pytest.mark.parametrize("variant", ["uniform", "fixed", "adaptive", "fovea", "external"])
 def test_a_record_does_not_contradict_its_own_recipe(
     task: str, variant: str, tmp_path: Path
 ) -> None:
@@ -44,6 +44,18 @@ def test_a_record_does_not_contradict_its_own_recipe(
     assert all(isinstance(value, str) for value in record.values())
     assert set(record) <= set(GROUPS)
     assert accepted(recipe, record) == {}
+
+
+@pytest.mark.parametrize("trained", ["uniform", "fixed", "adaptive"])
+def test_knots_of_the_host_may_be_those_of_any_training(
+    trained: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = recorded(tiny_recipe(tmp_path, variant=trained, sampler="bilinear"))
+    exported = tiny_recipe(tmp_path, variant="external", warp={"fwhm": 9})
+    assert accepted(exported, record) == {}
+    assert f"was trained with variant {trained}: give its knots" in caplog.text
+    published = {**record, "geometry": "published"}
+    assert "trained with geometry published" in refusal(exported, published)
 
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [

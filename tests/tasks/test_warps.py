@@ -25,6 +25,7 @@ from lzu_export.tasks.warps import (
 )
 from lzu_export.warp.boundary_saliency import boundary_saliency
 from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.families import gaze_knots
 from lzu_export.warp.saliency import Array
 from lzu_export.warp.tables import is_bilinear, table_matrix, table_pixels
 from lzu_export.warp.warp import Knots
@@ -88,6 +89,24 @@ def test_zoom_and_unzoom_of_the_consistent_geometry_undo_each_other(tmp_path: Pa
     inside = cells < recipe.canvas[0]
     straight = cells * (recipe.source[0] - 1) / (recipe.canvas[0] - 1)
     assert np.abs(source_rows - straight)[inside].max() < 0.02 * stride
+
+
+def test_an_external_warp_begins_with_a_file_s_knots_or_the_identity(tmp_path: Path) -> None:
+    """The fixed saliency of the recipe does not matter, and no unzoom is written into the graph."""
+    begin = make_warp(recipe := tiny_recipe(tmp_path, variant="external"))
+    assert begin.unzoom is None
+    np.testing.assert_allclose(begin.knots_x, np.linspace(-1, 1, 11), atol=1e-12)
+    assert warp_source(recipe) == "knots of the host, the identity without any"
+    knots = gaze_knots((40, 40), (96, 160), lattice=(7, 11))
+    arrays: dict[str, Any] = dict(knots)
+    np.savez(tmp_path / "mine.npz", **arrays)
+    of_file = {"knots": str(tmp_path / "mine.npz")}
+    warp = make_warp(recipe := tiny_recipe(tmp_path, variant="external", warp=of_file))
+    np.testing.assert_array_equal(warp.knots_y, knots["knots_y"])
+    assert warp_source(recipe) == "knots of the host, knots mine.npz without any"
+    other = tiny_recipe(tmp_path, variant="external", warp={**of_file, "lattice": [9, 11]})
+    with pytest.raises(LzuError, match=r"7x11 knots but warp.lattice is 9x11; set .* \[7, 11\]"):
+        make_warp(other)
 
 
 def test_antialiased_widens_the_zoom_only(tmp_path: Path) -> None:

@@ -14,7 +14,13 @@ from lzu_export.support.plots import plotting
 
 INK, FAINT, RULE = "#010101", "#020202", "#030303"
 PAPER = "#040404"
-SERIES = {"uniform": "#050501", "fixed": "#050502", "adaptive": "#050503", "fovea": "#050504"}
+SERIES = {
+    "uniform": "#050501",
+    "fixed": "#050502",
+    "adaptive": "#050503",
+    "fovea": "#050504",
+    "external": "#05050a",
+}
 SHADES = ("#050505", "#050506", "#050507", "#050508")
 """Placeholder colours of the stages."""
 LIMIT = "#050509"
@@ -28,7 +34,7 @@ VARIABLES = {
     LIMIT: "--limit",
 }
 """CSS variable that replaces each placeholder colour on the page."""
-MARKERS = {"uniform": "s", "fixed": "o", "adaptive": "^", "fovea": "D"}
+MARKERS = {"uniform": "s", "fixed": "o", "adaptive": "^", "fovea": "D", "external": "v"}
 LINES = {"fp32": "-", "fp16": "--", "bf16": "-.", "int8": ":"}
 STYLE: Any = {
     "font.size": 10.5,

@@ -26,6 +26,7 @@ VARIANTS = {
     "fixed": "fixed: one warp for all frames, undone on the features",
     "adaptive": "adaptive: a warp by the boxes of the frame before, undone on the features",
     "fovea": "FOVEA: the same warp, undone on the boxes only",
+    "external": "external: a warp that the host gives, undone on the features",
 }
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 """Text of tables for a missing number, and the minus sign that replaces a hyphen."""

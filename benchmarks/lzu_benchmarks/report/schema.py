@@ -18,7 +18,7 @@ from lzu_export.support.files import write_text
 from lzu_export.support.section import Section
 
 FORMAT = 1
-ORDER = ("uniform", "fixed", "adaptive", "fovea")
+ORDER = ("uniform", "fixed", "adaptive", "fovea", "external")
 """Order of the variants in tables and lists."""
 
 

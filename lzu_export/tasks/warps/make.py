@@ -3,10 +3,11 @@
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.support.registry import Registry
+from lzu_export.tasks.warps.knots_file import SOURCE as KNOTS_FILE
 from lzu_export.tasks.warps.sources import KnotSource, recipe_knots, refuse_flat
 from lzu_export.tasks.warps.uniform import Uniform
 from lzu_export.warp.saliency import Array, mix, uniform_saliency
-from lzu_export.warp.warp import Warp, WarpGeometry
+from lzu_export.warp.warp import Knots, Warp, WarpGeometry, knot_lattice
 
 UNIFORM = Uniform()
 SOURCES: Registry[KnotSource] = Registry(
@@ -27,12 +28,16 @@ sources are tried first, then the table's in its order."""
 def make_warp(recipe: Recipe) -> Warp:
     """Compute the recipe's warp: the identity for `uniform`, else from its source of knots.
 
-    The warp of an adaptive variant is the one that applies without boxes. Its tables are not
-    written into the graph, but its saliency is mixed into each frame's.
+    The warp of an adaptive variant is the one that applies without boxes, and that of an external
+    one holds until the host gives knots. Their tables are not written into the graph, but the
+    saliency of an adaptive one is mixed into each frame's.
 
     Raises:
         LzuError: no saliency is given, or it cannot be read or does not fit.
     """
+    if recipe.takes_knots:
+        saliency = uniform_saliency(recipe.warp.lattice)
+        return Warp.of(constant_knots(recipe), warp_geometry(recipe), saliency)
     if recipe.adapts:
         saliency = uniform = uniform_saliency(recipe.warp.lattice)
         if recipe.warp.mix < 1:
@@ -46,6 +51,25 @@ def make_warp(recipe: Recipe) -> Warp:
         source = fixed_source(recipe)
         saliency = read_saliency(recipe)
     return Warp.of(source.knots(recipe, saliency), warp_geometry(recipe), saliency)
+
+
+def constant_knots(recipe: Recipe) -> Knots:
+    """Return the knots of an external warp until the host gives others: a file's, or the identity.
+
+    Raises:
+        LzuError: the file cannot be read, or its knots do not fit the recipe.
+    """
+    lattice = recipe.warp.lattice
+    if not KNOTS_FILE.applies(recipe):
+        return recipe_knots(recipe, uniform_saliency(lattice))
+    knots = KNOTS_FILE.knots(recipe, uniform_saliency(lattice))
+    found = knot_lattice(knots)
+    if found != lattice:
+        raise LzuError(
+            f"{recipe.warp.knots} holds {found[0]}x{found[1]} knots but warp.lattice is "
+            f"{lattice[0]}x{lattice[1]}; set warp.lattice to [{found[0]}, {found[1]}]"
+        )
+    return knots
 
 
 def warp_geometry(recipe: Recipe) -> WarpGeometry:
@@ -108,6 +132,8 @@ def warp_source(recipe: Recipe) -> str:
     fixed = (named or [UNIFORM])[0].describe(recipe)
     if not recipe.adapts:
         return UNIFORM.describe(recipe) if recipe.variant == "uniform" else fixed
+    if recipe.takes_knots:
+        return f"knots of the host, {fixed if settings.knots else 'the identity'} without any"
     looks = "boxes of the frame before"
     if settings.network is not None:
         looks = f"saliency network, ResNet-{settings.network.depth}, on each frame"

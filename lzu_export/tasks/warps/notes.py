@@ -37,7 +37,9 @@ def trained_note(recipe: Recipe, saliency: Array) -> dict[str, str]:
     """Return the note on a recipe's warp for the `meta` of a checkpoint trained by it."""
     settings = recipe.warp
     note: dict[str, str] = {"variant": recipe.variant}
-    if settings.network is not None and recipe.adapts:
+    if recipe.takes_knots:
+        note |= {"geometry": settings.geometry}
+    elif settings.network is not None and recipe.adapts:
         note |= {"geometry": settings.geometry, "fwhm": f"{settings.fwhm:g}"}
     elif recipe.follows_boxes and isinstance(settings, BoxWarpSettings):
         note = box_warp_note(
