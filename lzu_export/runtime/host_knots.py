@@ -11,9 +11,6 @@ from lzu_export.recipes import Recipe
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
 from lzu_export.warp.warp import check_named_knots
 
-ROUNDING = 1e-6
-"""Distance in [-1, 1] units by which knots may lie beyond the view, as rounding leaves them."""
-
 
 class HostKnots:
     """Knots for every stream of a batch: the bundle's constant ones until others are set."""
@@ -76,21 +73,4 @@ class HostKnots:
                     f"{name} have shape {values.shape} but the engine takes {wanted}; compute them "
                     "on its lattice, or export with another warp.lattice"
                 )
-            if np.abs(values).max() > 1 + ROUNDING:
-                raise LzuError(
-                    f"{name} reach {np.abs(values).max():.4g}, beyond the view; give [-1, 1]"
-                )
-            check_increasing(values, name)
         return {name: values.clip(-1, 1).astype(np.float32) for name, values in found.items()}
-
-
-def check_increasing(knots: NDArray[np.float64], name: str) -> None:
-    """Refuse knots of a plane that decrease along an axis; others are checked already.
-
-    Raises:
-        LzuError: x decreases from column to column, or y from row to row.
-    """
-    if knots.ndim == 3 and (
-        (np.diff(knots[..., 0], axis=1) < 0).any() or (np.diff(knots[..., 1], axis=0) < 0).any()
-    ):
-        raise LzuError(f"{name} decrease somewhere; give x that grows with columns, y with rows")
