@@ -134,7 +134,7 @@ def check_training(
 
     The separable and the non-separable warp of one saliency are similar: weights trained with one
     are accepted with the other, with a warning. So are weights of any warp if the host gives the
-    knots.
+    knots and no file has constant ones.
 
     Args:
         recipe: recipe of the export; `untrained` names the settings that may differ.
@@ -163,10 +163,11 @@ def check_training(
             f"the recipe has {short(first.exported)}{instead}; export it with what it was trained "
             f"with ({consent})"
         )
-    if recipe.takes_knots and meta.get("variant", "external") != "external":
+    constant = recipe.takes_knots and recipe.warp.knots is None
+    if constant and meta.get("variant", "external") != "external":
         log.warning(
-            "checkpoint %s was trained with variant %s: give its knots, or train with knots like "
-            "those that the host will give",
+            "checkpoint %s was trained with variant %s: give its knots (warp.knots), or train with "
+            "knots like those that the host will give",
             name,
             short(_text("variant", meta["variant"])),
         )

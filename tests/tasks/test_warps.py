@@ -96,14 +96,14 @@ def test_an_external_warp_begins_with_a_file_s_knots_or_the_identity(tmp_path: P
     begin = make_warp(recipe := tiny_recipe(tmp_path, variant="external"))
     assert begin.unzoom is None
     np.testing.assert_allclose(begin.knots_x, np.linspace(-1, 1, 11), atol=1e-12)
-    assert warp_source(recipe) == "knots of the host, the identity without any"
+    assert warp_source(recipe) == "knots of the host, at first even"
     knots = gaze_knots((40, 40), (96, 160), lattice=(7, 11))
     arrays: dict[str, Any] = dict(knots)
     np.savez(tmp_path / "mine.npz", **arrays)
     of_file = {"knots": str(tmp_path / "mine.npz")}
     warp = make_warp(recipe := tiny_recipe(tmp_path, variant="external", warp=of_file))
     np.testing.assert_array_equal(warp.knots_y, knots["knots_y"])
-    assert warp_source(recipe) == "knots of the host, knots mine.npz without any"
+    assert warp_source(recipe) == "knots of the host, at first mine.npz"
     other = tiny_recipe(tmp_path, variant="external", warp={**of_file, "lattice": [9, 11]})
     with pytest.raises(LzuError, match=r"7x11 knots but warp.lattice is 9x11; set .* \[7, 11\]"):
         make_warp(other)

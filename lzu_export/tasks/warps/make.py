@@ -133,7 +133,7 @@ def warp_source(recipe: Recipe) -> str:
     if not recipe.adapts:
         return UNIFORM.describe(recipe) if recipe.variant == "uniform" else fixed
     if recipe.takes_knots:
-        return f"knots of the host, {fixed if settings.knots else 'the identity'} without any"
+        return f"knots of the host, at first {settings.knots.name if settings.knots else 'even'}"
     looks = "boxes of the frame before"
     if settings.network is not None:
         looks = f"saliency network, ResNet-{settings.network.depth}, on each frame"
