@@ -5,6 +5,7 @@ from typing import Any
 
 from lzu_export.compiler.pipeline import Outcome
 from lzu_export.compiler.pipeline import export as export_recipe
+from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 
 
@@ -27,6 +28,13 @@ def export(what: Any, out: str | Path = "build", **options: Any) -> Outcome:
     """
     if isinstance(what, Recipe):
         return export_recipe(what, Path(out), **options)
+    from torch import nn
+
     from lzu_export.compiler.wrapped import export_model
 
+    if not isinstance(what, nn.Module):
+        raise LzuError(
+            f"export was given {type(what).__name__}; give a Recipe, or a network that "
+            "lzu_export.wrap wrapped"
+        )
     return export_model(what, out, **options)

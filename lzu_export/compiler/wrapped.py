@@ -101,8 +101,8 @@ def export_model(
     )
     data["evaluation"] = {"dataset": _dataset(dataset, metric)}
     data["calibration"] = {"frames": None if frames is None else _path(frames)}
-    data |= {"targets": list(targets)} if targets is not None else {}
-    data |= {"precision": list(precision)} if precision is not None else {}
+    data |= {"targets": _listed(targets)} if targets is not None else {}
+    data |= {"precision": _listed(precision)} if precision is not None else {}
     for key, value in (settings or {}).items():
         _set(data, key, value)
     recipe: Recipe = built_recipe(model, wrapping, data, Path(out))
@@ -143,12 +143,14 @@ def _recipe_data(
     given = normalisation
     if isinstance(given, Normalisation):
         given = given.model_dump()
+    if not isinstance(given, Mapping):
+        raise LzuError(f"normalisation is {given!r}; give a mapping of order, mean and std")
     return {
         "name": name,
-        "classes": list(classes),
+        "classes": _listed(classes),
         "normalisation": dict(given),
         "postprocess": {"kind": postprocess} if isinstance(postprocess, str) else dict(postprocess),
-        "model": {"outputs": list(outputs)},
+        "model": {"outputs": _listed(outputs)},
     }
 
 
@@ -328,8 +330,19 @@ def _path(name: str | Path) -> str:
 
 
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a dotted key of nested data."""
+    """Set a dotted key of nested data.
+
+    Raises:
+        LzuError: a key on the way holds a value of its own.
+    """
     *parents, leaf = dotted.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise LzuError(f"{parent} of settings key {dotted} has no keys below it; name another")
     data[leaf] = value
+
+
+def _listed(values: Sequence[str]) -> list[str]:
+    """Return names as a list; a single one may be given as it is."""
+    return [values] if isinstance(values, str) else list(values)

@@ -13,7 +13,7 @@ from lzu_export.runtime.predictor import CameraFrame
 
 Metric = Callable[[Mapping[str, Any]], float | Mapping[str, float]]
 """Function from the predictions by frame, a file's name each, to one metric or several by name,
-in points (0 to 100) where they are shares; more is better."""
+in points (0 to 100) where they are shares; more is better. Engines are compared by the first."""
 
 MANY = 1_000_000
 """Number of frames that no folder exceeds."""
@@ -78,7 +78,8 @@ class OwnScorer:
         try:
             found = self._function(dict(self._predictions))
             values = dict(found) if isinstance(found, Mapping) else {self._name: found}
-            return {str(name): float(value) for name, value in values.items()}
+            numbers = {str(name): float(value) for name, value in values.items()}
+            return {self._name: next(iter(numbers.values()))} | numbers
         except Exception as error:  # a function of a user may raise anything
             reason = (str(error).strip().splitlines() or [""])[0]
             raise LzuError(

@@ -1,12 +1,13 @@
 """Find users' own networks, which replace a task's, by name, never by code that a file names.
 
 A recipe, and so a bundle's manifest, only has the name. The exporting program registers the
-function
-that builds the network, or an installed package announces it under the entry point `GROUP`.
+function that builds the network, or an installed package announces it under the entry point
+`GROUP`.
 """
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -27,6 +28,11 @@ Builder = Callable[[Any], "LevelModel"]
 """Function from a recipe to a torch module with `extract` and `head`, in any mode, with any
 weights."""
 
+PLAIN = (bool, int, float, str, tuple, list, dict, type(None))
+"""Types of a module's attributes that may be settings."""
+PASSING = re.compile(r"^(_|training)|tensor\(| at 0x")
+"""Pattern in an attribute's name and value that is no setting."""
+
 _registered: dict[str, Builder] = {}
 
 
@@ -42,8 +48,17 @@ class BuiltNetwork:
         return deepcopy(self._network)
 
     def digest(self) -> str:
-        """Hash the network's structure, and the files of its modules' classes."""
+        """Hash the network's structure and what is not in its weights, and its classes' files."""
         content = hashlib.sha256(str(self._network).encode())
+        stored = self._network.state_dict()
+        for name, buffer in self._network.named_buffers():
+            if name not in stored:
+                content.update(f"{name} {buffer.dtype} {buffer.tolist()}".encode())
+        for name, module in self._network.named_modules():
+            own = {key: repr(each) for key, each in vars(module).items() if isinstance(each, PLAIN)}
+            # What a forward pass keeps, or has another address each time, is no setting.
+            own = {key: text for key, text in own.items() if not PASSING.search(key + text)}
+            content.update(f"{name} {sorted(own.items())}".encode())
         for each in sorted({str(_source(type(m))) for m in self._network.modules()}):
             content.update(Path(each).read_bytes() if Path(each).is_file() else each.encode())
         return content.hexdigest()

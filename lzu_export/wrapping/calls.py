@@ -49,14 +49,19 @@ def image_argument(network: nn.Module, image: str | int | None) -> str | int:
         for each in inspect.signature(network.forward).parameters.values()
     )
     names = [each.name for each in parameters]
-    if image is None:
-        return names[0] if names and parameters[0].kind is inspect.Parameter.KEYWORD_ONLY else 0
+    image = 0 if image is None else image
     known = image in names if isinstance(image, str) else 0 <= image < len(names)
     if not known and not free:
         raise LzuError(
             f"forward of {type(network).__name__} has no argument {image}; it has "
             f"{', '.join(names) or 'none'}: name the one that is the image"
         )
+    if (
+        not isinstance(image, str)
+        and known
+        and parameters[image].kind is inspect.Parameter.KEYWORD_ONLY
+    ):
+        return names[image]
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from lzu_export.wrapping.nested import named_tensors
 
 SINGLE = "output"
 """Name of the output of a network that returns one tensor."""
+TAKEN = re.compile(r"\d|(frame|zoomed|image|margins|(level|unzoomed)_\d+)$")
+"""Names that an output does not have in a graph: numbers, and those of inputs and probe points."""
 
 
 class FrameNorm(nn.Module):
@@ -127,6 +130,13 @@ class HookedModel(TracedModel):
                 f"{type(network).__name__} returns no {unknown[0]}; it returns {', '.join(found)}"
             )
         self.outputs = tuple(outputs) or tuple(found)
+        for name in self.outputs:
+            shape = tuple(found[name].shape)
+            if shape[:1] != (len(example),):
+                raise LzuError(
+                    f"output {name} of {type(network).__name__} has shape {shape}, whose first "
+                    "axis is not the batch; return it for each image, or leave it out (outputs=...)"
+                )
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -156,8 +166,7 @@ class HookedModel(TracedModel):
             x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
         levels, unzoomed, result = self._run(x, knots)
         found = named_outputs(result)
-        # An exporter gives two outputs that are one tensor one name.
-        return (*values, *levels, *unzoomed, *(found[name].clone() for name in self.outputs))
+        return (*values, *levels, *unzoomed, *(_returned(found[name]) for name in self.outputs))
 
     def _run(self, x: Tensor, knots: Knots) -> tuple[list[Tensor], list[Tensor], Any]:
         """Run the network on its padded input; return levels, unzoomed levels and its result."""
@@ -175,16 +184,24 @@ class HookedModel(TracedModel):
         return [before[i] for i in numbers], [after[i] for i in numbers], result
 
 
+def _returned(x: Tensor) -> Tensor:
+    """Return an output as engines do: flags as integers, since they take none."""
+    # An exporter gives two outputs that are one tensor one name.
+    return x.int() if x.dtype == torch.bool else x.clone()
+
+
 def named_outputs(result: Any) -> dict[str, Tensor]:
     """Return a network's output tensors by the names under which a bundle returns them.
+
+    Names that begin with a digit, or are those of probe points or inputs, get the prefix `output_`.
 
     Raises:
         LzuError: there are none, or two of them would have one name.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in named_tensors(result):
-        plain = name.replace(".", "_") or SINGLE
-        plain = f"{SINGLE}_{plain}" if plain[0].isdigit() else plain
+        plain = re.sub(r"\W", "_", name) or SINGLE
+        plain = f"{SINGLE}_{plain}" if TAKEN.match(plain) else plain
         if plain in found:
             raise LzuError(
                 f"the network returns two outputs named {plain}; return a dict with distinct names"

@@ -110,6 +110,6 @@ def _windows(recipe: GenericRecipe) -> list[FixedWarp]:
 def _set_weights(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> None:
     """Load the checkpoint's weights if there is one; put the network into eval mode for good."""
     load_weights(recipe, network, warp)
-    network.eval()
+    network.float().cpu().eval()  # engines of other types are made from float32
     for parameter in network.parameters():
         parameter.requires_grad_(False)
