@@ -22,7 +22,8 @@ def build_network(recipe: GenericRecipe) -> nn.Module:
     """Build the recipe's network by its registered function, with initial weights by its seed.
 
     Raises:
-        LzuError: the recipe names no network or an unknown one, or the function builds no module.
+        LzuError: the recipe names no network or an unknown one, or the function fails or builds no
+            module.
     """
     if recipe.custom_model is None:
         raise LzuError(
@@ -31,7 +32,17 @@ def build_network(recipe: GenericRecipe) -> nn.Module:
         )
     if recipe.random_weights is not None:
         torch.manual_seed(recipe.random_weights)
-    network: Any = find_builder(recipe.custom_model)(recipe)
+    builder = find_builder(recipe.custom_model)
+    try:
+        network: Any = builder(recipe)
+    except LzuError:
+        raise
+    except Exception as error:  # a function of a user may raise anything
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise LzuError(
+            f"the function of {recipe.custom_model} failed ({type(error).__name__}: {reason}); it "
+            "must return the network"
+        ) from error
     if not isinstance(network, nn.Module):
         raise LzuError(
             f"the function of {recipe.custom_model} returns {type(network).__name__}, which is no "
