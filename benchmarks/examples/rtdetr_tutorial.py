@@ -47,6 +47,6 @@ def save(model, out="build", name="rtdetr", **options):
 
 if __name__ == "__main__":
     steps = int(sys.argv[1])
-    scenes = read_scenes(300 if steps >= 300 else 8)
+    scenes = read_scenes(300 if steps >= 100 else 8)
     done = save(train(scenes, make_warp(scenes), steps))
     print(done.folder, done.status, len(lzu.load(done.folder)(scenes[0].image)), "boxes")
