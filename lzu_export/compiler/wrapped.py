@@ -33,8 +33,9 @@ from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS
+from lzu_export.warp.warp import knot_lattice
 from lzu_export.wrapping.hooks import View, Wrapping, wrapping_of
-from lzu_export.wrapping.learned import LearnedWarp
+from lzu_export.wrapping.learned import LearnedWarp, knot_names
 from lzu_export.wrapping.wrap import wrap
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def built_recipe(
     named = {**data, "custom_model": f"{type(model).__module__}:{type(model).__qualname__}"}
     described = f"of {type(model).__name__}"
     sizes = {"task": "generic", "source": list(wrapping.warp.source)}
-    bare = _validated({**named, **sizes, **_canvas(wrapping)}, described)
+    bare = _validated({**named, **sizes, **_canvas(wrapping, data.get("variant"))}, described)
     sections = _sections(wrapping, bare, out)
     path = _inputs(bare, out) / WEIGHTS
     save_checkpoint(path, model.state_dict(), half=False)
@@ -206,11 +207,11 @@ def _validated(data: Mapping[str, Any], described: str) -> GenericRecipe:
     return recipe
 
 
-def _canvas(wrapping: Wrapping) -> dict[str, Any]:
-    """Return the recipe's keys of variant and canvas, as plain data."""
+def _canvas(wrapping: Wrapping, asked: str | None) -> dict[str, Any]:
+    """Return the recipe's keys of variant and canvas, as plain data; `asked` is its variant."""
     warp = wrapping.warp
     return {
-        "variant": _variant(warp),
+        "variant": _variant(warp, asked),
         "scale": round(warp.canvas[0] / warp.shown[3], 3),
         "size": list(warp.canvas),
         "views": [_window(each) for each in wrapping.views[1:]],
@@ -218,8 +219,13 @@ def _canvas(wrapping: Wrapping) -> dict[str, Any]:
     }
 
 
-def _variant(warp: View) -> str:
-    """Return the recipe's variant of a warp; a window is sampled evenly, as a uniform frame is."""
+def _variant(warp: View, asked: str | None) -> str:
+    """Return the recipe's variant of a warp; a window is sampled evenly, as a uniform frame is.
+
+    A recipe that asks for `external` gets it, since the host's knots replace those of any warp.
+    """
+    if asked == "external" and warp.window is None:
+        return asked
     if isinstance(warp, LearnedWarp):
         return "adaptive"
     return "uniform" if warp.is_identity or warp.window is not None else "fixed"
@@ -241,16 +247,22 @@ def _inputs(recipe: GenericRecipe, out: Path) -> Path:
 def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str, Any]:
     """Return the recipe's keys that follow from a wrapping, whose knots are written to a file."""
     warp = wrapping.warp
-    keys = {**_canvas(wrapping), "model": network_section(wrapping, recipe)}
+    keys = {**_canvas(wrapping, recipe.variant), "model": network_section(wrapping, recipe)}
     if isinstance(warp, LearnedWarp):
-        separable = len(warp.example_knots(wrapping.channels)) == len(AXIS_KNOTS)
-        keys["warp"] = {**recipe.warp.model_dump(mode="json"), "separable": separable}
-    elif keys["variant"] == "fixed":
+        example = warp.example_knots(wrapping.channels)
+        named = {
+            name: each[0].numpy() for name, each in zip(knot_names(example), example, strict=True)
+        }
+        separable = len(named) == len(AXIS_KNOTS)
+        lattice = {"separable": separable, "lattice": list(knot_lattice(named))}
+        keys["warp"] = {**recipe.warp.model_dump(mode="json"), **lattice}
+    elif keys["variant"] in ("fixed", "external"):
         path = _inputs(recipe, out) / KNOTS
         arrays: dict[str, Any] = dict(warp.knots)
         with readable_os_errors(f"the file {path}"):
             np.savez(path, **arrays)
         knots = {"knots": str(path.resolve()), "separable": warp.is_separable, "saliency": None}
+        knots |= {"lattice": list(knot_lattice(warp.knots))}
         keys["warp"] = {**recipe.warp.model_dump(mode="json"), **knots}
     return keys
 

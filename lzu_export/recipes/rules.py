@@ -108,11 +108,6 @@ def _check_adaptive(recipe: "Recipe") -> None:
             "variant external takes its knots from the host, not from warp.network; choose "
             "adaptive, or remove warp.network"
         )
-    if recipe.takes_knots and recipe.task == "generic":
-        raise ValueError(
-            "variant external needs task det, seg or det3d: a network of task generic is wrapped "
-            "in a fixed warp; choose fixed with warp.knots"
-        )
     if recipe.variant == "fovea" and not recipe.zooms_by_boxes:
         raise ValueError(
             f"variant fovea maps boxes back, so it needs task det, not {recipe.task}; choose "

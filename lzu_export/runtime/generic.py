@@ -62,7 +62,7 @@ class GenericPredictor(FramePredictor[Any]):
         views = 1 + len(self.recipe.views)
         if views == 1:
             return super().suppress_all(outputs, frames)
-        self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
+        self._keep_knots(outputs)
         found = []
         for frame in range(frames):
             own = {name: value for name, value in outputs.items() if name not in KNOTS}

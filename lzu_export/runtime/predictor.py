@@ -121,12 +121,16 @@ class Predictor(ABC):
 
     def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
         """Suppress candidates; return the remaining outputs of each of this many frames."""
-        if self._host is None:
-            self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
+        self._keep_knots(outputs)
         return [
             self.suppress({name: value[i] for name, value in outputs.items()})
             for i in range(frames)
         ]
+
+    def _keep_knots(self, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Keep the knots among an engine's outputs; those that the host gave are kept already."""
+        if self._host is None:
+            self._knots = {name: outputs[name] for name in KNOTS if name in outputs}
 
     def to_predictions(
         self, kept: Sequence[Any], camera_frames: Sequence[CameraFrame]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lzu_export.errors import LzuError
+from lzu_export.models.external_warp import ExternalWarp
 from lzu_export.models.traced_model import TracedModel
 from lzu_export.wrapping.hooks import Wrapping, hand_over
 from lzu_export.wrapping.learned import (
@@ -83,6 +84,20 @@ class LearnedToCanvas(nn.Module):
         return knots, self.norm(zoom_at_knots(picture, knots, self.canvas))
 
 
+class GivenToCanvas(nn.Module):
+    """Module from camera bytes and the host's knots to these knots, clamped, and the canvas."""
+
+    def __init__(self, warp: ExternalWarp, canvas: tuple[int, int], norm: FrameNorm) -> None:
+        """Take the module that clamps, the canvas (height, width), and the normalisation."""
+        super().__init__()
+        self.warp, self.canvas, self.norm = warp, canvas, norm
+
+    def forward(self, frame: Tensor, *given: Tensor) -> tuple[Knots, Tensor]:
+        """Map frames (B, H, W, 3) uint8 BGR and knots to knots and the canvas (B, 3, canvas)."""
+        knots: Knots = self.warp(*given)
+        return knots, self.norm(zoom_at_knots(self.norm.picture(frame), knots, self.canvas))
+
+
 class HookedModel(TracedModel):
     """Network with the unzooms of its wrapping, after a zoom that knows the camera's bytes.
 
@@ -104,7 +119,8 @@ class HookedModel(TracedModel):
             network: network in eval mode, with its weights.
             wrapping: its wrapping.
             to_canvas: for each view a module from frames (B, H, W, 3) uint8 to the normalised
-                canvas; empty if the input is the padded network input.
+                canvas, the first one with knots beside the canvas if the warp computes or is given
+                them; empty if the input is the padded network input.
             outputs: names of the network's outputs that engines return; all if empty.
 
         Raises:
@@ -117,10 +133,15 @@ class HookedModel(TracedModel):
         self.padding = (size[0] - canvas[0], size[1] - canvas[1])
         self.levels = len(wrapping.all_levels)
         self.knots: tuple[str, ...] = ()
+        self.given = False
         knots: Knots = ()
         if isinstance(wrapping.warp, LearnedWarp):
             knots = wrapping.warp.example_knots(wrapping.channels)
-            self.knots = knot_names(knots)
+            first = self.to_canvas[0] if len(self.to_canvas) else None
+            self.given = isinstance(first, GivenToCanvas)
+            self.knots = (
+                first.warp.probes if isinstance(first, GivenToCanvas) else knot_names(knots)
+            )
         example = torch.zeros(len(wrapping.views), wrapping.channels, *size)
         with torch.no_grad():
             found = named_outputs(self._run(example, knots)[2])
@@ -150,14 +171,20 @@ class HookedModel(TracedModel):
     @property
     def engine_outputs(self) -> tuple[str, ...]:
         """Names of the engines' outputs, with the knots of a learned warp."""
-        return (*self.outputs, *self.knots)
+        return self.outputs if self.given else (*self.outputs, *self.knots)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return every probe point and output of one batch, in the order of `output_names`."""
+    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """Return every probe point and output of one batch, in the order of `output_names`.
+
+        Args:
+            x: frames (B, H, W, 3) uint8, or the padded network input.
+            given: knots of the host, for a model of the variant `external`.
+        """
         values: list[Tensor] = []
         knots: Knots = ()
         if len(self.to_canvas):
-            canvases = [each(x) for each in self.to_canvas]
+            first, *others = self.to_canvas
+            canvases = [first(x, *given), *(each(x) for each in others)]
             if self.knots:
                 knots, canvases[0] = canvases[0]
                 values += knots

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.warp.fixed_warp import FixedWarp, canvas_size, checked_size
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
+from lzu_export.warp.saliency import Array
 from lzu_export.wrapping.calls import image_of
 
 SUBMODULE = "lzu_warp"
@@ -95,6 +97,24 @@ class LearnedWarp:
     def boxes_to_canvas(self, boxes: Any) -> Any:
         """Map boxes (n, 4) of the frame to the uniform canvas, see `FixedWarp.boxes_to_canvas`."""
         return self.as_uniform().boxes_to_canvas(boxes)
+
+
+class ConstantKnots(nn.Module):
+    """Module that gives every image the same knots."""
+
+    def __init__(self, knots: Sequence[Array]) -> None:
+        """Take the knots along x (w,) and y (h,), or of a plane (h, w, 2)."""
+        super().__init__()
+        self.count = len(knots)
+        for i, each in enumerate(knots):
+            # Not persistent: a checkpoint carries the network alone.
+            values = torch.from_numpy(np.asarray(each, np.float32))
+            self.register_buffer(f"knots_{i}", values, persistent=False)
+
+    def forward(self, images: Tensor) -> Knots:
+        """Repeat the knots for each of the images (B, C, H, W)."""
+        held = (self.get_buffer(f"knots_{i}") for i in range(self.count))
+        return tuple(each.expand(len(images), *each.shape) for each in held)
 
 
 def checked_knots(found: Any, images: int) -> Knots:

@@ -1,11 +1,13 @@
 """Assemble a wrapped network for an export; imports torch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from lzu_export.errors import LzuError
+from lzu_export.models.external_warp import ExternalWarp
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.runtime.preprocess import cut
 from lzu_export.tasks.assemble import load_weights, to_canvas
@@ -13,9 +15,9 @@ from lzu_export.tasks.custom import find_builder
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.warp import Warp
 from lzu_export.wrapping.calls import Call
-from lzu_export.wrapping.exported import FrameNorm, HookedModel, LearnedToCanvas
-from lzu_export.wrapping.hooks import Wrapping, wrapping_of
-from lzu_export.wrapping.learned import SUBMODULE, LearnedWarp
+from lzu_export.wrapping.exported import FrameNorm, GivenToCanvas, HookedModel, LearnedToCanvas
+from lzu_export.wrapping.hooks import View, Wrapping, wrapping_of
+from lzu_export.wrapping.learned import SUBMODULE, ConstantKnots, LearnedWarp
 
 
 def build_network(recipe: GenericRecipe) -> nn.Module:
@@ -61,25 +63,53 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
     """
     network = build_network(recipe)
     wrapping = wrapping_of(network)
+    if recipe.takes_knots:
+        return _external(recipe, network, warp)
     if recipe.adapts:
         return _learned(recipe, network, warp)
     if wrapping is not None:  # a function may wrap its network for training
         wrapping.remove(network)
     _set_weights(recipe, network, warp)
-    levels = {name: [each.level for each in found] for name, found in recipe.model.unzoom.items()}
-    of_frames = FixedWarp(warp.knots, recipe.span, recipe.canvas)
     windows = _windows(recipe)
-    wrapping = Wrapping(
+    of_frames = FixedWarp(warp.knots, recipe.span, recipe.canvas)
+    wrapping = _wrapped(recipe, network, [of_frames, *windows])
+    zoom = [to_canvas(recipe, warp)] if from_source else []
+    for each in windows if from_source else ():
+        zoom.append(to_canvas(recipe, each.tables()))
+    outputs = recipe.model.outputs
+    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+
+
+def _wrapped(recipe: GenericRecipe, network: nn.Module, views: Sequence[View]) -> Wrapping:
+    """Wrap a network in views, with the cells of its feature maps where the recipe has them."""
+    levels = {name: [each.level for each in found] for name, found in recipe.model.unzoom.items()}
+    return Wrapping(
         network,
-        [of_frames, *windows],
+        views,
         levels,
         call=Call(recipe.model.image),
         multiple=recipe.model.multiple,
         channels=recipe.model.channels,
     )
-    zoom = [to_canvas(recipe, warp)] if from_source else []
-    for each in windows if from_source else ():
-        zoom.append(to_canvas(recipe, each.tables()))
+
+
+def _external(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> HookedModel:
+    """Assemble a network whose knots the host gives; a warp of its own is left out."""
+    _set_weights(recipe, network, warp)  # those of a learned warp are dropped with it
+    trained = wrapping_of(network)
+    if trained is not None:
+        trained.remove(network)
+    windows, norm = _windows(recipe), recipe.normalisation
+    given = LearnedWarp(ConstantKnots(list(warp.knots.values())), recipe.span, recipe.canvas)
+    wrapping = _wrapped(recipe, network, [given, *windows])
+    zoom: list[nn.Module] = [
+        GivenToCanvas(
+            ExternalWarp(separable=recipe.separable),
+            recipe.canvas,
+            FrameNorm(norm.mean, norm.std, norm.order, cut(recipe)),
+        )
+    ]
+    zoom += [to_canvas(recipe, each.tables()) for each in windows]
     outputs = recipe.model.outputs
     return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
 
