@@ -25,7 +25,9 @@ from lzu_export.wrapping.nested import named_tensors
 
 SINGLE = "output"
 """Name of the output of a network that returns one tensor."""
-TAKEN = re.compile(r"\d|(frame|zoomed|image|margins|(clamped_)?knots(_[xy])?|(level|unzoomed)_\d+)$")
+TAKEN = re.compile(
+    r"\d|(frame|zoomed|image|margins|(clamped_)?knots(_[xy])?|(level|unzoomed)_\d+)$"
+)
 """Names that an output does not have in a graph: numbers, and those of inputs and probe points."""
 
 
