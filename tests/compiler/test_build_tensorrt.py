@@ -104,7 +104,7 @@ def test_a_bundle_is_built_and_runs_here(
 
 
 def test_the_command_needs_no_torch(bundle: Path) -> None:
-    """As on a device, the command makes an engine of the bundle's file and records it."""
+    """The command builds an engine from the bundle's file, as on a device, and records it."""
     code = f"""
 import sys
 sys.modules["torch"] = None

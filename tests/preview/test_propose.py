@@ -59,7 +59,7 @@ def test_each_proposal_has_the_magnification_that_it_promises(
 
 
 def test_the_nearest_value_is_taken_where_several_do(tmp_path: Path) -> None:
-    """Of a warp that has the magnification already, the present values."""
+    """A warp that has the magnification already keeps its present values."""
     subject = from_recipe(by_boxes(tmp_path))
     now = measure(subject, 16).largest
     for each in propose(subject, now, 16):

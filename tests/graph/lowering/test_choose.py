@@ -160,7 +160,7 @@ def noisy(
 
 @pytest.mark.parametrize("order", list(permutations(("matmul", "banded", "gridsample"))))
 def test_noise_never_changes_a_choice(order: tuple[Kind, ...]) -> None:
-    """Of lowerings within a few percent the first one is taken, in each of many measurements."""
+    """The first of lowerings within a few percent is taken, in each of many measurements."""
     seconds = dict(zip(order, (1.03e-3, 1.0e-3, 1.05e-3), strict=True))
     chosen = [decide_by_times(noisy(seed, seconds)) for seed in range(100)]
     assert {kind for kind, _ in chosen} == {order[0]}

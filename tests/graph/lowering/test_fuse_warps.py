@@ -169,7 +169,7 @@ def test_a_kernel_gives_the_pair_s_steps(
 
 
 def test_a_kernel_and_the_float32_pair_differ_at_ties_only() -> None:
-    """Of 400 000 random values on random warps hardly any differ."""
+    """Hardly any of 400 000 random values on random warps differ."""
     tables = random_tables(0, (60, 100), (70, 90), reach=1.1)
     found = [difference(seed, (1, 8, 60, 100), tables) for seed in range(8)]
     assert max(each.largest for each in found) <= 1
