@@ -1,20 +1,21 @@
 """Base class of the models that an export traces."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 
-class TracedModel(nn.Module):
+class TracedModel(nn.Module, ABC):
     """Model whose `forward` returns the values at every probe point, then the outputs."""
 
     outputs: tuple[str, ...]
     """Names of the final outputs."""
 
     @property
+    @abstractmethod
     def output_names(self) -> tuple[str, ...]:
         """Names of all probe points, then of the outputs, in the order of `forward`."""
-        raise NotImplementedError
 
     @property
     def engine_outputs(self) -> tuple[str, ...]:
