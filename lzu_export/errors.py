@@ -39,6 +39,11 @@ def readable_os_errors(what: str) -> Iterator[None]:
         raise LzuError(f"{what} cannot be written: {remedy}") from error
 
 
+def kind_and_reason(error: BaseException) -> str:
+    """Return an error's type and its message's first line, for a sentence about users' code."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def _reason(error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{reason} ({error.filename})" if error.filename else reason

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, kind_and_reason
 
 if TYPE_CHECKING:
     from lzu_export.recipes import Recipe
@@ -37,9 +37,8 @@ def find_function(text: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # a module of a user may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise LzuError(
-            f"module {module} of {text} does not import ({type(error).__name__}: {reason}); give "
+            f"module {module} of {text} does not import ({kind_and_reason(error)}); give "
             "one of this environment or of the current folder"
         ) from error
     for part in name.split("."):

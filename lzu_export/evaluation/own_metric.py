@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, kind_and_reason
 from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.layouts.choose import evenly
 from lzu_export.inputs.frame_sources import open_frames
@@ -81,9 +81,8 @@ class OwnScorer:
             numbers = {str(name): float(value) for name, value in values.items()}
             return {self._name: next(iter(numbers.values()))} | numbers
         except Exception as error:  # a function of a user may raise anything
-            reason = (str(error).strip().splitlines() or [""])[0]
             raise LzuError(
-                f"the metric {self._name} failed ({type(error).__name__}: {reason}); it must "
+                f"the metric {self._name} failed ({kind_and_reason(error)}); it must "
                 "return a number, or numbers by name, for the predictions by frame"
             ) from error
 

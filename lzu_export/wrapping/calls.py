@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, kind_and_reason
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,9 @@ def first_run(network: nn.Module, call: Call, image: Tensor) -> Any:
     except LzuError:
         raise
     except Exception as error:  # a network of a user may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise LzuError(
             f"{type(network).__name__} does not run on an image of "
-            f"{image.shape[2]}x{image.shape[3]} in eval mode ({type(error).__name__}: {reason}); "
+            f"{image.shape[2]}x{image.shape[3]} in eval mode ({kind_and_reason(error)}); "
             "name the image's argument, and pass the others that it needs as example"
         ) from error
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lzu_export.errors import LzuError
+from lzu_export.errors import LzuError, kind_and_reason
 from lzu_export.models.external_warp import ExternalWarp
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.runtime.preprocess import cut
@@ -40,9 +40,8 @@ def build_network(recipe: GenericRecipe) -> nn.Module:
     except LzuError:
         raise
     except Exception as error:  # a function of a user may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
         raise LzuError(
-            f"the function of {recipe.custom_model} failed ({type(error).__name__}: {reason}); it "
+            f"the function of {recipe.custom_model} failed ({kind_and_reason(error)}); it "
             "must return the network"
         ) from error
     if not isinstance(network, nn.Module):
@@ -70,14 +69,25 @@ def assemble(recipe: GenericRecipe, warp: Warp, *, from_source: bool) -> HookedM
     if wrapping is not None:  # a function may wrap its network for training
         wrapping.remove(network)
     _set_weights(recipe, network, warp)
-    windows = _windows(recipe)
     of_frames = FixedWarp(warp.knots, recipe.span, recipe.canvas)
-    wrapping = _wrapped(recipe, network, [of_frames, *windows])
-    zoom = [to_canvas(recipe, warp)] if from_source else []
-    for each in windows if from_source else ():
-        zoom.append(to_canvas(recipe, each.tables()))
-    outputs = recipe.model.outputs
-    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+    wrapping = _wrapped(recipe, network, [of_frames, *_windows(recipe)])
+    return _model(recipe, network, wrapping, to_canvas(recipe, warp) if from_source else None)
+
+
+def _model(
+    recipe: GenericRecipe, network: nn.Module, wrapping: Wrapping, first: nn.Module | None
+) -> HookedModel:
+    """Put the zooms of all views before a network; `first` is the warp's, None without zooms."""
+    windows = _windows(recipe) if first is not None else []
+    others = [to_canvas(recipe, each.tables()) for each in windows]
+    zooms = [] if first is None else [first, *others]
+    return HookedModel(network, wrapping, to_canvas=zooms, outputs=recipe.model.outputs).eval()
+
+
+def _norm(recipe: GenericRecipe) -> FrameNorm:
+    """Make the module that cuts the picture out of frames and normalises it."""
+    norm = recipe.normalisation
+    return FrameNorm(norm.mean, norm.std, norm.order, cut(recipe))
 
 
 def _wrapped(recipe: GenericRecipe, network: nn.Module, views: Sequence[View]) -> Wrapping:
@@ -99,19 +109,10 @@ def _external(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> HookedMo
     trained = wrapping_of(network)
     if trained is not None:
         trained.remove(network)
-    windows, norm = _windows(recipe), recipe.normalisation
     given = LearnedWarp(ConstantKnots(list(warp.knots.values())), recipe.span, recipe.canvas)
-    wrapping = _wrapped(recipe, network, [given, *windows])
-    zoom: list[nn.Module] = [
-        GivenToCanvas(
-            ExternalWarp(separable=recipe.separable),
-            recipe.canvas,
-            FrameNorm(norm.mean, norm.std, norm.order, cut(recipe)),
-        )
-    ]
-    zoom += [to_canvas(recipe, each.tables()) for each in windows]
-    outputs = recipe.model.outputs
-    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+    wrapping = _wrapped(recipe, network, [given, *_windows(recipe)])
+    clamped = ExternalWarp(separable=recipe.separable)
+    return _model(recipe, network, wrapping, GivenToCanvas(clamped, recipe.canvas, _norm(recipe)))
 
 
 def _learned(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> HookedModel:
@@ -127,17 +128,8 @@ def _learned(recipe: GenericRecipe, network: nn.Module, warp: Warp) -> HookedMod
             f"{recipe.custom_model}; choose fixed or uniform otherwise"
         )
     _set_weights(recipe, network, warp)
-    norm = recipe.normalisation
-    zoom: list[nn.Module] = [
-        LearnedToCanvas(
-            network.get_submodule(SUBMODULE),
-            recipe.canvas,
-            FrameNorm(norm.mean, norm.std, norm.order, cut(recipe)),
-        )
-    ]
-    zoom += [to_canvas(recipe, each.tables()) for each in _windows(recipe)]
-    outputs = recipe.model.outputs
-    return HookedModel(network, wrapping, to_canvas=zoom, outputs=outputs).eval()
+    module = network.get_submodule(SUBMODULE)
+    return _model(recipe, network, wrapping, LearnedToCanvas(module, recipe.canvas, _norm(recipe)))
 
 
 def _windows(recipe: GenericRecipe) -> list[FixedWarp]:
