@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lzu_export.errors import LzuError
-from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.geometry import Level
 from lzu_export.wrapping.calls import Call, evaluating, image_argument, image_of
 from lzu_export.wrapping.cuts import check_cut, find_modules, maps_of, outputs_at
@@ -59,10 +58,8 @@ def wrap(
             first view of all, then the second of all.
         unzoom: names of submodules whose 2-D outputs (B, C, h, w) are unzoomed. They may return a
             tensor, list, tuple, mapping or data class. Together they must be a cut: everything
-            flows through them. Empty: the network only zooms, and outputs stay on the zoomed
-            canvas.
-        image: name or position of the image among the arguments of `forward`; by default the
-            first.
+            flows through them. Empty: outputs stay on the zoomed canvas.
+        image: name or position of the image among `forward`'s arguments; the first by default.
         example: other arguments that `forward` needs, for the checks; none by default.
         phase: by submodule, the canvas pixel on which the cell (0, 0) of each of its maps is
             centred, one number or (y, x) per map, in place of the measured one.
@@ -75,19 +72,12 @@ def wrap(
         LzuError: the network is wrapped already, a name is unknown, the submodules are no cut or
             return no 2-D map, cells are not evenly spaced, or the image is not found.
     """
-    for name, module in network.named_modules():
-        if wrapping_of(module) is not None:
-            called = f"submodule {name}" if name else type(network).__name__
-            raise LzuError(
-                f"{called} is wrapped already; call lzu_export.unwrap on it before, or build "
-                "another one"
-            )
-    if isinstance(network, nn.Sequential) and not isinstance(warp, FixedWarp):
-        _refuse_sequential(network, _views(warp)[0])
-    call = example or Call()
-    place = image_argument(network, image if image is not None else call.image)
-    call = replace(call, image=place)
+    _refuse_wrapped(network)
     views = _views(warp)
+    if isinstance(network, nn.Sequential):
+        _refuse_sequential(network, views[0])
+    call = example or Call()
+    call = replace(call, image=image_argument(network, call.image if image is None else image))
     size = tuple(count + -count % multiple for count in views[0].canvas)
     modules = find_modules(network, unzoom)
     if modules and views[0].window is not None:
@@ -95,14 +85,14 @@ def wrap(
             "the features of a window need no unzoom; leave unzoom empty, or give the warp of the "
             "whole frame as the first view"
         )
-    canvases = _noise(network, (2, channels, size[0], size[1]))
     levels: dict[str, list[Level]] = {}
     if modules:
+        noise = _noise(network, (2, channels, size[0], size[1]))
         with evaluating(network):
-            for name, output in outputs_at(network, call, canvases[:1], modules)[0].items():
+            for name, output in outputs_at(network, call, noise[:1], modules)[0].items():
                 maps_of(name, output)
         if check:
-            check_cut(network, call, (canvases[:1], canvases[1:]), modules)
+            check_cut(network, call, (noise[:1], noise[1:]), modules)
         measured = measure_levels(network, call, modules, (size[0], size[1]), channels)
         levels = _with_phases(measured.levels, phase or {})
         _tell(measured, levels)
@@ -110,6 +100,17 @@ def wrap(
             _check_identity(network, call, views[0], levels, multiple, channels)
     Wrapping(network, views, levels, call=call, multiple=multiple, channels=channels)
     return network
+
+
+def _refuse_wrapped(network: nn.Module) -> None:
+    """Refuse a network that is wrapped already, or a part of which is."""
+    for name, module in network.named_modules():
+        if wrapping_of(module) is not None:
+            called = f"submodule {name}" if name else type(network).__name__
+            raise LzuError(
+                f"{called} is wrapped already; call lzu_export.unwrap on it before, or build "
+                "another one"
+            )
 
 
 def _refuse_sequential(network: nn.Module, warp: View) -> None:
