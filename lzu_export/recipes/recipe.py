@@ -9,6 +9,8 @@ from lzu_export.recipes import rules, sections
 from lzu_export.recipes.limits import Tolerances
 from lzu_export.warp.geometry import Level, canvas_to_source, level_sizes, padded_size
 
+INPUT_NAMES = {"source": "frame", "zoomed": "image"}
+"""Name of the engine's image input for each value of `Recipe.input`."""
 PAD_MULTIPLE = 32
 """Multiple to which the canvas is padded at the bottom and right, as in the published models."""
 
@@ -176,6 +178,14 @@ class Recipe(sections.Section):
     def network_input(self) -> sections.Size:
         """(height, width) of the padded canvas, the backbone's input."""
         return padded_size(self.canvas, PAD_MULTIPLE)
+
+    @property
+    def image_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of the engine's image input by its name, one of `INPUT_NAMES`."""
+        return {
+            INPUT_NAMES["source"]: (self.batch, *self.source, 3),
+            INPUT_NAMES["zoomed"]: (self.batch, 3, *self.network_input),
+        }
 
     @property
     def levels(self) -> list[Level]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.runtime.kernels import BGR_BYTES, LINEAR_FORMATS, ZoomCamera, launch, require
-from lzu_export.runtime.predictor import INPUT_NAMES
 from lzu_export.support.session import TensorSpec
 from lzu_export.warp.grids import GridTable, Sampling
 from lzu_export.warp.tables import TablePair

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.fitting import Fit, Fitting, fitted, fitting
 from lzu_export.runtime.host_knots import HostKnots
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from lzu_export.warp.fixed_warp import FixedWarp
 
 NO_CHOICE = Choice()
-INPUT_NAMES = {"source": "frame", "zoomed": "image"}
-"""Name of the engine's image input for each value of the recipe's `input`."""
 
 Prediction = TypeVar("Prediction")
 """A task's prediction for one frame."""

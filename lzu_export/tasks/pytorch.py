@@ -11,8 +11,9 @@ import numpy as np
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.recipes.schema import BoxWarpSettings
-from lzu_export.runtime.predictor import INPUT_NAMES, CameraFrame, Predictor
+from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.predictors import make_predictor
@@ -125,12 +126,11 @@ def noise_camera_frame(recipe: Recipe, seed: int) -> CameraFrame:
 
 def model_inputs(recipe: Recipe, *, from_source: bool) -> tuple[TensorSpec, ...]:
     """Return the input specs of a model that begins at the frame, or at the network's input."""
+    frame, zoomed = INPUT_NAMES["source"], INPUT_NAMES["zoomed"]
     if from_source:
-        shape: tuple[int, ...] = (recipe.batch, *recipe.source, 3)
-        image = TensorSpec(INPUT_NAMES["source"], "uint8", shape)
+        image = TensorSpec(frame, "uint8", recipe.image_shapes[frame])
     else:
-        shape = (recipe.batch, 3, *recipe.network_input)
-        image = TensorSpec(INPUT_NAMES["zoomed"], "float32", shape)
+        image = TensorSpec(zoomed, "float32", recipe.image_shapes[zoomed])
     others = find_task(recipe.task).other_inputs(recipe)
     if recipe.takes_knots:
         height, width = recipe.warp.lattice

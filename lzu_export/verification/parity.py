@@ -24,8 +24,9 @@ from lzu_export.manifest.schema import (
     Parity,
 )
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.runtime.compare import NO_SCALE, relative_difference, signal_to_noise
-from lzu_export.runtime.predictor import INPUT_NAMES, KNOTS, Predictor
+from lzu_export.runtime.predictor import KNOTS, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.limits import EMULATED

@@ -297,7 +297,7 @@ def test_a_checkpoint_of_another_task_becomes_no_bundle(
 
 
 @pytest.mark.parametrize("task", ["seg", SLOW_DET3D])
-def test_a_deviationing_output_of_any_task_becomes_no_bundle(
+def test_an_output_that_deviates_becomes_no_bundle_in_any_task(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One wrong pixel or one box off by a metre stops the export."""

@@ -130,6 +130,23 @@ def test_an_entry_that_lacks_a_field_is_refused(bundle: Path, entry: dict[str, A
         read_manifest(bundle)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "shape"),
+    [
+        ("batch", 2**31, r"\[2147483648, 96, 160, 3\]"),
+        ("source", [100_000, 100_000], r"\[1, 100000, 100000, 3\]"),
+    ],
+)
+def test_a_recipe_of_other_shapes_than_the_engines_is_refused(
+    bundle: Path, field: str, value: Any, shape: str
+) -> None:
+    """Before anything of such a size is allocated."""
+    recipe = json.loads((bundle / FILE).read_text())["recipe"]
+    edit(bundle, recipe={**recipe, field: value})
+    with pytest.raises(LzuError, match=rf"contradicts itself: frame of \S+ has shape .*{shape}"):
+        read_manifest(bundle)
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, "3", None])
 def test_another_format_is_named(bundle: Path, number: Any) -> None:
     """With the two numbers, whatever else it holds."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
-from lzu_export.runtime.predictor import INPUT_NAMES
+from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.targets.onnxruntime import time_models
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import nonseparable_knots
