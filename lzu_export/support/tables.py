@@ -178,6 +178,8 @@ def _lines(
     sentence = row[prose]
     if sentence.cell_len <= WIDTH - start:
         return [*lines, _padded(line, start).append_text(sentence)]
+    if WIDTH - start < LEAST_PROSE:  # the cells leave no room: the sentence begins below them
+        lines, line, start = [*lines, line], Text(""), len(GAP)
     parts = textwrap.wrap(
         sentence.plain, WIDTH - start, break_long_words=False, break_on_hyphens=False
     )

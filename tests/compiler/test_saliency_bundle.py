@@ -215,7 +215,7 @@ def test_accuracy_is_measured_without_a_stream(
     assert accuracy.stream is None
 
 
-@pytest.mark.parametrize("exported", ["seg"], indirect=True)
+@pytest.mark.parametrize("each_task", ["seg"], indirect=True)
 def test_layers_are_ranked_without_boxes(
     exported: Outcome, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
