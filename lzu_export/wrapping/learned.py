@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ SUBMODULE = "lzu_warp"
 
 Knots = tuple[Tensor, ...]
 """Knots of each image: (B, w) along x and (B, h) along y, or (B, h, w, 2) on the plane."""
+
+Made = TypeVar("Made", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +151,7 @@ def zoom_at_knots(image: Tensor, knots: Knots, canvas: tuple[int, int]) -> Tenso
         return zoomed
     lattice = (int(knots[0].shape[1]), int(knots[0].shape[2]))
     size = (int(image.shape[2]), int(image.shape[3]))
-    zoomed = GridZoom(lattice, size, canvas).to(image.device)(image, *knots)
+    zoomed = _constants(GridZoom, image.device, lattice, size, canvas)(image, *knots)
     return zoomed
 
 
@@ -157,6 +160,26 @@ def unzoom_at_knots(
 ) -> list[Tensor]:
     """Sample feature maps (B, C, h, w) at the inverse warp of their images' knots."""
     kind: type[AdaptiveUnzoom | GridUnzoom] = AdaptiveUnzoom if len(knots) == 2 else GridUnzoom
-    unzoom = kind(levels, canvas).to(maps[0].device)
+    unzoom = _constants(kind, maps[0].device, tuple(levels), canvas)
     unzoomed: list[Tensor] = unzoom(list(maps), *knots)
     return unzoomed
+
+
+def _constants(kind: type[Made], device: torch.device, *arguments: Any) -> Made:
+    """Return a module of constants on a device: a kept one, except to a tracer.
+
+    What is made while tracing belongs to the tracer, and is useless afterwards.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return kind(*arguments).to(device)
+    hashable: Any = kind  # which mypy doubts of a class
+    found = _kept(hashable, device, *arguments)
+    assert isinstance(found, kind), "it was made as one"
+    return found
+
+
+@lru_cache(maxsize=32)
+def _kept(kind: type[nn.Module], device: torch.device, *arguments: Any) -> nn.Module:
+    """Make a module of constants that can take part in a training, whoever asks for it first."""
+    with torch.inference_mode(mode=False):
+        return kind(*arguments).to(device)

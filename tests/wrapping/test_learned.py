@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 import lzu_export
 from lzu_export.errors import LzuError
+from lzu_export.models.grid_warp import GridZoom
 from lzu_export.warp.fixed_warp import FixedWarp
+from lzu_export.wrapping import learned as learned_module
 from lzu_export.wrapping.hooks import KNOTS
 from lzu_export.wrapping.learned import SUBMODULE, LearnedWarp
 from lzu_export.wrapping.wrap import unwrap, wrap
@@ -125,6 +127,28 @@ def test_no_graph_is_kept_between_calls() -> None:
     wrapped(torch.rand(1, 3, *SOURCE))["map"].sum().backward()
     assert getattr(wrapped.stem, KNOTS) is None
     assert copy.deepcopy(wrapped)(torch.rand(1, 3, *SOURCE))["map"].shape == (1, 2, 8, 8)
+
+
+def test_constants_of_a_plane_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call makes them, whatever its mode; a tracer makes its own, and keeps none."""
+    made = []
+
+    class Counted(GridZoom):
+        def __init__(self, *arguments: Any) -> None:
+            made.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(learned_module, "GridZoom", Counted)
+    wrapped = wrap(network(), learned(spacing(plane=True)), ["stem"])
+    image = torch.rand(1, 3, *SOURCE)
+    with torch.inference_mode():
+        first = wrapped(image)["map"]
+    traced = torch.export.export(wrapped, (image,), strict=False).module()
+    again = wrapped(image)["map"]
+    again.sum().backward()
+    assert made == [((7, 9), SOURCE, CANVAS)] * 2  # once by a call, once by the tracer
+    torch.testing.assert_close(again, first)
+    torch.testing.assert_close(traced(image)["map"], first)
 
 
 def test_a_window_beside_a_learned_warp() -> None:
