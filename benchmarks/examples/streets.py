@@ -1,6 +1,7 @@
 """Demonstration scenes for the examples: images as networks take them, and boxes on the canvas."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ EXPORTED = {
 """Arguments of `lzu_export.export` that all networks of the examples share."""
 
 
+@lru_cache(maxsize=1)  # a program that trains several networks reads them once
 def read_scenes(sequences: int) -> list[Frame]:
     """Draw four frames of each of the first training sequences, or read them from the cache."""
     return list(frames(training_keys(sequences)))
