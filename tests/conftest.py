@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,24 @@ def image(tmp_path: Path) -> Path:
     path = tmp_path / "frame.png"
     cv2.imwrite(str(path), noise_frame((96, 160), 5))
     return path
+
+
+@pytest.fixture
+def run(tiny_bundle: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run `apply` with the tiny bundle on a source; results go to tmp_path/out.
+
+    `apply`'s own options may be given by name, and `out` is another folder for the results.
+    """
+    from lzu_export.bundle.run import apply
+    from lzu_export.support.progress import Reporter
+
+    def call(source: Path, **changes: Any) -> dict[str, Any]:
+        options = {"show_warp": False, "out": tmp_path / "out", **changes}
+        return apply(
+            tiny_bundle, source, options.pop("out"), report=Reporter(quiet=True), **options
+        )
+
+    return call
 
 
 @pytest.fixture(
