@@ -2,11 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,165 +18,22 @@ from lzu_export.inputs.nuscenes import (
     CAMERAS,
     CATEGORIES,
     MINI_VAL,
-    RACK,
     VAL,
     rotation_matrix,
     spelt_out,
     training_boxes,
 )
-from lzu_export.recipes import load_recipe
-from lzu_export.recipes.schema import Det3dRecipe
 from lzu_export.runtime import Detections3d
 from lzu_export.tasks.warps import read_saliency
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.saliency import Array
-
-Damage = Callable[[Path], object]
-
-VERSION = "v1.0-mini"
-SCENES = ("scene-0916", "scene-0061", "scene-0103")
-STEP = 500_000  # microseconds between key frames
-OBJECTS = [*CATEGORIES, RACK, "animal", "vehicle.bicycle"]
-"""Of every sample; the last one stands in the rack."""
-INTRINSIC = [[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]]
-
-
-def recipe() -> Det3dRecipe:
-    found = load_recipe("nuscenes")
-    assert isinstance(found, Det3dRecipe)
-    return found
-
-
-def turned(yaw: float, *, camera: bool = False) -> list[float]:
-    """Quaternion of a turn about the vertical; a camera's z then looks that way."""
-    half = np.array([math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
-    if not camera:
-        return list(half)
-    w, x, y, z = 0.5, -0.5, 0.5, -0.5  # x right, y down, z ahead
-    a, _, _, d = half
-    return [a * w - d * z, a * x - d * y, a * y + d * x, a * z + d * w]
-
-
-def rows_of(samples: int, random: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
-    """All tables: three scenes, six cameras and the lidar, a sweep each, moving objects."""
-    tables: dict[str, list[dict[str, Any]]] = {
-        "category": [{"token": f"c-{name}", "name": name, "description": ""}
-                     for name in dict.fromkeys(OBJECTS)],
-        "attribute": [{"token": f"a-{name}", "name": name, "description": ""}
-                      for name in ATTRIBUTES],
-        "visibility": [{"token": "4", "level": "v80-100", "description": ""}],
-        "log": [{"token": "l", "logfile": "", "vehicle": "", "date_captured": "", "location": "x"}],
-        "map": [{"token": "m", "log_tokens": ["l"], "category": "", "filename": "maps/x.png"}],
-        "sensor": [{"token": f"s-{channel}", "channel": channel,
-                    "modality": "camera" if channel in CAMERAS else "lidar"}
-                   for channel in (*CAMERAS, "LIDAR_TOP")],
-        "calibrated_sensor": [], "ego_pose": [], "scene": [], "sample": [], "sample_data": [],
-        "sample_annotation": [], "instance": [],
-    }  # fmt: skip
-    for i, channel in enumerate((*CAMERAS, "LIDAR_TOP")):
-        camera = channel in CAMERAS
-        tables["calibrated_sensor"].append(
-            {
-                "token": f"k-{channel}",
-                "sensor_token": f"s-{channel}",
-                "translation": [1.5, 0.1 * i, 1.6],
-                "rotation": turned(i * math.pi / 3, camera=camera),
-                "camera_intrinsic": INTRINSIC if camera else [],
-            }
-        )
-    for n, scene in enumerate(SCENES):
-        tokens = [f"{scene}-{i}" for i in range(samples)]
-        tables["scene"].append(
-            {"token": f"t-{scene}", "name": scene, "log_token": "l", "nbr_samples": samples,
-             "first_sample_token": tokens[0], "last_sample_token": tokens[-1], "description": ""}
-        )  # fmt: skip
-        place, heading = random.uniform(100, 900, 2), random.uniform(-3, 3)
-        for i, token in enumerate(tokens):
-            time = 10**9 * n + STEP * i
-            tables["sample"].append(
-                {"token": token, "scene_token": f"t-{scene}", "timestamp": time,
-                 "prev": tokens[i - 1] if i else "",
-                 "next": tokens[i + 1] if i + 1 < samples else ""}
-            )  # fmt: skip
-            for j, channel in enumerate((*CAMERAS, "LIDAR_TOP")):
-                for key in (True, False):
-                    name = f"{token}-{channel}-{key}"
-                    ahead = np.array([math.cos(heading), math.sin(heading)])
-                    moved = place + (2.0 * i + 0.05 * j) * ahead
-                    tables["ego_pose"].append(
-                        {"token": f"p-{name}", "timestamp": time,
-                         "rotation": turned(heading + 0.01 * j),
-                         "translation": [*moved, 0.0]}
-                    )  # fmt: skip
-                    tables["sample_data"].append(
-                        {"token": name, "sample_token": token, "ego_pose_token": f"p-{name}",
-                         "calibrated_sensor_token": f"k-{channel}", "timestamp": time,
-                         "fileformat": "jpg", "is_key_frame": key, "height": 32, "width": 64,
-                         "filename": f"{'samples' if key else 'sweeps'}/{channel}/{name}.jpg",
-                         "prev": "", "next": ""}
-                    )  # fmt: skip
-        for o, kind in enumerate(OBJECTS):
-            instance = f"i-{scene}-{o}"
-            names = [f"o-{scene}-{o}-{i}" for i in range(samples)]
-            tables["instance"].append(
-                {"token": instance, "category_token": f"c-{kind}", "nbr_annotations": samples,
-                 "first_annotation_token": names[0], "last_annotation_token": names[-1]}
-            )  # fmt: skip
-            start, speed = random.uniform(-35, 35, 2), random.uniform(-3, 3, 2)
-            size = [12.0, 12.0, 2.0] if kind == RACK else random.uniform(0.5, 4, 3).tolist()
-            rack = next(
-                (
-                    row
-                    for row in tables["sample_annotation"]
-                    if row["instance_token"] == f"i-{scene}-{OBJECTS.index(RACK)}"
-                ),
-                None,
-            )
-            fits = [a for a in ATTRIBUTES
-                    if a.startswith(KIND.get(CATEGORIES.get(kind, ""), "-") + ".")]  # fmt: skip
-            for i, name in enumerate(names):
-                centre = [*(place + start + speed * 0.5 * i), 1.0]
-                if o == len(OBJECTS) - 1 and rack is not None:
-                    centre = list(rack["translation"])
-                still = kind == RACK
-                tables["sample_annotation"].append(
-                    {"token": name, "sample_token": tokens[i], "instance_token": instance,
-                     "visibility_token": "4", "size": size,
-                     "attribute_tokens": [f"a-{fits[o % len(fits)]}"] if fits and o != 1 else [],
-                     "translation": [*(place + start), 1.0] if still else centre,
-                     "rotation": turned(0.3 * o), "num_lidar_pts": 0 if o == 3 else 5,
-                     "num_radar_pts": 0, "prev": names[i - 1] if i else "",
-                     "next": names[i + 1] if i + 1 < samples else ""}
-                )  # fmt: skip
-    return tables
+from nuscenes_tables import INTRINSIC, SCENES, VERSION, change_table, nuscenes_set, recipe, turned
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A data set of three scenes of three samples."""
-    tables = rows_of(3, np.random.default_rng(4))
-    write_tables(tmp_path, tables)
-    for row in tables["sample_data"]:
-        if row["is_key_frame"] and "CAM" in row["filename"]:
-            path = tmp_path / row["filename"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), np.zeros((32, 64, 3), np.uint8))
-    (tmp_path / "maps").mkdir()
-    cv2.imwrite(str(tmp_path / "maps" / "x.png"), np.zeros((4, 4), np.uint8))
-    return tmp_path
-
-
-def write_tables(root: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
-    (root / VERSION).mkdir(exist_ok=True)
-    for name, rows in tables.items():
-        (root / VERSION / f"{name}.json").write_text(json.dumps(rows, indent=0))
-
-
-def change_table(root: Path, name: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-    path = root / VERSION / f"{name}.json"
-    rows = json.loads(path.read_text())
-    change(rows)
-    path.write_text(json.dumps(rows))
+    return nuscenes_set(tmp_path)
 
 
 def seen_from(pose: Array, objects: Objects, racks: Any = ()) -> Detections3d:
@@ -196,12 +51,6 @@ def seen_from(pose: Array, objects: Objects, racks: Any = ()) -> Detections3d:
     boxes = np.array(found, np.float32).reshape(-1, 9)
     return Detections3d(boxes, np.full(len(boxes), 0.9, np.float32), objects.labels,
                         np.zeros(len(boxes), np.int64))  # fmt: skip
-
-
-def nothing() -> Detections3d:
-    none = np.zeros(0)
-    return Detections3d(np.zeros((0, 9), np.float32), none.astype(np.float32),
-                        none.astype(np.int64), none.astype(np.int64))  # fmt: skip
 
 
 def test_the_split_s_samples_come_scene_by_scene_in_time(root: Path) -> None:
@@ -314,117 +163,6 @@ def test_turns_and_boxes() -> None:
     rack = [(pose, np.array([4.0, 2, 2]))]  # its length lies along y
     assert racks_hold(rack, np.array([10, 2.0, 0]))
     assert not racks_hold(rack, np.array([12, 0.0, 0]))
-
-
-BROKEN: list[tuple[Damage, str]] = [
-    (
-        lambda root: next(root.glob("samples/CAM_BACK/scene-0103-1*")).unlink(),
-        r"has no samples/CAM_BACK/scene-0103-1-.*, which v1\.0-mini names; unpack",
-    ),
-    (
-        lambda root: (root / VERSION / "ego_pose.json").unlink(),
-        r"ego_pose\.json cannot be read .No such file",
-    ),
-    (
-        lambda root: (root / VERSION / "sample_annotation.json").write_text('[{"token": 3}'),
-        r"sample_annotation\.json has a row without the field instance_token; unpack",
-    ),
-    (
-        lambda root: (root / VERSION / "scene.json").write_text('{"a": 1}'),
-        r"scene\.json is damaged .it is no list of rows",
-    ),
-    (
-        lambda root: (root / VERSION / "scene.json").write_text("[1]"),
-        r"scene\.json is damaged .1 is no row",
-    ),
-    (
-        lambda root: (root / VERSION / "category.json").write_text("[]"),
-        r"v1\.0-mini names the token c-movable_object\.barrier in a table but does not explain",
-    ),
-    (
-        lambda root: change_table(root, "ego_pose", list.clear),
-        r"ego_pose\.json has no row of token p-scene-0103-0-CAM_BACK-True; unpack",
-    ),
-    (
-        lambda root: change_table(
-            root,
-            "sample_data",
-            lambda rows: [row.update(is_key_frame=False) for row in rows[:1]],
-        ),
-        r"sample_data\.json has no key frame of CAM_FRONT for sample scene-0916-0; unpack",
-    ),
-    (
-        lambda root: next(root.glob("samples/CAM_FRONT/scene-0103-0*")).write_text("x"),
-        r"CAM_FRONT/scene-0103-0.*\.jpg cannot be read as an image",
-    ),
-]
-
-
-def first(name: str, **changes: Any) -> Damage:
-    """Damage the first row of a table that the evaluation uses."""
-    scene = "" if name == "calibrated_sensor" else "scene-0103"
-    return lambda root: change_table(
-        root, name, lambda rows: next(row for row in rows if scene in row["token"]).update(changes)
-    )
-
-
-NAN = float("nan")
-
-
-CONTRADICTORY: list[tuple[Damage, str]] = [
-    (first("ego_pose", translation=[1, NAN, 0]), r"ego_pose\.json is damaged .row p-.*finite"),
-    (first("ego_pose", rotation=[0, 0, 0, 0]), r"has the rotation \[0, 0, 0, 0\], which is"),
-    (first("ego_pose", rotation=[1, 0, 0]), "which is not 4 finite numbers"),
-    (
-        first("calibrated_sensor", rotation=[NAN, 0, 0, 1]),
-        r"sensor\.json is damaged",
-    ),
-    (
-        first("calibrated_sensor", camera_intrinsic=[[40, 0, 3], [80, 0, 6], [0, 0, 1]]),
-        "camera_intrinsic of nuScenes' calibrated_sensor k-CAM_FRONT is singular",
-    ),
-    (
-        first("calibrated_sensor", camera_intrinsic=[[40, 0, NAN], [0, 40, 6], [0, 0, 1]]),
-        "has an entry that is not finite",
-    ),
-    (first("sample_annotation", translation=[0, 0, NAN]), "sample_annotation.json is damaged"),
-    (first("sample_annotation", size=[0, 1, 2]), r"has the size \[0, 1, 2\], not positive"),
-    (first("sample_annotation", num_lidar_pts=NAN), "has the num_lidar_pts nan, which is no"),
-    (first("sample_annotation", sample_token="gone"), "refers to the sample gone, but"),
-    (first("sample_annotation", next="gone"), "refers to the sample_annotation gone, but"),
-    (first("sample_annotation", instance_token="gone"), "names the token gone in a table but"),
-    (first("sample", scene_token="gone"), r"refers to the scene gone, but scene\.json has no"),
-    (first("sample", timestamp="soon"), r"sample\.json is damaged .row .* timestamp 'soon'"),
-    (first("sample_data", sample_token="gone"), "refers to the sample gone, but sample.json"),
-    (
-        lambda root: change_table(root, "sample_data", lambda rows: rows.extend(rows)),
-        "has two key frames of CAM_FRONT for sample scene-0916-0",
-    ),
-    (
-        lambda root: change_table(root, "sample", lambda rows: rows.append(rows[0])),
-        "sample.json has two rows of token scene-0916-0",
-    ),
-    (
-        lambda root: change_table(
-            root, "sample_data", lambda rows: [row.update(height=900) for row in rows]
-        ),
-        r"is 64 wide and 32 high, but .*sample_data\.json has 64 and 900",
-    ),
-    (
-        lambda root: (root / VERSION / "ego_pose.json").write_text(
-            (root / VERSION / "ego_pose.json").read_text()[:-400]
-        ),
-        r"ego_pose\.json is damaged",
-    ),
-]
-"""A position that is not a number, or a lost truth, would lower a metric without an error."""
-
-
-@pytest.mark.parametrize(("damage", "words"), [*BROKEN, *CONTRADICTORY])
-def test_a_damaged_data_set_is_named(root: Path, damage: Damage, words: str) -> None:
-    damage(root)
-    with pytest.raises(LzuError, match=words):
-        list(open_dataset(str(root), None, "det3d", recipe()).samples())
 
 
 def test_a_part_of_the_split_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
