@@ -101,6 +101,7 @@ def export(
     """Export a recipe into verified bundles, one for each variant, and print their results."""
     from lzu_export.cli.tables.export import export_table, next_commands
     from lzu_export.compiler.defaults import for_this_machine, with_frames
+    from lzu_export.compiler.inputs import Inputs
     from lzu_export.compiler.pipeline import export_all
     from lzu_export.recipes import load_recipe
     from lzu_export.support.progress import Reporter
@@ -115,14 +116,15 @@ def export(
             mine["checkpoint"] = {each: absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
-    if network is not None:
-        recipes = [with_network(each, network, out) for each in recipes]
-    # Targets and precisions that the user names are kept; of the default ones, those possible here.
-    if "targets" not in overrides:
-        recipes = [for_this_machine(each, report) for each in recipes]
-    if "precision" not in overrides:
-        recipes = [with_frames(each, report) for each in recipes]
-    outcomes = export_all(recipes, out, force=force, report=report)
+    with Inputs(out) as inputs:
+        if network is not None:
+            recipes = [with_network(each, network, inputs) for each in recipes]
+        # What the user names is kept; of the default targets and precisions, those possible here.
+        if "targets" not in overrides:
+            recipes = [for_this_machine(each, report) for each in recipes]
+        if "precision" not in overrides:
+            recipes = [with_frames(each, report) for each in recipes]
+        outcomes = export_all(recipes, out, force=force, report=report)
     if as_json:
         print_json(
             [

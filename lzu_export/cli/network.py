@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lzu_export.errors import LzuError, kind_and_reason
 
 if TYPE_CHECKING:
+    from lzu_export.compiler.inputs import Inputs
     from lzu_export.recipes import Recipe
 
 IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -66,7 +67,7 @@ def builder_of(function: Callable[..., Any]) -> Callable[[Any], Any]:
     return build
 
 
-def with_network(recipe: "Recipe", text: str, out: Path) -> "Recipe":
+def with_network(recipe: "Recipe", text: str, inputs: "Inputs") -> "Recipe":
     """Return the recipe of a network that a function builds, ready to be exported.
 
     A network for the task `generic` is wrapped as the recipe says, if the function has not done so,
@@ -76,7 +77,7 @@ def with_network(recipe: "Recipe", text: str, out: Path) -> "Recipe":
     Args:
         recipe: recipe with everything but the network.
         text: `MODULE:FUNCTION`.
-        out: folder of all bundles.
+        inputs: receiver of the files of weights and knots.
 
     Raises:
         LzuError: the function cannot be found, the network cannot be wrapped, or a key is wrong.
@@ -91,4 +92,4 @@ def with_network(recipe: "Recipe", text: str, out: Path) -> "Recipe":
         return recipe
     from lzu_export.compiler.wrapped import measured_recipe
 
-    return measured_recipe(recipe, out)
+    return measured_recipe(recipe, inputs)

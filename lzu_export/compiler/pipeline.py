@@ -38,10 +38,12 @@ from lzu_export.manifest.schema import (
 from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.quantization.calibration import read_cache
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.recipes.load import default_recipe
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET, find, runs_anywhere
+from lzu_export.tasks.custom import named_network
 
 log = logging.getLogger(__name__)
 
@@ -251,6 +253,8 @@ def _current(final: Path, fingerprint: str, decided: Decided) -> Manifest | None
 
 def _check_inputs(recipe: Recipe) -> None:
     """Refuse inputs that would fail later, before any work."""
+    if isinstance(recipe, GenericRecipe):
+        named_network(recipe)
     path = recipe.checkpoint.get(recipe.variant)
     if path is None and recipe.random_weights is None:
         raise LzuError(

@@ -16,9 +16,10 @@ import numpy as np
 from torch import nn
 
 from lzu_export.compiler.defaults import for_this_machine, with_frames
+from lzu_export.compiler.inputs import Inputs
 from lzu_export.compiler.pipeline import Outcome, bundle_name
 from lzu_export.compiler.pipeline import export as export_recipe
-from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import REGISTERED
 from lzu_export.evaluation.own_metric import Metric, OwnMetricSet
 from lzu_export.models.checkpoint import save_checkpoint
@@ -40,8 +41,6 @@ from lzu_export.wrapping.wrap import wrap
 
 log = logging.getLogger(__name__)
 
-INPUTS = "inputs"
-"""Folder below that of all bundles, with the weights and knots that networks were exported from."""
 WEIGHTS, KNOTS = "weights.pth", "knots.npz"
 
 
@@ -106,11 +105,12 @@ def export_model(
     data |= {"precision": _listed(precision)} if precision is not None else {}
     for key, value in (settings or {}).items():
         _set(data, key, value)
-    recipe: Recipe = built_recipe(model, wrapping, data, Path(out))
-    report = report or Reporter()
-    recipe = recipe if targets is not None else for_this_machine(recipe, report)
-    recipe = recipe if precision is not None else with_frames(recipe, report)
-    return export_recipe(recipe, Path(out), force=force, report=report)
+    with Inputs(Path(out)) as inputs:
+        recipe: Recipe = built_recipe(model, wrapping, data, inputs)
+        report = report or Reporter()
+        recipe = recipe if targets is not None else for_this_machine(recipe, report)
+        recipe = recipe if precision is not None else with_frames(recipe, report)
+        return export_recipe(recipe, Path(out), force=force, report=report)
 
 
 def _ready(model: nn.Module) -> Wrapping:
@@ -171,7 +171,7 @@ def _dataset(dataset: str | Path | None, metric: Metric | None) -> str | None:
 
 
 def built_recipe(
-    model: nn.Module, wrapping: Wrapping, data: Mapping[str, Any], out: Path
+    model: nn.Module, wrapping: Wrapping, data: Mapping[str, Any], inputs: Inputs
 ) -> GenericRecipe:
     """Return the recipe of a wrapped network, whose weights and knots it writes as files.
 
@@ -179,7 +179,7 @@ def built_recipe(
         model: the network.
         wrapping: its wrapping.
         data: further keys of the recipe as plain data.
-        out: folder of all bundles.
+        inputs: receiver of the files.
 
     Raises:
         LzuError: the network needs arguments besides the image, or a key is wrong.
@@ -193,10 +193,8 @@ def built_recipe(
     described = f"of {type(model).__name__}"
     sizes = {"task": "generic", "source": list(wrapping.warp.source)}
     bare = _validated({**named, **sizes, **_canvas(wrapping, data.get("variant"))}, described)
-    sections = _sections(wrapping, bare, out)
-    path = _inputs(bare, out) / WEIGHTS
-    save_checkpoint(path, model.state_dict(), half=False)
-    sections["checkpoint"] = {sections["variant"]: str(path.resolve())}
+    sections = _sections(wrapping, bare, inputs)
+    sections["checkpoint"] = {sections["variant"]: _weights(model, bare, inputs)}
     register_model(named["custom_model"], BuiltNetwork(model))
     return _validated({**bare.model_dump(mode="json"), **sections}, described)
 
@@ -236,15 +234,16 @@ def _window(warp: View) -> dict[str, int]:
     return dict(zip(("x", "y", "width", "height"), warp.shown, strict=True))
 
 
-def _inputs(recipe: GenericRecipe, out: Path) -> Path:
-    """Make the folder of a recipe's weights and knots."""
-    folder = out / INPUTS / bundle_name(recipe)
-    with readable_os_errors(f"the folder {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _weights(network: nn.Module, recipe: GenericRecipe, inputs: Inputs) -> str:
+    """Write a network's weights to a file; return its path."""
+
+    def write(path: Path) -> None:
+        save_checkpoint(path, network.state_dict(), half=False)
+
+    return str(inputs.write(bundle_name(recipe), WEIGHTS, write))
 
 
-def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str, Any]:
+def _sections(wrapping: Wrapping, recipe: GenericRecipe, inputs: Inputs) -> dict[str, Any]:
     """Return the recipe's keys that follow from a wrapping, whose knots are written to a file."""
     warp = wrapping.warp
     keys = {**_canvas(wrapping, recipe.variant), "model": network_section(wrapping, recipe)}
@@ -257,17 +256,15 @@ def _sections(wrapping: Wrapping, recipe: GenericRecipe, out: Path) -> dict[str,
         lattice = {"separable": separable, "lattice": list(knot_lattice(named))}
         keys["warp"] = {**recipe.warp.model_dump(mode="json"), **lattice}
     elif keys["variant"] in ("fixed", "external"):
-        path = _inputs(recipe, out) / KNOTS
         arrays: dict[str, Any] = dict(warp.knots)
-        with readable_os_errors(f"the file {path}"):
-            np.savez(path, **arrays)
-        knots = {"knots": str(path.resolve()), "separable": warp.is_separable, "saliency": None}
+        path = inputs.write(bundle_name(recipe), KNOTS, lambda file: np.savez(file, **arrays))
+        knots = {"knots": str(path), "separable": warp.is_separable, "saliency": None}
         knots |= {"lattice": list(knot_lattice(warp.knots))}
         keys["warp"] = {**recipe.warp.model_dump(mode="json"), **knots}
     return keys
 
 
-def measured_recipe(recipe: GenericRecipe, out: Path) -> GenericRecipe:
+def measured_recipe(recipe: GenericRecipe, inputs: Inputs) -> GenericRecipe:
     """Return a recipe with the measured places of its network's cells, and with weights.
 
     The network is built by the function that the recipe names. If that has not wrapped it, it is
@@ -275,7 +272,7 @@ def measured_recipe(recipe: GenericRecipe, out: Path) -> GenericRecipe:
 
     Args:
         recipe: recipe whose `custom_model` is registered.
-        out: folder of all bundles.
+        inputs: receiver of the files of weights and knots.
 
     Raises:
         LzuError: the network cannot be built, the recipe's submodules are unknown or no cut, or the
@@ -287,12 +284,10 @@ def measured_recipe(recipe: GenericRecipe, out: Path) -> GenericRecipe:
         wrapping = _wrapped_by(recipe, network)
         update: dict[str, Any] = {"model": network_section(wrapping, recipe)}
     else:
-        update = _sections(wrapping, recipe, out)
+        update = _sections(wrapping, recipe, inputs)
     if recipe.variant not in recipe.checkpoint and recipe.random_weights is None:
         variant = update.get("variant", recipe.variant)
-        path = _inputs(recipe, out) / WEIGHTS
-        save_checkpoint(path, network.state_dict(), half=False)
-        update["checkpoint"] = {variant: str(path.resolve())}
+        update["checkpoint"] = {variant: _weights(network, recipe, inputs)}
     return _validated({**recipe.model_dump(mode="json"), **update}, recipe.name)
 
 

@@ -7,16 +7,13 @@ from typing import Any
 from lzu_export.errors import LzuError, kind_and_reason
 from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.layouts.choose import evenly
-from lzu_export.inputs.frame_sources import open_frames
+from lzu_export.inputs.frame_sources import list_frames
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
 
 Metric = Callable[[Mapping[str, Any]], float | Mapping[str, float]]
 """Function from the predictions by frame, a file's name each, to one metric or several by name,
 in points (0 to 100) where they are shares; more is better. Engines are compared by the first."""
-
-MANY = 1_000_000
-"""Number of frames that no folder exceeds."""
 
 
 class OwnMetricSet:
@@ -30,27 +27,21 @@ class OwnMetricSet:
         """Take at most `frames` frames of a source of frames, evenly spread.
 
         Raises:
-            LzuError: the source does not exist, or holds fewer than two frames.
+            LzuError: the source does not exist, or holds no frames.
         """
-        listed = open_frames(str(folder), count=MANY, seed=0)
         self.name, self.classes = Path(folder).name, recipe.classes
         self.metric = getattr(metric, "__name__", "metric")
         self._function = metric
-        self._keys = evenly(list(listed.keys), frames)
-        self._listed = listed
+        self._chosen = evenly(list_frames(str(folder)), frames)
 
     def __len__(self) -> int:
         """Number of frames."""
-        return len(self._keys)
+        return len(self._chosen)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """Yield the frames from position `start` on; their truth is their own name."""
-        wanted = set(self._keys[start:])
-        number = start
-        for key, frame in self._listed.frames():
-            if key in wanted:
-                number += 1
-                yield Sample(number, CameraFrame(frame), key, key)
+        for number, each in enumerate(self._chosen[start:], start + 1):
+            yield Sample(number, CameraFrame(each.read()), each.key, each.key)
 
     def scorer(self) -> "OwnScorer":
         """Return a scorer with nothing counted."""

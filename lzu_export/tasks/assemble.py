@@ -175,12 +175,14 @@ def without_logits(recipe: Recipe, state: State, name: str) -> dict[str, Tensor]
 def check_task(recipe: Recipe, state: State, name: str) -> None:
     """Refuse weights of another task before errors about its warp or tensors can mislead.
 
+    A task of any network, which has no head of its own, takes weights of any.
+
     Raises:
         LzuError: the weights have another task's head, and not the recipe's.
     """
     heads = {task.name: task.head for task in all_tasks() if task.head is not None}
     tasks = [task for task, layer in heads.items() if any(key.startswith(layer) for key in state)]
-    if tasks and recipe.task not in tasks:
+    if tasks and recipe.task in heads and recipe.task not in tasks:
         raise LzuError(
             f"checkpoint {name} belongs to task {tasks[0]}, but the recipe to {recipe.task}; give "
             "one of "

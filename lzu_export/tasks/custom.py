@@ -113,6 +113,21 @@ def find_builder(name: str) -> Builder:
     )
 
 
+def named_network(recipe: Recipe) -> str:
+    """Return the name of the network of a recipe whose task has none of its own.
+
+    Raises:
+        LzuError: the recipe names none.
+    """
+    if recipe.custom_model is None:
+        raise LzuError(
+            f"recipe {recipe.name} of task {recipe.task} names no network; export it by "
+            "lzu-export export MODULE:FUNCTION --recipe FILE or lzu_export.export(model, ...), or "
+            "set custom_model to a network that an installed package announces"
+        )
+    return recipe.custom_model
+
+
 def builder_digest(recipe: Recipe) -> str | None:
     """Hash the file that builds the recipe's own network, so that a change of it is detected.
 

@@ -115,6 +115,7 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Said:
         lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1, captured.err
         assert list(Path("build").glob("generic/[!.]*")) == []
+        assert not Path("build/inputs").exists()
         return lines[0]
 
     return run
@@ -152,8 +153,9 @@ def test_a_network_needs_its_recipe_and_a_recipe_no_network(refused: Said) -> No
     assert "mynets:build is a network, which needs its recipe: add" in refused("mynets:build")
     said = refused("mine.yaml", "--recipe", "mine.yaml")
     assert "--recipe mine.yaml is the recipe of a network, but mine.yaml is not" in said
-    said = refused("mine.yaml", "--random-weights", "0")
-    assert "recipe mine of task generic names no network" in said
+    for more in ([], ["--random-weights", "0"]):
+        said = refused("mine.yaml", *more)
+        assert "recipe mine of task generic names no network; export it by lzu-export" in said
 
 
 @pytest.mark.parametrize(

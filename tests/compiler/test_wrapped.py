@@ -217,6 +217,21 @@ def test_networks_of_other_types_and_calls_are_exported(
     np.testing.assert_allclose(found, wanted[0].float().numpy(), atol=bound)
 
 
+@pytest.mark.slow
+def test_tensorrt_rtx_builds_the_engine_of_a_wrapped_network(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    network = lzu.wrap(seeded(ResNet), warp(), LEVELS)
+    done = export(network, tmp_path, targets=["tensorrt-rtx"])
+    (engine,) = done.manifest.engines
+    assert (engine.target, engine.precision) == ("tensorrt-rtx", "fp32")
+    assert (done.folder / engine.file).stat().st_size > 1000
+    assert [each.name for each in engine.outputs][-2:] == ["output_0", "output_1"]
+    (parity,) = done.manifest.parity
+    assert parity.status == "graph passed"
+    assert {"zoomed", "unzoomed_0", "unzoomed_1"} <= set(parity.probes)
+    assert {each.status for each in verify(done.folder)} == {"graph passed"}
+
+
 class ByName(Patches):
     """Takes its image as a keyword alone."""
 
@@ -323,6 +338,7 @@ def test_unfit_settings_are_refused_in_a_sentence(
     network = lzu.wrap(seeded(Patches), warp(), ["mix"])
     assert said in refusal(lambda: export(network, tmp_path, **options))
     assert list(tmp_path.glob("generic/[!.]*")) == []
+    assert not (tmp_path / "inputs").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import lzu_export as lzu
 from lzu_export.models.zoom import Resample, Unzoom
 from lzu_export.warp.tables import TablePair
 from samples import random_tables
@@ -32,6 +33,17 @@ class Net(nn.Module):
         return found
 
 
+def wrapped() -> nn.Module:
+    """Return a network that is wrapped in a warp; hooks zoom its image and unzoom its features."""
+    rows = np.linspace(-1, 1, 7)
+    warp = lzu.FixedWarp.from_knots(
+        np.linspace(-1, 1, 9), rows + 0.3 * np.sin(np.pi * rows), source=SIZE, canvas=(16, 20)
+    )
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, 1, 1))
+    return lzu.wrap(nn.Sequential(body, nn.Conv2d(4, 4, 1)), warp, ["0"], multiple=2)
+
+
 def losses(net: nn.Module, part: slice) -> list[float]:
     """Train on some of each step's frames; return the losses."""
     optimiser = torch.optim.SGD(net.parameters(), 0.2, momentum=0.9)
@@ -39,8 +51,9 @@ def losses(net: nn.Module, part: slice) -> list[float]:
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(step)
         frames = torch.rand(2 * SHARE, 3, *SIZE, generator=generator)[part]
-        wanted = nn.functional.interpolate(frames.mean(1, keepdim=True), (12, 16))
-        loss = (net(frames) - wanted).square().mean()
+        maps = net(frames)
+        wanted = nn.functional.interpolate(frames.mean(1, keepdim=True), maps.shape[2:])
+        loss = (maps - wanted).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -53,14 +66,17 @@ def seeded() -> Net:
     return Net()
 
 
-def work(rank: int, folder: str) -> None:
+NETWORKS = {"operators": seeded, "wrapped": wrapped}
+
+
+def work(rank: int, folder: str, network: str) -> None:
     """Train one of two replicas on its share of the frames; write its losses and weights."""
     import torch.distributed as dist
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     try:
-        net = nn.parallel.DistributedDataParallel(seeded())
+        net = nn.parallel.DistributedDataParallel(NETWORKS[network]())
         found = losses(net, slice(rank * SHARE, (rank + 1) * SHARE))
         torch.save([found, net.module.state_dict()], f"{folder}/{rank}.pt")
     finally:
@@ -68,11 +84,12 @@ def work(rank: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", NETWORKS)
+def test_two_processes_have_the_losses_of_one(network: str, tmp_path: Path) -> None:
     """DistributedDataParallel with gloo: each process trains on half of every batch."""
-    torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(work, (str(tmp_path), network), nprocs=2)
     shares, weights = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)), strict=True)
-    whole = seeded()
+    whole = NETWORKS[network]()
     expected = losses(whole, slice(None))
     np.testing.assert_allclose(np.mean(shares, axis=0), expected, rtol=1e-5)
     assert expected[-1] < 0.9 * expected[0]

@@ -1,6 +1,7 @@
 """From the frame to the canvas, as the recipe cuts, pads and reduces it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.models.random_weights import randomise
 from lzu_export.runtime.preprocess import ZoomedInput
-from lzu_export.tasks.assemble import to_canvas
+from lzu_export.tasks.assemble import check_task, to_canvas
 from lzu_export.tasks.pytorch import assemble, noise_frame
 from lzu_export.tasks.warps import make_warp, trained_note
 from lzu_export.warp.tables import table_pixels
@@ -128,6 +129,17 @@ def test_a_checkpoint_of_another_task_is_refused(task: str, other: str, tmp_path
         save_checkpoint(path, torch.load(path)["state_dict"], half=False, meta=meta)
         message = refusal(tmp_path, task, path)
         assert f"trained.pth belongs to task {other}, but the recipe to {task}; give one" in message
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_of_any_network_takes_weights_of_any_head(task: str, tmp_path: Path) -> None:
+    """A wrapped RetinaNet has the head of the task det, but its recipe is generic."""
+    state = torch.load(trained(tmp_path, task))["state_dict"]
+    generic: Any = SimpleNamespace(task="generic")
+    check_task(generic, state, "trained.pth")
+    for other in set(TASKS) - {task}:
+        with pytest.raises(LzuError, match=f"belongs to task {task}, but the recipe to {other}"):
+            check_task(SimpleNamespace(task=other), state, "trained.pth")  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_of_another_head_is_refused_by_its_tensors(tmp_path: Path) -> None:

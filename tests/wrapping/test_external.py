@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import lzu_export
+from lzu_export.compiler.inputs import Inputs
 from lzu_export.compiler.wrapped import built_recipe
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.tasks.pytorch import torch_predictor
@@ -57,7 +58,8 @@ def external(warp: Any, out: Path) -> GenericRecipe:
     wrapping = wrapping_of(model)
     assert wrapping is not None
     data = {"name": "cut", "normalisation": NORM, "variant": "external", "precision": ["fp32"]}
-    return built_recipe(model, wrapping, {**data, "targets": ["onnxruntime"]}, out)
+    with Inputs(out) as inputs:
+        return built_recipe(model, wrapping, {**data, "targets": ["onnxruntime"]}, inputs)
 
 
 def at(knots: Any, frame: np.ndarray) -> np.ndarray:

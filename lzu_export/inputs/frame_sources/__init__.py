@@ -3,6 +3,11 @@
 Pixels are read one frame at a time. This package imports no recipes, models or ranges.
 """
 
-from lzu_export.inputs.frame_sources.choose import FrameList, named_frames, open_frames
+from lzu_export.inputs.frame_sources.choose import (
+    FrameList,
+    list_frames,
+    named_frames,
+    open_frames,
+)
 
-__all__ = ["FrameList", "named_frames", "open_frames"]
+__all__ = ["FrameList", "list_frames", "named_frames", "open_frames"]

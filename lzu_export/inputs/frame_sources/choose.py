@@ -85,6 +85,15 @@ def open_frames(source: str, *, count: int, seed: int) -> FrameList:
     )
 
 
+def list_frames(source: str) -> list[Candidate]:
+    """List all frames of a source, see `open_frames`, sequence after sequence; none is read.
+
+    Raises:
+        LzuError: the source does not exist or holds no frames.
+    """
+    return [each for sequence in _listing(source).sequences for each in sequence]
+
+
 def named_frames() -> list[str]:
     """List the names of the installed sources, which are used in place of a path."""
     return sorted(entry.name for entry in entry_points(group=GROUP))

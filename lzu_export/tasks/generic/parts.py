@@ -11,7 +11,7 @@ from lzu_export.models.external_warp import ExternalWarp
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.runtime.preprocess import cut
 from lzu_export.tasks.assemble import load_weights, to_canvas
-from lzu_export.tasks.custom import find_builder
+from lzu_export.tasks.custom import find_builder, named_network
 from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.warp import Warp
 from lzu_export.wrapping.calls import Call
@@ -27,26 +27,21 @@ def build_network(recipe: GenericRecipe) -> nn.Module:
         LzuError: the recipe names no network or an unknown one, or the function fails or builds no
             module.
     """
-    if recipe.custom_model is None:
-        raise LzuError(
-            f"recipe {recipe.name} of task generic names no network; export it by "
-            "lzu-export export MODULE:FUNCTION --recipe FILE, or lzu_export.export(model, ...)"
-        )
+    name = named_network(recipe)
     if recipe.random_weights is not None:
         torch.manual_seed(recipe.random_weights)
-    builder = find_builder(recipe.custom_model)
+    builder = find_builder(name)
     try:
         network: Any = builder(recipe)
     except LzuError:
         raise
     except Exception as error:  # a function of a user may raise anything
         raise LzuError(
-            f"the function of {recipe.custom_model} failed ({kind_and_reason(error)}); it "
-            "must return the network"
+            f"the function of {name} failed ({kind_and_reason(error)}); it must return the network"
         ) from error
     if not isinstance(network, nn.Module):
         raise LzuError(
-            f"the function of {recipe.custom_model} returns {type(network).__name__}, which is no "
+            f"the function of {name} returns {type(network).__name__}, which is no "
             "torch.nn.Module; return the network"
         )
     return network
