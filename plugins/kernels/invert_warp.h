@@ -16,10 +16,9 @@ namespace lzu
 constexpr int kMAX_TILES = 65536;
 constexpr int kMAX_TILE_ROWS = 1024;
 
-// How far outside a tile a point may lie by rounding and still belong to it: beyond the outermost knots
-// lzu_export.ops.invert_warp.EDGE, where the reason is. A point on a seam must belong to some tile, and the nearest
-// wins, so that there the size hardly matters. A distance, and no share of a tile: a wide tile would take the points of
-// a thin one beside it.
+// How far outside a tile a point may lie by rounding and still belong to it; lzu_export.ops.invert_warp.EDGE explains
+// it for the outermost knots. On a seam the nearest tile wins, so that there the size hardly matters. It is a distance
+// and no share of a tile: a wide tile would take the points of a thin one beside it.
 constexpr float kEDGE = 1e-5F;
 
 constexpr float kNONE = 3.402823466e38F;
