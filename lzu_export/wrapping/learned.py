@@ -85,13 +85,43 @@ class LearnedWarp:
 
     def example_knots(self, channels: int) -> Knots:
         """Return the knots of an image of zeros."""
+        return self._knots_of(torch.zeros(1, channels, *self.source))
+
+    def _knots_of(self, image: Tensor) -> Knots:
+        """Return the knots of an image (1, C, source), computed in eval mode."""
         training = self.module.training
-        image = image_of(self.module, torch.zeros(1, channels, *self.source))
         try:
             with torch.no_grad():
-                return checked_knots(self.module.eval()(image), 1)
+                return checked_knots(self.module.eval()(image_of(self.module, image)), 1)
         finally:
             self.module.train(training)
+
+    def as_fixed(self, channels: int = 3) -> FixedWarp:
+        """Return the fixed warp of a module that gives every image the same knots.
+
+        After a training it takes the learned warp's place: its tables are constants, so an engine
+        computes no knots.
+
+        Args:
+            channels: number of channels of the images.
+
+        Raises:
+            LzuError: the knots depend on the image, or do not increase.
+        """
+        knots = self.example_knots(channels)
+        for mine, other in zip(
+            knots, self._knots_of(torch.ones(1, channels, *self.source)), strict=True
+        ):
+            if not torch.equal(mine, other):
+                raise LzuError(
+                    f"the knots of {type(self.module).__name__} depend on the image, so that no "
+                    "fixed warp has them; export the network in the learned warp"
+                )
+        named = {
+            name: each[0].cpu().double().numpy()
+            for name, each in zip(knot_names(knots), knots, strict=True)
+        }
+        return FixedWarp(named, self.source, self.canvas, f"learned {type(self.module).__name__}")
 
     def as_uniform(self) -> FixedWarp:
         """Return the identity warp of the same sizes."""

@@ -151,6 +151,37 @@ def test_constants_of_a_plane_are_made_once(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(traced(image)["map"], first)
 
 
+class Constant(nn.Module):
+    """The same learned knots for every image."""
+
+    def __init__(self, plane: bool) -> None:
+        super().__init__()
+        self.shares, self.plane = nn.Parameter(torch.linspace(0, 1, 8)), plane
+
+    def forward(self, image: Tensor) -> Any:
+        x = _knots(self.shares[None]).expand(len(image), -1)
+        if not self.plane:
+            return x, x
+        shape = (-1, x.shape[1], x.shape[1])
+        return torch.stack([x[:, None, :].expand(shape), x[:, :, None].expand(shape)], dim=-1)
+
+
+@pytest.mark.parametrize("plane", [False, True])
+def test_knots_that_are_the_same_for_all_images_become_a_fixed_warp(plane: bool) -> None:
+    warp = learned(Constant(plane))
+    image = torch.rand(1, 3, *SOURCE)
+    with torch.no_grad():
+        wanted = wrap(network(), warp, ["stem"])(image)["map"]
+        found = wrap(network(), warp.as_fixed(), ["stem"])(image)["map"]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert warp.module.training
+
+
+def test_knots_that_depend_on_the_image_are_no_fixed_warp() -> None:
+    with pytest.raises(LzuError, match="the knots of Spacing depend on the image"):
+        learned(spacing()).as_fixed()
+
+
 def test_a_window_beside_a_learned_warp() -> None:
     window = FixedWarp.from_window(SOURCE, (10, 5, 32, 24), canvas=CANVAS)
     image = torch.rand(1, 3, *SOURCE)
