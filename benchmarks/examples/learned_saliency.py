@@ -9,24 +9,16 @@ Source: logits in place of the saliency network of Recasens et al., ECCV 2018, a
 amplitude and bandwidth as in FOVEA (Thavamani et al., ICCV 2021), there of each frame's boxes.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segmenters import CANVAS, PHASE, Scenes, Segmenter, learn_on_canvas, make_warp
-from segmenters import score as pixel_counts
-from streets import EXPORTED
-from systems import System, Values, command
+from segmenters import CANVAS, segmentation
+from systems import Scenes, command
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import lzu_export as lzu
-from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
-from lzu_benchmarks.train.seg_figures import values as segmentation_values
 from lzu_export.models.adaptive_warp import BoxPull
 from lzu_export.models.grid_warp import BoxSaliency
 from lzu_export.models.saliency_network import SeparableKnots
@@ -122,49 +114,15 @@ def learned(module: nn.Module) -> lzu.LearnedWarp:
     return lzu.LearnedWarp.of(module, SOURCE_SIZE, canvas=CANVAS)
 
 
-def score(bundle: Path, frames: int | None, precision: str) -> dict[str, Any]:
-    """Return the counts of pixels (sequences, regions, classes, classes + 1)."""
-    return {"counts": pixel_counts(bundle, frames, precision).tolist()}
-
-
-def values(data: Mapping[str, Any]) -> Values:
-    """Return the function of mean and class IoU in points."""
-    counts = np.array(data["counts"])
-
-    def found(times: NDArray[np.int64]) -> dict[str, float]:
-        at = segmentation_values(np.tensordot(times, counts, axes=1))
-        return {name: float(value) for name, value in at.items()}
-
-    return found
-
-
-SYSTEM = System(
-    name="learned_saliency",
-    network=Segmenter,
-    unzoom=("body",),
-    phase={"body": PHASE["body"]},
-    warps={
-        "uniform": lambda scenes: make_warp(scenes, "uniform"),
-        "fixed": lambda scenes: make_warp(scenes, "fixed"),
+SYSTEM = segmentation(
+    "learned_saliency",
+    {
         "boxes": boxes_warp,
         "density": lambda scenes: learned(Density(boxes_of(scenes))),
         "logits": lambda _: learned(Logits()),
     },
-    train=learn_on_canvas,
-    rate=5e-3,
-    exported={
-        **EXPORTED,
-        "classes": LABELS,
-        "postprocess": {"kind": "labels", "upsampling": "in-phase"},
-    },
-    score=score,
-    values=values,
-    gains={
-        "fixed": ("uniform",),
-        "boxes": ("uniform",),
-        "density": ("uniform", "boxes"),
-        "logits": ("uniform", "fixed"),
-    },
+    {"boxes": ("uniform",), "density": ("uniform", "boxes"), "logits": ("uniform", "fixed")},
+    constant=True,
 )
 
 if __name__ == "__main__":

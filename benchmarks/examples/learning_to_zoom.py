@@ -142,8 +142,7 @@ def fixed(scenes: Scenes) -> lzu.FixedWarp:
 SYSTEM = System(
     name="learning_to_zoom",
     network=Classifier,
-    unzoom=(),
-    phase={},
+    cuts=lambda _: {},
     warps={
         "uniform": lambda _: lzu.FixedWarp.uniform(SOURCE_SIZE, scale=SCALE),
         "fixed": fixed,

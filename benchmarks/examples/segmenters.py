@@ -1,21 +1,24 @@
 """Segmentation of the demonstration scenes, for the examples: network, labels, training, score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from streets import images_of
+from streets import EXPORTED, images_of
+from systems import Cuts, Scenes, System, Values, Warp
 from torch import Tensor, nn
 from torch.nn import functional
 
 import lzu_export as lzu
 from lzu_benchmarks.demo.dataset import open_demo
-from lzu_benchmarks.scenes import LABELS, Frame
+from lzu_benchmarks.scenes import LABELS
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_benchmarks.train.seg import class_weights
+from lzu_benchmarks.train.seg_figures import values as segmentation_values
 from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation
 from lzu_export.models.matrices import restride
 from lzu_export.models.pspnet import build_pspnet
@@ -28,8 +31,6 @@ PHASE = {"body": [0.0], "head": [0.0]}
 """Canvas pixel of cell (0, 0): ResNets and the resizing here centre cell i on pixel stride * i."""
 FIXED = {"background": 0.003, "fwhm": 10.0, "symmetric": True}
 """Settings of the fixed warp of the label maps, those of the recipe `seg-demo`."""
-
-Scenes = Sequence[Frame]
 
 
 class Body(nn.Module):
@@ -133,8 +134,8 @@ def learn_on_canvas(model: nn.Module, scenes: Scenes, schedule: Schedule) -> Non
     learn_labels(model, targets, scenes, schedule)
 
 
-def score(bundle: Path, frames: int | None, precision: str) -> NDArray[np.int64]:
-    """Count pixels (sequences, regions, classes, classes + 1) of a bundle's engine.
+def score(bundle: Path, frames: int | None, precision: str) -> dict[str, Any]:
+    """Return `counts` (sequences, regions, classes, classes + 1) of pixels of a bundle's engine.
 
     Args:
         bundle: folder of the bundle.
@@ -146,4 +147,63 @@ def score(bundle: Path, frames: int | None, precision: str) -> NDArray[np.int64]
     for number, sequence, frame in open_demo("val", frames).rendered():
         each = found.setdefault(sequence, SegmentationEvaluation(LABELS))
         each.add(frame.labels, segmenter(frame.image).labels, name=f"frame {number}")
-    return np.stack([each.counts for each in found.values()])
+    return {"counts": [each.counts.tolist() for each in found.values()]}
+
+
+def values(data: Mapping[str, Any]) -> Values:
+    """Return the function of mean IoU, also by region, and class IoU in points."""
+    counts = np.array(data["counts"])
+
+    def found(times: NDArray[np.int64]) -> dict[str, float]:
+        at = segmentation_values(np.tensordot(times, counts, axes=1))
+        return {name: float(value) for name, value in at.items()}
+
+    return found
+
+
+def features(_warp: Warp) -> Cuts:
+    """Return the cut behind the neck, whose features are unzoomed as in LZU."""
+    return {"body": PHASE["body"]}
+
+
+def segmentation(
+    name: str,
+    warps: Mapping[str, Callable[[Scenes], Warp]],
+    gains: Mapping[str, tuple[str, ...]],
+    *,
+    train: Callable[[nn.Module, Scenes, Schedule], object] = learn_on_canvas,
+    cuts: Callable[[Warp], Cuts] = features,
+    constant: bool = False,
+) -> System:
+    """Return a system of warps beside the identity (`uniform`) and the labels' warp (`fixed`).
+
+    Args:
+        name: name of the system.
+        warps: functions from training scenes to a warp, by variant.
+        gains: variants that each variant is compared with.
+        train: function that trains a wrapped segmenter.
+        cuts: function from a warp to what is unzoomed behind it.
+        constant: whether learned warps are the same for all images.
+    """
+    return System(
+        name=name,
+        network=Segmenter,
+        cuts=cuts,
+        warps={
+            "uniform": lambda scenes: make_warp(scenes, "uniform"),
+            "fixed": lambda scenes: make_warp(scenes, "fixed"),
+            **warps,
+        },
+        train=train,
+        rate=5e-3,
+        exported={
+            **EXPORTED,
+            "classes": LABELS,
+            "postprocess": {"kind": "labels", "upsampling": "in-phase"},
+        },
+        score=score,
+        values=values,
+        gains={"fixed": ("uniform",), **gains},
+        shown=2,
+        constant=constant,
+    )

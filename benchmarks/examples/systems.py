@@ -1,6 +1,6 @@
 """Train, export, score and compare the variants of a system on the demonstration scenes.
 
-`learning_to_zoom.py` and `learned_saliency.py` share it. All variants have one network, network
+The programs of `docs/examples-systems.md` share it. All variants have one network, network
 input, schedule and seeds; only the warp differs. The exported engines are scored as `load` opens
 them.
 """
@@ -34,6 +34,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 Scenes = Sequence[Frame]
 Warp = lzu.FixedWarp | lzu.LearnedWarp
+Cuts = Mapping[str, Sequence[float]]
+"""Submodules whose maps are unzoomed, each with the canvas pixel of its maps' first cells."""
 Values = Callable[[NDArray[np.int64]], Mapping[str, float]]
 """Function from how often each sequence counts (n,) to values in points by column."""
 
@@ -44,10 +46,8 @@ class System(NamedTuple):
     name: str
     network: Callable[[], nn.Module]
     """Makes the network with random weights."""
-    unzoom: tuple[str, ...]
-    """Submodules whose features are unzoomed."""
-    phase: Mapping[str, Sequence[float]]
-    """Canvas pixel of the first cell of each submodule's maps, where it is not measured."""
+    cuts: Callable[[Warp], Cuts]
+    """Returns what is unzoomed behind a warp."""
     warps: Mapping[str, Callable[[Scenes], Warp]]
     """Makes the warp of each variant from the training scenes."""
     train: Callable[[nn.Module, Scenes, Schedule], object]
@@ -59,9 +59,13 @@ class System(NamedTuple):
     score: Callable[[Path, int | None, str], dict[str, Any]]
     """Returns plain data on a bundle's predictions for so many frames at a precision."""
     values: Callable[[Mapping[str, Any]], Values]
-    """Makes the function of values from these data; the first value is the one that is shown."""
+    """Makes the function of values from these data."""
     gains: Mapping[str, tuple[str, ...]]
     """Variants that each variant is compared with."""
+    shown: int = 1
+    """Number of values that the table shows, from the first one on."""
+    constant: bool = False
+    """Whether learned warps are the same for all images; fixed ones then take their places."""
 
 
 def trained(
@@ -75,7 +79,8 @@ def trained(
     torch.manual_seed(seed)
     network = system.network()  # before the warp, so that all variants begin with equal weights
     warp = system.warps[variant](scenes)
-    model = lzu.wrap(network, warp, system.unzoom, phase=system.phase)
+    cuts = system.cuts(warp)
+    model = lzu.wrap(network, warp, list(cuts), phase=cuts)
     if path.exists():
         stored = torch.load(path, weights_only=True)
         model.load_state_dict(stored["state_dict"])
@@ -87,8 +92,8 @@ def trained(
         system.train(model, scenes, schedule)
         seconds = watch.cpu_seconds
         torch.save({"state_dict": model.state_dict(), "cpu_seconds": seconds}, path)
-    if system.unzoom and isinstance(warp, lzu.LearnedWarp):
-        lzu.wrap(lzu.unwrap(model), warp.as_fixed(), system.unzoom, phase=system.phase)
+    if system.constant and isinstance(warp, lzu.LearnedWarp):
+        lzu.wrap(lzu.unwrap(model), warp.as_fixed(), list(cuts), phase=cuts)
     return model.eval(), seconds
 
 
@@ -162,11 +167,17 @@ def compare(system: System, runs: Sequence[Mapping[str, Any]], sequences: int) -
     return {"sequences": sequences, "accuracy": accuracy, "gains": gains}
 
 
-def table(record: Mapping[str, Any]) -> str:
-    """Return means over seeds, gains, and the first seed's engines, in Markdown."""
-    accuracy, rows = record["accuracy"], []
+def table(record: Mapping[str, Any], shown: int) -> str:
+    """Return means over seeds, gains, and the first seed's engines, of the first values."""
+    first = next(iter(record["accuracy"].values()))
+    columns = list(next(iter(next(iter(first.values())).values())))[:shown]
+    return "\n\n".join(_column(record, each) for each in columns)
+
+
+def _column(record: Mapping[str, Any], column: str) -> str:
+    """Return two tables of one value in Markdown."""
+    accuracy = record["accuracy"]
     first = next(iter(accuracy.values()))
-    column = next(iter(next(iter(next(iter(first.values())).values()))))
     rows = [f"| {column} | mean over seeds | gain over |", "|---|---|---|"]
     for variant, by_seed in first.items():
         gains = record["gains"].get(variant, {})
@@ -214,4 +225,4 @@ def command(system: System, description: str | None) -> None:
     }
     record["runs"] = [{k: v for k, v in each.items() if k != "scores"} for each in runs]
     write_json(options.out / f"{system.name}.json", record)
-    print_result(options.json, record, table(record))
+    print_result(options.json, record, table(record, system.shown))
