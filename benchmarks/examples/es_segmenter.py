@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from streets import images_of
 from systems import Scenes, command
 from torch import Tensor, nn
-from torch.nn import functional
-from zoomed_segmenters import zoomed_system
+from zoomed_segmenters import low_resolution, zoomed_system
 
 from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_export.evaluation.metrics.segmentation import boundary_zone
@@ -55,12 +54,7 @@ class Places(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return places that increase along rows and columns, from edge to edge of the frame."""
-        low = functional.interpolate(
-            functional.avg_pool2d(images, 4),
-            (8 * LATTICE[0], 8 * LATTICE[1]),
-            mode="bilinear",
-            align_corners=False,
-        )
+        low = low_resolution(images, (8 * LATTICE[0], 8 * LATTICE[1]))
         x, y = (self.layers(low) + self.mean).unbind(1)
         return torch.stack([_running(x, 2), _running(y, 1)], dim=-1)
 

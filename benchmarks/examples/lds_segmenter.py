@@ -15,10 +15,11 @@ import torch
 from systems import command
 from torch import Tensor, nn
 from torch.nn import functional
-from zoomed_segmenters import zoomed_system
+from zoomed_segmenters import low_resolution, zoomed_system
 
 from lzu_benchmarks.scenes import LABELS
 from lzu_export.models.grid_warp import SaliencyKnots
+from lzu_export.models.saliency_network import LEAST
 
 LATTICE = (31, 51)
 """Size (rows, columns) of the density and the knots."""
@@ -26,8 +27,6 @@ FWHM = 10.0
 """Full width of the attraction at half maximum, in lattice cells."""
 EDGE_WEIGHT = 100.0
 """Weight of the edge loss beside the segmentation's, the published code's default."""
-LEAST = 1e-12
-"""Lower bound of the density, in case its softmax underflows."""
 
 
 class Density(nn.Module):
@@ -44,12 +43,7 @@ class Density(nn.Module):
 
     def density(self, images: Tensor) -> Tensor:
         """Return the density of samples (B, 31, 51), positive and summing to 1."""
-        low = functional.interpolate(
-            functional.avg_pool2d(images, 4),
-            (2 * LATTICE[0], 2 * LATTICE[1]),
-            mode="bilinear",
-            align_corners=False,
-        )
+        low = low_resolution(images, (2 * LATTICE[0], 2 * LATTICE[1]))
         logits = self.layers(low).flatten(1)
         return torch.softmax(logits, dim=1).reshape(-1, *LATTICE).clamp(min=LEAST)
 

@@ -35,6 +35,12 @@ Prepare = Callable[[Any, Scenes, Schedule], None]
 """Function that trains a warp's module before the segmentation."""
 
 
+def low_resolution(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average images (B, C, H, W) over 4 x 4 pixels, and resize them to (B, C, size)."""
+    coarse = functional.avg_pool2d(images, 4)
+    return functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
+
+
 def zoomed_labels(labels: Tensor, knots: Tensor, canvas: tuple[int, int] = CANVAS) -> Tensor:
     """Sample label maps (B, H, W) as the zoom at knots (B, h, w, 2) samples images.
 
