@@ -79,7 +79,9 @@ def export(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     return {"bundle": str(done.folder), "accuracy": done.manifest.model_dump()["accuracy"]}
 
 
-def compare(runs: list[dict[str, Any]], frames: int | None) -> dict[str, Any]:
+def compare(
+    runs: list[dict[str, Any]], frames: int | None, resamples: int = 1000
+) -> dict[str, Any]:
     """Score the runs; differences of each pair of a seed, and their mean, by drawn sequences."""
     truth = open_demo("val", frames).coco_ground_truth()
     scored = {(r["variant"], r["seed"]): Evaluation(truth, r["detections"]) for r in runs}
@@ -101,7 +103,7 @@ def compare(runs: list[dict[str, Any]], frames: int | None) -> dict[str, Any]:
             for column in next(iter(values.values()))
         }
 
-    found = intervals(differences, len(members), resamples=1000, seed=0, level=0.95)
+    found = intervals(differences, len(members), resamples=resamples, seed=0, level=0.95)
     gains: dict[str, dict[str, Any]] = {name: {} for name in pairs}
     for (name, column), interval in found.items():
         gains[name][column] = vars(interval)
@@ -137,6 +139,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="evaluate on at most this many frames")
     parser.add_argument("--export", action="store_true", help="the first seed in all precisions")
     parser.add_argument("--export-frames", type=int, default=128, help="to score its engines on")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the intervals")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     add_json(parser)
     options = parser.parse_args()
@@ -153,7 +156,7 @@ def main() -> None:
     record = {
         "command": f"python {shlex.join(sys.argv)}",
         "machine": machine(),
-        **compare(runs, options.frames),
+        **compare(runs, options.frames, options.resamples),
         "exports": exports,
     }
     record["runs"] = [{k: v for k, v in each.items() if k != "detections"} for each in runs]
