@@ -191,13 +191,104 @@ def make_driver(world: World) -> ModuleType:
     error = type("Error", (Exception,), {})
     module.Error = error  # type: ignore[attr-defined]
     module.MemoryError = type("MemoryError", (error,), {})  # type: ignore[attr-defined]
-    depth: list[int] = []
+    contexts: list[int] = []
+    parts = {
+        "init": lambda flags=0: None,
+        **_driver_devices(world, contexts),
+        **_driver_streams(world),
+        **_driver_memory(world, contexts, module.MemoryError),  # type: ignore[attr-defined]
+        **_driver_copies(world, contexts),
+    }
+    for name, part in parts.items():
+        kind = names[name]
+        if isinstance(kind, dict):
+            public = {each for each in vars(part) if not each.startswith("_")}
+            assert public <= set(kind), "the stand-in has what PyCUDA has not"
+            setattr(module, name, part)
+        else:
+            setattr(module, name, _function(world, name, kind, part))
+    attributes = IntEnum("device_attribute", names["device_attribute"])  # type: ignore[misc]
+    module.device_attribute = attributes  # type: ignore[attr-defined]
+    # These are the values of cuda.h.
+    flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2, WRITECOMBINED=4)
+    module.host_alloc_flags = flags  # type: ignore[attr-defined]
+    return module
+
+
+def _driver_devices(world: World, contexts: list[int]) -> dict[str, Any]:
+    """The driver's devices and contexts; `contexts` has an entry for each that is pushed."""
+
+    class Context:
+        def push(self) -> None:
+            world.record("Context.push")
+            contexts.append(1)
+
+        @staticmethod
+        def pop() -> None:
+            world.record("Context.pop")
+            contexts.pop()
+
+    class Device:
+        def __init__(self, number: int) -> None:
+            pass
+
+        @staticmethod
+        def count() -> int:
+            return 1
+
+        def name(self) -> str:
+            return world.gpu
+
+        def compute_capability(self) -> tuple[int, int]:
+            return world.capability
+
+        def get_attribute(self, attribute: Any) -> int:
+            values = {"INTEGRATED": world.integrated, "MULTIPROCESSOR_COUNT": world.multiprocessors}
+            return int(values[attribute.name])
+
+        def retain_primary_context(self) -> Any:
+            return Context()
+
+    return {"Context": Context, "Device": Device}
+
+
+def _driver_streams(world: World) -> dict[str, Any]:
+    """The driver's streams and events."""
+
+    class Stream:
+        def __init__(self, flags: int = 0) -> None:
+            world.record("Stream", flags)
+            assert flags == 1, "the stream would wait for the default one"
+            self.handle = next(world.numbers)
+            world.streams.add(self.handle)
+
+        def synchronize(self) -> None:
+            world.record("Stream.synchronize")
+
+        def __del__(self) -> None:
+            world.streams.discard(self.handle)
+
+    class Event:
+        def record(self, stream: Any = None) -> "Event":
+            world.record("Event.record")
+            return self
+
+        def time_till(self, _: "Event") -> float:
+            return 0.25
+
+    return {"Event": Event, "Stream": Stream}
+
+
+def _driver_memory(
+    world: World, contexts: list[int], out_of_memory: type[Exception]
+) -> dict[str, Any]:
+    """The driver's memory of the device, and of the host where the device reads it."""
 
     def allocate(size: int) -> int:
-        assert depth, "no context is current"
+        assert contexts, "no context is current"
         address = world.allocate(size)
         if address is None:
-            raise module.MemoryError("cuMemAlloc failed: out of memory")  # type: ignore[attr-defined]
+            raise out_of_memory("cuMemAlloc failed: out of memory")
         return address
 
     class Allocation:
@@ -221,29 +312,14 @@ def make_driver(world: World) -> ModuleType:
         array = np.frombuffer(bytes_, dtype).reshape(shape)
         return _WithBase(array, allocation)
 
-    class Stream:
-        def __init__(self, flags: int = 0) -> None:
-            world.record("Stream", flags)
-            assert flags == 1, "the stream would wait for the default one"
-            self.handle = next(world.numbers)
-            world.streams.add(self.handle)
+    return {"mem_alloc": Allocation, "pagelocked_empty": pagelocked_empty}
 
-        def synchronize(self) -> None:
-            world.record("Stream.synchronize")
 
-        def __del__(self) -> None:
-            world.streams.discard(self.handle)
-
-    class Event:
-        def record(self, stream: Any = None) -> "Event":
-            world.record("Event.record")
-            return self
-
-        def time_till(self, _: "Event") -> float:
-            return 0.25
+def _driver_copies(world: World, contexts: list[int]) -> dict[str, Any]:
+    """The driver's copies between host and device."""
 
     def copy(to: int, source: int, size: int) -> None:
-        assert depth, "no context is current"
+        assert contexts, "no context is current"
         world.enqueue(lambda: ctypes.memmove(to, source, size) and None)
 
     def memcpy_htod_async(dest: Any, src: Any, stream: Any = None) -> None:
@@ -252,62 +328,7 @@ def make_driver(world: World) -> ModuleType:
     def memcpy_dtoh_async(dest: Any, src: Any, stream: Any = None) -> None:
         copy(dest.ctypes.data, int(src), dest.nbytes)
 
-    class Context:
-        def push(self) -> None:
-            world.record("Context.push")
-            depth.append(1)
-
-        @staticmethod
-        def pop() -> None:
-            world.record("Context.pop")
-            depth.pop()
-
-    class Device:
-        def __init__(self, number: int) -> None:
-            pass
-
-        @staticmethod
-        def count() -> int:
-            return 1
-
-        def name(self) -> str:
-            return world.gpu
-
-        def compute_capability(self) -> tuple[int, int]:
-            return world.capability
-
-        def get_attribute(self, attribute: Any) -> int:
-            values = {"INTEGRATED": world.integrated, "MULTIPROCESSOR_COUNT": world.multiprocessors}
-            return int(values[attribute.name])
-
-        def retain_primary_context(self) -> Any:
-            return Context()
-
-    parts = {
-        "Context": Context,
-        "Device": Device,
-        "Event": Event,
-        "Stream": Stream,
-        "init": lambda flags=0: None,
-        "mem_alloc": Allocation,
-        "memcpy_dtoh_async": memcpy_dtoh_async,
-        "memcpy_htod_async": memcpy_htod_async,
-        "pagelocked_empty": pagelocked_empty,
-    }
-    for name, part in parts.items():
-        kind = names[name]
-        if isinstance(kind, dict):
-            public = {each for each in vars(part) if not each.startswith("_")}
-            assert public <= set(kind), "the stand-in has what PyCUDA has not"
-            setattr(module, name, part)
-        else:
-            setattr(module, name, _function(world, name, kind, part))
-    attributes = IntEnum("device_attribute", names["device_attribute"])  # type: ignore[misc]
-    module.device_attribute = attributes  # type: ignore[attr-defined]
-    # These are the values of cuda.h.
-    flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2, WRITECOMBINED=4)
-    module.host_alloc_flags = flags  # type: ignore[attr-defined]
-    return module
+    return {"memcpy_dtoh_async": memcpy_dtoh_async, "memcpy_htod_async": memcpy_htod_async}
 
 
 class _WithBase(np.ndarray[Any, Any]):
