@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 from lzu_benchmarks.demo.frame_cache import frames
 from lzu_benchmarks.scenes import CLASSES, LENGTH, Frame, Sequence, render
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
+from lzu_benchmarks.scenes.motion import MOVING
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
 
-# First seed and number of sequences of each split. The ranges do not overlap, so that training
-# uses other streets.
-SPLITS = {"val": (0, 64), "train": (10_000, 1000)}
+SPLITS = {
+    "val": (0, 64),
+    "train": (10_000, 1000),
+    "moving-val": (MOVING, 64),
+    "moving-train": (MOVING + 10_000, 1000),
+}
+"""First seed and number of sequences of each split.
+
+The ranges do not overlap, so that training uses other streets.
+"""
 EVERY = 5  # validation frames are half a second apart
 
 Annotation = dict[str, Any]
@@ -91,7 +99,8 @@ def open_demo(
     """Open the demonstration data set.
 
     Args:
-        split: `val` (64 held-out sequences) or `train`.
+        split: key of `SPLITS`: `val` (64 held-out sequences) or `train`; `moving-val` or
+            `moving-train` of the camera that moves.
         limit: largest number of frames, taken evenly from the whole split.
         every: step in frames between samples of a sequence, which has 10 frames per second.
         whole: whether to take whole sequences, as far as the limit allows.

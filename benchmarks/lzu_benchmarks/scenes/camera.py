@@ -2,8 +2,8 @@
 
 Camera axes: x right, y down, z forward. World axes are the same with the ground at y = 0 and the
 street along +z. Image coordinates measure pixel edges: pixel (row i, column j) covers [j, j+1) x
-[i, i+1). The camera is always level. A small pitch is a vertical shift of the principal point, so
-a box standing on the ground needs no rotation except its yaw.
+[i, i+1). The camera is always level. A pitch is a vertical shift of the principal point, by the
+focal length times the angle, so a box standing on the ground needs no rotation except its yaw.
 """
 
 from dataclasses import dataclass

@@ -25,6 +25,7 @@ from lzu_benchmarks.scenes.categories import (
     VEGETATION,
 )
 from lzu_benchmarks.scenes.mesh import Colour
+from lzu_benchmarks.scenes.motion import motion_of
 from lzu_benchmarks.scenes.objects import Item, Random
 
 LENGTH = 40  # frames of a sequence
@@ -113,7 +114,8 @@ class Sequence:
     """A deterministic world in motion.
 
     Args:
-        seed: any non-negative integer; equal seeds give equal sequences.
+        seed: any non-negative integer; equal seeds give equal sequences. From `motion.MOVING` on
+            the camera moves.
     """
 
     def __init__(self, seed: int) -> None:
@@ -128,6 +130,7 @@ class Sequence:
         self._mount = (float(random.normal(1.5, 0.05)), float(random.normal(0.0, 0.012)))
         self._pitch = float(random.normal(0.0, 0.004))
         self._sway = random.uniform(0, 2 * np.pi, 3)
+        self.motion = motion_of(seed)
         self.buildings = _buildings(random, self.street)
         self.clouds = random.uniform(0, 1, (7, 4))
         self._random = random
@@ -147,17 +150,23 @@ class Sequence:
         )
 
     def camera(self, index: int) -> Camera:
-        """Return the camera of frame `index`; heading, height and horizon sway when it moves."""
+        """Return the camera of frame `index`; heading, height and horizon sway on the drive."""
         time = index * STEP
+        z, motion = self.speed * time, self.motion
         amount = min(1.0, self.speed / 6.0)
         sway = amount * np.sin(np.array([0.9, 2.7, 4.1]) * time + self._sway)
+        pitch = self._pitch + 0.0025 * float(sway[2]) + motion.pitch(z)
         height, width = SOURCE_SIZE
         return Camera(
             position=np.array(
-                [self._lane + 0.12 * sway[0], -self._mount[0] - 0.015 * sway[1], self.speed * time]
+                [
+                    self._lane + 0.12 * sway[0],
+                    -self._mount[0] - 0.015 * sway[1] - motion.raised,
+                    z,
+                ]
             ),
-            yaw=float(self._mount[1] + 0.012 * sway[0]),
-            centre=(width / 2, 0.47 * height + 520.0 * (self._pitch + 0.0025 * float(sway[2]))),
+            yaw=float(self._mount[1] + 0.012 * sway[0] + motion.yaw(z)),
+            centre=(width / 2, 0.47 * height + 520.0 * pitch),
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 from faster_coco_eval import COCO
 
 from lzu_benchmarks.demo.dataset import SPLITS, open_demo, write_coco
+from lzu_benchmarks.scenes.motion import MOVING
 from lzu_export.errors import LzuError
 
 
@@ -26,7 +27,9 @@ def test_samples_unpack_and_agree_with_the_ground_truth() -> None:
 
 def test_splits_hold_different_sequences() -> None:
     ranges = {name: set(range(first, first + n)) for name, (first, n) in SPLITS.items()}
-    assert not ranges["val"] & ranges["train"]
+    assert len(set().union(*ranges.values())) == sum(map(len, ranges.values()))
+    moving = {name: min(seeds) >= MOVING for name, seeds in ranges.items()}
+    assert moving == {name: name.startswith("moving") for name in SPLITS}
     assert len(ranges["val"]) >= 48
     assert len({s for s, _ in open_demo("val").keys}) == len(ranges["val"])
 

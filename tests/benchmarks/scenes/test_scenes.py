@@ -7,13 +7,20 @@ import pytest
 
 from lzu_benchmarks.scenes import CLASSES, LABELS, Frame, Sequence, render
 from lzu_benchmarks.scenes.categories import BUS, CAR, ROAD, SKY, TRAFFIC_SIGN, TRUCK
+from lzu_benchmarks.scenes.motion import MOVING
 
 SEEDS = (0, 1, 2, 3)
+MOVING_SEEDS = (MOVING, MOVING + 2, MOVING + 4)
+
+
+@pytest.fixture(scope="module", params=[SEEDS, MOVING_SEEDS], ids=["steady", "moving"])
+def keys(request: pytest.FixtureRequest) -> list[tuple[int, int]]:
+    return [(seed, index) for seed in request.param for index in (0, 25)]
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[Frame]:
-    return [render(Sequence(seed), index) for seed in SEEDS for index in (0, 25)]
+def frames(keys: list[tuple[int, int]]) -> list[Frame]:
+    return [render(Sequence(seed), index) for seed, index in keys]
 
 
 def objects(frames: list[Frame]) -> Iterator[tuple[Frame, int]]:
@@ -37,8 +44,9 @@ def outline(frame: Frame, i: int) -> np.ndarray:
     return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
 
 
-def test_equal_seeds_give_equal_bytes() -> None:
-    first, second = render(Sequence(5), 7), render(Sequence(5), 7)
+@pytest.mark.parametrize("seed", [5, MOVING + 5])
+def test_equal_seeds_give_equal_bytes(seed: int) -> None:
+    first, second = render(Sequence(seed), 7), render(Sequence(seed), 7)
     for name, value in vars(first).items():
         np.testing.assert_array_equal(value, getattr(second, name), err_msg=name)
 
@@ -105,16 +113,20 @@ def test_boxes3d_project_onto_boxes(frames: list[Frame]) -> None:
     assert checked > 20
 
 
-def test_depth_is_that_of_the_ground_and_grows_upwards(frames: list[Frame]) -> None:
-    for frame in frames:
+def test_depth_is_that_of_the_ground_and_grows_upwards(
+    keys: list[tuple[int, int]], frames: list[Frame]
+) -> None:
+    for (seed, index), frame in zip(keys, frames, strict=True):
         depth, labels = frame.depth, frame.labels
         assert (depth > 0).all()
         assert (depth[labels == SKY] == 1000).all()
-        rows, _ = np.nonzero(labels == ROAD)
-        ground = depth[labels == ROAD]
+        road = (labels == ROAD) & (depth < 1000)  # farther ground has the depth of the sky
+        rows, _ = np.nonzero(road)
+        ground = depth[road]
         height = ground * (rows + 0.5 - frame.intrinsics[1, 2]) / frame.intrinsics[1, 1]
-        np.testing.assert_allclose(height, np.median(height), rtol=1e-3)
-        assert 1.2 < np.median(height) < 1.8
+        sequence = Sequence(seed)
+        np.testing.assert_allclose(height, -sequence.camera(index).position[1], rtol=1e-3)
+        assert 1.2 < np.median(height) - sequence.motion.raised < 1.8
 
 
 def test_nearer_objects_hide_farther_ones(frames: list[Frame]) -> None:
