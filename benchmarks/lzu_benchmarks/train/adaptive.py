@@ -24,14 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from lzu_benchmarks.commands import print_result, write_json
-from lzu_benchmarks.demo.dataset import open_demo
+from lzu_benchmarks.demo.dataset import DemoDataset, open_demo
 from lzu_benchmarks.harness.workers import run_jobs
 from lzu_benchmarks.train.adaptive_detectors import (
     AdaptiveDetector,
     Boxes,
     FoveaDetector,
     Zoomed,
-    Zoomer,
     load,
 )
 from lzu_benchmarks.train.adaptive_figures import (
@@ -102,7 +101,7 @@ class BoxSource:
             return np.zeros((0, 4))
         return jitter(self._found[place], self._noise.shift, self._noise.stretch, self._random)
 
-    def cascade(self, detector: AdaptiveDetector, zoomer: Zoomer) -> float:
+    def cascade(self, detector: AdaptiveDetector) -> float:
         """Switch to the detector's own detections; return their mean number per frame.
 
         The frames before are themselves zoomed by their own ground truth, disturbed like
@@ -113,7 +112,8 @@ class BoxSource:
         detector.eval()
         for start in range(0, len(places), 8):
             part = places[start : start + 8]
-            zoomed = zoomer([film.frames[p] for p in part], [self.truth(p) for p in part])
+            frames = [film.frames[p] for p in part]
+            zoomed = detector.zoomer(frames, [self.truth(p) for p in part])
             for place, found in zip(part, detector.detect(zoomed), strict=True):
                 self._found[place] = found.boxes
         detector.train()
@@ -128,14 +128,13 @@ def train(detector: AdaptiveDetector, film: Film, schedule: Schedule) -> list[fl
     Returns:
         The loss of every step.
     """
-    setup, log = detector.setup, schedule.log
-    zoomer = Zoomer(setup)
+    setup, zoomer, log = detector.setup, detector.zoomer, schedule.log
     source = BoxSource(film, Noise(), schedule.seed)
     first = round(CASCADE * schedule.steps(film.count))
 
     def batch_of(step: int, picks: Picks) -> tuple[Zoomed, dict[str, Any]]:
-        if step == first:
-            count = source.cascade(detector, zoomer)
+        if step == first and zoomer.mix > 0:
+            count = source.cascade(detector)
             if log is not None:
                 with log.open("a") as file:
                     file.write(f"own detections from step {step}: {count:.1f} boxes a frame\n")
@@ -171,11 +170,11 @@ class Shown:
     boxes: NDArray[np.float64]
 
 
-def held_out(limit: int | None = None) -> list[list[Shown]]:
-    """Return the frames of each held-out sequence, in temporal order."""
+def held_out(dataset: DemoDataset) -> list[list[Shown]]:
+    """Return the frames of each sequence of a data set, in temporal order."""
     cv2.setNumThreads(1)
     sequences: dict[int, list[Shown]] = {}
-    for number, seed, frame in open_demo("val", limit).rendered():
+    for number, seed, frame in dataset.rendered():
         shown = Shown(number, frame.image, frame.boxes[~frame.ignore])
         sequences.setdefault(seed, []).append(shown)
     return list(sequences.values())
@@ -207,7 +206,6 @@ def run_sequences(
     detector: AdaptiveDetector, sequences: Sequence[Sequence[Shown]], feed: Feed
 ) -> list[dict[str, Any]]:
     """Return COCO detections of sequences, frame by frame; the first frames have no boxes."""
-    zoomer = Zoomer(detector.setup)
     results = []
     for start in range(0, len(sequences), 8):
         group = [list(frames) for frames in sequences[start : start + 8]]
@@ -215,7 +213,7 @@ def run_sequences(
         for at in range(max(map(len, group))):
             running = [i for i, frames in enumerate(group) if at < len(frames)]
             shown = [group[i][at] for i in running]
-            zoomed = zoomer([each.image for each in shown], [boxes[i] for i in running])
+            zoomed = detector.zoomer([each.image for each in shown], [boxes[i] for i in running])
             found = detector.detect(zoomed)
             for i, frame, each in zip(running, shown, found, strict=True):
                 results += each.to_coco(frame.frame_id)
@@ -231,7 +229,7 @@ def predictions(setup: Setup, out: Path, limit: int | None) -> dict[str, list[di
         detector = Detector(setup, chosen)
         load(out / f"{name}.pth", detector)
         found[name] = predict_split(detector, setup, chosen, limit)
-    sequences = held_out(limit)
+    sequences = held_out(open_demo("val", limit))
     adaptive, fovea = (make(setup) for make in DETECTORS.values())
     for variant, each in zip(DETECTORS, (adaptive, fovea), strict=True):
         load(out / f"{variant}.pth", each)

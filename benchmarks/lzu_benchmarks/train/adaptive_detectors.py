@@ -33,10 +33,16 @@ Boxes = NDArray[np.floating]
 class AdaptiveDetector(Detector):
     """The network from canvases, each zoomed with its own knots, to raw outputs."""
 
-    def __init__(self, setup: Setup) -> None:
-        """Build with random weights, which equal those of other variants for equal seeds."""
+    def __init__(
+        self, setup: Setup, saliency: NDArray[np.float64] | None = None, mix: float = 1.0
+    ) -> None:
+        """Build with random weights, which equal those of other variants for equal seeds.
+
+        `saliency` and `mix` are those of `Zoomer`.
+        """
         super().__init__(setup, None)
         self.setup = setup
+        self.zoomer = Zoomer(setup, saliency, mix)
         self.adaptive_unzoom = AdaptiveUnzoom(setup.levels, setup.canvas)
 
     def forward(  # type: ignore[override]
@@ -135,13 +141,22 @@ class Zoomed(NamedTuple):
 class Zoomer:
     """Converts frames and boxes to the inputs of the detector."""
 
-    def __init__(self, setup: Setup) -> None:
-        """Keep the warp's settings."""
+    def __init__(
+        self, setup: Setup, saliency: NDArray[np.float64] | None = None, mix: float = 1.0
+    ) -> None:
+        """Keep the warp's settings.
+
+        Args:
+            setup: settings of the detectors.
+            saliency: fixed saliency (h, w) that is mixed in; uniform by default.
+            mix: share of the boxes' saliency, 0 to 1; at 0 the warp is the fixed one.
+        """
+        self.mix = mix
         self._canvas, self._source = setup.canvas, setup.source
         self._warp = BoxWarp(
-            uniform_saliency(setup.lattice),
+            uniform_saliency(setup.lattice) if saliency is None else saliency,
             setup.source,
-            BoxPull(setup.amplitude, setup.bandwidth),
+            BoxPull(setup.amplitude, setup.bandwidth, mix=mix),
             fwhm=setup.fwhm,
         )
 

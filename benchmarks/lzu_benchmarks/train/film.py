@@ -48,13 +48,22 @@ class Film:
         folder: folder of all caches; a sequence takes about 5 MB.
         setup: settings of the detectors.
         sequences: number of training sequences, of 4 training frames each.
+        split: key of `SPLITS` that the sequences are the first of.
         processes: number of rendering processes.
     """
 
     def __init__(
-        self, folder: str | Path, setup: Setup, *, sequences: int, processes: int = 2
+        self,
+        folder: str | Path,
+        setup: Setup,
+        *,
+        sequences: int,
+        split: str = "train",
+        processes: int = 2,
     ) -> None:
-        shown = (setup.config, setup.source, setup.canvas, sequences, KEPT)
+        self._first, available = SPLITS[split]
+        assert sequences <= available
+        shown = (setup.config, setup.source, setup.canvas, self._first, sequences, KEPT)
         self.folder = keyed_folder(folder, repr(shown).encode())
         self.sequences = sequences
         self.count = sequences * len(TRAINED)
@@ -93,9 +102,8 @@ class Film:
         path = str(self.folder / "frames.npy")
         shape = (self.sequences * len(KEPT), *setup.source, 3)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        assert self.sequences <= SPLITS["train"][1]
         jobs = [
-            (setup, path, start, min(start + CHUNK, self.sequences))
+            (setup, path, self._first, start, min(start + CHUNK, self.sequences))
             for start in range(0, self.sequences, CHUNK)
         ]
         parts = run_jobs(_fill, jobs, processes)
@@ -111,15 +119,21 @@ class Film:
         TargetFile.write(self.folder / "targets.npz", made)
 
 
-def _fill(setup: Setup, path: str, start: int, stop: int) -> tuple[list[Objects], list[Targets]]:
-    """Render sequences start..stop into the file; return the objects of all frames, and targets."""
+def _fill(
+    setup: Setup, path: str, first: int, start: int, stop: int
+) -> tuple[list[Objects], list[Targets]]:
+    """Render sequences start..stop, counted from the seed `first`, into the file.
+
+    Returns:
+        The objects of all frames, and the targets of the training frames.
+    """
     cv2.setNumThreads(1)
     file = np.load(path, mmap_mode="r+")
     anchors = setup.anchors()
     objects: list[Objects] = []
     targets: list[Targets] = []
     for number in range(start, stop):
-        sequence = Sequence(SPLITS["train"][0] + number)
+        sequence = Sequence(first + number)
         for place, index in enumerate(KEPT):
             frame = render(sequence, index)
             file[number * len(KEPT) + place] = frame.image

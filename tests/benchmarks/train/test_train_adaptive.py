@@ -189,7 +189,7 @@ def test_the_cascade_replaces_the_truth(
     setup: Setup, film: Film, detector: AdaptiveDetector
 ) -> None:
     source = BoxSource(film, Noise(empty=0, shift=0, stretch=0), seed=0)
-    count = source.cascade(detector, Zoomer(setup))
+    count = source.cascade(detector)
     detector.eval()
     taken = [source.before(index) for index in range(film.count)]
     assert count == pytest.approx(np.mean([len(source.before(i)) for i in (0, 2, 3, 4, 6, 7)]))
