@@ -60,6 +60,7 @@ TOOLS = {
     "jetson_clocks": {"--show"},
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
+    "benchmarks/examples/systems.py": {"--seeds", "--variants", "--steps"},
 }  # fmt: skip
 GONE = {"--fp16", "--int8", "--best"}
 """Options of trtexec that the guides advise against."""
