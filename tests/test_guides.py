@@ -61,7 +61,7 @@ TOOLS = {
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
     "benchmarks/examples/systems.py": {"--seeds", "--variants", "--steps"},
-    "lzu_benchmarks.train.moving": {"--warps"},
+    "lzu_benchmarks.train.moving": {"--warps", "--sequences", "--epochs"},
 }  # fmt: skip
 GONE = {"--fp16", "--int8", "--best"}
 """Options of trtexec that the guides advise against."""
