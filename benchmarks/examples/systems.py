@@ -66,6 +66,10 @@ class System(NamedTuple):
     """Number of values that the table shows, from the first one on."""
     constant: bool = False
     """Whether learned warps are the same for all images; fixed ones then take their places."""
+    multiple: int = 32
+    """Multiple to which the canvas is padded."""
+    frames: Callable[[Scenes, Path], Path] | None = None
+    """Writes images for the ranges of INT8 into a folder below OUT, in place of `exported`'s."""
 
 
 def trained(
@@ -80,7 +84,7 @@ def trained(
     network = system.network()  # before the warp, so that all variants begin with equal weights
     warp = system.warps[variant](scenes)
     cuts = system.cuts(warp)
-    model = lzu.wrap(network, warp, list(cuts), phase=cuts)
+    model = lzu.wrap(network, warp, list(cuts), phase=cuts, multiple=system.multiple)
     if path.exists():
         stored = torch.load(path, weights_only=True)
         model.load_state_dict(stored["state_dict"])
@@ -93,7 +97,9 @@ def trained(
         seconds = watch.cpu_seconds
         torch.save({"state_dict": model.state_dict(), "cpu_seconds": seconds}, path)
     if system.constant and isinstance(warp, lzu.LearnedWarp):
-        lzu.wrap(lzu.unwrap(model), warp.as_fixed(), list(cuts), phase=cuts)
+        lzu.wrap(
+            lzu.unwrap(model), warp.as_fixed(), list(cuts), phase=cuts, multiple=system.multiple
+        )
     return model.eval(), seconds
 
 
@@ -110,13 +116,16 @@ def run(
     model, seconds = trained(system, variant, seed, scenes, options)
     first = seed == options.seeds[0]
     precision = options.precision if first else options.precision[:1]
+    exported = dict(system.exported)
+    if system.frames is not None:
+        exported["frames"] = system.frames(scenes, options.out)
     done = lzu.export(
         model,
         options.out,
         name=f"{variant}-{seed}",
         precision=precision,
         targets=["onnxruntime"],
-        **system.exported,
+        **exported,
     )
     figures = {"variant": variant, "seed": seed, "steps": options.steps, "cpu_seconds": seconds}
     figures |= {"bundle": str(done.folder), "status": done.status}
@@ -206,7 +215,7 @@ def command(system: System, description: str | None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build", system.name))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--variants", nargs="+", choices=system.warps, default=list(system.warps))
-    parser.add_argument("--steps", type=int, default=600, help="of 8 frames each")
+    parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--sequences", type=int, default=250, help="of 4 frames each, to train on")
     parser.add_argument("--frames", type=int, help="evaluate on at most this many frames")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lzu_benchmarks.scenes import Sequence, render
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.warp.box_saliency import box_saliency
@@ -33,7 +34,7 @@ def test_the_saliency_attracts_by_the_formula(monkeypatch: pytest.MonkeyPatch) -
     torch.manual_seed(0)
     module = zoom.Saliency().eval()
     torch.nn.init.normal_(module.layers[-1].weight, std=3.0)
-    images = torch.randn(2, 3, *SOURCE_SIZE)
+    images = torch.randn(2, 3, zoom.SIDE, zoom.SIDE)
     with torch.no_grad():
         saliency, knots = module.saliency(images), module(images)
     torch.testing.assert_close(saliency.sum((1, 2)), torch.ones(2))
@@ -80,6 +81,32 @@ def check_constant(warp: Any, saliency: np.ndarray) -> None:
         assert float(parameter.grad.abs().max()) > 0, name
 
 
+def test_windows_hold_the_object_that_they_are_drawn_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zoom = example("learning_to_zoom", monkeypatch)
+    frame = render(Sequence(10_000), 0)
+    windows = list(zoom.windows_of(frame, 3))
+    assert len(windows) == zoom.WINDOWS
+    boxes = frame.boxes[~frame.ignore]
+    for window, again in zip(windows, zoom.windows_of(frame, 3), strict=True):
+        np.testing.assert_array_equal(window.image, again.image)
+        assert window.image.shape == (zoom.SIDE, zoom.SIDE, 3)
+        assert any(window.present)
+        centres = (window.boxes[:, :2] + window.boxes[:, 2:]) / 2
+        assert len(centres)
+        assert ((centres > 0) & (centres < zoom.SIDE)).all()
+        corner = next(  # all boxes are moved by it
+            box[:2] - window.boxes[0, :2]
+            for box in boxes
+            if np.allclose(box[2:] - box[:2], window.boxes[0, 2:] - window.boxes[0, :2])
+            and np.allclose((box[:2] - window.boxes[0, :2]) % 1, 0)
+        )
+        left, top = np.rint(corner).astype(int)
+        part = frame.image[top : top + zoom.SIDE, left : left + zoom.SIDE]
+        np.testing.assert_array_equal(part, window.image)
+
+
 def test_areas_count_pairs_of_drawn_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     zoom = example("learning_to_zoom", monkeypatch)
     random = np.random.default_rng(0)
@@ -98,7 +125,7 @@ def test_areas_count_pairs_of_drawn_frames(monkeypatch: pytest.MonkeyPatch) -> N
     assert list(found.values()) == pytest.approx([np.mean(areas), *areas])
 
 
-@pytest.mark.slow  # three exports each
+@pytest.mark.slow  # two exports each
 @pytest.mark.parametrize(
     ("name", "variants"),
     [("learning_to_zoom", ["uniform", "learned"]), ("learned_saliency", ["uniform", "logits"])],
@@ -106,22 +133,28 @@ def test_areas_count_pairs_of_drawn_frames(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_program_trains_exports_and_scores(
     name: str, variants: list[str], tmp_path: Path
 ) -> None:
-    """Two steps of training; a second run reads what the first one wrote."""
-    options = ["--steps", "2", "--sequences", "4", "--frames", "16", "--seeds", "0"]
+    """Two steps of training; a second run reads what the first one wrote.
+
+    FP32 alone: other precisions change the classes that an untrained network holds for all but
+    equally likely, so their export is refused.
+    """
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--out", str(tmp_path), "--json"]
-    command += [*options, "--variants", *variants]
+    command += ["--steps", "2", "--sequences", "4", "--frames", "16", "--seeds", "0"]
+    command += ["--variants", *variants, "--precision", "fp32"]
     runs = [
         subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         for _ in range(2)
     ]
     assert [each.returncode for each in runs] == [0, 0], runs[0].stderr
-    first, again = (json.loads(each.stdout) for each in runs)
-    assert first == again
-    assert set(first["accuracy"]) == {"fp32", "fp16", "int8"}
+    assert runs[0].stdout == runs[1].stdout
+    first = json.loads(runs[0].stdout)
+    assert set(first["accuracy"]) == {"fp32"}
     assert set(first["gains"][variants[1]]) == {"uniform"}
     for figures in first["accuracy"]["fp32"].values():
-        for value in figures["0"].values():
-            assert np.isnan(value) or 0 <= value <= 100
+        main = next(iter(figures["0"].values()))
+        assert 0 <= main <= 100
     for each in first["runs"]:
         parity = read_manifest(Path(each["bundle"])).parity
-        assert {entry.status for entry in parity} == {"passed"}
+        assert [(entry.engine, entry.status) for entry in parity] == [
+            ("onnxruntime/fp32", "passed")
+        ]
