@@ -60,8 +60,6 @@ TOOLS = {
     "jetson_clocks": {"--show"},
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
-    "benchmarks/examples/systems.py": {"--seeds", "--variants", "--steps"},
-    "lzu_benchmarks.train.moving": {"--warps", "--sequences", "--epochs"},
 }  # fmt: skip
 GONE = {"--fp16", "--int8", "--best"}
 """Options of trtexec that the guides advise against."""
@@ -178,7 +176,9 @@ def test_modules_of_the_benchmarks_exist(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_options_in_the_text_exist() -> None:
-    """Each option in the text belongs to this command line, or to one of `TOOLS`."""
+    """Each option in the text belongs to this command line, to a program of `benchmarks`, or to one
+    of `TOOLS`.
+    """
     known = {option for options in TOOLS.values() for option in options} | GONE
     group: Any = typer.main.get_command(app)
     for command in group.commands.values():
@@ -187,6 +187,9 @@ def test_options_in_the_text_exist() -> None:
     bench.command()(BenchOptions)
     known |= {option for each in typer.main.get_command(bench).params for option in each.opts}
     known |= {option for each in group.params for option in each.opts}
+    for program in (REPOSITORY / "benchmarks").rglob("*.py"):
+        code = program.read_text(encoding="utf-8")
+        known |= set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', code))
     for page in GUIDES:
         for code in inline(page):
             for option in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", code):
