@@ -1,5 +1,7 @@
 """Examples of learned downsampling for segmentation: edge loss, sampling places, zoomed labels."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lzu_benchmarks.scenes import LABELS
+from lzu_export.manifest.schema import read_manifest
 from lzu_export.warp.forward import nonseparable_forward_grid, pixel_centres
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "benchmarks/examples"
@@ -152,3 +155,31 @@ def test_labels_are_zoomed_as_images_are(examples: Any) -> None:
     x, y = np.rint(places).astype(int).transpose(2, 0, 1)
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(found[0].numpy()[clear], labels[y, x][clear])
+
+
+@pytest.mark.slow  # trains a few steps and exports: two minutes each
+@pytest.mark.parametrize("name", ["lds", "es"])
+def test_the_program_runs_and_resumes(name: str, tmp_path: Path) -> None:
+    """Engines match PyTorch; a second run prints a table of what the first one left.
+
+    INT8 is left out: an untrained network holds classes for equally likely, and loses some.
+    """
+    command = [sys.executable, str(EXAMPLES / f"{name}_segmenter.py"), "--out", str(tmp_path)]
+    command += ["--seeds", "0", "--steps", "2", "--sequences", "4", "--frames", "8"]
+    command += ["--variants", "uniform", name, "--precision", "fp32", "fp16"]
+    done, again = (
+        subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+        for more in (["--json"], [])
+    )
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    record = json.loads(done.stdout)
+    assert set(record["gains"][name]["uniform"]) >= {"mIoU", "mIoU_boundary", "car"}
+    for each in record["runs"]:
+        parity = {
+            entry.engine: entry.status for entry in read_manifest(Path(each["bundle"])).parity
+        }
+        shipped = {f"onnxruntime/{p}": "passed" for p in ("fp32", "fp16")}
+        assert parity == {**shipped, "emulated/fp16": "graph passed"}
+    for column in ("mIoU", "mIoU_boundary"):
+        assert f"| {column} | mean over seeds | gain over |" in again.stdout
+    assert max(map(len, again.stdout.splitlines())) <= 80
