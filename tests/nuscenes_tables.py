@@ -23,7 +23,7 @@ SCENES = ("scene-0916", "scene-0061", "scene-0103")
 STEP = 500_000  # microseconds between key frames
 CHANNELS = (*CAMERAS, "LIDAR_TOP")
 OBJECTS = [*CATEGORIES, RACK, "animal", "vehicle.bicycle"]
-"""Of every sample; the last one stands in the rack."""
+"""Categories of the objects in every sample; the last bicycle stands in a rack."""
 INTRINSIC = [[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]]
 
 

@@ -9,6 +9,8 @@ Source: logits in place of the saliency network of Recasens et al., ECCV 2018, a
 amplitude and bandwidth as in FOVEA (Thavamani et al., ICCV 2021), there of each frame's boxes.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ BOXES = 500
 """Largest number of training boxes whose density is computed."""
 
 
-class Constant(nn.Module):
+class Constant(nn.Module, ABC):
     """Module that gives all images the knots of one saliency, symmetric for mirrored frames."""
 
     def __init__(self) -> None:
@@ -40,9 +42,9 @@ class Constant(nn.Module):
         super().__init__()
         self.attraction = SeparableKnots(LATTICE, FWHM)
 
+    @abstractmethod
     def saliency(self) -> Tensor:
         """Return the saliency (1, 31, 51)."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return knots_x (B, 51) and knots_y (B, 31) for images (B, C, H, W)."""

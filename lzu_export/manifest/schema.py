@@ -394,9 +394,10 @@ def _contradiction(manifest: Manifest) -> str | None:
             return f"it lists no hash of {name}"
     if manifest.warp.sha256 != manifest.files["warp.npz"]:
         return "the warp's hash is not that of warp.npz"
+    shapes = recipe.image_shapes
     for engine in manifest.engines:
         for tensor in engine.inputs:
-            expected = recipe.image_shapes.get(tensor.name, tensor.shape)
+            expected = shapes.get(tensor.name, tensor.shape)
             if tensor.shape != expected:
                 return (
                     f"{tensor.name} of {engine.name} has shape {list(tensor.shape)}, and "

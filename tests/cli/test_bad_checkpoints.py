@@ -29,7 +29,7 @@ def test_missing_checkpoint(export: Refused) -> None:
 
 
 def test_truncated_checkpoint(export: Refused, checkpoint: Path) -> None:
-    """As an interrupted download leaves it."""
+    """An interrupted download leaves such a file."""
     content = checkpoint.read_bytes()
     for length in (0, 100, len(content) // 2, len(content) - 10):
         checkpoint.write_bytes(content[:length])

@@ -95,7 +95,7 @@ def test_bad_recipe_files(refused: Refused, tmp_path: Path) -> None:
     ],
 )
 def test_bad_saliency(export: Refused, tmp_path: Path, saliency: Any, expected: str) -> None:
-    """Of another lattice, not positive, not finite, not an array: by name."""
+    """The message names the file whose map has another lattice, or values that are no saliency."""
     path = tmp_path / "mine.npy"
     if saliency is None:
         path.write_text("hello")
