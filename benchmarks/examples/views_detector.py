@@ -196,13 +196,17 @@ def compare(runs: Sequence[dict[str, Any]], frames: int | None) -> dict[str, Any
     """Score the runs, and the differences of PAIRS with intervals over sequences."""
     truth = open_demo("val", frames).coco_ground_truth()
     scored = {each["variant"]: Evaluation(truth, each["detections"]) for each in runs}
-    pairs = [pair for pair in PAIRS if set(pair) <= set(scored)]
+    pairs = {
+        f"{second} - {first}": [(first, second)]
+        for first, second in PAIRS
+        if {first, second} <= set(scored)
+    }
     gains = bootstrap_ap_differences(truth, scored, pairs)
     return {
         "accuracy": {name: each.summary() for name, each in scored.items()},
         "gain": {
-            f"{second} - {first}": {column: vars(each) for column, each in gain.items()}
-            for (first, second), gain in zip(pairs, gains, strict=True)
+            name: {column: vars(each) for column, each in gain.items()}
+            for name, gain in gains.items()
         },
     }
 

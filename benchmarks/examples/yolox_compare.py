@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from streets import make_warp, read_scenes
 from torch import nn
@@ -26,8 +25,7 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.train.command import Stopwatch
 from lzu_benchmarks.train.figures import gain_text, machine, mean_text
 from lzu_export.cli import exits
-from lzu_export.evaluation.metrics.bootstrap import intervals
-from lzu_export.evaluation.metrics.coco import Evaluation
+from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 FORMULA = "fixed-formula"
 """Fixed warp with cells at (i + 0.5) stride - 0.5 instead of the measured places."""
@@ -85,28 +83,13 @@ def compare(
     """Score the runs; differences of each pair of a seed, and their mean, by drawn sequences."""
     truth = open_demo("val", frames).coco_ground_truth()
     scored = {(r["variant"], r["seed"]): Evaluation(truth, r["detections"]) for r in runs}
-    sequence_of = {image["id"]: image["sequence_id"] for image in truth["images"]}
-    owners = np.array([sequence_of[i] for i in next(iter(scored.values())).image_ids])
-    members = [np.flatnonzero(owners == each) for each in np.unique(owners)]
     seeds = sorted({seed for variant, seed in scored if variant == "fixed"})
     pairs = {str(seed): [(("uniform", seed), ("fixed", seed))] for seed in seeds}
     pairs["mean"] = [each[0] for each in pairs.values()]
     others = [seed for variant, seed in scored if variant == FORMULA]
     pairs |= {f"formula, {seed}": [(("fixed", seed), (FORMULA, seed))] for seed in others}
-
-    def differences(drawn: Any) -> dict[tuple[str, str], float]:
-        places = np.concatenate([members[i] for i in drawn])
-        values = {key: each.resampled(places) for key, each in scored.items()}
-        return {
-            (name, column): float(np.mean([values[b][column] - values[a][column] for a, b in of]))
-            for name, of in pairs.items()
-            for column in next(iter(values.values()))
-        }
-
-    found = intervals(differences, len(members), resamples=resamples, seed=0, level=0.95)
-    gains: dict[str, dict[str, Any]] = {name: {} for name in pairs}
-    for (name, column), interval in found.items():
-        gains[name][column] = vars(interval)
+    found = bootstrap_ap_differences(truth, scored, pairs, resamples=resamples)
+    gains = {name: {c: vars(each) for c, each in gain.items()} for name, gain in found.items()}
     summaries = {f"{v}-{seed}": each.summary() for (v, seed), each in scored.items()}
     return {"accuracy": summaries, "gain": gains}
 

@@ -44,13 +44,13 @@ def compare(
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
     matched = {name: Evaluation(truth, found[name]) for name in ROWS}
-    intervals = bootstrap_ap_differences(truth, matched, PAIRS)
+    gains = bootstrap_ap_differences(truth, matched, {pair: [pair] for pair in PAIRS})
     return {
         "accuracy": {name: each.summary() for name, each in matched.items()},
         "classes": {name: each.by_class() for name, each in matched.items()},
         "differences": [
             {"of": second, "over": first, **{name: vars(ap) for name, ap in gained.items()}}
-            for (first, second), gained in zip(PAIRS, intervals, strict=True)
+            for (first, second), gained in gains.items()
         ],
         "frames": len(dataset),
         "sequences": len({sequence for sequence, _ in dataset.keys}),

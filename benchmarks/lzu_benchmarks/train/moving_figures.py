@@ -51,18 +51,18 @@ def compare(
         dataset = open_kind(kind, limit)
         truth = dataset.coco_ground_truth()
         matched = {name: Evaluation(truth, each) for name, each in detections.items()}
-        pairs = [
+        names = [
             (f"{stage} {first}", f"{stage} {second}")
             for stage in (SHIPPED, TUNED)
             for first, second in PAIRS
-            if {f"{stage} {first}", f"{stage} {second}"} <= set(matched)
         ]
-        intervals = bootstrap_ap_differences(truth, matched, pairs, resamples=resamples)
+        pairs = {pair: [pair] for pair in names if set(pair) <= set(matched)}
+        gains = bootstrap_ap_differences(truth, matched, pairs, resamples=resamples, sizes=False)
         figures[kind] = {
             "accuracy": {name: each.summary() for name, each in matched.items()},
             "differences": [
                 {"of": second, "over": first, **{name: vars(ap) for name, ap in gained.items()}}
-                for (first, second), gained in zip(pairs, intervals, strict=True)
+                for (first, second), gained in gains.items()
             ],
             "frames": len(dataset),
             "sequences": len({sequence for sequence, _ in dataset.keys}),

@@ -8,8 +8,8 @@ penalise.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import faster_coco_eval.faster_eval_api_cpp as library
 import numpy as np
@@ -36,6 +36,8 @@ NAMES = {
     **{f"AP_{name}": f"AP_{name}" for name in AREAS},
 }
 Detections = Sequence[Mapping[str, Any]]
+Key = TypeVar("Key", bound=Hashable)
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Evaluation:
@@ -107,18 +109,23 @@ class Evaluation:
         groups = [found[i : i + images] for i in range(0, len(found), images)]
         return groups, copy.copy(self._eval._paramsEval)
 
-    def resampled(self, places: NDArray[np.int64]) -> dict[str, float]:
+    def resampled(self, places: NDArray[np.int64], *, sizes: bool = True) -> dict[str, float]:
         """Return AP over all objects and by size, with images taken (repeatedly) by their index in
         `image_ids`.
 
-        The library accumulates its own per-image matches in the order of `places`.
+        The library accumulates its own per-image matches in the order of `places`, and copies each
+        of them. Without `sizes` AP over all objects is returned alone, four times as fast.
         """
         groups, params = self.matches()
+        names = ["AP", *(f"AP_{name}" for name in AREAS)]
+        if not sizes:
+            groups, names = groups[:: len(names)], names[:1]  # by class, then by size
         params.imgIds = list(range(len(places)))
+        params.areaRng, params.areaRngLbl = params.areaRng[: len(names)], names
+        params.maxDets = params.maxDets[-1:]  # the other limits cost a third of the time
         chosen = [group[i] for group in groups for i in places.tolist()]
         precision = library.COCOevalAccumulate(params, chosen)["precision"]
-        named = zip(("AP", *(f"AP_{name}" for name in AREAS)), range(1 + len(AREAS)), strict=True)
-        return {name: 100 * _mean(precision[:, :, :, area, -1]) for name, area in named}
+        return {name: 100 * _mean(precision[:, :, :, i, -1]) for i, name in enumerate(names)}
 
 
 def _mean(precision: NDArray[np.float64]) -> float:
@@ -218,22 +225,23 @@ def bootstrap_ap_difference(
         name: each if isinstance(each, Evaluation) else Evaluation(truth, each)
         for name, each in (("baseline", baseline), ("candidate", candidate))
     }
-    pairs = [("baseline", "candidate")]
-    (found,) = bootstrap_ap_differences(
+    pairs = {"gain": [("baseline", "candidate")]}
+    found = bootstrap_ap_differences(
         truth, models, pairs, resamples=resamples, seed=seed, level=level
     )
-    return found
+    return found["gain"]
 
 
 def bootstrap_ap_differences(
     truth: Mapping[str, Any],
-    models: Mapping[str, Evaluation],
-    pairs: Sequence[tuple[str, str]],
+    models: Mapping[Key, Evaluation],
+    pairs: Mapping[Name, Sequence[tuple[Key, Key]]],
     *,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
-) -> list[dict[str, Interval]]:
+    sizes: bool = True,
+) -> dict[Name, dict[str, Interval]]:
     """Return the uncertainty of AP differences due to the choice of sequences.
 
     Whole sequences (`sequence_id` of the images) are drawn, the same ones for all models, see
@@ -241,31 +249,36 @@ def bootstrap_ap_differences(
 
     Args:
         truth: COCO data set that the models were evaluated on.
-        models: evaluations of the models, by name.
-        pairs: pairs of names; the difference is the second model's AP minus the first one's.
+        models: evaluations of the models, by key.
+        pairs: pairs of keys, by name of a difference: the second model's AP minus the first one's,
+            averaged over its pairs, for example those of several seeds.
         resamples: number of drawn sets.
         seed: random seed of the drawing.
         level: share of the drawn differences that an interval holds.
+        sizes: whether AP by size is compared, too, which takes four times as long.
 
     Returns:
-        Intervals for AP, AP_small, AP_medium and AP_large, for each pair.
+        By name of a difference, intervals for AP, and with `sizes` AP_small, AP_medium, AP_large.
 
     Raises:
         LzuError: there are fewer than two sequences.
     """
-    compared = {name: models[name] for pair in pairs for name in pair}
+    compared = {key: models[key] for group in pairs.values() for pair in group for key in pair}
     sequence_of = {image["id"]: image["sequence_id"] for image in truth["images"]}
     owners = np.array([sequence_of[i] for i in next(iter(compared.values())).image_ids])
     members = [np.flatnonzero(owners == each) for each in np.unique(owners)]
 
-    def differences(drawn: NDArray[np.int64]) -> dict[tuple[int, str], float]:
+    def differences(drawn: NDArray[np.int64]) -> dict[tuple[Name, str], float]:
         places = np.concatenate([members[i] for i in drawn])
-        values = {name: each.resampled(places) for name, each in compared.items()}
+        values = {key: each.resampled(places, sizes=sizes) for key, each in compared.items()}
+        columns = next(iter(values.values()))
         return {
-            (i, name): values[second][name] - value
-            for i, (first, second) in enumerate(pairs)
-            for name, value in values[first].items()
+            (name, c): float(np.mean([values[b][c] - values[a][c] for a, b in group]))
+            for name, group in pairs.items()
+            for c in columns
         }
 
     found = intervals(differences, len(members), resamples=resamples, seed=seed, level=level)
-    return [{name: found[i, name] for j, name in found if i == j} for i in range(len(pairs))]
+    return {
+        name: {column: found[of, column] for of, column in found if of == name} for name in pairs
+    }

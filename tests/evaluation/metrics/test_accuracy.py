@@ -146,20 +146,42 @@ def test_models_of_several_pairs_are_evaluated_once_a_draw(monkeypatch: pytest.M
         str(i): Evaluation(truth, detections(truth, shift, 0.9, seed=i))
         for i, shift in enumerate((0.5, 1.5, 3.0, 1.0))
     }
-    pairs = [("0", "1"), ("1", "2"), ("0", "2")]
-    alone = [
-        bootstrap_ap_difference(truth, models[one], models[two], resamples=15, seed=4)
-        for one, two in pairs
-    ]
+    pairs = {pair: [tuple(pair)] for pair in ("01", "12", "02")}
+    alone = {
+        pair: bootstrap_ap_difference(truth, models[pair[0]], models[pair[1]], resamples=15, seed=4)
+        for pair in pairs
+    }
     counted, right = [], Evaluation.resampled
 
-    def resampled(self: Evaluation, places: Any) -> dict[str, float]:
+    def resampled(self: Evaluation, places: Any, **options: bool) -> dict[str, float]:
         counted.append(self)
-        return right(self, places)
+        return right(self, places, **options)
 
     monkeypatch.setattr(Evaluation, "resampled", resampled)
     assert bootstrap_ap_differences(truth, models, pairs, resamples=15, seed=4) == alone
     assert [counted.count(each) for each in models.values()] == [16, 16, 16, 0]
+
+
+def test_a_difference_of_several_pairs_is_their_mean_draw_by_draw() -> None:
+    """The mean of a pair and of its reverse is 0 in every draw, though neither pair's is."""
+    truth = make_truth()
+    models = {i: Evaluation(truth, detections(truth, 1 + i, 0.9, seed=i)) for i in range(2)}
+    pairs = {"there": [(0, 1)], "back": [(1, 0)], "both": [(0, 1), (1, 0)]}
+    found = bootstrap_ap_differences(truth, models, pairs, resamples=20, seed=2)
+    there, back, both = (found[name]["AP"] for name in pairs)
+    assert there.low == pytest.approx(-back.high, abs=1e-9)
+    assert there.low < there.high
+    assert (both.low, both.difference, both.high) == (0, 0, 0)
+
+
+def test_without_sizes_ap_over_all_objects_is_the_same() -> None:
+    truth = make_truth()
+    models = {i: Evaluation(truth, detections(truth, 1 + i, 0.9, seed=i)) for i in range(2)}
+    pairs = {"gain": [(0, 1)]}
+    whole = bootstrap_ap_differences(truth, models, pairs, resamples=20, seed=3)["gain"]
+    alone = bootstrap_ap_differences(truth, models, pairs, resamples=20, seed=3, sizes=False)
+    assert list(whole) == ["AP", "AP_small", "AP_medium", "AP_large"]
+    assert alone["gain"] == {"AP": whole["AP"]}
 
 
 def test_strangers_are_refused() -> None:
