@@ -67,6 +67,9 @@ DETECTORS: dict[str, type[AdaptiveDetector]] = {
 }
 """Class of the detector of each variant."""
 
+DISTURBED = Noise()
+"""Disturbance that makes ground truth look like detections."""
+
 CASCADE = 2 / 3
 """Share of the training after which the warp uses the detector's own detections."""
 
@@ -120,17 +123,30 @@ class BoxSource:
         return float(np.mean([len(each) for each in self._found.values()]))
 
 
-def train(detector: AdaptiveDetector, film: Film, schedule: Schedule) -> list[float]:
+def train(
+    detector: AdaptiveDetector,
+    film: Film,
+    schedule: Schedule,
+    *,
+    noise: Noise = DISTURBED,
+    cascade: float = CASCADE,
+) -> list[float]:
     """Train a detector on one thread, starting from its current weights.
 
-    The schedule's seed is also that of the boxes.
+    Args:
+        detector: detector to train.
+        film: frames and ground truth.
+        schedule: length, order and rate; its seed is also that of the boxes.
+        noise: disturbance of the ground truth.
+        cascade: share of the training after which the warp uses the detector's own detections; at
+            1 it never does.
 
     Returns:
         The loss of every step.
     """
     setup, zoomer, log = detector.setup, detector.zoomer, schedule.log
-    source = BoxSource(film, Noise(), schedule.seed)
-    first = round(CASCADE * schedule.steps(film.count))
+    source = BoxSource(film, noise, schedule.seed)
+    first = round(cascade * schedule.steps(film.count))
 
     def batch_of(step: int, picks: Picks) -> tuple[Zoomed, dict[str, Any]]:
         if step == first and zoomer.mix > 0:
