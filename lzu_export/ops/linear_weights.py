@@ -1,19 +1,22 @@
 """Bilinear sampling of a batch at positions computed per image, for warps that the graph computes.
 
-On a GPU both axes are products with dense matrices of linear weights. On a CPU rows are sums of
-two weighted rows (`embedding_bag`); columns are products where the map is narrow, else gathers.
+On a GPU both axes are products with dense matrices of linear weights. On a CPU training steps are
+grid_sample's, whose coordinates are single numbers in the map's precision: in float32 a position in
+a map of n cells is off by up to n / 10^7. Without gradients a position keeps its digits. Rows are
+then sums of two weighted rows (`embedding_bag`), and columns are products where the map is narrow,
+else gathers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lzu_export.ops.axis_products import column_products, group_size
+from lzu_export.ops.axis_products import group_size
 
 NARROW = 64
 """Number of columns up to which a product with all of them is faster than gathers on a CPU."""
@@ -25,27 +28,160 @@ def hat_matrix(positions: Tensor, n: int) -> Tensor:
     Samples are bilinear between cells 0 .. n - 1 with zeros outside. At a cell's centre the
     derivative is the one towards the next cell, as grid_sample has it.
     """
-    near = positions.clamp(-2, n + 1)  # beyond one cell outside, all samples are 0
+    near = _near(positions, n)
     whole = near.floor()
     share = (near - whole)[..., None]
     cells = torch.arange(n, dtype=positions.dtype, device=positions.device) - whole[..., None]
     return torch.where(cells == 0, 1 - share, torch.where(cells == 1, share, 0 * share))
 
 
-def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def in_training(*tensors: Tensor) -> bool:
+    """Return whether an operator of these inputs runs in training.
+
+    PyTorch turns gradients off inside an operator exactly if its inputs have some.
+    """
+    return torch.is_grad_enabled() or any(each.requires_grad for each in tensors)
+
+
+def resample(x: Tensor, rows: Tensor, columns: Tensor, *, training: bool) -> Tensor:
     """Sample `x` (B, C, H, W) at rows (B or 1, H') and columns (B or 1, W'), both in its cells.
 
+    Args:
+        x: map.
+        rows: positions along height.
+        columns: positions along width.
+        training: whether speed on a CPU counts more than the last digits of a position.
+
     Returns:
-        (B, C, H', W') in the dtype of `x`; weights have the positions' precision, rounded once.
+        (B, C, H', W') in the dtype of `x`; NaN in the rows and columns of positions that are NaN.
     """
-    # Subclasses are tensors that a compiler traces, whose values cannot be read.
-    if x.device.type == "cpu" and type(x) is Tensor:
-        rows, columns = (each.expand(len(x), -1) for each in (rows, columns))
-        sampled: Tensor = _Sample.apply(x, rows, columns)
-        return sampled
+    if not _on_cpu(x):
+        return _dense(x, rows, columns)
+    if training and not (rows.isnan().any() or columns.isnan().any()):
+        working = working_type(x)
+        grid, corners = _grid(rows, columns, x.shape, working)
+        found: Tensor = functional.grid_sample(x.to(working), grid, align_corners=corners)
+        return found.to(x.dtype)
+    return _exact(x, *(each.detach().expand(len(x), -1) for each in (rows, columns)))
+
+
+def differentiate(
+    x: Tensor, rows: Tensor, columns: Tensor, outer: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of `resample` by `x`, `rows` and `columns`, None where not wanted.
+
+    Args:
+        x: (B, C, H, W) map.
+        rows: (B or 1, H') positions.
+        columns: (B or 1, W') positions.
+        outer: gradient of the result.
+        wanted: whether each of the three is needed.
+    """
+    inputs = [each.detach() for each in (x, rows, columns)]
+    if not any(wanted):
+        return [None, None, None]
+    if not _on_cpu(x):
+        with torch.enable_grad():
+            for each, need in zip(inputs, wanted, strict=True):
+                each.requires_grad_(need)
+            result = _dense(*inputs)
+        needed = [each for each, need in zip(inputs, wanted, strict=True) if need]
+        found = iter(torch.autograd.grad(result, needed, outer))
+        return [next(found) if need else None for need in wanted]
+    working = working_type(x)
+    grid, corners = _grid(inputs[1], inputs[2], x.shape, working)
+    mask = [wanted[0], any(wanted[1:])]
+    to_x, to_grid = torch.ops.aten.grid_sampler_2d_backward(
+        outer.to(working), inputs[0].to(working), grid, 0, 0, corners, mask
+    )
+    made: list[Tensor | None] = [to_x.to(x.dtype) if wanted[0] else None]
+    for axis, positions, need in ((2, inputs[1], wanted[1]), (1, inputs[2], wanted[2])):
+        if not need:
+            made.append(None)
+            continue
+        span = x.shape[4 - axis] - corners
+        slope = to_grid[..., axis - 1].sum(axis).to(positions.dtype) * (2 / span)
+        made.append(slope if len(positions) == len(x) else slope.sum(0, keepdim=True))
+    return made
+
+
+def differentiate_knots(
+    samples: Sequence[tuple[Tensor, Tensor, bool]],
+    knots: Sequence[Tensor],
+    wanted: Sequence[bool],
+    place: Callable[..., Sequence[tuple[Tensor, Tensor]]],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Return the gradients of maps that are sampled at positions made from knots, and of the knots.
+
+    Args:
+        samples: each map, the gradient of its samples, and whether the map's own is needed.
+        knots: tensors that the positions are made from.
+        wanted: whether the gradient of each of `knots` is needed.
+        place: differentiable function of the knots that returns rows and columns for each map.
+    """
+    with torch.enable_grad():
+        made = [
+            each.detach().requires_grad_(need) for each, need in zip(knots, wanted, strict=True)
+        ]
+        positions = place(*made)
+    to_maps: list[Tensor | None] = []
+    ends: list[Tensor] = []
+    slopes: list[Tensor] = []
+    for (x, outer, need), pair in zip(samples, positions, strict=True):
+        needs = [need, *(each.requires_grad for each in pair)]
+        to_x, *along = differentiate(x, *pair, outer, needs)
+        to_maps.append(to_x)
+        for each, slope in zip(pair, along, strict=True):
+            if slope is not None:
+                ends.append(each)
+                slopes.append(slope)
+    needed = [each for each, need in zip(made, wanted, strict=True) if need]
+    found = iter(
+        torch.autograd.grad(ends, needed, slopes, allow_unused=True)
+        if ends
+        else [None] * len(needed)
+    )
+    return to_maps, [next(found) if need else None for need in wanted]
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Return whether values can be read: not on a GPU, and not while a compiler traces."""
+    return x.device.type == "cpu" and type(x) is Tensor
+
+
+def working_type(x: Tensor) -> torch.dtype:
+    """Return the type that samples of a map are computed in: at least float32."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _near(positions: Tensor, n: int) -> Tensor:
+    """Bound positions among n cells: beyond one cell outside, all samples are 0."""
+    return positions.clamp(-2, n + 1)
+
+
+def _dense(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Sample by two products with matrices, whose weights are rounded once."""
     a_y = hat_matrix(rows, x.shape[2]).to(x.dtype)[:, None]
     a_x = hat_matrix(columns, x.shape[3]).to(x.dtype)[:, None]
     return a_y @ (x @ a_x.transpose(-1, -2))
+
+
+def _grid(
+    rows: Tensor, columns: Tensor, shape: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, bool]:
+    """Return grid_sample's coordinates (B, H', W', 2) of positions, and its align_corners."""
+    # With align_corners the first and last cell are exactly -1 and 1, but an axis of one cell has
+    # no scale.
+    corners = min(shape[2:]) > 1
+    down, across = (
+        (_near(each, n) * (2 / (n - 1)) - 1 if corners else (2 * _near(each, n) + 1) / n - 1).to(
+            dtype
+        )
+        for each, n in zip((rows, columns), shape[2:], strict=True)
+    )
+    size = (shape[0], rows.shape[1], columns.shape[1])
+    both = (across[:, None, :].expand(size), down[:, :, None].expand(size))
+    return torch.stack(both, dim=-1), corners
 
 
 @dataclass(frozen=True)
@@ -56,145 +192,62 @@ class _Taps:
     """(B, m, 2) int64, within the axis."""
     weights: Tensor
     """(B, m, 2), 0 for cells outside."""
-    slopes: Tensor
-    """(B, m, 2), derivatives of the weights by the position."""
     n: int
 
     @staticmethod
     def at(positions: Tensor, n: int, dtype: torch.dtype) -> _Taps:
         """Return the taps of positions (B, m) among n cells."""
-        near = positions.clamp(-2, n + 1)  # beyond one cell outside, all samples are 0
+        near = _near(positions, n)
         whole = near.floor()
         share = near - whole
         both = torch.stack([whole, whole + 1], dim=-1)
         inside = (both >= 0) & (both < n)
         weights = torch.stack([1 - share, share], dim=-1) * inside
-        signs = torch.tensor([-1.0, 1.0], dtype=positions.dtype)
-        cells = both.nan_to_num().clamp(0, n - 1).long()
-        return _Taps(cells, weights.to(dtype), (signs * inside).to(dtype), n)
+        return _Taps(both.nan_to_num().clamp(0, n - 1).long(), weights.to(dtype), n)
 
-    def part(self, images: slice) -> _Taps:
+    def of(self, images: slice) -> _Taps:
         """Return the taps of some images."""
-        return _Taps(self.cells[images], self.weights[images], self.slopes[images], self.n)
-
-    def sloped(self) -> _Taps:
-        """Return taps whose samples are the derivatives by the positions."""
-        return _Taps(self.cells, self.slopes, self.slopes, self.n)
+        return _Taps(self.cells[images], self.weights[images], self.n)
 
 
-class _Sample(torch.autograd.Function):
-    """Sampling on a CPU, with gradients to the map and to the positions."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        ctx.save_for_backward(x, rows, columns)
-        made = x.new_empty(*x.shape[:2], rows.shape[1], columns.shape[1])
-        for images, part, y, across in _groups(x, rows, columns):
-            made[images] = _columns(_rows(part, y), across)
-        return made
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        x, rows, columns = ctx.saved_tensors
-        inputs, found = (x, rows, columns), []
-        for each, need in zip(inputs, ctx.needs_input_grad, strict=True):
-            found.append(torch.empty_like(each) if need else None)
-        to_x, to_rows, to_columns = found
-        for images, part, y, across in _groups(x, rows, columns):
-            above = outer[0][images].to(part.dtype)
-            if to_x is not None:
-                to_x[images] = _spread_rows(_spread_columns(above, across), y)
-            if to_rows is not None:
-                slope = _columns(_rows(part, y.sloped()), across)
-                to_rows[images] = (slope * above).sum(dim=(1, 3))
-            if to_columns is not None:
-                slope = _columns(_rows(part, y), across.sloped())
-                to_columns[images] = (slope * above).sum(dim=(1, 2))
-        return to_x, to_rows, to_columns
-
-
-def _groups(
-    x: Tensor, rows: Tensor, columns: Tensor
-) -> Iterator[tuple[slice, Tensor, _Taps, _Taps]]:
-    """Return some images at a time, in float32 or float64, with the taps of rows and columns."""
-    working = torch.promote_types(x.dtype, torch.float32)
-    y = _Taps.at(rows.detach(), x.shape[2], working)
-    across = _Taps.at(columns.detach(), x.shape[3], working)
+def _exact(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Sample maps at rows (B, H') and columns (B, W') on a CPU; weights are rounded once."""
+    working = working_type(x)
+    y, across = _Taps.at(rows, x.shape[2], working), _Taps.at(columns, x.shape[3], working)
+    made = x.new_empty(*x.shape[:2], rows.shape[1], columns.shape[1])
     count = group_size(len(x), x.shape[1] * max(rows.shape[1], x.shape[2]) * x.shape[3])
     for start in range(0, len(x), count):
         images = slice(start, start + count)
         part = x.detach()[images].to(working).contiguous()
-        yield images, part, y.part(images), across.part(images)
+        made[images] = _columns(_rows(part, y.of(images)), across.of(images))
+    return made
 
 
 def _rows(x: Tensor, taps: _Taps) -> Tensor:
-    """Map (b, C, H, W) to (b, C, m, W)."""
-    count = taps.cells.shape[1]
-    starts = torch.arange(0, 2 * count, 2).expand(len(x), -1)
-    return _sum_rows(x, taps.cells.flatten(1), starts, taps.weights.flatten(1))
-
-
-def _spread_rows(x: Tensor, taps: _Taps) -> Tensor:
-    """Map (b, C, m, W) to (b, C, H, W) by the transposed matrix."""
-    cells, order = taps.cells.flatten(1).sort(dim=1, stable=True)
-    every = torch.arange(taps.n).expand(len(x), -1).contiguous()
-    starts = torch.searchsorted(cells, every)
-    return _sum_rows(x, order // 2, starts, taps.weights.flatten(1).gather(1, order))
-
-
-def _sum_rows(x: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
-    """Sum weighted rows of x (b, C, H, W).
-
-    Args:
-        x: contiguous maps.
-        indices: (b, k) rows of each image that are read.
-        starts: (b, n) where each sum begins in `indices`.
-        weights: (b, k) factors of the rows that are read.
-
-    Returns:
-        (b, C, n, W) sums.
-    """
+    """Map contiguous (b, C, H, W) to (b, C, m, W)."""
     batch, channels, height, width = x.shape
+    count = taps.cells.shape[1]
     plane = torch.arange(batch * channels).view(batch, channels, 1)
-    taps = indices.shape[1]
-    offsets = (starts[:, None] + plane * taps).reshape(-1)
     summed: Tensor = torch.embedding_bag(
         x.reshape(-1, width),
-        (indices[:, None] + plane * height).reshape(-1),
-        offsets,
-        per_sample_weights=weights[:, None].expand(-1, channels, -1).reshape(-1),
+        (taps.cells.flatten(1)[:, None] + plane * height).reshape(-1),
+        torch.arange(0, 2 * count * batch * channels, 2),
+        per_sample_weights=taps.weights.flatten(1)[:, None].expand(-1, channels, -1).reshape(-1),
     )[0]
-    return summed.view(batch, channels, starts.shape[1], width)
+    return summed.view(batch, channels, count, width)
 
 
 def _columns(x: Tensor, taps: _Taps) -> Tensor:
     """Map (b, C, h, W) to (b, C, h, m)."""
     batch, channels, height, width = x.shape
-    made = x.new_empty(batch, channels * height, taps.cells.shape[1])
+    count = taps.cells.shape[1]
+    made = x.new_empty(batch, channels * height, count)
     lines = x.view(batch, channels * height, width)
     if width <= NARROW:
-        torch.bmm(lines, _matrix(taps).mT, out=made)
+        matrix = taps.weights.new_zeros(batch, count, taps.n)
+        torch.bmm(lines, matrix.scatter_add_(2, taps.cells, taps.weights).mT, out=made)
     else:
         for image, out, cells, weights in zip(lines, made, taps.cells, taps.weights, strict=True):
             torch.index_select(image, 1, cells[:, 0], out=out)
             out.mul_(weights[:, 0]).addcmul_(image.index_select(1, cells[:, 1]), weights[:, 1])
     return made.view(batch, channels, height, -1)
-
-
-def _spread_columns(x: Tensor, taps: _Taps) -> Tensor:
-    """Map (b, C, h, m) to (b, C, h, W) by the transposed matrix."""
-    batch, channels, height, count = x.shape
-    made = x.new_empty(batch, channels * height, taps.n)
-    lines, matrix = x.reshape(batch, channels * height, count), _matrix(taps)
-    if taps.n <= NARROW:
-        torch.bmm(lines, matrix, out=made)
-    else:
-        for image, out, each in zip(lines, made, matrix, strict=True):
-            column_products(each.T.numpy(), x.dtype)(image, out)
-    return made.view(batch, channels, height, -1)
-
-
-def _matrix(taps: _Taps) -> Tensor:
-    """Return the dense weights (b, m, n)."""
-    batch, count, _ = taps.cells.shape
-    return taps.weights.new_zeros(batch, count, taps.n).scatter_add_(2, taps.cells, taps.weights)

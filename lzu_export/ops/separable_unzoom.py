@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -96,9 +96,7 @@ def separable_unzoom(
     offset_x: Sequence[float],
     upscale: int,
 ) -> list[torch.Tensor]:
-    """Define the operator: two products with matrices of linear weights for each level.
-
-    Positions are computed in float64.
+    """Define the operator: bilinear samples of each level at positions computed in float64.
 
     Args:
         levels: features (B, C_l, H_l, W_l) each, floating point.
@@ -115,31 +113,93 @@ def separable_unzoom(
     Returns:
         Levels (B, C_l, upscale * H_l, upscale * W_l) each, in the dtype of the input level.
     """
-    from lzu_export.ops.linear_weights import resample
+    from lzu_export.ops.linear_weights import in_training, resample
 
-    results = []
-    for x, *affine in zip(levels, scale_y, offset_y, scale_x, offset_x, strict=True):
-        rows = _cells(knots_y, x.shape[2], affine[0], affine[1], upscale)
-        columns = _cells(knots_x, x.shape[3], affine[2], affine[3], upscale)
-        results.append(resample(x, rows, columns))
-    return results
+    training = in_training(*levels, knots_x, knots_y)
+    affine = (scale_y, offset_y, scale_x, offset_x)
+    positions = _level_cells(knots_x, knots_y, [x.shape for x in levels], affine, upscale)
+    return [
+        resample(x, *each, training=training) for x, each in zip(levels, positions, strict=True)
+    ]
+
+
+def backward(
+    tensors: Sequence[torch.Tensor],
+    attributes: Sequence[Any],
+    wanted: Sequence[bool],
+    outer: Sequence[torch.Tensor],
+) -> list[torch.Tensor | None]:
+    """Differentiate by the levels and the knots.
+
+    Args:
+        tensors: all levels, then the knots of the definition.
+        attributes: the other arguments of the definition.
+        wanted: whether each tensor's gradient is needed.
+        outer: gradients of the unzoomed levels.
+    """
+    from lzu_export.ops.linear_weights import differentiate_knots
+
+    *levels, knots_x, knots_y = tensors
+    *affine, upscale = attributes
+    shapes = [x.shape for x in levels]
+    to_levels, to_knots = differentiate_knots(
+        list(zip(levels, outer, wanted[:-2], strict=True)),
+        [knots_x, knots_y],
+        wanted[-2:],
+        lambda across, down: _level_cells(across, down, shapes, affine, upscale),
+    )
+    return [*to_levels, *to_knots]
+
+
+def _level_cells(
+    knots_x: torch.Tensor,
+    knots_y: torch.Tensor,
+    shapes: Sequence[Sequence[int]],
+    affine: Sequence[Sequence[float]],
+    upscale: int,
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Compute the rows and columns, float64, that the cells of each unzoomed level sample."""
+    scale_y, offset_y, scale_x, offset_x = affine
+    rows = _cells(knots_y, [shape[2] for shape in shapes], scale_y, offset_y, upscale)
+    columns = _cells(knots_x, [shape[3] for shape in shapes], scale_x, offset_x, upscale)
+    return list(zip(rows, columns, strict=True))
 
 
 def _cells(
-    knots: torch.Tensor, cells: int, scale: float, offset: float, upscale: int
-) -> torch.Tensor:
-    """Compute positions (B, upscale * cells) in cells of the level, float64."""
+    knots: torch.Tensor,
+    sizes: Sequence[int],
+    scales: Sequence[float],
+    offsets: Sequence[float],
+    upscale: int,
+) -> list[torch.Tensor]:
+    """Compute positions (B, upscale * size) in cells of each level along an axis, float64.
+
+    All levels are inverted at once, since they are small.
+    """
     import torch
 
     from lzu_export.ops.differentiable import invert_axis
 
-    scale, offset = float(np.float32(scale)), float(np.float32(offset))
-    index = np.arange(cells * upscale)
-    if scale == 0:
-        even = torch.from_numpy(_evenly(cells, upscale)).to(knots.device)
-        return even.expand(len(knots), -1)
-    v = torch.from_numpy(scale * index / upscale + offset).to(knots.device)
-    return (invert_axis(knots.double(), v[None]) - offset) / scale
+    moved = [scale != 0 for scale in scales]
+    counts = [size * upscale for size, moves in zip(sizes, moved, strict=True) if moves]
+    step, start = (
+        np.repeat(
+            [float(np.float32(v)) for v, moves in zip(values, moved, strict=True) if moves], counts
+        )
+        for values in (scales, offsets)
+    )
+    index = np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0)
+    label, scale, offset = (
+        torch.from_numpy(each).to(knots.device)[None]
+        for each in (step * index / upscale + start, step, start)
+    )
+    found = iter(((invert_axis(knots.double(), label) - offset) / scale).split(counts, dim=1))
+    return [
+        next(found)
+        if moves
+        else torch.from_numpy(_evenly(size, upscale)).to(knots.device).expand(len(knots), -1)
+        for size, moves in zip(sizes, moved, strict=True)
+    ]
 
 
 def _evenly(cells: int, upscale: int) -> Array:
@@ -276,4 +336,5 @@ OPERATOR = Operator(
     separable_unzoom,
     function_body,
     computed_warp=True,
+    backward=backward,
 )

@@ -15,7 +15,7 @@ position separate: one float32 coordinate would be off by up to 1e-4 pixel at a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -56,7 +56,7 @@ def separable_zoom(
     canvas: Sequence[int],
     pad: Sequence[int],
 ) -> torch.Tensor:
-    """Define the operator: two products with matrices of linear weights, from positions in float64.
+    """Define the operator: bilinear samples at positions that are computed in float64.
 
     Args:
         image: (B, C, H, W) image, floating point.
@@ -68,17 +68,64 @@ def separable_zoom(
     Returns:
         (B, C, canvas height + pad rows, canvas width + pad columns) in the dtype of `image`.
     """
+    from lzu_export.ops.linear_weights import in_training, resample
+
+    training = in_training(image, knots_x, knots_y)
+    positions = _pixels(knots_x, knots_y, canvas, pad, image.shape)
+    return resample(image, *positions, training=training)
+
+
+def backward(
+    tensors: Sequence[torch.Tensor],
+    attributes: Sequence[Any],
+    wanted: Sequence[bool],
+    outer: Sequence[torch.Tensor],
+) -> list[torch.Tensor | None]:
+    """Differentiate by the image and the knots.
+
+    Args:
+        tensors: image and knots of the definition.
+        attributes: `canvas` and `pad`.
+        wanted: whether each tensor's gradient is needed.
+        outer: gradient of the zoomed image.
+    """
+    from lzu_export.ops.linear_weights import differentiate_knots
+
+    image, *knots = tensors
+    canvas, pad = attributes
+    to_images, to_knots = differentiate_knots(
+        [(image, outer[0], wanted[0])],
+        knots,
+        wanted[1:],
+        lambda across, down: [_pixels(across, down, canvas, pad, image.shape)],
+    )
+    return [*to_images, *to_knots]
+
+
+def _pixels(
+    knots_x: torch.Tensor,
+    knots_y: torch.Tensor,
+    canvas: Sequence[int],
+    pad: Sequence[int],
+    shape: Sequence[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the rows and columns, float64, of an image of `shape` that the canvas shows.
+
+    Padding samples the zeros outside the image, which costs less than a padded copy.
+    """
     from torch.nn import functional
 
     from lzu_export.ops.differentiable import forward_axis
-    from lzu_export.ops.linear_weights import resample
 
     rows, columns = (
-        (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1)
-        for knots, pixels, size in zip((knots_y, knots_x), canvas, image.shape[2:], strict=True)
+        functional.pad(
+            (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1), (0, more), value=-2.0
+        )
+        for knots, pixels, more, size in zip(
+            (knots_y, knots_x), canvas, pad, shape[2:], strict=True
+        )
     )
-    zoomed = resample(image, rows, columns)
-    return functional.pad(zoomed, (0, pad[1], 0, pad[0])) if any(pad) else zoomed
+    return rows, columns
 
 
 def function_body(
@@ -168,4 +215,5 @@ OPERATOR = Operator(
     separable_zoom,
     function_body,
     computed_warp=True,
+    backward=backward,
 )

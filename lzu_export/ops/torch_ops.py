@@ -111,6 +111,7 @@ def _register(operator: Operator) -> Any:
 def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
     repeats = operator.contract.repeats
     own = _register_backward(operator, count) if operator.gradient is not None else None
+    traced = operator.backward
 
     def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = _flat(inputs[:count])
@@ -133,6 +134,8 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
         if own is not None:
             computed = own(list(tensors), list(outer), wanted)
             found = [each if need else None for each, need in zip(computed, wanted, strict=True)]
+        elif traced is not None:
+            found = list(traced(tensors, ctx.settings, wanted, outer))
         else:
             found = gradients(definition, tensors, ctx.settings, wanted, outer)
         if repeats:

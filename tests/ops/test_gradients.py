@@ -176,13 +176,15 @@ def test_wide_maps_have_the_gradients_of_dense_matrices() -> None:
                 a_y, a_x = hat_matrix(inputs[1], 20), hat_matrix(inputs[2], width)
                 result = torch.einsum("bik,bckl,bjl->bcij", a_y, inputs[0], a_x)
             else:
-                result = linear_weights.resample(*inputs)
+                result = linear_weights.resample(*inputs, training=True)
             (result * result.detach().cos()).sum().backward()
             found.append([result.detach(), *(each.grad for each in inputs)])
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
         rows[0, 4], columns[1, 5], columns[0, 0] = float("nan"), float("nan"), 1e30
-        result = linear_weights.resample(x, rows, columns)
+        exact = linear_weights.resample(x, rows, columns, training=False)
+        result = linear_weights.resample(x, rows, columns, training=True)
+        torch.testing.assert_close(result, exact, rtol=0, atol=1e-9, equal_nan=True)
         assert result.isnan().any(dim=3)[0, :, 4].all()
         assert result.isnan().any(dim=2)[1, :, 5].all()
         assert not result[0, :, :4, 0].any()

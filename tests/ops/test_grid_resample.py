@@ -51,7 +51,8 @@ def random_image(shape: tuple[int, ...] = SHAPE) -> Any:
 def by_torch(x: np.ndarray, table: GridTable) -> np.ndarray:
     places = [torch.from_numpy(each) for each in table]
     places = [each if each.dim() == 4 else each[None] for each in places]
-    return grid_resample(torch.from_numpy(x), *places).numpy()
+    with torch.no_grad():  # in training positions are single numbers
+        return grid_resample(torch.from_numpy(x), *places).numpy()
 
 
 def model_of(

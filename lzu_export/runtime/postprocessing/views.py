@@ -21,7 +21,9 @@ from lzu_export.warp.warp import Knots
 
 INNER_EDGE = 2.0
 """Distance in pixels of the frame from an inner edge of a window within which a box counts as cut
-by it."""
+by it, at least."""
+INNER_SHARE = 0.1
+"""The same distance in sides of the box: the larger a box, the less exactly its ends are found."""
 
 
 class Views:
@@ -124,10 +126,12 @@ def cut_boxes(boxes: NDArray[Any], window: Window, source: tuple[int, int]) -> N
     for axis, (first, last, whole) in enumerate(
         zip((window.x, window.y), ends, source[::-1], strict=True)
     ):
+        starts, stops = boxes[:, axis], boxes[:, axis + 2]
+        near = np.maximum(INNER_EDGE, INNER_SHARE * (stops - starts))
         if first > 0:
-            cut |= boxes[:, axis] < first + INNER_EDGE
+            cut |= starts < first + near
         if last < whole:
-            cut |= boxes[:, axis + 2] > last - INNER_EDGE
+            cut |= stops > last - near
     return cut
 
 

@@ -74,6 +74,13 @@ def test_only_inner_edges_cut() -> None:
     np.testing.assert_array_equal(cut_boxes(boxes, window, SOURCE), [False, True, False])
 
 
+def test_large_boxes_are_cut_farther_from_an_edge() -> None:
+    """A tenth of a side, since a detector finds the ends of large objects less exactly."""
+    window = Window(x=48, y=0, width=48, height=64)
+    boxes = np.array([[51, 10, 76, 20], [51, 10, 86, 20], [49.5, 10, 50.5, 20]], np.float32)
+    np.testing.assert_array_equal(cut_boxes(boxes, window, SOURCE), [False, True, True])
+
+
 def test_label_maps_take_the_finer_view() -> None:
     """The uniform view has half the window's density, so the window's labels are taken there."""
     views = Views(recipe({"kind": "labels"}), NO_CHOICE, KNOTS)
