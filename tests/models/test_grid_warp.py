@@ -111,6 +111,7 @@ def sampled(image: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.nda
     return np.asarray((flat[:, index] * weights).sum(axis=1))
 
 
+@torch.no_grad()  # in training positions are single numbers
 @pytest.mark.parametrize("source", [SOURCE, (40, 1920)])
 def test_the_zoom_is_the_forward_warp(source: tuple[int, int]) -> None:
     knots = random_knots(3)
@@ -122,6 +123,7 @@ def test_the_zoom_is_the_forward_warp(source: tuple[int, int]) -> None:
         np.testing.assert_allclose(mine, sampled(each, *grid_taps(exact, source)), atol=1e-4)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("upscale", [1, 2])
 def test_the_unzoom_is_the_exact_inverse_at_every_level(upscale: int) -> None:
     """It is within 1e-4 cell of the float64 inverse at each level's own coordinates."""
