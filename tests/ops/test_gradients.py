@@ -191,6 +191,39 @@ def test_wide_maps_have_the_gradients_of_dense_matrices() -> None:
         assert int(result.isnan().sum()) <= 3 * (50 + 30)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    shared=st.tuples(st.booleans(), st.booleans()),
+    wanted=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    seed=st.integers(0, 999),
+)
+def test_gradients_are_those_of_dense_matrices(
+    size: tuple[int, int], shared: tuple[bool, bool], wanted: tuple[bool, bool, bool], seed: int
+) -> None:
+    """Also on axes of one cell, and of positions that all images share."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+    x, outer = draw(2, 3, *size), draw(2, 3, 4, 6)
+    rows = draw(1 if shared[0] else 2, 4) * (size[0] + 2) - 1.5
+    columns = draw(1 if shared[1] else 2, 6) * (size[1] + 2) - 1.5
+    inputs = [x.requires_grad_(), rows.requires_grad_(), columns.requires_grad_()]
+    dense = linear_weights._dense(*inputs)
+    expected = torch.autograd.grad(dense, inputs, outer)
+    with torch.no_grad():
+        found = linear_weights.resample(x, rows, columns, training=True)
+    torch.testing.assert_close(found, dense.detach(), rtol=0, atol=1e-9)
+    for mine, each, need in zip(
+        linear_weights.differentiate(x, rows, columns, outer, wanted), expected, wanted, strict=True
+    ):
+        assert (mine is not None) == need
+        if mine is not None:
+            torch.testing.assert_close(mine, each, rtol=1e-7, atol=1e-9)
+
+
 def test_only_the_wanted_gradients_of_levels_are_computed() -> None:
     x, (across, down) = torch.randn(1, 2, 6, 7), knots()
     first, second = x.clone().requires_grad_(), x.clone()
