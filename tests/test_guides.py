@@ -61,7 +61,7 @@ TOOLS = {
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
 }  # fmt: skip
-GONE = {"--fp16", "--int8", "--best"}
+GONE = {"--fp16", "--bf16", "--int8", "--best"}
 """Options of trtexec that the guides advise against."""
 
 
@@ -222,6 +222,16 @@ def test_extras_named_exist() -> None:
             named |= set("".join(found).split(","))
     assert {"runtime", "device", "cuda", "gpu"} <= named
     assert named <= extras
+
+
+def test_jetpack_6_gets_bindings_of_cuda_12() -> None:
+    """Its driver does not run bindings of CUDA 13, which the extra `cuda` allows."""
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^cuda12 = \["cuda-bindings>=12\.6,<13"\]$', project, flags=re.MULTILINE)
+    guide = (REPOSITORY / "docs/jetson.md").read_text(encoding="utf-8")
+    setups = re.findall(r"^make setup EXTRAS=(\S+) +# JetPack (\d)$", guide, flags=re.MULTILINE)
+    brings = {release: {"cuda", "cuda12"} & set(extras.split(",")) for extras, release in setups}
+    assert brings == {"6": {"cuda12"}, "7": {"cuda"}}
 
 
 def slug(heading: str) -> str:

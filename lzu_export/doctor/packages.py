@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.doctor.install import PIP, TORCH_INDEX, pip, pip_install
+from lzu_export.doctor.install import PIP, TORCH_INDEX, pip_install
 from lzu_export.doctor.machine import Machine, hidden_from_python
 from lzu_export.errors import LzuError
 from lzu_export.support.extras import cure, owners
@@ -248,7 +248,7 @@ def _cuda(machine: Machine) -> Finding:
             graphs = "" if name == "cuda-python" else ", which captures no CUDA graphs"
             return Finding("cuda", True, f"{name} {words}{graphs}")
         said.append(f"{name}: {words}")
-    install = pip_install("cuda")
-    if machine.driver is not None and machine.driver.cuda < (13, 0):
-        install = pip("cuda-bindings>=12.6,<13")  # same CUDA major as the driver, as on JetPack 6
+    # Bindings need a driver of their CUDA major or a later one; JetPack 6 has 12.
+    older = machine.driver is not None and machine.driver.cuda < (13, 0)
+    install = pip_install("cuda12" if older else "cuda")
     return Finding("cuda", False, "; ".join(said), install)

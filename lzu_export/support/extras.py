@@ -17,6 +17,7 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "export": (*_GRAPHS, "onnxscript", "torch"),
     "gpu": ("onnxruntime",),
     "cuda": ("cuda",),
+    "cuda12": ("cuda",),
     "pycuda": ("pycuda",),
     "tensorrt": ("tensorrt",),
 }
