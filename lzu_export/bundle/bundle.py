@@ -36,6 +36,8 @@ from lzu_export.tasks.registry import find_task
 from lzu_export.warp.grids import Sampling, stored_zoom
 
 WARP_FILE = "warp.npz"
+WARP_TENSORS = "warp.safetensors"
+"""The arrays of `WARP_FILE` for programs without NumPy. Bundles of earlier releases lack it."""
 
 
 class Here(NamedTuple):

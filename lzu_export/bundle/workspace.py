@@ -25,7 +25,7 @@ from lzu_export.support.files.hashes import sha256
 
 STATE_FILE = "state.json"
 OF_BUNDLES = re.compile(
-    r"model\.[\w.+-]+\.(onnx|engine)|(reference|warp|accuracy)\.npz|(manifest|state|calibration)"
+    r"model\.[\w.+-]+\.(onnx|engine)|(reference|warp|accuracy)\.npz|warp\.safetensors|(manifest|state|calibration)"
     r"\.json|recipe\.yaml|labels\.txt|[\w.+-]+\.cache|\.[\w.+-]+\.[0-9a-f]{16}\.new"
 )
 """Names of the files that exports and builds, also of older versions, leave in a bundle."""

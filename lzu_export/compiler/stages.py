@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import yaml
 
-from lzu_export.bundle.bundle import WARP_FILE
+from lzu_export.bundle.bundle import WARP_FILE, WARP_TENSORS
 from lzu_export.bundle.workspace import Record, Workspace
 from lzu_export.compiler.lowerings import Decided
 from lzu_export.errors import LzuError
@@ -55,6 +55,7 @@ from lzu_export.recipes.schema import Precision
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference, write_reference
+from lzu_export.support.files import write_tensors
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.base import PRECISIONS, Built
@@ -137,7 +138,7 @@ class Stages:
         return tuple(each for each in PRECISIONS if each in self.recipe.precision)
 
     def _canonical(self) -> Graph:
-        files = [canonical_file("fp32"), WARP_FILE, "recipe.yaml", "labels.txt"]
+        files = [canonical_file("fp32"), WARP_FILE, WARP_TENSORS, "recipe.yaml", "labels.txt"]
         record = self.work.run("trace", files, self._trace)
         return Graph(file=canonical_file("fp32"), **record)
 
@@ -155,7 +156,9 @@ class Stages:
             model = trace(module, examples, names, module.output_names)
             model, _ = run_passes(model, [keep_outputs(module.engine_outputs), name_zoom()])
         onnx.save(model, self.work.path(canonical_file("fp32")))
-        np.savez_compressed(self.work.path(WARP_FILE), **self.warp.arrays())
+        arrays = self.warp.arrays()
+        np.savez_compressed(self.work.path(WARP_FILE), **arrays)
+        write_tensors(self.work.path(WARP_TENSORS), arrays, self.recipe.places)
         data = portable(self.recipe).model_dump(mode="json")
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         self.work.path("recipe.yaml").write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ FORMATS = (5, 6)
 """Manifest formats that are read. Format 5 says `drift` for `parity`, and `arrows` for `probes`."""
 LIMIT = 16 << 20
 """Largest size of a manifest in bytes; those of the demonstrations have some 100 kB."""
-LARGE = (".onnx", ".engine", "reference.npz")
+LARGE = (".onnx", ".engine", "reference.npz", "warp.safetensors")
 """Name endings of files whose hashes are checked at opening, not with the manifest."""
 ALWAYS = ("recipe.yaml", "labels.txt", "warp.npz", "reference.npz")
 """Files that every bundle has."""

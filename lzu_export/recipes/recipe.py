@@ -180,6 +180,24 @@ class Recipe(sections.Section):
         return padded_size(self.canvas, PAD_MULTIPLE)
 
     @property
+    def places(self) -> dict[str, str]:
+        """Texts, by name, of the sizes and places that follow from the recipe's keys.
+
+        Each is numbers separated by blanks, (height, width) or (y, x), for programs that read a
+        bundle without this package.
+        """
+        pairs = {
+            "source": self.source,
+            "corner": self.corner,
+            "view": self.view,
+            "picture": self.picture,
+            "canvas": self.canvas,
+            "network_input": self.network_input,
+            "canvas_step": self.canvas_step,
+        }
+        return {name: " ".join(map(repr, pair)) for name, pair in pairs.items()}
+
+    @property
     def image_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of the engine's image input by its name, one of `INPUT_NAMES`."""
         return {

@@ -11,6 +11,7 @@ FILES = {
     "recipe.yaml",
     "labels.txt",
     "warp.npz",
+    "warp.safetensors",
     "reference.npz",
     "model.fp32.onnx",
     "model.fp32.onnxruntime.onnx",

@@ -13,6 +13,7 @@ from lzu_export.support.files.reading import (
     read_json,
     read_text,
 )
+from lzu_export.support.files.tensors import write_tensors
 from lzu_export.support.files.writing import clear, make_folder, replacing, write_text
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "read_npz",
     "read_text",
     "replacing",
+    "write_tensors",
     "write_text",
 ]
