@@ -97,6 +97,9 @@ def stay_high(graph: gs.Graph, keep: Sequence[str] = ()) -> dict[str, str]:
         kept.setdefault(node_name, "the recipe keeps it")
     for node_name in _fed_by(graph, set(named)):
         kept.setdefault(node_name, "it passes on what a layer that the recipe keeps gives")
+    for node in graph.nodes:
+        if node.op == "DequantizeLinear" and _readers(node) and _readers(node) <= kept.keys():
+            kept.setdefault(node.name, "only float32 nodes read it, so a cast would follow it")
     return kept
 
 
@@ -118,9 +121,14 @@ def _fed_by(graph: gs.Graph, named: set[str]) -> list[str]:
             fed.add(node.name)
     for node in graph.nodes:
         if node.op == "DequantizeLinear":
-            readers = {reader.name for tensor in node.outputs for reader in tensor.outputs}
+            readers = _readers(node)
             (fed.add if readers and readers <= fed else fed.discard)(node.name)
     return [node.name for node in graph.nodes if node.name in fed - named]
+
+
+def _readers(node: gs.Node) -> set[str]:
+    """Return the names of the nodes that read a node's outputs."""
+    return {reader.name for tensor in node.outputs for reader in tensor.outputs}
 
 
 def to_half(kind: HalfType, kept: Mapping[str, str]) -> Pass:

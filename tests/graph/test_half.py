@@ -220,6 +220,28 @@ def test_kept_layers_in_int8_have_no_casts_behind_their_dequantisations() -> Non
     assert types(half)[node_named(half, "active/quantize").input[0]] == TensorProto.FLOAT
 
 
+def test_a_dequantisation_for_float32_nodes_alone_has_a_float32_scale() -> None:
+    """A half-precision scale would round its result, and put a cast behind it."""
+    net = trunk()
+    net.op("Relu", "first", to="active")
+    net.conv("active", (4, 4, 3, 3), to="second")
+    model = finished(net, "second")
+    placement = place(gs.import_onnx(model).toposort())
+    quantised, _ = run_passes(
+        model, [quantise(placement, dict.fromkeys(placement.calibrated, 2.0))]
+    )
+    pair = node_named(quantised, "active/dequantize")
+    (convolution,) = (each for each in quantised.graph.node if "active/dequantised" in each.input)
+    convolution.op_type = "Softmax"
+    del convolution.input[1:], convolution.attribute[:]
+    half = half_of(quantised)
+    kept = node_named(half, "active/dequantize")
+    assert types(half)[pair.output[0]] == TensorProto.FLOAT
+    scales = {each.name: each.data_type for each in half.graph.initializer}
+    assert scales[kept.input[1]] == TensorProto.FLOAT
+    assert list(node_named(half, convolution.name).input) == [pair.output[0]]
+
+
 def test_a_tensor_that_crosses_is_cast_once() -> None:
     net = trunk()
     for name in ("a", "b"):

@@ -101,7 +101,9 @@ def build(
         timing_cache=timing_cache,
         native_norms=bool(options.portability),
     )
-    notes = check_version(trt.__version__, device, precision, built.sampling_layers)
+    notes = check_version(
+        trt.__version__, device, precision, built.sampling_layers, options.hardware is not None
+    )
     return replace(built, notes=tuple(notes))
 
 

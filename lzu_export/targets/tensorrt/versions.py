@@ -31,9 +31,16 @@ class KnownBad:
     """Precisions with the fault; empty for all."""
     sampling: bool = False
     """Whether only engines with sampling layers have the fault."""
+    portable: bool = False
+    """Whether only engines for several cards (`--hardware`) have the fault."""
 
     def concerns(
-        self, version: tuple[int, ...], device: Device, precision: str, sampling_layers: int
+        self,
+        version: tuple[int, ...],
+        device: Device,
+        precision: str,
+        sampling_layers: int,
+        portable: bool,
     ) -> bool:
         """Whether an engine may have the fault."""
         return (
@@ -43,6 +50,7 @@ class KnownBad:
             and self.capability in (None, device.capability)
             and (not self.precisions or precision in self.precisions)
             and (sampling_layers > 0 or not self.sampling)
+            and (portable or not self.portable)
         )
 
 
@@ -73,6 +81,26 @@ KNOWN_BAD = (
         "does, build fp16 or update TensorRT",
         precisions=("int8",),
     ),
+    # NVIDIA/TensorRT#4832, open: 10.16.2 on Orin; Thor builds the same file.
+    KnownBad(
+        (10, 16),
+        None,
+        "builds of INT8 networks were reported to fail on Orin with `Could not infer output types "
+        "for operation: dequantize`, where a float32 layer reads a DequantizeLinear with an FP16 "
+        "scale; where one does, keep the layers that the message names in float32 "
+        "(higher_precision.fp16), or build fp16",
+        capability="8.7",
+        precisions=("int8",),
+    ),
+    # pytorch/TensorRT#4481, open: built for several cards, on A100 and H100, run on another one.
+    KnownBad(
+        OLDEST,
+        None,
+        "engines for several cards were reported to fail in convolutions on another card than the "
+        "one that built them, and to leave arbitrary outputs; run `lzu-export verify` on every "
+        "kind of card, or build there without --hardware",
+        portable=True,
+    ),
     # NVIDIA's release notes and migration pages of 11.0 to 11.4.1.
     KnownBad(
         (11, 0),
@@ -84,9 +112,20 @@ KNOWN_BAD = (
 
 
 def check_version(
-    version: str, device: Device, precision: str = "fp32", sampling_layers: int = 0
+    version: str,
+    device: Device,
+    precision: str = "fp32",
+    sampling_layers: int = 0,
+    portable: bool = False,
 ) -> list[str]:
-    """Return sentences on the known faults of a release.
+    """Return sentences on the known faults of a release that concern an engine.
+
+    Args:
+        version: release of TensorRT, such as `10.16.2.10`.
+        device: GPU that builds the engine.
+        precision: precision of the engine.
+        sampling_layers: number of GridSample layers in the engine.
+        portable: whether the engine is for several cards (`--hardware`).
 
     Raises:
         LzuError: the release is too old.
@@ -100,7 +139,7 @@ def check_version(
     notes = [
         f"TensorRT {version}: {known.text}"
         for known in KNOWN_BAD
-        if known.concerns(release, device, precision, sampling_layers)
+        if known.concerns(release, device, precision, sampling_layers, portable)
     ]
     if release >= UNKNOWN:
         notes.append(f"TensorRT {version} is newer than any this release was written for")

@@ -102,7 +102,8 @@ def test_options_reach_tensorrt(
         workspace=512, level=4, version_compatible=True, hardware="ampere+", detailed=True
     )
     assert options.portability == ("version", "ampere+")
-    build(model, tmp_path / "model.engine", ADA, options=options)
+    built = build(model, tmp_path / "model.engine", ADA, options=options)
+    assert any("several cards" in note for note in built.notes)
     workspace = trt.MemoryPoolType.WORKSPACE
     level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     for call in (

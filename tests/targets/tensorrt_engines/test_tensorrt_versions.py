@@ -15,7 +15,11 @@ ADA = Device(0, "RTX 4090", "8.9", integrated=False)
     ("version", "device", "precision", "sampling", "word"),
     [
         ("10.14.1.48", ADA, "fp16", 1, "GridSample"),
-        ("10.16.2.10", ORIN, "int8", 4, "GridSample"),
+        ("10.15.1", ORIN, "int8", 4, "GridSample"),
+        ("10.16.2.10", ORIN, "int8", 0, "dequantize"),
+        ("10.16.2.10", ORIN, "fp16", 0, None),
+        ("10.16.2.10", THOR, "int8", 0, None),
+        ("10.15.1", ORIN, "int8", 0, None),
         ("10.14.1.48", ADA, "fp32", 1, None),
         ("10.14.1.48", ADA, "fp16", 0, None),
         ("10.14.0", ADA, "fp16", 1, None),
@@ -35,6 +39,14 @@ def test_who_is_told(
     notes = check_version(version, device, precision, sampling)
     assert len(notes) == (word is not None)
     assert all(word in note and version in note for note in notes if word)
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "10.14.0", "11.4.1"])
+def test_engines_for_several_cards(version: str) -> None:
+    (note,) = check_version(version, ADA, "fp16", portable=True)
+    assert "lzu-export verify" in note
+    assert "--hardware" in note
+    assert check_version(version, ADA, "fp16", portable=False) == []
 
 
 @pytest.mark.parametrize("version", ["8.6.2", "10.2.0.post1", "10.0.1"])
