@@ -39,6 +39,7 @@ from lzu_export.models.file_kinds import check_checkpoint
 from lzu_export.quantization.calibration import read_cache
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.generic import GenericRecipe
+from lzu_export.recipes.kernel_limits import check_kernels
 from lzu_export.recipes.load import default_recipe
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
@@ -253,6 +254,7 @@ def _current(final: Path, fingerprint: str, decided: Decided) -> Manifest | None
 
 def _check_inputs(recipe: Recipe) -> None:
     """Refuse inputs that would fail later, before any work."""
+    check_kernels(recipe)
     if isinstance(recipe, GenericRecipe):
         named_network(recipe)
     path = recipe.checkpoint.get(recipe.variant)

@@ -5,10 +5,6 @@ from typing import Any
 
 from lzu_export.errors import LzuError
 
-MOST_CANDIDATES = 3840
-"""Largest number of candidates per frame that the kernels take."""
-MOST_BOXES = 1024
-"""Largest number of fed-back boxes per frame that the kernels take."""
 BGR_BYTES = 0
 """Value of the pixel format LZU_BGR."""
 LINEAR_FORMATS = {"float32": 0, "float16": 1}

@@ -7,6 +7,19 @@ namespace
 
 constexpr size_t kBYTES_PER_CANDIDATE = sizeof(lzu::BoxEdges) + sizeof(float) + 2 * sizeof(int);
 
+// Up to so many candidates are ranked in 15 KiB of shared memory, more of them in 32 KiB.
+constexpr int kUSUAL_CANDIDATES = 3840;
+
+template <int MOST>
+int rankWith(LzuSuppress const& call, lzu::Sorted const& sorted, void* stream)
+{
+    lzu::RankCandidates<MOST> rank{};
+    rank.call = call;
+    rank.sorted = sorted;
+    rank.blocksPerImage = lzu::ceilDiv(call.candidates, lzu::RankCandidates<MOST>::kTHREADS);
+    return lzu::launch(rank, rank.blocksPerImage * call.batch, stream);
+}
+
 } // namespace
 
 extern "C" size_t lzu_suppress_workspace(int32_t batch, int32_t candidates)
@@ -30,11 +43,8 @@ extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
     sorted.labels = reinterpret_cast<int*>(sorted.scores + total);
     sorted.sound = sorted.labels + total;
 
-    lzu::RankCandidates rank{};
-    rank.call = *call;
-    rank.sorted = sorted;
-    rank.blocksPerImage = lzu::ceilDiv(call->candidates, lzu::RankCandidates::kTHREADS);
-    int const failed = lzu::launch(rank, rank.blocksPerImage * call->batch, stream);
+    int const failed = call->candidates <= kUSUAL_CANDIDATES ? rankWith<kUSUAL_CANDIDATES>(*call, sorted, stream)
+                                                             : rankWith<LZU_MOST_CANDIDATES>(*call, sorted, stream);
     if (failed != 0)
     {
         return failed;

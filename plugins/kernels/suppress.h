@@ -26,15 +26,19 @@ struct Sorted
 };
 
 // The rank of a candidate is the number of those before it: equal scores keep their order, and no two threads write to
-// one place, so the order is the same in every run. Every block lays all scores out in shared memory first.
+// one place, so the order is the same in every run. Every block lays all scores out in shared memory first: MOST of
+// them at most, so that the usual numbers of candidates take no more of it than they need.
+template <int MOST>
 struct RankCandidates : Phases<2>
 {
     static constexpr int kTHREADS = 128;
 
     struct Shared
     {
-        float scores[LZU_MOST_CANDIDATES]; // kUNSOUND for those that can neither be kept nor suppress
+        float scores[MOST]; // kUNSOUND for those that can neither be kept nor suppress
     };
+
+    static_assert(sizeof(Shared) <= 48 * 1024, "static shared memory of a block is 48 KiB at most");
 
     static constexpr float kUNSOUND = -3.402823466e38F;
 
@@ -153,7 +157,7 @@ private:
 
     LZU_HD void clear(Shared& shared, Place place, int64_t base) const
     {
-        for (int i = place.thread; i < LZU_MOST_CANDIDATES; i += kTHREADS)
+        for (int i = place.thread; i < 8 * words(); i += kTHREADS)
         {
             flags(shared)[i] = i < call.candidates && sorted.sound[base + i] != 0 ? 1 : 0;
         }
@@ -174,17 +178,23 @@ private:
         }
     }
 
-    LZU_HD static void find(Shared& shared)
+    // Words of `alive` that are in use.
+    LZU_HD int words() const
     {
-        constexpr int kWORDS = LZU_MOST_CANDIDATES / 8;
+        return ceilDiv(call.candidates, 8);
+    }
+
+    LZU_HD void find(Shared& shared) const
+    {
+        int const most = words();
         int cursor = shared.cursor;
-        while (cursor < kWORDS && shared.alive[cursor] == 0)
+        while (cursor < most && shared.alive[cursor] == 0)
         {
             ++cursor;
         }
         shared.cursor = cursor;
         shared.next = -1;
-        for (int i = 8 * cursor + 7; cursor < kWORDS && i >= 8 * cursor; --i)
+        for (int i = 8 * cursor + 7; cursor < most && i >= 8 * cursor; --i)
         {
             shared.next = flags(shared)[i] != 0 ? i : shared.next;
         }

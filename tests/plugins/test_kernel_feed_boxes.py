@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lzu_export.recipes.schema import BoxWarpSettings, Feedback
 from lzu_export.runtime.feedback import PreviousBoxes
-from lzu_export.runtime.kernels import MOST_BOXES, MOST_CANDIDATES, FeedBoxes
+from lzu_export.runtime.kernels import FeedBoxes
+from lzu_export.support.limits import MOST_BOXES, MOST_CANDIDATES
 
 VIEW = (8, 4, 108, 84)
 """Left, top, right and bottom in source pixels."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lzu_export.runtime.kernels import Suppress
 from lzu_export.runtime.postprocess import suppress
+from lzu_export.support.limits import MOST_CANDIDATES
 
 
 def kernel(boxes, scores, labels, *, score_threshold=0.05, iou_threshold=0.5, most=100):
@@ -62,7 +63,7 @@ def scene(rng, count, batch=1, levels=20, classes=3):
     return boxes, scores, rng.integers(0, classes, (batch, count)).astype(np.int32)
 
 
-@pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 1000, 3840])
+@pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 1000, 3840, 3841, 5000, MOST_CANDIDATES])
 @pytest.mark.parametrize("most", [1, 100, 5000])
 def test_equal_to_the_runtime(count, most):
     rng = np.random.default_rng(count)
@@ -119,4 +120,7 @@ def test_equal_for_any_scene(seed, iou, low, count):
 
 def test_invalid_calls_launch_nothing():
     assert library().lzu_suppress(None, None) == INVALID
-    assert run("lzu_suppress", Suppress(batch=1, candidates=5000, max_detections=1)) == INVALID
+    assert (
+        run("lzu_suppress", Suppress(batch=1, candidates=MOST_CANDIDATES + 1, max_detections=1))
+        == INVALID
+    )
