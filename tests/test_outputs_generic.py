@@ -12,6 +12,7 @@ from lzu_export.recipes.load import validate
 from lzu_export.runtime.postprocessing.views import Views
 from lzu_export.runtime.predictor import NO_CHOICE
 from plain_generic import Place, detections, label_map, merged
+from plain_runtime import Plain
 from postprocess_samples import process, setup
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/outputs.md"
@@ -176,3 +177,53 @@ def test_views(seed: int) -> None:
 @pytest.mark.parametrize("kind", ["raw", "yolo", "detr", "anchors", "labels", "custom"])
 def test_every_kind_is_on_the_page(kind: str) -> None:
     assert f"\n| `{kind}` | " in PAGE.read_text(encoding="utf-8")
+
+
+def test_an_exported_network_of_two_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine returns the views of a frame one after the other; merged, they are `load`'s."""
+    torch = pytest.importorskip("torch", reason="exporting needs torch")
+    import lzu_export as lzu
+    from wrapped_networks import SOURCE, seeded, warp
+
+    class Columns(torch.nn.Module):
+        """Boxes and two scores of each patch, as columns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Conv2d(8, 6, 1)
+
+        def forward(self, x: Any) -> Any:
+            table = (4 * self.head(self.body(x)).flatten(2)).sigmoid()
+            return {"rows/found": torch.cat([table[:, :4] * 24, table[:, 4:]], dim=1)}
+
+    monkeypatch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    views = [warp(), lzu.FixedWarp.from_window(SOURCE, (20, 8, 32, 24), canvas=warp().canvas)]
+    section = {"kind": "yolo", "layout": "columns", "objectness": False, "score_threshold": 0.1}
+    folder = lzu.export(
+        lzu.wrap(seeded(Columns), views, ["body"]),
+        tmp_path,
+        normalisation={"order": "rgb", "mean": [100, 110, 120], "std": [60, 61, 62]},
+        postprocess=section,
+        targets=["onnxruntime"],
+        precision=["fp32"],
+    ).folder
+    plain = Plain(folder)
+    sizes, recipe = plain.sizes, plain.recipe
+    shared = sizes["canvas"], sizes["network_input"]
+    places = [Place(*shared, plain.step, sizes["corner"], sizes["view"])]
+    for each in recipe["views"]:
+        size = each["height"], each["width"]
+        step = [(n - 1) / (m - 1) for n, m in zip(size, sizes["canvas"], strict=True)]
+        places.append(Place(*shared, (step[0], step[1]), (each["y"], each["x"]), size))
+    frame = np.random.default_rng(3).integers(0, 255, (*SOURCE, 3), np.uint8)
+    with lzu.load(folder) as predictor:
+        result = predictor.session.run({"frame": frame[None]})
+        expected = predictor(frame)
+    assert {name: value.shape for name, value in result.items()} == {"rows_found": (2, 6, 16)}
+    found = [
+        detections(recipe["postprocess"], {"rows_found": result["rows_found"][v]}, place)
+        for v, place in enumerate(places)
+    ]
+    assert len(found[1].scores) > 1
+    same(merged(recipe["postprocess"], found, places[1:], sizes["source"]), expected)
