@@ -139,9 +139,9 @@ def seed_table(record: Mapping[str, Any], columns: Mapping[str, int]) -> list[st
 
 
 def mean_text(values: Sequence[float] | NDArray[np.floating], digits: int = 2) -> str:
-    """Format the mean of values with their standard deviation."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.{digits}f} +- {spread:.{digits}f}"
+    """Format the mean of values with their standard deviation, if there are several."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} +- {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 def gain_text(gain: Mapping[str, float], digits: int = 2) -> str:

@@ -75,6 +75,9 @@ def test_the_table_shows_means_over_seeds_and_mean_differences() -> None:
     lines = table(record).splitlines()
     assert lines[2].startswith("| jittered | 31.00 +- 1.41 | 50.00 +- 0.00 |")
     assert lines[5].startswith("| disturbed-cascaded | 34.00 +- 1.41 |")
+    one = {name: each for name, each in accuracy.items() if name.endswith("-0")}
+    alone = table({"accuracy": one, "gain": {}}).splitlines()[2]
+    assert alone.startswith("| jittered | 30.00 | 50.00 |")  # one training has no spread
     assert lines[6] == "| b - a | +1.00 [+0.50, +1.50] |  |  |  |  |  |"
 
 
