@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.models.grid_warp import GridUnzoom, GridZoom
 from lzu_export.models.zoom import ProbeNames, ZoomedModel
 from lzu_export.ops.differentiable import forward_at
 from lzu_export.ops.separable_unzoom import AFFINE, consistent_affine
+from lzu_export.ops.torch_ops import run
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS
 from lzu_export.warp.saliency import BOX_INPUTS, Array, marginals
@@ -132,7 +132,7 @@ class AdaptiveToCanvas(nn.Module):
         if self.grid is not None:
             x = self.grid(picture, *knots)
         else:
-            x = torch.ops.lzu.separable_zoom(picture, *knots, self.canvas, [0, 0])
+            x = run("SeparableZoom", picture, *knots, self.canvas, [0, 0])
         if self.order == "rgb":
             x = x.flip(1)
         return x * self.scale + self.shift
@@ -152,8 +152,8 @@ class AdaptiveUnzoom(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], knots_x: Tensor, knots_y: Tensor) -> list[Tensor]:
         """Map levels (B, C, H_l, W_l) to (B, C, upscale H_l, upscale W_l) each."""
-        unzoomed: list[Tensor] = torch.ops.lzu.separable_unzoom(
-            list(levels), knots_x, knots_y, *self.affine, self.upscale
+        unzoomed: list[Tensor] = run(
+            "SeparableUnzoom", list(levels), knots_x, knots_y, *self.affine, self.upscale
         )
         return unzoomed
 

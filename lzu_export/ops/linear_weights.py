@@ -55,12 +55,15 @@ def resample(x: Tensor, rows: Tensor, columns: Tensor, *, training: bool) -> Ten
     Returns:
         (B, C, H', W') in the dtype of `x`; NaN in the rows and columns of positions that are NaN.
     """
-    if not _on_cpu(x):
+    if not on_cpu(x):
         return _dense(x, rows, columns)
-    if training and not (rows.isnan().any() or columns.isnan().any()):
+    if training:
         working = working_type(x)
         grid, corners = _grid(rows, columns, x.shape, working)
         found: Tensor = functional.grid_sample(x.to(working), grid, align_corners=corners)
+        unknown = rows.isnan()[:, None, :, None], columns.isnan()[:, None, None, :]
+        if any(each.any() for each in unknown):  # grid_sample reads a cell there
+            found = found.masked_fill(unknown[0] | unknown[1], float("nan"))
         return found.to(x.dtype)
     return _exact(x, *(each.detach().expand(len(x), -1) for each in (rows, columns)))
 
@@ -80,7 +83,7 @@ def differentiate(
     inputs = [each.detach() for each in (x, rows, columns)]
     if not any(wanted):
         return [None, None, None]
-    if not _on_cpu(x):
+    if not on_cpu(x):
         with torch.enable_grad():
             for each, need in zip(inputs, wanted, strict=True):
                 each.requires_grad_(need)
@@ -144,7 +147,7 @@ def differentiate_knots(
     return to_maps, [next(found) if need else None for need in wanted]
 
 
-def _on_cpu(x: Tensor) -> bool:
+def on_cpu(x: Tensor) -> bool:
     """Return whether values can be read: not on a GPU, and not while a compiler traces."""
     return x.device.type == "cpu" and type(x) is Tensor
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lzu_export.ops.base import Operator
 from lzu_export.ops.contract import DOMAIN, PLUGIN, VERSION, input_symbols, output_shapes
+from lzu_export.ops.linear_weights import on_cpu
 from lzu_export.ops.registry import OPERATORS
 
 _OPSET = onnxscript.values.Opset(DOMAIN, VERSION)
@@ -224,6 +225,18 @@ def _finish(result: Tensor, _like: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
     return like.new_empty(shape, dtype=dtype)
+
+
+def run(name: str, *arguments: Any) -> Any:
+    """Run the operator of this ONNX name at knots that may be trained.
+
+    An operator has to compute positions again for its backward pass. In eager training on a CPU its
+    definition runs instead, whose steps autograd records; the results are the same.
+    """
+    eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if eager and all(on_cpu(each) for each in _flat(arguments[:2])):
+        return OPERATORS[name].definition(*arguments)
+    return REGISTERED[name](*arguments)
 
 
 def translation_table() -> dict[Any, Any]:

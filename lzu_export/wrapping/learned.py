@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.errors import LzuError
 from lzu_export.models.adaptive import AdaptiveUnzoom
 from lzu_export.models.grid_warp import GridUnzoom, GridZoom
+from lzu_export.ops.torch_ops import run
 from lzu_export.warp.fixed_warp import FixedWarp, canvas_size, checked_size
 from lzu_export.warp.geometry import Level
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
@@ -177,7 +177,7 @@ def zoom_at_knots(image: Tensor, knots: Knots, canvas: tuple[int, int]) -> Tenso
     """Sample images (B, C, H, W) at the forward warp of their knots: (B, C, canvas)."""
     zoomed: Tensor
     if len(knots) == 2:
-        zoomed = torch.ops.lzu.separable_zoom(image, *knots, list(canvas), [0, 0])
+        zoomed = run("SeparableZoom", image, *knots, list(canvas), [0, 0])
         return zoomed
     lattice = (int(knots[0].shape[1]), int(knots[0].shape[2]))
     size = (int(image.shape[2]), int(image.shape[3]))

@@ -1,6 +1,7 @@
 """Operators in training: gradients, autocast, compilation, and steps like those of grid_sample."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from lzu_export.errors import LzuError
 from lzu_export.ops import linear_weights
 from lzu_export.ops.linear_weights import hat_matrix
 from lzu_export.ops.registry import OPERATORS
-from lzu_export.ops.torch_ops import REGISTERED
+from lzu_export.ops.torch_ops import REGISTERED, run
 from lzu_export.warp.knots import nonseparable_knots, separable_knots
 
 resample, grid_resample = REGISTERED["SeparableResample"], REGISTERED["GridResample"]
@@ -222,6 +223,34 @@ def test_gradients_are_those_of_dense_matrices(
         assert (mine is not None) == need
         if mine is not None:
             torch.testing.assert_close(mine, each, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["SeparableZoom", "SeparableUnzoom"])
+def test_eager_training_is_the_operator_s_without_its_backward_pass(name: str) -> None:
+    """Values, gradients and NaN are the operator's; outside of training it is the operator."""
+    x = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    across, down = knots(3)
+    settings = ([5, 6], [2, 1]) if name == "SeparableZoom" else (*([v] for v in AFFINE), 1)
+    found: list[list[Any]] = []
+    own = []
+    for function in (REGISTERED[name], partial(run, name)):
+        inputs = [each.clone().requires_grad_() for each in (x, across, down)]
+        result = function(
+            inputs[0] if name == "SeparableZoom" else [inputs[0]], *inputs[1:], *settings
+        )
+        result = result if isinstance(result, Tensor) else result[0]
+        (result * result.detach().cos()).sum().backward()
+        own.append("GeneratedBackwardFor" in type(result.grad_fn).__name__)
+        found.append([result.detach(), *(each.grad for each in inputs)])
+    assert own == [True, False]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)
+    down[0, 1] = float("nan")
+    first = x if name == "SeparableZoom" else [x]
+    broken = run(name, first, across, down.requires_grad_(), *settings)
+    broken = broken if isinstance(broken, Tensor) else broken[0]
+    assert broken.isnan().any()
+    broken.sum().backward()
 
 
 def test_only_the_wanted_gradients_of_levels_are_computed() -> None:

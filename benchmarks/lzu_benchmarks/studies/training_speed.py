@@ -21,7 +21,7 @@ from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.ops.differentiable import forward_axis, invert_axis
 from lzu_export.ops.separable_unzoom import consistent_affine
-from lzu_export.ops.torch_ops import REGISTERED
+from lzu_export.ops.torch_ops import REGISTERED, run
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.recipe import Recipe
 from lzu_export.support.hardware import identity
@@ -86,8 +86,10 @@ def zoom_by_knots(canvas: tuple[int, int]) -> dict[str, Sampler]:
         across, down = (forward_axis(k, n) for k, n in zip(knots, reversed(canvas), strict=True))
         return [_sampled(x, _grid(down, across, len(x)))]
 
-    zoom = REGISTERED["SeparableZoom"]
-    return {"operator": lambda *each: [zoom(*each, canvas, [0, 0])], "grid_sample": plain}
+    def operator(*inputs: Tensor) -> list[Tensor]:
+        return [run("SeparableZoom", *inputs, canvas, [0, 0])]
+
+    return {"operator": operator, "grid_sample": plain}
 
 
 def unzoom_by_knots(levels: Sequence[Level], canvas: tuple[int, int]) -> dict[str, Sampler]:
@@ -110,11 +112,13 @@ def unzoom_by_knots(levels: Sequence[Level], canvas: tuple[int, int]) -> dict[st
             found.append(_sampled(x, _grid(y, across, len(x))))
         return found
 
-    unzoom = REGISTERED["SeparableUnzoom"]
-    return {
-        "operator": lambda *each: unzoom(list(each[:-2]), *each[-2:], *settings, 1),
-        "grid_sample": plain,
-    }
+    def operator(*inputs: Tensor) -> list[Tensor]:
+        unzoomed: list[Tensor] = run(
+            "SeparableUnzoom", list(inputs[:-2]), *inputs[-2:], *settings, 1
+        )
+        return unzoomed
+
+    return {"operator": operator, "grid_sample": plain}
 
 
 def _grid(y: Tensor, across: Tensor, batch: int) -> Tensor:
