@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lzu_export.ops.torch_ops  # noqa: F401  registers torch.ops.lzu
 from lzu_export.models.adaptive_warp import AdaptiveWarp, BoxPull
 from lzu_export.ops.box_knots import FARTHEST, LARGEST
+from lzu_export.ops.torch_ops import run
 from lzu_export.warp.box_saliency import KERNEL_SUM_FLOOR
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level
@@ -44,7 +44,7 @@ class GridResample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, rows, columns) of the grid."""
-        y: Tensor = torch.ops.lzu.grid_resample(x, self.whole, self.fraction)
+        y: Tensor = run("GridResample", x, self.whole, self.fraction)
         return y
 
 
@@ -217,9 +217,8 @@ class GridZoom(nn.Module):
         steps = moves.floor()
         rest = (moves - steps) + self.fraction
         carry = rest.floor()
-        zoomed: Tensor = torch.ops.lzu.grid_resample(
-            image, self.whole + steps + carry, rest - carry
-        )
+        whole = self.whole + steps + carry
+        zoomed: Tensor = run("GridResample", image, whole, rest - carry)
         return zoomed
 
     def _between(self, values: Tensor, dim: int, axis: str) -> Tensor:
@@ -276,7 +275,7 @@ class GridUnzoom(nn.Module):
             if any(level.phase):
                 cells = cells - getattr(self, f"start_{i}")
             whole = cells.floor()
-            unzoomed.append(torch.ops.lzu.grid_resample(x, whole, cells - whole))
+            unzoomed.append(run("GridResample", x, whole, cells - whole))
         return unzoomed
 
     def _inverse(self, knots: Tensor, level: Level) -> Tensor:

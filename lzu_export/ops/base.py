@@ -67,12 +67,7 @@ class Operator:
     """Gradient of an operator without settings that is linear in its features: function from the
     tensors, whether each one's gradient is needed, and the gradients of the outputs to the tensors'
     gradients. Of the features it is given the shape alone, so they are not kept for the backward
-    pass. Compilers do not look into it.
-    """
-    backward: Callable[..., Sequence[Any]] | None = None
-    """Gradient of any other operator: function from the tensors (repeated ones unpacked), the
-    attributes, whether each tensor's gradient is needed, and the gradients of the outputs to the
-    tensors' gradients. By default `definition` is run again and differentiated.
+    pass. By default `definition` is run again and differentiated.
     """
     torch_arguments: TorchArguments | None = None
     """Arguments of the torch operator, if they differ from the ONNX operator's."""

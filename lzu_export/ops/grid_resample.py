@@ -14,7 +14,6 @@ gathers, see `lzu_export.graph.lowering.grid`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,54 +63,11 @@ def grid_resample(x: torch.Tensor, whole: torch.Tensor, fraction: torch.Tensor) 
     from lzu_export.ops.linear_weights import in_training, working_type
 
     working = working_type(x) if in_training(x, fraction) else torch.float64
-    grid = _grid(x, whole, fraction).to(working).expand(len(x), -1, -1, -1)
+    size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64, device=x.device)
+    last = (size - 1).clamp(min=1)
+    grid = ((whole.double() + fraction) * (2 / last) - 1).to(working).expand(len(x), -1, -1, -1)
     sampled = functional.grid_sample(x.to(working), grid, padding_mode="zeros", align_corners=True)
     return sampled.to(x.dtype)
-
-
-def backward(
-    tensors: Sequence[torch.Tensor],
-    _attributes: Sequence[Any],
-    wanted: Sequence[bool],
-    outer: Sequence[torch.Tensor],
-) -> list[torch.Tensor | None]:
-    """Differentiate by the features and the fractions; whole parts have no gradient.
-
-    Args:
-        tensors: inputs of the definition.
-        _attributes: none.
-        wanted: whether each tensor's gradient is needed.
-        outer: gradient of the result.
-    """
-    import torch
-
-    from lzu_export.ops.linear_weights import working_type
-
-    x, whole, fraction = (each.detach() for each in tensors)
-    working = working_type(x)
-    grid = _grid(x, whole, fraction).to(working).expand(len(x), -1, -1, -1)
-    to_x, to_grid = torch.ops.aten.grid_sampler_2d_backward(
-        outer[0].to(working), x.to(working), grid, 0, 0, True, [wanted[0], wanted[2]]
-    )
-    slope = None
-    if wanted[2]:
-        if len(fraction) == 1:
-            to_grid = to_grid.sum(0, keepdim=True)
-        slope = (to_grid * (2 / _spans(x)).to(to_grid)).to(fraction.dtype)
-    return [to_x.to(x.dtype) if wanted[0] else None, None, slope]
-
-
-def _spans(x: torch.Tensor) -> torch.Tensor:
-    """Return cells between the first and last centre along width and height, at least 1."""
-    import torch
-
-    size = torch.tensor([x.shape[3], x.shape[2]], dtype=torch.float64, device=x.device)
-    return (size - 1).clamp(min=1)
-
-
-def _grid(x: torch.Tensor, whole: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-    """Return grid_sample's coordinates, float64, align_corners=True, of positions in `x`."""
-    return (whole.double() + fraction) * (2 / _spans(x)) - 1
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
@@ -162,5 +118,4 @@ OPERATOR = Operator(
     grid_resample,
     for_every_call(function_body),
     computed_warp=False,
-    backward=backward,
 )

@@ -9,7 +9,7 @@ else gathers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,85 +66,6 @@ def resample(x: Tensor, rows: Tensor, columns: Tensor, *, training: bool) -> Ten
             found = found.masked_fill(unknown[0] | unknown[1], float("nan"))
         return found.to(x.dtype)
     return _exact(x, *(each.detach().expand(len(x), -1) for each in (rows, columns)))
-
-
-def differentiate(
-    x: Tensor, rows: Tensor, columns: Tensor, outer: Tensor, wanted: Sequence[bool]
-) -> list[Tensor | None]:
-    """Return the gradients of `resample` by `x`, `rows` and `columns`, None where not wanted.
-
-    Args:
-        x: (B, C, H, W) map.
-        rows: (B or 1, H') positions.
-        columns: (B or 1, W') positions.
-        outer: gradient of the result.
-        wanted: whether each of the three is needed.
-    """
-    inputs = [each.detach() for each in (x, rows, columns)]
-    if not any(wanted):
-        return [None, None, None]
-    if not on_cpu(x):
-        with torch.enable_grad():
-            for each, need in zip(inputs, wanted, strict=True):
-                each.requires_grad_(need)
-            result = _dense(*inputs)
-        needed = [each for each, need in zip(inputs, wanted, strict=True) if need]
-        found = iter(torch.autograd.grad(result, needed, outer))
-        return [next(found) if need else None for need in wanted]
-    working = working_type(x)
-    grid, corners = _grid(inputs[1], inputs[2], x.shape, working)
-    mask = [wanted[0], any(wanted[1:])]
-    to_x, to_grid = torch.ops.aten.grid_sampler_2d_backward(
-        outer.to(working), inputs[0].to(working), grid, 0, 0, corners, mask
-    )
-    made: list[Tensor | None] = [to_x.to(x.dtype) if wanted[0] else None]
-    for axis, positions, need in ((2, inputs[1], wanted[1]), (1, inputs[2], wanted[2])):
-        if not need:
-            made.append(None)
-            continue
-        span = x.shape[4 - axis] - corners
-        slope = to_grid[..., axis - 1].sum(axis).to(positions.dtype) * (2 / span)
-        made.append(slope if len(positions) == len(x) else slope.sum(0, keepdim=True))
-    return made
-
-
-def differentiate_knots(
-    samples: Sequence[tuple[Tensor, Tensor, bool]],
-    knots: Sequence[Tensor],
-    wanted: Sequence[bool],
-    place: Callable[..., Sequence[tuple[Tensor, Tensor]]],
-) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Return the gradients of maps that are sampled at positions made from knots, and of the knots.
-
-    Args:
-        samples: each map, the gradient of its samples, and whether the map's own is needed.
-        knots: tensors that the positions are made from.
-        wanted: whether the gradient of each of `knots` is needed.
-        place: differentiable function of the knots that returns rows and columns for each map.
-    """
-    with torch.enable_grad():
-        made = [
-            each.detach().requires_grad_(need) for each, need in zip(knots, wanted, strict=True)
-        ]
-        positions = place(*made)
-    to_maps: list[Tensor | None] = []
-    ends: list[Tensor] = []
-    slopes: list[Tensor] = []
-    for (x, outer, need), pair in zip(samples, positions, strict=True):
-        needs = [need, *(each.requires_grad for each in pair)]
-        to_x, *along = differentiate(x, *pair, outer, needs)
-        to_maps.append(to_x)
-        for each, slope in zip(pair, along, strict=True):
-            if slope is not None:
-                ends.append(each)
-                slopes.append(slope)
-    needed = [each for each, need in zip(made, wanted, strict=True) if need]
-    found = iter(
-        torch.autograd.grad(ends, needed, slopes, allow_unused=True)
-        if ends
-        else [None] * len(needed)
-    )
-    return to_maps, [next(found) if need else None for need in wanted]
 
 
 def on_cpu(x: Tensor) -> bool:

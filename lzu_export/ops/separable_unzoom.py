@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -121,34 +121,6 @@ def separable_unzoom(
     return [
         resample(x, *each, training=training) for x, each in zip(levels, positions, strict=True)
     ]
-
-
-def backward(
-    tensors: Sequence[torch.Tensor],
-    attributes: Sequence[Any],
-    wanted: Sequence[bool],
-    outer: Sequence[torch.Tensor],
-) -> list[torch.Tensor | None]:
-    """Differentiate by the levels and the knots.
-
-    Args:
-        tensors: all levels, then the knots of the definition.
-        attributes: the other arguments of the definition.
-        wanted: whether each tensor's gradient is needed.
-        outer: gradients of the unzoomed levels.
-    """
-    from lzu_export.ops.linear_weights import differentiate_knots
-
-    *levels, knots_x, knots_y = tensors
-    *affine, upscale = attributes
-    shapes = [x.shape for x in levels]
-    to_levels, to_knots = differentiate_knots(
-        list(zip(levels, outer, wanted[:-2], strict=True)),
-        [knots_x, knots_y],
-        wanted[-2:],
-        lambda across, down: _level_cells(across, down, shapes, affine, upscale),
-    )
-    return [*to_levels, *to_knots]
 
 
 def _level_cells(
@@ -336,5 +308,4 @@ OPERATOR = Operator(
     separable_unzoom,
     function_body,
     computed_warp=True,
-    backward=backward,
 )

@@ -15,7 +15,7 @@ position separate: one float32 coordinate would be off by up to 1e-4 pixel at a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -73,33 +73,6 @@ def separable_zoom(
     training = in_training(image, knots_x, knots_y)
     positions = _pixels(knots_x, knots_y, canvas, pad, image.shape)
     return resample(image, *positions, training=training)
-
-
-def backward(
-    tensors: Sequence[torch.Tensor],
-    attributes: Sequence[Any],
-    wanted: Sequence[bool],
-    outer: Sequence[torch.Tensor],
-) -> list[torch.Tensor | None]:
-    """Differentiate by the image and the knots.
-
-    Args:
-        tensors: image and knots of the definition.
-        attributes: `canvas` and `pad`.
-        wanted: whether each tensor's gradient is needed.
-        outer: gradient of the zoomed image.
-    """
-    from lzu_export.ops.linear_weights import differentiate_knots
-
-    image, *knots = tensors
-    canvas, pad = attributes
-    to_images, to_knots = differentiate_knots(
-        [(image, outer[0], wanted[0])],
-        knots,
-        wanted[1:],
-        lambda across, down: [_pixels(across, down, canvas, pad, image.shape)],
-    )
-    return [*to_images, *to_knots]
 
 
 def _pixels(
@@ -215,5 +188,4 @@ OPERATOR = Operator(
     separable_zoom,
     function_body,
     computed_warp=True,
-    backward=backward,
 )

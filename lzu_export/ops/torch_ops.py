@@ -112,7 +112,6 @@ def _register(operator: Operator) -> Any:
 def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
     repeats = operator.contract.repeats
     own = _register_backward(operator, count) if operator.gradient is not None else None
-    traced = operator.backward
 
     def keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = _flat(inputs[:count])
@@ -135,8 +134,6 @@ def _register_gradient(operator: Operator, defined: Any, count: int) -> None:
         if own is not None:
             computed = own(list(tensors), list(outer), wanted)
             found = [each if need else None for each, need in zip(computed, wanted, strict=True)]
-        elif traced is not None:
-            found = list(traced(tensors, ctx.settings, wanted, outer))
         else:
             found = gradients(definition, tensors, ctx.settings, wanted, outer)
         if repeats:
@@ -228,10 +225,10 @@ def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def run(name: str, *arguments: Any) -> Any:
-    """Run the operator of this ONNX name at knots that may be trained.
+    """Run the operator of this ONNX name, whose positions may be trained.
 
-    An operator has to compute positions again for its backward pass. In eager training on a CPU its
-    definition runs instead, whose steps autograd records; the results are the same.
+    For its backward pass an operator has to run its definition again. In eager training on a CPU
+    the definition runs in its place, whose steps autograd records; the results are the same.
     """
     eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
     if eager and all(on_cpu(each) for each in _flat(arguments[:2])):

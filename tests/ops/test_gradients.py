@@ -214,15 +214,15 @@ def test_gradients_are_those_of_dense_matrices(
     inputs = [x.requires_grad_(), rows.requires_grad_(), columns.requires_grad_()]
     dense = linear_weights._dense(*inputs)
     expected = torch.autograd.grad(dense, inputs, outer)
-    with torch.no_grad():
-        found = linear_weights.resample(x, rows, columns, training=True)
-    torch.testing.assert_close(found, dense.detach(), rtol=0, atol=1e-9)
-    for mine, each, need in zip(
-        linear_weights.differentiate(x, rows, columns, outer, wanted), expected, wanted, strict=True
-    ):
-        assert (mine is not None) == need
-        if mine is not None:
-            torch.testing.assert_close(mine, each, rtol=1e-7, atol=1e-9)
+    mine = [each.detach().requires_grad_(need) for each, need in zip(inputs, wanted, strict=True)]
+    found = linear_weights.resample(*mine, training=True)
+    torch.testing.assert_close(found.detach(), dense.detach(), rtol=0, atol=1e-9)
+    if any(wanted):
+        found.backward(outer)
+    for each, slope, need in zip(mine, expected, wanted, strict=True):
+        assert (each.grad is not None) == need
+        if each.grad is not None:
+            torch.testing.assert_close(each.grad, slope, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["SeparableZoom", "SeparableUnzoom"])
