@@ -28,7 +28,7 @@ from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_benchmarks.train.cache import Targets, make_targets, mirror
 from lzu_benchmarks.train.command import Stopwatch
 from lzu_benchmarks.train.det import stack_targets
-from lzu_benchmarks.train.figures import COLUMNS, gain_text, machine
+from lzu_benchmarks.train.figures import COLUMNS, gain_rows, machine, plain_gains
 from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_benchmarks.train.setup import Setup
@@ -204,10 +204,7 @@ def compare(runs: Sequence[dict[str, Any]], frames: int | None) -> dict[str, Any
     gains = bootstrap_ap_differences(truth, scored, pairs)
     return {
         "accuracy": {name: each.summary() for name, each in scored.items()},
-        "gain": {
-            name: {column: vars(each) for column, each in gain.items()}
-            for name, gain in gains.items()
-        },
+        "gain": plain_gains(gains),
     }
 
 
@@ -217,10 +214,7 @@ def table(record: dict[str, Any]) -> str:
     for name, found in record["accuracy"].items():
         cells = [f"{record['time'][name]['value']:.2f}", *(f"{found[c]:.2f}" for c in COLUMNS)]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    for name, gain in record["gain"].items():
-        cells = ["", *(gain_text(gain[c]) if c in gain else "" for c in COLUMNS)]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    return "\n".join([*rows, *gain_rows(record["gain"], ("time", *COLUMNS))])
 
 
 @exits.ending()

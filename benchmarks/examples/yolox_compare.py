@@ -23,7 +23,7 @@ from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.harness.workers import run_jobs
 from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.train.command import Stopwatch
-from lzu_benchmarks.train.figures import gain_text, machine, mean_text
+from lzu_benchmarks.train.figures import COLUMNS, gain_rows, machine, mean_text, plain_gains
 from lzu_export.cli import exits
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
@@ -39,7 +39,6 @@ HALF = [
 ]
 """Layers that stay in half precision in INT8. Without them a refused export names them: depthwise
 convolutions, whose channels differ in range, lose most."""
-COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 
 
 def trained(variant: str, seed: int, options: argparse.Namespace) -> tuple[nn.Module, float]:
@@ -99,9 +98,8 @@ def compare(
     others = [seed for variant, seed in scored if variant == FORMULA]
     pairs |= {f"formula, {seed}": [(("fixed", seed), (FORMULA, seed))] for seed in others}
     found = bootstrap_ap_differences(truth, scored, pairs, resamples=resamples)
-    gains = {name: {c: vars(each) for c, each in gain.items()} for name, gain in found.items()}
     summaries = {f"{v}-{seed}": each.summary() for (v, seed), each in scored.items()}
-    return {"accuracy": summaries, "gain": gains}
+    return {"accuracy": summaries, "gain": plain_gains(found)}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -114,10 +112,8 @@ def table(record: dict[str, Any]) -> str:
         mine = [found for name, found in accuracy.items() if name.rpartition("-")[0] == variant]
         cells = [mean_text([found[c] for found in mine]) for c in COLUMNS]
         rows.append(f"| {variant}, mean | " + " | ".join(cells) + " |")
-    for name, gain in record["gain"].items():
-        cells = [gain_text(gain[c]) if c in gain else "" for c in COLUMNS]
-        rows.append(f"| difference, {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    gains = {f"difference, {name}": gain for name, gain in record["gain"].items()}
+    return "\n".join([*rows, *gain_rows(gains, COLUMNS)])
 
 
 @exits.ending()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lzu_benchmarks.demo.dataset import open_demo
-from lzu_benchmarks.train.figures import COLUMNS, gain_text
+from lzu_benchmarks.train.figures import COLUMNS, gain_text, plain_differences
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 FEEDBACK, TRUTH, WITHOUT = "feedback", "truth", "no boxes"
@@ -48,10 +48,7 @@ def compare(
     return {
         "accuracy": {name: each.summary() for name, each in matched.items()},
         "classes": {name: each.by_class() for name, each in matched.items()},
-        "differences": [
-            {"of": second, "over": first, **{name: vars(ap) for name, ap in gained.items()}}
-            for (first, second), gained in gains.items()
-        ],
+        "differences": plain_differences(gains),
         "frames": len(dataset),
         "sequences": len({sequence for sequence, _ in dataset.keys}),
         "objects": sum(not a["iscrowd"] for a in truth["annotations"]),

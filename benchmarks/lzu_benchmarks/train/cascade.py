@@ -36,7 +36,7 @@ from lzu_benchmarks.train.adaptive import (
 from lzu_benchmarks.train.adaptive_detectors import AdaptiveDetector, load
 from lzu_benchmarks.train.command import Stopwatch, parse, rendering, schedule_of, training_parser
 from lzu_benchmarks.train.drawn_boxes import Noise
-from lzu_benchmarks.train.figures import gain_text, mean_text, origin
+from lzu_benchmarks.train.figures import COLUMNS, gain_rows, mean_text, origin, plain_gains
 from lzu_benchmarks.train.film import Film
 from lzu_benchmarks.train.moving import DEMO
 from lzu_benchmarks.train.setup import Setup
@@ -63,8 +63,6 @@ PAIRS = (
     ("jittered", "disturbed-cascaded"),
 )
 """Variants whose difference, second minus first, is reported with an interval."""
-
-COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 
 
 def run(variant: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def compare(runs: Sequence[Mapping[str, Any]], frames: int | None) -> dict[str, 
     gains = bootstrap_ap_differences(truth, scored, pairs) if pairs else {}
     return {
         "accuracy": {f"{v}-{seed}": each.summary() for (v, seed), each in scored.items()},
-        "gain": {name: {c: vars(i) for c, i in gain.items()} for name, gain in gains.items()},
+        "gain": plain_gains(gains),
     }
 
 
@@ -116,10 +114,7 @@ def table(record: Mapping[str, Any]) -> str:
     for variant, found in by_variant.items():
         cells = [mean_text([each[c] for each in found]) for c in COLUMNS]
         rows.append(f"| {variant} | " + " | ".join(cells) + " |")
-    for name, gain in record["gain"].items():
-        cells = [gain_text(gain[c]) if c in gain else "" for c in COLUMNS]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    return "\n".join([*rows, *gain_rows(record["gain"], COLUMNS)])
 
 
 @exits.ending()

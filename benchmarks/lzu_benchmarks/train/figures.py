@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_benchmarks.demo.dataset import open_demo
+from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.metrics.coco import AREAS, Evaluation, bootstrap_ap_difference
 
 COLUMNS = ("AP", "AP50", "AP75", *(f"AP_{name}" for name in AREAS))
@@ -142,6 +143,31 @@ def mean_text(values: Sequence[float] | NDArray[np.floating], digits: int = 2) -
     """Format the mean of values with their standard deviation, if there are several."""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} +- {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+def plain_gains(
+    gains: Mapping[str, Mapping[str, Interval]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return differences with their intervals, by name and column, as plain data."""
+    return {name: {c: vars(each) for c, each in gain.items()} for name, gain in gains.items()}
+
+
+def plain_differences(
+    gains: Mapping[tuple[str, str], Mapping[str, Interval]],
+) -> list[dict[str, Any]]:
+    """Return differences by pair, second (`of`) minus first (`over`), as plain data."""
+    return [
+        {"of": second, "over": first, **{name: vars(each) for name, each in gained.items()}}
+        for (first, second), gained in gains.items()
+    ]
+
+
+def gain_rows(gains: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Return a Markdown row for each of `plain_gains`; columns without an interval stay empty."""
+    return [
+        f"| {name} | " + " | ".join(gain_text(gain[c]) if c in gain else "" for c in columns) + " |"
+        for name, gain in gains.items()
+    ]
 
 
 def gain_text(gain: Mapping[str, float], digits: int = 2) -> str:

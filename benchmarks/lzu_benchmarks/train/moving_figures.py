@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lzu_benchmarks.demo.dataset import DemoDataset, open_demo
-from lzu_benchmarks.train.figures import gain_text
+from lzu_benchmarks.train.figures import gain_text, plain_differences
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 
 KINDS = {"steady": "val", "moving": "moving-val"}
@@ -60,10 +60,7 @@ def compare(
         gains = bootstrap_ap_differences(truth, matched, pairs, resamples=resamples, sizes=False)
         figures[kind] = {
             "accuracy": {name: each.summary() for name, each in matched.items()},
-            "differences": [
-                {"of": second, "over": first, **{name: vars(ap) for name, ap in gained.items()}}
-                for (first, second), gained in gains.items()
-            ],
+            "differences": plain_differences(gains),
             "frames": len(dataset),
             "sequences": len({sequence for sequence, _ in dataset.keys}),
             "objects": sum(not a["iscrowd"] for a in truth["annotations"]),
