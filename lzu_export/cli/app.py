@@ -20,6 +20,7 @@ from lzu_export.cli.export import export
 from lzu_export.cli.groups import with_groups
 from lzu_export.cli.inspect import inspect
 from lzu_export.cli.installed import ALL_ARGUMENTS, installed_commands, passed_on
+from lzu_export.cli.pack import pack
 from lzu_export.cli.recipes import recipes
 from lzu_export.cli.regress import regress
 from lzu_export.cli.run import run
@@ -35,6 +36,7 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (run, {}),
     (build, {}),
     (derive, {}),
+    (pack, {}),
     (calibrate, {}),
     (sensitivity, {}),
     (bench, ALL_ARGUMENTS),

@@ -324,6 +324,8 @@ class Manifest(Section):
     """Seconds that each stage of the export took."""
     files: dict[FileName, Digest]
     """SHA-256 of every file of the bundle except the manifest."""
+    left_out: tuple[FileName, ...] = ()
+    """Names in `files` that `lzu-export pack` left out of this copy of the bundle."""
 
     @property
     def made(self) -> tuple[Engine | Derived, ...]:
@@ -375,7 +377,7 @@ def read_manifest(folder: Path) -> Manifest:
     if (wrong := _contradiction(manifest)) is not None:
         raise LzuError(f"{path} contradicts itself: {wrong}; {AGAIN}")
     for name in manifest.files:
-        if not name.endswith(LARGE):
+        if not name.endswith(LARGE) and name not in manifest.left_out:
             check_file(folder, name, manifest)
     return manifest
 
@@ -432,7 +434,9 @@ def rewrite_manifest(
     """
     hashes = {name: sha256(folder / name) for name in files}
     known = dict(sorted({**manifest.files, **hashes}.items()))
-    write_manifest(folder, manifest.model_copy(update={**changes, "files": known}))
+    missing = tuple(name for name in manifest.left_out if name not in hashes)
+    update = {**changes, "files": known, "left_out": missing}
+    write_manifest(folder, manifest.model_copy(update=update))
 
 
 def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
@@ -444,6 +448,11 @@ def check_file(folder: Path, name: str, manifest: Manifest) -> Path:
     """
     path = folder / name
     if not path.exists():
+        if name in manifest.left_out:
+            raise LzuError(
+                f"{path} was left out when the bundle was packed; pack the whole bundle again with "
+                "--verifiable, or copy the file from there"
+            )
         raise LzuError(f"{path} is missing from the bundle; export or copy it again")
     most = LARGEST.get(Path(name).suffix, LARGEST[""])
     if path.is_file() and (size := path.stat().st_size) > most:  # hashing it might take hours
