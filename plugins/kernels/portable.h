@@ -46,6 +46,44 @@ LZU_HD bool isFinite(float value)
     return fabsf(value) <= 3.402823466e38F;
 }
 
+// Bits of a word that are set; bits below the lowest that is set, in a word that is not 0.
+LZU_HD int countBits(uint32_t word)
+{
+#if defined(__CUDA_ARCH__)
+    return __popc(word);
+#else
+    return __builtin_popcount(word);
+#endif
+}
+
+LZU_HD int lowestBit(uint32_t word)
+{
+#if defined(__CUDA_ARCH__)
+    return __ffs(static_cast<int>(word)) - 1;
+#else
+    return __builtin_ctz(word);
+#endif
+}
+
+// Changes of shared memory that several threads of a block make in one phase; none may read it in that phase.
+LZU_HD void setBits(uint32_t& word, uint32_t bits)
+{
+#if defined(__CUDA_ARCH__)
+    atomicOr(&word, bits);
+#else
+    word |= bits;
+#endif
+}
+
+LZU_HD void addTo(int& sum, int value)
+{
+#if defined(__CUDA_ARCH__)
+    atomicAdd(&sum, value);
+#else
+    sum += value;
+#endif
+}
+
 // Products that no compiler may contract into a fused multiply-add: their rounding is part of a contract.
 LZU_HD float productRounded(float a, float b)
 {

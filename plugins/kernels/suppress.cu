@@ -5,19 +5,35 @@
 namespace
 {
 
-constexpr size_t kBYTES_PER_CANDIDATE = sizeof(lzu::BoxEdges) + sizeof(float) + 2 * sizeof(int);
+constexpr size_t kBYTES_PER_CANDIDATE = sizeof(lzu::BoxEdges) + 2 * sizeof(float) + 2 * sizeof(int);
 
-// Up to so many candidates are ranked in 15 KiB of shared memory, more of them in 32 KiB.
-constexpr int kUSUAL_CANDIDATES = 3840;
-
-template <int MOST>
-int rankWith(LzuSuppress const& call, lzu::Sorted const& sorted, void* stream)
+size_t runsOf(int32_t candidates)
 {
-    lzu::RankCandidates<MOST> rank{};
-    rank.call = call;
-    rank.sorted = sorted;
-    rank.blocksPerImage = lzu::ceilDiv(call.candidates, lzu::RankCandidates<MOST>::kTHREADS);
-    return lzu::launch(rank, rank.blocksPerImage * call.batch, stream);
+    return (static_cast<size_t>(candidates) + lzu::kRUN - 1) / lzu::kRUN;
+}
+
+lzu::SuppressSpace spaceOf(LzuSuppress const& call)
+{
+    int64_t const total = static_cast<int64_t>(call.batch) * call.candidates;
+    lzu::SuppressSpace space{};
+    space.boxes = static_cast<lzu::BoxEdges*>(call.workspace);
+    space.scores = reinterpret_cast<float*>(space.boxes + total);
+    space.runScores = space.scores + total;
+    space.labels = reinterpret_cast<int*>(space.runScores + total);
+    space.runIndices = space.labels + total;
+    space.soundCounts = space.runIndices + total;
+    return space;
+}
+
+template <class Kernel>
+int launchOver(LzuSuppress const& call, bool everyRun, void* stream)
+{
+    int const runs = static_cast<int>(runsOf(call.candidates));
+    Kernel kernel{};
+    kernel.call = call;
+    kernel.space = spaceOf(call);
+    kernel.runs = runs;
+    return lzu::launch(kernel, everyRun ? runs * call.batch : call.batch, stream);
 }
 
 } // namespace
@@ -26,7 +42,8 @@ extern "C" size_t lzu_suppress_workspace(int32_t batch, int32_t candidates)
 {
     return batch < 1 || candidates < 1
                ? 0
-               : static_cast<size_t>(batch) * static_cast<size_t>(candidates) * kBYTES_PER_CANDIDATE;
+               : static_cast<size_t>(batch)
+                     * (static_cast<size_t>(candidates) * kBYTES_PER_CANDIDATE + runsOf(candidates) * sizeof(int));
 }
 
 extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
@@ -36,22 +53,7 @@ extern "C" int32_t lzu_suppress(LzuSuppress const* call, void* stream)
     {
         return LZU_INVALID;
     }
-    int64_t const total = static_cast<int64_t>(call->batch) * call->candidates;
-    lzu::Sorted sorted{};
-    sorted.boxes = static_cast<lzu::BoxEdges*>(call->workspace);
-    sorted.scores = reinterpret_cast<float*>(sorted.boxes + total);
-    sorted.labels = reinterpret_cast<int*>(sorted.scores + total);
-    sorted.sound = sorted.labels + total;
-
-    int const failed = call->candidates <= kUSUAL_CANDIDATES ? rankWith<kUSUAL_CANDIDATES>(*call, sorted, stream)
-                                                             : rankWith<LZU_MOST_CANDIDATES>(*call, sorted, stream);
-    if (failed != 0)
-    {
-        return failed;
-    }
-
-    lzu::KeepBoxes keep{};
-    keep.call = *call;
-    keep.sorted = sorted;
-    return lzu::launch(keep, call->batch, stream);
+    int failed = launchOver<lzu::SortRuns>(*call, true, stream);
+    failed = failed != 0 ? failed : launchOver<lzu::MergeRuns>(*call, true, stream);
+    return failed != 0 ? failed : launchOver<lzu::KeepBoxes>(*call, false, stream);
 }

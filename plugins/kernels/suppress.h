@@ -1,5 +1,6 @@
 // Suppression of overlapping boxes, to the bit as lzu_export.runtime.postprocess.suppress defines it, for a fixed
-// number of candidates. Two kernels: one puts candidates in order, the other keeps boxes greedily.
+// number of candidates. Three kernels: the first sorts runs of candidates, the second merges the runs, the third keeps
+// boxes greedily, a chunk of candidates at a time.
 #pragma once
 
 #include "launch.h"
@@ -7,6 +8,15 @@
 
 namespace lzu
 {
+
+// Candidates that a block sorts, and that the last kernel visits together.
+constexpr int kRUN = 256;
+constexpr int kRUN_WORDS = kRUN / 32;
+constexpr int kMOST_RUNS = LZU_MOST_CANDIDATES / kRUN;
+
+// Stands for the score of a candidate that can neither be kept nor suppress. No sound candidate has it, since a score
+// of this value is never above a threshold.
+constexpr float kUNSOUND = -3.402823466e38F;
 
 struct alignas(16) BoxEdges
 {
@@ -16,224 +26,419 @@ struct alignas(16) BoxEdges
     float bottom;
 };
 
-// A candidate in its place: best first, unsound ones last.
-struct Sorted
+// What the kernels hand on to each other, in the caller's workspace: batch x candidates each, but for the last.
+struct SuppressSpace
 {
-    BoxEdges* boxes;
+    BoxEdges* boxes; // sound candidates, best first; as many as soundCounts adds up to
     float* scores;
     int* labels;
-    int* sound; // 1, or 0 for a candidate that can neither be kept nor suppress
+    float* runScores; // by runs, best first, kUNSOUND last
+    int* runIndices;  // the candidate's place in the input
+    int* soundCounts; // batch x runs
 };
 
-// The rank of a candidate is the number of those before it: equal scores keep their order, and no two threads write to
-// one place, so the order is the same in every run. Every block lays all scores out in shared memory first: MOST of
-// them at most, so that the usual numbers of candidates take no more of it than they need.
-template <int MOST>
-struct RankCandidates : Phases<2>
+// Rank of a candidate in its run: the number of those before it. Equal scores keep their order, and no two threads
+// write to one place, so the order is the same whenever the kernel runs.
+struct SortRuns : Phases<3>
 {
-    static constexpr int kTHREADS = 128;
+    static constexpr int kTHREADS = kRUN;
 
     struct Shared
     {
-        float scores[MOST]; // kUNSOUND for those that can neither be kept nor suppress
+        float scores[kRUN];
+        int sound;
     };
 
-    static_assert(sizeof(Shared) <= 48 * 1024, "static shared memory of a block is 48 KiB at most");
-
-    static constexpr float kUNSOUND = -3.402823466e38F;
-
     LzuSuppress call;
-    Sorted sorted;
-    int blocksPerImage;
+    SuppressSpace space;
+    int runs; // of an image
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {
-        int64_t const base = static_cast<int64_t>(place.block / blocksPerImage) * call.candidates;
+        int64_t const base = static_cast<int64_t>(place.block / runs) * call.candidates;
+        int const start = place.block % runs * kRUN;
+        int const count = call.candidates - start < kRUN ? call.candidates - start : kRUN;
         if (phase == 0)
         {
-            for (int i = place.thread; i < call.candidates; i += kTHREADS)
+            int64_t const at = base + start + place.thread;
+            shared.scores[place.thread]
+                = place.thread < count && isSound(at, call.scores[at]) ? call.scores[at] : kUNSOUND;
+            if (place.thread == 0)
             {
-                shared.scores[i] = isSound(boxAt(base + i), call.scores[base + i]) ? call.scores[base + i] : kUNSOUND;
+                shared.sound = 0;
             }
-            return;
         }
-        int const own = place.block % blocksPerImage * kTHREADS + place.thread;
-        if (own < call.candidates)
+        else if (phase == 1)
         {
-            store(base, own, rankOf(shared, own), shared.scores[own] != kUNSOUND);
+            if (place.thread < count)
+            {
+                int const rank = rankOf(shared, place.thread);
+                space.runScores[base + start + rank] = shared.scores[place.thread];
+                space.runIndices[base + start + rank] = start + place.thread;
+            }
+            if (shared.scores[place.thread] != kUNSOUND)
+            {
+                addTo(shared.sound, 1);
+            }
+        }
+        else if (place.thread == 0)
+        {
+            space.soundCounts[place.block] = shared.sound;
         }
     }
 
 private:
-    // A score of kUNSOUND itself is never above a threshold, so no sound candidate has it.
-    LZU_HD bool isSound(BoxEdges const& box, float score) const
-    {
-        return score > call.score_threshold && score > kUNSOUND && isFinite(score) && isFinite(box.left)
-               && isFinite(box.top) && isFinite(box.right) && isFinite(box.bottom) && box.right > box.left
-               && box.bottom > box.top;
-    }
-
-    LZU_HD BoxEdges boxAt(int64_t at) const
+    LZU_HD bool isSound(int64_t at, float score) const
     {
         float const* const edges = call.boxes + at * 4;
-        return {edges[0], edges[1], edges[2], edges[3]};
+        return score > call.score_threshold && score > kUNSOUND && isFinite(score) && isFinite(edges[0])
+               && isFinite(edges[1]) && isFinite(edges[2]) && isFinite(edges[3]) && edges[2] > edges[0]
+               && edges[3] > edges[1];
     }
 
-    LZU_HD int rankOf(Shared const& shared, int own) const
+    // Places behind the run's end are unsound and later, so they count nothing.
+    LZU_HD static int rankOf(Shared const& shared, int own)
     {
         float const score = shared.scores[own];
         int rank = 0;
-        for (int other = 0; other < call.candidates; ++other)
+        LZU_UNROLL(8)
+        for (int other = 0; other < kRUN; ++other)
         {
             float const otherScore = shared.scores[other];
             rank += otherScore > score || (otherScore == score && other < own) ? 1 : 0;
         }
         return rank;
     }
-
-    LZU_HD void store(int64_t base, int own, int rank, bool sound) const
-    {
-        sorted.boxes[base + rank] = boxAt(base + own);
-        sorted.scores[base + rank] = call.scores[base + own];
-        sorted.labels[base + rank] = call.label_bytes == 8
-                                         ? static_cast<int>(static_cast<int64_t const*>(call.labels)[base + own])
-                                         : static_cast<int32_t const*>(call.labels)[base + own];
-        sorted.sound[base + rank] = sound ? 1 : 0;
-    }
 };
 
-// One block serves one image. Even phases find the next candidate still alive, odd ones keep it and strike out what it
-// overlaps, all candidates at once.
-struct KeepBoxes
+// Rank of a candidate in its image: its rank in its run, and of every other run the number of those before it, found by
+// bisection. A block serves a run and has the scores of all.
+struct MergeRuns : Phases<2>
 {
-    static constexpr int kTHREADS = 512;
+    static constexpr int kTHREADS = kRUN;
 
     struct Shared
     {
-        uint64_t alive[LZU_MOST_CANDIDATES / 8]; // a byte a candidate, eight of them looked at together
-        int next;                                // -1: none
-        int cursor;                              // in words of `alive`
+        float scores[LZU_MOST_CANDIDATES];
     };
 
-    LzuSuppress call;
-    Sorted sorted;
+    static_assert(sizeof(Shared) <= 48 * 1024, "static shared memory of a block is 48 KiB at most");
 
-    // Phase 0 marks who is alive, 2 k + 1 finds candidate number k, 2 k + 2 keeps it. `next` is written in odd phases
-    // only and asked for in even ones.
-    LZU_HD bool more(Shared const& shared, int phase) const
-    {
-        if (phase == 0)
-        {
-            return true;
-        }
-        return phase % 2 != 0 ? phase / 2 < call.max_detections : shared.next >= 0;
-    }
+    LzuSuppress call;
+    SuppressSpace space;
+    int runs; // of an image
 
     LZU_HD void run(Shared& shared, Place place, int phase) const
     {
-        int64_t const base = static_cast<int64_t>(place.block) * call.candidates;
+        int64_t const base = static_cast<int64_t>(place.block / runs) * call.candidates;
         if (phase == 0)
         {
-            clear(shared, place, base);
-        }
-        else if (phase % 2 != 0)
-        {
-            if (place.thread == 0)
+            for (int i = place.thread; i < runs * kRUN; i += kTHREADS)
             {
-                find(shared);
+                shared.scores[i] = i < call.candidates ? space.runScores[base + i] : kUNSOUND;
             }
+            return;
         }
-        else
+        int const own = place.block % runs;
+        float const score = shared.scores[own * kRUN + place.thread];
+        if (score != kUNSOUND)
         {
-            keep(shared, place, base, phase / 2 - 1);
+            int rank = place.thread;
+            LZU_UNROLL(4)
+            for (int other = 0; other < own; ++other) // equal scores of earlier runs come first
+            {
+                rank += countBefore<true>(shared.scores + other * kRUN, score);
+            }
+            LZU_UNROLL(4)
+            for (int other = own + 1; other < runs; ++other)
+            {
+                rank += countBefore<false>(shared.scores + other * kRUN, score);
+            }
+            store(base, space.runIndices[base + own * kRUN + place.thread], rank, score);
         }
     }
 
 private:
-    LZU_HD static uint8_t* flags(Shared& shared)
+    template <bool TIES>
+    LZU_HD static int countBefore(float const* scores, float score)
     {
-        return reinterpret_cast<uint8_t*>(shared.alive);
+        int count = 0;
+        LZU_UNROLL(8)
+        for (int step = kRUN / 2; step > 0; step /= 2)
+        {
+            float const other = scores[count + step - 1];
+            count += (TIES ? other >= score : other > score) ? step : 0;
+        }
+        return count + ((TIES ? scores[count] >= score : scores[count] > score) ? 1 : 0);
     }
 
-    LZU_HD void clear(Shared& shared, Place place, int64_t base) const
+    LZU_HD void store(int64_t base, int candidate, int rank, float score) const
     {
-        for (int i = place.thread; i < 8 * words(); i += kTHREADS)
+        int64_t const from = base + candidate;
+        float const* const edges = call.boxes + from * 4;
+        space.boxes[base + rank] = {edges[0], edges[1], edges[2], edges[3]};
+        space.scores[base + rank] = score;
+        space.labels[base + rank] = call.label_bytes == 8
+                                        ? static_cast<int>(static_cast<int64_t const*>(call.labels)[from])
+                                        : static_cast<int32_t const*>(call.labels)[from];
+    }
+};
+
+// One block serves one image. It visits candidates in chunks, best first, until max_detections are kept: strikes out
+// those of the chunk that a kept box suppresses, writes down as bits which of the others suppress which, and then keeps
+// by bits alone. So a box that is kept costs one thread a few instructions and no barrier.
+struct KeepBoxes
+{
+    static constexpr int kTHREADS = 2 * kRUN;
+    static constexpr int kSTEPS = 5; // phases of a chunk
+
+    struct Shared
+    {
+        BoxEdges boxes[kRUN];                  // of the chunk's survivors, those that no box kept before suppresses
+        uint32_t suppresses[kRUN][kRUN_WORDS]; // bit j of row i: survivor i suppresses survivor j > i
+        int labels[kRUN];
+        int places[kRUN];            // of the survivors among the sorted candidates
+        int chosen[kRUN];            // survivors that are kept
+        uint32_t struck[kRUN_WORDS]; // bit i: candidate i of the chunk is suppressed
+        int survivors;
+        int sound;  // candidates to visit
+        int before; // kept before this chunk
+        int kept;
+    };
+
+    LzuSuppress call;
+    SuppressSpace space;
+    int runs;
+
+    // Phase 0 begins; phases 5 k + 1 to 5 k + 5 serve chunk k.
+    LZU_HD bool more(Shared const& shared, int phase) const
+    {
+        int const chunk = (phase - 1) / kSTEPS;
+        return phase == 0 || (phase - 1) % kSTEPS != 0
+               || (chunk * kRUN < shared.sound && shared.kept < call.max_detections);
+    }
+
+    LZU_HD void run(Shared& shared, Place place, int phase) const
+    {
+        if (phase == 0)
         {
-            flags(shared)[i] = i < call.candidates && sorted.sound[base + i] != 0 ? 1 : 0;
+            begin(shared, place);
+            return;
         }
-        int64_t const first = static_cast<int64_t>(place.block) * call.max_detections;
+        int const first = (phase - 1) / kSTEPS * kRUN;
+        switch ((phase - 1) % kSTEPS)
+        {
+        case 0: strike(shared, place, first); break;
+        case 1: collect(shared, place, first); break;
+        case 2: compare(shared, place); break;
+        case 3: choose(shared, place); break;
+        default: write(shared, place); break;
+        }
+    }
+
+private:
+    LZU_HD int64_t candidatesOf(Place place) const
+    {
+        return static_cast<int64_t>(place.block) * call.candidates;
+    }
+
+    LZU_HD int64_t keptOf(Place place) const
+    {
+        return static_cast<int64_t>(place.block) * call.max_detections;
+    }
+
+    LZU_HD void begin(Shared& shared, Place place) const
+    {
+        int64_t const kept = keptOf(place);
         for (int i = place.thread; i < call.max_detections; i += kTHREADS)
         {
-            for (int edge = 0; edge < 4; ++edge)
-            {
-                call.kept_boxes[(first + i) * 4 + edge] = 0.0F;
-            }
-            call.kept_scores[first + i] = 0.0F;
-            call.kept_labels[first + i] = -1;
+            reinterpret_cast<BoxEdges*>(call.kept_boxes)[kept + i] = {0.0F, 0.0F, 0.0F, 0.0F};
+            call.kept_scores[kept + i] = 0.0F;
+            call.kept_labels[kept + i] = -1;
+        }
+        if (place.thread < kRUN_WORDS)
+        {
+            shared.struck[place.thread] = 0;
         }
         if (place.thread == 0)
         {
-            shared.cursor = 0;
+            int sound = 0;
+            LZU_UNROLL(8)
+            for (int i = 0; i < runs; ++i)
+            {
+                sound += space.soundCounts[place.block * runs + i];
+            }
+            shared.sound = sound;
+            shared.kept = 0;
             call.kept_count[place.block] = 0;
         }
     }
 
-    // Words of `alive` that are in use.
-    LZU_HD int words() const
-    {
-        return ceilDiv(call.candidates, 8);
-    }
-
-    LZU_HD void find(Shared& shared) const
-    {
-        int const most = words();
-        int cursor = shared.cursor;
-        while (cursor < most && shared.alive[cursor] == 0)
-        {
-            ++cursor;
-        }
-        shared.cursor = cursor;
-        shared.next = -1;
-        for (int i = 8 * cursor + 7; cursor < most && i >= 8 * cursor; --i)
-        {
-            shared.next = flags(shared)[i] != 0 ? i : shared.next;
-        }
-    }
-
-    LZU_HD static bool overlaps(BoxEdges const& a, BoxEdges const& b, float threshold)
+    LZU_HD bool overlaps(BoxEdges const& a, BoxEdges const& b) const
     {
         float const width = fmaxf(fminf(a.right, b.right) - fmaxf(a.left, b.left), 0.0F);
         float const height = fmaxf(fminf(a.bottom, b.bottom) - fmaxf(a.top, b.top), 0.0F);
         float const intersection = productRounded(width, height);
         float const areaA = productRounded(a.right - a.left, a.bottom - a.top);
         float const areaB = productRounded(b.right - b.left, b.bottom - b.top);
-        return intersection > productRounded(threshold, areaA + areaB - intersection);
+        return intersection > productRounded(call.iou_threshold, areaA + areaB - intersection);
     }
 
-    LZU_HD void keep(Shared& shared, Place place, int64_t base, int count) const
+    // Sound boxes that share no inner point do not overlap by any threshold but one below 0.
+    LZU_HD bool mayOverlap(BoxEdges const& a, BoxEdges const& b) const
     {
-        int const kept = shared.next;
-        BoxEdges const box = sorted.boxes[base + kept];
-        int const label = sorted.labels[base + kept];
-        for (int i = place.thread; i < call.candidates; i += kTHREADS)
+        bool const across = (a.right > b.left) & (b.right > a.left);
+        bool const down = (a.bottom > b.top) & (b.bottom > a.top);
+        return (across & down) | !(call.iou_threshold >= 0.0F);
+    }
+
+    // Two threads look at a candidate, each at every other kept box.
+    LZU_HD void strike(Shared& shared, Place place, int first) const
+    {
+        int const own = place.thread % kRUN;
+        if (first + own >= shared.sound)
         {
-            if (i == kept
-                || (i > kept && flags(shared)[i] != 0 && sorted.labels[base + i] == label
-                    && overlaps(box, sorted.boxes[base + i], call.iou_threshold)))
+            return;
+        }
+        BoxEdges const box = space.boxes[candidatesOf(place) + first + own];
+        int const label = space.labels[candidatesOf(place) + first + own];
+        BoxEdges const* const boxes = reinterpret_cast<BoxEdges const*>(call.kept_boxes) + keptOf(place);
+        int const* const labels = call.kept_labels + keptOf(place);
+        bool suppressed = false;
+        for (int start = place.thread / kRUN; start < shared.kept && !suppressed; start += 8)
+        {
+            LZU_UNROLL(4)
+            for (int i = start; i < start + 8; i += 2)
             {
-                flags(shared)[i] = 0;
+                if (i < shared.kept && mayOverlap(boxes[i], box))
+                {
+                    suppressed |= labels[i] == label && overlaps(boxes[i], box);
+                }
             }
+        }
+        if (suppressed)
+        {
+            setBits(shared.struck[own / 32], 1U << (own % 32));
+        }
+    }
+
+    // Bits of the candidates of a word of the chunk that are left.
+    LZU_HD static uint32_t leftOf(Shared const& shared, int first, int word)
+    {
+        int const count = shared.sound - first - word * 32;
+        uint32_t const there = count >= 32 ? ~0U : (count > 0 ? (1U << count) - 1U : 0U);
+        return there & ~shared.struck[word];
+    }
+
+    LZU_HD void collect(Shared& shared, Place place, int first) const
+    {
+        int before = 0;
+        int all = 0;
+        uint32_t own = 0;
+        LZU_UNROLL(kRUN_WORDS)
+        for (int word = 0; word < kRUN_WORDS; ++word)
+        {
+            uint32_t const left = leftOf(shared, first, word);
+            before += word < place.thread / 32 ? countBits(left) : 0;
+            all += countBits(left);
+            own = word == place.thread / 32 ? left : own;
+        }
+        uint32_t const bit = 1U << (place.thread % 32);
+        if ((own & bit) != 0) // never for threads beyond the chunk
+        {
+            int const at = before + countBits(own & (bit - 1U));
+            int const from = first + place.thread;
+            shared.boxes[at] = space.boxes[candidatesOf(place) + from];
+            shared.labels[at] = space.labels[candidatesOf(place) + from];
+            shared.places[at] = from;
         }
         if (place.thread == 0)
         {
-            int64_t const at = static_cast<int64_t>(place.block) * call.max_detections + count;
-            call.kept_boxes[at * 4] = box.left;
-            call.kept_boxes[at * 4 + 1] = box.top;
-            call.kept_boxes[at * 4 + 2] = box.right;
-            call.kept_boxes[at * 4 + 3] = box.bottom;
-            call.kept_scores[at] = sorted.scores[base + kept];
-            call.kept_labels[at] = label;
-            call.kept_count[place.block] = count + 1;
+            shared.survivors = all;
+        }
+    }
+
+    LZU_HD void compare(Shared& shared, Place place) const
+    {
+        if (place.thread < kRUN_WORDS)
+        {
+            shared.struck[place.thread] = 0; // for the next chunk
+        }
+        int const own = place.thread % kRUN;
+        if (own >= shared.survivors)
+        {
+            return;
+        }
+        BoxEdges const box = shared.boxes[own];
+        int const label = shared.labels[own];
+        for (int word = place.thread / kRUN; word * 32 < shared.survivors; word += 2)
+        {
+            int const end = shared.survivors < word * 32 + 32 ? shared.survivors : word * 32 + 32;
+            uint32_t bits = 0;
+            if (own < end)
+            {
+                LZU_UNROLL(4)
+                for (int i = word * 32; i < end; ++i)
+                {
+                    if (mayOverlap(box, shared.boxes[i]))
+                    {
+                        bool const hit = i > own && shared.labels[i] == label && overlaps(box, shared.boxes[i]);
+                        bits |= hit ? 1U << (i % 32) : 0U;
+                    }
+                }
+            }
+            shared.suppresses[own][word] = bits;
+        }
+    }
+
+    // Greedy, by one thread: the first that is left is kept, and what it suppresses is left no more.
+    LZU_HD void choose(Shared& shared, Place place) const
+    {
+        if (place.thread != 0)
+        {
+            return;
+        }
+        uint32_t left[kRUN_WORDS];
+        LZU_UNROLL(kRUN_WORDS)
+        for (int word = 0; word < kRUN_WORDS; ++word)
+        {
+            int const count = shared.survivors - word * 32;
+            left[word] = count >= 32 ? ~0U : (count > 0 ? (1U << count) - 1U : 0U);
+        }
+        int const room = call.max_detections - shared.kept;
+        int count = 0;
+        LZU_UNROLL(kRUN_WORDS)
+        for (int word = 0; word < kRUN_WORDS; ++word)
+        {
+            while (left[word] != 0 && count < room)
+            {
+                int const own = word * 32 + lowestBit(left[word]);
+                shared.chosen[count++] = own;
+                left[word] &= left[word] - 1U;
+                LZU_UNROLL(kRUN_WORDS)
+                for (int other = word; other < kRUN_WORDS; ++other)
+                {
+                    left[other] &= ~shared.suppresses[own][other];
+                }
+            }
+        }
+        shared.before = shared.kept;
+        shared.kept += count;
+    }
+
+    LZU_HD void write(Shared& shared, Place place) const
+    {
+        for (int i = place.thread; i < shared.kept - shared.before; i += kTHREADS)
+        {
+            int const own = shared.chosen[i];
+            int64_t const at = keptOf(place) + shared.before + i;
+            reinterpret_cast<BoxEdges*>(call.kept_boxes)[at] = shared.boxes[own];
+            call.kept_scores[at] = space.scores[candidatesOf(place) + shared.places[own]];
+            call.kept_labels[at] = shared.labels[own];
+        }
+        if (place.thread == 0)
+        {
+            call.kept_count[place.block] = shared.kept;
         }
     }
 };

@@ -112,8 +112,7 @@ ENTRIES = (
     *("lzu::Resample<lzu::FloatUnit, 4>", "lzu::Resample<lzu::HalfUnit, 8>"),
     *(f"lzu::Resample<lzu::ByteUnit, {span}>" for span in (1, 16)),
     *("lzu::Resample<lzu::Int8Unit<1>, 4>", "lzu::CameraZoom<float>", "lzu::CameraZoom<lzu::Half>"),
-    *("lzu::BoxKnots", "lzu::KeepBoxes", "lzu::FeedBoxes"),
-    *(f"lzu::RankCandidates<{most}>" for most in (3840, 8192)),
+    *("lzu::BoxKnots", "lzu::SortRuns", "lzu::MergeRuns", "lzu::KeepBoxes", "lzu::FeedBoxes"),
     *(f"lzu::InvertWarp<{side}>" for side in (8, 16, 32)),
 )
 

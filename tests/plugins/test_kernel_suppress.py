@@ -104,6 +104,29 @@ def test_areas_that_overflow():
     check(boxes, np.array([[0.9, 0.8, 0.7]], np.float32), np.zeros((1, 3), np.int32))
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 5000])
+@pytest.mark.parametrize("threshold", [-0.25, -0.0, np.nan])
+def test_thresholds_by_which_boxes_apart_overlap(count, threshold):
+    """Below 0 a box suppresses all others of its label; by NaN none."""
+    rng = np.random.default_rng(count)
+    kept = check(*scene(rng, count), iou_threshold=threshold, most=count)
+    assert kept == 3 if threshold < 0 else kept > 3
+
+
+@pytest.mark.parametrize("clusters", [99, 100, 101])
+def test_duplicates_that_fill_every_chunk_of_candidates(clusters):
+    """All 5000 candidates are visited where fewer boxes than the limit are left."""
+    rng = np.random.default_rng(clusters)
+    left, top = 60 * (np.arange(clusters) % 12), 60 * (np.arange(clusters) // 12)
+    corner = np.stack([left, top], axis=-1)[rng.integers(0, clusters, 5000)]
+    corner[:clusters] = np.stack([left, top], axis=-1)
+    jitter = rng.uniform(-2, 2, (5000, 4))
+    boxes = (np.concatenate([corner, corner + 50], axis=-1) + jitter).astype(np.float32)
+    scores = rng.uniform(0.1, 1, (1, 5000)).astype(np.float32)
+    kept = check(boxes[None], scores, np.zeros((1, 5000), np.int32))
+    assert kept == min(clusters, 100)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     iou=st.floats(0, 1, width=32),
