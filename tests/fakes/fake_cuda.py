@@ -1,48 +1,74 @@
-"""Stand-ins for `cuda.bindings.runtime` and `pycuda.driver`, which move real bytes."""
+"""Stand-ins for `cuda.bindings.runtime` and `cuda.bindings.driver`, which move real bytes."""
 
-import ctypes
 from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
-
+from fakes.machine import Context, RefusedError
 from fakes.world import World, check_call, table
+
+ERRORS = {
+    "cudaSuccess": 0,
+    "cudaErrorInvalidValue": 1,
+    "cudaErrorMemoryAllocation": 2,
+    "cudaErrorNoDevice": 100,
+    "cudaErrorInvalidDevice": 101,
+    "cudaErrorDeviceUninitialized": 201,
+    "cudaErrorInvalidResourceHandle": 400,
+    "cudaErrorNotReady": 600,
+    "cudaErrorIllegalAddress": 700,
+    "cudaErrorLaunchFailure": 719,
+    "cudaErrorStreamCaptureUnsupported": 900,
+    "cudaErrorStreamCaptureInvalidated": 901,
+    "cudaErrorStreamCaptureWrongThread": 908,
+}
+"""Values of driver_types.h."""
+TEXTS = {
+    2: "out of memory",
+    700: "an illegal memory access was encountered",
+    719: "unspecified launch failure",
+}
+"""What CUDA says of errors; of others the stand-ins say the name."""
+TELLING = ("cudaGetErrorString", "cudaGetLastError")
+"""Functions that tell of errors instead of returning them."""
 
 
 def make_runtime(world: World) -> ModuleType:
     """Make the module `cuda.bindings.runtime`."""
     module = ModuleType("cuda.bindings.runtime")
     names = table("cuda-13.5.0")
-    does = _Runtime(world, module)
+    assert set(ERRORS) <= set(names["cudaError_t"])
+    errors: Any = IntEnum("cudaError_t", ERRORS)  # type: ignore[misc]
+    module.cudaError_t = errors  # type: ignore[attr-defined]
+    does = _Runtime(world, module, names["cudaDeviceProp"])
     for name, kind in names.items():
         if isinstance(kind, int):
             setattr(module, name, kind)
         elif isinstance(kind, list) and ("Kind" in name or "Mode" in name):
             setattr(module, name, IntEnum(name, kind, start=0))
         elif isinstance(kind, list) and len(kind) == 1:
-            setattr(module, name, _function(world, name, kind, getattr(does, name)))
-    # These are the values of driver_types.h.
-    errors = {
-        "cudaSuccess": 0,
-        "cudaErrorInvalidValue": 1,
-        "cudaErrorMemoryAllocation": 2,
-        "cudaErrorNoDevice": 100,
-        "cudaErrorStreamCaptureInvalidated": 901,
-    }
-    assert set(errors) <= set(names["cudaError_t"])
-    module.cudaError_t = IntEnum("cudaError_t", errors)  # type: ignore[attr-defined]
-    does.error = module.cudaError_t  # type: ignore[attr-defined]
-    does.properties = names["cudaDeviceProp"]
+            setattr(module, name, _function(world, errors, name, kind, getattr(does, name)))
     return module
 
 
-def _function(world: World, name: str, overloads: list[str], does: Callable[..., Any]) -> Any:
+def _function(
+    world: World, errors: Any, name: str, overloads: list[str], does: Callable[..., Any]
+) -> Any:
+    """Make a function that returns a status and, for most, a value."""
+
     def function(*arguments: Any, **named: Any) -> Any:
         check_call(name, overloads, arguments, named)
         world.record(name)  # leave out the arguments, which the record would keep alive
-        return does(*arguments, **named)
+        code, value = 0, None
+        try:
+            value = does(*arguments, **named)
+        except RefusedError as refused:
+            code = refused.code
+        if name not in TELLING:
+            code = world.failed or code
+            world.thread.last = code or world.thread.last
+        return (errors(code),) if code == 0 and value is None else (errors(code), value)
 
     return function
 
@@ -52,33 +78,30 @@ class _Handle(int):
 
 
 class _Runtime:
-    """Behaviour of each function; all return a tuple that begins with a status."""
+    """Behaviour of each function of the runtime, without its status."""
 
-    def __init__(self, world: World, module: Any) -> None:
-        self.world, self.module = world, module
-        self.error: Any = None
-        self.properties: dict[str, str] = {}
-        self.graphs: dict[int, list[Callable[[], None]]] = {}
-        self.device = 0
+    def __init__(self, world: World, module: Any, properties: dict[str, str]) -> None:
+        self.world, self.module, self.properties = world, module, properties
 
-    def ok(self, *values: Any) -> tuple[Any, ...]:
-        return (self.error.cudaSuccess, *values)
+    def check(self) -> None:
+        """Do nothing after work has failed."""
+        if self.world.failed:
+            raise RefusedError(self.world.failed)
 
-    def new(self) -> _Handle:
-        return _Handle(next(self.world.numbers))
+    def cudaGetDeviceCount(self) -> int:
+        return self.world.devices
 
-    def cudaGetDeviceCount(self) -> Any:
-        return self.ok(1)
+    def cudaGetDevice(self) -> int:
+        stack = self.world.thread.stack
+        return stack[-1].device if stack else self.world.thread.device
 
-    def cudaGetDevice(self) -> Any:
-        return self.ok(self.device)
+    def cudaSetDevice(self, device: int) -> None:
+        self.world.set_device(device)
 
-    def cudaSetDevice(self, device: int) -> Any:
-        self.device = device
-        return self.ok()
-
-    def cudaGetDeviceProperties(self, _: int) -> Any:
+    def cudaGetDeviceProperties(self, device: int) -> Any:
         world = self.world
+        if not 0 <= device < world.devices:
+            raise RefusedError(ERRORS["cudaErrorInvalidDevice"])
         values = {
             "name": world.gpu.encode(),
             "major": world.capability[0],
@@ -87,260 +110,143 @@ class _Runtime:
             "multiProcessorCount": world.multiprocessors,
         }
         assert set(values) <= set(self.properties)
-        return self.ok(SimpleNamespace(**values))
+        return SimpleNamespace(**values)
 
-    def cudaGetErrorString(self, error: Any) -> Any:
-        return self.ok(error.name.encode())
+    def cudaGetErrorString(self, error: Any) -> bytes:
+        return TEXTS.get(int(error), error.name).encode()
 
-    def cudaGetLastError(self) -> Any:
-        return self.ok()
+    def cudaGetLastError(self) -> None:
+        thread = self.world.thread
+        thread.last, last = self.world.failed, thread.last
+        if last:
+            raise RefusedError(last)
 
-    def cudaStreamCreateWithFlags(self, flags: int) -> Any:
+    def cudaStreamCreateWithFlags(self, flags: int) -> _Handle:
         assert flags == self.module.cudaStreamNonBlocking
-        stream = self.new()
-        self.world.streams.add(stream)
-        return self.ok(stream)
+        self.check()
+        return _Handle(self.world.create_stream())
 
-    def cudaStreamDestroy(self, stream: int) -> Any:
-        self.world.streams.remove(stream)
-        return self.ok()
+    def cudaStreamDestroy(self, stream: int) -> None:
+        self.check()
+        self.world.destroy_stream(stream)
 
-    def cudaStreamSynchronize(self, stream: int) -> Any:
-        assert stream in self.world.streams
-        assert self.world.capturing is None
-        return self.ok()
+    def cudaStreamSynchronize(self, stream: int) -> None:
+        self.check()
+        self.world.wait(stream)
 
-    def _allocate(self, size: int) -> Any:
-        assert self.world.capturing is None, "allocated while a graph is captured"
-        address = self.world.allocate(size)
-        return (self.error.cudaErrorMemoryAllocation, None) if address is None else self.ok(address)
+    def cudaMalloc(self, size: int) -> int | None:
+        self.check()
+        return self.world.allocate(size).device
 
-    def cudaMalloc(self, size: int) -> Any:
-        return self._allocate(size)
+    def cudaHostAlloc(self, size: int, flags: int) -> int | None:
+        kinds = {self.module.cudaHostAllocDefault: "pinned"}
+        kinds[self.module.cudaHostAllocMapped] = "mapped"
+        self.check()
+        return self.world.allocate(size, kinds[flags]).host
 
-    def cudaHostAlloc(self, size: int, flags: int) -> Any:
-        assert flags in (self.module.cudaHostAllocDefault, self.module.cudaHostAllocMapped)
-        return self._allocate(size)
-
-    def cudaHostGetDevicePointer(self, place: int, flags: int) -> Any:
+    def cudaHostGetDevicePointer(self, place: int, flags: int) -> int:
         assert flags == 0
-        return self.ok(place)
+        block = self.world.blocks.get(place)
+        if block is None or block.kind != "mapped" or block.device is None:
+            raise RefusedError(ERRORS["cudaErrorInvalidValue"])
+        return block.device
 
-    def cudaFree(self, address: int) -> Any:
-        self.world.free(address)
-        return self.ok()
+    def cudaFree(self, address: int) -> None:
+        self.check()
+        self.world.free(address, "device", "managed")
 
-    def cudaFreeHost(self, address: int) -> Any:
-        self.world.free(address)
-        return self.ok()
+    def cudaFreeHost(self, address: int) -> None:
+        self.check()
+        self.world.free(address, "pinned", "mapped")
 
-    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: int) -> Any:
-        assert stream in self.world.streams
-        self.world.enqueue(lambda: ctypes.memmove(to, source, size) and None)
-        return self.ok()
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: int) -> None:
+        self.check()
+        kinds = self.module.cudaMemcpyKind
+        assert kind in (kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost)
+        to_device = kind == kinds.cudaMemcpyHostToDevice
+        self.world.copy(to, source, size, to_device=to_device, stream=stream)
 
-    def cudaEventCreate(self) -> Any:
-        return self.ok(self.new())
+    def cudaEventCreate(self) -> _Handle:
+        self.check()
+        return _Handle(self.world.create_event())
 
-    def cudaEventRecord(self, event: int, stream: int) -> Any:
-        return self.ok()
+    def cudaEventRecord(self, event: int, stream: int) -> None:
+        self.check()
+        self.world.record_event(event, stream)
 
-    def cudaEventElapsedTime(self, start: int, end: int) -> Any:
-        return self.ok(0.25)
+    def cudaEventElapsedTime(self, start: int, end: int) -> float:
+        self.check()
+        return self.world.milliseconds(start, end)
 
-    def cudaEventDestroy(self, event: int) -> Any:
-        return self.ok()
+    def cudaEventDestroy(self, event: int) -> None:
+        self.check()
+        self.world.destroy_event(event)
 
-    def cudaStreamBeginCapture(self, stream: int, mode: Any) -> Any:
-        self.world.capturing = []
-        return self.ok()
+    def cudaStreamBeginCapture(self, stream: int, mode: Any) -> None:
+        self.check()
+        self.world.begin_capture(stream, int(mode))
 
-    def cudaStreamEndCapture(self, stream: int) -> Any:
-        work, self.world.capturing = self.world.capturing, None
-        if self.world.capture_fails:
-            return self.error.cudaErrorStreamCaptureInvalidated, None
-        graph = self.new()
-        self.graphs[graph] = work or []
-        return self.ok(graph)
+    def cudaStreamEndCapture(self, stream: int) -> _Handle:
+        graph = self.world.end_capture(stream)
+        self.check()
+        return _Handle(graph)
 
-    def cudaGraphInstantiate(self, graph: int, flags: int) -> Any:
-        executable = self.new()
-        self.graphs[executable] = self.graphs[graph]
-        return self.ok(executable)
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> _Handle:
+        self.check()
+        return _Handle(self.world.add_graph(self.world.graphs[graph]))
 
-    def cudaGraphLaunch(self, executable: int, stream: int) -> Any:
+    def cudaGraphLaunch(self, executable: int, stream: int) -> None:
+        self.check()
         if vars(self.world).get("graph_error"):
-            return (self.error.cudaErrorStreamCaptureInvalidated,)
-        for work in self.graphs[executable]:
-            work()
-        return self.ok()
+            raise RefusedError(ERRORS["cudaErrorStreamCaptureInvalidated"])
+        self.world.launch_graph(executable, stream)
 
-    def cudaGraphDestroy(self, graph: int) -> Any:
-        del self.graphs[graph]
-        return self.ok()
+    def cudaGraphDestroy(self, graph: int) -> None:
+        self.check()
+        del self.world.graphs[graph]
 
-    def cudaGraphExecDestroy(self, executable: int) -> Any:
-        del self.graphs[executable]
-        return self.ok()
+    def cudaGraphExecDestroy(self, executable: int) -> None:
+        self.check()
+        del self.world.graphs[executable]
 
 
-def make_driver(world: World) -> ModuleType:
-    """Make the module `pycuda.driver`."""
-    module = ModuleType("pycuda.driver")
-    names = table("pycuda-2026.1")
-    error = type("Error", (Exception,), {})
-    module.Error = error  # type: ignore[attr-defined]
-    module.MemoryError = type("MemoryError", (error,), {})  # type: ignore[attr-defined]
-    contexts: list[int] = []
-    parts = {
-        "init": lambda flags=0: None,
-        **_driver_devices(world, contexts),
-        **_driver_streams(world),
-        **_driver_memory(world, contexts, module.MemoryError),  # type: ignore[attr-defined]
-        **_driver_copies(world, contexts),
+def make_bindings_driver(world: World) -> ModuleType:
+    """Make the module `cuda.bindings.driver`."""
+    module = ModuleType("cuda.bindings.driver")
+    names = table("cuda-driver-13.5.0")
+    results: Any = IntEnum("CUresult", {"CUDA_SUCCESS": 0, **_results()})  # type: ignore[misc]
+    assert set(results.__members__) <= set(names["CUresult"])
+    module.CUresult = results  # type: ignore[attr-defined]
+
+    def retain(device: int) -> Context:
+        return world.primary(device)
+
+    def push(context: Context) -> None:
+        if world.failed:
+            raise RefusedError(world.failed)
+        world.push(context)
+
+    does: dict[str, Callable[..., Any]] = {
+        "cuInit": lambda flags: None,
+        "cuDeviceGet": lambda ordinal: world.primary(ordinal).device,
+        "cuDevicePrimaryCtxRetain": retain,
+        "cuCtxPushCurrent": push,
+        "cuCtxPopCurrent": world.pop,
+        "cuCtxGetCurrent": lambda: world.thread.stack[-1] if world.thread.stack else 0,
     }
-    for name, part in parts.items():
-        kind = names[name]
-        if isinstance(kind, dict):
-            public = {each for each in vars(part) if not each.startswith("_")}
-            assert public <= set(kind), "the stand-in has what PyCUDA has not"
-            setattr(module, name, part)
-        else:
-            setattr(module, name, _function(world, name, kind, part))
-    attributes = IntEnum("device_attribute", names["device_attribute"])  # type: ignore[misc]
-    module.device_attribute = attributes  # type: ignore[attr-defined]
-    # These are the values of cuda.h.
-    flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2, WRITECOMBINED=4)
-    module.host_alloc_flags = flags  # type: ignore[attr-defined]
+    for name, behaviour in does.items():
+        setattr(module, name, _function(world, results, name, names[name], behaviour))
     return module
 
 
-def _driver_devices(world: World, contexts: list[int]) -> dict[str, Any]:
-    """The driver's devices and contexts; `contexts` has an entry for each that is pushed."""
-
-    class Context:
-        def push(self) -> None:
-            world.record("Context.push")
-            contexts.append(1)
-
-        @staticmethod
-        def pop() -> None:
-            world.record("Context.pop")
-            contexts.pop()
-
-    class Device:
-        def __init__(self, number: int) -> None:
-            pass
-
-        @staticmethod
-        def count() -> int:
-            return 1
-
-        def name(self) -> str:
-            return world.gpu
-
-        def compute_capability(self) -> tuple[int, int]:
-            return world.capability
-
-        def get_attribute(self, attribute: Any) -> int:
-            values = {"INTEGRATED": world.integrated, "MULTIPROCESSOR_COUNT": world.multiprocessors}
-            return int(values[attribute.name])
-
-        def retain_primary_context(self) -> Any:
-            return Context()
-
-    return {"Context": Context, "Device": Device}
-
-
-def _driver_streams(world: World) -> dict[str, Any]:
-    """The driver's streams and events."""
-
-    class Stream:
-        def __init__(self, flags: int = 0) -> None:
-            world.record("Stream", flags)
-            assert flags == 1, "the stream would wait for the default one"
-            self.handle = next(world.numbers)
-            world.streams.add(self.handle)
-
-        def synchronize(self) -> None:
-            world.record("Stream.synchronize")
-
-        def __del__(self) -> None:
-            world.streams.discard(self.handle)
-
-    class Event:
-        def record(self, stream: Any = None) -> "Event":
-            world.record("Event.record")
-            return self
-
-        def time_till(self, _: "Event") -> float:
-            return 0.25
-
-    return {"Event": Event, "Stream": Stream}
-
-
-def _driver_memory(
-    world: World, contexts: list[int], out_of_memory: type[Exception]
-) -> dict[str, Any]:
-    """The driver's memory of the device, and of the host where the device reads it."""
-
-    def allocate(size: int) -> int:
-        assert contexts, "no context is current"
-        address = world.allocate(size)
-        if address is None:
-            raise out_of_memory("cuMemAlloc failed: out of memory")
-        return address
-
-    class Allocation:
-        def __init__(self, size: int) -> None:
-            self._address = allocate(size)
-
-        def __int__(self) -> int:
-            return self._address
-
-        def free(self) -> None:
-            world.record("free")
-            world.free(self._address)
-
-        def get_device_pointer(self) -> int:
-            return self._address
-
-    def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        allocation = Allocation(size)
-        bytes_ = (ctypes.c_ubyte * size).from_address(int(allocation))
-        array = np.frombuffer(bytes_, dtype).reshape(shape)
-        return _WithBase(array, allocation)
-
-    return {"mem_alloc": Allocation, "pagelocked_empty": pagelocked_empty}
-
-
-def _driver_copies(world: World, contexts: list[int]) -> dict[str, Any]:
-    """The driver's copies between host and device."""
-
-    def copy(to: int, source: int, size: int) -> None:
-        assert contexts, "no context is current"
-        world.enqueue(lambda: ctypes.memmove(to, source, size) and None)
-
-    def memcpy_htod_async(dest: Any, src: Any, stream: Any = None) -> None:
-        copy(int(dest), src.ctypes.data, src.nbytes)
-
-    def memcpy_dtoh_async(dest: Any, src: Any, stream: Any = None) -> None:
-        copy(dest.ctypes.data, int(src), dest.nbytes)
-
-    return {"memcpy_dtoh_async": memcpy_dtoh_async, "memcpy_htod_async": memcpy_htod_async}
-
-
-class _WithBase(np.ndarray[Any, Any]):
-    """An array whose `base` is the allocation that owns its memory, as in PyCUDA."""
-
-    _owner: Any
-
-    def __new__(cls, array: Any, owner: Any) -> "_WithBase":
-        made = array.view(cls)
-        made._owner = owner
-        return made
-
-    @property
-    def base(self) -> Any:
-        return self._owner
+def _results() -> dict[str, int]:
+    """Values of cuda.h; those of errors that both interfaces have are the same."""
+    return {
+        "CUDA_ERROR_INVALID_VALUE": 1,
+        "CUDA_ERROR_OUT_OF_MEMORY": 2,
+        "CUDA_ERROR_NO_DEVICE": 100,
+        "CUDA_ERROR_INVALID_DEVICE": 101,
+        "CUDA_ERROR_INVALID_CONTEXT": 201,
+        "CUDA_ERROR_ILLEGAL_ADDRESS": 700,
+        "CUDA_ERROR_LAUNCH_FAILED": 719,
+    }

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 
+from fakes.fake_cuda import TEXTS
+from fakes.machine import IllegalAccessError, RefusedError
 from fakes.world import World, check_call, table
 
 RELEASES = {
@@ -302,7 +304,7 @@ class _Runtime(_Native):
             logger.log(severity.ERROR, "getPluginCreator could not find plugin")
             return None
         engine = self.module.ICudaEngine(made_here=True)
-        engine.__dict__["_tensors"] = plan["tensors"]
+        engine.__dict__.update(_tensors=plan["tensors"], _logger=logger, _cuda=self.world.current())
         engine.__dict__["=num_io_tensors"] = len(plan["tensors"])
         return engine
 
@@ -329,7 +331,7 @@ class _Engine(_Native):
 
     def on_create_execution_context(self, config: Any = None) -> Any:
         context = self.module.IExecutionContext(made_here=True)
-        context.__dict__.update(_engine=self, _addresses={}, _config=config)
+        context.__dict__.update(_engine=self, _addresses={}, _config=config, _is_ready=False)
         return context
 
     def on_create_runtime_config(self) -> Any:
@@ -353,22 +355,49 @@ class _RuntimeCache(_Native):
 
 
 class _Context(_Native):
+    """A context, which belongs to the CUDA context in which its engine was loaded."""
+
     def on_set_tensor_address(self, name: str, address: int) -> bool:
+        if address % 256:
+            self._refuse(f"{name}: the address is not a multiple of 256")
+            return False
+        self.__dict__["_is_ready"] = False
         self._addresses[name] = address
         return True
 
+    def on_is_stream_capturable(self, _: int) -> bool:
+        return not vars(self.world).get("not_capturable")
+
     def on_execute_async_v3(self, stream: int) -> bool:
-        assert stream in self.world.streams, "the stream was never made, or destroyed"
-        if self.world.__dict__.get("run_error"):
+        world = self.world
+        try:
+            context = world.launchable(stream)
+            strange = self._engine._cuda is not context
+        except RefusedError:
+            strange = True
+        if world.failed or strange:
+            self._refuse(f"Cuda failure: {TEXTS[world.failed] if world.failed else 'context'}")
             return False
-        self.world.enqueue(self._work)
+        if world.__dict__.get("run_error"):
+            return False
+        if stream in world.captures and not self._is_ready:
+            world.captures[stream].broken = True  # it allocates in the first run
+        self.__dict__["_is_ready"] = True
+        world.enqueue(stream, lambda: self._work(context))
         return True
 
-    def _work(self) -> None:
+    def _refuse(self, why: str) -> None:
+        self._engine._logger.log(self.module.ILogger.Severity.ERROR, why)
+
+    def _work(self, context: Any) -> None:
+        if vars(self.world).pop("illegal_access", None):
+            raise IllegalAccessError("a kernel of the engine")
         values = {}
         for name, _, dtype, shape in self._engine._tensors:
-            kind = np.dtype(_NUMPY[dtype]).name
-            values[name] = self.world.array(self._addresses[name], shape, kind)
+            kind = np.dtype(_NUMPY[dtype])
+            size = int(np.prod(shape)) * kind.itemsize
+            bytes_ = self.world.device_bytes(self._addresses[name], size, context)
+            values[name] = bytes_.view(kind).reshape(shape)
         modes = {name: mode for name, mode, *_ in self._engine._tensors}
         inputs = {name: value.copy() for name, value in values.items() if modes[name] == "INPUT"}
         for name, value in self.world.compute(inputs).items():

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fakes.fake_cuda import make_driver, make_runtime
+from fakes.fake_cuda import make_bindings_driver, make_runtime
+from fakes.fake_pycuda import make_driver
 from fakes.fake_tensorrt import make_tensorrt
 from fakes.world import World
 from lzu_export.runtime import plugin_library
@@ -19,15 +20,15 @@ def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> No
     """Make only the given back ends importable, of `cuda-python` and `pycuda`."""
     for name in _OURS:
         patch.delitem(sys.modules, name, raising=False)
-    absent: dict[str, Any] = dict.fromkeys(
-        ("cuda", "cuda.bindings", "cuda.bindings.runtime", "pycuda", "pycuda.driver")
-    )
+    both = ("cuda.bindings.runtime", "cuda.bindings.driver")
+    names = ("cuda", "cuda.bindings", *both, "pycuda", "pycuda.driver")
+    absent: dict[str, Any] = dict.fromkeys(names)
     if "cuda-python" in back_ends:
-        runtime = make_runtime(world)
+        runtime, low = make_runtime(world), make_bindings_driver(world)
         bindings = ModuleType("cuda.bindings")
-        bindings.runtime = runtime  # type: ignore[attr-defined]
+        bindings.runtime, bindings.driver = runtime, low  # type: ignore[attr-defined]
         absent |= {"cuda": ModuleType("cuda"), "cuda.bindings": bindings}
-        absent["cuda.bindings.runtime"] = runtime
+        absent |= dict(zip(both, (runtime, low), strict=True))
     if "pycuda" in back_ends:
         package, driver = ModuleType("pycuda"), make_driver(world)
         package.driver = driver  # type: ignore[attr-defined]

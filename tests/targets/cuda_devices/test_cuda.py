@@ -111,8 +111,10 @@ def test_bytes_go_to_the_device_and_back(cuda: Cuda, world: World) -> None:
         source.array[...] = np.arange(15).reshape(3, 5)
         target.array.fill(0)
         stream.to_device(memory, source)
+        stream.synchronize()
         source.array.fill(-1)  # only the device has the numbers now
         stream.to_host(target, memory)
+        assert not target.array.any()  # copies run later
         stream.synchronize()
         np.testing.assert_array_equal(target.array, np.arange(15).reshape(3, 5))
         assert source.address is None
@@ -146,6 +148,9 @@ def test_events_time_the_device(cuda: Cuda) -> None:
         events = stream.event(), stream.event()
         for event in events:
             stream.record(event)
+        with pytest.raises(CudaError):  # they have not passed
+            stream.milliseconds(*events)
+        stream.synchronize()
         assert stream.milliseconds(*events) == 0.25
         stream.close()
 
@@ -168,6 +173,7 @@ def test_a_graph_holds_what_was_enqueued_and_runs_it_when_launched(
         source.array.fill(value)
         assert (target.array != value).all()
         stream.launch(graph)
+        stream.synchronize()
         np.testing.assert_array_equal(target.array, value)
     stream.release(graph)
     calls = [name for name in world.names() if "Graph" in name or "Capture" in name]
@@ -224,3 +230,12 @@ def test_the_table_is_that_of_the_installed_cuda_bindings() -> None:
             assert {"name", "major", "minor", "integrated"} <= set(real["cudaDeviceProp"])
         else:
             assert real[name] == kind, name
+
+
+def test_the_table_of_the_driver_is_that_of_the_installed_cuda_bindings() -> None:
+    driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    known = table("cuda-driver-13.5.0")
+    real = describe(driver, known)
+    results = set(real.pop("CUresult"))  # these grow
+    assert {"CUDA_SUCCESS", "CUDA_ERROR_ILLEGAL_ADDRESS"} <= results
+    assert real == {name: kind for name, kind in known.items() if name != "CUresult"}
