@@ -9,7 +9,7 @@ from lzu_export.errors import LzuError
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.fitting import Fit, fit_of
 from lzu_export.runtime.postprocessing.custom import Function
-from lzu_export.targets.registry import find
+from lzu_export.targets.registry import find, refuse_idle
 
 
 def load(
@@ -21,6 +21,7 @@ def load(
     threads: int | None = None,
     provider: str = "cpu",
     cuda: str | None = None,
+    device: int | None = None,
     plugins: Path | None = None,
     graph: bool | None = None,
     runtime_cache: bool = True,
@@ -52,6 +53,8 @@ def load(
             that does not load is refused.
         cuda: CUDA library for the targets `tensorrt` and `tensorrt-rtx`: `cuda-python` or `pycuda`;
             by default the first that is installed.
+        device: number of the GPU, as CUDA counts those that `CUDA_VISIBLE_DEVICES` leaves visible;
+            by default `LZU_DEVICE`, else 0. It is for targets and providers that run on a GPU.
         plugins: library of TensorRT's plugins, and of the kernels that keep boxes on the device;
             by default the one that is found. A library that is named must fit.
         graph: whether those two targets run as a CUDA graph; by default where that is possible.
@@ -75,7 +78,8 @@ def load(
     """
     choice = Choice(score_threshold, iou_threshold, max_detections, class_agnostic, classes)
     options = {"threads": threads, "provider": provider, "library": plugins, "graph": graph}
-    options |= {"runtime_cache": runtime_cache, "feedback": feedback, "host_code": host_code}
+    options |= {"device": device, "runtime_cache": runtime_cache}
+    options |= {"feedback": feedback, "host_code": host_code}
     fit = fit_of(fit, resize)
     return _open(Bundle(bundle), target, precision, cuda, fit, choice, options, postprocess)
 
@@ -110,7 +114,8 @@ def _open(
     _ = bundle.warp  # refused before anything is opened
     engines = bundle.engines(target, precision)
     wanted, choice = find(engines[0].target), make_choice(bundle.recipe, asked)
-    device = wanted.device(back_end)
+    refuse_idle(options["device"], [wanted.name], options["provider"])
+    device = wanted.device(back_end, options["device"])
     if choice:
         options["feedback"] = False  # its kernels have the recipe's settings
     session = bundle.open(wanted.pick(engines, device), cuda=device, **options)

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from lzu_export.cli import exits
-from lzu_export.cli.options import Bundle, Json, Plugins, Precision
+from lzu_export.cli.options import Bundle, Device, Json, Plugins, Precision
 from lzu_export.errors import LzuError
 from lzu_export.support.terminal import print_json, say
 
@@ -63,6 +63,7 @@ def build(
     cuda: Annotated[
         str | None, typer.Option(help="tensorrt: cuda-python or pycuda; default: what there is.")
     ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Build an engine of a bundle: for RTX cards of your choice, or for this device."""
@@ -80,10 +81,10 @@ def build(
         return
     if wanted is None or not wanted.on_device:
         raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
-    if builder != Builder() or plugins or cuda:
+    if builder != Builder() or plugins or cuda or device is not None:
         raise LzuError(
-            "--workspace, --level, --version-compatible, --hardware, --plugins and --cuda belong "
-            "to --target tensorrt; add that, or leave them out"
+            "--workspace, --level, --version-compatible, --hardware, --plugins, --cuda and "
+            "--device belong to --target tensorrt; add that, or leave them out"
         )
     from lzu_export.compiler.build_rtx import build_rtx
 

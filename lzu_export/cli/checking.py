@@ -119,6 +119,7 @@ def check_bundle(
     against: Against | None,
     *,
     provider: str,
+    device: int | None,
     junit: Path | None,
     as_json: bool,
     first: Callable[[], None] | None = None,
@@ -130,6 +131,7 @@ def check_bundle(
         live: frames on which PyTorch is run; by default the bundle's stored values are used.
         against: the stored state.
         provider: provider of ONNX Runtime.
+        device: number of the GPU that the command chose; None for the default.
         junit: file to which every check is written as JUnit XML.
         as_json: print JSON.
         first: check that runs before all others, so that `junit` records its error, too.
@@ -139,6 +141,7 @@ def check_bundle(
         typer.Exit: a check failed; its code is the exit status.
     """
     from lzu_export.bundle import bundle as bundles
+    from lzu_export.targets.registry import refuse_idle
     from lzu_export.verification.checks import Check, parity_checks, reported
     from lzu_export.verification.parity import verify_all
 
@@ -150,6 +153,7 @@ def check_bundle(
         bundle = bundles.Bundle(folder)
         manifest = bundle.manifest
         _note_strangers(folder, bundle.check())
+        refuse_idle(device, [each.target for each in manifest.engines], provider)
         references = live.references(bundle) if live is not None else None
         parities = verify_all(bundle, references, provider)
         checks += [check for parity in parities for check in parity_checks(parity)]

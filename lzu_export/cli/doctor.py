@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lzu_export.cli import exits
-from lzu_export.cli.options import Json
+from lzu_export.cli.options import Device, Json
 from lzu_export.support.terminal import print_json, say, show
 
 
@@ -14,6 +14,7 @@ def doctor(
         list[str] | None,
         typer.Option(help="Exit with status 2 where this is missing; repeatable."),
     ] = None,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """List what this machine can build and run, and how to get what is missing."""

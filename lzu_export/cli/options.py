@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from lzu_export.errors import LzuError
+from lzu_export.support.device import check_device, using_device
 from lzu_export.support.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -43,6 +44,25 @@ Fit = Annotated[
 Resize = Annotated[bool, typer.Option("--resize", help="The same as --fit stretch.")]
 Provider = Annotated[
     str | None, typer.Option(help="ONNX Runtime provider: cpu, cuda, tensorrt; default: cpu.")
+]
+
+
+def _use_device(context: typer.Context, number: int | None) -> int | None:
+    """Run the command on the GPU of this number, which must be there."""
+    if number is not None and not context.resilient_parsing:
+        check_device(number)
+        context.with_resource(using_device(number))
+    return number
+
+
+Device = Annotated[
+    int | None,
+    typer.Option(
+        "--device",
+        min=0,
+        callback=_use_device,
+        help="Number of the GPU, as CUDA counts them; default: LZU_DEVICE, else 0.",
+    ),
 ]
 Junit = Annotated[
     Path | None, typer.Option(help="File for every check as JUnit XML, for CI systems.")

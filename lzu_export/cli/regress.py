@@ -1,13 +1,14 @@
 """`lzu-export regress`: compare a bundle with an earlier state."""
 
 from lzu_export.cli.checking import Against, check_bundle
-from lzu_export.cli.options import Bundle, Json, Junit, Provider
+from lzu_export.cli.options import Bundle, Device, Json, Junit, Provider
 
 
 def regress(
     bundle: Bundle,
     against: Against,
     provider: Provider = None,
+    device: Device = None,
     junit: Junit = None,
     as_json: Json = False,
 ) -> None:
@@ -21,6 +22,7 @@ def regress(
         None,
         against,
         provider=provider or "cpu",
+        device=device,
         junit=junit,
         as_json=as_json,
     )

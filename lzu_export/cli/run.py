@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lzu_export.cli import exits
-from lzu_export.cli.options import Bundle, Cameras, Fit, Json, Plugins, Precision, Resize
+from lzu_export.cli.options import Bundle, Cameras, Device, Fit, Json, Plugins, Precision, Resize
 from lzu_export.support.terminal import print_json, say
 
 
@@ -43,6 +43,7 @@ class EngineOptions:
     provider: Annotated[
         str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, or the full name of a provider.")
     ] = "cpu"
+    device: Device = None
     plugins: Plugins = None
 
 

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from lzu_export.cli.checking import Against, Live, check_bundle
-from lzu_export.cli.options import HIDDEN, Bundle, Json, Junit, Provider, note_moved, renamed
+from lzu_export.cli.options import (
+    HIDDEN,
+    Bundle,
+    Device,
+    Json,
+    Junit,
+    Provider,
+    note_moved,
+    renamed,
+)
 from lzu_export.errors import LzuError
 
 
@@ -27,6 +36,7 @@ def verify(
     *,
     live: Live,
     provider: Provider = None,
+    device: Device = None,
     junit: Junit = None,
     moved: MovedAgainst,
     limit: Annotated[str | None, renamed("--limit", "--batches")] = None,
@@ -54,6 +64,7 @@ def verify(
         live,
         against,
         provider=provider or "cpu",
+        device=device,
         junit=junit,
         as_json=as_json,
         first=refuse_moved,

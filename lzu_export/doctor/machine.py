@@ -15,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.runtime.cuda_driver import LIBRARY, Driver, find_driver
+from lzu_export.errors import LzuError
+from lzu_export.support.cuda_driver import LIBRARY, Driver, find_driver
+from lzu_export.support.device import VARIABLE, device_number, refuse_absent
 from lzu_export.support.hardware import TEGRA_RELEASE, jetson_linux
 from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt.versions import OLDEST, numbers
@@ -93,12 +95,14 @@ class Machine:
 
     @property
     def device(self) -> Device | None:
-        """First GPU, as engines describe devices; None where there is none."""
-        if self.driver is None or not self.driver.devices:
+        """GPU that engines run on, as they describe devices; None where there is none."""
+        number = device_number()
+        if self.driver is None or number >= len(self.driver.devices):
             return None
-        found = re.fullmatch(r"(.*) \(([\d.]+)\)", self.driver.devices[0])
-        name, capability = (found[1], found[2]) if found else (self.driver.devices[0], "")
-        return Device(0, name, capability, self.jetson)
+        described = self.driver.devices[number]
+        found = re.fullmatch(r"(.*) \(([\d.]+)\)", described)
+        name, capability = (found[1], found[2]) if found else (described, "")
+        return Device(number, name, capability, self.jetson)
 
     @property
     def distribution(self) -> str:
@@ -158,7 +162,13 @@ def find_gpu(machine: Machine) -> Finding:
         said = _nvidia_smi()
         why = f"{cuda}, but no usable device{f': {said}' if said else ''}"
         return Finding("gpu", False, why, "nvidia-smi# shows why; reboot after an update")
-    return Finding("gpu", True, f"{', '.join(machine.driver.devices)}; {cuda}")
+    try:
+        refuse_absent(device_number(), machine.driver.devices)
+    except LzuError as error:
+        return Finding("gpu", False, str(error), f"unset {VARIABLE}")
+    there = [f"GPU {i}: {each}" for i, each in enumerate(machine.driver.devices)]
+    listed = ", ".join(there if len(there) > 1 else machine.driver.devices)
+    return Finding("gpu", True, f"{listed}; {cuda}")
 
 
 def find_home() -> Finding:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import PluginLibrary, Plugins
-from lzu_export.runtime.cuda_driver import find_driver
+from lzu_export.support.cuda_driver import find_driver
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import was_built_here
 

@@ -26,7 +26,7 @@ def identity(root: Path = ROOT) -> str:
         jetson_linux(root),
         power_mode(),
         governor(root),
-        nvidia.cards(),
+        nvidia.cards_in_use(),
     )
 
 

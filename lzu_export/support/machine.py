@@ -42,6 +42,7 @@ class Machine(Section):
     """Frequency governor of the processors."""
     largest_cpu_mhz: float | None
     cards: tuple[nvidia.Card, ...]
+    """The card that engines run on, see `nvidia.cards_in_use`."""
     versions: dict[str, str]
     environment: dict[str, str]
 
@@ -97,14 +98,14 @@ def describe(root: Path = ROOT) -> Machine:
         power_mode=hardware.power_mode(),
         governor=hardware.governor(root),
         largest_cpu_mhz=max(largest) / 1e3 if largest else None,
-        cards=nvidia.cards(),
+        cards=nvidia.cards_in_use(),
         versions=provenance.versions(),
         environment={n: os.environ[n] for n in THREAD_VARIABLES if n in os.environ},
     )
 
 
 def read(root: Path = ROOT, *, cards: bool = True) -> Reading:
-    """Read the current state. Querying the cards may take a tenth of a second."""
+    """Read the current state. Querying the card may take a tenth of a second."""
     zones, limits = {}, {}
     for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
         degrees = _number(zone / "temp")
@@ -136,7 +137,7 @@ def read(root: Path = ROOT, *, cards: bool = True) -> Reading:
         load=_load(root),
         busy=_busy(root),
         own=own.user + own.system,
-        cards=nvidia.cards() if cards else (),
+        cards=nvidia.cards_in_use() if cards else (),
     )
 
 

@@ -1,9 +1,15 @@
-"""Query NVIDIA's driver for its cards, by pynvml or else nvidia-smi. A Jetson has neither."""
+"""Query NVIDIA's driver for its cards, by pynvml or else nvidia-smi. A Jetson has neither.
+
+Both count all cards of the machine by their place on the PCI bus. CUDA counts the visible ones, by
+default the fastest first. A card and CUDA's number for it are therefore matched by PCI bus id.
+"""
 
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from lzu_export.support.cuda_driver import find_driver
+from lzu_export.support.device import device_number
 from lzu_export.support.section import Section
 
 FIELDS = {
@@ -16,8 +22,9 @@ FIELDS = {
     "watts": "power.draw",
     "memory": "memory.used",
     "reasons": "clocks_throttle_reasons.active",
+    "bus": "pci.bus_id",
 }
-"""Query of nvidia-smi for each value; old and new drivers understand the name of the last one."""
+"""Query of nvidia-smi for each value; old and new drivers understand the name of `reasons`."""
 
 LIMITS = {
     0x4: "power limit",
@@ -47,6 +54,28 @@ class Card(Section):
     """Memory in MiB that all processes use."""
     limits: tuple[str, ...]
     """Reasons that hold the card's clocks down."""
+    bus: str = ""
+    """PCI bus id, such as `00000000:01:00.0`; empty if it is unknown."""
+
+
+def cards_in_use() -> tuple[Card, ...]:
+    """Return the card that engines run on, see `device_number`.
+
+    It is the only card, or the one with the PCI bus id of CUDA's device. Where no card has that
+    id, all cards are returned. The result is empty if no driver reports any card.
+    """
+    found = cards()
+    if len(found) < 2:
+        return found
+    driver, number = find_driver(), device_number()
+    bus = driver.buses[number] if driver is not None and number < len(driver.buses) else ""
+    return tuple(each for each in found if same_bus(each.bus, bus)) or found
+
+
+def same_bus(one: str, other: str) -> bool:
+    """Return whether two PCI bus ids name one place; CUDA writes a shorter domain than NVML."""
+    places = [each.lower().lstrip("0") for each in (one, other)]
+    return bool(places[0]) and places[0] == places[1]
 
 
 def cards(timeout: float = 5.0) -> tuple[Card, ...]:
@@ -83,7 +112,9 @@ def _card(row: Mapping[str, str]) -> Card:
         reasons = 0
     numbers = ("clock", "largest_clock", "memory_clock", "celsius", "watts", "memory")
     values = {name: _number(row[name]) for name in numbers}
-    return Card(name=row["name"], driver=row["driver"], limits=limits_of(reasons), **values)
+    bus = row["bus"] if ":" in row["bus"] else ""
+    named = {"name": row["name"], "driver": row["driver"], "bus": bus}
+    return Card(**named, limits=limits_of(reasons), **values)
 
 
 def limits_of(reasons: int) -> tuple[str, ...]:
@@ -116,6 +147,7 @@ def _by_pynvml() -> tuple[Card, ...]:
                 watts=nvml.nvmlDeviceGetPowerUsage(each) / 1e3,
                 memory=nvml.nvmlDeviceGetMemoryInfo(each).used / 2**20,
                 limits=limits_of(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(each)),
+                bus=_text(nvml.nvmlDeviceGetPciInfo(each).busId),
             )
             for each in handles
         )
@@ -127,8 +159,8 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def power_command(milliseconds: int) -> Sequence[str]:
-    """Return the command that prints the first card's watts and used memory periodically."""
+def power_command(milliseconds: int, card: Card) -> Sequence[str]:
+    """Return the command that prints a card's watts and used memory periodically."""
     query = "--query-gpu=power.draw,memory.used"
-    shown = ["--format=csv,noheader,nounits", "-i", "0"]
+    shown = ["--format=csv,noheader,nounits", *(["-i", card.bus] if card.bus else [])]
     return ["nvidia-smi", query, *shown, f"-lms={milliseconds}"]

@@ -30,6 +30,8 @@ class Session(Protocol):
     """Reason why a device's session replays no CUDA graph; empty otherwise."""
     feedback_note: str = ""
     """Reason why boxes go through the host from frame to frame; empty if they do not."""
+    device: int | None = None
+    """Number of the GPU that executes, as CUDA counts them; None on a CPU."""
     zoom_note: str = ""
     """Reason why the host zooms for a device's session; empty if it does not."""
 

@@ -40,6 +40,8 @@ class OpenOptions:
     Attributes:
         provider: ONNX Runtime's provider, see `load`.
         threads: number of threads on the CPU; all processors by default.
+        device: number of the GPU, as CUDA counts them, for ONNX Runtime's providers that run on
+            one; by default see `support.device.device_number`.
         cuda: opened device, for targets that run on one; by default it is opened.
         library: path of the plugin library; by default the one that is found.
         graph: whether runs are captured as a CUDA graph; by default if that works.
@@ -54,6 +56,7 @@ class OpenOptions:
 
     provider: str = "cpu"
     threads: int | None = None
+    device: int | None = None
     cuda: "Cuda | None" = None
     library: Path | None = None
     graph: bool | None = None
@@ -145,7 +148,12 @@ class Target(ABC):
         return None
 
     def session(
-        self, model: "Path | bytes", *, provider: str = "cpu", threads: int | None = None
+        self,
+        model: "Path | bytes",
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        device: int | None = None,
     ) -> Session:
         """Open an executable graph, or an engine's file, which need not be in a bundle.
 
@@ -153,6 +161,7 @@ class Target(ABC):
             model: file, or the bytes of an ONNX model.
             provider: ONNX Runtime's provider.
             threads: number of threads on the CPU; all processors by default.
+            device: number of the GPU, see `OpenOptions`.
 
         Raises:
             LzuError: the library is missing or refuses the model, or the target's engines run on
@@ -164,14 +173,20 @@ class Target(ABC):
         )
 
     def open_file(
-        self, engine: Engine, path: Path, *, provider: str = "cpu", threads: int | None = None
+        self,
+        engine: Engine,
+        path: Path,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        device: int | None = None,
     ) -> Session:
         """Open an engine's file that need not be in a bundle yet, and check its tensors.
 
         Raises:
             LzuError: see `session`; or the file's tensors differ from its entry in the manifest.
         """
-        session = self.session(path, provider=provider, threads=threads)
+        session = self.session(path, provider=provider, threads=threads, device=device)
         for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
             if [(t.name, t.dtype, t.shape) for t in said] != [
                 (t.name, t.dtype, t.shape) for t in found
@@ -191,10 +206,20 @@ class Target(ABC):
         Raises:
             LzuError: the file is no such engine, or something that it needs is missing.
         """
-        return self.open_file(engine, path, provider=options.provider, threads=options.threads)
+        return self.open_file(
+            engine,
+            path,
+            provider=options.provider,
+            threads=options.threads,
+            device=options.device,
+        )
 
-    def device(self, back_end: str | None = None) -> "Cuda | None":
+    def device(self, back_end: str | None = None, number: int | None = None) -> "Cuda | None":
         """Open the device that its engines run on; return None if they run on any machine.
+
+        Args:
+            back_end: name of the CUDA back end; by default the one that is found.
+            number: number of the GPU, as CUDA counts them; see `support.device.device_number`.
 
         Raises:
             LzuError: there is no device, or no such back end of CUDA.

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import broken, is_whole
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
 from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
@@ -31,7 +32,10 @@ _DTYPES = {
 }
 
 
-PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
+Provider = tuple[str, dict[str, str]]
+"""ONNX Runtime's name of a provider, and its options."""
+
+PROVIDERS: dict[str, list[Provider]] = {
     "cpu": [("CPUExecutionProvider", {})],
     # Without TF32, which rounds products of float32 to ten bits.
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"})],
@@ -42,6 +46,9 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
     ],
 }
 """Providers and their options by short name, in order of preference."""
+ON_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+"""Providers that run on a GPU of NVIDIA, which their option `DEVICE_ID` chooses."""
+DEVICE_ID = "device_id"
 
 
 class OnnxRuntimeSession(Session):
@@ -56,6 +63,7 @@ class OnnxRuntimeSession(Session):
         *,
         provider: str = "cpu",
         threads: int | None = None,
+        device: int | None = None,
     ) -> None:
         """Open a model file or its bytes.
 
@@ -63,14 +71,21 @@ class OnnxRuntimeSession(Session):
             model: ONNX file, or its bytes.
             provider: `cpu`, `cuda`, `tensorrt`, or ONNX Runtime's name of a provider.
             threads: number of threads on the CPU; by default ONNX Runtime chooses.
+            device: number of the GPU, for providers that run on one; by default see
+                `device_number`.
 
         Raises:
-            LzuError: ONNX Runtime does not run the model, or a provider did not load.
+            LzuError: ONNX Runtime does not run the model, a provider did not load, or there is no
+                such GPU.
         """
         wanted = PROVIDERS.get(provider, [(provider, {})])
         for name, _ in wanted:
             if name not in ort.get_available_providers():
                 raise _not_on(name, "was built without it")
+        if any(name in ON_GPU for name, _ in wanted):
+            self.device = device_number(device)
+            refuse_absent_here(self.device)
+            wanted = [_on_device(*each, self.device) for each in wanted]
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
@@ -81,12 +96,24 @@ class OnnxRuntimeSession(Session):
             first = str(error).strip().splitlines()[0]
             name = "the model" if isinstance(model, bytes) else str(model)
             raise LzuError(f"ONNX Runtime cannot open {name}: {first}{_newer(first)}") from error
-        got = self._session.get_providers()
-        for place, (name, _) in enumerate(wanted):
-            if got[place : place + 1] != [name]:
-                raise _not_on(name, f"runs on {' and '.join(got)}")
+        self._refuse_others(wanted)
         self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
         self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+
+    def _refuse_others(self, wanted: Sequence[Provider]) -> None:
+        """Refuse a session that runs on other providers, or on another GPU, than those asked for.
+
+        Raises:
+            LzuError: see above.
+        """
+        got = self._session.get_providers()
+        taken = self._session.get_provider_options()
+        for place, (name, options) in enumerate(wanted):
+            if got[place : place + 1] != [name]:
+                raise _not_on(name, f"runs on {' and '.join(got)}")
+            number = options.get(DEVICE_ID)
+            if number is not None and (chosen := taken[name].get(DEVICE_ID)) != number:
+                raise _not_on(f"{name} of GPU {number}", f"took GPU {chosen}")
 
     @property
     def provider(self) -> str:
@@ -163,6 +190,11 @@ def _seconds_of(model: Subject) -> float:
     """Measure the seconds of a model's second run."""
     plan = Plan(queries=1, block=1, warmup_queries=0, warmup_seconds=0.0)
     return take_turns({"": model}, plan)[""].totals[0] / 1e9
+
+
+def _on_device(name: str, options: dict[str, str], device: int) -> Provider:
+    """Return a provider with the option that chooses the GPU, if it has one."""
+    return name, {**options, DEVICE_ID: str(device)} if name in ON_GPU else options
 
 
 def _not_on(provider: str, why: str) -> LzuError:

@@ -102,14 +102,19 @@ class OnnxRuntime(Target):
         return _time
 
     def session(
-        self, model: Path | bytes, *, provider: str = "cpu", threads: int | None = None
+        self,
+        model: Path | bytes,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        device: int | None = None,
     ) -> Session:
         """Open an ONNX file, or the bytes of one, see `Target.session`."""
         try:
             from lzu_export.targets.onnxruntime import OnnxRuntimeSession
         except ImportError as error:
             raise LzuError(self.missing()) from error
-        return OnnxRuntimeSession(model, provider=provider, threads=threads)
+        return OnnxRuntimeSession(model, provider=provider, threads=threads, device=device)
 
 
 def _time(models: Sequence[Any]) -> list[list[float]]:

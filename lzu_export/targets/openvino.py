@@ -169,9 +169,14 @@ class OpenVino(Target):
         return [f"{self.name}: {SHIPPED_NOTE}"]
 
     def session(
-        self, model: Path | bytes, *, provider: str = "cpu", threads: int | None = None
+        self,
+        model: Path | bytes,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        device: int | None = None,
     ) -> Session:
-        """Open an executable graph on the CPU; `provider` is for ONNX Runtime and ignored."""
+        """Open an executable graph on the CPU; `provider` and `device` do not apply."""
         return OpenVinoSession(model, threads=threads)
 
 

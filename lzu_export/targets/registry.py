@@ -3,8 +3,10 @@
 Other packages announce their targets in the entry point group `lzu_export.targets`.
 """
 
+from collections.abc import Iterable
 from typing import cast
 
+from lzu_export.errors import LzuError
 from lzu_export.recipes.targets import TARGETS
 from lzu_export.targets.base import Target
 
@@ -34,3 +36,22 @@ def names() -> list[str]:
 def runs_anywhere(name: str) -> bool:
     """Whether a name is that of a target whose engines run on any machine; not so `emulated`."""
     return known(name) and not find(name).on_device
+
+
+def refuse_idle(device: int | None, targets: Iterable[str], provider: str = "cpu") -> None:
+    """Refuse the number of a GPU where nothing runs on one.
+
+    Args:
+        device: number of the GPU; None if none was asked for.
+        targets: names of the targets whose engines are to run.
+        provider: ONNX Runtime's provider.
+
+    Raises:
+        LzuError: a GPU was asked for, and every engine runs on the CPU.
+    """
+    if device is None or provider != "cpu" or any(find(each).on_device for each in targets):
+        return
+    raise LzuError(
+        f"device {device} is a GPU, but everything runs on the CPU here; choose provider cuda or "
+        "a target that runs on a GPU, or leave the device out"
+    )

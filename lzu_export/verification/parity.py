@@ -254,7 +254,8 @@ def compare(
     runs_itself = _runs_here(engine) and not emulate
     note = ROUNDING_NOTE if emulate else target.note(engine.precision)
     if runs_itself and provider != "cpu":
-        note += f", with {itself.provider}"
+        place = f" on GPU {itself.device}" if itself.device is not None else ""
+        note += f", with {itself.provider}{place}"
     return Parity(
         target=EMULATED if emulate else engine.target,
         precision=engine.precision,

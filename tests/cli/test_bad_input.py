@@ -1,6 +1,7 @@
 """Frames, calibrations, label maps and bundles that are refused: one sentence, status 2."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lzu_export.cli import app as cli
 from lzu_export.compiler import pipeline
 from lzu_export.manifest.schema import FILE
 from lzu_export.recipes.load import validate
+from lzu_export.support import device
+from lzu_export.support.cuda_driver import Driver
 from lzu_export.tasks.pytorch import noise_frame
 from samples import tiny_settings
 
@@ -40,6 +43,37 @@ def test_bad_frames(refused: Refused, tiny_bundle: Path, tmp_path: Path) -> None
             "verify", tiny_bundle, "--live", tmp_path / name
         )
     assert not out.exists()
+
+
+def test_gpus_that_are_not_there(
+    refused: Refused, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command says which there are, whatever the bundle's engines; nothing stays chosen."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("LZU_DEVICE", raising=False)
+    frame = tmp_path / "frame.png"
+    cv2.imwrite(str(frame), noise_frame((96, 160), 0))
+    commands: list[list[Any]] = [
+        ["run", tiny_bundle, frame, "--out", tmp_path / "out"],
+        ["verify", tiny_bundle],
+        ["regress", tiny_bundle, "--reference", tmp_path / "state.json"],
+        ["build", tiny_bundle, "--target", "tensorrt"],
+        ["bench", "--out", tmp_path / "bench", "--bundles", tiny_bundle],
+        ["doctor"],
+    ]
+    monkeypatch.setattr(device, "find_driver", lambda: None)
+    for each in commands:
+        text = refused(*each, "--device", 1)
+        assert "this machine has no GPU 1: there is no libcuda.so.1; leave the device out" in text
+    monkeypatch.setattr(device, "find_driver", lambda: Driver((12, 6), ("T4 (7.5)", "A2 (8.6)")))
+    for each in commands:
+        text = refused(*each, "--device", 2)
+        assert "there is no GPU 2: CUDA counts 0 (T4 (7.5)) and 1 (A2 (8.6)); choose one" in text
+    for each in (*commands[:2], commands[4]):
+        text = refused(*each, "--device", 1)
+        assert "device 1 is a GPU, but everything runs on the CPU here; choose provider" in text
+    assert "LZU_DEVICE" not in os.environ
+    assert not (tmp_path / "out").exists()
 
 
 K: Any = [[128, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]

@@ -6,7 +6,7 @@ import pytest
 
 from lzu_export.doctor import Finding, Machine
 from lzu_export.doctor.abilities import abilities, needs
-from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.support.cuda_driver import Driver
 from lzu_export.targets.tensorrt.rtx_target import CARDS
 
 ALL = sorted({name for _, build, run in needs() for name in (*build, *run)})

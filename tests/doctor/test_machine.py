@@ -8,7 +8,7 @@ import pytest
 
 from lzu_export.doctor import machine
 from lzu_export.doctor.machine import Machine, find_gpu, find_jetpack, hidden_from_python
-from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.support.cuda_driver import Driver
 
 JP62 = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 ORIN = Driver((12, 6), ("Orin (8.7)",))

@@ -11,8 +11,8 @@ import pytest
 
 from lzu_export.doctor import Finding, Machine, install, machine, packages
 from lzu_export.doctor.packages import find_packages
-from lzu_export.runtime.cuda_driver import Driver
 from lzu_export.support import extras
+from lzu_export.support.cuda_driver import Driver
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from lzu_export.doctor import Finding, Machine, machine, tools
 from lzu_export.doctor.tools import find_compilers, find_plugins
-from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.support.cuda_driver import Driver
 from samples import stub_library
 
 

@@ -103,7 +103,7 @@ class _Runtime:
         if not 0 <= device < world.devices:
             raise RefusedError(ERRORS["cudaErrorInvalidDevice"])
         values = {
-            "name": world.gpu.encode(),
+            "name": world.name_of(device).encode(),
             "major": world.capability[0],
             "minor": world.capability[1],
             "integrated": int(world.integrated),

@@ -156,7 +156,7 @@ def _devices(contexts: _Contexts) -> dict[str, Any]:
             return world.devices
 
         def name(self) -> str:
-            return world.gpu
+            return world.name_of(self._number)
 
         def compute_capability(self) -> tuple[int, int]:
             return world.capability

@@ -104,7 +104,10 @@ class Machine:
     capability: tuple[int, int] = (8, 7)
     integrated: bool = False
     multiprocessors: int = 8
-    devices: int = 1
+    others: tuple[str, ...] = ()
+    """Names of the GPUs after the first."""
+    chosen: list[int] = field(default_factory=list)
+    """Numbers of the GPUs that were made current, in order."""
     memory: int = 1 << 30
     """Free memory in bytes."""
     capture_fails: bool = False
@@ -126,6 +129,15 @@ class Machine:
     _left: list[Queue] = field(default_factory=list)
     _next: int = 0xB_0000_0000
 
+    @property
+    def devices(self) -> int:
+        """Number of GPUs."""
+        return 1 + len(self.others)
+
+    def name_of(self, device: int) -> str:
+        """Return the name of a GPU."""
+        return (self.gpu, *self.others)[device]
+
     # Contexts
 
     def primary(self, device: int) -> Context:
@@ -143,10 +155,12 @@ class Machine:
     def set_device(self, device: int) -> None:
         """Replace the thread's current context by a primary one, as cudaSetDevice does."""
         self.thread.stack[-1:] = [self.primary(device)]
+        self.chosen.append(device)
         self.thread.device = device
 
     def push(self, context: Context) -> None:
         """Make a context current in this thread until it is popped."""
+        self.chosen.append(context.device)
         self.thread.stack.append(context)
 
     def pop(self) -> Context:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from lzu_export.manifest.schema import Operator, Plugins
-from lzu_export.runtime import cuda_driver, plugin_library
-from lzu_export.runtime.cuda_driver import Driver
+from lzu_export.runtime import plugin_library
 from lzu_export.runtime.plugin_library import (
     NAME,
     check_library,
@@ -18,6 +17,8 @@ from lzu_export.runtime.plugin_library import (
     find_library,
     load_library,
 )
+from lzu_export.support import cuda_driver
+from lzu_export.support.cuda_driver import Driver
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built
 from samples import refusal, stub_library
@@ -211,11 +212,13 @@ def test_a_driver_is_asked_through_its_library(
         "int cuDeviceGetCount(int *n) { *n = 1; return 0; }\n"
         "int cuDeviceGet(int *d, int i) { *d = i; return 0; }\n"
         'int cuDeviceGetName(char *s, int n, int d) { strcpy(s, "Orin"); return 0; }\n'
+        "int cuDeviceGetPCIBusId(char *s, int n, int d) {\n"
+        '  if (n < 13) return 1; strcpy(s, "0000:01:00.0"); return 0; }\n'
         "int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 8 : 7; return 0; }\n"
     )
     path = tmp_path / "libcuda.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
     monkeypatch.setattr(cuda_driver, "LIBRARY", str(path))
-    assert cuda_driver.find_driver() == Driver((12, 6), ("Orin (8.7)",))
+    assert cuda_driver.find_driver() == Driver((12, 6), ("Orin (8.7)",), ("0000:01:00.0",))
     monkeypatch.setattr(cuda_driver, "LIBRARY", str(tmp_path / "none.so"))
     assert cuda_driver.find_driver() is None

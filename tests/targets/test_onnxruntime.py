@@ -10,6 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from lzu_export.errors import LzuError
+from lzu_export.support import device
+from lzu_export.support.cuda_driver import Driver
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models, version
 from samples import graph_model
@@ -110,10 +112,14 @@ def test_a_silent_fallback_is_refused(
     class Fallen(original):  # type: ignore[misc, valid-type]
         def __init__(self, source: bytes, options: object, providers: list[Any]) -> None:
             assert [name for name, _ in providers] == asked
+            self.options = dict(providers)
             super().__init__(source, options, providers=[CPU])
 
         def get_providers(self) -> list[str]:
             return loaded
+
+        def get_provider_options(self) -> dict[str, Any]:
+            return {name: self.options.get(name, {}) for name in loaded}
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
     data = model.SerializeToString()
@@ -123,6 +129,52 @@ def test_a_silent_fallback_is_refused(
     sentence = f"does not run on {refused} as asked, it runs on {' and '.join(loaded)}; install"
     with pytest.raises(LzuError, match=sentence):
         OnnxRuntimeSession(data, provider=provider)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", CUDA])
+def test_providers_get_the_gpu_that_was_asked_for(
+    provider: str, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every provider of the session, and it is checked that they took it."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.delenv("LZU_DEVICE", raising=False)
+    three = Driver((12, 6), ("T4 (7.5)", "T4 (7.5)", "RTX 4090 (8.9)"))
+    monkeypatch.setattr(device, "find_driver", lambda: three)
+    original = onnxruntime.InferenceSession
+    given: list[dict[str, dict[str, str]]] = []
+    took: list[str] = []
+
+    class OnGpu(original):  # type: ignore[misc, valid-type]
+        def __init__(self, source: bytes, options: object, providers: list[Any]) -> None:
+            given.append(dict(providers))
+            super().__init__(source, options, providers=[CPU])
+
+        def get_providers(self) -> list[str]:
+            return [*given[-1], CPU]
+
+        def get_provider_options(self) -> dict[str, Any]:
+            forced = {"device_id": took[0]} if took else {}
+            return {name: {**options, **forced} for name, options in given[-1].items()}
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnGpu)
+    data = model.SerializeToString()
+    for number, wanted in ((None, 0), (1, 1), (2, 2)):
+        session = OnnxRuntimeSession(data, provider=provider, device=number)
+        assert session.device == wanted
+        assert {each["device_id"] for each in given[-1].values()} == {str(wanted)}
+    monkeypatch.setenv("LZU_DEVICE", "1")
+    assert OnnxRuntimeSession(data, provider=provider).device == 1
+    opened = len(given)
+    with pytest.raises(LzuError, match=r"there is no GPU 3: CUDA counts 0 \(T4 \(7\.5\)\), 1 \("):
+        OnnxRuntimeSession(data, provider=provider, device=3)
+    assert len(given) == opened
+    took.append("0")
+    with pytest.raises(LzuError, match="of GPU 2 as asked, it took GPU 0; install"):
+        OnnxRuntimeSession(data, provider=provider, device=2)
+
+
+def test_a_session_on_the_processor_has_no_gpu(model: onnx.ModelProto) -> None:
+    assert OnnxRuntimeSession(model.SerializeToString(), device=1).device is None
 
 
 def test_what_is_no_model_is_refused_by_name(tmp_path: Path) -> None:

@@ -29,12 +29,13 @@ from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import UNTRAINED_MARK
 from lzu_export.recipes import load_recipe
+from lzu_export.support.device import check_device, using_device
 from lzu_export.support.escaping import visible
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
 from lzu_export.support.tables import Column, grid
 from lzu_export.support.terminal import Terminal, print_json, say, show
-from lzu_export.targets.registry import DEFAULT_TARGET
+from lzu_export.targets.registry import DEFAULT_TARGET, refuse_idle
 
 
 def bench(given: Options) -> tuple[Report, Path]:
@@ -52,6 +53,7 @@ def bench(given: Options) -> tuple[Report, Path]:
         each.split() if each else None for each in (given.target, given.precision)
     )
     bundles = open_bundles(folders, targets, precisions, given.provider)
+    refuse_idle(given.device, [e.target for b in bundles for e in b.asked], given.provider)
     failed = _failed(bundles)
     if failed and not any(bundle.runs for bundle in bundles):
         raise LzuError(f"no engine runs here: {next(iter(failed.values()))}")
@@ -266,7 +268,10 @@ def summary_table(report: Report) -> Group:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     given = parse(arguments)
-    report, folder = bench(given)
+    if given.device is not None:
+        check_device(given.device)
+    with using_device(given.device):
+        report, folder = bench(given)
     if given.as_json:
         print_json(json.loads(report.model_dump_json()))
         _end(report)

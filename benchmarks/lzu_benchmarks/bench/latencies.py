@@ -21,6 +21,7 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation.resume import key_of
 from lzu_export.runtime.plugin_library import library_at, library_places
 from lzu_export.support import interleave
+from lzu_export.support.device import device_number
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.interleave import Plan
 from lzu_export.support.machine import describe
@@ -69,7 +70,8 @@ def latency_groups(
         code = [source_digest(PACKAGE / "harness"), sha256(Path(interleave.__file__))]
         device = _device_of(target, members)
         provider = members[0].provider
-        parts = (threads, provider, code, STAGES, graphs, device, set_key(shown))
+        gpu = device_number()
+        parts = (threads, provider, code, STAGES, graphs, device, gpu, set_key(shown))
         key = key_of(files, machine, vars(plan), *parts)
         name = f"latency-{target}-{precision}-{scale:g}x"
 

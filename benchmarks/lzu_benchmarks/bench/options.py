@@ -64,6 +64,9 @@ class Options:
     provider: Annotated[
         str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
     ] = "cpu"
+    device: Annotated[
+        int | None, typer.Option(min=0, help="Number of the GPU, as CUDA counts them.")
+    ] = None
     variant: Annotated[
         str | None, _export_option(help="Separated by spaces; default: all with weights.")
     ] = None

@@ -34,6 +34,7 @@ from lzu_benchmarks.harness.summary import (
 )
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError, readable_os_errors
+from lzu_export.support.device import using_device
 from lzu_export.support.files import write_text
 from lzu_export.support.interleave import (
     Plan,
@@ -132,6 +133,7 @@ def _summary(
         target=each.target,
         precision=each.precision,
         provider=each.predictor.session.provider,
+        device=each.predictor.session.device,
         cuda_graph=each.cuda_graph,
         start=each.start,
         frames_per_query=each.predictor.recipe.batch,
@@ -200,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", help="onnxruntime by default")
     parser.add_argument("--precision", help="separated by spaces; all by default")
     parser.add_argument("--provider", default="cpu", help="of ONNX Runtime: cpu, cuda, tensorrt")
+    parser.add_argument("--device", type=int, help="number of the GPU, as CUDA counts them")
     parser.add_argument("--dataset", help="whose frames are shown; the recipe's own by default")
     parser.add_argument("--out", type=Path, help="file for all figures")
     add_json(parser)
@@ -220,8 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             graphs=GRAPHS[given.cuda_graph],
             dataset=given.dataset,
         )
-        candidates = pair([each for bundle in given.bundles for each in open_(bundle)])
-        run = measure(candidates, plan_of(given))
+        with using_device(given.device):
+            candidates = pair([each for bundle in given.bundles for each in open_(bundle)])
+            run = measure(candidates, plan_of(given))
     except InterruptedRunError as stopped:
         _tell(stopped.run, given)
         where = f"in {given.out}" if given.out else "above"

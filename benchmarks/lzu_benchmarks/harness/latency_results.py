@@ -35,6 +35,8 @@ class EngineLatency(Section):
     precision: str
     provider: str
     """Provider that executes the engine, as its session reports it."""
+    device: int | None = None
+    """Number of the GPU that executes the engine, as CUDA counts them; None on a CPU."""
     cuda_graph: bool | None
     """Whether the engine was replayed as a CUDA graph; None if its target has no CUDA graphs."""
     start: StartTimes | None = None

@@ -52,8 +52,10 @@ def find_meter() -> Meter | None:
     """Return the power meter of this machine, None if it has none."""
     if shutil.which("tegrastats"):
         return Meter("tegrastats, the board", tegrastats.command(INTERVAL), _tegra)
-    if shutil.which("nvidia-smi") and any(card.watts is not None for card in nvidia.cards()):
-        return Meter("NVML, the card", nvidia.power_command(INTERVAL), _nvidia)
+    if shutil.which("nvidia-smi"):
+        for card in nvidia.cards_in_use():
+            if card.watts is not None:
+                return Meter("NVML, the card", nvidia.power_command(INTERVAL, card), _nvidia)
     return None
 
 
@@ -126,7 +128,7 @@ def _tegra(line: str) -> tuple[float | None, float | None]:
 
 
 def _nvidia(line: str) -> tuple[float | None, float | None]:
-    """Parse a line of nvidia-smi, which reports the first card only; engines run on that card."""
+    """Parse a line of nvidia-smi for the card that engines run on."""
     cells = [cell.strip() for cell in line.split(",")]
     try:
         return float(cells[0]), float(cells[1]) * 2**20

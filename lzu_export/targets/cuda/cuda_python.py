@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from cuda.bindings import runtime
 
-from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.errors import ElsewhereError
+from lzu_export.support.device import refuse_absent
 from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
@@ -151,9 +152,9 @@ def open_device(number: int) -> PythonCuda:
         count = _call("cudaGetDeviceCount")
     except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load
         raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
-    if not 0 <= number < count:
-        raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
-    found = _call("cudaGetDeviceProperties", number)
+    devices = [_call("cudaGetDeviceProperties", each) for each in range(count)]
+    refuse_absent(number, [each.name.decode() for each in devices])
+    found = devices[number]
     return PythonCuda(
         Device(
             number,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.support.device import device_number
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
 VARIABLE = "LZU_CUDA"
@@ -123,13 +124,13 @@ class Cuda(ABC):
         )
 
 
-def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
+def open_cuda(back_end: str | None = None, number: int | None = None) -> Cuda:
     """Open the device of this number.
 
     Args:
         back_end: `cuda-python` or `pycuda`; by default the value of `LZU_CUDA`, else the first of
             both that imports.
-        number: index of the device, as CUDA counts them.
+        number: number of the GPU, as CUDA counts them; by default see `device_number`.
 
     Raises:
         LzuError: there is no such back end or GPU.
@@ -147,7 +148,7 @@ def open_cuda(back_end: str | None = None, number: int = 0) -> Cuda:
             raise ElsewhereError(
                 f"no NVIDIA GPU can be used: {name} does not load ({error}); install the driver"
             ) from error
-        opened: Cuda = module.open_device(number)
+        opened: Cuda = module.open_device(device_number(number))
         return opened
     missing = f"{wanted} is not" if wanted else f"neither {' nor '.join(BACK_ENDS)} is"
     raise ElsewhereError(

@@ -14,7 +14,7 @@ class Device:
     """A GPU."""
 
     number: int
-    """Index of the device, as CUDA counts them."""
+    """Number of the device, as CUDA counts them."""
     name: str
     capability: str
     """Compute capability, such as `8.7`."""

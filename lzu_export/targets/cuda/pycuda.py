@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pycuda import driver
 
-from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.errors import ElsewhereError
+from lzu_export.support.device import refuse_absent
 from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
@@ -137,10 +138,10 @@ def open_device(number: int) -> PyCuda:
         count = driver.Device.count()
     except driver.Error as error:
         raise ElsewhereError(f"no NVIDIA GPU can be used ({error}); install its driver") from error
-    if not 0 <= number < count:
-        raise LzuError(f"there is no GPU {number}: CUDA counts {count}; choose another")
     with _readable():
-        found = driver.Device(number)
+        devices = [driver.Device(each) for each in range(count)]
+        refuse_absent(number, [each.name() for each in devices])
+        found = devices[number]
         context = found.retain_primary_context()
         major, minor = found.compute_capability()
         integrated = bool(found.get_attribute(driver.device_attribute.INTEGRATED))

@@ -192,6 +192,7 @@ class TensorRtSession(StatefulSession):
         """
         self._loaded, self._trt, self._cuda = loaded, loaded.trt, loaded.cuda
         self._prologue, self._epilogue = prologue, epilogue
+        self.device = loaded.cuda.device.number
         self.zoom_note, self.feedback_note = zoom_note, feedback_note
         state = epilogue.state if epilogue is not None else ()
         made = prologue.writes if prologue is not None else ()
@@ -236,7 +237,8 @@ class TensorRtSession(StatefulSession):
         there = f", {', '.join(made)} made there" if made else ""
         if self.zoom_note:
             there = f", the host zooms: {self.zoom_note}"
-        return f"{name} on {device.name} ({self._cuda.name}, {memory}, {graph}{there}{kept})"
+        parts = f"GPU {device.number}, {self._cuda.name}, {memory}, {graph}{there}{kept}"
+        return f"{name} on {device.name} ({parts})"
 
     @property
     def load_seconds(self) -> float:

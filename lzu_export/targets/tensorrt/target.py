@@ -44,11 +44,11 @@ class OnDevice(Target):
 
     on_device = True
 
-    def device(self, back_end: str | None = None) -> "Cuda":
-        """Open the CUDA device."""
+    def device(self, back_end: str | None = None, number: int | None = None) -> "Cuda":
+        """Open the CUDA device, see `Target.device`."""
         from lzu_export.targets.cuda.interface import open_cuda
 
-        return open_cuda(back_end)
+        return open_cuda(back_end, number)
 
     def pick(self, engines: Sequence[Engine], device: "Cuda | None") -> Engine:
         """Return the first engine that is for this device, see `Target.pick`."""
@@ -67,7 +67,9 @@ class OnDevice(Target):
         """Open a session on the device, see `open_engine`."""
         from lzu_export.targets.tensorrt.open import open_engine
 
-        return open_engine(manifest, engine, path, options.cuda or self.device(), options)
+        return open_engine(
+            manifest, engine, path, options.cuda or self.device(number=options.device), options
+        )
 
 
 class TensorRt(OnDevice):

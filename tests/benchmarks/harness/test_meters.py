@@ -42,12 +42,14 @@ def test_another_line_tells_nothing() -> None:
 
 def test_rows_of_nvidia_smi() -> None:
     text = (
-        "NVIDIA RTX 4090, 570.1, 2520, 3105, 10501, 61, 312.44, 4096, 0x0000000000000004\n"
-        "NVIDIA T4, 570.1, 585, 1590, 5000, 40, [N/A], 100, [Not Supported]\n\n"
+        "NVIDIA RTX 4090, 570.1, 2520, 3105, 10501, 61, 312.44, 4096, 0x0000000000000004, "
+        "00000000:01:00.0\n"
+        "NVIDIA T4, 570.1, 585, 1590, 5000, 40, [N/A], 100, [Not Supported], [N/A]\n\n"
     )
     first, second = nvidia.parse(text)
     assert (first.name, first.watts, first.limits) == ("NVIDIA RTX 4090", 312.44, ("power limit",))
     assert (second.watts, second.limits) == (None, ())
+    assert (first.bus, second.bus) == ("00000000:01:00.0", "")
     assert nvidia.limits_of(0x1 | 0x2) == ()  # idle, and clocks that were asked for
     assert len(nvidia.limits_of(0xFF)) == len(nvidia.LIMITS)
 

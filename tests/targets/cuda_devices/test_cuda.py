@@ -71,9 +71,33 @@ def test_what_is_missing_is_said_with_its_remedy(
 def test_a_gpu_that_is_not_there_is_refused(
     back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    world.others = ("RTX 4090",)
     install_cuda(monkeypatch, world, back_end)
-    with pytest.raises(LzuError, match="there is no GPU 3: CUDA counts 1"):
-        open_cuda(number=3)
+    there = r"there is no GPU {}: CUDA counts 0 \(Orin\) and 1 \(RTX 4090\)"
+    with pytest.raises(LzuError, match=there.format(2) + "; choose one of these"):
+        open_cuda(number=2)
+    monkeypatch.setenv("LZU_DEVICE", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    with pytest.raises(LzuError, match=there.format(3) + r" \(CUDA_VISIBLE_DEVICES=2,0 hides"):
+        open_cuda()
+
+
+@pytest.mark.parametrize("back_end", BOTH)
+def test_the_gpu_that_was_asked_for_is_opened_and_current(
+    back_end: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An argument goes before LZU_DEVICE, whose default is the first GPU."""
+    world.others = ("RTX 4090", "T4")
+    install_cuda(monkeypatch, world, back_end)
+    assert open_cuda().device.number == 0
+    monkeypatch.setenv("LZU_DEVICE", "2")
+    assert open_cuda().device.name == "T4"
+    cuda = open_cuda(number=1)
+    assert (cuda.device.number, cuda.device.name) == (1, "RTX 4090")
+    world.chosen.clear()
+    with cuda.current():
+        assert world.chosen == [1]
 
 
 def test_a_machine_without_driver_is_refused_in_one_sentence(
