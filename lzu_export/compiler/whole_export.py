@@ -54,7 +54,8 @@ from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.warps import warp_source
 from lzu_export.tasks.weights import checkpoint_identity
-from lzu_export.verification.parity import compare, is_emulated
+from lzu_export.verification.parity import compare
+from lzu_export.verification.sessions import is_emulated
 from lzu_export.verification.streams import StreamWatch
 
 UNFINISHED = "accuracy.npz"

@@ -22,6 +22,11 @@ class TracedModel(nn.Module, ABC):
         """Names of the engines' outputs."""
         return self.outputs
 
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Names of probe points that are indices of entries selected by rank."""
+        return ()
+
     def margins(self, values: Mapping[str, Tensor], *others: Tensor) -> dict[str, Tensor]:
         """Return the margins of choices among the outputs; empty if there are none."""
         return {}

@@ -20,6 +20,8 @@ from lzu_export.support.files import read_npz
 FILE = "reference.npz"
 FORMER = {"arrow": "probe"}
 """Current name of a kind of values by its former name."""
+KINDS = ("frames", "input", "probe", "output", "selection")
+"""Kinds of values in the file."""
 SAMPLES = 8192
 """Largest number of values kept per probe point, evenly spread; outputs are kept whole."""
 
@@ -40,6 +42,8 @@ class Reference:
     """Final outputs, whole, and the margins of their choices."""
     usual: Mapping[str, Scale] = field(default_factory=dict)
     """Scales of probe points and outputs on the bundle's own frames, if `frames` are others."""
+    selections: Values = field(default_factory=dict)
+    """Indices that the network selects by rank, whole, by probe point: integers B x ..."""
 
     def strength(self) -> float:
         """Return the ratio of these frames' scores or margins to the usual ones, from 0 to 1.
@@ -83,6 +87,7 @@ def write_reference(path: Path, references: Sequence[Reference]) -> None:
         arrays.update({f"{i}/input/{name}": v for name, v in reference.inputs.items()})
         arrays.update({f"{i}/probe/{name}": v for name, v in reference.probes.items()})
         arrays.update({f"{i}/output/{name}": v for name, v in reference.outputs.items()})
+        arrays.update({f"{i}/selection/{name}": v for name, v in reference.selections.items()})
     with path.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -98,12 +103,16 @@ def read_reference(path: Path) -> list[Reference]:
         batches: dict[int, dict[str, Values]] = {}
         for key, value in arrays.items():
             number, kind, *name = key.split("/")
-            batch = batches.setdefault(
-                int(number), {"frames": {}, "input": {}, "probe": {}, "output": {}}
-            )
+            batch = batches.setdefault(int(number), {kind: {} for kind in KINDS})
             batch[FORMER.get(kind, kind)][name[0] if name else ""] = value
         found = [
-            Reference(batch["frames"][""], batch["input"], batch["probe"], batch["output"])
+            Reference(
+                batch["frames"][""],
+                batch["input"],
+                batch["probe"],
+                batch["output"],
+                selections=batch["selection"],
+            )
             for _, batch in sorted(batches.items())
         ]
         _check(found)
@@ -130,9 +139,14 @@ def _check(references: Sequence[Reference]) -> None:
             raise ValueError("other probe points in one batch than in another")
         if set(each.outputs) != set(first.outputs):
             raise ValueError("other outputs in one batch than in another")
+        if set(each.selections) != set(first.selections):
+            raise ValueError("other selections in one batch than in another")
         for values in each.probes.values():
             if values.dtype.kind not in "fiub" or values.ndim != 1 or not values.size:
                 raise ValueError("a probe point's samples are not a list of numbers")
+        for values in each.selections.values():
+            if values.dtype.kind != "i" or len(values.shape) < 2:
+                raise ValueError("a selection is not a batch of indices")
         for values in each.outputs.values():
             if values.dtype.kind not in "fiub" or len(values.shape) < 2:
                 raise ValueError("an output is not a batch of numbers")

@@ -71,12 +71,16 @@ def make_reference(predictor: Predictor, camera_frames: Sequence[CameraFrame]) -
     )
     kept = (*session.model.outputs, MARGINS)
     outputs = {name: values[name] for name in kept if name in values}
-    probes = {name: subsample(v) for name, v in values.items() if name not in outputs}
+    selections = {name: values[name] for name in session.model.selected}
+    probes = {
+        name: subsample(v)
+        for name, v in values.items()
+        if name not in outputs and name not in selections
+    }
     image = INPUT_NAMES[predictor.recipe.input]
     others = {name: value for name, value in inputs.items() if name != image}
-    return Reference(
-        np.stack([camera_frame.frame for camera_frame in camera_frames]), others, probes, outputs
-    )
+    frames = np.stack([camera_frame.frame for camera_frame in camera_frames])
+    return Reference(frames, others, probes, outputs, selections=selections)
 
 
 def make_references(

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
-from lzu_export.graph.emulate.plugins import emulated as without_plugins
-from lzu_export.graph.lowering.choose import lowerings_by_place
-from lzu_export.graph.passes import Pass, keep_outputs
-from lzu_export.graph.read import load_graph
+from lzu_export.manifest.comparison import Agreement
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
     Derived,
@@ -31,15 +27,17 @@ from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.runtime.reference import Reference, subsample
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.session import Session
-from lzu_export.targets.precision import emulated, emulated_lowered, marked
 from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.agreement import Tally
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.tasks.predictors import make_predictor
+from lzu_export.verification.selections import GivenSelections
+from lzu_export.verification.sessions import is_emulated, open_at_probes, open_given, runs_here
 from lzu_export.warp.grids import Sampling, stored_zoom
 
 CLAMPED = tuple(f"clamped_{name}" for name in KNOTS)
 """Names of the probes with the knots that the host gave."""
+GIVEN_NOTE = "outputs at PyTorch's selection among nearly equal scores"
 RANKED_NOTE = "dB of scores by rank and of logits, without a limit"
 
 
@@ -100,18 +98,18 @@ def verify_on_device(
 ) -> Parity:
     """Run an engine that `Bundle.here` found on its device, and compare its outputs.
 
-    In FP32 the outputs have a limit. In lower precisions candidates change their order, so the
-    scores of matched predictions have a limit. The signal-to-noise ratio of `ranked` outputs is
-    recorded there, too, without a limit.
+    In FP32 the outputs have a limit. In lower precisions, and where a network selects entries by
+    rank, candidates change their order, so the scores of matched predictions have a limit. The
+    signal-to-noise ratio of `ranked` outputs is recorded there, too, without a limit.
 
     Raises:
         LzuError: a file of the bundle was changed, the engine does not open, or an output is not
             finite.
     """
-    recipe, exact = bundle.recipe, engine.precision == "fp32"
-    zoom = bundle.zoom
+    recipe, zoom = bundle.recipe, bundle.zoom
     if references is None:
         references = bundle.references
+    exact = engine.precision == "fp32" and not references[0].selections
     outputs: dict[str, float] = {}
     snr: dict[str, float] = {}
     tally = Tally(recipe.scored_as)
@@ -123,8 +121,7 @@ def verify_on_device(
         for reference, result in runs:
             if exact:
                 differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
-                for name, difference in differences.items():
-                    outputs[name] = max(outputs.get(name, 0.0), difference)
+                _keep_largest(outputs, differences)
                 continue
             _count(tally, predictor, result, reference)
             theirs = ranked(reference.outputs)
@@ -229,7 +226,9 @@ def compare(
     a library that is not installed, the ONNX graph it was built from runs in ONNX Runtime instead,
     with half precision rounded as on a device and plugins replaced by the operators' functions.
     FP32 is compared at probe points and outputs. Lower precisions are compared at the probe points,
-    and by the scores of the detections that both find.
+    and by the scores of the detections that both find. If outputs or detections of a network that
+    selects entries by rank differ only since it selects others of nearly equal scores, those at
+    PyTorch's selection are compared instead, see `verification.selections`.
 
     Args:
         recipe: recipe of the export.
@@ -246,40 +245,92 @@ def compare(
     names = probe_order(list(references[0].probes))
     if recipe.input != "source":  # "zoomed" is an input then, which no node of the graph makes
         names = [name for name in names if name != "zoomed"]
-    itself, at_probes = _sessions(
+    itself, at_probes = open_at_probes(
         engine, canonical, executable, names, emulate=emulate, provider=provider
     )
-    figures = _figures(recipe, itself, at_probes, references, warp, exact=exact)
+    selections = list(references[0].selections)
+    given = open_given(
+        engine, canonical, executable, selections, emulate=emulate, provider=provider
+    )
+    figures = _figures(recipe, itself, at_probes, references, warp, exact=exact, given=given)
     target = find(engine.target)
-    runs_itself = _runs_here(engine) and not emulate
+    runs_itself = runs_here(engine) and not emulate
     note = ROUNDING_NOTE if emulate else target.note(engine.precision)
     if runs_itself and provider != "cpu":
         place = f" on GPU {itself.device}" if itself.device is not None else ""
         note += f", with {itself.provider}{place}"
-    return Parity(
+    found = Parity(
         target=EMULATED if emulate else engine.target,
         precision=engine.precision,
         status="passed" if runs_itself else "graph passed",
         note=note,
-        probes=figures.probes,
-        outputs=figures.outputs,
+        probes={**figures.probes, **figures.selections},
+        outputs=figures.own.outputs,
         snr=figures.snr,
         limit=recipe.tolerances.probe if exact else None,
         snr_limit=None if exact else getattr(recipe.tolerances.snr, engine.precision),
-        agreement=None if exact else figures.tally.result(),
+        agreement=figures.own.agreement,
         score_limit=None if exact else recipe.score_limit(engine.precision),
         matched_limit=None if exact else recipe.matched_limit(engine.precision),
-    ).judged()
+    )
+    if given is None or found.passed or max(figures.selections.values()) > _rounding(found):
+        return found.judged()
+    update = {
+        "outputs": figures.given.outputs,
+        "agreement": figures.given.agreement,
+        "note": f"{note}; {GIVEN_NOTE}",
+    }
+    return found.model_copy(update=update).judged()
+
+
+def _rounding(parity: Parity) -> float:
+    """Return how far scores may deviate from PyTorch's, relative to the largest.
+
+    It is the limit of differences in FP32, and the amplitude of the noise that the signal-to-noise
+    ratio allows in lower precisions.
+    """
+    if parity.limit is not None:
+        return parity.limit
+    assert parity.snr_limit is not None, "one of the two limits a comparison has"
+    return float(10 ** (-parity.snr_limit / 20))
+
+
+class _Results:
+    """Comparison of a session's outputs and predictions with PyTorch's, over batches."""
+
+    def __init__(self, predictor: Predictor, *, exact: bool) -> None:
+        """Compare outputs if `exact`, else the predictions that the predictor makes of them."""
+        self.predictor, self.exact = predictor, exact
+        self.outputs: dict[str, float] = {}
+        self._tally = Tally(predictor.recipe.scored_as)
+
+    def add(self, outputs: Mapping[str, NDArray[Any]], reference: Reference) -> None:
+        """Compare one batch's outputs."""
+        if self.exact:
+            recipe = self.predictor.recipe
+            _keep_largest(
+                self.outputs, compare_outputs(recipe, outputs, reference.outputs, reference.usual)
+            )
+        else:
+            _count(self._tally, self.predictor, outputs, reference)
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Agreement of the predictions; None if outputs were compared."""
+        return None if self.exact else self._tally.result()
 
 
 class _Figures(NamedTuple):
-    """Comparison of a session with PyTorch's values; see `Parity` for the first three."""
+    """Comparison of a session with PyTorch's values; see `Parity` for the first two."""
 
     probes: dict[str, float]
-    outputs: dict[str, float]
     snr: dict[str, float]
-    tally: Tally
-    """Agreement of the predictions, of a lower precision."""
+    own: _Results
+    """Comparison of what the engine returns."""
+    given: _Results
+    """Comparison of what it returns at PyTorch's selections; empty if it selects nothing."""
+    selections: dict[str, float]
+    """Deviations of the engine's selections, see `selections.deviation`."""
 
 
 def _figures(
@@ -290,11 +341,13 @@ def _figures(
     warp: Mapping[str, NDArray[Any]],
     *,
     exact: bool,
+    given: GivenSelections | None,
 ) -> _Figures:
-    """Compare the outputs and probe points of every batch; see `_sessions`."""
-    found = _Figures({}, {}, {}, Tally(recipe.scored_as))
+    """Compare the outputs and probe points of every batch; see `sessions`."""
     zoom = stored_zoom(warp)
     predictor = make_predictor(recipe, itself, warp)
+    own, at_given = _Results(predictor, exact=exact), _Results(predictor, exact=exact)
+    found = _Figures({}, {}, own, at_given, {})
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
         values = {k: v for each in at_probes for k, v in each.run(_taken(each, inputs)).items()}
@@ -304,34 +357,26 @@ def _figures(
         for name in probe_order(list(reference.probes)):
             mine, theirs = subsample(values[name]), reference.probes[name]
             usual = reference.usual.get(name, NO_SCALE)
-            difference = relative_difference(mine, theirs, usual)
-            found.probes[name] = max(found.probes.get(name, 0.0), difference)
+            _keep_largest(found.probes, {name: relative_difference(mine, theirs, usual)})
             ratio = signal_to_noise(mine, theirs, usual)
             found.snr[name] = min(found.snr.get(name, math.inf), ratio)
-        result = itself.run(inputs)
-        if exact:
-            differences = compare_outputs(recipe, result, reference.outputs, reference.usual)
-            for name, difference in differences.items():
-                found.outputs[name] = max(found.outputs.get(name, 0.0), difference)
-        else:
-            _count(found.tally, predictor, result, reference)
+        found.own.add(itself.run(inputs), reference)
+        if given is not None:
+            outputs, deviations = given.run(inputs, reference.selections)
+            found.given.add(outputs, reference)
+            _keep_largest(found.selections, deviations)
     return found
+
+
+def _keep_largest(found: dict[str, float], more: Mapping[str, float]) -> None:
+    """Raise figures to those of another batch that are larger."""
+    for name, value in more.items():
+        found[name] = max(found.get(name, 0.0), value)
 
 
 def _taken(session: Session, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Select the inputs that a session has, since OpenVINO drops those that no output needs."""
     return {spec.name: inputs[spec.name] for spec in session.inputs}
-
-
-def _runs_here(engine: Engine | Derived) -> bool:
-    """Whether an engine's own file runs here: it needs no device, and the library is installed."""
-    target = find(engine.target)
-    return not target.on_device and target.version() is not None
-
-
-def is_emulated(engine: Engine | Derived) -> bool:
-    """Whether an engine has a separate row for the rounding of a device."""
-    return find(engine.target).rounds_on_export and engine.precision != "fp32"
 
 
 def reference_inputs(
@@ -342,44 +387,6 @@ def reference_inputs(
     if recipe.input == "zoomed":
         image = ZoomedInput(recipe, zoom)(reference.frames)
     return {INPUT_NAMES[recipe.input]: image, **reference.inputs}
-
-
-def emulated_plugins(
-    engine: Engine | Derived, canonical: Path, executable: Path, before: Sequence[Pass] = ()
-) -> onnx.ModelProto | None:
-    """Return a graph whose plugins are standard operators; None for targets without plugins."""
-    if not find(engine.target).dialect.plugins:
-        return None
-    return without_plugins(load_graph(executable), load_graph(canonical), before)
-
-
-def _sessions(
-    engine: Engine | Derived,
-    canonical: Path,
-    executable: Path,
-    names: Sequence[str],
-    *,
-    emulate: bool,
-    provider: str,
-) -> tuple[Session, list[Session]]:
-    """Open the session for an engine's outputs, and those for these probe points of its graph."""
-    lowerings = lowerings_by_place(engine.lowerings)
-    if emulate:
-        model = load_graph(canonical)
-        return emulated(model, lowerings), [emulated(model, lowerings, names)]
-    # INT8 warps need the whole graph: a warp whose result is an output would keep its Q/DQ pair.
-    plugins = emulated_plugins(engine, canonical, executable)
-    if plugins is not None:
-        probes = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
-        assert probes is not None, "of the same engine"
-        return emulated_lowered(plugins), [emulated_lowered(probes)]
-    model, target = load_graph(executable), find(engine.target)
-    graphs = marked(target.dialect, model, load_graph(canonical), lowerings, names)
-    if isinstance(engine, Engine) and _runs_here(engine):
-        opened = target.open_file(engine, executable, provider=provider)
-        sessions = [target.session(each.SerializeToString(), provider=provider) for each in graphs]
-        return opened, sessions
-    return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
 
 
 def _count(
@@ -397,18 +404,3 @@ def _count(
         tally.add(
             predictor.to_prediction(mine, size), predictor.to_prediction(theirs, size), weight
         )
-
-
-def open_emulated(bundle: Bundle, engine: Engine, session: Session) -> Session | None:
-    """Open an engine's graph with the rounding of a device, to be scored beside the engine.
-
-    Return None if the engine computes in its own precision: in FP32, or not on a processor.
-
-    Raises:
-        LzuError: the graph's file was changed.
-    """
-    if not is_emulated(engine) or session.provider != "CPUExecutionProvider":
-        return None
-    return emulated(
-        load_graph(bundle.canonical(engine.precision)), lowerings_by_place(engine.lowerings)
-    )

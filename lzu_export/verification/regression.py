@@ -29,7 +29,7 @@ from lzu_export.targets.registry import find
 from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.checks import Check, deviation_checks
 from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
-from lzu_export.verification.parity import is_emulated, open_emulated
+from lzu_export.verification.sessions import is_emulated, open_emulated
 
 LIMIT = 16 << 20
 """Largest size in bytes of a stored state."""

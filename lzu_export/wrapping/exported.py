@@ -22,11 +22,12 @@ from lzu_export.wrapping.learned import (
     zoom_at_knots,
 )
 from lzu_export.wrapping.nested import named_tensors
+from lzu_export.wrapping.selections import Selections
 
 SINGLE = "output"
 """Name of the output of a network that returns one tensor."""
 TAKEN = re.compile(
-    r"\d|(frame|zoomed|image|margins|(clamped_)?knots(_[xy])?|(level|unzoomed)_\d+)$"
+    r"\d|(frame|zoomed|image|margins|(clamped_)?knots(_[xy])?|(level|unzoomed|selected)_\d+)$"
 )
 """Names that an output does not have in a graph: numbers, and those of inputs and probe points."""
 
@@ -145,8 +146,9 @@ class HookedModel(TracedModel):
                 first.warp.probes if isinstance(first, GivenToCanvas) else knot_names(knots)
             )
         example = torch.zeros(len(wrapping.views), wrapping.channels, *size)
-        with torch.no_grad():
+        with torch.no_grad(), Selections() as selections:
             found = named_outputs(self._run(example, knots)[2])
+        self.selections = len(selections.indices)
         unknown = [name for name in outputs if name not in found]
         if unknown:
             raise LzuError(
@@ -168,7 +170,12 @@ class HookedModel(TracedModel):
         if self.wrapping.unzooms:
             names += [f"level_{i}" for i in range(self.levels)]
             names += [f"unzoomed_{i}" for i in range(self.levels)]
-        return (*names, *self.outputs)
+        return (*names, *self.selected, *self.outputs)
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Names of the indices that the network selects by rank, see `Selections`."""
+        return tuple(f"selected_{i}" for i in range(self.selections))
 
     @property
     def engine_outputs(self) -> tuple[str, ...]:
@@ -193,9 +200,11 @@ class HookedModel(TracedModel):
             zoomed = canvases[0] if len(canvases) == 1 else torch.cat(canvases)
             values.append(zoomed)
             x = functional.pad(zoomed, (0, self.padding[1], 0, self.padding[0]))
-        levels, unzoomed, result = self._run(x, knots)
+        with Selections() as selections:
+            levels, unzoomed, result = self._run(x, knots)
         found = named_outputs(result)
-        return (*values, *levels, *unzoomed, *(_returned(found[name]) for name in self.outputs))
+        outputs = [_returned(found[name]) for name in self.outputs]
+        return (*values, *levels, *unzoomed, *selections.indices, *outputs)
 
     def _run(self, x: Tensor, knots: Knots) -> tuple[list[Tensor], list[Tensor], Any]:
         """Run the network on its padded input; return levels, unzoomed levels and its result."""

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,23 @@ def test_verify_runs_the_engine_itself(
         verify_all(Bundle(bundle))
     world.capability = (8, 9)
     assert not any(each.on_device for each in verify_all(Bundle(bundle)))
+
+
+def test_scores_are_compared_by_rank_where_the_network_selects(
+    bundle: Path, machine: Machine, world: World
+) -> None:
+    """An engine of a device is not given PyTorch's selection, so FP32 may order entries anew."""
+    machine()
+    built, _ = build_on_device(bundle)
+    opened, whole = Bundle(bundle, read_manifest(bundle)), world.compute
+    world.compute = lambda inputs: {k: v[:, ::-1] for k, v in whole(inputs).items()}
+    assert verify_on_device(opened, built).status == "failed"
+    indices = {"selected_0": np.zeros((1, 4), np.int64)}
+    references = [replace(each, selections=indices) for each in opened.references]
+    parity = verify_on_device(opened, built, references)
+    assert (parity.status, parity.limit, parity.outputs) == ("passed", None, {})
+    assert parity.agreement is not None
+    assert parity.agreement.scores == pytest.approx(1, abs=1e-5)
 
 
 def test_of_lower_precisions_scores_are_compared_by_rank(

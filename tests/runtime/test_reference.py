@@ -23,6 +23,7 @@ def reference(seed: int) -> Reference:
         {"cam2img": generator.random((1, 4, 4), np.float32)} if seed % 2 else {},
         {"level_0": generator.random(7, np.float32), "cls_10": generator.random(3, np.float32)},
         {"boxes": generator.random((1, 2, 4), np.float32)},
+        selections={"selected_0": generator.integers(0, 9, (1, 5))},
     )
 
 
@@ -37,8 +38,9 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         assert b.frames.dtype == np.uint8
         assert list(a.probes) == list(b.probes)
         assert list(a.inputs) == list(b.inputs)
-        for name, value in {**a.inputs, **a.probes, **a.outputs}.items():
-            np.testing.assert_array_equal(value, {**b.inputs, **b.probes, **b.outputs}[name])
+        for name, value in {**a.inputs, **a.probes, **a.outputs, **a.selections}.items():
+            read_back = {**b.inputs, **b.probes, **b.outputs, **b.selections}
+            np.testing.assert_array_equal(value, read_back[name])
 
 
 def test_small_arrays_are_kept_whole() -> None:
