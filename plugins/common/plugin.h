@@ -15,6 +15,7 @@
 
 #include <exception>
 #include <memory>
+#include <vector>
 
 namespace lzu
 {
@@ -98,7 +99,11 @@ public:
         nvinfer1::DimsExprs const* /*shapeInputs*/, int32_t /*nbShapeInputs*/, nvinfer1::DimsExprs* outputs,
         int32_t nbOutputs, nvinfer1::IExprBuilder& exprBuilder) noexcept override
     {
-        return checkCounts(nbInputs, nbOutputs) && setOutputShapes(inputs, outputs, exprBuilder) ? 0 : -1;
+        if (!checkCounts(nbInputs, nbOutputs) || !setOutputShapes(inputs, outputs, exprBuilder))
+        {
+            return -1;
+        }
+        return checkConstantShapes(inputs, outputs) ? 0 : -1;
     }
 
     bool supportsFormatCombination(int32_t pos, nvinfer1::DynamicPluginTensorDesc const* inOut, int32_t nbInputs,
@@ -228,6 +233,51 @@ private:
     bool checkCounts(int32_t nbInputs, int32_t nbOutputs) const noexcept
     {
         return haveCounts(nbInputs, nbOutputs) || complain(mTensors);
+    }
+
+    // Checks shapes that the builder knows, so that it makes no engine that could not run. Others are checked when the
+    // engine runs.
+    bool checkConstantShapes(nvinfer1::DimsExprs const* inputs, nvinfer1::DimsExprs const* outputs) const noexcept
+    {
+        try
+        {
+            std::vector<nvinfer1::PluginTensorDesc> in(static_cast<size_t>(mInputCount));
+            std::vector<nvinfer1::PluginTensorDesc> out(static_cast<size_t>(mOutputCount));
+            for (size_t i = 0; i < in.size(); ++i)
+            {
+                if (!evaluate(inputs[i], in[i].dims))
+                {
+                    return true;
+                }
+            }
+            for (size_t i = 0; i < out.size(); ++i)
+            {
+                if (!evaluate(outputs[i], out[i].dims))
+                {
+                    return true;
+                }
+            }
+            return checkShapes(in.data(), out.data());
+        }
+        catch (std::exception const&)
+        {
+            return complain("out of memory");
+        }
+    }
+
+    // Returns whether all sizes are constant.
+    static bool evaluate(nvinfer1::DimsExprs const& from, nvinfer1::Dims& to)
+    {
+        to.nbDims = from.nbDims;
+        for (int32_t i = 0; i < from.nbDims; ++i)
+        {
+            if (!from.d[i]->isConstant())
+            {
+                return false;
+            }
+            to.d[i] = from.d[i]->getConstantValue();
+        }
+        return true;
     }
 
     virtual void setOutputTypes(nvinfer1::DataType* outputs, nvinfer1::DataType const* inputs) const noexcept = 0;

@@ -96,11 +96,16 @@ private:
     {
         Dims const& from = in[0].dims;
         Dims const& to = out[0].dims;
-        if (from.nbDims != 4 || from.d[1] < 2 || from.d[2] < 2 || from.d[3] != 2
+        if (from.nbDims != 4 || from.d[1] < 2 || from.d[2] < 2 || from.d[3] != 2)
+        {
+            return complain("knots must be batch x height x width x 2, of 2 x 2 knots at least");
+        }
+        // One side at a time, since their product may overflow.
+        if (from.d[1] - 1 > LZU_MOST_TILE_ROWS || from.d[2] - 1 > LZU_MOST_TILES
             || (from.d[1] - 1) * (from.d[2] - 1) > LZU_MOST_TILES)
         {
-            return complain(
-                "knots must be batch x height x width x 2, of 2 x 2 knots at least and 65536 tiles at most");
+            return complain("the knots have more tiles between them than the kernel takes, 65536 in 1024 rows; give a "
+                            "smaller lattice");
         }
         if (to.nbDims != 4 || to.d[0] != from.d[0] || to.d[1] != mSize[0] || to.d[2] != mSize[1] || to.d[3] != 2)
         {

@@ -35,10 +35,11 @@ extern "C" int32_t lzu_invert_warp_tactics(void)
 
 extern "C" int32_t lzu_invert_warp(LzuInvertWarp const* call, void* stream)
 {
-    static_assert(lzu::kMAX_TILES == LZU_MOST_TILES, "the limit is stated twice");
+    static_assert(lzu::kMAX_TILES == LZU_MOST_TILES && lzu::kMAX_TILE_ROWS == LZU_MOST_TILE_ROWS,
+        "the limits are stated twice");
     if (call == nullptr || call->knots == nullptr || call->grid == nullptr || call->batch < 1
         || call->lattice_height < 2 || call->lattice_width < 2 || call->height < 1 || call->width < 1
-        || call->height > 65535 || call->width > 65535 || call->lattice_height - 1 > lzu::kMAX_TILE_ROWS
+        || call->height > 65535 || call->width > 65535 || call->lattice_height - 1 > LZU_MOST_TILE_ROWS
         || (static_cast<int64_t>(call->lattice_height) - 1) * (call->lattice_width - 1) > LZU_MOST_TILES)
     {
         return LZU_INVALID;

@@ -29,6 +29,7 @@ extern "C" {
 #define LZU_MOST_BOXES 1024
 #define LZU_MOST_LATTICE 256
 #define LZU_MOST_TILES 65536
+#define LZU_MOST_TILE_ROWS 1024
 #define LZU_MOST_CANDIDATES 8192
 
 /* Memory formats of feature levels; all levels of a call share one. */

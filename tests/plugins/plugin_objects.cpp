@@ -64,6 +64,69 @@ void checkShapesAndTypes(Case const& test, IPluginV3& plugin)
     CHECK(runtime(plugin)->onShapeChange(from.data(), inputs, to.data(), outputs) != 0);
 }
 
+// Asks for the output shapes of an input of this shape, as a builder does while it parses.
+int32_t shapesWith(IPluginV3& plugin, Case const& test, size_t input, std::vector<int64_t> const& shape, bool constant)
+{
+    std::vector<DimsExprs> in(test.inputs.size());
+    for (size_t i = 0; i < in.size(); ++i)
+    {
+        auto const& sizes = i == input ? shape : test.inputs[i];
+        in[i].nbDims = static_cast<int32_t>(sizes.size());
+        for (size_t axis = 0; axis < sizes.size(); ++axis)
+        {
+            in[i].d[axis] = sizeOf(sizes[axis], constant);
+        }
+    }
+    std::vector<DimsExprs> out(test.outputs.size());
+    Builder builder;
+    return build(plugin)->getOutputShapes(in.data(), static_cast<int32_t>(in.size()), nullptr, 0, out.data(),
+        static_cast<int32_t>(out.size()), builder);
+}
+
+// What a kernel does not take is refused when the network is made, with one sentence, and not when an engine runs. Of
+// shapes that are not known yet nothing is said.
+void checkShapeLimits(std::map<std::string, Case> const& cases)
+{
+    struct Limit
+    {
+        char const* plugin;
+        size_t input;
+        std::vector<int64_t> good;
+        std::vector<int64_t> bad;
+        char const* words;
+    };
+    std::vector<Limit> const limits
+        = {{"InvertWarp", 0, {2, 257, 257, 2}, {2, 257, 258, 2}, "more tiles between them than the kernel takes"},
+            {"InvertWarp", 0, {2, 1025, 3, 2}, {2, 1026, 3, 2}, "65536 in 1024 rows"},
+            {"InvertWarp", 0, {2, 2, 65537, 2}, {2, 2, 65538, 2}, "more tiles"},
+            {"InvertWarp", 0, {2, 2, 2, 2}, {2, 3037000502, 3037000502, 2}, "more tiles"},
+            {"InvertWarp", 0, {2, 2, 2, 2}, {2, 1, 5, 2}, "2 x 2 knots at least"},
+            {"SeparableUnzoom", 2, {2, 2}, {3, 7}, "batch x count"},
+            {"SeparableZoom", 1, {1, 2}, {1, 1}, "batch x count"},
+            {"BoxKnots", 4, {7}, {8}, "as many values as the lattice"}};
+    for (Limit const& each : limits)
+    {
+        Case const& test = cases.at(each.plugin);
+        auto const plugin = create(each.plugin, test.good);
+        gLogger.messages.clear();
+        CHECK(shapesWith(*plugin, test, each.input, each.good, true) == 0);
+        CHECK(shapesWith(*plugin, test, each.input, each.bad, false) == 0);
+        CHECK(gLogger.messages.empty());
+        CHECK(shapesWith(*plugin, test, each.input, each.bad, true) != 0);
+        CHECK(gLogger.messages.size() == 1);
+        CHECK(gLogger.messages[0].find(each.words) != std::string::npos);
+        gLogger.messages.clear();
+    }
+    // Two inputs have as many boxes.
+    Case boxes = cases.at("BoxKnots");
+    boxes.inputs[1] = {2, 1025};
+    auto const plugin = create("BoxKnots", boxes.good);
+    CHECK(shapesWith(*plugin, boxes, 0, {2, 1025, 4}, true) != 0);
+    CHECK(gLogger.messages.size() == 1);
+    CHECK(gLogger.messages[0].find("at most 1024 boxes") != std::string::npos);
+    gLogger.messages.clear();
+}
+
 // What is accepted at each position while all others are as they were accepted before: `"level": ["float32 linear"]`.
 std::string formatsOf(Case const& test, IPluginV3& plugin)
 {
@@ -184,6 +247,7 @@ int main(int argc, char** argv)
         checkSerialisation(test, *plugin);
     }
     checkRefusals(cases);
+    checkShapeLimits(cases);
     if (argc > 2 && std::strcmp(argv[2], "--run") == 0)
     {
         runOnHost(cases);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,9 +53,9 @@ public:
 class Size : public IDimensionExpr
 {
 public:
-    explicit Size(int64_t value)
+    Size(int64_t value, bool isConstant)
         : number(value)
-        , mImplementation(value)
+        , mImplementation(value, isConstant)
     {
         mImpl = &mImplementation;
     }
@@ -66,19 +67,20 @@ public:
 private:
     struct Implementation : apiv::VDimensionExpr
     {
-        explicit Implementation(int64_t value)
+        Implementation(int64_t value, bool isConstant)
             : mValue(value)
+            , mIsConstant(isConstant)
         {
         }
 
         bool isConstant() const override
         {
-            return true;
+            return mIsConstant;
         }
 
         int64_t getConstantValue() const override
         {
-            return mValue;
+            return mIsConstant ? mValue : std::numeric_limits<int64_t>::min();
         }
 
         bool isSizeTensor() const override
@@ -87,6 +89,7 @@ private:
         }
 
         int64_t mValue;
+        bool mIsConstant;
     };
 
     Implementation mImplementation;
@@ -94,9 +97,9 @@ private:
 
 inline std::vector<std::unique_ptr<Size>> gSizes;
 
-inline IDimensionExpr const* sizeOf(int64_t value)
+inline IDimensionExpr const* sizeOf(int64_t value, bool isConstant = true)
 {
-    gSizes.push_back(std::make_unique<Size>(value));
+    gSizes.push_back(std::make_unique<Size>(value, isConstant));
     return gSizes.back().get();
 }
 
@@ -122,7 +125,8 @@ private:
             DimensionOperation op, IDimensionExpr const& first, IDimensionExpr const& second) override
         {
             CHECK(op == DimensionOperation::kPROD);
-            return sizeOf(first.getConstantValue() * second.getConstantValue());
+            return sizeOf(static_cast<Size const&>(first).number * static_cast<Size const&>(second).number,
+                first.isConstant() && second.isConstant());
         }
 
         IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override

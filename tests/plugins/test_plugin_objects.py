@@ -47,7 +47,10 @@ METHODS_10_3 = {
 # The virtual functions by which Plugin asks each plugin, none of them TensorRT's.
 OWN_METHODS = {"setOutputTypes", "setOutputShapes", "supports", "checkShapes", "launchKernel"}
 # And what they call of its objects. The last ones are the standard library's, too.
-CALLED_10_3 = {"constant", "operation", "findLogger", "log", "clear", "data", "size"}
+CALLED_10_3 = {
+    *("constant", "operation", "isConstant", "getConstantValue", "findLogger", "log"),
+    *("clear", "data", "size"),
+}
 NESTED_10_3 = {"Severity"}
 
 FLAGS = ("-O0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-deprecated-declarations")

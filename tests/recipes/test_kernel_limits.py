@@ -100,7 +100,7 @@ def test_shipped_recipes_fit(recipe: Recipe) -> None:
 
 
 def test_pythons_limits_are_those_of_the_kernels() -> None:
-    for name in ("CANDIDATES", "BOXES", "LATTICE", "TILES", "LEVELS"):
+    for name in ("CANDIDATES", "BOXES", "LATTICE", "TILES", "TILE_ROWS", "LEVELS"):
         assert getattr(limits, f"MOST_{name}") == limit(name)
     assert constant("kernels/invert_warp.h", "kMAX_TILE_ROWS") == limits.MOST_TILE_ROWS
     contracts = {name: OPERATORS[name].contract for name in ("BoxKnots", "SeparableUnzoom")}
