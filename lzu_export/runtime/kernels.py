@@ -4,7 +4,10 @@ import ctypes as c
 from typing import Any
 
 from lzu_export.errors import LzuError
+from lzu_export.support.cuda_errors import FATAL, LOST
 
+INVALID = -1
+"""Value of LZU_INVALID, which a launcher returns for arguments that do not fit together."""
 BGR_BYTES = 0
 """Value of the pixel format LZU_BGR."""
 LINEAR_FORMATS = {"float32": 0, "float16": 1}
@@ -94,11 +97,16 @@ def launch(library: Any, name: str, call: c.Structure, stream: int) -> None:
         stream: a cudaStream_t.
 
     Raises:
-        LzuError: the kernel was not launched.
+        LzuError: the kernel was not launched, or work on the GPU has failed before.
     """
     code = getattr(library, name)(c.byref(call), c.c_void_p(stream))
-    if code:
+    if not code:
+        return
+    if code in FATAL:
         raise LzuError(
-            f"the kernel {name} was not launched (error {code}); build the plugin library on "
-            "this device (make plugins)"
+            f"work on the GPU failed: {FATAL[code]} (error {code}, reported by {name}); {LOST}"
         )
+    remedy = "build the plugin library on this device (make plugins)"
+    if code == INVALID:
+        remedy = "its arguments do not fit together; build the library of this release again"
+    raise LzuError(f"the kernel {name} was not launched (error {code}); {remedy}")

@@ -30,7 +30,7 @@ TEXTS = {
     719: "unspecified launch failure",
 }
 """What CUDA says of errors; of others the stand-ins say the name."""
-TELLING = ("cudaGetErrorString", "cudaGetLastError")
+TELLING = ("cudaGetErrorString", "cudaGetLastError", "cuGetErrorString")
 """Functions that tell of errors instead of returning them."""
 
 
@@ -45,7 +45,7 @@ def make_runtime(world: World) -> ModuleType:
     for name, kind in names.items():
         if isinstance(kind, int):
             setattr(module, name, kind)
-        elif isinstance(kind, list) and ("Kind" in name or "Mode" in name):
+        elif name in ("cudaMemcpyKind", "cudaStreamCaptureMode"):
             setattr(module, name, IntEnum(name, kind, start=0))
         elif isinstance(kind, list) and len(kind) == 1:
             setattr(module, name, _function(world, errors, name, kind, getattr(does, name)))
@@ -186,6 +186,11 @@ class _Runtime:
         self.check()
         self.world.begin_capture(stream, int(mode))
 
+    def cudaThreadExchangeStreamCaptureMode(self, mode: Any) -> Any:
+        thread = self.world.thread
+        before, thread.mode = thread.mode, int(mode)
+        return self.module.cudaStreamCaptureMode(before)
+
     def cudaStreamEndCapture(self, stream: int) -> _Handle:
         graph = self.world.end_capture(stream)
         self.check()
@@ -232,6 +237,7 @@ def make_bindings_driver(world: World) -> ModuleType:
         "cuDevicePrimaryCtxRetain": retain,
         "cuCtxPushCurrent": push,
         "cuCtxPopCurrent": world.pop,
+        "cuGetErrorString": lambda error: TEXTS.get(int(error), error.name).encode(),
         "cuCtxGetCurrent": lambda: world.thread.stack[-1] if world.thread.stack else 0,
     }
     for name, behaviour in does.items():

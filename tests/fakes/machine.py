@@ -94,6 +94,7 @@ class _Thread(threading.local):
         self.stack: list[Context] = []
         self.device = 0
         self.last = 0
+        self.mode = GLOBAL
 
 
 @dataclass
@@ -370,8 +371,13 @@ class Machine:
             self.enqueue(stream, work)
 
     def check_unsafe(self) -> None:
-        """Refuse a call that captures forbid, and invalidate those that forbid it."""
+        """Refuse a call that captures forbid, and invalidate those that forbid it.
+
+        A thread whose own mode is relaxed is refused none.
+        """
         mine = threading.get_ident()
+        if self.thread.mode == RELAXED:
+            return
         broken = [
             each
             for each in self.captures.values()

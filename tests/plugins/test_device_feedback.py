@@ -168,8 +168,8 @@ def test_a_frame_is_one_graph_and_no_box_is_sent(
     world.calls.clear()
     for number in range(2):
         detector.run(camera_frames(number))
-    frame = ["cudaGetDevice", "cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
-    assert world.names() == 2 * [*frame, "cudaSetDevice"]
+    frame = ["cuCtxPushCurrent", "cudaGraphLaunch", "cudaStreamSynchronize"]
+    assert world.names() == 2 * [*frame, "cuCtxPopCurrent"]
     world.calls.clear()
     detector.reset()
     assert world.names().count("cudaMemcpyAsync") == 2

@@ -170,8 +170,8 @@ def test_a_frame_is_one_graph_and_tables_are_sent_once(
     world.calls.clear()
     frames = np.stack([camera_frame.frame for camera_frame in camera_frames(0)])
     session.run({"frame": frames})
-    frame = ["cudaGetDevice", "cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
-    assert world.names() == [*frame, "cudaSetDevice"]
+    frame = ["cuCtxPushCurrent", "cudaGraphLaunch", "cudaStreamSynchronize"]
+    assert world.names() == [*frame, "cuCtxPopCurrent"]
     with pytest.raises(LzuError, match="no input image; its inputs are frame"):
         session.run({"frame": frames, "image": frames})
 

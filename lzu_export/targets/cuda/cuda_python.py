@@ -1,27 +1,53 @@
-"""CUDA through cuda-python (`cuda.bindings.runtime`, 12.8 to 13.x)."""
+"""CUDA through cuda-python (`cuda.bindings`, 12.6 to 13.x)."""
 
 import ctypes
+import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import numpy as np
-from cuda.bindings import runtime
+from cuda.bindings import driver, runtime
 
 from lzu_export.errors import ElsewhereError
 from lzu_export.support.device import refuse_absent
-from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
+from lzu_export.targets.cuda.interface import Cuda, CudaError, Failures, Stream
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
+
+_failures = Failures()
 
 
 def _call(name: str, *arguments: Any) -> Any:
     """Call a function of the CUDA runtime, check its status and return its value."""
-    status, *values = getattr(runtime, name)(*arguments)
+    return _value(name, *getattr(runtime, name)(*arguments))
+
+
+def _value(name: str, status: Any, *values: Any) -> Any:
+    """Check what a function of the CUDA runtime returned and return its value."""
     if int(status) != 0:
         runtime.cudaGetLastError()  # so that the next call does not report this error again
         text = runtime.cudaGetErrorString(status)[1].decode()
-        raise CudaError(f"CUDA refused {name}: {text} (error {int(status)})")
+        raise _failures.error(name, text, int(status))
     return values[0] if values else None
+
+
+def _call_driver(name: str, *arguments: Any) -> Any:
+    """Call a function of the CUDA driver, check its status and return its value."""
+    status, *values = getattr(driver, name)(*arguments)
+    if int(status) != 0:
+        text = (driver.cuGetErrorString(status)[1] or b"unknown error").decode()
+        raise _failures.error(name, text, int(status))
+    return values[0] if values else None
+
+
+@functools.cache
+def _primary_context(number: int) -> Any:
+    """Retain the primary context of a device, which this process then keeps.
+
+    The CUDA runtime, and TensorRT with it, work in the same context.
+    """
+    _call_driver("cuInit", 0)
+    return _call_driver("cuDevicePrimaryCtxRetain", _call_driver("cuDeviceGet", number))
 
 
 class PythonStream(Stream):
@@ -64,15 +90,15 @@ class PythonStream(Stream):
         try:
             enqueue()
         except BaseException:
-            # This leaves capture mode. Its status would only repeat the error.
-            runtime.cudaStreamEndCapture(self._stream)
-            runtime.cudaGetLastError()
+            with suppress(CudaError):  # it leaves capture mode; an error would repeat the first
+                _call("cudaGraphDestroy", _call("cudaStreamEndCapture", self._stream))
             raise
         graph = _call("cudaStreamEndCapture", self._stream)
         try:
             return _call("cudaGraphInstantiate", graph, 0)
         finally:
-            _call("cudaGraphDestroy", graph)
+            with suppress(CudaError):
+                _call("cudaGraphDestroy", graph)
 
     def launch(self, graph: Any) -> None:
         """Run a captured graph."""
@@ -88,10 +114,11 @@ class PythonStream(Stream):
 
     def close(self) -> None:
         """Free the stream and its events."""
-        for event in self._events:
-            _call("cudaEventDestroy", event)
-        self._events.clear()
-        _call("cudaStreamDestroy", self._stream)
+        try:
+            while self._events:
+                _call("cudaEventDestroy", self._events.pop())
+        finally:
+            _call("cudaStreamDestroy", self._stream)
 
 
 class PythonCuda(Cuda):
@@ -102,17 +129,34 @@ class PythonCuda(Cuda):
 
     def __init__(self, device: Device) -> None:
         """Take a device; use `open_device`."""
-        self.device = device
+        self.device, self.failures = device, _failures
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the device current in the calling thread while the block runs."""
-        before = _call("cudaGetDevice")
-        _call("cudaSetDevice", self.device.number)
+        """Make the device current in the calling thread while the block runs.
+
+        cudaSetDevice would replace a context that another library made, and not bring it back.
+        """
+        _call_driver("cuCtxPushCurrent", _primary_context(self.device.number))
         try:
             yield
-        finally:
-            _call("cudaSetDevice", before)
+        except BaseException:
+            with suppress(CudaError):  # the first error counts
+                _call_driver("cuCtxPopCurrent")
+            raise
+        _call_driver("cuCtxPopCurrent")
+
+    @contextmanager
+    def freeing(self) -> Iterator[None]:
+        """Make the device current while the block frees, even if this thread captures a graph."""
+        relaxed = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
+        with self.current():
+            before = _call("cudaThreadExchangeStreamCaptureMode", relaxed)
+            try:
+                yield
+            finally:
+                with suppress(CudaError):
+                    _call("cudaThreadExchangeStreamCaptureMode", before)
 
     def stream(self) -> PythonStream:
         """Create a stream that does not wait for the default stream."""
@@ -121,7 +165,12 @@ class PythonCuda(Cuda):
     def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
         flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
         place = int(self._allocated("cudaHostAlloc", size, flags))
-        address = int(_call("cudaHostGetDevicePointer", place, 0)) if mapped else None
+        try:
+            address = int(_call("cudaHostGetDevicePointer", place, 0)) if mapped else None
+        except CudaError:
+            with suppress(CudaError):
+                _call("cudaFreeHost", place)
+            raise
         bytes_ = np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(place))
         return HostArray(bytes_.view(dtype).reshape(shape), address, place)
 
@@ -137,13 +186,11 @@ class PythonCuda(Cuda):
             _call("cudaFree", memory.address)
 
     def _allocated(self, name: str, size: int, *flags: int) -> Any:
-        status, place = getattr(runtime, name)(size, *flags)
+        status, *values = getattr(runtime, name)(size, *flags)
         if status == runtime.cudaError_t.cudaErrorMemoryAllocation:
             runtime.cudaGetLastError()
             raise self.out_of_memory(size)
-        if int(status) != 0:
-            raise CudaError(f"CUDA refused {name} of {size} bytes (error {int(status)})")
-        return place
+        return _value(name, status, *values)
 
 
 def open_device(number: int) -> PythonCuda:

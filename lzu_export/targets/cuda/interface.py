@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.support.cuda_errors import FATAL, LOST
 from lzu_export.support.device import device_number
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
@@ -30,6 +31,40 @@ BACK_ENDS = {
 
 class CudaError(LzuError):
     """Failure of a CUDA call."""
+
+
+class FatalCudaError(CudaError):
+    """Failure of work on the GPU after which CUDA runs nothing more in this process."""
+
+
+class Failures:
+    """Failed calls of a back end.
+
+    After work on the GPU has failed, every call returns an error, and only the first says why.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a failure."""
+        self._first: str | None = None
+
+    @property
+    def first(self) -> FatalCudaError | None:
+        """Error of the work that failed first; None if none has failed."""
+        return None if self._first is None else FatalCudaError(f"{self._first}; {LOST}")
+
+    def error(self, call: str, text: str, number: int | None) -> CudaError:
+        """Make the error of a failed call, or that of the work that failed before.
+
+        Args:
+            call: name of the call.
+            text: CUDA's text of the error.
+            number: CUDA's number of the error, if it is known.
+        """
+        if self._first is None and number in FATAL:
+            self._first = f"work on the GPU failed: {text} (error {number}, reported by {call})"
+        return self.first or CudaError(
+            f"CUDA refused {call}: {text}" + (f" (error {number})" if number is not None else "")
+        )
 
 
 class Stream(ABC):
@@ -90,10 +125,23 @@ class Cuda(ABC):
     captures: ClassVar[bool]
     """Whether its streams capture graphs."""
     device: Device
+    failures: Failures
+    """Failed calls of the back end in this process."""
 
     @abstractmethod
     def current(self) -> AbstractContextManager[None]:
-        """Make the device current in the calling thread while the block runs."""
+        """Make the device current in the calling thread while the block runs.
+
+        Afterwards the context that was current before is current again, whoever made it.
+        """
+
+    def freeing(self) -> AbstractContextManager[None]:
+        """Make the device current, as `current` does, in a block that frees resources.
+
+        The block may run in the middle of other work of its thread, such as the capture of a graph,
+        when Python drops objects.
+        """
+        return self.current()
 
     @abstractmethod
     def stream(self) -> Stream:

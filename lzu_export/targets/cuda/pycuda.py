@@ -1,27 +1,31 @@
 """CUDA through PyCUDA (2022 or later), which captures no graphs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import numpy as np
 from pycuda import driver
 
 from lzu_export.errors import ElsewhereError
+from lzu_export.support.cuda_errors import fatal_error
 from lzu_export.support.device import refuse_absent
-from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
+from lzu_export.targets.cuda.interface import Cuda, CudaError, Failures, Stream
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
 
 _NON_BLOCKING = 1
 """Value of CU_STREAM_NON_BLOCKING in cuda.h, for which PyCUDA has no name."""
+_failures = Failures()
 
 
 @contextmanager
 def _readable() -> Iterator[None]:
+    """Raise CudaError for PyCUDA's errors, whose text is `CALL failed: TEXT`."""
     try:
         yield
     except driver.Error as error:
-        raise CudaError(f"CUDA refused a call: {error}") from error
+        call, _, text = str(error).partition(" failed: ")
+        raise _failures.error(call, text or "no reason", fatal_error(text)) from error
 
 
 class PyCudaStream(Stream):
@@ -32,6 +36,7 @@ class PyCudaStream(Stream):
         with _readable():
             self._stream = driver.Stream(_NON_BLOCKING)
         self.handle = int(self._stream.handle)
+        self._events: list[Any] = []
 
     def to_device(self, memory: DeviceMemory, host: HostArray) -> None:
         """Copy the whole host array to the device."""
@@ -44,9 +49,10 @@ class PyCudaStream(Stream):
             driver.memcpy_dtoh_async(host.array, memory.address, self._stream)
 
     def event(self) -> Any:
-        """Create an event."""
+        """Create an event, which lives as long as the stream."""
         with _readable():
-            return driver.Event()
+            self._events.append(driver.Event())
+        return self._events[-1]
 
     def record(self, event: Any) -> None:
         """Let the event mark the current place in the queue."""
@@ -75,7 +81,11 @@ class PyCudaStream(Stream):
             self._stream.synchronize()
 
     def close(self) -> None:
-        """Drop the stream's object, with which PyCUDA frees the stream."""
+        """Drop the objects of the stream and its events, with which PyCUDA frees them.
+
+        PyCUDA frees them only where their context is current, or in the thread that opened it.
+        """
+        self._events.clear()
         del self._stream
 
 
@@ -87,7 +97,7 @@ class PyCuda(Cuda):
 
     def __init__(self, device: Device, context: Any) -> None:
         """Take a device and its context; use `open_device`."""
-        self.device, self._context = device, context
+        self.device, self._context, self.failures = device, context, _failures
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -95,10 +105,15 @@ class PyCuda(Cuda):
 
         The context is popped afterwards: PyCUDA aborts a program that ends with one pushed.
         """
-        self._context.push()
+        with _readable():
+            self._context.push()
         try:
             yield
-        finally:
+        except BaseException:
+            with suppress(driver.Error):  # the first error counts
+                driver.Context.pop()
+            raise
+        with _readable():
             driver.Context.pop()
 
     def stream(self) -> PyCudaStream:

@@ -20,7 +20,7 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import user_folder, was_built_here
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.base import OpenOptions
-from lzu_export.targets.cuda.interface import Cuda
+from lzu_export.targets.cuda.interface import Cuda, FatalCudaError
 from lzu_export.targets.tensorrt import NAME, RTX
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
@@ -79,6 +79,8 @@ def open_engine(
         return whole(zoom_note=zoom_note, feedback_note=feedback_note)
     try:
         return whole(zoom_note=zoom_note, feedback_note=feedback_note)
+    except FatalCudaError:
+        raise
     except LzuError as error:  # the found library may be for another card, so do without
         why = str(error)
     return make(

@@ -18,8 +18,8 @@ keeps the kernels it compiles on first use in a runtime cache.
 
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.support.files import replacing
 from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
-from lzu_export.targets.cuda.interface import Cuda, CudaError
+from lzu_export.targets.cuda.interface import Cuda, CudaError, FatalCudaError, Stream
 from lzu_export.targets.cuda.memory import DeviceMemory, HostArray
+from lzu_export.targets.tensorrt.holdings import Holdings
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,12 @@ class LoadedEngine:
         """Seconds from opening the file to an engine on the device."""
 
     def refused(self, what: str) -> LzuError:
-        """Make the error that TensorRT refused to do something, with its reason."""
+        """Make the error that TensorRT refused to do something, with its reason.
+
+        If work on the device has failed before, the error is that of the work.
+        """
+        if (first := self.cuda.failures.first) is not None:
+            return first
         return LzuError(f"{product(self.trt)} {what}: {reason(self.logger)}")
 
     def _check_validity(self, serialised: bytes) -> None:
@@ -200,8 +206,8 @@ class TensorRtSession(StatefulSession):
         self.inputs = (*(prologue.inputs if prologue is not None else ()), *given)
         self.outputs = epilogue.outputs if epilogue is not None else loaded.outputs
         self._state = tuple(each for each in loaded.inputs if each.name in state)
-        self._context: Any = None
-        self._graph: Any = None
+        self._held = Holdings(self._cuda, loaded)
+        self._held.free_with(self)
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
         self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
@@ -209,8 +215,6 @@ class TensorRtSession(StatefulSession):
         """Duration of the last run on the device, if the session is `timed`."""
         self._host: dict[str, HostArray] = {}
         self._device: dict[str, DeviceMemory] = {}
-        self._stream: Any = None
-        self._events: Any = None
         self._addresses: dict[str, int] = {}
         self._workspace: DeviceMemory | None = None
         again = partial(TensorRtSession, loaded, graph=graph, mapped=mapped, cache=cache)
@@ -251,43 +255,55 @@ class TensorRtSession(StatefulSession):
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
-        self._take(self.inputs, inputs)
-        with self._cuda.current():
+        check_inputs(self.inputs, inputs)
+        with self._in_use():
+            self._take(self.inputs, inputs)
             self._run()
-        return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
+            return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
 
     def set_state(self, values: Arrays) -> None:
         """Start the next frame from this state; see `support.session.StatefulSession`."""
-        self._take(self._state, values)
-        with self._cuda.current():
+        check_inputs(self._state, values)
+        with self._in_use():
+            self._take(self._state, values)
             self._send_state()
             self._stream.synchronize()
 
     def _take(self, specs: tuple[TensorSpec, ...], values: Arrays) -> None:
-        """Check arrays and copy them into the host's memory."""
-        check_inputs(specs, values)
-        self._check_open()
+        """Copy checked arrays into the host's memory."""
         for spec in specs:
             np.copyto(self._host[spec.name].array, values[spec.name])
 
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Use the session's memory on its device; nobody frees it meanwhile.
+
+        If the block fails, work that it has begun may still read or write the host's memory, so the
+        work is waited for.
+        """
+        with self._held.lock:
+            if self._held.stream is None:
+                raise LzuError(f"the session of {self._loaded.plan.name} is closed; open another")
+            with self._cuda.current():
+                try:
+                    yield
+                except BaseException:
+                    with suppress(CudaError):
+                        self._stream.synchronize()
+                    raise
+
+    @property
+    def _stream(self) -> Stream:
+        """Stream of an open session."""
+        assert self._held.stream is not None
+        return self._held.stream
+
     def close(self) -> None:
-        """Free all memory; a second call does nothing."""
-        stream, self._stream = self._stream, None
-        if stream is None:
-            return
-        with self._cuda.current():
-            with suppress(CudaError):  # of failed work, already reported by its run
-                stream.synchronize()
-            if self._graph is not None:
-                stream.release(self._graph)
-            self._graph = self._context = None
-            for memory in self._device.values():
-                self._cuda.free(memory)
-            if self._workspace is not None:
-                self._cuda.free(self._workspace)
-            for host in self._host.values():
-                self._cuda.free(host)
-            stream.close()
+        """Free all memory; a second call does nothing.
+
+        A session that Python drops is closed, too, though later than a caller might want.
+        """
+        self._held.close()
         self._device, self._host, self._workspace = {}, {}, None
 
     def __enter__(self) -> "TensorRtSession":
@@ -300,13 +316,13 @@ class TensorRtSession(StatefulSession):
 
     def _open(self, graph: bool | None, cache: Path | None, timed: bool) -> None:
         start = time.perf_counter()
-        self._stream = self._cuda.stream()
-        self._context = self._make_context(graph is not False, cache)
-        if self._context is None:
+        self._held.stream = self._cuda.stream()
+        self._held.context = self._make_context(graph is not False, cache)
+        if self._held.context is None:
             raise self._loaded.refused(f"creates no context for {self._loaded.plan.name}")
         self._allocate()
         for spec in (*self._loaded.inputs, *self._loaded.outputs):
-            if not self._context.set_tensor_address(spec.name, self._addresses[spec.name]):
+            if not self._held.context.set_tensor_address(spec.name, self._addresses[spec.name]):
                 raise self._loaded.refused(f"does not take memory for {spec.name}")
         for spec in (*self.inputs, *self._state):
             self._host[spec.name].array.fill(0)
@@ -321,7 +337,7 @@ class TensorRtSession(StatefulSession):
         self._send_state()  # the runs so far have changed it
         self._stream.synchronize()
         if timed:
-            self._events = self._stream.event(), self._stream.event()
+            self._held.events = self._stream.event(), self._stream.event()
 
     def _make_context(self, graph: bool, cache: Path | None) -> Any:
         engine = self._loaded.engine
@@ -370,10 +386,10 @@ class TensorRtSession(StatefulSession):
                 size = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
                 self._place_device(spec.name, size)
         if self._epilogue is not None:
-            self._workspace = self._cuda.memory(self._epilogue.workspace)
+            self._workspace = self._held.memory(self._epilogue.workspace)
 
     def _place_host(self, spec: TensorSpec, *, mapped: bool) -> None:
-        host = self._cuda.host_array(spec.shape, spec.dtype, mapped=mapped)
+        host = self._held.host_array(spec.shape, spec.dtype, mapped=mapped)
         self._host[spec.name] = host
         if host.address is None:
             self._place_device(spec.name, host.array.nbytes)
@@ -381,7 +397,7 @@ class TensorRtSession(StatefulSession):
             self._addresses[spec.name] = host.address
 
     def _place_device(self, name: str, size: int) -> None:
-        self._device[name] = self._cuda.memory(size)
+        self._device[name] = self._held.memory(size)
         self._addresses[name] = self._device[name].address
 
     def _send_constants(self) -> None:
@@ -395,35 +411,32 @@ class TensorRtSession(StatefulSession):
         for spec in self._state:
             self._stream.to_device(self._device[spec.name], self._host[spec.name])
 
-    def _check_open(self) -> None:
-        if self._stream is None:
-            raise LzuError(f"the session of {self._loaded.plan.name} is closed; open another")
-
     def _capture(self, *, demanded: bool) -> None:
         try:
-            self._graph = self._stream.capture(self._enqueue)
+            self._held.graph = self._stream.capture(self._enqueue)
             self._run()
         except LzuError as error:
-            graph, self._graph = self._graph, None
+            graph, self._held.graph = self._held.graph, None
             if graph is not None:  # captured, but it does not run
-                self._stream.release(graph)
-            if demanded:
+                with suppress(CudaError):  # the first error counts
+                    self._stream.release(graph)
+            if demanded or isinstance(error, FatalCudaError):
                 raise
             self.graph_note = str(error)
             log.info("runs without a CUDA graph: %s", error)
 
     def _run(self) -> None:
-        if self._events is not None:
-            self._stream.record(self._events[0])
-        if self._graph is not None:
-            self._stream.launch(self._graph)
+        if self._held.events is not None:
+            self._stream.record(self._held.events[0])
+        if self._held.graph is not None:
+            self._stream.launch(self._held.graph)
         else:
             self._enqueue()
-        if self._events is not None:
-            self._stream.record(self._events[1])
+        if self._held.events is not None:
+            self._stream.record(self._held.events[1])
         self._stream.synchronize()
-        if self._events is not None:
-            self.milliseconds = self._stream.milliseconds(*self._events)
+        if self._held.events is not None:
+            self.milliseconds = self._stream.milliseconds(*self._held.events)
 
     def _enqueue(self) -> None:
         """Queue input copies, prologue, engine, epilogue and output copies; skip mapped memory."""
@@ -432,7 +445,7 @@ class TensorRtSession(StatefulSession):
                 self._stream.to_device(self._device[spec.name], self._host[spec.name])
         if self._prologue is not None:
             self._prologue.enqueue(self._addresses, self._stream.handle)
-        if not self._context.execute_async_v3(self._stream.handle):
+        if not self._held.context.execute_async_v3(self._stream.handle):
             raise self._loaded.refused(f"failed to run {self._loaded.plan.name}")
         if self._epilogue is not None and self._workspace is not None:
             workspace = self._workspace.address

@@ -83,13 +83,7 @@ def test_calls_come_in_order(version: str, world: World, load: Open) -> None:
     world.calls.clear()
     for _ in range(3):
         session.run({"x": X})
-    frame = [
-        "cudaGetDevice",
-        "cudaSetDevice",
-        "cudaGraphLaunch",
-        "cudaStreamSynchronize",
-        "cudaSetDevice",
-    ]
+    frame = ["cuCtxPushCurrent", "cudaGraphLaunch", "cudaStreamSynchronize", "cuCtxPopCurrent"]
     assert world.names() == 3 * frame
     world.calls.clear()
     session.close()
