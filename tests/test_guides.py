@@ -1,6 +1,5 @@
 """The guides are correct: commands parse and run, options, targets, keys and links exist."""
 
-import configparser
 import os
 import re
 import runpy
@@ -25,7 +24,6 @@ from lzu_export.compiler.pipeline import export
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.load import validate
-from lzu_export.tasks.pytorch import model_inputs
 from samples import tiny_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -297,26 +295,6 @@ def test_python_compiles() -> None:
 
 def test_the_new_model_has_50_lines() -> None:
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 50
-
-
-def test_deepstream_s_numbers_are_the_recipe_s() -> None:
-    """The settings of Gst-nvinfer match the inputs of the exported engine."""
-    (block,) = blocks("ini")
-    config = configparser.ConfigParser()
-    config.read_string(block.text)
-    told = config["property"]
-    recipe = load_recipe(
-        "det", {"variant": "uniform", "scale": 0.8, "input": "zoomed", "sampler": "opencv"}
-    )
-    assert recipe.canvas == recipe.network_input, "no padding"
-    (image,) = model_inputs(recipe, from_source=False)
-    assert image.dtype == "float32"
-    assert tuple(map(int, told["infer-dims"].split(";"))) == image.shape[1:]
-    assert int(told["batch-size"]) == image.shape[0]
-    norm = recipe.normalisation
-    assert {1 / std for std in norm.std} == {float(told["net-scale-factor"])}
-    assert tuple(map(float, told["offsets"].split(";"))) == norm.mean
-    assert told["model-color-format"] == {"rgb": "0", "bgr": "1"}[norm.order]
 
 
 @pytest.fixture(scope="module")

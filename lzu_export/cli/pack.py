@@ -14,8 +14,13 @@ def pack(
     bundle: Bundle,
     *,
     target: Annotated[
-        str, typer.Option(help="onnxruntime, openvino, tensorrt-rtx or tensorrt.")
-    ] = "onnxruntime",
+        str | None,
+        typer.Option(help="onnxruntime, openvino, tensorrt-rtx or tensorrt; default: onnxruntime."),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option("--format", help="bundle; triton, a model repository; or deepstream."),
+    ] = "bundle",
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16, bf16 or int8; default: all of the target.")
     ] = None,
@@ -31,11 +36,17 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Write an archive with only the files of a bundle that a device needs."""
-    from lzu_export.bundle.pack import pack as pack_bundle
     from lzu_export.cli.tables.pack import pack_table
+    from lzu_export.packing.pack import pack as pack_bundle
 
     packed = pack_bundle(
-        bundle, target, precision=precision, out=out, plugins=plugins, verifiable=verifiable
+        bundle,
+        target,
+        layout=layout,
+        precision=precision,
+        out=out,
+        plugins=plugins,
+        verifiable=verifiable,
     )
     if as_json:
         print_json(packed.as_dict())

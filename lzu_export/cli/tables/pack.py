@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lzu_export.bundle.pack import Archive
+from lzu_export.packing.pack import Archive
 from lzu_export.support.escaping import visible
 from lzu_export.support.tables import Cell, Column, grid
 

@@ -15,7 +15,6 @@ from fakes.engines import add_rtx_engine
 from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.bundle.pack import pack
 from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
 from lzu_export.errors import LzuError
@@ -26,6 +25,7 @@ from lzu_export.manifest.schema import (
     read_manifest,
     write_manifest,
 )
+from lzu_export.packing.pack import pack
 from lzu_export.runtime import load
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
@@ -254,7 +254,7 @@ def test_an_interrupted_archive_leaves_nothing(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lzu_export.bundle.pack._add", full)
+    monkeypatch.setattr("lzu_export.packing.archive._add", full)
     with pytest.raises(LzuError, match="cannot be written: the disk is full"):
         pack(bundle, "onnxruntime")
     assert sorted(each.name for each in bundle.parent.iterdir()) == ["bundle", path.name]
