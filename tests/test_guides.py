@@ -32,6 +32,7 @@ PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
     REPOSITORY / "plugins/README.md",
+    REPOSITORY / "plugins/sample/README.md",
 ]
 GUIDES = [page for page in PAGES if page.parent == REPOSITORY / "docs"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
