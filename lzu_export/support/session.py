@@ -28,6 +28,9 @@ class Session(Protocol):
     outputs: tuple[TensorSpec, ...]
     graph_note: str = ""
     """Reason why a device's session replays no CUDA graph; empty otherwise."""
+    graph_requested: bool = False
+    """Whether the engine's library was asked for a CUDA graph, could capture one, and does not
+    report whether it replays one. False if the session replays one itself, or there is none."""
     feedback_note: str = ""
     """Reason why boxes go through the host from frame to frame; empty if they do not."""
     device: int | None = None

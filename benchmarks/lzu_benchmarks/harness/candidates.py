@@ -182,17 +182,24 @@ def _enter_precision(
             noise=shown.noise,
             cuda_graph=graph,
             start=None if graph is None else _start(session, cold),
-            note=_host_note(bundle.name, session),
+            note=_note(bundle.name, session),
         )
         found.append(opened)
         without = opened if graph is False else None
     return found
 
 
-def _host_note(bundle: str, session: Session) -> str:
+def _note(bundle: str, session: Session) -> str:
     boxes, zoom = session.feedback_note, session.zoom_note
     notes = [f"boxes of {bundle} go through the host: {boxes}"] if boxes else []
-    return "; ".join([*notes, f"the host zooms for {bundle}: {zoom}"] if zoom else notes)
+    if zoom:
+        notes.append(f"the host zooms for {bundle}: {zoom}")
+    if session.graph_requested:
+        notes.append(
+            f"a CUDA graph of {bundle} was requested from TensorRT-RTX, which can capture one and "
+            "does not report whether it replays it"
+        )
+    return "; ".join(notes)
 
 
 def _cold_first_run(bundle: Path, target: str, precision: str) -> float:

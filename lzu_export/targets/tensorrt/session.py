@@ -12,8 +12,9 @@ the device.
 
 A CUDA graph of copies and kernels is captured after one ordinary run, since TensorRT updates its
 state in the first `enqueueV3` after a change of addresses ("CUDA Graphs" in NVIDIA's best
-practices for TensorRT). TensorRT-RTX captures by itself (IRuntimeConfig.cuda_graph_strategy), and
-keeps the kernels it compiles on first use in a runtime cache.
+practices for TensorRT). TensorRT-RTX captures by itself (IRuntimeConfig.cuda_graph_strategy) if
+IExecutionContext.is_stream_capturable allows it, and does not report whether it does. It keeps the
+kernels it compiles on first use in a runtime cache.
 """
 
 import logging
@@ -181,7 +182,8 @@ class TensorRtSession(StatefulSession):
         Args:
             loaded: loaded engine; several sessions of it can run side by side.
             graph: run as a CUDA graph. The default is to do so if the back end and the engine allow
-                it, otherwise `graph_note` gives the reason; True refuses to run without.
+                it, otherwise `graph_note` gives the reason; True refuses to run without. For
+                TensorRT-RTX the library is asked for one; see `graph_requested`.
             mapped: let the engine read and write the host's memory; by default on devices that
                 share it.
             cache: file of TensorRT-RTX's runtime cache, read if it exists, written after the first
@@ -210,6 +212,7 @@ class TensorRtSession(StatefulSession):
         self._held.free_with(self)
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
+        self.graph_requested = False
         self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
         self.milliseconds: float | None = None
         """Duration of the last run on the device, if the session is `timed`."""
@@ -231,6 +234,8 @@ class TensorRtSession(StatefulSession):
     def provider(self) -> str:
         """Description of the library, the device and the way that runs are executed."""
         graph = "without CUDA graph" if self.graph_note else "CUDA graph"
+        if self.graph_requested:
+            graph = "CUDA graph requested"
         memory = "mapped memory" if self.mapped else "copies"
         name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
         state = f", {', '.join(each.name for each in self._state)} stay there"
@@ -332,8 +337,8 @@ class TensorRtSession(StatefulSession):
         self.warm_up_seconds = time.perf_counter() - start
         """Seconds for memory, context and the first run, in which TensorRT-RTX compiles kernels."""
         self._save_runtime_cache(cache)
-        if graph is not False and not self._own_graphs:
-            self._capture(demanded=bool(graph))
+        if graph is not False:
+            self._open_graph(demanded=bool(graph))
         self._send_state()  # the runs so far have changed it
         self._stream.synchronize()
         if timed:
@@ -411,8 +416,13 @@ class TensorRtSession(StatefulSession):
         for spec in self._state:
             self._stream.to_device(self._device[spec.name], self._host[spec.name])
 
-    def _capture(self, *, demanded: bool) -> None:
+    def _open_graph(self, *, demanded: bool) -> None:
+        """Capture a graph, or find whether TensorRT-RTX can capture its own."""
         try:
+            if self._own_graphs:
+                self._check_own_graph()
+                self.graph_requested = True
+                return
             self._held.graph = self._stream.capture(self._enqueue)
             self._run()
         except LzuError as error:
@@ -424,6 +434,20 @@ class TensorRtSession(StatefulSession):
                 raise
             self.graph_note = str(error)
             log.info("runs without a CUDA graph: %s", error)
+
+    def _check_own_graph(self) -> None:
+        """Refuse a context that runs without TensorRT-RTX's own CUDA graph.
+
+        It is asked after the first run, in which the library compiles kernels and allocates.
+        """
+        strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._config.cuda_graph_strategy != strategy:
+            raise LzuError("TensorRT-RTX did not accept the request for a CUDA graph")
+        if not self._held.context.is_stream_capturable(self._stream.handle):
+            raise LzuError(
+                f"TensorRT-RTX cannot capture {self._loaded.plan.name} in a CUDA graph, since it "
+                "allocates memory or waits while the engine runs"
+            )
 
     def _run(self) -> None:
         if self._held.events is not None:

@@ -70,6 +70,8 @@ def test_both_modes_take_turns(
         assert each.start.first_run > 0
         assert (each.start.cold_first_run is not None) == (target == "tensorrt-rtx")
     assert LatencyRun.model_validate_json(run.model_dump_json()) == run
+    said = [note for note in run.notes if "does not report whether it replays" in note]
+    assert len(said) == (target == "tensorrt-rtx")
     assert latency_tables(run).renderables
 
 

@@ -124,13 +124,40 @@ def test_tensorrt_rtx_captures_by_its_own_strategy(
     assert config < names.index("ICudaEngine.create_execution_context")
     ran = names.index("IExecutionContext.execute_async_v3")
     assert ran < names.index("IRuntimeCache.serialize")
-    assert "CUDA graph" in session.provider
+    assert "CUDA graph requested" in session.provider  # it does not tell whether it replays one
+    assert session.graph_requested
     assert not session.graph_note
     world.calls.clear()
     session.another()
     assert "IRuntimeCache.deserialize" in world.names()
-    TensorRtSession(loaded, graph=False)
+    session = TensorRtSession(loaded, graph=False)
     assert ("IRuntimeConfig.cuda_graph_strategy=", strategy.DISABLED) in world.calls
+    assert not session.graph_requested
+    assert "without CUDA graph" in session.provider
+
+
+def test_tensorrt_rtx_that_cannot_capture_runs_without_and_says_why(
+    world: World, load: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for a graph is not having one."""
+    loaded = load("1.7.1")
+    vars(world)["not_capturable"] = True
+    session = TensorRtSession(loaded)
+    assert "without CUDA graph" in session.provider
+    assert not session.graph_requested
+    assert "TensorRT-RTX cannot capture model.engine in a CUDA graph" in session.graph_note
+    np.testing.assert_array_equal(session.run({"x": X})["y"], 2 * X)
+    names = world.names()
+    ran = names.index("IExecutionContext.execute_async_v3")
+    assert ran < names.index("IExecutionContext.is_stream_capturable")
+    session.close()
+    with pytest.raises(LzuError, match=r"cannot capture model\.engine"):
+        TensorRtSession(loaded, graph=True)
+    assert not world.blocks
+    vars(world)["not_capturable"] = False
+    config = loaded.trt.IRuntimeConfig
+    monkeypatch.setattr(config, "__setattr__", lambda *_: None)  # the library may decline
+    assert "did not accept the request" in TensorRtSession(loaded).graph_note
 
 
 def test_a_runtime_cache_that_cannot_be_kept_is_no_error(
@@ -155,6 +182,9 @@ def test_a_runtime_cache_that_cannot_be_kept_is_no_error(
 
 
 def test_without_graphs_the_session_runs_and_says_why(world: World, load: Open) -> None:
+    with TensorRtSession(load("10.3.0")) as session:
+        assert ", CUDA graph)" in session.provider
+        assert not session.graph_requested
     session = TensorRtSession(load("10.3.0", "pycuda"))
     assert "PyCUDA captures no CUDA graphs" in session.graph_note
     assert "without CUDA graph" in session.provider
