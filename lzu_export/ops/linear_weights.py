@@ -9,7 +9,6 @@ else gathers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,14 +57,39 @@ def resample(x: Tensor, rows: Tensor, columns: Tensor, *, training: bool) -> Ten
     if not on_cpu(x):
         return _dense(x, rows, columns)
     if training:
-        working = working_type(x)
-        grid, corners = _grid(rows, columns, x.shape, working)
-        found: Tensor = functional.grid_sample(x.to(working), grid, align_corners=corners)
-        unknown = rows.isnan()[:, None, :, None], columns.isnan()[:, None, None, :]
-        if any(each.any() for each in unknown):  # grid_sample reads a cell there
-            found = found.masked_fill(unknown[0] | unknown[1], float("nan"))
-        return found.to(x.dtype)
+        # With corners, the first and last cell are exactly -1 and 1, but an axis of one cell has no
+        # scale.
+        corners = min(x.shape[2:]) > 1
+        down, across = (
+            _near(each, n) * (2 / (n - 1)) - 1 if corners else (2 * _near(each, n) + 1) / n - 1
+            for each, n in zip((rows, columns), x.shape[2:], strict=True)
+        )
+        return by_grid_sample(x, down, across, corners=corners)
     return _exact(x, *(each.detach().expand(len(x), -1) for each in (rows, columns)))
+
+
+def by_grid_sample(x: Tensor, down: Tensor, across: Tensor, *, corners: bool = True) -> Tensor:
+    """Sample `x` (B, C, H, W) at rows (B or 1, H') and columns (B or 1, W') by grid_sample.
+
+    Args:
+        x: map.
+        down: coordinates along height in [-1, 1]; zeros outside, NaN where a coordinate is NaN.
+        across: coordinates along width.
+        corners: whether -1 and 1 are the centres of the first and last cell, else their edges.
+
+    Returns:
+        (B, C, H', W') in the dtype of `x`.
+    """
+    working = working_type(x)
+    size = (len(x), down.shape[1], across.shape[1])
+    both = (across.to(working)[:, None, :].expand(size), down.to(working)[:, :, None].expand(size))
+    grid = torch.stack(both, dim=-1)
+    found: Tensor = functional.grid_sample(x.to(working), grid, align_corners=corners)
+    unknown = down.isnan(), across.isnan()
+    if any(each.any() for each in unknown):  # grid_sample reads a cell there
+        masks = unknown[0][:, None, :, None] | unknown[1][:, None, None, :]
+        found = found.masked_fill(masks, float("nan"))
+    return found.to(x.dtype)
 
 
 def on_cpu(x: Tensor) -> bool:
@@ -88,24 +112,6 @@ def _dense(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     a_y = hat_matrix(rows, x.shape[2]).to(x.dtype)[:, None]
     a_x = hat_matrix(columns, x.shape[3]).to(x.dtype)[:, None]
     return a_y @ (x @ a_x.transpose(-1, -2))
-
-
-def _grid(
-    rows: Tensor, columns: Tensor, shape: Sequence[int], dtype: torch.dtype
-) -> tuple[Tensor, bool]:
-    """Return grid_sample's coordinates (B, H', W', 2) of positions, and its align_corners."""
-    # With align_corners the first and last cell are exactly -1 and 1, but an axis of one cell has
-    # no scale.
-    corners = min(shape[2:]) > 1
-    down, across = (
-        (_near(each, n) * (2 / (n - 1)) - 1 if corners else (2 * _near(each, n) + 1) / n - 1).to(
-            dtype
-        )
-        for each, n in zip((rows, columns), shape[2:], strict=True)
-    )
-    size = (shape[0], rows.shape[1], columns.shape[1])
-    both = (across[:, None, :].expand(size), down[:, :, None].expand(size))
-    return torch.stack(both, dim=-1), corners
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ STEPS = 1024.0
 """Steps per unit to which a knot is rounded down. On an axis of n pixels, up to 8192, the product
 of the result and (n - 1) / 2 is exact in float32."""
 
+OUTSIDE = -3.0
+"""Position outside of every image, in its pixels and in coordinates from -1 to 1."""
+
 
 def separable_zoom(
     image: torch.Tensor,
@@ -68,37 +71,39 @@ def separable_zoom(
     Returns:
         (B, C, canvas height + pad rows, canvas width + pad columns) in the dtype of `image`.
     """
-    from lzu_export.ops.linear_weights import in_training, resample
-
-    training = in_training(image, knots_x, knots_y)
-    positions = _pixels(knots_x, knots_y, canvas, pad, image.shape)
-    return resample(image, *positions, training=training)
-
-
-def _pixels(
-    knots_x: torch.Tensor,
-    knots_y: torch.Tensor,
-    canvas: Sequence[int],
-    pad: Sequence[int],
-    shape: Sequence[int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the rows and columns, float64, of an image of `shape` that the canvas shows.
-
-    Padding samples the zeros outside the image, which costs less than a padded copy.
-    """
+    import torch
     from torch.nn import functional
 
     from lzu_export.ops.differentiable import forward_axis
-
-    rows, columns = (
-        functional.pad(
-            (forward_axis(knots.double(), pixels) + 1) / 2 * (size - 1), (0, more), value=-2.0
-        )
-        for knots, pixels, more, size in zip(
-            (knots_y, knots_x), canvas, pad, shape[2:], strict=True
-        )
+    from lzu_export.ops.linear_weights import (
+        by_grid_sample,
+        in_training,
+        on_cpu,
+        resample,
+        working_type,
     )
-    return rows, columns
+
+    training = in_training(image, knots_x, knots_y)
+    # Positions of the image's corners are grid_sample's; in float32 they lose no more than it does.
+    plain = training and on_cpu(image) and min(image.shape[2:]) > 1
+    kind = working_type(image) if plain else torch.float64
+    down, across = (
+        forward_axis(knots.to(kind), pixels)
+        for knots, pixels in zip((knots_y, knots_x), canvas, strict=True)
+    )
+    if not plain:
+        down, across = (
+            (each + 1) / 2 * (size - 1)
+            for each, size in zip((down, across), image.shape[2:], strict=True)
+        )
+    # Padding samples the zeros outside the image, which costs less than a padded copy.
+    down, across = (
+        functional.pad(each, (0, more), value=OUTSIDE) if more else each
+        for each, more in zip((down, across), pad, strict=True)
+    )
+    if plain:
+        return by_grid_sample(image, down, across)
+    return resample(image, down, across, training=training)
 
 
 def function_body(
