@@ -99,6 +99,7 @@ enum LzuPixels
     LZU_BGR = 0, /* packed, 3 bytes a pixel */
     LZU_RGB = 1,
     LZU_NV12 = 2, /* a plane of luma and a half-size plane of interleaved Cb and Cr; BT.601, limited range */
+    LZU_GRAY = 3, /* 1 byte a pixel, which is blue, green and red alike */
 };
 
 /* From a camera's bytes to a network's input: zoom, normalise, pad, change of channel order, in one pass. */

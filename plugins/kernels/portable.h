@@ -75,6 +75,24 @@ LZU_HD void setBits(uint32_t& word, uint32_t bits)
 #endif
 }
 
+LZU_HD void lowerTo(int& lowest, int value)
+{
+#if defined(__CUDA_ARCH__)
+    atomicMin(&lowest, value);
+#else
+    lowest = value < lowest ? value : lowest;
+#endif
+}
+
+LZU_HD void raiseTo(int& highest, int value)
+{
+#if defined(__CUDA_ARCH__)
+    atomicMax(&highest, value);
+#else
+    highest = value > highest ? value : highest;
+#endif
+}
+
 LZU_HD void addTo(int& sum, int value)
 {
 #if defined(__CUDA_ARCH__)

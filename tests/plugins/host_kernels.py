@@ -23,7 +23,7 @@ FLAGS += ["-march=native", "-fno-math-errno", "-fno-trapping-math"]  # plugins/M
 
 F32, F16, HWC8, CHW4, CHW32, I8 = range(6)
 INVALID = -1
-BGR, RGB, NV12 = range(3)
+BGR, RGB, NV12, GRAY = range(4)
 Array = NDArray[Any]
 
 

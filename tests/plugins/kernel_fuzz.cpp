@@ -1,5 +1,6 @@
-// Calls every launcher of the host build with random, extreme and degenerate inputs, in buffers of exactly the right
-// size. Compiled with the address and undefined-behaviour sanitizers, which judge.
+// Calls every launcher of the host build with random, extreme and degenerate
+// inputs, in buffers of exactly the right size. Compiled with the address and
+// undefined-behaviour sanitizers, which judge.
 //
 //   kernel_fuzz ROUNDS SEED
 #include "kernels/lzu_kernels.h"
@@ -91,7 +92,8 @@ struct Knots
     std::vector<float> y;
 };
 
-// Heap memory of exactly so many bytes; malloc aligns it to 16, as much as the kernels need.
+// Heap memory of exactly so many bytes; malloc aligns it to 16, as much as the
+// kernels need.
 class Buffer
 {
 public:
@@ -182,8 +184,8 @@ void fuzzUnzoom()
         }
         int const cells = level.height * level.width;
         buffers.emplace_back(level.input, levelBytes(call.format, call.batch, level.channels, cells));
-        buffers.emplace_back(level.output,
-            levelBytes(call.format, call.batch, level.channels, cells * level.upscale * level.upscale));
+        buffers.emplace_back(
+            level.output, levelBytes(call.format, call.batch, level.channels, cells * level.upscale * level.upscale));
     }
     expect(lzu_unzoom(&call, nullptr), "lzu_unzoom");
 }
@@ -205,20 +207,26 @@ void fuzzZoom()
 void fuzzCamera()
 {
     LzuCamera call{};
-    pickEach({{call.pixel_format, LZU_BGR, LZU_NV12}, {call.reduce, 1, 3}, {call.height, 1, 40}, {call.width, 1, 40},
-        {call.canvas_height, 1, 40}, {call.canvas_width, 1, 80}, {call.pad_y, 0, 5}, {call.pad_x, 0, 5},
-        {call.rgb_output, 0, 1}, {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
+    pickEach({{call.pixel_format, LZU_BGR, LZU_GRAY}, {call.reduce, 1, 3}, {call.height, 1, 40},
+        {call.width, 1, chance(0.1) ? 900 : 40}, {call.canvas_height, 1, 40}, {call.canvas_width, 1, 80},
+        {call.pad_y, 0, 5}, {call.pad_x, 0, 5}, {call.rgb_output, 0, 1},
+        {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
     int const rows = (call.height - 1) * call.reduce + 1;
     int const columns = (call.width - 1) * call.reduce + 1;
     bool const planar = call.pixel_format == LZU_NV12;
-    call.pitch = planar ? (columns + 1) / 2 * 2 + pick(0, 5) : 3 * columns + pick(0, 5);
+    bool const packed = call.pixel_format == LZU_BGR || call.pixel_format == LZU_RGB;
+    int const bytes = packed ? 3 * columns : columns;
+    call.pitch = (planar ? (columns + 1) / 2 * 2 : bytes) + pick(0, 5);
+    int const skip = planar ? 2 * pick(0, 1) : pick(0, 3);
     // The last row ends with its last pixel: what follows belongs to nobody.
-    Buffer const pixels(call.pixels, static_cast<size_t>(call.pitch * (rows - 1) + (planar ? columns : 3 * columns)));
+    Buffer const pixels(call.pixels, static_cast<size_t>(skip + call.pitch * (rows - 1) + bytes));
     Buffer const chroma(
-        call.chroma, static_cast<size_t>(call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
-    call.chroma = planar ? call.chroma : nullptr;
+        call.chroma, static_cast<size_t>(skip + call.pitch * ((rows + 1) / 2 - 1) + (columns + 1) / 2 * 2));
+    call.pixels += skip;
+    call.chroma = planar ? call.chroma + skip : nullptr;
     Knots const knots(call, 1);
-    Buffer const tableX(call.table_x, static_cast<size_t>(16 * call.canvas_width), -5.0F, 45.0F);
+    Buffer const tableX(
+        call.table_x, static_cast<size_t>(16 * call.canvas_width), -5.0F, static_cast<float>(call.width) + 5.0F);
     Buffer const tableY(call.table_y, static_cast<size_t>(16 * call.canvas_height), -5.0F, 45.0F);
     if (chance(0.5))
     {
@@ -243,8 +251,8 @@ void fuzzCamera()
 void fuzzBoxKnots()
 {
     LzuBoxKnots call{};
-    pickEach({{call.batch, 1, 3}, {call.lattice_width, 2, 60}, {call.source_height, 1, 4000},
-        {call.source_width, 1, 4000}});
+    pickEach(
+        {{call.batch, 1, 3}, {call.lattice_width, 2, 60}, {call.source_height, 1, 4000}, {call.source_width, 1, 4000}});
     call.box_count = chance(0.1) ? LZU_MOST_BOXES : pick(0, 60);
     call.lattice_height = chance(0.1) ? LZU_MOST_LATTICE : pick(2, 40);
     call.fwhm = std::fabs(std::uniform_real_distribution<float>(0.1F, 40.0F)(gRandom));

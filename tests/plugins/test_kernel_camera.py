@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from host_kernels import BGR, F16, F32, INVALID, NV12, RGB, Array, address, aligned, run
+from host_kernels import BGR, F16, F32, GRAY, INVALID, NV12, RGB, Array, address, aligned, run
 
 from lzu_export.runtime.kernels import ZoomCamera
 from lzu_export.runtime.preprocess import ZoomedInput
@@ -117,9 +117,92 @@ def test_a_warp_beyond_the_picture_reads_nothing_there():
         np.testing.assert_allclose(out, reference(frame, tables), rtol=0, atol=5e-5)
 
 
+def placed(pixels: Array, pitch: int, offset: int) -> Array:
+    """Return a copy of rows of bytes at another pitch, so many bytes behind a multiple of 16."""
+    memory = aligned((len(pixels) * pitch + offset,), np.uint8, 199)
+    rows = memory[offset:].reshape(len(pixels), pitch)[:, : pixels.shape[1]]
+    rows[...] = pixels
+    return rows
+
+
+def raw_of(pixel_format: int, size: tuple[int, int], seed: int = 0) -> tuple[Array, Array]:
+    """Return random rows of bytes of a picture, and the BGR image that they stand for."""
+    rng = np.random.default_rng(seed)
+    if pixel_format == NV12:
+        raw = rng.integers(0, 256, (size[0] * 3 // 2, size[1]), np.uint8)
+        return raw, cv2.cvtColor(raw, cv2.COLOR_YUV2BGR_NV12)
+    if pixel_format == GRAY:
+        raw = rng.integers(0, 256, size, np.uint8)
+        return raw, np.repeat(raw[:, :, None], 3, axis=2)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    raw = frame if pixel_format == BGR else frame[:, :, ::-1]
+    return np.ascontiguousarray(raw).reshape(size[0], -1), frame
+
+
+FORMATS = pytest.mark.parametrize("pixel_format", [BGR, RGB, NV12, GRAY])
+
+
+@FORMATS
+@pytest.mark.parametrize("size", [(62, 98), (26, 146), (26, 152), (700, 40), (30, 1700)])
+@pytest.mark.parametrize("antialias", [False, True])
+def test_pictures_of_any_size_in_lines_of_any_alignment(pixel_format, size, antialias):
+    """Wide pictures are summed in several chunks of columns, high ones by more rows than are kept.
+
+    Where rows start at multiples of 4 bytes, or all as far from one, 4 bytes are read at once.
+    """
+    raw, frame = raw_of(pixel_format, size)
+    tables = zoom_tables(*knots_of(3), size, CANVAS, antialias=antialias)
+    expected = reference(frame, tables)
+    width = raw.shape[1]
+    for pitch, offset in ((width + -width % 4, 0), (width + -width % 4 + 4, 2), (width + 1, 1)):
+        rows = placed(raw, pitch, offset)
+        chroma = {"chroma": rows[size[0] :].ctypes.data} if pixel_format == NV12 else {}
+        out = camera(rows, pixel_format, size, tables=tables, **chroma)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=2e-5)
+
+
+@FORMATS
+@pytest.mark.parametrize("reduce", [2, 3])
+def test_every_format_is_reduced(pixel_format, reduce):
+    raw, frame = raw_of(pixel_format, (62, 98), 1)
+    picture = tuple(-(-n // reduce) for n in (62, 98))
+    tables = zoom_tables(*knots_of(4), picture, CANVAS)
+    chroma = {"chroma": raw[62:].ctypes.data} if pixel_format == NV12 else {}
+    out = camera(raw, pixel_format, picture, tables=tables, reduce=reduce, **chroma)
+    np.testing.assert_allclose(out, reference(frame, tables, reduce=reduce), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("value", [0, 15, 16, 17, 127, 128, 235, 255])
+def test_every_chroma_of_nv12_becomes_opencv_s_bytes(value):
+    """All pairs of Cb and Cr at this luma, unzoomed, unnormalised."""
+    luma = np.full((512, 512), value, np.uint8)
+    both = np.stack(np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2), axis=-1)
+    raw = np.concatenate([luma, both.reshape(256, 512)])
+    frame = cv2.cvtColor(raw, cv2.COLOR_YUV2BGR_NV12)
+    out = aligned((3, 512, 512), np.float32, 77)
+    pixels = np.arange(512, dtype=np.float32)
+    table = np.stack([pixels, 0 * pixels, 0 * pixels + 1, 0 * pixels + 1])
+    call = ZoomCamera(
+        pixels=raw.ctypes.data, chroma=raw[512:].ctypes.data, pixel_format=NV12, pitch=512,
+        reduce=1, height=512, width=512, canvas_height=512, canvas_width=512,
+        table_x=table.ctypes.data, table_y=table.ctypes.data, output=address(out),
+    )  # fmt: skip
+    call.std[:] = (1, 1, 1)
+    assert run("lzu_zoom_camera", call) == 0
+    np.testing.assert_array_equal(out, frame.transpose(2, 0, 1))
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"pitch": 10}, {"std": (0, 1, 1)}, {"format": 9}, {"pixel_format": 3}, {"reduce": 0}],
+    [
+        {"pitch": 10},
+        {"std": (0, 1, 1)},
+        {"format": 9},
+        {"pixel_format": 4},
+        {"reduce": 0},
+        {"reduce": 1 << 30},
+        {"pixel_format": 3, "pitch": 96},
+    ],
 )
 def test_invalid_calls_launch_nothing(wrong):
     frame = frame_of(1)

@@ -85,6 +85,20 @@ def test_packed_formats_move_16_bytes_at_a_time(architecture):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["87", "89"])
+def test_the_camera_reads_words_and_divides_in_no_loop(architecture):
+    """Of each kind of pixels; NV12 that is reduced has its chroma apart, which takes bytes."""
+    cubin, report = compile_cubin(KERNELS / "camera.cu", architecture)
+    assert check_report(report) == 8
+    for name, instructions in sass(cubin).items():
+        words = re.findall(r"\bLDG\.E(?:\.CONSTANT)? ", instructions)
+        tables = 8  # of an axis 4 numbers
+        assert len(words) >= tables + (0 if "Nv12ILb0" in name else 4), name
+        assert "I2F.U8" not in instructions, "a conversion of a byte takes the slow pipe"
+        assert "LDL" not in instructions, "local memory"
+
+
+@pytest.mark.slow
 def test_cuobjdump_finds_every_architecture_and_ptx():
     library = os.environ.get("LZU_PLUGIN_LIBRARY", "")
     if not Path(library).is_file():
@@ -111,7 +125,12 @@ ENTRIES = (
     *(f"lzu::Resample<lzu::Int8Unit<{words}>, 1>" for words in (1, 4)),
     *("lzu::Resample<lzu::FloatUnit, 4>", "lzu::Resample<lzu::HalfUnit, 8>"),
     *(f"lzu::Resample<lzu::ByteUnit, {span}>" for span in (1, 16)),
-    *("lzu::Resample<lzu::Int8Unit<1>, 4>", "lzu::CameraZoom<float>", "lzu::CameraZoom<lzu::Half>"),
+    "lzu::Resample<lzu::Int8Unit<1>, 4>",
+    *(
+        f"lzu::CameraZoom<lzu::{pixels}, {out}>"
+        for pixels in ("Packed<3>", "Packed<1>", "Nv12<true>", "Nv12<false>")
+        for out in ("float", "lzu::Half")
+    ),
     *("lzu::BoxKnots", "lzu::SortRuns", "lzu::MergeRuns", "lzu::KeepBoxes", "lzu::FeedBoxes"),
     *(f"lzu::InvertWarp<{side}>" for side in (8, 16, 32)),
 )
