@@ -20,6 +20,7 @@ from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime import plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.device_feedback import make_feedback
+from lzu_export.runtime.kernels import FeedBoxes, launch
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.cuda.interface import open_cuda
@@ -213,6 +214,36 @@ def test_a_kernel_that_does_not_start_is_told(world: World, opened: Open) -> Non
     with pytest.raises(LzuError, match=r"lzu_suppress was not launched \(error 98\).*make plugins"):
         opened("10.3.0")
     assert not world.blocks
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (
+            98,
+            r"lzu_feed_boxes was not launched \(error 98\); build the plugin library on",
+        ),
+        (-1, r"was not launched \(error -1\); its arguments do not fit together"),
+        (700, r"^work on the GPU failed: an illegal memory access .*; end this process"),
+    ],
+)
+def test_a_launchers_error_has_its_own_remedy(code: int, why: str) -> None:
+    """A build for another card, arguments beyond a limit, and work that had failed before."""
+    refusing: Any = SimpleNamespace(lzu_feed_boxes=lambda *_: code)
+    with pytest.raises(LzuError, match=why):
+        launch(refusing, "lzu_feed_boxes", FeedBoxes(), 0)
+
+
+@pytest.mark.parametrize(("boxes", "fits"), [(1024, True), (1025, False)])
+def test_the_stand_in_keeps_the_launchers_limits(boxes: int, fits: bool, world: World) -> None:
+    address = world.allocate(1 << 16).device
+    call = FeedBoxes(address, address, address, 1, 8, boxes, 1, 0.5, 0, 0, 9, 9, address, address)
+    kernels, stream = Kernels(world, library()), world.create_stream()
+    if fits:
+        launch(kernels, "lzu_feed_boxes", call, stream)
+        return
+    with pytest.raises(LzuError, match=r"error -1"):
+        launch(kernels, "lzu_feed_boxes", call, stream)
 
 
 def test_without_kernels_boxes_go_through_the_host_and_the_log_says_why(

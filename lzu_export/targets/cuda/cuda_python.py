@@ -195,6 +195,8 @@ class PythonCuda(Cuda):
 
 def open_device(number: int) -> PythonCuda:
     """Open the device of this number; see `targets.cuda.interface.open_cuda`."""
+    if _failures.first is not None:
+        raise _failures.first
     try:
         count = _call("cudaGetDeviceCount")
     except (CudaError, RuntimeError) as error:  # RuntimeError: the driver's library does not load

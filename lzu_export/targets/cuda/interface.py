@@ -181,7 +181,7 @@ def open_cuda(back_end: str | None = None, number: int | None = None) -> Cuda:
         number: number of the GPU, as CUDA counts them; by default see `device_number`.
 
     Raises:
-        LzuError: there is no such back end or GPU.
+        LzuError: there is no such back end or GPU, or work on a GPU has failed in this process.
         ElsewhereError: no back end is installed, or there is no driver or GPU at all.
     """
     wanted = back_end or os.environ.get(VARIABLE)

@@ -103,7 +103,8 @@ class PyCuda(Cuda):
     def current(self) -> Iterator[None]:
         """Make the device current in the calling thread while the block runs.
 
-        The context is popped afterwards: PyCUDA aborts a program that ends with one pushed.
+        The context is popped afterwards: PyCUDA aborts a program that ends with one pushed. A
+        context of another library that was made current above one of PyCUDA's is lost in PyCUDA.
         """
         with _readable():
             self._context.push()
@@ -148,6 +149,8 @@ class PyCuda(Cuda):
 
 def open_device(number: int) -> PyCuda:
     """Open the device of this number; see `targets.cuda.interface.open_cuda`."""
+    if _failures.first is not None:
+        raise _failures.first
     try:
         driver.init()
         count = driver.Device.count()

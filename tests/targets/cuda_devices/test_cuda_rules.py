@@ -119,6 +119,9 @@ def test_the_first_error_is_the_one_that_is_read(cuda: Cuda, world: World) -> No
         cuda.memory(8)
     assert str(later.value) == message
     assert world.thread.stack == []
+    with pytest.raises(FatalCudaError) as reopened:  # and not that there is no driver
+        open_cuda()
+    assert str(reopened.value) == message
 
 
 def test_an_error_of_the_block_is_not_replaced(cuda: Cuda, world: World) -> None:
@@ -190,6 +193,7 @@ def test_pycuda_frees_streams_and_events_in_other_threads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyCUDA frees objects only where their context is current, or in the thread that made it."""
+    gc.collect()  # what other tests have left
     install_cuda(monkeypatch, world, "pycuda")
     cuda = open_cuda()
     with cuda.current():

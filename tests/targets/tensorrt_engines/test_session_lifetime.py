@@ -13,6 +13,7 @@ import pytest
 
 from fakes.fake_tensorrt import RELEASES, plan
 from fakes.install import install_cuda, install_tensorrt
+from fakes.machine import Context
 from fakes.world import World
 from lzu_export.errors import LzuError
 from lzu_export.targets.cuda.interface import FatalCudaError, open_cuda
@@ -39,7 +40,8 @@ def opened(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ope
         install_cuda(monkeypatch, world, back_end)
         trt = install_tensorrt(monkeypatch, world, version)
         (tmp_path / "model.engine").write_bytes(PLAN)
-        loaded = LoadedEngine(trt, tmp_path / "model.engine", open_cuda())
+        cuda = open_cuda(number=options.pop("device", 0))
+        loaded = LoadedEngine(trt, tmp_path / "model.engine", cuda)
         return TensorRtSession(loaded, **options)
 
     return made
@@ -155,6 +157,31 @@ def test_a_session_may_be_dropped_in_another_thread(
     assert not world.blocks
     assert not world.streams
     assert not world.events
+
+
+@pytest.mark.parametrize("back_end", BOTH)
+def test_any_thread_runs_a_session_on_its_gpu(back_end: str, world: World, opened: Open) -> None:
+    """Opened in one thread on the second GPU, run in others, whose own context stays current."""
+    world.others = ("RTX 4090",)
+    session = opened("10.3.0", back_end, device=1)
+    found: list[Any] = []
+
+    def run(foreign: Context | None) -> None:
+        if foreign is not None:
+            world.push(foreign)
+        found.append((session.run({"x": X})["y"], list(world.thread.stack)))
+
+    contexts = (None, Context(0, primary=False), Context(1, primary=False))
+    for foreign in contexts:
+        thread = threading.Thread(target=run, args=(foreign,))
+        thread.start()
+        thread.join(20)
+    assert len(found) == len(contexts)
+    for (y, stack), foreign in zip(found, contexts, strict=True):
+        np.testing.assert_array_equal(y, 2 * X)
+        assert stack == [foreign] * (foreign is not None)
+    session.close()
+    assert not world.blocks
 
 
 def test_a_session_dropped_during_a_capture_does_not_break_it(
