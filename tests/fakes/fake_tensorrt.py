@@ -314,6 +314,9 @@ class _Runtime(_Native):
 
 
 class _Engine(_Native):
+    def __del__(self) -> None:
+        self.world.unloaded.extend(self.world.thread.stack[-1:] or [None])
+
     def _tensor(self, name: str) -> Any:
         return next(each for each in self._tensors if each[0] == name)
 
@@ -356,6 +359,9 @@ class _RuntimeCache(_Native):
 
 class _Context(_Native):
     """A context, which belongs to the CUDA context in which its engine was loaded."""
+
+    def __del__(self) -> None:
+        self.world.unloaded.extend(self.world.thread.stack[-1:] or [None])
 
     def on_set_tensor_address(self, name: str, address: int) -> bool:
         if address % 256:

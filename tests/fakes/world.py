@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fakes.machine import Machine
+from fakes.machine import Context, Machine
 
 Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
@@ -32,6 +32,8 @@ class World(Machine):
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
     """Paths of the registered plugin libraries."""
+    unloaded: list[Context | None] = field(default_factory=list)
+    """What was current when each engine and each execution context was destroyed."""
 
     def record(self, name: str, *arguments: Any) -> None:
         """Record a call."""

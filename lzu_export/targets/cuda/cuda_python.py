@@ -1,4 +1,4 @@
-"""CUDA through cuda-python (`cuda.bindings`, 12.6 to 13.x)."""
+"""CUDA through cuda-python (`cuda.bindings`, 12.8 to 13.x)."""
 
 import ctypes
 import functools

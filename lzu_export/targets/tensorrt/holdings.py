@@ -15,6 +15,30 @@ from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, Shape
 log = logging.getLogger(__name__)
 
 
+def unload_with(owner: object, cuda: Cuda, parts: list[Any]) -> None:
+    """Unload TensorRT's objects when Python drops their owner, whatever the thread's own device.
+
+    Without the device current, CUDA would make a context on the first GPU to free their memory.
+
+    Args:
+        owner: object that alone uses the parts.
+        cuda: opened device.
+        parts: TensorRT's objects, each made by the one before; the list is emptied from its end.
+    """
+    weakref.finalize(owner, _unload, cuda, parts)
+
+
+def _unload(cuda: Cuda, parts: list[Any]) -> None:
+    try:
+        with cuda.freeing():
+            while parts:
+                parts.pop()
+    except CudaError as error:
+        log.info("an engine cannot be unloaded: %s", error)
+    while parts:
+        parts.pop()
+
+
 class Holdings:
     """What a session holds on its device.
 

@@ -33,7 +33,7 @@ from lzu_export.support.files import replacing
 from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
 from lzu_export.targets.cuda.interface import Cuda, CudaError, FatalCudaError, Stream
 from lzu_export.targets.cuda.memory import DeviceMemory, HostArray
-from lzu_export.targets.tensorrt.holdings import Holdings
+from lzu_export.targets.tensorrt.holdings import Holdings, unload_with
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
 
 log = logging.getLogger(__name__)
@@ -58,16 +58,18 @@ class LoadedEngine:
         self.trt, self.plan, self.cuda = trt, plan, cuda
         self.logger = logger_of(trt)
         self.logger.errors.clear()
+        self._parts: list[Any] = []  # runtime, engine
+        unload_with(self, cuda, self._parts)
         serialised = plan.read_bytes()
         with cuda.current():
             try:
-                self.runtime = trt.Runtime(self.logger)
+                self._parts.append(trt.Runtime(self.logger))
             except TypeError as error:  # raised by the bindings for a null pointer
                 raise self.refused("does not start on this machine") from error
             if host_code:
                 self.runtime.engine_host_code_allowed = True
             self._check_validity(serialised)
-            self.engine = self.runtime.deserialize_cuda_engine(serialised)
+            self._parts.append(self.runtime.deserialize_cuda_engine(serialised))
         if self.engine is None:
             raise self.refused(f"cannot load {plan.name}")
         tensors = [self._spec(i) for i in range(self.engine.num_io_tensors)]
@@ -76,6 +78,16 @@ class LoadedEngine:
         self.outputs = tuple(spec for spec, mode in tensors if mode != inputs)
         self.load_seconds = time.perf_counter() - start
         """Seconds from opening the file to an engine on the device."""
+
+    @property
+    def runtime(self) -> Any:
+        """TensorRT's IRuntime, which made the engine."""
+        return self._parts[0]
+
+    @property
+    def engine(self) -> Any:
+        """TensorRT's ICudaEngine."""
+        return self._parts[1]
 
     def refused(self, what: str) -> LzuError:
         """Make the error that TensorRT refused to do something, with its reason.

@@ -184,6 +184,28 @@ def test_any_thread_runs_a_session_on_its_gpu(back_end: str, world: World, opene
     assert not world.blocks
 
 
+@pytest.mark.parametrize("back_end", BOTH)
+@pytest.mark.parametrize("version", RELEASES)
+def test_engines_are_unloaded_on_their_gpu(
+    version: str, back_end: str, world: World, opened: Open
+) -> None:
+    """CUDA would make a context on the first GPU to free what TensorRT has on another."""
+    world.others = ("RTX 4090",)
+    kept = [opened(version, back_end, device=1)]
+
+    def drop() -> None:
+        kept.clear()
+        gc.collect()
+
+    gc.collect()
+    world.unloaded.clear()
+    thread = threading.Thread(target=drop)
+    thread.start()
+    thread.join(20)
+    assert world.unloaded == 2 * [world.primary(1)]
+    assert not world.blocks
+
+
 def test_a_session_dropped_during_a_capture_does_not_break_it(
     world: World, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
