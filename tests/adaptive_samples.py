@@ -17,7 +17,9 @@ LEVELS = level_sizes(CANVAS, (8, 32, 64))
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
-def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.ModelProto:
+def chain(
+    dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1, batch: int = BATCH
+) -> onnx.ModelProto:
     """Make a graph from boxes to knots to a zoomed image and unzoomed levels.
 
     Image and levels have `dtype`.
@@ -27,8 +29,8 @@ def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.
     levels, unzoomed = ([f"{n}_{i}" for i in range(len(LEVELS))] for n in ("level", "unzoomed"))
     knots = ["knots_x", "knots_y"]
     small = {
-        "boxes": (BATCH, BOXES, 4),
-        "valid": (BATCH, BOXES),
+        "boxes": (batch, BOXES, 4),
+        "valid": (batch, BOXES),
         "amplitude": (),
         "bandwidth": (),
         "fixed_x": (width,),
@@ -44,7 +46,7 @@ def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.
             {**consistent_affine(LEVELS, CANVAS), "upscale": upscale},
         ),
     ]
-    maps = {n: (BATCH, 4, *x.size) for n, x in zip(levels, LEVELS, strict=True)}
+    maps = {n: (batch, 4, *x.size) for n, x in zip(levels, LEVELS, strict=True)}
     results = {
         n: (*s[:2], *(upscale * m for m in s[2:]))
         for n, s in zip(unzoomed, maps.values(), strict=True)
@@ -54,11 +56,11 @@ def chain(dtype: int = FLOAT, *, bodies: bool = True, upscale: int = 1) -> onnx.
             helper.make_node(op, inputs, outputs, name=op, domain="lzu", **said, **PLUGIN)
             for op, inputs, outputs, said in calls
         ],
-        {**small, "image": (BATCH, 3, *SOURCE), **maps},
+        {**small, "image": (batch, 3, *SOURCE), **maps},
         {
-            "knots_x": (BATCH, width),
-            "knots_y": (BATCH, height),
-            "zoomed": (BATCH, 3, CANVAS[0] + PAD[0], CANVAS[1] + PAD[1]),
+            "knots_x": (batch, width),
+            "knots_y": (batch, height),
+            "zoomed": (batch, 3, CANVAS[0] + PAD[0], CANVAS[1] + PAD[1]),
             **results,
         },
     )
@@ -88,13 +90,14 @@ def quantised_chain(
     *,
     behind: tuple[float, ...] | None = None,
     upscale: int = 1,
+    batch: int = BATCH,
 ) -> onnx.ModelProto:
     """Make the chain with a Q/DQ pair before and after the unzoom of every level.
 
     Names are as in `graph.quantize`. The outputs are `unzoomed_0/dequantised` and so on. `behind`
     gives other scales to the pairs after the unzoom.
     """
-    model = chain(upscale=upscale)
+    model = chain(upscale=upscale, batch=batch)
     graph = model.graph
     shapes = {
         value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]

@@ -70,6 +70,11 @@ def build(
     from lzu_export.targets.registry import find, known
 
     wanted = find(target) if known(target) else None
+    if wanted is not None and wanted.with_plugins and (plugins or not wanted.exported):
+        _refuse_device_options(builder, cuda, device)
+        with exits.needing("build"):
+            _build_with_plugins(bundle, compute_capability or [], plugins, precision, out, as_json)
+        return
     if wanted is not None and not wanted.exported:
         if compute_capability or out:
             raise LzuError(
@@ -81,19 +86,63 @@ def build(
         return
     if wanted is None or not wanted.on_device:
         raise LzuError(f"there is nothing to build for {target}; use tensorrt-rtx or tensorrt")
-    if builder != Builder() or plugins or cuda or device is not None:
+    _refuse_device_options(builder, cuda, device)
+    _build_portable(bundle, compute_capability or [], out, precision, as_json)
+
+
+def _refuse_device_options(builder: Builder, cuda: str | None, device: int | None) -> None:
+    """Refuse options of TensorRT's builder, which TensorRT-RTX lacks."""
+    if builder != Builder() or cuda or device is not None:
         raise LzuError(
-            "--workspace, --level, --version-compatible, --hardware, --plugins, --cuda and "
-            "--device belong to --target tensorrt; add that, or leave them out"
+            "--workspace, --level, --version-compatible, --hardware, --cuda and --device belong to "
+            "--target tensorrt; add that, or leave them out"
         )
+
+
+def _build_portable(
+    bundle: Path, capabilities: list[str], out: Path | None, precision: str | None, as_json: bool
+) -> None:
     from lzu_export.compiler.build_rtx import build_rtx
 
-    built = build_rtx(bundle, compute_capability or [], out, precision)
+    built = build_rtx(bundle, capabilities, out, precision)
     if as_json:
         print_json(built)
     else:
         made = f"TensorRT-RTX {built['version']} in {built['precision']}"
         say(f"{built['file']}: {made}, for {built['for']}")
+
+
+def _build_with_plugins(
+    bundle: Path,
+    capabilities: list[str],
+    plugins: Path | None,
+    precision: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Build an engine that calls plugins into the bundle; without plugins if they are not taken."""
+    from lzu_export.compiler.build_rtx import build_rtx_plugins
+    from lzu_export.support.progress import Reporter
+    from lzu_export.targets.tensorrt.plugin_process import NoPluginsError
+
+    if out is not None:
+        raise LzuError(
+            "--out does not go with --plugins: an engine that calls plugins is built into the "
+            "bundle, whose manifest names the library; leave one of them out"
+        )
+    try:
+        engine = build_rtx_plugins(bundle, capabilities, plugins, precision)
+    except NoPluginsError as error:
+        note = f" {error}; the engine is built of standard operators instead"
+        Reporter(quiet=as_json).note(Text.assemble(("note:", "yellow"), note))
+        _build_portable(bundle, capabilities, None, precision, as_json)
+        return
+    if as_json:
+        print_json({"engine": engine.model_dump(mode="json")})
+        return
+    cards = ", ".join(f"sm{each}" for each in engine.compute_capabilities)
+    made = f"TensorRT-RTX {engine.version} in {engine.precision} with plugins"
+    say(f"{bundle / engine.file}: {made}, for {cards}; not run: needs an RTX card")
 
 
 def _build_on_device(

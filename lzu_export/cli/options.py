@@ -31,7 +31,7 @@ Precision = Annotated[
     str | None, typer.Option(help="fp32, fp16, bf16 or int8; default: the highest in the bundle.")
 ]
 Plugins = Annotated[
-    Path | None, typer.Option(help="tensorrt: plugin library; default: the one that is found.")
+    Path | None, typer.Option(help="TensorRT: plugin library; default: the one that is found.")
 ]
 Cameras = Annotated[
     Path | None,

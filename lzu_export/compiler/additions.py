@@ -73,10 +73,10 @@ class CarriedOver:
     """New values of the manifest's fields, by name."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the copied files, by name."""
-    derive_again: list[str] = field(default_factory=list)
-    """Precisions whose derived file was made from a graph other than the new one."""
-    lost: list[str] = field(default_factory=list)
-    """Files of engines that were built on a device from a graph other than the new one."""
+    derive_again: list[Derived] = field(default_factory=list)
+    """Derived files that were made from a graph other than the new one."""
+    lost: list[Engine] = field(default_factory=list)
+    """Engines that were added from a graph other than the new one."""
 
 
 def added_engines(before: Manifest | None) -> list[Engine]:
@@ -128,19 +128,19 @@ def carry_over(before: Manifest | None, final: Path, new: Manifest, folder: Path
         if before.files.get(name) == new.files[name] and _copy(each.file, before, final, folder):
             kept.append(each)
         else:
-            found.derive_again.append(each.precision)
+            found.derive_again.append(each)
     graphs = {each.file for each in kept}
     engines = []
     for engine in added_engines(before):
         if engine.onnx in graphs and _copy(engine.file, before, final, folder):
             engines.append(engine)
         else:
-            found.lost.append(engine.file)
-    names = [each.file for each in kept] + [each.file for each in engines]
-    found.files = {name: before.files[name] for name in names}
+            found.lost.append(engine)
+    files = [each.file for each in kept] + [each.file for each in engines]
+    found.files = {name: before.files[name] for name in files}
     if kept:
-        precisions = {each.precision for each in kept}
-        parity = [d for d in before.parity if _is_added(d.target) and d.precision in precisions]
+        names = {each.name for each in kept}
+        parity = [each for each in before.parity if f"{each.target}/{each.precision}" in names]
         found.changes = {
             "derived": tuple(kept),
             "engines": (*new.engines, *engines),
@@ -163,12 +163,14 @@ def _copy(name: str, before: Manifest, final: Path, folder: Path) -> bool:
 
 def told(found: CarriedOver, final: Path) -> Sequence[str]:
     """Return remarks on the engines that were lost, and the command that builds them again."""
-    if not found.lost:
-        return []
-    return [
-        f"removed, as the model changed: {', '.join(found.lost)}; build them again on the device "
-        f"(lzu-export build {final} --target tensorrt)"
-    ]
+    remarks = []
+    for target in dict.fromkeys(each.target for each in found.lost):
+        files = ", ".join(each.file for each in found.lost if each.target == target)
+        remarks.append(
+            f"removed, as the model changed: {files}; build them again "
+            f"(lzu-export build {final} --target {target})"
+        )
+    return remarks
 
 
 def _is_added(target: str) -> bool:

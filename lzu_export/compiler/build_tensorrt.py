@@ -1,32 +1,23 @@
 """Build a bundle's TensorRT engine on the device that will run it. Needs no torch."""
 
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.workspace import exclusive
+from lzu_export.compiler.added_engine import add_engine, describe_engine, find_derived
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.manifest.schema import (
-    Derived,
-    Engine,
-    Manifest,
-    OnDevice,
-    Tensor,
-)
-from lzu_export.runtime.plugin_library import describe_library, find_library
+from lzu_export.manifest.schema import Engine, OnDevice
 from lzu_export.support.files import replacing
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built, user_folder
 from lzu_export.support.progress import Reporter
-from lzu_export.targets.base import PRECISIONS, OpenOptions
+from lzu_export.targets.base import OpenOptions
 from lzu_export.targets.cuda.interface import Cuda, open_cuda
 from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.tensorrt import NAME
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt.open import open_engine, plugin_loader
-from lzu_export.targets.tensorrt.plan import BuiltEngine
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.verification.parity import finite_runs
 
@@ -66,7 +57,12 @@ def build_on_device(
     options = options or tensorrt.BuildOptions()
     opened = Bundle(bundle)
     manifest = opened.manifest
-    derived = _pick(bundle, manifest, precision)
+    derived = find_derived(manifest, NAME, precision)
+    if derived is None:
+        asked = f" in {precision}" if precision else ""
+        raise LzuError(
+            f"{bundle} has no file for TensorRT{asked}; write one (lzu-export derive {bundle})"
+        )
     model = opened.file(derived.file)
     version = tensorrt.import_module().__version__
     cuda = open_cuda(back_end)
@@ -86,11 +82,14 @@ def build_on_device(
                     phases=phases,
                 )
             seconds = round(time.perf_counter() - start, 3)
-            entry = _entry(derived, built, name, temporary, seconds, options, cuda.device)
+            entry = describe_engine(derived, built, name, temporary, seconds)
+            entry = entry.model_copy(
+                update={"device": cuda.device.model, "portability": options.portability}
+            )
             with report.working(f"running {name} on the reference"):
                 entry = _run(opened, entry, temporary, library, cuda)
         record_built(sha256(bundle / name), name)
-        _add(Bundle(bundle), entry, library)
+        add_engine(Bundle(bundle), entry, library)
     return entry, built.notes
 
 
@@ -101,44 +100,6 @@ def _timing_cache(version: str, device: Device) -> Path | None:
         return None
     (folder / "timings").mkdir(parents=True, exist_ok=True)
     return folder / "timings" / tensorrt.timing_cache_name(version, device)
-
-
-def _pick(bundle: Path, manifest: Manifest, precision: str | None) -> Derived:
-    found = [each for each in manifest.derived if each.target == NAME]
-    found = [each for each in found if precision in (None, each.precision)]
-    if not found:
-        asked = f" in {precision}" if precision else ""
-        raise LzuError(
-            f"{bundle} has no file for TensorRT{asked}; write one (lzu-export derive {bundle})"
-        )
-    return min(found, key=lambda each: PRECISIONS.index(each.precision))
-
-
-def _entry(
-    derived: Derived,
-    built: BuiltEngine,
-    name: str,
-    file: Path,
-    seconds: float,
-    options: tensorrt.BuildOptions,
-    device: Device,
-) -> Engine:
-    return Engine(
-        target=NAME,
-        precision=derived.precision,
-        file=name,
-        onnx=derived.file,
-        version=built.version,
-        compute_capabilities=built.compute_capabilities,
-        device=device.model,
-        portability=options.portability,
-        inputs=tuple(Tensor(**asdict(each)) for each in built.inputs),
-        outputs=tuple(Tensor(**asdict(each)) for each in built.outputs),
-        lowerings=derived.lowerings,
-        passes=derived.passes,
-        build_seconds=seconds,
-        bytes=file.stat().st_size,
-    )
 
 
 def _run(
@@ -170,17 +131,3 @@ def _run(
             limit=recipe.tolerances.probe if exact else None,
         )
     return entry.model_copy(update={"on_device": ran})
-
-
-def _add(bundle: Bundle, entry: Engine, library: Path | None) -> None:
-    manifest = bundle.manifest
-    kept = [each for each in manifest.engines if each.file != entry.file]
-    others = [each for each in kept if each.target != NAME]
-    mine = [*(each for each in kept if each.target == NAME), entry]
-    mine.sort(key=lambda each: PRECISIONS.index(each.precision))
-    changes: dict[str, Any] = {"engines": (*others, *mine)}
-    plugins = manifest.plugins
-    if plugins is not None and plugins.library is None:  # `derive` had no library
-        known = describe_library(find_library(library, bundle.folder))
-        changes["plugins"] = plugins.model_copy(update={"library": known})
-    bundle.rewrite([entry.file], changes)

@@ -39,22 +39,29 @@ from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.runtime.plugin_library import describe_library, library_at, library_places
 from lzu_export.support.files import replacing
 from lzu_export.support.progress import Reporter
-from lzu_export.targets.tensorrt.target import TARGET
+from lzu_export.targets.base import Target
+from lzu_export.targets.registry import find
+from lzu_export.targets.tensorrt import NAME
 from lzu_export.verification.parity import compare
 
 log = logging.getLogger(__name__)
 
 
 def derive(
-    bundle: Path, *, precision: str | None = None, plugins: Path | None = None
+    bundle: Path,
+    *,
+    precision: str | None = None,
+    plugins: Path | None = None,
+    target: str = NAME,
 ) -> list[dict[str, Any]]:
-    """Write `model.PRECISION.tensorrt.onnx` into a bundle, and record it in the manifest.
+    """Write `model.PRECISION.TARGET.onnx` into a bundle, and record it in the manifest.
 
     Args:
         bundle: folder that export made.
         precision: one of the bundle's precisions; by default all.
         plugins: the plugin library that devices are to load; by default one that is found, if any.
             Only graphs with computed warps call plugins.
+        target: name of a target whose engines are not built by an export.
 
     Returns:
         For every precision: `file`, `precision`, `plugins` (names of the plugins that the graph
@@ -73,7 +80,7 @@ def derive(
             raise LzuError(f"{bundle} has no graph in {each}; it has {listed}")
     library = describe_library(plugins) if plugins is not None else None
     with exclusive(bundle.resolve()), readable_os_errors(f"the bundle {bundle}"):
-        made = [_derive(opened, each) for each in wanted]
+        made = [_derive(opened, each, find(target)) for each in wanted]
         called = list(dict.fromkeys(name for each in made for name in each.calls))
         if library is None and (called or manifest.plugins is not None):
             library = _found_library(bundle)
@@ -98,7 +105,7 @@ class _Made(NamedTuple):
     calls: list[str]
 
 
-def _derive(bundle: Bundle, precision: str) -> _Made:
+def _derive(bundle: Bundle, precision: str, target: Target) -> _Made:
     recipe = bundle.recipe
     canonical = bundle.canonical(precision)
     model = load_graph(canonical)
@@ -106,17 +113,17 @@ def _derive(bundle: Bundle, precision: str) -> _Made:
         model,
         zoom=recipe.lowering.zoom,
         unzoom=recipe.lowering.unzoom,
-        defaults=TARGET.dialect.lowerings,
+        defaults=target.dialect.lowerings,
     )
     if precision == "bf16":
         choices = without_grid_sample(model, choices, NO_BF16_GRID)
-    flavour, records = lower_for(TARGET.dialect, model, lowerings_by_place(choices))
-    lint(flavour, TARGET.dialect)
+    flavour, records = lower_for(target.dialect, model, lowerings_by_place(choices))
+    lint(flavour, target.dialect)
     for record in records:
         log.info("%s: %s", record.name, record.why)
-    file = TARGET.graph_file(precision)
+    file = target.graph_file(precision)
     derived = Derived(
-        target=TARGET.name,
+        target=target.name,
         precision=precision,
         file=file,
         lowerings=tuple(Lowering(**asdict(each)) for each in choices),

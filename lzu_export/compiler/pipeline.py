@@ -31,6 +31,7 @@ from lzu_export.graph.lowering.choose import (
 )
 from lzu_export.manifest.schema import (
     FILE,
+    Derived,
     Manifest,
     canonical_file,
     read_manifest,
@@ -99,7 +100,7 @@ def export_all(
     decided = {folder: Decided(folder) for folder in {out / recipe.task for recipe in recipes}}
     outcomes: dict[Path, Outcome] = {}
     runs: dict[Path, Export] = {}
-    again: dict[Path, list[str]] = {}
+    again: dict[Path, list[Derived]] = {}
     with ExitStack() as stack:
         for recipe in recipes:
             final = out / recipe.task / bundle_name(recipe)
@@ -128,19 +129,19 @@ def export_all(
                 # Popped, so that its memory is freed.
                 outcomes[final], again[final] = _finish(runs.pop(final), before[final])
             report.note(f"  {outcomes[final].status}: {final}")
-    for final, precisions in again.items():
-        for precision in precisions:
-            _derive_again(final, precision, report)
+    for final, derived in again.items():
+        for each in derived:
+            _derive_again(final, each, report)
             outcomes[final] = replace(outcomes[final], manifest=read_manifest(final))
     ordered = [outcomes[out / each.task / bundle_name(each)] for each in recipes]
     return _compared(ordered, report)
 
 
-def _finish(run: "Export", before: Manifest | None) -> tuple[Outcome, list[str]]:
+def _finish(run: "Export", before: Manifest | None) -> tuple[Outcome, list[Derived]]:
     """Run all stages and publish the bundle, with the files added to its predecessor.
 
     Returns:
-        The result of the export, and the precisions whose file for TensorRT must be derived again.
+        The result of the export, and the derived files that must be made again.
     """
     manifest, final = _all_stages(run), run.work.final
     with readable_os_errors(f"the bundle {final}"):
@@ -153,13 +154,14 @@ def _finish(run: "Export", before: Manifest | None) -> tuple[Outcome, list[str]]
     return Outcome(final, manifest, status), carried.derive_again
 
 
-def _derive_again(final: Path, precision: str, report: Reporter) -> None:
-    """Derive a TensorRT file that the replaced bundle had again, from the new graph."""
+def _derive_again(final: Path, derived: Derived, report: Reporter) -> None:
+    """Derive a file that the replaced bundle had again, from the new graph."""
+    what = f"{derived.precision} for {find(derived.target).title}"
     try:
-        with report.working(f"deriving {precision} for TensorRT again"):
-            derive(final, precision=precision)
+        with report.working(f"deriving {what} again"):
+            derive(final, precision=derived.precision, target=derived.target)
     except LzuError as error:
-        report.note(f"  the file for TensorRT in {precision} was not derived again: {error}")
+        report.note(f"  {what} was not derived again: {error}")
 
 
 def _tell_additions(recipe: Recipe, asked: Recipe, final: Path, report: Reporter) -> None:

@@ -73,7 +73,8 @@ def find_packages(machine: Machine) -> list[Finding]:
             cuda.result(),
         ]
     examined = {each.name for each in found}
-    return [*found, *(_library(find(name)) for name in names() if name not in examined)]
+    others = [each for each in map(find, names()) if each.name in each.build_needs]
+    return [*found, *(_library(each) for each in others if each.name not in examined)]
 
 
 def _run(*arguments: str) -> tuple[int, str]:

@@ -46,6 +46,10 @@ PLUGINS_NOTE = (
     "the graph was run in ONNX Runtime with the operators' functions instead of the plugins; the "
     "engine has not been built or run, which needs TensorRT"
 )
+RTX_PLUGINS_NOTE = (
+    "not run: needs an RTX card; the graph was run in ONNX Runtime with the operators' functions "
+    "instead of the plugins"
+)
 """Note on a comparison with PyTorch, like the notes above."""
 
 

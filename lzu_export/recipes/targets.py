@@ -33,6 +33,7 @@ TARGETS: Registry[RecipeTarget] = Registry(
     {
         "onnxruntime": "lzu_export.targets.onnxruntime_target:TARGET",
         "tensorrt-rtx": "lzu_export.targets.tensorrt.rtx_target:TARGET",
+        "tensorrt-rtx-plugins": "lzu_export.targets.tensorrt.rtx_target:WITH_PLUGINS",
         "openvino": "lzu_export.targets.openvino:TARGET",
         "tensorrt": "lzu_export.targets.tensorrt.target:TARGET",
     },

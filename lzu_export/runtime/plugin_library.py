@@ -30,11 +30,12 @@ _MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
 class _Registered(NamedTuple):
-    """Library whose plugins are in TensorRT's registry."""
+    """Library whose plugins are in the registry of TensorRT or TensorRT-RTX."""
 
     path: Path
     sha256: str
     library: ctypes.CDLL
+    is_rtx: bool
 
 
 _registered: list[_Registered] = []
@@ -169,21 +170,25 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
     Args:
         path: path of the library.
         wanted: section `plugins` of the bundle's manifest.
-        registry: TensorRT's plugin registry (`tensorrt.get_plugin_registry()`); the library's
-            plugins are registered in it before an engine is built or deserialised. None registers
-            nothing.
+        registry: plugin registry of TensorRT or TensorRT-RTX (`tensorrt.get_plugin_registry()`);
+            the library's plugins are registered in it before an engine is built or deserialised.
+            None registers nothing.
 
     Raises:
-        LzuError: `check_library` refuses the library, the process has loaded TensorRT for RTX or
-            registered the plugins of another library, or the registry refuses the library.
+        LzuError: `check_library` refuses the library, the process has loaded TensorRT-RTX besides
+            TensorRT or registered the plugins of another library, or the registry refuses the
+            library.
     """
     found = check_library(path, wanted)
     if registry is None:
         return _open(path)
-    if "tensorrt_rtx" in sys.modules:
+    is_rtx = type(registry).__module__.startswith("tensorrt_rtx")
+    if (not is_rtx and "tensorrt_rtx" in sys.modules) or any(
+        each.is_rtx != is_rtx for each in _registered
+    ):
         raise LzuError(
-            "this process has loaded TensorRT for RTX, which knows no plugins and aborts at the "
-            "first; load the plugins in a process of their own"
+            "this process has loaded TensorRT-RTX besides TensorRT, and plugins go with one of "
+            "them; load them in a process of their own"
         )
     for before in _registered:
         if before.sha256 == found.sha256:
@@ -199,7 +204,7 @@ def load_library(path: Path, wanted: Plugins, registry: Any = None) -> ctypes.CD
     if handle is None:
         raise LzuError(f"TensorRT does not load {path}; its log has the reason")
     library = _open(path)
-    _registered.append(_Registered(path.resolve(), found.sha256, library))
+    _registered.append(_Registered(path.resolve(), found.sha256, library, is_rtx))
     return library
 
 

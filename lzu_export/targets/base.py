@@ -80,6 +80,8 @@ class Target(ABC):
         exported: whether an export builds its engines; else the device does, from a derived file.
         rounds_on_export: whether its lower precisions are computed in float32 here, so that a
             second row shows them with the rounding of a device.
+        with_plugins: name of the target whose engines the same library builds from graphs that call
+            plugins; empty without one.
         compiles_at_start: whether the first start on a device compiles kernels, which are kept.
         build_needs: findings of `lzu-export doctor` that building an engine needs.
         run_needs: findings of `lzu-export doctor` that running an engine needs.
@@ -93,6 +95,7 @@ class Target(ABC):
     on_device: ClassVar[bool] = False
     exported: ClassVar[bool] = True
     rounds_on_export: ClassVar[bool] = False
+    with_plugins: ClassVar[str] = ""
     compiles_at_start: ClassVar[bool] = False
     build_needs: ClassVar[tuple[str, ...]] = ()
     run_needs: ClassVar[tuple[str, ...]] = ()

@@ -105,5 +105,5 @@ def test_what_is_required(bare: Path) -> None:
     said = json.loads(done.stdout)
     assert {each["name"] for each in said["findings"]} == NAMES
     assert {each["target"] for each in said["abilities"]} == {
-        "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt", "plugins",
+        "onnxruntime", "openvino", "tensorrt-rtx", "tensorrt-rtx-plugins", "tensorrt", "plugins",
     }  # fmt: skip

@@ -169,12 +169,29 @@ class _Layer:
         self.__dict__.update({f"={name}": value for name, value in values.items()})
 
 
+class _Plugin(_Layer):
+    """A plugin's layer, which makes tensors."""
+
+    def __init__(self, kind: Any, outputs: list[_Tensor]) -> None:
+        super().__init__(kind)
+        self._outputs, self.num_outputs = outputs, len(outputs)
+
+    def get_output(self, index: int) -> _Tensor:
+        return self._outputs[index]
+
+
 class _Network(_Native):
-    """Inputs, outputs and sampling layers of the parsed file."""
+    """Inputs, outputs, sampling layers and plugins of the parsed file."""
 
     def _layers(self, model: onnx.ModelProto) -> list[_Layer]:
         trt = self.module
-        return [
+        values = {each.name: each for each in (*model.graph.value_info, *model.graph.output)}
+        plugins: list[_Layer] = [
+            _Plugin(trt.LayerType.PLUGIN_V3, self._tensors(values[name] for name in node.output))
+            for node in model.graph.node
+            if node.domain == "lzu"
+        ]
+        return plugins + [
             self._resize(node)
             if node.op_type == "Resize"
             else _Layer(
@@ -451,6 +468,7 @@ def make_tensorrt(world: World, version: str) -> Any:
             made = _overridable(key, kind)
         elif isinstance(kind, dict):
             fields = {"class_name": key, "members": kind, "world": world, "module": module}
+            fields["__module__"] = f"{name}_bindings"
             made = type(key, (_BEHAVIOUR.get(key, _Native),), fields)
         else:
             continue

@@ -13,8 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
-from host_kernels import SOURCES, build_directory, compiler
-from toolchain import INTERFACES, PLUGINS, build, cuda_headers, include_flags, tensorrt_headers
+from host_kernels import build_directory, compiler
+from toolchain import (
+    INTERFACES,
+    PLUGIN_FLAGS,
+    PLUGINS,
+    build,
+    cuda_headers,
+    host_plugins,
+    include_flags,
+    tensorrt_headers,
+)
 
 from lzu_export.graph.contracts import VERSION
 from lzu_export.runtime.plugin_library import describe_library
@@ -53,24 +62,20 @@ CALLED_10_3 = {
 }
 NESTED_10_3 = {"Severity"}
 
-FLAGS = ("-O0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-deprecated-declarations")
-
 
 @pytest.fixture(scope="module")
 def library() -> Path:
     """The plugin library with kernels for the host."""
-    # All in one unit: NVIDIA's headers are parsed once, which takes most of the time.
-    whole = build_directory() / "liblzu_plugins_host.cpp"
-    whole.write_text("".join(f'#include "{source}"\n' for source in (*INTERFACES, *SOURCES)))
-    target = whole.with_suffix(".so")
-    return build(target, [whole], *FLAGS, *include_flags(), "-shared", "-Wl,-z,defs")
+    return host_plugins()
 
 
 @pytest.fixture(scope="module")
 def report(library: Path) -> dict[str, Any]:
     """What the C++ test program found; it fails by itself where a plugin misbehaves."""
     program = build_directory() / "plugin_objects"
-    build(program, [Path(__file__).with_name("plugin_objects.cpp")], *FLAGS, *include_flags())
+    build(
+        program, [Path(__file__).with_name("plugin_objects.cpp")], *PLUGIN_FLAGS, *include_flags()
+    )
     done = subprocess.run(
         [program, library, "--run"], capture_output=True, text=True, check=False, timeout=120
     )

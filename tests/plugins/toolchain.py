@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from host_kernels import build_directory, compiler
+from host_kernels import SOURCES, build_directory, compiler
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 KERNELS = PLUGINS / "kernels"
@@ -94,6 +94,20 @@ def build(target: Path, sources: list[Path], *flags: str, objects: tuple[str, ..
     linked = subprocess.run(link, capture_output=True, text=True, check=False)
     assert linked.returncode == 0, linked.stderr
     return target
+
+
+PLUGIN_FLAGS = ["-O0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]
+PLUGIN_FLAGS += ["-Wno-deprecated-declarations"]
+
+
+@functools.cache
+def host_plugins() -> Path:
+    """Build the plugin library with kernels for the processor, once for a process, or skip."""
+    # All in one unit: NVIDIA's headers are parsed once, which takes most of the time.
+    whole = build_directory() / "liblzu_plugins_host.cpp"
+    whole.write_text("".join(f'#include "{source}"\n' for source in (*INTERFACES, *SOURCES)))
+    target = whole.with_suffix(".so")
+    return build(target, [whole], *PLUGIN_FLAGS, *include_flags(), "-shared", "-Wl,-z,defs")
 
 
 def tool(name: str, package: str) -> str:

@@ -43,10 +43,10 @@ def _summary(manifest: Manifest) -> Group:
     if hidden > 0:
         rows = [*rows[:ROWS], [f"  and {hidden} more (--all)"]]
     title = f"Bundle {manifest.name} {manifest.recipe.label}"
-    targets: dict[str, list[str]] = {}
+    targets: dict[str, dict[str, None]] = {}  # a precision may have several engines
     for each in manifest.made:
-        targets.setdefault(each.target, []).append(each.precision)
-    listed = (f"{target} ({' '.join(_some(found))})" for target, found in targets.items())
+        targets.setdefault(each.target, {})[each.precision] = None
+    listed = (f"{target} ({' '.join(_some(list(found)))})" for target, found in targets.items())
     told = [("targets", ", ".join(listed))]
     if accuracy is not None:
         frames = told_frames(accuracy.frames, accuracy.sequences)

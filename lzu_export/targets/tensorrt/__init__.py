@@ -2,3 +2,4 @@
 
 NAME = "tensorrt"
 RTX = "tensorrt-rtx"
+RTX_PLUGINS = "tensorrt-rtx-plugins"

@@ -21,7 +21,7 @@ from lzu_export.support.files.places import user_folder, was_built_here
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.base import OpenOptions
 from lzu_export.targets.cuda.interface import Cuda, FatalCudaError
-from lzu_export.targets.tensorrt import NAME, RTX
+from lzu_export.targets.tensorrt import NAME, RTX, RTX_PLUGINS
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.log import logger_of
@@ -58,8 +58,10 @@ def open_engine(
     library = options.library
     registered: ctypes.CDLL | None = None
     cache: Path | None = None
-    if engine.target == RTX:
+    if engine.target in (RTX, RTX_PLUGINS):
         trt = tensorrt_rtx.import_module()
+        if engine.target == RTX_PLUGINS:
+            registered = _register_rtx(trt, manifest, path, cuda, options)
         loaded = LoadedEngine(trt, path, cuda)
         cache = _runtime_cache(path, trt.__version__, cuda) if options.runtime_cache else None
     else:
@@ -103,6 +105,15 @@ def _load(
         registered = tensorrt.register(trt, logger_of(trt), loader)
     host_code = _host_code(engine, path, options.host_code)
     return LoadedEngine(trt, path, cuda, host_code=host_code), registered
+
+
+def _register_rtx(
+    trt: Any, manifest: Manifest, path: Path, cuda: Cuda, options: OpenOptions
+) -> ctypes.CDLL | None:
+    """Register the plugins of a TensorRT-RTX engine; return their library, None without plugins."""
+    loader = plugin_loader(manifest, options.library, path.parent)
+    with cuda.current():
+        return loader(trt.get_plugin_registry()) if loader is not None else None
 
 
 def _host_code(engine: Engine, path: Path, allowed: bool) -> bool:
@@ -173,7 +184,8 @@ def refuse_elsewhere(engine: Engine, cuda: Cuda) -> None:
         raise ElsewhereError(
             f"{engine.file} was built for compute capabilities "
             f"{', '.join(engine.compute_capabilities)} but {cuda.device.name} has {mine}; build it "
-            f"for that (lzu-export build BUNDLE --compute-capability {mine})"
+            f"for that (lzu-export build BUNDLE --compute-capability {mine}"
+            f"{' --plugins FILE' if engine.target == RTX_PLUGINS else ''})"
         )
     tensorrt_rtx.import_module()  # last: after this import the process takes no plugins of TensorRT
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from lzu_export.errors import LzuError
+from lzu_export.ops.contract import DOMAIN
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.tensorrt.log import NAME_LIBRARY, PLUGIN, product
 
@@ -56,6 +57,7 @@ def check_network(
                 "ONNX file; lower it to matmul if it is a warp's"
             )
     _check_resizes(trt, network, model)
+    check_plugins(trt, network, model)
     check_quantised(trt, network, model)
     return inputs, outputs, len(sampling)
 
@@ -111,6 +113,39 @@ def _check_resizes(trt: Any, network: Any, model: onnx.ModelProto) -> None:
             f"{product(trt)} reads the graph's Resize nodes as {dict(got)} where they say "
             f"{dict(said)}; update {product(trt)}, or leave the target out"
         )
+
+
+def check_plugins(trt: Any, network: Any, model: onnx.ModelProto) -> int:
+    """Check that each call of an `lzu` operator was parsed as one plugin with the call's outputs.
+
+    Returns:
+        Number of these calls.
+
+    Raises:
+        LzuError: a call is missing from the network, or an output has another name, dtype or shape
+            than in the ONNX file; the message names the call.
+    """
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    plugins = [layer for layer in layers if layer.type == trt.LayerType.PLUGIN_V3]
+    made = [[layer.get_output(i) for i in range(layer.num_outputs)] for layer in plugins]
+    found = {tuple(each.name for each in outputs): outputs for outputs in made}
+    said = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    calls = [node for node in model.graph.node if node.domain == DOMAIN]
+    for call in calls:
+        outputs = found.get(tuple(call.output))
+        if outputs is None:
+            raise LzuError(
+                f"{product(trt)} parsed no plugin for the call of lzu::{call.op_type} that makes "
+                f"{', '.join(call.output)}; derive the graph again"
+            )
+        wanted = [_onnx_spec(said[name]) for name in call.output if name in said]
+        got = [_spec(trt, each) for each in outputs if each.name in said]
+        if got != wanted:
+            raise LzuError(
+                f"{product(trt)} makes {got} of lzu::{call.op_type} where the ONNX file says "
+                f"{wanted}; use the plugin library of the release that made the bundle"
+            )
+    return len(calls)
 
 
 def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:

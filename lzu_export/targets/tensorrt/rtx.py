@@ -4,7 +4,7 @@ One portable file serves several compute capabilities; on first use the card com
 from it. A machine without a GPU can only build, and check how the parser read the graph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ def build(
     *,
     compute_capabilities: Sequence[str] = (),
     detailed: bool = False,
+    plugins: Callable[[Any], object] | None = None,
 ) -> "BuiltEngine":
     """Build a strongly typed engine file from a lowered ONNX file.
 
@@ -37,6 +38,9 @@ def build(
         engine: file to write.
         compute_capabilities: compute capabilities such as `8.9`; empty for the portable default.
         detailed: keep names and types of layers in the file, for the engine inspector.
+        plugins: function that registers the plugin library in a given registry, for a graph that
+            calls plugins. Such a graph ends a process that was not started for it, see
+            `plugin_process`.
 
     Raises:
         LzuError: TensorRT-RTX is missing, does not know a capability, refuses a node, or misread
@@ -62,6 +66,8 @@ def build(
             config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
     logger = logger_of(trt)
+    if plugins is not None:
+        plugins(trt.get_plugin_registry())
     return build_plan(trt, logger, model, engine, configure, compute_capabilities=wanted)
 
 

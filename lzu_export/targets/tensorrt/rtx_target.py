@@ -1,15 +1,16 @@
 """Target TensorRT-RTX, whose engines are built ahead of time; does not import the library."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lzu_export.graph.dialect import PRODUCTS, Dialect
-from lzu_export.manifest.schema import GRAPH_NOTE, ROUNDED_GRAPH_NOTE
+from lzu_export.manifest.schema import GRAPH_NOTE, ROUNDED_GRAPH_NOTE, RTX_PLUGINS_NOTE, Manifest
 from lzu_export.support.limits import MAX_TOPK
 from lzu_export.targets.base import Built
-from lzu_export.targets.tensorrt import RTX
-from lzu_export.targets.tensorrt.target import NOT_PARSED, OnDevice
+from lzu_export.targets.tensorrt import RTX, RTX_PLUGINS
+from lzu_export.targets.tensorrt.target import NOT_PARSED, OnDevice, refuse_library
 
 if TYPE_CHECKING:
     from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
@@ -52,6 +53,7 @@ class TensorRtRtx(OnDevice):
         forbidden=NOT_PARSED | {"DeformConv", "RoiAlign"},
         max_topk=MAX_TOPK,
     )
+    with_plugins = RTX_PLUGINS
     compiles_at_start = True
     build_needs = ("torch", RTX)
     run_needs = (RTX, "cuda", "gpu")
@@ -103,4 +105,32 @@ class TensorRtRtx(OnDevice):
         return ()
 
 
+class TensorRtRtxPlugins(TensorRtRtx):
+    """Target whose engine calls the plugins for warps that are computed from inputs.
+
+    `lzu-export build --target tensorrt-rtx --plugins` adds such an engine to a bundle.
+    """
+
+    name = RTX_PLUGINS
+    title = "TensorRT-RTX with plugins"
+    dialect = replace(TensorRtRtx.dialect, name=RTX_PLUGINS, plugins=True)
+    exported = False
+    with_plugins = RTX_PLUGINS
+    build_needs = ("onnx", RTX, "plugins")
+    run_needs = (RTX, "cuda", "gpu", "plugins")
+
+    def note(self, precision: str) -> str:
+        """Return the note on what a comparison of its graph with PyTorch covers."""
+        return RTX_PLUGINS_NOTE
+
+    def engine_file(self, precision: str) -> str:
+        """Return the file name of the target's portable engine in a bundle."""
+        return f"model.{precision}.rtx-plugins.engine"
+
+    def refuse_beside(self, manifest: Manifest, folder: Path, others: Collection[str]) -> str:
+        """Return why its plugins cannot be used: a library that is missing or does not fit."""
+        return refuse_library(manifest, folder)
+
+
 TARGET = TensorRtRtx()
+WITH_PLUGINS = TensorRtRtxPlugins()

@@ -11,7 +11,7 @@ from lzu_export.manifest.schema import PLUGINS_NOTE, Engine, Manifest
 from lzu_export.support.limits import MAX_TOPK
 from lzu_export.support.session import Session
 from lzu_export.targets.base import OpenOptions, Target
-from lzu_export.targets.tensorrt import NAME, RTX
+from lzu_export.targets.tensorrt import NAME, RTX, RTX_PLUGINS
 
 if TYPE_CHECKING:
     from lzu_export.graph.lowering.deform_conv import Kind as DeformKind
@@ -124,19 +124,26 @@ class TensorRt(OnDevice):
         """Return why its plugins cannot be used: TensorRT-RTX, or a library that does not fit."""
         if not manifest.plugins:
             return ""
-        if "tensorrt_rtx" in sys.modules or RTX in others:
+        if "tensorrt_rtx" in sys.modules or {RTX, RTX_PLUGINS} & set(others):
             return (
                 "TensorRT's plugins and TensorRT-RTX do not go together in one process; take the "
                 "TensorRT-RTX engines out of the bundle, or run this one by load() in a process of "
                 "its own"
             )
-        from lzu_export.runtime.plugin_library import check_library, find_library
+        return refuse_library(manifest, folder)
 
-        try:
-            check_library(find_library(bundle=folder), manifest.plugins)
-        except LzuError as error:
-            return str(error)
+
+def refuse_library(manifest: Manifest, folder: Path) -> str:
+    """Return why this machine's plugin library does not serve a bundle; empty if it does."""
+    from lzu_export.runtime.plugin_library import check_library, find_library
+
+    if manifest.plugins is None:
         return ""
+    try:
+        check_library(find_library(bundle=folder), manifest.plugins)
+    except LzuError as error:
+        return str(error)
+    return ""
 
 
 TARGET = TensorRt()
