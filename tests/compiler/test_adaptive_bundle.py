@@ -15,6 +15,7 @@ from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.run import apply
+from lzu_export.compiler.build_rtx import build_rtx_plugins
 from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import Outcome, export
@@ -28,12 +29,16 @@ from lzu_export.quantization.recalibrate import Float32Bundle
 from lzu_export.runtime import load, plugin_library
 from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.predictor import CameraFrame
+from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
+from lzu_export.support.session import TensorSpec
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
+from lzu_export.targets.tensorrt import plugin_process
+from lzu_export.targets.tensorrt.plan import BuiltEngine
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
 from lzu_export.verification.parity import verify_engine
-from samples import noise_frames, refusal, saliency_file, stub_library, tiny_recipe
+from samples import noise_frames, refusal, saliency_file, status_of, stub_library, tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("sooner")
 
@@ -137,6 +142,78 @@ def test_the_flavour_for_tensorrt_calls_the_plugins(exported: Outcome, tmp_path:
         pair = snr["tensorrt", precision], snr[theirs, precision]
         assert pair[0] == pytest.approx(pair[1], abs=0.1)
     assert verify_engine(Bundle(bundle, manifest), manifest.derived[2]).status == "graph passed"
+
+
+def built_with_plugins(
+    model: Path, engine: Path, *_: Any, compute_capabilities: Any
+) -> BuiltEngine:
+    """Stand in for the builder of TensorRT-RTX."""
+    engine.write_bytes(b"engine of " + model.name.encode())
+    specs = (TensorSpec("boxes", "float32", (1, 4)),)
+    return BuiltEngine("1.7.1", tuple(compute_capabilities) or ("8.9",), (), specs, 0)
+
+
+def test_an_engine_for_rtx_cards_calls_the_plugins(
+    exported: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the bundle, whose manifest says that it was not run; another one is beside it."""
+    bundle = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+    library = stub_library(tmp_path)
+    monkeypatch.setattr(plugin_process, "build", built_with_plugins)
+    words = ["build", bundle, "--target", "tensorrt-rtx", "--plugins", library]
+    assert status_of(*words, "--precision", "fp16") == 0
+    assert status_of(*words, "--precision", "fp16", "--compute-capability", "7.5") == 0
+    manifest = read_manifest(bundle)
+    made = [each for each in manifest.engines if each.target == "tensorrt-rtx-plugins"]
+    assert [each.file for each in made] == [
+        "model.fp16.rtx-plugins.engine", "model.fp16.rtx-plugins.sm75.engine",
+    ]  # fmt: skip
+    for each in made:
+        assert each.onnx == "model.fp16.tensorrt-rtx-plugins.onnx"
+        assert (bundle / each.file).read_bytes() == b"engine of " + each.onnx.encode()
+        assert each.on_device is None
+    assert manifest.plugins is not None
+    assert manifest.plugins.library is not None
+    assert manifest.plugins.library.sha256 == sha256(library)
+    (parity,) = (each for each in manifest.parity if each.target == "tensorrt-rtx-plugins")
+    assert parity.status == "graph passed"
+    assert parity.note.startswith("not run: needs an RTX card; ")
+    (tmp_path / "other").mkdir()
+    other = stub_library(tmp_path / "other", cuda=12)
+    with pytest.raises(
+        LzuError, match=r"is not the liblzu_plugins\.so that the bundle was made for"
+    ):
+        build_rtx_plugins(bundle, (), other)
+
+
+def test_where_no_plugins_are_taken_operators_stand_in(
+    exported: Outcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One sentence says so, and the engine is what it is without --plugins."""
+    bundle = Path(shutil.copytree(exported.folder, tmp_path / "bundle"))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise plugin_process.NoPluginsError("TensorRT-RTX 1.7.1 takes no plugins here")
+
+    def build(*asked: Any) -> dict[str, str]:
+        assert asked == (bundle, ["8.9"], None, "fp16")
+        return {"file": "x.engine", "version": "1.7.1", "precision": "fp16", "for": "sm8.9"}
+
+    monkeypatch.setattr(plugin_process, "build", refuse)
+    monkeypatch.setattr("lzu_export.compiler.build_rtx.build_rtx", build)
+    words = ["--target", "tensorrt-rtx", "--plugins", stub_library(tmp_path)]
+    chosen = ["--precision", "fp16", "--compute-capability", "8.9"]
+    assert status_of("build", bundle, *words, *chosen) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("x.engine: TensorRT-RTX 1.7.1 in fp16, for sm8.9")
+    assert " ".join(said.err.split()) == (
+        "note: TensorRT-RTX 1.7.1 takes no plugins here; the engine is built of standard operators "
+        "instead"
+    )
+    assert not [each for each in read_manifest(bundle).engines if "rtx" in each.target]
 
 
 def test_detections_are_fed_back_and_forgotten(detector: Detector) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from lzu_export.compiler.build_rtx import build_rtx
+from lzu_export.compiler.build_rtx import build_rtx, build_rtx_plugins
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Manifest, read_manifest, write_manifest
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.plan import BuiltEngine
+from samples import status_of, stub_library
 
 
 @pytest.fixture
@@ -114,6 +115,21 @@ def test_a_bundle_without_such_a_graph_is_refused(tiny_bundle: Path, builder: Bu
     with pytest.raises(LzuError, match="has no tensorrt-rtx graph; export it with that target"):
         build_rtx(tiny_bundle, [], None)
     assert builder.calls == []
+
+
+def test_a_graph_without_computed_warps_calls_no_plugins(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder, library = (
+        Path(shutil.copytree(tiny_bundle, tmp_path / "bundle")),
+        stub_library(tmp_path),
+    )
+    before = names(folder)
+    words = ["build", folder, "--target", "tensorrt-rtx", "--plugins", library]
+    assert status_of(*words) == 2
+    with pytest.raises(LzuError, match=r"calls no plugins: .*; leave --plugins out"):
+        build_rtx_plugins(folder, [], library)
+    assert status_of(*words, "--out", tmp_path / "x.engine") == 2
+    assert status_of(*words, "--workspace", "100") == 2
+    assert names(folder) == before
 
 
 def test_a_changed_graph_is_refused(bundle: Path, builder: Builder) -> None:
