@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lzu_export.graph.dialect import PRODUCTS, Dialect
 from lzu_export.manifest.schema import GRAPH_NOTE, ROUNDED_GRAPH_NOTE, RTX_PLUGINS_NOTE, Manifest
@@ -55,8 +55,8 @@ class TensorRtRtx(OnDevice):
     )
     with_plugins = RTX_PLUGINS
     compiles_at_start = True
-    build_needs = ("torch", RTX)
-    run_needs = (RTX, "cuda", "gpu")
+    build_needs: ClassVar[tuple[str, ...]] = ("torch", RTX)
+    run_needs: ClassVar[tuple[str, ...]] = (RTX, "cuda", "gpu")
 
     def version(self) -> str | None:
         """Return the installed release, or None."""
@@ -116,8 +116,8 @@ class TensorRtRtxPlugins(TensorRtRtx):
     dialect = replace(TensorRtRtx.dialect, name=RTX_PLUGINS, plugins=True)
     exported = False
     with_plugins = RTX_PLUGINS
-    build_needs = ("onnx", RTX, "plugins")
-    run_needs = (RTX, "cuda", "gpu", "plugins")
+    build_needs: ClassVar[tuple[str, ...]] = ("onnx", RTX, "plugins")
+    run_needs: ClassVar[tuple[str, ...]] = (RTX, "cuda", "gpu", "plugins")
 
     def note(self, precision: str) -> str:
         """Return the note on what a comparison of its graph with PyTorch covers."""
