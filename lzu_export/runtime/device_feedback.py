@@ -26,7 +26,7 @@ LAUNCHERS = ("lzu_suppress", "lzu_suppress_workspace", "lzu_feed_boxes")
 
 @dataclass(frozen=True)
 class DeviceFeedback:
-    """Kernels that run after an adaptive engine; see `targets.tensorrt.session.Epilogue`."""
+    """Kernels that run after an adaptive engine; see `targets.tensorrt.stages.Epilogue`."""
 
     library: Any
     """The plugin library."""

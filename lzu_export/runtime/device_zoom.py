@@ -27,7 +27,7 @@ MOST_PIXELS = (1 << 16) - 1
 
 @dataclass(frozen=True)
 class DeviceZoom:
-    """Kernel that zooms before the engine; see `targets.tensorrt.session.Prologue`."""
+    """Kernel that zooms before the engine; see `targets.tensorrt.stages.Prologue`."""
 
     library: Any
     """The plugin library."""

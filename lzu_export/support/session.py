@@ -35,6 +35,8 @@ class Session(Protocol):
     """Reason why boxes go through the host from frame to frame; empty if they do not."""
     device: int | None = None
     """Number of the GPU that executes, as CUDA counts them; None on a CPU."""
+    memory_note: str = ""
+    """Times by which the memory of a device's session was chosen; empty if none were taken."""
     zoom_note: str = ""
     """Reason why the host zooms for a device's session; empty if it does not."""
 

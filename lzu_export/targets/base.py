@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lzu_export.recipes.schema import Precision
     from lzu_export.targets.cuda.interface import Cuda
     from lzu_export.targets.cuda.memory import Device
+    from lzu_export.targets.tensorrt.memory_kinds import MemoryKind
     from lzu_export.warp.grids import Sampling
 
 PRECISIONS: tuple["Precision", ...] = ("fp32", "fp16", "bf16", "int8")
@@ -43,6 +44,8 @@ class OpenOptions:
         device: number of the GPU, as CUDA counts them, for ONNX Runtime's providers that run on
             one; by default see `support.device.device_number`.
         cuda: opened device, for targets that run on one; by default it is opened.
+        memory: memory of the tensors that a device's session exchanges with the host: `mapped`,
+            `copies` or `managed`; by default the fastest, see `targets.tensorrt.memory_kinds`.
         library: path of the plugin library; by default the one that is found.
         graph: whether runs are captured as a CUDA graph; by default if that works.
         timed: whether a device's session records the time of each run on the device.
@@ -58,6 +61,7 @@ class OpenOptions:
     threads: int | None = None
     device: int | None = None
     cuda: "Cuda | None" = None
+    memory: "MemoryKind | None" = None
     library: Path | None = None
     graph: bool | None = None
     timed: bool = False

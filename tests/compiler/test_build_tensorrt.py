@@ -139,6 +139,23 @@ def test_an_engine_runs_on_the_gpu_that_was_asked_for(
         load(bundle, device=1)
 
 
+def test_on_a_jetson_the_fastest_memory_is_kept(
+    bundle: Path, world: World, machine: Machine
+) -> None:
+    """By the times of its own launch, which the manifest repeats."""
+    world.integrated = world.managed = True
+    world.costs = {"mapped": 1.0, "managed": 2.0, "copy": 0.25}
+    machine()
+    engine, _ = build_on_device(bundle)
+    assert engine.on_device is not None
+    assert "copies as the fastest of mapped memory" in engine.on_device.provider
+    with load(bundle, target="tensorrt") as detector:
+        assert detector.session.memory == "copies"
+        frame = noise_frame((96, 160), 3)
+        with load(bundle, threads=1) as theirs:
+            np.testing.assert_allclose(detector(frame).boxes, theirs(frame).boxes, atol=1e-3)
+
+
 def test_the_command_needs_no_torch(bundle: Path) -> None:
     """The command builds an engine from the bundle's file, as on a device, and records it."""
     code = f"""

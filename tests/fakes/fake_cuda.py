@@ -19,6 +19,7 @@ ERRORS = {
     "cudaErrorNotReady": 600,
     "cudaErrorIllegalAddress": 700,
     "cudaErrorLaunchFailure": 719,
+    "cudaErrorNotSupported": 801,
     "cudaErrorStreamCaptureUnsupported": 900,
     "cudaErrorStreamCaptureInvalidated": 901,
     "cudaErrorStreamCaptureWrongThread": 908,
@@ -108,6 +109,8 @@ class _Runtime:
             "minor": world.capability[1],
             "integrated": int(world.integrated),
             "multiProcessorCount": world.multiprocessors,
+            "managedMemory": int(world.managed),
+            "concurrentManagedAccess": int(world.concurrent),
         }
         assert set(values) <= set(self.properties)
         return SimpleNamespace(**values)
@@ -137,6 +140,18 @@ class _Runtime:
     def cudaMalloc(self, size: int) -> int | None:
         self.check()
         return self.world.allocate(size).device
+
+    def cudaMallocManaged(self, size: int, flags: int) -> int | None:
+        assert flags == self.module.cudaMemAttachHost, "the host could not access it at once"
+        self.check()
+        return self.world.allocate(size, "managed").host
+
+    def cudaStreamAttachMemAsync(self, stream: int, devPtr: int, length: int, flags: int) -> None:
+        self.check()
+        block = self.world.blocks.get(devPtr)
+        assert block is not None
+        assert length in (0, block.size), "memory cannot be attached in part"
+        self.world.attach(devPtr, flags, stream)
 
     def cudaHostAlloc(self, size: int, flags: int) -> int | None:
         kinds = {self.module.cudaHostAllocDefault: "pinned"}

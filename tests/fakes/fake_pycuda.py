@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from fakes.fake_cuda import TEXTS
-from fakes.machine import INVALID_CONTEXT, OUT_OF_MEMORY, Context, RefusedError
+from fakes.machine import (
+    GLOBAL_FLAG,
+    HOST_FLAG,
+    INVALID_CONTEXT,
+    OUT_OF_MEMORY,
+    Context,
+    RefusedError,
+)
 from fakes.world import World, check_call, table
 
 
@@ -44,6 +51,8 @@ def make_driver(world: World) -> ModuleType:
     # These are the values of cuda.h.
     flags = SimpleNamespace(PORTABLE=1, DEVICEMAP=2, WRITECOMBINED=4)
     module.host_alloc_flags = flags  # type: ignore[attr-defined]
+    attach = SimpleNamespace(GLOBAL=GLOBAL_FLAG, HOST=HOST_FLAG, SINGLE=4)
+    module.mem_attach_flags = attach  # type: ignore[attr-defined]
     return module
 
 
@@ -163,6 +172,8 @@ def _devices(contexts: _Contexts) -> dict[str, Any]:
 
         def get_attribute(self, attribute: Any) -> int:
             values = {"INTEGRATED": world.integrated, "MULTIPROCESSOR_COUNT": world.multiprocessors}
+            values |= {"MANAGED_MEMORY": world.managed}
+            values |= {"CONCURRENT_MANAGED_ACCESS": world.concurrent}
             return int(values[attribute.name])
 
         def retain_primary_context(self) -> Any:
@@ -245,8 +256,12 @@ def _memory(contexts: _Contexts) -> dict[str, Any]:
             contexts.clean_up(self._context, "device_allocation", does)
 
         def get_device_pointer(self) -> int:
-            assert self._kind == "mapped", "cuMemHostGetDevicePointer failed: invalid argument"
+            assert self._kind != "pinned", "cuMemHostGetDevicePointer failed: invalid argument"
             return int(self)
+
+        def attach(self, mem_flags: int, stream: Any = None) -> None:
+            with contexts.call("cuStreamAttachMemAsync"):
+                world.attach(int(self), int(mem_flags), stream.handle)
 
         def __del__(self) -> None:
             if vars(self).get("_valid"):
@@ -258,14 +273,25 @@ def _memory(contexts: _Contexts) -> dict[str, Any]:
         return Allocation(bytes)
 
     def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
+        return empty(shape, dtype, "mapped" if mem_flags & 2 else "pinned")
+
+    def managed_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
+        assert mem_flags == HOST_FLAG, "the host could not access it at once"
+        return empty(shape, dtype, "managed")
+
+    def empty(shape: Any, dtype: Any, kind: str) -> Any:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        allocation = Allocation(size, "mapped" if mem_flags & 2 else "pinned")
+        allocation = Allocation(size, kind)
         assert allocation._block.host is not None
         bytes_ = (ctypes.c_ubyte * size).from_address(allocation._block.host)
         array = np.frombuffer(bytes_, dtype).reshape(shape)
         return _WithBase(array, allocation)
 
-    return {"mem_alloc": mem_alloc, "pagelocked_empty": pagelocked_empty}
+    return {
+        "managed_empty": managed_empty,
+        "mem_alloc": mem_alloc,
+        "pagelocked_empty": pagelocked_empty,
+    }
 
 
 def _copies(contexts: _Contexts) -> dict[str, Any]:

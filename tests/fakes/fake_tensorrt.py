@@ -493,3 +493,9 @@ def make_tensorrt(world: World, version: str) -> Any:
 def plan(*tensors: tuple[str, str, str, tuple[int, ...]], **more: Any) -> bytes:
     """Return a plan of tensors, each given as name, INPUT or OUTPUT, DataType and shape."""
     return json.dumps({"version": "", "tensors": tensors, **more}).encode()
+
+
+PLAN = plan(("x", "INPUT", "FLOAT", (2, 3)), ("y", "OUTPUT", "FLOAT", (2, 3)))
+"""Plan of an engine that computes `World.compute`, by default `twice`."""
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+"""Input of that engine."""

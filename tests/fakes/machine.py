@@ -20,6 +20,9 @@ Work = Callable[[], None]
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, INVALID_CONTEXT = 1, 2, 101, 201
 INVALID_HANDLE, NOT_READY, ILLEGAL_ADDRESS = 400, 600, 700
 CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_WRONG_THREAD = 900, 901, 908
+GLOBAL_FLAG, HOST_FLAG = 1, 2
+"""Values of cudaMemAttachGlobal and cudaMemAttachHost."""
+NOT_SUPPORTED = 801
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
 """Values of cudaStreamCaptureMode."""
 
@@ -58,6 +61,8 @@ class Block:
     device: int | None
     """Address for the device; None if the device cannot access it."""
     bytes: NDArray[np.uint8] = field(repr=False)
+    on_device: bool = False
+    """Whether the device has managed memory, and not the host."""
 
 
 @dataclass
@@ -85,6 +90,8 @@ class Event:
     context: Context
     recorded: bool = False
     passed: bool = False
+    at: float = 0.0
+    """Time of the machine's clock when it passed."""
 
 
 class _Thread(threading.local):
@@ -109,6 +116,14 @@ class Machine:
     """Names of the GPUs after the first."""
     chosen: list[int] = field(default_factory=list)
     """Numbers of the GPUs that were made current, in order."""
+    managed: bool = False
+    concurrent: bool = False
+    """Whether the host may access managed memory while the device works."""
+    clock: float = 0.0
+    """Milliseconds that the work so far has taken."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of each access of the device by kind of memory, of each `copy`, and of each
+    `attach`."""
     memory: int = 1 << 30
     """Free memory in bytes."""
     capture_fails: bool = False
@@ -175,6 +190,8 @@ class Machine:
     def allocate(self, size: int, kind: str = "device") -> Block:
         """Allocate memory, with arbitrary contents."""
         self.check_unsafe()
+        if kind == "managed" and not self.managed:
+            raise RefusedError(NOT_SUPPORTED)
         if size > self.memory:
             raise RefusedError(OUT_OF_MEMORY)
         self.memory -= size
@@ -210,8 +227,10 @@ class Machine:
                 continue
             start = address - block.device
             strange = block.kind == "device" and context not in (None, block.context)
-            if start + size > block.size or strange:
+            away = block.kind == "managed" and not (block.on_device or self.concurrent)
+            if start + size > block.size or strange or away:
                 break
+            self.clock += self.costs.get(block.kind, 0.0)
             return block.bytes[start : start + size]
         raise IllegalAccessError(f"the device has no {size} bytes at {address:#x}")
 
@@ -234,11 +253,27 @@ class Machine:
         if to_device:
             host = self.host_bytes(source, size)
             self.device_address(to, size)
-            self.enqueue(stream, lambda: np.copyto(self.device_bytes(to, size), host))
+            self.enqueue(stream, lambda: self._copied(self.device_bytes(to, size), host))
         else:
             host = self.host_bytes(to, size)
             self.device_address(source, size)
-            self.enqueue(stream, lambda: np.copyto(host, self.device_bytes(source, size)))
+            self.enqueue(stream, lambda: self._copied(host, self.device_bytes(source, size)))
+
+    def _copied(self, to: NDArray[np.uint8], source: NDArray[np.uint8]) -> None:
+        np.copyto(to, source)
+        self.clock += self.costs.get("copy", 0.0)
+
+    def attach(self, address: int, flags: int, stream: int) -> None:
+        """Give managed memory to the device or to the host, when the stream gets there."""
+        block = self.blocks.get(address)
+        if block is None or block.kind != "managed" or flags not in (GLOBAL_FLAG, HOST_FLAG):
+            raise RefusedError(INVALID_VALUE)
+
+        def work() -> None:
+            block.on_device = flags == GLOBAL_FLAG
+            self.clock += self.costs.get("attach", 0.0)
+
+        self.enqueue(stream, work)
 
     def device_address(self, address: int, size: int) -> None:
         """Refuse an address that is none of the device's, as calls for copies do."""
@@ -319,7 +354,11 @@ class Machine:
         if found.context.device != self.queue(stream).context.device:
             raise RefusedError(INVALID_HANDLE)
         found.recorded, found.passed = True, False
-        self.enqueue(stream, lambda: setattr(found, "passed", True))
+
+        def work() -> None:
+            found.passed, found.at = True, self.clock
+
+        self.enqueue(stream, work)
 
     def milliseconds(self, start: int, end: int) -> float:
         """Return the time between two events, which have to have passed."""
@@ -328,7 +367,7 @@ class Machine:
             raise RefusedError(INVALID_HANDLE)
         if not all(each.passed for each in both):
             raise RefusedError(NOT_READY)
-        return 0.25
+        return 0.25 + both[1].at - both[0].at
 
     def destroy_event(self, event: int) -> None:
         """Destroy an event."""

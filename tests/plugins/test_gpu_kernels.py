@@ -30,7 +30,7 @@ class Device:
     def holding(self, values: Any) -> HostArray:
         """Memory with these values."""
         values = np.asarray(values)
-        made = self.cuda.host_array(values.shape, values.dtype, mapped=True)
+        made = self.cuda.host_array(values.shape, values.dtype, kind="mapped")
         made.array[...] = values
         self._memory.append(made)
         return made

@@ -190,16 +190,18 @@ def _enter_precision(
 
 
 def _note(bundle: str, session: Session) -> str:
-    boxes, zoom = session.feedback_note, session.zoom_note
-    notes = [f"boxes of {bundle} go through the host: {boxes}"] if boxes else []
-    if zoom:
-        notes.append(f"the host zooms for {bundle}: {zoom}")
-    if session.graph_requested:
-        notes.append(
-            f"a CUDA graph of {bundle} was requested from TensorRT-RTX, which can capture one and "
-            "does not report whether it replays it"
-        )
-    return "; ".join(notes)
+    asked = (
+        "TensorRT-RTX can capture one and does not report whether it replays it"
+        if session.graph_requested
+        else ""
+    )
+    said = {
+        f"boxes of {bundle} go through the host": session.feedback_note,
+        f"the host zooms for {bundle}": session.zoom_note,
+        f"a CUDA graph of {bundle} was requested": asked,
+        f"memory of {bundle} was chosen by time": session.memory_note,
+    }
+    return "; ".join(f"{what}: {why}" for what, why in said.items() if why)
 
 
 def _cold_first_run(bundle: Path, target: str, precision: str) -> float:

@@ -12,7 +12,7 @@ from cuda.bindings import driver, runtime
 from lzu_export.errors import ElsewhereError
 from lzu_export.support.device import refuse_absent
 from lzu_export.targets.cuda.interface import Cuda, CudaError, Failures, Stream
-from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, HostKind, Shape
 
 _failures = Failures()
 
@@ -69,6 +69,11 @@ class PythonStream(Stream):
         """Fill the whole host array from the device."""
         place, kind = host.array.ctypes.data, self._kinds.cudaMemcpyDeviceToHost
         _call("cudaMemcpyAsync", place, memory.address, host.array.nbytes, kind, self._stream)
+
+    def hand_over(self, host: HostArray, *, to_device: bool) -> None:
+        """Let the device access managed memory from here on, or else the host."""
+        flags = runtime.cudaMemAttachGlobal if to_device else runtime.cudaMemAttachHost
+        _call("cudaStreamAttachMemAsync", self._stream, host.owner, 0, flags)
 
     def event(self) -> Any:
         """Create an event, which lives as long as the stream."""
@@ -162,9 +167,16 @@ class PythonCuda(Cuda):
         """Create a stream that does not wait for the default stream."""
         return PythonStream()
 
-    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
-        flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
-        place = int(self._allocated("cudaHostAlloc", size, flags))
+    def _host_array(
+        self, shape: Shape, dtype: np.dtype[Any], size: int, kind: HostKind
+    ) -> HostArray:
+        mapped = kind == "mapped"
+        if kind == "managed":
+            # Attached to the host, which may access it at once, even while the device works.
+            place = int(self._allocated("cudaMallocManaged", size, runtime.cudaMemAttachHost))
+        else:
+            flags = runtime.cudaHostAllocMapped if mapped else runtime.cudaHostAllocDefault
+            place = int(self._allocated("cudaHostAlloc", size, flags))
         try:
             address = int(_call("cudaHostGetDevicePointer", place, 0)) if mapped else None
         except CudaError:
@@ -172,7 +184,8 @@ class PythonCuda(Cuda):
                 _call("cudaFreeHost", place)
             raise
         bytes_ = np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(place))
-        return HostArray(bytes_.view(dtype).reshape(shape), address, place)
+        array = bytes_.view(dtype).reshape(shape)
+        return HostArray(array, place if kind == "managed" else address, place, kind)
 
     def memory(self, size: int) -> DeviceMemory:
         """Allocate this many bytes on the device."""
@@ -181,7 +194,7 @@ class PythonCuda(Cuda):
     def free(self, memory: HostArray | DeviceMemory) -> None:
         """Free memory."""
         if isinstance(memory, HostArray):
-            _call("cudaFreeHost", memory.owner)
+            _call("cudaFree" if memory.kind == "managed" else "cudaFreeHost", memory.owner)
         else:
             _call("cudaFree", memory.address)
 
@@ -211,5 +224,7 @@ def open_device(number: int) -> PythonCuda:
             f"{found.major}.{found.minor}",
             bool(found.integrated),
             found.multiProcessorCount,
+            bool(found.managedMemory),
+            bool(found.concurrentManagedAccess),
         )
     )

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.support.cuda_errors import FATAL, LOST
 from lzu_export.support.device import device_number
-from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, HostKind, Shape
 
 VARIABLE = "LZU_CUDA"
 """Environment variable that selects a back end."""
@@ -80,6 +80,13 @@ class Stream(ABC):
     @abstractmethod
     def to_host(self, host: HostArray, memory: DeviceMemory) -> None:
         """Fill the whole host array from the device."""
+
+    @abstractmethod
+    def hand_over(self, host: HostArray, *, to_device: bool) -> None:
+        """Let the device access managed memory from here on, or else the host.
+
+        The host may access it when this stream has got there, whatever other streams do.
+        """
 
     @abstractmethod
     def event(self) -> Any:
@@ -147,13 +154,19 @@ class Cuda(ABC):
     def stream(self) -> Stream:
         """Create a stream that does not wait for the default stream."""
 
-    def host_array(self, shape: Shape, dtype: DTypeLike, *, mapped: bool = False) -> HostArray:
-        """Allocate page-locked memory, which the device accesses itself if it is `mapped`."""
-        kind = np.dtype(dtype)
-        return self._pinned(shape, kind, int(np.prod(shape)) * kind.itemsize, mapped)
+    def host_array(self, shape: Shape, dtype: DTypeLike, *, kind: HostKind = "pinned") -> HostArray:
+        """Allocate memory of the host; if it is managed, the host has it at first.
+
+        Raises:
+            CudaError: there is too little memory, or none of this kind.
+        """
+        of = np.dtype(dtype)
+        return self._host_array(shape, of, int(np.prod(shape)) * of.itemsize, kind)
 
     @abstractmethod
-    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
+    def _host_array(
+        self, shape: Shape, dtype: np.dtype[Any], size: int, kind: HostKind
+    ) -> HostArray:
         """Allocate an array of `size` bytes, see `host_array`."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from lzu_export.errors import ElsewhereError
 from lzu_export.support.cuda_errors import fatal_error
 from lzu_export.support.device import refuse_absent
 from lzu_export.targets.cuda.interface import Cuda, CudaError, Failures, Stream
-from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, Shape
+from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, HostKind, Shape
 
 _NON_BLOCKING = 1
 """Value of CU_STREAM_NON_BLOCKING in cuda.h, for which PyCUDA has no name."""
@@ -47,6 +47,12 @@ class PyCudaStream(Stream):
         """Fill the whole host array from the device."""
         with _readable():
             driver.memcpy_dtoh_async(host.array, memory.address, self._stream)
+
+    def hand_over(self, host: HostArray, *, to_device: bool) -> None:
+        """Let the device access managed memory from here on, or else the host."""
+        flags = driver.mem_attach_flags
+        with _readable():
+            host.owner.attach(flags.GLOBAL if to_device else flags.HOST, self._stream)
 
     def event(self) -> Any:
         """Create an event, which lives as long as the stream."""
@@ -121,12 +127,18 @@ class PyCuda(Cuda):
         """Create a stream that does not wait for the default stream."""
         return PyCudaStream()
 
-    def _pinned(self, shape: Shape, dtype: np.dtype[Any], size: int, mapped: bool) -> HostArray:
-        flags = driver.host_alloc_flags.DEVICEMAP if mapped else 0
+    def _host_array(
+        self, shape: Shape, dtype: np.dtype[Any], size: int, kind: HostKind
+    ) -> HostArray:
         with _readable(), self._fits(size):
-            array = driver.pagelocked_empty(shape, dtype, mem_flags=flags)
-            address = int(array.base.get_device_pointer()) if mapped else None
-        return HostArray(array, address, array.base)
+            if kind == "managed":
+                flags = driver.mem_attach_flags.HOST
+                array = driver.managed_empty(shape, dtype, mem_flags=flags)
+            else:
+                flags = driver.host_alloc_flags.DEVICEMAP if kind == "mapped" else 0
+                array = driver.pagelocked_empty(shape, dtype, mem_flags=flags)
+            address = int(array.base.get_device_pointer()) if kind != "pinned" else None
+        return HostArray(array, address, array.base, kind)
 
     def memory(self, size: int) -> DeviceMemory:
         """Allocate this many bytes on the device."""
@@ -164,5 +176,14 @@ def open_device(number: int) -> PyCuda:
         major, minor = found.compute_capability()
         integrated = bool(found.get_attribute(driver.device_attribute.INTEGRATED))
         count = found.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
-        name = found.name()
-    return PyCuda(Device(number, name, f"{major}.{minor}", integrated, count), context)
+        managed, concurrent = (
+            bool(found.get_attribute(each))
+            for each in (
+                driver.device_attribute.MANAGED_MEMORY,
+                driver.device_attribute.CONCURRENT_MANAGED_ACCESS,
+            )
+        )
+        device = Device(
+            number, found.name(), f"{major}.{minor}", integrated, count, managed, concurrent
+        )
+    return PyCuda(device, context)

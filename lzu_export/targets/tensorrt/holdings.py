@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from lzu_export.targets.cuda.interface import Cuda, CudaError, Stream
-from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, Shape
+from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, HostKind, Shape
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class Holdings:
         """Free everything when Python drops this object, or ends."""
         weakref.finalize(owner, self._drop)
 
-    def host_array(self, shape: Shape, dtype: DTypeLike, *, mapped: bool) -> HostArray:
-        """Allocate page-locked memory; see `Cuda.host_array`."""
-        made = self.cuda.host_array(shape, dtype, mapped=mapped)
+    def host_array(self, shape: Shape, dtype: DTypeLike, *, kind: HostKind) -> HostArray:
+        """Allocate memory of the host; see `Cuda.host_array`."""
+        made = self.cuda.host_array(shape, dtype, kind=kind)
         self._memory.append(made)
         return made
 

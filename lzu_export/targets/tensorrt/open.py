@@ -25,6 +25,7 @@ from lzu_export.targets.tensorrt import NAME, RTX, RTX_PLUGINS
 from lzu_export.targets.tensorrt import build as tensorrt
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.log import logger_of
+from lzu_export.targets.tensorrt.memory_kinds import open_fastest
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 from lzu_export.warp.grids import Sampling
 
@@ -74,7 +75,7 @@ def open_engine(
     epilogue, feedback_note = _feedback(
         manifest.recipe, loaded, kernels, wanted=options.feedback, named=named
     )
-    make = partial(TensorRtSession, loaded, graph=options.graph, cache=cache, timed=options.timed)
+    make = partial(_open, loaded, options, cache=cache)
     whole = partial(make, prologue=prologue, epilogue=epilogue)
     if named or registered is not None or not (prologue or epilogue):
         # The engine needs that library anyway, or none is used.
@@ -89,6 +90,14 @@ def open_engine(
         zoom_note=_log_zoom(loaded, why) if prologue else zoom_note,
         feedback_note=_log_feedback(loaded, why) if epilogue else feedback_note,
     )
+
+
+def _open(loaded: LoadedEngine, options: OpenOptions, **others: Any) -> TensorRtSession:
+    """Open a session with the memory that is asked for, or the one that is the fastest here."""
+    make = partial(TensorRtSession, loaded, graph=options.graph, timed=options.timed, **others)
+    if options.memory is not None:
+        return make(memory=options.memory)
+    return open_fastest(loaded.cuda.device, lambda kind: make(memory=kind))
 
 
 def _load(

@@ -2,8 +2,8 @@
 
 A session has one stream and allocates all its memory at the start. A frame is copied into
 page-locked memory and from there to the device; the outputs come back the same way. A run allocates
-only the arrays that are returned. If host and device share their memory (Jetson), the engine reads
-and writes the page-locked memory itself.
+only the arrays that are returned. If host and device share their memory (Jetson), the engine can
+read and write the host's memory itself; see `memory_kinds`.
 
 A `Prologue` is work before an engine on its stream. It may compute the engine's inputs from the
 host's, such as the zoomed image from the camera's bytes. An `Epilogue` is work after the engine. It
@@ -19,11 +19,11 @@ kernels it compiles on first use in a runtime cache.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,11 @@ from lzu_export.errors import LzuError
 from lzu_export.support.files import replacing
 from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
 from lzu_export.targets.cuda.interface import Cuda, CudaError, FatalCudaError, Stream
-from lzu_export.targets.cuda.memory import DeviceMemory, HostArray
+from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, HostKind
 from lzu_export.targets.tensorrt.holdings import Holdings, unload_with
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
+from lzu_export.targets.tensorrt.memory_kinds import HOST_KINDS, NAMES, MemoryKind, default_kind
+from lzu_export.targets.tensorrt.stages import Epilogue, Prologue
 
 log = logging.getLogger(__name__)
 
@@ -119,60 +121,6 @@ class LoadedEngine:
         return TensorSpec(name, dtype, shape), self.engine.get_tensor_mode(name)
 
 
-class Prologue(Protocol):
-    """Work on the device before the engine, on its stream, for every frame.
-
-    A prologue holds no memory, so several sessions can share it.
-    """
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the inputs that the host sends in place of inputs of the engine."""
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        """Names of the engine's inputs that the prologue writes."""
-
-    @property
-    def constants(self) -> Arrays:
-        """Other arrays that the prologue reads, the same for all frames, by names of its own."""
-
-    def enqueue(self, addresses: Mapping[str, int], stream: int) -> None:
-        """Put the work into the stream, given the device addresses of all tensors by name.
-
-        Raises:
-            LzuError: the work cannot be launched.
-        """
-
-
-class Epilogue(Protocol):
-    """Work on the device after the engine, on its stream, for every frame.
-
-    An epilogue holds no memory, so several sessions can share it.
-    """
-
-    @property
-    def state(self) -> tuple[str, ...]:
-        """Names of the engine's inputs that it writes for the next frame; they stay on the
-        device.
-        """
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the outputs that the host gets in place of the engine's."""
-
-    @property
-    def workspace(self) -> int:
-        """Bytes of device memory that the epilogue works in."""
-
-    def enqueue(self, addresses: Mapping[str, int], workspace: int, stream: int) -> None:
-        """Put the work into the stream, given the device addresses of all tensors by name.
-
-        Raises:
-            LzuError: the work cannot be launched.
-        """
-
-
 class TensorRtSession(StatefulSession):
     """One stream of frames through an engine; see `support.session.Session`."""
 
@@ -181,7 +129,7 @@ class TensorRtSession(StatefulSession):
         loaded: LoadedEngine,
         *,
         graph: bool | None = None,
-        mapped: bool | None = None,
+        memory: MemoryKind | None = None,
         cache: Path | None = None,
         timed: bool = False,
         prologue: Prologue | None = None,
@@ -196,8 +144,9 @@ class TensorRtSession(StatefulSession):
             graph: run as a CUDA graph. The default is to do so if the back end and the engine allow
                 it, otherwise `graph_note` gives the reason; True refuses to run without. For
                 TensorRT-RTX the library is asked for one; see `graph_requested`.
-            mapped: let the engine read and write the host's memory; by default on devices that
-                share it.
+            memory: memory of the tensors that the host sends and gets: `copies` between the host's
+                and the device's, memory of the host that is `mapped` for the device, or `managed`
+                by CUDA. By default mapped on devices that share the host's memory, else copies.
             cache: file of TensorRT-RTX's runtime cache, read if it exists, written after the first
                 run.
             timed: measure the time of every run on the device, as `milliseconds`.
@@ -225,14 +174,15 @@ class TensorRtSession(StatefulSession):
         self._own_graphs = hasattr(self._trt, "CudaGraphStrategy")  # TensorRT-RTX's
         self.graph_note = "switched off" if graph is False else ""
         self.graph_requested = False
-        self.mapped = loaded.cuda.device.integrated if mapped is None else mapped
+        self.memory = memory or default_kind(loaded.cuda.device)
+        self._lent: list[HostArray] = []  # to the device during a run
         self.milliseconds: float | None = None
         """Duration of the last run on the device, if the session is `timed`."""
         self._host: dict[str, HostArray] = {}
         self._device: dict[str, DeviceMemory] = {}
         self._addresses: dict[str, int] = {}
         self._workspace: DeviceMemory | None = None
-        again = partial(TensorRtSession, loaded, graph=graph, mapped=mapped, cache=cache)
+        again = partial(TensorRtSession, loaded, graph=graph, memory=self.memory, cache=cache)
         again = partial(again, timed=timed, prologue=prologue, epilogue=epilogue)
         self._again = partial(again, feedback_note=feedback_note, zoom_note=zoom_note)
         try:
@@ -248,7 +198,9 @@ class TensorRtSession(StatefulSession):
         graph = "without CUDA graph" if self.graph_note else "CUDA graph"
         if self.graph_requested:
             graph = "CUDA graph requested"
-        memory = "mapped memory" if self.mapped else "copies"
+        memory = NAMES[self.memory]
+        if self.memory_note:
+            memory += f" as the fastest of {self.memory_note}"
         name, device = f"{product(self._trt)} {self._trt.__version__}", self._cuda.device
         state = f", {', '.join(each.name for each in self._state)} stay there"
         kept = state if self._state else ""
@@ -268,7 +220,9 @@ class TensorRtSession(StatefulSession):
 
     def another(self) -> "TensorRtSession":
         """Open another session of the engine on its own stream, as for a second camera."""
-        return self._again()
+        other = self._again()
+        other.memory_note = self.memory_note
+        return other
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
@@ -277,6 +231,33 @@ class TensorRtSession(StatefulSession):
             self._take(self.inputs, inputs)
             self._run()
             return {spec.name: self._host[spec.name].array.copy() for spec in self.outputs}
+
+    def fastest_run(self, warm_ups: int, runs: int) -> float:
+        """Time runs on the inputs that were given last; then start from a state of zeros.
+
+        Args:
+            warm_ups: number of runs before, which do not count.
+            runs: number of timed runs.
+
+        Returns:
+            The fewest milliseconds on the device, from the first copy to the last.
+        """
+        times = []
+        with self._in_use():
+            events = self._held.events
+            self._held.events = self._stream.event(), self._stream.event()
+            try:
+                for _ in range(warm_ups + runs):
+                    self._run()
+                    assert self.milliseconds is not None
+                    times.append(self.milliseconds)
+            finally:
+                self._held.events, self.milliseconds = events, None
+            for spec in self._state:
+                self._host[spec.name].array.fill(0)
+            self._send_state()
+            self._stream.synchronize()
+        return min(times[warm_ups:])
 
     def set_state(self, values: Arrays) -> None:
         """Start the next frame from this state; see `support.session.StatefulSession`."""
@@ -395,9 +376,9 @@ class TensorRtSession(StatefulSession):
     def _allocate(self) -> None:
         """Allocate page-locked arrays for the host's tensors, and device memory for the others."""
         for spec in (*self.inputs, *self.outputs):
-            self._place_host(spec, mapped=self.mapped)
+            self._place_host(spec, HOST_KINDS[self.memory])
         for spec in self._state:
-            self._place_host(spec, mapped=False)
+            self._place_host(spec)
         for spec in (*self._loaded.inputs, *self._loaded.outputs):
             if spec.name not in self._addresses:
                 size = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
@@ -405,9 +386,11 @@ class TensorRtSession(StatefulSession):
         if self._epilogue is not None:
             self._workspace = self._held.memory(self._epilogue.workspace)
 
-    def _place_host(self, spec: TensorSpec, *, mapped: bool) -> None:
-        host = self._held.host_array(spec.shape, spec.dtype, mapped=mapped)
+    def _place_host(self, spec: TensorSpec, kind: HostKind = "pinned") -> None:
+        host = self._held.host_array(spec.shape, spec.dtype, kind=kind)
         self._host[spec.name] = host
+        if kind == "managed" and not self._cuda.device.concurrent:
+            self._lent.append(host)
         if host.address is None:
             self._place_device(spec.name, host.array.nbytes)
         else:
@@ -420,7 +403,7 @@ class TensorRtSession(StatefulSession):
     def _send_constants(self) -> None:
         constants = self._prologue.constants if self._prologue is not None else {}
         for name, value in constants.items():
-            self._place_host(TensorSpec(name, value.dtype.name, value.shape), mapped=False)
+            self._place_host(TensorSpec(name, value.dtype.name, value.shape))
             np.copyto(self._host[name].array, value)
             self._stream.to_device(self._device[name], self._host[name])
 
@@ -464,10 +447,16 @@ class TensorRtSession(StatefulSession):
     def _run(self) -> None:
         if self._held.events is not None:
             self._stream.record(self._held.events[0])
-        if self._held.graph is not None:
-            self._stream.launch(self._held.graph)
-        else:
-            self._enqueue()
+        for host in self._lent:
+            self._stream.hand_over(host, to_device=True)
+        try:
+            if self._held.graph is not None:
+                self._stream.launch(self._held.graph)
+            else:
+                self._enqueue()
+        finally:
+            for host in self._lent:
+                self._stream.hand_over(host, to_device=False)
         if self._held.events is not None:
             self._stream.record(self._held.events[1])
         self._stream.synchronize()

@@ -105,6 +105,21 @@ def test_boxes_that_go_through_the_host_are_told(
     assert run.notes.count("boxes of bundle go through the host: no library") == 1
 
 
+def test_the_times_that_chose_the_memory_are_told(
+    built: tuple[Path, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, world = built
+    install(monkeypatch, world)
+    monkeypatch.setattr(world, "integrated", True)
+    monkeypatch.setattr(world, "costs", {"mapped": 1.0, "copy": 0.25})
+    run = measure(open_candidates(bundle, target="tensorrt", graphs=GRAPHS["on"]), QUICK)
+    (note,) = [each for each in run.notes if each.startswith("memory of bundle")]
+    assert note.startswith("memory of bundle was chosen by time: mapped memory ")
+    (engine,) = run.engines.values()
+    assert f"copies as the fastest of {note.partition(': ')[2]}" in engine.provider
+    assert engine.device == 0
+
+
 @pytest.mark.parametrize(("choice", "modes"), [("off", [False]), ("on", [True])])
 def test_one_mode_alone(
     choice: str, modes: list[bool], built: tuple[Path, World], monkeypatch: pytest.MonkeyPatch

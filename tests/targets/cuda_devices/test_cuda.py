@@ -151,7 +151,7 @@ def test_bytes_go_to_the_device_and_back(cuda: Cuda, world: World) -> None:
 
 def test_mapped_memory_has_an_address_on_the_device(cuda: Cuda, world: World) -> None:
     with cuda.current():
-        mapped = cuda.host_array((4,), np.float32, mapped=True)
+        mapped = cuda.host_array((4,), np.float32, kind="mapped")
         mapped.array[...] = [1, 2, 3, 4]
         assert mapped.address is not None
         np.testing.assert_array_equal(world.array(mapped.address, (4,), "float32"), [1, 2, 3, 4])

@@ -93,7 +93,7 @@ def test_addresses_of_the_host_are_none_of_the_device(cuda: Cuda) -> None:
             stream.to_device(strange, host)
         with pytest.raises(CudaError):
             stream.to_host(HostArray(np.zeros(4, np.int32), None), memory)
-        mapped = cuda.host_array((4,), "int32", mapped=True)
+        mapped = cuda.host_array((4,), "int32", kind="mapped")
         assert mapped.address != mapped.array.ctypes.data
         for each in (host, memory, mapped):
             cuda.free(each)
@@ -165,7 +165,7 @@ def test_memory_that_cannot_be_mapped_is_freed(
     invalid = runtime.cudaError_t.cudaErrorInvalidValue
     monkeypatch.setattr(runtime, "cudaHostGetDevicePointer", lambda *_: (invalid, None))
     with python.current(), pytest.raises(CudaError, match="cudaHostGetDevicePointer"):
-        python.host_array((4,), "int32", mapped=True)
+        python.host_array((4,), "int32", kind="mapped")
     assert not world.blocks
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.fake_tensorrt import RELEASES, plan
+from fakes.fake_tensorrt import PLAN, RELEASES, X
 from fakes.install import install_cuda, install_tensorrt
 from fakes.machine import Context
 from fakes.world import World
@@ -20,8 +20,6 @@ from lzu_export.targets.cuda.interface import FatalCudaError, open_cuda
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 
 BOTH = ("cuda-python", "pycuda")
-PLAN = plan(("x", "INPUT", "FLOAT", (2, 3)), ("y", "OUTPUT", "FLOAT", (2, 3)))
-X = np.arange(6, dtype=np.float32).reshape(2, 3)
 CAUSE = r"^work on the GPU failed: an illegal memory access was encountered .*end this process"
 
 Open = Callable[..., TensorRtSession]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.fake_tensorrt import RELEASES, plan
+from fakes.fake_tensorrt import PLAN, RELEASES, X, plan
 from fakes.install import install_cuda, install_tensorrt
 from fakes.signatures import describe
 from fakes.world import World, table
@@ -16,8 +16,6 @@ from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 
 BOTH = ("cuda-python", "pycuda")
-PLAN = plan(("x", "INPUT", "FLOAT", (2, 3)), ("y", "OUTPUT", "FLOAT", (2, 3)))
-X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 Open = Callable[..., LoadedEngine]
 
@@ -55,7 +53,7 @@ def test_frames_go_through(
         second = session.run({"x": X + 1})["y"]
         np.testing.assert_array_equal(first, 2 * X)
         np.testing.assert_array_equal(second, 2 * X + 2)
-        assert session.mapped == integrated
+        assert session.memory == ("mapped" if integrated else "copies")
         assert "Orin" in session.provider
         assert ("mapped memory" in session.provider) == integrated
     assert not world.blocks
@@ -102,8 +100,8 @@ def test_on_a_jetson_nothing_is_copied(world: World, load: Open) -> None:
     assert "cudaMemcpyAsync" not in world.names()
     assert "cudaMalloc" not in world.names()
     copying = session.another()
-    assert copying.mapped
-    assert not TensorRtSession(session._loaded, mapped=False).mapped
+    assert copying.memory == "mapped"
+    assert TensorRtSession(session._loaded, memory="copies").memory == "copies"
     assert "cudaMemcpyAsync" in world.names()
 
 
