@@ -44,7 +44,7 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 contracts test test-slow test-gpu lint format clean
+.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 contracts test test-slow test-gpu test-gpu-kernels lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -159,6 +159,11 @@ cross: ## cross compiler and emulator for the test of plugins-aarch64, where the
 test-gpu: environment ## what needs an NVIDIA GPU (EXTRAS=export,runtime,rtx,tensorrt,cuda,dev; plugins: after make plugins)
 	@$(BIN)/pytest -q -m gpu --ignore tests/targets/test_gpu_tensorrt.py
 	@$(BIN)/pytest -q -m gpu tests/targets/test_gpu_tensorrt.py
+
+# Sets nothing up: for a machine as it is found, with nvcc and a PYTHON that has PyTorch with CUDA.
+test-gpu-kernels: ## the kernels on this GPU, checked and timed, without TensorRT (PYTHON, CUDA_HOME, OUT)
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/benchmarks$${PYTHONPATH:+:$$PYTHONPATH}" \
+	  "$$PYTHON" -m lzu_benchmarks.gpu_kernels --out "$$OUT/gpu-kernels.json"
 
 lint: environment ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

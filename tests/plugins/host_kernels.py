@@ -4,7 +4,6 @@ import ctypes as c
 import functools
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from lzu_benchmarks.gpu_kernels.header import read_header
 
 KERNELS = Path(__file__).parents[2] / "plugins" / "kernels"
 BUILDS = Path(__file__).parents[2] / ".pytest_cache" / "lzu" / "kernels"
@@ -67,21 +68,10 @@ def library() -> c.CDLL:
 
 def structure(name: str) -> Any:
     """Return a struct of lzu_kernels.h as a class of ctypes."""
-    (text,) = re.findall(rf"^struct {name}\n{{\n(.*?)^}};", HEADER, re.M | re.S)
-    fields = []
-    for kind, pointer, field, count in re.findall(MEMBER, text, re.M):
-        member: Any = c.c_void_p if pointer else TYPES.get(kind) or structure(kind)
-        if count:
-            (length,) = re.findall(rf"^#define {count} (\d+)$", HEADER, re.M) or [count]
-            member *= int(length)
-        fields.append((field, member))
-    return type(name, (c.Structure,), {"_fields_": fields})
+    return HEADER.struct(name)
 
 
-HEADER = (KERNELS / "lzu_kernels.h").read_text()
-MEMBER = r"^    (?:struct )?(\w+)(?: const)?(\*?) (\w+)(?:\[(\w+)\])?;"
-"""A struct's member in the header: its type, whether it is a pointer, its name, and its length."""
-TYPES = {"int32_t": c.c_int32, "float": c.c_float}
+HEADER = read_header()
 
 Unzoom = structure("LzuUnzoom")
 Zoom = structure("LzuZoom")
