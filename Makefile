@@ -44,7 +44,11 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
+<<<<<<< HEAD
 .PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 contracts test test-slow test-gpu test-gpu-kernels lint format clean
+=======
+.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu lint format clean
+>>>>>>> f971282 (Bound kernels' times from their machine code, and load all taps of the unzoom before the first is used)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -130,6 +134,9 @@ contracts: environment ## write the YAML contracts of the plugins, and check the
 
 plugins-aarch64: ## the same for JetPack 7, on this machine (cross compiler: g++-aarch64-linux-gnu)
 	@$(MAKE) --no-print-directory -C plugins CROSS=aarch64 BUILD="$(above)/plugins-aarch64"
+
+plugins-report: environment ## bounds of the kernels on cards from their machine code, no GPU: writes plugins/README.md
+	@$(BIN)/python -m lzu_benchmarks plugins_report --out "$$OUT" --write
 
 plugins-host: ## the same kernels for this processor: no GPU, no CUDA needed
 	@$(MAKE) --no-print-directory -C plugins host BUILD="$(above)/plugins"

@@ -28,10 +28,12 @@ struct Place
     int thread;
 };
 
-// The base of a kernel that always has this many phases.
+// The base of a kernel that always has this many phases. The compiler lays them out one after the other.
 template <int COUNT>
 struct Phases
 {
+    static constexpr int kPHASES = COUNT;
+
     template <class Shared>
     LZU_HD bool more(Shared const& /*shared*/, int phase) const
     {
@@ -49,6 +51,19 @@ constexpr int kMOST_THREADS = 8;
 
 #if defined(__CUDACC__)
 
+// The number of a kernel's phases, or 0 where `more` decides.
+template <class Kernel>
+__host__ __device__ constexpr auto phasesOf(int /*preferred*/) -> decltype(Kernel::kPHASES + 0)
+{
+    return Kernel::kPHASES;
+}
+
+template <class Kernel>
+__host__ __device__ constexpr int phasesOf(...)
+{
+    return 0;
+}
+
 // At least 512 threads of a multiprocessor stay possible. Without the second bound the compiler chases a higher
 // occupancy and spills for it.
 template <class Kernel>
@@ -57,10 +72,26 @@ __global__ void __launch_bounds__(Kernel::kTHREADS, 512 / Kernel::kTHREADS)
 {
     __shared__ typename Kernel::Shared shared;
     Place const place{static_cast<int>(blockIdx.x), static_cast<int>(threadIdx.x)};
-    for (int phase = 0; kernel.more(shared, phase); ++phase)
+    constexpr int kFIXED = phasesOf<Kernel>(0);
+    if constexpr (kFIXED > 0)
     {
-        kernel.run(shared, place, phase);
-        __syncthreads();
+        LZU_UNROLL(16)
+        for (int phase = 0; phase < kFIXED; ++phase)
+        {
+            if (phase > 0)
+            {
+                __syncthreads();
+            }
+            kernel.run(shared, place, phase);
+        }
+    }
+    else
+    {
+        for (int phase = 0; kernel.more(shared, phase); ++phase)
+        {
+            kernel.run(shared, place, phase);
+            __syncthreads();
+        }
     }
 }
 

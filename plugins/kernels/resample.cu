@@ -7,6 +7,8 @@ namespace
 
 using namespace lzu;
 
+constexpr int kTHREADS = Resample<FloatUnit, 1>::kTHREADS;
+
 // Block shapes. Which is best depends on the card and on the levels' sizes, so TensorRT may time them.
 struct Shape
 {
@@ -16,23 +18,52 @@ struct Shape
     bool wide;     // 16-byte stores of several cells, where a unit is smaller
 };
 
-constexpr Shape kPLANAR_SHAPES[] = {{32, 8, 32, false}, {32, 8, 8, false}, {64, 16, 8, true}, {32, 4, 64, false}};
-constexpr Shape kPACKED_SHAPES[] = {{8, 4, 4, false}, {16, 4, 2, false}, {8, 2, 8, false}};
+// The height of a wide tile is that of units of 4 bytes; narrower ones, of which a thread takes more, have more rows.
+constexpr Shape kPLANAR_SHAPES[] = {{32, 8, 32, false}, {32, 8, 8, false}, {64, 16, 8, true}, {64, 4, 64, false}};
+// Of at least so many cells; with few channels a cell has few units, and the tile grows.
+constexpr Shape kHWC8_SHAPES[] = {{8, 4, 1, false}, {16, 4, 1, false}, {8, 2, 1, false}};
+constexpr Shape kCHW32_SHAPES[] = {{16, 8, 8, false}, {16, 8, 4, false}, {32, 8, 2, false}, {16, 16, 8, false}};
 
-bool isPacked(int format)
+// Whether every thread of a block has an item, in the narrowest format that a shape serves.
+template <int COUNT>
+constexpr bool occupyAll(Shape const (&shapes)[COUNT], int inner)
 {
-    return format == LZU_F16_HWC8 || format == LZU_I8_CHW32;
+    for (Shape const& shape : shapes)
+    {
+        int const cells = shape.tileX * shape.tileY / (shape.wide ? 4 : 1);
+        if (cells * inner < kTHREADS || shape.tileX > kMAX_TILE || shape.tileY * (shape.wide ? 4 : 1) > kMAX_TILE
+            || (shape.tileX & (shape.tileX - 1)) != 0)
+        {
+            return false;
+        }
+    }
+    return true;
 }
 
-int shapeCount(int format)
+static_assert(occupyAll(kPLANAR_SHAPES, 1), "a thread of a block would have no item");
+static_assert(occupyAll(kCHW32_SHAPES, 2), "a thread of a block would have no item");
+static_assert(occupyAll(kHWC8_SHAPES, 16), "a thread of a block would have no item"); // 128 channels
+
+struct Shapes
 {
-    return static_cast<int>(
-        isPacked(format) ? sizeof kPACKED_SHAPES / sizeof(Shape) : sizeof kPLANAR_SHAPES / sizeof(Shape));
+    Shape const* first;
+    int count;
+};
+
+template <int COUNT>
+Shapes listed(Shape const (&shapes)[COUNT])
+{
+    return {shapes, COUNT};
 }
 
-Shape shapeOf(int format, int tactic)
+Shapes shapesOf(int format)
 {
-    return isPacked(format) ? kPACKED_SHAPES[tactic] : kPLANAR_SHAPES[tactic];
+    switch (format)
+    {
+    case LZU_F16_HWC8: return listed(kHWC8_SHAPES);
+    case LZU_I8_CHW32: return listed(kCHW32_SHAPES);
+    default: return listed(kPLANAR_SHAPES);
+    }
 }
 
 void setGroups(LevelPlan& level, int format)
@@ -82,18 +113,26 @@ int launchShape(Plan const& plan, Shape const& shape, int batch, void* stream)
     Resample<Unit, SPAN> kernel{};
     kernel.levelCount = plan.levelCount;
     kernel.tileX = shape.tileX;
-    kernel.tileY = shape.tileY;
+    kernel.tileY = SPAN > 4 ? shape.tileY * (SPAN / 4) : shape.tileY;
+    while ((SPAN << kernel.stripBits) < kernel.tileX)
+    {
+        ++kernel.stripBits;
+    }
     kernel.runLength = shape.runLength;
     int64_t blocks = 0;
     for (int i = 0; i < plan.levelCount; ++i)
     {
         LevelPlan& level = kernel.levels[i];
         level = plan.levels[i];
-        level.tilesX = ceilDiv(level.outWidth, shape.tileX);
-        level.tilesY = ceilDiv(level.outHeight, shape.tileY);
-        level.runs = ceilDiv(level.outer, shape.runLength);
+        int const tilesX = ceilDiv(level.outWidth, kernel.tileX);
+        int const tilesY = ceilDiv(level.outHeight, kernel.tileY);
+        int const runs = ceilDiv(level.outer, kernel.runLength);
+        level.tilesX = Divisor::of(tilesX);
+        level.tilesY = Divisor::of(tilesY);
+        level.runs = Divisor::of(runs);
+        level.units = Divisor::of(level.inner);
         level.firstBlock = static_cast<int>(blocks);
-        blocks += static_cast<int64_t>(level.tilesX) * level.tilesY * level.runs * batch;
+        blocks += static_cast<int64_t>(tilesX) * tilesY * runs * batch;
         if (blocks >= (int64_t{1} << 31))
         {
             return LZU_INVALID;
@@ -102,9 +141,24 @@ int launchShape(Plan const& plan, Shape const& shape, int batch, void* stream)
     return launch(kernel, static_cast<int>(blocks), stream);
 }
 
+// The shape with a tile of so many cells that no thread of a block is without an item, at the fewest units of a cell.
+Shape grown(Shape shape, Plan const& plan)
+{
+    int inner = kTHREADS;
+    for (int i = 0; i < plan.levelCount; ++i)
+    {
+        inner = plan.levels[i].inner < inner ? plan.levels[i].inner : inner;
+    }
+    while (!shape.wide && shape.tileX * shape.tileY * inner < kTHREADS)
+    {
+        (shape.tileY < shape.tileX ? shape.tileY : shape.tileX) *= 2;
+    }
+    return shape;
+}
+
 int launchFormat(Plan& plan, int format, int tactic, int batch, void* stream)
 {
-    if (tactic < 0 || tactic >= shapeCount(format) || batch < 1)
+    if (tactic < 0 || tactic >= shapesOf(format).count || batch < 1)
     {
         return LZU_INVALID;
     }
@@ -122,7 +176,7 @@ int launchFormat(Plan& plan, int format, int tactic, int batch, void* stream)
             return LZU_INVALID;
         }
     }
-    Shape const shape = shapeOf(format, tactic);
+    Shape const shape = grown(shapesOf(format).first[tactic], plan);
     switch (format)
     {
     case LZU_F32_LINEAR:
@@ -152,12 +206,12 @@ bool knotsFit(float const* knots, int count)
 
 extern "C" int32_t lzu_unzoom_tactics(int32_t format)
 {
-    return shapeCount(format);
+    return shapesOf(format).count;
 }
 
 extern "C" int32_t lzu_zoom_tactics(int32_t format)
 {
-    return shapeCount(format);
+    return shapesOf(format).count;
 }
 
 extern "C" int32_t lzu_unzoom(LzuUnzoom const* call, void* stream)

@@ -24,6 +24,25 @@ struct alignas(BYTES) Chunk
     uint32_t words[BYTES / 4];
 };
 
+// The bits of a float, and back.
+LZU_HD uint32_t bitsOf(float value)
+{
+#if defined(__CUDA_ARCH__)
+    return __float_as_uint(value);
+#else
+    return host::floatToBits(value);
+#endif
+}
+
+LZU_HD float floatOf(uint32_t bits)
+{
+#if defined(__CUDA_ARCH__)
+    return __uint_as_float(bits);
+#else
+    return host::bitsToFloat(bits);
+#endif
+}
+
 template <int BYTES>
 LZU_HD Chunk<BYTES> loadChunk(void const* address)
 {
@@ -64,29 +83,34 @@ LZU_HD void storeChunk(void* address, Chunk<BYTES> const& chunk)
 #endif
 }
 
+// A unit is loaded as it lies in memory, so that several loads are under way before the first is used. A Raw of zeros
+// stands for a unit that is not read.
+
 // One float or half: `lanes` floats are added to, and written from, float accumulators.
 struct FloatUnit
 {
     static constexpr int kLANES = 1;
     static constexpr int kBYTES = 4;
+    using Raw = float;
 
-    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    LZU_HD static Raw load(void const* address)
     {
 #if defined(__CUDA_ARCH__)
-        sums[0] = fmaf(weight, __ldg(static_cast<float const*>(address)), sums[0]);
+        return __ldg(static_cast<float const*>(address));
 #else
-        sums[0] = fmaf(weight, *static_cast<float const*>(address), sums[0]);
+        return *static_cast<float const*>(address);
 #endif
+    }
+
+    LZU_HD static void accumulate(float* sums, Raw raw, float weight)
+    {
+        sums[0] = fmaf(weight, raw, sums[0]);
     }
 
     // Writes the sum as the bits of a 4-byte word, or of half of one.
     LZU_HD static void pack(uint32_t* words, int at, float const* sums)
     {
-#if defined(__CUDA_ARCH__)
-        words[at] = __float_as_uint(sums[0]);
-#else
-        words[at] = host::floatToBits(sums[0]);
-#endif
+        words[at] = bitsOf(sums[0]);
     }
 
     LZU_HD static void store(void* address, float const* sums)
@@ -99,16 +123,20 @@ struct HalfUnit
 {
     static constexpr int kLANES = 1;
     static constexpr int kBYTES = 2;
+    using Raw = Half;
 
-    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    LZU_HD static Raw load(void const* address)
     {
-        Half half;
 #if defined(__CUDA_ARCH__)
-        half.bits = __ldg(static_cast<unsigned short const*>(address));
+        return {__ldg(static_cast<unsigned short const*>(address))};
 #else
-        half = *static_cast<Half const*>(address);
+        return *static_cast<Half const*>(address);
 #endif
-        sums[0] = fmaf(weight, toFloat(half), sums[0]);
+    }
+
+    LZU_HD static void accumulate(float* sums, Raw raw, float weight)
+    {
+        sums[0] = fmaf(weight, toFloat(raw), sums[0]);
     }
 
     LZU_HD static void pack(uint32_t* words, int at, float const* sums)
@@ -128,14 +156,19 @@ struct Half8Unit
 {
     static constexpr int kLANES = 8;
     static constexpr int kBYTES = 16;
+    using Raw = Chunk<16>;
 
-    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    LZU_HD static Raw load(void const* address)
     {
-        Chunk<16> const chunk = loadChunk<16>(address);
+        return loadChunk<16>(address);
+    }
+
+    LZU_HD static void accumulate(float* sums, Raw const& raw, float weight)
+    {
         LZU_UNROLL(4)
         for (int w = 0; w < 4; ++w)
         {
-            uint32_t const word = chunk.words[w];
+            uint32_t const word = raw.words[w];
             sums[2 * w] = fmaf(weight, toFloat(Half{static_cast<uint16_t>(word & 0xFFFFU)}), sums[2 * w]);
             sums[2 * w + 1] = fmaf(weight, toFloat(Half{static_cast<uint16_t>(word >> 16U)}), sums[2 * w + 1]);
         }
@@ -153,20 +186,42 @@ struct Half8Unit
     }
 };
 
-// To the nearest integer, ties to even, saturated to the symmetric range of an INT8 with zero point 0.
-LZU_HD uint32_t toInt8(float value)
+// Conversions between INT8 and float are slow instructions of their own. Instead a byte is laid into the mantissa of a
+// float between 2^23 and 2^24, whose lowest bit counts 1, by a permutation of bytes and an exact subtraction; and back
+// by an addition that rounds to the nearest integer, ties to even.
+
+// Four INT8 as bytes that count from -128.
+LZU_HD uint32_t biased(uint32_t word)
 {
-    float const bounded = fminf(fmaxf(value, -127.0F), 127.0F);
-#if defined(__CUDA_ARCH__)
-    return static_cast<uint32_t>(__float2int_rn(bounded)) & 0xFFU;
-#else
-    return static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(bounded))) & 0xFFU;
-#endif
+    return word ^ 0x80808080U;
 }
 
-LZU_HD float int8At(uint32_t word, int byte)
+LZU_HD float int8At(uint32_t biasedWord, int byte)
 {
-    return static_cast<float>(static_cast<int8_t>((word >> (8U * static_cast<uint32_t>(byte))) & 0xFFU));
+    constexpr float kORIGIN = 8388608.0F + 128.0F;
+#if defined(__CUDA_ARCH__)
+    uint32_t const bits = __byte_perm(biasedWord, 0x4B000000U, 0x7540U + static_cast<uint32_t>(byte));
+#else
+    uint32_t const bits = 0x4B000000U | ((biasedWord >> (8U * static_cast<uint32_t>(byte))) & 0xFFU);
+#endif
+    return floatOf(bits) - kORIGIN;
+}
+
+// A sum's nearest integer in the lowest byte, saturated to -127, the symmetric range of an INT8 with zero point 0. The
+// weights of a sum are at least 0 and add up to 1 at most, so that 127 is not exceeded.
+LZU_HD uint32_t toInt8(float value)
+{
+    return bitsOf(fmaxf(value, -127.0F) + 12582912.0F);
+}
+
+// The lowest bytes of four words.
+LZU_HD uint32_t lowestBytes(uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+#if defined(__CUDA_ARCH__)
+    return __byte_perm(__byte_perm(a, b, 0x0040U), __byte_perm(c, d, 0x0040U), 0x5410U);
+#else
+    return (a & 0xFFU) | (b & 0xFFU) << 8U | (c & 0xFFU) << 16U | (d & 0xFFU) << 24U;
+#endif
 }
 
 // One channel in INT8.
@@ -174,19 +229,25 @@ struct ByteUnit
 {
     static constexpr int kLANES = 1;
     static constexpr int kBYTES = 1;
+    using Raw = uint8_t;
 
-    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    LZU_HD static Raw load(void const* address)
     {
 #if defined(__CUDA_ARCH__)
-        sums[0] = fmaf(weight, static_cast<float>(__ldg(static_cast<signed char const*>(address))), sums[0]);
+        return __ldg(static_cast<unsigned char const*>(address));
 #else
-        sums[0] = fmaf(weight, static_cast<float>(*static_cast<int8_t const*>(address)), sums[0]);
+        return *static_cast<uint8_t const*>(address);
 #endif
+    }
+
+    LZU_HD static void accumulate(float* sums, Raw raw, float weight)
+    {
+        sums[0] = fmaf(weight, int8At(biased(raw), 0), sums[0]);
     }
 
     LZU_HD static void pack(uint32_t* words, int at, float const* sums)
     {
-        uint32_t const bits = toInt8(sums[0]) << (8U * static_cast<uint32_t>(at % 4));
+        uint32_t const bits = (toInt8(sums[0]) & 0xFFU) << (8U * static_cast<uint32_t>(at % 4));
         words[at / 4] = at % 4 == 0 ? bits : words[at / 4] | bits;
     }
 
@@ -202,20 +263,30 @@ struct Int8Unit
 {
     static constexpr int kLANES = 4 * WORDS;
     static constexpr int kBYTES = 4 * WORDS;
+    using Raw = Chunk<kBYTES>;
 
-    LZU_HD static void accumulate(float* sums, void const* address, float weight)
+    LZU_HD static Raw load(void const* address)
     {
-        Chunk<kBYTES> const chunk = loadChunk<kBYTES>(address);
-        LZU_UNROLL(16)
-        for (int lane = 0; lane < kLANES; ++lane)
+        return loadChunk<kBYTES>(address);
+    }
+
+    LZU_HD static void accumulate(float* sums, Raw const& raw, float weight)
+    {
+        LZU_UNROLL(4)
+        for (int w = 0; w < WORDS; ++w)
         {
-            sums[lane] = fmaf(weight, int8At(chunk.words[lane / 4], lane % 4), sums[lane]);
+            uint32_t const bytes = biased(raw.words[w]);
+            LZU_UNROLL(4)
+            for (int byte = 0; byte < 4; ++byte)
+            {
+                sums[4 * w + byte] = fmaf(weight, int8At(bytes, byte), sums[4 * w + byte]);
+            }
         }
     }
 
     LZU_HD static uint32_t word(float const* sums)
     {
-        return toInt8(sums[0]) | toInt8(sums[1]) << 8U | toInt8(sums[2]) << 16U | toInt8(sums[3]) << 24U;
+        return lowestBytes(toInt8(sums[0]), toInt8(sums[1]), toInt8(sums[2]), toInt8(sums[3]));
     }
 
     LZU_HD static void pack(uint32_t* words, int at, float const* sums)

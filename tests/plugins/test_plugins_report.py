@@ -1,0 +1,60 @@
+"""The tables of computed bounds in the plugins' README are what the command computes."""
+
+import pytest
+from toolchain import cuda_home, tool
+
+from lzu_benchmarks.machine_code import table
+from lzu_benchmarks.machine_code.launches import FORMATS, KERNELS, RECIPES, tiles
+from lzu_benchmarks.machine_code.toolkit import PACKAGES, Toolkit
+from lzu_benchmarks.studies.plugins_report import (
+    END,
+    README,
+    RELEASE,
+    START,
+    blocks,
+    put,
+)
+from lzu_export.errors import LzuError
+from lzu_export.recipes.load import FOLDER
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> table.Kernels:
+    """Machine code of the kernels by the release that the tables are of, or a skip."""
+    nvdisasm, cuobjdump = (
+        tool(name, package)
+        for name, package in zip(("nvdisasm", "cuobjdump"), PACKAGES, strict=True)
+    )
+    toolkit = Toolkit(str(cuda_home() / "bin/nvcc"), nvdisasm, cuobjdump)
+    if toolkit.release() != RELEASE:
+        pytest.skip(f"nvcc is of release {toolkit.release()}; the tables are of {RELEASE}")
+    return table.Kernels(toolkit, tmp_path_factory.mktemp("machine-code"))
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_command_computes(kernels: table.Kernels) -> None:
+    text = README.read_text(encoding="utf-8")
+    for name, block in blocks(kernels).items():
+        assert f"{START.format(name)}\n{block}\n{END}" in text, "run make plugins-report"
+
+
+def test_every_kernel_and_every_shipped_recipe_is_reported() -> None:
+    every = table.launches()
+    assert {each.source for each in every} == {path.name for path in KERNELS.glob("*.cu")}
+    assert set(RECIPES) == {path.stem for path in FOLDER.glob("*.yaml")}
+    assert {each.shape for each in every if each.kernel.startswith("unzoom")} == set(RECIPES)
+
+
+def test_the_cards_of_the_readme_are_those_of_the_bounds() -> None:
+    assert table.cards_table() in README.read_text(encoding="utf-8")
+
+
+def test_tactics_are_read_from_the_source() -> None:
+    assert all(tiles(form) for form in FORMATS)
+
+
+def test_a_page_without_a_place_for_a_table_is_named() -> None:
+    page = f"before\n{START.format('bounds')}\nold\n{END}\nafter\n"
+    assert put(page, "bounds", "new") == page.replace("old", "new")
+    with pytest.raises(LzuError, match=r"README.md has no line .* code"):
+        put(page, "code", "new")
