@@ -447,21 +447,26 @@ class TensorRtSession(StatefulSession):
     def _run(self) -> None:
         if self._held.events is not None:
             self._stream.record(self._held.events[0])
-        for host in self._lent:
-            self._stream.hand_over(host, to_device=True)
+        self._lend(to_device=True)
         try:
             if self._held.graph is not None:
                 self._stream.launch(self._held.graph)
             else:
                 self._enqueue()
-        finally:
-            for host in self._lent:
-                self._stream.hand_over(host, to_device=False)
+        except BaseException:
+            with suppress(CudaError):  # the first error counts
+                self._lend(to_device=False)
+            raise
+        self._lend(to_device=False)
         if self._held.events is not None:
             self._stream.record(self._held.events[1])
         self._stream.synchronize()
         if self._held.events is not None:
             self.milliseconds = self._stream.milliseconds(*self._held.events)
+
+    def _lend(self, *, to_device: bool) -> None:
+        for host in self._lent:
+            self._stream.hand_over(host, to_device=to_device)
 
     def _enqueue(self) -> None:
         """Queue input copies, prologue, engine, epilogue and output copies; skip mapped memory."""

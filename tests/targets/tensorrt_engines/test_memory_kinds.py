@@ -235,3 +235,22 @@ def test_the_state_begins_with_zeros_after_the_timing(world: World, load: Load) 
         np.testing.assert_array_equal(
             world.array(session._addresses["x"], X.shape, "float32"), np.zeros_like(X)
         )
+
+
+@pytest.mark.parametrize("back_end", BOTH)
+def test_taking_memory_back_does_not_replace_the_reason_of_a_failure(
+    back_end: str, world: World, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT refuses to run, and then the device does not give managed memory back."""
+    session = TensorRtSession(load(back_end), memory="managed", graph=False)
+    hand_over = type(session._stream).hand_over
+
+    def kept(stream: Any, host: Any, *, to_device: bool) -> None:
+        if not to_device:
+            raise CudaError("the memory stays on the device")
+        hand_over(stream, host, to_device=True)
+
+    monkeypatch.setattr(type(session._stream), "hand_over", kept)
+    vars(world)["run_error"] = True
+    with pytest.raises(LzuError, match=r"failed to run model\.engine"):
+        session.run({"x": X})
