@@ -12,37 +12,16 @@ import numpy as np
 import pytest
 
 from fakes.fake_tensorrt import PLAN, RELEASES, X
-from fakes.install import install_cuda, install_tensorrt
 from fakes.machine import Context
 from fakes.world import World
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import FatalCudaError, open_cuda
+from lzu_export.targets.cuda.interface import FatalCudaError
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 
 BOTH = ("cuda-python", "pycuda")
 CAUSE = r"^work on the GPU failed: an illegal memory access was encountered .*end this process"
 
 Open = Callable[..., TensorRtSession]
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def opened(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
-    """Open a session in a release of TensorRT over a back end."""
-
-    def made(version: str = "10.3.0", back_end: str = "cuda-python", **options: Any) -> Any:
-        install_cuda(monkeypatch, world, back_end)
-        trt = install_tensorrt(monkeypatch, world, version)
-        (tmp_path / "model.engine").write_bytes(PLAN)
-        cuda = open_cuda(number=options.pop("device", 0))
-        loaded = LoadedEngine(trt, tmp_path / "model.engine", cuda)
-        return TensorRtSession(loaded, **options)
-
-    return made
 
 
 @pytest.mark.parametrize("integrated", [False, True])

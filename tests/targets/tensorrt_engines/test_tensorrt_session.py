@@ -7,35 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.fake_tensorrt import PLAN, RELEASES, X, plan
-from fakes.install import install_cuda, install_tensorrt
+from fakes.fake_tensorrt import RELEASES, X, plan
 from fakes.signatures import describe
 from fakes.world import World, table
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 
 BOTH = ("cuda-python", "pycuda")
 
 Open = Callable[..., LoadedEngine]
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def load(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
-    """Load a plan in a release of TensorRT over a back end."""
-
-    def opened(version: str, back_end: str = "cuda-python", data: bytes = PLAN) -> LoadedEngine:
-        install_cuda(monkeypatch, world, back_end)
-        trt = install_tensorrt(monkeypatch, world, version)
-        (tmp_path / "model.engine").write_bytes(data)
-        return LoadedEngine(trt, tmp_path / "model.engine", open_cuda())
-
-    return opened
 
 
 @pytest.mark.parametrize("back_end", BOTH)
