@@ -77,6 +77,11 @@ public:
         }
     }
 
+    void setPhase(nvinfer1::TensorRTPhase phase) noexcept
+    {
+        mIsTimed = phase == nvinfer1::TensorRTPhase::kBUILD;
+    }
+
     // Build
 
     int32_t getNbOutputs() const noexcept override
@@ -193,6 +198,7 @@ protected:
         , mTactic(other.mTactic)
         , mTacticCount(other.mTacticCount)
         , mTimingCacheId(other.mTimingCacheId)
+        , mIsTimed(other.mIsTimed)
     {
     }
 
@@ -223,6 +229,8 @@ protected:
     int32_t mTactic{0};
     int32_t mTacticCount{0};
     std::string mTimingCacheId; // empty: TensorRT's timing cache leaves the plugin out
+    // Made for building an engine: TensorRT runs it to time tactics, on inputs that are no warp.
+    bool mIsTimed{false};
 
 private:
     bool haveCounts(int32_t nbInputs, int32_t nbOutputs) const noexcept
@@ -311,11 +319,13 @@ public:
     }
 
     nvinfer1::IPluginV3* createPlugin(nvinfer1::AsciiChar const* /*name*/,
-        nvinfer1::PluginFieldCollection const* fields, nvinfer1::TensorRTPhase /*phase*/) noexcept override
+        nvinfer1::PluginFieldCollection const* fields, nvinfer1::TensorRTPhase phase) noexcept override
     {
         try
         {
-            return new Made(Fields(Made::kNAME, fields));
+            auto* const made = new Made(Fields(Made::kNAME, fields));
+            made->setPhase(phase);
+            return made;
         }
         catch (std::exception const& error)
         {

@@ -28,6 +28,31 @@ struct AxisMap
         scale; // unzoom only: label position of level cell i is scale * i + offset; 0: the warp does not move the axis
     float offset;
     int upscale; // unzoom only: output cells per level cell
+    // 1: knots of which the last is not above the first stand for the identity warp. TensorRT times tactics on buffers
+    // of zeros, on which every tap would lie outside and nothing would be read.
+    int timing = 0;
+};
+
+// The knots of one image.
+struct Knots
+{
+    float const* values;
+    int count;
+    float step; // of the identity warp's knots where they stand for these, else 0
+
+    LZU_HD static Knots of(AxisMap const& axis, float const* values)
+    {
+        int const count = axis.knotCount;
+        bool const stands = axis.timing != 0 && !(values[count - 1] > values[0]);
+        return {values, count, stands ? 2.0F / static_cast<float>(count - 1) : 0.0F};
+    }
+
+    // The values are read in any case, so that a time is that of reading them.
+    LZU_HD float at(int j) const
+    {
+        float const value = values[j];
+        return step > 0.0F ? fmaf(static_cast<float>(j), step, -1.0F) : value;
+    }
 };
 
 // Bilinear interpolation at `position` in cells, zeros outside: the weight of cell j is max(0, 1 - |position - j|).
@@ -66,14 +91,14 @@ LZU_HD Tap tapAt(Pair position, int cells)
 }
 
 // The piece [knots[j], knots[j + 1]) that holds v, the first or last one for a v outside. Any knots give a valid j.
-LZU_HD int pieceOf(float const* knots, int knotCount, Pair v)
+LZU_HD int pieceOf(Knots const& knots, Pair v)
 {
     int low = 0;
-    int high = knotCount - 2;
+    int high = knots.count - 2;
     while (low < high)
     {
         int const middle = (low + high + 1) / 2;
-        if (difference(v, knots[middle]) >= 0.0F)
+        if (difference(v, knots.at(middle)) >= 0.0F)
         {
             low = middle;
         }
@@ -88,15 +113,16 @@ LZU_HD int pieceOf(float const* knots, int knotCount, Pair v)
 // T^-1(v) in pieces from the first knot, 0 to knotCount - 1: the closed form sum_j clip((v - k_j) / gap_j, 0, 1), the
 // first piece not clipped below nor the last above. Pieces before the one that holds v count 1 each, but for those so
 // short that MIN_GAP stretches them over v: they are the ones visited in the loop.
-LZU_HD Pair invertInPieces(float const* knots, int knotCount, Pair v)
+LZU_HD Pair invertInPieces(Knots const& knots, Pair v)
 {
-    int const last = knotCount - 2;
-    int j = pieceOf(knots, knotCount, v);
+    int const last = knots.count - 2;
+    int j = pieceOf(knots, v);
     float shares = 0.0F;
     for (; j >= 0; --j)
     {
-        float const above = difference(v, knots[j]);
-        float share = above / fmaxf(knots[j + 1] - knots[j], kMIN_GAP);
+        float const low = knots.at(j);
+        float const above = difference(v, low);
+        float share = above / fmaxf(knots.at(j + 1) - low, kMIN_GAP);
         share = j > 0 ? fmaxf(share, 0.0F) : share;
         share = j < last ? fminf(share, 1.0F) : share;
         shares += share;
@@ -117,7 +143,7 @@ LZU_HD Tap unzoomTap(AxisMap const& axis, float const* knots, int cell)
         return tapAt(even / static_cast<float>(steps), axis.cells);
     }
     Pair const label = productOf(axis.scale, static_cast<float>(cell)) / static_cast<float>(axis.upscale) + axis.offset;
-    Pair const place = invertInPieces(knots, axis.knotCount, label) * 2.0F;
+    Pair const place = invertInPieces(Knots::of(axis, knots), label) * 2.0F;
     Pair const u = place / static_cast<float>(axis.knotCount - 1) + -1.0F;
     return tapAt((u + -axis.offset) / axis.scale, axis.cells);
 }
@@ -143,8 +169,10 @@ LZU_HD Pair forwardPixel(AxisMap const& axis, float const* knots, int pixel)
         piece = axis.knotCount - 2;
         share = 1.0F;
     }
-    Pair const step = sumOf(knots[piece + 1], -knots[piece]) * share;
-    Pair const source = step + sumOf(knots[piece], 1.0F);
+    Knots const all = Knots::of(axis, knots);
+    float const low = all.at(piece);
+    Pair const step = sumOf(all.at(piece + 1), -low) * share;
+    Pair const source = step + sumOf(low, 1.0F);
     return source * (0.5F * static_cast<float>(axis.cells - 1));
 }
 

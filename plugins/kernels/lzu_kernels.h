@@ -71,6 +71,7 @@ struct LzuUnzoom
     int32_t knot_count_x;
     int32_t knot_count_y;
     int32_t shared_knots; /* 1: one warp for the whole batch */
+    int32_t timing;       /* 1: knots of which the last is not above the first stand for the identity warp */
 };
 
 struct LzuZoom
@@ -92,6 +93,7 @@ struct LzuZoom
     int32_t knot_count_x;
     int32_t knot_count_y;
     int32_t shared_knots;
+    int32_t timing; /* as in LzuUnzoom */
 };
 
 enum LzuPixels

@@ -239,9 +239,9 @@ extern "C" int32_t lzu_unzoom(LzuUnzoom const* call, void* stream)
         int const strideY = call->shared_knots != 0 ? 0 : call->knot_count_y;
         int const strideX = call->shared_knots != 0 ? 0 : call->knot_count_x;
         level.y = {call->knots_y, call->knot_count_y, strideY, from.height, level.outHeight, 1, from.scale_y,
-            from.offset_y, from.upscale};
+            from.offset_y, from.upscale, call->timing};
         level.x = {call->knots_x, call->knot_count_x, strideX, from.width, level.outWidth, 1, from.scale_x,
-            from.offset_x, from.upscale};
+            from.offset_x, from.upscale, call->timing};
     }
     return launchFormat(plan, call->format, call->tactic, call->batch, stream);
 }
@@ -264,8 +264,10 @@ extern "C" int32_t lzu_zoom(LzuZoom const* call, void* stream)
     level.outWidth = call->canvas_width + call->pad_x;
     int const strideY = call->shared_knots != 0 ? 0 : call->knot_count_y;
     int const strideX = call->shared_knots != 0 ? 0 : call->knot_count_x;
-    level.y = {call->knots_y, call->knot_count_y, strideY, call->height, call->canvas_height, 0, 0.0F, 0.0F, 1};
-    level.x = {call->knots_x, call->knot_count_x, strideX, call->width, call->canvas_width, 0, 0.0F, 0.0F, 1};
+    level.y = {call->knots_y, call->knot_count_y, strideY, call->height, call->canvas_height, 0, 0.0F, 0.0F, 1,
+        call->timing};
+    level.x = {call->knots_x, call->knot_count_x, strideX, call->width, call->canvas_width, 0, 0.0F, 0.0F, 1,
+        call->timing};
     return launchFormat(plan, call->format, call->tactic, call->batch, stream);
 }
 

@@ -196,6 +196,7 @@ private:
         call.knot_count_x = sideOf(in[count], 1);
         call.knot_count_y = sideOf(in[count + 1], 1);
         call.shared_knots = sideOf(in[count], 0) == 1 ? 1 : 0;
+        call.timing = mIsTimed ? 1 : 0;
         return lzu_unzoom(&call, stream);
     }
 

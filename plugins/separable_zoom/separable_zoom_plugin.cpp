@@ -128,6 +128,7 @@ private:
         call.knot_count_x = sideOf(in[1], 1);
         call.knot_count_y = sideOf(in[2], 1);
         call.shared_knots = sideOf(in[1], 0) == 1 ? 1 : 0;
+        call.timing = mIsTimed ? 1 : 0;
         return lzu_zoom(&call, stream);
     }
 

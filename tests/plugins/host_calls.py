@@ -90,6 +90,7 @@ def unzoom(
     layout: int = F32,
     tactic: int = 0,
     upscale: int = 1,
+    timing: int = 0,
 ) -> list[tuple[Array, Array]]:
     """Run the kernel on B x C x H x W tensors; return tensors and padded lanes per level.
 
@@ -113,7 +114,7 @@ def unzoom(
     call.level_count, call.batch, call.format, call.tactic = len(levels), batch, layout, tactic
     call.knots_x, call.knots_y = x.ctypes.data, y.ctypes.data
     call.knot_count_x, call.knot_count_y = x.shape[-1], y.shape[-1]
-    call.shared_knots = int(x.ndim == 1)
+    call.shared_knots, call.timing = int(x.ndim == 1), timing
     assert run("lzu_unzoom", call) == 0
     return [
         unpacked(out, layout, tensor.shape[1])
@@ -129,6 +130,7 @@ def zoom(
     pad: Size,
     layout: int = F32,
     tactic: int = 0,
+    timing: int = 0,
 ) -> Array:
     """Run the kernel on a B x C x H x W tensor; return the memory it wrote."""
     batch, channels, height, width = image.shape
@@ -138,7 +140,7 @@ def zoom(
     x, y = (np.ascontiguousarray(knots, np.float32) for knots in (knots_x, knots_y))
     call = Zoom(
         address(memory), address(out), batch, channels, height, width, *canvas, *pad, layout,
-        tactic, x.ctypes.data, y.ctypes.data, x.shape[-1], y.shape[-1], 0,
+        tactic, x.ctypes.data, y.ctypes.data, x.shape[-1], y.shape[-1], 0, timing,
     )  # fmt: skip
     assert run("lzu_zoom", call) == 0
     return out

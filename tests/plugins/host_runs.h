@@ -21,9 +21,10 @@ inline int64_t volume(Shape const& shape)
 }
 
 // Runs a layer on the host. Identity knots everywhere: outputs are then known without mathematics.
-inline std::vector<std::vector<float>> execute(Case const& test, std::vector<std::vector<float>> const& values)
+inline std::vector<std::vector<float>> execute(Case const& test, std::vector<std::vector<float>> const& values,
+    TensorRTPhase phase = TensorRTPhase::kRUNTIME)
 {
-    auto const plugin = create(test.name, test.good);
+    auto const plugin = create(test.name, test.good, phase);
     auto const in = describeAll(test.inputs);
     auto const out = describeAll(test.outputs);
     std::vector<void const*> inputs;
@@ -93,6 +94,15 @@ inline void runOnHost(std::map<std::string, Case> const& cases)
     zoom.outputs = {zoom.inputs[0]};
     auto const image = ramp(volume(zoom.inputs[0]));
     checkClose(execute(zoom, {image, identityKnots(1, 7), identityKnots(1, 5)})[0], image);
+
+    // Knots of zeros, as TensorRT has them when it times tactics: the identity while an engine is built, and outside of
+    // the image everywhere when it runs.
+    checkClose(execute(zoom, {image, std::vector<float>(7), std::vector<float>(5)}, TensorRTPhase::kBUILD)[0], image);
+    std::vector<std::vector<float>> const timed = {inputs[0], inputs[1], std::vector<float>(14), std::vector<float>(10)};
+    auto const whole = execute(sameSize, timed, TensorRTPhase::kBUILD);
+    checkClose(whole[0], inputs[0]);
+    checkClose(whole[1], inputs[1]);
+    CHECK(execute(sameSize, timed)[0][0] == 0.0F && execute(sameSize, timed)[0].back() == 0.0F);
 
     Case const& boxes = cases.at("BoxKnots");
     auto const knots = execute(boxes, {ramp(2 * 3 * 4), std::vector<float>(6, 0.0F), {1.0F}, {64.0F},

@@ -170,7 +170,7 @@ void fuzzUnzoom()
     LzuUnzoom call{};
     std::vector<Buffer> buffers;
     pickEach({{call.level_count, 1, LZU_MOST_LEVELS}, {call.batch, 1, 3}, {call.format, LZU_F32_LINEAR, LZU_I8_LINEAR},
-        {call.shared_knots, 0, 1}});
+        {call.shared_knots, 0, 1}, {call.timing, 0, 1}});
     call.tactic = pick(0, lzu_unzoom_tactics(call.format) - 1);
     Knots const knots(call, call.batch);
     for (int i = 0; i < call.level_count; ++i)
@@ -195,7 +195,7 @@ void fuzzZoom()
     LzuZoom call{};
     pickEach({{call.batch, 1, 2}, {call.channels, 1, 4}, {call.height, 1, 60}, {call.width, 1, 60},
         {call.canvas_height, 1, 40}, {call.canvas_width, 1, 70}, {call.pad_y, 0, 9}, {call.pad_x, 0, 9},
-        {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
+        {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}, {call.timing, 0, 1}});
     call.tactic = pick(0, lzu_zoom_tactics(call.format) - 1);
     Knots const knots(call, call.batch);
     int const cells = (call.canvas_height + call.pad_y) * (call.canvas_width + call.pad_x);

@@ -54,11 +54,12 @@ struct Case
 
 inline std::map<std::string, IPluginCreatorV3One*> gCreators;
 
-inline std::unique_ptr<IPluginV3> create(std::string const& name, FieldSet const& set)
+inline std::unique_ptr<IPluginV3> create(
+    std::string const& name, FieldSet const& set, TensorRTPhase phase = TensorRTPhase::kBUILD)
 {
     auto const fields = set.fields();
     PluginFieldCollection const collection{static_cast<int32_t>(fields.size()), fields.data()};
-    return std::unique_ptr<IPluginV3>(gCreators.at(name)->createPlugin("layer", &collection, TensorRTPhase::kBUILD));
+    return std::unique_ptr<IPluginV3>(gCreators.at(name)->createPlugin("layer", &collection, phase));
 }
 
 template <class Capability>

@@ -218,6 +218,62 @@ def test_bad_knots_give_finite_or_zero_samples(bad):
         assert np.abs(tensor).max() < 10
 
 
+FLAT = {
+    "zeros": [0, 0, 0, 0, 0, 0],
+    "decreasing": [1, 0.5, 0, -0.3, -0.6, -1],
+    "not a number": [np.nan] * 6,
+}
+"""Knots of which the last is not above the first."""
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("layout", [F32, HWC8])
+def test_when_tactics_are_timed_knots_that_do_not_increase_are_the_identity(name, layout):
+    rng = np.random.default_rng(4)
+    levels, axes = pyramid(rng, channels=9)
+    levels = [level.astype(np.float16 if layout == HWC8 else np.float32) for level in levels]
+    flat = np.array([FLAT[name]] * 2, np.float32)
+    for tactic in range(library().lzu_unzoom_tactics(layout)):
+        outputs = unzoom(levels, flat, flat, axes, layout, tactic, timing=1)
+        for (tensor, _), level in zip(outputs, levels, strict=True):
+            np.testing.assert_allclose(tensor, level, rtol=0, atol=STEPS[layout])
+
+
+def test_timing_leaves_a_warp_as_it_is():
+    rng = np.random.default_rng(5)
+    levels, axes = pyramid(rng)
+    x, y = ([smooth_knots(rng, n) for _ in range(2)] for n in (13, 9))
+    run_once = unzoom(levels, x, y, axes)
+    timed = unzoom(levels, x, y, axes, timing=1)
+    for (tensor, _), (same, _) in zip(run_once, timed, strict=True):
+        assert (tensor == same).all()
+
+
+def test_a_zoom_at_flat_knots_is_the_identity_only_when_it_is_timed():
+    image = np.random.default_rng(6).uniform(1, 2, (1, 2, 12, 16)).astype(np.float32)
+    flat = np.zeros((1, 5), np.float32)
+    timed = zoom(image, flat, flat, (12, 16), (0, 0), timing=1)
+    np.testing.assert_allclose(timed, image, rtol=0, atol=1e-5)
+    middle = image[0, :, 5:7, 7:9].mean(axis=(1, 2))
+    found = zoom(image, flat, flat, (12, 16), (0, 0))
+    np.testing.assert_allclose(
+        found[0], np.broadcast_to(middle[:, None, None], (2, 12, 16)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 8, 20, 48, 100])
+def test_hwc8_with_few_channels(channels):
+    rng = np.random.default_rng(channels)
+    level = rng.standard_normal((2, channels, 21, 45)).astype(np.float16)
+    axes = [(axis_of(21, 16, 330), axis_of(45, 16, 710))]
+    x, y = ([smooth_knots(rng, n) for _ in range(2)] for n in (13, 9))
+    truth = expected(level, x, y, axes[0])
+    for tactic in range(library().lzu_unzoom_tactics(HWC8)):
+        ((tensor, padding),) = unzoom([level], x, y, axes, HWC8, tactic)
+        np.testing.assert_allclose(tensor, truth, rtol=0, atol=STEPS[HWC8] * 4)
+        assert not padding.any()
+
+
 def test_what_lies_outside_is_not_read():
     level = aligned((1, 1, 4, 4), np.float32, np.nan)
     level[0, 0, 1:3, 1:3] = 1

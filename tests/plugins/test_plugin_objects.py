@@ -44,6 +44,7 @@ ENUMERATORS_10_3 = {
     "PluginFieldType": {"kFLOAT32", "kFLOAT64", "kINT32", "kINT64"},
     "Severity": {"kERROR"},
     "TensorFormat": {"kLINEAR", "kHWC8", "kCHW4", "kCHW32"},
+    "TensorRTPhase": {"kBUILD"},
 }
 # Members of the interfaces in 10.3's reference that these sources override or call.
 METHODS_10_3 = {

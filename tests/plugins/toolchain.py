@@ -13,7 +13,7 @@ from host_kernels import SOURCES, build_directory, compiler
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 KERNELS = PLUGINS / "kernels"
-INTERFACES = sorted(path for path in PLUGINS.glob("*/*.cpp"))
+INTERFACES = sorted(path for path in PLUGINS.glob("*/*.cpp") if path.parent.name != "sample")
 CUDA_HOMES = (os.environ.get("CUDA_HOME", ""), "/usr/local/cuda")
 HEADER_PLACES = (
     os.environ.get("TENSORRT_INCLUDE", ""),
