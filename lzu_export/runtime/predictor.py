@@ -17,7 +17,7 @@ from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.fitting import Fit, Fitting, fitted, fitting
 from lzu_export.runtime.host_knots import HostKnots
 from lzu_export.runtime.preprocess import Sampler, ZoomedInput, sampler
-from lzu_export.support.session import Session
+from lzu_export.support.session import Session, same_memory
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Predictor(ABC):
         self.recipe, self.session = recipe, session
         self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
+        self._frames: NDArray[np.uint8] | None = None  # see `host_frames`
         self._knots: dict[str, NDArray[Any]] = {}  # of the last frames, if they are known
         self._host = HostKnots(recipe, warp) if recipe.takes_knots else None
         self.engine_seconds = 0.0
@@ -180,10 +181,28 @@ class Predictor(ABC):
         others = {**self.knot_inputs(), **self.other_inputs(camera_frames)}
         return {**self.preprocess_image(frames), **others}
 
+    @property
+    def host_frames(self) -> NDArray[np.uint8]:
+        """Memory for the frames of a batch (B, H, W, 3 uint8, BGR, source size), filled in place.
+
+        Given `host_frames[i]` as frame i, a session on a device reads it where it lies, without a
+        copy. It must not change while the predictor runs. Where the host zooms, or frames have
+        another size, the frames are read from it as from any other array.
+        """
+        if self._frames is None:
+            name = INPUT_NAMES["source"]
+            if any(each.name == name for each in self.session.inputs):
+                self._frames = self.session.host(name)
+            else:
+                self._frames = np.zeros((self.recipe.batch, *self.recipe.source, 3), np.uint8)
+        return self._frames
+
     def preprocess_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         """Return the engine's image input for frames of the source size."""
         if self._zoom is not None:
             return {INPUT_NAMES["zoomed"]: self._zoom(frames)}
+        if self._frames is not None and all(map(same_memory, frames, self._frames)):
+            return {INPUT_NAMES["source"]: self._frames}
         if len(frames) == 1:  # sessions only read: no copy is needed
             return {INPUT_NAMES["source"]: np.ascontiguousarray(frames[0])[None]}
         return {INPUT_NAMES["source"]: np.stack(frames)}

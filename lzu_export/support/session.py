@@ -44,6 +44,25 @@ class Session(Protocol):
     def provider(self) -> str:
         """Name of the provider that actually executes, such as `CPUExecutionProvider`."""
 
+    def host(self, name: str) -> NDArray[Any]:
+        """Return the array of an input to fill in place and to give to `run`, which saves a copy.
+
+        On a device it is the memory from which the engine's input is sent, or which the engine
+        reads itself. Each call returns the same array. It must not change during a run; a run on
+        other arrays may overwrite it. It may be used after the session is closed.
+
+        Args:
+            name: name of an input, see `inputs`.
+
+        Raises:
+            LzuError: the engine has no such input, or the session is closed.
+        """
+        arrays: dict[str, NDArray[Any]] = vars(self).setdefault("_host_inputs", {})
+        if name not in arrays:
+            spec = find_spec(self.inputs, name)
+            arrays[name] = np.zeros(spec.shape, spec.dtype)
+        return arrays[name]
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once on inputs by name and return outputs by name.
 
@@ -88,7 +107,28 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Arrays) -> None:
                 f"input {spec.name} has shape {value.shape} but the engine takes {spec.shape}; "
                 "bring it to that size"
             )
-    known = [spec.name for spec in specs]
     for name in inputs:
-        if name not in known:
-            raise LzuError(f"the engine has no input {name}; its inputs are {', '.join(known)}")
+        find_spec(specs, name)
+
+
+def find_spec(specs: tuple[TensorSpec, ...], name: str) -> TensorSpec:
+    """Return the spec of an input.
+
+    Raises:
+        LzuError: the engine has no such input; the message lists those it has.
+    """
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    known = ", ".join(spec.name for spec in specs)
+    raise LzuError(f"the engine has no input {name}; its inputs are {known}")
+
+
+def same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Return whether two contiguous arrays of one type and size lie in the same place."""
+    return (
+        one.ctypes.data == other.ctypes.data
+        and one.nbytes == other.nbytes
+        and one.flags.c_contiguous
+        and other.flags.c_contiguous
+    )

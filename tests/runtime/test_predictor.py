@@ -10,6 +10,7 @@ import pytest
 from lzu_export.errors import LzuError
 from lzu_export.runtime import CameraFrame, Detections, load
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.session import Session, TensorSpec
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 from samples import FakeSession, tiny_recipe
@@ -22,6 +23,13 @@ class Numbers(FakeSession):
         self.given = dict(inputs)
         numbers = np.arange(len(next(iter(inputs.values()))))
         return {"number": numbers, "square": numbers[:, None] ** 2}
+
+
+class WithMemory(Numbers, Session):
+    """A session that takes frames, with the memory that every session has for them."""
+
+    def __init__(self, batch: int) -> None:
+        self.inputs = (TensorSpec("frame", "uint8", (batch, 96, 160, 3)),)
 
 
 class Probe(Predictor):
@@ -63,6 +71,44 @@ def test_every_frame_gets_its_own_outputs_and_size(tmp_path: Path) -> None:
     assert (frames.dtype, frames.shape) == (np.uint8, (3, 96, 160, 3))
     np.testing.assert_array_equal(frames[1], given[1].frame)
     np.testing.assert_array_equal(frames[2], cv2.resize(given[2].frame, (160, 96)))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_frames_that_are_filled_in_place_are_given_where_they_are(
+    batch: int, tmp_path: Path
+) -> None:
+    """The session gets its own memory; frames from elsewhere, or in another order, are copied."""
+    made = probe(tmp_path, batch=batch)
+    made.session = WithMemory(batch)
+    memory = made.host_frames
+    assert (memory.dtype, memory.shape) == (np.uint8, (batch, 96, 160, 3))
+    assert made.host_frames is memory
+    assert memory is made.session.host("frame")
+    for place, other in zip(memory, camera_frames(*range(batch)), strict=True):
+        place[...] = other.frame
+    made.run([CameraFrame(each) for each in memory])
+    assert made.session.given["frame"] is memory
+    strangers = camera_frames(*range(5, 5 + batch))
+    made.run(strangers)
+    assert not np.shares_memory(made.session.given["frame"], memory)
+    np.testing.assert_array_equal(made.session.given["frame"][0], strangers[0].frame)
+    made.run([CameraFrame(each) for each in memory[:, ::-1]])
+    np.testing.assert_array_equal(made.session.given["frame"], memory[:, ::-1])
+    if batch == 2:
+        made.run([CameraFrame(each) for each in memory[::-1]])
+        np.testing.assert_array_equal(made.session.given["frame"], memory[::-1])
+
+
+def test_frames_that_the_host_zooms_have_memory_too(tmp_path: Path) -> None:
+    """So that a program runs everywhere, whoever zooms."""
+    made = probe(tmp_path, input="zoomed")
+    made.session.inputs = (TensorSpec("image", "float32", (1, 3, 64, 96)),)
+    memory = made.host_frames
+    memory[0] = noise_frame((96, 160), 3)
+    made.run([CameraFrame(memory[0])])
+    given = made.session.given["image"]
+    made.run(camera_frames(3))
+    np.testing.assert_array_equal(given, made.session.given["image"])
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])

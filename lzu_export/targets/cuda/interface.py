@@ -5,10 +5,13 @@ which captures none. Both use the device's primary context, as TensorRT does.
 """
 
 import importlib
+import logging
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +21,8 @@ from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.support.cuda_errors import FATAL, LOST
 from lzu_export.support.device import device_number
 from lzu_export.targets.cuda.memory import Device, DeviceMemory, HostArray, HostKind, Shape
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "LZU_CUDA"
 """Environment variable that selects a back end."""
@@ -176,6 +181,21 @@ class Cuda(ABC):
     @abstractmethod
     def free(self, memory: HostArray | DeviceMemory) -> None:
         """Free memory; nothing may use it any more."""
+
+    def free_later(self, host: HostArray) -> None:
+        """Free memory of the host when the last array in it is dropped, in whatever thread."""
+        root = host.array
+        while isinstance(root.base, np.ndarray):  # on which all arrays in this memory depend
+            root = root.base
+        memory = replace(host, array=np.empty(0))
+        weakref.finalize(root, self._free_dropped, memory).atexit = False
+
+    def _free_dropped(self, memory: HostArray) -> None:
+        try:
+            with self.freeing():
+                self.free(memory)
+        except CudaError as error:
+            log.info("memory of the host cannot be freed: %s", error)
 
     def out_of_memory(self, size: int) -> CudaError:
         """Make the error of a failed allocation of this many bytes."""

@@ -65,6 +65,7 @@ class Holdings:
         self.lock = threading.Lock()
         """Lock that whoever uses the session's memory holds."""
         self._memory: list[HostArray | DeviceMemory] = []
+        self._lent: list[HostArray] = []
 
     def free_with(self, owner: object) -> None:
         """Free everything when Python drops this object, or ends."""
@@ -81,6 +82,11 @@ class Holdings:
         made = self.cuda.memory(size)
         self._memory.append(made)
         return made
+
+    def lend(self, host: HostArray) -> None:
+        """Keep memory of the host as long as arrays in it, even if everything else is freed."""
+        if not any(each is host for each in self._lent):
+            self._lent.append(host)
 
     def close(self) -> None:
         """Free everything; a second call does nothing.
@@ -104,11 +110,16 @@ class Holdings:
             return
         graph, self.graph, self.events = self.graph, None, None
         memory, self._memory = self._memory, []
+        lent, self._lent = self._lent, []
         steps: list[Callable[[], None]] = [stream.synchronize]
         if graph is not None:
             steps.append(partial(stream.release, graph))
         steps.append(self._drop_context)
-        steps += [partial(self.cuda.free, each) for each in memory]
+        for each in memory:
+            if isinstance(each, HostArray) and any(each is one for one in lent):
+                steps.append(partial(self.cuda.free_later, each))
+            else:
+                steps.append(partial(self.cuda.free, each))
         steps.append(stream.close)
         try:
             with self.cuda.freeing():

@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.support.files import replacing
-from lzu_export.support.session import Arrays, StatefulSession, TensorSpec, check_inputs
+from lzu_export.support.session import (
+    Arrays,
+    StatefulSession,
+    TensorSpec,
+    check_inputs,
+    find_spec,
+    same_memory,
+)
 from lzu_export.targets.cuda.interface import Cuda, CudaError, FatalCudaError, Stream
 from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, HostKind
 from lzu_export.targets.tensorrt.holdings import Holdings, unload_with
@@ -224,6 +231,13 @@ class TensorRtSession(StatefulSession):
         other.memory_note = self.memory_note
         return other
 
+    def host(self, name: str) -> NDArray[Any]:
+        """Return the memory of an input to fill in place; see `support.session.Session`."""
+        find_spec(self.inputs, name)
+        with self._in_use():
+            self._held.lend(self._host[name])
+            return self._host[name].array
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`. The outputs are copies that the caller owns."""
         check_inputs(self.inputs, inputs)
@@ -268,9 +282,11 @@ class TensorRtSession(StatefulSession):
             self._stream.synchronize()
 
     def _take(self, specs: tuple[TensorSpec, ...], values: Arrays) -> None:
-        """Copy checked arrays into the host's memory."""
+        """Copy checked arrays into the host's memory, unless they are there already."""
         for spec in specs:
-            np.copyto(self._host[spec.name].array, values[spec.name])
+            host = self._host[spec.name].array
+            if not same_memory(values[spec.name], host):
+                np.copyto(host, values[spec.name])
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
