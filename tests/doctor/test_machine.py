@@ -91,6 +91,29 @@ def test_a_gpu_and_its_driver(
     assert find_gpu(Machine(tmp_path)).detail == f"Orin (8.7); driver {version} for CUDA 12.6"
 
 
+def test_gpus_have_numbers_of_which_one_is_chosen(
+    tmp_path: Path, driver: list[Driver | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that engines run on is compared with what their libraries need."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("LZU_DEVICE", raising=False)
+    driver[0] = Driver((12, 6), ("T4 (7.5)", "RTX 4090 (8.9)"))
+    machine = Machine(tmp_path)
+    assert find_gpu(machine).detail == (
+        "GPU 0: T4 (7.5), GPU 1: RTX 4090 (8.9); driver for CUDA 12.6"
+    )
+    for number, name, capability in ((0, "T4", "7.5"), (1, "RTX 4090", "8.9")):
+        monkeypatch.setenv("LZU_DEVICE", str(number))
+        device = machine.device
+        assert device is not None
+        assert (device.number, device.name, device.capability) == (number, name, capability)
+    monkeypatch.setenv("LZU_DEVICE", "2")
+    assert machine.device is None
+    absent = find_gpu(machine)
+    assert (absent.found, absent.install) == (False, "unset LZU_DEVICE")
+    assert absent.detail.startswith("there is no GPU 2: CUDA counts 0 (T4 (7.5)) and 1 (RTX 4090")
+
+
 def test_a_driver_that_is_not_usable(
     tmp_path: Path, driver: list[Driver | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

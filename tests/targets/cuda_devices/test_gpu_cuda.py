@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lzu_export.support import nvidia
+from lzu_export.support.cuda_driver import find_driver
 from lzu_export.targets.cuda.interface import Cuda, CudaError, open_cuda
 from lzu_export.targets.tensorrt.holdings import Holdings
 
@@ -91,3 +93,41 @@ def test_freeing_does_not_break_a_capture(cuda: Cuda) -> None:
         for each in (source, target, there):
             cuda.free(each)
         stream.close()
+
+
+def test_managed_memory_is_handed_over_and_back(cuda: Cuda) -> None:
+    """The host reads what the device wrote, and writes while another stream works."""
+    if not cuda.device.managed:
+        pytest.skip("the device has no managed memory")
+    with cuda.current():
+        stream, memory = cuda.stream(), cuda.memory(64)
+        managed = cuda.host_array((16,), "float32", kind="managed")
+        plain = cuda.host_array((16,), "float32")
+        managed.array[...] = np.arange(16)
+        stream.hand_over(managed, to_device=True)
+        assert managed.address is not None
+        stream.to_device(memory, managed)
+        stream.to_host(plain, memory)
+        stream.hand_over(managed, to_device=False)
+        stream.synchronize()
+        managed.array[...] += 1
+        np.testing.assert_array_equal(plain.array, np.arange(16))
+        np.testing.assert_array_equal(managed.array, np.arange(16) + 1)
+        for each in (memory, managed, plain):
+            cuda.free(each)
+        stream.close()
+
+
+def test_the_drivers_numbers_are_those_of_the_runtime(cuda: Cuda) -> None:
+    """Both count the same GPUs in the same order, so that a PCI bus id finds the card in use."""
+    from cuda.bindings import runtime
+
+    driver = find_driver()
+    assert driver is not None
+    assert len(driver.buses) == int(runtime.cudaGetDeviceCount()[1])
+    for number, bus in enumerate(driver.buses):
+        properties = runtime.cudaGetDeviceProperties(number)[1]
+        place = (properties.pciDomainID, properties.pciBusID, properties.pciDeviceID)
+        domain, _, rest = bus.partition(":")
+        assert (int(domain, 16), int(rest[:2], 16), int(rest[3:5], 16)) == place
+    assert len(nvidia.cards_in_use()) <= 1

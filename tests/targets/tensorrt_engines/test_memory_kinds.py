@@ -1,17 +1,15 @@
 """Memory between host and device: each kind is timed on the real launch, and the fastest kept."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fakes.fake_tensorrt import PLAN, X
-from fakes.install import install_cuda, install_tensorrt
+from fakes.fake_tensorrt import X
 from fakes.world import World
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import CudaError, FatalCudaError, open_cuda
+from lzu_export.targets.cuda.interface import CudaError, FatalCudaError
 from lzu_export.targets.tensorrt.memory_kinds import RUNS, WARM_UPS, MemoryKind, open_fastest
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
 
@@ -32,19 +30,6 @@ def world() -> World:
     return World(integrated=True, managed=True)
 
 
-@pytest.fixture
-def load(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
-    """Load a plan over a back end."""
-
-    def loaded(back_end: str = "cuda-python", version: str = "10.3.0") -> LoadedEngine:
-        install_cuda(monkeypatch, world, back_end)
-        trt = install_tensorrt(monkeypatch, world, version)
-        (tmp_path / "model.engine").write_bytes(PLAN)
-        return LoadedEngine(trt, tmp_path / "model.engine", open_cuda())
-
-    return loaded
-
-
 def fastest(loaded: LoadedEngine, **options: Any) -> TensorRtSession:
     return open_fastest(
         loaded.cuda.device, lambda kind: TensorRtSession(loaded, memory=kind, **options)
@@ -59,7 +44,7 @@ def test_the_kind_that_the_clock_says_is_kept(
 ) -> None:
     """On a graph where there is one; the times are recorded, and the other sessions are closed."""
     world.costs, world.concurrent = COSTS[kind], concurrent
-    with fastest(load(back_end)) as session:
+    with fastest(load(back_end=back_end)) as session:
         assert session.memory == kind
         both = 2 * COSTS[kind][{"copies": "copy"}.get(kind, kind)]
         attached = 0.0 if concurrent or kind != "managed" else 4 * COSTS[kind]["attach"]
@@ -156,7 +141,7 @@ def test_a_device_without_managed_memory_chooses_between_two(
     back_end: str, world: World, load: Load
 ) -> None:
     world.managed, world.costs = False, COSTS["copies"]
-    loaded = load(back_end)
+    loaded = load(back_end=back_end)
     with fastest(loaded) as session:
         assert session.memory == "copies"
         assert "managed" not in session.memory_note
@@ -242,7 +227,7 @@ def test_taking_memory_back_does_not_replace_the_reason_of_a_failure(
     back_end: str, world: World, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT refuses to run, and then the device does not give managed memory back."""
-    session = TensorRtSession(load(back_end), memory="managed", graph=False)
+    session = TensorRtSession(load(back_end=back_end), memory="managed", graph=False)
     hand_over = type(session._stream).hand_over
 
     def kept(stream: Any, host: Any, *, to_device: bool) -> None:

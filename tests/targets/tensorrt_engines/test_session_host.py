@@ -2,19 +2,16 @@
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fakes.fake_tensorrt import PLAN, X
-from fakes.install import install_cuda, install_tensorrt
+from fakes.fake_tensorrt import X
 from fakes.world import World
 from lzu_export.errors import LzuError
-from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.tensorrt import session as module
-from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
+from lzu_export.targets.tensorrt.session import TensorRtSession
 
 BOTH = ("cuda-python", "pycuda")
 KINDS = ("copies", "mapped", "managed")
@@ -24,19 +21,6 @@ Open = Callable[..., TensorRtSession]
 @pytest.fixture
 def world() -> World:
     return World(managed=True)
-
-
-@pytest.fixture
-def opened(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Open:
-    """Open a session over a back end, with a kind of memory."""
-
-    def made(back_end: str = "cuda-python", **options: Any) -> TensorRtSession:
-        install_cuda(monkeypatch, world, back_end)
-        trt = install_tensorrt(monkeypatch, world, "10.3.0")
-        (tmp_path / "model.engine").write_bytes(PLAN)
-        return TensorRtSession(LoadedEngine(trt, tmp_path / "model.engine", open_cuda()), **options)
-
-    return made
 
 
 @pytest.mark.parametrize("back_end", BOTH)
@@ -51,7 +35,7 @@ def test_what_is_filled_in_place_is_not_copied(
         copied.extend([source] if source.dtype == np.float32 else [])  # not the stand-in's bytes
         copy(to, source)
 
-    session = opened(back_end, memory=kind)
+    session = opened(back_end=back_end, memory=kind)
     place = session.host("x")
     assert session.host("x") is place
     assert (place.dtype, place.shape) == (np.float32, X.shape)
@@ -95,7 +79,7 @@ def test_the_memory_lives_as_long_as_an_array_in_it(
     closed: bool, kind: str, back_end: str, world: World, opened: Open
 ) -> None:
     """Of a session that was closed, or that Python dropped: a view is enough, such as a frame."""
-    session = opened(back_end, memory=kind)
+    session = opened(back_end=back_end, memory=kind)
     view = session.host("x")[0]
     view[...] = [1, 2, 3]
     if closed:
