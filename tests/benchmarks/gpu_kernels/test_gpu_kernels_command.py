@@ -165,6 +165,20 @@ def test_the_kernels_are_built_for_the_card(tmp_path: Path, monkeypatch: Any) ->
         tools.build_library(compiler, (12, 0), tmp_path)
 
 
+@pytest.mark.slow
+def test_nvcc_builds_a_library_that_loads(tmp_path: Path) -> None:
+    """With the machine's own compiler, for a card that need not be here."""
+    try:
+        compiler = tools.find_compiler()
+    except LzuError as error:
+        pytest.skip(str(error))
+    library = ctypes.CDLL(str(tools.build_library(compiler, (9, 0), tmp_path)))
+    header = read_header()
+    library.lzu_suppress_workspace.restype = ctypes.c_size_t
+    assert library.lzu_suppress_workspace(1, 1000) > 0
+    assert library.lzu_unzoom_tactics(header.number("LZU_F16_HWC8")) > 0
+
+
 def test_a_failed_build_shows_the_compiler_s_lines(tmp_path: Path) -> None:
     """In one sentence."""
     nvcc = fake_nvcc(tmp_path, "echo 'x.cu(3): error: oh' >&2; exit 1")
