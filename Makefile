@@ -44,11 +44,7 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
-<<<<<<< HEAD
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 contracts test test-slow test-gpu test-gpu-kernels lint format clean
-=======
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu lint format clean
->>>>>>> f971282 (Bound kernels' times from their machine code, and load all taps of the unzoom before the first is used)
+.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu test-gpu-kernels lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'

@@ -17,7 +17,7 @@ from lzu_benchmarks.gpu_kernels import __main__ as command
 from lzu_benchmarks.gpu_kernels import card as cards
 from lzu_benchmarks.gpu_kernels import tools
 from lzu_benchmarks.gpu_kernels.card import Card, Facts
-from lzu_benchmarks.gpu_kernels.computed import README, card_name, read_bounds
+from lzu_benchmarks.gpu_kernels.computed import README, bound_of, card_name, read_bounds
 from lzu_benchmarks.gpu_kernels.header import read_header
 from lzu_benchmarks.gpu_kernels.measure import Result
 from lzu_benchmarks.gpu_kernels.report import as_json, table
@@ -236,6 +236,34 @@ def test_bounds_come_from_the_tables_or_the_json(tmp_path: Path, monkeypatch: An
     assert README.name == "README.md"
 
 
+class Uncallable:
+    """A library whose functions are not called."""
+
+    class lzu_suppress_workspace:
+        restype: Any = None
+
+
+def without_library() -> Card:
+    """A card with one tactic for each kernel."""
+    made = Card(FACTS, Uncallable, read_header())
+    made.number = lambda *_: 1  # type: ignore[method-assign]
+    return made
+
+
+@pytest.mark.parametrize("card", ["AGX Orin", "H200"])
+def test_the_page_s_bounds_have_the_cases_names(card: str) -> None:
+    """A kernel that is renamed on one side alone would lose its bound unseen."""
+    bounds = read_bounds(card)
+    cases = command.cases_of(without_library(), "", "")
+    lacking = {
+        (each.kernel, each.shape)
+        for each in cases
+        if bound_of(bounds, each.kernel, each.shape, each.computed) is None
+    }
+    assert {shape for _, shape in lacking} <= {"det-demo"}  # zooms of full-size recipes only
+    assert len(lacking) < len(cases) / 4
+
+
 def result(**changes: Any) -> Result:
     made = Result("unzoom FP16 kHWC8", "argoverse-hd", 12_500_000, 2e-3)
     made.deviations = {"mathematics": 1.5e-3, "grid_sample": 1e-3}
@@ -283,13 +311,9 @@ Run = Callable[..., tuple[int, str, Any]]
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> Run:
     """Run the command over made-up cases, whose measurement a function replaces."""
 
-    class Library(ctypes.Structure):
-        lzu_suppress_workspace = type("Function", (), {"restype": None})
-
     def call(measure: Callable[..., Result], *words: str) -> tuple[int, str, Any]:
-        made = Card(FACTS, Library, read_header())
+        made = without_library()
         monkeypatch.setattr(command, "prepare", lambda: (made, {"name": FACTS.name}))
-        monkeypatch.setattr(made, "number", lambda *_: 1)
         monkeypatch.setattr("lzu_benchmarks.gpu_kernels.measure.measure", measure)
         readme = tmp_path / "README.md"
         readme.write_text(TABLES)
