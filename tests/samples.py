@@ -218,6 +218,7 @@ class FakeSession:
     """What an engine's session has besides `run`: the name of a provider, and no tensors."""
 
     provider = "fake"
+    pixel_format = "bgr"
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.inputs.pixel_formats import PixelFormat
 from lzu_export.manifest.schema import (
     AGAIN,
     Derived,
@@ -237,10 +238,16 @@ class Bundle:
         return target.open(self.manifest, engine, path, replace(OpenOptions(), **options))
 
     def predictor(
-        self, session: Session, *, fit: Fit = "exact", choice: Choice = NO_CHOICE
+        self,
+        session: Session,
+        *,
+        fit: Fit = "exact",
+        choice: Choice = NO_CHOICE,
+        pixel_format: PixelFormat = "bgr",
     ) -> Predictor:
         """Make the predictor of the bundle's task on an opened engine."""
-        return make_predictor(self.recipe, session, self.warp, fit=fit, choice=choice)
+        settings = {"fit": fit, "choice": choice, "pixel_format": pixel_format}
+        return make_predictor(self.recipe, session, self.warp, **settings)
 
     def rewrite(self, files: Sequence[str], changes: Mapping[str, Any]) -> "Bundle":
         """Write the manifest again after files were added, see `rewrite_manifest`.

@@ -6,6 +6,7 @@ from typing import Any
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
+from lzu_export.inputs.pixel_formats import check_pixel_format, shape_in
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.fitting import Fit, fit_of
 from lzu_export.runtime.postprocessing.custom import Function
@@ -28,6 +29,7 @@ def load(
     feedback: bool = True,
     host_code: bool = False,
     fit: str | None = None,
+    pixel_format: str = "bgr",
     score_threshold: float | None = None,
     iou_threshold: float | None = None,
     max_detections: int | None = None,
@@ -65,6 +67,9 @@ def load(
         fit: treatment of frames whose size differs from the source's: `exact` refuses them,
             `stretch` resizes each axis by itself, `pad` keeps the aspect and fills bars with the
             normalisation's mean. Results are in pixels of the frame in every case.
+        pixel_format: format of the frames' bytes: `bgr`, `rgb`, `nv12` or `gray`, see
+            `PixelFormat`. A TensorRT session that zooms on the device takes them as they are, where
+            fit is `exact`; elsewhere the host converts them to BGR first. Results are the same.
         score_threshold: lowest score of a detection, exclusive, in [0, 1).
         iou_threshold: highest overlap of two detections, inclusive, in (0, 1].
         max_detections: largest number of detections in a frame.
@@ -80,6 +85,7 @@ def load(
     options = {"threads": threads, "provider": provider, "library": plugins, "graph": graph}
     options |= {"device": device, "runtime_cache": runtime_cache}
     options |= {"feedback": feedback, "host_code": host_code}
+    options["pixel_format"] = check_pixel_format(pixel_format)
     fit = fit_of(fit, resize)
     return _open(Bundle(bundle), target, precision, cuda, fit, choice, options, postprocess)
 
@@ -118,8 +124,13 @@ def _open(
     device = wanted.device(back_end, options["device"])
     if choice:
         options["feedback"] = False  # its kernels have the recipe's settings
+    pixel_format = options["pixel_format"]
+    if pixel_format != "bgr" and fit == "exact":
+        shape_in(bundle.recipe.source, pixel_format)
+    if fit != "exact":
+        options["pixel_format"] = "bgr"  # the host resizes, which takes colours
     session = bundle.open(wanted.pick(engines, device), cuda=device, **options)
-    predictor: Any = bundle.predictor(session, fit=fit, choice=choice)
+    predictor: Any = bundle.predictor(session, fit=fit, choice=choice, pixel_format=pixel_format)
     if postprocess is not None:
         predictor.use(postprocess)
     return predictor

@@ -19,6 +19,12 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.images import IMAGES, encode_image
 from lzu_export.inputs.live_camera import parse_live
+from lzu_export.inputs.pixel_formats import (
+    PixelFormat,
+    check_pixel_format,
+    check_pixels,
+    to_bgr,
+)
 from lzu_export.inputs.videos import VIDEOS
 from lzu_export.manifest.schema import FILE as MANIFEST_FILE
 from lzu_export.runtime.cameras import Camera, Cameras, check_cameras
@@ -77,7 +83,8 @@ def apply(
         cameras: calibration of the cameras, for boxes in space.
         most: number of frames after which the run ends.
         seconds: time after which the run ends, by the frames' own times.
-        engine: further arguments of `load`, such as the precision or a score threshold.
+        engine: further arguments of `load`, such as the precision, a score threshold, or the pixel
+            format of a pipeline's frames; all other sources give BGR.
 
     Returns:
         Values by key: the number of `frames`; the number of results, by their name, such as
@@ -87,6 +94,7 @@ def apply(
     Raises:
         LzuError: the bundle, source, a frame or its camera is unfit, or `out` cannot be written.
     """
+    _check_source_format(source, check_pixel_format(engine.get("pixel_format", "bgr")))
     with ExitStack() as stack:
         predictor = stack.enter_context(load(bundle, **engine))
         check_cameras(predictor, cameras)
@@ -104,7 +112,7 @@ def apply(
         ):
             recipe = predictor.recipe
             presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
-            taken = _limited(opened, most, seconds)
+            taken = _in_bgr(_limited(opened, most, seconds), predictor.pixel_format)
             predicted = partial(_predict, predictor, cameras=cameras, source=source)
             shown = predictor if show_warp else None
             done = _present(opened, taken, predicted, presenter, folder, shown, advance)
@@ -201,6 +209,26 @@ def _limited(opened: Source, most: int | None, seconds: float | None) -> Iterato
             return
 
 
+def _check_source_format(source: str | Path, pixel_format: PixelFormat) -> None:
+    """Refuse a pixel format for a source whose frames are decoded to BGR."""
+    live = parse_live(source) if isinstance(source, str) else None
+    if pixel_format != "bgr" and (live is None or live.kind != "pipeline"):
+        raise LzuError(
+            f"pixel format {pixel_format} is for pipelines (gst:...), whose caps it has to match; "
+            f"frames of {source if live is None else live.shown} are read as bgr, so leave it out"
+        )
+
+
+def _in_bgr(taken: Iterator[TimedFrame], pixel_format: PixelFormat) -> Iterator[TimedFrame]:
+    """Yield frames in BGR, to be drawn on, beside those that the predictor takes."""
+    if pixel_format == "bgr":
+        yield from taken
+        return
+    for each in taken:
+        raw = check_pixels(each.frame, pixel_format, None, each.name)
+        yield each._replace(frame=to_bgr(raw, pixel_format), raw=raw)
+
+
 def _of_one_size(
     opened: Source, taken: Iterator[TimedFrame], ended: list[str]
 ) -> Iterator[TimedFrame]:
@@ -289,7 +317,8 @@ def _predict(
             check_frame(
                 each.frame, predictor.recipe.source if predictor.fit == "exact" else None, each.name
             )
-            batch.append(CameraFrame(each.frame, None if camera is None else camera.cam2img))
+            raw = each.frame if each.raw is None else each.raw
+            batch.append(CameraFrame(raw, None if camera is None else camera.cam2img))
         batch += batch[-1:] * (size - len(batch))
         start = time.perf_counter()
         found = predictor.run(batch)

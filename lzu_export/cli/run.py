@@ -45,6 +45,9 @@ class EngineOptions:
     ] = "cpu"
     device: Device = None
     plugins: Plugins = None
+    pixel_format: Annotated[
+        str, typer.Option(help="A pipeline's frames: bgr, rgb, nv12 or gray; others are bgr.")
+    ] = "bgr"
 
 
 def run(

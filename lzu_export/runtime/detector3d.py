@@ -103,7 +103,7 @@ class Detector3d(Predictor):
                 raise LzuError(
                     f"{name} is missing: boxes in space need the camera's 3 x 3 matrix; give it"
                 )
-            size = (camera_frame.frame.shape[0], camera_frame.frame.shape[1])
+            size = self.frame_size(camera_frame)
             scale, corner = self._canvas_in(size)
             pairs.append(
                 camera_matrices(

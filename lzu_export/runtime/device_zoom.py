@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.inputs.pixel_formats import PixelFormat, shape_in
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.recipe import INPUT_NAMES
-from lzu_export.runtime.kernels import BGR_BYTES, LINEAR_FORMATS, ZoomCamera, launch, require
+from lzu_export.runtime.kernels import LINEAR_FORMATS, PIXEL_FORMATS, ZoomCamera, launch, require
 from lzu_export.support.session import TensorSpec
 from lzu_export.warp.grids import GridTable, Sampling
 from lzu_export.warp.tables import TablePair
@@ -36,11 +37,13 @@ class DeviceZoom:
     """Spec of the engine's input, B x 3 x network input."""
     constants: Mapping[str, NDArray[Any]] = field(repr=False)
     """Resample tables of columns and of rows by name, float32, 4 x cells of the canvas."""
+    pixel_format: PixelFormat = "bgr"
+    """Format of the host's frames."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Spec of the host's input: the frames as the camera gives them, B x H x W x 3, BGR."""
-        shape = (self.recipe.batch, *self.recipe.source, 3)
+        """Spec of the host's input: a batch of frames as the camera gives them."""
+        shape = (self.recipe.batch, *shape_in(self.recipe.source, self.pixel_format))
         return (TensorSpec(INPUT_NAMES["source"], "uint8", shape),)
 
     @property
@@ -59,15 +62,20 @@ class DeviceZoom:
             LzuError: the launcher fails.
         """
         recipe, norm = self.recipe, self.recipe.normalisation
-        (top, left), pitch = recipe.corner, 3 * recipe.source[1]
+        (top, left), (height, width) = recipe.corner, recipe.source
+        bytes_ = 3 if self.pixel_format in ("bgr", "rgb") else 1  # of a pixel in its row
+        pitch = bytes_ * width
         pad = [n - m for n, m in zip(recipe.network_input, recipe.canvas, strict=True)]
-        frame, corner = recipe.source[0] * pitch, top * pitch + 3 * left
+        frame, corner = int(np.prod(self.inputs[0].shape[1:])), top * pitch + bytes_ * left
+        chroma = height * pitch + top // 2 * pitch + left if self.pixel_format == "nv12" else None
         image = int(np.prod(self.image.shape[1:])) * np.dtype(self.image.dtype).itemsize
         for number in range(recipe.batch):
+            start = addresses[self.inputs[0].name] + number * frame
             call = ZoomCamera(
-                pixels=addresses[self.inputs[0].name] + number * frame + corner,
+                pixels=start + corner,
+                chroma=None if chroma is None else start + chroma,
                 pitch=pitch,
-                pixel_format=BGR_BYTES,
+                pixel_format=PIXEL_FORMATS[self.pixel_format],
                 reduce=recipe.reduce,
                 height=recipe.picture[0],
                 width=recipe.picture[1],
@@ -85,7 +93,11 @@ class DeviceZoom:
 
 
 def make_zoom(
-    library: ctypes.CDLL, recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]
+    library: ctypes.CDLL,
+    recipe: Recipe,
+    zoom: Sampling,
+    inputs: Sequence[TensorSpec],
+    pixel_format: PixelFormat = "bgr",
 ) -> DeviceZoom:
     """Make the kernel that runs before an engine that takes the zoomed image.
 
@@ -94,6 +106,7 @@ def make_zoom(
         recipe: a recipe with `input: zoomed` for which `zoom_refusal` returns None.
         zoom: the warp's tables.
         inputs: specs of the engine's inputs.
+        pixel_format: format of the host's frames.
 
     Raises:
         LzuError: the library is too old.
@@ -102,10 +115,15 @@ def make_zoom(
     assert isinstance(zoom, TablePair)
     tables = {"table_x": zoom.cols, "table_y": zoom.rows}
     constants = {name: np.ascontiguousarray(each, np.float32) for name, each in tables.items()}
-    return DeviceZoom(library, recipe, _image(inputs), constants)
+    return DeviceZoom(library, recipe, _image(inputs), constants, pixel_format)
 
 
-def zoom_refusal(recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]) -> str | None:
+def zoom_refusal(
+    recipe: Recipe,
+    zoom: Sampling,
+    inputs: Sequence[TensorSpec],
+    pixel_format: PixelFormat = "bgr",
+) -> str | None:
     """Return why the launcher cannot zoom as the host does; None if it can."""
     image = _image(inputs)
     if recipe.sampler == "opencv":
@@ -116,6 +134,8 @@ def zoom_refusal(recipe: Recipe, zoom: Sampling, inputs: Sequence[TensorSpec]) -
         return f"the kernel writes {' or '.join(LINEAR_FORMATS)}, not {image.dtype}"
     if max(recipe.picture) > MOST_PIXELS:
         return f"the kernel takes {MOST_PIXELS} rows and columns at most"
+    if pixel_format == "nv12" and any(n % 2 for n in recipe.corner):
+        return f"the view starts at {recipe.corner}, between the pixels that share NV12's chroma"
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.inputs.pixel_formats import PixelFormat
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.runtime.choice import Choice
 from lzu_export.runtime.detector import Detections, Kept, placed_detections
@@ -36,9 +37,10 @@ class GenericPredictor(FramePredictor[Any]):
         *,
         fit: Fit = "exact",
         choice: Choice = NO_CHOICE,
+        pixel_format: PixelFormat = "bgr",
     ) -> None:
         """Use `bundle.load` to make one from a bundle."""
-        super().__init__(recipe, session, warp, fit=fit, choice=choice)
+        super().__init__(recipe, session, warp, fit=fit, choice=choice, pixel_format=pixel_format)
         self._postprocess = make_postprocess(recipe, choice)
         self._views: Views | None = None
         if recipe.views:

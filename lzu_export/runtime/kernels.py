@@ -8,8 +8,8 @@ from lzu_export.support.cuda_errors import FATAL, LOST
 
 INVALID = -1
 """Value of LZU_INVALID, which a launcher returns for arguments that do not fit together."""
-BGR_BYTES = 0
-"""Value of the pixel format LZU_BGR."""
+PIXEL_FORMATS = {"bgr": 0, "rgb": 1, "nv12": 2, "gray": 3}
+"""Values of the enumeration LzuPixels by the names of `inputs.pixel_formats`."""
 LINEAR_FORMATS = {"float32": 0, "float16": 1}
 """Values of the formats LZU_F32_LINEAR and LZU_F16_LINEAR by NumPy's names of the types."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.inputs.frame import Frame
+from lzu_export.inputs.pixel_formats import PixelFormat, check_pixels, shape_in, size_of, to_bgr
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.runtime.choice import Choice
@@ -56,8 +57,11 @@ class Predictor(ABC):
         *,
         fit: Fit = "exact",
         choice: Choice = NO_CHOICE,
+        pixel_format: PixelFormat = "bgr",
     ) -> None:
         """Use `bundle.load` to make one from a bundle."""
+        self.pixel_format = pixel_format
+        """Format of the frames that the predictor takes."""
         self.recipe, self.session = recipe, session
         self.warp, self.fit, self.choice = warp, fit, choice
         self._tables = stored_zoom(warp)
@@ -137,9 +141,13 @@ class Predictor(ABC):
     ) -> list[Any]:
         """Turn the kept outputs of these camera frames into predictions."""
         return [
-            self.to_prediction(each, camera_frame.frame.shape[:2])
+            self.to_prediction(each, self.frame_size(camera_frame))
             for each, camera_frame in zip(kept, camera_frames, strict=True)
         ]
+
+    def frame_size(self, camera_frame: CameraFrame) -> tuple[int, int]:
+        """Return (height, width) of a frame's picture."""
+        return size_of(camera_frame.frame, self.pixel_format)
 
     @property
     def is_stateful(self) -> bool:
@@ -172,29 +180,35 @@ class Predictor(ABC):
 
     def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
         """Return the engine's inputs for these camera frames."""
-        source = self.recipe.source
+        source = self.recipe.source if self.fit == "exact" else None
         frames: list[Frame] = []
         for i, camera_frame in enumerate(camera_frames):
             name = f"frame {i} of the batch" if len(camera_frames) > 1 else "frame"
-            frame = check_frame(camera_frame.frame, source if self.fit == "exact" else None, name)
-            frames.append(fitted(frame, self.recipe, self.fit))
+            frame = check_pixels(camera_frame.frame, self.pixel_format, source, name)
+            if self.pixel_format == "bgr" or self.session.pixel_format != self.pixel_format:
+                bgr = to_bgr(frame, self.pixel_format)
+                frame = fitted(bgr, self.recipe, self.fit)
+            frames.append(frame)
         others = {**self.knot_inputs(), **self.other_inputs(camera_frames)}
         return {**self.preprocess_image(frames), **others}
 
     @property
     def host_frames(self) -> NDArray[np.uint8]:
-        """Memory for the frames of a batch (B, H, W, 3 uint8, BGR, source size), filled in place.
+        """Memory for the frames of a batch, uint8 of the source size, filled in place.
+
+        It is B x H x W x 3 for BGR, else B frames in the predictor's pixel format.
 
         Given `host_frames[i]` as frame i, a session on a device reads it where it lies, without a
-        copy. It must not change while the predictor runs. Where the host zooms, or frames have
-        another size, the frames are read from it as from any other array.
+        copy. It must not change while the predictor runs. Where the host zooms or converts, or
+        frames have another size, the frames are read from it as from any other array.
         """
         if self._frames is None:
-            name = INPUT_NAMES["source"]
-            if any(each.name == name for each in self.session.inputs):
-                self._frames = self.session.host(name)
+            taken = self.pixel_format == self.session.pixel_format
+            if taken and _takes_frames(self.session):
+                self._frames = self.session.host(INPUT_NAMES["source"])
             else:
-                self._frames = np.zeros((self.recipe.batch, *self.recipe.source, 3), np.uint8)
+                shape = shape_in(self.recipe.source, self.pixel_format)
+                self._frames = np.zeros((self.recipe.batch, *shape), np.uint8)
         return self._frames
 
     def preprocess_image(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
@@ -270,10 +284,13 @@ class FramePredictor(Predictor, Generic[Prediction]):
     """Predictor of a task that needs frames alone."""
 
     def __call__(self, frame: Frame) -> Prediction:
-        """Predict in one BGR frame (H x W x 3 uint8); for bundles of batch 1.
+        """Predict in one frame; for bundles of batch 1.
+
+        Args:
+            frame: uint8 in the predictor's pixel format; BGR, the default, is H x W x 3.
 
         Raises:
-            LzuError: the frame has another size, type or channel count.
+            LzuError: the frame has another size, type or shape.
         """
         return self.batch([frame])[0]
 

@@ -19,6 +19,8 @@ class TimedFrame(NamedTuple):
     """(H, W, 3) uint8, BGR."""
     time: float | None = None
     """Seconds since the first frame; None for images."""
+    raw: Frame | None = None
+    """The frame in the predictor's pixel format; None where that is BGR."""
 
 
 class Source:

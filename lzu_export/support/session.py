@@ -37,6 +37,8 @@ class Session(Protocol):
     """Number of the GPU that executes, as CUDA counts them; None on a CPU."""
     memory_note: str = ""
     """Times by which the memory of a device's session was chosen; empty if none were taken."""
+    pixel_format: str = "bgr"
+    """Format of the frames that the input of the source takes, see `inputs.pixel_formats`."""
     zoom_note: str = ""
     """Reason why the host zooms for a device's session; empty if it does not."""
 

@@ -12,6 +12,7 @@ from lzu_export.manifest.schema import AGAIN, Engine, Manifest
 from lzu_export.support.session import Session, TensorSpec
 
 if TYPE_CHECKING:
+    from lzu_export.inputs.pixel_formats import PixelFormat
     from lzu_export.recipes import Recipe
     from lzu_export.recipes.schema import Precision
     from lzu_export.targets.cuda.interface import Cuda
@@ -51,6 +52,7 @@ class OpenOptions:
         timed: whether a device's session records the time of each run on the device.
         feedback: let the boxes of an engine that follows boxes stay on the device.
         zoom: tables of the warp, with which a device's session takes the camera's frames.
+        pixel_format: format in which such a session takes them.
         runtime_cache: keep the kernels that TensorRT-RTX compiles in the user's folder; without it
             every start compiles.
         host_code: let a version-compatible engine of TensorRT run the processor code that it
@@ -67,6 +69,7 @@ class OpenOptions:
     timed: bool = False
     feedback: bool = True
     zoom: "Sampling | None" = None
+    pixel_format: "PixelFormat" = "bgr"
     runtime_cache: bool = True
     host_code: bool = False
 

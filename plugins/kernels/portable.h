@@ -9,6 +9,7 @@ using int32_t = int;
 using uint32_t = unsigned int;
 using int64_t = long long;
 using uint64_t = unsigned long long;
+using uintptr_t = unsigned long long;
 #else
 #include <cmath>
 #include <cstdint>

@@ -19,13 +19,15 @@ from lzu_export.compiler.build_tensorrt import build_on_device
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
+from lzu_export.inputs.pixel_formats import shape_in
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime import load
-from lzu_export.runtime.device_zoom import make_zoom
+from lzu_export.runtime.device_zoom import make_zoom, zoom_refusal
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.support.session import TensorSpec
+from lzu_export.targets.base import OpenOptions
 from lzu_export.targets.cuda.interface import open_cuda
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.tensorrt import open as device
@@ -34,6 +36,7 @@ from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.grids import stored_zoom
+from pixel_samples import FORMATS, pixels_of
 from samples import tiny_recipe
 
 SOURCE, BATCH = (96, 160), 2
@@ -68,7 +71,8 @@ def opened(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ope
         loaded = LoadedEngine(trt, tmp_path / "model.engine", open_cuda())
         kernels: Any = Kernels(world, library())
         zoom = stored_zoom(make_warp(recipe).arrays())
-        prologue = make_zoom(kernels, recipe, zoom, loaded.inputs)
+        pixel_format = options.pop("pixel_format", "bgr")
+        prologue = make_zoom(kernels, recipe, zoom, loaded.inputs, pixel_format)
         return TensorRtSession(loaded, prologue=prologue, **options)
 
     return made
@@ -119,6 +123,43 @@ def test_the_engine_sees_what_the_host_would_send(
     assert session.inputs == (TensorSpec("frame", "uint8", (BATCH, *SOURCE, 3)),)
     assert "image made there" in session.provider
     check(recipe, session)
+
+
+@pytest.mark.parametrize("changes", [*SETTINGS[:4], {"crop": [70, 94]}], ids=str)
+@pytest.mark.parametrize("pixel_format", FORMATS)
+def test_frames_of_every_format_become_the_host_s_image(
+    pixel_format: Any, changes: dict[str, Any], tmp_path: Path, opened: Open
+) -> None:
+    """The device takes the camera's bytes as they are; the CPU's predictor the same arrays."""
+    recipe = zoomed(tmp_path, **changes)
+    if pixel_format == "nv12" and any(n % 2 for n in recipe.corner):
+        pytest.skip("the host zooms, see the next test")
+    session = opened(recipe, pixel_format=pixel_format)
+    assert session.inputs[0].shape == (BATCH, *shape_in(SOURCE, pixel_format))
+    warp = make_warp(recipe).arrays()
+    mine = make_predictor(recipe, session, warp, pixel_format=pixel_format)
+    image = TensorSpec("image", "float32", (BATCH, 3, *recipe.network_input))
+    host: Any = SimpleNamespace(inputs=(image,), pixel_format="bgr")
+    theirs = make_predictor(recipe, host, warp, pixel_format=pixel_format)
+    for number in range(2):
+        both = [pixels_of(pixel_format, SOURCE, BATCH * number + i) for i in range(BATCH)]
+        given = [CameraFrame(raw) for raw, _ in both]
+        seen = mine.infer(given)["seen"]
+        wanted = ZoomedInput(recipe, stored_zoom(warp))([bgr for _, bgr in both])
+        np.testing.assert_array_equal(theirs.preprocess(given)["image"], wanted)
+        np.testing.assert_allclose(seen, wanted, rtol=0, atol=ATOL["float32"])
+        assert [mine.frame_size(each) for each in given] == [SOURCE] * BATCH
+
+
+def test_nv12_that_a_view_cuts_between_chroma_is_zoomed_by_the_host(tmp_path: Path) -> None:
+    recipe = zoomed(tmp_path, crop=[70, 95], reduce=2)
+    zoom = stored_zoom(make_warp(recipe).arrays())
+    image = TensorSpec("image", "float32", (BATCH, 3, *recipe.network_input))
+    assert any(n % 2 for n in recipe.corner)
+    why = zoom_refusal(recipe, zoom, (image,), "nv12")
+    assert why is not None
+    assert "between the pixels that share NV12's chroma" in why
+    assert zoom_refusal(recipe, zoom, (image,), "gray") is None
 
 
 @pytest.mark.parametrize("variant", ["uniform", "fixed"])
@@ -205,17 +246,18 @@ def test_where_the_host_has_to_zoom_the_session_says_why(
     image = TensorSpec("image", dtype, shape)
     loaded: Any = SimpleNamespace(inputs=(image,), plan=Path("model.engine"))
     zoom = stored_zoom(make_warp(recipe).arrays())
-    made, note = device._zoom(recipe, zoom, loaded, SimpleNamespace, named=False)  # type: ignore[arg-type]
+    options = OpenOptions(zoom=zoom)
+    made, note = device._zoom(recipe, options, loaded, SimpleNamespace, named=False)  # type: ignore[arg-type]
     assert made is None
     assert why in note
     assert f"model.engine: the host zooms: {note}" in caplog.text
     off: Any = {"kernels": SimpleNamespace, "named": True}
-    assert device._zoom(recipe, None, loaded, **off) == (None, "switched off")
+    assert device._zoom(recipe, OpenOptions(), loaded, **off) == (None, "switched off")
     source = recipe.model_copy(update={"input": "source"})  # zooms by itself
-    assert device._zoom(source, zoom, loaded, **off) == (None, "")
+    assert device._zoom(source, options, loaded, **off) == (None, "")
     if "no lzu" in why:  # a library that was named has to fit
         with pytest.raises(LzuError, match=why):
-            device._zoom(recipe, zoom, loaded, **off)
+            device._zoom(recipe, options, loaded, **off)
 
 
 def bundled(folder: Path) -> Path:
@@ -251,6 +293,17 @@ def test_a_bundle_gets_frames_where_there_is_a_library(
             load(bundle, target="tensorrt", plugins=tmp_path / "lib.so")
         vars(world)["launch_error"] = 0
     (engine,) = (each for each in read_manifest(bundle).engines if each.target == "tensorrt")
+    for pixel_format in FORMATS:
+        one, other = (
+            load(bundle, target=target, pixel_format=pixel_format)
+            for target in ("tensorrt", "onnxruntime")
+        )
+        assert one.session.pixel_format == (pixel_format if at_hand else "bgr")
+        raw, bgr = pixels_of(pixel_format, SOURCE, 4)
+        found, same, wanted = one(raw), other(raw), theirs(bgr)
+        np.testing.assert_array_equal(same.boxes, wanted.boxes)
+        np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
     opened = Bundle(bundle).open(engine)
     assert [each.name for each in opened.inputs] == ["frame" if at_hand else "image"]
     for number in range(2):

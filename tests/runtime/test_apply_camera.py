@@ -14,7 +14,10 @@ import pytest
 from lzu_export.errors import LzuError
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.tasks.pytorch import noise_frame
+from pixel_samples import pixels_of
 from run_samples import Run, video
+
+SIZE = (96, 160)
 
 
 class Camera:
@@ -33,7 +36,10 @@ class Camera:
         self.given += 1
         if self.given > 5:
             return False, None
-        return True, noise_frame((96, 160), self.given)
+        return True, self.picture()
+
+    def picture(self) -> Any:
+        return noise_frame(SIZE, self.given)
 
     def release(self) -> None: ...
 
@@ -66,6 +72,45 @@ def test_a_camera_is_a_source(run: Run, tmp_path: Path) -> None:
     assert times[0] == 0
     capture = cv2.VideoCapture(str(tmp_path / "out" / "pipeline.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == round(20 * times[-1]) + 1
+
+
+@pytest.mark.usefixtures("camera")
+@pytest.mark.parametrize("pixel_format", ["rgb", "nv12", "gray"])
+def test_a_pipeline_gives_frames_in_its_own_pixel_format(
+    pixel_format: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The results are those of the same frames in BGR, and the video shows the pictures."""
+    results = []
+    for index, form in enumerate((pixel_format, "bgr")):
+        monkeypatch.setattr(
+            Camera,
+            "picture",
+            lambda self, format_=pixel_format, i=index: pixels_of(format_, SIZE, self.given)[i],
+        )
+        counts = run("gst:x ! appsink", most=3, engine={"pixel_format": form})
+        assert counts["frames"] == 3
+        about = json.loads((tmp_path / "out" / "images.json").read_text())
+        assert {(each["height"], each["width"]) for each in about["images"]} == {(96, 160)}
+        results.append(json.loads((tmp_path / "out" / "results.json").read_text()))
+    assert results[0] == results[1] != []
+
+
+@pytest.mark.usefixtures("camera")
+@pytest.mark.parametrize(
+    ("source", "pixel_format", "problem"),
+    [
+        ("0", "nv12", r"pixel format nv12 is for pipelines \(gst:.*frames of camera 0 are read"),
+        ("drive.mp4", "gray", "pixel format gray is for pipelines .* drive.mp4 are read as bgr"),
+        ("gst:x ! appsink", "yv12", "there is no pixel format 'yv12'; did you mean nv12"),
+        ("gst:x ! appsink", "gray", r"is \(96, 160, 3\), but pixel format gray is height x width"),
+    ],
+)
+def test_a_pixel_format_that_a_source_has_not_is_refused(
+    source: str, pixel_format: str, problem: str, run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(LzuError, match=problem):
+        run(source, engine={"pixel_format": pixel_format})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("camera")

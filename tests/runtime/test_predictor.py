@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.pixel_formats import shape_in
 from lzu_export.runtime import CameraFrame, Detections, load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.session import Session, TensorSpec
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
+from pixel_samples import FORMATS, pixels_of
 from samples import FakeSession, tiny_recipe
 
 
@@ -57,6 +59,48 @@ def probe(folder: Path, kind: type[Predictor] = Probe, **changes: Any) -> Any:
 
 def camera_frames(*seeds: int, size: tuple[int, int] = (96, 160)) -> list[CameraFrame]:
     return [CameraFrame(noise_frame(size, seed)) for seed in seeds]
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize("fit", ["exact", "stretch", "pad"])
+@pytest.mark.parametrize("engine_input", ["source", "zoomed"])
+def test_frames_of_every_pixel_format_are_the_bgr_ones(
+    pixel_format: Any, fit: Any, engine_input: str, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(tmp_path, batch=2, input=engine_input)
+    warp = make_warp(recipe).arrays()
+    size = (96, 160) if fit == "exact" else (64, 96)
+    both = [pixels_of(pixel_format, size, seed) for seed in (1, 2)]
+    given = []
+    for index, form in enumerate((pixel_format, "bgr")):
+        session: Any = Numbers()
+        if engine_input == "source":
+            session.inputs = (TensorSpec("frame", "uint8", (2, 96, 160, 3)),)
+        made = Probe(recipe, session, warp, fit=fit, pixel_format=form)
+        predictions = made.run([CameraFrame(each[index]) for each in both])
+        assert [each[1] for each in predictions] == [size, size]
+        given.append(session.given)
+    assert given[0].keys() == given[1].keys()
+    for name, value in given[0].items():
+        np.testing.assert_array_equal(value, given[1][name])
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize("session_format", FORMATS)
+def test_memory_for_frames_is_in_their_own_pixel_format(
+    pixel_format: Any, session_format: Any, tmp_path: Path
+) -> None:
+    """It is the session's where that takes the format."""
+    recipe = tiny_recipe(tmp_path, batch=2, input="source")
+    shape = (2, *shape_in((96, 160), session_format))
+    memory = np.zeros(shape, np.uint8)
+    session: Any = Numbers()
+    session.inputs, session.pixel_format = (TensorSpec("frame", "uint8", shape),), session_format
+    session.host = lambda _: memory
+    made = Probe(recipe, session, make_warp(recipe).arrays(), pixel_format=pixel_format)
+    frames = made.host_frames
+    assert frames.shape == (2, *shape_in((96, 160), pixel_format))
+    assert (frames is memory) == (pixel_format == session_format)
 
 
 def test_every_frame_gets_its_own_outputs_and_size(tmp_path: Path) -> None:

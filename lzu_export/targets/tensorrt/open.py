@@ -27,7 +27,6 @@ from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.targets.tensorrt.log import logger_of
 from lzu_export.targets.tensorrt.memory_kinds import open_fastest
 from lzu_export.targets.tensorrt.session import LoadedEngine, TensorRtSession
-from lzu_export.warp.grids import Sampling
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ def open_engine(
     _check(engine.outputs, loaded.outputs, path)
     kernels = partial(_kernels, registered, library, path.parent)
     named = library is not None
-    prologue, zoom_note = _zoom(manifest.recipe, options.zoom, loaded, kernels, named=named)
+    prologue, zoom_note = _zoom(manifest.recipe, options, loaded, kernels, named=named)
     epilogue, feedback_note = _feedback(
         manifest.recipe, loaded, kernels, wanted=options.feedback, named=named
     )
@@ -248,7 +247,7 @@ def _log_feedback(loaded: LoadedEngine, why: str) -> str:
 
 def _zoom(
     recipe: Recipe,
-    zoom: Sampling | None,
+    options: OpenOptions,
     loaded: LoadedEngine,
     kernels: Callable[[], ctypes.CDLL],
     *,
@@ -263,12 +262,13 @@ def _zoom(
     """
     if recipe.input != "zoomed":
         return None, ""
+    zoom, pixel_format = options.zoom, options.pixel_format
     if zoom is None:
         return None, "switched off"
-    why = zoom_refusal(recipe, zoom, loaded.inputs)
+    why = zoom_refusal(recipe, zoom, loaded.inputs, pixel_format)
     if why is None:
         try:
-            return make_zoom(kernels(), recipe, zoom, loaded.inputs), ""
+            return make_zoom(kernels(), recipe, zoom, loaded.inputs, pixel_format), ""
         except LzuError as error:
             if named:
                 raise

@@ -170,6 +170,7 @@ class TensorRtSession(StatefulSession):
         self._prologue, self._epilogue = prologue, epilogue
         self.device = loaded.cuda.device.number
         self.zoom_note, self.feedback_note = zoom_note, feedback_note
+        self.pixel_format = prologue.pixel_format if prologue is not None else "bgr"
         state = epilogue.state if epilogue is not None else ()
         made = prologue.writes if prologue is not None else ()
         given = tuple(each for each in loaded.inputs if each.name not in (*state, *made))

@@ -17,6 +17,10 @@ class Prologue(Protocol):
         """Specs of the inputs that the host sends in place of inputs of the engine."""
 
     @property
+    def pixel_format(self) -> str:
+        """Format of the frames that the host sends."""
+
+    @property
     def writes(self) -> tuple[str, ...]:
         """Names of the engine's inputs that the prologue writes."""
 
