@@ -13,7 +13,7 @@ from lzu_export.support.interpreter import run_program
 
 PACKAGES = {
     "tensorrt-rtx": "tensorrt_rtx_libs",
-    "rtx-provider": "onnxruntime_ep_nv_tensorrt_rtx",
+    "rtxprovider": "onnxruntime_ep_nv_tensorrt_rtx",
 }
 """Module whose folder has the libraries, by the extra that installs it."""
 PARTS = ("rtx", "onnxparser_rtx")
@@ -35,7 +35,7 @@ def environment(extra: str, links: Path) -> dict[str, str]:
         (links / f"libtensorrt_{part}.so").symlink_to(found[-1].resolve())
         (links / f"libtensorrt_{part}.so.1").symlink_to(found[-1].resolve())
     given = {**os.environ, "LD_LIBRARY_PATH": str(links)}
-    if extra == "rtx-provider":
+    if extra == "rtxprovider":
         given["LD_PRELOAD"] = ":".join(str(links / f"libtensorrt_{part}.so.1") for part in PARTS)
     return given
 

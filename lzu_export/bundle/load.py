@@ -51,15 +51,16 @@ def load(
         precision: precision of the engine; by default the highest there is.
         resize: True is the same as fit `stretch`.
         threads: threads of ONNX Runtime on the CPU; all processors by default.
-        provider: ONNX Runtime's: `cpu`, `cuda`, `tensorrt` (extra `gpu`), or a name of its own; one
-            that does not load is refused.
+        provider: ONNX Runtime's: `cpu`, `cuda`, `tensorrt` (extra `gpu`), `nv-tensorrt-rtx` (extra
+            `rtxprovider`), or a name of its own; one that does not load is refused.
         cuda: CUDA library for the targets `tensorrt` and `tensorrt-rtx`: `cuda-python` or `pycuda`;
             by default the first that is installed.
         device: number of the GPU, as CUDA counts those that `CUDA_VISIBLE_DEVICES` leaves visible;
             by default `LZU_DEVICE`, else 0. It is for targets and providers that run on a GPU.
         plugins: library of TensorRT's plugins, and of the kernels that keep boxes on the device;
             by default the one that is found. A library that is named must fit.
-        graph: whether those two targets run as a CUDA graph; by default where that is possible.
+        graph: whether those two targets, and `nv-tensorrt-rtx`, run as a CUDA graph; by default
+            where that is possible.
         runtime_cache: keep TensorRT-RTX's compiled code in a user folder; else each start compiles.
         feedback: keep the boxes that an adaptive engine follows on the device, where possible.
         host_code: let a version-compatible TensorRT engine run the host code that it contains; one

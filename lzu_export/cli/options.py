@@ -43,7 +43,8 @@ Fit = Annotated[
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="The same as --fit stretch.")]
 Provider = Annotated[
-    str | None, typer.Option(help="ONNX Runtime provider: cpu, cuda, tensorrt; default: cpu.")
+    str | None,
+    typer.Option(help="ONNX Runtime: cpu, cuda, tensorrt, nv-tensorrt-rtx; default: cpu."),
 ]
 
 

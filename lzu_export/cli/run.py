@@ -41,7 +41,7 @@ class EngineOptions:
         str | None, typer.Option(help="onnxruntime by default; on a device tensorrt(-rtx).")
     ] = None
     provider: Annotated[
-        str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, or the full name of a provider.")
+        str, typer.Option(help="onnxruntime: cpu, cuda, tensorrt, nv-tensorrt-rtx, or a full name.")
     ] = "cpu"
     device: Device = None
     plugins: Plugins = None

@@ -15,6 +15,7 @@ from lzu_export.support.extras import install as install_of
 from lzu_export.support.interpreter import run_program
 from lzu_export.targets.base import Target
 from lzu_export.targets.cuda.memory import Device
+from lzu_export.targets.provider_library import LIBRARIES
 from lzu_export.targets.registry import find, names
 from lzu_export.targets.tensorrt.versions import check_version
 
@@ -46,10 +47,27 @@ for name in set(ort.get_available_providers()) - {{"AzureExecutionProvider"}}:  
         found[name] = False
 print(json.dumps([ort.__version__, found]))
 """
+_PROVIDER = """
+import json, sys
+from importlib.util import find_spec
+import onnxruntime as ort
+from lzu_export.errors import LzuError
+from lzu_export.targets.provider_library import LIBRARIES, devices, register
+
+library = LIBRARIES[sys.argv[1]]
+if find_spec(library.module) is None:
+    raise ModuleNotFoundError(library.module)
+try:
+    module, name = register(ort, library)
+    found = [getattr(module, "__version__", "unknown version"), len(devices(ort, name)), ""]
+except LzuError as error:
+    found = ["", 0, str(error)]
+print(json.dumps(found))
+"""
 _OPENCV = "import cv2; cv2.imread; print(cv2.__version__)"
 MODULES = {"opencv": "cv2", "onnxruntime": "onnxruntime"}
 """Modules that several packages provide, by the name of the finding."""
-_IDENTITY = (
+IDENTITY = (
     "CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE="
 )
 """An ONNX model of one node in base64, which shows which providers load."""
@@ -62,6 +80,7 @@ def find_packages(machine: Machine) -> list[Finding]:
         onnxruntime = pool.submit(_onnxruntime, machine)
         rtx = pool.submit(_tensorrt_rtx, machine)
         tensorrt = pool.submit(_tensorrt, machine)
+        providers = [pool.submit(_provider, machine, each) for each in LIBRARIES]
         cuda = pool.submit(_cuda, machine)
         found = [
             _exporting(machine),
@@ -70,6 +89,7 @@ def find_packages(machine: Machine) -> list[Finding]:
             onnxruntime.result(),
             rtx.result(),
             tensorrt.result(),
+            *(each.result() for each in providers),
             cuda.result(),
         ]
     examined = {each.name for each in found}
@@ -137,7 +157,7 @@ def _onnxruntime(machine: Machine) -> Finding:
     install = pip_install("runtime")
     if machine.driver is not None and not machine.jetson:
         install = f"{pip_install('gpu')}  # or extra runtime, for the CPU; never both"
-    status, words = _run(_PROVIDERS.format(model=_IDENTITY))
+    status, words = _run(_PROVIDERS.format(model=IDENTITY))
     release = json.loads(words)[0] if status == 0 else ""
     if (unclean := _unclean("onnxruntime", release, words)) is not None:
         return unclean
@@ -192,6 +212,22 @@ def _tensorrt_rtx(machine: Machine) -> Finding:
         return Finding("tensorrt-rtx", found, words, "" if found else pip_install("rtx"))
     why = f"{words}; there is none for {machine.architecture}"
     return Finding("tensorrt-rtx", False, why, "# build its engines on an x86-64 machine")
+
+
+def _provider(machine: Machine, name: str) -> Finding:
+    """Find a provider that ONNX Runtime loads from a package, and the cards that it serves."""
+    status, words = _run(_PROVIDER, name)
+    if status != 0:
+        missing = words.startswith("ModuleNotFoundError")
+        install = pip_install("rtxprovider")
+        if machine.architecture != "x86_64":
+            install = f"# there is none for {machine.architecture}"
+        return Finding(name, False, "not installed" if missing else words, install)
+    release, cards, why = json.loads(words)
+    if why:
+        return Finding(name, False, why)
+    served = f"serves {cards} card{'s' if cards != 1 else ''}"
+    return Finding(name, cards > 0, f"{release} for ONNX Runtime, {served}")
 
 
 def _tensorrt(machine: Machine) -> Finding:

@@ -16,6 +16,7 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "bench": (*_GRAPHS, "faster_coco_eval", "jinja2", "markupsafe", "matplotlib"),
     "export": (*_GRAPHS, "onnxscript", "torch"),
     "gpu": ("onnxruntime",),
+    "rtxprovider": ("onnxruntime_ep_nv_tensorrt_rtx",),
     "cuda": ("cuda",),
     "cuda12": ("cuda",),
     "pycuda": ("pycuda",),

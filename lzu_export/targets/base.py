@@ -197,11 +197,7 @@ class Target(ABC):
             LzuError: see `session`; or the file's tensors differ from its entry in the manifest.
         """
         session = self.session(path, provider=provider, threads=threads, device=device)
-        for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
-            if [(t.name, t.dtype, t.shape) for t in said] != [
-                (t.name, t.dtype, t.shape) for t in found
-            ]:
-                raise LzuError(f"{path} has other tensors than the manifest says; {AGAIN}")
+        check_tensors(engine, path, session)
         return session
 
     def open(self, manifest: Manifest, engine: Engine, path: Path, options: OpenOptions) -> Session:
@@ -275,3 +271,16 @@ class Target(ABC):
     def unfit(self, device: "Device | None") -> tuple[str, ...]:
         """Return what this machine's GPU lacks to run the target's engines."""
         return ()
+
+
+def check_tensors(engine: Engine, path: Path, session: Session) -> None:
+    """Refuse a session whose inputs or outputs differ from an engine's entry in the manifest.
+
+    Raises:
+        LzuError: they differ.
+    """
+    for said, found in ((engine.inputs, session.inputs), (engine.outputs, session.outputs)):
+        if [(t.name, t.dtype, t.shape) for t in said] != [
+            (t.name, t.dtype, t.shape) for t in found
+        ]:
+            raise LzuError(f"{path} has other tensors than the manifest says; {AGAIN}")

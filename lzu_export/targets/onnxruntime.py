@@ -15,6 +15,7 @@ from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import broken, is_whole
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
 from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
+from lzu_export.targets.provider_library import LIBRARIES, plug
 
 if not is_whole(ort):  # the rest of the module after one of its two packages was removed
     raise LzuError(broken("onnxruntime"))
@@ -64,19 +65,46 @@ class OnnxRuntimeSession(Session):
         provider: str = "cpu",
         threads: int | None = None,
         device: int | None = None,
+        graph: bool | None = None,
+        keep: bool = True,
     ) -> None:
         """Open a model file or its bytes.
 
         Args:
             model: ONNX file, or its bytes.
-            provider: `cpu`, `cuda`, `tensorrt`, or ONNX Runtime's name of a provider.
+            provider: `cpu`, `cuda`, `tensorrt`, a provider of `provider_library.LIBRARIES`, or ONNX
+                Runtime's name of a provider.
             threads: number of threads on the CPU; by default ONNX Runtime chooses.
             device: number of the GPU, for providers that run on one; by default see
                 `device_number`.
+            graph: whether a provider of `LIBRARIES` captures runs as a CUDA graph; by default it
+                does.
+            keep: let a provider of `LIBRARIES` keep compiled engines in the user's folder.
 
         Raises:
             LzuError: ONNX Runtime does not run the model, a provider did not load, or there is no
                 such GPU.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        if (library := LIBRARIES.get(provider)) is not None:
+            plugged = plug(ort, library, options, device=device, graph=graph, keep=keep)
+            self.device = plugged.device
+            self._session = _open(model, options)
+            plugged.check(self._session)
+        else:
+            wanted = self._wanted(provider, device)
+            self._session = _open(model, options, providers=wanted)
+            self._refuse_others(wanted)
+        self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
+        self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+
+    def _wanted(self, provider: str, device: int | None) -> list[Provider]:
+        """Return the providers to ask for, with the options that choose the GPU.
+
+        Raises:
+            LzuError: this build of ONNX Runtime lacks a provider, or there is no such GPU.
         """
         wanted = PROVIDERS.get(provider, [(provider, {})])
         for name, _ in wanted:
@@ -86,19 +114,7 @@ class OnnxRuntimeSession(Session):
             self.device = device_number(device)
             refuse_absent_here(self.device)
             wanted = [_on_device(*each, self.device) for each in wanted]
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            self._session = ort.InferenceSession(source, options, providers=wanted)
-        except Exception as error:  # its exception types are private and change between releases
-            first = str(error).strip().splitlines()[0]
-            name = "the model" if isinstance(model, bytes) else str(model)
-            raise LzuError(f"ONNX Runtime cannot open {name}: {first}{_newer(first)}") from error
-        self._refuse_others(wanted)
-        self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
-        self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+        return wanted
 
     def _refuse_others(self, wanted: Sequence[Provider]) -> None:
         """Refuse a session that runs on other providers, or on another GPU, than those asked for.
@@ -130,12 +146,25 @@ class OnnxRuntimeSession(Session):
         """Do nothing: ONNX Runtime frees a session with its object."""
 
 
+def _open(model: Path | bytes, options: Any, **more: Any) -> Any:
+    """Open ONNX Runtime's session of a model, or raise its reason in one sentence."""
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, **more)
+    except Exception as error:  # its exception types are private and change between releases
+        first = str(error).strip().splitlines()[0]
+        name = "the model" if isinstance(model, bytes) else str(model)
+        raise LzuError(f"ONNX Runtime cannot open {name}: {first}{_newer(first)}") from error
+
+
 SINCE = {"DeformConv": "1.25 on, which needs Python 3.11"}
 """First release, by operator, whose CPU provider has a kernel that older releases lack."""
 
 
 def _newer(message: str) -> str:
     """Return the remedy for an operator without a kernel, to append to ONNX Runtime's message."""
+    if "fallback to CPU EP has been explicitly disabled" in message:
+        return "; it holds operators that the provider does not take: use target tensorrt-rtx"
     for operator, release in SINCE.items():
         if f"implementation for {operator}(" in message:
             return (

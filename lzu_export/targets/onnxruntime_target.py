@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.dialect import Dialect
-from lzu_export.manifest.schema import SHIPPED_NOTE
+from lzu_export.manifest.schema import SHIPPED_NOTE, Engine, Manifest
 from lzu_export.support.extras import install, owners
 from lzu_export.support.limits import EMULATED
 from lzu_export.support.session import Session
-from lzu_export.targets.base import Target
+from lzu_export.targets.base import OpenOptions, Target, check_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -110,11 +110,27 @@ class OnnxRuntime(Target):
         device: int | None = None,
     ) -> Session:
         """Open an ONNX file, or the bytes of one, see `Target.session`."""
+        return self._session(model, provider=provider, threads=threads, device=device)
+
+    def open(self, manifest: Manifest, engine: Engine, path: Path, options: OpenOptions) -> Session:
+        """Open an engine of a bundle, see `Target.open`."""
+        session = self._session(
+            path,
+            provider=options.provider,
+            threads=options.threads,
+            device=options.device,
+            graph=options.graph,
+            keep=options.runtime_cache,
+        )
+        check_tensors(engine, path, session)
+        return session
+
+    def _session(self, model: Path | bytes, **options: Any) -> Session:
         try:
             from lzu_export.targets.onnxruntime import OnnxRuntimeSession
         except ImportError as error:
             raise LzuError(self.missing()) from error
-        return OnnxRuntimeSession(model, provider=provider, threads=threads, device=device)
+        return OnnxRuntimeSession(model, **options)
 
 
 def _time(models: Sequence[Any]) -> list[list[float]]:

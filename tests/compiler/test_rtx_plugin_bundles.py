@@ -92,7 +92,7 @@ def test_the_bundle_gets_an_engine_that_calls_its_plugins(
         files.append(outcome.folder / made.onnx)
     manifest = read_manifest(outcome.folder)
     assert {each.status for each in manifest.parity} == {"passed", "graph passed"}
-    given = environment("rtx-provider", tmp_path / "links")
+    given = environment("rtxprovider", tmp_path / "links")
     copies = [tmp_path / file.name for file in files]
     for file, copy in zip(files, copies, strict=True):
         copy.write_bytes(file.read_bytes())

@@ -25,7 +25,7 @@ from lzu_export.support.terminal import Terminal
 from lzu_export.targets.openvino import OpenVino
 
 NAMES = {
-    "openvino",
+    "openvino", "nv-tensorrt-rtx",
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
     "nvcc", "tensorrt-headers", "plugins", "onnx", "opencv", "home",
 }  # fmt: skip

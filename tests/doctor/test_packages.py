@@ -51,6 +51,33 @@ def dpkg(**versions: str) -> str:
     )
 
 
+@pytest.mark.parametrize(
+    ("told_as", "there", "detail"),
+    [
+        ('["0.5.0", 2, ""]', True, "0.5.0 for ONNX Runtime, serves 2 cards"),
+        ('["0.5.0", 1, ""]', True, "0.5.0 for ONNX Runtime, serves 1 card"),
+        ('["0.5.0", 0, ""]', False, "0.5.0 for ONNX Runtime, serves 0 cards"),
+        ('["", 0, "no driver here"]', False, "no driver here"),
+    ],
+)
+def test_the_provider_of_rtx_cards(
+    told_as: str, there: bool, detail: str, told: dict[str, tuple[int, str]], tmp_path: Path
+) -> None:
+    """Nothing is to be installed once it is there: what lacks is a card or a driver."""
+    told["nv-tensorrt-rtx"] = (0, told_as)
+    finding = found("nv-tensorrt-rtx", Machine(tmp_path, "x86_64"))
+    assert (finding.found, finding.detail, finding.install) == (there, detail, "")
+
+
+def test_the_provider_is_asked_for_by_its_extra(
+    told: dict[str, tuple[int, str]], tmp_path: Path
+) -> None:
+    finding = found("nv-tensorrt-rtx", Machine(tmp_path, "x86_64"))
+    assert (finding.found, finding.detail) == (False, "not installed")
+    assert "[rtxprovider]" in finding.install
+    assert found("nv-tensorrt-rtx", jetson(tmp_path)).install == "# there is none for aarch64"
+
+
 def test_commands_of_this_machine(told: dict[str, tuple[int, str]], tmp_path: Path) -> None:
     """They name this very Python, and an extra that exists."""
     extras = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")

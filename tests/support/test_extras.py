@@ -26,6 +26,7 @@ MODULES = {
     "ml-dtypes": "ml_dtypes",
     "onnxruntime-gpu": "onnxruntime",
     "tensorrt-rtx": "tensorrt_rtx",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13": "onnxruntime_ep_nv_tensorrt_rtx",
     "cuda-bindings": "cuda",
     "faster-coco-eval": "faster_coco_eval",
     "opencv-python-headless": "cv2",

@@ -62,7 +62,7 @@ class Options:
     ] = None
     out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build")
     provider: Annotated[
-        str, typer.Option(help="ONNX Runtime provider, scored and timed: cpu, cuda, tensorrt.")
+        str, typer.Option(help="ONNX Runtime provider: cpu, cuda, tensorrt, nv-tensorrt-rtx.")
     ] = "cpu"
     device: Annotated[
         int | None, typer.Option(min=0, help="Number of the GPU, as CUDA counts them.")

@@ -32,6 +32,17 @@ def doctor_tables(examination: "Examination") -> Group:
 
 
 def doctor_commands(examination: "Examination") -> list[str]:
-    """Return the commands that install missing things as shell lines, not to be wrapped."""
-    missing = [each for each in examination.findings if each.install]
-    return [line for each in missing for line in (f"# {each.name}", each.install)]
+    """Return the commands that install missing things as shell lines, not to be wrapped.
+
+    A command that installs several things is given once, with the first one's remark.
+    """
+    names: dict[str, list[str]] = {}
+    lines: dict[str, str] = {}
+    for each in examination.findings:
+        if each.install:
+            command = each.install.partition("  #")[0]
+            names.setdefault(command, []).append(each.name)
+            lines.setdefault(command, each.install)
+    return [
+        line for command in names for line in (f"# {', '.join(names[command])}", lines[command])
+    ]

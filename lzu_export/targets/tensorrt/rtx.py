@@ -4,6 +4,7 @@ One portable file serves several compute capabilities; on first use the card com
 from it. A machine without a GPU can only build, and check how the parser read the graph.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 PORTABLE = ("8.0", "8.6", "8.9", "12.0")
 """Compute capabilities of NVIDIA's portable default: Ampere to Blackwell."""
 TURING = "7.5"
+PROVIDER = "onnxruntime_ep_nv_tensorrt_rtx"
+"""Module of the provider for ONNX Runtime, see `targets.provider_library`."""
 MISSING = (
     "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or leave "
     "tensorrt-rtx out of TARGET"
@@ -72,7 +75,9 @@ def build(
 
 
 def version() -> str | None:
-    """Return the release of the installed TensorRT-RTX, or None."""
+    """Return the release of the installed TensorRT-RTX; None without it, or beside `PROVIDER`."""
+    if PROVIDER in sys.modules:
+        return None
     try:
         import tensorrt_rtx
     except ImportError:
@@ -84,8 +89,14 @@ def import_module() -> Any:
     """Import the module `tensorrt_rtx`.
 
     Raises:
-        ElsewhereError: the module is not installed.
+        ElsewhereError: the module is not installed, or the process has loaded `PROVIDER` with
+            other copies of its libraries.
     """
+    if PROVIDER in sys.modules:
+        raise ElsewhereError(
+            f"this process has loaded {PROVIDER}, whose libraries do not go together with those of "
+            "tensorrt_rtx; use target tensorrt-rtx in a process of its own"
+        )
     try:
         import tensorrt_rtx
     except ImportError as error:
