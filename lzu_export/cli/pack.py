@@ -15,7 +15,7 @@ def pack(
     *,
     target: Annotated[
         str | None,
-        typer.Option(help="onnxruntime, openvino, tensorrt-rtx or tensorrt; default: onnxruntime."),
+        typer.Option(help="Target of the device, such as tensorrt; default: onnxruntime."),
     ] = None,
     layout: Annotated[
         str,

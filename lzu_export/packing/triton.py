@@ -61,7 +61,7 @@ def triton_entries(bundle: Bundle, target: Target, precision: str | None) -> Pac
     """
     backend = BACKENDS.get(target.name)
     if backend is None:
-        names = " and ".join(BACKENDS)
+        names = " or ".join(BACKENDS)
         raise LzuError(f"Triton reads no engine of {target.name}; choose {names} (--target)")
     engines = engines_of(bundle, target, precision)
     if not engines and not target.exported:

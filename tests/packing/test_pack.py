@@ -29,6 +29,7 @@ from lzu_export.packing.pack import pack
 from lzu_export.runtime import load
 from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
+from lzu_export.targets.registry import names
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification.verify import verify
 from samples import status_of, stub_library
@@ -38,6 +39,7 @@ ENGINES = {
     "onnxruntime": "model.fp32.onnxruntime.onnx",
     "openvino": "model.fp32.openvino.onnx",
     "tensorrt-rtx": "model.fp32.rtx.engine",
+    "tensorrt-rtx-plugins": "model.fp32.tensorrt-rtx-plugins.engine",
     "tensorrt": "model.fp32.trt-10.3.0-sm87.orin-8mp.engine",
 }
 """File of each target's FP32 engine."""
@@ -48,7 +50,7 @@ def add(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     """Add a target's engine to the bundle; those of devices are the stand-ins'."""
 
     def added(target: str) -> None:
-        if target == "openvino":
+        if target in ("openvino", "tensorrt-rtx-plugins"):
             path = shutil.copy(bundle / ENGINES["onnxruntime"], bundle / ENGINES[target])
             manifest = read_manifest(bundle)
             update = {"target": target, "file": path.name, "onnx": path.name}
@@ -82,6 +84,11 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return found
 
 
+def test_every_target_is_packed_here() -> None:
+    """A new one is to be named in the table above."""
+    assert set(ENGINES) == set(names())
+
+
 @pytest.mark.parametrize("target", ENGINES)
 def test_an_archive_holds_one_target_and_opens(
     target: str, bundle: Path, add: Callable[[str], None], tmp_path: Path
@@ -99,6 +106,8 @@ def test_an_archive_holds_one_target_and_opens(
     assert Bundle(small).check() == ()
     if target == "openvino":
         pytest.importorskip("openvino")
+    if target == "tensorrt-rtx-plugins":
+        return  # no stand-in opens its engines
     frame = noise_frame((96, 160), 3)
     mine, theirs = (load(each, target=target)(frame) for each in (small, bundle))
     assert len(mine.boxes)

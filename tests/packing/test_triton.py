@@ -192,7 +192,7 @@ def test_plans_of_tensorrt_are_packed(bundle: Path, empty: Any, tmp_path: Path) 
 def test_what_triton_cannot_read_is_refused(bundle: Path) -> None:
     """A target without a backend, no plan yet, plans of several devices, an unknown type."""
     for target, words in (
-        ("tensorrt-rtx", "Triton reads no engine of tensorrt-rtx; choose onnxruntime and tensorrt"),
+        ("tensorrt-rtx", "Triton reads no engine of tensorrt-rtx; choose onnxruntime or tensorrt"),
         ("tensorrt", "no engine for tensorrt; build one on the server's GPU first"),
     ):
         with pytest.raises(LzuError, match=words):
