@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.support.files import replacing
 from lzu_export.support.session import (
     Arrays,
     StatefulSession,
@@ -43,6 +42,7 @@ from lzu_export.targets.cuda.memory import DeviceMemory, HostArray, HostKind
 from lzu_export.targets.tensorrt.holdings import Holdings, unload_with
 from lzu_export.targets.tensorrt.log import logger_of, product, reason
 from lzu_export.targets.tensorrt.memory_kinds import HOST_KINDS, NAMES, MemoryKind, default_kind
+from lzu_export.targets.tensorrt.runtime_cache import read_cache, save_cache
 from lzu_export.targets.tensorrt.stages import Epilogue, Prologue
 
 log = logging.getLogger(__name__)
@@ -346,7 +346,8 @@ class TensorRtSession(StatefulSession):
         self._run()
         self.warm_up_seconds = time.perf_counter() - start
         """Seconds for memory, context and the first run, in which TensorRT-RTX compiles kernels."""
-        self._save_runtime_cache(cache)
+        if cache is not None and self._own_graphs:
+            save_cache(self._runtime_cache, cache)
         if graph is not False:
             self._open_graph(demanded=bool(graph))
         self._send_state()  # the runs so far have changed it
@@ -365,30 +366,9 @@ class TensorRtSession(StatefulSession):
         )
         if cache is not None:
             self._runtime_cache = self._config.create_runtime_cache()
-            self._read_runtime_cache(cache)
+            read_cache(self._runtime_cache, cache)
             self._config.set_runtime_cache(self._runtime_cache)
         return engine.create_execution_context(self._config)
-
-    def _read_runtime_cache(self, cache: Path) -> None:
-        if not cache.is_file():
-            return
-        try:
-            serialised = cache.read_bytes()
-        except OSError as error:
-            log.info("%s cannot be read (%s) and is begun again", cache, error.strerror)
-            return
-        if not self._runtime_cache.deserialize(serialised):
-            log.info("%s belongs to another card or version and is made anew", cache)
-
-    def _save_runtime_cache(self, cache: Path | None) -> None:
-        if cache is None or not self._own_graphs:
-            return
-        try:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(cache) as new:
-                new.write_bytes(self._runtime_cache.serialize())
-        except OSError as error:  # the next start is slow again, no more
-            log.info("the runtime cache %s cannot be written: %s", cache, error.strerror)
 
     def _allocate(self) -> None:
         """Allocate page-locked arrays for the host's tensors, and device memory for the others."""
