@@ -19,14 +19,17 @@ public:
         : mManifest(manifest)
         , mWarp(warp)
         , mSession(session)
-        , mBoxes(session.requireOutput("boxes", "float32"))
-        , mScores(session.requireOutput("scores", "float32"))
-        , mLabels(session.requireOutput("labels", "int32"))
-        , mPrevBoxes(session.input("prev_boxes"))
-        , mPrevValid(session.input("prev_valid"))
-        , mCandidates(static_cast<int32_t>(mScores.tensor.shape.at(1)))
+        , mBoxes(session.requireOutput("boxes", "float32", {manifest.batch, kANY, 4}))
+        , mScores(session.requireOutput("scores", "float32", {manifest.batch, mBoxes.tensor.shape[1]}))
+        , mLabels(session.requireOutput("labels", "int32", mScores.tensor.shape))
+        , mCandidates(static_cast<int32_t>(mScores.tensor.shape[1]))
         , mMost(std::min(manifest.thresholds.maxDetections, mCandidates))
     {
+        if (session.input("prev_boxes") != nullptr)
+        {
+            mPrevBoxes = &session.requireInput("prev_boxes", "float32", {manifest.batch, kANY, 4});
+            mPrevValid = &session.requireInput("prev_valid", "float32", {manifest.batch, mPrevBoxes->tensor.shape[1]});
+        }
         if (mCandidates > LZU_MOST_CANDIDATES)
         {
             throw Error("the engine has " + std::to_string(mCandidates) + " candidates and lzu_suppress takes "
@@ -44,7 +47,7 @@ public:
     void enqueue() override
     {
         suppress();
-        if (mPrevBoxes != nullptr && mPrevValid != nullptr)
+        if (mPrevBoxes != nullptr)
         {
             feed();
         }
@@ -100,7 +103,7 @@ private:
         call.count = static_cast<int32_t const*>(mKeptCount.get());
         call.batch = mManifest.batch;
         call.detections = mMost;
-        call.box_count = static_cast<int32_t>(mPrevBoxes->tensor.shape.at(1));
+        call.box_count = static_cast<int32_t>(mPrevBoxes->tensor.shape[1]);
         call.most = mManifest.feedback.most;
         call.score_threshold = static_cast<float>(mManifest.feedback.score);
         call.left = left();
@@ -152,8 +155,8 @@ private:
     Bound const& mBoxes;
     Bound const& mScores;
     Bound const& mLabels;
-    Bound const* mPrevBoxes;
-    Bound const* mPrevValid;
+    Bound const* mPrevBoxes = nullptr; // of engines that follow boxes
+    Bound const* mPrevValid = nullptr;
     int32_t mCandidates;
     int32_t mMost; // detections of an image
     Memory mWorkspace;

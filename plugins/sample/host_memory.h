@@ -3,6 +3,7 @@
 
 #include "session.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -27,12 +28,12 @@ public:
 
     void upload(void* to, void const* from, std::size_t bytes) override
     {
-        std::memcpy(to, from, bytes);
+        std::copy_n(static_cast<char const*>(from), bytes, static_cast<char*>(to));
     }
 
     void download(void* to, void const* from, std::size_t bytes) override
     {
-        std::memcpy(to, from, bytes);
+        std::copy_n(static_cast<char const*>(from), bytes, static_cast<char*>(to));
     }
 
     void* stream() const override

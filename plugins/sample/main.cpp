@@ -67,6 +67,10 @@ Options parse(int count, char const* const* words)
     {
         throw Error("give a bundle and at least one frame; lzu_sample --help says how");
     }
+    if (!options.engine.empty() && !options.precision.empty())
+    {
+        throw Error("--engine names the file, so --precision chooses none; leave one of them out");
+    }
     return options;
 }
 

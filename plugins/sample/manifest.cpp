@@ -74,7 +74,6 @@ Manifest readManifest(std::string const& bundle)
             throw Error(path + " has task " + manifest.task
                 + "; this sample knows det, seg and det3d, and docs/outputs.md has the steps of all tasks");
         }
-        manifest.callsPlugins = data.contains("plugins") && !data.at("plugins").is_null();
         for (Json const& each : data.at("engines"))
         {
             manifest.engines.push_back({each.at("target"), each.at("precision"),

@@ -46,7 +46,6 @@ struct Manifest
     std::array<float, 3> mean{};
     std::array<float, 3> std{};
     bool rgb{};
-    bool callsPlugins{};
     std::vector<std::string> classes;
     std::vector<std::string> attributes; // det3d
     Thresholds thresholds;               // det, det3d

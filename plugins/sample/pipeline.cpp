@@ -111,7 +111,8 @@ void Pipeline::load(Frame const& frame, int32_t number)
     }
     else
     {
-        Bound const& input = mSession.requireInput("frame", "uint8");
+        Bound const& input = mSession.requireInput(
+            "frame", "uint8", {mManifest.batch, mWarp.source.y, mWarp.source.x, 3});
         auto* const there = static_cast<uint8_t*>(input.memory.get());
         mSession.upload(there + static_cast<std::size_t>(number) * frame.pixels.size(), frame.pixels.data(),
             frame.pixels.size());

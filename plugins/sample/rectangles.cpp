@@ -72,6 +72,11 @@ double intersectionOverUnion(Polygon const& one, Polygon const& other)
     return shared / (area(one) + area(other) - shared);
 }
 
+float const* at(float const* boxes, std::size_t number)
+{
+    return boxes + static_cast<int64_t>(number) * kBOX;
+}
+
 bool isSound(float const* box)
 {
     return std::all_of(box, box + kBOX, [](float each) { return std::isfinite(each); }) && box[3] > 0 && box[5] > 0;
@@ -92,7 +97,7 @@ std::vector<Kept> suppressInSpace(
         for (std::size_t i = 0; i < candidates; ++i)
         {
             Kept const entry{i, label};
-            if (std::isfinite(score(entry)) && score(entry) > lowest && isSound(boxes + i * kBOX))
+            if (std::isfinite(score(entry)) && score(entry) > lowest && isSound(at(boxes, i)))
             {
                 entries.push_back(entry);
             }
@@ -102,7 +107,7 @@ std::vector<Kept> suppressInSpace(
         std::vector<Polygon> kept;
         for (std::size_t i = 0; i < entries.size() && kept.size() < most; ++i)
         {
-            Polygon const corners = rectangle(boxes + entries[i].candidate * kBOX);
+            Polygon const corners = rectangle(at(boxes, entries[i].candidate));
             if (std::none_of(kept.begin(), kept.end(),
                     [&](Polygon const& other) { return intersectionOverUnion(other, corners) > limits.iou; }))
             {

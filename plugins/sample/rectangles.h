@@ -9,7 +9,7 @@
 namespace lzu::sample
 {
 
-constexpr std::size_t kBOX = 9; // values of a box, see docs/outputs.md
+constexpr int64_t kBOX = 9; // values of a box, see docs/outputs.md
 
 // A kept candidate and the class it is kept in.
 struct Kept

@@ -31,14 +31,9 @@ public:
         : mManifest(manifest)
         , mWarp(warp)
         , mSession(session)
-        , mLabels(session.requireOutput("labels", "int32"))
+        , mLabels(session.requireOutput("labels", "int32", {manifest.batch, warp.view.y, warp.view.x}))
         , mFolder(std::move(folder))
     {
-        std::vector<int64_t> const wanted{manifest.batch, warp.view.y, warp.view.x};
-        if (mLabels.tensor.shape != wanted)
-        {
-            throw Error("output labels does not have the view's size; take an engine of this bundle");
-        }
     }
 
     void enqueue() override

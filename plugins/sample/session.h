@@ -4,6 +4,7 @@
 #include "manifest.h"
 #include "tensor.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,10 @@ namespace lzu::sample
 // Memory that the engine and the kernels work in: the device's, or the host's where ONNX Runtime runs. Its start is
 // aligned to 16 bytes at least, and its content begins as zeros.
 using Memory = std::shared_ptr<void>;
+
+using Shape = std::vector<int64_t>;
+
+constexpr int64_t kANY = -1;
 
 // A tensor of the engine and the memory that it is bound to.
 struct Bound
@@ -55,15 +60,16 @@ public:
         return find(mOutputs, name);
     }
 
-    // The input or output of a name; throws Error if the engine has none, or one of another type.
-    Bound const& requireInput(std::string const& name, std::string const& type) const
+    // The input or output of a name; throws Error if the engine has none, or one of another type or shape. kANY stands
+    // for any side.
+    Bound const& requireInput(std::string const& name, std::string const& type, Shape const& shape) const
     {
-        return require(input(name), name, type);
+        return require(input(name), name, type, shape);
     }
 
-    Bound const& requireOutput(std::string const& name, std::string const& type) const
+    Bound const& requireOutput(std::string const& name, std::string const& type, Shape const& shape) const
     {
-        return require(output(name), name, type);
+        return require(output(name), name, type, shape);
     }
 
     std::vector<Bound> const& inputs() const
@@ -85,6 +91,12 @@ protected:
     std::vector<Bound> mOutputs;
 
 private:
+    static bool fits(Shape const& shape, Shape const& wanted)
+    {
+        auto const isFit = [](int64_t side, int64_t asked) { return asked == kANY || side == asked; };
+        return std::equal(shape.begin(), shape.end(), wanted.begin(), wanted.end(), isFit);
+    }
+
     static Bound const* find(std::vector<Bound> const& all, std::string const& name)
     {
         for (Bound const& each : all)
@@ -97,11 +109,18 @@ private:
         return nullptr;
     }
 
-    static Bound const& require(Bound const* found, std::string const& name, std::string const& type)
+    static Bound const& require(
+        Bound const* found, std::string const& name, std::string const& type, Shape const& shape)
     {
-        if (found == nullptr || found->tensor.type != type)
+        if (found == nullptr || found->tensor.type != type || !fits(found->tensor.shape, shape))
         {
-            throw Error("the engine has no tensor " + name + " of type " + type + "; take an engine of this bundle");
+            std::string text;
+            for (int64_t const side : shape)
+            {
+                text += (text.empty() ? "" : " x ") + (side == kANY ? "any" : std::to_string(side));
+            }
+            throw Error("the engine has no tensor " + name + " of type " + type + ", " + text
+                + "; take an engine of this bundle");
         }
         return *found;
     }

@@ -153,10 +153,7 @@ private:
         {
             require(initLibNvInferPlugins(&mLogger, ""), "TensorRT's own plugins cannot be registered");
         }
-        if (!manifest.callsPlugins)
-        {
-            return;
-        }
+        // Loading it does no harm where the engine calls none.
         Dl_info library{};
         bool const isFound = dladdr(reinterpret_cast<void const*>(&lzu_suppress), &library) != 0;
         require(isFound && getPluginRegistry()->loadLibrary(library.dli_fname) != nullptr,

@@ -17,11 +17,11 @@ public:
         , mWarp(warp)
         , mSession(session)
         , mCameras(cameras)
-        , mCam2img(session.requireInput("cam2img", "float32"))
-        , mImg2cam(session.requireInput("img2cam", "float32"))
-        , mBoxes(session.requireOutput("boxes", "float32"))
-        , mScores(session.requireOutput("scores", "float32"))
-        , mAttributes(session.requireOutput("attributes", "int32"))
+        , mCam2img(session.requireInput("cam2img", "float32", {manifest.batch, 4, 4}))
+        , mImg2cam(session.requireInput("img2cam", "float32", {manifest.batch, 4, 4}))
+        , mBoxes(session.requireOutput("boxes", "float32", {manifest.batch, kANY, kBOX}))
+        , mScores(session.requireOutput("scores", "float32", {manifest.batch, mBoxes.tensor.shape[1], kANY}))
+        , mAttributes(session.requireOutput("attributes", "int32", {manifest.batch, mBoxes.tensor.shape[1]}))
     {
     }
 
@@ -46,10 +46,11 @@ public:
             mAttributeValues = mSession.values<int32_t>(mAttributes);
             mIsRead = true;
         }
-        auto const candidates = static_cast<std::size_t>(mScores.tensor.shape.at(1));
-        auto const classes = static_cast<std::size_t>(mScores.tensor.shape.at(2));
+        auto const candidates = static_cast<std::size_t>(mScores.tensor.shape[1]);
+        auto const classes = static_cast<std::size_t>(mScores.tensor.shape[2]);
         std::size_t const first = static_cast<std::size_t>(number) * candidates;
-        float const* const boxes = mBoxValues.data() + first * kBOX;
+        auto const values = static_cast<std::size_t>(kBOX);
+        float const* const boxes = mBoxValues.data() + first * values;
         float const* const scores = mScoreValues.data() + first * classes;
         for (Kept const& each : suppressInSpace(boxes, scores, candidates, classes, mManifest.thresholds))
         {
@@ -64,7 +65,7 @@ public:
             {
                 entry["attribute"] = mManifest.attributes.at(static_cast<std::size_t>(attribute));
             }
-            entry["box"] = named(boxes + each.candidate * kBOX);
+            entry["box"] = named(boxes + each.candidate * values);
             results.push_back(entry);
         }
     }

@@ -5,7 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstring>
+#include <locale>
 #include <sstream>
 
 namespace lzu::sample
@@ -59,18 +61,23 @@ WarpArray array(Json const& entry, char const* values, std::size_t available)
     return found;
 }
 
+template <typename T>
+std::vector<T> valuesOf(std::vector<char> const& bytes)
+{
+    std::vector<T> values(bytes.size() / sizeof(T));
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(values.data()));
+    return values;
+}
+
 } // namespace
 
 std::vector<float> WarpArray::floats() const
 {
     if (type == "F32")
     {
-        std::vector<float> values(bytes.size() / sizeof(float));
-        std::memcpy(values.data(), bytes.data(), bytes.size());
-        return values;
+        return valuesOf<float>(bytes);
     }
-    std::vector<double> values(bytes.size() / sizeof(double));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    std::vector<double> const values = valuesOf<double>(bytes);
     return {values.begin(), values.end()};
 }
 

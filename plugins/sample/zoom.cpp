@@ -35,7 +35,8 @@ Zoom::Zoom(Manifest const& manifest, Warp const& warp, Session& session)
     : mManifest(manifest)
     , mWarp(warp)
     , mSession(session)
-    , mImage(session.requireInput("image", "float32"))
+    , mImage(session.requireInput(
+          "image", "float32", {manifest.batch, 3, warp.networkInput.y, warp.networkInput.x}))
 {
     if (manifest.sampler == "opencv")
     {

@@ -22,6 +22,8 @@ def make(target: str, out: Path, archs: str) -> Path:
     }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / target / "include/lzu_kernels.h").exists()
+    assert "-llzu_plugins\n" in (out / target / "lzu_plugins.pc").read_text()
     assert "spill" not in (done.stdout + done.stderr).replace("-warn-spills", "")
     return out / target / "liblzu_plugins.so"
 

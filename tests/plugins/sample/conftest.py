@@ -17,6 +17,7 @@ from host_kernels import build_directory, compiler  # noqa: E402  needs the line
 from toolchain import PLUGINS, wheel  # noqa: E402
 
 Build = Callable[..., Path]
+HEADER_PACKAGES = ("libonnxruntime-dev", "libstb-dev")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,34 +41,34 @@ def system_include(header: str, *folders: str) -> Path | None:
 
 
 @functools.cache
-def debian(package: str, release: str) -> Path:
-    """Return a package of a Debian release, unpacked, or skip where it cannot be downloaded."""
-    folder = build_directory() / package
+def debian_headers() -> Path:
+    """Return an include directory with Debian 13's packages, or skip if they cannot be had."""
+    folder = build_directory() / "debian"
     (folder / "lists/partial").mkdir(parents=True)
-    try:
-        uris = finished("apt-get", "indextargets", "--format", "$(REPO_URI)").split()
-    except FileNotFoundError:
-        pytest.skip(f"no apt-get: {package} is not installed and cannot be downloaded")
-    (folder / "release.list").write_text(f"deb {uris[0] if uris else ''} {release} main\n")
+    if shutil.which("apt-get") is None:
+        pytest.skip(f"no apt-get to download {' and '.join(HEADER_PACKAGES)}")
+    uris = finished("apt-get", "indextargets", "--format", "$(REPO_URI)").split()
+    (folder / "trixie.list").write_text(f"deb {uris[0] if uris else ''} trixie main\n")
     settings = {
-        "Dir::Etc::sourcelist": folder / "release.list",
+        "Dir::Etc::sourcelist": folder / "trixie.list",
         "Dir::Etc::sourceparts": "-",
         "Dir::State::lists": folder / "lists",
         "Dir::Cache": folder,
     }
     options = [f"-o{key}={value}" for key, value in settings.items()]
-    for words in (["update"], ["download", package]):
+    for words in (["update"], ["download", *HEADER_PACKAGES]):
         command = ["apt-get", "-q", *options, *words]
         done = subprocess.run(command, capture_output=True, check=False, cwd=folder)
         if done.returncode:
-            pytest.skip(f"Debian's package {package} cannot be downloaded here")
-    finished("dpkg", "-x", *folder.glob("*.deb"), folder / "root")
+            pytest.skip(f"Debian 13's {' and '.join(HEADER_PACKAGES)} cannot be downloaded here")
+    for package in folder.glob("*.deb"):
+        finished("dpkg", "-x", package, folder / "root")
     return folder / "root/usr/include"
 
 
 @functools.cache
 def onnxruntime_options() -> tuple[str, ...]:
-    """Return CMake's options for ONNX Runtime: Debian's headers, the Python package's library."""
+    """Return CMake's options: Debian's headers, ONNX Runtime of the Python package."""
     ort = pytest.importorskip("onnxruntime")
     libraries = sorted(Path(ort.__file__).parent.glob("capi/libonnxruntime.so.*"))
     if not libraries:
@@ -77,10 +78,12 @@ def onnxruntime_options() -> tuple[str, ...]:
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (folder / name).symlink_to(libraries[0])
     headers = system_include("onnxruntime_cxx_api.h", "onnxruntime")
-    headers = headers or debian("libonnxruntime-dev", "trixie") / "onnxruntime"
+    headers = headers or debian_headers() / "onnxruntime"
+    stb = system_include("stb_image.h", "stb") or debian_headers() / "stb"
     return (
         f"-DONNXRUNTIME_INCLUDE={headers}",
         f"-DONNXRUNTIME={folder / 'libonnxruntime.so'}",
+        f"-DSTB_INCLUDE={stb}",
     )
 
 
@@ -101,12 +104,11 @@ def built(session: str, options: tuple[str, ...], library: Path) -> Path:
     json = json or wheel("nlohmann-json==3.12.0") / "nlohmann_json/include"
     folder = build_directory() / f"sample-{session}"
     os.environ["PKG_CONFIG_PATH"] = str(library)
-    stb = system_include("stb_image.h", "stb") or "absent"
     finished(
         "cmake", "-S", PLUGINS / "sample", "-B", folder, f"-DLZU_SESSION={session}",
         "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_COMPILER={compiler()}",
         "-DCMAKE_CXX_FLAGS=-Werror", "-DLZU_OPENCV=OFF", f"-DNLOHMANN_INCLUDE={json}",
-        f"-DSTB_INCLUDE={stb}", *options,
+        "-DSTB_INCLUDE=absent", *options,
     )  # fmt: skip
     finished("cmake", "--build", folder)
     return folder / "lzu_sample"
@@ -114,13 +116,13 @@ def built(session: str, options: tuple[str, ...], library: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def on_onnxruntime() -> Path:
-    """The sample on ONNX Runtime, for frames in PPM."""
+    """The sample on ONNX Runtime, with stb_image."""
     return built("onnxruntime", onnxruntime_options(), kernels())
 
 
 @pytest.fixture(scope="session")
 def on_recordings() -> Path:
-    """The sample on recorded outputs, for frames in PPM."""
+    """The sample on recorded outputs, which reads PPM alone."""
     return built("recorded", (), kernels())
 
 
@@ -128,3 +130,9 @@ def on_recordings() -> Path:
 def build_sample() -> Build:
     """Function that builds the sample, given its session, CMake's options and a library folder."""
     return built
+
+
+@pytest.fixture(scope="session")
+def kernel_library() -> Path:
+    """Folder of the kernels' host build and of its pkg-config file."""
+    return kernels()

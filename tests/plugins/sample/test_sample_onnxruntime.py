@@ -48,7 +48,7 @@ def test_the_sample_prints_the_results_of_run(
     task, changes = BUNDLES[name]
     bundle = export(tiny_recipe(tmp_path, task, **changes), tmp_path / "bundles").folder
     folder = noise_frames(tmp_path / "frames", 5)
-    paths = sorted(noise_frames(tmp_path / "ppm", 5, name="{}.ppm").iterdir())
+    paths = sorted(folder.iterdir())
     options: list[str | Path] = []
     cameras = None
     if task == "det3d":
@@ -75,10 +75,8 @@ def test_the_sample_prints_the_results_of_run(
 
 
 def two_cameras(file: Path, paths: list[Path]) -> Path:
-    """Write a calibration by which two cameras took the frames in turns, in either format."""
-    listed = {}
-    for number, path in enumerate(paths):
-        entry = {"cam2img": (CAMERA, OTHER_CAMERA)[number % 2]}
-        listed |= {path.name: entry, path.with_suffix(".png").name: entry}
+    """Write a calibration by which two cameras took the frames in turns."""
+    matrices = [CAMERA, OTHER_CAMERA, CAMERA, OTHER_CAMERA, CAMERA]
+    listed = {path.name: {"cam2img": k} for path, k in zip(paths, matrices, strict=True)}
     file.write_text(json.dumps({"cameras": listed}))
     return file

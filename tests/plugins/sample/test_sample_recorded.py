@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from host_kernels import Array, aligned, library
+from sample_bundles import write_bundle
 
 from lzu_export.inputs.images import read_image
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.device_zoom import make_zoom
 from lzu_export.runtime.predictor import CameraFrame
-from lzu_export.support.files import write_tensors
 from lzu_export.support.session import TensorSpec
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.registry import find_task
@@ -76,23 +76,6 @@ def det3d_outputs(random: np.random.Generator, batch: int) -> dict[str, Array]:
         "scores": scores.astype(np.float32),
         "attributes": attributes.astype(np.int32),
     }
-
-
-def write_bundle(folder: Path, recipe: Recipe, tensors: Mapping[str, Mapping[str, Array]]) -> None:
-    """Write what the sample reads of a bundle whose engine has these inputs and outputs."""
-    folder.mkdir()
-    warp = make_warp(recipe).arrays()
-    write_tensors(folder / "warp.safetensors", warp, recipe.places)
-    described = {
-        role: [
-            {"name": name, "dtype": value.dtype.name, "shape": value.shape}
-            for name, value in values.items()
-        ]
-        for role, values in tensors.items()
-    }
-    engine = {"target": "onnxruntime", "precision": "fp32", "file": "none", **described}
-    data = {"task": recipe.task, "recipe": recipe.model_dump(mode="json"), "engines": [engine]}
-    (folder / "manifest.json").write_text(json.dumps({"plugins": None, **data}))
 
 
 def expected_of(
