@@ -4,7 +4,15 @@ import pytest
 from toolchain import cuda_home, tool
 
 from lzu_benchmarks.machine_code import table
-from lzu_benchmarks.machine_code.launches import FORMATS, KERNELS, RECIPES, tiles
+from lzu_benchmarks.machine_code.cards import CARDS
+from lzu_benchmarks.machine_code.launches import (
+    FORMATS,
+    FULL,
+    KERNELS,
+    RECIPES,
+    tiles,
+    unzooms,
+)
 from lzu_benchmarks.machine_code.toolkit import PACKAGES, Toolkit
 from lzu_benchmarks.studies.plugins_report import (
     END,
@@ -36,6 +44,26 @@ def test_the_readme_shows_what_the_command_computes(kernels: table.Kernels) -> N
     text = README.read_text(encoding="utf-8")
     for name, block in blocks(kernels).items():
         assert f"{START.format(name)}\n{block}\n{END}" in text, "run make plugins-report"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "recipe", "most"),
+    [
+        *(("unzoom FP16 kHWC8", recipe, 1.15) for recipe in table.LARGE),
+        *(("unzoom INT8 kCHW32", recipe, 1.3) for recipe in table.LARGE),
+        ("unzoom INT8 kCHW4", FULL, 1.3),
+    ],
+)
+def test_no_pipe_of_an_agx_orin_holds_the_unzoom_up(
+    kernel: str, recipe: str, most: float, kernels: table.Kernels
+) -> None:
+    """A pipe is busy for at most so many times as long as the memory needs for the bytes."""
+    tactics = [each for each in unzooms([recipe]) if each.kernel == kernel]
+    best, bound = kernels.best(tactics, CARDS[0])
+    assert CARDS[0].name == "AGX Orin"
+    assert bound.busy <= most * bound.floor, bound
+    assert best.compiled.local == 0, "spills"
+    assert best.walk.in_flight >= 4, "the loads of the four taps wait for one another"
 
 
 def test_every_kernel_and_every_shipped_recipe_is_reported() -> None:

@@ -36,7 +36,7 @@ class Launch:
     moved: int
     """Bytes that are read and written at least, each once."""
     parts: tuple[Rules, ...]
-    near: tuple[str, ...] = ("knots[",)
+    near: tuple[str, ...] = ("values[",)
     """Parts of source lines whose loads are small tables that stay in a cache."""
 
 
