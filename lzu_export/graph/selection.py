@@ -29,7 +29,7 @@ def give_selections(names: Sequence[str]) -> Pass:
 
     Values that were selected with them are gathered at the given indices. For each name, the graph
     returns three more outputs, in this order: the scores at the given indices, the scores at those
-    that it would have selected itself, and the largest magnitude of all scores.
+    that it would have selected itself, and all scores.
     """
 
     def apply(graph: gs.Graph) -> gs.Graph:
@@ -85,6 +85,6 @@ def _give(graph: gs.Graph, indices: gs.Variable) -> None:
             )
             found = ranked
         graph.outputs.append(found)
-    largest = gs.Variable(f"{name}/largest", dtype=kind, shape=())
-    build.into(largest, "ReduceMax", build.node("Abs", scores, dtype=kind), keepdims=0)
-    graph.outputs.append(largest)
+    every = gs.Variable(f"{name}/scores", dtype=kind, shape=scores.shape)
+    build.into(every, "Identity", scores)
+    graph.outputs.append(every)

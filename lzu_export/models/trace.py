@@ -1,6 +1,7 @@
 """Trace a PyTorch model to the canonical ONNX graph, with every probe point a named output."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,11 @@ def trace(
     names = [input_name] if isinstance(input_name, str) else list(input_name)
     # The exporter reports progress through loggers and warnings of its own; the lint pass checks
     # the graph afterwards.
-    with _quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings(), torch.no_grad():
+    with (
+        _quiet("torch.onnx", "torch.fx", "torch._export", "onnxscript", "onnx_ir"),
+        warnings.catch_warnings(),
+        torch.no_grad(),
+    ):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
@@ -51,8 +56,7 @@ def trace(
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            first = str(error).strip().splitlines()[0]
-            raise LzuError(f"the model could not be traced to ONNX: {first}") from error
+            raise LzuError(f"the model could not be traced to ONNX: {_reason(error)}") from error
     if program is None:
         raise LzuError("the model could not be traced to ONNX: the exporter returned nothing")
     model: onnx.ModelProto = program.model_proto
@@ -61,6 +65,28 @@ def trace(
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
     model.ir_version = min(model.ir_version, 10)
     return model
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a model could not be traced, with the remedy where it is known."""
+    messages = [str(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        messages.append(str(error))
+    for message in reversed(messages):
+        lacking = re.search(r"target=torch\.ops\.([\w.]+)", message)
+        if lacking:
+            name = lacking[1].removesuffix(".default")
+            return (
+                f"{name} cannot be expressed in ONNX opset {OPSET}; compute it by other operators"
+            )
+        if "data-dependent" in message:
+            return (
+                "a branch, a loop or a shape depends on values that the network computes; write it "
+                "without, for instance by torch.where"
+            )
+    lines = re.sub(r"\x1b\[[\d;]*m", "", messages[-1]).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class Reference:
     usual: Mapping[str, Scale] = field(default_factory=dict)
     """Scales of probe points and outputs on the bundle's own frames, if `frames` are others."""
     selections: Values = field(default_factory=dict)
-    """Indices that the network selects by rank, whole, by probe point: integers B x ..."""
+    """Indices that the network selects by rank, whole, by probe point: integers, at least 1-D."""
 
     def strength(self) -> float:
         """Return the ratio of these frames' scores or margins to the usual ones, from 0 to 1.
@@ -145,8 +145,8 @@ def _check(references: Sequence[Reference]) -> None:
             if values.dtype.kind not in "fiub" or values.ndim != 1 or not values.size:
                 raise ValueError("a probe point's samples are not a list of numbers")
         for values in each.selections.values():
-            if values.dtype.kind != "i" or len(values.shape) < 2:
-                raise ValueError("a selection is not a batch of indices")
+            if values.dtype.kind != "i" or not values.ndim:
+                raise ValueError("a selection is no list of indices")
         for values in each.outputs.values():
-            if values.dtype.kind not in "fiub" or len(values.shape) < 2:
+            if values.dtype.kind not in "fiub" or not values.ndim:
                 raise ValueError("an output is not a batch of numbers")

@@ -25,7 +25,7 @@ class Selections(TorchFunctionMode):
         """Begin without indices."""
         super().__init__()
         self.indices: list[Tensor] = []
-        """Selected indices, int64; the first of two or more axes is the batch."""
+        """Selected indices, int64, of one or more axes."""
 
     def __torch_function__(
         self,
@@ -42,6 +42,6 @@ class Selections(TorchFunctionMode):
             found = result
         elif name in WITH_VALUES and not isinstance(result, Tensor):
             found = result.indices
-        if found is not None and found.ndim > 1:  # one index of a whole tensor is of no image
+        if found is not None and found.ndim:  # one index of a whole tensor is of no image
             self.indices.append(found)
         return result

@@ -29,10 +29,12 @@ def recorded(function: Callable[[Tensor], Any]) -> list[list[Any]]:
         (lambda x: torch.min(x, 1, keepdim=True), [[1], [0]]),
         (lambda x: x.argmax(1, keepdim=True), [[0], [1]]),
         (lambda x: x.argmin(0, keepdim=True), [[1, 0, 0]]),
+        (lambda x: x.argmax(1), [0, 1]),
+        (lambda x: x[0].topk(2), [0, 2]),
     ],
 )
 def test_selected_indices_are_recorded(
-    function: Callable[[Tensor], Any], indices: list[list[int]]
+    function: Callable[[Tensor], Any], indices: list[Any]
 ) -> None:
     assert recorded(function) == [indices]
 
