@@ -146,6 +146,12 @@ def _recipe_data(
         given = given.model_dump()
     if not isinstance(given, Mapping):
         raise LzuError(f"normalisation is {given!r}; give a mapping of order, mean and std")
+    missing = [key for key in Normalisation.model_fields if key not in given]
+    if missing:
+        raise LzuError(
+            f"normalisation has no {' and no '.join(missing)}; give order, mean and std as the "
+            "training loop has them"
+        )
     return {
         "name": name,
         "classes": _listed(classes),

@@ -33,8 +33,9 @@ def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
         LzuError: a name is unknown (the message has the nearest one), given twice, empty, or inside
             another one.
     """
-    if isinstance(names, str):
-        raise LzuError(f"unzoom is the text {names!r}; give a list of names of submodules")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        kind = "the text " if isinstance(names, str) else ""
+        raise LzuError(f"unzoom is {kind}{names!r}; give a list of names of submodules")
     known = dict(network.named_modules())
     known.pop("", None)
     found: dict[str, nn.Module] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,8 @@ def suggest(
         call: other arguments that `forward` needs.
 
     Raises:
-        LzuError: the network does not run on the image, or keeps no gradients.
+        LzuError: the example is no image and no size, or the network does not run on it or keeps no
+            gradients.
     """
     called = call or Call()
     called = Call(
@@ -77,7 +78,7 @@ def suggest(
         called.args,
         called.kwargs,
     )
-    picture = example if isinstance(example, Tensor) else torch.randn(1, 3, *example)
+    picture = example if isinstance(example, Tensor) else torch.randn(1, 3, *_size(example))
     picture = image_of(network, picture.detach().clone()).requires_grad_()
     maps, roots = _maps_and_roots(network, called, picture)
     found: dict[tuple[int, ...], Candidate] = {}
@@ -96,6 +97,21 @@ def suggest(
             alone.add(names)
     order = {name: place for place, name in enumerate(maps)}
     return Candidates(sorted(found.values(), key=lambda each: order[each.names[-1]]))
+
+
+def _size(example: object) -> tuple[int, int]:
+    """Return an example's (height, width).
+
+    Raises:
+        LzuError: it is not two whole numbers above zero.
+    """
+    sides = tuple(example) if isinstance(example, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(each, int) and each > 0 for each in sides):
+        called = repr(example) if isinstance(example, Sequence | int) else type(example).__name__
+        raise LzuError(
+            f"example is {called}; give an image as a tensor (B, C, H, W), or its (height, width)"
+        )
+    return sides[0], sides[1]
 
 
 def _maps_and_roots(

@@ -69,9 +69,13 @@ def wrap(
             The checks run the network a few times in eval mode.
 
     Raises:
-        LzuError: the network is wrapped already, a name is unknown, the submodules are no cut or
-            return no 2-D map, cells are not evenly spaced, or the image is not found.
+        LzuError: the network is no module or wrapped already, a name is unknown, the submodules are
+            no cut or return no 2-D map, cells are not evenly spaced, or the image is not found.
     """
+    if not isinstance(network, nn.Module):
+        raise LzuError(f"network is a {type(network).__name__}; give a torch.nn.Module")
+    if not isinstance(multiple, int) or multiple < 1:
+        raise LzuError(f"multiple is {multiple}; give a whole number of at least 1, such as 32")
     _refuse_wrapped(network)
     views = _views(warp)
     if isinstance(network, nn.Sequential):
@@ -128,7 +132,7 @@ def _views(warp: View | Sequence[View]) -> tuple[View, ...]:
     Raises:
         LzuError: there are none, they differ in source or canvas, or a later one is no window.
     """
-    views = (warp,) if isinstance(warp, View) else tuple(warp)
+    views = tuple(warp) if isinstance(warp, Sequence) else (warp,)
     if not views or not all(isinstance(each, View) for each in views):
         raise LzuError("warp is no FixedWarp; make one, such as FixedWarp.from_boxes(...)")
     first = views[0]

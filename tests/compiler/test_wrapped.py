@@ -370,6 +370,16 @@ def test_networks_that_cannot_be_exported_are_refused(
     assert list(tmp_path.glob("generic/[!.]*")) == []
 
 
+def test_a_normalisation_lacks_nothing(tmp_path: Path) -> None:
+    """A recipe's defaults are those of ImageNet, which the training loop need not have."""
+    network = lzu.wrap(seeded(ResNet), warp(), LEVELS)
+    said = refusal(lambda: lzu.export(network, tmp_path, normalisation={"order": "bgr"}))
+    assert said == (
+        "normalisation has no mean and no std; give order, mean and std as the training loop has "
+        "them"
+    )
+
+
 def test_names_of_outputs() -> None:
     x = torch.zeros(1)
     for returned, names in [

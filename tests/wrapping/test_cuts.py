@@ -116,6 +116,7 @@ def test_a_detour_through_numpy_is_found() -> None:
         (["neck.0", "neck.0"], "unzoom names neck.0 twice"),
         (["layer1", "layer1.a"], "unzoom names layer1 and layer1.a inside it"),
         ("neck.0", "unzoom is the text 'neck.0'; give a list of names"),
+        (None, "unzoom is None; give a list of names"),
     ],
 )
 def test_names_are_checked(names: Any, said: str) -> None:
@@ -283,6 +284,17 @@ def test_no_gradient_is_told() -> None:
     assert said.startswith("the outputs of Choosing have no gradient to the image")
     frozen = sequential().requires_grad_(False)
     assert names(lzu.suggest(frozen, SIZE))[0] == ("0",)
+
+
+@pytest.mark.parametrize(
+    ("example", "called"),
+    [(96, "96"), ((0, 32), "(0, 32)"), ((1, 3, 32, 32), "(1, 3, 32, 32)"), (object(), "object")],
+)
+def test_an_example_that_is_no_image_is_refused(example: Any, called: str) -> None:
+    said = refusal(lambda: lzu.suggest(sequential(), example))
+    assert said == (
+        f"example is {called}; give an image as a tensor (B, C, H, W), or its (height, width)"
+    )
 
 
 def test_suggest_says_why_a_network_does_not_run() -> None:

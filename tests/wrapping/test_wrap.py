@@ -327,6 +327,21 @@ def test_a_wrapped_network_is_not_wrapped_again() -> None:
     assert torch.equal(network(FRAME)[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": len}, "network is a builtin_function_or_method; give a torch.nn.Module"),
+        ({"warp": None}, "warp is no FixedWarp; make one, such as FixedWarp.from_boxes(...)"),
+        ({"warp": 0.5}, "warp is no FixedWarp; make one, such as FixedWarp.from_boxes(...)"),
+        ({"multiple": 0}, "multiple is 0; give a whole number of at least 1, such as 32"),
+        ({"multiple": 8.5}, "multiple is 8.5; give a whole number of at least 1, such as 32"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(change: dict[str, Any], said: str) -> None:
+    arguments = {"network": seeded(ResNet), "warp": warp(), "unzoom": LEVELS, **change}
+    assert refusal(lambda: lzu.wrap(**arguments)) == said
+
+
 def test_hooks_of_the_user_s_own_stay() -> None:
     network = seeded(ResNet)
     sizes = []
