@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
-from lzu_export.targets.tensorrt import plugin_process
+from lzu_export.targets.tensorrt import plugin_process, rtx
 from lzu_export.targets.tensorrt.plan import BuiltEngine
 from lzu_export.tasks.pytorch import noise_frame, torch_predictor
 from lzu_export.tasks.warps import make_warp
@@ -264,6 +265,39 @@ def test_on_a_device_boxes_stay_there_where_the_library_has_the_kernels(
     if old_library:  # one that is named has to fit
         with pytest.raises(LzuError, match="has no lzu_suppress"):
             load(bundle, target="tensorrt", plugins=stub)
+
+
+def test_an_engine_with_plugins_runs_on_an_rtx_card_once_they_are_registered(
+    exported: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins: the library is registered in TensorRT-RTX, and its results are the host's."""
+    bundle, stub = (
+        Path(shutil.copytree(exported.folder, tmp_path / "bundle")),
+        stub_library(tmp_path),
+    )
+    whole = OnnxRuntimeSession(bundle / exported.manifest.engines[0].file, threads=1)
+    world = World(compute=whole.run, capability=(8, 9), gpu="RTX 4090")
+    install_cuda(monkeypatch, world, "cuda-python")
+    install_tensorrt(monkeypatch, world, "1.7.1")
+    monkeypatch.setattr(plugin_library, "find_driver", lambda: None)
+
+    def build(model: Path, engine: Path, library: Path, wanted: Any, **options: Any) -> Any:
+        load = partial(plugin_library.load_library, library, wanted)
+        return rtx.build(model, engine, plugins=load, **options)
+
+    monkeypatch.setattr(plugin_process, "build", build)
+    build_rtx_plugins(bundle, (), stub, "fp32")
+    install_tensorrt(monkeypatch, world, "1.7.1")  # another process
+    assert "no plugin library" in refusal(lambda: load(bundle, target="tensorrt-rtx-plugins"))
+    monkeypatch.setenv("LZU_PLUGINS", str(stub))
+    mine = load(bundle, target="tensorrt-rtx-plugins")
+    theirs = load(bundle, threads=1)
+    assert mine.session.provider.startswith("TensorRT-RTX 1.7.1 on ")
+    assert len(plugin_library._registered) == 1
+    for number in (1, 2, 2):
+        found, expected = (each(noise_frame(SOURCE, seed=number)) for each in (mine, theirs))
+        assert len(expected) > 0
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
 def test_it_looks_at_boxes_of_choice(detector: Detector) -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_export.compiler import pipeline
-from lzu_export.compiler.additions import check_additions, with_those_of
+from lzu_export.compiler.additions import CarriedOver, check_additions, told, with_those_of
 from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError
@@ -105,6 +105,25 @@ def test_an_engine_of_another_model_is_not_replaced_unasked(inputs: Path, out: P
     assert [each.precision for each in outcome.manifest.derived] == ["fp16"]  # derived again
     assert outcome.manifest.files[FLAVOUR] == sha256(folder / FLAVOUR)
     assert outcome.manifest == read_manifest(folder)
+
+
+def test_what_was_removed_is_said_by_target(exported: Path) -> None:
+    """Each with the command that builds it again."""
+    engine = read_manifest(exported).engines[0]
+    lost = [
+        engine.model_copy(update={"target": target, "file": file})
+        for target, file in (
+            ("tensorrt", "a.engine"),
+            ("tensorrt-rtx-plugins", "b.engine"),
+            ("tensorrt", "c.engine"),
+        )
+    ]
+    assert told(CarriedOver(), exported) == []
+    again = f"build them again (lzu-export build {exported} --target"
+    assert told(CarriedOver(lost=lost), exported) == [
+        f"removed, as the model changed: a.engine, c.engine; {again} tensorrt)",
+        f"removed, as the model changed: b.engine; {again} tensorrt-rtx-plugins)",
+    ]
 
 
 def test_what_cannot_be_made_again_is_refused(

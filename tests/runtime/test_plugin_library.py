@@ -179,6 +179,30 @@ def test_tensorrt_gets_the_library(library: Path, monkeypatch: pytest.MonkeyPatc
     assert "a process of their own" in refusal(lambda: load_library(library, wanted(), registry))
 
 
+class RtxRegistry(Registry):
+    """TensorRT-RTX's registry."""
+
+    __module__ = "tensorrt_rtx_bindings.tensorrt_rtx"
+
+
+@pytest.mark.parametrize(("first", "second"), [(Registry, RtxRegistry), (RtxRegistry, Registry)])
+def test_plugins_go_with_one_of_the_two_products(
+    first: type[Registry],
+    second: type[Registry],
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each has a registry, and the library one logger."""
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    monkeypatch.setattr(plugin_library, "_registered", [])
+    if first is RtxRegistry:
+        monkeypatch.setitem(sys.modules, "tensorrt_rtx", object())
+    loaded = load_library(library, wanted(), first(object()))
+    assert load_library(library, wanted(), first(None)) is loaded
+    refused = refusal(lambda: load_library(library, wanted(), second(object())))
+    assert refused.startswith("this process has loaded TensorRT-RTX besides TensorRT")
+
+
 def test_a_library_is_registered_once_a_process(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """What only an NVIDIA GPU can show; run by `make test-gpu`."""
 
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lzu_export.recipes.schema import HigherPrecision
 from lzu_export.runtime import load
 from lzu_export.runtime.reference import FILE, read_reference
 from lzu_export.support.files.places import user_folder
+from lzu_export.support.interpreter import run_program
 from lzu_export.targets.onnxruntime import PROVIDERS, OnnxRuntimeSession
 from lzu_export.targets.precision import calibrated_tensors, int8_graph
 from lzu_export.tasks.outputs import compare_outputs
@@ -40,6 +43,32 @@ def test_onnxruntime_on_the_gpu_equals_pytorch(tiny_bundle: Path, provider: str)
         outputs = session.run({"frame": reference.frames})
         scores = outputs["scores"], reference.outputs["scores"]
         np.testing.assert_allclose(*scores, rtol=0, atol=2e-3)
+
+
+@pytest.mark.usefixtures("gpu_driver")
+def test_the_provider_of_rtx_cards_equals_pytorch(tiny_bundle: Path) -> None:
+    """In a process of its own, as its libraries do not go together with those of tensorrt_rtx."""
+    if find_spec("onnxruntime_ep_nv_tensorrt_rtx") is None:
+        pytest.skip("NVIDIA's provider is not installed (extra rtxprovider)")
+    program = """
+import sys
+from pathlib import Path
+import numpy as np
+from lzu_export.runtime import load
+from lzu_export.runtime.reference import read_reference
+
+session = load(sys.argv[1], provider="nv-tensorrt-rtx").session
+for reference in read_reference(Path(sys.argv[1], "reference.npz")):
+    for _ in range(3):  # from the second run on by a CUDA graph
+        outputs = session.run({"frame": reference.frames})
+    np.testing.assert_allclose(outputs["scores"], reference.outputs["scores"], rtol=0, atol=2e-3)
+print(session.provider)
+"""
+    done = subprocess.run(
+        run_program(program, str(tiny_bundle)), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "NvTensorRTRTXExecutionProvider"
 
 
 @pytest.mark.usefixtures("gpu_device")

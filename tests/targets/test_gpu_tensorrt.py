@@ -1,6 +1,6 @@
 """TensorRT on a device: build, run, CUDA graph, plugins; `make test-gpu` runs it by itself.
 
-In a process without TensorRT for RTX, which aborts where plugins are registered.
+In a process without TensorRT for RTX, which has a registry of plugins of its own.
 """
 
 from pathlib import Path

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -13,12 +14,54 @@ from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import Operator, Plugins
 from lzu_export.support.interpreter import run_program
 from lzu_export.targets.tensorrt import plugin_process
+from lzu_export.targets.tensorrt.parsed_network import check_plugins
 from lzu_export.targets.tensorrt.plugin_process import LIBRARY, NoPluginsError, environment
 from samples import refusal, stub_library
 
-pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 
 WANTED = Plugins(operators=(Operator(name="BoxKnots", version="1", namespace="lzu"),))
+
+
+def network(*plugins: list[tuple[str, Any, tuple[int, ...]]]) -> Any:
+    """A parsed network of plugin layers, each given by its outputs' names, dtypes and shapes."""
+    layers = [
+        SimpleNamespace(
+            type=trt.LayerType.PLUGIN_V3,
+            num_outputs=len(outputs),
+            get_output=lambda i, outputs=outputs: SimpleNamespace(
+                name=outputs[i][0], dtype=outputs[i][1], shape=outputs[i][2]
+            ),
+        )
+        for outputs in plugins
+    ]
+    return SimpleNamespace(num_layers=len(layers), get_layer=lambda i: layers[i])
+
+
+def outputs_of(model: onnx.ModelProto) -> list[list[tuple[str, Any, tuple[int, ...]]]]:
+    """The calls' outputs as the file says."""
+    shapes = {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in model.graph.output
+    }
+    return [
+        [(name, trt.DataType.FLOAT, shapes[name]) for name in node.output]
+        for node in model.graph.node
+    ]
+
+
+def test_each_call_is_held_against_its_plugin() -> None:
+    """A parser that took a function, or another plugin, would make other tensors."""
+    model = chain(bodies=False)
+    right = outputs_of(model)
+    assert check_plugins(trt, network(*right), model) == 3
+    message = refusal(lambda: check_plugins(trt, network(*right[:2]), model))
+    assert "parsed no plugin for the call of lzu::SeparableUnzoom that makes unzoomed_0" in message
+    name, kind, shape = right[1][0]
+    for wrong in ((name, trt.DataType.HALF, shape), (name, kind, (*shape[:3], 5))):
+        other = [right[0], [wrong], right[2]]
+        message = refusal(lambda other=other: check_plugins(trt, network(*other), model))
+        assert "of lzu::SeparableZoom where the ONNX file says" in message
 
 
 @pytest.fixture

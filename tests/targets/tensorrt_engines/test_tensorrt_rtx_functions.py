@@ -1,6 +1,6 @@
 """TensorRT-RTX reads the operators' functions where no plugin is registered.
 
-In a process of its own: registering a plugin there aborts it.
+In a process of its own, where nothing is registered.
 """
 
 import json
