@@ -240,7 +240,11 @@ def compare(
         emulate: for an engine of ONNX Runtime, run its canonical graph with the rounding of a
             device instead of its file.
         provider: ONNX Runtime's provider for its own file, see `load`.
+
+    Raises:
+        LzuError: PyTorch's outputs are not finite.
     """
+    _refuse_infinite(references)
     exact = engine.precision == "fp32"
     names = probe_order(list(references[0].probes))
     if recipe.input != "source":  # "zoomed" is an input then, which no node of the graph makes
@@ -281,6 +285,18 @@ def compare(
         "note": f"{note}; {GIVEN_NOTE}",
     }
     return found.model_copy(update=update).judged()
+
+
+def _refuse_infinite(references: Sequence[Reference]) -> None:
+    """Refuse references with which nothing can be compared, since an output is not finite."""
+    for reference in references:
+        for name, value in reference.outputs.items():
+            if name != "margins" and not np.isfinite(value).all():
+                raise LzuError(
+                    f"output {name} of PyTorch is not finite on the reference frames, so no engine "
+                    "can be compared with it; let the network return finite numbers, such as -1e4 "
+                    "in place of minus infinity"
+                )
 
 
 def _rounding(parity: Parity) -> float:

@@ -17,6 +17,7 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.manifest.comparison import Parity
 from lzu_export.verification.parity import compare
 from lzu_export.verification.selections import deviation, ranked_scores, unlikeness
+from samples import refusal
 from wrapped_networks import seeded, warp
 
 
@@ -47,14 +48,15 @@ class TwoStages(nn.Module):
 class Classifier(nn.Module):
     """The class and the score of each image; two classes are equally likely."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mask: float = 0.0) -> None:
         super().__init__()
         self.body, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 4)
+        self.mask = mask
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         scores = self.head(self.body(x).mean((2, 3)))
         scores = torch.cat([scores, scores.flip(1)], 1)
-        return {"label": scores.argmax(1), "score": scores.amax(1)}
+        return {"label": scores.argmax(1), "score": scores.amax(1) + self.mask}
 
 
 def exported(out: Path, network: type[nn.Module] = TwoStages, **kinds: Any) -> Bundle:
@@ -109,6 +111,15 @@ def test_a_number_per_image_is_an_output(tmp_path: Path) -> None:
     found = lzu.load(bundle.folder)(bundle.references[0].frames[0])
     assert int(found["label"]) in range(8)
     assert np.ndim(found["score"]) == 0
+
+
+def test_infinite_outputs_are_refused_as_the_network_s_own(tmp_path: Path) -> None:
+    """They were called a difference of the engine, with a lowering as the remedy."""
+    said = refusal(lambda: exported(tmp_path, Classifier, mask=-math.inf))
+    assert said.startswith(
+        "output score of PyTorch is not finite on the reference frames, so no engine can be "
+        "compared with it; let the network return finite numbers"
+    )
 
 
 def compared(bundle: Bundle, model: onnx.ModelProto, folder: Path) -> Parity:
