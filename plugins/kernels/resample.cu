@@ -15,7 +15,7 @@ struct Shape
     int tileX;
     int tileY;
     int runLength; // outer groups per block
-    bool wide;     // 16-byte stores of several cells, where a unit is smaller
+    bool wide;     // a thread stores 16 bytes of neighbouring cells at once, or 8 cells of one byte
 };
 
 // The height of a wide tile is that of units of 4 bytes; narrower ones, of which a thread takes more, have more rows.
@@ -191,7 +191,7 @@ int launchFormat(Plan& plan, int format, int tactic, int batch, void* stream)
                           : launchShape<Int8Unit<1>, 1>(plan, shape, batch, stream);
     case LZU_I8_CHW32: return launchShape<Int8Unit<4>, 1>(plan, shape, batch, stream);
     case LZU_I8_LINEAR:
-        return shape.wide ? launchShape<ByteUnit, 16>(plan, shape, batch, stream)
+        return shape.wide ? launchShape<ByteUnit, 8>(plan, shape, batch, stream)
                           : launchShape<ByteUnit, 1>(plan, shape, batch, stream);
     default: return LZU_INVALID;
     }

@@ -74,8 +74,8 @@ struct LevelPlan
     int firstBlock; // of this level in the launch
 };
 
-// UNIT: see units.h. SPAN: neighbouring output cells of a thread. More than 1, where inner is 1, makes one 16-byte
-// store of them.
+// UNIT: see units.h. SPAN: neighbouring output cells of a thread. More than 1, where inner is 1, makes one store of 8 or
+// 16 bytes of them.
 template <class Unit, int SPAN>
 struct Resample : Phases<2>
 {
@@ -84,6 +84,7 @@ struct Resample : Phases<2>
     // Groups of channels in flight: the narrow units need several to keep enough loads under way.
     static constexpr int kGROUPS = kLANES * SPAN == 1 ? 4 : 1;
     using Raw = typename Unit::Raw;
+    using Packed = Chunk<SPAN * Unit::kBYTES < 4 ? 4 : SPAN * Unit::kBYTES>; // a strip
 
     struct Shared
     {
@@ -241,17 +242,19 @@ private:
     {
         for (int outer = at.from; outer < at.to; ++outer)
         {
-            float sums[SPAN][kLANES];
-            LZU_UNROLL(16)
+            Packed chunk;
+            LZU_UNROLL(8)
             for (int s = 0; s < SPAN; ++s)
             {
                 Taps const taps(across[s], down, level.x.cells, cellStep);
                 Raw raws[4];
                 load(raws, taps, at.input, true);
-                add(sums[s], raws, taps.weights);
-                clearPadding(sums[s], level.channels, outer, level.inner, 0);
+                float sums[kLANES];
+                add(sums, raws, taps.weights);
+                clearPadding(sums, level.channels, outer, level.inner, 0);
+                Unit::pack(chunk.words, s, sums);
             }
-            write(at.output, sums, x, level.outWidth);
+            write(at.output, chunk, x, level.outWidth);
             at.input += at.inputStep;
             at.output += at.outputStep;
         }
@@ -299,28 +302,19 @@ private:
         }
     }
 
-    LZU_HD static void write(unsigned char* output, float const (*sums)[kLANES], int x, int outWidth)
+    LZU_HD static void write(unsigned char* output, Packed const& chunk, int x, int outWidth)
     {
-        if (outWidth % SPAN == 0) // then every strip starts at a multiple of 16 bytes and lies in its row
+        if (outWidth % SPAN == 0) // then every strip starts at a multiple of its own bytes and lies in its row
         {
-            static_assert(SPAN * Unit::kBYTES == 16, "a strip is one 16-byte store");
-            Chunk<16> chunk;
-            LZU_UNROLL(16)
-            for (int s = 0; s < SPAN; ++s)
-            {
-                Unit::pack(chunk.words, s, sums[s]);
-            }
-            storeChunk<16>(output, chunk);
+            storeChunk(output, chunk);
+            return;
         }
-        else
+        LZU_UNROLL(8)
+        for (int s = 0; s < SPAN; ++s)
         {
-            LZU_UNROLL(16)
-            for (int s = 0; s < SPAN; ++s)
+            if (x + s < outWidth)
             {
-                if (x + s < outWidth)
-                {
-                    Unit::store(output + s * Unit::kBYTES, sums[s]);
-                }
+                storePart<Unit::kBYTES>(output, chunk, s);
             }
         }
     }

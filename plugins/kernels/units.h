@@ -74,6 +74,10 @@ LZU_HD void storeChunk(void* address, Chunk<BYTES> const& chunk)
     {
         *static_cast<uint4*>(address) = make_uint4(chunk.words[0], chunk.words[1], chunk.words[2], chunk.words[3]);
     }
+    else if constexpr (BYTES == 8)
+    {
+        *static_cast<uint2*>(address) = make_uint2(chunk.words[0], chunk.words[1]);
+    }
     else
     {
         *static_cast<unsigned int*>(address) = chunk.words[0];
@@ -81,6 +85,26 @@ LZU_HD void storeChunk(void* address, Chunk<BYTES> const& chunk)
 #else
     std::memcpy(address, &chunk, sizeof chunk);
 #endif
+}
+
+// Stores part `index` of a chunk, BYTES wide, in its place behind the chunk's own.
+template <int BYTES, class Chunk>
+LZU_HD void storePart(void* address, Chunk const& chunk, int index)
+{
+    auto* const place = static_cast<unsigned char*>(address) + index * BYTES;
+    uint32_t const bits = chunk.words[index * BYTES / 4] >> (8U * static_cast<uint32_t>(index * BYTES % 4));
+    if constexpr (BYTES == 4)
+    {
+        *reinterpret_cast<uint32_t*>(place) = bits;
+    }
+    else if constexpr (BYTES == 2)
+    {
+        *reinterpret_cast<uint16_t*>(place) = static_cast<uint16_t>(bits);
+    }
+    else
+    {
+        *place = static_cast<uint8_t>(bits);
+    }
 }
 
 // A unit is loaded as it lies in memory, so that several loads are under way before the first is used. A Raw of zeros

@@ -142,7 +142,7 @@ def resample_launch(
     inverse: bool,
 ) -> Launch:  # fmt: skip
     """Describe one launch of `Resample` over all planes."""
-    span = 16 // form.width if tile.wide else 1
+    span = min(8, 16 // form.width) if tile.wide else 1
     together = 4 if form.lanes * span == 1 else 1
     tile = grown(tile, span, min(form.groups(plane.channels)[1] for plane in planes))
     blocks, passes, runs, level_search, moved = 0, 0, 0.0, 0.0, 0
