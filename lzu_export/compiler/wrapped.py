@@ -117,7 +117,7 @@ def _ready(model: nn.Module) -> Wrapping:
     """Return the wrapping of a network in eval mode.
 
     Raises:
-        LzuError: the network is not wrapped, or in training mode.
+        LzuError: the network is not wrapped, or it or a submodule is in training mode.
     """
     wrapping = wrapping_of(model)
     if wrapping is None:
@@ -129,6 +129,13 @@ def _ready(model: nn.Module) -> Wrapping:
         raise LzuError(
             f"{type(model).__name__} is in training mode; call model.eval() before the export"
         )
+    for name, module in model.named_modules():
+        if module.training:
+            raise LzuError(
+                f"submodule {name} of {type(model).__name__} is in training mode, so that the "
+                "network computes other outputs than its engines; call model.eval() before the "
+                "export"
+            )
     return wrapping
 
 

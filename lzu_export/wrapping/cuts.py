@@ -30,8 +30,8 @@ def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
     """Return submodules by name.
 
     Raises:
-        LzuError: a name is unknown (the message has the nearest one), given twice, empty, or inside
-            another one.
+        LzuError: a name is unknown (the message has the nearest one), given twice, empty, inside
+            another one, or that of a module compiled by torch.jit.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         kind = "the text " if isinstance(names, str) else ""
@@ -46,6 +46,11 @@ def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
             raise LzuError(f"{type(network).__name__} has no submodule {name!r}; {hint}")
         if name in found:
             raise LzuError(f"unzoom names {name} twice; give each submodule once")
+        if isinstance(known[name], torch.jit.ScriptModule):
+            raise LzuError(
+                f"submodule {name} is compiled by torch.jit, which takes no hook; build the "
+                "network without torch.jit.script"
+            )
         found[name] = known[name]
     for name in found:
         outer = [each for each in found if name.startswith(f"{each}.")]
@@ -58,9 +63,14 @@ def find_modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Modul
 
 @contextmanager
 def hooked(modules: Mapping[str, nn.Module], function: Callable[[str, Any], Any]) -> Iterator[None]:
-    """Call a function with the name and output of each module; it may return another output."""
+    """Call a function with the name and output of each module; it may return another output.
+
+    Modules that are compiled by torch.jit are left out.
+    """
     handles = []
     for name, module in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hook
+            continue
 
         def hook(_module: nn.Module, _args: Any, output: Any, name: str = name) -> Any:
             return function(name, output)

@@ -237,6 +237,12 @@ def _places(
                     f"map {i} of {name} cannot be traced back to the image; give the levels' "
                     "phases by hand (phase=...)"
                 )
+            if len(each) != len(probes):
+                raise LzuError(
+                    f"submodule {name} returns {len(each)} maps for a batch of {len(probes)} "
+                    "images; name one that takes the whole batch at once, so that its first axis "
+                    "is the batch"
+                )
             axes, mass = _axes(each.double().sum(1).cpu(), size)
             places[name].append(axes)
             most = max(most, mass)

@@ -370,6 +370,13 @@ def test_networks_that_cannot_be_exported_are_refused(
     assert list(tmp_path.glob("generic/[!.]*")) == []
 
 
+def test_a_submodule_in_training_mode_is_refused(tmp_path: Path) -> None:
+    network = lzu.wrap(seeded(ResNet), warp(), LEVELS)
+    network.get_submodule(LEVELS[0]).train()
+    said = refusal(lambda: export(network, tmp_path))
+    assert said.startswith(f"submodule {LEVELS[0]} of ResNet is in training mode, so that")
+
+
 def test_a_normalisation_lacks_nothing(tmp_path: Path) -> None:
     """A recipe's defaults are those of ImageNet, which the training loop need not have."""
     network = lzu.wrap(seeded(ResNet), warp(), LEVELS)

@@ -286,6 +286,30 @@ def test_no_gradient_is_told() -> None:
     assert names(lzu.suggest(frozen, SIZE))[0] == ("0",)
 
 
+def test_a_compiled_submodule_is_refused() -> None:
+    """Candidates are the others."""
+    network = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 4, 4)), nn.Conv2d(4, 2, 1))
+    assert names(lzu.suggest(network, SIZE)) == [("1",)]
+    said = refusal(lambda: lzu.wrap(network, warp(), ["0"]))
+    assert said.startswith("submodule 0 is compiled by torch.jit, which takes no hook")
+
+
+class OneByOne(nn.Module):
+    """Each image of a batch goes through the network by itself, as in torchvision's detectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [self.head(self.body(each[None])) for each in images]
+
+
+def test_a_submodule_that_takes_single_images_is_refused() -> None:
+    said = refusal(lambda: lzu.wrap(OneByOne(), warp(), ["body"]))
+    assert said.startswith("submodule body returns 1 maps for a batch of 4 images; name one")
+
+
 @pytest.mark.parametrize(
     ("example", "called"),
     [(96, "96"), ((0, 32), "(0, 32)"), ((1, 3, 32, 32), "(1, 3, 32, 32)"), (object(), "object")],
