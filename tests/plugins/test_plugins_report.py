@@ -21,6 +21,7 @@ from lzu_benchmarks.studies.plugins_report import (
     START,
     blocks,
     put,
+    put_rows,
 )
 from lzu_export.errors import LzuError
 from lzu_export.recipes.load import FOLDER
@@ -86,3 +87,13 @@ def test_a_page_without_a_place_for_a_table_is_named() -> None:
     assert put(page, "bounds", "new") == page.replace("old", "new")
     with pytest.raises(LzuError, match=r"README.md has no line .* code"):
         put(page, "code", "new")
+
+
+def test_rows_of_some_kernels_replace_theirs_alone() -> None:
+    head = "| kernel | shape | MB |\n|---|---|---:|\n"
+    old = f"{head}| zoom | large | 1 |\n| zoom | small | 2 |\n| knots | small | 3 |"
+    page = f"before\n{START.format('bounds')}\n{old}\n{END}\nafter\n"
+    new = put_rows(page, "bounds", f"{head}| zoom | small | 7 |")
+    assert new == page.replace("| zoom | small | 2 |", "| zoom | small | 7 |")
+    with pytest.raises(LzuError, match=r"no row \| zoom \| tiny; leave out --kernel"):
+        put_rows(page, "bounds", f"{head}| zoom | tiny | 7 |")

@@ -40,6 +40,22 @@ def put(text: str, name: str, block: str) -> str:
     return f"{before}{start}\n{block}\n{END}{rest}"
 
 
+def put_rows(text: str, name: str, table_of_some: str) -> str:
+    """Replace the rows of some kernels in the block of a name, by their first two cells.
+
+    Raises:
+        LzuError: the page has no place for the block, or the block has no such row.
+    """
+    block = text.partition(START.format(name) + "\n")[2].partition("\n" + END)[0]
+    lines = {tuple(line.split(" | ")[:2]): line for line in block.splitlines()}
+    for line in table_of_some.splitlines()[2:]:
+        key = tuple(line.split(" | ")[:2])
+        if key not in lines:
+            raise LzuError(f"{README.name} has no row {' | '.join(key)}; leave out --kernel")
+        lines[key] = line
+    return put(text, name, "\n".join(lines.values()))
+
+
 def blocks(kernels: table.Kernels, part: str = "") -> dict[str, str]:
     """Compute the tables by the names of their places, of the kernels whose names have a part."""
     every = [each for each in table.launches() if part in each.kernel]
@@ -93,9 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("build"), help="folder that tools are downloaded to"
     )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--write", action="store_true", help="write plugins/README.md")
-    shown.add_argument(
+    parser.add_argument("--write", action="store_true", help="write plugins/README.md")
+    parser.add_argument(
         "--kernel", default="", metavar="PART", help="only kernels whose names have this part"
     )
     add_json(parser)
@@ -117,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.write:
         text = README.read_text(encoding="utf-8")
         for name, block in made.items():
-            text = put(text, name, block)
+            text = (put_rows if given.kernel else put)(text, name, block)
         README.write_text(text, encoding="utf-8")
     print_result(given.json, data, made["bounds"], made["recipes"], made["code"])
 
